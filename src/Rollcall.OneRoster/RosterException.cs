@@ -1,0 +1,40 @@
+namespace Rollcall.OneRoster;
+
+/// <summary>Why reading a roster failed, for programs that react to it.</summary>
+public enum RosterFault
+{
+    /// <summary>No connection, a time-out, or a server error that stayed after the retries.</summary>
+    Unreachable,
+
+    /// <summary>The credentials were refused (401).</summary>
+    CredentialsRefused,
+
+    /// <summary>The credentials are fine but access is switched off (403).</summary>
+    AccessDisabled,
+
+    /// <summary>The address answers, but not with a roster (404, HTML, no array, a redirect elsewhere).</summary>
+    NotARoster,
+
+    /// <summary>The data could not be read completely: totals or revision changed, rows were missing, pages repeated.</summary>
+    Incomplete,
+
+    /// <summary>The server refuses the request as wrong (400, 422).</summary>
+    Refused,
+
+    /// <summary>This computer's clock and the server's differ too much for signed requests.</summary>
+    ClockSkew,
+
+    /// <summary>The answer is larger than this client accepts.</summary>
+    TooLarge,
+}
+
+/// <summary>A roster could not be read. The message is one line that says what is wrong and what to do, without secrets or personal values.</summary>
+public sealed class RosterException : Exception
+{
+    /// <summary>Creates the exception.</summary>
+    public RosterException(RosterFault fault, string message, Exception? inner = null)
+        : base(message, inner) => Fault = fault;
+
+    /// <summary>The kind of failure.</summary>
+    public RosterFault Fault { get; }
+}

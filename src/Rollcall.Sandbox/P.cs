@@ -1,0 +1,1 @@
+namespace Rollcall.Sandbox; internal static class Placeholder;

@@ -1,0 +1,1 @@
+namespace Rollcall; internal static class Placeholder;
