@@ -1,0 +1,260 @@
+using Rollcall.Patrons;
+
+namespace Rollcall.Operations;
+
+/// <summary>What an operation does.</summary>
+public enum OperationKind
+{
+    FullSync = 1,
+    ChangesSync = 2,
+    Undo = 3,
+    Import = 4,
+    Export = 5,
+    Edit = 6,
+    Merge = 7,
+    Remove = 8,
+    Switch = 9,
+    Review = 10,
+}
+
+/// <summary>Where an operation stands.</summary>
+public enum OperationStatus
+{
+    Waiting = 0,
+    Running = 1,
+    NeedsApproval = 2,
+    Preview = 3,
+    Completed = 4,
+    CompletedWithWarnings = 5,
+    Failed = 6,
+    Cancelled = 7,
+    Discarded = 8,
+    Superseded = 9,
+    Undone = 10,
+}
+
+/// <summary>What a running operation is doing.</summary>
+public enum OperationStage
+{
+    Waiting = 0,
+    Pulling = 1,
+    Planning = 2,
+    Applying = 3,
+    Finished = 4,
+}
+
+/// <summary>An entry of Operations Management; the table is the queue that workers claim from.</summary>
+public sealed class Operation
+{
+    public long Id { get; set; }
+    public int DistrictId { get; set; }
+    public OperationKind Kind { get; set; }
+    public Integrations.IntegrationKind? Integration { get; set; }
+    public OperationStatus Status { get; set; }
+
+    /// <summary>The plan is made and nothing of it is applied before somebody approves.</summary>
+    public bool PreviewOnly { get; set; }
+
+    /// <summary>Who asked: a person's name, or "Daily Operations", or "command line".</summary>
+    public string RequestedBy { get; set; } = "";
+
+    public DateTimeOffset CreatedAt { get; set; }
+    public DateTimeOffset? StartedAt { get; set; }
+    public DateTimeOffset? FinishedAt { get; set; }
+
+    /// <summary>Unix milliseconds by the database's clock until which a worker holds the operation; 0 when nobody does.</summary>
+    public long LeaseUntil { get; set; }
+
+    /// <summary>Raised by every claim; every write of a worker names the one it got.</summary>
+    public long Fence { get; set; }
+
+    /// <summary>The process that works on it.</summary>
+    public string? Node { get; set; }
+
+    public OperationStage Stage { get; set; }
+
+    /// <summary>What is being counted in words, for the progress line; null outside of work.</summary>
+    public string? StageText { get; set; }
+    public long Done { get; set; }
+
+    /// <summary>0 when unknown.</summary>
+    public long Total { get; set; }
+
+    /// <summary>How the operation was set up (roles, mapping, tenant, file), as JSON, for the log's header.</summary>
+    public string Options { get; set; } = "{}";
+
+    /// <summary><see cref="SyncCounts"/> as JSON.</summary>
+    public string Counts { get; set; } = "{}";
+
+    /// <summary>Grouped warnings (<see cref="WarningGroup"/>) as a JSON array.</summary>
+    public string Warnings { get; set; } = "[]";
+
+    /// <summary>Why it failed, in one line; null otherwise.</summary>
+    public string? Error { get; set; }
+
+    /// <summary>The plan is complete: its rows count. Before that a worker that takes over deletes them.</summary>
+    public bool Planned { get; set; }
+
+    /// <summary>Rows of the plan.</summary>
+    public long PlanSize { get; set; }
+
+    /// <summary>Rows with this number or a lower one that are not held are applied.</summary>
+    public long AppliedTo { get; set; }
+
+    /// <summary>Held rows with this number or a lower one are applied, after an approval.</summary>
+    public long HeldAppliedTo { get; set; }
+
+    public string? ApprovedBy { get; set; }
+    public DateTimeOffset? ApprovedAt { get; set; }
+
+    /// <summary>Somebody asked to stop it.</summary>
+    public bool CancelRequested { get; set; }
+}
+
+/// <summary>The totals of a sync. Every roster person of a ticked role has one outcome.</summary>
+public sealed record SyncCounts
+{
+    public long Read { get; init; }
+    public long Created { get; init; }
+    public long Updated { get; init; }
+    public long Unchanged { get; init; }
+
+    /// <summary>Deleted and absent together.</summary>
+    public long Transferred { get; init; }
+
+    /// <summary>Those of <see cref="Transferred"/> whom a verified full pull no longer has.</summary>
+    public long Absent { get; init; }
+
+    public long Reactivated { get; init; }
+    public long Skipped { get; init; }
+    public long Review { get; init; }
+
+    /// <summary>Rows that wait for an approval.</summary>
+    public long Held { get; init; }
+
+    public long LinkedGuid { get; init; }
+    public long LinkedStudentNumber { get; init; }
+    public long LinkedBarcode { get; init; }
+    public long LinkedEmail { get; init; }
+
+    /// <summary>The sum of all warnings.</summary>
+    public long Warnings { get; init; }
+
+    /// <summary>True when the outcomes add up to the people read.</summary>
+    public bool AddUp => Read == Created + Updated + Unchanged + Reactivated + Skipped + Review + (Transferred - Absent);
+}
+
+/// <summary>Warnings of one kind.</summary>
+/// <param name="Code">Stable name of the kind.</param>
+/// <param name="Message">What is wrong, one line.</param>
+/// <param name="Count">How often.</param>
+/// <param name="Hint">What to do; null when nothing is to be done.</param>
+public sealed record WarningGroup(string Code, string Message, long Count, string? Hint);
+
+/// <summary>What one change does. The numbers are stored.</summary>
+public enum ChangeKind
+{
+    Create = 1,
+    Update = 2,
+    Transfer = 3,
+    Reactivate = 4,
+
+    /// <summary>Only the link changes (a first match without differing fields, an absence noted).</summary>
+    Link = 5,
+    Skip = 6,
+    Review = 7,
+
+    /// <summary>Nothing is written, there is something to say.</summary>
+    Note = 8,
+    Edit = 9,
+    Remove = 10,
+}
+
+/// <summary>The outcome a person is counted under. The numbers are stored.</summary>
+public enum Outcome
+{
+    None = 0,
+    Created = 1,
+    Updated = 2,
+    Unchanged = 3,
+    Transferred = 4,
+    Absent = 5,
+    Reactivated = 6,
+    Skipped = 7,
+    Review = 8,
+}
+
+/// <summary>The key that matched. The numbers are stored.</summary>
+public enum MatchKey
+{
+    None = 0,
+    Guid = 1,
+    StudentNumber = 2,
+    Barcode = 3,
+    Email = 4,
+
+    /// <summary>A re-issued id: the old GUID is gone, a second key and a name or birthdate agree.</summary>
+    Reissued = 5,
+    Decision = 6,
+}
+
+/// <summary>The threshold that a change counts to. The numbers are stored.</summary>
+public enum Risk
+{
+    None = 0,
+    Transfers = 1,
+    Updates = 2,
+    Creates = 3,
+}
+
+/// <summary>One row of the one record of plan, log and history.</summary>
+public sealed class Change
+{
+    public int DistrictId { get; set; }
+    public long OperationId { get; set; }
+
+    /// <summary>1, 2, 3 … within the operation.</summary>
+    public long Number { get; set; }
+
+    public ChangeKind Kind { get; set; }
+    public Outcome Outcome { get; set; }
+
+    /// <summary>Null for people who are no patron.</summary>
+    public long? PatronId { get; set; }
+
+    /// <summary>The roster's <c>sourcedId</c>; null for hand edits and imports.</summary>
+    public string? RosterId { get; set; }
+
+    /// <summary>The patron's site before the run (the new one's for a new patron).</summary>
+    public int? SiteId { get; set; }
+
+    public RoleGroup RoleGroup { get; set; }
+    public MatchKey MatchedBy { get; set; }
+
+    /// <summary>Waits for an approval.</summary>
+    public bool Held { get; set; }
+
+    /// <summary>Takes a barcode that another row of this plan gives up: applied in one slice with it.</summary>
+    public bool Chained { get; set; }
+
+    /// <summary>The threshold that this change counts to.</summary>
+    public Risk Risk { get; set; }
+
+    /// <summary>Ids of the patrons in question, a JSON array, for Review alone.</summary>
+    public string? Candidates { get; set; }
+
+    /// <summary>Left out when it was applied, because the patron had changed since the plan.</summary>
+    public bool Stale { get; set; }
+
+    /// <summary>Old and new values of the differing fields: JSON keyed by field number, <c>[old, new]</c>.</summary>
+    public string Values { get; set; } = "{}";
+
+    /// <summary>The link after this change, as JSON; null when the link does not change.</summary>
+    public string? Link { get; set; }
+
+    /// <summary>The link before this change, as JSON, for undo; null when there was none or it does not change.</summary>
+    public string? LinkBefore { get; set; }
+
+    public string? Reason { get; set; }
+    public string? Warning { get; set; }
+}

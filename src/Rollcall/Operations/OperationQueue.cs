@@ -1,0 +1,369 @@
+using System.Data.Common;
+using System.Globalization;
+using System.Text.Json;
+using Microsoft.EntityFrameworkCore;
+using Rollcall.Integrations;
+using Rollcall.Storage;
+
+namespace Rollcall.Operations;
+
+/// <summary>The queue that people see. A worker holds an operation by a lease on the database's clock and a fence that every one of
+/// its writes names: whoever comes late writes nothing.</summary>
+public sealed class OperationQueue(RollcallDatabase database, TimeProvider time)
+{
+    internal static readonly JsonSerializerOptions Json = new(JsonSerializerDefaults.Web) { Encoder = System.Text.Encodings.Web.JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
+
+    /// <summary>How long a worker may be silent before another one takes over.</summary>
+    public static readonly TimeSpan Lease = TimeSpan.FromSeconds(30);
+
+    /// <summary>Adds a waiting operation. An equal sync that waits or runs already is returned instead of a second one.</summary>
+    /// <returns>The operation's id, and whether it is new.</returns>
+    public async Task<(long Id, bool IsNew)> EnqueueAsync(
+        int districtId,
+        OperationKind kind,
+        IntegrationKind? integration,
+        bool preview,
+        string requestedBy,
+        string options = "{}",
+        CancellationToken cancellationToken = default
+    )
+    {
+        await using var connection = await database.OpenAsync(cancellationToken);
+        await using var transaction = await database.Bulk.BeginWriteAsync(connection, cancellationToken);
+        await using var context = database.CreateContext(connection, transaction);
+        if (kind is OperationKind.FullSync or OperationKind.ChangesSync)
+        {
+            var equal = await context
+                .Operations.AsNoTracking()
+                .Where(o => o.DistrictId == districtId && o.Kind == kind && o.PreviewOnly == preview)
+                .Where(o => o.Status == OperationStatus.Waiting || o.Status == OperationStatus.Running)
+                .Where(o => !o.Planned && !o.CancelRequested)
+                .OrderBy(o => o.Id)
+                .FirstOrDefaultAsync(cancellationToken);
+            if (equal is not null)
+            {
+                return (equal.Id, false);
+            }
+        }
+
+        var operation = new Operation
+        {
+            DistrictId = districtId,
+            Kind = kind,
+            Integration = integration,
+            PreviewOnly = preview,
+            RequestedBy = requestedBy,
+            Options = options,
+            CreatedAt = time.GetUtcNow(),
+        };
+        context.Operations.Add(operation);
+        await context.SaveChangesAsync(cancellationToken);
+        await transaction.CommitAsync(cancellationToken);
+        return (operation.Id, true);
+    }
+
+    /// <summary>Claims the next operation that waits, or whose worker has gone silent.</summary>
+    /// <param name="node">Name of this worker.</param>
+    /// <param name="only">Claims this operation alone; null for any.</param>
+    /// <param name="aloneHere">This process is the only one that can work (SQLite's lock): a running operation is a dead process's.</param>
+    /// <returns>The operation as claimed; null when there is none.</returns>
+    internal async Task<Operation?> ClaimAsync(string node, long? only, bool aloneHere, CancellationToken cancellationToken)
+    {
+        await using var connection = await database.OpenAsync(cancellationToken);
+        await using var context = database.CreateContext(connection, null);
+        var candidates = await context
+            .Operations.AsNoTracking()
+            .Where(o => o.Status == OperationStatus.Waiting || o.Status == OperationStatus.Running)
+            .Where(o => only == null || o.Id == only)
+            .OrderBy(o => o.Id)
+            .Select(o => new { o.Id, o.DistrictId })
+            .ToListAsync(cancellationToken);
+        var silent = aloneHere ? "1 = 1" : $"lease_until < {database.Bulk.NowMilliseconds}";
+        foreach (var candidate in candidates)
+        {
+            try
+            {
+                var claimed = await Sql.ExecuteAsync(
+                    connection,
+                    null,
+                    $"""
+                    UPDATE operations SET status = {(int)OperationStatus.Running}, fence = fence + 1, node = @node,
+                        lease_until = {database.Bulk.NowMilliseconds} + {(long)Lease.TotalMilliseconds},
+                        started_at = COALESCE(started_at, {database.Bulk.NowMilliseconds})
+                    WHERE id = @id AND (status = {(int)OperationStatus.Waiting} OR (status = {(int)OperationStatus.Running} AND {silent}))
+                      AND NOT EXISTS (SELECT 1 FROM operations o WHERE o.district_id = @district AND o.id <> @id AND o.status = {(int)OperationStatus.Running})
+                    """,
+                    cancellationToken,
+                    ("@node", node),
+                    ("@id", candidate.Id),
+                    ("@district", candidate.DistrictId)
+                );
+                if (claimed == 1)
+                {
+                    return await context.Operations.AsNoTracking().SingleAsync(o => o.Id == candidate.Id, cancellationToken);
+                }
+            }
+            catch (DbException e) when (IsUniqueViolation(e))
+            {
+                // Another node was faster with another operation of the same district.
+            }
+        }
+
+        return null;
+    }
+
+    /// <summary>Renews the lease and stores progress.</summary>
+    /// <returns>False when the operation is no longer this worker's; whether somebody asked to cancel it.</returns>
+    internal async Task<(bool Mine, bool Cancel)> BeatAsync(Operation operation, OperationStage stage, string? text, long done, long total, CancellationToken cancellationToken)
+    {
+        await using var connection = await database.OpenAsync(cancellationToken);
+        await using var command = connection.CreateCommand();
+        command.CommandText = $"""
+            UPDATE operations SET lease_until = {database.Bulk.NowMilliseconds} + {(long)Lease.TotalMilliseconds},
+                stage = @stage, stage_text = @text, done = @done, total = @total
+            WHERE id = @id AND fence = @fence AND status = {(int)OperationStatus.Running}
+            RETURNING cancel_requested
+            """;
+        Sql.Add(command, "@stage", (int)stage);
+        Sql.Add(command, "@text", text);
+        Sql.Add(command, "@done", done);
+        Sql.Add(command, "@total", total);
+        Sql.Add(command, "@id", operation.Id);
+        Sql.Add(command, "@fence", operation.Fence);
+        var cancel = await command.ExecuteScalarAsync(cancellationToken);
+        return cancel is null ? (false, false) : (true, Convert.ToBoolean(cancel, CultureInfo.InvariantCulture));
+    }
+
+    /// <summary>Writes the end of an operation. False when it is no longer this worker's.</summary>
+    internal async Task<bool> FinishAsync(Operation operation, OperationStatus status, SyncCounts? counts, IReadOnlyList<WarningGroup>? warnings, string? error, CancellationToken cancellationToken)
+    {
+        await using var connection = await database.OpenAsync(cancellationToken);
+        var done = await Sql.ExecuteAsync(
+            connection,
+            null,
+            $"""
+            UPDATE operations SET status = @status, stage = {(int)OperationStage.Finished}, stage_text = NULL, lease_until = 0, finished_at = @now,
+                counts = COALESCE(@counts, counts), warnings = COALESCE(@warnings, warnings), error = @error, cancel_requested = @false
+            WHERE id = @id AND fence = @fence AND status = {(int)OperationStatus.Running}
+            """,
+            cancellationToken,
+            ("@status", (int)status),
+            ("@now", time.GetUtcNow().ToUnixTimeMilliseconds()),
+            ("@counts", counts is null ? null : JsonSerializer.Serialize(counts, Json)),
+            ("@warnings", warnings is null ? null : JsonSerializer.Serialize(warnings, Json)),
+            ("@error", error),
+            ("@false", false),
+            ("@id", operation.Id),
+            ("@fence", operation.Fence)
+        );
+        return done == 1;
+    }
+
+    /// <summary>Puts an operation back for another worker, as a process does that is asked to end.</summary>
+    internal async Task ParkAsync(Operation operation, CancellationToken cancellationToken)
+    {
+        await using var connection = await database.OpenAsync(cancellationToken);
+        await Sql.ExecuteAsync(
+            connection,
+            null,
+            $"UPDATE operations SET status = {(int)OperationStatus.Waiting}, lease_until = 0, fence = fence + 1 WHERE id = @id AND fence = @fence AND status = {(int)OperationStatus.Running}",
+            cancellationToken,
+            ("@id", operation.Id),
+            ("@fence", operation.Fence)
+        );
+    }
+
+    /// <summary>Approves what waits in an operation: it is queued again and applies the rest.</summary>
+    /// <exception cref="RollcallException">Nothing of it waits for an approval.</exception>
+    public Task ApproveAsync(int districtId, long id, string by, CancellationToken cancellationToken = default) =>
+        DecideAsync(
+            districtId,
+            id,
+            by,
+            "approve",
+            operation =>
+            {
+                operation.Status = OperationStatus.Waiting;
+                operation.ApprovedBy = by;
+                operation.ApprovedAt = time.GetUtcNow();
+                operation.FinishedAt = null;
+            },
+            cancellationToken
+        );
+
+    /// <summary>Drops what waits in an operation. What was applied before stays.</summary>
+    /// <exception cref="RollcallException">Nothing of it waits for an approval.</exception>
+    public Task DiscardAsync(int districtId, long id, string by, CancellationToken cancellationToken = default) =>
+        DecideAsync(
+            districtId,
+            id,
+            by,
+            "discard",
+            operation =>
+            {
+                operation.Status = OperationStatus.Discarded;
+                operation.FinishedAt = time.GetUtcNow();
+            },
+            cancellationToken
+        );
+
+    /// <summary>Asks a waiting or running operation to stop.</summary>
+    /// <exception cref="RollcallException">It has ended already.</exception>
+    public async Task CancelAsync(int districtId, long id, CancellationToken cancellationToken = default)
+    {
+        await using var context = database.CreateContext();
+        var operation = await FindAsync(context, districtId, id, cancellationToken);
+        if (operation.Status is not (OperationStatus.Waiting or OperationStatus.Running))
+        {
+            throw new RollcallException($"Operation {id} is {StatusWord(operation.Status)}: there is nothing to cancel.");
+        }
+
+        await context
+            .Operations.Where(o => o.Id == id && o.Status == OperationStatus.Running)
+            .ExecuteUpdateAsync(s => s.SetProperty(o => o.CancelRequested, true), cancellationToken);
+        var now = time.GetUtcNow();
+        await context
+            .Operations.Where(o => o.Id == id && o.Status == OperationStatus.Waiting)
+            .ExecuteUpdateAsync(s => s.SetProperty(o => o.Status, OperationStatus.Cancelled).SetProperty(o => o.FinishedAt, now), cancellationToken);
+    }
+
+    /// <summary>The operation; throws when the district has none of that id.</summary>
+    public async Task<Operation> GetAsync(int districtId, long id, CancellationToken cancellationToken = default)
+    {
+        await using var context = database.CreateContext();
+        return await FindAsync(context, districtId, id, cancellationToken);
+    }
+
+    /// <summary>The newest operations first. Hand edits are left out unless asked for.</summary>
+    public async Task<IReadOnlyList<Operation>> ListAsync(int districtId, int take = 200, bool withEdits = false, CancellationToken cancellationToken = default)
+    {
+        await using var context = database.CreateContext();
+        return await context
+            .Operations.AsNoTracking()
+            .Where(o => o.DistrictId == districtId && (withEdits || o.Kind != OperationKind.Edit))
+            .OrderByDescending(o => o.Id)
+            .Take(take)
+            .ToListAsync(cancellationToken);
+    }
+
+    /// <summary>The status as JSON and the command line say it.</summary>
+    public static string StatusWord(OperationStatus status) =>
+        status switch
+        {
+            OperationStatus.NeedsApproval => "needs-approval",
+            OperationStatus.CompletedWithWarnings => "completed-with-warnings",
+            _ => status.ToString().ToLowerInvariant(),
+        };
+
+    /// <summary>The kind as JSON and the command line say it.</summary>
+    public static string KindWord(OperationKind kind) =>
+        kind switch
+        {
+            OperationKind.FullSync => "full",
+            OperationKind.ChangesSync => "changes",
+            _ => kind.ToString().ToLowerInvariant(),
+        };
+
+    /// <summary>The name people see, such as "ClassLink Full Sync".</summary>
+    public static string Title(Operation operation)
+    {
+        var service = operation.Integration switch
+        {
+            IntegrationKind.OneRosterCsv => "OneRoster CSV ",
+            { } kind => kind + " ",
+            null => "",
+        };
+        return operation.Kind switch
+        {
+            OperationKind.FullSync => $"{service}Full Sync{(operation.PreviewOnly ? " (preview)" : "")}",
+            OperationKind.ChangesSync => $"{service}Changes Sync{(operation.PreviewOnly ? " (preview)" : "")}",
+            OperationKind.Import => $"Patron Import{(operation.PreviewOnly ? " (preview)" : "")}",
+            OperationKind.Edit => "Patron Edit",
+            OperationKind.Switch => $"{service}Switch",
+            _ => operation.Kind.ToString(),
+        };
+    }
+
+    public static SyncCounts CountsOf(Operation operation) => JsonSerializer.Deserialize<SyncCounts>(operation.Counts, Json) ?? new SyncCounts();
+
+    public static IReadOnlyList<WarningGroup> WarningsOf(Operation operation) => JsonSerializer.Deserialize<List<WarningGroup>>(operation.Warnings, Json) ?? [];
+
+    internal static bool IsUniqueViolation(Exception e) =>
+        e is Npgsql.PostgresException { SqlState: "23505" } or Microsoft.Data.Sqlite.SqliteException { SqliteExtendedErrorCode: 2067 or 1555 };
+
+    private async Task DecideAsync(int districtId, long id, string by, string verb, Action<Operation> change, CancellationToken cancellationToken)
+    {
+        await using var connection = await database.OpenAsync(cancellationToken);
+        await using var transaction = await database.Bulk.BeginWriteAsync(connection, cancellationToken);
+        await using var context = database.CreateContext(connection, transaction);
+        var operation = await FindAsync(context, districtId, id, cancellationToken);
+        if (operation.Status is not (OperationStatus.NeedsApproval or OperationStatus.Preview))
+        {
+            throw new RollcallException($"Operation {id} is {StatusWord(operation.Status)}: nothing of it waits for an approval.");
+        }
+
+        var was = operation.Status;
+        change(operation);
+
+        // Only the one who still finds it waiting decides; the claim of a second one finds no row.
+        var decided = await Sql.ExecuteAsync(
+            connection,
+            transaction,
+            "UPDATE operations SET fence = fence + 1 WHERE id = @id AND status = @was",
+            cancellationToken,
+            ("@id", id),
+            ("@was", (int)was)
+        );
+        if (decided != 1)
+        {
+            throw new RollcallException($"Operation {id} has just been decided by somebody else.");
+        }
+
+        operation.Fence++;
+        if (verb == "discard")
+        {
+            var counts = CountsOf(operation);
+            var dropped = await HeldOutcomesAsync(context, operation, was == OperationStatus.Preview, cancellationToken);
+            operation.Counts = JsonSerializer.Serialize(Drop(counts, dropped) with { Held = 0 }, Json);
+        }
+
+        context.AuditEntries.Add(
+            new Audit.AuditEntry
+            {
+                DistrictId = districtId,
+                At = time.GetUtcNow(),
+                Actor = by,
+                Action = verb,
+                Details = $"Operation {id}",
+            }
+        );
+        await context.SaveChangesAsync(cancellationToken);
+        await transaction.CommitAsync(cancellationToken);
+    }
+
+    private static async Task<Dictionary<Outcome, long>> HeldOutcomesAsync(RollcallContext context, Operation operation, bool all, CancellationToken cancellationToken) =>
+        await context
+            .Changes.Where(c => c.DistrictId == operation.DistrictId && c.OperationId == operation.Id && (all || c.Held))
+            .GroupBy(c => c.Outcome)
+            .Select(g => new { g.Key, Count = g.LongCount() })
+            .ToDictionaryAsync(g => g.Key, g => g.Count, cancellationToken);
+
+    /// <summary>Takes changes out of the totals that did not come about: the people count as skipped, absent ones not at all.</summary>
+    internal static SyncCounts Drop(SyncCounts counts, IReadOnlyDictionary<Outcome, long> dropped)
+    {
+        long Of(Outcome outcome) => dropped.GetValueOrDefault(outcome);
+        return counts with
+        {
+            Created = counts.Created - Of(Outcome.Created),
+            Updated = counts.Updated - Of(Outcome.Updated),
+            Reactivated = counts.Reactivated - Of(Outcome.Reactivated),
+            Transferred = counts.Transferred - Of(Outcome.Transferred) - Of(Outcome.Absent),
+            Absent = counts.Absent - Of(Outcome.Absent),
+            Skipped = counts.Skipped + Of(Outcome.Created) + Of(Outcome.Updated) + Of(Outcome.Reactivated) + Of(Outcome.Transferred),
+        };
+    }
+
+    private static async Task<Operation> FindAsync(RollcallContext context, int districtId, long id, CancellationToken cancellationToken) =>
+        await context.Operations.SingleOrDefaultAsync(o => o.DistrictId == districtId && o.Id == id, cancellationToken)
+        ?? throw new RollcallException($"There is no operation {id}. 'rollcall operation list' shows those there are.");
+}

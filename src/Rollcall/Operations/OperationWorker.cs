@@ -1,0 +1,181 @@
+using Microsoft.Extensions.Logging;
+using Rollcall.Storage;
+
+namespace Rollcall.Operations;
+
+/// <summary>Does the work of some kinds of operation.</summary>
+internal interface IOperationHandler
+{
+    bool Handles(OperationKind kind);
+
+    /// <summary>Works until the operation has ended, and writes its end. Faults may escape: the worker records them.</summary>
+    Task ExecuteAsync(OperationRun run, CancellationToken cancellationToken);
+}
+
+/// <summary>A claimed operation at work: progress, lease and cancellation.</summary>
+internal sealed class OperationRun(Operation operation, OperationQueue queue, TimeProvider time, CancellationTokenSource stop) : IAsyncDisposable
+{
+    private static readonly TimeSpan s_progressEvery = TimeSpan.FromMilliseconds(500);
+    private static readonly TimeSpan s_beatEvery = TimeSpan.FromSeconds(5);
+    private readonly SemaphoreSlim _gate = new(1);
+    private long _lastWrite = time.GetTimestamp();
+    private ITimer? _timer;
+    private OperationStage _stage;
+    private string? _text;
+    private long _done;
+    private long _total;
+
+    public Operation Operation { get; } = operation;
+
+    /// <summary>Somebody asked to cancel.</summary>
+    public bool Cancelled { get; private set; }
+
+    /// <summary>Another worker has the operation.</summary>
+    public bool Lost { get; private set; }
+
+    /// <summary>Follows progress in this process too, beside the row.</summary>
+    public Action<OperationStage, string?, long, long>? Watcher { get; set; }
+
+    public void Start() => _timer = time.CreateTimer(_ => _ = BeatAsync(), null, s_beatEvery, s_beatEvery);
+
+    /// <summary>Reports progress; the row is written at most twice a second.</summary>
+    public async ValueTask ReportAsync(OperationStage stage, string? text, long done, long? total)
+    {
+        var changed = stage != _stage || !string.Equals(text, _text, StringComparison.Ordinal);
+        (_stage, _text, _done, _total) = (stage, text, done, total ?? 0);
+        Watcher?.Invoke(stage, text, done, total ?? 0);
+        if (changed || time.GetElapsedTime(_lastWrite) > s_progressEvery)
+        {
+            await BeatAsync();
+        }
+    }
+
+    private async Task BeatAsync()
+    {
+        if (!await _gate.WaitAsync(0))
+        {
+            return;
+        }
+
+        try
+        {
+            _lastWrite = time.GetTimestamp();
+            var (mine, cancel) = await queue.BeatAsync(Operation, _stage, _text, _done, _total, CancellationToken.None);
+            Lost |= !mine;
+            Cancelled |= cancel;
+            if (Lost || Cancelled)
+            {
+                await stop.CancelAsync();
+            }
+        }
+        catch (Exception e) when (e is System.Data.Common.DbException or ObjectDisposedException or TimeoutException)
+        {
+            // The database is away for a moment: the lease runs on, and the next write decides.
+        }
+        finally
+        {
+            _gate.Release();
+        }
+    }
+
+    public async ValueTask DisposeAsync()
+    {
+        if (_timer is not null)
+        {
+            await _timer.DisposeAsync();
+        }
+
+        await _gate.WaitAsync();
+        _gate.Dispose();
+    }
+}
+
+/// <summary>Claims operations and works on them, one at a time.</summary>
+internal sealed class OperationWorker(
+    RollcallDatabase database,
+    OperationQueue queue,
+    IEnumerable<IOperationHandler> handlers,
+    TimeProvider time,
+    ILogger<OperationWorker> logger
+)
+{
+    public const string LockFile = "worker.lock";
+    private readonly string _node = $"{Environment.MachineName}:{Environment.ProcessId}";
+
+    /// <summary>On SQLite one process alone works: the holder of this lock. On PostgreSQL every process may.</summary>
+    /// <returns>The lock; null when another process has it. On PostgreSQL a lock of nothing.</returns>
+    public IDisposable? TryBecomeWorker() =>
+        database.IsPostgres ? new NoLock() : FileLock.TryAcquire(Path.Combine(database.DataFolder, LockFile));
+
+    /// <summary>Works on one operation, if there is one to claim.</summary>
+    /// <param name="only">This one alone; null for any.</param>
+    /// <param name="watcher">Follows progress; null for nobody.</param>
+    /// <param name="cancellationToken">Parks the operation for another worker.</param>
+    /// <returns>False when there was nothing to claim.</returns>
+    public async Task<bool> WorkAsync(long? only, Action<OperationStage, string?, long, long>? watcher, CancellationToken cancellationToken)
+    {
+        var operation = await queue.ClaimAsync(_node, only, aloneHere: !database.IsPostgres, cancellationToken);
+        if (operation is null)
+        {
+            return false;
+        }
+
+        using var stop = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
+        await using var run = new OperationRun(operation, queue, time, stop) { Watcher = watcher };
+        run.Start();
+        try
+        {
+            var handler =
+                handlers.FirstOrDefault(h => h.Handles(operation.Kind))
+                ?? throw new RollcallException($"This version cannot work on an operation of the kind '{OperationQueue.KindWord(operation.Kind)}'.");
+            await handler.ExecuteAsync(run, stop.Token);
+        }
+        catch (Exception) when (run.Lost)
+        {
+            logger.LogWarning("Operation {Id} was taken over by another worker", operation.Id);
+        }
+        catch (Sync.Apply.FencedOffException)
+        {
+            logger.LogWarning("Operation {Id} was taken over by another worker", operation.Id);
+        }
+        catch (OperationCanceledException) when (run.Cancelled)
+        {
+            await queue.FinishAsync(operation, OperationStatus.Cancelled, null, null, "Cancelled. What had been applied before stays.", CancellationToken.None);
+        }
+        catch (OperationCanceledException) when (cancellationToken.IsCancellationRequested)
+        {
+            await queue.ParkAsync(operation, CancellationToken.None);
+        }
+        catch (Exception e)
+        {
+            await FailAsync(operation, e);
+        }
+
+        return true;
+    }
+
+    private async Task FailAsync(Operation operation, Exception e)
+    {
+        var message = e switch
+        {
+            RollcallException or OneRoster.RosterException => e.Message,
+            IOException => $"A file could not be read or written: {e.Message} Check the disk, then run it again.",
+            System.Data.Common.DbException => $"The database refused the work: {e.Message.ReplaceLineEndings(" ")} Nothing is half-written; run it again.",
+            _ => $"An unexpected fault ended the operation ({e.GetType().Name}: {e.Message.ReplaceLineEndings(" ")}). Nothing is half-written; run it again, and report it if it stays.",
+        };
+        if (e is not (RollcallException or OneRoster.RosterException))
+        {
+            logger.LogError(e, "Operation {Id} failed", operation.Id);
+        }
+
+        await queue.FinishAsync(operation, OperationStatus.Failed, null, null, message, CancellationToken.None);
+    }
+
+    private sealed class NoLock : IDisposable
+    {
+        public void Dispose()
+        {
+            // PostgreSQL's lease decides.
+        }
+    }
+}

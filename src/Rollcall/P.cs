@@ -1,1 +1,0 @@
-namespace Rollcall; internal static class Placeholder;

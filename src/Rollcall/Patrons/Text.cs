@@ -1,0 +1,160 @@
+using System.Globalization;
+using System.Text;
+
+namespace Rollcall.Patrons;
+
+/// <summary>How texts are cleaned, keyed and folded. One implementation for both databases: neither compares for itself.</summary>
+public static class Text
+{
+    /// <summary>Trimmed and in normal form C; null when nothing visible is left. Zero-width and non-breaking blanks are blank.</summary>
+    public static string? Clean(string? value)
+    {
+        if (value is null)
+        {
+            return null;
+        }
+
+        int start = 0;
+        int end = value.Length;
+        while (start < end && IsBlank(value[start]))
+        {
+            start++;
+        }
+
+        while (end > start && IsBlank(value[end - 1]))
+        {
+            end--;
+        }
+
+        if (start == end)
+        {
+            return null;
+        }
+
+        var trimmed = start == 0 && end == value.Length ? value : value[start..end];
+        if (Ascii.IsValid(trimmed) && !HasControl(trimmed))
+        {
+            return trimmed;
+        }
+
+        trimmed = Sanitise(trimmed);
+        return trimmed.IsNormalized(NormalizationForm.FormC) ? trimmed : trimmed.Normalize(NormalizationForm.FormC);
+    }
+
+    /// <summary>At most <paramref name="length"/> UTF-16 units, never cutting a character in two.</summary>
+    public static string Cut(string value, int length)
+    {
+        if (value.Length <= length)
+        {
+            return value;
+        }
+
+        return char.IsHighSurrogate(value[length - 1]) ? value[..(length - 1)] : value[..length];
+    }
+
+    /// <summary>Case and accents aside, for names and search.</summary>
+    public static string Fold(string? value)
+    {
+        if (string.IsNullOrEmpty(value))
+        {
+            return "";
+        }
+
+        if (Ascii.IsValid(value))
+        {
+            return value.ToLowerInvariant();
+        }
+
+        var builder = new StringBuilder(value.Length);
+        foreach (var rune in value.Normalize(NormalizationForm.FormKD).EnumerateRunes())
+        {
+            if (Rune.GetUnicodeCategory(rune) is UnicodeCategory.NonSpacingMark or UnicodeCategory.Format)
+            {
+                continue;
+            }
+
+            // Letters that Unicode does not decompose but people write without.
+            switch (rune.Value)
+            {
+                case 'ł' or 'Ł':
+                    builder.Append('l');
+                    break;
+                case 'ø' or 'Ø':
+                    builder.Append('o');
+                    break;
+                case 'đ' or 'Đ' or 'ð' or 'Ð':
+                    builder.Append('d');
+                    break;
+                case 'ı':
+                    builder.Append('i');
+                    break;
+                case 'ß':
+                    builder.Append("ss");
+                    break;
+                case 'æ' or 'Æ':
+                    builder.Append("ae");
+                    break;
+                case 'œ' or 'Œ':
+                    builder.Append("oe");
+                    break;
+                case 0x2019 or 0x02BC or 0x2018:
+                    builder.Append('\'');
+                    break;
+                default:
+                    builder.Append(Rune.ToLowerInvariant(rune).ToString());
+                    break;
+            }
+        }
+
+        return builder.ToString();
+    }
+
+    /// <summary>Key of a name for matching: folded, cleaned; null when blank.</summary>
+    public static string? NameKey(string? value) => Clean(value) is { } clean ? Fold(clean) : null;
+
+    /// <summary>Key of an e-mail address: cleaned, case aside; null when blank.</summary>
+    public static string? EmailKey(string? value) => Clean(value)?.ToLowerInvariant();
+
+    /// <summary>Key of a barcode: case aside.</summary>
+    public static string BarcodeKey(string value) => value.ToLowerInvariant();
+
+    private static bool IsBlank(char c) =>
+        char.IsWhiteSpace(c) || c is '\u200B' or '\u200C' or '\u200D' or '\u2060' or '\uFEFF' or '\u00AD' or '\u180E' or '\0';
+
+    private static bool HasControl(string value)
+    {
+        foreach (var c in value)
+        {
+            if (c < ' ')
+            {
+                return true;
+            }
+        }
+
+        return false;
+    }
+
+    /// <summary>Control characters become blanks, lone surrogates U+FFFD: both would end a batch on PostgreSQL or break a log line.</summary>
+    private static string Sanitise(string value)
+    {
+        var builder = new StringBuilder(value.Length);
+        for (var i = 0; i < value.Length; i++)
+        {
+            var c = value[i];
+            if (char.IsControl(c))
+            {
+                builder.Append(' ');
+            }
+            else if (char.IsHighSurrogate(c) && i + 1 < value.Length && char.IsLowSurrogate(value[i + 1]))
+            {
+                builder.Append(c).Append(value[++i]);
+            }
+            else
+            {
+                builder.Append(char.IsSurrogate(c) ? '\uFFFD' : c);
+            }
+        }
+
+        return builder.ToString();
+    }
+}

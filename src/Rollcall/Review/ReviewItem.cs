@@ -1,0 +1,40 @@
+using Rollcall.Patrons;
+
+namespace Rollcall.Review;
+
+/// <summary>What became of a person in Review.</summary>
+public enum ReviewStatus
+{
+    Open = 0,
+    Linked = 1,
+    Created = 2,
+    Ignored = 3,
+
+    /// <summary>A later sync could decide by itself, or the person is gone.</summary>
+    Settled = 4,
+}
+
+/// <summary>A roster person who could not be matched safely.</summary>
+public sealed class ReviewItem
+{
+    public int DistrictId { get; set; }
+    public int Id { get; set; }
+
+    /// <summary>The roster's <c>sourcedId</c>; unique in the district.</summary>
+    public string RosterId { get; set; } = "";
+    public RoleGroup RoleGroup { get; set; }
+    public ReviewStatus Status { get; set; }
+    public string Reason { get; set; } = "";
+
+    /// <summary>Mapped values by field number, JSON.</summary>
+    public string Values { get; set; } = "{}";
+
+    /// <summary>Ids of the patrons in question, a JSON array.</summary>
+    public string Candidates { get; set; } = "[]";
+
+    /// <summary>The operation that saw the person last.</summary>
+    public long OperationId { get; set; }
+    public DateTimeOffset CreatedAt { get; set; }
+    public DateTimeOffset? DecidedAt { get; set; }
+    public string? DecidedBy { get; set; }
+}

@@ -1,0 +1,129 @@
+using System.Data.Common;
+using Npgsql;
+using NpgsqlTypes;
+
+namespace Rollcall.Storage;
+
+internal sealed class PostgresBulk : IBulkStore
+{
+    public string NowMilliseconds => "(extract(epoch from clock_timestamp()) * 1000)::bigint";
+
+    public TimeSpan PauseBetweenSlices => TimeSpan.Zero;
+
+    public async Task<DbTransaction> BeginWriteAsync(DbConnection connection, CancellationToken cancellationToken) =>
+        await connection.BeginTransactionAsync(cancellationToken);
+
+    public async Task LockPatronsAsync(DbConnection connection, DbTransaction transaction, int districtId, IReadOnlyCollection<long> ids, CancellationToken cancellationToken)
+    {
+        if (ids.Count == 0)
+        {
+            return;
+        }
+
+        await using var command = ((NpgsqlConnection)connection).CreateCommand();
+        command.Transaction = (NpgsqlTransaction)transaction;
+        // In order of id, so that two of these never wait for each other in a ring.
+        command.CommandText = "SELECT 1 FROM patrons WHERE district_id = $1 AND id = ANY($2) ORDER BY id FOR UPDATE";
+        command.Parameters.Add(new NpgsqlParameter<int> { TypedValue = districtId });
+        command.Parameters.Add(new NpgsqlParameter<long[]> { TypedValue = [.. ids] });
+        await command.ExecuteNonQueryAsync(cancellationToken);
+    }
+
+    public Task InsertAsync<T>(DbConnection connection, DbTransaction transaction, BulkTable<T> table, IReadOnlyCollection<T> rows, CancellationToken cancellationToken) =>
+        CopyAsync((NpgsqlConnection)connection, table.Name, table, rows, cancellationToken);
+
+    public async Task UpdateAsync<T>(DbConnection connection, DbTransaction transaction, BulkTable<T> table, IReadOnlyCollection<T> rows, CancellationToken cancellationToken)
+    {
+        await StageAsync(connection, transaction, table, rows, cancellationToken);
+        await ExecuteAsync(
+            connection,
+            transaction,
+            $"UPDATE {table.Name} AS t SET {string.Join(", ", table.Values.Select(c => $"\"{c.Name}\" = s.\"{c.Name}\""))} "
+                + $"FROM stage_{table.Name} AS s WHERE {string.Join(" AND ", table.Keys.Select(c => $"t.\"{c.Name}\" = s.\"{c.Name}\""))}",
+            cancellationToken
+        );
+    }
+
+    public async Task UpsertAsync<T>(DbConnection connection, DbTransaction transaction, BulkTable<T> table, IReadOnlyCollection<T> rows, CancellationToken cancellationToken)
+    {
+        await StageAsync(connection, transaction, table, rows, cancellationToken);
+        await ExecuteAsync(
+            connection,
+            transaction,
+            $"MERGE INTO {table.Name} AS t USING stage_{table.Name} AS s ON {string.Join(" AND ", table.Keys.Select(c => $"t.\"{c.Name}\" = s.\"{c.Name}\""))} "
+                + $"WHEN MATCHED THEN UPDATE SET {string.Join(", ", table.Values.Select(c => $"\"{c.Name}\" = s.\"{c.Name}\""))} "
+                + $"WHEN NOT MATCHED THEN INSERT ({string.Join(", ", table.Columns.Select(c => $"\"{c.Name}\""))}) VALUES ({string.Join(", ", table.Columns.Select(c => $"s.\"{c.Name}\""))})",
+            cancellationToken
+        );
+    }
+
+    public int NextSlice(int lastSize, TimeSpan elapsed) => 5000;
+
+    private static async Task StageAsync<T>(DbConnection connection, DbTransaction transaction, BulkTable<T> table, IReadOnlyCollection<T> rows, CancellationToken cancellationToken)
+    {
+        await ExecuteAsync(
+            connection,
+            transaction,
+            $"CREATE TEMPORARY TABLE IF NOT EXISTS stage_{table.Name} (LIKE {table.Name}) ON COMMIT DELETE ROWS; TRUNCATE stage_{table.Name}",
+            cancellationToken
+        );
+        await CopyAsync((NpgsqlConnection)connection, $"stage_{table.Name}", table, rows, cancellationToken);
+    }
+
+    private static async Task ExecuteAsync(DbConnection connection, DbTransaction transaction, string sql, CancellationToken cancellationToken)
+    {
+        await using var command = connection.CreateCommand();
+        command.Transaction = transaction;
+        command.CommandText = sql;
+        await command.ExecuteNonQueryAsync(cancellationToken);
+    }
+
+    private static async Task CopyAsync<T>(NpgsqlConnection connection, string target, BulkTable<T> table, IReadOnlyCollection<T> rows, CancellationToken cancellationToken)
+    {
+        if (rows.Count == 0)
+        {
+            return;
+        }
+
+        await using var writer = await connection.BeginBinaryImportAsync(
+            $"COPY {target} ({string.Join(", ", table.Columns.Select(c => $"\"{c.Name}\""))}) FROM STDIN (FORMAT BINARY)",
+            cancellationToken
+        );
+        foreach (var row in rows)
+        {
+            await writer.StartRowAsync(cancellationToken);
+            foreach (var column in table.Columns)
+            {
+                if (column.Text is not null)
+                {
+                    if (column.Text(row) is { } text)
+                    {
+                        await writer.WriteAsync(text, NpgsqlDbType.Text, cancellationToken);
+                    }
+                    else
+                    {
+                        await writer.WriteNullAsync(cancellationToken);
+                    }
+                }
+                else if (column.Flag is not null)
+                {
+                    await writer.WriteAsync(column.Flag(row), NpgsqlDbType.Boolean, cancellationToken);
+                }
+                else if (column.Number!(row) is not { } number)
+                {
+                    await writer.WriteNullAsync(cancellationToken);
+                }
+                else if (column.Type == BulkType.Int)
+                {
+                    await writer.WriteAsync((int)number, NpgsqlDbType.Integer, cancellationToken);
+                }
+                else
+                {
+                    await writer.WriteAsync(number, NpgsqlDbType.Bigint, cancellationToken);
+                }
+            }
+        }
+
+        await writer.CompleteAsync(cancellationToken);
+    }
+}

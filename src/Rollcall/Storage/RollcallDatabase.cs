@@ -1,0 +1,271 @@
+using System.Data.Common;
+using Microsoft.Data.Sqlite;
+using Microsoft.EntityFrameworkCore;
+using Microsoft.EntityFrameworkCore.Infrastructure;
+using Microsoft.EntityFrameworkCore.Migrations;
+using Npgsql;
+
+namespace Rollcall.Storage;
+
+/// <summary>Where an installation keeps its data.</summary>
+/// <param name="DataFolder">The data folder; made when missing.</param>
+/// <param name="Connection">A PostgreSQL connection string or URL; null or empty is SQLite in the data folder.</param>
+public sealed record StorageOptions(string DataFolder, string? Connection = null);
+
+/// <summary>The one place that knows which database is behind.</summary>
+public sealed class RollcallDatabase : IAsyncDisposable, IDisposable
+{
+    private readonly DbContextOptions? _sqlite;
+    private readonly DbContextOptions? _postgres;
+    private readonly NpgsqlDataSource? _source;
+
+    public RollcallDatabase(StorageOptions options)
+    {
+        DataFolder = Path.GetFullPath(options.DataFolder);
+        try
+        {
+            Directory.CreateDirectory(DataFolder);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw new RollcallException($"The data folder {DataFolder} cannot be made: {e.Message} Choose another with --data.", e);
+        }
+
+        if (string.IsNullOrWhiteSpace(options.Connection))
+        {
+            FilePath = Path.Combine(DataFolder, "rollcall.db");
+            ConnectionString = new SqliteConnectionStringBuilder
+            {
+                DataSource = FilePath,
+                Pooling = true,
+                DefaultTimeout = 30,
+            }.ToString();
+            Bulk = new SqliteBulk();
+            _sqlite = new DbContextOptionsBuilder<SqliteRollcallContext>()
+                .UseSqlite(ConnectionString)
+                .AddInterceptors(SqlitePragmas.Instance)
+                .Options;
+        }
+        else
+        {
+            IsPostgres = true;
+            try
+            {
+                ConnectionString = Normalise(options.Connection);
+            }
+            catch (Exception e) when (e is ArgumentException or FormatException)
+            {
+                throw new RollcallException($"The database connection is not readable: {e.Message} Write it like 'Host=localhost;Database=rollcall;Username=rollcall'.", e);
+            }
+
+            _source = new NpgsqlDataSourceBuilder(ConnectionString).Build();
+            Bulk = new PostgresBulk();
+            _postgres = new DbContextOptionsBuilder<PostgresRollcallContext>().UseNpgsql(_source).Options;
+        }
+    }
+
+    public bool IsPostgres { get; }
+    public string DataFolder { get; }
+    public string ConnectionString { get; }
+
+    /// <summary>The SQLite file; null on PostgreSQL.</summary>
+    public string? FilePath { get; }
+
+    internal IBulkStore Bulk { get; }
+
+    /// <summary>A context for ordinary reading and writing. The caller disposes it.</summary>
+    public RollcallContext CreateContext() =>
+        IsPostgres
+            ? new PostgresRollcallContext((DbContextOptions<PostgresRollcallContext>)_postgres!)
+            : new SqliteRollcallContext((DbContextOptions<SqliteRollcallContext>)_sqlite!);
+
+    /// <summary>A context on an open connection and its transaction, for the bulk paths' reading.</summary>
+    internal RollcallContext CreateContext(DbConnection connection, DbTransaction? transaction)
+    {
+        RollcallContext context = IsPostgres
+            ? new PostgresRollcallContext(new DbContextOptionsBuilder<PostgresRollcallContext>().UseNpgsql(connection).Options)
+            : new SqliteRollcallContext(new DbContextOptionsBuilder<SqliteRollcallContext>().UseSqlite(connection).Options);
+        if (transaction is not null)
+        {
+            context.Database.UseTransaction(transaction);
+        }
+
+        return context;
+    }
+
+    /// <summary>An open connection, set up. The caller disposes it.</summary>
+    public async Task<DbConnection> OpenAsync(CancellationToken cancellationToken = default)
+    {
+        if (IsPostgres)
+        {
+            return await _source!.OpenConnectionAsync(cancellationToken);
+        }
+
+        var connection = new SqliteConnection(ConnectionString);
+        try
+        {
+            await connection.OpenAsync(cancellationToken);
+            await SqlitePragmas.SetAsync(connection, cancellationToken);
+            return connection;
+        }
+        catch
+        {
+            await connection.DisposeAsync();
+            throw;
+        }
+    }
+
+    /// <summary>Applies pending migrations. SQLite does so by itself at start; PostgreSQL only when asked.</summary>
+    /// <returns>The migrations that were applied.</returns>
+    public async Task<IReadOnlyList<string>> MigrateAsync(CancellationToken cancellationToken = default)
+    {
+        using var context = CreateContext();
+        var pending = (await PendingAsync(context, cancellationToken)).ToList();
+        if (pending.Count == 0)
+        {
+            return [];
+        }
+
+        if (FilePath is not null)
+        {
+            using var gate = FileLock.Acquire(Path.Combine(DataFolder, "migrate.lock"), TimeSpan.FromMinutes(5));
+            pending = [.. await PendingAsync(context, cancellationToken)];
+            if (pending.Count == 0)
+            {
+                return [];
+            }
+
+            var applied = await context.Database.GetAppliedMigrationsAsync(cancellationToken);
+            if (applied.Any())
+            {
+                await BackUpBeforeMigrationAsync(applied.Last(), cancellationToken);
+            }
+
+            // EF keeps a row as its own lock and waits for ever when a killed process left it; ours is the operating system's.
+            await ClearMigrationLockAsync(cancellationToken);
+            await context.Database.MigrateAsync(cancellationToken);
+            RestrictFile(FilePath);
+            return pending;
+        }
+
+        await context.Database.MigrateAsync(cancellationToken);
+        return pending;
+    }
+
+    /// <summary>Makes sure that the database can be used: SQLite is migrated, PostgreSQL is checked.</summary>
+    /// <exception cref="RollcallException">The database cannot be reached or its schema is not this version's.</exception>
+    public async Task EnsureReadyAsync(CancellationToken cancellationToken = default)
+    {
+        if (!IsPostgres)
+        {
+            try
+            {
+                await MigrateAsync(cancellationToken);
+            }
+            catch (SqliteException e)
+            {
+                throw new RollcallException($"The database {FilePath} cannot be opened: {e.Message} Check the file and its rights, or restore a backup.", e);
+            }
+
+            return;
+        }
+
+        try
+        {
+            using var context = CreateContext();
+            if ((await PendingAsync(context, cancellationToken)).Any())
+            {
+                throw new RollcallException("The database's schema is older than this program. Run 'rollcall db migrate' once, then start again.");
+            }
+        }
+        catch (Exception e) when (e is NpgsqlException or System.Net.Sockets.SocketException)
+        {
+            throw new RollcallException($"PostgreSQL cannot be reached: {e.Message.ReplaceLineEndings(" ")}. Check --database (ROLLCALL_DATABASE) and that the server runs.", e);
+        }
+    }
+
+    private static async Task<IEnumerable<string>> PendingAsync(RollcallContext context, CancellationToken cancellationToken) =>
+        await context.Database.GetPendingMigrationsAsync(cancellationToken);
+
+    private async Task BackUpBeforeMigrationAsync(string version, CancellationToken cancellationToken)
+    {
+        var target = Path.Combine(DataFolder, $"rollcall-before-{version}.db");
+        if (File.Exists(target))
+        {
+            File.Delete(target);
+        }
+
+        await using var source = (SqliteConnection)await OpenAsync(cancellationToken);
+        await using var copy = new SqliteConnection(new SqliteConnectionStringBuilder { DataSource = target, Pooling = false }.ToString());
+        await copy.OpenAsync(cancellationToken);
+        source.BackupDatabase(copy);
+        RestrictFile(target);
+    }
+
+    private async Task ClearMigrationLockAsync(CancellationToken cancellationToken)
+    {
+        await using var connection = await OpenAsync(cancellationToken);
+        await using var command = connection.CreateCommand();
+        command.CommandText = "DROP TABLE IF EXISTS \"__EFMigrationsLock\"";
+        await command.ExecuteNonQueryAsync(cancellationToken);
+    }
+
+    internal static void RestrictFile(string path)
+    {
+        if (!OperatingSystem.IsWindows() && File.Exists(path))
+        {
+            File.SetUnixFileMode(path, UnixFileMode.UserRead | UnixFileMode.UserWrite);
+        }
+    }
+
+    /// <summary>Accepts the URL form that hosting services hand out beside the key=value form.</summary>
+    private static string Normalise(string connection)
+    {
+        if (!connection.StartsWith("postgres://", StringComparison.OrdinalIgnoreCase) && !connection.StartsWith("postgresql://", StringComparison.OrdinalIgnoreCase))
+        {
+            return new NpgsqlConnectionStringBuilder(connection) { IncludeErrorDetail = false }.ToString();
+        }
+
+        var uri = new Uri(connection);
+        var builder = new NpgsqlConnectionStringBuilder
+        {
+            Host = uri.Host,
+            Port = uri.Port > 0 ? uri.Port : 5432,
+            Database = Uri.UnescapeDataString(uri.AbsolutePath.TrimStart('/')),
+        };
+        var user = uri.UserInfo.Split(':', 2);
+        if (user[0].Length > 0)
+        {
+            builder.Username = Uri.UnescapeDataString(user[0]);
+        }
+
+        if (user.Length > 1)
+        {
+            builder.Password = Uri.UnescapeDataString(user[1]);
+        }
+
+        foreach (var pair in uri.Query.TrimStart('?').Split('&', StringSplitOptions.RemoveEmptyEntries))
+        {
+            var parts = pair.Split('=', 2);
+            var name = parts[0] switch
+            {
+                "host" => "Host",
+                "sslmode" => "SSL Mode",
+                var other => other,
+            };
+            builder[name] = Uri.UnescapeDataString(parts.ElementAtOrDefault(1) ?? "");
+        }
+
+        return builder.ToString();
+    }
+
+    public void Dispose() => _source?.Dispose();
+
+    public async ValueTask DisposeAsync()
+    {
+        if (_source is not null)
+        {
+            await _source.DisposeAsync();
+        }
+    }
+}

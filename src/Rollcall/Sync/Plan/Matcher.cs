@@ -1,0 +1,488 @@
+using Rollcall.Operations;
+using Rollcall.Patrons;
+using Rollcall.Review;
+using Rollcall.Sync.Pull;
+
+namespace Rollcall.Sync.Plan;
+
+/// <summary>What the matcher decided for a roster person.</summary>
+internal enum Decision : byte
+{
+    /// <summary>Not looked at: the role is not ticked, or another row took the person's place.</summary>
+    None,
+
+    /// <summary>The patron is found.</summary>
+    Match,
+    Create,
+    Review,
+    Skip,
+}
+
+/// <summary>The decision for one person.</summary>
+internal struct Match
+{
+    public Decision Decision;
+    public MatchKey Key;
+
+    /// <summary>Index of the patron; meaningful for <see cref="Decision.Match"/>.</summary>
+    public int Patron;
+
+    /// <summary>Why, in words, for Review and Skip; null otherwise.</summary>
+    public string? Reason;
+
+    /// <summary>A weaker key points elsewhere; null when none does.</summary>
+    public string? Warning;
+}
+
+/// <summary>All decisions of a run.</summary>
+internal sealed class Matches(Match[] byPerson, Dictionary<int, int[]> candidates, List<int> absent)
+{
+    public Match[] ByPerson { get; } = byPerson;
+
+    /// <summary>Patrons in question, by person, for Review.</summary>
+    public Dictionary<int, int[]> Candidates { get; } = candidates;
+
+    /// <summary>Indexes of patrons whom the roster no longer has.</summary>
+    public List<int> Absent { get; } = absent;
+}
+
+/// <summary>Who is who: roster people against patrons, on keys alone. Pure; follows the order GUID, Student #, barcode, e-mail.</summary>
+internal sealed class Matcher
+{
+    private readonly PatronIndex _patrons;
+    private readonly Roster _roster;
+    private readonly RosterPerson[] _persons;
+    private readonly SyncSetup _setup;
+    private readonly IReadOnlyDictionary<ulong, ReviewStatus> _decisions;
+    private readonly Match[] _matches;
+    private readonly Dictionary<int, int[]> _candidates = [];
+
+    // Patron → the person who has it by GUID; -1 when nobody does.
+    private readonly int[] _byGuid;
+
+    // Patron → the person who has it in the end.
+    private readonly int[] _owner;
+
+    private Matcher(PatronIndex patrons, Roster roster, SyncSetup setup, IReadOnlyDictionary<ulong, ReviewStatus> decisions)
+    {
+        _patrons = patrons;
+        _roster = roster;
+        _persons = roster.Persons;
+        _setup = setup;
+        _decisions = decisions;
+        _matches = new Match[_persons.Length];
+        _byGuid = new int[patrons.Count];
+        _owner = new int[patrons.Count];
+        Array.Fill(_byGuid, -1);
+        Array.Fill(_owner, -1);
+    }
+
+    /// <param name="patrons">The district's patrons.</param>
+    /// <param name="roster">A verified full pull.</param>
+    /// <param name="setup">The district's settings.</param>
+    /// <param name="decisions">What people decided in Review, by hash of the <c>sourcedId</c>.</param>
+    public static Matches Run(PatronIndex patrons, Roster roster, SyncSetup setup, IReadOnlyDictionary<ulong, ReviewStatus> decisions)
+    {
+        var matcher = new Matcher(patrons, roster, setup, decisions);
+        matcher.ByGuid();
+        matcher.ByAlias();
+        matcher.ByStrongKeys();
+        matcher.ByEmail();
+        return new Matches(matcher._matches, matcher._candidates, matcher.FindAbsent());
+    }
+
+    private bool Counts(int person) => _persons[person] is { Ticked: true, Replaced: false };
+
+    private void ByGuid()
+    {
+        for (var i = 0; i < _persons.Length; i++)
+        {
+            if (!Counts(i))
+            {
+                continue;
+            }
+
+            if (_persons[i].Guid == 0)
+            {
+                Skip(i, "The row has no sourcedId");
+                continue;
+            }
+
+            var found = _patrons.ByGuid(_persons[i].Guid);
+            if (found.Length > 0)
+            {
+                Take(i, found[0], MatchKey.Guid);
+                _byGuid[found[0]] = i;
+            }
+        }
+    }
+
+    private void ByAlias()
+    {
+        for (var i = 0; i < _persons.Length; i++)
+        {
+            if (!Counts(i) || _matches[i].Decision != Decision.None)
+            {
+                continue;
+            }
+
+            var found = _patrons.ByAlias(_persons[i].Guid);
+            if (found.Length == 0)
+            {
+                continue;
+            }
+
+            var patron = found[0];
+            var holder = _owner[patron];
+            if (holder >= 0 && (!_persons[holder].Deleted || _persons[i].Deleted))
+            {
+                Skip(i, "Another record of a person who is already synced");
+                continue;
+            }
+
+            if (holder >= 0)
+            {
+                Skip(holder, "The person goes on under another record");
+            }
+
+            Take(i, patron, MatchKey.Guid);
+            _byGuid[patron] = i;
+        }
+    }
+
+    private void ByStrongKeys()
+    {
+        var claims = new Dictionary<int, List<(int Person, MatchKey Key, bool Reissued)>>();
+        for (var i = 0; i < _persons.Length; i++)
+        {
+            if (!Counts(i))
+            {
+                continue;
+            }
+
+            if (_matches[i].Decision == Decision.Match)
+            {
+                WarnOfWeakerKeys(i);
+                continue;
+            }
+
+            if (_matches[i].Decision != Decision.None)
+            {
+                continue;
+            }
+
+            if (_persons[i].Deleted)
+            {
+                Skip(i, "Deleted in the roster and unknown here");
+                continue;
+            }
+
+            switch (_decisions.GetValueOrDefault(_persons[i].Guid))
+            {
+                case ReviewStatus.Ignored:
+                    Skip(i, "Ignored by a decision in Review");
+                    continue;
+                case ReviewStatus.Created:
+                    _matches[i].Decision = Decision.Create;
+                    continue;
+            }
+
+            if (StrongCandidate(i) is { } claim)
+            {
+                (claims.TryGetValue(claim.Patron, out var list) ? list : claims[claim.Patron] = []).Add((i, claim.Key, claim.Reissued));
+            }
+        }
+
+        foreach (var (patron, list) in claims)
+        {
+            var best = list.Min(c => c.Key);
+            var winners = list.Count(c => c.Key == best);
+            foreach (var (person, key, reissued) in list)
+            {
+                if (key != best)
+                {
+                    Ask(person, $"Another roster person reaches the same patron by a stronger key ({Word(best)})", patron);
+                }
+                else if (winners > 1)
+                {
+                    Ask(person, $"Several roster people reach the same patron by {Word(key)}", patron);
+                }
+                else
+                {
+                    if (_byGuid[patron] is >= 0 and var old)
+                    {
+                        // Only a deleted row can still hold the old id here: the person goes on under the new one.
+                        Skip(old, "The id was re-issued: the person goes on under another record");
+                    }
+
+                    Take(person, patron, reissued ? MatchKey.Reissued : key);
+                }
+            }
+        }
+
+        // An e-mail address that only another, free patron holds contradicts the stronger key.
+        foreach (var (patron, list) in claims)
+        {
+            foreach (var (person, key, _) in list)
+            {
+                if (_matches[person].Decision == Decision.Match && _owner[patron] == person && EmailElsewhere(person, patron) is { } other)
+                {
+                    _owner[patron] = -1;
+                    Ask(person, $"{Word(key)} and e-mail point at two patrons", patron, other);
+                }
+            }
+        }
+    }
+
+    /// <summary>The patron that Student # and barcode agree on, if any; sends the person to Review where they do not.</summary>
+    private (int Patron, MatchKey Key, bool Reissued)? StrongCandidate(int person)
+    {
+        var byStudent = _patrons.ByStudent(_persons[person].Student);
+        var byBarcode = _patrons.ByBarcode(_persons[person].Barcode);
+        if (byStudent.Length > 1)
+        {
+            Ask(person, "Several patrons have this Student #", byStudent.ToArray());
+            return null;
+        }
+
+        if (byStudent.Length == 0 && byBarcode.Length == 0)
+        {
+            return null;
+        }
+
+        if (byStudent.Length == 1 && byBarcode.Length >= 1 && byStudent[0] != byBarcode[0])
+        {
+            Ask(person, "Student # and barcode point at two patrons", byStudent[0], byBarcode[0]);
+            return null;
+        }
+
+        var key = byStudent.Length == 1 ? MatchKey.StudentNumber : MatchKey.Barcode;
+        var patron = byStudent.Length == 1 ? byStudent[0] : byBarcode[0];
+        ref readonly var found = ref _patrons[patron];
+        if (found.Guid == 0)
+        {
+            return (patron, key, false);
+        }
+
+        if (_roster.IsLive(found.Guid) || _patrons.AliasesOf(patron).Any(_roster.IsLive))
+        {
+            // "Live" also means active in the roster while all of the person's roles have ended; then it is no living twin.
+            if (_byGuid[patron] < 0 || !_persons[_byGuid[patron]].Deleted)
+            {
+                Ask(person, $"The patron found by {Word(key)} is linked to another person who is in the roster too: perhaps the same person twice in the roster", patron);
+                return null;
+            }
+        }
+
+        var gone = _roster.Has(found.Guid) || _roster.AbsenceUsable;
+        var sameName = found.Last != 0 && found.Last == _persons[person].Last;
+        var sameBirthday = found.BirthDay != 0 && found.BirthDay == (_roster.Demographics?.BirthDay(_persons[person].Guid) ?? 0);
+        if (gone && found.RoleGroup == _persons[person].Group && (sameName || sameBirthday))
+        {
+            return (patron, key, true);
+        }
+
+        Ask(
+            person,
+            !gone ? $"The patron found by {Word(key)} is linked to another id, and this pull cannot tell whether that one is gone"
+                : found.RoleGroup != _persons[person].Group ? $"The patron found by {Word(key)} had another role and another id that is gone"
+                : $"The patron found by {Word(key)} had another id that is gone, but neither last name nor birthdate agree",
+            patron
+        );
+        return null;
+    }
+
+    private void WarnOfWeakerKeys(int person)
+    {
+        var patron = _matches[person].Patron;
+        if (_persons[person].Deleted)
+        {
+            return;
+        }
+
+        if (Elsewhere(_patrons.ByStudent(_persons[person].Student), patron))
+        {
+            _matches[person].Warning = "The Student # of the roster belongs to another patron here";
+        }
+        else if (Elsewhere(_patrons.ByBarcode(_persons[person].Barcode), patron))
+        {
+            _matches[person].Warning = "The barcode of the roster belongs to another patron here";
+        }
+        else if (_patrons.ByEmail(_persons[person].Email) is [var other] && other != patron && _patrons[other].Guid == 0)
+        {
+            _matches[person].Warning = "The e-mail of the roster belongs to another patron here";
+        }
+
+        static bool Elsewhere(ReadOnlySpan<int> holders, int patron) => holders.Length > 0 && !holders.Contains(patron);
+    }
+
+    private int? EmailElsewhere(int person, int patron)
+    {
+        if (_persons[person].Email == 0 || _patrons[patron].Email == _persons[person].Email)
+        {
+            return null;
+        }
+
+        int? other = null;
+        foreach (var holder in _patrons.ByEmail(_persons[person].Email))
+        {
+            // A patron whom somebody else has by a stronger key shows that the address is shared, as in families.
+            if (_patrons[holder].Guid == 0 && _owner[holder] < 0)
+            {
+                if (other is not null)
+                {
+                    return null;
+                }
+
+                other = holder;
+            }
+        }
+
+        return other;
+    }
+
+    private void ByEmail()
+    {
+        var rosterByEmail = Lookup.Of(_persons, static p => p.Deleted || p.Replaced ? 0 : p.Email);
+        var claims = new Dictionary<int, List<int>>();
+        for (var i = 0; i < _persons.Length; i++)
+        {
+            if (!Counts(i) || _matches[i].Decision != Decision.None)
+            {
+                continue;
+            }
+
+            // Nothing stronger was found: new, unless the address says otherwise.
+            _matches[i].Decision = Decision.Create;
+            if (_persons[i].Email == 0)
+            {
+                continue;
+            }
+
+            int[] patrons = [.. Unlinked(_patrons.ByEmail(_persons[i].Email))];
+            if (patrons.Length == 0)
+            {
+                continue;
+            }
+
+            var people = rosterByEmail.Find(_persons[i].Email).ToArray();
+            var last = _persons[i].Last;
+            var sameLast = Array.FindAll(patrons, p => last != 0 && _patrons[p].Last == last);
+            if (sameLast.Length == 0)
+            {
+                if (patrons.Length == 1 && people.Length == 1)
+                {
+                    Ask(i, "One patron has this e-mail, but under another last name", patrons);
+                }
+
+                continue;
+            }
+
+            var peopleSameLast = Array.FindAll(people, p => _persons[p].Last == last);
+            if (sameLast.Length > 1 || peopleSameLast.Length > 1)
+            {
+                var first = _persons[i].First;
+                var both = Array.FindAll(sameLast, p => first != 0 && _patrons[p].First == first);
+                peopleSameLast = Array.FindAll(peopleSameLast, p => _persons[p].First == first);
+                if (both.Length != 1 || peopleSameLast.Length != 1)
+                {
+                    Ask(i, "Several people share this e-mail and last name", both.Length > 0 ? both : sameLast);
+                    continue;
+                }
+
+                sameLast = both;
+            }
+
+            var patron = sameLast[0];
+            if (_patrons[patron].AbovePatron)
+            {
+                Ask(i, "The patron with this e-mail works in the library: not linked by e-mail alone", patron);
+            }
+            else if (_owner[patron] >= 0)
+            {
+                Ask(i, "Another roster person reaches the same patron by a stronger key", patron);
+            }
+            else
+            {
+                (claims.TryGetValue(patron, out var list) ? list : claims[patron] = []).Add(i);
+            }
+        }
+
+        foreach (var (patron, list) in claims)
+        {
+            foreach (var person in list)
+            {
+                if (list.Count > 1)
+                {
+                    Ask(person, "Several roster people reach the same patron by e-mail", patron);
+                }
+                else
+                {
+                    Take(person, patron, MatchKey.Email);
+                }
+            }
+        }
+
+        IEnumerable<int> Unlinked(ReadOnlySpan<int> holders)
+        {
+            var free = new List<int>(holders.Length);
+            foreach (var holder in holders)
+            {
+                if (_patrons[holder].Guid == 0)
+                {
+                    free.Add(holder);
+                }
+            }
+
+            return free;
+        }
+    }
+
+    private List<int> FindAbsent()
+    {
+        var absent = new List<int>();
+        if (!_roster.AbsenceUsable)
+        {
+            return absent;
+        }
+
+        for (var i = 0; i < _patrons.Count; i++)
+        {
+            ref readonly var patron = ref _patrons[i];
+            if (
+                patron is { Linked: true, Absent: false }
+                && patron.Guid != 0
+                && _owner[i] < 0
+                && _setup.IsTicked(patron.RoleGroup)
+                && !_roster.Has(patron.Guid)
+                && !_patrons.AliasesOf(i).Any(_roster.Has)
+            )
+            {
+                absent.Add(i);
+            }
+        }
+
+        return absent;
+    }
+
+    private void Take(int person, int patron, MatchKey key)
+    {
+        _matches[person] = new Match
+        {
+            Decision = Decision.Match,
+            Key = key,
+            Patron = patron,
+        };
+        _owner[patron] = person;
+    }
+
+    private void Skip(int person, string reason) => _matches[person] = new Match { Decision = Decision.Skip, Reason = reason };
+
+    private void Ask(int person, string reason, params int[] patrons)
+    {
+        _matches[person] = new Match { Decision = Decision.Review, Reason = reason };
+        _candidates[person] = patrons;
+    }
+
+    private static string Word(MatchKey key) => key == MatchKey.StudentNumber ? "Student #" : "barcode";
+}

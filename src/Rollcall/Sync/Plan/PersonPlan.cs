@@ -1,0 +1,346 @@
+using System.IO.Hashing;
+using Rollcall.Mapping;
+using Rollcall.OneRoster.Model;
+using Rollcall.Operations;
+using Rollcall.Patrons;
+
+namespace Rollcall.Sync.Plan;
+
+/// <summary>Which mapped fields anybody of a role group has in this pull: a field that is blank for all of them was not shared.</summary>
+internal sealed class SharedFields
+{
+    private readonly bool[] _seen = new bool[4 * FieldMap.SyncedFields.Count];
+
+    public bool Has(RoleGroup group, int fieldIndex) => _seen[((int)group * FieldMap.SyncedFields.Count) + fieldIndex];
+
+    /// <summary>True while something of the group has not been seen yet.</summary>
+    public bool IsOpen(RoleGroup group)
+    {
+        for (var i = 0; i < FieldMap.SyncedFields.Count; i++)
+        {
+            if (!Has(group, i))
+            {
+                return true;
+            }
+        }
+
+        return false;
+    }
+
+    public void See(RoleGroup group, ReadOnlySpan<MappedValue> values)
+    {
+        for (var i = 0; i < values.Length; i++)
+        {
+            if (values[i].State == MappedState.Value)
+            {
+                _seen[((int)group * FieldMap.SyncedFields.Count) + i] = true;
+            }
+        }
+    }
+
+    /// <summary>The group's fields as bits, for the content hash.</summary>
+    public long Bits(RoleGroup group)
+    {
+        long bits = 0;
+        for (var i = 0; i < FieldMap.SyncedFields.Count; i++)
+        {
+            bits |= Has(group, i) ? 1L << i : 0;
+        }
+
+        return bits;
+    }
+}
+
+/// <summary>A roster person, mapped and placed.</summary>
+internal sealed class MappedPerson
+{
+    public required User User { get; init; }
+    public required RoleGroup Group { get; init; }
+    public required bool Deleted { get; init; }
+    public required MappedValue[] Values { get; init; }
+
+    /// <summary>The site of the deciding org; null when that org is not matched or the person has none.</summary>
+    public required int? Site { get; init; }
+
+    /// <summary>The deciding org; null when the person has none.</summary>
+    public required string? Org { get; init; }
+
+    /// <summary>At least one org of the person is matched.</summary>
+    public required int? AnySite { get; init; }
+    public required string? HomeroomClass { get; init; }
+
+    public MappedValue Value(int field)
+    {
+        for (var i = 0; i < Values.Length; i++)
+        {
+            if (FieldMap.SyncedFields[i] == field)
+            {
+                return Values[i];
+            }
+        }
+
+        return MappedValue.NotSent;
+    }
+
+    /// <summary>Guardian ids in a stable order, one a line; null when none.</summary>
+    public string? GuardianIds =>
+        Group == RoleGroup.Student && User.Agents is { Count: > 0 } agents ? string.Join('\n', agents.Distinct(StringComparer.Ordinal).Order(StringComparer.Ordinal)) : null;
+}
+
+/// <summary>What changes for one patron that was found. Pure.</summary>
+internal static class PersonPlan
+{
+    /// <summary>Hash of everything the roster says about a person and everything that decides what it does here. Never 0.</summary>
+    public static long ContentHash(MappedPerson person, SharedFields shared, long configHash)
+    {
+        var hash = new XxHash3();
+        Hashing.Append(hash, configHash);
+        Hashing.Append(hash, shared.Bits(person.Group));
+        Hashing.Append(
+            hash,
+            ((long)person.Group << 8) | (person.User.Enabled ? 1L : 0) | (person.Deleted ? 2L : 0) | ((long)(person.Site ?? -1) << 32) | (person.AnySite is null ? 4L : 0)
+        );
+        foreach (var value in person.Values)
+        {
+            Hashing.Append(hash, (long)value.State);
+            Hashing.Append(hash, value.Text);
+        }
+
+        Hashing.Append(hash, person.User.SourcedId);
+        Hashing.Append(hash, person.User.Username);
+        Hashing.Append(hash, person.GuardianIds);
+        Hashing.Append(hash, person.HomeroomClass);
+        Hashing.Append(hash, person.User.Roles.Count == 0 ? 0 : 1);
+        var result = (long)hash.GetCurrentHashAsUInt64();
+        return result == 0 ? 1 : result;
+    }
+
+    /// <summary>Compares a person with the patron that matched.</summary>
+    /// <param name="person">The person.</param>
+    /// <param name="old">The patron as stored.</param>
+    /// <param name="oldLink">The patron's link; null when there is none yet.</param>
+    /// <param name="setup">The district's settings.</param>
+    /// <param name="shared">Which fields this pull shares.</param>
+    /// <param name="hash">The person's content hash.</param>
+    /// <param name="siteIsMatched">Whether a site has an org.</param>
+    public static PersonDifference Compare(
+        MappedPerson person,
+        Patron old,
+        PatronLink? oldLink,
+        SyncSetup setup,
+        SharedFields shared,
+        long hash,
+        Func<int, bool> siteIsMatched
+    )
+    {
+        var values = new ChangeValues();
+        var link = oldLink is null ? new LinkState() : LinkState.Of(oldLink);
+        var difference = new PersonDifference { Values = values };
+
+        if (person.Deleted)
+        {
+            // Deleted rows write the status and nothing else.
+            return Transfer(difference, old, link, oldLink, old.Status, setup, "Deleted in the roster");
+        }
+
+        var kept = old.KeptFields is { Length: > 0 } list ? list.Split(',') : [];
+        bool Keeps(int field) =>
+            setup.Settings.Map.PolicyOf(field) == FieldPolicy.LibraryKeeps
+            || (kept.Length > 0 && kept.Contains(field.ToString(System.Globalization.CultureInfo.InvariantCulture)));
+
+        if (!string.Equals(old.Guid, person.User.SourcedId, StringComparison.Ordinal) && !IsAlias(oldLink, person.User.SourcedId!))
+        {
+            values.Add(PatronFields.Guid, old.Guid, person.User.SourcedId);
+        }
+
+        var newSite = old.SiteId;
+        if (person.Site is { } site && !Keeps(PatronFields.Site) && (setup.Settings.Map.PolicyOf(PatronFields.Site) != FieldPolicy.FillIfEmpty || old.SiteId is null))
+        {
+            newSite = site;
+        }
+
+        for (var i = 0; i < person.Values.Length; i++)
+        {
+            var field = FieldMap.SyncedFields[i];
+            var value = person.Values[i];
+            if (value.State == MappedState.NotSent || Keeps(field))
+            {
+                continue;
+            }
+
+            var access = PatronFields.ByNumber(field);
+            var was = access.Get(old);
+            if (setup.Settings.Map.PolicyOf(field) == FieldPolicy.FillIfEmpty && was is not null)
+            {
+                continue;
+            }
+
+            if (value.State == MappedState.Blank)
+            {
+                var clears =
+                    setup.Settings.Map.BlankOf(field) == BlankRule.Clear || (field == PatronFields.Location && newSite != old.SiteId);
+                if (was is not null && clears && shared.Has(person.Group, i) && field is not (PatronFields.LastName or PatronFields.Barcode))
+                {
+                    values.Add(field, was, null);
+                }
+
+                continue;
+            }
+
+            if (string.Equals(was, value.Text, StringComparison.Ordinal))
+            {
+                continue;
+            }
+
+            if (field == PatronFields.Barcode && Barcodes.Problem(value.Text) is { } problem)
+            {
+                difference.Warn("barcode-unusable", $"The roster's barcode cannot be used: {problem}");
+                continue;
+            }
+
+            values.Add(field, was, value.Text);
+        }
+
+        if (newSite != old.SiteId)
+        {
+            values.Add(PatronFields.Site, Number(old.SiteId), Number(newSite));
+        }
+
+        link = link with
+        {
+            RoleGroup = person.Group,
+            Username = Text.Clean(person.User.Username),
+            Guardians = person.GuardianIds,
+            HomeroomClass = person.HomeroomClass,
+            LoginDisabled = !person.User.Enabled,
+            Absent = false,
+            SyncHash = hash,
+        };
+
+        if (person.Org is null)
+        {
+            difference.Warn("no-org", "The person has no organisation in the roster; the site stays");
+        }
+        else if (person.Site is null)
+        {
+            difference.Warn("org-unmatched", "The person's organisation is not matched to a site; the site stays", person.Org);
+        }
+
+        var leftAll = person.Org is not null && person.AnySite is null && old.SiteId is { } present && siteIsMatched(present);
+        if (leftAll)
+        {
+            if (old.Group > SecurityGroup.Patron)
+            {
+                difference.Warn("staff-left", "The person left all matched schools, but has staff rights here: not transferred");
+            }
+            else
+            {
+                return Transfer(difference, old, link, oldLink, old.Status, setup, "Left all matched schools");
+            }
+        }
+        else if (old.Status == PatronStatus.Transferred && !Keeps(PatronFields.Status))
+        {
+            var back = link.StatusBefore is { } before and not PatronStatus.Transferred ? before : PatronStatus.Active;
+            values.Add(PatronFields.Status, Number((int)old.Status), Number((int)back));
+            link = link with { StatusBefore = null };
+            difference.Outcome = Outcome.Reactivated;
+            difference.Reason = "Back in the roster";
+        }
+
+        return Finish(difference, link, oldLink);
+    }
+
+    /// <summary>A linked patron whom a verified full pull no longer has.</summary>
+    public static PersonDifference Absent(Patron old, PatronLink link, SyncSetup setup)
+    {
+        var difference = new PersonDifference { Values = new ChangeValues() };
+        return Transfer(difference, old, LinkState.Of(link) with { Absent = true, SyncHash = 0 }, link, old.Status, setup, "No longer in the roster");
+    }
+
+    /// <summary>Drops the new barcode because somebody else has it.</summary>
+    public static void RefuseBarcode(PersonDifference difference, PatronLink? oldLink)
+    {
+        difference.Values.Remove(PatronFields.Barcode);
+        difference.Warn("barcode-taken", "The roster's barcode belongs to another patron; the present one stays");
+        var link = difference.Link ?? (oldLink is null ? new LinkState() : LinkState.Of(oldLink));
+        if (difference.Outcome == Outcome.Updated)
+        {
+            difference.Outcome = Outcome.Unchanged;
+        }
+
+        Finish(difference, link, oldLink);
+    }
+
+    private static PersonDifference Transfer(
+        PersonDifference difference,
+        Patron old,
+        LinkState link,
+        PatronLink? oldLink,
+        PatronStatus status,
+        SyncSetup setup,
+        string reason
+    )
+    {
+        var statusKept =
+            setup.Settings.Map.PolicyOf(PatronFields.Status) == FieldPolicy.LibraryKeeps
+            || old.KeptFields?.Split(',').Contains("1026") == true;
+        if (old.DoNotTransfer)
+        {
+            difference.Warn("do-not-transfer", $"{reason}, but the patron is marked 'do not transfer'");
+        }
+        else if (!statusKept && status is PatronStatus.Active or PatronStatus.CardLost or PatronStatus.Suspended or PatronStatus.Other)
+        {
+            difference.Values.Add(PatronFields.Status, Number((int)status), Number((int)PatronStatus.Transferred));
+            link = link with { StatusBefore = status };
+            difference.Outcome = Outcome.Transferred;
+            difference.Reason = reason;
+        }
+
+        return Finish(difference, link, oldLink);
+    }
+
+    private static PersonDifference Finish(PersonDifference difference, LinkState link, PatronLink? oldLink)
+    {
+        if (difference.Outcome == Outcome.None)
+        {
+            difference.Outcome = Outcome.Unchanged;
+        }
+
+        if (difference.Outcome == Outcome.Unchanged && difference.Values.Items.Any(v => v.Field != PatronFields.Guid))
+        {
+            difference.Outcome = Outcome.Updated;
+        }
+
+        if (difference.Warnings.Count > 0)
+        {
+            // What could not be done is said again the next time.
+            link = link with { SyncHash = 0 };
+        }
+
+        var before = oldLink is null ? null : LinkState.Of(oldLink);
+        difference.LinkBefore = before;
+        difference.Link = link;
+        difference.LinkChanges = before is null || before with { SyncHash = 0 } != link with { SyncHash = 0 };
+        return difference;
+    }
+
+    private static bool IsAlias(PatronLink? link, string id) => link?.Aliases?.Split('\n').Contains(id, StringComparer.Ordinal) == true;
+
+    internal static string? Number(int? value) => value?.ToString(System.Globalization.CultureInfo.InvariantCulture);
+}
+
+/// <summary>What <see cref="PersonPlan"/> found.</summary>
+internal sealed class PersonDifference
+{
+    public required ChangeValues Values { get; init; }
+    public Outcome Outcome { get; set; }
+    public string? Reason { get; set; }
+    public LinkState? Link { get; set; }
+    public LinkState? LinkBefore { get; set; }
+
+    /// <summary>The link differs in more than its hash.</summary>
+    public bool LinkChanges { get; set; }
+    public List<(string Code, string Message, string Detail)> Warnings { get; } = [];
+
+    public void Warn(string code, string message, string detail = "") => Warnings.Add((code, message, detail));
+}

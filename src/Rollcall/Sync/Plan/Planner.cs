@@ -1,0 +1,774 @@
+using System.Data.Common;
+using System.Text.Json;
+using Microsoft.EntityFrameworkCore;
+using Rollcall.Districts;
+using Rollcall.Mapping;
+using Rollcall.OneRoster.Model;
+using Rollcall.Operations;
+using Rollcall.Patrons;
+using Rollcall.Review;
+using Rollcall.Storage;
+using Rollcall.Sync.Pull;
+
+namespace Rollcall.Sync.Plan;
+
+/// <summary>What a plan came to.</summary>
+internal sealed record PlanResult(SyncCounts Counts, long Rows, RiskTally Risks, IReadOnlyList<HashRefresh> Refreshes);
+
+/// <summary>A patron who turned out to agree with the roster: the link remembers it, unless the patron changed meanwhile.</summary>
+[System.Runtime.InteropServices.StructLayout(System.Runtime.InteropServices.LayoutKind.Auto)]
+internal readonly record struct HashRefresh(long PatronId, long Version, long Hash);
+
+/// <summary>People per site before the run, role group and kind of risk, beside what they are measured against.</summary>
+internal sealed class RiskTally
+{
+    public Dictionary<(int Site, RoleGroup Group, Risk Risk), int> Changes { get; } = [];
+
+    /// <summary>Linked and not yet Transferred before the run.</summary>
+    public Dictionary<(int Site, RoleGroup Group), int> Linked { get; } = [];
+
+    /// <summary>Patrons of before the run who matched.</summary>
+    public Dictionary<(int Site, RoleGroup Group), int> Matched { get; } = [];
+
+    public void Count(int site, RoleGroup group, Risk risk)
+    {
+        if (risk != Risk.None)
+        {
+            Changes[(site, group, risk)] = Changes.GetValueOrDefault((site, group, risk)) + 1;
+        }
+    }
+}
+
+/// <summary>The second pass: people in order from the spool, mapped, compared, and written as change rows.</summary>
+internal sealed class Planner
+{
+    private const int BatchSize = 1000;
+
+    private readonly RollcallDatabase _database;
+    private readonly DbConnection _connection;
+    private readonly SyncSetup _setup;
+    private readonly Roster _roster;
+    private readonly PatronIndex _patrons;
+    private readonly Matches _matches;
+    private readonly WarningLog _warnings;
+    private readonly Func<string, long, long?, ValueTask> _progress;
+    private readonly ChangeWriter _writer;
+    private readonly PatronIds _ids;
+    private readonly SharedFields _shared = new();
+    private readonly RiskTally _risks = new();
+    private readonly HashSet<ulong> _claimedBarcodes = [];
+    private readonly HashSet<ulong> _rosterBarcodes = [];
+    private readonly HashSet<(int, ulong, ulong)> _unlinkedNames = [];
+    private readonly HashSet<int> _sitesWithPatrons = [];
+    private readonly HashSet<int> _matchedSites;
+    private readonly BarcodeSequences _sequences;
+    private readonly List<HashRefresh> _refreshes = [];
+    private readonly List<Comparison> _batch = new(BatchSize);
+    private readonly List<(Comparison Comparison, PersonDifference Difference, int Holder)> _barcodeChain = [];
+    private readonly HashSet<int> _barcodeReleased = [];
+    private readonly List<string> _orgBuffer = [];
+    private readonly long[] _outcomes = new long[Enum.GetValues<Outcome>().Length];
+    private readonly long[] _linkedBy = new long[Enum.GetValues<MatchKey>().Length];
+    private long _read;
+    private long _withoutHomeroom;
+
+    public Planner(
+        RollcallDatabase database,
+        DbConnection connection,
+        SyncSetup setup,
+        Roster roster,
+        PatronIndex patrons,
+        Matches matches,
+        long operationId,
+        WarningLog warnings,
+        Func<string, long, long?, ValueTask> progress
+    )
+    {
+        (_database, _connection, _setup, _roster, _patrons, _matches, _warnings, _progress) =
+            (database, connection, setup, roster, patrons, matches, warnings, progress);
+        _writer = new ChangeWriter(database, connection, setup.District.Id, operationId);
+        _ids = new PatronIds(database, connection, setup.District.Id);
+        _matchedSites = [.. setup.OrgSites.Values];
+        _sequences = new BarcodeSequences(setup.Sites.Values, setup.SiteDefaults, IsBarcodeTaken);
+    }
+
+    public async Task<PlanResult> RunAsync(CancellationToken cancellationToken)
+    {
+        TallyPatrons();
+        await FindSharedFieldsAsync(cancellationToken);
+        var reader = _roster.OpenPeople();
+        var persons = _roster.Persons;
+        for (var i = 0; i < persons.Length; i++)
+        {
+            if (persons[i].Replaced || !persons[i].Ticked)
+            {
+                continue;
+            }
+
+            _read++;
+            await PlanAsync(i, reader.Read(persons[i].Position), cancellationToken);
+            if (_read % 2000 == 0)
+            {
+                await _progress("Comparing people", _read, persons.Length);
+                cancellationToken.ThrowIfCancellationRequested();
+            }
+        }
+
+        await CompareBatchAsync(cancellationToken);
+        await PlanAbsentAsync(cancellationToken);
+        await ResolveBarcodeChainAsync(cancellationToken);
+        await _writer.FlushAsync(cancellationToken);
+        if (_setup.Mapper.NeedsHomerooms && _roster.Homerooms is { } homerooms)
+        {
+            _warnings.Add("homeroom-missing", "Students have no homeroom in the roster", "Homerooms are classes of the type 'homeroom' in a current session.", _withoutHomeroom);
+            _warnings.Add("homeroom-several", "People have several homerooms; the one at their site, then the lowest id, was taken", null, homerooms.Several);
+        }
+
+        var counts = new SyncCounts
+        {
+            Read = _read,
+            Created = _outcomes[(int)Outcome.Created],
+            Updated = _outcomes[(int)Outcome.Updated],
+            Unchanged = _outcomes[(int)Outcome.Unchanged],
+            Transferred = _outcomes[(int)Outcome.Transferred] + _outcomes[(int)Outcome.Absent],
+            Absent = _outcomes[(int)Outcome.Absent],
+            Reactivated = _outcomes[(int)Outcome.Reactivated],
+            Skipped = _outcomes[(int)Outcome.Skipped],
+            Review = _outcomes[(int)Outcome.Review],
+            LinkedGuid = _linkedBy[(int)MatchKey.Guid],
+            LinkedStudentNumber = _linkedBy[(int)MatchKey.StudentNumber],
+            LinkedBarcode = _linkedBy[(int)MatchKey.Barcode],
+            LinkedEmail = _linkedBy[(int)MatchKey.Email],
+        };
+        if (!counts.AddUp)
+        {
+            throw new InvalidOperationException($"The outcomes do not add up to the people read: {counts}");
+        }
+
+        return new PlanResult(counts, _writer.Count, _risks, _refreshes);
+    }
+
+    private void TallyPatrons()
+    {
+        var owned = new HashSet<int>();
+        foreach (var match in _matches.ByPerson)
+        {
+            if (match.Decision == Decision.Match)
+            {
+                owned.Add(match.Patron);
+            }
+        }
+
+        for (var i = 0; i < _patrons.Count; i++)
+        {
+            ref readonly var patron = ref _patrons[i];
+            if (patron.SiteId != 0)
+            {
+                _sitesWithPatrons.Add(patron.SiteId);
+            }
+
+            if (patron.Linked && patron.Status != PatronStatus.Transferred)
+            {
+                _risks.Linked[(patron.SiteId, patron.RoleGroup)] = _risks.Linked.GetValueOrDefault((patron.SiteId, patron.RoleGroup)) + 1;
+            }
+
+            if (patron.Guid == 0 && !patron.Linked && patron.Last != 0 && !owned.Contains(i))
+            {
+                _unlinkedNames.Add((patron.SiteId, patron.Last, patron.First));
+            }
+        }
+
+        foreach (var person in _roster.Persons)
+        {
+            if (person.Barcode != 0)
+            {
+                _rosterBarcodes.Add(person.Barcode);
+            }
+        }
+    }
+
+    private async Task FindSharedFieldsAsync(CancellationToken cancellationToken)
+    {
+        var reader = _roster.OpenPeople();
+        var values = new MappedValue[FieldMap.SyncedFields.Count];
+        foreach (var person in _roster.Persons)
+        {
+            if (!person.Ticked || person.Replaced || person.Deleted || !_shared.IsOpen(person.Group))
+            {
+                continue;
+            }
+
+            cancellationToken.ThrowIfCancellationRequested();
+            var user = reader.Read(person.Position);
+            _setup.Mapper.Fill(user, person.Group, Context(user, person, site: null), values);
+            _shared.See(person.Group, values);
+        }
+
+        await _progress("Comparing people", 0, _roster.Persons.Length);
+    }
+
+    private PersonContext Context(User user, RosterPerson person, int? site)
+    {
+        var (guardians, readable) = person.Group == RoleGroup.Student ? _roster.GuardiansOf(user) : ([], false);
+        var (birthdate, sex) = _roster.Demographics?.Of(person.Guid) ?? (MappedValue.NotSent, MappedValue.NotSent);
+        return new PersonContext
+        {
+            Birthdate = birthdate,
+            Sex = sex,
+            Guardians = guardians,
+            AgentsReadable = readable,
+            Homeroom = _roster.Homerooms?.Of(person.Guid, site, _setup.OrgSites),
+            HomeroomsShared = _roster.Homerooms is not null,
+        };
+    }
+
+    private MappedPerson Map(User user, RosterPerson person)
+    {
+        _setup.Mapper.Orgs(user, _setup.Today, _setup.OrgSites.ContainsKey, _orgBuffer);
+        int? site = _orgBuffer.Count > 0 && _setup.OrgSites.TryGetValue(_orgBuffer[0], out var first) ? first : null;
+        int? anySite = null;
+        foreach (var org in _orgBuffer)
+        {
+            if (_setup.OrgSites.TryGetValue(org, out var its))
+            {
+                anySite = its;
+                break;
+            }
+        }
+
+        var context = Context(user, person, site);
+        var values = new MappedValue[FieldMap.SyncedFields.Count];
+        _setup.Mapper.Fill(user, person.Group, context, values);
+        return new MappedPerson
+        {
+            User = user,
+            Group = person.Group,
+            Deleted = person.Deleted,
+            Values = values,
+            Site = site,
+            Org = _orgBuffer.Count > 0 ? _orgBuffer[0] : null,
+            AnySite = anySite,
+            HomeroomClass = context.Homeroom?.ClassId,
+        };
+    }
+
+    private async ValueTask PlanAsync(int index, User user, CancellationToken cancellationToken)
+    {
+        var person = _roster.Persons[index];
+        var match = _matches.ByPerson[index];
+        switch (match.Decision)
+        {
+            case Decision.Skip:
+                await EmitPersonAsync(ChangeKind.Skip, Outcome.Skipped, user, person.Group, null, match.Reason!, null, cancellationToken);
+                return;
+            case Decision.Review:
+                await EmitReviewAsync(index, Map(user, person), match, cancellationToken);
+                return;
+            case Decision.Create:
+                await CreateAsync(Map(user, person), person, cancellationToken);
+                return;
+        }
+
+        var patron = _patrons[match.Patron];
+        _linkedBy[(int)(match.Key == MatchKey.Reissued ? ReissuedBy(person, patron) : match.Key)]++;
+        var group = patron.Linked ? patron.RoleGroup : person.Group;
+        _risks.Matched[(patron.SiteId, group)] = _risks.Matched.GetValueOrDefault((patron.SiteId, group)) + 1;
+        if (person.Deleted && patron is { Linked: true, Status: PatronStatus.Transferred or PatronStatus.Inactive })
+        {
+            Count(Outcome.Unchanged);
+            return;
+        }
+
+        var mapped = Map(user, person);
+        if (person.Group == RoleGroup.Student && !person.Deleted && mapped.HomeroomClass is null)
+        {
+            _withoutHomeroom++;
+        }
+
+        var hash = PersonPlan.ContentHash(mapped, _shared, _setup.ConfigHash);
+        if (
+            hash == patron.SyncHash
+            && match.Key == MatchKey.Guid
+            && match.Warning is null
+            && !person.Deleted
+            && patron is { Linked: true, Absent: false }
+            && patron.Status != PatronStatus.Transferred
+        )
+        {
+            Count(Outcome.Unchanged);
+            return;
+        }
+
+        _batch.Add(new Comparison(index, match, mapped, hash));
+        if (_batch.Count >= BatchSize)
+        {
+            await CompareBatchAsync(cancellationToken);
+        }
+    }
+
+    private static MatchKey ReissuedBy(RosterPerson person, IndexedPatron patron) =>
+        person.Student != 0 && person.Student == patron.Student ? MatchKey.StudentNumber : MatchKey.Barcode;
+
+    private async Task CompareBatchAsync(CancellationToken cancellationToken)
+    {
+        if (_batch.Count == 0)
+        {
+            return;
+        }
+
+        var stored = await LoadAsync(_batch.Select(c => _patrons[c.Match.Patron].Id), cancellationToken);
+        foreach (var comparison in _batch)
+        {
+            var (patron, link) = stored[_patrons[comparison.Match.Patron].Id];
+            var difference = PersonPlan.Compare(comparison.Person, patron, link, _setup, _shared, comparison.Hash, _matchedSites.Contains);
+            if (comparison.Match.Warning is { } warning)
+            {
+                difference.Warn("key-elsewhere", warning);
+            }
+
+            if (difference.Values.Has(PatronFields.Barcode) && BarcodeHolder(comparison, difference) is { } holder)
+            {
+                if (holder < 0 || !_claimedBarcodes.Add(Key(difference)))
+                {
+                    PersonPlan.RefuseBarcode(difference, link);
+                }
+                else
+                {
+                    // Whether the holder gives it up is known when everybody has been compared.
+                    _barcodeChain.Add((comparison with { Stored = patron, StoredLink = link }, difference, holder));
+                    continue;
+                }
+            }
+            else if (difference.Values.Has(PatronFields.Barcode))
+            {
+                _claimedBarcodes.Add(Key(difference));
+                _barcodeReleased.Add(comparison.Match.Patron);
+            }
+
+            await EmitDifferenceAsync(comparison, difference, patron, link, chained: false, cancellationToken);
+        }
+
+        _batch.Clear();
+    }
+
+    private static ulong Key(PersonDifference difference) => Hashing.Of(Text.BarcodeKey(difference.Values.New(PatronFields.Barcode)!));
+
+    /// <summary>Null: the new barcode is free. Negative: taken for good in this plan. Otherwise the patron who has it now.</summary>
+    private int? BarcodeHolder(Comparison comparison, PersonDifference difference)
+    {
+        var key = Key(difference);
+        if (_claimedBarcodes.Contains(key))
+        {
+            return -1;
+        }
+
+        foreach (var holder in _patrons.ByBarcode(key))
+        {
+            if (holder != comparison.Match.Patron)
+            {
+                return holder;
+            }
+        }
+
+        return null;
+    }
+
+    private async Task ResolveBarcodeChainAsync(CancellationToken cancellationToken)
+    {
+        // A row is good when the holder of its barcode moves on too; one that breaks takes those behind it along.
+        var good = _barcodeChain.Select(c => c.Comparison.Match.Patron).ToHashSet();
+        bool broke;
+        do
+        {
+            broke = false;
+            foreach (var (comparison, _, holder) in _barcodeChain)
+            {
+                if (good.Contains(comparison.Match.Patron) && !good.Contains(holder) && !_barcodeReleased.Contains(holder))
+                {
+                    good.Remove(comparison.Match.Patron);
+                    broke = true;
+                }
+            }
+        } while (broke);
+
+        foreach (var (comparison, difference, _) in _barcodeChain)
+        {
+            var isGood = good.Contains(comparison.Match.Patron);
+            if (!isGood)
+            {
+                PersonPlan.RefuseBarcode(difference, comparison.StoredLink);
+            }
+
+            await EmitDifferenceAsync(comparison, difference, comparison.Stored!, comparison.StoredLink, isGood, cancellationToken);
+        }
+    }
+
+    private async ValueTask EmitDifferenceAsync(
+        Comparison comparison,
+        PersonDifference difference,
+        Patron patron,
+        PatronLink? link,
+        bool chained,
+        CancellationToken cancellationToken
+    )
+    {
+        foreach (var (code, message, detail) in difference.Warnings)
+        {
+            Warn(code, message, detail);
+        }
+
+        Count(difference.Outcome);
+        if (difference.Values.Count == 0 && !difference.LinkChanges)
+        {
+            if (difference.Warnings.Count > 0)
+            {
+                await EmitPersonAsync(
+                    ChangeKind.Note,
+                    Outcome.Unchanged,
+                    comparison.Person.User,
+                    comparison.Person.Group,
+                    patron,
+                    null,
+                    WarningText(difference),
+                    cancellationToken,
+                    comparison.Match.Key
+                );
+            }
+            else if (link is not null && link.SyncHash != difference.Link!.SyncHash)
+            {
+                _refreshes.Add(new HashRefresh(patron.Id, patron.Version, difference.Link.SyncHash));
+            }
+
+            return;
+        }
+
+        var group = link?.RoleGroup ?? comparison.Person.Group;
+        var risk =
+            difference.Outcome == Outcome.Transferred ? Risk.Transfers
+            : difference.Values.Items.Any(v => v.Field is PatronFields.LastName or PatronFields.Barcode or PatronFields.CommunityId && v.Old is not null)
+                ? Risk.Updates
+            : Risk.None;
+        _risks.Count(patron.SiteId ?? 0, group, risk);
+        await _writer.AddAsync(
+            new Change
+            {
+                Kind = difference.Outcome switch
+                {
+                    Outcome.Transferred => ChangeKind.Transfer,
+                    Outcome.Reactivated => ChangeKind.Reactivate,
+                    Outcome.Updated => ChangeKind.Update,
+                    _ => ChangeKind.Link,
+                },
+                Outcome = difference.Outcome,
+                PatronId = patron.Id,
+                RosterId = comparison.Person.User.SourcedId,
+                SiteId = patron.SiteId,
+                RoleGroup = group,
+                MatchedBy = comparison.Match.Key,
+                Risk = risk,
+                Chained = chained,
+                Values = difference.Values.ToJson(),
+                Link = difference.Link?.ToJson(),
+                LinkBefore = difference.LinkBefore?.ToJson(),
+                Reason = difference.Reason ?? (comparison.Match.Key == MatchKey.Reissued ? "The roster re-issued the person's id" : null),
+                Warning = WarningText(difference),
+            },
+            cancellationToken
+        );
+    }
+
+    private async Task PlanAbsentAsync(CancellationToken cancellationToken)
+    {
+        foreach (var chunk in _matches.Absent.Chunk(BatchSize))
+        {
+            var stored = await LoadAsync(chunk.Select(i => _patrons[i].Id), cancellationToken);
+            foreach (var index in chunk)
+            {
+                var (patron, link) = stored[_patrons[index].Id];
+                if (link is null)
+                {
+                    continue;
+                }
+
+                if (patron.Group > SecurityGroup.Patron)
+                {
+                    Warn("staff-absent", "A patron with staff rights is no longer in the roster: not transferred", "");
+                    await EmitPersonAsync(ChangeKind.Note, Outcome.None, null, link.RoleGroup, patron, null, "No longer in the roster, but has staff rights here: not transferred", cancellationToken);
+                    continue;
+                }
+
+                var difference = PersonPlan.Absent(patron, link, _setup);
+                if (patron.DoNotTransfer)
+                {
+                    Warn("do-not-transfer", "A patron marked 'do not transfer' is no longer in the roster", "");
+                    await EmitPersonAsync(ChangeKind.Note, Outcome.None, null, link.RoleGroup, patron, null, WarningText(difference), cancellationToken);
+                    continue;
+                }
+
+                var transferred = difference.Outcome == Outcome.Transferred;
+                if (transferred)
+                {
+                    Count(Outcome.Absent);
+                    _risks.Count(patron.SiteId ?? 0, link.RoleGroup, Risk.Transfers);
+                }
+
+                await _writer.AddAsync(
+                    new Change
+                    {
+                        Kind = transferred ? ChangeKind.Transfer : ChangeKind.Link,
+                        Outcome = transferred ? Outcome.Absent : Outcome.None,
+                        PatronId = patron.Id,
+                        RosterId = patron.Guid,
+                        SiteId = patron.SiteId,
+                        RoleGroup = link.RoleGroup,
+                        Risk = transferred ? Risk.Transfers : Risk.None,
+                        Values = difference.Values.ToJson(),
+                        Link = difference.Link!.ToJson(),
+                        LinkBefore = difference.LinkBefore!.ToJson(),
+                        Reason = difference.Reason ?? "No longer in the roster; the status stays",
+                    },
+                    cancellationToken
+                );
+            }
+        }
+    }
+
+    private async ValueTask CreateAsync(MappedPerson person, RosterPerson row, CancellationToken cancellationToken)
+    {
+        string? skip = null;
+        if (person.Value(PatronFields.LastName).Text is null)
+        {
+            skip = "The person has no last name";
+            Warn("no-last-name", "People have no last name and were skipped", "");
+        }
+        else if (person.Org is null)
+        {
+            skip = "The person belongs to no organisation";
+            Warn("no-org-new", "New people belong to no organisation and were skipped", "");
+        }
+        else if (person.Site is null)
+        {
+            var name = _roster.Orgs.TryGetValue(person.Org, out var org) && Text.Clean(org.Name) is { } known ? known : person.Org;
+            skip =
+                $"{name} is not matched to a site"
+                + (person.AnySite is { } other ? $"; another school of this person, {_setup.Sites[other].Name}, is" : "");
+            Warn("org-unmatched", "", person.Org);
+        }
+
+        if (skip is not null)
+        {
+            await EmitPersonAsync(ChangeKind.Skip, Outcome.Skipped, person.User, person.Group, null, skip, null, cancellationToken);
+            return;
+        }
+
+        var site = _setup.Sites[person.Site!.Value];
+        var own = _setup.SiteDefaults.FirstOrDefault(d => d.SiteId == site.Id && d.RoleGroup == person.Group);
+        var values = new ChangeValues();
+        string? warning = null;
+        var barcode = person.Value(PatronFields.Barcode).Text;
+        if (barcode is not null)
+        {
+            var key = Hashing.Of(Text.BarcodeKey(barcode));
+            if (Barcodes.Problem(barcode) is { } problem)
+            {
+                warning = $"The roster's barcode cannot be used: {problem}";
+                Warn("barcode-unusable", "", "");
+                barcode = null;
+            }
+            else if (_patrons.ByBarcode(key).Length > 0 || _claimedBarcodes.Contains(key))
+            {
+                warning = "The roster's barcode belongs to another patron; the next one of the site was given";
+                Warn("barcode-taken", "", "");
+                barcode = null;
+            }
+        }
+
+        barcode ??= _sequences.Take(site.Id, person.Group);
+        _claimedBarcodes.Add(Hashing.Of(Text.BarcodeKey(barcode)));
+        values.Add(PatronFields.Barcode, null, barcode);
+        for (var i = 0; i < person.Values.Length; i++)
+        {
+            if (FieldMap.SyncedFields[i] != PatronFields.Barcode && person.Values[i].Text is { } text)
+            {
+                values.Add(FieldMap.SyncedFields[i], null, text);
+            }
+        }
+
+        values.Add(PatronFields.Status, null, PersonPlan.Number((int)PatronStatus.Active));
+        values.Add(PatronFields.Policy, null, own?.Policy ?? site.DefaultPolicy ?? Policy.Standard);
+        values.Add(PatronFields.Site, null, PersonPlan.Number(site.Id));
+        values.Add(PatronFields.Guid, null, person.User.SourcedId);
+        values.Add(PatronFields.Group, null, PersonPlan.Number((int)(own?.Group ?? site.DefaultGroup)));
+        if (person.Group == RoleGroup.Student && person.HomeroomClass is null)
+        {
+            _withoutHomeroom++;
+        }
+
+        var twin = _sitesWithPatrons.Contains(site.Id) && _unlinkedNames.Contains((site.Id, row.Last, row.First));
+        var risk = twin ? Risk.Creates : Risk.None;
+        _risks.Count(site.Id, person.Group, risk);
+        Count(Outcome.Created);
+        await _writer.AddAsync(
+            new Change
+            {
+                Kind = ChangeKind.Create,
+                Outcome = Outcome.Created,
+                PatronId = await _ids.NextAsync(cancellationToken),
+                RosterId = person.User.SourcedId,
+                SiteId = site.Id,
+                RoleGroup = person.Group,
+                Risk = risk,
+                Values = values.ToJson(),
+                Link = new LinkState
+                {
+                    RoleGroup = person.Group,
+                    Username = Text.Clean(person.User.Username),
+                    Guardians = person.GuardianIds,
+                    HomeroomClass = person.HomeroomClass,
+                    LoginDisabled = !person.User.Enabled,
+                    SyncHash = warning is null ? PersonPlan.ContentHash(person, _shared, _setup.ConfigHash) : 0,
+                }.ToJson(),
+                Reason = twin ? "An unlinked patron of this site has the same name" : null,
+                Warning = warning,
+            },
+            cancellationToken
+        );
+    }
+
+    private async ValueTask EmitReviewAsync(int index, MappedPerson person, Match match, CancellationToken cancellationToken)
+    {
+        Count(Outcome.Review);
+        var values = new ChangeValues();
+        for (var i = 0; i < person.Values.Length; i++)
+        {
+            if (person.Values[i].Text is { } text)
+            {
+                values.Add(FieldMap.SyncedFields[i], null, text);
+            }
+        }
+
+        if (person.Site is { } site)
+        {
+            values.Add(PatronFields.Site, null, PersonPlan.Number(site));
+        }
+
+        var candidates = _matches.Candidates[index].Select(p => _patrons[p].Id).Distinct().ToArray();
+        await _writer.AddAsync(
+            new Change
+            {
+                Kind = ChangeKind.Review,
+                Outcome = Outcome.Review,
+                RosterId = person.User.SourcedId,
+                SiteId = person.Site,
+                RoleGroup = person.Group,
+                Values = values.ToJson(),
+                Candidates = JsonSerializer.Serialize(candidates),
+                Reason = match.Reason,
+            },
+            cancellationToken
+        );
+    }
+
+    private async ValueTask EmitPersonAsync(
+        ChangeKind kind,
+        Outcome outcome,
+        User? user,
+        RoleGroup group,
+        Patron? patron,
+        string? reason,
+        string? warning,
+        CancellationToken cancellationToken,
+        MatchKey key = MatchKey.None
+    )
+    {
+        if (kind == ChangeKind.Skip)
+        {
+            Count(outcome);
+        }
+
+        var values = new ChangeValues();
+        if (patron is null && user is not null)
+        {
+            // Who it is: there is no patron to take the name from.
+            foreach (var (field, text) in ((int, string?)[])[(PatronFields.LastName, user.FamilyName), (PatronFields.FirstName, user.GivenName)])
+            {
+                if (Text.Clean(text) is { } clean)
+                {
+                    values.Add(field, null, Text.Cut(clean, 255));
+                }
+            }
+        }
+
+        await _writer.AddAsync(
+            new Change
+            {
+                Kind = kind,
+                Outcome = outcome,
+                PatronId = patron?.Id,
+                RosterId = user?.SourcedId ?? patron?.Guid,
+                SiteId = patron?.SiteId,
+                RoleGroup = group,
+                MatchedBy = key,
+                Values = values.ToJson(),
+                Reason = reason,
+                Warning = warning,
+            },
+            cancellationToken
+        );
+    }
+
+    private async Task<Dictionary<long, (Patron Patron, PatronLink? Link)>> LoadAsync(IEnumerable<long> ids, CancellationToken cancellationToken)
+    {
+        await using var context = _database.CreateContext(_connection, null);
+        var wanted = ids.ToArray();
+        var district = _setup.District.Id;
+        var patrons = await context.Patrons.AsNoTracking().Where(p => p.DistrictId == district && wanted.Contains(p.Id)).ToListAsync(cancellationToken);
+        var links = await context
+            .PatronLinks.AsNoTracking()
+            .Where(l => l.DistrictId == district && wanted.Contains(l.PatronId))
+            .ToDictionaryAsync(l => l.PatronId, cancellationToken);
+        return patrons.ToDictionary(p => p.Id, p => (p, links.GetValueOrDefault(p.Id)));
+    }
+
+    private bool IsBarcodeTaken(string key)
+    {
+        var hash = Hashing.Of(key);
+        return _patrons.ByBarcode(hash).Length > 0 || _claimedBarcodes.Contains(hash) || _rosterBarcodes.Contains(hash);
+    }
+
+    private void Count(Outcome outcome) => _outcomes[(int)outcome]++;
+
+    private static string? WarningText(PersonDifference difference) =>
+        difference.Warnings.Count == 0 ? null : string.Join("; ", difference.Warnings.Select(w => w.Message));
+
+    /// <summary>Groups a warning under words for all of its kind, with what to do.</summary>
+    private void Warn(string code, string message, string detail)
+    {
+        var (text, hint) = code switch
+        {
+            "org-unmatched" => (
+                $"{(_roster.Orgs.TryGetValue(detail, out var org) && Text.Clean(org.Name) is { } name ? name : "An organisation")} ({detail}) is not matched to a site: its new people are skipped, others keep their site",
+                "Match it on the Site Mapping page, or leave it if the library does not serve it."
+            ),
+            "barcode-taken" => ("Barcodes of the roster belong to other patrons here", "Look the patrons up by those barcodes: perhaps a record stands twice."),
+            "barcode-unusable" => (
+                "Barcodes of the roster cannot be used here",
+                "A barcode has 3 to 32 letters, digits, '-', '.' or '/', and not a number from 1 to 50."
+            ),
+            "key-elsewhere" => (message, "The GUID decides. Look both patrons up: perhaps a record stands twice."),
+            "no-org" => ("People have no organisation in the roster; their site stays", "Ask the district to give them a school in the SIS."),
+            "no-org-new" => (message, "Ask the district to give them a school in the SIS."),
+            "no-last-name" => (message, "Ask the district to complete them in the SIS."),
+            "staff-absent" or "staff-left" => ("Patrons with staff rights have left according to the roster; they were not transferred", "Decide yourself: change the status on their patron page."),
+            "do-not-transfer" => ("Patrons marked 'do not transfer' have left according to the roster", "Take the mark off to let the sync transfer them."),
+            _ => (message, (string?)null),
+        };
+        _warnings.Add(code, text, hint, 1, detail);
+    }
+
+    private sealed record Comparison(int Index, Match Match, MappedPerson Person, long Hash)
+    {
+        public Patron? Stored { get; init; }
+        public PatronLink? StoredLink { get; init; }
+    }
+}

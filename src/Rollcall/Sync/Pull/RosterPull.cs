@@ -1,0 +1,533 @@
+using Rollcall.Mapping;
+using Rollcall.OneRoster;
+using Rollcall.OneRoster.Model;
+using Rollcall.OneRoster.Rest;
+using Rollcall.Patrons;
+
+namespace Rollcall.Sync.Pull;
+
+/// <summary>Reads a roster: only what the mapping needs, page by page, into the spool and the planner's arrays.</summary>
+internal sealed class RosterPull(SyncSetup setup, IRosterSource source, string spoolFolder, WarningLog warnings, Func<string, long, long?, ValueTask> progress)
+{
+    private const int RevisionAttempts = 3;
+
+    /// <summary>Reads everything. The result is verified; anything else throws <see cref="RosterException"/>.</summary>
+    public async Task<Roster> ReadAsync(CancellationToken cancellationToken)
+    {
+        for (var attempt = 1; ; attempt++)
+        {
+            var people = new Spool(spoolFolder, "people");
+            var guardians = new Spool(spoolFolder, "guardians");
+            try
+            {
+                return await ReadOnceAsync(people, guardians, cancellationToken);
+            }
+            catch (RevisionChangedException) when (attempt < RevisionAttempts)
+            {
+                people.Dispose();
+                guardians.Dispose();
+                warnings.Clear();
+                await progress("The roster changed while it was read; reading it again", 0, null);
+            }
+            catch (RevisionChangedException)
+            {
+                people.Dispose();
+                guardians.Dispose();
+                throw new RosterException(
+                    RosterFault.Incomplete,
+                    $"The roster changed while it was read, {RevisionAttempts} times in a row. Run the sync again when the district's own import is over."
+                );
+            }
+            catch
+            {
+                people.Dispose();
+                guardians.Dispose();
+                throw;
+            }
+        }
+    }
+
+    private async Task<Roster> ReadOnceAsync(Spool people, Spool guardians, CancellationToken cancellationToken)
+    {
+        var revision = new RevisionWatch();
+
+        var orgs = new Dictionary<string, Org>(StringComparer.Ordinal);
+        var orgsResult = await WalkAsync("orgs", source.Orgs(), orgs.Clear, page => page.ForEach(o => orgs[o.SourcedId!] = o, o => o.SourcedId), cancellationToken);
+        revision.See(orgsResult);
+        foreach (var matched in setup.OrgSites.Keys)
+        {
+            if (!orgs.TryGetValue(matched, out var org) || org.Status == RecordStatus.ToBeDeleted)
+            {
+                throw new RosterException(
+                    RosterFault.Incomplete,
+                    $"The organisation {matched}, matched to site {SiteCode(setup.OrgSites[matched])}, is no longer in the roster. Unmatch it, or ask the district to share it again; nothing was changed."
+                );
+            }
+        }
+
+        var homerooms = setup.Mapper.NeedsHomerooms ? await ReadHomeroomsAsync(revision, cancellationToken) : null;
+
+        var demographics = await ReadDemographicsAsync(revision, cancellationToken);
+
+        var users = new UserIntake(setup, people, guardians, homerooms);
+        var usersResult = await WalkAsync("people", source.Users(), users.Clear, page => page.ForEach(users.Take, _ => ""), cancellationToken);
+        revision.See(usersResult);
+        if (usersResult.UnreadableRows > 0)
+        {
+            warnings.Add(
+                "unreadable-rows",
+                "Rows of users could not be read at all",
+                "Ask the district's ClassLink or SIS support to check the roster export.",
+                usersResult.UnreadableRows
+            );
+        }
+
+        users.Report(warnings);
+        var absenceUsable = users.RowsWithoutId == 0 && usersResult.UnreadableRows == 0 && !usersResult.RowsShifted;
+        if (usersResult.RowsShifted)
+        {
+            warnings.Add(
+                "rows-shifted",
+                "Rows moved between pages while the people were read: nobody counts as absent this time",
+                "Run the sync again when the district's own import is over."
+            );
+        }
+
+        return new Roster(users.Finish(), people, guardians, users.Guardians, users.Ids, users.LiveIds)
+        {
+            Orgs = orgs,
+            Demographics = demographics,
+            Homerooms = homerooms?.Build(),
+            AbsenceUsable = absenceUsable,
+            Revision = revision.Value,
+        };
+    }
+
+    private async Task<DemographicsIndex?> ReadDemographicsAsync(RevisionWatch revision, CancellationToken cancellationToken)
+    {
+        var rows = new List<(ulong, long)>();
+        var result = await WalkAsync(
+            "demographics",
+            source.Demographics(),
+            rows.Clear,
+            page =>
+            {
+                foreach (var row in page)
+                {
+                    if (row.SourcedId is not null && row.Status == RecordStatus.Active)
+                    {
+                        rows.Add((Hashing.Of(row.SourcedId), DemographicsIndex.Pack(row)));
+                    }
+                }
+            },
+            cancellationToken
+        );
+        if (result.NotShared)
+        {
+            warnings.Add(
+                "demographics-not-shared",
+                "Demographics are not shared: birthdate and sex stay as they are",
+                "If the library wants them, ask the district to switch Demographics on for this application in ClassLink."
+            );
+            return null;
+        }
+
+        revision.See(result);
+        return new DemographicsIndex(rows);
+    }
+
+    private async Task<HomeroomIntake?> ReadHomeroomsAsync(RevisionWatch revision, CancellationToken cancellationToken)
+    {
+        var intake = new HomeroomIntake(setup.Today);
+        var sessions = await WalkAsync("academic sessions", source.AcademicSessions(), intake.ClearSessions, page => page.ForEach(intake.Session, _ => ""), cancellationToken);
+        intake.SessionsShared = !sessions.NotShared;
+        var classes = await WalkAsync("classes", source.Classes(), intake.ClearClasses, page => page.ForEach(intake.Class, _ => ""), cancellationToken);
+        var enrollments = classes.NotShared
+            ? classes
+            : await WalkAsync("enrollments", source.Enrollments(), intake.ClearEnrollments, page => page.ForEach(intake.Enrollment, _ => ""), cancellationToken);
+        foreach (var (result, name) in ((WalkResult, string)[])[(sessions, "Academic sessions"), (classes, "Classes"), (enrollments, "Enrollments")])
+        {
+            if (!result.NotShared)
+            {
+                revision.See(result);
+            }
+            else if (name != "Enrollments" || !ReferenceEquals(enrollments, classes))
+            {
+                warnings.Add(
+                    $"{name.ToLowerInvariant().Replace(' ', '-')}-not-shared",
+                    name == "Academic sessions"
+                        ? "Academic sessions are not shared: every homeroom class counts as current"
+                        : $"{name} are not shared: homerooms stay as they are",
+                    "If the library wants homerooms, ask the district to share classes and enrollments with this application."
+                );
+            }
+        }
+
+        return classes.NotShared || enrollments.NotShared ? null : intake;
+    }
+
+    private async Task<WalkResult> WalkAsync<T>(
+        string what,
+        ICollectionWalk<T> walk,
+        Action clear,
+        Action<IReadOnlyList<T>> take,
+        CancellationToken cancellationToken
+    )
+    {
+        await progress($"Reading {what}", 0, null);
+        var attempt = 1;
+        await foreach (var page in walk.ReadAsync(cancellationToken))
+        {
+            if (page.Attempt != attempt)
+            {
+                attempt = page.Attempt;
+                clear();
+            }
+
+            take(page.Records);
+            await progress($"Reading {what}", page.RowsSoFar, page.Total);
+        }
+
+        foreach (var (rule, count) in walk.Result.Leniencies)
+        {
+            warnings.Add("leniency", $"The roster deviates from OneRoster in {what}: {rule}", hint: null, count, $"{what}:{rule}");
+        }
+
+        return walk.Result;
+    }
+
+    private string SiteCode(int siteId) => setup.Sites.TryGetValue(siteId, out var site) ? site.Code : siteId.ToString(System.Globalization.CultureInfo.InvariantCulture);
+
+    private sealed class RevisionChangedException : Exception;
+
+    /// <summary>One value must hold for the whole data set; when it moves, what was read belongs to two states of the roster.</summary>
+    private sealed class RevisionWatch
+    {
+        public string? Value { get; private set; }
+
+        public void See(WalkResult result)
+        {
+            if (result.Revision is not { } revision)
+            {
+                return;
+            }
+
+            if (Value is not null && !string.Equals(Value, revision, StringComparison.Ordinal))
+            {
+                throw new RevisionChangedException();
+            }
+
+            Value = revision;
+        }
+    }
+}
+
+internal static class PageExtensions
+{
+    /// <summary>Takes each record that has a key.</summary>
+    public static void ForEach<T>(this IReadOnlyList<T> page, Action<T> take, Func<T, string?> key)
+    {
+        for (var i = 0; i < page.Count; i++)
+        {
+            if (key(page[i]) is not null)
+            {
+                take(page[i]);
+            }
+        }
+    }
+}
+
+/// <summary>Takes users as they come: spool, key arrays, guardians, teachers' names.</summary>
+internal sealed class UserIntake(SyncSetup setup, Spool people, Spool guardians, HomeroomIntake? homerooms)
+{
+    private readonly List<RosterPerson> _persons = [];
+    private readonly Dictionary<string, long> _unknownRoles = new(StringComparer.OrdinalIgnoreCase);
+    private long _withoutRole;
+
+    public List<(ulong Key, long Position)> Guardians { get; } = [];
+    public List<ulong> Ids { get; } = [];
+    public List<ulong> LiveIds { get; } = [];
+    public long RowsWithoutId { get; private set; }
+
+    public void Clear()
+    {
+        people.Clear();
+        guardians.Clear();
+        _persons.Clear();
+        _unknownRoles.Clear();
+        _withoutRole = 0;
+        RowsWithoutId = 0;
+        Guardians.Clear();
+        Ids.Clear();
+        LiveIds.Clear();
+        homerooms?.ClearTeachers();
+    }
+
+    public void Take(User user)
+    {
+        var id = Hashing.Of(user.SourcedId);
+        if (id == 0)
+        {
+            RowsWithoutId++;
+        }
+        else
+        {
+            Ids.Add(id);
+            if (user.Status == RecordStatus.Active)
+            {
+                LiveIds.Add(id);
+            }
+
+            homerooms?.Teacher(user);
+        }
+
+        if (user.Roles.Count == 0)
+        {
+            _withoutRole++;
+            return;
+        }
+
+        var standing = RoleGroups.StandingOf(user, setup.Settings.Roles, setup.Today);
+        if (standing is { Guardian: true } && id != 0)
+        {
+            Guardians.Add((id, guardians.Append(user)));
+        }
+
+        if (standing.Group == RoleGroup.None)
+        {
+            if (standing.UnknownRole is { } role && !standing.Guardian)
+            {
+                _unknownRoles[role] = _unknownRoles.GetValueOrDefault(role) + 1;
+            }
+
+            return;
+        }
+
+        _persons.Add(
+            new RosterPerson
+            {
+                Position = standing.Ticked ? people.Append(user) : -1,
+                Guid = id,
+                Student = standing.Ticked ? Hashing.Of(setup.Mapper.CommunityId(user).Text) : 0,
+                Barcode = standing.Ticked && setup.Mapper.Barcode(user).Text is { } barcode ? Hashing.Of(Text.BarcodeKey(barcode)) : 0,
+                Email = Hashing.Of(Text.EmailKey(user.Email)),
+                Last = Hashing.Of(Text.NameKey(user.FamilyName)),
+                First = Hashing.Of(Text.NameKey(user.GivenName)),
+                Group = standing.Group,
+                Ticked = standing.Ticked,
+                Deleted = user.Status == RecordStatus.ToBeDeleted || standing.Ended,
+            }
+        );
+    }
+
+    public void Report(WarningLog warnings)
+    {
+        warnings.Add("role-missing", "People have no role that could be read and were left out", "Ask the district to give them a role in the SIS.", _withoutRole);
+        foreach (var (role, count) in _unknownRoles)
+        {
+            warnings.Add("role-unknown", $"The role '{Text.Cut(Text.Clean(role) ?? "", 40)}' is not known here; its people were left out", hint: null, count, role);
+        }
+
+        warnings.Add(
+            "row-without-id",
+            "Rows have no sourcedId: nobody counts as absent this time",
+            "Ask the district's ClassLink or SIS support to give every person a sourcedId.",
+            RowsWithoutId
+        );
+        foreach (var group in setup.Settings.Roles)
+        {
+            if (!_persons.Exists(p => p.Ticked && p.Group == group))
+            {
+                warnings.Add(
+                    "role-empty",
+                    $"{RoleGroups.Label(group)} is ticked, but the roster has nobody of that kind",
+                    group == RoleGroup.Admin
+                        ? "Administrators are often not enrolled in a class: ask the district to switch 'Unenrolled Users' on for this application in ClassLink."
+                        : "Check in ClassLink which people the district shares with this application.",
+                    1,
+                    group.ToString()
+                );
+            }
+        }
+    }
+
+    public RosterPerson[] Finish()
+    {
+        var persons = _persons.ToArray();
+
+        // A sourcedId that comes twice counts once: its last row.
+        var seen = new Dictionary<ulong, int>(persons.Length);
+        for (var i = 0; i < persons.Length; i++)
+        {
+            if (persons[i].Guid == 0)
+            {
+                continue;
+            }
+
+            if (seen.TryGetValue(persons[i].Guid, out var earlier))
+            {
+                persons[earlier].Replaced = true;
+            }
+
+            seen[persons[i].Guid] = i;
+        }
+
+        return persons;
+    }
+}
+
+/// <summary>Takes sessions, classes and enrollments, and keeps what makes homerooms.</summary>
+internal sealed class HomeroomIntake(DateOnly today)
+{
+    private readonly HashSet<string> _currentSessions = new(StringComparer.Ordinal);
+    private readonly List<HomeroomClass> _classes = [];
+    private readonly Dictionary<string, int> _byId = new(StringComparer.Ordinal);
+    private readonly List<(ulong Person, int Class)> _members = [];
+    private readonly Dictionary<string, List<HomeroomClass>> _teachers = new(StringComparer.Ordinal);
+
+    public bool SessionsShared { get; set; }
+
+    public void ClearSessions() => _currentSessions.Clear();
+
+    public void Session(AcademicSession session)
+    {
+        if (
+            session is { SourcedId: { } id, Status: RecordStatus.Active }
+            && (session.Start is not { } start || start <= today)
+            && (session.End is not { } end || end > today)
+        )
+        {
+            _currentSessions.Add(id);
+        }
+    }
+
+    public void ClearClasses()
+    {
+        _classes.Clear();
+        _byId.Clear();
+    }
+
+    public void Class(Class row)
+    {
+        if (
+            row is not { SourcedId: { } id, Status: RecordStatus.Active }
+            || !string.Equals(row.ClassType?.Trim(), "homeroom", StringComparison.OrdinalIgnoreCase)
+            || (SessionsShared && row.Terms is { Count: > 0 } terms && !terms.Any(_currentSessions.Contains))
+        )
+        {
+            return;
+        }
+
+        if (_byId.TryGetValue(id, out var at))
+        {
+            _classes.RemoveAt(at);
+            _classes.Insert(at, Make(row, id));
+            return;
+        }
+
+        _byId[id] = _classes.Count;
+        _classes.Add(Make(row, id));
+    }
+
+    public void ClearEnrollments()
+    {
+        _members.Clear();
+        foreach (var homeroom in _classes)
+        {
+            homeroom.TeacherId = null;
+            homeroom.TeacherPrimary = false;
+        }
+    }
+
+    public void Enrollment(Enrollment row)
+    {
+        if (
+            row is not { User: { } user, Class: { } classId, Status: RecordStatus.Active }
+            || !_byId.TryGetValue(classId, out var at)
+            || (row.Begin is { } begin && begin > today)
+            || (row.End is { } end && end <= today)
+        )
+        {
+            return;
+        }
+
+        var isTeacher = string.Equals(row.Role?.Trim(), "teacher", StringComparison.OrdinalIgnoreCase);
+        if (!isTeacher && !string.Equals(row.Role?.Trim(), "student", StringComparison.OrdinalIgnoreCase))
+        {
+            return;
+        }
+
+        _members.Add((Hashing.Of(user), at));
+        if (!isTeacher)
+        {
+            return;
+        }
+
+        var homeroom = _classes[at];
+        if (
+            homeroom.TeacherId is null
+            || (row.Primary && !homeroom.TeacherPrimary)
+            || (row.Primary == homeroom.TeacherPrimary && string.CompareOrdinal(user, homeroom.TeacherId) < 0)
+        )
+        {
+            homeroom.TeacherId = user;
+            homeroom.TeacherPrimary = row.Primary;
+        }
+    }
+
+    public void ClearTeachers()
+    {
+        foreach (var homeroom in _classes)
+        {
+            homeroom.Teacher = null;
+        }
+    }
+
+    public void Teacher(User user)
+    {
+        if (_teachers.Count == 0)
+        {
+            foreach (var homeroom in _classes)
+            {
+                if (homeroom.TeacherId is { } id)
+                {
+                    (_teachers.TryGetValue(id, out var list) ? list : _teachers[id] = []).Add(homeroom);
+                }
+            }
+
+            // A key that no user has marks the table as built when there are no teachers at all.
+            _teachers.TryAdd("", []);
+        }
+
+        if (!_teachers.TryGetValue(user.SourcedId!, out var own))
+        {
+            return;
+        }
+
+        var last = Text.Clean(user.FamilyName);
+        var first = Text.Clean(user.GivenName);
+        var name = last is null ? first : first is null ? last : $"{last}, {first}";
+        foreach (var homeroom in own)
+        {
+            homeroom.Teacher = name;
+        }
+    }
+
+    public HomeroomIndex Build()
+    {
+        var people = _members.Select(m => m.Person).ToArray();
+        var classes = _members.Select(m => m.Class).ToArray();
+        Array.Sort(people, classes);
+        return new HomeroomIndex(_classes, people, classes);
+    }
+
+    private static HomeroomClass Make(Class row, string id) =>
+        new()
+        {
+            Id = id,
+            Code = row.ClassCode,
+            Title = row.Title,
+            Location = row.Location,
+            School = row.School,
+        };
+}
