@@ -37,4 +37,7 @@ public sealed class RosterException : Exception
 
     /// <summary>The kind of failure.</summary>
     public RosterFault Fault { get; }
+
+    /// <summary>The HTTP status that the server answered with; <see langword="null"/> when the failure was not an HTTP status.</summary>
+    public int? StatusCode { get; init; }
 }

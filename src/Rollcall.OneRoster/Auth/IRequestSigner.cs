@@ -1,0 +1,17 @@
+namespace Rollcall.OneRoster.Auth;
+
+/// <summary>Puts the proof of identity on a request. Asked anew for every request and every retry.</summary>
+internal interface IRequestSigner
+{
+    /// <summary>The value of the <c>Authorization</c> header for a GET of exactly this URL.</summary>
+    string Authorization(string url);
+
+    /// <summary>Called after a 401. True when other credentials are in place now, so that one more try makes sense.</summary>
+    ValueTask<bool> RefreshAsync(CancellationToken cancellationToken);
+
+    /// <summary>Whether requests carry a timestamp, so that a wrong clock is a likely reason for a 401.</summary>
+    bool DependsOnClock { get; }
+
+    /// <summary>Texts that must never show up in a message, even when the server echoes them.</summary>
+    IEnumerable<string> Secrets { get; }
+}

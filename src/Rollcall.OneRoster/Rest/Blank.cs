@@ -1,0 +1,25 @@
+using System.Globalization;
+
+namespace Rollcall.OneRoster.Rest;
+
+/// <summary>What counts as blank: nothing that a person could see.</summary>
+internal static class Blank
+{
+    public static bool Is(ReadOnlySpan<char> text)
+    {
+        foreach (var c in text)
+        {
+            if (!IsInvisible(c))
+            {
+                return false;
+            }
+        }
+
+        return true;
+    }
+
+    private static bool IsInvisible(char c) =>
+        char.IsWhiteSpace(c)
+        || char.GetUnicodeCategory(c) is UnicodeCategory.Format or UnicodeCategory.Control
+        || c is '\u115F' or '\u1160' or '\u2800' or '\u3164' or '\uFFA0' or '\u034F';
+}

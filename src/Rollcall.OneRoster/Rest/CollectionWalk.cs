@@ -1,0 +1,337 @@
+using System.Globalization;
+using System.Runtime.CompilerServices;
+using Rollcall.OneRoster.Model;
+
+namespace Rollcall.OneRoster.Rest;
+
+/// <summary>Reads one collection page by page and proves that it was read whole (classlink.md §4.5, oneroster.md §10.2).</summary>
+internal sealed class CollectionWalk<T>(
+    Transport transport,
+    BaseAddress address,
+    string path,
+    string host,
+    RosterCollection collection,
+    string key,
+    RecordParser<T> parse,
+    RosterClientOptions options,
+    DateTimeOffset? modifiedAfter
+) : ICollectionWalk<T>
+    where T : RosterRecord
+{
+    private const int MostAttempts = 3;
+    private const int SmallestPage = 100;
+
+    // A server that ignores offset may shuffle its rows; so many pages without one new record in a row are no coincidence.
+    private const int MostFruitlessPages = 3;
+
+    private readonly ReadContext context = new();
+    private readonly LeniencyCounts leniencies = new();
+    private int limit = options.PageSize;
+    private bool sorted = true;
+    private WalkResult? result;
+    private int started;
+
+    private bool Optional => collection is not (RosterCollection.Orgs or RosterCollection.Users);
+
+    public WalkResult Result => result ?? throw new InvalidOperationException("The walk has not reached its end.");
+
+    public async IAsyncEnumerable<RosterPage<T>> ReadAsync([EnumeratorCancellation] CancellationToken cancellationToken = default)
+    {
+        if (Interlocked.Exchange(ref started, 1) != 0)
+        {
+            throw new InvalidOperationException("A walk is enumerated once.");
+        }
+
+        var reader = new PageReader<T>(key, parse, context);
+        for (var attempt = 1; ; attempt++)
+        {
+            leniencies.Clear();
+            var last = attempt == MostAttempts;
+            var seen = new SeenIds(withTimes: last);
+            long rows = 0, unreadable = 0, duplicates = 0;
+            long? total = null;
+            string? revision = null;
+            var shifted = false;
+            var fruitless = 0;
+            (string? First, string? Last, int Rows) previous = default;
+            string? problem = null;
+
+            for (var pageNumber = 0; ; pageNumber++)
+            {
+                var page = await FirstOrNextAsync(reader, rows, attempt, cancellationToken);
+                if (page is null)
+                {
+                    result = new WalkResult { NotShared = true, Leniencies = leniencies.ToDictionary() };
+                    yield break;
+                }
+
+                problem = Contradiction(page, ref total, ref revision);
+                if (problem is not null)
+                {
+                    break;
+                }
+
+                if (page.Rows == 0)
+                {
+                    if (total > rows)
+                    {
+                        problem = $"sent {rows} of {total} {key} and then nothing more";
+                    }
+
+                    break;
+                }
+
+                // Nothing of a page counts if the server merely sent the last one again.
+                var (first, final) = (page.Records.Count > 0 ? page.Records[0].SourcedId : null, page.Records.Count > 0 ? page.Records[^1].SourcedId : null);
+                if (page.Rows > 1 && first is not null && final is not null && previous == (first, final, page.Rows))
+                {
+                    throw IgnoresOffset();
+                }
+
+                previous = (first, final, page.Rows);
+                rows += page.Rows;
+                unreadable += page.Unreadable;
+                if (rows > total)
+                {
+                    problem = $"says there are {total} {key} but sends more";
+                    break;
+                }
+
+                var records = Distinct(page.Records, seen, pageNumber, ref duplicates, ref shifted, out var fresh);
+                if (shifted && !last)
+                {
+                    break;
+                }
+
+                fruitless = fresh == 0 ? fruitless + 1 : 0;
+                if (fruitless == MostFruitlessPages)
+                {
+                    throw IgnoresOffset();
+                }
+
+                leniencies.Add(context.Counts);
+                yield return new RosterPage<T> { Attempt = attempt, Records = records, RowsSoFar = rows, Total = total };
+                if (rows == total)
+                {
+                    break;
+                }
+            }
+
+            if (problem is not null)
+            {
+                if (last)
+                {
+                    throw new RosterException(
+                        RosterFault.Incomplete,
+                        $"{host} {problem}. The roster was read {MostAttempts} times without a consistent answer. Nothing was taken over; try again later."
+                    );
+                }
+
+                continue;
+            }
+
+            if (shifted && !last)
+            {
+                continue;
+            }
+
+            if (rows == 0 && modifiedAfter is null && !Optional)
+            {
+                throw new RosterException(
+                    RosterFault.Incomplete,
+                    $"{host} sent no {key} at all. Check in the roster service that the district shares {(collection == RosterCollection.Orgs ? "its schools" : "its people")} with this application."
+                );
+            }
+
+            result = new WalkResult
+            {
+                NotShared = rows == 0 && modifiedAfter is null && Optional,
+                Rows = rows,
+                UnreadableRows = unreadable,
+                Duplicates = duplicates,
+                RowsShifted = shifted,
+                Revision = revision,
+                Leniencies = leniencies.ToDictionary(),
+            };
+            yield break;
+        }
+    }
+
+    /// <summary>A page with what its headers said.</summary>
+    private sealed record Page(List<T> Records, int Rows, int Unreadable, long? Total, long? Count, string? Revision);
+
+    /// <summary>The page at an offset; <see langword="null"/> when the provider does not share this collection.</summary>
+    private async Task<Page?> FirstOrNextAsync(PageReader<T> reader, long offset, int attempt, CancellationToken cancellationToken)
+    {
+        try
+        {
+            return await PageAsync(reader, offset, cancellationToken);
+        }
+        catch (RosterException e) when (e.StatusCode == 400 && sorted && offset == 0 && attempt == 1)
+        {
+            sorted = false;
+        }
+        catch (RosterException e) when (IsNotShared(e, offset))
+        {
+            return null;
+        }
+
+        try
+        {
+            var page = await PageAsync(reader, offset, cancellationToken);
+            leniencies.Add(Leniency.Unsorted);
+            return page;
+        }
+        catch (RosterException e) when (IsNotShared(e, offset))
+        {
+            return null;
+        }
+    }
+
+    private bool IsNotShared(RosterException e, long offset) => Optional && offset == 0 && e.StatusCode is 403 or 404;
+
+    private Task<Page> PageAsync(PageReader<T> reader, long offset, CancellationToken cancellationToken) =>
+        transport.GetAsync(
+            () => Url(offset),
+            () => limit = Math.Max(SmallestPage, limit / 2),
+            async (response, body, token) =>
+            {
+                var page = await reader.ReadAsync(body, token);
+                return new Page(
+                    page.Records,
+                    page.Rows,
+                    page.Unreadable,
+                    Number(response, "x-total-count"),
+                    Number(response, "x-count"),
+                    Header(response, "x-perm-rev")
+                );
+            },
+            cancellationToken
+        );
+
+    private string Url(long offset)
+    {
+        var url = string.Create(CultureInfo.InvariantCulture, $"{path}/{key}?limit={limit}&offset={offset}");
+        if (sorted)
+        {
+            url += "&sort=sourcedId&orderBy=asc";
+        }
+
+        if (modifiedAfter is { } after)
+        {
+            url += "&filter=" + Uri.EscapeDataString($"dateLastModified>'{after.UtcDateTime.ToString("yyyy-MM-dd'T'HH:mm:ss.fff'Z'", CultureInfo.InvariantCulture)}'");
+        }
+
+        return address.With(url);
+    }
+
+    /// <summary>What the headers of this page say against the page or against earlier pages.</summary>
+    private string? Contradiction(Page page, ref long? total, ref string? revision)
+    {
+        if (page.Revision is not null)
+        {
+            if (revision is not null && !string.Equals(revision, page.Revision, StringComparison.Ordinal))
+            {
+                return "changed its data while it was being read";
+            }
+
+            revision = page.Revision;
+        }
+
+        if (page.Count is { } count && count != page.Rows)
+        {
+            return $"says that a page holds {count} {key} but sends {page.Rows}";
+        }
+
+        // Some count only what the page holds, which on the empty page after the last is nothing.
+        if (page.Total is { } stated && (page.Rows > 0 || total is null))
+        {
+            if (total is { } before && before != stated)
+            {
+                return $"changed the number of {key} from {before} to {stated} while they were being read";
+            }
+
+            if (page.Rows > 0 || stated > 0)
+            {
+                total = stated;
+            }
+        }
+
+        return null;
+    }
+
+    /// <summary>Leaves out what came before, except a later state of it. Records without a key are all kept.</summary>
+    private static List<T> Distinct(List<T> records, SeenIds seen, int pageNumber, ref long duplicates, ref bool shifted, out int fresh)
+    {
+        List<T>? kept = null;
+        fresh = 0;
+        for (var i = 0; i < records.Count; i++)
+        {
+            var record = records[i];
+            if (record.SourcedId is not { } id)
+            {
+                kept?.Add(record);
+                continue;
+            }
+
+            if (seen.Add(id, pageNumber, record.LastModified, out var seenOn, out var seenTicks))
+            {
+                fresh++;
+                kept?.Add(record);
+                continue;
+            }
+
+            duplicates++;
+            kept ??= records.GetRange(0, i);
+            if (seenOn == pageNumber)
+            {
+                var at = kept.FindLastIndex(r => string.Equals(r.SourcedId, id, StringComparison.Ordinal));
+                if (at >= 0)
+                {
+                    if (record.LastModified > (kept[at].LastModified ?? DateTimeOffset.MinValue))
+                    {
+                        kept[at] = record;
+                        seen.Touch(id, record.LastModified);
+                    }
+
+                    continue;
+                }
+            }
+
+            // The earlier record has been handed out already; a newer one is handed out after it and replaces it.
+            shifted |= seenOn != pageNumber;
+            if (record.LastModified is { } modified && modified.UtcTicks > seenTicks)
+            {
+                kept.Add(record);
+                seen.Touch(id, modified);
+            }
+        }
+
+        return kept ?? records;
+    }
+
+    private RosterException IgnoresOffset() =>
+        new(RosterFault.Incomplete, $"{host} sends the same {key} again and again: it ignores the offset, so they cannot be read completely. Tell its operator.");
+
+    private long? Number(HttpResponseMessage response, string name)
+    {
+        if (Header(response, name) is not { } text)
+        {
+            return null;
+        }
+
+        if (long.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out var number))
+        {
+            return number;
+        }
+
+        context.Count(Leniency.UnreadableCount);
+        return null;
+    }
+
+    private static string? Header(HttpResponseMessage response, string name)
+    {
+        var text = response.Headers.TryGetValues(name, out var values) ? string.Join(',', values).Trim() : null;
+        return string.IsNullOrEmpty(text) ? null : text;
+    }
+}

@@ -1,0 +1,51 @@
+using System.Reflection;
+
+namespace Rollcall.OneRoster.Rest;
+
+/// <summary>How a client behaves on the wire. The defaults are those of classlink.md §14.</summary>
+public sealed record RosterClientOptions
+{
+    /// <summary>The defaults.</summary>
+    public static RosterClientOptions Default { get; } = new();
+
+    /// <summary>The path between the address and a collection: <c>/ims/oneroster/v1p1</c>, or
+    /// <c>/ims/oneroster/rostering/v1p2</c> for OneRoster 1.2. The form of the data is detected from the data.</summary>
+    public string ServicePath { get; init; } = "/ims/oneroster/v1p1";
+
+    /// <summary>Rows asked for at once, 100 to 10,000. The server may send fewer.</summary>
+    public int PageSize { get; init; } = 1000;
+
+    /// <summary>Time for one response with its whole body, not counting retries.</summary>
+    public TimeSpan Timeout { get; init; } = TimeSpan.FromSeconds(60);
+
+    /// <summary>The largest response accepted, in bytes after decompression.</summary>
+    public long MaxResponseBytes { get; init; } = 256L * 1024 * 1024;
+
+    /// <summary>Waits before each retry; as many retries as entries. Up to <see cref="Jitter"/> is added.</summary>
+    public IReadOnlyList<TimeSpan> RetryDelays { get; init; } =
+        [TimeSpan.FromSeconds(1), TimeSpan.FromSeconds(2), TimeSpan.FromSeconds(4), TimeSpan.FromSeconds(8), TimeSpan.FromSeconds(16)];
+
+    /// <summary>The most that is added to each wait at random, so that many clients do not come back together.</summary>
+    public TimeSpan Jitter { get; init; } = TimeSpan.FromSeconds(1);
+
+    /// <summary>The longest <c>Retry-After</c> that is waited for; a server that asks for more has failed for this run.</summary>
+    public TimeSpan LongestRetryAfter { get; init; } = TimeSpan.FromMinutes(15);
+
+    /// <summary>Allows plain http, loopback and private networks; see <see cref="AddressGuard"/>.</summary>
+    public bool AllowPrivateAddresses { get; init; }
+
+    /// <summary>The clock of timestamps, waits and time-outs.</summary>
+    public TimeProvider Time { get; init; } = TimeProvider.System;
+
+    /// <summary>The <c>User-Agent</c> header.</summary>
+    public string UserAgent { get; init; } =
+        "Rollcall/" + (typeof(RosterClientOptions).Assembly.GetCustomAttribute<AssemblyInformationalVersionAttribute>()?.InformationalVersion ?? "0");
+
+    internal void Check()
+    {
+        ArgumentOutOfRangeException.ThrowIfLessThan(PageSize, 100);
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(PageSize, 10_000);
+        ArgumentOutOfRangeException.ThrowIfLessThanOrEqual(Timeout, TimeSpan.Zero);
+        ArgumentOutOfRangeException.ThrowIfLessThan(MaxResponseBytes, 1);
+    }
+}

@@ -1,0 +1,349 @@
+using System.Globalization;
+using CsCheck;
+using Microsoft.AspNetCore.Http;
+using Rollcall.OneRoster.Model;
+using Rollcall.OneRoster.Rest;
+
+namespace Rollcall.OneRoster.Tests.Client;
+
+public class WalkTests
+{
+    private readonly TestTime time = new();
+
+    private static string Id(int i) => "u" + i.ToString("D5", CultureInfo.InvariantCulture);
+
+    /// <summary>A provider of so many users that cuts pages to a size and may or may not count.</summary>
+    private static Func<HttpContext, Seen, int, Task> Provider(int users, int clamp, bool counts = false) =>
+        (http, seen, _) =>
+        {
+            var page = Enumerable.Range(0, users).Skip(seen.Offset).Take(Math.Min(seen.Limit, clamp)).Select(Id).ToList();
+            return counts
+                ? http.Json(Answers.Users(page), ("x-total-count", users.ToString()), ("x-count", page.Count.ToString()))
+                : http.Json(Answers.Users(page));
+        };
+
+    [Fact]
+    public async Task A_short_page_is_not_the_end()
+    {
+        await using var server = await ScriptedServer.StartAsync(Provider(7, clamp: 3));
+        using var source = server.Source(time);
+        var pulled = await source.Users().PullAsync();
+
+        Assert.Equal(Enumerable.Range(0, 7).Select(Id), pulled.Records.Select(u => u.SourcedId));
+        Assert.Equal((7, 0, 0, false), (pulled.Result.Rows, pulled.Result.Duplicates, pulled.Result.UnreadableRows, pulled.Result.RowsShifted));
+        Assert.Equal([0, 3, 6, 7], server.Requests.Select(r => r.Offset));
+        Assert.All(server.Requests, r => Assert.Equal("/ims/oneroster/v1p1/users", r.Path));
+        Assert.All(server.Requests, r => Assert.Equal(("sourcedId", "asc", "1000"), (r.Query("sort"), r.Query("orderBy"), r.Query("limit"))));
+        Assert.All(server.Requests, r => Assert.Equal(("Bearer token-1234", "application/json", "gzip"), (r.Authorization, r.Headers["Accept"], r.Headers["Accept-Encoding"])));
+        Assert.All(server.Requests, r => Assert.StartsWith("Rollcall/", r.Headers["User-Agent"]));
+    }
+
+    [Fact]
+    public async Task A_stated_total_saves_the_empty_page()
+    {
+        await using var server = await ScriptedServer.StartAsync(Provider(6, clamp: 3, counts: true));
+        using var source = server.Source(time);
+        Assert.Equal(6, (await source.Users().PullAsync()).Records.Count);
+        Assert.Equal([0, 3], server.Requests.Select(r => r.Offset));
+    }
+
+    [Fact]
+    public async Task Whatever_the_page_size_and_the_clamp_every_record_comes_once()
+    {
+        var (users, clamp, counts) = (0, 1, false);
+        await using var server = await ScriptedServer.StartAsync((http, seen, n) => Provider(users, clamp, counts)(http, seen, n));
+        await Gen.Select(Gen.Int[1, 350], Gen.Int[1, 120], Gen.Int[100, 130], Gen.Bool)
+            .SampleAsync(
+                async (u, c, size, stated) =>
+                {
+                    (users, clamp, counts) = (u, Math.Max(c, u / 40), stated);
+                    using var source = server.Source(time, o => o with { PageSize = size });
+                    var pulled = await source.Users().PullAsync();
+                    Assert.Equal(Enumerable.Range(0, u).Select(Id), pulled.Records.Select(r => r.SourcedId));
+                    Assert.Equal((u, 1), (pulled.Result.Rows, pulled.Attempts));
+                },
+                iter: 60,
+                threads: 1
+            );
+    }
+
+    [Fact]
+    public async Task The_result_is_there_only_at_the_end_and_a_walk_runs_once()
+    {
+        await using var server = await ScriptedServer.StartAsync(Provider(1, 5));
+        using var source = server.Source(time);
+        var walk = source.Users();
+        Assert.Throws<InvalidOperationException>(() => walk.Result);
+        await walk.PullAsync();
+        await Assert.ThrowsAsync<InvalidOperationException>(() => walk.PullAsync());
+    }
+
+    [Fact]
+    public async Task A_server_that_refuses_sort_is_read_unsorted()
+    {
+        await using var server = await ScriptedServer.StartAsync((http, seen, n) => seen.Query("sort") is null ? Provider(5, 3)(http, seen, n) : http.Text(400, "{}"));
+        using var source = server.Source(time);
+        var pulled = await source.Users().PullAsync();
+        Assert.Equal(5, pulled.Records.Count);
+        Assert.Equal(1, pulled.Result.Leniencies["unsorted"]);
+        Assert.Equal(4, server.Requests.Count);
+    }
+
+    [Fact]
+    public async Task A_request_refused_either_way_is_refused()
+    {
+        await using var server = await ScriptedServer.StartAsync((http, _, _) => http.Text(400, """{"imsx_description":"no \u0007 way"}"""));
+        using var source = server.Source(time);
+        var e = await source.Users().FaultAsync(RosterFault.Refused);
+        Assert.Equal(400, e.StatusCode);
+        Assert.Contains("no", e.Message, StringComparison.Ordinal);
+        Assert.Equal(2, server.Requests.Count);
+    }
+
+    [Theory]
+    [InlineData(403)]
+    [InlineData(404)]
+    [InlineData(200)]
+    public async Task What_a_district_may_withhold_is_not_shared(int status)
+    {
+        await using var server = await ScriptedServer.StartAsync((http, _, _) => http.Text(status, """{"x":[]}"""));
+        using var source = server.Source(time);
+        Assert.True((await source.Demographics().PullAsync()).Result.NotShared);
+        Assert.True((await source.Classes().PullAsync()).Result.NotShared);
+        Assert.True((await source.Enrollments().PullAsync()).Result.NotShared);
+        Assert.True((await source.AcademicSessions().PullAsync()).Result.NotShared);
+    }
+
+    [Theory]
+    [InlineData(403, RosterFault.AccessDisabled)]
+    [InlineData(404, RosterFault.NotARoster)]
+    [InlineData(200, RosterFault.Incomplete)]
+    public async Task People_and_schools_may_not_be_missing(int status, RosterFault fault)
+    {
+        await using var server = await ScriptedServer.StartAsync((http, _, _) => http.Text(status, """{"x":[]}"""));
+        using var source = server.Source(time);
+        await source.Users().FaultAsync(fault);
+        await source.Orgs().FaultAsync(fault);
+    }
+
+    [Fact]
+    public async Task Nothing_changed_since_is_an_answer()
+    {
+        await using var server = await ScriptedServer.StartAsync((http, _, _) => http.Json("""{"users":[]}"""));
+        using var source = server.Source(time);
+        var pulled = await source.Users(new DateTimeOffset(2026, 1, 15, 2, 0, 0, TimeSpan.FromHours(2))).PullAsync();
+        Assert.Equal((0, false), (pulled.Result.Rows, pulled.Result.NotShared));
+        Assert.Equal("dateLastModified>'2026-01-15T00:00:00.000Z'", server.Requests[0].Query("filter"));
+        Assert.EndsWith("filter=dateLastModified%3E%272026-01-15T00%3A00%3A00.000Z%27", server.Requests[0].Target);
+    }
+
+    public static TheoryData<string> Contradictions => new("total", "count", "revision", "short", "more");
+
+    /// <summary>Two pages of two users; the second one contradicts while <paramref name="bad"/> says so.</summary>
+    private static Task Contradict(HttpContext http, Seen seen, string kind, bool bad)
+    {
+        var second = seen.Offset > 0;
+        string[] ids = second ? ["c", "d"] : ["a", "b"];
+        bad &= second;
+        return http.Json(
+            Answers.Users(
+                bad && kind == "short" ? []
+                : bad && kind == "more" ? ["c", "d", "e"]
+                : ids
+            ),
+            ("x-total-count", bad && kind == "total" ? "5" : "4"),
+            ("x-count", bad && kind is "count" ? "3" : bad && kind is "short" ? "0" : bad && kind is "more" ? "3" : "2"),
+            ("x-perm-rev", bad && kind == "revision" ? "r2" : "r1")
+        );
+    }
+
+    [Theory]
+    [MemberData(nameof(Contradictions))]
+    public async Task A_contradiction_reads_the_collection_again(string kind)
+    {
+        await using var server = await ScriptedServer.StartAsync((http, seen, n) => Contradict(http, seen, kind, bad: n <= 4));
+        using var source = server.Source(time);
+        var pulled = await source.Users().PullAsync();
+        Assert.Equal(["a", "b", "c", "d"], pulled.Records.Select(u => u.SourcedId));
+        Assert.Equal((3, "r1", 6), (pulled.Attempts, pulled.Result.Revision, server.Requests.Count));
+    }
+
+    [Theory]
+    [MemberData(nameof(Contradictions))]
+    public async Task A_contradiction_that_stays_fails_the_walk(string kind)
+    {
+        await using var server = await ScriptedServer.StartAsync((http, seen, _) => Contradict(http, seen, kind, bad: true));
+        using var source = server.Source(time);
+        await source.Users().FaultAsync(RosterFault.Incomplete);
+        Assert.Equal(6, server.Requests.Count);
+    }
+
+    [Fact]
+    public async Task A_total_smaller_than_the_rows_is_incomplete()
+    {
+        await using var server = await ScriptedServer.StartAsync((http, _, _) => http.Json(Answers.Users("a", "b"), ("x-total-count", "1")));
+        using var source = server.Source(time);
+        await source.Users().FaultAsync(RosterFault.Incomplete);
+    }
+
+    [Fact]
+    public async Task A_total_that_is_no_number_is_no_total()
+    {
+        await using var server = await ScriptedServer.StartAsync(
+            (http, seen, _) => http.Json(Answers.Users(seen.Offset == 0 ? ["a", "b"] : []), ("x-total-count", "undefined"))
+        );
+        using var source = server.Source(time);
+        var pulled = await source.Users().PullAsync();
+        Assert.Equal(2, pulled.Records.Count);
+        Assert.Equal(1, pulled.Result.Leniencies["unreadable-count"]);
+    }
+
+    [Theory]
+    [InlineData(2)]
+    [InlineData(1)]
+    public async Task A_server_that_ignores_offset_is_noticed(int users)
+    {
+        await using var server = await ScriptedServer.StartAsync((http, _, _) => http.Json(Answers.Users(Enumerable.Range(0, users).Select(Id))));
+        using var source = server.Source(time);
+        var e = await source.Users().FaultAsync(RosterFault.Incomplete);
+        Assert.Contains("offset", e.Message, StringComparison.Ordinal);
+        Assert.InRange(server.Requests.Count, 2, 10);
+    }
+
+    [Fact]
+    public async Task A_server_that_shuffles_and_ignores_offset_is_noticed()
+    {
+        await using var server = await ScriptedServer.StartAsync((http, _, n) => http.Json(Answers.Users(n % 2 == 0 ? ["a", "b", "c"] : ["c", "a", "b"])));
+        using var source = server.Source(time);
+        await source.Users().FaultAsync(RosterFault.Incomplete);
+        Assert.InRange(server.Requests.Count, 2, 10);
+    }
+
+    [Fact]
+    public async Task Rows_that_shift_once_are_read_again()
+    {
+        await using var server = await ScriptedServer.StartAsync(
+            (http, seen, n) =>
+                http.Json(
+                    Answers.Users(
+                        seen.Offset switch
+                        {
+                            0 => ["a", "b"],
+                            2 => n == 2 ? ["b", "c"] : ["c", "d"],
+                            _ => [],
+                        }
+                    )
+                )
+        );
+        using var source = server.Source(time);
+        var pulled = await source.Users().PullAsync();
+        Assert.Equal(["a", "b", "c", "d"], pulled.Records.Select(u => u.SourcedId));
+        Assert.Equal((2, false, 0), (pulled.Attempts, pulled.Result.RowsShifted, pulled.Result.Duplicates));
+    }
+
+    [Fact]
+    public async Task Rows_that_go_on_shifting_are_marked_and_the_newest_counts()
+    {
+        static string User(string id, int day, string name) =>
+            $$"""{"sourcedId":"{{id}}","givenName":"{{name}}","dateLastModified":"2026-01-{{day:D2}}T00:00:00.000Z"}""";
+
+        await using var server = await ScriptedServer.StartAsync(
+            (http, seen, _) =>
+                http.Json(
+                    seen.Offset switch
+                    {
+                        0 => $$"""{"users":[{{User("a", 5, "a5")}},{{User("b", 5, "b5")}}]}""",
+                        2 => $$"""{"users":[{{User("a", 9, "a9")}},{{User("b", 1, "b1")}},{{User("c", 2, "c2")}}]}""",
+                        5 => $$"""{"users":[{{User("a", 7, "a7")}},{{User("d", 2, "d2")}}]}""",
+                        _ => """{"users":[]}""",
+                    },
+                    ("x-total-count", "7")
+                )
+        );
+        using var source = server.Source(time);
+        var pulled = await source.Users().PullAsync();
+        Assert.Equal(["a9", "b5", "c2", "d2"], pulled.Records.Select(u => u.GivenName));
+        Assert.Equal((3, true, 3, 7), (pulled.Attempts, pulled.Result.RowsShifted, pulled.Result.Duplicates, pulled.Result.Rows));
+    }
+
+    [Fact]
+    public async Task Twice_on_one_page_is_no_shift_and_the_later_date_counts()
+    {
+        await using var server = await ScriptedServer.StartAsync(
+            (http, seen, _) =>
+                http.Json(
+                    seen.Offset > 0
+                        ? """{"users":[]}"""
+                        : """{"users":[{"sourcedId":"a","givenName":"old","dateLastModified":"2026-01-01T00:00:00Z"},{"sourcedId":"A"},{"givenName":"none"},{"givenName":"none either"},7,{"sourcedId":"a","givenName":"new","dateLastModified":"2026-01-02T00:00:00Z"},{"sourcedId":"a","givenName":"older","dateLastModified":"2025-01-02T00:00:00Z"}]}"""
+                )
+        );
+        using var source = server.Source(time);
+        var pulled = await source.Users().PullAsync();
+        Assert.Equal(["a new", "A ", " none", " none either"], pulled.Records.Select(u => u.SourcedId + " " + u.GivenName));
+        Assert.Equal((7, 2, 1, false, 1), (pulled.Result.Rows, pulled.Result.Duplicates, pulled.Result.UnreadableRows, pulled.Result.RowsShifted, pulled.Attempts));
+    }
+
+    [Fact]
+    public async Task Every_collection_has_its_own_address_and_shape()
+    {
+        await using var server = await ScriptedServer.StartAsync(
+            (http, seen, _) =>
+                http.Json(
+                    seen.Offset > 0
+                        ? """{"x":[]}"""
+                        : seen.Path.Split('/')[^1] switch
+                        {
+                            "orgs" => """{"orgs":[{"sourcedId":"7","name":"North High","type":"school","identifier":"","parent":{"sourcedId":"1"},"children":[]}]}""",
+                            "academicSessions" =>
+                                """{"academicSessions":[{"sourcedId":"FY","title":"Full Year","type":"term","startDate":"2025-08-15","endDate":"2026-06-05","schoolYear":"2026"}]}""",
+                            "classes" =>
+                                """{"classes":[{"sourcedId":"33","title":"Sci5","classCode":"","classType":"homeroom","location":"201","school":{"sourcedId":"7"},"terms":[{"sourcedId":"FY"}]}]}""",
+                            "enrollments" =>
+                                """{"enrollments":[{"sourcedId":"e1","role":"teacher","primary":"true","user":{"sourcedId":"5"},"class":{"sourcedId":"33"},"school":{"sourcedId":"7"},"beginDate":"2025-08-15","endDate":""}]}""",
+                            "demographics" => """{"demographics":[{"sourcedId":"5","birthDate":"2009-04-02","sex":"female","asian":"false"}]}""",
+                            _ => """{"users":[]}""",
+                        }
+                )
+        );
+        using var source = server.Source(time, o => o with { ServicePath = "/ims/oneroster/rostering/v1p2/" });
+        var day = new DateOnly(2025, 8, 15);
+        Assert.Equal(new Org { SourcedId = "7", Name = "North High", Type = "school", Identifier = "", Parent = "1" }, (await source.Orgs().PullAsync()).Records.Single());
+        Assert.Equal(
+            new AcademicSession { SourcedId = "FY", Title = "Full Year", Type = "term", Start = day, End = new DateOnly(2026, 6, 5) },
+            (await source.AcademicSessions().PullAsync()).Records.Single()
+        );
+        var terms = (await source.Classes().PullAsync()).Records.Single();
+        Assert.Equal(["FY"], terms.Terms);
+        Assert.Equal(
+            new Class { SourcedId = "33", Title = "Sci5", ClassCode = "", ClassType = "homeroom", Location = "201", School = "7", Terms = terms.Terms },
+            terms
+        );
+        Assert.Equal(
+            new Enrollment { SourcedId = "e1", Role = "teacher", Primary = true, User = "5", Class = "33", Begin = day },
+            (await source.Enrollments().PullAsync()).Records.Single()
+        );
+        Assert.Equal(
+            new Demographics { SourcedId = "5", BirthDate = new DateOnly(2009, 4, 2), Sex = "female" },
+            (await source.Demographics().PullAsync()).Records.Single()
+        );
+        Assert.All(server.Requests, r => Assert.StartsWith("/ims/oneroster/rostering/v1p2/", r.Path));
+    }
+
+    [Fact]
+    public void Keys_are_remembered_with_their_pages()
+    {
+        var seen = new SeenIds(withTimes: false);
+        const int Keys = 200_000;
+        for (var i = 0; i < Keys; i++)
+        {
+            Assert.True(seen.Add("user-" + i, i / 1000, null, out _, out _));
+        }
+
+        for (var i = 0; i < Keys; i++)
+        {
+            Assert.False(seen.Add("user-" + i, 999, null, out var page, out _));
+            Assert.Equal(i / 1000, page);
+        }
+
+    }
+}
