@@ -1,1 +1,0 @@
-namespace Rollcall.Sandbox; internal static class Placeholder;

@@ -1,0 +1,194 @@
+using System.Globalization;
+
+namespace Rollcall.Sandbox;
+
+/// <summary>
+/// Faults by name. One is written <c>name[=value][:collection][@n|@n-m|@n+]</c>: <c>429@2</c> answers the second roster request after it was
+/// set with 429, <c>clamp=500:users</c> concerns users alone, <c>500</c> concerns every request. Several are joined by commas.
+/// Collection names are the first path segment (<c>users</c>, <c>classes</c>), or <c>applications</c>.
+/// </summary>
+public sealed class SandboxFaults
+{
+    private static readonly Dictionary<string, string> Known = new(StringComparer.Ordinal)
+    {
+        ["no-totals"] = "no x-total-count and no x-count header",
+        ["clamp"] = "=N: a greater limit is cut to N without a word",
+        ["short-page"] = "half of the rows asked for, with the right total",
+        ["429"] = "too many requests, Retry-After: 1",
+        ["429-no-retry-after"] = "too many requests, without Retry-After",
+        ["401"] = "unauthorized although the credentials are right",
+        ["404"] = "not found although it exists",
+        ["500"] = "internal server error",
+        ["502"] = "bad gateway",
+        ["503"] = "service unavailable",
+        ["500-at"] = "=N: internal server error at the Nth request",
+        ["502-over"] = "=N: bad gateway where limit is greater than N",
+        ["drop-connection"] = "the connection breaks in the middle of the body",
+        ["drop-connection-at"] = "=N: the connection breaks in the Nth request",
+        ["html"] = "200 with a page of HTML",
+        ["no-array"] = "200 with an error object and no array",
+        ["bare-array"] = "the array alone, without an envelope",
+        ["empty-users"] = "users (students, teachers) empty, total 0",
+        ["empty-orgs"] = "orgs (schools) empty, total 0",
+        ["empty-demographics"] = "demographics empty, total 0",
+        ["total-changes"] = "the total grows by one from page to page",
+        ["total-too-high"] = "the total is one more than there are rows",
+        ["perm-rev"] = "x-perm-rev, the same until data change",
+        ["revision-changes"] = "x-perm-rev, another one in each answer",
+        ["link"] = "Link header with rel=next",
+        ["ignore-offset"] = "offset is taken as 0",
+        ["shift-rows"] = "from the second page on, rows stand one place later: one comes twice, one never",
+        ["duplicate-rows"] = "every 100th row comes twice on its page, the second time out of date",
+        ["disabled-403"] = "403, the district switched the application's API off",
+        ["no-demographics-403"] = "403 for demographics",
+        ["no-classes-403"] = "403 for classes and enrollments",
+        ["rotate-bearer-at"] = "=N: with the Nth request the tenant's bearer changes; /applications knows the new one",
+        ["malformed-user"] = "the third user has wrong types everywhere and no family name",
+        ["no-sourcedid"] = "the third user has no sourcedId",
+        ["null-text"] = "the third user has null where others have empty texts",
+        ["slow"] = "=ms: each answer waits so long",
+    };
+
+    private static readonly string[] NeedValue = ["clamp", "500-at", "502-over", "drop-connection-at", "rotate-bearer-at", "slow"];
+
+    private readonly Lock _gate = new();
+    private List<Fault> _faults = [];
+
+    /// <summary>Names and what they do.</summary>
+    public static IReadOnlyDictionary<string, string> Names => Known;
+
+    /// <summary>The faults that are on, as they were written.</summary>
+    public IReadOnlyList<string> Active
+    {
+        get
+        {
+            lock (_gate)
+            {
+                return [.. _faults.Select(fault => fault.Text)];
+            }
+        }
+    }
+
+    /// <summary>These faults and no others; counting starts anew. An empty text switches all off.</summary>
+    /// <exception cref="ArgumentException">An unknown name, or a value that is missing or no number. Nothing changes then.</exception>
+    public void Set(string faults)
+    {
+        var parsed = Parse(faults);
+        lock (_gate)
+        {
+            _faults = parsed;
+        }
+    }
+
+    /// <summary>These faults too.</summary>
+    /// <exception cref="ArgumentException">As for <see cref="Set"/>.</exception>
+    public void Add(string faults)
+    {
+        var parsed = Parse(faults);
+        lock (_gate)
+        {
+            _faults = [.. _faults, .. parsed];
+        }
+    }
+
+    /// <summary>All off.</summary>
+    public void Clear() => Set("");
+
+    /// <summary>Counts a request for a collection and says which faults it meets, with their values.</summary>
+    internal Dictionary<string, int> Meet(string collection)
+    {
+        var met = new Dictionary<string, int>(StringComparer.Ordinal);
+        lock (_gate)
+        {
+            foreach (var fault in _faults)
+            {
+                if (fault.Collection.Length == 0 ? collection != "applications" : fault.Collection == collection)
+                {
+                    fault.Count++;
+                    if (fault.Count >= fault.From && fault.Count <= fault.To)
+                    {
+                        met[fault.Name] = fault.Value;
+                    }
+                }
+            }
+        }
+
+        return met;
+    }
+
+    private static List<Fault> Parse(string faults) =>
+        [
+            .. faults
+                .Split(',', StringSplitOptions.TrimEntries | StringSplitOptions.RemoveEmptyEntries)
+                .Select(ParseOne),
+        ];
+
+    private static Fault ParseOne(string text)
+    {
+        var rest = text;
+        var from = 1;
+        var to = int.MaxValue;
+        if (rest.Split('@') is [var before, var range])
+        {
+            rest = before;
+            var bounds = range.Split('-');
+            from = Number(bounds[0].TrimEnd('+'), text);
+            to =
+                range.EndsWith('+') ? int.MaxValue
+                : bounds.Length == 2 ? Number(bounds[1], text)
+                : from;
+        }
+
+        var collection = "";
+        if (rest.Split(':') is [var name, var scope])
+        {
+            (rest, collection) = (name, scope);
+        }
+
+        var value = 0;
+        var parts = rest.Split('=');
+        rest = parts[0];
+        if (!Known.ContainsKey(rest))
+        {
+            throw new ArgumentException($"There is no fault '{rest}'. Known: {string.Join(", ", Known.Keys)}.", nameof(text));
+        }
+
+        if (parts.Length == 2)
+        {
+            value = Number(parts[1], text);
+        }
+        else if (NeedValue.Contains(rest, StringComparer.Ordinal))
+        {
+            throw new ArgumentException($"The fault '{rest}' needs a number: {rest}=N.", nameof(text));
+        }
+
+        if (collection.Length > 0 && collection != "applications" && !Serving.Catalog.Envelopes.ContainsKey(collection))
+        {
+            throw new ArgumentException($"'{collection}' in '{text}' is no collection.", nameof(text));
+        }
+
+        // "at N" is only another way to write "@N".
+        if (rest.EndsWith("-at", StringComparison.Ordinal))
+        {
+            (from, to) = (value, value);
+        }
+
+        return new Fault(text, rest, collection, value, from, to);
+    }
+
+    private static int Number(string digits, string text) =>
+        int.TryParse(digits, NumberStyles.None, CultureInfo.InvariantCulture, out var number)
+            ? number
+            : throw new ArgumentException($"'{digits}' in the fault '{text}' is no number.", nameof(text));
+
+    private sealed class Fault(string text, string name, string collection, int value, int from, int to)
+    {
+        public string Text => text;
+        public string Name => name;
+        public string Collection => collection;
+        public int Value => value;
+        public int From => from;
+        public int To => to;
+        public int Count { get; set; }
+    }
+}

@@ -1,0 +1,483 @@
+using System.Buffers;
+using System.Globalization;
+using System.Text.Json;
+using System.Text.Json.Nodes;
+using Microsoft.AspNetCore.Http;
+using Microsoft.AspNetCore.Http.Features;
+
+namespace Rollcall.Sandbox.Serving;
+
+/// <summary>The collections: selection, paging and the body, which goes to the connection as it is made.</summary>
+internal sealed class RosterService
+{
+    private const int MostRows = 10_000;
+    private const int FlushAt = 48 * 1024;
+    private int _revision;
+
+    public async Task ServeAsync(
+        HttpContext context,
+        Catalog catalog,
+        Dictionary<string, int> met,
+        string[] path,
+        string query,
+        Errors errors
+    )
+    {
+        var parameters = new Dictionary<string, string>(StringComparer.Ordinal);
+        foreach (var (name, value) in OAuthCheck.ParseQuery(query))
+        {
+            parameters[name] = value;
+        }
+
+        if (!TryNumber(parameters, "limit", 100, out var limit) || !TryNumber(parameters, "offset", 0, out var offset))
+        {
+            await errors.WriteAsync(context, 400, "invalid data", "limit and offset are whole numbers from 0");
+            return;
+        }
+
+        if (await FailAsync(context, met, path[0], limit, errors))
+        {
+            return;
+        }
+
+        var envelope = Catalog.Envelopes[path[^1] is var last && path.Length % 2 == 1 && Catalog.Envelopes.ContainsKey(last) ? last : path[0]];
+        if (!TryFields(parameters, envelope, errors.Api, out var fields, out var minor))
+        {
+            await errors.WriteAsync(context, 400, minor, "fields names no field of these records");
+            return;
+        }
+
+        if (path.Length == 2)
+        {
+            await OneAsync(context, catalog, path[0], OAuthCheck.Decode(path[1], plus: false), fields, errors);
+            return;
+        }
+
+        Filter? filter = null;
+        if (parameters.TryGetValue("filter", out var text) && text.Length > 0)
+        {
+            filter = Filter.Parse(text, out var problem);
+            if (filter is null || filter.Paths.Any(p => Fields.Find(envelope, p.Split('.')[0]) is null))
+            {
+                await errors.WriteAsync(context, 400, "invalid_filter_field", $"filter: {(filter is null ? problem : "unknown field")}");
+                return;
+            }
+        }
+
+        if (View(catalog, path, envelope, filter, text ?? "", parameters) is not { } view)
+        {
+            await errors.WriteAsync(context, 404, "unknown object", "there is no such record or collection");
+            return;
+        }
+
+        await PageAsync(context, catalog, met, view, new Page(offset, limit, fields), path);
+    }
+
+    /// <summary>Answers with the failure that a fault wants.</summary>
+    /// <returns>False if none does.</returns>
+    public static async Task<bool> FailAsync(HttpContext context, Dictionary<string, int> met, string collection, int limit, Errors errors)
+    {
+        if (met.ContainsKey("429") || met.ContainsKey("429-no-retry-after"))
+        {
+            if (met.ContainsKey("429"))
+            {
+                context.Response.Headers.RetryAfter = "1";
+            }
+
+            await Front.PlainAsync(context, 429, "Too many requests, please try again later.");
+        }
+        else if (met.ContainsKey("502") || (met.TryGetValue("502-over", out var most) && limit > most))
+        {
+            await Front.PlainAsync(context, 502, "<html><body><h1>502 Bad Gateway</h1></body></html>", "text/html");
+        }
+        else if (met.ContainsKey("503"))
+        {
+            await Front.PlainAsync(context, 503, "Service Unavailable");
+        }
+        else if (met.ContainsKey("500") || met.ContainsKey("500-at"))
+        {
+            await errors.WriteAsync(context, 500, "internal server error", "something went wrong");
+        }
+        else if (met.ContainsKey("401"))
+        {
+            await errors.WriteAsync(context, 401, "unauthorized", "This request requires authorization");
+        }
+        else if (met.ContainsKey("404"))
+        {
+            await errors.WriteAsync(context, 404, "unknown object", "not found");
+        }
+        else if (
+            (met.ContainsKey("no-demographics-403") && collection == "demographics")
+            || (met.ContainsKey("no-classes-403") && (collection is "classes" or "enrollments"))
+        )
+        {
+            await errors.WriteAsync(context, 403, "forbidden", "not shared with this application");
+        }
+        else if (met.ContainsKey("html"))
+        {
+            await Front.PlainAsync(context, 200, "<!doctype html><html><body><h1>Please sign in</h1></body></html>", "text/html");
+        }
+        else if (met.ContainsKey("no-array"))
+        {
+            await errors.WriteAsync(context, 200, "server_busy", "the data are being prepared");
+        }
+        else
+        {
+            return false;
+        }
+
+        return true;
+    }
+
+    private async Task PageAsync(HttpContext context, Catalog catalog, Dictionary<string, int> met, View view, Page page, string[] path)
+    {
+        var rows = view.Rows;
+        if (met.ContainsKey($"empty-{view.Envelope}"))
+        {
+            rows = [];
+        }
+
+        if (met.ContainsKey("duplicate-rows"))
+        {
+            rows = Doubled(rows);
+        }
+
+        var limit = Math.Min(page.Limit, MostRows);
+        if (met.TryGetValue("clamp", out var most))
+        {
+            limit = Math.Min(limit, most);
+        }
+
+        var offset = met.ContainsKey("ignore-offset") ? 0 : page.Offset;
+        var start = Math.Min(met.ContainsKey("shift-rows") && offset > 0 ? offset - 1 : offset, rows.Length);
+        var count = Math.Min(limit, rows.Length - start);
+        if (met.ContainsKey("short-page") && count > 1)
+        {
+            count /= 2;
+        }
+
+        var headers = context.Response.Headers;
+        if (!met.ContainsKey("no-totals"))
+        {
+            var total = rows.Length;
+            total += met.ContainsKey("total-changes") && offset > 0 ? 1 + (offset / Math.Max(1, limit)) : 0;
+            total += met.ContainsKey("total-too-high") ? 1 : 0;
+            headers["x-total-count"] = total.ToString(CultureInfo.InvariantCulture);
+            headers["x-count"] = count.ToString(CultureInfo.InvariantCulture);
+        }
+
+        if (met.ContainsKey("revision-changes"))
+        {
+            headers["x-perm-rev"] = Interlocked.Increment(ref _revision).ToString(CultureInfo.InvariantCulture);
+        }
+        else if (met.ContainsKey("perm-rev"))
+        {
+            headers["x-perm-rev"] = catalog.Revision;
+        }
+
+        if (met.ContainsKey("link") && start + count < rows.Length)
+        {
+            var target = context.Features.GetRequiredFeature<IHttpRequestFeature>().RawTarget;
+            var address = $"{context.Request.Scheme}://{context.Request.Host}{target.Split('?')[0]}";
+            headers.Link = $"<{address}?limit={limit}&offset={start + count}&sort=sourcedId&orderBy=asc>; rel=\"next\"";
+        }
+
+        var odd = met.ContainsKey("malformed-user") || met.ContainsKey("no-sourcedid") || met.ContainsKey("null-text");
+        var third = odd && path[0] == "users" && catalog.Get("users").Rows is { Length: > 2 } users ? users[2].Id : null;
+        var breakAt = met.ContainsKey("drop-connection") || met.ContainsKey("drop-connection-at") ? count / 2 : -1;
+        context.Response.ContentType = "application/json; charset=utf-8";
+        var body = context.Response.BodyWriter;
+        await using var json = new Utf8JsonWriter(body, RowWriter.Json);
+        var bare = met.ContainsKey("bare-array");
+        if (!bare)
+        {
+            json.WriteStartObject();
+            json.WritePropertyName(view.Envelope);
+        }
+
+        json.WriteStartArray();
+        for (var i = 0; i < count; i++)
+        {
+            if (i == breakAt)
+            {
+                json.Flush();
+                await body.FlushAsync(context.RequestAborted);
+                context.Abort();
+                return;
+            }
+
+            var row = rows[start + i];
+            catalog.Writer.Write(json, third is not null && row.Id == third ? Spoiled(catalog, row, met) : row, page.Fields);
+            if (json.BytesPending > FlushAt)
+            {
+                json.Flush();
+                await body.FlushAsync(context.RequestAborted);
+            }
+        }
+
+        json.WriteEndArray();
+        if (!bare)
+        {
+            json.WriteEndObject();
+        }
+
+        json.Flush();
+        if (breakAt == 0 && count == 0)
+        {
+            context.Abort();
+            return;
+        }
+
+        await body.FlushAsync(context.RequestAborted);
+    }
+
+    private static async Task OneAsync(HttpContext context, Catalog catalog, string collection, string id, ulong fields, Errors errors)
+    {
+        if (catalog.Find(collection, id) is not { } row)
+        {
+            await errors.WriteAsync(context, 404, "unknown object", "there is no such record");
+            return;
+        }
+
+        context.Response.ContentType = "application/json; charset=utf-8";
+        await using var json = new Utf8JsonWriter(context.Response.BodyWriter, RowWriter.Json);
+        json.WriteStartObject();
+        json.WritePropertyName(
+            Catalog.Envelopes[collection] switch
+            {
+                "classes" => "class",
+                "demographics" => "demographics",
+                var envelope => envelope[..^1],
+            }
+        );
+        catalog.Writer.Write(json, row, fields);
+        json.WriteEndObject();
+    }
+
+    private static View? View(
+        Catalog catalog,
+        string[] path,
+        string envelope,
+        Filter? filter,
+        string filterText,
+        Dictionary<string, string> parameters
+    )
+    {
+        var sort = parameters.GetValueOrDefault("sort", "");
+        var by = sort.Length == 0 ? null : Fields.Find(envelope, sort.Split('.')[0]);
+        if (by == Fields.SourcedId)
+        {
+            by = null;
+        }
+
+        var down = string.Equals(parameters.GetValueOrDefault("orderBy"), "desc", StringComparison.OrdinalIgnoreCase);
+        var whole = path.Length == 1 ? catalog.Get(path[0]) : null;
+        if (path.Length > 1)
+        {
+            whole = catalog.Select(string.Join('/', path), () => Nested(catalog, path) ?? new View("", []));
+            if (whole.Envelope.Length == 0)
+            {
+                return null;
+            }
+        }
+
+        if (filter is null && by is null && !down)
+        {
+            return whole;
+        }
+
+        return catalog.Select(
+            $"{string.Join('/', path)}?{filterText}&{(by is null ? "" : sort)}&{down}",
+            () =>
+            {
+                var rows = whole!.Rows;
+                var scratch = new List<string>();
+                if (filter is not null)
+                {
+                    rows = Array.FindAll(rows, row => filter.Matches(row, catalog.Reader, scratch));
+                }
+
+                if (by is not null)
+                {
+                    rows =
+                    [
+                        .. rows.Select(row =>
+                            {
+                                catalog.Reader.Values(row, sort, scratch);
+                                return (row, Key: scratch.Count > 0 ? scratch[0] : "");
+                            })
+                            .OrderBy(pair => pair.Key, StringComparer.Ordinal)
+                            .Select(pair => pair.row),
+                    ];
+                }
+
+                return new View(whole.Envelope, down ? [.. rows.Reverse()] : rows);
+            }
+        );
+    }
+
+    private static View? Nested(Catalog catalog, string[] path)
+    {
+        var id = OAuthCheck.Decode(path[1], plus: false);
+        if (catalog.Find(path[0], id) is null)
+        {
+            return null;
+        }
+
+        if (path is ["schools", _, "classes", var classId, var inner])
+        {
+            var school = OAuthCheck.Decode(classId, plus: false);
+            return inner == "enrollments"
+                    ? new("enrollments", catalog.Where(catalog.Get("enrollments"), "class.sourcedId", school))
+                : inner is "students" or "teachers" ? Members(catalog, school, inner)
+                : null;
+        }
+
+        if (path.Length != 3)
+        {
+            return null;
+        }
+
+        var orgs = catalog.World.Options.Api == SandboxApi.OneRoster11 ? "orgs.sourcedId" : "roles.org.sourcedId";
+        return (path[0], path[2]) switch
+        {
+            ("classes", "students" or "teachers") => Members(catalog, id, path[2]),
+            ("users" or "students" or "teachers", "classes") => Among(
+                catalog,
+                "classes",
+                Seats(catalog, "user.sourcedId", id, null),
+                "class.sourcedId"
+            ),
+            ("courses", "classes") => Matching("classes", "course.sourcedId"),
+            ("schools", "classes" or "enrollments") => Matching(path[2], "school.sourcedId"),
+            ("schools", "courses") => Matching("courses", "org.sourcedId"),
+            ("schools", "students" or "teachers" or "users") => Matching(path[2], orgs),
+            ("schools", "terms") => catalog.Get("terms"),
+            ("terms", "classes") => Matching("classes", "terms.sourcedId"),
+            ("terms", "gradingPeriods") => Matching("gradingPeriods", "parent.sourcedId"),
+            _ => null,
+        };
+
+        View Matching(string collection, string by) => new(Catalog.Envelopes[collection], catalog.Where(catalog.Get(collection), by, id));
+    }
+
+    private static View Members(Catalog catalog, string classId, string collection) =>
+        Among(catalog, collection, Seats(catalog, "class.sourcedId", classId, collection[..^1]), "user.sourcedId");
+
+    private static Row[] Seats(Catalog catalog, string path, string id, string? role)
+    {
+        var scratch = new List<string>();
+        return Array.FindAll(
+            catalog.Where(catalog.Get("enrollments"), path, id),
+            row =>
+            {
+                catalog.Reader.Values(row, "status", scratch);
+                if (!scratch.Contains("active", StringComparer.Ordinal))
+                {
+                    return false;
+                }
+
+                catalog.Reader.Values(row, "role", scratch);
+                return role is null || scratch.Contains(role, StringComparer.Ordinal);
+            }
+        );
+    }
+
+    private static View Among(Catalog catalog, string collection, Row[] seats, string path)
+    {
+        var scratch = new List<string>();
+        var ids = new HashSet<string>(StringComparer.Ordinal);
+        foreach (var seat in seats)
+        {
+            catalog.Reader.Values(seat, path, scratch);
+            ids.UnionWith(scratch);
+        }
+
+        return new(Catalog.Envelopes[collection], Array.FindAll(catalog.Get(collection).Rows, row => ids.Contains(row.Id)));
+    }
+
+    // At places where pages of the usual sizes do not end between the two.
+    private static Row[] Doubled(Row[] rows)
+    {
+        var doubled = new List<Row>(rows.Length + (rows.Length / 90) + 1);
+        foreach (var row in rows)
+        {
+            doubled.Add(row);
+            if (doubled.Count % 100 == 7 && row.Main is District.Person && row.Kind == RowKind.Plain)
+            {
+                doubled.Add(row with { Stale = true });
+            }
+        }
+
+        return [.. doubled];
+    }
+
+    private static Row Spoiled(Catalog catalog, Row row, Dictionary<string, int> met)
+    {
+        var buffer = new ArrayBufferWriter<byte>();
+        using (var writer = new Utf8JsonWriter(buffer, RowWriter.Json))
+        {
+            catalog.Writer.Write(writer, row, Fields.All);
+        }
+
+        var json = (JsonObject)JsonNode.Parse(buffer.WrittenSpan)!;
+        if (met.ContainsKey("no-sourcedid"))
+        {
+            json.Remove("sourcedId");
+        }
+
+        if (met.ContainsKey("null-text"))
+        {
+            json["email"] = json["phone"] = json["middleName"] = json["userIds"] = json["agents"] = json["grades"] = null;
+        }
+
+        if (met.ContainsKey("malformed-user"))
+        {
+            json["status"] = 7;
+            json["orgs"] = "101";
+            json["userIds"] = new JsonObject { ["Barcode"] = 12 };
+            json["enabledUser"] = 1;
+            json["givenName"] = new JsonArray("A", "B");
+            json["grades"] = "05";
+            json["dateLastModified"] = "yesterday";
+            json.Remove("familyName");
+        }
+
+        return new Row(json);
+    }
+
+    private static bool TryNumber(Dictionary<string, string> parameters, string name, int otherwise, out int number)
+    {
+        number = otherwise;
+        return !parameters.TryGetValue(name, out var text) || int.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out number);
+    }
+
+    private static bool TryFields(Dictionary<string, string> parameters, string envelope, SandboxApi api, out ulong fields, out string minor)
+    {
+        fields = Fields.All;
+        minor = "";
+        if (!parameters.TryGetValue("fields", out var text))
+        {
+            return true;
+        }
+
+        if (string.IsNullOrWhiteSpace(text))
+        {
+            minor = "invalid_blank_selection_field";
+            return false;
+        }
+
+        var wanted = text.Split(',', StringSplitOptions.TrimEntries).Select(name => Fields.Find(envelope, name)).ToArray();
+        if (Array.Exists(wanted, field => field is null))
+        {
+            // 1.1 sends all fields then; 1.2 refuses.
+            minor = "invalid_selection_field";
+            return api == SandboxApi.OneRoster11;
+        }
+
+        fields = wanted.Aggregate(0UL, (bits, field) => bits | field!.Bit);
+        return true;
+    }
+
+    private sealed record Page(int Offset, int Limit, ulong Fields);
+}
