@@ -325,6 +325,10 @@ internal static class RecordParsers
                 case 6 when field.SequenceEqual("agents"u8):
                     agents = context.Refs(ref reader);
                     break;
+                case 14 when field.SequenceEqual("agentSourceIds"u8) && agents is null:
+                    context.Count(Leniency.FieldAlias);
+                    agents = context.Refs(ref reader);
+                    break;
                 case 6 when field.SequenceEqual("grades"u8):
                     grades = context.Texts(ref reader);
                     break;

@@ -4,6 +4,7 @@ using System.Net.Http.Headers;
 using System.Net.Sockets;
 using System.Security.Authentication;
 using System.Text;
+using System.Text.Json;
 using Rollcall.OneRoster.Auth;
 
 namespace Rollcall.OneRoster.Rest;
@@ -311,9 +312,48 @@ internal sealed class Transport : IDisposable
         }
     }
 
+    /// <summary>The sentence for people in an error body, wherever the two versions of OneRoster and others put it (oneroster.md §2.4).
+    /// Without one, the body itself.</summary>
+    private static string Sentence(string text)
+    {
+        if (!text.AsSpan().TrimStart().StartsWith("{"))
+        {
+            return text;
+        }
+
+        try
+        {
+            using var json = JsonDocument.Parse(text);
+            var error = json.RootElement;
+            foreach (var wrapper in (ReadOnlySpan<string>)["statusInfoSet", "imsx_StatusInfo", "error"])
+            {
+                if (error.TryGetProperty(wrapper, out var inner))
+                {
+                    inner = inner.ValueKind == JsonValueKind.Array && inner.GetArrayLength() > 0 ? inner[0] : inner;
+                    error = inner.ValueKind == JsonValueKind.Object ? inner : error;
+                }
+            }
+
+            foreach (var name in (ReadOnlySpan<string>)["imsx_description", "message", "error_description", "error", "detail", "title"])
+            {
+                if (error.TryGetProperty(name, out var sentence) && sentence.ValueKind == JsonValueKind.String && sentence.GetString() is { Length: > 0 } found)
+                {
+                    return found;
+                }
+            }
+        }
+        catch (Exception e) when (e is JsonException or InvalidOperationException)
+        {
+            // Cut short, or not quite JSON: then as it is.
+        }
+
+        return text;
+    }
+
     /// <summary>What the server said, fit for a message: one line, short, without tags, secrets and addresses of persons.</summary>
     private string Quote(string text)
     {
+        text = Sentence(text);
         foreach (var secret in signer.Secrets)
         {
             text = text.Replace(secret, "…", StringComparison.OrdinalIgnoreCase)

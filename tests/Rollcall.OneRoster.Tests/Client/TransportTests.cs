@@ -276,6 +276,19 @@ public class TransportTests
         Assert.DoesNotContain(e.Message, char.IsControl);
     }
 
+    [Theory]
+    [InlineData("""{"imsx_codeMajor":"failure","imsx_severity":"error","imsx_description":"Say this.","imsx_codeMinor":"invalid_data"}""")]
+    [InlineData("""{"statusInfoSet":[{"imsx_codeMajor":"failure","imsx_description":"Say this."}]}""")]
+    [InlineData("""{"imsx_StatusInfo":{"imsx_description":"Say this."}}""")]
+    [InlineData("""{"error":{"message":"Say this."}}""")]
+    [InlineData("""{"status":0,"message":"Say this."}""")]
+    public async Task The_sentence_of_an_error_body_is_quoted(string body)
+    {
+        await using var server = await ScriptedServer.StartAsync((http, _, _) => http.Text(403, body));
+        using var source = server.Source(time);
+        Assert.EndsWith("It says: Say this.", (await source.Users().FaultAsync(RosterFault.AccessDisabled)).Message, StringComparison.Ordinal);
+    }
+
     [Fact]
     public async Task A_changed_token_is_used_once_after_a_401()
     {
