@@ -14,7 +14,11 @@ internal sealed class BearerSigner(string token, Func<CancellationToken, Task<st
         }
 
         var fresh = (await refresh(cancellationToken))?.Trim();
-        if (string.IsNullOrEmpty(fresh) || fresh.AsSpan().ContainsAnyExceptInRange('!', '~') || string.Equals(fresh, current, StringComparison.Ordinal))
+        if (
+            string.IsNullOrEmpty(fresh)
+            || fresh.AsSpan().ContainsAnyExceptInRange('!', '~')
+            || string.Equals(fresh, current, StringComparison.Ordinal)
+        )
         {
             return false;
         }

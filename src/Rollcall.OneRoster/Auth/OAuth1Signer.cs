@@ -5,7 +5,8 @@ using System.Text;
 namespace Rollcall.OneRoster.Auth;
 
 /// <summary>Two-legged OAuth 1.0a for GET requests (RFC 5849 §3).</summary>
-internal sealed class OAuth1Signer(string key, string secret, OAuthSignature signature, bool sendVersion, TimeProvider time) : IRequestSigner
+internal sealed class OAuth1Signer(string key, string secret, OAuthSignature signature, bool sendVersion, TimeProvider time)
+    : IRequestSigner
 {
     private readonly byte[] hmacKey = Encoding.ASCII.GetBytes(Encode(secret) + "&");
 

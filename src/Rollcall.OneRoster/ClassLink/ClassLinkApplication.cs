@@ -77,13 +77,23 @@ public sealed record TenantCheck(
     {
         if (!ClassLink.TenantId.TryParse(tenantId, out var id))
         {
-            return new(TenantState.Malformed, "A Tenant ID is a number of up to ten digits. It stands at the bottom left of every Roster Server page.", null, []);
+            return new(
+                TenantState.Malformed,
+                "A Tenant ID is a number of up to ten digits. It stands at the bottom left of every Roster Server page.",
+                null,
+                []
+            );
         }
 
         var records = applications.Where(a => string.Equals(a.TenantId?.Trim(), id, StringComparison.Ordinal)).ToList();
         if (records.Count == 0)
         {
-            return new(TenantState.NotAdded, $"ClassLink lists no district {id} for this application. Ask the district to add and enable it in Roster Server.", null, []);
+            return new(
+                TenantState.NotAdded,
+                $"ClassLink lists no district {id} for this application. Ask the district to add and enable it in Roster Server.",
+                null,
+                []
+            );
         }
 
         var on = records.Where(a => a is { IsOn: true, IsActive: true }).ToList();
@@ -97,7 +107,12 @@ public sealed record TenantCheck(
 
         if (usable.Count > 1)
         {
-            return new(TenantState.Ambiguous, $"District {id} shares its roster with {usable.Count} applications of this partner. Choose one.", null, usable);
+            return new(
+                TenantState.Ambiguous,
+                $"District {id} shares its roster with {usable.Count} applications of this partner. Choose one.",
+                null,
+                usable
+            );
         }
 
         if (on.Count > 0)
@@ -112,7 +127,12 @@ public sealed record TenantCheck(
 
         return records.Find(a => a.IsOn) is { } inactive
             ? new(TenantState.NotActive, $"ClassLink does not list district {id} as active. Ask the district or ClassLink.", inactive, [])
-            : new(TenantState.NotEnabled, $"District {id} has added the application but not enabled it. Ask the district to enable it in Roster Server.", records[0], []);
+            : new(
+                TenantState.NotEnabled,
+                $"District {id} has added the application but not enabled it. Ask the district to enable it in Roster Server.",
+                records[0],
+                []
+            );
     }
 }
 

@@ -46,6 +46,10 @@ public sealed class ClassLinkConnections(RosterClientOptions? options = null)
 
     /// <summary>Directly at the district's roster server, with the endpoint, key and secret that Roster Server shows.</summary>
     /// <exception cref="RosterException">Address, key or secret are unusable or refused.</exception>
-    public RestRosterSource OpenDirect(string endpointUrl, string key, string secret, OAuthSignature signature = OAuthSignature.HmacSha256) =>
-        new(new RosterEndpoint(endpointUrl, new OAuth1Credentials(key, secret, signature)), options);
+    public RestRosterSource OpenDirect(
+        string endpointUrl,
+        string key,
+        string secret,
+        OAuthSignature signature = OAuthSignature.HmacSha256
+    ) => new(new RosterEndpoint(endpointUrl, new OAuth1Credentials(key, secret, signature)), options);
 }

@@ -72,7 +72,9 @@ public sealed class ClassLinkDirectory : IDisposable
     /// <param name="tenantId">The Tenant ID as typed.</param>
     /// <param name="cancellationToken">Stops the reading.</param>
     public async Task<TenantCheck> CheckAsync(string? tenantId, CancellationToken cancellationToken = default) =>
-        TenantId.TryParse(tenantId, out var id) ? TenantCheck.Of(id, await ApplicationsAsync(cancellationToken)) : TenantCheck.Of(tenantId, []);
+        TenantId.TryParse(tenantId, out var id)
+            ? TenantCheck.Of(id, await ApplicationsAsync(cancellationToken))
+            : TenantCheck.Of(tenantId, []);
 
     /// <summary>Reads key and secret for direct access to a district's server (classlink.md §2.1).</summary>
     /// <param name="oneRosterApplicationId">The id as listed, already percent-encoded; inserted verbatim.</param>
@@ -93,7 +95,9 @@ public sealed class ClassLinkDirectory : IDisposable
                 using var json = await ReadAsync(body, token);
                 var root = json.RootElement;
                 var from =
-                    root.ValueKind == JsonValueKind.Object && root.TryGetProperty("server", out var inner) && inner.ValueKind == JsonValueKind.Object
+                    root.ValueKind == JsonValueKind.Object
+                    && root.TryGetProperty("server", out var inner)
+                    && inner.ValueKind == JsonValueKind.Object
                         ? inner
                         : throw new NotAPageException("answered without the server's credentials");
                 return new ClassLinkServer
@@ -155,7 +159,9 @@ public sealed class ClassLinkDirectory : IDisposable
             Name = Text(entry, "name"),
             OneRosterApplicationId = Text(entry, "oneroster_application_id")?.Trim(),
             Bearer = Text(entry, "bearer")?.Trim(),
-            Enabled = Text(entry, "enabled") is { } enabled ? enabled.Trim().Equals("true", StringComparison.OrdinalIgnoreCase) || enabled.Trim() == "1" : null,
+            Enabled = Text(entry, "enabled") is { } enabled
+                ? enabled.Trim().Equals("true", StringComparison.OrdinalIgnoreCase) || enabled.Trim() == "1"
+                : null,
             TenantStatus = Text(entry, "tenant_status"),
         };
 

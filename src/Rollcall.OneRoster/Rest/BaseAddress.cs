@@ -38,7 +38,10 @@ internal sealed class BaseAddress
     {
         if (!Uri.TryCreate(url, Verbatim, out var uri) || !string.Equals(uri.AbsoluteUri, url, StringComparison.Ordinal))
         {
-            throw new RosterException(RosterFault.NotARoster, "The address cannot be sent as it was entered. Copy it again from the roster server's page.");
+            throw new RosterException(
+                RosterFault.NotARoster,
+                "The address cannot be sent as it was entered. Copy it again from the roster server's page."
+            );
         }
 
         return uri;
@@ -47,5 +50,7 @@ internal sealed class BaseAddress
     /// <summary>A <c>sourcedId</c> as a path segment.</summary>
     public static string Segment(string id) =>
         // Encoding leaves dots alone, and a segment of dots alone means another path.
-        id is "." or ".." ? id.Replace(".", "%2E", StringComparison.Ordinal) : Uri.EscapeDataString(id);
+        id is "." or ".."
+            ? id.Replace(".", "%2E", StringComparison.Ordinal)
+            : Uri.EscapeDataString(id);
 }

@@ -48,7 +48,9 @@ internal sealed class CollectionWalk<T>(
             leniencies.Clear();
             var last = attempt == MostAttempts;
             var seen = new SeenIds(withTimes: last);
-            long rows = 0, unreadable = 0, duplicates = 0;
+            long rows = 0,
+                unreadable = 0,
+                duplicates = 0;
             long? total = null;
             string? revision = null;
             var shifted = false;
@@ -82,7 +84,10 @@ internal sealed class CollectionWalk<T>(
                 }
 
                 // Nothing of a page counts if the server merely sent the last one again.
-                var (first, final) = (page.Records.Count > 0 ? page.Records[0].SourcedId : null, page.Records.Count > 0 ? page.Records[^1].SourcedId : null);
+                var (first, final) = (
+                    page.Records.Count > 0 ? page.Records[0].SourcedId : null,
+                    page.Records.Count > 0 ? page.Records[^1].SourcedId : null
+                );
                 if (page.Rows > 1 && first is not null && final is not null && previous == (first, final, page.Rows))
                 {
                     throw IgnoresOffset();
@@ -110,7 +115,13 @@ internal sealed class CollectionWalk<T>(
                 }
 
                 leniencies.Add(context.Counts);
-                yield return new RosterPage<T> { Attempt = attempt, Records = records, RowsSoFar = rows, Total = total };
+                yield return new RosterPage<T>
+                {
+                    Attempt = attempt,
+                    Records = records,
+                    RowsSoFar = rows,
+                    Total = total,
+                };
                 if (rows == total)
                 {
                     break;
@@ -219,7 +230,11 @@ internal sealed class CollectionWalk<T>(
 
         if (modifiedAfter is { } after)
         {
-            url += "&filter=" + Uri.EscapeDataString($"dateLastModified>'{after.UtcDateTime.ToString("yyyy-MM-dd'T'HH:mm:ss.fff'Z'", CultureInfo.InvariantCulture)}'");
+            url +=
+                "&filter="
+                + Uri.EscapeDataString(
+                    $"dateLastModified>'{after.UtcDateTime.ToString("yyyy-MM-dd'T'HH:mm:ss.fff'Z'", CultureInfo.InvariantCulture)}'"
+                );
         }
 
         return address.With(url);
@@ -311,7 +326,10 @@ internal sealed class CollectionWalk<T>(
     }
 
     private RosterException IgnoresOffset() =>
-        new(RosterFault.Incomplete, $"{host} sends the same {key} again and again: it ignores the offset, so they cannot be read completely. Tell its operator.");
+        new(
+            RosterFault.Incomplete,
+            $"{host} sends the same {key} again and again: it ignores the offset, so they cannot be read completely. Tell its operator."
+        );
 
     private long? Number(HttpResponseMessage response, string name)
     {

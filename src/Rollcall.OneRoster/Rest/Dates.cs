@@ -9,7 +9,8 @@ internal static class Dates
     {
         text = Trim(text);
         strict = text.Length == 10 && text[4] == '-' && text[7] == '-';
-        return TryDayPrefix(text, out day, out var length) && (length == text.Length || text[length] is (byte)'T' or (byte)'t' or (byte)' ');
+        return TryDayPrefix(text, out day, out var length)
+            && (length == text.Length || text[length] is (byte)'T' or (byte)'t' or (byte)' ');
     }
 
     /// <summary>A point in time, in UTC. Without a zone it is taken as UTC; a day alone is its first moment.</summary>
@@ -37,7 +38,13 @@ internal static class Dates
         }
 
         at++;
-        if (!TryNumber(text, ref at, 1, 2, out var hour) || hour > 24 || !Eat(text, ref at, ':') || !TryNumber(text, ref at, 2, 2, out var minute) || minute > 59)
+        if (
+            !TryNumber(text, ref at, 1, 2, out var hour)
+            || hour > 24
+            || !Eat(text, ref at, ':')
+            || !TryNumber(text, ref at, 2, 2, out var minute)
+            || minute > 59
+        )
         {
             return false;
         }
@@ -114,7 +121,9 @@ internal static class Dates
             return false;
         }
 
-        int year, month, dayOfMonth;
+        int year,
+            month,
+            dayOfMonth;
         if (length == 8)
         {
             (year, month, dayOfMonth) = (first / 10000, first / 100 % 100, first % 100);
@@ -128,7 +137,11 @@ internal static class Dates
             }
 
             var separator = (char)text[length++];
-            if (!TryNumber(text, ref length, 1, 2, out var second) || !Eat(text, ref length, separator) || !TryNumber(text, ref length, 1, 4, out var third))
+            if (
+                !TryNumber(text, ref length, 1, 2, out var second)
+                || !Eat(text, ref length, separator)
+                || !TryNumber(text, ref length, 1, 4, out var third)
+            )
             {
                 return false;
             }

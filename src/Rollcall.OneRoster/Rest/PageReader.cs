@@ -96,7 +96,9 @@ internal sealed class PageReader<T>(string key, RecordParser<T> parse, ReadConte
                 }
                 catch (JsonException e)
                 {
-                    throw new NotAPageException($"answered with something that is not valid JSON (near byte {e.BytePositionInLine ?? 0} of a line)");
+                    throw new NotAPageException(
+                        $"answered with something that is not valid JSON (near byte {e.BytePositionInLine ?? 0} of a line)"
+                    );
                 }
 
                 if (ended)
@@ -290,9 +292,7 @@ internal sealed class PageReader<T>(string key, RecordParser<T> parse, ReadConte
         }
 
         throw new NotAPageException(
-            otherArrays > 1
-                ? $"answered without \"{key}\" and with several other lists"
-                : $"answered with JSON that holds no list of {key}"
+            otherArrays > 1 ? $"answered without \"{key}\" and with several other lists" : $"answered with JSON that holds no list of {key}"
         );
     }
 }

@@ -73,7 +73,8 @@ internal sealed class ReadContext
 
                 bool? value =
                     bytes.SequenceEqual("1"u8) || Ascii.EqualsIgnoreCase(bytes, "true"u8) || Ascii.EqualsIgnoreCase(bytes, "yes"u8) ? true
-                    : bytes.SequenceEqual("0"u8) || Ascii.EqualsIgnoreCase(bytes, "false"u8) || Ascii.EqualsIgnoreCase(bytes, "no"u8) ? false
+                    : bytes.SequenceEqual("0"u8) || Ascii.EqualsIgnoreCase(bytes, "false"u8) || Ascii.EqualsIgnoreCase(bytes, "no"u8)
+                        ? false
                     : null;
                 Count(value is null ? Leniency.UnreadableBoolean : Leniency.BooleanForm);
                 return value;
@@ -130,7 +131,9 @@ internal sealed class ReadContext
                 if (reader.TryGetInt64(out var stamp) && stamp is > 0 and < 32_503_680_000_000)
                 {
                     Count(Leniency.DateForm);
-                    return stamp < 100_000_000_000 ? DateTimeOffset.FromUnixTimeSeconds(stamp) : DateTimeOffset.FromUnixTimeMilliseconds(stamp);
+                    return stamp < 100_000_000_000
+                        ? DateTimeOffset.FromUnixTimeSeconds(stamp)
+                        : DateTimeOffset.FromUnixTimeMilliseconds(stamp);
                 }
 
                 Count(Leniency.UnreadableDate);
@@ -422,7 +425,10 @@ internal sealed class ReadContext
             if (code == 'u')
             {
                 scratch[length++] = (char)(
-                    (Hex(utf8[backslash + 2]) << 12) | (Hex(utf8[backslash + 3]) << 8) | (Hex(utf8[backslash + 4]) << 4) | Hex(utf8[backslash + 5])
+                    (Hex(utf8[backslash + 2]) << 12)
+                    | (Hex(utf8[backslash + 3]) << 8)
+                    | (Hex(utf8[backslash + 4]) << 4)
+                    | Hex(utf8[backslash + 5])
                 );
                 utf8 = utf8[(backslash + 6)..];
                 continue;

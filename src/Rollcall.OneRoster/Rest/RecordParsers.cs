@@ -14,7 +14,10 @@ internal static class RecordParsers
     public static Org Org(ref Utf8JsonReader reader, ReadContext context)
     {
         var common = default(Common);
-        string? name = null, type = null, identifier = null, parent = null;
+        string? name = null,
+            type = null,
+            identifier = null,
+            parent = null;
         while (reader.Read() && reader.TokenType == JsonTokenType.PropertyName)
         {
             var field = context.Bytes(ref reader);
@@ -59,8 +62,10 @@ internal static class RecordParsers
     public static AcademicSession AcademicSession(ref Utf8JsonReader reader, ReadContext context)
     {
         var common = default(Common);
-        string? title = null, type = null;
-        DateOnly? start = null, end = null;
+        string? title = null,
+            type = null;
+        DateOnly? start = null,
+            end = null;
         while (reader.Read() && reader.TokenType == JsonTokenType.PropertyName)
         {
             var field = context.Bytes(ref reader);
@@ -105,7 +110,11 @@ internal static class RecordParsers
     public static Class Class(ref Utf8JsonReader reader, ReadContext context)
     {
         var common = default(Common);
-        string? title = null, code = null, type = null, location = null, school = null;
+        string? title = null,
+            code = null,
+            type = null,
+            location = null,
+            school = null;
         IReadOnlyList<string>? terms = null;
         while (reader.Read() && reader.TokenType == JsonTokenType.PropertyName)
         {
@@ -159,9 +168,12 @@ internal static class RecordParsers
     public static Enrollment Enrollment(ref Utf8JsonReader reader, ReadContext context)
     {
         var common = default(Common);
-        string? user = null, inClass = null, role = null;
+        string? user = null,
+            inClass = null,
+            role = null;
         var primary = false;
-        DateOnly? begin = null, end = null;
+        DateOnly? begin = null,
+            end = null;
         while (reader.Read() && reader.TokenType == JsonTokenType.PropertyName)
         {
             var field = context.Bytes(ref reader);
@@ -258,10 +270,21 @@ internal static class RecordParsers
     public static User User(ref Utf8JsonReader reader, ReadContext context)
     {
         var common = default(Common);
-        string? given = null, family = null, middle = null, preferred = null, username = null, identifier = null, email = null, phone = null;
-        string? role = null, primaryOrg = null, metadataPrimaryOrg = null;
+        string? given = null,
+            family = null,
+            middle = null,
+            preferred = null,
+            username = null,
+            identifier = null,
+            email = null,
+            phone = null;
+        string? role = null,
+            primaryOrg = null,
+            metadataPrimaryOrg = null;
         IReadOnlyList<UserId>? userIds = null;
-        IReadOnlyList<string>? grades = null, orgs = null, agents = null;
+        IReadOnlyList<string>? grades = null,
+            orgs = null,
+            agents = null;
         UserRole[]? roles = null;
         bool? enabled = null;
         while (reader.Read() && reader.TokenType == JsonTokenType.PropertyName)
@@ -323,6 +346,10 @@ internal static class RecordParsers
                     orgs = context.Refs(ref reader);
                     break;
                 case 6 when field.SequenceEqual("agents"u8):
+                    agents = context.Refs(ref reader);
+                    break;
+                case 14 when field.SequenceEqual("agentSourceIds"u8) && agents is null:
+                    context.Count(Leniency.FieldAlias);
                     agents = context.Refs(ref reader);
                     break;
                 case 6 when field.SequenceEqual("grades"u8):
@@ -471,8 +498,11 @@ internal static class RecordParsers
             return bare is null ? null : new UserRole(bare, null, false, null, null);
         }
 
-        string? role = null, type = null, org = null;
-        DateOnly? begin = null, end = null;
+        string? role = null,
+            type = null,
+            org = null;
+        DateOnly? begin = null,
+            end = null;
         while (reader.Read() && reader.TokenType == JsonTokenType.PropertyName)
         {
             var field = context.Bytes(ref reader);
@@ -574,7 +604,8 @@ internal static class RecordParsers
             return null;
         }
 
-        string? type = null, identifier = null;
+        string? type = null,
+            identifier = null;
         while (reader.Read() && reader.TokenType == JsonTokenType.PropertyName)
         {
             var field = context.Bytes(ref reader);

@@ -86,11 +86,13 @@ public sealed class RestRosterSource : IRosterSource
 
     /// <summary>Reads one organisation, to prove that the address, the credentials and the permission are right.</summary>
     /// <returns>What came: usually one organisation, none when the district shares none, more when the server ignores <c>limit</c>.</returns>
-    public async Task<IReadOnlyList<Org>> ProbeAsync(CancellationToken cancellationToken = default) => (await ProbePageAsync(cancellationToken)).Orgs;
+    public async Task<IReadOnlyList<Org>> ProbeAsync(CancellationToken cancellationToken = default) =>
+        (await ProbePageAsync(cancellationToken)).Orgs;
 
     /// <summary>The provider's revision of data and permissions (<c>x-perm-rev</c>, classlink.md §4.4); <see langword="null"/> when it
     /// sends none. An unchanged revision means that a full read would bring nothing new.</summary>
-    public async Task<string?> RevisionAsync(CancellationToken cancellationToken = default) => (await ProbePageAsync(cancellationToken)).Revision;
+    public async Task<string?> RevisionAsync(CancellationToken cancellationToken = default) =>
+        (await ProbePageAsync(cancellationToken)).Revision;
 
     /// <summary>Reads one person.</summary>
     /// <returns>The person; <see langword="null"/> when the provider knows none by exactly this key.</returns>

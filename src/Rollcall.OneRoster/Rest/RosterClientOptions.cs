@@ -23,7 +23,7 @@ public sealed record RosterClientOptions
 
     /// <summary>Waits before each retry; as many retries as entries. Up to <see cref="Jitter"/> is added.</summary>
     public IReadOnlyList<TimeSpan> RetryDelays { get; init; } =
-        [TimeSpan.FromSeconds(1), TimeSpan.FromSeconds(2), TimeSpan.FromSeconds(4), TimeSpan.FromSeconds(8), TimeSpan.FromSeconds(16)];
+    [TimeSpan.FromSeconds(1), TimeSpan.FromSeconds(2), TimeSpan.FromSeconds(4), TimeSpan.FromSeconds(8), TimeSpan.FromSeconds(16)];
 
     /// <summary>The most that is added to each wait at random, so that many clients do not come back together.</summary>
     public TimeSpan Jitter { get; init; } = TimeSpan.FromSeconds(1);
@@ -39,7 +39,8 @@ public sealed record RosterClientOptions
 
     /// <summary>The <c>User-Agent</c> header.</summary>
     public string UserAgent { get; init; } =
-        "Rollcall/" + (typeof(RosterClientOptions).Assembly.GetCustomAttribute<AssemblyInformationalVersionAttribute>()?.InformationalVersion ?? "0");
+        "Rollcall/"
+        + (typeof(RosterClientOptions).Assembly.GetCustomAttribute<AssemblyInformationalVersionAttribute>()?.InformationalVersion ?? "0");
 
     internal void Check()
     {

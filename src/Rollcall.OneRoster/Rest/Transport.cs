@@ -4,6 +4,7 @@ using System.Net.Http.Headers;
 using System.Net.Sockets;
 using System.Security.Authentication;
 using System.Text;
+using System.Text.Json;
 using Rollcall.OneRoster.Auth;
 
 namespace Rollcall.OneRoster.Rest;
@@ -158,7 +159,13 @@ internal sealed class Transport : IDisposable
         catch (OperationCanceledException e) when (!cancellationToken.IsCancellationRequested)
         {
             return (
-                new Outcome(new RosterException(RosterFault.Unreachable, $"{host} did not answer within {options.Timeout.TotalSeconds:0} seconds. Try again later.", e))
+                new Outcome(
+                    new RosterException(
+                        RosterFault.Unreachable,
+                        $"{host} did not answer within {options.Timeout.TotalSeconds:0} seconds. Try again later.",
+                        e
+                    )
+                )
                 {
                     Transient = true,
                     Heavy = true,
@@ -172,36 +179,60 @@ internal sealed class Transport : IDisposable
         }
         catch (HttpRequestException e) when (Find<SocketException>(e) is { SocketErrorCode: SocketError.HostNotFound })
         {
-            return (new Outcome(new RosterException(RosterFault.Unreachable, $"There is no host named {host}. Check the address.", e)), default);
+            return (
+                new Outcome(new RosterException(RosterFault.Unreachable, $"There is no host named {host}. Check the address.", e)),
+                default
+            );
         }
         catch (HttpRequestException e) when (Find<AuthenticationException>(e) is not null)
         {
             return (
                 new Outcome(
-                    new RosterException(RosterFault.Unreachable, $"{host} has no valid certificate for a secure connection. Check the address, or ask its operator.", e)
+                    new RosterException(
+                        RosterFault.Unreachable,
+                        $"{host} has no valid certificate for a secure connection. Check the address, or ask its operator.",
+                        e
+                    )
                 ),
                 default
             );
         }
         catch (Exception e) when (e is HttpRequestException or IOException or SocketException or InvalidDataException)
         {
-            var reason = e is TruncatedBodyException || Find<HttpIOException>(e) is { HttpRequestError: HttpRequestError.ResponseEnded } || e is InvalidDataException
-                ? $"The connection to {host} broke off before the answer was complete. Try again later."
-                : $"{host} cannot be reached. Check the address and this computer's network, or try again later.";
+            var reason =
+                e is TruncatedBodyException
+                || Find<HttpIOException>(e) is { HttpRequestError: HttpRequestError.ResponseEnded }
+                || e is InvalidDataException
+                    ? $"The connection to {host} broke off before the answer was complete. Try again later."
+                    : $"{host} cannot be reached. Check the address and this computer's network, or try again later.";
             return (new Outcome(new RosterException(RosterFault.Unreachable, reason, e)) { Transient = true }, default);
         }
         catch (NotAPageException e)
         {
             return (
-                new Outcome(new RosterException(RosterFault.NotARoster, $"{host} {e.Message}. Check the address and what the district shares.", e) { StatusCode = 200 }),
+                new Outcome(
+                    new RosterException(RosterFault.NotARoster, $"{host} {e.Message}. Check the address and what the district shares.", e)
+                    {
+                        StatusCode = 200,
+                    }
+                ),
                 default
             );
         }
         catch (BodyTooLargeException e)
         {
-            var most = options.MaxResponseBytes >= 1024 * 1024 ? $"{options.MaxResponseBytes / (1024 * 1024)} MB" : $"{options.MaxResponseBytes} bytes";
+            var most =
+                options.MaxResponseBytes >= 1024 * 1024
+                    ? $"{options.MaxResponseBytes / (1024 * 1024)} MB"
+                    : $"{options.MaxResponseBytes} bytes";
             return (
-                new Outcome(new RosterException(RosterFault.TooLarge, $"The answer of {host} is larger than the {most} that are accepted. Choose a smaller page size.", e)),
+                new Outcome(
+                    new RosterException(
+                        RosterFault.TooLarge,
+                        $"The answer of {host} is larger than the {most} that are accepted. Choose a smaller page size.",
+                        e
+                    )
+                ),
                 default
             );
         }
@@ -213,9 +244,14 @@ internal sealed class Transport : IDisposable
         if (status is >= 300 and < 400)
         {
             var target = response.Headers.Location is { } location
-                ? Uri.TryCreate(response.RequestMessage!.RequestUri, location, out var absolute) ? absolute.Host : "an unreadable address"
+                ? Uri.TryCreate(response.RequestMessage!.RequestUri, location, out var absolute)
+                    ? absolute.Host
+                    : "an unreadable address"
                 : "nowhere";
-            return Fail(RosterFault.NotARoster, $"{host} redirects to {target} (status {status}), which is not followed. Enter the roster server's own address.");
+            return Fail(
+                RosterFault.NotARoster,
+                $"{host} redirects to {target} (status {status}), which is not followed. Enter the roster server's own address."
+            );
         }
 
         var text = await ErrorTextAsync(response, cancellationToken);
@@ -230,24 +266,39 @@ internal sealed class Transport : IDisposable
                     $"The district has switched this application's API off in Roster Server (status 403 from {host}). Ask the district to enable it there."
                 );
             case 403:
-                return Fail(RosterFault.AccessDisabled, $"{host} accepts the credentials but denies access (status 403). Ask the district to share this data.{said}");
+                return Fail(
+                    RosterFault.AccessDisabled,
+                    $"{host} accepts the credentials but denies access (status 403). Ask the district to share this data.{said}"
+                );
             case 429:
-                return Fail(RosterFault.Unreachable, $"{host} says that too many requests were made (status 429). Try again later.{said}") with
+                return Fail(
+                    RosterFault.Unreachable,
+                    $"{host} says that too many requests were made (status 429). Try again later.{said}"
+                ) with
                 {
                     Transient = true,
                     RetryAfter = RetryAfter(response),
                 };
             case 500 or 502 or 503 or 504:
-                return Fail(RosterFault.Unreachable, $"{host} has an error of its own (status {status}). Try again later, or tell its operator.{said}") with
+                return Fail(
+                    RosterFault.Unreachable,
+                    $"{host} has an error of its own (status {status}). Try again later, or tell its operator.{said}"
+                ) with
                 {
                     Transient = true,
                     Heavy = status != 500,
                     RetryAfter = RetryAfter(response),
                 };
             case >= 500:
-                return Fail(RosterFault.Unreachable, $"{host} has an error of its own (status {status}). Try again later, or tell its operator.{said}");
+                return Fail(
+                    RosterFault.Unreachable,
+                    $"{host} has an error of its own (status {status}). Try again later, or tell its operator.{said}"
+                );
             case 404 or 405 or 410:
-                return Fail(RosterFault.NotARoster, $"{host} has no roster at this address (status {status}). Check the address and its path.{said}");
+                return Fail(
+                    RosterFault.NotARoster,
+                    $"{host} has no roster at this address (status {status}). Check the address and its path.{said}"
+                );
             case < 300:
                 return Fail(RosterFault.NotARoster, $"{host} answered without a roster (status {status}). Check the address.");
             default:
@@ -278,7 +329,10 @@ internal sealed class Transport : IDisposable
         }
 
         return new Outcome(
-            new RosterException(RosterFault.CredentialsRefused, $"{host} refuses the credentials (status 401). Check key and secret or token with the district.{said}")
+            new RosterException(
+                RosterFault.CredentialsRefused,
+                $"{host} refuses the credentials (status 401). Check key and secret or token with the district.{said}"
+            )
             {
                 StatusCode = 401,
             }
@@ -311,9 +365,52 @@ internal sealed class Transport : IDisposable
         }
     }
 
+    /// <summary>The sentence for people in an error body, wherever the two versions of OneRoster and others put it (oneroster.md §2.4).
+    /// Without one, the body itself.</summary>
+    private static string Sentence(string text)
+    {
+        if (!text.AsSpan().TrimStart().StartsWith("{"))
+        {
+            return text;
+        }
+
+        try
+        {
+            using var json = JsonDocument.Parse(text);
+            var error = json.RootElement;
+            foreach (var wrapper in (ReadOnlySpan<string>)["statusInfoSet", "imsx_StatusInfo", "error"])
+            {
+                if (error.TryGetProperty(wrapper, out var inner))
+                {
+                    inner = inner.ValueKind == JsonValueKind.Array && inner.GetArrayLength() > 0 ? inner[0] : inner;
+                    error = inner.ValueKind == JsonValueKind.Object ? inner : error;
+                }
+            }
+
+            foreach (var name in (ReadOnlySpan<string>)["imsx_description", "message", "error_description", "error", "detail", "title"])
+            {
+                if (
+                    error.TryGetProperty(name, out var sentence)
+                    && sentence.ValueKind == JsonValueKind.String
+                    && sentence.GetString() is { Length: > 0 } found
+                )
+                {
+                    return found;
+                }
+            }
+        }
+        catch (Exception e) when (e is JsonException or InvalidOperationException)
+        {
+            // Cut short, or not quite JSON: then as it is.
+        }
+
+        return text;
+    }
+
     /// <summary>What the server said, fit for a message: one line, short, without tags, secrets and addresses of persons.</summary>
     private string Quote(string text)
     {
+        text = Sentence(text);
         foreach (var secret in signer.Secrets)
         {
             text = text.Replace(secret, "…", StringComparison.OrdinalIgnoreCase)
@@ -337,14 +434,20 @@ internal sealed class Transport : IDisposable
             else if (!inTag && !char.IsSurrogate(c))
             {
                 kept.Append(
-                    char.GetUnicodeCategory(c) is UnicodeCategory.Control or UnicodeCategory.Format or UnicodeCategory.LineSeparator or UnicodeCategory.ParagraphSeparator
+                    char.GetUnicodeCategory(c)
+                        is UnicodeCategory.Control
+                            or UnicodeCategory.Format
+                            or UnicodeCategory.LineSeparator
+                            or UnicodeCategory.ParagraphSeparator
                         ? ' '
                         : c
                 );
             }
         }
 
-        var words = kept.ToString().Split(' ', StringSplitOptions.RemoveEmptyEntries).Select(w => w.Contains('@', StringComparison.Ordinal) ? "…" : w);
+        var words = kept.ToString()
+            .Split(' ', StringSplitOptions.RemoveEmptyEntries)
+            .Select(w => w.Contains('@', StringComparison.Ordinal) ? "…" : w);
         var line = string.Join(' ', words);
         return line.Length == 0 ? "" : $" It says: {(line.Length > MostServerText ? line[..MostServerText] + "…" : line)}";
     }

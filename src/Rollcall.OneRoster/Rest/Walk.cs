@@ -31,7 +31,9 @@ public sealed record RosterPage<T>
     public required int Attempt { get; init; }
 
     /// <summary>The records of this page. A <c>sourcedId</c> that stands twice on the page appears once, the later
-    /// <c>dateLastModified</c>; records with a <see langword="null"/> <c>sourcedId</c> are kept as they are.</summary>
+    /// <c>dateLastModified</c>; records with a <see langword="null"/> <c>sourcedId</c> are kept as they are.
+    /// When rows shifted in every attempt, a record of an earlier page may come again because it came with a later date: let the
+    /// later record replace the earlier one.</summary>
     public required IReadOnlyList<T> Records { get; init; }
 
     /// <summary>Rows received so far in this attempt, duplicates and unreadable rows included.</summary>

@@ -66,13 +66,22 @@ public class AddressGuardTests
     [InlineData("https://0x7f.1", false)]
     [InlineData("https://[::1]", false)]
     [InlineData("https://[::ffff:10.0.0.1]/", false)]
-    public void Typed_addresses(string? address, bool accepted) => Assert.Equal(accepted, new AddressGuard(allowPrivate: false).Refusal(address) is null);
+    public void Typed_addresses(string? address, bool accepted) =>
+        Assert.Equal(accepted, new AddressGuard(allowPrivate: false).Refusal(address) is null);
 
     [Fact]
     public void For_development_private_addresses_can_be_allowed()
     {
-        Assert.Contains("ROLLCALL_ALLOW_PRIVATE_ADDRESSES=true", new AddressGuard(false).Refusal("https://127.0.0.1")!, StringComparison.Ordinal);
-        Assert.Contains("ROLLCALL_ALLOW_PRIVATE_ADDRESSES=true", new AddressGuard(false).Refusal("http://x.example")!, StringComparison.Ordinal);
+        Assert.Contains(
+            "ROLLCALL_ALLOW_PRIVATE_ADDRESSES=true",
+            new AddressGuard(false).Refusal("https://127.0.0.1")!,
+            StringComparison.Ordinal
+        );
+        Assert.Contains(
+            "ROLLCALL_ALLOW_PRIVATE_ADDRESSES=true",
+            new AddressGuard(false).Refusal("http://x.example")!,
+            StringComparison.Ordinal
+        );
         Assert.Null(new AddressGuard(true).Refusal("http://localhost:5000/x"));
         Assert.NotNull(new AddressGuard(true).Refusal("http://a@localhost"));
     }
@@ -87,7 +96,10 @@ public class AddressGuardTests
         var time = new TestTime();
         using var source = new RestRosterSource(
             new RosterEndpoint("https://" + name + ":1", new BearerCredentials("t")),
-            Reading.Options(time) with { AllowPrivateAddresses = false }
+            Reading.Options(time) with
+            {
+                AllowPrivateAddresses = false,
+            }
         );
         var e = await Reading.FaultAsync(() => source.ProbeAsync(), RosterFault.Unreachable);
         Assert.Contains("refused", e.Message, StringComparison.Ordinal);

@@ -7,7 +7,8 @@ public class ClassLinkTests
 {
     private readonly TestTime time = new();
 
-    private static string App(string fields) => $$"""{"id":1,"application_id":2,"name":"Our App","tenant_name":"Example Schools",{{fields}}}""";
+    private static string App(string fields) =>
+        $$"""{"id":1,"application_id":2,"name":"Our App","tenant_name":"Example Schools",{{fields}}}""";
 
     private ClassLinkDirectory Directory(ScriptedServer server) => new("partner-key", server.Url, Reading.Options(time));
 
@@ -24,13 +25,28 @@ public class ClassLinkTests
     public void Tenant_ids(string? text, string? id) => Assert.Equal(id, TenantId.TryParse(text, out var parsed) ? parsed : null);
 
     [Theory]
-    [InlineData("\"bearer\":\"b\",\"enabled\":\"true\",\"tenant_status\":\"Active\",\"oneroster_application_id\":\"X%3D\"", TenantState.Valid)]
+    [InlineData(
+        "\"bearer\":\"b\",\"enabled\":\"true\",\"tenant_status\":\"Active\",\"oneroster_application_id\":\"X%3D\"",
+        TenantState.Valid
+    )]
     [InlineData("\"bearer\":\"b\",\"enabled\":true,\"tenant_status\":\"active\",\"oneroster_application_id\":\"X%3D\"", TenantState.Valid)]
     [InlineData("\"bearer\":\"b\",\"oneroster_application_id\":\"X%3D\"", TenantState.Valid)]
-    [InlineData("\"bearer\":\"b\",\"enabled\":\"false\",\"tenant_status\":\"Active\",\"oneroster_application_id\":\"X%3D\"", TenantState.NotEnabled)]
-    [InlineData("\"bearer\":\"b\",\"enabled\":\"true\",\"tenant_status\":\"Suspended\",\"oneroster_application_id\":\"X%3D\"", TenantState.NotActive)]
-    [InlineData("\"bearer\":null,\"enabled\":\"true\",\"tenant_status\":\"Active\",\"oneroster_application_id\":\"X%3D\"", TenantState.NoBearer)]
-    [InlineData("\"bearer\":\"b\",\"enabled\":\"true\",\"tenant_status\":\"Active\",\"oneroster_application_id\":\" \"", TenantState.NoBearer)]
+    [InlineData(
+        "\"bearer\":\"b\",\"enabled\":\"false\",\"tenant_status\":\"Active\",\"oneroster_application_id\":\"X%3D\"",
+        TenantState.NotEnabled
+    )]
+    [InlineData(
+        "\"bearer\":\"b\",\"enabled\":\"true\",\"tenant_status\":\"Suspended\",\"oneroster_application_id\":\"X%3D\"",
+        TenantState.NotActive
+    )]
+    [InlineData(
+        "\"bearer\":null,\"enabled\":\"true\",\"tenant_status\":\"Active\",\"oneroster_application_id\":\"X%3D\"",
+        TenantState.NoBearer
+    )]
+    [InlineData(
+        "\"bearer\":\"b\",\"enabled\":\"true\",\"tenant_status\":\"Active\",\"oneroster_application_id\":\" \"",
+        TenantState.NoBearer
+    )]
     public async Task A_district_is_judged_by_its_record(string fields, TenantState state)
     {
         foreach (var tenant in new[] { "\"tenant_id\":2222,", "\"tenant_id\":\"2222\"," })
@@ -65,7 +81,14 @@ public class ClassLinkTests
     [Fact]
     public void Several_usable_records_are_left_to_a_person()
     {
-        static ClassLinkApplication Record(string id, bool? on = true) => new() { TenantId = "5", OneRosterApplicationId = id, Bearer = "b", Enabled = on };
+        static ClassLinkApplication Record(string id, bool? on = true) =>
+            new()
+            {
+                TenantId = "5",
+                OneRosterApplicationId = id,
+                Bearer = "b",
+                Enabled = on,
+            };
 
         Assert.Equal(TenantState.Ambiguous, TenantCheck.Of("5", [Record("A"), Record("B")]).State);
         Assert.Equal(2, TenantCheck.Of("5", [Record("A"), Record("B"), Record("C", false)]).Candidates.Count);
@@ -77,7 +100,9 @@ public class ClassLinkTests
     {
         await using var server = await ScriptedServer.StartAsync(
             (http, seen, _) =>
-                http.Json($$"""{"applications":[{{string.Join(',', Enumerable.Range(seen.Offset, 5).Take(Math.Clamp(12 - seen.Offset, 0, 5)).Select(i => App("\"tenant_id\":" + (i + 1))))}}]}""")
+                http.Json(
+                    $$"""{"applications":[{{string.Join(',', Enumerable.Range(seen.Offset, 5).Take(Math.Clamp(12 - seen.Offset, 0, 5)).Select(i => App("\"tenant_id\":" + (i + 1))))}}]}"""
+                )
         );
         using var directory = Directory(server);
         Assert.Equal(Enumerable.Range(1, 12).Select(i => i.ToString()), (await directory.ApplicationsAsync()).Select(a => a.TenantId));
@@ -112,7 +137,11 @@ public class ClassLinkTests
     {
         await using var server = await ScriptedServer.StartAsync((http, _, _) => http.Text(401, "bad key partner-key"));
         using var directory = Directory(server);
-        Assert.DoesNotContain("partner-key", (await Reading.FaultAsync(() => directory.CheckAsync("7"), RosterFault.CredentialsRefused)).Message, StringComparison.Ordinal);
+        Assert.DoesNotContain(
+            "partner-key",
+            (await Reading.FaultAsync(() => directory.CheckAsync("7"), RosterFault.CredentialsRefused)).Message,
+            StringComparison.Ordinal
+        );
     }
 
     [Fact]
@@ -162,7 +191,10 @@ public class ClassLinkTests
         using var direct = connections.OpenDirect(server.Url + "/", "key", "secret", Auth.OAuthSignature.HmacSha1);
         await pasted.ProbeAsync();
         await direct.ProbeAsync();
-        Assert.Equal(("/proxy/v1p0/X%3D/ims/oneroster/v1p1/orgs", "Bearer tok"), (server.Requests[0].Path, server.Requests[0].Authorization));
+        Assert.Equal(
+            ("/proxy/v1p0/X%3D/ims/oneroster/v1p1/orgs", "Bearer tok"),
+            (server.Requests[0].Path, server.Requests[0].Authorization)
+        );
         Assert.Equal("HMAC-SHA1", OAuth1Tests.Fields(server.Requests[1].Authorization)["oauth_signature_method"]);
         Assert.Throws<RosterException>(() => connections.OpenPasted(server.Url, "a b"));
         Assert.Throws<RosterException>(() => connections.OpenDirect(server.Url, "key", ""));

@@ -21,7 +21,11 @@ public class OAuth1Tests
     [InlineData(Users, OAuthSignature.HmacSha1, true, "yBcdZ8HtbtmoeI3v8T2TvXIpYB8=")]
     public void Known_requests_get_their_known_signatures(string url, OAuthSignature method, bool version, string signature)
     {
-        var header = new OAuth1Signer("key123", "secret456", method, version, TimeProvider.System).Authorization(url, "1700000000", "abcdefghij");
+        var header = new OAuth1Signer("key123", "secret456", method, version, TimeProvider.System).Authorization(
+            url,
+            "1700000000",
+            "abcdefghij"
+        );
 
         Assert.Equal(signature, Fields(header)["oauth_signature"]);
         Assert.Equal(version, Fields(header).ContainsKey("oauth_version"));
@@ -45,14 +49,31 @@ public class OAuth1Tests
     {
         var name = Gen.OneOf(Gen.Const("a"), Gen.Const("filter"), Gen.String[Gen.Char["aZ09-._~!*'()%+&=/ éß漢"], 1, 6]);
         var value = Gen.String[Gen.Char["abZ09-._~!*'()%+&=/?:@,;<> éß漢"], 0, 12];
-        Gen.Select(Gen.Select(name, value).List[0, 6], Gen.String[Gen.Char["aZ0!*&%+/="], 1, 10], Gen.String[Gen.Char["aZ0!*&%+/="], 1, 10], Gen.Bool)
+        Gen.Select(
+                Gen.Select(name, value).List[0, 6],
+                Gen.String[Gen.Char["aZ0!*&%+/="], 1, 10],
+                Gen.String[Gen.Char["aZ0!*&%+/="], 1, 10],
+                Gen.Bool
+            )
             .Sample(
                 (query, key, secret, sha1) =>
                 {
-                    var url = "https://host.example:8443/MoYP%2FlQ%3D/ims/users" + (query.Count == 0 ? "" : "?" + string.Join('&', query.Select(p => Uri.EscapeDataString(p.Item1) + "=" + Uri.EscapeDataString(p.Item2))));
+                    var url =
+                        "https://host.example:8443/MoYP%2FlQ%3D/ims/users"
+                        + (
+                            query.Count == 0
+                                ? ""
+                                : "?"
+                                    + string.Join(
+                                        '&',
+                                        query.Select(p => Uri.EscapeDataString(p.Item1) + "=" + Uri.EscapeDataString(p.Item2))
+                                    )
+                        );
                     Assert.Equal(url, BaseAddress.ToUri(url).AbsoluteUri);
                     var method = sha1 ? OAuthSignature.HmacSha1 : OAuthSignature.HmacSha256;
-                    var sent = Fields(new OAuth1Signer(key, secret, method, true, TimeProvider.System).Authorization(url, "1700000000", "n0nce"));
+                    var sent = Fields(
+                        new OAuth1Signer(key, secret, method, true, TimeProvider.System).Authorization(url, "1700000000", "n0nce")
+                    );
                     return sent["oauth_signature"] == Plain(query, key, secret, sha1);
                 },
                 iter: 2000
@@ -106,9 +127,6 @@ public class OAuth1Tests
     internal static Dictionary<string, string> Fields(string header)
     {
         Assert.StartsWith("OAuth ", header);
-        return header[6..]
-            .Split(", ")
-            .Select(f => f.Split('=', 2))
-            .ToDictionary(f => f[0], f => Uri.UnescapeDataString(f[1].Trim('"')));
+        return header[6..].Split(", ").Select(f => f.Split('=', 2)).ToDictionary(f => f[0], f => Uri.UnescapeDataString(f[1].Trim('"')));
     }
 }

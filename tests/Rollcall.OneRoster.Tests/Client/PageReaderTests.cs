@@ -56,7 +56,10 @@ public class PageReaderTests
         Assert.Empty(leniencies);
         Assert.True(user.HasRoleList);
         Assert.Equal(
-            [new UserRole("student", "b", false, null, null), new UserRole("student", "a", true, new DateOnly(2025, 8, 15), new DateOnly(2026, 6, 5))],
+            [
+                new UserRole("student", "b", false, null, null),
+                new UserRole("student", "a", true, new DateOnly(2025, 8, 15), new DateOnly(2026, 6, 5)),
+            ],
             user.Roles
         );
         Assert.Equal(("a", "m", "Al"), (user.PrimaryOrg, user.MetadataPrimaryOrg, user.PreferredFirstName));
@@ -129,7 +132,12 @@ public class PageReaderTests
     public async Task Lists(string json, string? grades, string? rule)
     {
         var (user, leniencies) = await UserAsync(json);
-        Assert.Equal(grades, user.Grades is null ? null : user.Grades.Count == 0 ? "-" : string.Join('|', user.Grades));
+        Assert.Equal(
+            grades,
+            user.Grades is null ? null
+                : user.Grades.Count == 0 ? "-"
+                : string.Join('|', user.Grades)
+        );
         Assert.Equal(rule is null ? [] : [rule], leniencies.Keys);
     }
 
@@ -152,7 +160,8 @@ public class PageReaderTests
     [InlineData("\"metadata\":{\"primaryOrg\":2}")]
     [InlineData("\"metadata\":{\"primaryOrg\":{\"sourcedId\":\"2\"}}")]
     [InlineData("\"metadata\":{\"a\":{\"primaryOrg\":\"no\"},\"primaryOrg\":\"2\"}")]
-    public async Task The_primary_org_is_found_in_metadata(string json) => Assert.Equal("2", (await UserAsync(json)).User.MetadataPrimaryOrg);
+    public async Task The_primary_org_is_found_in_metadata(string json) =>
+        Assert.Equal("2", (await UserAsync(json)).User.MetadataPrimaryOrg);
 
     [Theory]
     [InlineData("\"2025-08-15\"", "2025-08-15", null)]
@@ -173,7 +182,11 @@ public class PageReaderTests
     [InlineData("null", null, null)]
     public async Task Days(string json, string? day, string? rule)
     {
-        var (page, leniencies) = await Reading.PageAsync("demographics", RecordParsers.Demographics, Body($$"""{"demographics":[{"birthDate":{{json}}}]}"""));
+        var (page, leniencies) = await Reading.PageAsync(
+            "demographics",
+            RecordParsers.Demographics,
+            Body($$"""{"demographics":[{"birthDate":{{json}}}]}""")
+        );
         var record = Assert.Single(page.Records);
         Assert.Equal(day, record.BirthDateBlank ? "blank" : record.BirthDate?.ToString("yyyy-MM-dd"));
         Assert.Equal(rule is null ? [] : [rule], leniencies.Keys);
@@ -204,7 +217,11 @@ public class PageReaderTests
     [InlineData("\"?\"", null, "unreadable-sex")]
     public async Task Sexes(string json, string? sex, string? rule)
     {
-        var (page, leniencies) = await Reading.PageAsync("demographics", RecordParsers.Demographics, Body($$"""{"demographics":[{"sex":{{json}}}]}"""));
+        var (page, leniencies) = await Reading.PageAsync(
+            "demographics",
+            RecordParsers.Demographics,
+            Body($$"""{"demographics":[{"sex":{{json}}}]}""")
+        );
         Assert.Equal(sex, Assert.Single(page.Records).Sex);
         Assert.Equal(rule is null ? [] : [rule], leniencies.Keys);
     }
@@ -223,7 +240,9 @@ public class PageReaderTests
     [Fact]
     public async Task What_no_database_takes_is_replaced_and_counted()
     {
-        var (user, leniencies) = await UserAsync("\"givenName\":\"a\\u0000b\",\"familyName\":\"x\\ud83dy\\ude00z\\ud83d\\ude00\",\"email\":\"q\\\"\\n\\/\"");
+        var (user, leniencies) = await UserAsync(
+            "\"givenName\":\"a\\u0000b\",\"familyName\":\"x\\ud83dy\\ude00z\\ud83d\\ude00\",\"email\":\"q\\\"\\n\\/\""
+        );
         Assert.Equal("a\uFFFDb", user.GivenName);
         Assert.Equal("x\uFFFDy\uFFFDz😀", user.FamilyName);
         Assert.Equal("q\"\n/", user.Email);
@@ -283,7 +302,11 @@ public class PageReaderTests
     [Fact]
     public async Task Rows_that_are_no_objects_are_counted_and_passed_over()
     {
-        var (page, _) = await Reading.PageAsync("users", RecordParsers.User, Body("""{"users":[1,"x",null,[{"sourcedId":"no"}],true,{"sourcedId":"1"}]}"""));
+        var (page, _) = await Reading.PageAsync(
+            "users",
+            RecordParsers.User,
+            Body("""{"users":[1,"x",null,[{"sourcedId":"no"}],true,{"sourcedId":"1"}]}""")
+        );
         Assert.Equal((6, 5, 1), (page.Rows, page.Unreadable, page.Records.Count));
     }
 
@@ -291,7 +314,17 @@ public class PageReaderTests
     public async Task Records_larger_than_the_buffer_and_bodies_in_crumbs_are_read_the_same()
     {
         var large = new string('x', 700_000);
-        var json = "{\"users\":[" + string.Join(',', Enumerable.Range(0, 3000).Select(i => $"{{\"sourcedId\":\"{i}\",\"junk\":{{\"a\":[\"{(i % 1000 == 7 ? large : "")}\"]}},\"givenName\":\"n{i}\"}}")) + "]}";
+        var json =
+            "{\"users\":["
+            + string.Join(
+                ',',
+                Enumerable
+                    .Range(0, 3000)
+                    .Select(i =>
+                        $"{{\"sourcedId\":\"{i}\",\"junk\":{{\"a\":[\"{(i % 1000 == 7 ? large : "")}\"]}},\"givenName\":\"n{i}\"}}"
+                    )
+            )
+            + "]}";
         var bytes = Encoding.UTF8.GetBytes(json);
         foreach (var crumb in new[] { 1 << 20, 4093 })
         {

@@ -18,8 +18,11 @@ public static class Reading
             Jitter = TimeSpan.Zero,
         };
 
-    public static RestRosterSource Source(this ScriptedServer server, TestTime time, Func<RosterClientOptions, RosterClientOptions>? change = null) =>
-        new(new RosterEndpoint(server.Url, new BearerCredentials("token-1234")), (change ?? (o => o))(Options(time)));
+    public static RestRosterSource Source(
+        this ScriptedServer server,
+        TestTime time,
+        Func<RosterClientOptions, RosterClientOptions>? change = null
+    ) => new(new RosterEndpoint(server.Url, new BearerCredentials("token-1234")), (change ?? (o => o))(Options(time)));
 
     /// <summary>Keeps the records as the contract says: a new attempt drops all, a later record replaces an earlier one.</summary>
     public static async Task<Pulled<T>> PullAsync<T>(this ICollectionWalk<T> walk)
@@ -64,7 +67,11 @@ public static class Reading
         return e;
     }
 
-    internal static async Task<(ParsedPage<T> Page, IReadOnlyDictionary<string, long> Leniencies)> PageAsync<T>(string key, RecordParser<T> parse, Stream body)
+    internal static async Task<(ParsedPage<T> Page, IReadOnlyDictionary<string, long> Leniencies)> PageAsync<T>(
+        string key,
+        RecordParser<T> parse,
+        Stream body
+    )
     {
         var context = new ReadContext();
         var page = await new PageReader<T>(key, parse, context).ReadAsync(body, TestContext.Current.CancellationToken);

@@ -79,9 +79,16 @@ public sealed class ScriptedServer : IAsyncDisposable
 
 public static class Answers
 {
-    public static Task Json(this HttpContext http, string json, params (string Name, string Value)[] headers) => http.Text(200, json, "application/json", headers);
+    public static Task Json(this HttpContext http, string json, params (string Name, string Value)[] headers) =>
+        http.Text(200, json, "application/json", headers);
 
-    public static async Task Text(this HttpContext http, int status, string text, string type = "application/json", params (string Name, string Value)[] headers)
+    public static async Task Text(
+        this HttpContext http,
+        int status,
+        string text,
+        string type = "application/json",
+        params (string Name, string Value)[] headers
+    )
     {
         http.Response.StatusCode = status;
         http.Response.ContentType = type;

@@ -99,7 +99,10 @@ public class TransportTests
         );
         using var source = server.Source(time);
         Assert.Equal(901, (await source.Users().PullAsync()).Result.Rows);
-        Assert.Equal([(1000, 0), (1000, 900), (1000, 900), (500, 900), (250, 900), (250, 901)], server.Requests.Select(r => (r.Limit, r.Offset)));
+        Assert.Equal(
+            [(1000, 0), (1000, 900), (1000, 900), (500, 900), (250, 900), (250, 901)],
+            server.Requests.Select(r => (r.Limit, r.Offset))
+        );
     }
 
     [Fact]
@@ -166,7 +169,10 @@ public class TransportTests
         closed.Start();
         var port = ((IPEndPoint)closed.LocalEndpoint).Port;
         closed.Stop();
-        using var source = new RestRosterSource(new RosterEndpoint($"http://127.0.0.1:{port}", new BearerCredentials("t")), Reading.Options(time));
+        using var source = new RestRosterSource(
+            new RosterEndpoint($"http://127.0.0.1:{port}", new BearerCredentials("t")),
+            Reading.Options(time)
+        );
         await Reading.FaultAsync(() => source.ProbeAsync(), RosterFault.Unreachable);
         Assert.Equal(5, time.Waits.Count);
     }
@@ -208,7 +214,9 @@ public class TransportTests
     [Fact]
     public async Task A_redirect_is_named_and_not_followed()
     {
-        await using var server = await ScriptedServer.StartAsync((http, _, _) => http.Text(302, "", "text/html", ("Location", "https://login.example/x?token=abc")));
+        await using var server = await ScriptedServer.StartAsync(
+            (http, _, _) => http.Text(302, "", "text/html", ("Location", "https://login.example/x?token=abc"))
+        );
         using var source = server.Source(time);
         var e = await source.Users().FaultAsync(RosterFault.NotARoster);
         Assert.Contains("login.example", e.Message, StringComparison.Ordinal);
@@ -241,7 +249,9 @@ public class TransportTests
 
                 http.Response.Headers.ContentEncoding = "gzip";
                 await using var zip = new GZipStream(http.Response.Body, CompressionLevel.Fastest);
-                await zip.WriteAsync(Encoding.UTF8.GetBytes(n == 2 ? "{\"users\":[{\"x\":\"" + new string(' ', 300_000) + "\"}]}" : Answers.Users("a")));
+                await zip.WriteAsync(
+                    Encoding.UTF8.GetBytes(n == 2 ? "{\"users\":[{\"x\":\"" + new string(' ', 300_000) + "\"}]}" : Answers.Users("a"))
+                );
             }
         );
         using var source = server.Source(time, o => o with { MaxResponseBytes = 200_000 });
@@ -257,17 +267,22 @@ public class TransportTests
     [Fact]
     public async Task A_switched_off_api_says_so()
     {
-        await using var server = await ScriptedServer.StartAsync((http, _, _) => http.Text(403, "ForbiddenError: \"Application API Disabled by User\"", "text/html"));
+        await using var server = await ScriptedServer.StartAsync(
+            (http, _, _) => http.Text(403, "ForbiddenError: \"Application API Disabled by User\"", "text/html")
+        );
         using var source = server.Source(time);
-        Assert.Contains("switched this application's API off in Roster Server", (await source.Users().FaultAsync(RosterFault.AccessDisabled)).Message, StringComparison.Ordinal);
+        Assert.Contains(
+            "switched this application's API off in Roster Server",
+            (await source.Users().FaultAsync(RosterFault.AccessDisabled)).Message,
+            StringComparison.Ordinal
+        );
     }
 
     [Fact]
     public async Task What_the_server_says_is_quoted_short_clean_and_without_secrets()
     {
         await using var server = await ScriptedServer.StartAsync(
-            (http, _, _) =>
-                http.Text(403, "<h1>No</h1>\r\n\u0007token-1234 ada@example.org \u202e" + new string('x', 5000), "text/html")
+            (http, _, _) => http.Text(403, "<h1>No</h1>\r\n\u0007token-1234 ada@example.org \u202e" + new string('x', 5000), "text/html")
         );
         using var source = server.Source(time);
         var e = await source.Users().FaultAsync(RosterFault.AccessDisabled);
@@ -276,11 +291,30 @@ public class TransportTests
         Assert.DoesNotContain(e.Message, char.IsControl);
     }
 
+    [Theory]
+    [InlineData("""{"imsx_codeMajor":"failure","imsx_severity":"error","imsx_description":"Say this.","imsx_codeMinor":"invalid_data"}""")]
+    [InlineData("""{"statusInfoSet":[{"imsx_codeMajor":"failure","imsx_description":"Say this."}]}""")]
+    [InlineData("""{"imsx_StatusInfo":{"imsx_description":"Say this."}}""")]
+    [InlineData("""{"error":{"message":"Say this."}}""")]
+    [InlineData("""{"status":0,"message":"Say this."}""")]
+    public async Task The_sentence_of_an_error_body_is_quoted(string body)
+    {
+        await using var server = await ScriptedServer.StartAsync((http, _, _) => http.Text(403, body));
+        using var source = server.Source(time);
+        Assert.EndsWith(
+            "It says: Say this.",
+            (await source.Users().FaultAsync(RosterFault.AccessDisabled)).Message,
+            StringComparison.Ordinal
+        );
+    }
+
     [Fact]
     public async Task A_changed_token_is_used_once_after_a_401()
     {
         var refreshed = 0;
-        await using var server = await ScriptedServer.StartAsync((http, seen, _) => seen.Authorization == "Bearer new" ? Good(http, seen) : http.Text(401, ""));
+        await using var server = await ScriptedServer.StartAsync(
+            (http, seen, _) => seen.Authorization == "Bearer new" ? Good(http, seen) : http.Text(401, "")
+        );
         var credentials = new BearerCredentials("old", _ => Task.FromResult<string?>(++refreshed == 1 ? "new" : "newer"));
         using var source = new RestRosterSource(new RosterEndpoint(server.Url, credentials), Reading.Options(time));
         Assert.Single((await source.Users().PullAsync()).Records);
@@ -306,7 +340,10 @@ public class TransportTests
     public async Task Signed_requests_carry_a_new_nonce_even_when_repeated_and_sign_what_is_sent()
     {
         await using var server = await ScriptedServer.StartAsync((http, seen, n) => n == 1 ? http.Text(500, "") : Good(http, seen));
-        using var source = new RestRosterSource(new RosterEndpoint(server.Url, new OAuth1Credentials("key123", "secret456")), Reading.Options(time));
+        using var source = new RestRosterSource(
+            new RosterEndpoint(server.Url, new OAuth1Credentials("key123", "secret456")),
+            Reading.Options(time)
+        );
         await source.Users(DateTimeOffset.UnixEpoch).PullAsync();
 
         Assert.Equal(3, server.Requests.Select(r => OAuth1Tests.Fields(r.Authorization)["oauth_nonce"]).Distinct().Count());
@@ -328,8 +365,13 @@ public class TransportTests
     [InlineData(4, RosterFault.CredentialsRefused)]
     public async Task A_wrong_clock_is_told_from_a_wrong_key(int minutes, RosterFault fault)
     {
-        await using var server = await ScriptedServer.StartAsync((http, _, _) => http.Text(401, "", "text/plain", ("Date", time.GetUtcNow().AddMinutes(-minutes).ToString("R"))));
-        using var source = new RestRosterSource(new RosterEndpoint(server.Url, new OAuth1Credentials("k", "secret")), Reading.Options(time));
+        await using var server = await ScriptedServer.StartAsync(
+            (http, _, _) => http.Text(401, "", "text/plain", ("Date", time.GetUtcNow().AddMinutes(-minutes).ToString("R")))
+        );
+        using var source = new RestRosterSource(
+            new RosterEndpoint(server.Url, new OAuth1Credentials("k", "secret")),
+            Reading.Options(time)
+        );
         var e = await source.Users().FaultAsync(fault);
         if (fault == RosterFault.ClockSkew)
         {
@@ -343,7 +385,9 @@ public class TransportTests
     [InlineData("/x/ims/oneroster/rostering/v1p2", "/x/ims/oneroster/rostering/v1p2/orgs?limit=1")]
     public async Task Prefixes_are_sent_verbatim(string prefix, string target)
     {
-        await using var server = await ScriptedServer.StartAsync((http, _, _) => http.Json("""{"orgs":[{"sourcedId":"1","name":"N"}]}""", ("x-perm-rev", "r7")));
+        await using var server = await ScriptedServer.StartAsync(
+            (http, _, _) => http.Json("""{"orgs":[{"sourcedId":"1","name":"N"}]}""", ("x-perm-rev", "r7"))
+        );
         using var source = new RestRosterSource(new RosterEndpoint(server.Url + prefix, new BearerCredentials("t")), Reading.Options(time));
         Assert.Equal("N", Assert.Single(await source.ProbeAsync()).Name);
         Assert.Equal("r7", await source.RevisionAsync());
@@ -355,7 +399,9 @@ public class TransportTests
     [InlineData("..", "/ims/oneroster/v1p1/users/%2E%2E")]
     public async Task One_person_is_read_by_an_encoded_key(string id, string target)
     {
-        await using var server = await ScriptedServer.StartAsync((http, _, _) => http.Json("{\"user\":{\"sourcedId\":\"" + id + "\",\"givenName\":\"Ada\"}}"));
+        await using var server = await ScriptedServer.StartAsync(
+            (http, _, _) => http.Json("{\"user\":{\"sourcedId\":\"" + id + "\",\"givenName\":\"Ada\"}}")
+        );
         using var source = server.Source(time);
         Assert.Equal("Ada", (await source.UserAsync(id))!.GivenName);
         Assert.Equal(target, server.Requests[0].Target);

@@ -30,11 +30,24 @@ public class WalkTests
         var pulled = await source.Users().PullAsync();
 
         Assert.Equal(Enumerable.Range(0, 7).Select(Id), pulled.Records.Select(u => u.SourcedId));
-        Assert.Equal((7, 0, 0, false), (pulled.Result.Rows, pulled.Result.Duplicates, pulled.Result.UnreadableRows, pulled.Result.RowsShifted));
+        Assert.Equal(
+            (7, 0, 0, false),
+            (pulled.Result.Rows, pulled.Result.Duplicates, pulled.Result.UnreadableRows, pulled.Result.RowsShifted)
+        );
         Assert.Equal([0, 3, 6, 7], server.Requests.Select(r => r.Offset));
         Assert.All(server.Requests, r => Assert.Equal("/ims/oneroster/v1p1/users", r.Path));
-        Assert.All(server.Requests, r => Assert.Equal(("sourcedId", "asc", "1000"), (r.Query("sort"), r.Query("orderBy"), r.Query("limit"))));
-        Assert.All(server.Requests, r => Assert.Equal(("Bearer token-1234", "application/json", "gzip"), (r.Authorization, r.Headers["Accept"], r.Headers["Accept-Encoding"])));
+        Assert.All(
+            server.Requests,
+            r => Assert.Equal(("sourcedId", "asc", "1000"), (r.Query("sort"), r.Query("orderBy"), r.Query("limit")))
+        );
+        Assert.All(
+            server.Requests,
+            r =>
+                Assert.Equal(
+                    ("Bearer token-1234", "application/json", "gzip"),
+                    (r.Authorization, r.Headers["Accept"], r.Headers["Accept-Encoding"])
+                )
+        );
         Assert.All(server.Requests, r => Assert.StartsWith("Rollcall/", r.Headers["User-Agent"]));
     }
 
@@ -68,6 +81,50 @@ public class WalkTests
     }
 
     [Fact]
+    public async Task Whatever_passing_faults_come_between_every_record_comes_once()
+    {
+        Queue<int> faults = new();
+        await using var server = await ScriptedServer.StartAsync(
+            async (http, seen, n) =>
+            {
+                switch (faults.TryDequeue(out var fault) ? fault : 0)
+                {
+                    case 1:
+                        await http.Text(500, "");
+                        break;
+                    case 2:
+                        await http.Text(503, "", "text/html", ("Retry-After", "20"));
+                        break;
+                    case 3:
+                        http.Abort();
+                        break;
+                    case 4:
+                        await http.Json(Answers.Users("x", "y")[..^12]);
+                        break;
+                    default:
+                        await Provider(250, 90, counts: true)(http, seen, n);
+                        break;
+                }
+            }
+        );
+
+        // Never more than five in a row, which is what a walk bears.
+        await Gen.Select(Gen.Int[1, 4].List[0, 5], Gen.Int[1, 4].List[0, 5], Gen.Int[1, 4].List[0, 5])
+            .SampleAsync(
+                async (first, second, third) =>
+                {
+                    faults = new([.. first, 0, .. second, 0, .. third, 0]);
+                    using var source = server.Source(time);
+                    var pulled = await source.Users().PullAsync();
+                    Assert.Equal(Enumerable.Range(0, 250).Select(Id), pulled.Records.Select(r => r.SourcedId));
+                    Assert.Equal((250, 1), (pulled.Result.Rows, pulled.Attempts));
+                },
+                iter: 40,
+                threads: 1
+            );
+    }
+
+    [Fact]
     public async Task The_result_is_there_only_at_the_end_and_a_walk_runs_once()
     {
         await using var server = await ScriptedServer.StartAsync(Provider(1, 5));
@@ -81,7 +138,9 @@ public class WalkTests
     [Fact]
     public async Task A_server_that_refuses_sort_is_read_unsorted()
     {
-        await using var server = await ScriptedServer.StartAsync((http, seen, n) => seen.Query("sort") is null ? Provider(5, 3)(http, seen, n) : http.Text(400, "{}"));
+        await using var server = await ScriptedServer.StartAsync(
+            (http, seen, n) => seen.Query("sort") is null ? Provider(5, 3)(http, seen, n) : http.Text(400, "{}")
+        );
         using var source = server.Source(time);
         var pulled = await source.Users().PullAsync();
         Assert.Equal(5, pulled.Records.Count);
@@ -92,7 +151,9 @@ public class WalkTests
     [Fact]
     public async Task A_request_refused_either_way_is_refused()
     {
-        await using var server = await ScriptedServer.StartAsync((http, _, _) => http.Text(400, """{"imsx_description":"no \u0007 way"}"""));
+        await using var server = await ScriptedServer.StartAsync(
+            (http, _, _) => http.Text(400, """{"imsx_description":"no \u0007 way"}""")
+        );
         using var source = server.Source(time);
         var e = await source.Users().FaultAsync(RosterFault.Refused);
         Assert.Equal(400, e.StatusCode);
@@ -152,7 +213,13 @@ public class WalkTests
                 : ids
             ),
             ("x-total-count", bad && kind == "total" ? "5" : "4"),
-            ("x-count", bad && kind is "count" ? "3" : bad && kind is "short" ? "0" : bad && kind is "more" ? "3" : "2"),
+            (
+                "x-count",
+                bad && kind is "count" ? "3"
+                : bad && kind is "short" ? "0"
+                : bad && kind is "more" ? "3"
+                : "2"
+            ),
             ("x-perm-rev", bad && kind == "revision" ? "r2" : "r1")
         );
     }
@@ -181,7 +248,9 @@ public class WalkTests
     [Fact]
     public async Task A_total_smaller_than_the_rows_is_incomplete()
     {
-        await using var server = await ScriptedServer.StartAsync((http, _, _) => http.Json(Answers.Users("a", "b"), ("x-total-count", "1")));
+        await using var server = await ScriptedServer.StartAsync(
+            (http, _, _) => http.Json(Answers.Users("a", "b"), ("x-total-count", "1"))
+        );
         using var source = server.Source(time);
         await source.Users().FaultAsync(RosterFault.Incomplete);
     }
@@ -203,7 +272,9 @@ public class WalkTests
     [InlineData(1)]
     public async Task A_server_that_ignores_offset_is_noticed(int users)
     {
-        await using var server = await ScriptedServer.StartAsync((http, _, _) => http.Json(Answers.Users(Enumerable.Range(0, users).Select(Id))));
+        await using var server = await ScriptedServer.StartAsync(
+            (http, _, _) => http.Json(Answers.Users(Enumerable.Range(0, users).Select(Id)))
+        );
         using var source = server.Source(time);
         var e = await source.Users().FaultAsync(RosterFault.Incomplete);
         Assert.Contains("offset", e.Message, StringComparison.Ordinal);
@@ -213,7 +284,9 @@ public class WalkTests
     [Fact]
     public async Task A_server_that_shuffles_and_ignores_offset_is_noticed()
     {
-        await using var server = await ScriptedServer.StartAsync((http, _, n) => http.Json(Answers.Users(n % 2 == 0 ? ["a", "b", "c"] : ["c", "a", "b"])));
+        await using var server = await ScriptedServer.StartAsync(
+            (http, _, n) => http.Json(Answers.Users(n % 2 == 0 ? ["a", "b", "c"] : ["c", "a", "b"]))
+        );
         using var source = server.Source(time);
         await source.Users().FaultAsync(RosterFault.Incomplete);
         Assert.InRange(server.Requests.Count, 2, 10);
@@ -280,7 +353,10 @@ public class WalkTests
         using var source = server.Source(time);
         var pulled = await source.Users().PullAsync();
         Assert.Equal(["a new", "A ", " none", " none either"], pulled.Records.Select(u => u.SourcedId + " " + u.GivenName));
-        Assert.Equal((7, 2, 1, false, 1), (pulled.Result.Rows, pulled.Result.Duplicates, pulled.Result.UnreadableRows, pulled.Result.RowsShifted, pulled.Attempts));
+        Assert.Equal(
+            (7, 2, 1, false, 1),
+            (pulled.Result.Rows, pulled.Result.Duplicates, pulled.Result.UnreadableRows, pulled.Result.RowsShifted, pulled.Attempts)
+        );
     }
 
     [Fact]
@@ -293,37 +369,78 @@ public class WalkTests
                         ? """{"x":[]}"""
                         : seen.Path.Split('/')[^1] switch
                         {
-                            "orgs" => """{"orgs":[{"sourcedId":"7","name":"North High","type":"school","identifier":"","parent":{"sourcedId":"1"},"children":[]}]}""",
+                            "orgs" =>
+                                """{"orgs":[{"sourcedId":"7","name":"North High","type":"school","identifier":"","parent":{"sourcedId":"1"},"children":[]}]}""",
                             "academicSessions" =>
                                 """{"academicSessions":[{"sourcedId":"FY","title":"Full Year","type":"term","startDate":"2025-08-15","endDate":"2026-06-05","schoolYear":"2026"}]}""",
                             "classes" =>
                                 """{"classes":[{"sourcedId":"33","title":"Sci5","classCode":"","classType":"homeroom","location":"201","school":{"sourcedId":"7"},"terms":[{"sourcedId":"FY"}]}]}""",
                             "enrollments" =>
                                 """{"enrollments":[{"sourcedId":"e1","role":"teacher","primary":"true","user":{"sourcedId":"5"},"class":{"sourcedId":"33"},"school":{"sourcedId":"7"},"beginDate":"2025-08-15","endDate":""}]}""",
-                            "demographics" => """{"demographics":[{"sourcedId":"5","birthDate":"2009-04-02","sex":"female","asian":"false"}]}""",
+                            "demographics" =>
+                                """{"demographics":[{"sourcedId":"5","birthDate":"2009-04-02","sex":"female","asian":"false"}]}""",
                             _ => """{"users":[]}""",
                         }
                 )
         );
         using var source = server.Source(time, o => o with { ServicePath = "/ims/oneroster/rostering/v1p2/" });
         var day = new DateOnly(2025, 8, 15);
-        Assert.Equal(new Org { SourcedId = "7", Name = "North High", Type = "school", Identifier = "", Parent = "1" }, (await source.Orgs().PullAsync()).Records.Single());
         Assert.Equal(
-            new AcademicSession { SourcedId = "FY", Title = "Full Year", Type = "term", Start = day, End = new DateOnly(2026, 6, 5) },
+            new Org
+            {
+                SourcedId = "7",
+                Name = "North High",
+                Type = "school",
+                Identifier = "",
+                Parent = "1",
+            },
+            (await source.Orgs().PullAsync()).Records.Single()
+        );
+        Assert.Equal(
+            new AcademicSession
+            {
+                SourcedId = "FY",
+                Title = "Full Year",
+                Type = "term",
+                Start = day,
+                End = new DateOnly(2026, 6, 5),
+            },
             (await source.AcademicSessions().PullAsync()).Records.Single()
         );
         var terms = (await source.Classes().PullAsync()).Records.Single();
         Assert.Equal(["FY"], terms.Terms);
         Assert.Equal(
-            new Class { SourcedId = "33", Title = "Sci5", ClassCode = "", ClassType = "homeroom", Location = "201", School = "7", Terms = terms.Terms },
+            new Class
+            {
+                SourcedId = "33",
+                Title = "Sci5",
+                ClassCode = "",
+                ClassType = "homeroom",
+                Location = "201",
+                School = "7",
+                Terms = terms.Terms,
+            },
             terms
         );
         Assert.Equal(
-            new Enrollment { SourcedId = "e1", Role = "teacher", Primary = true, User = "5", Class = "33", Begin = day },
+            new Enrollment
+            {
+                SourcedId = "e1",
+                Role = "teacher",
+                Primary = true,
+                User = "5",
+                Class = "33",
+                Begin = day,
+            },
             (await source.Enrollments().PullAsync()).Records.Single()
         );
         Assert.Equal(
-            new Demographics { SourcedId = "5", BirthDate = new DateOnly(2009, 4, 2), Sex = "female" },
+            new Demographics
+            {
+                SourcedId = "5",
+                BirthDate = new DateOnly(2009, 4, 2),
+                Sex = "female",
+            },
             (await source.Demographics().PullAsync()).Records.Single()
         );
         Assert.All(server.Requests, r => Assert.StartsWith("/ims/oneroster/rostering/v1p2/", r.Path));
@@ -344,6 +461,5 @@ public class WalkTests
             Assert.False(seen.Add("user-" + i, 999, null, out var page, out _));
             Assert.Equal(i / 1000, page);
         }
-
     }
 }
