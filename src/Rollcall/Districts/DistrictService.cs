@@ -1,0 +1,118 @@
+using Microsoft.EntityFrameworkCore;
+using Rollcall.Patrons;
+using Rollcall.Storage;
+
+namespace Rollcall.Districts;
+
+/// <summary>Districts of the installation, and the tenants each may use.</summary>
+public sealed class DistrictService(RollcallDatabase database, TimeProvider time)
+{
+    /// <summary>Adds a district with the Standard Patron policy.</summary>
+    /// <exception cref="RollcallException">The code is taken or not usable, or the time zone is unknown.</exception>
+    public async Task<District> AddAsync(string code, string name, string? timeZone, CancellationToken cancellationToken = default)
+    {
+        code = CleanCode(code, "district");
+        var cleanName = Text.Clean(name) ?? throw new RollcallException("A district needs a name: add --name NAME.");
+        var zone = CheckTimeZone(timeZone ?? "UTC");
+        await using var context = database.CreateContext();
+        var key = code.ToLowerInvariant();
+        if (await context.Districts.AnyAsync(d => d.Code.ToLower() == key, cancellationToken))
+        {
+            throw new RollcallException($"There is a district {code} already. Choose another code.");
+        }
+
+        var district = new District
+        {
+            Code = code,
+            Name = cleanName,
+            TimeZone = zone,
+            CreatedAt = time.GetUtcNow(),
+        };
+        context.Districts.Add(district);
+        await context.SaveChangesAsync(cancellationToken);
+        context.Policies.Add(new Policy { DistrictId = district.Id, Code = Policy.Standard, Name = "Standard Patron" });
+        await context.SaveChangesAsync(cancellationToken);
+        return district;
+    }
+
+    public async Task<IReadOnlyList<District>> ListAsync(CancellationToken cancellationToken = default)
+    {
+        await using var context = database.CreateContext();
+        return await context.Districts.AsNoTracking().OrderBy(d => d.Code).ToListAsync(cancellationToken);
+    }
+
+    /// <summary>The district of a code; without a code the only one there is.</summary>
+    /// <exception cref="RollcallException">There is none, or it is not clear which one is meant.</exception>
+    public async Task<District> ResolveAsync(string? code, CancellationToken cancellationToken = default)
+    {
+        var districts = await ListAsync(cancellationToken);
+        if (code is not null)
+        {
+            return districts.FirstOrDefault(d => string.Equals(d.Code, code.Trim(), StringComparison.OrdinalIgnoreCase))
+                ?? throw new RollcallException($"There is no district {code}. 'rollcall district list' shows those there are.");
+        }
+
+        return districts.Count switch
+        {
+            1 => districts[0],
+            0 => throw new RollcallException("There is no district yet. Add one: rollcall district add CODE --name NAME."),
+            _ => throw new RollcallException($"There are {districts.Count} districts. Say which one: --district CODE."),
+        };
+    }
+
+    /// <summary>Lets a district use a ClassLink tenant.</summary>
+    /// <exception cref="RollcallException">The number is no tenant, or another district has it.</exception>
+    public async Task AllowTenantAsync(District district, string tenantId, CancellationToken cancellationToken = default)
+    {
+        if (!OneRoster.ClassLink.TenantId.TryParse(tenantId, out var tenant))
+        {
+            throw new RollcallException($"'{Text.Cut(tenantId, 20)}' is no Tenant ID: it is a number of up to ten digits, shown at the top of the ClassLink Management Console.");
+        }
+
+        await using var context = database.CreateContext();
+        var owner = await context.DistrictTenants.SingleOrDefaultAsync(t => t.TenantId == tenant, cancellationToken);
+        if (owner is not null && owner.DistrictId != district.Id)
+        {
+            throw new RollcallException($"Tenant {tenant} belongs to another district of this installation. One tenant belongs to one district; check the number.");
+        }
+
+        if (owner is null)
+        {
+            context.DistrictTenants.Add(new DistrictTenant { TenantId = tenant, DistrictId = district.Id, AllowedAt = time.GetUtcNow() });
+            try
+            {
+                await context.SaveChangesAsync(cancellationToken);
+            }
+            catch (DbUpdateException e) when (e.InnerException is not null && Operations.OperationQueue.IsUniqueViolation(e.InnerException))
+            {
+                throw new RollcallException($"Tenant {tenant} has just been given to another district. Check the number.", e);
+            }
+        }
+    }
+
+    public static DateOnly Today(District district, TimeProvider time) =>
+        DateOnly.FromDateTime(TimeZoneInfo.ConvertTime(time.GetUtcNow(), TimeZoneInfo.FindSystemTimeZoneById(district.TimeZone)).DateTime);
+
+    internal static string CleanCode(string code, string what)
+    {
+        var clean = Text.Clean(code) ?? "";
+        if (clean.Length is 0 or > 32 || !clean.All(c => char.IsAsciiLetterOrDigit(c) || c is '-' or '_' or '.'))
+        {
+            throw new RollcallException($"A {what} code has 1 to 32 letters, digits, '-', '_' and '.', such as NORTH-HIGH.");
+        }
+
+        return clean;
+    }
+
+    private static string CheckTimeZone(string zone)
+    {
+        try
+        {
+            return TimeZoneInfo.FindSystemTimeZoneById(zone.Trim()).Id;
+        }
+        catch (Exception e) when (e is TimeZoneNotFoundException or InvalidTimeZoneException)
+        {
+            throw new RollcallException($"The time zone '{zone}' is not known. Use a name like America/New_York.", e);
+        }
+    }
+}

@@ -1,0 +1,499 @@
+using System.Text.Json;
+using System.Text.Json.Serialization;
+using Microsoft.EntityFrameworkCore;
+using Rollcall.Audit;
+using Rollcall.Districts;
+using Rollcall.Mapping;
+using Rollcall.OneRoster;
+using Rollcall.OneRoster.ClassLink;
+using Rollcall.OneRoster.Model;
+using Rollcall.Operations;
+using Rollcall.Patrons;
+using Rollcall.Storage;
+using Rollcall.Sync;
+
+namespace Rollcall.Integrations;
+
+/// <summary>A connection as a person gives it; the secret is protected before it is stored.</summary>
+public sealed record ConnectRequest(ConnectionMode Mode, string? TenantId, string? Url, string? Key = null, string? Secret = null, string? Signature = null);
+
+/// <summary>What came of connecting or testing.</summary>
+/// <param name="Mode">How the roster is reached.</param>
+/// <param name="TenantId">The tenant; null outside of ClassLink.</param>
+/// <param name="DistrictName">The district's name as the service says it; null when it cannot say.</param>
+/// <param name="Confirmed">False in direct mode: no call tells the tenant of a key.</param>
+/// <param name="Message">One line for people.</param>
+public sealed record ConnectResult(ConnectionMode Mode, string? TenantId, string? DistrictName, bool Confirmed, string Message);
+
+/// <summary>What turning an integration on or connecting it elsewhere would clear.</summary>
+public sealed record SwitchImpact(int Guids, int Links, int SiteGuids, int Matches)
+{
+    public bool IsEmpty => Guids == 0 && Links == 0 && SiteGuids == 0 && Matches == 0;
+
+    public string InWords => $"{Guids} patron GUIDs, {Links} links, {SiteGuids} site GUIDs and {Matches} matched organisations";
+}
+
+/// <summary>A roster organisation beside the site it is matched to.</summary>
+public sealed record OrgMatch(string SourcedId, string? Name, string? Type, string? SiteCode, string? SuggestedSite);
+
+/// <summary>Which roster service is on, how it is reached, and what it maps.</summary>
+public sealed class IntegrationService(RollcallDatabase database, RosterConnections connections, Secrets secrets, TimeProvider time)
+{
+    internal static readonly JsonSerializerOptions Json = new(JsonSerializerDefaults.Web) { Converters = { new JsonStringEnumConverter() } };
+
+    public static IntegrationSettings SettingsOf(Integration? integration) =>
+        integration is null ? new IntegrationSettings() : JsonSerializer.Deserialize<IntegrationSettings>(integration.Settings, Json) ?? new IntegrationSettings();
+
+    public static IntegrationState StateOf(Integration? integration) =>
+        integration is null ? new IntegrationState() : JsonSerializer.Deserialize<IntegrationState>(integration.State, Json) ?? new IntegrationState();
+
+    /// <summary>The integration's row; null when it was never touched.</summary>
+    public async Task<Integration?> FindAsync(int districtId, IntegrationKind kind, CancellationToken cancellationToken = default)
+    {
+        await using var context = database.CreateContext();
+        return await context.Integrations.AsNoTracking().SingleOrDefaultAsync(i => i.DistrictId == districtId && i.Kind == kind, cancellationToken);
+    }
+
+    /// <summary>The integration that is on; null when none is.</summary>
+    public async Task<Integration?> EnabledAsync(int districtId, CancellationToken cancellationToken = default)
+    {
+        await using var context = database.CreateContext();
+        return await context.Integrations.AsNoTracking().SingleOrDefaultAsync(i => i.DistrictId == districtId && i.Enabled, cancellationToken);
+    }
+
+    /// <summary>Stores the partner key of the whole installation.</summary>
+    public async Task StorePartnerKeyAsync(string key, CancellationToken cancellationToken = default)
+    {
+        if (Text.Clean(key) is not { } clean || clean.Any(char.IsWhiteSpace))
+        {
+            throw new RollcallException("The partner key file is empty or holds more than one word. It holds the key alone, as the ClassLink Partner Portal shows it.");
+        }
+
+        await using var context = database.CreateContext();
+        await PutSettingAsync(context, RosterConnections.PartnerKeySetting, secrets.Protect(0, clean), cancellationToken);
+        await context.SaveChangesAsync(cancellationToken);
+    }
+
+    /// <summary>What connecting to <paramref name="request"/> would clear: another tenant or endpoint while people are linked.</summary>
+    public async Task<SwitchImpact> ImpactOfConnectAsync(int districtId, IntegrationKind kind, ConnectRequest request, CancellationToken cancellationToken = default)
+    {
+        var settings = SettingsOf(await FindAsync(districtId, kind, cancellationToken));
+        var same =
+            settings.Mode is null
+            || (settings.TenantId is not null || request.TenantId is not null
+                ? string.Equals(settings.TenantId, Text.Clean(request.TenantId), StringComparison.Ordinal)
+                : string.Equals(settings.Url, request.Url, StringComparison.OrdinalIgnoreCase));
+        return same ? new SwitchImpact(0, 0, 0, 0) : await ImpactAsync(districtId, null, cancellationToken);
+    }
+
+    /// <summary>Checks a connection with the service and stores it. Nothing is stored when it is refused.</summary>
+    /// <param name="district">The district.</param>
+    /// <param name="kind">The service.</param>
+    /// <param name="request">The connection.</param>
+    /// <param name="asOperator">Whoever connects may allow the tenant: the command line on the installation's own machine.</param>
+    /// <param name="clear">Clearing what another tenant left behind was agreed to.</param>
+    /// <param name="actor">Who does it, for the audit.</param>
+    /// <param name="cancellationToken">Gives up.</param>
+    /// <exception cref="RollcallException">Refused, in words that say what to do.</exception>
+    public async Task<ConnectResult> ConnectAsync(
+        District district,
+        IntegrationKind kind,
+        ConnectRequest request,
+        bool asOperator,
+        bool clear,
+        string actor,
+        CancellationToken cancellationToken = default
+    )
+    {
+        string? tenant = null;
+        if (kind == IntegrationKind.ClassLink)
+        {
+            if (!TenantId.TryParse(request.TenantId, out tenant))
+            {
+                throw new RollcallException(TenantWords.Explain(new TenantCheck(TenantState.Malformed, null), request.TenantId ?? ""));
+            }
+
+            await CheckTenantIsFreeAsync(district, tenant, asOperator, cancellationToken);
+        }
+
+        request = request with { TenantId = tenant, Url = request.Url?.Trim().TrimEnd('/') };
+        var impact = await ImpactOfConnectAsync(district.Id, kind, request, cancellationToken);
+        if (!impact.IsEmpty && !clear)
+        {
+            throw new RollcallException($"People are linked to another roster. Connecting to this one clears {impact.InWords}; patrons stay. Say --yes to go on.");
+        }
+
+        var settings = SettingsOf(await FindAsync(district.Id, kind, cancellationToken)) with
+        {
+            Mode = request.Mode,
+            TenantId = tenant,
+            Url = request.Url,
+            Key = request.Key,
+            Signature = request.Signature,
+            DistrictName = null,
+        };
+        var secret = request.Mode switch
+        {
+            ConnectionMode.Prefix => new ConnectionSecret(Token: request.Secret),
+            ConnectionMode.Direct => new ConnectionSecret(Secret: request.Secret),
+            _ => null,
+        };
+        var stored = secret is null ? null : secrets.Protect(district.Id, secret.ToJson());
+        var (name, message) = await ProbeAsync(district.Id, settings, stored, cancellationToken);
+        settings = settings with { DistrictName = name };
+
+        await using var context = database.CreateContext();
+        await using var transaction = await context.Database.BeginTransactionAsync(cancellationToken);
+        if (!impact.IsEmpty)
+        {
+            await ClearAsync(context, district.Id, cancellationToken);
+        }
+
+        var row = await GetOrAddAsync(context, district.Id, kind, cancellationToken);
+        row.Settings = JsonSerializer.Serialize(settings, Json);
+        row.Secret = stored;
+        Bump(row, forgetPull: true);
+        if (tenant is not null && asOperator && !await context.DistrictTenants.AnyAsync(t => t.TenantId == tenant, cancellationToken))
+        {
+            context.DistrictTenants.Add(new DistrictTenant { TenantId = tenant, DistrictId = district.Id, AllowedAt = time.GetUtcNow() });
+        }
+
+        AddAudit(context, district.Id, actor, "connect", $"{kind} by {request.Mode}{(tenant is null ? "" : $", tenant {tenant}")}");
+        await context.SaveChangesAsync(cancellationToken);
+        await transaction.CommitAsync(cancellationToken);
+        return new ConnectResult(request.Mode, tenant, name, name is not null, message);
+    }
+
+    /// <summary>Tries the stored connection.</summary>
+    /// <exception cref="RollcallException">Refused, in words that say what to do.</exception>
+    public async Task<ConnectResult> TestAsync(District district, IntegrationKind kind, CancellationToken cancellationToken = default)
+    {
+        var row = await FindAsync(district.Id, kind, cancellationToken);
+        var settings = SettingsOf(row);
+        var (name, message) = await ProbeAsync(district.Id, settings, row?.Secret, cancellationToken);
+        return new ConnectResult(settings.Mode!.Value, settings.TenantId, name ?? settings.DistrictName, name is not null, message);
+    }
+
+    /// <summary>What turning this integration on clears: the identifiers that any other one left.</summary>
+    public async Task<SwitchImpact> ImpactOfTurningOnAsync(int districtId, IntegrationKind kind, CancellationToken cancellationToken = default)
+    {
+        await using var context = database.CreateContext();
+        var others = await context.Integrations.AnyAsync(i => i.DistrictId == districtId && i.Kind != kind && i.Enabled, cancellationToken);
+        var otherMatches = await context.SiteOrgs.AnyAsync(o => o.DistrictId == districtId && o.Kind != kind, cancellationToken);
+        return others || otherMatches ? await ImpactAsync(districtId, kind, cancellationToken) : new SwitchImpact(0, 0, 0, 0);
+    }
+
+    /// <summary>Turns an integration on, and every other one off.</summary>
+    /// <exception cref="RollcallException">Nothing is connected, or clearing was not agreed to.</exception>
+    public async Task TurnOnAsync(int districtId, IntegrationKind kind, bool clear, string actor, CancellationToken cancellationToken = default)
+    {
+        var impact = await ImpactOfTurningOnAsync(districtId, kind, cancellationToken);
+        if (!impact.IsEmpty && !clear)
+        {
+            throw new RollcallException($"Turning {kind} on turns the other service off and clears {impact.InWords}; patrons stay. Say --yes to go on.");
+        }
+
+        await using var context = database.CreateContext();
+        await using var transaction = await context.Database.BeginTransactionAsync(cancellationToken);
+        var row = await GetOrAddAsync(context, districtId, kind, cancellationToken);
+        if (SettingsOf(row).Mode is null)
+        {
+            throw new RollcallException($"{kind} is not connected yet. Connect it first, then turn it on.");
+        }
+
+        if (!impact.IsEmpty)
+        {
+            await ClearAsync(context, districtId, cancellationToken, except: kind);
+        }
+
+        foreach (var other in await context.Integrations.Where(i => i.DistrictId == districtId && i.Kind != kind).ToListAsync(cancellationToken))
+        {
+            other.Enabled = false;
+        }
+
+        row.Enabled = true;
+        AddAudit(context, districtId, actor, "turn on", $"{kind}{(impact.IsEmpty ? "" : $"; cleared {impact.InWords}")}");
+        await context.SaveChangesAsync(cancellationToken);
+        await transaction.CommitAsync(cancellationToken);
+    }
+
+    /// <summary>Turns an integration off. Identifiers stay; syncs stop.</summary>
+    public async Task TurnOffAsync(int districtId, IntegrationKind kind, string actor, CancellationToken cancellationToken = default)
+    {
+        await using var context = database.CreateContext();
+        var row = await GetOrAddAsync(context, districtId, kind, cancellationToken);
+        row.Enabled = false;
+        AddAudit(context, districtId, actor, "turn off", kind.ToString());
+        await context.SaveChangesAsync(cancellationToken);
+    }
+
+    /// <summary>The roster's organisations now, each with its site, and a suggestion where name or code agree.</summary>
+    public async Task<IReadOnlyList<OrgMatch>> OrgsAsync(District district, IntegrationKind kind, CancellationToken cancellationToken = default)
+    {
+        var orgs = await ReadOrgsAsync(district.Id, kind, cancellationToken);
+        await using var context = database.CreateContext();
+        var sites = await context.Sites.AsNoTracking().Where(s => s.DistrictId == district.Id).ToListAsync(cancellationToken);
+        var matches = await context.SiteOrgs.AsNoTracking().Where(o => o.DistrictId == district.Id && o.Kind == kind).ToDictionaryAsync(o => o.OrgId, StringComparer.Ordinal, cancellationToken);
+        var codes = sites.ToDictionary(s => s.Id, s => s.Code);
+        var result = orgs
+            .Select(o => new OrgMatch(
+                o.SourcedId!,
+                Text.Clean(o.Name),
+                Text.Clean(o.Type),
+                matches.TryGetValue(o.SourcedId!, out var match) ? codes.GetValueOrDefault(match.SiteId) : null,
+                matches.ContainsKey(o.SourcedId!) ? null : Suggest(o, sites)
+            ))
+            .ToList();
+
+        // A matched org that the roster no longer has stops every sync: it has to be seen to be unmatched.
+        result.AddRange(
+            matches
+                .Values.Where(m => !orgs.Any(o => o.SourcedId == m.OrgId))
+                .Select(m => new OrgMatch(m.OrgId, m.OrgName is null ? null : $"{m.OrgName} (no longer in the roster)", m.OrgType, codes.GetValueOrDefault(m.SiteId), null))
+        );
+        return result;
+    }
+
+    /// <summary>Matches an organisation to a site. A site may have several; the first is its GUID.</summary>
+    /// <exception cref="RollcallException">There is no such site or organisation, or the organisation belongs to another site.</exception>
+    public async Task MatchAsync(District district, IntegrationKind kind, string siteCode, string orgId, string actor, CancellationToken cancellationToken = default)
+    {
+        var org =
+            (await ReadOrgsAsync(district.Id, kind, cancellationToken)).FirstOrDefault(o => string.Equals(o.SourcedId, orgId, StringComparison.Ordinal))
+            ?? throw new RollcallException($"The roster has no organisation {orgId}. 'rollcall classlink orgs' shows those there are.");
+        await using var context = database.CreateContext();
+        var site = await SiteService.FindAsync(context, district.Id, siteCode, cancellationToken);
+        var matches = await context.SiteOrgs.Where(o => o.DistrictId == district.Id && o.Kind == kind).ToListAsync(cancellationToken);
+        var have = matches.Find(m => string.Equals(m.OrgId, orgId, StringComparison.Ordinal));
+        if (have is not null && have.SiteId != site.Id)
+        {
+            var other = await context.Sites.SingleAsync(s => s.DistrictId == district.Id && s.Id == have.SiteId, cancellationToken);
+            throw new RollcallException($"Organisation {orgId} is matched to site {other.Code}. Unmatch it first: rollcall classlink unmatch {orgId}");
+        }
+
+        if (have is not null)
+        {
+            return;
+        }
+
+        var own = matches.Where(m => m.SiteId == site.Id).ToList();
+        context.SiteOrgs.Add(
+            new SiteOrg
+            {
+                DistrictId = district.Id,
+                Kind = kind,
+                OrgId = orgId,
+                SiteId = site.Id,
+                Position = own.Count == 0 ? 0 : own.Max(m => m.Position) + 1,
+                OrgName = Text.Clean(org.Name),
+                OrgType = Text.Clean(org.Type),
+            }
+        );
+        if (own.Count == 0)
+        {
+            site.Guid = orgId;
+        }
+
+        Bump(await GetOrAddAsync(context, district.Id, kind, cancellationToken));
+        AddAudit(context, district.Id, actor, "match", $"organisation {orgId} to site {site.Code}");
+        await context.SaveChangesAsync(cancellationToken);
+    }
+
+    /// <summary>Takes an organisation off its site.</summary>
+    /// <exception cref="RollcallException">It is not matched.</exception>
+    public async Task UnmatchAsync(District district, IntegrationKind kind, string orgId, string actor, CancellationToken cancellationToken = default)
+    {
+        await using var context = database.CreateContext();
+        var matches = await context.SiteOrgs.Where(o => o.DistrictId == district.Id && o.Kind == kind).ToListAsync(cancellationToken);
+        var match =
+            matches.Find(m => string.Equals(m.OrgId, orgId, StringComparison.Ordinal))
+            ?? throw new RollcallException($"Organisation {orgId} is not matched to any site.");
+        context.SiteOrgs.Remove(match);
+        var site = await context.Sites.SingleAsync(s => s.DistrictId == district.Id && s.Id == match.SiteId, cancellationToken);
+        site.Guid = matches.Where(m => m.SiteId == site.Id && m != match).OrderBy(m => m.Position).FirstOrDefault()?.OrgId;
+        Bump(await GetOrAddAsync(context, district.Id, kind, cancellationToken));
+        AddAudit(context, district.Id, actor, "unmatch", $"organisation {orgId} from site {site.Code}");
+        await context.SaveChangesAsync(cancellationToken);
+    }
+
+    /// <summary>Changes roles, mapping, policies or thresholds. The next sync is a full one.</summary>
+    public async Task ConfigureAsync(int districtId, IntegrationKind kind, string actor, string what, Func<IntegrationSettings, IntegrationSettings> change, CancellationToken cancellationToken = default)
+    {
+        await using var context = database.CreateContext();
+        var row = await GetOrAddAsync(context, districtId, kind, cancellationToken);
+        row.Settings = JsonSerializer.Serialize(change(SettingsOf(row)), Json);
+        Bump(row);
+        AddAudit(context, districtId, actor, "configure", $"{kind}: {what}");
+        await context.SaveChangesAsync(cancellationToken);
+    }
+
+    internal async Task<IRosterSource> OpenAsync(int districtId, IntegrationKind kind, CancellationToken cancellationToken)
+    {
+        var row = await FindAsync(districtId, kind, cancellationToken);
+        return await connections.OpenAsync(districtId, SettingsOf(row), row?.Secret, cancellationToken);
+    }
+
+    internal async Task<IReadOnlyList<Org>> ReadOrgsAsync(int districtId, IntegrationKind kind, CancellationToken cancellationToken)
+    {
+        using var source = await OpenAsync(districtId, kind, cancellationToken);
+        var orgs = new Dictionary<string, Org>(StringComparer.Ordinal);
+        var walk = source.Orgs();
+        var attempt = 1;
+        await foreach (var page in walk.ReadAsync(cancellationToken))
+        {
+            if (page.Attempt != attempt)
+            {
+                attempt = page.Attempt;
+                orgs.Clear();
+            }
+
+            foreach (var org in page.Records)
+            {
+                if (org.SourcedId is not null)
+                {
+                    orgs[org.SourcedId] = org;
+                }
+            }
+        }
+
+        return [.. orgs.Values.Where(o => o.Status == RecordStatus.Active).OrderBy(o => o.Type == "school" ? 0 : 1).ThenBy(o => o.Name, StringComparer.OrdinalIgnoreCase)];
+    }
+
+    private async Task CheckTenantIsFreeAsync(District district, string tenant, bool asOperator, CancellationToken cancellationToken)
+    {
+        await using var context = database.CreateContext();
+        var owner = await context.DistrictTenants.AsNoTracking().SingleOrDefaultAsync(t => t.TenantId == tenant, cancellationToken);
+        if (owner is not null && owner.DistrictId != district.Id)
+        {
+            throw new RollcallException($"Tenant {tenant} is used by another district of this installation. One tenant belongs to one district; check the number.");
+        }
+
+        if (owner is null && !asOperator)
+        {
+            throw new RollcallException($"Tenant {tenant} is waiting for this installation's operator to allow it: rollcall district allow-tenant {district.Code} {tenant}");
+        }
+
+    }
+
+    /// <summary>Proves that the roster can be read. The name is null where the service cannot tell it.</summary>
+    private async Task<(string? Name, string Message)> ProbeAsync(int districtId, IntegrationSettings settings, string? stored, CancellationToken cancellationToken)
+    {
+        string? name = null;
+        if (settings.Mode == ConnectionMode.Proxy)
+        {
+            using var directory = await connections.OpenDirectoryAsync(settings.Url, cancellationToken);
+            var check = await directory.CheckAsync(settings.TenantId, cancellationToken);
+            if (check.State != TenantState.Valid)
+            {
+                throw new RollcallException(TenantWords.Explain(check, settings.TenantId ?? ""));
+            }
+
+            name = Text.Clean(check.TenantName) ?? $"Tenant {settings.TenantId}";
+        }
+
+        using var source = await connections.OpenAsync(districtId, settings, stored, cancellationToken);
+        if (source is OneRoster.Rest.RestRosterSource rest)
+        {
+            await rest.ProbeAsync(cancellationToken);
+        }
+
+        return (
+            name,
+            name is not null ? $"Connected to {name}."
+                : settings.TenantId is not null ? $"Connected. Tenant {settings.TenantId} is unconfirmed until the first sign-in with ClassLink."
+                : "Connected."
+        );
+    }
+
+    private async Task<SwitchImpact> ImpactAsync(int districtId, IntegrationKind? except, CancellationToken cancellationToken)
+    {
+        await using var context = database.CreateContext();
+        return new SwitchImpact(
+            await context.Patrons.CountAsync(p => p.DistrictId == districtId && p.Guid != null, cancellationToken),
+            await context.PatronLinks.CountAsync(l => l.DistrictId == districtId, cancellationToken),
+            await context.Sites.CountAsync(s => s.DistrictId == districtId && s.Guid != null, cancellationToken),
+            await context.SiteOrgs.CountAsync(o => o.DistrictId == districtId && (except == null || o.Kind != except), cancellationToken)
+        );
+    }
+
+    private static async Task ClearAsync(RollcallContext context, int districtId, CancellationToken cancellationToken, IntegrationKind? except = null)
+    {
+        await context
+            .Patrons.Where(p => p.DistrictId == districtId && p.Guid != null)
+            .ExecuteUpdateAsync(s => s.SetProperty(p => p.Guid, (string?)null).SetProperty(p => p.Version, p => p.Version + 1), cancellationToken);
+        await context.PatronLinks.Where(l => l.DistrictId == districtId).ExecuteDeleteAsync(cancellationToken);
+        await context.ReviewItems.Where(r => r.DistrictId == districtId).ExecuteDeleteAsync(cancellationToken);
+        await context.SiteOrgs.Where(o => o.DistrictId == districtId && (except == null || o.Kind != except)).ExecuteDeleteAsync(cancellationToken);
+        var matched = await context.SiteOrgs.Where(o => o.DistrictId == districtId && o.Position == 0).ToDictionaryAsync(o => o.SiteId, o => o.OrgId, cancellationToken);
+        foreach (var site in await context.Sites.Where(s => s.DistrictId == districtId).ToListAsync(cancellationToken))
+        {
+            site.Guid = matched.GetValueOrDefault(site.Id);
+        }
+
+        foreach (var row in await context.Integrations.Where(i => i.DistrictId == districtId && i.Kind != except).ToListAsync(cancellationToken))
+        {
+            row.State = "{}";
+            row.Settings = JsonSerializer.Serialize(SettingsOf(row) with { TenantId = null, DistrictName = null, Mode = null }, Json);
+            row.Secret = null;
+        }
+    }
+
+    private static async Task<Integration> GetOrAddAsync(RollcallContext context, int districtId, IntegrationKind kind, CancellationToken cancellationToken)
+    {
+        var row = await context.Integrations.SingleOrDefaultAsync(i => i.DistrictId == districtId && i.Kind == kind, cancellationToken);
+        if (row is null)
+        {
+            row = new Integration { DistrictId = districtId, Kind = kind };
+            context.Integrations.Add(row);
+        }
+
+        return row;
+    }
+
+    private static void Bump(Integration row, bool forgetPull = false)
+    {
+        var state = StateOf(row);
+        row.State = JsonSerializer.Serialize(
+            state with
+            {
+                ConfigVersion = state.ConfigVersion + 1,
+                Revision = null,
+                LastFullAt = forgetPull ? null : state.LastFullAt,
+            },
+            Json
+        );
+    }
+
+    private void AddAudit(RollcallContext context, int districtId, string actor, string action, string details) =>
+        context.AuditEntries.Add(
+            new AuditEntry
+            {
+                DistrictId = districtId,
+                At = time.GetUtcNow(),
+                Actor = actor,
+                Action = action,
+                Details = details,
+            }
+        );
+
+    private static async Task PutSettingAsync(RollcallContext context, string key, string value, CancellationToken cancellationToken)
+    {
+        var row = await context.InstallationSettings.FindAsync([key], cancellationToken);
+        if (row is null)
+        {
+            context.InstallationSettings.Add(new InstallationSetting { Key = key, Value = value });
+        }
+        else
+        {
+            row.Value = value;
+        }
+    }
+
+    private static string? Suggest(Org org, List<Site> sites)
+    {
+        var name = Words(org.Name);
+        return sites.Find(s => s.Guid is null && (Words(s.Name) == name || (Text.Clean(org.Identifier) is { } id && string.Equals(s.Code, id, StringComparison.OrdinalIgnoreCase))))?.Code;
+
+        static string Words(string? text) => new([.. Text.Fold(text).Replace("school", "", StringComparison.Ordinal).Where(char.IsLetterOrDigit)]);
+    }
+}

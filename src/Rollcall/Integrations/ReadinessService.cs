@@ -1,0 +1,209 @@
+using Microsoft.EntityFrameworkCore;
+using Rollcall.Districts;
+using Rollcall.Mapping;
+using Rollcall.OneRoster.Model;
+using Rollcall.Patrons;
+using Rollcall.Storage;
+
+namespace Rollcall.Integrations;
+
+/// <summary>How many of a value there are.</summary>
+public sealed record Tally(string Value, int Count, string? Example = null);
+
+/// <summary>What a first sync would meet: counts alone, no names.</summary>
+public sealed record Readiness
+{
+    public required int Patrons { get; init; }
+    public required int PatronsWithStudentNumber { get; init; }
+    public required int PatronsWithEmail { get; init; }
+    public required int PatronsWithGuid { get; init; }
+    public required int RosterPeople { get; init; }
+    public required IReadOnlyDictionary<string, int> RosterByRole { get; init; }
+    public required int RosterWithEmail { get; init; }
+    public required int RosterWithIdentifier { get; init; }
+    public required int RosterWithoutOrg { get; init; }
+    public required int MatchByGuid { get; init; }
+
+    /// <summary>By each id of the roster that could be mapped: how many equal a Student # here, and how many equal a barcode here.</summary>
+    public required IReadOnlyList<ReadinessKey> Keys { get; init; }
+    public required int MatchByEmail { get; init; }
+    public required IReadOnlyList<Tally> Grades { get; init; }
+    public required IReadOnlyList<Tally> Orgs { get; init; }
+}
+
+/// <summary>One id of the roster against the library's numbers.</summary>
+/// <param name="Source">As <c>map</c> takes it: <c>user-id:TYPE</c>, <c>identifier</c>, <c>username</c>.</param>
+/// <param name="People">Roster people who have it.</param>
+/// <param name="Example">One value.</param>
+/// <param name="StudentNumbers">Equal to a Student # here.</param>
+/// <param name="Barcodes">Equal to a barcode here.</param>
+/// <param name="NearMisses">Equal to neither, but equal to a Student # or barcode without leading zeros and inner blanks.</param>
+public sealed record ReadinessKey(string Source, int People, string? Example, int StudentNumbers, int Barcodes, int NearMisses);
+
+/// <summary>Looks at roster and library before the first sync. Writes nothing.</summary>
+public sealed class ReadinessService(RollcallDatabase database, IntegrationService integrations, TimeProvider time)
+{
+    public async Task<Readiness> CheckAsync(District district, IntegrationKind kind, CancellationToken cancellationToken = default)
+    {
+        var settings = IntegrationService.SettingsOf(await integrations.FindAsync(district.Id, kind, cancellationToken));
+        var roles = settings.Roles.Count > 0 ? settings.Roles : [RoleGroup.Student, RoleGroup.Teacher, RoleGroup.Admin];
+        var today = DistrictService.Today(district, time);
+        var library = await LibraryAsync(district.Id, cancellationToken);
+
+        var ids = new Dictionary<string, KeyTally>(StringComparer.OrdinalIgnoreCase);
+        var byRole = new Dictionary<string, int>(StringComparer.Ordinal);
+        var grades = new Dictionary<string, int>(StringComparer.Ordinal);
+        var orgs = new Dictionary<string, int>(StringComparer.Ordinal);
+        int people = 0, withEmail = 0, withIdentifier = 0, withoutOrg = 0, byGuid = 0, byEmail = 0;
+        using var source = await integrations.OpenAsync(district.Id, kind, cancellationToken);
+        var walk = source.Users();
+        var attempt = 1;
+        await foreach (var page in walk.ReadAsync(cancellationToken))
+        {
+            if (page.Attempt != attempt)
+            {
+                attempt = page.Attempt;
+                ids.Clear();
+                byRole.Clear();
+                grades.Clear();
+                orgs.Clear();
+                people = withEmail = withIdentifier = withoutOrg = byGuid = byEmail = 0;
+            }
+
+            foreach (var user in page.Records)
+            {
+                var standing = RoleGroups.StandingOf(user, roles, today);
+                if (!standing.Ticked || standing.Ended || user.Status == RecordStatus.ToBeDeleted)
+                {
+                    continue;
+                }
+
+                people++;
+                Add(byRole, standing.Group.ToString().ToLowerInvariant());
+                byGuid += user.SourcedId is not null && library.Guids.Contains(user.SourcedId) ? 1 : 0;
+                if (Text.EmailKey(user.Email) is { } email)
+                {
+                    withEmail++;
+                    byEmail += library.Emails.Contains(email) ? 1 : 0;
+                }
+
+                withIdentifier += Text.Clean(user.Identifier) is null ? 0 : 1;
+                See(ids, library, "identifier", user.Identifier);
+                See(ids, library, "username", user.Username);
+                foreach (var id in user.UserIds ?? [])
+                {
+                    See(ids, library, $"user-id:{id.Type}", id.Identifier);
+                }
+
+                Add(grades, user.Grades is [var first, ..] && Text.Clean(first) is { } grade ? grade : "(none)");
+                if (user.Roles.FirstOrDefault(r => r.Org is not null).Org is { } org)
+                {
+                    Add(orgs, org);
+                }
+                else
+                {
+                    withoutOrg++;
+                }
+            }
+        }
+
+        var names = (await integrations.ReadOrgsAsync(district.Id, kind, cancellationToken)).ToDictionary(o => o.SourcedId!, o => o.Name, StringComparer.Ordinal);
+        return new Readiness
+        {
+            Patrons = library.Patrons,
+            PatronsWithStudentNumber = library.WithStudentNumber,
+            PatronsWithEmail = library.WithEmail,
+            PatronsWithGuid = library.Guids.Count,
+            RosterPeople = people,
+            RosterByRole = byRole,
+            RosterWithEmail = withEmail,
+            RosterWithIdentifier = withIdentifier,
+            RosterWithoutOrg = withoutOrg,
+            MatchByGuid = byGuid,
+            MatchByEmail = byEmail,
+            Keys = [.. ids.OrderByDescending(i => i.Value.StudentNumbers + i.Value.Barcodes).ThenByDescending(i => i.Value.People).Select(i => i.Value.ToKey(i.Key))],
+            Grades = [.. grades.OrderBy(g => g.Key, StringComparer.Ordinal).Select(g => new Tally(g.Key, g.Value))],
+            Orgs = [.. orgs.OrderByDescending(o => o.Value).Select(o => new Tally(o.Key, o.Value, names.GetValueOrDefault(o.Key)))],
+        };
+    }
+
+    private static void Add(Dictionary<string, int> tally, string key) => tally[key] = tally.GetValueOrDefault(key) + 1;
+
+    private static void See(Dictionary<string, KeyTally> ids, Library library, string source, string? value)
+    {
+        if (Text.Clean(value) is not { } clean)
+        {
+            return;
+        }
+
+        if (!ids.TryGetValue(source, out var tally))
+        {
+            ids[source] = tally = new KeyTally { Example = clean };
+        }
+
+        tally.People++;
+        var number = library.StudentNumbers.Contains(clean);
+        var barcode = library.Barcodes.Contains(Text.BarcodeKey(clean));
+        tally.StudentNumbers += number ? 1 : 0;
+        tally.Barcodes += barcode ? 1 : 0;
+        tally.NearMisses += !number && !barcode && library.Near.Contains(Near(clean)) ? 1 : 0;
+    }
+
+    private static string Near(string value) => value.Replace(" ", "", StringComparison.Ordinal).TrimStart('0').ToLowerInvariant();
+
+    private async Task<Library> LibraryAsync(int districtId, CancellationToken cancellationToken)
+    {
+        var library = new Library();
+        await using var context = database.CreateContext();
+        var rows = context.Patrons.AsNoTracking().Where(p => p.DistrictId == districtId).Select(p => new { p.Guid, p.CommunityId, p.BarcodeKey, p.EmailKey });
+        await foreach (var row in rows.AsAsyncEnumerable().WithCancellation(cancellationToken))
+        {
+            library.Patrons++;
+            library.Barcodes.Add(row.BarcodeKey);
+            library.Near.Add(Near(row.BarcodeKey));
+            if (row.Guid is not null)
+            {
+                library.Guids.Add(row.Guid);
+            }
+
+            if (Text.Clean(row.CommunityId) is { } number)
+            {
+                library.WithStudentNumber++;
+                library.StudentNumbers.Add(number);
+                library.Near.Add(Near(number));
+            }
+
+            if (row.EmailKey is not null)
+            {
+                library.WithEmail++;
+                library.Emails.Add(row.EmailKey);
+            }
+        }
+
+        library.Near.Remove("");
+        return library;
+    }
+
+    private sealed class Library
+    {
+        public int Patrons { get; set; }
+        public int WithStudentNumber { get; set; }
+        public int WithEmail { get; set; }
+        public HashSet<string> Guids { get; } = new(StringComparer.Ordinal);
+        public HashSet<string> StudentNumbers { get; } = new(StringComparer.Ordinal);
+        public HashSet<string> Barcodes { get; } = new(StringComparer.Ordinal);
+        public HashSet<string> Emails { get; } = new(StringComparer.Ordinal);
+        public HashSet<string> Near { get; } = new(StringComparer.Ordinal);
+    }
+
+    private sealed class KeyTally
+    {
+        public int People { get; set; }
+        public string? Example { get; init; }
+        public int StudentNumbers { get; set; }
+        public int Barcodes { get; set; }
+        public int NearMisses { get; set; }
+
+        public ReadinessKey ToKey(string source) => new(source, People, Example, StudentNumbers, Barcodes, NearMisses);
+    }
+}

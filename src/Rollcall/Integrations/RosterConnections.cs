@@ -1,0 +1,105 @@
+using System.Text.Json;
+using Rollcall.OneRoster;
+using Rollcall.OneRoster.ClassLink;
+using Rollcall.OneRoster.Rest;
+using Rollcall.Storage;
+
+namespace Rollcall.Integrations;
+
+/// <summary>The secrets of a connection, as they are protected and stored. What a mode does not need is null.</summary>
+internal sealed record ConnectionSecret(string? Token = null, string? Secret = null)
+{
+    public string ToJson() => JsonSerializer.Serialize(this);
+
+    public static ConnectionSecret Parse(string json) => JsonSerializer.Deserialize<ConnectionSecret>(json) ?? new ConnectionSecret();
+}
+
+/// <summary>Opens a district's roster.</summary>
+public sealed class RosterConnections(RollcallOptions options, Secrets secrets, RollcallDatabase database, TimeProvider time)
+{
+    internal const string PartnerKeySetting = "classlink.partner-key";
+    internal const string ProxySetting = "classlink.proxy";
+
+    private RosterClientOptions ClientOptions => RosterClientOptions.Default with { AllowPrivateAddresses = options.AllowPrivateAddresses, Time = time };
+
+    /// <summary>Opens the connection that the settings describe. The caller disposes it.</summary>
+    /// <exception cref="RollcallException">Nothing is connected, or the address may not be used.</exception>
+    /// <exception cref="RosterException">The service refuses.</exception>
+    public async Task<IRosterSource> OpenAsync(int districtId, IntegrationSettings settings, string? storedSecret, CancellationToken cancellationToken)
+    {
+        if (settings.Mode is not { } mode)
+        {
+            throw new RollcallException("No roster is connected. Connect one first: rollcall classlink connect …");
+        }
+
+        CheckAddress(settings.Url);
+        var secret = storedSecret is null ? new ConnectionSecret() : ConnectionSecret.Parse(secrets.Unprotect(districtId, storedSecret));
+        var connections = new ClassLinkConnections(ClientOptions);
+        switch (mode)
+        {
+            case ConnectionMode.Proxy:
+                var directory = await OpenDirectoryAsync(settings.Url, cancellationToken);
+                var check = await directory.CheckAsync(settings.TenantId, cancellationToken);
+                return check is { State: TenantState.Valid, Application: { } application }
+                    ? connections.OpenProxy(directory, application)
+                    : throw new RollcallException(TenantWords.Explain(check, settings.TenantId ?? ""));
+            case ConnectionMode.Prefix:
+                return connections.OpenPasted(settings.Url!, secret.Token ?? throw Missing("token"));
+            case ConnectionMode.Direct:
+                return connections.OpenDirect(
+                    settings.Url!,
+                    settings.Key ?? throw Missing("key"),
+                    secret.Secret ?? throw Missing("secret"),
+                    settings.Signature == "HMAC-SHA1" ? OneRoster.Auth.OAuthSignature.HmacSha1 : OneRoster.Auth.OAuthSignature.HmacSha256
+                );
+            default:
+                throw new RollcallException($"This version cannot read a roster by '{mode}'. Connect by proxy, prefix or direct.");
+        }
+
+        static RollcallException Missing(string what) => new($"The connection has no {what}. Connect again: rollcall classlink connect …");
+    }
+
+    /// <summary>ClassLink's list of the districts that share their roster with this installation.</summary>
+    /// <exception cref="RollcallException">No partner key is stored.</exception>
+    public async Task<ClassLinkDirectory> OpenDirectoryAsync(string? proxy, CancellationToken cancellationToken)
+    {
+        await using var context = database.CreateContext();
+        var key =
+            await context.InstallationSettings.FindAsync([PartnerKeySetting], cancellationToken)
+            ?? throw new RollcallException("This installation has no ClassLink partner key. Its operator stores one with 'rollcall operator partner-key --file F'; without one, connect directly with --direct.");
+        CheckAddress(proxy);
+        return new ClassLinkDirectory(secrets.Unprotect(0, key.Value), proxy, ClientOptions);
+    }
+
+    /// <summary>Refuses addresses that customers may not make the server call.</summary>
+    public void CheckAddress(string? address)
+    {
+        if (address is not null && new AddressGuard(options.AllowPrivateAddresses).Refusal(address) is { } refusal)
+        {
+            throw new RollcallException(refusal);
+        }
+    }
+}
+
+/// <summary>Each answer to a Tenant ID in its own words, with what to do next.</summary>
+public static class TenantWords
+{
+    public static string Explain(TenantCheck check, string tenantId) =>
+        check.State switch
+        {
+            TenantState.Valid => $"Tenant {tenantId} is {check.TenantName ?? "known to ClassLink"}.",
+            TenantState.Malformed => $"'{Patrons.Text.Cut(tenantId, 20)}' is no Tenant ID: it is a number of up to ten digits, shown at the top of the ClassLink Management Console.",
+            TenantState.NotAdded =>
+                $"The district with the Tenant ID {tenantId} has not added this application in ClassLink. Check the number; then ask the district to add and enable the application in Roster Server.",
+            TenantState.NotEnabled =>
+                $"{Name(check, tenantId)} has added this application in ClassLink but not enabled it. Ask the district to switch Enabled on for it in Roster Server.",
+            TenantState.NotActive => $"ClassLink does not list {Name(check, tenantId)} as active. Ask the district, or ClassLink's support, why.",
+            TenantState.NoBearer =>
+                $"ClassLink hands out no proxy token for {Name(check, tenantId)}. Ask the district to share the application by REST, or connect directly with --direct.",
+            TenantState.Ambiguous =>
+                $"Several applications of this partner key are enabled for {Name(check, tenantId)}. Ask the district to keep only one enabled.",
+            _ => $"ClassLink's answer to the Tenant ID {tenantId} is not understood.",
+        };
+
+    private static string Name(TenantCheck check, string tenantId) => check.TenantName is { } name ? $"{name} (tenant {tenantId})" : $"Tenant {tenantId}";
+}

@@ -1,0 +1,54 @@
+using Microsoft.EntityFrameworkCore;
+using Rollcall.Storage;
+
+namespace Rollcall.Operations;
+
+/// <summary>Runs an operation to its end: works on it here when this process may, else follows the one that does.</summary>
+internal sealed class OperationFollower(OperationQueue queue, OperationWorker worker, RollcallDatabase database, TimeProvider time)
+{
+    private static readonly TimeSpan s_poll = TimeSpan.FromMilliseconds(200);
+
+    /// <param name="districtId">The district.</param>
+    /// <param name="id">The operation.</param>
+    /// <param name="progress">Called while it runs: stage, text, done, total (0 when unknown).</param>
+    /// <param name="cancellationToken">Stops following; an operation that is worked on here is parked for another worker.</param>
+    /// <returns>The operation as it ended.</returns>
+    public async Task<Operation> RunAsync(int districtId, long id, Action<OperationStage, string?, long, long>? progress, CancellationToken cancellationToken)
+    {
+        while (true)
+        {
+            var operation = await queue.GetAsync(districtId, id, cancellationToken);
+            if (operation.Status is not (OperationStatus.Waiting or OperationStatus.Running))
+            {
+                return operation;
+            }
+
+            using (var mine = worker.TryBecomeWorker())
+            {
+                if (mine is not null)
+                {
+                    // Those that came before go first, as in the queue that people see.
+                    if (!await worker.WorkAsync(id, progress, cancellationToken) && !database.IsPostgres && await BlockedAsync(districtId, id, cancellationToken))
+                    {
+                        await worker.WorkAsync(null, progress, cancellationToken);
+                    }
+
+                    operation = await queue.GetAsync(districtId, id, cancellationToken);
+                    if (operation.Status is not (OperationStatus.Waiting or OperationStatus.Running))
+                    {
+                        return operation;
+                    }
+                }
+            }
+
+            progress?.Invoke(operation.Stage, operation.StageText, operation.Done, operation.Total);
+            await Task.Delay(s_poll, time, cancellationToken);
+        }
+    }
+
+    private async Task<bool> BlockedAsync(int districtId, long id, CancellationToken cancellationToken)
+    {
+        await using var context = database.CreateContext();
+        return await context.Operations.AnyAsync(o => o.DistrictId == districtId && o.Id != id && o.Status == OperationStatus.Running, cancellationToken);
+    }
+}

@@ -1,0 +1,203 @@
+using System.Runtime.CompilerServices;
+using Microsoft.EntityFrameworkCore;
+using Rollcall.Patrons;
+using Rollcall.Storage;
+using Rollcall.Sync;
+
+namespace Rollcall.Operations;
+
+/// <summary>One field of a log line, in words.</summary>
+public sealed record LogField(string Field, string? Old, string? New)
+{
+    /// <summary>What screens call the field.</summary>
+    [System.Text.Json.Serialization.JsonIgnore]
+    public string Label => PatronFields.Find(Field)?.Label ?? Field;
+}
+
+/// <summary>One line of a log, in words. Names follow the command line's contract.</summary>
+public sealed record LogRow(
+    long Number,
+    string Kind,
+    string? Outcome,
+    string? Guid,
+    string? Name,
+    string? Barcode,
+    string? Site,
+    string? MatchedBy,
+    IReadOnlyList<LogField> Changes,
+    string? Reason,
+    string? Warning
+)
+{
+    public bool Held { get; init; }
+    public bool Stale { get; init; }
+    public long? PatronId { get; init; }
+    public string? RoleGroup { get; init; }
+
+    /// <summary>The operation it belongs to, and when: a patron's history spans many.</summary>
+    [System.Text.Json.Serialization.JsonIgnore]
+    public long OperationId { get; init; }
+}
+
+/// <summary>What to show of a log; null leaves a filter open.</summary>
+public sealed record LogFilter(Outcome? Outcome = null, int? SiteId = null, bool WarningsOnly = false, bool HeldOnly = false);
+
+/// <summary>Reads change rows as people read them: log of an operation, history of a patron.</summary>
+public sealed class OperationLog(RollcallDatabase database)
+{
+    private const int Batch = 1000;
+
+    /// <summary>The lines of an operation in order.</summary>
+    public async IAsyncEnumerable<LogRow> ReadAsync(int districtId, long operationId, LogFilter? filter = null, long after = 0, [EnumeratorCancellation] CancellationToken cancellationToken = default)
+    {
+        await using var context = database.CreateContext();
+        var words = await WordsAsync(context, districtId, cancellationToken);
+        while (true)
+        {
+            var rows = await Query(context, districtId, operationId, filter).Where(c => c.Number > after).OrderBy(c => c.Number).Take(Batch).ToListAsync(cancellationToken);
+            foreach (var row in await DescribeAsync(context, districtId, rows, words, cancellationToken))
+            {
+                yield return row;
+            }
+
+            if (rows.Count < Batch)
+            {
+                yield break;
+            }
+
+            after = rows[^1].Number;
+        }
+    }
+
+    /// <summary>One page of lines, and how many there are in all.</summary>
+    public async Task<(IReadOnlyList<LogRow> Rows, int Total)> PageAsync(int districtId, long operationId, LogFilter? filter, int page, int size, CancellationToken cancellationToken = default)
+    {
+        await using var context = database.CreateContext();
+        var words = await WordsAsync(context, districtId, cancellationToken);
+        var query = Query(context, districtId, operationId, filter);
+        var total = await query.CountAsync(cancellationToken);
+        var rows = await query.OrderBy(c => c.Number).Skip((page - 1) * size).Take(size).ToListAsync(cancellationToken);
+        return (await DescribeAsync(context, districtId, rows, words, cancellationToken), total);
+    }
+
+    /// <summary>A patron's history, the newest first, each line with its operation.</summary>
+    public async Task<IReadOnlyList<(LogRow Row, Operation Operation)>> HistoryAsync(int districtId, long patronId, int take = 200, CancellationToken cancellationToken = default)
+    {
+        await using var context = database.CreateContext();
+        var words = await WordsAsync(context, districtId, cancellationToken);
+
+        // Rows of plans that were never applied are no history.
+        var pairs = await context
+            .Changes.AsNoTracking()
+            .Where(c => c.DistrictId == districtId && c.PatronId == patronId && !c.Stale && c.Kind != ChangeKind.Note)
+            .Join(context.Operations.AsNoTracking(), c => c.OperationId, o => o.Id, (c, o) => new { Change = c, Operation = o })
+            .Where(x => x.Operation.DistrictId == districtId && (x.Change.Held ? x.Change.Number <= x.Operation.HeldAppliedTo : x.Change.Number <= x.Operation.AppliedTo))
+            .OrderByDescending(x => x.Change.OperationId)
+            .ThenByDescending(x => x.Change.Number)
+            .Take(take)
+            .ToListAsync(cancellationToken);
+        var rows = await DescribeAsync(context, districtId, [.. pairs.Select(p => p.Change)], words, cancellationToken);
+        return [.. rows.Select((r, i) => (r, pairs[i].Operation))];
+    }
+
+    /// <summary>The outcome as JSON and logs say it.</summary>
+    public static string? OutcomeWord(Outcome outcome) => outcome == Outcome.None ? null : outcome.ToString().ToLowerInvariant();
+
+    /// <summary>The key as JSON and logs say it.</summary>
+    public static string? KeyWord(MatchKey key) =>
+        key switch
+        {
+            MatchKey.None => null,
+            MatchKey.StudentNumber => "studentNumber",
+            _ => key.ToString().ToLowerInvariant(),
+        };
+
+    private static IQueryable<Change> Query(RollcallContext context, int districtId, long operationId, LogFilter? filter)
+    {
+        var query = context.Changes.AsNoTracking().Where(c => c.DistrictId == districtId && c.OperationId == operationId);
+        if (filter?.Outcome is { } outcome)
+        {
+            query = query.Where(c => c.Outcome == outcome);
+        }
+
+        if (filter?.SiteId is { } site)
+        {
+            query = query.Where(c => c.SiteId == site);
+        }
+
+        if (filter?.WarningsOnly == true)
+        {
+            query = query.Where(c => c.Warning != null);
+        }
+
+        if (filter?.HeldOnly == true)
+        {
+            query = query.Where(c => c.Held);
+        }
+
+        return query;
+    }
+
+    private static async Task<Dictionary<string, string>> WordsAsync(RollcallContext context, int districtId, CancellationToken cancellationToken) =>
+        await context
+            .Sites.Where(s => s.DistrictId == districtId)
+            .ToDictionaryAsync(s => s.Id.ToString(System.Globalization.CultureInfo.InvariantCulture), s => s.Code, cancellationToken);
+
+    private static async Task<List<LogRow>> DescribeAsync(RollcallContext context, int districtId, List<Change> rows, Dictionary<string, string> sites, CancellationToken cancellationToken)
+    {
+        var ids = rows.Where(r => r.PatronId is not null).Select(r => r.PatronId!.Value).Distinct().ToArray();
+        var patrons = await context
+            .Patrons.AsNoTracking()
+            .Where(p => p.DistrictId == districtId && ids.Contains(p.Id))
+            .Select(p => new { p.Id, p.LastName, p.FirstName, p.Barcode, p.Guid, p.SiteId })
+            .ToDictionaryAsync(p => p.Id, cancellationToken);
+        var result = new List<LogRow>(rows.Count);
+        foreach (var row in rows)
+        {
+            var values = ChangeValues.Parse(row.Values);
+            var patron = row.PatronId is { } id ? patrons.GetValueOrDefault(id) : null;
+            var last = patron?.LastName ?? values.New(PatronFields.LastName);
+            var first = patron is null ? values.New(PatronFields.FirstName) : patron.FirstName;
+            var site = row.SiteId?.ToString(System.Globalization.CultureInfo.InvariantCulture);
+            result.Add(
+                new LogRow(
+                    row.Number,
+                    row.Kind.ToString().ToLowerInvariant(),
+                    OutcomeWord(row.Outcome),
+                    row.RosterId ?? patron?.Guid,
+                    last is null ? first : first is null ? last : $"{last}, {first}",
+                    patron?.Barcode ?? values.New(PatronFields.Barcode),
+                    site is null ? null : sites.GetValueOrDefault(site),
+                    KeyWord(row.MatchedBy),
+                    [.. values.Items.Select(v => new LogField(FieldName(v.Field), Display(v.Field, v.Old, sites), Display(v.Field, v.New, sites)))],
+                    row.Reason,
+                    row.Warning
+                )
+                {
+                    Held = row.Held,
+                    Stale = row.Stale,
+                    PatronId = row.PatronId,
+                    RoleGroup = row.RoleGroup == Patrons.RoleGroup.None ? null : row.RoleGroup.ToString().ToLowerInvariant(),
+                    OperationId = row.OperationId,
+                }
+            );
+        }
+
+        return result;
+    }
+
+    private static string FieldName(int field) => PatronFields.ByNumber(field).Name;
+
+    /// <summary>A stored value in words.</summary>
+    public static string? Display(int field, string? value, IReadOnlyDictionary<string, string> siteCodes) =>
+        value is null
+            ? null
+            : field switch
+            {
+                PatronFields.Status => PatronFields.StatusWord((PatronStatus)int.Parse(value, System.Globalization.CultureInfo.InvariantCulture)),
+                PatronFields.Group => PatronFields.GroupWord((SecurityGroup)int.Parse(value, System.Globalization.CultureInfo.InvariantCulture)),
+                PatronFields.Sex => PatronFields.SexWord(value),
+                PatronFields.Site => siteCodes.GetValueOrDefault(value, value),
+                _ => value,
+            };
+}

@@ -1,0 +1,471 @@
+using System.Globalization;
+using System.Text;
+using System.Text.Json;
+using Microsoft.EntityFrameworkCore;
+using Rollcall.Districts;
+using Rollcall.Operations;
+using Rollcall.Storage;
+using Rollcall.Sync;
+using Rollcall.Sync.Apply;
+using Rollcall.Sync.Plan;
+using Sylvan.Data.Csv;
+
+namespace Rollcall.Patrons;
+
+/// <summary>A file that cannot be imported: what is wrong, row by row. Nothing was written.</summary>
+public sealed class ImportRefusedException(string summary, IReadOnlyList<string> problems) : Exception(summary)
+{
+    /// <summary>One line each, with the line of the file.</summary>
+    public IReadOnlyList<string> Problems { get; } = problems;
+}
+
+/// <summary>Patrons from a CSV file. The whole file is checked first; then it is a plan like any other, applied in slices.</summary>
+public sealed class PatronImport(RollcallDatabase database, TimeProvider time)
+{
+    private const int MaxProblems = 50;
+    private const int MaxRows = 5_000_000;
+
+    /// <summary>Checks a file and stores what it would change as a waiting operation.</summary>
+    /// <param name="districtId">The district.</param>
+    /// <param name="content">The file: CSV in UTF-8 (or Windows-1252) with a header of field names, numbers or labels.</param>
+    /// <param name="fileName">For the log.</param>
+    /// <param name="preview">Stop at the plan; it can be approved.</param>
+    /// <param name="actor">Who.</param>
+    /// <param name="cancellationToken">Gives up.</param>
+    /// <returns>The operation.</returns>
+    /// <exception cref="ImportRefusedException">A column is unknown or rows are broken; nothing was written.</exception>
+    public async Task<long> PlanAsync(int districtId, Stream content, string fileName, bool preview, string actor, CancellationToken cancellationToken = default)
+    {
+        var rows = await ReadAsync(content, cancellationToken);
+        await using var connection = await database.OpenAsync(cancellationToken);
+        await using var context = database.CreateContext(connection, null);
+        var sites = await context.Sites.AsNoTracking().Where(s => s.DistrictId == districtId).ToListAsync(cancellationToken);
+        var plan = await CompareAsync(context, districtId, rows, sites, cancellationToken);
+
+        var options = JsonSerializer.Serialize(new { file = Path.GetFileName(fileName), rows = rows.Lines.Count }, OperationQueue.Json);
+        var operation = new Operation
+        {
+            DistrictId = districtId,
+            Kind = OperationKind.Import,
+            Status = OperationStatus.Failed,
+            Error = "The import was interrupted before its plan was complete. Import the file again; nothing was written.",
+            PreviewOnly = preview,
+            RequestedBy = actor,
+            Options = options,
+            CreatedAt = time.GetUtcNow(),
+        };
+        context.Operations.Add(operation);
+        await context.SaveChangesAsync(cancellationToken);
+
+        var writer = new ChangeWriter(database, connection, districtId, operation.Id);
+        var ids = new PatronIds(database, connection, districtId);
+        foreach (var change in plan.Changes)
+        {
+            if (change.Kind == ChangeKind.Create)
+            {
+                change.PatronId = await ids.NextAsync(cancellationToken);
+            }
+
+            await writer.AddAsync(change, cancellationToken);
+        }
+
+        await writer.FlushAsync(cancellationToken);
+        operation.Planned = true;
+        operation.PlanSize = writer.Count;
+        operation.Counts = JsonSerializer.Serialize(plan.Counts, OperationQueue.Json);
+        operation.Status = OperationStatus.Waiting;
+        operation.Error = null;
+        await context.SaveChangesAsync(cancellationToken);
+        return operation.Id;
+    }
+
+    private sealed record Rows(IReadOnlyList<PatronField> Fields, List<(int Line, string?[] Values)> Lines);
+
+    private static async Task<Rows> ReadAsync(Stream content, CancellationToken cancellationToken)
+    {
+        using var buffer = new MemoryStream();
+        await content.CopyToAsync(buffer, cancellationToken);
+        var text = Decode(buffer.GetBuffer().AsSpan(0, (int)buffer.Length));
+        if (string.IsNullOrWhiteSpace(text))
+        {
+            throw new ImportRefusedException("The file is empty. It needs a header line with field names and a line for each patron.", []);
+        }
+
+        var problems = new List<string>();
+        var lines = new List<(int, string?[])>();
+        var fields = new List<PatronField>();
+        try
+        {
+            using var csv = await CsvDataReader.CreateAsync(new StringReader(text), new CsvDataReaderOptions { HasHeaders = false, Delimiter = Delimiter(text), MaxBufferSize = 1 << 20, BufferSize = 1 << 16 }, cancellationToken);
+            if (!await csv.ReadAsync(cancellationToken))
+            {
+                throw new ImportRefusedException("The file is empty. It needs a header line with field names and a line for each patron.", []);
+            }
+
+            for (var i = 0; i < csv.RowFieldCount; i++)
+            {
+                var header = csv.GetString(i).Trim('\uFEFF', ' ');
+                var field = PatronFields.Find(header);
+                if (field is null)
+                {
+                    problems.Add($"Column {i + 1} '{Text.Cut(header, 60)}' is not known.");
+                }
+                else if (fields.Contains(field))
+                {
+                    problems.Add($"Column {i + 1} '{Text.Cut(header, 60)}' is the field {field.Name} a second time.");
+                }
+                else
+                {
+                    fields.Add(field);
+                }
+            }
+
+            if (problems.Count > 0)
+            {
+                throw new ImportRefusedException($"The file's header cannot be used. Columns are: {string.Join(", ", PatronFields.All.Select(f => f.Name))}.", problems);
+            }
+
+            while (await csv.ReadAsync(cancellationToken))
+            {
+                var line = csv.RowNumber;
+                if (csv.RowFieldCount == 1 && csv.GetString(0).Trim().Length == 0)
+                {
+                    continue;
+                }
+
+                if (csv.RowFieldCount != fields.Count)
+                {
+                    problems.Add($"Row {line} has {csv.RowFieldCount} columns where the header has {fields.Count}.");
+                    if (problems.Count >= MaxProblems)
+                    {
+                        break;
+                    }
+
+                    continue;
+                }
+
+                var values = new string?[fields.Count];
+                for (var i = 0; i < values.Length; i++)
+                {
+                    values[i] = Text.Clean(csv.GetString(i));
+                }
+
+                lines.Add((line, values));
+                if (lines.Count > MaxRows)
+                {
+                    throw new ImportRefusedException($"The file has more than {MaxRows} rows. Split it.", []);
+                }
+            }
+        }
+        catch (CsvFormatException e)
+        {
+            throw new ImportRefusedException($"The file is not readable as CSV at row {e.RowNumber}: check its quotation marks. Nothing was imported.", problems);
+        }
+
+        if (problems.Count > 0)
+        {
+            throw new ImportRefusedException("Rows are broken. Nothing was imported; mend them and import again.", problems);
+        }
+
+        return lines.Count == 0 ? throw new ImportRefusedException("The file has a header but no patrons.", []) : new Rows(fields, lines);
+    }
+
+    private static async Task<(List<Change> Changes, SyncCounts Counts)> CompareAsync(
+        RollcallContext context,
+        int districtId,
+        Rows rows,
+        List<Site> sites,
+        CancellationToken cancellationToken
+    )
+    {
+        var problems = new List<string>();
+        var at = rows.Fields.Select((f, i) => (f.Number, i)).ToDictionary(p => p.Number, p => p.i);
+        var byBarcode = await KeysAsync(context, districtId, rows, at, PatronFields.Barcode, cancellationToken);
+        var byGuid = await KeysAsync(context, districtId, rows, at, PatronFields.Guid, cancellationToken);
+        var codes = sites.ToDictionary(s => s.Code.ToLowerInvariant(), s => s.Id.ToString(CultureInfo.InvariantCulture), StringComparer.Ordinal);
+        var fileBarcodes = rows.Lines.Select(l => Value(l.Values, PatronFields.Barcode)).Where(b => b is not null).Select(b => Text.BarcodeKey(b!)).ToHashSet(StringComparer.Ordinal);
+        var defaults = await context.SiteDefaults.AsNoTracking().Where(s => s.DistrictId == districtId).ToListAsync(cancellationToken);
+        HashSet<string>? taken = null;
+        BarcodeSequences? sequences = null;
+        var seenBarcodes = new Dictionary<string, int>(StringComparer.Ordinal);
+        var seenGuids = new Dictionary<string, int>(StringComparer.Ordinal);
+        var seenPatrons = new Dictionary<long, int>();
+        var changes = new List<Change>();
+        long created = 0;
+        long updated = 0;
+        long unchanged = 0;
+        long reactivated = 0;
+        long transferred = 0;
+        foreach (var (line, values) in rows.Lines)
+        {
+            if (problems.Count >= MaxProblems)
+            {
+                problems.Add("… and perhaps more.");
+                break;
+            }
+
+            var canonical = new string?[values.Length];
+            var before = problems.Count;
+            for (var i = 0; i < values.Length; i++)
+            {
+                if (values[i] is null)
+                {
+                    continue;
+                }
+
+                var field = rows.Fields[i];
+                if (field.Number == PatronFields.Site)
+                {
+                    if (!codes.TryGetValue(values[i]!.ToLowerInvariant(), out canonical[i]))
+                    {
+                        problems.Add($"Row {line}: there is no site '{Text.Cut(values[i]!, 40)}'.");
+                    }
+                }
+                else if (!PatronFields.TryCanonical(field, values[i], out canonical[i], out var problem))
+                {
+                    problems.Add($"Row {line}: {problem}; got '{Text.Cut(values[i]!, 60)}'.");
+                }
+            }
+
+            var barcode = Value(canonical, PatronFields.Barcode);
+            var guid = Value(canonical, PatronFields.Guid);
+            Once(seenBarcodes, barcode is null ? null : Text.BarcodeKey(barcode), "barcode", barcode, line);
+            Once(seenGuids, guid, "GUID", guid, line);
+            if (problems.Count > before)
+            {
+                continue;
+            }
+
+            var patron = barcode is not null && byBarcode.TryGetValue(Text.BarcodeKey(barcode), out var same) ? same : null;
+            var holder = guid is not null && byGuid.TryGetValue(guid, out var has) ? has : null;
+            if (patron is null && barcode is null)
+            {
+                patron = holder;
+            }
+            else if (holder is not null && holder.Id != patron?.Id)
+            {
+                problems.Add($"Row {line}: GUID {guid} belongs to the patron with the barcode {holder.Barcode}.");
+                continue;
+            }
+
+            if (patron is not null && !seenPatrons.TryAdd(patron.Id, line))
+            {
+                problems.Add($"Row {line}: the same patron as row {seenPatrons[patron.Id]}.");
+                continue;
+            }
+
+            var change = patron is null ? await NewAsync(line, canonical) : Difference(patron, canonical);
+            if (change is not null)
+            {
+                changes.Add(change);
+            }
+        }
+
+        if (problems.Count > 0)
+        {
+            throw new ImportRefusedException("Rows are broken. Nothing was imported; mend them and import again.", problems);
+        }
+
+        return (
+            changes,
+            new SyncCounts
+            {
+                Read = rows.Lines.Count,
+                Created = created,
+                Updated = updated,
+                Unchanged = unchanged,
+                Reactivated = reactivated,
+                Transferred = transferred,
+            }
+        );
+
+        string? Value(string?[] row, int field) => at.TryGetValue(field, out var i) ? row[i] : null;
+
+        void Once(Dictionary<string, int> seen, string? key, string what, string? value, int line)
+        {
+            if (key is not null && !seen.TryAdd(key, line))
+            {
+                problems.Add($"Row {line}: {what} {value} stands in row {seen[key]} already.");
+            }
+        }
+
+        Change? Difference(Patron patron, string?[] canonical)
+        {
+            var values = new ChangeValues();
+            for (var i = 0; i < canonical.Length; i++)
+            {
+                // A blank of the file leaves the patron's value as it is.
+                var field = rows.Fields[i];
+                var old = field.Get(patron);
+                if (canonical[i] is not null && !string.Equals(old, canonical[i], StringComparison.Ordinal))
+                {
+                    values.Add(field.Number, old, canonical[i]);
+                }
+            }
+
+            if (values.Count == 0)
+            {
+                unchanged++;
+                return null;
+            }
+
+            updated++;
+            return new Change
+            {
+                Kind = ChangeKind.Update,
+                Outcome = Outcome.Updated,
+                PatronId = patron.Id,
+                SiteId = patron.SiteId,
+                Values = values.ToJson(),
+            };
+        }
+
+        async Task<Change?> NewAsync(int line, string?[] canonical)
+        {
+            if (Value(canonical, PatronFields.LastName) is null)
+            {
+                problems.Add($"Row {line}: a new patron needs a last name.");
+                return null;
+            }
+
+            var siteId = Value(canonical, PatronFields.Site) is { } id ? int.Parse(id, CultureInfo.InvariantCulture) : (int?)null;
+            var site = siteId is null ? null : sites.Find(s => s.Id == siteId);
+            var values = new ChangeValues();
+            for (var i = 0; i < canonical.Length; i++)
+            {
+                if (canonical[i] is not null)
+                {
+                    values.Add(rows.Fields[i].Number, null, canonical[i]);
+                }
+            }
+
+            if (!values.Has(PatronFields.Barcode))
+            {
+                if (site is null)
+                {
+                    problems.Add($"Row {line}: a new patron needs a barcode, or a site that gives one.");
+                    return null;
+                }
+
+                taken ??= [.. await context.Patrons.Where(p => p.DistrictId == districtId).Select(p => p.BarcodeKey).ToListAsync(cancellationToken), .. fileBarcodes];
+                sequences ??= new BarcodeSequences(sites, defaults, key => taken.Contains(key));
+                var next = sequences.Take(site.Id, RoleGroup.None);
+                taken.Add(Text.BarcodeKey(next));
+                values.Add(PatronFields.Barcode, null, next);
+            }
+
+            if (!values.Has(PatronFields.Status))
+            {
+                values.Add(PatronFields.Status, null, "1");
+            }
+
+            if (!values.Has(PatronFields.Policy))
+            {
+                values.Add(PatronFields.Policy, null, site?.DefaultPolicy ?? Policy.Standard);
+            }
+
+            if (!values.Has(PatronFields.Group))
+            {
+                values.Add(PatronFields.Group, null, ((int)(site?.DefaultGroup ?? SecurityGroup.Patron)).ToString(CultureInfo.InvariantCulture));
+            }
+
+            created++;
+            return new Change
+            {
+                Kind = ChangeKind.Create,
+                Outcome = Outcome.Created,
+                SiteId = siteId,
+                Values = values.ToJson(),
+            };
+        }
+    }
+
+    private static async Task<Dictionary<string, Patron>> KeysAsync(
+        RollcallContext context,
+        int districtId,
+        Rows rows,
+        Dictionary<int, int> at,
+        int field,
+        CancellationToken cancellationToken
+    )
+    {
+        var found = new Dictionary<string, Patron>(StringComparer.Ordinal);
+        if (!at.TryGetValue(field, out var column))
+        {
+            return found;
+        }
+
+        foreach (var chunk in rows.Lines.Select(l => l.Values[column]).Where(v => v is not null).Select(v => field == PatronFields.Barcode ? Text.BarcodeKey(v!) : v!).Distinct().Chunk(1000))
+        {
+            var query = context.Patrons.AsNoTracking().Where(p => p.DistrictId == districtId);
+            query = field == PatronFields.Barcode ? query.Where(p => chunk.Contains(p.BarcodeKey)) : query.Where(p => chunk.Contains(p.Guid));
+            foreach (var patron in await query.ToListAsync(cancellationToken))
+            {
+                found[field == PatronFields.Barcode ? patron.BarcodeKey : patron.Guid!] = patron;
+            }
+        }
+
+        return found;
+    }
+
+    private static char Delimiter(string text)
+    {
+        var end = text.AsSpan().IndexOfAny('\r', '\n');
+        var header = end < 0 ? text : text[..end];
+        return header.Contains('\t', StringComparison.Ordinal) ? '\t'
+            : header.Contains(';', StringComparison.Ordinal) && !header.Contains(',', StringComparison.Ordinal) ? ';'
+            : ',';
+    }
+
+    /// <summary>UTF-8, or Windows-1252 where the bytes are not UTF-8, as spreadsheets write it.</summary>
+    private static string Decode(ReadOnlySpan<byte> bytes)
+    {
+        try
+        {
+            return new UTF8Encoding(false, throwOnInvalidBytes: true).GetString(bytes);
+        }
+        catch (DecoderFallbackException)
+        {
+            return CodePagesEncodingProvider.Instance.GetEncoding(1252)!.GetString(bytes);
+        }
+    }
+}
+
+/// <summary>Applies a planned import.</summary>
+internal sealed class ImportHandler(RollcallDatabase database, OperationQueue queue, TimeProvider time) : IOperationHandler
+{
+    public bool Handles(OperationKind kind) => kind == OperationKind.Import;
+
+    public async Task ExecuteAsync(OperationRun run, CancellationToken cancellationToken)
+    {
+        var operation = run.Operation;
+        var counts = OperationQueue.CountsOf(operation);
+        if (operation.PreviewOnly && operation.ApprovedAt is null)
+        {
+            await queue.FinishAsync(operation, OperationStatus.Preview, counts, [], null, cancellationToken);
+            return;
+        }
+
+        var applier = new Applier(database, operation, null, time);
+        await applier.RunAsync(
+            held: false,
+            approval: operation.ApprovedAt is not null,
+            done => run.ReportAsync(OperationStage.Applying, "Writing patrons", done, operation.PlanSize),
+            cancellationToken
+        );
+        var warnings = new List<WarningGroup>();
+        if (applier.Stale.Count > 0)
+        {
+            counts = OperationQueue.Drop(counts, applier.Stale);
+            warnings.Add(new WarningGroup("stale", "Rows were left out because the patron changed meanwhile; import the file again", applier.Stale.Values.Sum(), null));
+        }
+
+        if (applier.ChangedSincePlan > 0)
+        {
+            warnings.Add(new WarningGroup("changed-since-plan", "Patrons were changed while the import ran; the file won", applier.ChangedSincePlan, null));
+        }
+
+        counts = counts with { Warnings = warnings.Sum(w => w.Count) };
+        await queue.FinishAsync(operation, warnings.Count > 0 ? OperationStatus.CompletedWithWarnings : OperationStatus.Completed, counts, warnings, null, cancellationToken);
+    }
+}

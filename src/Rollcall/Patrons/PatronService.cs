@@ -1,0 +1,287 @@
+using System.Globalization;
+using Microsoft.EntityFrameworkCore;
+using Rollcall.Operations;
+using Rollcall.Storage;
+using Rollcall.Sync;
+
+namespace Rollcall.Patrons;
+
+/// <summary>What to list; null leaves a filter open.</summary>
+/// <param name="Search">Part of a name, barcode, Student # or e-mail.</param>
+/// <param name="Site">A site's id.</param>
+/// <param name="Status">A status.</param>
+/// <param name="Level">A grade, exactly.</param>
+public sealed record PatronFilter(string? Search = null, int? Site = null, PatronStatus? Status = null, string? Level = null)
+{
+    /// <summary>Changed at or after this instant.</summary>
+    public DateTimeOffset? ChangedSince { get; init; }
+}
+
+/// <summary>How a list is sorted.</summary>
+public enum PatronSort
+{
+    Name,
+    Barcode,
+    Level,
+    Updated,
+}
+
+/// <summary>Patrons as people read and edit them.</summary>
+public sealed class PatronService(RollcallDatabase database, TimeProvider time)
+{
+    /// <summary>One page of patrons, and how many there are in all.</summary>
+    public async Task<(IReadOnlyList<Patron> Patrons, int Total)> PageAsync(
+        int districtId,
+        PatronFilter filter,
+        PatronSort sort,
+        bool descending,
+        int page,
+        int size,
+        CancellationToken cancellationToken = default
+    )
+    {
+        await using var context = database.CreateContext();
+        var query = Query(context, districtId, filter);
+        var total = await query.CountAsync(cancellationToken);
+        var sorted = (sort, descending) switch
+        {
+            (PatronSort.Barcode, false) => query.OrderBy(p => p.BarcodeKey),
+            (PatronSort.Barcode, true) => query.OrderByDescending(p => p.BarcodeKey),
+            (PatronSort.Level, false) => query.OrderBy(p => p.Level).ThenBy(p => p.NameKey),
+            (PatronSort.Level, true) => query.OrderByDescending(p => p.Level).ThenBy(p => p.NameKey),
+            (PatronSort.Updated, false) => query.OrderBy(p => p.UpdatedAt).ThenBy(p => p.NameKey),
+            (PatronSort.Updated, true) => query.OrderByDescending(p => p.UpdatedAt).ThenBy(p => p.NameKey),
+            (_, true) => query.OrderByDescending(p => p.NameKey),
+            _ => query.OrderBy(p => p.NameKey),
+        };
+        return (await sorted.ThenBy(p => p.Id).Skip((page - 1) * size).Take(size).ToListAsync(cancellationToken), total);
+    }
+
+    /// <summary>All patrons that match, in order of name, in batches.</summary>
+    public async IAsyncEnumerable<Patron> AllAsync(int districtId, PatronFilter filter, [System.Runtime.CompilerServices.EnumeratorCancellation] CancellationToken cancellationToken = default)
+    {
+        const int batch = 2000;
+        var lastKey = "";
+        long lastId = 0;
+        while (true)
+        {
+            List<Patron> rows;
+            await using (var context = database.CreateContext())
+            {
+                var key = lastKey;
+                var id = lastId;
+                rows = await Query(context, districtId, filter)
+                    .Where(p => string.Compare(p.NameKey, key) > 0 || (p.NameKey == key && p.Id > id))
+                    .OrderBy(p => p.NameKey)
+                    .ThenBy(p => p.Id)
+                    .Take(batch)
+                    .ToListAsync(cancellationToken);
+            }
+
+            foreach (var row in rows)
+            {
+                yield return row;
+            }
+
+            if (rows.Count < batch)
+            {
+                yield break;
+            }
+
+            (lastKey, lastId) = (rows[^1].NameKey, rows[^1].Id);
+        }
+    }
+
+    /// <summary>The patron with this barcode.</summary>
+    /// <exception cref="RollcallException">There is none.</exception>
+    public async Task<(Patron Patron, PatronLink? Link)> GetAsync(int districtId, string barcode, CancellationToken cancellationToken = default)
+    {
+        await using var context = database.CreateContext();
+        return await FindAsync(context.Patrons.AsNoTracking(), context, districtId, barcode, cancellationToken);
+    }
+
+    /// <summary>The grades that patrons of the district have, sorted as texts.</summary>
+    public async Task<IReadOnlyList<string>> LevelsAsync(int districtId, CancellationToken cancellationToken = default)
+    {
+        await using var context = database.CreateContext();
+        return await context.Patrons.Where(p => p.DistrictId == districtId && p.Level != null).Select(p => p.Level!).Distinct().OrderBy(l => l).ToListAsync(cancellationToken);
+    }
+
+    /// <summary>Patrons by site and status.</summary>
+    public async Task<IReadOnlyList<(int? SiteId, PatronStatus Status, int Count)>> CountsAsync(int districtId, CancellationToken cancellationToken = default)
+    {
+        await using var context = database.CreateContext();
+        var rows = await context
+            .Patrons.Where(p => p.DistrictId == districtId)
+            .GroupBy(p => new { p.SiteId, p.Status })
+            .Select(g => new { g.Key.SiteId, g.Key.Status, Count = g.Count() })
+            .ToListAsync(cancellationToken);
+        return [.. rows.Select(r => (r.SiteId, r.Status, r.Count))];
+    }
+
+    /// <summary>Changes fields by hand. The change is an operation of its own, with history.</summary>
+    /// <param name="districtId">The district.</param>
+    /// <param name="barcode">Whose.</param>
+    /// <param name="changes">Field name, number or label → new value; a blank empties the field; a site is its code.</param>
+    /// <param name="actor">Who.</param>
+    /// <param name="cancellationToken">Gives up; nothing is written then.</param>
+    /// <returns>The patron as it is now.</returns>
+    /// <exception cref="RollcallException">A field or a value is not possible; nothing was written.</exception>
+    public async Task<Patron> EditAsync(int districtId, string barcode, IReadOnlyList<KeyValuePair<string, string?>> changes, string actor, CancellationToken cancellationToken = default)
+    {
+        await using var connection = await database.OpenAsync(cancellationToken);
+        await using var transaction = await database.Bulk.BeginWriteAsync(connection, cancellationToken);
+        await using var context = database.CreateContext(connection, transaction);
+        var (patron, link) = await FindAsync(context.Patrons, context, districtId, barcode, cancellationToken);
+        await database.Bulk.LockPatronsAsync(connection, transaction, districtId, [patron.Id], cancellationToken);
+        await context.Entry(patron).ReloadAsync(cancellationToken);
+        var values = new ChangeValues();
+        foreach (var (name, value) in changes)
+        {
+            var field =
+                PatronFields.Find(name)
+                ?? throw new RollcallException($"'{Text.Cut(name, 40)}' is no field of a patron. Fields are: {string.Join(", ", PatronFields.All.Select(f => f.Name))}.");
+            var canonical = await CanonicalAsync(context, districtId, field, value, cancellationToken);
+            var old = field.Get(patron);
+            if (string.Equals(old, canonical, StringComparison.Ordinal))
+            {
+                continue;
+            }
+
+            await CheckUniqueAsync(context, districtId, patron.Id, field, canonical, cancellationToken);
+            values.SetNew(field.Number, old, canonical);
+            field.Set(patron, canonical);
+        }
+
+        if (values.Count == 0)
+        {
+            return patron;
+        }
+
+        patron.SetKeys();
+        patron.Version++;
+        patron.UpdatedAt = time.GetUtcNow();
+        var operation = new Operation
+        {
+            DistrictId = districtId,
+            Kind = OperationKind.Edit,
+            Status = OperationStatus.Completed,
+            Stage = OperationStage.Finished,
+            RequestedBy = actor,
+            CreatedAt = time.GetUtcNow(),
+            StartedAt = time.GetUtcNow(),
+            FinishedAt = time.GetUtcNow(),
+            Planned = true,
+            PlanSize = 1,
+            AppliedTo = 1,
+        };
+        context.Operations.Add(operation);
+        await context.SaveChangesAsync(cancellationToken);
+        var change = new Change
+        {
+            DistrictId = districtId,
+            OperationId = operation.Id,
+            Number = 1,
+            Kind = ChangeKind.Edit,
+            Outcome = Outcome.Updated,
+            PatronId = patron.Id,
+            SiteId = patron.SiteId,
+            RoleGroup = link?.RoleGroup ?? RoleGroup.None,
+            Values = values.ToJson(),
+        };
+        if (link is not null)
+        {
+            change.LinkBefore = LinkState.Of(link).ToJson();
+            link.SyncHash = 0;
+            if (values.Has(PatronFields.Status))
+            {
+                // What the sync remembered no longer says where the patron came from.
+                link.StatusBefore = null;
+            }
+
+            change.Link = LinkState.Of(link).ToJson();
+        }
+
+        context.Changes.Add(change);
+        await context.SaveChangesAsync(cancellationToken);
+        await transaction.CommitAsync(cancellationToken);
+        return patron;
+    }
+
+    /// <summary>The canonical text of a value; a site's code becomes its id.</summary>
+    /// <exception cref="RollcallException">The value does not fit.</exception>
+    internal static async Task<string?> CanonicalAsync(RollcallContext context, int districtId, PatronField field, string? value, CancellationToken cancellationToken)
+    {
+        if (field.Number == PatronFields.Site && Text.Clean(value) is { } code)
+        {
+            return (await Districts.SiteService.FindAsync(context, districtId, code, cancellationToken)).Id.ToString(CultureInfo.InvariantCulture);
+        }
+
+        return PatronFields.TryCanonical(field, value, out var canonical, out var problem) ? canonical : throw new RollcallException($"{problem}; got '{Text.Cut(value ?? "", 60)}'.");
+    }
+
+    private static async Task CheckUniqueAsync(RollcallContext context, int districtId, long patronId, PatronField field, string? value, CancellationToken cancellationToken)
+    {
+        if (value is null)
+        {
+            return;
+        }
+
+        if (field.Number == PatronFields.Barcode)
+        {
+            var key = Text.BarcodeKey(value);
+            if (await context.Patrons.AnyAsync(p => p.DistrictId == districtId && p.BarcodeKey == key && p.Id != patronId, cancellationToken))
+            {
+                throw new RollcallException($"Barcode {value} belongs to another patron. Choose another one.");
+            }
+        }
+        else if (
+            field.Number == PatronFields.Guid && await context.Patrons.AnyAsync(p => p.DistrictId == districtId && p.Guid == value && p.Id != patronId, cancellationToken)
+        )
+        {
+            throw new RollcallException($"GUID {value} belongs to another patron. One roster person is one patron.");
+        }
+    }
+
+    private static async Task<(Patron, PatronLink?)> FindAsync(IQueryable<Patron> patrons, RollcallContext context, int districtId, string barcode, CancellationToken cancellationToken)
+    {
+        var key = Text.BarcodeKey(barcode.Trim());
+        var patron =
+            await patrons.SingleOrDefaultAsync(p => p.DistrictId == districtId && p.BarcodeKey == key, cancellationToken)
+            ?? throw new RollcallException($"There is no patron with the barcode {Text.Cut(barcode, 40)}.");
+        var link = await context.PatronLinks.SingleOrDefaultAsync(l => l.DistrictId == districtId && l.PatronId == patron.Id, cancellationToken);
+        return (patron, link);
+    }
+
+    private static IQueryable<Patron> Query(RollcallContext context, int districtId, PatronFilter filter)
+    {
+        var query = context.Patrons.AsNoTracking().Where(p => p.DistrictId == districtId);
+        if (Text.Clean(filter.Search) is { } search)
+        {
+            var folded = Text.Fold(search);
+            query = query.Where(p => p.SearchKey.Contains(folded));
+        }
+
+        if (filter.Site is { } site)
+        {
+            query = query.Where(p => p.SiteId == site);
+        }
+
+        if (filter.Status is { } status)
+        {
+            query = query.Where(p => p.Status == status);
+        }
+
+        if (filter.Level is { } level)
+        {
+            query = query.Where(p => p.Level == level);
+        }
+
+        if (filter.ChangedSince is { } since)
+        {
+            query = query.Where(p => p.UpdatedAt >= since);
+        }
+
+        return query;
+    }
+}

@@ -1,0 +1,54 @@
+using Microsoft.AspNetCore.DataProtection;
+using Microsoft.AspNetCore.DataProtection.KeyManagement;
+using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.DependencyInjection.Extensions;
+using Microsoft.Extensions.Options;
+using Rollcall.Districts;
+using Rollcall.Integrations;
+using Rollcall.Operations;
+using Rollcall.Patrons;
+using Rollcall.Review;
+using Rollcall.Storage;
+using Rollcall.Sync;
+
+namespace Rollcall;
+
+/// <summary>Settings of the whole process.</summary>
+/// <param name="Storage">Where the data is.</param>
+/// <param name="AllowPrivateAddresses">Roster services may be reached over plain http and at loopback and private addresses.</param>
+public sealed record RollcallOptions(StorageOptions Storage, bool AllowPrivateAddresses = false);
+
+/// <summary>Puts the system together, for the server, the command line and tests alike.</summary>
+public static class RollcallServices
+{
+    public static IServiceCollection AddRollcall(this IServiceCollection services, RollcallOptions options)
+    {
+        services.TryAddSingleton(TimeProvider.System);
+        services.AddLogging();
+        services.AddSingleton(options);
+        services.AddSingleton(_ => new RollcallDatabase(options.Storage));
+        services.AddSingleton(_ => MasterKey.Load(Path.GetFullPath(options.Storage.DataFolder)));
+        services.AddDataProtection().SetApplicationName("Rollcall");
+        services.AddSingleton<IConfigureOptions<KeyManagementOptions>>(provider => new ConfigureOptions<KeyManagementOptions>(o =>
+        {
+            o.XmlRepository = new KeyRing(provider.GetRequiredService<RollcallDatabase>());
+            o.XmlEncryptor = new MasterKeyEncryptor(provider.GetRequiredService<MasterKey>());
+        }));
+        services.AddSingleton<Secrets>();
+        services.AddSingleton<DistrictService>();
+        services.AddSingleton<SiteService>();
+        services.AddSingleton<RosterConnections>();
+        services.AddSingleton<IntegrationService>();
+        services.AddSingleton<ReadinessService>();
+        services.AddSingleton<PatronService>();
+        services.AddSingleton<PatronImport>();
+        services.AddSingleton<ReviewService>();
+        services.AddSingleton<OperationQueue>();
+        services.AddSingleton<OperationLog>();
+        services.AddSingleton<IOperationHandler, SyncHandler>();
+        services.AddSingleton<IOperationHandler, ImportHandler>();
+        services.AddSingleton<OperationWorker>();
+        services.AddSingleton<OperationFollower>();
+        return services;
+    }
+}

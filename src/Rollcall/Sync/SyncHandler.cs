@@ -1,0 +1,340 @@
+using System.Data.Common;
+using System.Text.Json;
+using Microsoft.EntityFrameworkCore;
+using Microsoft.Extensions.Logging;
+using Rollcall.Districts;
+using Rollcall.Integrations;
+using Rollcall.Mapping;
+using Rollcall.Operations;
+using Rollcall.Patrons;
+using Rollcall.Review;
+using Rollcall.Storage;
+using Rollcall.Sync.Apply;
+using Rollcall.Sync.Guard;
+using Rollcall.Sync.Plan;
+using Rollcall.Sync.Pull;
+
+namespace Rollcall.Sync;
+
+/// <summary>The way of a sync: pull, verify, plan, guard, apply, finish.</summary>
+internal sealed class SyncHandler(RollcallDatabase database, IntegrationService integrations, OperationQueue queue, TimeProvider time, ILogger<SyncHandler> logger)
+    : IOperationHandler
+{
+    private string SpoolFolder => Path.Combine(database.DataFolder, "spool");
+
+    public bool Handles(OperationKind kind) => kind == OperationKind.FullSync;
+
+    public async Task ExecuteAsync(OperationRun run, CancellationToken cancellationToken)
+    {
+        var operation = run.Operation;
+        var setup = await LoadSetupAsync(operation, cancellationToken);
+        IReadOnlyList<HashRefresh> refreshes = [];
+        if (!operation.Planned)
+        {
+            refreshes = await PlanAsync(run, setup, cancellationToken);
+            operation = run.Operation;
+            if (operation.PreviewOnly)
+            {
+                var counts = OperationQueue.CountsOf(operation);
+                await EndAsync(operation, OperationStatus.Preview, counts, OperationQueue.WarningsOf(operation), cancellationToken);
+                return;
+            }
+        }
+
+        var approved = operation.ApprovedAt is not null;
+        if (operation.PreviewOnly && !approved)
+        {
+            // Taken over after the plan was complete, before its end was written.
+            await EndAsync(operation, OperationStatus.Preview, OperationQueue.CountsOf(operation), OperationQueue.WarningsOf(operation), cancellationToken);
+            return;
+        }
+
+        var applier = new Applier(database, operation, setup.Settings.Map, time);
+        ValueTask Report(long done) => run.ReportAsync(OperationStage.Applying, "Writing changes", done, operation.PlanSize);
+        await applier.RunAsync(held: false, approval: approved && operation.PreviewOnly, Report, cancellationToken);
+        if (approved)
+        {
+            await applier.RunAsync(held: true, approval: true, Report, cancellationToken);
+        }
+
+        await RefreshHashesAsync(operation, refreshes, cancellationToken);
+        await FinishAsync(operation, applier, approved, cancellationToken);
+    }
+
+    private async Task<SyncSetup> LoadSetupAsync(Operation operation, CancellationToken cancellationToken)
+    {
+        await using var context = database.CreateContext();
+        var id = operation.DistrictId;
+        var district = await context.Districts.AsNoTracking().SingleAsync(d => d.Id == id, cancellationToken);
+        var kind = operation.Integration ?? throw new RollcallException("The operation names no roster service.");
+        var row = await context.Integrations.AsNoTracking().SingleOrDefaultAsync(i => i.DistrictId == id && i.Kind == kind, cancellationToken);
+        var setup = new SyncSetup
+        {
+            District = district,
+            Kind = kind,
+            Settings = IntegrationService.SettingsOf(row),
+            Sites = await context.Sites.AsNoTracking().Where(s => s.DistrictId == id).ToDictionaryAsync(s => s.Id, cancellationToken),
+            SiteDefaults = await context.SiteDefaults.AsNoTracking().Where(s => s.DistrictId == id).ToListAsync(cancellationToken),
+            OrgSites = await context
+                .SiteOrgs.AsNoTracking()
+                .Where(o => o.DistrictId == id && o.Kind == kind)
+                .ToDictionaryAsync(o => o.OrgId, o => o.SiteId, StringComparer.Ordinal, cancellationToken),
+            Today = DistrictService.Today(district, time),
+        };
+        return row is not { Enabled: true } ? throw new RollcallException($"{kind} is off. Turn it on first: rollcall {Verb(kind)} on")
+            : setup.Settings.Mode is null ? throw new RollcallException($"{kind} is not connected. Connect it first: rollcall {Verb(kind)} connect …")
+            : setup.OrgSites.Count == 0 ? throw new RollcallException($"No site is matched to the roster. Match at least one: rollcall {Verb(kind)} match SITE ORG-SOURCEDID")
+            : setup.Settings.Roles.Count == 0 ? throw new RollcallException($"Nobody is ticked for syncing. Say who: rollcall {Verb(kind)} roles student,teacher,admin")
+            : setup;
+    }
+
+    internal static string Verb(IntegrationKind kind) =>
+        kind switch
+        {
+            IntegrationKind.ClassLink => "classlink",
+            IntegrationKind.OneRoster => "oneroster",
+            _ => "oneroster-csv",
+        };
+
+    private async Task<IReadOnlyList<HashRefresh>> PlanAsync(OperationRun run, SyncSetup setup, CancellationToken cancellationToken)
+    {
+        var operation = run.Operation;
+        var began = time.GetUtcNow();
+        await DeletePlanAsync(operation, cancellationToken);
+        var warnings = new WarningLog();
+        Roster roster;
+        using (var source = await integrations.OpenAsync(operation.DistrictId, setup.Kind, cancellationToken))
+        {
+            var pull = new RosterPull(setup, source, SpoolFolder, warnings, (text, done, total) => run.ReportAsync(OperationStage.Pulling, text, done, total));
+            roster = await pull.ReadAsync(cancellationToken);
+        }
+
+        using (roster)
+        {
+            await run.ReportAsync(OperationStage.Planning, "Reading patrons", 0, null);
+            await using var connection = await database.OpenAsync(cancellationToken);
+            var patrons = await PatronIndex.LoadAsync(connection, operation.DistrictId, cancellationToken);
+            var decisions = await LoadDecisionsAsync(operation.DistrictId, cancellationToken);
+            await run.ReportAsync(OperationStage.Planning, "Matching people", 0, roster.Persons.Length);
+            var matches = Matcher.Run(patrons, roster, setup, decisions);
+            var planner = new Planner(database, connection, setup, roster, patrons, matches, operation.Id, warnings, (text, done, total) => run.ReportAsync(OperationStage.Planning, text, done, total));
+            var plan = await planner.RunAsync(cancellationToken);
+            var holds = Guard.Guard.Check(setup.Settings.Thresholds, plan.Risks);
+            await CommitPlanAsync(run, setup, connection, plan, holds, warnings, began, roster.Revision, cancellationToken);
+            return plan.Refreshes;
+        }
+    }
+
+    private async Task CommitPlanAsync(
+        OperationRun run,
+        SyncSetup setup,
+        DbConnection connection,
+        PlanResult plan,
+        IReadOnlyList<Hold> holds,
+        WarningLog warnings,
+        DateTimeOffset began,
+        string? revision,
+        CancellationToken cancellationToken
+    )
+    {
+        var operation = run.Operation;
+        await using var transaction = await database.Bulk.BeginWriteAsync(connection, cancellationToken);
+        await using var context = database.CreateContext(connection, transaction);
+        long held = 0;
+        foreach (var hold in holds)
+        {
+            int? site = hold.Site == 0 ? null : hold.Site;
+            held += await context
+                .Changes.Where(c => c.DistrictId == operation.DistrictId && c.OperationId == operation.Id && c.Risk == hold.Risk && c.RoleGroup == hold.Group && c.SiteId == site)
+                .ExecuteUpdateAsync(s => s.SetProperty(c => c.Held, true), cancellationToken);
+            var siteName = setup.Sites.TryGetValue(hold.Site, out var known) ? known.Name : "patrons without a site";
+            warnings.Add(
+                "held",
+                hold.Risk switch
+                {
+                    Risk.Transfers => $"{hold.Count} of {hold.Of} {RoleGroups.Label(hold.Group)} people at {siteName} would be marked Transferred: held for approval",
+                    Risk.Updates => $"{hold.Count} of {hold.Of} {RoleGroups.Label(hold.Group)} people at {siteName} would change last name, barcode or Student #: held for approval",
+                    _ => $"{hold.Count} new {RoleGroups.Label(hold.Group)} people at {siteName} have the same name as patrons who are not linked: held for approval",
+                },
+                "Look at them, then approve or discard.",
+                1,
+                $"{hold.Site}/{hold.Group}/{hold.Risk}"
+            );
+        }
+
+        var counts = plan.Counts with { Held = held, Warnings = warnings.Count };
+        var options = new
+        {
+            roles = setup.Settings.Roles,
+            mode = setup.Settings.Mode,
+            tenantId = setup.Settings.TenantId,
+            districtName = setup.Settings.DistrictName,
+            map = setup.Settings.Map,
+            began,
+            revision,
+        };
+        var planned = await Sql.ExecuteAsync(
+            connection,
+            transaction,
+            $"""
+            UPDATE operations SET planned = @true, plan_size = @size, counts = @counts, warnings = @warnings, options = @options
+            WHERE id = @id AND fence = @fence AND status = {(int)OperationStatus.Running}
+            """,
+            cancellationToken,
+            ("@true", true),
+            ("@size", plan.Rows),
+            ("@counts", JsonSerializer.Serialize(counts, OperationQueue.Json)),
+            ("@warnings", JsonSerializer.Serialize(warnings.Groups, OperationQueue.Json)),
+            ("@options", JsonSerializer.Serialize(options, IntegrationService.Json)),
+            ("@id", operation.Id),
+            ("@fence", operation.Fence)
+        );
+        if (planned != 1)
+        {
+            throw new FencedOffException();
+        }
+
+        // A newer plan replaces those that still wait; a preview replaces previews alone.
+        var now = time.GetUtcNow();
+        await context
+            .Operations.Where(o => o.DistrictId == operation.DistrictId && o.Id < operation.Id && o.Integration == operation.Integration)
+            .Where(o => o.Kind == OperationKind.FullSync || o.Kind == OperationKind.ChangesSync)
+            .Where(o => o.Status == OperationStatus.Preview || (o.Status == OperationStatus.NeedsApproval && !operation.PreviewOnly))
+            .ExecuteUpdateAsync(s => s.SetProperty(o => o.Status, OperationStatus.Superseded).SetProperty(o => o.FinishedAt, now), cancellationToken);
+        await transaction.CommitAsync(cancellationToken);
+        operation.Planned = true;
+        operation.PlanSize = plan.Rows;
+        operation.Counts = JsonSerializer.Serialize(counts, OperationQueue.Json);
+        operation.Warnings = JsonSerializer.Serialize(warnings.Groups, OperationQueue.Json);
+        operation.Options = JsonSerializer.Serialize(options, IntegrationService.Json);
+    }
+
+    private async Task DeletePlanAsync(Operation operation, CancellationToken cancellationToken)
+    {
+        await using var context = database.CreateContext();
+        await context.Changes.Where(c => c.DistrictId == operation.DistrictId && c.OperationId == operation.Id).ExecuteDeleteAsync(cancellationToken);
+    }
+
+    private async Task<Dictionary<ulong, ReviewStatus>> LoadDecisionsAsync(int districtId, CancellationToken cancellationToken)
+    {
+        await using var context = database.CreateContext();
+        var decided = await context
+            .ReviewItems.Where(r => r.DistrictId == districtId && (r.Status == ReviewStatus.Ignored || r.Status == ReviewStatus.Created))
+            .Select(r => new { r.RosterId, r.Status })
+            .ToListAsync(cancellationToken);
+        var decisions = new Dictionary<ulong, ReviewStatus>();
+        foreach (var decision in decided)
+        {
+            decisions[Hashing.Of(decision.RosterId)] = decision.Status;
+        }
+
+        return decisions;
+    }
+
+    /// <summary>Links of people who turned out to agree with the roster. Not a change: it only spares the next run a comparison.</summary>
+    private async Task RefreshHashesAsync(Operation operation, IReadOnlyList<HashRefresh> refreshes, CancellationToken cancellationToken)
+    {
+        if (refreshes.Count == 0)
+        {
+            return;
+        }
+
+        await using var connection = await database.OpenAsync(cancellationToken);
+        foreach (var chunk in refreshes.Chunk(500))
+        {
+            cancellationToken.ThrowIfCancellationRequested();
+            await using (var transaction = await database.Bulk.BeginWriteAsync(connection, cancellationToken))
+            {
+                await using var command = connection.CreateCommand();
+                command.Transaction = transaction;
+                command.CommandText = """
+                    UPDATE patron_links SET sync_hash = @hash WHERE district_id = @district AND patron_id = @id
+                      AND EXISTS (SELECT 1 FROM patrons p WHERE p.district_id = @district AND p.id = @id AND p.version = @version)
+                    """;
+                Sql.Add(command, "@hash", 0L);
+                Sql.Add(command, "@district", operation.DistrictId);
+                Sql.Add(command, "@id", 0L);
+                Sql.Add(command, "@version", 0L);
+                await command.PrepareAsync(cancellationToken);
+                foreach (var refresh in chunk)
+                {
+                    command.Parameters["@hash"].Value = refresh.Hash;
+                    command.Parameters["@id"].Value = refresh.PatronId;
+                    command.Parameters["@version"].Value = refresh.Version;
+                    await command.ExecuteNonQueryAsync(cancellationToken);
+                }
+
+                await transaction.CommitAsync(cancellationToken);
+            }
+
+            await Task.Delay(database.Bulk.PauseBetweenSlices, time, cancellationToken);
+        }
+    }
+
+    private async Task FinishAsync(Operation operation, Applier applier, bool approved, CancellationToken cancellationToken)
+    {
+        var counts = OperationQueue.CountsOf(operation);
+        var warnings = OperationQueue.WarningsOf(operation).ToList();
+        if (applier.Stale.Count > 0)
+        {
+            var stale = applier.Stale.Values.Sum();
+            counts = OperationQueue.Drop(counts, applier.Stale);
+            warnings.Add(new WarningGroup("stale", "Changes were left out because the patron changed since the plan; the next sync looks at them again", stale, null));
+        }
+
+        if (applier.ChangedSincePlan > 0)
+        {
+            warnings.Add(new WarningGroup("changed-since-plan", "Patrons were changed while the sync ran; the field policy decided", applier.ChangedSincePlan, null));
+        }
+
+        if (approved)
+        {
+            warnings.RemoveAll(w => w.Code == "held");
+            counts = counts with { Held = 0 };
+        }
+
+        counts = counts with { Warnings = warnings.Sum(w => w.Count) };
+        if (!counts.AddUp)
+        {
+            throw new InvalidOperationException($"The outcomes do not add up to the people read: {counts}");
+        }
+
+        await using (var context = database.CreateContext())
+        {
+            // Whoever was not sent to Review again has been settled by this run.
+            await context
+                .ReviewItems.Where(r => r.DistrictId == operation.DistrictId && r.Status == ReviewStatus.Open && r.OperationId < operation.Id)
+                .ExecuteUpdateAsync(s => s.SetProperty(r => r.Status, ReviewStatus.Settled), cancellationToken);
+            var row = await context.Integrations.SingleOrDefaultAsync(i => i.DistrictId == operation.DistrictId && i.Kind == operation.Integration, cancellationToken);
+            if (row is not null && !operation.PreviewOnly && !approved)
+            {
+                using var options = JsonDocument.Parse(operation.Options);
+                row.State = JsonSerializer.Serialize(
+                    IntegrationService.StateOf(row) with
+                    {
+                        LastFullAt = options.RootElement.GetProperty("began").GetDateTimeOffset(),
+                        Revision = options.RootElement.TryGetProperty("revision", out var revision) ? revision.GetString() : null,
+                    },
+                    IntegrationService.Json
+                );
+                await context.SaveChangesAsync(cancellationToken);
+            }
+        }
+
+        var status =
+            counts.Held > 0 ? OperationStatus.NeedsApproval
+            : counts.Warnings > 0 ? OperationStatus.CompletedWithWarnings
+            : OperationStatus.Completed;
+        await EndAsync(operation, status, counts, warnings, cancellationToken);
+    }
+
+    private async Task EndAsync(Operation operation, OperationStatus status, SyncCounts counts, IReadOnlyList<WarningGroup> warnings, CancellationToken cancellationToken)
+    {
+        if (!await queue.FinishAsync(operation, status, counts, warnings, null, cancellationToken))
+        {
+            throw new FencedOffException();
+        }
+
+        logger.LogInformation("Operation {Id} ended: {Status}", operation.Id, OperationQueue.StatusWord(status));
+    }
+}
