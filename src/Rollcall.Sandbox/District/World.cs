@@ -266,7 +266,7 @@ internal sealed partial class World
             family = Join(family, chance.Of(Names.Families));
         }
 
-        if (_studentIds < 77 ? _studentIds + 4 >= 77 && _students.Count > 0 && _households % 50 == 0 : chance.Percent(0.03))
+        if (_households == 19 || chance.Percent(0.03))
         {
             family = Names.LongFamily;
         }
@@ -559,7 +559,7 @@ internal sealed partial class World
     {
         var school = Schools[student.School];
         var rooms = school.Rooms[student.Grade];
-        student.Rooms = new Homerooms(chance.Percent(1) ? null : rooms[chance.Below(rooms.Length)]);
+        student.Rooms = new Homerooms(chance.Percent(1) ? null : rooms[chance.Below(rooms.Length)], student.EnrolledOn);
         if (student.Other >= 0 && Schools[student.Other].Rooms[student.Grade] is { } others && chance.Percent(50))
         {
             student.Rooms.Second = others[chance.Below(others.Length)];

@@ -243,7 +243,7 @@ internal sealed class Catalog
         Add(rooms.Current, RowKind.Seat);
         Add(rooms.Second, RowKind.Seat);
         Add(rooms.LastYear, RowKind.Seat);
-        if (World.Day - student.EnrolledOn < 5)
+        if (World.Day - rooms.Since < 5)
         {
             Add(rooms.Former, RowKind.FormerSeat);
         }
