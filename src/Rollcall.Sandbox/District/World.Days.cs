@@ -330,9 +330,7 @@ internal sealed partial class World
 
     private void StudentChangesHomeroom(Chance chance)
     {
-        if (
-            Pick(_students, chance, p => p.Rooms!.Current is not null && Schools[p.School].Rooms[p.Grade].Length > 1) is { } student
-        )
+        if (Pick(_students, chance, p => p.Rooms!.Current is not null && Schools[p.School].Rooms[p.Grade].Length > 1) is { } student)
         {
             var old = student.Rooms!.Current!;
             ChangeRoom(student, Schools[student.School].Rooms[student.Grade], chance);

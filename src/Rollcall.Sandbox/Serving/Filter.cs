@@ -158,7 +158,8 @@ internal sealed class Filter
             };
 
         private bool Equal(List<string> values) =>
-            values.Exists(v => Same(v, value)) || (_items.Length > 1 && Array.TrueForAll(_items, item => values.Exists(v => Same(v, item))));
+            values.Exists(v => Same(v, value))
+            || (_items.Length > 1 && Array.TrueForAll(_items, item => values.Exists(v => Same(v, item))));
 
         private bool Same(string actual, string wanted) =>
             string.Equals(actual, wanted, StringComparison.OrdinalIgnoreCase)

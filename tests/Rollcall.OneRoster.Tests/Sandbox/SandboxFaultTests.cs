@@ -96,6 +96,7 @@ public sealed class SandboxFaultTests : IAsyncLifetime
         Assert.Equal(total, (await Ask("total-changes")).Total);
         Assert.NotEqual(total, (await Ask("total-changes", "limit=50&offset=50")).Total);
         Assert.NotEqual(total, (await Ask("total-too-high")).Total);
+        Assert.Equal((total, "51", "", 50), await Ask("count-too-high"));
         var (_, _, revision, _) = await Ask("perm-rev");
         Assert.Equal(revision, (await Ask("perm-rev", "limit=1")).Revision);
         _server.SetDay(1);
@@ -103,7 +104,11 @@ public sealed class SandboxFaultTests : IAsyncLifetime
         Assert.NotEqual((await Ask("revision-changes")).Revision, (await Ask("revision-changes")).Revision);
         _server.Faults.Set("link");
         using var linked = await _server.RosterAsync("users?limit=5");
-        Assert.Contains($"{_server.Options.ApplicationId}/ims/oneroster/v1p1/users?limit=5&offset=5", linked.Header("Link"), StringComparison.Ordinal);
+        Assert.Contains(
+            $"{_server.Options.ApplicationId}/ims/oneroster/v1p1/users?limit=5&offset=5",
+            linked.Header("Link"),
+            StringComparison.Ordinal
+        );
     }
 
     [Fact]
@@ -132,6 +137,15 @@ public sealed class SandboxFaultTests : IAsyncLifetime
         Assert.Equal(JsonValueKind.Array, (await _server.JsonAsync("users")).ValueKind);
         _server.Faults.Set("no-array");
         Assert.DoesNotContain((await _server.JsonAsync("users")).EnumerateObject(), p => p.Name == "users");
+        _server.Faults.Set("endpoint-envelope");
+        Assert.Equal("terms", (await _server.JsonAsync("terms")).EnumerateObject().Single().Name);
+        _server.Faults.Set("cut-json");
+        using (var cut = await _server.RosterAsync("users"))
+        {
+            var text = await cut.Content.ReadAsStringAsync();
+            Assert.ThrowsAny<JsonException>(() => JsonElement.Parse(text));
+        }
+
         _server.Faults.Set("html");
         using var html = await _server.RosterAsync("users");
         Assert.Equal("text/html", html.Content.Headers.ContentType!.MediaType);
@@ -168,7 +182,15 @@ public sealed class SandboxFaultTests : IAsyncLifetime
         var truth = await _server.AllAsync("users");
 
         _server.Overrides.Change("users", student.SourcedId, json => json["givenName"] = "Changed");
-        _server.Overrides.Put("users", new JsonObject { ["sourcedId"] = "~new", ["role"] = "teacher", ["givenName"] = "New" });
+        _server.Overrides.Put(
+            "users",
+            new JsonObject
+            {
+                ["sourcedId"] = "~new",
+                ["role"] = "teacher",
+                ["givenName"] = "New",
+            }
+        );
         var body = await _server.JsonAsync($"students/{Uri.EscapeDataString(student.SourcedId)}");
         Assert.Equal("Changed", body.GetProperty("user").Text("givenName"));
         Assert.Equal("~new", (await _server.AllAsync("teachers")).Single(t => t.Text("givenName") == "New").Text("sourcedId"));
@@ -212,6 +234,8 @@ public sealed class SandboxFaultTests : IAsyncLifetime
         Assert.Equal(400, status);
         Assert.Contains("oops", text, StringComparison.Ordinal);
         Assert.Equal(400, (await Do(HttpMethod.Post, "sandbox/day?day=-1")).Status);
+        Assert.Equal(400, (await Do(HttpMethod.Post, "sandbox/day?day=999999")).Status);
+        Assert.Equal(400, (await Do(HttpMethod.Post, "sandbox/vanish?school=none")).Status);
         var lines = (await Do(HttpMethod.Get, "sandbox/ledger?day=2")).Text.Split('\n', StringSplitOptions.RemoveEmptyEntries);
         var people = SandboxDistrict.At(_server.Options, 2).People.ToList();
         Assert.Equal(people.Select(p => p.SourcedId), lines.Select(l => JsonElement.Parse(l).Text("sourcedId")));
