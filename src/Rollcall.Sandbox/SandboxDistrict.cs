@@ -21,9 +21,7 @@ public sealed class SandboxDistrict
             .. world.Schools.Select(s => new SandboxOrg(s.Id, s.Name, "school", s.Index % 5 == 4 ? "" : $"4957{s.Index + 1:D3}")),
         ];
         _byId = new(() => world.People.ToDictionary(p => p.Id, StringComparer.Ordinal));
-        _homeroomsOf = new(() =>
-            world.Classes.Where(c => c is { Kind: KlassKind.Homeroom, Teacher: not null }).ToLookup(c => c.Teacher!)
-        );
+        _homeroomsOf = new(() => world.Classes.Where(c => c is { Kind: KlassKind.Homeroom, Teacher: not null }).ToLookup(c => c.Teacher!));
     }
 
     /// <summary>The day this is.</summary>
@@ -51,7 +49,8 @@ public sealed class SandboxDistrict
 
     /// <summary>The district on a day, without a server.</summary>
     /// <param name="options">Options; their day is taken where <paramref name="day"/> is null.</param>
-    /// <param name="day">The day, 0 or later.</param>
+    /// <param name="day">The day, 0 to 3660.</param>
+    /// <exception cref="ArgumentOutOfRangeException">Another day, or no students.</exception>
     public static SandboxDistrict At(SandboxOptions options, int? day = null) => new(new World(options, day ?? options.Day));
 
     /// <summary>The person with this sourcedId, or null if there never was one.</summary>
@@ -88,9 +87,7 @@ public sealed class SandboxDistrict
             ],
             Homerooms = [.. HomeroomsOf(p).OrderBy(c => c.Id, StringComparer.Ordinal).Select(Describe)],
             Guardians =
-                p.Role != Role.Student
-                    ? []
-                    : [.. p.Household!.Guardians.Where(g => g.Presence == SandboxPresence.Present).Select(Contact)],
+                p.Role != Role.Student ? [] : [.. p.Household!.Guardians.Where(g => g.Presence == SandboxPresence.Present).Select(Contact)],
         };
     }
 

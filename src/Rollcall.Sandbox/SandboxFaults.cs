@@ -28,11 +28,14 @@ public sealed class SandboxFaults
         ["html"] = "200 with a page of HTML",
         ["no-array"] = "200 with an error object and no array",
         ["bare-array"] = "the array alone, without an envelope",
+        ["endpoint-envelope"] = "the envelope's key is the last part of the path: students, terms",
+        ["cut-json"] = "the body ends in the middle of a record, though the answer is complete for HTTP",
         ["empty-users"] = "users (students, teachers) empty, total 0",
         ["empty-orgs"] = "orgs (schools) empty, total 0",
         ["empty-demographics"] = "demographics empty, total 0",
         ["total-changes"] = "the total grows by one from page to page",
         ["total-too-high"] = "the total is one more than there are rows",
+        ["count-too-high"] = "x-count is one more than there are rows on the page",
         ["perm-rev"] = "x-perm-rev, the same until data change",
         ["revision-changes"] = "x-perm-rev, another one in each answer",
         ["link"] = "Link header with rel=next",
@@ -117,11 +120,7 @@ public sealed class SandboxFaults
     }
 
     private static List<Fault> Parse(string faults) =>
-        [
-            .. faults
-                .Split(',', StringSplitOptions.TrimEntries | StringSplitOptions.RemoveEmptyEntries)
-                .Select(ParseOne),
-        ];
+        [.. faults.Split(',', StringSplitOptions.TrimEntries | StringSplitOptions.RemoveEmptyEntries).Select(ParseOne)];
 
     private static Fault ParseOne(string text)
     {

@@ -92,9 +92,15 @@ public sealed class SandboxOverrides
     /// <param name="share">0 to 1, rounded up to whole people.</param>
     /// <param name="group">Of which role group.</param>
     /// <returns>Their sourcedIds.</returns>
+    /// <exception cref="ArgumentException">No such org.</exception>
     public IReadOnlyList<string> RemoveShare(string orgSourcedId, double share, SandboxRoleGroup group = SandboxRoleGroup.Student)
     {
         var world = _server.District.World;
+        if (!_server.District.Orgs.Any(org => org.SourcedId == orgSourcedId))
+        {
+            throw new ArgumentException($"'{orgSourcedId}' is no org of the district.", nameof(orgSourcedId));
+        }
+
         string[] all =
         [
             .. world

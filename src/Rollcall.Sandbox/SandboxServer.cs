@@ -6,7 +6,6 @@ using Microsoft.AspNetCore.Hosting.Server;
 using Microsoft.AspNetCore.Hosting.Server.Features;
 using Microsoft.AspNetCore.Http.Features;
 using Microsoft.Extensions.DependencyInjection;
-using Microsoft.Extensions.Logging;
 using Rollcall.Sandbox.District;
 using Rollcall.Sandbox.Serving;
 
@@ -158,16 +157,21 @@ public sealed class SandboxServer : IAsyncDisposable
     /// <param name="options">The district and the credentials.</param>
     /// <param name="url">Where to listen; port 0 takes a free one. Several are separated by semicolons.</param>
     /// <param name="cancellationToken">Gives up starting.</param>
+    /// <exception cref="ArgumentException">Options that no district can have.</exception>
     public static async Task<SandboxServer> StartAsync(
         SandboxOptions options,
         string url = "http://127.0.0.1:0",
         CancellationToken cancellationToken = default
     )
     {
-        var builder = WebApplication.CreateSlimBuilder();
-        builder.Logging.ClearProviders();
-        builder.WebHost.UseUrls(url);
-        builder.WebHost.ConfigureKestrel(kestrel => kestrel.AddServerHeader = false);
+        if (options.TenantId.Length == 0 || !options.TenantId.All(char.IsAsciiDigit))
+        {
+            throw new ArgumentException($"'{options.TenantId}' is no Tenant ID: digits only.", nameof(options));
+        }
+
+        // Empty: no settings file of the host program may reach in, and no file is watched for each of many servers.
+        var builder = WebApplication.CreateEmptyBuilder(new WebApplicationOptions());
+        builder.WebHost.UseKestrelCore().ConfigureKestrel(kestrel => kestrel.AddServerHeader = false).UseUrls(url);
         builder.Services.Configure<Microsoft.Extensions.Hosting.HostOptions>(host => host.ShutdownTimeout = TimeSpan.FromSeconds(1));
         var web = builder.Build();
         try
@@ -176,7 +180,10 @@ public sealed class SandboxServer : IAsyncDisposable
             var front = new Front(server);
             web.Run(front.HandleAsync);
             await web.StartAsync(cancellationToken);
-            var address = web.Services.GetRequiredService<IServer>().Features.GetRequiredFeature<IServerAddressesFeature>().Addresses.First();
+            var address = web
+                .Services.GetRequiredService<IServer>()
+                .Features.GetRequiredFeature<IServerAddressesFeature>()
+                .Addresses.First();
             server.Url = new Uri(
                 address
                     .Replace("[::]", "127.0.0.1", StringComparison.Ordinal)

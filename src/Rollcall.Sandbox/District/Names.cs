@@ -51,16 +51,45 @@ internal static class Names
         "wolfeschlegel"
     );
 
-    public static readonly Name LongGiven = new("Maria-Magdalena Theodora Wilhelmina Konstantina Evangelista Francesca Alexandra-Josephine", "mariamagdalena");
+    public static readonly Name LongGiven = new(
+        "Maria-Magdalena Theodora Wilhelmina Konstantina Evangelista Francesca Alexandra-Josephine",
+        "mariamagdalena"
+    );
 
     public static readonly Name[] Initials = [.. "ABCDEFGHJKLMNPRSTVW".Select(c => Make(c.ToString()))];
 
     public static readonly string[] Schools =
     [
-        "Maple Grove", "Lincoln", "Washington", "Cedar Ridge", "Oak Hill", "Riverside", "Sunnyside", "Roosevelt", "Jefferson", "Pine Valley",
-        "Martin Luther King Jr.", "César Chávez", "Rosa Parks", "Willow Creek", "Franklin", "Meadowbrook", "Harriet Tubman", "Eagle Point",
-        "Lakeview", "Birchwood", "St. Anne's Road", "Fox Run", "Granite Peak", "Hawthorne", "Prairie View", "Stonebridge", "Walnut Street",
-        "Amelia Earhart", "Booker T. Washington", "Clearwater",
+        "Maple Grove",
+        "Lincoln",
+        "Washington",
+        "Cedar Ridge",
+        "Oak Hill",
+        "Riverside",
+        "Sunnyside",
+        "Roosevelt",
+        "Jefferson",
+        "Pine Valley",
+        "Martin Luther King Jr.",
+        "César Chávez",
+        "Rosa Parks",
+        "Willow Creek",
+        "Franklin",
+        "Meadowbrook",
+        "Harriet Tubman",
+        "Eagle Point",
+        "Lakeview",
+        "Birchwood",
+        "St. Anne's Road",
+        "Fox Run",
+        "Granite Peak",
+        "Hawthorne",
+        "Prairie View",
+        "Stonebridge",
+        "Walnut Street",
+        "Amelia Earhart",
+        "Booker T. Washington",
+        "Clearwater",
     ];
 
     public static Name Make(string text)

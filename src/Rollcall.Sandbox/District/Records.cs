@@ -35,6 +35,8 @@ internal sealed class Person(int number, string id, Role role, Name given, Name 
     public Homerooms? Rooms;
     public int Birth;
     public int Modified;
+
+    /// <summary>Day since when the scheduled classes are what they are.</summary>
     public int EnrolledOn;
     public int DemographicsModified;
     public int Arrived;
@@ -67,9 +69,15 @@ internal sealed class Person(int number, string id, Role role, Name given, Name 
 }
 
 /// <summary>The homerooms of one student. Most have only the first.</summary>
-internal sealed class Homerooms(Klass? current)
+internal sealed class Homerooms(Klass? current, int day)
 {
     public Klass? Current = current;
+
+    /// <summary>Day since when the current one is.</summary>
+    public int Since = day;
+
+    /// <summary>Day since when the others are.</summary>
+    public int OthersSince = day;
 
     /// <summary>A second one at the student's second school.</summary>
     public Klass? Second;

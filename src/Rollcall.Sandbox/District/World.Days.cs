@@ -14,6 +14,7 @@ internal sealed partial class World
             foreach (var person in due.Where(p => p.Presence == SandboxPresence.Deleted && p.PurgeOn == Day))
             {
                 person.Presence = SandboxPresence.Gone;
+                _touched.Add(person);
                 TouchRelatives(person);
                 Note(SandboxEventKind.Purged, person, "");
             }
@@ -142,10 +143,9 @@ internal sealed partial class World
         foreach (var person in WithoutChildren(student))
         {
             person.Presence = SandboxPresence.Gone;
+            TouchRelatives(person);
             Note(SandboxEventKind.Vanished, person, "");
         }
-
-        TouchRelatives(student);
     }
 
     // The student, and the guardians who have no other child here.
@@ -167,7 +167,7 @@ internal sealed partial class World
         var home = person.Household;
         foreach (var other in (person.IsGuardian ? home?.Children : home?.Guardians) ?? [])
         {
-            if (other.Presence == SandboxPresence.Present)
+            if (IsServed(other))
             {
                 other.Modified = Day;
             }
@@ -197,6 +197,7 @@ internal sealed partial class World
         student.EnrolledOn = Day;
         student.DemographicsModified = Day;
         student.Rooms!.Former = null;
+        student.Rooms.Since = student.Rooms.OthersSince = Day;
         foreach (var guardian in home.Guardians)
         {
             if (alone && guardian.Presence != SandboxPresence.Present)
@@ -204,12 +205,15 @@ internal sealed partial class World
                 Revive(guardian);
             }
         }
-
-        TouchRelatives(student);
     }
 
     private void Revive(Person person)
     {
+        if (person.Presence == SandboxPresence.Gone)
+        {
+            TouchRelatives(person);
+        }
+
         person.Presence = SandboxPresence.Present;
         person.Modified = Day;
         person.PurgeOn = 0;
@@ -253,6 +257,7 @@ internal sealed partial class World
         student.School = (short)to.Index;
         to.Present[(int)SandboxRoleGroup.Student]++;
         student.Modified = Day;
+        student.EnrolledOn = Day;
         ChangeRoom(student, to.Rooms[student.Grade], chance);
         student.Rooms!.LastYear = null;
         Note(SandboxEventKind.Moved, student, $"{from.Id} -> {to.Id}");
@@ -264,7 +269,7 @@ internal sealed partial class World
         var choice = rooms.Where(room => room != seats.Current).ToArray();
         seats.Former = seats.Current;
         seats.Current = choice.Length == 0 ? rooms[0] : chance.Of(choice);
-        student.EnrolledOn = Day;
+        seats.Since = Day;
         if (seats.Former == seats.Current)
         {
             seats.Former = null;
@@ -318,15 +323,14 @@ internal sealed partial class World
         var old = student.Grade;
         student.Grade = (sbyte)grade;
         student.Modified = Day;
+        student.EnrolledOn = Day;
         ChangeRoom(student, school.Rooms[grade], chance);
         Note(SandboxEventKind.Regraded, student, $"{Grades[old]} -> {Grades[grade]}");
     }
 
     private void StudentChangesHomeroom(Chance chance)
     {
-        if (
-            Pick(_students, chance, p => p.Rooms!.Current is not null && Schools[p.School].Rooms[p.Grade].Length > 1) is { } student
-        )
+        if (Pick(_students, chance, p => p.Rooms!.Current is not null && Schools[p.School].Rooms[p.Grade].Length > 1) is { } student)
         {
             var old = student.Rooms!.Current!;
             ChangeRoom(student, Schools[student.School].Rooms[student.Grade], chance);

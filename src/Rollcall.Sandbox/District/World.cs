@@ -6,6 +6,7 @@ namespace Rollcall.Sandbox.District;
 internal sealed partial class World
 {
     public const string DistrictOrg = "4957";
+    public const int LastDay = 3660;
     public const string DepartmentOrg = "4957_CO";
 
     public static readonly string[] Grades = ["KG", .. Enumerable.Range(1, 12).Select(grade => grade.ToString("D2"))];
@@ -35,6 +36,7 @@ internal sealed partial class World
     public World(SandboxOptions options, int day)
     {
         ArgumentOutOfRangeException.ThrowIfNegative(day);
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(day, LastDay);
         ArgumentOutOfRangeException.ThrowIfLessThan(options.Students, 1);
         Options = options;
         Today = options.StartDate;
@@ -122,9 +124,7 @@ internal sealed partial class World
             hash / 64 % 90 == 1 ? ""
             : p.Role == Role.Student ? $"{100_000 + p.Number}"
             : $"E{p.Number:D6}";
-        var state =
-            p.Role != Role.Student || hash / 8192 % 50 == 1 ? null
-            : $"{4_000_000_000L + (p.Number * 7919L % 1_000_000_007L)}";
+        var state = p.Role != Role.Student || hash / 8192 % 50 == 1 ? null : $"{4_000_000_000L + (p.Number * 7919L % 1_000_000_007L)}";
         return (state, local, barcode);
     }
 
@@ -266,7 +266,7 @@ internal sealed partial class World
             family = Join(family, chance.Of(Names.Families));
         }
 
-        if (_studentIds < 77 ? _studentIds + 4 >= 77 && _students.Count > 0 && _households % 50 == 0 : chance.Percent(0.03))
+        if (_households == 19 || chance.Percent(0.03))
         {
             family = Names.LongFamily;
         }
@@ -347,8 +347,7 @@ internal sealed partial class World
             Grade = (sbyte)grade,
             School = (short)school,
             Sex = (byte)sex,
-            Birth =
-                chance.Percent(0.6) ? 0 : new DateOnly(YearStart - 6 - grade, 9, 1).AddDays(chance.Below(365)).DayNumber,
+            Birth = chance.Percent(0.6) ? 0 : new DateOnly(YearStart - 6 - grade, 9, 1).AddDays(chance.Below(365)).DayNumber,
             Email =
                 chance.Percent(7) ? EmailForm.Blank
                 : home.SharesEmail ? EmailForm.Household
@@ -495,7 +494,15 @@ internal sealed partial class World
                 school.Rooms[grade] = new Klass[rooms];
                 for (var i = 0; i < rooms; i++)
                 {
-                    school.Rooms[grade][i] = AddClass(school, KlassKind.Homeroom, grade, -1, $"Homeroom {Grades[grade]}-{i + 1}", chance, ref turn);
+                    school.Rooms[grade][i] = AddClass(
+                        school,
+                        KlassKind.Homeroom,
+                        grade,
+                        -1,
+                        $"Homeroom {Grades[grade]}-{i + 1}",
+                        chance,
+                        ref turn
+                    );
                 }
 
                 school.Sections[grade] = new Klass[Subjects.Length][];
@@ -559,7 +566,7 @@ internal sealed partial class World
     {
         var school = Schools[student.School];
         var rooms = school.Rooms[student.Grade];
-        student.Rooms = new Homerooms(chance.Percent(1) ? null : rooms[chance.Below(rooms.Length)]);
+        student.Rooms = new Homerooms(chance.Percent(1) ? null : rooms[chance.Below(rooms.Length)], student.EnrolledOn);
         if (student.Other >= 0 && Schools[student.Other].Rooms[student.Grade] is { } others && chance.Percent(50))
         {
             student.Rooms.Second = others[chance.Below(others.Length)];

@@ -54,7 +54,7 @@ internal sealed class Catalog
     /// <summary>A view by a key that stands for a filter, an order or a parent; kept, so that the next page need not search again.</summary>
     public View Select(string key, Func<View> make)
     {
-        if (_selections.Count > 16)
+        if (_selections.Count > 6)
         {
             _selections.Clear();
         }
@@ -121,10 +121,17 @@ internal sealed class Catalog
         collection switch
         {
             "schools" => Part("orgs", "type", "school"),
-            "terms" => new("academicSessions", [.. Get("academicSessions").Rows.Where(row => TypeIs(row, "term") || TypeIs(row, "semester"))]),
+            "terms" => new(
+                "academicSessions",
+                [.. Get("academicSessions").Rows.Where(row => TypeIs(row, "term") || TypeIs(row, "semester"))]
+            ),
             "gradingPeriods" => Part("academicSessions", "type", "gradingPeriod"),
-            "students" => World.Options.Api == SandboxApi.OneRoster11 ? Part("users", "role", "student") : Part("users", "roles.role", "student"),
-            "teachers" => World.Options.Api == SandboxApi.OneRoster11 ? Part("users", "role", "teacher") : Part("users", "roles.role", "teacher"),
+            "students" => World.Options.Api == SandboxApi.OneRoster11
+                ? Part("users", "role", "student")
+                : Part("users", "roles.role", "student"),
+            "teachers" => World.Options.Api == SandboxApi.OneRoster11
+                ? Part("users", "role", "teacher")
+                : Part("users", "roles.role", "teacher"),
             _ => new(Envelopes[collection], Overridden(collection)),
         };
 
@@ -149,8 +156,9 @@ internal sealed class Catalog
             Array.FindAll(
                 whole.Rows,
                 row =>
-                    row.Main is Person person ? person.Role == role
-                    : row.Json is { } json && json["role"] is JsonValue text && text.TryGetValue<string>(out var name) && name == value
+                    row.Main is Person person
+                        ? person.Role == role
+                        : row.Json is { } json && json["role"] is JsonValue text && text.TryGetValue<string>(out var name) && name == value
             )
         );
     }
@@ -243,7 +251,7 @@ internal sealed class Catalog
         Add(rooms.Current, RowKind.Seat);
         Add(rooms.Second, RowKind.Seat);
         Add(rooms.LastYear, RowKind.Seat);
-        if (World.Day - student.EnrolledOn < 5)
+        if (World.Day - rooms.Since < 5)
         {
             Add(rooms.Former, RowKind.FormerSeat);
         }

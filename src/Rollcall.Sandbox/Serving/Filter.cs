@@ -151,15 +151,15 @@ internal sealed class Filter
             {
                 "!=" => !Equal(values),
                 "=" => Equal(values),
-                "~" when values.Count > 1 => Array.Exists(_items, item => values.Exists(v => Same(v, item))),
                 "~" => values.Exists(v =>
-                    v.Contains(value, StringComparison.OrdinalIgnoreCase) || (_items.Length > 1 && Array.Exists(_items, i => Same(v, i)))
+                    v.Contains(value, StringComparison.OrdinalIgnoreCase) || Array.Exists(_items, item => Same(v, item))
                 ),
                 _ => values.Exists(v => Decide(Compare(v))),
             };
 
         private bool Equal(List<string> values) =>
-            values.Exists(v => Same(v, value)) || (_items.Length > 1 && Array.TrueForAll(_items, item => values.Exists(v => Same(v, item))));
+            values.Exists(v => Same(v, value))
+            || (_items.Length > 1 && Array.TrueForAll(_items, item => values.Exists(v => Same(v, item))));
 
         private bool Same(string actual, string wanted) =>
             string.Equals(actual, wanted, StringComparison.OrdinalIgnoreCase)

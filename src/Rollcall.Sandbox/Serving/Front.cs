@@ -38,10 +38,16 @@ internal sealed class Front(SandboxServer server)
         var query = mark < 0 ? "" : target[(mark + 1)..];
         var segments = path.TrimStart('/').Split('/');
         var log = server.Log(context.Request.Method, path, query, CollectionOf(segments));
+        context.Features.Set(log);
+        context.Response.OnStarting(() =>
+        {
+            // Before the first byte, so that whoever has the answer finds it in the log.
+            log.Status = context.Response.StatusCode;
+            return Task.CompletedTask;
+        });
         try
         {
             await RouteAsync(context, path, query, segments);
-            log.Status = context.RequestAborted.IsCancellationRequested ? 0 : context.Response.StatusCode;
         }
         catch (OperationCanceledException) when (context.RequestAborted.IsCancellationRequested) { }
     }

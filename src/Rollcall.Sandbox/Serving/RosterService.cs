@@ -40,7 +40,9 @@ internal sealed class RosterService
             return;
         }
 
-        var envelope = Catalog.Envelopes[path[^1] is var last && path.Length % 2 == 1 && Catalog.Envelopes.ContainsKey(last) ? last : path[0]];
+        var envelope = Catalog.Envelopes[
+            path[^1] is var last && path.Length % 2 == 1 && Catalog.Envelopes.ContainsKey(last) ? last : path[0]
+        ];
         if (!TryFields(parameters, envelope, errors.Api, out var fields, out var minor))
         {
             await errors.WriteAsync(context, 400, minor, "fields names no field of these records");
@@ -163,7 +165,7 @@ internal sealed class RosterService
             total += met.ContainsKey("total-changes") && offset > 0 ? 1 + (offset / Math.Max(1, limit)) : 0;
             total += met.ContainsKey("total-too-high") ? 1 : 0;
             headers["x-total-count"] = total.ToString(CultureInfo.InvariantCulture);
-            headers["x-count"] = count.ToString(CultureInfo.InvariantCulture);
+            headers["x-count"] = (count + (met.ContainsKey("count-too-high") ? 1 : 0)).ToString(CultureInfo.InvariantCulture);
         }
 
         if (met.ContainsKey("revision-changes"))
@@ -185,6 +187,7 @@ internal sealed class RosterService
         var odd = met.ContainsKey("malformed-user") || met.ContainsKey("no-sourcedid") || met.ContainsKey("null-text");
         var third = odd && path[0] == "users" && catalog.Get("users").Rows is { Length: > 2 } users ? users[2].Id : null;
         var breakAt = met.ContainsKey("drop-connection") || met.ContainsKey("drop-connection-at") ? count / 2 : -1;
+        var cutAt = met.ContainsKey("cut-json") ? count / 2 : -1;
         context.Response.ContentType = "application/json; charset=utf-8";
         var body = context.Response.BodyWriter;
         await using var json = new Utf8JsonWriter(body, RowWriter.Json);
@@ -192,7 +195,7 @@ internal sealed class RosterService
         if (!bare)
         {
             json.WriteStartObject();
-            json.WritePropertyName(view.Envelope);
+            json.WritePropertyName(met.ContainsKey("endpoint-envelope") ? path[^1] : view.Envelope);
         }
 
         json.WriteStartArray();
@@ -202,7 +205,14 @@ internal sealed class RosterService
             {
                 json.Flush();
                 await body.FlushAsync(context.RequestAborted);
-                context.Abort();
+                Break(context);
+                return;
+            }
+
+            if (i == cutAt)
+            {
+                json.Flush();
+                await body.WriteAsync("{\"sourcedId\":\"49"u8.ToArray(), context.RequestAborted);
                 return;
             }
 
@@ -224,11 +234,17 @@ internal sealed class RosterService
         json.Flush();
         if (breakAt == 0 && count == 0)
         {
-            context.Abort();
+            Break(context);
             return;
         }
 
         await body.FlushAsync(context.RequestAborted);
+    }
+
+    private static void Break(HttpContext context)
+    {
+        context.Features.GetRequiredFeature<SandboxRequest>().Status = 0;
+        context.Abort();
     }
 
     private static async Task OneAsync(HttpContext context, Catalog catalog, string collection, string id, ulong fields, Errors errors)
@@ -327,8 +343,7 @@ internal sealed class RosterService
         if (path is ["schools", _, "classes", var classId, var inner])
         {
             var school = OAuthCheck.Decode(classId, plus: false);
-            return inner == "enrollments"
-                    ? new("enrollments", catalog.Where(catalog.Get("enrollments"), "class.sourcedId", school))
+            return inner == "enrollments" ? new("enrollments", catalog.Where(catalog.Get("enrollments"), "class.sourcedId", school))
                 : inner is "students" or "teachers" ? Members(catalog, school, inner)
                 : null;
         }
@@ -449,10 +464,17 @@ internal sealed class RosterService
     private static bool TryNumber(Dictionary<string, string> parameters, string name, int otherwise, out int number)
     {
         number = otherwise;
-        return !parameters.TryGetValue(name, out var text) || int.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out number);
+        return !parameters.TryGetValue(name, out var text)
+            || int.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out number);
     }
 
-    private static bool TryFields(Dictionary<string, string> parameters, string envelope, SandboxApi api, out ulong fields, out string minor)
+    private static bool TryFields(
+        Dictionary<string, string> parameters,
+        string envelope,
+        SandboxApi api,
+        out ulong fields,
+        out string minor
+    )
     {
         fields = Fields.All;
         minor = "";

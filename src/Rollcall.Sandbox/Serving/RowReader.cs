@@ -49,12 +49,8 @@ internal sealed class RowReader(World world, RowWriter writer)
     }
 
     public static bool TryTime(string text, out DateTime time) =>
-        DateTime.TryParse(
-            text,
-            CultureInfo.InvariantCulture,
-            DateTimeStyles.AdjustToUniversal | DateTimeStyles.AssumeUniversal,
-            out time
-        ) && text.Contains('-', StringComparison.Ordinal);
+        DateTime.TryParse(text, CultureInfo.InvariantCulture, DateTimeStyles.AdjustToUniversal | DateTimeStyles.AssumeUniversal, out time)
+        && text.Contains('-', StringComparison.Ordinal);
 
     private bool Known(Row row, string path, List<string> into)
     {

@@ -199,7 +199,10 @@ internal sealed class RowWriter(World world)
 
     public DateTime EnrollmentTime(Row row, Person p) =>
         world.TimeOf(
-            row.Kind is RowKind.Seat or RowKind.FormerSeat ? p.EnrolledOn : Math.Max(row.Class!.TeacherSince, p.EnrolledOn),
+            row.Kind is RowKind.Teacher or RowKind.SecondTeacher ? Math.Max(row.Class!.TeacherSince, p.EnrolledOn)
+                : row.Class!.Kind == KlassKind.Scheduled ? p.EnrolledOn
+                : row.Kind == RowKind.FormerSeat || row.Class == p.Rooms!.Current ? p.Rooms!.Since
+                : p.Rooms.OthersSince,
             p.Number
         );
 

@@ -74,7 +74,10 @@ public sealed class SandboxAccessTests(SharedSandbox shared) : IClassFixture<Sha
         using (var other = await SandboxClient.GetAsync(url + "&offset=5", oauth: header))
         {
             Assert.Equal(HttpStatusCode.Unauthorized, other.StatusCode);
-            Assert.Equal("unauthorized", JsonElement.Parse(await other.Content.ReadAsStringAsync()).GetProperty("statusInfoSet")[0].Text("imsx_codeMinor"));
+            Assert.Equal(
+                "unauthorized",
+                JsonElement.Parse(await other.Content.ReadAsStringAsync()).GetProperty("statusInfoSet")[0].Text("imsx_codeMinor")
+            );
         }
 
         using (var first = await SandboxClient.GetAsync(url, oauth: header))
@@ -103,8 +106,14 @@ public sealed class SandboxAccessTests(SharedSandbox shared) : IClassFixture<Sha
         Assert.Equal(HttpStatusCode.NotFound, await Ask($"/{Uri.UnescapeDataString(id)}/ims/oneroster/v1p1/orgs", _server.Bearer));
         Assert.Equal(HttpStatusCode.Unauthorized, await Ask($"/{id}/ims/oneroster/v1p1/orgs", SandboxTenants.OtherBearer));
         Assert.Equal(HttpStatusCode.Unauthorized, await Ask($"/{id}/ims/oneroster/v1p1/orgs", null));
-        Assert.Equal(HttpStatusCode.OK, await Ask($"/{SandboxTenants.OtherApplicationId}/ims/oneroster/v1p1/users", SandboxTenants.OtherBearer));
-        Assert.Equal(HttpStatusCode.Unauthorized, await Ask($"/{SandboxTenants.OtherApplicationId}/ims/oneroster/v1p1/users", _server.Bearer));
+        Assert.Equal(
+            HttpStatusCode.OK,
+            await Ask($"/{SandboxTenants.OtherApplicationId}/ims/oneroster/v1p1/users", SandboxTenants.OtherBearer)
+        );
+        Assert.Equal(
+            HttpStatusCode.Unauthorized,
+            await Ask($"/{SandboxTenants.OtherApplicationId}/ims/oneroster/v1p1/users", _server.Bearer)
+        );
     }
 
     [Fact]
@@ -114,7 +123,10 @@ public sealed class SandboxAccessTests(SharedSandbox shared) : IClassFixture<Sha
         var found = new List<JsonElement>();
         while (true)
         {
-            using var response = await SandboxClient.GetAsync($"{origin}/applications?limit=2&offset={found.Count}", _server.Options.PartnerKey);
+            using var response = await SandboxClient.GetAsync(
+                $"{origin}/applications?limit=2&offset={found.Count}",
+                _server.Options.PartnerKey
+            );
             Assert.Equal("", response.Header("x-total-count"));
             var page = JsonElement.Parse(await response.Content.ReadAsStringAsync()).GetProperty("applications");
             if (page.GetArrayLength() == 0)
@@ -125,7 +137,8 @@ public sealed class SandboxAccessTests(SharedSandbox shared) : IClassFixture<Sha
             found.AddRange(page.EnumerateArray());
         }
 
-        string Of(string tenant, string name) => found.Single(a => a.GetProperty("tenant_id").GetRawText() == tenant).GetProperty(name).ToString();
+        string Of(string tenant, string name) =>
+            found.Single(a => a.GetProperty("tenant_id").GetRawText() == tenant).GetProperty(name).ToString();
         Assert.Equal("true", Of("2284", "enabled"));
         Assert.Equal(_server.Bearer, Of("2284", "bearer"));
         Assert.Equal("false", Of(SandboxTenants.Disabled, "enabled"));
@@ -134,8 +147,14 @@ public sealed class SandboxAccessTests(SharedSandbox shared) : IClassFixture<Sha
         Assert.DoesNotContain(found, a => a.GetProperty("tenant_id").GetRawText() == SandboxTenants.NeverAdded);
         using var refused = await SandboxClient.GetAsync($"{origin}/applications", "wrong");
         Assert.Equal(HttpStatusCode.Unauthorized, refused.StatusCode);
-        using var server = await SandboxClient.GetAsync($"{origin}/applications/{_server.Options.ApplicationId}/server", _server.Options.PartnerKey);
-        Assert.Equal(_server.Options.ConsumerKey, JsonElement.Parse(await server.Content.ReadAsStringAsync()).GetProperty("server").Text("client_id"));
+        using var server = await SandboxClient.GetAsync(
+            $"{origin}/applications/{_server.Options.ApplicationId}/server",
+            _server.Options.PartnerKey
+        );
+        Assert.Equal(
+            _server.Options.ConsumerKey,
+            JsonElement.Parse(await server.Content.ReadAsStringAsync()).GetProperty("server").Text("client_id")
+        );
     }
 
     [Fact]
@@ -165,7 +184,11 @@ public sealed class SandboxAccessTests(SharedSandbox shared) : IClassFixture<Sha
     [Fact]
     public async Task Single_records_are_found_by_their_encoded_id()
     {
-        foreach (var person in _server.District.People.Where(p => p.Presence != SandboxPresence.Gone && !p.SourcedId.StartsWith("4957_", StringComparison.Ordinal)))
+        foreach (
+            var person in _server.District.People.Where(p =>
+                p.Presence != SandboxPresence.Gone && !p.SourcedId.StartsWith("4957_", StringComparison.Ordinal)
+            )
+        )
         {
             var body = await _server.JsonAsync($"users/{Uri.EscapeDataString(person.SourcedId)}");
             Assert.Equal(person.SourcedId, body.GetProperty("user").Text("sourcedId"));

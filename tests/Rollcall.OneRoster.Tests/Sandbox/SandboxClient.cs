@@ -85,7 +85,10 @@ internal static class SandboxClient
             oauth.Add(("oauth_version", "1.0"));
         }
 
-        var pairs = oauth.Concat(query).Select(p => $"{Uri.EscapeDataString(p.Name)}={Uri.EscapeDataString(p.Value)}").Order(StringComparer.Ordinal);
+        var pairs = oauth
+            .Concat(query)
+            .Select(p => $"{Uri.EscapeDataString(p.Name)}={Uri.EscapeDataString(p.Value)}")
+            .Order(StringComparer.Ordinal);
         var text = $"GET&{Uri.EscapeDataString(address)}&{Uri.EscapeDataString(string.Join('&', pairs))}";
         var bytes = Encoding.UTF8.GetBytes(text);
         var secretBytes = Encoding.UTF8.GetBytes($"{Uri.EscapeDataString(secret)}&");
@@ -105,7 +108,14 @@ public sealed class SharedSandbox : IAsyncLifetime
 
     /// <inheritdoc/>
     public async ValueTask InitializeAsync() =>
-        Server = await SandboxServer.StartAsync(new SandboxOptions { Students = 1000, PrimaryOrgMetadata = true, Day = 3 });
+        Server = await SandboxServer.StartAsync(
+            new SandboxOptions
+            {
+                Students = 1000,
+                PrimaryOrgMetadata = true,
+                Day = 3,
+            }
+        );
 
     /// <inheritdoc/>
     public ValueTask DisposeAsync() => Server.DisposeAsync();

@@ -14,7 +14,13 @@ public sealed class SandboxDayTests
     [InlineData(2000, 42, 5)]
     public void Equal_options_give_an_equal_district(int students, int seed, int day)
     {
-        var options = new SandboxOptions { Students = students, Seed = seed, Day = day, Today = Today };
+        var options = new SandboxOptions
+        {
+            Students = students,
+            Seed = seed,
+            Day = day,
+            Today = Today,
+        };
 
         Assert.Equal(Print(SandboxDistrict.At(options)), Print(SandboxDistrict.At(options with { })));
         Assert.NotEqual(Print(SandboxDistrict.At(options)), Print(SandboxDistrict.At(options with { Seed = seed + 1 })));
@@ -28,7 +34,12 @@ public sealed class SandboxDayTests
     [InlineData(5000, 0)]
     public void A_day_begins_where_the_day_before_ended(int students, int schools)
     {
-        var options = new SandboxOptions { Students = students, Schools = schools, Today = Today };
+        var options = new SandboxOptions
+        {
+            Students = students,
+            Schools = schools,
+            Today = Today,
+        };
         var before = SandboxDistrict.At(options, 0);
         for (var day = 1; day <= 40; day++)
         {
@@ -47,7 +58,12 @@ public sealed class SandboxDayTests
                     continue;
                 }
 
-                Assert.Equal(was.Presence != person.Presence, kinds.Exists(k => k is SandboxEventKind.Deleted or SandboxEventKind.Vanished or SandboxEventKind.Purged or SandboxEventKind.Returned));
+                Assert.Equal(
+                    was.Presence != person.Presence,
+                    kinds.Exists(k =>
+                        k is SandboxEventKind.Deleted or SandboxEventKind.Vanished or SandboxEventKind.Purged or SandboxEventKind.Returned
+                    )
+                );
                 Assert.Equal(was.FamilyName != person.FamilyName, kinds.Contains(SandboxEventKind.Renamed));
                 Assert.Equal(was.Grade != person.Grade, kinds.Contains(SandboxEventKind.Regraded) && person.Grade.Length > 0);
                 Assert.Equal(was.PrimaryOrg != person.PrimaryOrg, kinds.Contains(SandboxEventKind.Moved));
@@ -69,7 +85,13 @@ public sealed class SandboxDayTests
     [InlineData(20000, 0, 3)]
     public void Leavers_of_a_month_stay_below_what_a_library_holds(int students, int schools, int seed)
     {
-        var options = new SandboxOptions { Students = students, Schools = schools, Seed = seed, Today = Today };
+        var options = new SandboxOptions
+        {
+            Students = students,
+            Schools = schools,
+            Seed = seed,
+            Today = Today,
+        };
         for (var first = 0; first <= 60; first += 20)
         {
             var before = SandboxDistrict.At(options, first).People.Where(p => p.Presence == SandboxPresence.Present).ToList();
@@ -77,7 +99,9 @@ public sealed class SandboxDayTests
             foreach (var group in before.Where(p => p.Group != SandboxRoleGroup.Guardian).GroupBy(p => (p.PrimaryOrg, p.Group)))
             {
                 var total = group.Count();
-                var lost = group.Count(p => later[p.SourcedId] is var then && (then.Presence != SandboxPresence.Present || then.PrimaryOrg != p.PrimaryOrg));
+                var lost = group.Count(p =>
+                    later[p.SourcedId] is var then && (then.Presence != SandboxPresence.Present || then.PrimaryOrg != p.PrimaryOrg)
+                );
                 var renamed = group.Count(p => later[p.SourcedId].FamilyName != p.FamilyName);
                 Assert.False(lost >= 10 && lost * 10 > total, $"{lost} of {total} left {group.Key}");
                 Assert.False(lost == total && total >= 3, $"all of {group.Key} left");
@@ -121,7 +145,9 @@ public sealed class SandboxDayTests
 
                 var delta = await server.AllAsync(collection, more: $"&filter=dateLastModified%3E%27{bound}T00%3A00%3A00.000Z%27");
                 Assert.Equal(
-                    after.Values.Where(r => r.Text("dateLastModified").StartsWith(bound, StringComparison.Ordinal)).Select(r => r.Text("sourcedId")),
+                    after
+                        .Values.Where(r => r.Text("dateLastModified").StartsWith(bound, StringComparison.Ordinal))
+                        .Select(r => r.Text("sourcedId")),
                     delta.Select(r => r.Text("sourcedId"))
                 );
                 before = after;
@@ -129,8 +155,37 @@ public sealed class SandboxDayTests
         }
     }
 
+    [Theory]
+    [InlineData("2026-01-01", 0)]
+    [InlineData("2026-07-31", 0)]
+    [InlineData("2026-08-01", 0)]
+    [InlineData("2028-02-29", 200)]
+    [InlineData("2026-06-20", 400)]
+    public async Task The_school_year_is_current_whether_the_readers_clock_moves_with_the_days_or_not(string date, int day)
+    {
+        var today = DateOnly.Parse(date);
+        await using var server = await SandboxServer.StartAsync(
+            new SandboxOptions
+            {
+                Students = 80,
+                Today = today,
+                Day = day,
+            }
+        );
+        foreach (var now in new[] { today, today.AddDays(day) })
+        {
+            var current = (await server.AllAsync("academicSessions"))
+                .Where(s => DateOnly.Parse(s.Text("startDate")) <= now && now < DateOnly.Parse(s.Text("endDate")))
+                .Select(s => s.Text("sourcedId"))
+                .ToList();
+            Assert.Contains("FY", current);
+            Assert.DoesNotContain(current, id => id.StartsWith("LY", StringComparison.Ordinal));
+        }
+    }
+
     private static string Body(JsonElement row) =>
         string.Join('\n', row.EnumerateObject().Where(p => p.Name is not ("dateLastModified" or "endDate")).Select(p => p.ToString()));
 
-    private static string Print(SandboxDistrict district) => JsonSerializer.Serialize(district.People) + JsonSerializer.Serialize(district.Events);
+    private static string Print(SandboxDistrict district) =>
+        JsonSerializer.Serialize(district.People) + JsonSerializer.Serialize(district.Events);
 }

@@ -14,7 +14,10 @@ public sealed class SandboxServedTests(SharedSandbox shared) : IClassFixture<Sha
         var served = (await _server.AllAsync("users")).ToDictionary(u => u.Text("sourcedId"), StringComparer.Ordinal);
         var people = _server.District.People.ToList();
 
-        Assert.Equal(people.Where(p => p.Presence != SandboxPresence.Gone).Select(p => p.SourcedId).Order(StringComparer.Ordinal), served.Keys.Order(StringComparer.Ordinal));
+        Assert.Equal(
+            people.Where(p => p.Presence != SandboxPresence.Gone).Select(p => p.SourcedId).Order(StringComparer.Ordinal),
+            served.Keys.Order(StringComparer.Ordinal)
+        );
         foreach (var person in people.Where(p => p.Presence != SandboxPresence.Gone))
         {
             var user = served[person.SourcedId];
@@ -29,8 +32,14 @@ public sealed class SandboxServedTests(SharedSandbox shared) : IClassFixture<Sha
             Assert.Equal(person.Enabled ? "true" : "false", user.Text("enabledUser"));
             Assert.Equal(person.Presence == SandboxPresence.Present ? "active" : "tobedeleted", user.Text("status").ToLowerInvariant());
             Assert.Equal(person.Orgs, Ids(user, "orgs"));
-            Assert.Equal(person.Grade.Length == 0 ? [] : [person.Grade], user.GetProperty("grades").EnumerateArray().Select(g => g.GetString()!));
-            Assert.Equal(person.UserIds, user.GetProperty("userIds").EnumerateArray().Select(i => new SandboxUserId(i.Text("type"), i.Text("identifier"))));
+            Assert.Equal(
+                person.Grade.Length == 0 ? [] : [person.Grade],
+                user.GetProperty("grades").EnumerateArray().Select(g => g.GetString()!)
+            );
+            Assert.Equal(
+                person.UserIds,
+                user.GetProperty("userIds").EnumerateArray().Select(i => new SandboxUserId(i.Text("type"), i.Text("identifier")))
+            );
             if (person.Group == SandboxRoleGroup.Student)
             {
                 var guardians = Ids(user, "agents").Select(id => served[id]).Where(g => g.Text("status") == "active").ToList();
@@ -64,7 +73,11 @@ public sealed class SandboxServedTests(SharedSandbox shared) : IClassFixture<Sha
             .ToHashSet(StringComparer.Ordinal);
         var classes = (await _server.AllAsync("classes")).ToDictionary(c => c.Text("sourcedId"), StringComparer.Ordinal);
         var enrollments = await _server.AllAsync("enrollments");
-        var names = (await _server.AllAsync("users")).ToDictionary(u => u.Text("sourcedId"), u => $"{u.Text("familyName")}, {u.Text("givenName")}", StringComparer.Ordinal);
+        var names = (await _server.AllAsync("users")).ToDictionary(
+            u => u.Text("sourcedId"),
+            u => $"{u.Text("familyName")}, {u.Text("givenName")}",
+            StringComparer.Ordinal
+        );
         var current = enrollments
             .Where(e => e.Text("status") == "active" && e.Text("role") == "student")
             .Where(e => classes[Id(e, "class")] is var c && c.Text("classType") == "homeroom" && Ids(c, "terms").Exists(sessions.Contains))
@@ -73,7 +86,9 @@ public sealed class SandboxServedTests(SharedSandbox shared) : IClassFixture<Sha
             .Where(e => e.Text("role") == "teacher" && e.Text("primary") == "true")
             .ToDictionary(e => Id(e, "class"), e => names[Id(e, "user")], StringComparer.Ordinal);
 
-        foreach (var person in _server.District.People.Where(p => p is { Presence: SandboxPresence.Present, Group: SandboxRoleGroup.Student }))
+        foreach (
+            var person in _server.District.People.Where(p => p is { Presence: SandboxPresence.Present, Group: SandboxRoleGroup.Student })
+        )
         {
             Assert.Equal(
                 person.Homerooms,
@@ -107,7 +122,16 @@ public sealed class SandboxServedTests(SharedSandbox shared) : IClassFixture<Sha
     public async Task Every_reference_leads_to_a_record()
     {
         var ids = new Dictionary<string, HashSet<string>>(StringComparer.Ordinal);
-        foreach (var (type, collection) in new[] { ("user", "users"), ("org", "orgs"), ("class", "classes"), ("course", "courses"), ("academicSession", "academicSessions") })
+        foreach (
+            var (type, collection) in new[]
+            {
+                ("user", "users"),
+                ("org", "orgs"),
+                ("class", "classes"),
+                ("course", "courses"),
+                ("academicSession", "academicSessions"),
+            }
+        )
         {
             ids[type] = [.. (await _server.AllAsync(collection)).Select(r => r.Text("sourcedId"))];
         }
@@ -151,13 +175,16 @@ public sealed class SandboxServedTests(SharedSandbox shared) : IClassFixture<Sha
         Assert.Contains(students.Where(p => p.Email.Length > 0).GroupBy(p => p.Email, StringComparer.Ordinal), g => g.Count() > 1);
         Assert.Contains(people, p => p.Group == SandboxRoleGroup.Teacher && p.Orgs.Count == 2);
         Assert.Contains(
-            students.Where(p => p.BirthDate is not null && p.Guardians.Count > 0).GroupBy(p => (p.BirthDate, p.FamilyName, p.Guardians[0].SourcedId)),
+            students
+                .Where(p => p.BirthDate is not null && p.Guardians.Count > 0)
+                .GroupBy(p => (p.BirthDate, p.FamilyName, p.Guardians[0].SourcedId)),
             g => g.Count() > 1
         );
         Assert.Equal(8, SandboxDistrict.At(new SandboxOptions()).Schools.Count());
     }
 
-    private static List<string> Ids(JsonElement json, string name) => [.. json.GetProperty(name).EnumerateArray().Select(r => r.Text("sourcedId"))];
+    private static List<string> Ids(JsonElement json, string name) =>
+        [.. json.GetProperty(name).EnumerateArray().Select(r => r.Text("sourcedId"))];
 
     private static string Id(JsonElement json, string name) => json.GetProperty(name).Text("sourcedId");
 
