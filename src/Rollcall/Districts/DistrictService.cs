@@ -15,8 +15,8 @@ public sealed class DistrictService(RollcallDatabase database, TimeProvider time
         var cleanName = Text.Clean(name) ?? throw new RollcallException("A district needs a name: add --name NAME.");
         var zone = CheckTimeZone(timeZone ?? "UTC");
         await using var context = database.CreateContext();
-        var key = code.ToLowerInvariant();
-        if (await context.Districts.AnyAsync(d => d.Code.ToLower() == key, cancellationToken))
+        var codes = await context.Districts.Select(d => d.Code).ToListAsync(cancellationToken);
+        if (codes.Contains(code, StringComparer.OrdinalIgnoreCase))
         {
             throw new RollcallException($"There is a district {code} already. Choose another code.");
         }

@@ -74,8 +74,8 @@ public sealed class SiteService(RollcallDatabase database)
 
     internal static async Task<Site> FindAsync(RollcallContext context, int districtId, string code, CancellationToken cancellationToken)
     {
-        var key = code.Trim().ToLowerInvariant();
-        return await context.Sites.SingleOrDefaultAsync(s => s.DistrictId == districtId && s.Code.ToLower() == key, cancellationToken)
+        var sites = await context.Sites.Where(s => s.DistrictId == districtId).ToListAsync(cancellationToken);
+        return sites.Find(s => string.Equals(s.Code, code.Trim(), StringComparison.OrdinalIgnoreCase))
             ?? throw new RollcallException($"There is no site {code}. 'rollcall site list' shows those there are.");
     }
 

@@ -110,7 +110,7 @@ public sealed class IntegrationService(RollcallDatabase database, RosterConnecti
         {
             if (!TenantId.TryParse(request.TenantId, out tenant))
             {
-                throw new RollcallException(TenantWords.Explain(new TenantCheck(TenantState.Malformed, null), request.TenantId ?? ""));
+                throw new RollcallException(TenantCheck.Of(request.TenantId, []).Message);
             }
 
             await CheckTenantIsFreeAsync(district, tenant, asOperator, cancellationToken);
@@ -385,7 +385,7 @@ public sealed class IntegrationService(RollcallDatabase database, RosterConnecti
             var check = await directory.CheckAsync(settings.TenantId, cancellationToken);
             if (check.State != TenantState.Valid)
             {
-                throw new RollcallException(TenantWords.Explain(check, settings.TenantId ?? ""));
+                throw new RollcallException(check.Message);
             }
 
             name = Text.Clean(check.TenantName) ?? $"Tenant {settings.TenantId}";

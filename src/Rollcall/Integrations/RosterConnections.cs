@@ -42,7 +42,7 @@ public sealed class RosterConnections(RollcallOptions options, Secrets secrets, 
                 var check = await directory.CheckAsync(settings.TenantId, cancellationToken);
                 return check is { State: TenantState.Valid, Application: { } application }
                     ? connections.OpenProxy(directory, application)
-                    : throw new RollcallException(TenantWords.Explain(check, settings.TenantId ?? ""));
+                    : throw new RollcallException(check.Message);
             case ConnectionMode.Prefix:
                 return connections.OpenPasted(settings.Url!, secret.Token ?? throw Missing("token"));
             case ConnectionMode.Direct:
@@ -79,27 +79,4 @@ public sealed class RosterConnections(RollcallOptions options, Secrets secrets, 
             throw new RollcallException(refusal);
         }
     }
-}
-
-/// <summary>Each answer to a Tenant ID in its own words, with what to do next.</summary>
-public static class TenantWords
-{
-    public static string Explain(TenantCheck check, string tenantId) =>
-        check.State switch
-        {
-            TenantState.Valid => $"Tenant {tenantId} is {check.TenantName ?? "known to ClassLink"}.",
-            TenantState.Malformed => $"'{Patrons.Text.Cut(tenantId, 20)}' is no Tenant ID: it is a number of up to ten digits, shown at the top of the ClassLink Management Console.",
-            TenantState.NotAdded =>
-                $"The district with the Tenant ID {tenantId} has not added this application in ClassLink. Check the number; then ask the district to add and enable the application in Roster Server.",
-            TenantState.NotEnabled =>
-                $"{Name(check, tenantId)} has added this application in ClassLink but not enabled it. Ask the district to switch Enabled on for it in Roster Server.",
-            TenantState.NotActive => $"ClassLink does not list {Name(check, tenantId)} as active. Ask the district, or ClassLink's support, why.",
-            TenantState.NoBearer =>
-                $"ClassLink hands out no proxy token for {Name(check, tenantId)}. Ask the district to share the application by REST, or connect directly with --direct.",
-            TenantState.Ambiguous =>
-                $"Several applications of this partner key are enabled for {Name(check, tenantId)}. Ask the district to keep only one enabled.",
-            _ => $"ClassLink's answer to the Tenant ID {tenantId} is not understood.",
-        };
-
-    private static string Name(TenantCheck check, string tenantId) => check.TenantName is { } name ? $"{name} (tenant {tenantId})" : $"Tenant {tenantId}";
 }
