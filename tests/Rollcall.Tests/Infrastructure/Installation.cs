@@ -1,0 +1,142 @@
+using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.DependencyInjection.Extensions;
+using Rollcall.Districts;
+using Rollcall.Integrations;
+using Rollcall.Operations;
+using Rollcall.Patrons;
+using Rollcall.Review;
+using Rollcall.Sandbox;
+using Rollcall.Storage;
+
+namespace Rollcall.Tests.Infrastructure;
+
+/// <summary>The databases that every storage test runs on.</summary>
+public enum Db
+{
+    Sqlite,
+    Postgres,
+}
+
+/// <summary>A whole installation on a database of its own, beside a sandbox district.</summary>
+public sealed class Installation : IAsyncDisposable
+{
+    private readonly TempFolder _folder = new();
+    private readonly ServiceProvider _services;
+
+    private Installation(ServiceProvider services, TempFolder folder)
+    {
+        _services = services;
+        _folder.Dispose();
+        _folder = folder;
+    }
+
+    public District District { get; private set; } = null!;
+    public SandboxServer Sandbox { get; private set; } = null!;
+    public RollcallDatabase Database => Get<RollcallDatabase>();
+    public OperationQueue Queue => Get<OperationQueue>();
+    public PatronService Patrons => Get<PatronService>();
+    public IntegrationService Integrations => Get<IntegrationService>();
+    internal OperationFollower Follower => Get<OperationFollower>();
+
+    public T Get<T>()
+        where T : notnull => _services.GetRequiredService<T>();
+
+    public static async Task<Installation> StartAsync(PostgresCluster cluster, Db db, SandboxOptions? sandbox = null, TimeProvider? time = null, bool connect = true)
+    {
+        var folder = new TempFolder();
+        var connection = db == Db.Postgres ? await cluster.CreateDatabaseAsync() : null;
+        var services = new ServiceCollection();
+        services.AddSingleton(time ?? TimeProvider.System);
+        services.AddRollcall(new RollcallOptions(new StorageOptions(folder.Path, connection), AllowPrivateAddresses: true));
+        var installation = new Installation(services.BuildServiceProvider(), folder);
+        await installation.Database.EnsureReadyAsync();
+        installation.District = await installation.Get<DistrictService>().AddAsync("RIVER", "Riverbend", "UTC");
+        installation.Sandbox = await SandboxServer.StartAsync(sandbox ?? new SandboxOptions { Students = 200, Schools = 4 });
+        if (connect)
+        {
+            await installation.ConnectAsync();
+        }
+
+        return installation;
+    }
+
+    /// <summary>Sites for all schools, connected by proxy, matched, everybody ticked.</summary>
+    public async Task ConnectAsync(Func<IntegrationSettings, IntegrationSettings>? settings = null)
+    {
+        var number = 0;
+        foreach (var school in Sandbox.District.Schools)
+        {
+            await Get<SiteService>().AddAsync(District.Id, $"S{++number}", new SiteChange(school.Name, $"P{number}00001", null, null, null));
+        }
+
+        await Integrations.StorePartnerKeyAsync(Sandbox.Options.PartnerKey);
+        await Integrations.ConnectAsync(District, IntegrationKind.ClassLink, new ConnectRequest(ConnectionMode.Proxy, Sandbox.Options.TenantId, Sandbox.Url.ToString()), asOperator: true, clear: false, "test");
+        await Integrations.TurnOnAsync(District.Id, IntegrationKind.ClassLink, clear: false, "test");
+        number = 0;
+        foreach (var school in Sandbox.District.Schools)
+        {
+            await Integrations.MatchAsync(District, IntegrationKind.ClassLink, $"S{++number}", school.SourcedId, "test");
+        }
+
+        await ConfigureAsync(s => s with { Roles = [RoleGroup.Student, RoleGroup.Teacher, RoleGroup.Admin] });
+        if (settings is not null)
+        {
+            await ConfigureAsync(settings);
+        }
+    }
+
+    public Task ConfigureAsync(Func<IntegrationSettings, IntegrationSettings> change) => Integrations.ConfigureAsync(District.Id, IntegrationKind.ClassLink, "test", "settings", change);
+
+    /// <summary>Runs a full sync to its end.</summary>
+    public async Task<Operation> SyncAsync(bool preview = false)
+    {
+        var (id, _) = await Queue.EnqueueAsync(District.Id, OperationKind.FullSync, IntegrationKind.ClassLink, preview, "test");
+        return await Follower.RunAsync(District.Id, id, null, CancellationToken.None);
+    }
+
+    public async Task<Operation> ApproveAsync(long id)
+    {
+        await Queue.ApproveAsync(District.Id, id, "test");
+        return await Follower.RunAsync(District.Id, id, null, CancellationToken.None);
+    }
+
+    /// <summary>Imports CSV text to its end.</summary>
+    public async Task<Operation> ImportAsync(string csv)
+    {
+        using var stream = new MemoryStream(System.Text.Encoding.UTF8.GetBytes(csv));
+        var id = await Get<PatronImport>().PlanAsync(District.Id, stream, "patrons.csv", preview: false, "test");
+        return await Follower.RunAsync(District.Id, id, null, CancellationToken.None);
+    }
+
+    public async Task<List<Patron>> AllPatronsAsync()
+    {
+        var all = new List<Patron>();
+        await foreach (var patron in Patrons.AllAsync(District.Id, new PatronFilter()))
+        {
+            all.Add(patron);
+        }
+
+        return all;
+    }
+
+    public async Task<Dictionary<string, Patron>> PatronsByGuidAsync() =>
+        (await AllPatronsAsync()).Where(p => p.Guid is not null).ToDictionary(p => p.Guid!, StringComparer.Ordinal);
+
+    public async Task<IReadOnlyList<LogRow>> LogAsync(long id)
+    {
+        var rows = new List<LogRow>();
+        await foreach (var row in Get<OperationLog>().ReadAsync(District.Id, id))
+        {
+            rows.Add(row);
+        }
+
+        return rows;
+    }
+
+    public async ValueTask DisposeAsync()
+    {
+        await Sandbox.DisposeAsync();
+        await _services.DisposeAsync();
+        _folder.Dispose();
+    }
+}

@@ -1,0 +1,156 @@
+using System.Diagnostics;
+using Npgsql;
+
+namespace Rollcall.Tests.Infrastructure;
+
+/// <summary>One throw-away PostgreSQL cluster a test run, on a Unix socket in a temporary folder. Without PostgreSQL the tests fail:
+/// a database that is not tested is a database that does not work.</summary>
+public sealed class PostgresCluster : IAsyncLifetime
+{
+    private readonly SemaphoreSlim _templateGate = new(1);
+    private string? _folder;
+    private string? _binaries;
+    private bool _asPostgres;
+    private int _databases;
+    private bool _templateReady;
+    private string? _given;
+
+    public async ValueTask InitializeAsync()
+    {
+        _given = Environment.GetEnvironmentVariable("ROLLCALL_TEST_POSTGRES");
+        if (!string.IsNullOrWhiteSpace(_given))
+        {
+            return;
+        }
+
+        _given = null;
+        _binaries =
+            Directory.Exists("/usr/lib/postgresql")
+                ? Directory.GetDirectories("/usr/lib/postgresql").Select(d => Path.Combine(d, "bin")).Where(d => File.Exists(Path.Combine(d, "initdb"))).OrderDescending(StringComparer.Ordinal).FirstOrDefault()
+                : null;
+        if (_binaries is null)
+        {
+            throw new InvalidOperationException("PostgreSQL is not installed. ./test installs it; or set ROLLCALL_TEST_POSTGRES to a server that tests may fill.");
+        }
+
+        _asPostgres = Environment.UserName == "root";
+        _folder = Directory.CreateTempSubdirectory("rollcall-pg-").FullName;
+        if (_asPostgres)
+        {
+            await RunAsync("chown", "postgres", _folder);
+        }
+
+        await ServerAsync("initdb", "-D", Path.Combine(_folder, "data"), "-U", "rollcall", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8");
+        await ServerAsync(
+            "pg_ctl",
+            "-D",
+            Path.Combine(_folder, "data"),
+            "-w",
+            "-l",
+            Path.Combine(_folder, "log"),
+            "-o",
+            $"-c listen_addresses='' -c unix_socket_directories='{_folder}' -c fsync=off -c full_page_writes=off -c max_connections=300",
+            "start"
+        );
+    }
+
+    /// <summary>A fresh, migrated database of its own.</summary>
+    public async Task<string> CreateDatabaseAsync()
+    {
+        await _templateGate.WaitAsync();
+        try
+        {
+            if (!_templateReady)
+            {
+                await SqlAsync("postgres", "DROP DATABASE IF EXISTS rollcall_template");
+                await SqlAsync("postgres", "CREATE DATABASE rollcall_template");
+                using var folder = new TempFolder();
+                await using (var database = new Rollcall.Storage.RollcallDatabase(new Rollcall.Storage.StorageOptions(folder.Path, Connection("rollcall_template"))))
+                {
+                    await database.MigrateAsync();
+                }
+
+                NpgsqlConnection.ClearAllPools();
+                _templateReady = true;
+            }
+
+            var name = $"rollcall_{Environment.ProcessId}_{++_databases}";
+            await SqlAsync("postgres", $"CREATE DATABASE {name} TEMPLATE rollcall_template");
+            return Connection(name);
+        }
+        finally
+        {
+            _templateGate.Release();
+        }
+    }
+
+    private string Connection(string database) =>
+        new NpgsqlConnectionStringBuilder(_given ?? $"Host={_folder};Username=rollcall") { Database = database, MaxPoolSize = 20 }.ToString();
+
+    private async Task SqlAsync(string database, string sql)
+    {
+        await using var connection = new NpgsqlConnection(new NpgsqlConnectionStringBuilder(Connection(database)) { Pooling = false }.ToString());
+        await connection.OpenAsync();
+        await using var command = new NpgsqlCommand(sql, connection);
+        await command.ExecuteNonQueryAsync();
+    }
+
+    private Task ServerAsync(string program, params string[] arguments)
+    {
+        var path = Path.Combine(_binaries!, program);
+        return _asPostgres ? RunAsync("runuser", ["-u", "postgres", "--", path, .. arguments]) : RunAsync(path, arguments);
+    }
+
+    private static async Task RunAsync(string program, params string[] arguments)
+    {
+        // The server inherits the streams it is started with; /dev/null keeps this call from waiting for it to end.
+        var start = new ProcessStartInfo("/bin/sh") { WorkingDirectory = "/" };
+        start.ArgumentList.Add("-c");
+        start.ArgumentList.Add("exec \"$@\" >/dev/null 2>&1 </dev/null");
+        start.ArgumentList.Add("sh");
+        start.ArgumentList.Add(program);
+        foreach (var argument in arguments)
+        {
+            start.ArgumentList.Add(argument);
+        }
+
+        using var process = Process.Start(start)!;
+        await process.WaitForExitAsync();
+        if (process.ExitCode != 0)
+        {
+            throw new InvalidOperationException($"{program} ended with {process.ExitCode}");
+        }
+    }
+
+    public async ValueTask DisposeAsync()
+    {
+        _templateGate.Dispose();
+        if (_folder is null)
+        {
+            return;
+        }
+
+        NpgsqlConnection.ClearAllPools();
+        await ServerAsync("pg_ctl", "-D", Path.Combine(_folder, "data"), "-m", "immediate", "stop");
+        Directory.Delete(_folder, recursive: true);
+    }
+}
+
+/// <summary>A folder that goes when the test does.</summary>
+public sealed class TempFolder : IDisposable
+{
+    public string Path { get; } = Directory.CreateTempSubdirectory("rollcall-test-").FullName;
+
+    public void Dispose()
+    {
+        Microsoft.Data.Sqlite.SqliteConnection.ClearAllPools();
+        try
+        {
+            Directory.Delete(Path, recursive: true);
+        }
+        catch (IOException)
+        {
+            // A file that a killed worker still holds goes with the temporary folder.
+        }
+    }
+}
