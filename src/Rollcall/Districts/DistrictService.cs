@@ -30,7 +30,14 @@ public sealed class DistrictService(RollcallDatabase database, TimeProvider time
         };
         context.Districts.Add(district);
         await context.SaveChangesAsync(cancellationToken);
-        context.Policies.Add(new Policy { DistrictId = district.Id, Code = Policy.Standard, Name = "Standard Patron" });
+        context.Policies.Add(
+            new Policy
+            {
+                DistrictId = district.Id,
+                Code = Policy.Standard,
+                Name = "Standard Patron",
+            }
+        );
         await context.SaveChangesAsync(cancellationToken);
         return district;
     }
@@ -66,24 +73,35 @@ public sealed class DistrictService(RollcallDatabase database, TimeProvider time
     {
         if (!OneRoster.ClassLink.TenantId.TryParse(tenantId, out var tenant))
         {
-            throw new RollcallException($"'{Text.Cut(tenantId, 20)}' is no Tenant ID: it is a number of up to ten digits, shown at the top of the ClassLink Management Console.");
+            throw new RollcallException(
+                $"'{Text.Cut(tenantId, 20)}' is no Tenant ID: it is a number of up to ten digits, shown at the top of the ClassLink Management Console."
+            );
         }
 
         await using var context = database.CreateContext();
         var owner = await context.DistrictTenants.SingleOrDefaultAsync(t => t.TenantId == tenant, cancellationToken);
         if (owner is not null && owner.DistrictId != district.Id)
         {
-            throw new RollcallException($"Tenant {tenant} belongs to another district of this installation. One tenant belongs to one district; check the number.");
+            throw new RollcallException(
+                $"Tenant {tenant} belongs to another district of this installation. One tenant belongs to one district; check the number."
+            );
         }
 
         if (owner is null)
         {
-            context.DistrictTenants.Add(new DistrictTenant { TenantId = tenant, DistrictId = district.Id, AllowedAt = time.GetUtcNow() });
+            context.DistrictTenants.Add(
+                new DistrictTenant
+                {
+                    TenantId = tenant,
+                    DistrictId = district.Id,
+                    AllowedAt = time.GetUtcNow(),
+                }
+            );
             try
             {
                 await context.SaveChangesAsync(cancellationToken);
             }
-            catch (DbUpdateException e) when (e.InnerException is not null && Operations.OperationQueue.IsUniqueViolation(e.InnerException))
+            catch (DbUpdateException e) when (e.InnerException is not null && DatabaseErrors.IsUniqueViolation(e.InnerException))
             {
                 throw new RollcallException($"Tenant {tenant} has just been given to another district. Check the number.", e);
             }

@@ -18,7 +18,11 @@ public sealed class SiteService(RollcallDatabase database)
     public async Task<IReadOnlyList<Site>> ListAsync(int districtId, CancellationToken cancellationToken = default)
     {
         await using var context = database.CreateContext();
-        return await context.Sites.AsNoTracking().Where(s => s.DistrictId == districtId).OrderBy(s => s.Code).ToListAsync(cancellationToken);
+        return await context
+            .Sites.AsNoTracking()
+            .Where(s => s.DistrictId == districtId)
+            .OrderBy(s => s.Code)
+            .ToListAsync(cancellationToken);
     }
 
     public async Task<IReadOnlyList<SiteDefault>> DefaultsAsync(int districtId, CancellationToken cancellationToken = default)
@@ -40,7 +44,9 @@ public sealed class SiteService(RollcallDatabase database)
         var sites = await context.Sites.Where(s => s.DistrictId == districtId).ToListAsync(cancellationToken);
         if (sites.Exists(s => string.Equals(s.Code, code, StringComparison.OrdinalIgnoreCase)))
         {
-            throw new RollcallException($"There is a site {code} already. Choose another code, or change it with 'rollcall site set {code}'.");
+            throw new RollcallException(
+                $"There is a site {code} already. Choose another code, or change it with 'rollcall site set {code}'."
+            );
         }
 
         var site = new Site
@@ -91,9 +97,14 @@ public sealed class SiteService(RollcallDatabase database)
             }
         }
 
-        if (change.NextBarcode is not null && (Barcodes.Problem(change.NextBarcode) is not null || Barcodes.Next(change.NextBarcode) is null))
+        if (
+            change.NextBarcode is not null
+            && (Barcodes.Problem(change.NextBarcode) is not null || Barcodes.Next(change.NextBarcode) is null)
+        )
         {
-            throw new RollcallException($"Next Barcode '{change.NextBarcode}' cannot be used: {Barcodes.Problem(change.NextBarcode) ?? "it has to end in a digit"}.");
+            throw new RollcallException(
+                $"Next Barcode '{change.NextBarcode}' cannot be used: {Barcodes.Problem(change.NextBarcode) ?? "it has to end in a digit"}."
+            );
         }
 
         if (change.Policy is not null)
@@ -106,7 +117,14 @@ public sealed class SiteService(RollcallDatabase database)
 
             if (!await context.Policies.AnyAsync(p => p.DistrictId == site.DistrictId && p.Code == policy, cancellationToken))
             {
-                context.Policies.Add(new Policy { DistrictId = site.DistrictId, Code = policy, Name = policy });
+                context.Policies.Add(
+                    new Policy
+                    {
+                        DistrictId = site.DistrictId,
+                        Code = policy,
+                        Name = policy,
+                    }
+                );
             }
         }
 
@@ -115,7 +133,12 @@ public sealed class SiteService(RollcallDatabase database)
             var own = await context.SiteDefaults.FindAsync([site.DistrictId, site.Id, role], cancellationToken);
             if (own is null)
             {
-                own = new SiteDefault { DistrictId = site.DistrictId, SiteId = site.Id, RoleGroup = role };
+                own = new SiteDefault
+                {
+                    DistrictId = site.DistrictId,
+                    SiteId = site.Id,
+                    RoleGroup = role,
+                };
                 context.SiteDefaults.Add(own);
             }
 

@@ -15,7 +15,14 @@ using Rollcall.Sync;
 namespace Rollcall.Integrations;
 
 /// <summary>A connection as a person gives it; the secret is protected before it is stored.</summary>
-public sealed record ConnectRequest(ConnectionMode Mode, string? TenantId, string? Url, string? Key = null, string? Secret = null, string? Signature = null);
+public sealed record ConnectRequest(
+    ConnectionMode Mode,
+    string? TenantId,
+    string? Url,
+    string? Key = null,
+    string? Secret = null,
+    string? Signature = null
+);
 
 /// <summary>What came of connecting or testing.</summary>
 /// <param name="Mode">How the roster is reached.</param>
@@ -39,26 +46,37 @@ public sealed record OrgMatch(string SourcedId, string? Name, string? Type, stri
 /// <summary>Which roster service is on, how it is reached, and what it maps.</summary>
 public sealed class IntegrationService(RollcallDatabase database, RosterConnections connections, Secrets secrets, TimeProvider time)
 {
-    internal static readonly JsonSerializerOptions Json = new(JsonSerializerDefaults.Web) { Converters = { new JsonStringEnumConverter() } };
+    internal static readonly JsonSerializerOptions Json = new(JsonSerializerDefaults.Web)
+    {
+        Converters = { new JsonStringEnumConverter() },
+    };
 
     public static IntegrationSettings SettingsOf(Integration? integration) =>
-        integration is null ? new IntegrationSettings() : JsonSerializer.Deserialize<IntegrationSettings>(integration.Settings, Json) ?? new IntegrationSettings();
+        integration is null
+            ? new IntegrationSettings()
+            : JsonSerializer.Deserialize<IntegrationSettings>(integration.Settings, Json) ?? new IntegrationSettings();
 
     public static IntegrationState StateOf(Integration? integration) =>
-        integration is null ? new IntegrationState() : JsonSerializer.Deserialize<IntegrationState>(integration.State, Json) ?? new IntegrationState();
+        integration is null
+            ? new IntegrationState()
+            : JsonSerializer.Deserialize<IntegrationState>(integration.State, Json) ?? new IntegrationState();
 
     /// <summary>The integration's row; null when it was never touched.</summary>
     public async Task<Integration?> FindAsync(int districtId, IntegrationKind kind, CancellationToken cancellationToken = default)
     {
         await using var context = database.CreateContext();
-        return await context.Integrations.AsNoTracking().SingleOrDefaultAsync(i => i.DistrictId == districtId && i.Kind == kind, cancellationToken);
+        return await context
+            .Integrations.AsNoTracking()
+            .SingleOrDefaultAsync(i => i.DistrictId == districtId && i.Kind == kind, cancellationToken);
     }
 
     /// <summary>The integration that is on; null when none is.</summary>
     public async Task<Integration?> EnabledAsync(int districtId, CancellationToken cancellationToken = default)
     {
         await using var context = database.CreateContext();
-        return await context.Integrations.AsNoTracking().SingleOrDefaultAsync(i => i.DistrictId == districtId && i.Enabled, cancellationToken);
+        return await context
+            .Integrations.AsNoTracking()
+            .SingleOrDefaultAsync(i => i.DistrictId == districtId && i.Enabled, cancellationToken);
     }
 
     /// <summary>Stores the partner key of the whole installation.</summary>
@@ -66,7 +84,9 @@ public sealed class IntegrationService(RollcallDatabase database, RosterConnecti
     {
         if (Text.Clean(key) is not { } clean || clean.Any(char.IsWhiteSpace))
         {
-            throw new RollcallException("The partner key file is empty or holds more than one word. It holds the key alone, as the ClassLink Partner Portal shows it.");
+            throw new RollcallException(
+                "The partner key file is empty or holds more than one word. It holds the key alone, as the ClassLink Partner Portal shows it."
+            );
         }
 
         await using var context = database.CreateContext();
@@ -75,14 +95,21 @@ public sealed class IntegrationService(RollcallDatabase database, RosterConnecti
     }
 
     /// <summary>What connecting to <paramref name="request"/> would clear: another tenant or endpoint while people are linked.</summary>
-    public async Task<SwitchImpact> ImpactOfConnectAsync(int districtId, IntegrationKind kind, ConnectRequest request, CancellationToken cancellationToken = default)
+    public async Task<SwitchImpact> ImpactOfConnectAsync(
+        int districtId,
+        IntegrationKind kind,
+        ConnectRequest request,
+        CancellationToken cancellationToken = default
+    )
     {
         var settings = SettingsOf(await FindAsync(districtId, kind, cancellationToken));
         var same =
             settings.Mode is null
-            || (settings.TenantId is not null || request.TenantId is not null
-                ? string.Equals(settings.TenantId, Text.Clean(request.TenantId), StringComparison.Ordinal)
-                : string.Equals(settings.Url, request.Url, StringComparison.OrdinalIgnoreCase));
+            || (
+                settings.TenantId is not null || request.TenantId is not null
+                    ? string.Equals(settings.TenantId, Text.Clean(request.TenantId), StringComparison.Ordinal)
+                    : string.Equals(settings.Url, request.Url, StringComparison.OrdinalIgnoreCase)
+            );
         return same ? new SwitchImpact(0, 0, 0, 0) : await ImpactAsync(districtId, null, cancellationToken);
     }
 
@@ -120,7 +147,9 @@ public sealed class IntegrationService(RollcallDatabase database, RosterConnecti
         var impact = await ImpactOfConnectAsync(district.Id, kind, request, cancellationToken);
         if (!impact.IsEmpty && !clear)
         {
-            throw new RollcallException($"People are linked to another roster. Connecting to this one clears {impact.InWords}; patrons stay. Say --yes to go on.");
+            throw new RollcallException(
+                $"People are linked to another roster. Connecting to this one clears {impact.InWords}; patrons stay. Say --yes to go on."
+            );
         }
 
         var settings = SettingsOf(await FindAsync(district.Id, kind, cancellationToken)) with
@@ -155,7 +184,14 @@ public sealed class IntegrationService(RollcallDatabase database, RosterConnecti
         Bump(row, forgetPull: true);
         if (tenant is not null && asOperator && !await context.DistrictTenants.AnyAsync(t => t.TenantId == tenant, cancellationToken))
         {
-            context.DistrictTenants.Add(new DistrictTenant { TenantId = tenant, DistrictId = district.Id, AllowedAt = time.GetUtcNow() });
+            context.DistrictTenants.Add(
+                new DistrictTenant
+                {
+                    TenantId = tenant,
+                    DistrictId = district.Id,
+                    AllowedAt = time.GetUtcNow(),
+                }
+            );
         }
 
         AddAudit(context, district.Id, actor, "connect", $"{kind} by {request.Mode}{(tenant is null ? "" : $", tenant {tenant}")}");
@@ -175,7 +211,11 @@ public sealed class IntegrationService(RollcallDatabase database, RosterConnecti
     }
 
     /// <summary>What turning this integration on clears: the identifiers that any other one left.</summary>
-    public async Task<SwitchImpact> ImpactOfTurningOnAsync(int districtId, IntegrationKind kind, CancellationToken cancellationToken = default)
+    public async Task<SwitchImpact> ImpactOfTurningOnAsync(
+        int districtId,
+        IntegrationKind kind,
+        CancellationToken cancellationToken = default
+    )
     {
         await using var context = database.CreateContext();
         var others = await context.Integrations.AnyAsync(i => i.DistrictId == districtId && i.Kind != kind && i.Enabled, cancellationToken);
@@ -185,12 +225,20 @@ public sealed class IntegrationService(RollcallDatabase database, RosterConnecti
 
     /// <summary>Turns an integration on, and every other one off.</summary>
     /// <exception cref="RollcallException">Nothing is connected, or clearing was not agreed to.</exception>
-    public async Task TurnOnAsync(int districtId, IntegrationKind kind, bool clear, string actor, CancellationToken cancellationToken = default)
+    public async Task TurnOnAsync(
+        int districtId,
+        IntegrationKind kind,
+        bool clear,
+        string actor,
+        CancellationToken cancellationToken = default
+    )
     {
         var impact = await ImpactOfTurningOnAsync(districtId, kind, cancellationToken);
         if (!impact.IsEmpty && !clear)
         {
-            throw new RollcallException($"Turning {kind} on turns the other service off and clears {impact.InWords}; patrons stay. Say --yes to go on.");
+            throw new RollcallException(
+                $"Turning {kind} on turns the other service off and clears {impact.InWords}; patrons stay. Say --yes to go on."
+            );
         }
 
         await using var context = database.CreateContext();
@@ -206,7 +254,9 @@ public sealed class IntegrationService(RollcallDatabase database, RosterConnecti
             await ClearAsync(context, districtId, cancellationToken, except: kind);
         }
 
-        foreach (var other in await context.Integrations.Where(i => i.DistrictId == districtId && i.Kind != kind).ToListAsync(cancellationToken))
+        foreach (
+            var other in await context.Integrations.Where(i => i.DistrictId == districtId && i.Kind != kind).ToListAsync(cancellationToken)
+        )
         {
             other.Enabled = false;
         }
@@ -228,15 +278,21 @@ public sealed class IntegrationService(RollcallDatabase database, RosterConnecti
     }
 
     /// <summary>The roster's organisations now, each with its site, and a suggestion where name or code agree.</summary>
-    public async Task<IReadOnlyList<OrgMatch>> OrgsAsync(District district, IntegrationKind kind, CancellationToken cancellationToken = default)
+    public async Task<IReadOnlyList<OrgMatch>> OrgsAsync(
+        District district,
+        IntegrationKind kind,
+        CancellationToken cancellationToken = default
+    )
     {
         var orgs = await ReadOrgsAsync(district.Id, kind, cancellationToken);
         await using var context = database.CreateContext();
         var sites = await context.Sites.AsNoTracking().Where(s => s.DistrictId == district.Id).ToListAsync(cancellationToken);
-        var matches = await context.SiteOrgs.AsNoTracking().Where(o => o.DistrictId == district.Id && o.Kind == kind).ToDictionaryAsync(o => o.OrgId, StringComparer.Ordinal, cancellationToken);
+        var matches = await context
+            .SiteOrgs.AsNoTracking()
+            .Where(o => o.DistrictId == district.Id && o.Kind == kind)
+            .ToDictionaryAsync(o => o.OrgId, StringComparer.Ordinal, cancellationToken);
         var codes = sites.ToDictionary(s => s.Id, s => s.Code);
-        var result = orgs
-            .Select(o => new OrgMatch(
+        var result = orgs.Select(o => new OrgMatch(
                 o.SourcedId!,
                 Text.Clean(o.Name),
                 Text.Clean(o.Type),
@@ -249,18 +305,32 @@ public sealed class IntegrationService(RollcallDatabase database, RosterConnecti
         result.AddRange(
             matches
                 .Values.Where(m => !orgs.Any(o => o.SourcedId == m.OrgId))
-                .Select(m => new OrgMatch(m.OrgId, m.OrgName is null ? null : $"{m.OrgName} (no longer in the roster)", m.OrgType, codes.GetValueOrDefault(m.SiteId), null))
+                .Select(m => new OrgMatch(
+                    m.OrgId,
+                    m.OrgName is null ? null : $"{m.OrgName} (no longer in the roster)",
+                    m.OrgType,
+                    codes.GetValueOrDefault(m.SiteId),
+                    null
+                ))
         );
         return result;
     }
 
     /// <summary>Matches an organisation to a site. A site may have several; the first is its GUID.</summary>
     /// <exception cref="RollcallException">There is no such site or organisation, or the organisation belongs to another site.</exception>
-    public async Task MatchAsync(District district, IntegrationKind kind, string siteCode, string orgId, string actor, CancellationToken cancellationToken = default)
+    public async Task MatchAsync(
+        District district,
+        IntegrationKind kind,
+        string siteCode,
+        string orgId,
+        string actor,
+        CancellationToken cancellationToken = default
+    )
     {
         var org =
-            (await ReadOrgsAsync(district.Id, kind, cancellationToken)).FirstOrDefault(o => string.Equals(o.SourcedId, orgId, StringComparison.Ordinal))
-            ?? throw new RollcallException($"The roster has no organisation {orgId}. 'rollcall classlink orgs' shows those there are.");
+            (await ReadOrgsAsync(district.Id, kind, cancellationToken)).FirstOrDefault(o =>
+                string.Equals(o.SourcedId, orgId, StringComparison.Ordinal)
+            ) ?? throw new RollcallException($"The roster has no organisation {orgId}. 'rollcall classlink orgs' shows those there are.");
         await using var context = database.CreateContext();
         var site = await SiteService.FindAsync(context, district.Id, siteCode, cancellationToken);
         var matches = await context.SiteOrgs.Where(o => o.DistrictId == district.Id && o.Kind == kind).ToListAsync(cancellationToken);
@@ -268,7 +338,9 @@ public sealed class IntegrationService(RollcallDatabase database, RosterConnecti
         if (have is not null && have.SiteId != site.Id)
         {
             var other = await context.Sites.SingleAsync(s => s.DistrictId == district.Id && s.Id == have.SiteId, cancellationToken);
-            throw new RollcallException($"Organisation {orgId} is matched to site {other.Code}. Unmatch it first: rollcall classlink unmatch {orgId}");
+            throw new RollcallException(
+                $"Organisation {orgId} is matched to site {other.Code}. Unmatch it first: rollcall classlink unmatch {orgId}"
+            );
         }
 
         if (have is not null)
@@ -301,7 +373,13 @@ public sealed class IntegrationService(RollcallDatabase database, RosterConnecti
 
     /// <summary>Takes an organisation off its site.</summary>
     /// <exception cref="RollcallException">It is not matched.</exception>
-    public async Task UnmatchAsync(District district, IntegrationKind kind, string orgId, string actor, CancellationToken cancellationToken = default)
+    public async Task UnmatchAsync(
+        District district,
+        IntegrationKind kind,
+        string orgId,
+        string actor,
+        CancellationToken cancellationToken = default
+    )
     {
         await using var context = database.CreateContext();
         var matches = await context.SiteOrgs.Where(o => o.DistrictId == district.Id && o.Kind == kind).ToListAsync(cancellationToken);
@@ -317,7 +395,14 @@ public sealed class IntegrationService(RollcallDatabase database, RosterConnecti
     }
 
     /// <summary>Changes roles, mapping, policies or thresholds. The next sync is a full one.</summary>
-    public async Task ConfigureAsync(int districtId, IntegrationKind kind, string actor, string what, Func<IntegrationSettings, IntegrationSettings> change, CancellationToken cancellationToken = default)
+    public async Task ConfigureAsync(
+        int districtId,
+        IntegrationKind kind,
+        string actor,
+        string what,
+        Func<IntegrationSettings, IntegrationSettings> change,
+        CancellationToken cancellationToken = default
+    )
     {
         await using var context = database.CreateContext();
         var row = await GetOrAddAsync(context, districtId, kind, cancellationToken);
@@ -356,7 +441,13 @@ public sealed class IntegrationService(RollcallDatabase database, RosterConnecti
             }
         }
 
-        return [.. orgs.Values.Where(o => o.Status == RecordStatus.Active).OrderBy(o => o.Type == "school" ? 0 : 1).ThenBy(o => o.Name, StringComparer.OrdinalIgnoreCase)];
+        return
+        [
+            .. orgs
+                .Values.Where(o => o.Status == RecordStatus.Active)
+                .OrderBy(o => o.Type == "school" ? 0 : 1)
+                .ThenBy(o => o.Name, StringComparer.OrdinalIgnoreCase),
+        ];
     }
 
     private async Task CheckTenantIsFreeAsync(District district, string tenant, bool asOperator, CancellationToken cancellationToken)
@@ -365,18 +456,26 @@ public sealed class IntegrationService(RollcallDatabase database, RosterConnecti
         var owner = await context.DistrictTenants.AsNoTracking().SingleOrDefaultAsync(t => t.TenantId == tenant, cancellationToken);
         if (owner is not null && owner.DistrictId != district.Id)
         {
-            throw new RollcallException($"Tenant {tenant} is used by another district of this installation. One tenant belongs to one district; check the number.");
+            throw new RollcallException(
+                $"Tenant {tenant} is used by another district of this installation. One tenant belongs to one district; check the number."
+            );
         }
 
         if (owner is null && !asOperator)
         {
-            throw new RollcallException($"Tenant {tenant} is waiting for this installation's operator to allow it: rollcall district allow-tenant {district.Code} {tenant}");
+            throw new RollcallException(
+                $"Tenant {tenant} is waiting for this installation's operator to allow it: rollcall district allow-tenant {district.Code} {tenant}"
+            );
         }
-
     }
 
     /// <summary>Proves that the roster can be read. The name is null where the service cannot tell it.</summary>
-    private async Task<(string? Name, string Message)> ProbeAsync(int districtId, IntegrationSettings settings, string? stored, CancellationToken cancellationToken)
+    private async Task<(string? Name, string Message)> ProbeAsync(
+        int districtId,
+        IntegrationSettings settings,
+        string? stored,
+        CancellationToken cancellationToken
+    )
     {
         string? name = null;
         if (settings.Mode == ConnectionMode.Proxy)
@@ -400,8 +499,9 @@ public sealed class IntegrationService(RollcallDatabase database, RosterConnecti
         return (
             name,
             name is not null ? $"Connected to {name}."
-                : settings.TenantId is not null ? $"Connected. Tenant {settings.TenantId} is unconfirmed until the first sign-in with ClassLink."
-                : "Connected."
+            : settings.TenantId is not null
+                ? $"Connected. Tenant {settings.TenantId} is unconfirmed until the first sign-in with ClassLink."
+            : "Connected."
         );
     }
 
@@ -416,21 +516,35 @@ public sealed class IntegrationService(RollcallDatabase database, RosterConnecti
         );
     }
 
-    private static async Task ClearAsync(RollcallContext context, int districtId, CancellationToken cancellationToken, IntegrationKind? except = null)
+    private static async Task ClearAsync(
+        RollcallContext context,
+        int districtId,
+        CancellationToken cancellationToken,
+        IntegrationKind? except = null
+    )
     {
         await context
             .Patrons.Where(p => p.DistrictId == districtId && p.Guid != null)
-            .ExecuteUpdateAsync(s => s.SetProperty(p => p.Guid, (string?)null).SetProperty(p => p.Version, p => p.Version + 1), cancellationToken);
+            .ExecuteUpdateAsync(
+                s => s.SetProperty(p => p.Guid, (string?)null).SetProperty(p => p.Version, p => p.Version + 1),
+                cancellationToken
+            );
         await context.PatronLinks.Where(l => l.DistrictId == districtId).ExecuteDeleteAsync(cancellationToken);
         await context.ReviewItems.Where(r => r.DistrictId == districtId).ExecuteDeleteAsync(cancellationToken);
-        await context.SiteOrgs.Where(o => o.DistrictId == districtId && (except == null || o.Kind != except)).ExecuteDeleteAsync(cancellationToken);
-        var matched = await context.SiteOrgs.Where(o => o.DistrictId == districtId && o.Position == 0).ToDictionaryAsync(o => o.SiteId, o => o.OrgId, cancellationToken);
+        await context
+            .SiteOrgs.Where(o => o.DistrictId == districtId && (except == null || o.Kind != except))
+            .ExecuteDeleteAsync(cancellationToken);
+        var matched = await context
+            .SiteOrgs.Where(o => o.DistrictId == districtId && o.Position == 0)
+            .ToDictionaryAsync(o => o.SiteId, o => o.OrgId, cancellationToken);
         foreach (var site in await context.Sites.Where(s => s.DistrictId == districtId).ToListAsync(cancellationToken))
         {
             site.Guid = matched.GetValueOrDefault(site.Id);
         }
 
-        foreach (var row in await context.Integrations.Where(i => i.DistrictId == districtId && i.Kind != except).ToListAsync(cancellationToken))
+        foreach (
+            var row in await context.Integrations.Where(i => i.DistrictId == districtId && i.Kind != except).ToListAsync(cancellationToken)
+        )
         {
             row.State = "{}";
             row.Settings = JsonSerializer.Serialize(SettingsOf(row) with { TenantId = null, DistrictName = null, Mode = null }, Json);
@@ -438,7 +552,12 @@ public sealed class IntegrationService(RollcallDatabase database, RosterConnecti
         }
     }
 
-    private static async Task<Integration> GetOrAddAsync(RollcallContext context, int districtId, IntegrationKind kind, CancellationToken cancellationToken)
+    private static async Task<Integration> GetOrAddAsync(
+        RollcallContext context,
+        int districtId,
+        IntegrationKind kind,
+        CancellationToken cancellationToken
+    )
     {
         var row = await context.Integrations.SingleOrDefaultAsync(i => i.DistrictId == districtId && i.Kind == kind, cancellationToken);
         if (row is null)
@@ -492,8 +611,17 @@ public sealed class IntegrationService(RollcallDatabase database, RosterConnecti
     private static string? Suggest(Org org, List<Site> sites)
     {
         var name = Words(org.Name);
-        return sites.Find(s => s.Guid is null && (Words(s.Name) == name || (Text.Clean(org.Identifier) is { } id && string.Equals(s.Code, id, StringComparison.OrdinalIgnoreCase))))?.Code;
+        return sites
+            .Find(s =>
+                s.Guid is null
+                && (
+                    Words(s.Name) == name
+                    || (Text.Clean(org.Identifier) is { } id && string.Equals(s.Code, id, StringComparison.OrdinalIgnoreCase))
+                )
+            )
+            ?.Code;
 
-        static string Words(string? text) => new([.. Text.Fold(text).Replace("school", "", StringComparison.Ordinal).Where(char.IsLetterOrDigit)]);
+        static string Words(string? text) =>
+            new([.. Text.Fold(text).Replace("school", "", StringComparison.Ordinal).Where(char.IsLetterOrDigit)]);
     }
 }

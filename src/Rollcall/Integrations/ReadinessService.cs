@@ -54,7 +54,12 @@ public sealed class ReadinessService(RollcallDatabase database, IntegrationServi
         var byRole = new Dictionary<string, int>(StringComparer.Ordinal);
         var grades = new Dictionary<string, int>(StringComparer.Ordinal);
         var orgs = new Dictionary<string, int>(StringComparer.Ordinal);
-        int people = 0, withEmail = 0, withIdentifier = 0, withoutOrg = 0, byGuid = 0, byEmail = 0;
+        int people = 0,
+            withEmail = 0,
+            withIdentifier = 0,
+            withoutOrg = 0,
+            byGuid = 0,
+            byEmail = 0;
         using var source = await integrations.OpenAsync(district.Id, kind, cancellationToken);
         var walk = source.Users();
         var attempt = 1;
@@ -107,7 +112,11 @@ public sealed class ReadinessService(RollcallDatabase database, IntegrationServi
             }
         }
 
-        var names = (await integrations.ReadOrgsAsync(district.Id, kind, cancellationToken)).ToDictionary(o => o.SourcedId!, o => o.Name, StringComparer.Ordinal);
+        var names = (await integrations.ReadOrgsAsync(district.Id, kind, cancellationToken)).ToDictionary(
+            o => o.SourcedId!,
+            o => o.Name,
+            StringComparer.Ordinal
+        );
         return new Readiness
         {
             Patrons = library.Patrons,
@@ -121,7 +130,12 @@ public sealed class ReadinessService(RollcallDatabase database, IntegrationServi
             RosterWithoutOrg = withoutOrg,
             MatchByGuid = byGuid,
             MatchByEmail = byEmail,
-            Keys = [.. ids.OrderByDescending(i => i.Value.StudentNumbers + i.Value.Barcodes).ThenByDescending(i => i.Value.People).Select(i => i.Value.ToKey(i.Key))],
+            Keys =
+            [
+                .. ids.OrderByDescending(i => i.Value.StudentNumbers + i.Value.Barcodes)
+                    .ThenByDescending(i => i.Value.People)
+                    .Select(i => i.Value.ToKey(i.Key)),
+            ],
             Grades = [.. grades.OrderBy(g => g.Key, StringComparer.Ordinal).Select(g => new Tally(g.Key, g.Value))],
             Orgs = [.. orgs.OrderByDescending(o => o.Value).Select(o => new Tally(o.Key, o.Value, names.GetValueOrDefault(o.Key)))],
         };
@@ -155,7 +169,16 @@ public sealed class ReadinessService(RollcallDatabase database, IntegrationServi
     {
         var library = new Library();
         await using var context = database.CreateContext();
-        var rows = context.Patrons.AsNoTracking().Where(p => p.DistrictId == districtId).Select(p => new { p.Guid, p.CommunityId, p.BarcodeKey, p.EmailKey });
+        var rows = context
+            .Patrons.AsNoTracking()
+            .Where(p => p.DistrictId == districtId)
+            .Select(p => new
+            {
+                p.Guid,
+                p.CommunityId,
+                p.BarcodeKey,
+                p.EmailKey,
+            });
         await foreach (var row in rows.AsAsyncEnumerable().WithCancellation(cancellationToken))
         {
             library.Patrons++;

@@ -20,12 +20,22 @@ public sealed class RosterConnections(RollcallOptions options, Secrets secrets, 
     internal const string PartnerKeySetting = "classlink.partner-key";
     internal const string ProxySetting = "classlink.proxy";
 
-    private RosterClientOptions ClientOptions => RosterClientOptions.Default with { AllowPrivateAddresses = options.AllowPrivateAddresses, Time = time };
+    private RosterClientOptions ClientOptions =>
+        RosterClientOptions.Default with
+        {
+            AllowPrivateAddresses = options.AllowPrivateAddresses,
+            Time = time,
+        };
 
     /// <summary>Opens the connection that the settings describe. The caller disposes it.</summary>
     /// <exception cref="RollcallException">Nothing is connected, or the address may not be used.</exception>
     /// <exception cref="RosterException">The service refuses.</exception>
-    public async Task<IRosterSource> OpenAsync(int districtId, IntegrationSettings settings, string? storedSecret, CancellationToken cancellationToken)
+    public async Task<IRosterSource> OpenAsync(
+        int districtId,
+        IntegrationSettings settings,
+        string? storedSecret,
+        CancellationToken cancellationToken
+    )
     {
         if (settings.Mode is not { } mode)
         {
@@ -66,7 +76,9 @@ public sealed class RosterConnections(RollcallOptions options, Secrets secrets, 
         await using var context = database.CreateContext();
         var key =
             await context.InstallationSettings.FindAsync([PartnerKeySetting], cancellationToken)
-            ?? throw new RollcallException("This installation has no ClassLink partner key. Its operator stores one with 'rollcall operator partner-key --file F'; without one, connect directly with --direct.");
+            ?? throw new RollcallException(
+                "This installation has no ClassLink partner key. Its operator stores one with 'rollcall operator partner-key --file F'; without one, connect directly with --direct."
+            );
         CheckAddress(proxy);
         return new ClassLinkDirectory(secrets.Unprotect(0, key.Value), proxy, ClientOptions);
     }

@@ -203,7 +203,8 @@ public sealed class Mapper(FieldMap map)
         : Text.Clean(sent) is { } clean ? MappedValue.Of(Text.Cut(clean, 255))
         : MappedValue.Blank;
 
-    private static MappedValue Short(MappedValue value, int length) => value.Text is { } text && text.Length > length ? MappedValue.Of(Text.Cut(text, length)) : value;
+    private static MappedValue Short(MappedValue value, int length) =>
+        value.Text is { } text && text.Length > length ? MappedValue.Of(Text.Cut(text, length)) : value;
 
     private MappedValue Level(User user)
     {
@@ -217,7 +218,9 @@ public sealed class Mapper(FieldMap map)
             return MappedValue.Blank;
         }
 
-        return MappedValue.Of(_grades.Count > 0 && _grades.TryGetValue(grade.ToLowerInvariant(), out var translated) ? translated : Text.Cut(grade, 255));
+        return MappedValue.Of(
+            _grades.Count > 0 && _grades.TryGetValue(grade.ToLowerInvariant(), out var translated) ? translated : Text.Cut(grade, 255)
+        );
     }
 
     private static MappedValue Contacts(User user, PersonContext context)
@@ -263,7 +266,8 @@ public sealed class Mapper(FieldMap map)
     }
 
     // Agents that are listed while none of them came along were not shared: that is no reason to clear a contact.
-    private static bool Unreadable(User user, PersonContext context) => user.Agents is null || (user.Agents.Count > 0 && !context.AgentsReadable);
+    private static bool Unreadable(User user, PersonContext context) =>
+        user.Agents is null || (user.Agents.Count > 0 && !context.AgentsReadable);
 
     private MappedValue Location(PersonContext context)
     {

@@ -7,7 +7,9 @@ namespace Rollcall.Mapping;
 /// <summary>Which role group a roster role belongs to.</summary>
 public static class RoleGroups
 {
-    private static readonly FrozenDictionary<string, RoleGroup> s_groups = new Dictionary<string, RoleGroup>(StringComparer.OrdinalIgnoreCase)
+    private static readonly FrozenDictionary<string, RoleGroup> s_groups = new Dictionary<string, RoleGroup>(
+        StringComparer.OrdinalIgnoreCase
+    )
     {
         ["student"] = RoleGroup.Student,
         ["teacher"] = RoleGroup.Teacher,
@@ -21,7 +23,9 @@ public static class RoleGroups
         ["systemAdministrator"] = RoleGroup.Admin,
     }.ToFrozenDictionary(StringComparer.OrdinalIgnoreCase);
 
-    private static readonly FrozenSet<string> s_guardians = new[] { "parent", "guardian", "relative" }.ToFrozenSet(StringComparer.OrdinalIgnoreCase);
+    private static readonly FrozenSet<string> s_guardians = new[] { "parent", "guardian", "relative" }.ToFrozenSet(
+        StringComparer.OrdinalIgnoreCase
+    );
 
     /// <summary>The group of a role; <see cref="RoleGroup.None"/> for guardians and for roles this program does not know.</summary>
     public static RoleGroup Of(string role) => s_groups.GetValueOrDefault(role);

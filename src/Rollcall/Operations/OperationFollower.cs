@@ -13,7 +13,12 @@ internal sealed class OperationFollower(OperationQueue queue, OperationWorker wo
     /// <param name="progress">Called while it runs: stage, text, done, total (0 when unknown).</param>
     /// <param name="cancellationToken">Stops following; an operation that is worked on here is parked for another worker.</param>
     /// <returns>The operation as it ended.</returns>
-    public async Task<Operation> RunAsync(int districtId, long id, Action<OperationStage, string?, long, long>? progress, CancellationToken cancellationToken)
+    public async Task<Operation> RunAsync(
+        int districtId,
+        long id,
+        Action<OperationStage, string?, long, long>? progress,
+        CancellationToken cancellationToken
+    )
     {
         while (true)
         {
@@ -28,7 +33,11 @@ internal sealed class OperationFollower(OperationQueue queue, OperationWorker wo
                 if (mine is not null)
                 {
                     // Those that came before go first, as in the queue that people see.
-                    if (!await worker.WorkAsync(id, progress, cancellationToken) && !database.IsPostgres && await BlockedAsync(districtId, id, cancellationToken))
+                    if (
+                        !await worker.WorkAsync(id, progress, cancellationToken)
+                        && !database.IsPostgres
+                        && await BlockedAsync(districtId, id, cancellationToken)
+                    )
                     {
                         await worker.WorkAsync(null, progress, cancellationToken);
                     }
@@ -49,6 +58,9 @@ internal sealed class OperationFollower(OperationQueue queue, OperationWorker wo
     private async Task<bool> BlockedAsync(int districtId, long id, CancellationToken cancellationToken)
     {
         await using var context = database.CreateContext();
-        return await context.Operations.AnyAsync(o => o.DistrictId == districtId && o.Id != id && o.Status == OperationStatus.Running, cancellationToken);
+        return await context.Operations.AnyAsync(
+            o => o.DistrictId == districtId && o.Id != id && o.Status == OperationStatus.Running,
+            cancellationToken
+        );
     }
 }

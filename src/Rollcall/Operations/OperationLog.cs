@@ -48,13 +48,23 @@ public sealed class OperationLog(RollcallDatabase database)
     private const int Batch = 1000;
 
     /// <summary>The lines of an operation in order.</summary>
-    public async IAsyncEnumerable<LogRow> ReadAsync(int districtId, long operationId, LogFilter? filter = null, long after = 0, [EnumeratorCancellation] CancellationToken cancellationToken = default)
+    public async IAsyncEnumerable<LogRow> ReadAsync(
+        int districtId,
+        long operationId,
+        LogFilter? filter = null,
+        long after = 0,
+        [EnumeratorCancellation] CancellationToken cancellationToken = default
+    )
     {
         await using var context = database.CreateContext();
         var words = await WordsAsync(context, districtId, cancellationToken);
         while (true)
         {
-            var rows = await Query(context, districtId, operationId, filter).Where(c => c.Number > after).OrderBy(c => c.Number).Take(Batch).ToListAsync(cancellationToken);
+            var rows = await Query(context, districtId, operationId, filter)
+                .Where(c => c.Number > after)
+                .OrderBy(c => c.Number)
+                .Take(Batch)
+                .ToListAsync(cancellationToken);
             foreach (var row in await DescribeAsync(context, districtId, rows, words, cancellationToken))
             {
                 yield return row;
@@ -70,7 +80,14 @@ public sealed class OperationLog(RollcallDatabase database)
     }
 
     /// <summary>One page of lines, and how many there are in all.</summary>
-    public async Task<(IReadOnlyList<LogRow> Rows, int Total)> PageAsync(int districtId, long operationId, LogFilter? filter, int page, int size, CancellationToken cancellationToken = default)
+    public async Task<(IReadOnlyList<LogRow> Rows, int Total)> PageAsync(
+        int districtId,
+        long operationId,
+        LogFilter? filter,
+        int page,
+        int size,
+        CancellationToken cancellationToken = default
+    )
     {
         await using var context = database.CreateContext();
         var words = await WordsAsync(context, districtId, cancellationToken);
@@ -81,7 +98,12 @@ public sealed class OperationLog(RollcallDatabase database)
     }
 
     /// <summary>A patron's history, the newest first, each line with its operation.</summary>
-    public async Task<IReadOnlyList<(LogRow Row, Operation Operation)>> HistoryAsync(int districtId, long patronId, int take = 200, CancellationToken cancellationToken = default)
+    public async Task<IReadOnlyList<(LogRow Row, Operation Operation)>> HistoryAsync(
+        int districtId,
+        long patronId,
+        int take = 200,
+        CancellationToken cancellationToken = default
+    )
     {
         await using var context = database.CreateContext();
         var words = await WordsAsync(context, districtId, cancellationToken);
@@ -91,7 +113,10 @@ public sealed class OperationLog(RollcallDatabase database)
             .Changes.AsNoTracking()
             .Where(c => c.DistrictId == districtId && c.PatronId == patronId && !c.Stale && c.Kind != ChangeKind.Note)
             .Join(context.Operations.AsNoTracking(), c => c.OperationId, o => o.Id, (c, o) => new { Change = c, Operation = o })
-            .Where(x => x.Operation.DistrictId == districtId && (x.Change.Held ? x.Change.Number <= x.Operation.HeldAppliedTo : x.Change.Number <= x.Operation.AppliedTo))
+            .Where(x =>
+                x.Operation.DistrictId == districtId
+                && (x.Change.Held ? x.Change.Number <= x.Operation.HeldAppliedTo : x.Change.Number <= x.Operation.AppliedTo)
+            )
             .OrderByDescending(x => x.Change.OperationId)
             .ThenByDescending(x => x.Change.Number)
             .Take(take)
@@ -138,18 +163,36 @@ public sealed class OperationLog(RollcallDatabase database)
         return query;
     }
 
-    private static async Task<Dictionary<string, string>> WordsAsync(RollcallContext context, int districtId, CancellationToken cancellationToken) =>
+    private static async Task<Dictionary<string, string>> WordsAsync(
+        RollcallContext context,
+        int districtId,
+        CancellationToken cancellationToken
+    ) =>
         await context
             .Sites.Where(s => s.DistrictId == districtId)
             .ToDictionaryAsync(s => s.Id.ToString(System.Globalization.CultureInfo.InvariantCulture), s => s.Code, cancellationToken);
 
-    private static async Task<List<LogRow>> DescribeAsync(RollcallContext context, int districtId, List<Change> rows, Dictionary<string, string> sites, CancellationToken cancellationToken)
+    private static async Task<List<LogRow>> DescribeAsync(
+        RollcallContext context,
+        int districtId,
+        List<Change> rows,
+        Dictionary<string, string> sites,
+        CancellationToken cancellationToken
+    )
     {
         var ids = rows.Where(r => r.PatronId is not null).Select(r => r.PatronId!.Value).Distinct().ToArray();
         var patrons = await context
             .Patrons.AsNoTracking()
             .Where(p => p.DistrictId == districtId && ids.Contains(p.Id))
-            .Select(p => new { p.Id, p.LastName, p.FirstName, p.Barcode, p.Guid, p.SiteId })
+            .Select(p => new
+            {
+                p.Id,
+                p.LastName,
+                p.FirstName,
+                p.Barcode,
+                p.Guid,
+                p.SiteId,
+            })
             .ToDictionaryAsync(p => p.Id, cancellationToken);
         var result = new List<LogRow>(rows.Count);
         foreach (var row in rows)
@@ -165,11 +208,19 @@ public sealed class OperationLog(RollcallDatabase database)
                     row.Kind.ToString().ToLowerInvariant(),
                     OutcomeWord(row.Outcome),
                     row.RosterId ?? patron?.Guid,
-                    last is null ? first : first is null ? last : $"{last}, {first}",
+                    last is null ? first
+                        : first is null ? last
+                        : $"{last}, {first}",
                     patron?.Barcode ?? values.New(PatronFields.Barcode),
                     site is null ? null : sites.GetValueOrDefault(site),
                     KeyWord(row.MatchedBy),
-                    [.. values.Items.Select(v => new LogField(FieldName(v.Field), Display(v.Field, v.Old, sites), Display(v.Field, v.New, sites)))],
+                    [
+                        .. values.Items.Select(v => new LogField(
+                            FieldName(v.Field),
+                            Display(v.Field, v.Old, sites),
+                            Display(v.Field, v.New, sites)
+                        )),
+                    ],
                     row.Reason,
                     row.Warning
                 )
@@ -194,8 +245,12 @@ public sealed class OperationLog(RollcallDatabase database)
             ? null
             : field switch
             {
-                PatronFields.Status => PatronFields.StatusWord((PatronStatus)int.Parse(value, System.Globalization.CultureInfo.InvariantCulture)),
-                PatronFields.Group => PatronFields.GroupWord((SecurityGroup)int.Parse(value, System.Globalization.CultureInfo.InvariantCulture)),
+                PatronFields.Status => PatronFields.StatusWord(
+                    (PatronStatus)int.Parse(value, System.Globalization.CultureInfo.InvariantCulture)
+                ),
+                PatronFields.Group => PatronFields.GroupWord(
+                    (SecurityGroup)int.Parse(value, System.Globalization.CultureInfo.InvariantCulture)
+                ),
                 PatronFields.Sex => PatronFields.SexWord(value),
                 PatronFields.Site => siteCodes.GetValueOrDefault(value, value),
                 _ => value,

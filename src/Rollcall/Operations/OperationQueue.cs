@@ -11,7 +11,10 @@ namespace Rollcall.Operations;
 /// its writes names: whoever comes late writes nothing.</summary>
 public sealed class OperationQueue(RollcallDatabase database, TimeProvider time)
 {
-    internal static readonly JsonSerializerOptions Json = new(JsonSerializerDefaults.Web) { Encoder = System.Text.Encodings.Web.JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
+    internal static readonly JsonSerializerOptions Json = new(JsonSerializerDefaults.Web)
+    {
+        Encoder = System.Text.Encodings.Web.JavaScriptEncoder.UnsafeRelaxedJsonEscaping,
+    };
 
     /// <summary>How long a worker may be silent before another one takes over.</summary>
     public static readonly TimeSpan Lease = TimeSpan.FromSeconds(30);
@@ -91,7 +94,8 @@ public sealed class OperationQueue(RollcallDatabase database, TimeProvider time)
                         lease_until = {database.Bulk.NowMilliseconds} + {(long)Lease.TotalMilliseconds},
                         started_at = COALESCE(started_at, {database.Bulk.NowMilliseconds})
                     WHERE id = @id AND (status = {(int)OperationStatus.Waiting} OR (status = {(int)OperationStatus.Running} AND {silent}))
-                      AND NOT EXISTS (SELECT 1 FROM operations o WHERE o.district_id = @district AND o.id <> @id AND o.status = {(int)OperationStatus.Running})
+                      AND NOT EXISTS (SELECT 1 FROM operations o WHERE o.district_id = @district AND o.id <> @id AND o.status = {(int)
+                        OperationStatus.Running})
                     """,
                     cancellationToken,
                     ("@node", node),
@@ -103,7 +107,7 @@ public sealed class OperationQueue(RollcallDatabase database, TimeProvider time)
                     return await context.Operations.AsNoTracking().SingleAsync(o => o.Id == candidate.Id, cancellationToken);
                 }
             }
-            catch (DbException e) when (IsUniqueViolation(e))
+            catch (DbException e) when (DatabaseErrors.IsUniqueViolation(e))
             {
                 // Another node was faster with another operation of the same district.
             }
@@ -114,7 +118,14 @@ public sealed class OperationQueue(RollcallDatabase database, TimeProvider time)
 
     /// <summary>Renews the lease and stores progress.</summary>
     /// <returns>False when the operation is no longer this worker's; whether somebody asked to cancel it.</returns>
-    internal async Task<(bool Mine, bool Cancel)> BeatAsync(Operation operation, OperationStage stage, string? text, long done, long total, CancellationToken cancellationToken)
+    internal async Task<(bool Mine, bool Cancel)> BeatAsync(
+        Operation operation,
+        OperationStage stage,
+        string? text,
+        long done,
+        long total,
+        CancellationToken cancellationToken
+    )
     {
         await using var connection = await database.OpenAsync(cancellationToken);
         await using var command = connection.CreateCommand();
@@ -135,14 +146,22 @@ public sealed class OperationQueue(RollcallDatabase database, TimeProvider time)
     }
 
     /// <summary>Writes the end of an operation. False when it is no longer this worker's.</summary>
-    internal async Task<bool> FinishAsync(Operation operation, OperationStatus status, SyncCounts? counts, IReadOnlyList<WarningGroup>? warnings, string? error, CancellationToken cancellationToken)
+    internal async Task<bool> FinishAsync(
+        Operation operation,
+        OperationStatus status,
+        SyncCounts? counts,
+        IReadOnlyList<WarningGroup>? warnings,
+        string? error,
+        CancellationToken cancellationToken
+    )
     {
         await using var connection = await database.OpenAsync(cancellationToken);
         var done = await Sql.ExecuteAsync(
             connection,
             null,
             $"""
-            UPDATE operations SET status = @status, stage = {(int)OperationStage.Finished}, stage_text = NULL, lease_until = 0, finished_at = @now,
+            UPDATE operations SET status = @status, stage = {(int)
+                OperationStage.Finished}, stage_text = NULL, lease_until = 0, finished_at = @now,
                 counts = COALESCE(@counts, counts), warnings = COALESCE(@warnings, warnings), error = @error, cancel_requested = @false
             WHERE id = @id AND fence = @fence AND status = {(int)OperationStatus.Running}
             """,
@@ -224,7 +243,10 @@ public sealed class OperationQueue(RollcallDatabase database, TimeProvider time)
         var now = time.GetUtcNow();
         await context
             .Operations.Where(o => o.Id == id && o.Status == OperationStatus.Waiting)
-            .ExecuteUpdateAsync(s => s.SetProperty(o => o.Status, OperationStatus.Cancelled).SetProperty(o => o.FinishedAt, now), cancellationToken);
+            .ExecuteUpdateAsync(
+                s => s.SetProperty(o => o.Status, OperationStatus.Cancelled).SetProperty(o => o.FinishedAt, now),
+                cancellationToken
+            );
     }
 
     /// <summary>The operation; throws when the district has none of that id.</summary>
@@ -235,7 +257,12 @@ public sealed class OperationQueue(RollcallDatabase database, TimeProvider time)
     }
 
     /// <summary>The newest operations first. Hand edits are left out unless asked for.</summary>
-    public async Task<IReadOnlyList<Operation>> ListAsync(int districtId, int take = 200, bool withEdits = false, CancellationToken cancellationToken = default)
+    public async Task<IReadOnlyList<Operation>> ListAsync(
+        int districtId,
+        int take = 200,
+        bool withEdits = false,
+        CancellationToken cancellationToken = default
+    )
     {
         await using var context = database.CreateContext();
         return await context
@@ -284,14 +311,20 @@ public sealed class OperationQueue(RollcallDatabase database, TimeProvider time)
         };
     }
 
-    public static SyncCounts CountsOf(Operation operation) => JsonSerializer.Deserialize<SyncCounts>(operation.Counts, Json) ?? new SyncCounts();
+    public static SyncCounts CountsOf(Operation operation) =>
+        JsonSerializer.Deserialize<SyncCounts>(operation.Counts, Json) ?? new SyncCounts();
 
-    public static IReadOnlyList<WarningGroup> WarningsOf(Operation operation) => JsonSerializer.Deserialize<List<WarningGroup>>(operation.Warnings, Json) ?? [];
+    public static IReadOnlyList<WarningGroup> WarningsOf(Operation operation) =>
+        JsonSerializer.Deserialize<List<WarningGroup>>(operation.Warnings, Json) ?? [];
 
-    internal static bool IsUniqueViolation(Exception e) =>
-        e is Npgsql.PostgresException { SqlState: "23505" } or Microsoft.Data.Sqlite.SqliteException { SqliteExtendedErrorCode: 2067 or 1555 };
-
-    private async Task DecideAsync(int districtId, long id, string by, string verb, Action<Operation> change, CancellationToken cancellationToken)
+    private async Task DecideAsync(
+        int districtId,
+        long id,
+        string by,
+        string verb,
+        Action<Operation> change,
+        CancellationToken cancellationToken
+    )
     {
         await using var connection = await database.OpenAsync(cancellationToken);
         await using var transaction = await database.Bulk.BeginWriteAsync(connection, cancellationToken);
@@ -341,7 +374,12 @@ public sealed class OperationQueue(RollcallDatabase database, TimeProvider time)
         await transaction.CommitAsync(cancellationToken);
     }
 
-    private static async Task<Dictionary<Outcome, long>> HeldOutcomesAsync(RollcallContext context, Operation operation, bool all, CancellationToken cancellationToken) =>
+    private static async Task<Dictionary<Outcome, long>> HeldOutcomesAsync(
+        RollcallContext context,
+        Operation operation,
+        bool all,
+        CancellationToken cancellationToken
+    ) =>
         await context
             .Changes.Where(c => c.DistrictId == operation.DistrictId && c.OperationId == operation.Id && (all || c.Held))
             .GroupBy(c => c.Outcome)

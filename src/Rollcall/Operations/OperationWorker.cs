@@ -13,7 +13,8 @@ internal interface IOperationHandler
 }
 
 /// <summary>A claimed operation at work: progress, lease and cancellation.</summary>
-internal sealed class OperationRun(Operation operation, OperationQueue queue, TimeProvider time, CancellationTokenSource stop) : IAsyncDisposable
+internal sealed class OperationRun(Operation operation, OperationQueue queue, TimeProvider time, CancellationTokenSource stop)
+    : IAsyncDisposable
 {
     private static readonly TimeSpan s_progressEvery = TimeSpan.FromMilliseconds(500);
     private static readonly TimeSpan s_beatEvery = TimeSpan.FromSeconds(5);
@@ -127,7 +128,9 @@ internal sealed class OperationWorker(
         {
             var handler =
                 handlers.FirstOrDefault(h => h.Handles(operation.Kind))
-                ?? throw new RollcallException($"This version cannot work on an operation of the kind '{OperationQueue.KindWord(operation.Kind)}'.");
+                ?? throw new RollcallException(
+                    $"This version cannot work on an operation of the kind '{OperationQueue.KindWord(operation.Kind)}'."
+                );
             await handler.ExecuteAsync(run, stop.Token);
         }
         catch (Exception) when (run.Lost)
@@ -140,7 +143,14 @@ internal sealed class OperationWorker(
         }
         catch (OperationCanceledException) when (run.Cancelled)
         {
-            await queue.FinishAsync(operation, OperationStatus.Cancelled, null, null, "Cancelled. What had been applied before stays.", CancellationToken.None);
+            await queue.FinishAsync(
+                operation,
+                OperationStatus.Cancelled,
+                null,
+                null,
+                "Cancelled. What had been applied before stays.",
+                CancellationToken.None
+            );
         }
         catch (OperationCanceledException) when (cancellationToken.IsCancellationRequested)
         {
@@ -160,8 +170,10 @@ internal sealed class OperationWorker(
         {
             RollcallException or OneRoster.RosterException => e.Message,
             IOException => $"A file could not be read or written: {e.Message} Check the disk, then run it again.",
-            System.Data.Common.DbException => $"The database refused the work: {e.Message.ReplaceLineEndings(" ")} Nothing is half-written; run it again.",
-            _ => $"An unexpected fault ended the operation ({e.GetType().Name}: {e.Message.ReplaceLineEndings(" ")}). Nothing is half-written; run it again, and report it if it stays.",
+            System.Data.Common.DbException =>
+                $"The database refused the work: {e.Message.ReplaceLineEndings(" ")} Nothing is half-written; run it again.",
+            _ =>
+                $"An unexpected fault ended the operation ({e.GetType().Name}: {e.Message.ReplaceLineEndings(" ")}). Nothing is half-written; run it again, and report it if it stays.",
         };
         if (e is not (RollcallException or OneRoster.RosterException))
         {

@@ -81,11 +81,7 @@ public static class Barcodes
         var (prefix, number) = Split(barcode);
         var (otherPrefix, otherNumber) = Split(other);
         return string.Equals(prefix, otherPrefix, StringComparison.OrdinalIgnoreCase)
-            && (
-                otherNumber.Length != number.Length
-                    ? otherNumber.Length > number.Length
-                    : string.CompareOrdinal(otherNumber, number) > 0
-            );
+            && (otherNumber.Length != number.Length ? otherNumber.Length > number.Length : string.CompareOrdinal(otherNumber, number) > 0);
     }
 
     private static bool IsReserved(string barcode) =>

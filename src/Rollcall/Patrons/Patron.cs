@@ -110,7 +110,9 @@ public sealed class Patron
         BarcodeKey = Text.BarcodeKey(Barcode);
         EmailKey = Text.EmailKey(Email);
         NameKey = Text.Fold($"{LastName}\u0001{FirstName}\u0001{MiddleName}");
-        SearchKey = Text.Fold($"{LastName} {FirstName} {MiddleName} {Nickname} {LastName}, {FirstName} | {Barcode} | {CommunityId} | {Email}");
+        SearchKey = Text.Fold(
+            $"{LastName} {FirstName} {MiddleName} {Nickname} {LastName}, {FirstName} | {Barcode} | {CommunityId} | {Email}"
+        );
     }
 }
 

@@ -58,33 +58,165 @@ public static class PatronFields
 
     public static readonly IReadOnlyList<PatronField> All =
     [
-        new(Barcode, "barcode", "Barcode") { Get = p => Null(p.Barcode), Set = (p, v) => p.Barcode = v ?? "", MaxLength = Barcodes.MaxLength, Aliases = ["patron barcode"] },
-        new(CommunityId, "communityId", "Student #") { Get = p => p.CommunityId, Set = (p, v) => p.CommunityId = v, MaxLength = 255, Aliases = ["community id", "student number", "studentNumber", "student id"] },
-        new(GovernmentId, "governmentId", "Government ID") { Get = p => p.GovernmentId, Set = (p, v) => p.GovernmentId = v, MaxLength = 255 },
-        new(Location, "location", "Homeroom") { Get = p => p.Location, Set = (p, v) => p.Location = v, MaxLength = 255 },
-        new(SecondLocation, "secondLocation", "2nd Location") { Get = p => p.SecondLocation, Set = (p, v) => p.SecondLocation = v, MaxLength = 255, Aliases = ["second location"] },
-        new(LastName, "lastName", "Last Name") { Get = p => Null(p.LastName), Set = (p, v) => p.LastName = v ?? "", MaxLength = 255, Aliases = ["familyName", "surname"] },
-        new(FirstName, "firstName", "First Name") { Get = p => p.FirstName, Set = (p, v) => p.FirstName = v, MaxLength = 255, Aliases = ["givenName"] },
-        new(MiddleName, "middleName", "Middle Name") { Get = p => p.MiddleName, Set = (p, v) => p.MiddleName = v, MaxLength = 255 },
-        new(Level, "level", "Grade") { Get = p => p.Level, Set = (p, v) => p.Level = v, MaxLength = 255 },
-        new(Phone, "phone", "Phone Number") { Get = p => p.Phone, Set = (p, v) => p.Phone = v, MaxLength = 255, Aliases = ["telephone"] },
-        new(Email, "email", "Email") { Get = p => p.Email, Set = (p, v) => p.Email = v, MaxLength = 320, Aliases = ["e-mail", "email address"] },
-        new(Status, "status", "Status") { Get = p => ((int)p.Status).ToString(CultureInfo.InvariantCulture), Set = (p, v) => p.Status = v is null ? PatronStatus.Active : (PatronStatus)int.Parse(v, CultureInfo.InvariantCulture) },
-        new(Policy, "policy", "Policy") { Get = p => p.Policy, Set = (p, v) => p.Policy = v, MaxLength = 4 },
-        new(Sex, "sex", "Sex") { Get = p => p.Sex, Set = (p, v) => p.Sex = v, Aliases = ["gender"] },
-        new(Birthdate, "birthdate", "Birthdate") { Get = p => Date(p.Birthdate), Set = (p, v) => p.Birthdate = ParseDate(v), Aliases = ["birth date", "date of birth"] },
-        new(GraduationDate, "graduationDate", "Graduation Date") { Get = p => Date(p.GraduationDate), Set = (p, v) => p.GraduationDate = ParseDate(v) },
-        new(AdditionalContact, "additionalContact", "Parent/guardian") { Get = p => p.AdditionalContact, Set = (p, v) => p.AdditionalContact = v, MaxLength = 2000, Aliases = ["additional contact"] },
-        new(OtherEmails, "otherEmails", "Parent email") { Get = p => p.OtherEmails, Set = (p, v) => p.OtherEmails = v, MaxLength = 2000, Aliases = ["other emails"] },
-        new(Site, "site", "Site") { Get = p => p.SiteId?.ToString(CultureInfo.InvariantCulture), Set = (p, v) => p.SiteId = v is null ? null : int.Parse(v, CultureInfo.InvariantCulture), Aliases = ["site code"] },
-        new(Nickname, "nickname", "Nickname") { Get = p => p.Nickname, Set = (p, v) => p.Nickname = v, MaxLength = 255 },
-        new(Guid, "guid", "GUID") { Get = p => p.Guid, Set = (p, v) => p.Guid = v, MaxLength = 255, Aliases = ["sourcedId"] },
-        new(Group, "group", "Security Group") { Get = p => ((int)p.Group).ToString(CultureInfo.InvariantCulture), Set = (p, v) => p.Group = v is null ? SecurityGroup.Patron : (SecurityGroup)int.Parse(v, CultureInfo.InvariantCulture), Aliases = ["securityGroup"] },
+        new(Barcode, "barcode", "Barcode")
+        {
+            Get = p => Null(p.Barcode),
+            Set = (p, v) => p.Barcode = v ?? "",
+            MaxLength = Barcodes.MaxLength,
+            Aliases = ["patron barcode"],
+        },
+        new(CommunityId, "communityId", "Student #")
+        {
+            Get = p => p.CommunityId,
+            Set = (p, v) => p.CommunityId = v,
+            MaxLength = 255,
+            Aliases = ["community id", "student number", "studentNumber", "student id"],
+        },
+        new(GovernmentId, "governmentId", "Government ID")
+        {
+            Get = p => p.GovernmentId,
+            Set = (p, v) => p.GovernmentId = v,
+            MaxLength = 255,
+        },
+        new(Location, "location", "Homeroom")
+        {
+            Get = p => p.Location,
+            Set = (p, v) => p.Location = v,
+            MaxLength = 255,
+        },
+        new(SecondLocation, "secondLocation", "2nd Location")
+        {
+            Get = p => p.SecondLocation,
+            Set = (p, v) => p.SecondLocation = v,
+            MaxLength = 255,
+            Aliases = ["second location"],
+        },
+        new(LastName, "lastName", "Last Name")
+        {
+            Get = p => Null(p.LastName),
+            Set = (p, v) => p.LastName = v ?? "",
+            MaxLength = 255,
+            Aliases = ["familyName", "surname"],
+        },
+        new(FirstName, "firstName", "First Name")
+        {
+            Get = p => p.FirstName,
+            Set = (p, v) => p.FirstName = v,
+            MaxLength = 255,
+            Aliases = ["givenName"],
+        },
+        new(MiddleName, "middleName", "Middle Name")
+        {
+            Get = p => p.MiddleName,
+            Set = (p, v) => p.MiddleName = v,
+            MaxLength = 255,
+        },
+        new(Level, "level", "Grade")
+        {
+            Get = p => p.Level,
+            Set = (p, v) => p.Level = v,
+            MaxLength = 255,
+        },
+        new(Phone, "phone", "Phone Number")
+        {
+            Get = p => p.Phone,
+            Set = (p, v) => p.Phone = v,
+            MaxLength = 255,
+            Aliases = ["telephone"],
+        },
+        new(Email, "email", "Email")
+        {
+            Get = p => p.Email,
+            Set = (p, v) => p.Email = v,
+            MaxLength = 320,
+            Aliases = ["e-mail", "email address"],
+        },
+        new(Status, "status", "Status")
+        {
+            Get = p => ((int)p.Status).ToString(CultureInfo.InvariantCulture),
+            Set = (p, v) => p.Status = v is null ? PatronStatus.Active : (PatronStatus)int.Parse(v, CultureInfo.InvariantCulture),
+        },
+        new(Policy, "policy", "Policy")
+        {
+            Get = p => p.Policy,
+            Set = (p, v) => p.Policy = v,
+            MaxLength = 4,
+        },
+        new(Sex, "sex", "Sex")
+        {
+            Get = p => p.Sex,
+            Set = (p, v) => p.Sex = v,
+            Aliases = ["gender"],
+        },
+        new(Birthdate, "birthdate", "Birthdate")
+        {
+            Get = p => Date(p.Birthdate),
+            Set = (p, v) => p.Birthdate = ParseDate(v),
+            Aliases = ["birth date", "date of birth"],
+        },
+        new(GraduationDate, "graduationDate", "Graduation Date")
+        {
+            Get = p => Date(p.GraduationDate),
+            Set = (p, v) => p.GraduationDate = ParseDate(v),
+        },
+        new(AdditionalContact, "additionalContact", "Parent/guardian")
+        {
+            Get = p => p.AdditionalContact,
+            Set = (p, v) => p.AdditionalContact = v,
+            MaxLength = 2000,
+            Aliases = ["additional contact"],
+        },
+        new(OtherEmails, "otherEmails", "Parent email")
+        {
+            Get = p => p.OtherEmails,
+            Set = (p, v) => p.OtherEmails = v,
+            MaxLength = 2000,
+            Aliases = ["other emails"],
+        },
+        new(Site, "site", "Site")
+        {
+            Get = p => p.SiteId?.ToString(CultureInfo.InvariantCulture),
+            Set = (p, v) => p.SiteId = v is null ? null : int.Parse(v, CultureInfo.InvariantCulture),
+            Aliases = ["site code"],
+        },
+        new(Nickname, "nickname", "Nickname")
+        {
+            Get = p => p.Nickname,
+            Set = (p, v) => p.Nickname = v,
+            MaxLength = 255,
+        },
+        new(Guid, "guid", "GUID")
+        {
+            Get = p => p.Guid,
+            Set = (p, v) => p.Guid = v,
+            MaxLength = 255,
+            Aliases = ["sourcedId"],
+        },
+        new(Group, "group", "Security Group")
+        {
+            Get = p => ((int)p.Group).ToString(CultureInfo.InvariantCulture),
+            Set = (p, v) => p.Group = v is null ? SecurityGroup.Patron : (SecurityGroup)int.Parse(v, CultureInfo.InvariantCulture),
+            Aliases = ["securityGroup"],
+        },
         new(SiteAccess, "siteAccess", "Site Access") { Get = p => p.SiteAccess, Set = (p, v) => p.SiteAccess = v },
-        new(Notes, "notes", "Notes") { Get = p => p.Notes, Set = (p, v) => p.Notes = v, MaxLength = 8000 },
-        new(Expiration, "expiration", "Expiration") { Get = p => Date(p.Expiration), Set = (p, v) => p.Expiration = ParseDate(v), Aliases = ["expiration date"] },
+        new(Notes, "notes", "Notes")
+        {
+            Get = p => p.Notes,
+            Set = (p, v) => p.Notes = v,
+            MaxLength = 8000,
+        },
+        new(Expiration, "expiration", "Expiration")
+        {
+            Get = p => Date(p.Expiration),
+            Set = (p, v) => p.Expiration = ParseDate(v),
+            Aliases = ["expiration date"],
+        },
         new(Stamps, "stamps", "Stamps") { Get = p => p.Stamps, Set = (p, v) => p.Stamps = v },
-        new(DoNotTransfer, "doNotTransfer", "Do not transfer") { Get = p => p.DoNotTransfer ? "true" : null, Set = (p, v) => p.DoNotTransfer = v is "true" },
+        new(DoNotTransfer, "doNotTransfer", "Do not transfer")
+        {
+            Get = p => p.DoNotTransfer ? "true" : null,
+            Set = (p, v) => p.DoNotTransfer = v is "true",
+        },
         new(KeptFields, "keptFields", "Library keeps") { Get = p => p.KeptFields, Set = (p, v) => p.KeptFields = v },
     ];
 
@@ -210,7 +342,10 @@ public static class PatronFields
                 };
                 break;
             case KeptFields:
-                var kept = canonical.Split([',', ';', ' '], StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries).Select(Find).ToList();
+                var kept = canonical
+                    .Split([',', ';', ' '], StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries)
+                    .Select(Find)
+                    .ToList();
                 canonical = string.Join(',', kept.Where(f => f is not null).Select(f => f!.Number).Distinct().Order());
                 problem = kept.Contains(null) ? "Library keeps is a list of field names or numbers" : "";
                 break;
@@ -231,7 +366,13 @@ public static class PatronFields
 
     /// <summary>Reads an ISO 8601 date, or month/day/year with slashes as American files have it; null when neither.</summary>
     public static DateOnly? ParseDate(string? value) =>
-        DateOnly.TryParseExact(value, ["yyyy-MM-dd", "M/d/yyyy", "yyyy/M/d"], CultureInfo.InvariantCulture, DateTimeStyles.None, out var date)
+        DateOnly.TryParseExact(
+            value,
+            ["yyyy-MM-dd", "M/d/yyyy", "yyyy/M/d"],
+            CultureInfo.InvariantCulture,
+            DateTimeStyles.None,
+            out var date
+        )
             ? date
             : null;
 

@@ -34,7 +34,14 @@ public sealed class PatronImport(RollcallDatabase database, TimeProvider time)
     /// <param name="cancellationToken">Gives up.</param>
     /// <returns>The operation.</returns>
     /// <exception cref="ImportRefusedException">A column is unknown or rows are broken; nothing was written.</exception>
-    public async Task<long> PlanAsync(int districtId, Stream content, string fileName, bool preview, string actor, CancellationToken cancellationToken = default)
+    public async Task<long> PlanAsync(
+        int districtId,
+        Stream content,
+        string fileName,
+        bool preview,
+        string actor,
+        CancellationToken cancellationToken = default
+    )
     {
         var rows = await ReadAsync(content, cancellationToken);
         await using var connection = await database.OpenAsync(cancellationToken);
@@ -96,10 +103,23 @@ public sealed class PatronImport(RollcallDatabase database, TimeProvider time)
         var fields = new List<PatronField>();
         try
         {
-            using var csv = await CsvDataReader.CreateAsync(new StringReader(text), new CsvDataReaderOptions { HasHeaders = false, Delimiter = Delimiter(text), MaxBufferSize = 1 << 20, BufferSize = 1 << 16 }, cancellationToken);
+            using var csv = await CsvDataReader.CreateAsync(
+                new StringReader(text),
+                new CsvDataReaderOptions
+                {
+                    HasHeaders = false,
+                    Delimiter = Delimiter(text),
+                    MaxBufferSize = 1 << 20,
+                    BufferSize = 1 << 16,
+                },
+                cancellationToken
+            );
             if (!await csv.ReadAsync(cancellationToken))
             {
-                throw new ImportRefusedException("The file is empty. It needs a header line with field names and a line for each patron.", []);
+                throw new ImportRefusedException(
+                    "The file is empty. It needs a header line with field names and a line for each patron.",
+                    []
+                );
             }
 
             for (var i = 0; i < csv.RowFieldCount; i++)
@@ -122,7 +142,10 @@ public sealed class PatronImport(RollcallDatabase database, TimeProvider time)
 
             if (problems.Count > 0)
             {
-                throw new ImportRefusedException($"The file's header cannot be used. Columns are: {string.Join(", ", PatronFields.All.Select(f => f.Name))}.", problems);
+                throw new ImportRefusedException(
+                    $"The file's header cannot be used. Columns are: {string.Join(", ", PatronFields.All.Select(f => f.Name))}.",
+                    problems
+                );
             }
 
             while (await csv.ReadAsync(cancellationToken))
@@ -159,7 +182,10 @@ public sealed class PatronImport(RollcallDatabase database, TimeProvider time)
         }
         catch (CsvFormatException e)
         {
-            throw new ImportRefusedException($"The file is not readable as CSV at row {e.RowNumber}: check its quotation marks. Nothing was imported.", problems);
+            throw new ImportRefusedException(
+                $"The file is not readable as CSV at row {e.RowNumber}: check its quotation marks. Nothing was imported.",
+                problems
+            );
         }
 
         if (problems.Count > 0)
@@ -182,8 +208,16 @@ public sealed class PatronImport(RollcallDatabase database, TimeProvider time)
         var at = rows.Fields.Select((f, i) => (f.Number, i)).ToDictionary(p => p.Number, p => p.i);
         var byBarcode = await KeysAsync(context, districtId, rows, at, PatronFields.Barcode, cancellationToken);
         var byGuid = await KeysAsync(context, districtId, rows, at, PatronFields.Guid, cancellationToken);
-        var codes = sites.ToDictionary(s => s.Code.ToLowerInvariant(), s => s.Id.ToString(CultureInfo.InvariantCulture), StringComparer.Ordinal);
-        var fileBarcodes = rows.Lines.Select(l => Value(l.Values, PatronFields.Barcode)).Where(b => b is not null).Select(b => Text.BarcodeKey(b!)).ToHashSet(StringComparer.Ordinal);
+        var codes = sites.ToDictionary(
+            s => s.Code.ToLowerInvariant(),
+            s => s.Id.ToString(CultureInfo.InvariantCulture),
+            StringComparer.Ordinal
+        );
+        var fileBarcodes = rows
+            .Lines.Select(l => Value(l.Values, PatronFields.Barcode))
+            .Where(b => b is not null)
+            .Select(b => Text.BarcodeKey(b!))
+            .ToHashSet(StringComparer.Ordinal);
         var defaults = await context.SiteDefaults.AsNoTracking().Where(s => s.DistrictId == districtId).ToListAsync(cancellationToken);
         HashSet<string>? taken = null;
         BarcodeSequences? sequences = null;
@@ -347,7 +381,14 @@ public sealed class PatronImport(RollcallDatabase database, TimeProvider time)
                     return null;
                 }
 
-                taken ??= [.. await context.Patrons.Where(p => p.DistrictId == districtId).Select(p => p.BarcodeKey).ToListAsync(cancellationToken), .. fileBarcodes];
+                taken ??=
+                [
+                    .. await context
+                        .Patrons.Where(p => p.DistrictId == districtId)
+                        .Select(p => p.BarcodeKey)
+                        .ToListAsync(cancellationToken),
+                    .. fileBarcodes,
+                ];
                 sequences ??= new BarcodeSequences(sites, defaults, key => taken.Contains(key));
                 var next = sequences.Take(site.Id, RoleGroup.None);
                 taken.Add(Text.BarcodeKey(next));
@@ -366,7 +407,11 @@ public sealed class PatronImport(RollcallDatabase database, TimeProvider time)
 
             if (!values.Has(PatronFields.Group))
             {
-                values.Add(PatronFields.Group, null, ((int)(site?.DefaultGroup ?? SecurityGroup.Patron)).ToString(CultureInfo.InvariantCulture));
+                values.Add(
+                    PatronFields.Group,
+                    null,
+                    ((int)(site?.DefaultGroup ?? SecurityGroup.Patron)).ToString(CultureInfo.InvariantCulture)
+                );
             }
 
             created++;
@@ -395,10 +440,18 @@ public sealed class PatronImport(RollcallDatabase database, TimeProvider time)
             return found;
         }
 
-        foreach (var chunk in rows.Lines.Select(l => l.Values[column]).Where(v => v is not null).Select(v => field == PatronFields.Barcode ? Text.BarcodeKey(v!) : v!).Distinct().Chunk(1000))
+        foreach (
+            var chunk in rows
+                .Lines.Select(l => l.Values[column])
+                .Where(v => v is not null)
+                .Select(v => field == PatronFields.Barcode ? Text.BarcodeKey(v!) : v!)
+                .Distinct()
+                .Chunk(1000)
+        )
         {
             var query = context.Patrons.AsNoTracking().Where(p => p.DistrictId == districtId);
-            query = field == PatronFields.Barcode ? query.Where(p => chunk.Contains(p.BarcodeKey)) : query.Where(p => chunk.Contains(p.Guid));
+            query =
+                field == PatronFields.Barcode ? query.Where(p => chunk.Contains(p.BarcodeKey)) : query.Where(p => chunk.Contains(p.Guid));
             foreach (var patron in await query.ToListAsync(cancellationToken))
             {
                 found[field == PatronFields.Barcode ? patron.BarcodeKey : patron.Guid!] = patron;
@@ -457,15 +510,36 @@ internal sealed class ImportHandler(RollcallDatabase database, OperationQueue qu
         if (applier.Stale.Count > 0)
         {
             counts = OperationQueue.Drop(counts, applier.Stale);
-            warnings.Add(new WarningGroup("stale", "Rows were left out because the patron changed meanwhile; import the file again", applier.Stale.Values.Sum(), null));
+            warnings.Add(
+                new WarningGroup(
+                    "stale",
+                    "Rows were left out because the patron changed meanwhile; import the file again",
+                    applier.Stale.Values.Sum(),
+                    null
+                )
+            );
         }
 
         if (applier.ChangedSincePlan > 0)
         {
-            warnings.Add(new WarningGroup("changed-since-plan", "Patrons were changed while the import ran; the file won", applier.ChangedSincePlan, null));
+            warnings.Add(
+                new WarningGroup(
+                    "changed-since-plan",
+                    "Patrons were changed while the import ran; the file won",
+                    applier.ChangedSincePlan,
+                    null
+                )
+            );
         }
 
         counts = counts with { Warnings = warnings.Sum(w => w.Count) };
-        await queue.FinishAsync(operation, warnings.Count > 0 ? OperationStatus.CompletedWithWarnings : OperationStatus.Completed, counts, warnings, null, cancellationToken);
+        await queue.FinishAsync(
+            operation,
+            warnings.Count > 0 ? OperationStatus.CompletedWithWarnings : OperationStatus.Completed,
+            counts,
+            warnings,
+            null,
+            cancellationToken
+        );
     }
 }

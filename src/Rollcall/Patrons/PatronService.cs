@@ -58,7 +58,11 @@ public sealed class PatronService(RollcallDatabase database, TimeProvider time)
     }
 
     /// <summary>All patrons that match, in order of name, in batches.</summary>
-    public async IAsyncEnumerable<Patron> AllAsync(int districtId, PatronFilter filter, [System.Runtime.CompilerServices.EnumeratorCancellation] CancellationToken cancellationToken = default)
+    public async IAsyncEnumerable<Patron> AllAsync(
+        int districtId,
+        PatronFilter filter,
+        [System.Runtime.CompilerServices.EnumeratorCancellation] CancellationToken cancellationToken = default
+    )
     {
         const int batch = 2000;
         var lastKey = "";
@@ -94,7 +98,11 @@ public sealed class PatronService(RollcallDatabase database, TimeProvider time)
 
     /// <summary>The patron with this barcode.</summary>
     /// <exception cref="RollcallException">There is none.</exception>
-    public async Task<(Patron Patron, PatronLink? Link)> GetAsync(int districtId, string barcode, CancellationToken cancellationToken = default)
+    public async Task<(Patron Patron, PatronLink? Link)> GetAsync(
+        int districtId,
+        string barcode,
+        CancellationToken cancellationToken = default
+    )
     {
         await using var context = database.CreateContext();
         return await FindAsync(context.Patrons.AsNoTracking(), context, districtId, barcode, cancellationToken);
@@ -104,17 +112,30 @@ public sealed class PatronService(RollcallDatabase database, TimeProvider time)
     public async Task<IReadOnlyList<string>> LevelsAsync(int districtId, CancellationToken cancellationToken = default)
     {
         await using var context = database.CreateContext();
-        return await context.Patrons.Where(p => p.DistrictId == districtId && p.Level != null).Select(p => p.Level!).Distinct().OrderBy(l => l).ToListAsync(cancellationToken);
+        return await context
+            .Patrons.Where(p => p.DistrictId == districtId && p.Level != null)
+            .Select(p => p.Level!)
+            .Distinct()
+            .OrderBy(l => l)
+            .ToListAsync(cancellationToken);
     }
 
     /// <summary>Patrons by site and status.</summary>
-    public async Task<IReadOnlyList<(int? SiteId, PatronStatus Status, int Count)>> CountsAsync(int districtId, CancellationToken cancellationToken = default)
+    public async Task<IReadOnlyList<(int? SiteId, PatronStatus Status, int Count)>> CountsAsync(
+        int districtId,
+        CancellationToken cancellationToken = default
+    )
     {
         await using var context = database.CreateContext();
         var rows = await context
             .Patrons.Where(p => p.DistrictId == districtId)
             .GroupBy(p => new { p.SiteId, p.Status })
-            .Select(g => new { g.Key.SiteId, g.Key.Status, Count = g.Count() })
+            .Select(g => new
+            {
+                g.Key.SiteId,
+                g.Key.Status,
+                Count = g.Count(),
+            })
             .ToListAsync(cancellationToken);
         return [.. rows.Select(r => (r.SiteId, r.Status, r.Count))];
     }
@@ -127,7 +148,13 @@ public sealed class PatronService(RollcallDatabase database, TimeProvider time)
     /// <param name="cancellationToken">Gives up; nothing is written then.</param>
     /// <returns>The patron as it is now.</returns>
     /// <exception cref="RollcallException">A field or a value is not possible; nothing was written.</exception>
-    public async Task<Patron> EditAsync(int districtId, string barcode, IReadOnlyList<KeyValuePair<string, string?>> changes, string actor, CancellationToken cancellationToken = default)
+    public async Task<Patron> EditAsync(
+        int districtId,
+        string barcode,
+        IReadOnlyList<KeyValuePair<string, string?>> changes,
+        string actor,
+        CancellationToken cancellationToken = default
+    )
     {
         await using var connection = await database.OpenAsync(cancellationToken);
         await using var transaction = await database.Bulk.BeginWriteAsync(connection, cancellationToken);
@@ -140,7 +167,9 @@ public sealed class PatronService(RollcallDatabase database, TimeProvider time)
         {
             var field =
                 PatronFields.Find(name)
-                ?? throw new RollcallException($"'{Text.Cut(name, 40)}' is no field of a patron. Fields are: {string.Join(", ", PatronFields.All.Select(f => f.Name))}.");
+                ?? throw new RollcallException(
+                    $"'{Text.Cut(name, 40)}' is no field of a patron. Fields are: {string.Join(", ", PatronFields.All.Select(f => f.Name))}."
+                );
             var canonical = await CanonicalAsync(context, districtId, field, value, cancellationToken);
             var old = field.Get(patron);
             if (string.Equals(old, canonical, StringComparison.Ordinal))
@@ -210,17 +239,34 @@ public sealed class PatronService(RollcallDatabase database, TimeProvider time)
 
     /// <summary>The canonical text of a value; a site's code becomes its id.</summary>
     /// <exception cref="RollcallException">The value does not fit.</exception>
-    internal static async Task<string?> CanonicalAsync(RollcallContext context, int districtId, PatronField field, string? value, CancellationToken cancellationToken)
+    internal static async Task<string?> CanonicalAsync(
+        RollcallContext context,
+        int districtId,
+        PatronField field,
+        string? value,
+        CancellationToken cancellationToken
+    )
     {
         if (field.Number == PatronFields.Site && Text.Clean(value) is { } code)
         {
-            return (await Districts.SiteService.FindAsync(context, districtId, code, cancellationToken)).Id.ToString(CultureInfo.InvariantCulture);
+            return (await Districts.SiteService.FindAsync(context, districtId, code, cancellationToken)).Id.ToString(
+                CultureInfo.InvariantCulture
+            );
         }
 
-        return PatronFields.TryCanonical(field, value, out var canonical, out var problem) ? canonical : throw new RollcallException($"{problem}; got '{Text.Cut(value ?? "", 60)}'.");
+        return PatronFields.TryCanonical(field, value, out var canonical, out var problem)
+            ? canonical
+            : throw new RollcallException($"{problem}; got '{Text.Cut(value ?? "", 60)}'.");
     }
 
-    private static async Task CheckUniqueAsync(RollcallContext context, int districtId, long patronId, PatronField field, string? value, CancellationToken cancellationToken)
+    private static async Task CheckUniqueAsync(
+        RollcallContext context,
+        int districtId,
+        long patronId,
+        PatronField field,
+        string? value,
+        CancellationToken cancellationToken
+    )
     {
         if (value is null)
         {
@@ -230,26 +276,41 @@ public sealed class PatronService(RollcallDatabase database, TimeProvider time)
         if (field.Number == PatronFields.Barcode)
         {
             var key = Text.BarcodeKey(value);
-            if (await context.Patrons.AnyAsync(p => p.DistrictId == districtId && p.BarcodeKey == key && p.Id != patronId, cancellationToken))
+            if (
+                await context.Patrons.AnyAsync(
+                    p => p.DistrictId == districtId && p.BarcodeKey == key && p.Id != patronId,
+                    cancellationToken
+                )
+            )
             {
                 throw new RollcallException($"Barcode {value} belongs to another patron. Choose another one.");
             }
         }
         else if (
-            field.Number == PatronFields.Guid && await context.Patrons.AnyAsync(p => p.DistrictId == districtId && p.Guid == value && p.Id != patronId, cancellationToken)
+            field.Number == PatronFields.Guid
+            && await context.Patrons.AnyAsync(p => p.DistrictId == districtId && p.Guid == value && p.Id != patronId, cancellationToken)
         )
         {
             throw new RollcallException($"GUID {value} belongs to another patron. One roster person is one patron.");
         }
     }
 
-    private static async Task<(Patron, PatronLink?)> FindAsync(IQueryable<Patron> patrons, RollcallContext context, int districtId, string barcode, CancellationToken cancellationToken)
+    private static async Task<(Patron, PatronLink?)> FindAsync(
+        IQueryable<Patron> patrons,
+        RollcallContext context,
+        int districtId,
+        string barcode,
+        CancellationToken cancellationToken
+    )
     {
         var key = Text.BarcodeKey(barcode.Trim());
         var patron =
             await patrons.SingleOrDefaultAsync(p => p.DistrictId == districtId && p.BarcodeKey == key, cancellationToken)
             ?? throw new RollcallException($"There is no patron with the barcode {Text.Cut(barcode, 40)}.");
-        var link = await context.PatronLinks.SingleOrDefaultAsync(l => l.DistrictId == districtId && l.PatronId == patron.Id, cancellationToken);
+        var link = await context.PatronLinks.SingleOrDefaultAsync(
+            l => l.DistrictId == districtId && l.PatronId == patron.Id,
+            cancellationToken
+        );
         return (patron, link);
     }
 

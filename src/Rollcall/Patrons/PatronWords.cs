@@ -56,7 +56,11 @@ public static class PatronWords
             return text;
         }
 
-        return new StringBuilder(text.Length + 8).Append('"').Append(text.Replace("\"", "\"\"", StringComparison.Ordinal)).Append('"').ToString();
+        return new StringBuilder(text.Length + 8)
+            .Append('"')
+            .Append(text.Replace("\"", "\"\"", StringComparison.Ordinal))
+            .Append('"')
+            .ToString();
     }
 
     private static bool IsPlainNumber(string text) =>

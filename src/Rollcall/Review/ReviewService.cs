@@ -7,7 +7,16 @@ using Rollcall.Sync;
 namespace Rollcall.Review;
 
 /// <summary>A person in Review, in words.</summary>
-public sealed record ReviewRow(int Id, string Guid, string? Name, string RoleGroup, string Status, string Reason, string? Site, IReadOnlyList<string> Candidates)
+public sealed record ReviewRow(
+    int Id,
+    string Guid,
+    string? Name,
+    string RoleGroup,
+    string Status,
+    string Reason,
+    string? Site,
+    IReadOnlyList<string> Candidates
+)
 {
     /// <summary>Mapped values by field number.</summary>
     [System.Text.Json.Serialization.JsonIgnore]
@@ -21,13 +30,22 @@ public sealed class ReviewService(RollcallDatabase database)
     public async Task<IReadOnlyList<ReviewRow>> ListAsync(int districtId, CancellationToken cancellationToken = default)
     {
         await using var context = database.CreateContext();
-        var items = await context.ReviewItems.AsNoTracking().Where(r => r.DistrictId == districtId && r.Status == ReviewStatus.Open).OrderBy(r => r.Id).ToListAsync(cancellationToken);
+        var items = await context
+            .ReviewItems.AsNoTracking()
+            .Where(r => r.DistrictId == districtId && r.Status == ReviewStatus.Open)
+            .OrderBy(r => r.Id)
+            .ToListAsync(cancellationToken);
         var sites = await context.Sites.Where(s => s.DistrictId == districtId).ToDictionaryAsync(s => s.Id, s => s.Code, cancellationToken);
         var ids = items.SelectMany(i => JsonSerializer.Deserialize<long[]>(i.Candidates) ?? []).Distinct().ToArray();
         var barcodes = new Dictionary<long, string>();
         foreach (var chunk in ids.Chunk(1000))
         {
-            foreach (var patron in await context.Patrons.Where(p => p.DistrictId == districtId && chunk.Contains(p.Id)).Select(p => new { p.Id, p.Barcode }).ToListAsync(cancellationToken))
+            foreach (
+                var patron in await context
+                    .Patrons.Where(p => p.DistrictId == districtId && chunk.Contains(p.Id))
+                    .Select(p => new { p.Id, p.Barcode })
+                    .ToListAsync(cancellationToken)
+            )
             {
                 barcodes[patron.Id] = patron.Barcode;
             }
@@ -43,12 +61,20 @@ public sealed class ReviewService(RollcallDatabase database)
                 return new ReviewRow(
                     i.Id,
                     i.RosterId,
-                    last is null ? first : first is null ? last : $"{last}, {first}",
+                    last is null ? first
+                        : first is null ? last
+                        : $"{last}, {first}",
                     i.RoleGroup.ToString().ToLowerInvariant(),
                     i.Status.ToString().ToLowerInvariant(),
                     i.Reason,
-                    values.New(PatronFields.Site) is { } site ? sites.GetValueOrDefault(int.Parse(site, System.Globalization.CultureInfo.InvariantCulture)) : null,
-                    [.. (JsonSerializer.Deserialize<long[]>(i.Candidates) ?? []).Select(c => barcodes.GetValueOrDefault(c)).OfType<string>()]
+                    values.New(PatronFields.Site) is { } site
+                        ? sites.GetValueOrDefault(int.Parse(site, System.Globalization.CultureInfo.InvariantCulture))
+                        : null,
+                    [
+                        .. (JsonSerializer.Deserialize<long[]>(i.Candidates) ?? [])
+                            .Select(c => barcodes.GetValueOrDefault(c))
+                            .OfType<string>(),
+                    ]
                 )
                 {
                     Values = values.Items.Where(v => v.New is not null).ToDictionary(v => v.Field, v => v.New!),

@@ -119,9 +119,11 @@ internal static class BulkTables
 
     private static BulkColumn<T> Text<T>(string name, Func<T, string?> get) => new(name, BulkType.Text, false) { Text = get };
 
-    private static BulkColumn<T> Int<T>(string name, Func<T, int?> get, bool key = false) => new(name, BulkType.Int, key) { Number = v => get(v) };
+    private static BulkColumn<T> Int<T>(string name, Func<T, int?> get, bool key = false) =>
+        new(name, BulkType.Int, key) { Number = v => get(v) };
 
-    private static BulkColumn<T> Long<T>(string name, Func<T, long?> get, bool key = false) => new(name, BulkType.Long, key) { Number = get };
+    private static BulkColumn<T> Long<T>(string name, Func<T, long?> get, bool key = false) =>
+        new(name, BulkType.Long, key) { Number = get };
 
     private static BulkColumn<T> Bool<T>(string name, Func<T, bool> get) => new(name, BulkType.Bool, false) { Flag = get };
 }

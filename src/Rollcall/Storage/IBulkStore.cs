@@ -12,16 +12,40 @@ internal interface IBulkStore
     Task<DbTransaction> BeginWriteAsync(DbConnection connection, CancellationToken cancellationToken);
 
     /// <summary>Keeps other transactions from changing these patrons until this one ends.</summary>
-    Task LockPatronsAsync(DbConnection connection, DbTransaction transaction, int districtId, IReadOnlyCollection<long> ids, CancellationToken cancellationToken);
+    Task LockPatronsAsync(
+        DbConnection connection,
+        DbTransaction transaction,
+        int districtId,
+        IReadOnlyCollection<long> ids,
+        CancellationToken cancellationToken
+    );
 
     /// <summary>Inserts rows that are not there yet.</summary>
-    Task InsertAsync<T>(DbConnection connection, DbTransaction transaction, BulkTable<T> table, IReadOnlyCollection<T> rows, CancellationToken cancellationToken);
+    Task InsertAsync<T>(
+        DbConnection connection,
+        DbTransaction transaction,
+        BulkTable<T> table,
+        IReadOnlyCollection<T> rows,
+        CancellationToken cancellationToken
+    );
 
     /// <summary>Overwrites all columns of rows that are there.</summary>
-    Task UpdateAsync<T>(DbConnection connection, DbTransaction transaction, BulkTable<T> table, IReadOnlyCollection<T> rows, CancellationToken cancellationToken);
+    Task UpdateAsync<T>(
+        DbConnection connection,
+        DbTransaction transaction,
+        BulkTable<T> table,
+        IReadOnlyCollection<T> rows,
+        CancellationToken cancellationToken
+    );
 
     /// <summary>Inserts rows, or overwrites those that are there.</summary>
-    Task UpsertAsync<T>(DbConnection connection, DbTransaction transaction, BulkTable<T> table, IReadOnlyCollection<T> rows, CancellationToken cancellationToken);
+    Task UpsertAsync<T>(
+        DbConnection connection,
+        DbTransaction transaction,
+        BulkTable<T> table,
+        IReadOnlyCollection<T> rows,
+        CancellationToken cancellationToken
+    );
 
     /// <summary>Rows of a slice after <paramref name="lastSize"/> rows took <paramref name="elapsed"/>.</summary>
     int NextSlice(int lastSize, TimeSpan elapsed);

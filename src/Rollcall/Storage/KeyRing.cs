@@ -17,7 +17,9 @@ internal sealed class KeyRing(RollcallDatabase database) : IXmlRepository
     public void StoreElement(XElement element, string friendlyName)
     {
         using var context = database.CreateContext();
-        context.DataProtectionKeys.Add(new DataProtectionKey { FriendlyName = friendlyName, Xml = element.ToString(SaveOptions.DisableFormatting) });
+        context.DataProtectionKeys.Add(
+            new DataProtectionKey { FriendlyName = friendlyName, Xml = element.ToString(SaveOptions.DisableFormatting) }
+        );
         context.SaveChanges();
     }
 }

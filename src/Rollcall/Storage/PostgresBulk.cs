@@ -13,7 +13,13 @@ internal sealed class PostgresBulk : IBulkStore
     public async Task<DbTransaction> BeginWriteAsync(DbConnection connection, CancellationToken cancellationToken) =>
         await connection.BeginTransactionAsync(cancellationToken);
 
-    public async Task LockPatronsAsync(DbConnection connection, DbTransaction transaction, int districtId, IReadOnlyCollection<long> ids, CancellationToken cancellationToken)
+    public async Task LockPatronsAsync(
+        DbConnection connection,
+        DbTransaction transaction,
+        int districtId,
+        IReadOnlyCollection<long> ids,
+        CancellationToken cancellationToken
+    )
     {
         if (ids.Count == 0)
         {
@@ -29,10 +35,21 @@ internal sealed class PostgresBulk : IBulkStore
         await command.ExecuteNonQueryAsync(cancellationToken);
     }
 
-    public Task InsertAsync<T>(DbConnection connection, DbTransaction transaction, BulkTable<T> table, IReadOnlyCollection<T> rows, CancellationToken cancellationToken) =>
-        CopyAsync((NpgsqlConnection)connection, table.Name, table, rows, cancellationToken);
+    public Task InsertAsync<T>(
+        DbConnection connection,
+        DbTransaction transaction,
+        BulkTable<T> table,
+        IReadOnlyCollection<T> rows,
+        CancellationToken cancellationToken
+    ) => CopyAsync((NpgsqlConnection)connection, table.Name, table, rows, cancellationToken);
 
-    public async Task UpdateAsync<T>(DbConnection connection, DbTransaction transaction, BulkTable<T> table, IReadOnlyCollection<T> rows, CancellationToken cancellationToken)
+    public async Task UpdateAsync<T>(
+        DbConnection connection,
+        DbTransaction transaction,
+        BulkTable<T> table,
+        IReadOnlyCollection<T> rows,
+        CancellationToken cancellationToken
+    )
     {
         await StageAsync(connection, transaction, table, rows, cancellationToken);
         await ExecuteAsync(
@@ -44,7 +61,13 @@ internal sealed class PostgresBulk : IBulkStore
         );
     }
 
-    public async Task UpsertAsync<T>(DbConnection connection, DbTransaction transaction, BulkTable<T> table, IReadOnlyCollection<T> rows, CancellationToken cancellationToken)
+    public async Task UpsertAsync<T>(
+        DbConnection connection,
+        DbTransaction transaction,
+        BulkTable<T> table,
+        IReadOnlyCollection<T> rows,
+        CancellationToken cancellationToken
+    )
     {
         await StageAsync(connection, transaction, table, rows, cancellationToken);
         await ExecuteAsync(
@@ -59,7 +82,13 @@ internal sealed class PostgresBulk : IBulkStore
 
     public int NextSlice(int lastSize, TimeSpan elapsed) => 5000;
 
-    private static async Task StageAsync<T>(DbConnection connection, DbTransaction transaction, BulkTable<T> table, IReadOnlyCollection<T> rows, CancellationToken cancellationToken)
+    private static async Task StageAsync<T>(
+        DbConnection connection,
+        DbTransaction transaction,
+        BulkTable<T> table,
+        IReadOnlyCollection<T> rows,
+        CancellationToken cancellationToken
+    )
     {
         await ExecuteAsync(
             connection,
@@ -70,7 +99,12 @@ internal sealed class PostgresBulk : IBulkStore
         await CopyAsync((NpgsqlConnection)connection, $"stage_{table.Name}", table, rows, cancellationToken);
     }
 
-    private static async Task ExecuteAsync(DbConnection connection, DbTransaction transaction, string sql, CancellationToken cancellationToken)
+    private static async Task ExecuteAsync(
+        DbConnection connection,
+        DbTransaction transaction,
+        string sql,
+        CancellationToken cancellationToken
+    )
     {
         await using var command = connection.CreateCommand();
         command.Transaction = transaction;
@@ -78,7 +112,13 @@ internal sealed class PostgresBulk : IBulkStore
         await command.ExecuteNonQueryAsync(cancellationToken);
     }
 
-    private static async Task CopyAsync<T>(NpgsqlConnection connection, string target, BulkTable<T> table, IReadOnlyCollection<T> rows, CancellationToken cancellationToken)
+    private static async Task CopyAsync<T>(
+        NpgsqlConnection connection,
+        string target,
+        BulkTable<T> table,
+        IReadOnlyCollection<T> rows,
+        CancellationToken cancellationToken
+    )
     {
         if (rows.Count == 0)
         {

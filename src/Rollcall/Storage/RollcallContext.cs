@@ -55,8 +55,22 @@ public abstract class RollcallContext(DbContextOptions options) : DbContext(opti
             e.Property(s => s.Id).ValueGeneratedNever();
             e.HasIndex(s => new { s.DistrictId, s.Code }).IsUnique();
         });
-        modelBuilder.Entity<SiteDefault>().HasKey(s => new { s.DistrictId, s.SiteId, s.RoleGroup });
-        modelBuilder.Entity<SiteOrg>().HasKey(s => new { s.DistrictId, s.Kind, s.OrgId });
+        modelBuilder
+            .Entity<SiteDefault>()
+            .HasKey(s => new
+            {
+                s.DistrictId,
+                s.SiteId,
+                s.RoleGroup,
+            });
+        modelBuilder
+            .Entity<SiteOrg>()
+            .HasKey(s => new
+            {
+                s.DistrictId,
+                s.Kind,
+                s.OrgId,
+            });
         modelBuilder.Entity<Integration>().HasKey(i => new { i.DistrictId, i.Kind });
         modelBuilder.Entity<Patron>(e =>
         {
@@ -66,8 +80,18 @@ public abstract class RollcallContext(DbContextOptions options) : DbContext(opti
             e.Property(p => p.Version).IsConcurrencyToken();
             e.HasIndex(p => new { p.DistrictId, p.BarcodeKey }).IsUnique();
             e.HasIndex(p => new { p.DistrictId, p.Guid }).IsUnique().HasFilter("guid is not null");
-            e.HasIndex(p => new { p.DistrictId, p.NameKey, p.Id });
-            e.HasIndex(p => new { p.DistrictId, p.SiteId, p.Status });
+            e.HasIndex(p => new
+            {
+                p.DistrictId,
+                p.NameKey,
+                p.Id,
+            });
+            e.HasIndex(p => new
+            {
+                p.DistrictId,
+                p.SiteId,
+                p.Status,
+            });
         });
         modelBuilder.Entity<PatronLink>(e =>
         {
@@ -85,9 +109,20 @@ public abstract class RollcallContext(DbContextOptions options) : DbContext(opti
         });
         modelBuilder.Entity<Change>(e =>
         {
-            e.HasKey(c => new { c.DistrictId, c.OperationId, c.Number });
+            e.HasKey(c => new
+            {
+                c.DistrictId,
+                c.OperationId,
+                c.Number,
+            });
             e.Property(c => c.Number).ValueGeneratedNever();
-            e.HasIndex(c => new { c.DistrictId, c.PatronId, c.OperationId, c.Number });
+            e.HasIndex(c => new
+            {
+                c.DistrictId,
+                c.PatronId,
+                c.OperationId,
+                c.Number,
+            });
         });
         modelBuilder.Entity<ReviewItem>(e =>
         {
@@ -108,7 +143,10 @@ public abstract class RollcallContext(DbContextOptions options) : DbContext(opti
             foreach (var property in entity.GetProperties())
             {
                 property.SetColumnName(Snake(property.Name));
-                if (Database.IsNpgsql() && (property.ClrType == typeof(string) || property.ClrType == typeof(DateOnly) || property.ClrType == typeof(DateOnly?)))
+                if (
+                    Database.IsNpgsql()
+                    && (property.ClrType == typeof(string) || property.ClrType == typeof(DateOnly) || property.ClrType == typeof(DateOnly?))
+                )
                 {
                     // SQLite compares bytes; PostgreSQL has to be told to.
                     property.SetCollation("C");
@@ -117,7 +155,9 @@ public abstract class RollcallContext(DbContextOptions options) : DbContext(opti
 
             foreach (var index in entity.GetIndexes())
             {
-                index.SetDatabaseName(Snake($"ix_{entity.GetTableName()}_{index.Name ?? string.Join('_', index.Properties.Select(p => p.Name))}"));
+                index.SetDatabaseName(
+                    Snake($"ix_{entity.GetTableName()}_{index.Name ?? string.Join('_', index.Properties.Select(p => p.Name))}")
+                );
             }
         }
     }

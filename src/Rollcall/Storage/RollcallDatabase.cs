@@ -55,7 +55,10 @@ public sealed class RollcallDatabase : IAsyncDisposable, IDisposable
             }
             catch (Exception e) when (e is ArgumentException or FormatException)
             {
-                throw new RollcallException($"The database connection is not readable: {e.Message} Write it like 'Host=localhost;Database=rollcall;Username=rollcall'.", e);
+                throw new RollcallException(
+                    $"The database connection is not readable: {e.Message} Write it like 'Host=localhost;Database=rollcall;Username=rollcall'.",
+                    e
+                );
             }
 
             _source = new NpgsqlDataSourceBuilder(ConnectionString).Build();
@@ -164,7 +167,10 @@ public sealed class RollcallDatabase : IAsyncDisposable, IDisposable
             }
             catch (SqliteException e)
             {
-                throw new RollcallException($"The database {FilePath} cannot be opened: {e.Message} Check the file and its rights, or restore a backup.", e);
+                throw new RollcallException(
+                    $"The database {FilePath} cannot be opened: {e.Message} Check the file and its rights, or restore a backup.",
+                    e
+                );
             }
 
             return;
@@ -175,12 +181,17 @@ public sealed class RollcallDatabase : IAsyncDisposable, IDisposable
             using var context = CreateContext();
             if ((await PendingAsync(context, cancellationToken)).Any())
             {
-                throw new RollcallException("The database's schema is older than this program. Run 'rollcall db migrate' once, then start again.");
+                throw new RollcallException(
+                    "The database's schema is older than this program. Run 'rollcall db migrate' once, then start again."
+                );
             }
         }
         catch (Exception e) when (e is NpgsqlException or System.Net.Sockets.SocketException)
         {
-            throw new RollcallException($"PostgreSQL cannot be reached: {e.Message.ReplaceLineEndings(" ")}. Check --database (ROLLCALL_DATABASE) and that the server runs.", e);
+            throw new RollcallException(
+                $"PostgreSQL cannot be reached: {e.Message.ReplaceLineEndings(" ")}. Check --database (ROLLCALL_DATABASE) and that the server runs.",
+                e
+            );
         }
     }
 
@@ -221,7 +232,10 @@ public sealed class RollcallDatabase : IAsyncDisposable, IDisposable
     /// <summary>Accepts the URL form that hosting services hand out beside the key=value form.</summary>
     private static string Normalise(string connection)
     {
-        if (!connection.StartsWith("postgres://", StringComparison.OrdinalIgnoreCase) && !connection.StartsWith("postgresql://", StringComparison.OrdinalIgnoreCase))
+        if (
+            !connection.StartsWith("postgres://", StringComparison.OrdinalIgnoreCase)
+            && !connection.StartsWith("postgresql://", StringComparison.OrdinalIgnoreCase)
+        )
         {
             return new NpgsqlConnectionStringBuilder(connection) { IncludeErrorDetail = false }.ToString();
         }

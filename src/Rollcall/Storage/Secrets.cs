@@ -51,7 +51,9 @@ internal sealed class MasterKey
             {
                 if (!string.IsNullOrWhiteSpace(chosen))
                 {
-                    throw new RollcallException($"The key file {path} (ROLLCALL_KEY_FILE) does not exist. Make one with 'openssl rand -base64 32' and keep it safe.");
+                    throw new RollcallException(
+                        $"The key file {path} (ROLLCALL_KEY_FILE) does not exist. Make one with 'openssl rand -base64 32' and keep it safe."
+                    );
                 }
 
                 Create(path);
@@ -106,12 +108,7 @@ internal sealed class MasterKeyEncryptor(MasterKey master) : IXmlEncryptor
         var nonce = sealedBytes.AsSpan(0, AesGcm.NonceByteSizes.MaxSize);
         RandomNumberGenerator.Fill(nonce);
         using var aes = new AesGcm(master.Key, AesGcm.TagByteSizes.MaxSize);
-        aes.Encrypt(
-            nonce,
-            plain,
-            sealedBytes.AsSpan(nonce.Length, plain.Length),
-            sealedBytes.AsSpan(nonce.Length + plain.Length)
-        );
+        aes.Encrypt(nonce, plain, sealedBytes.AsSpan(nonce.Length, plain.Length), sealedBytes.AsSpan(nonce.Length + plain.Length));
         return new EncryptedXmlInfo(new XElement("sealed", Convert.ToBase64String(sealedBytes)), typeof(MasterKeyDecryptor));
     }
 }

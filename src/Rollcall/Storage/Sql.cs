@@ -38,7 +38,12 @@ internal static class Sql
         return Convert.ToInt64(await command.ExecuteScalarAsync(cancellationToken), CultureInfo.InvariantCulture);
     }
 
-    private static DbCommand Command(DbConnection connection, DbTransaction? transaction, string sql, (string Name, object? Value)[] parameters)
+    private static DbCommand Command(
+        DbConnection connection,
+        DbTransaction? transaction,
+        string sql,
+        (string Name, object? Value)[] parameters
+    )
     {
         var command = connection.CreateCommand();
         command.Transaction = transaction;

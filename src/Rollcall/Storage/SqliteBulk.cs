@@ -15,13 +15,29 @@ internal sealed class SqliteBulk : IBulkStore
         Task.FromResult<DbTransaction>(((SqliteConnection)connection).BeginTransaction(deferred: false));
 
     // The write lock of the transaction already keeps everybody else out.
-    public Task LockPatronsAsync(DbConnection connection, DbTransaction transaction, int districtId, IReadOnlyCollection<long> ids, CancellationToken cancellationToken) =>
-        Task.CompletedTask;
+    public Task LockPatronsAsync(
+        DbConnection connection,
+        DbTransaction transaction,
+        int districtId,
+        IReadOnlyCollection<long> ids,
+        CancellationToken cancellationToken
+    ) => Task.CompletedTask;
 
-    public Task InsertAsync<T>(DbConnection connection, DbTransaction transaction, BulkTable<T> table, IReadOnlyCollection<T> rows, CancellationToken cancellationToken) =>
-        ExecuteAsync(connection, transaction, InsertSql(table), table, rows, cancellationToken);
+    public Task InsertAsync<T>(
+        DbConnection connection,
+        DbTransaction transaction,
+        BulkTable<T> table,
+        IReadOnlyCollection<T> rows,
+        CancellationToken cancellationToken
+    ) => ExecuteAsync(connection, transaction, InsertSql(table), table, rows, cancellationToken);
 
-    public Task UpdateAsync<T>(DbConnection connection, DbTransaction transaction, BulkTable<T> table, IReadOnlyCollection<T> rows, CancellationToken cancellationToken)
+    public Task UpdateAsync<T>(
+        DbConnection connection,
+        DbTransaction transaction,
+        BulkTable<T> table,
+        IReadOnlyCollection<T> rows,
+        CancellationToken cancellationToken
+    )
     {
         var index = table.Columns.Select((c, i) => (c.Name, i)).ToDictionary(p => p.Name, p => p.i, StringComparer.Ordinal);
         var sql =
@@ -30,7 +46,13 @@ internal sealed class SqliteBulk : IBulkStore
         return ExecuteAsync(connection, transaction, sql, table, rows, cancellationToken);
     }
 
-    public Task UpsertAsync<T>(DbConnection connection, DbTransaction transaction, BulkTable<T> table, IReadOnlyCollection<T> rows, CancellationToken cancellationToken) =>
+    public Task UpsertAsync<T>(
+        DbConnection connection,
+        DbTransaction transaction,
+        BulkTable<T> table,
+        IReadOnlyCollection<T> rows,
+        CancellationToken cancellationToken
+    ) =>
         ExecuteAsync(
             connection,
             transaction,

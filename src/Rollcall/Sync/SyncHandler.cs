@@ -17,8 +17,13 @@ using Rollcall.Sync.Pull;
 namespace Rollcall.Sync;
 
 /// <summary>The way of a sync: pull, verify, plan, guard, apply, finish.</summary>
-internal sealed class SyncHandler(RollcallDatabase database, IntegrationService integrations, OperationQueue queue, TimeProvider time, ILogger<SyncHandler> logger)
-    : IOperationHandler
+internal sealed class SyncHandler(
+    RollcallDatabase database,
+    IntegrationService integrations,
+    OperationQueue queue,
+    TimeProvider time,
+    ILogger<SyncHandler> logger
+) : IOperationHandler
 {
     private string SpoolFolder => Path.Combine(database.DataFolder, "spool");
 
@@ -45,7 +50,13 @@ internal sealed class SyncHandler(RollcallDatabase database, IntegrationService 
         if (operation.PreviewOnly && !approved)
         {
             // Taken over after the plan was complete, before its end was written.
-            await EndAsync(operation, OperationStatus.Preview, OperationQueue.CountsOf(operation), OperationQueue.WarningsOf(operation), cancellationToken);
+            await EndAsync(
+                operation,
+                OperationStatus.Preview,
+                OperationQueue.CountsOf(operation),
+                OperationQueue.WarningsOf(operation),
+                cancellationToken
+            );
             return;
         }
 
@@ -67,7 +78,9 @@ internal sealed class SyncHandler(RollcallDatabase database, IntegrationService 
         var id = operation.DistrictId;
         var district = await context.Districts.AsNoTracking().SingleAsync(d => d.Id == id, cancellationToken);
         var kind = operation.Integration ?? throw new RollcallException("The operation names no roster service.");
-        var row = await context.Integrations.AsNoTracking().SingleOrDefaultAsync(i => i.DistrictId == id && i.Kind == kind, cancellationToken);
+        var row = await context
+            .Integrations.AsNoTracking()
+            .SingleOrDefaultAsync(i => i.DistrictId == id && i.Kind == kind, cancellationToken);
         var setup = new SyncSetup
         {
             District = district,
@@ -82,9 +95,14 @@ internal sealed class SyncHandler(RollcallDatabase database, IntegrationService 
             Today = DistrictService.Today(district, time),
         };
         return row is not { Enabled: true } ? throw new RollcallException($"{kind} is off. Turn it on first: rollcall {Verb(kind)} on")
-            : setup.Settings.Mode is null ? throw new RollcallException($"{kind} is not connected. Connect it first: rollcall {Verb(kind)} connect …")
-            : setup.OrgSites.Count == 0 ? throw new RollcallException($"No site is matched to the roster. Match at least one: rollcall {Verb(kind)} match SITE ORG-SOURCEDID")
-            : setup.Settings.Roles.Count == 0 ? throw new RollcallException($"Nobody is ticked for syncing. Say who: rollcall {Verb(kind)} roles student,teacher,admin")
+            : setup.Settings.Mode is null
+                ? throw new RollcallException($"{kind} is not connected. Connect it first: rollcall {Verb(kind)} connect …")
+            : setup.OrgSites.Count == 0
+                ? throw new RollcallException(
+                    $"No site is matched to the roster. Match at least one: rollcall {Verb(kind)} match SITE ORG-SOURCEDID"
+                )
+            : setup.Settings.Roles.Count == 0
+                ? throw new RollcallException($"Nobody is ticked for syncing. Say who: rollcall {Verb(kind)} roles student,teacher,admin")
             : setup;
     }
 
@@ -105,7 +123,13 @@ internal sealed class SyncHandler(RollcallDatabase database, IntegrationService 
         Roster roster;
         using (var source = await integrations.OpenAsync(operation.DistrictId, setup.Kind, cancellationToken))
         {
-            var pull = new RosterPull(setup, source, SpoolFolder, warnings, (text, done, total) => run.ReportAsync(OperationStage.Pulling, text, done, total));
+            var pull = new RosterPull(
+                setup,
+                source,
+                SpoolFolder,
+                warnings,
+                (text, done, total) => run.ReportAsync(OperationStage.Pulling, text, done, total)
+            );
             roster = await pull.ReadAsync(cancellationToken);
         }
 
@@ -117,7 +141,17 @@ internal sealed class SyncHandler(RollcallDatabase database, IntegrationService 
             var decisions = await LoadDecisionsAsync(operation.DistrictId, cancellationToken);
             await run.ReportAsync(OperationStage.Planning, "Matching people", 0, roster.Persons.Length);
             var matches = Matcher.Run(patrons, roster, setup, decisions);
-            var planner = new Planner(database, connection, setup, roster, patrons, matches, operation.Id, warnings, (text, done, total) => run.ReportAsync(OperationStage.Planning, text, done, total));
+            var planner = new Planner(
+                database,
+                connection,
+                setup,
+                roster,
+                patrons,
+                matches,
+                operation.Id,
+                warnings,
+                (text, done, total) => run.ReportAsync(OperationStage.Planning, text, done, total)
+            );
             var plan = await planner.RunAsync(cancellationToken);
             var holds = Guard.Guard.Check(setup.Settings.Thresholds, plan.Risks);
             await CommitPlanAsync(run, setup, connection, plan, holds, warnings, began, roster.Revision, cancellationToken);
@@ -145,16 +179,25 @@ internal sealed class SyncHandler(RollcallDatabase database, IntegrationService 
         {
             int? site = hold.Site == 0 ? null : hold.Site;
             held += await context
-                .Changes.Where(c => c.DistrictId == operation.DistrictId && c.OperationId == operation.Id && c.Risk == hold.Risk && c.RoleGroup == hold.Group && c.SiteId == site)
+                .Changes.Where(c =>
+                    c.DistrictId == operation.DistrictId
+                    && c.OperationId == operation.Id
+                    && c.Risk == hold.Risk
+                    && c.RoleGroup == hold.Group
+                    && c.SiteId == site
+                )
                 .ExecuteUpdateAsync(s => s.SetProperty(c => c.Held, true), cancellationToken);
             var siteName = setup.Sites.TryGetValue(hold.Site, out var known) ? known.Name : "patrons without a site";
             warnings.Add(
                 "held",
                 hold.Risk switch
                 {
-                    Risk.Transfers => $"{hold.Count} of {hold.Of} {RoleGroups.Label(hold.Group)} people at {siteName} would be marked Transferred: held for approval",
-                    Risk.Updates => $"{hold.Count} of {hold.Of} {RoleGroups.Label(hold.Group)} people at {siteName} would change last name, barcode or Student #: held for approval",
-                    _ => $"{hold.Count} new {RoleGroups.Label(hold.Group)} people at {siteName} have the same name as patrons who are not linked: held for approval",
+                    Risk.Transfers =>
+                        $"{hold.Count} of {hold.Of} {RoleGroups.Label(hold.Group)} people at {siteName} would be marked Transferred: held for approval",
+                    Risk.Updates =>
+                        $"{hold.Count} of {hold.Of} {RoleGroups.Label(hold.Group)} people at {siteName} would change last name, barcode or Student #: held for approval",
+                    _ =>
+                        $"{hold.Count} new {RoleGroups.Label(hold.Group)} people at {siteName} have the same name as patrons who are not linked: held for approval",
                 },
                 "Look at them, then approve or discard.",
                 1,
@@ -200,7 +243,10 @@ internal sealed class SyncHandler(RollcallDatabase database, IntegrationService 
             .Operations.Where(o => o.DistrictId == operation.DistrictId && o.Id < operation.Id && o.Integration == operation.Integration)
             .Where(o => o.Kind == OperationKind.FullSync || o.Kind == OperationKind.ChangesSync)
             .Where(o => o.Status == OperationStatus.Preview || (o.Status == OperationStatus.NeedsApproval && !operation.PreviewOnly))
-            .ExecuteUpdateAsync(s => s.SetProperty(o => o.Status, OperationStatus.Superseded).SetProperty(o => o.FinishedAt, now), cancellationToken);
+            .ExecuteUpdateAsync(
+                s => s.SetProperty(o => o.Status, OperationStatus.Superseded).SetProperty(o => o.FinishedAt, now),
+                cancellationToken
+            );
         await transaction.CommitAsync(cancellationToken);
         operation.Planned = true;
         operation.PlanSize = plan.Rows;
@@ -212,7 +258,9 @@ internal sealed class SyncHandler(RollcallDatabase database, IntegrationService 
     private async Task DeletePlanAsync(Operation operation, CancellationToken cancellationToken)
     {
         await using var context = database.CreateContext();
-        await context.Changes.Where(c => c.DistrictId == operation.DistrictId && c.OperationId == operation.Id).ExecuteDeleteAsync(cancellationToken);
+        await context
+            .Changes.Where(c => c.DistrictId == operation.DistrictId && c.OperationId == operation.Id)
+            .ExecuteDeleteAsync(cancellationToken);
     }
 
     private async Task<Dictionary<ulong, ReviewStatus>> LoadDecisionsAsync(int districtId, CancellationToken cancellationToken)
@@ -279,12 +327,26 @@ internal sealed class SyncHandler(RollcallDatabase database, IntegrationService 
         {
             var stale = applier.Stale.Values.Sum();
             counts = OperationQueue.Drop(counts, applier.Stale);
-            warnings.Add(new WarningGroup("stale", "Changes were left out because the patron changed since the plan; the next sync looks at them again", stale, null));
+            warnings.Add(
+                new WarningGroup(
+                    "stale",
+                    "Changes were left out because the patron changed since the plan; the next sync looks at them again",
+                    stale,
+                    null
+                )
+            );
         }
 
         if (applier.ChangedSincePlan > 0)
         {
-            warnings.Add(new WarningGroup("changed-since-plan", "Patrons were changed while the sync ran; the field policy decided", applier.ChangedSincePlan, null));
+            warnings.Add(
+                new WarningGroup(
+                    "changed-since-plan",
+                    "Patrons were changed while the sync ran; the field policy decided",
+                    applier.ChangedSincePlan,
+                    null
+                )
+            );
         }
 
         if (approved)
@@ -303,9 +365,14 @@ internal sealed class SyncHandler(RollcallDatabase database, IntegrationService 
         {
             // Whoever was not sent to Review again has been settled by this run.
             await context
-                .ReviewItems.Where(r => r.DistrictId == operation.DistrictId && r.Status == ReviewStatus.Open && r.OperationId < operation.Id)
+                .ReviewItems.Where(r =>
+                    r.DistrictId == operation.DistrictId && r.Status == ReviewStatus.Open && r.OperationId < operation.Id
+                )
                 .ExecuteUpdateAsync(s => s.SetProperty(r => r.Status, ReviewStatus.Settled), cancellationToken);
-            var row = await context.Integrations.SingleOrDefaultAsync(i => i.DistrictId == operation.DistrictId && i.Kind == operation.Integration, cancellationToken);
+            var row = await context.Integrations.SingleOrDefaultAsync(
+                i => i.DistrictId == operation.DistrictId && i.Kind == operation.Integration,
+                cancellationToken
+            );
             if (row is not null && !operation.PreviewOnly && !approved)
             {
                 using var options = JsonDocument.Parse(operation.Options);
@@ -328,7 +395,13 @@ internal sealed class SyncHandler(RollcallDatabase database, IntegrationService 
         await EndAsync(operation, status, counts, warnings, cancellationToken);
     }
 
-    private async Task EndAsync(Operation operation, OperationStatus status, SyncCounts counts, IReadOnlyList<WarningGroup> warnings, CancellationToken cancellationToken)
+    private async Task EndAsync(
+        Operation operation,
+        OperationStatus status,
+        SyncCounts counts,
+        IReadOnlyList<WarningGroup> warnings,
+        CancellationToken cancellationToken
+    )
     {
         if (!await queue.FinishAsync(operation, status, counts, warnings, null, cancellationToken))
         {

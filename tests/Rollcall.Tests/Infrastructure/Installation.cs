@@ -41,7 +41,13 @@ public sealed class Installation : IAsyncDisposable
     public T Get<T>()
         where T : notnull => _services.GetRequiredService<T>();
 
-    public static async Task<Installation> StartAsync(PostgresCluster cluster, Db db, SandboxOptions? sandbox = null, TimeProvider? time = null, bool connect = true)
+    public static async Task<Installation> StartAsync(
+        PostgresCluster cluster,
+        Db db,
+        SandboxOptions? sandbox = null,
+        TimeProvider? time = null,
+        bool connect = true
+    )
     {
         var folder = new TempFolder();
         var connection = db == Db.Postgres ? await cluster.CreateDatabaseAsync() : null;
@@ -66,11 +72,19 @@ public sealed class Installation : IAsyncDisposable
         var number = 0;
         foreach (var school in Sandbox.District.Schools)
         {
-            await Get<SiteService>().AddAsync(District.Id, $"S{++number}", new SiteChange(school.Name, $"P{number}00001", null, null, null));
+            await Get<SiteService>()
+                .AddAsync(District.Id, $"S{++number}", new SiteChange(school.Name, $"P{number}00001", null, null, null));
         }
 
         await Integrations.StorePartnerKeyAsync(Sandbox.Options.PartnerKey);
-        await Integrations.ConnectAsync(District, IntegrationKind.ClassLink, new ConnectRequest(ConnectionMode.Proxy, Sandbox.Options.TenantId, Sandbox.Url.ToString()), asOperator: true, clear: false, "test");
+        await Integrations.ConnectAsync(
+            District,
+            IntegrationKind.ClassLink,
+            new ConnectRequest(ConnectionMode.Proxy, Sandbox.Options.TenantId, Sandbox.Url.ToString()),
+            asOperator: true,
+            clear: false,
+            "test"
+        );
         await Integrations.TurnOnAsync(District.Id, IntegrationKind.ClassLink, clear: false, "test");
         number = 0;
         foreach (var school in Sandbox.District.Schools)
@@ -85,7 +99,8 @@ public sealed class Installation : IAsyncDisposable
         }
     }
 
-    public Task ConfigureAsync(Func<IntegrationSettings, IntegrationSettings> change) => Integrations.ConfigureAsync(District.Id, IntegrationKind.ClassLink, "test", "settings", change);
+    public Task ConfigureAsync(Func<IntegrationSettings, IntegrationSettings> change) =>
+        Integrations.ConfigureAsync(District.Id, IntegrationKind.ClassLink, "test", "settings", change);
 
     /// <summary>Runs a full sync to its end.</summary>
     public async Task<Operation> SyncAsync(bool preview = false)

@@ -24,13 +24,19 @@ public sealed class PostgresCluster : IAsyncLifetime
         }
 
         _given = null;
-        _binaries =
-            Directory.Exists("/usr/lib/postgresql")
-                ? Directory.GetDirectories("/usr/lib/postgresql").Select(d => Path.Combine(d, "bin")).Where(d => File.Exists(Path.Combine(d, "initdb"))).OrderDescending(StringComparer.Ordinal).FirstOrDefault()
-                : null;
+        _binaries = Directory.Exists("/usr/lib/postgresql")
+            ? Directory
+                .GetDirectories("/usr/lib/postgresql")
+                .Select(d => Path.Combine(d, "bin"))
+                .Where(d => File.Exists(Path.Combine(d, "initdb")))
+                .OrderDescending(StringComparer.Ordinal)
+                .FirstOrDefault()
+            : null;
         if (_binaries is null)
         {
-            throw new InvalidOperationException("PostgreSQL is not installed. ./test installs it; or set ROLLCALL_TEST_POSTGRES to a server that tests may fill.");
+            throw new InvalidOperationException(
+                "PostgreSQL is not installed. ./test installs it; or set ROLLCALL_TEST_POSTGRES to a server that tests may fill."
+            );
         }
 
         _asPostgres = Environment.UserName == "root";
@@ -65,7 +71,11 @@ public sealed class PostgresCluster : IAsyncLifetime
                 await SqlAsync("postgres", "DROP DATABASE IF EXISTS rollcall_template");
                 await SqlAsync("postgres", "CREATE DATABASE rollcall_template");
                 using var folder = new TempFolder();
-                await using (var database = new Rollcall.Storage.RollcallDatabase(new Rollcall.Storage.StorageOptions(folder.Path, Connection("rollcall_template"))))
+                await using (
+                    var database = new Rollcall.Storage.RollcallDatabase(
+                        new Rollcall.Storage.StorageOptions(folder.Path, Connection("rollcall_template"))
+                    )
+                )
                 {
                     await database.MigrateAsync();
                 }
@@ -85,11 +95,17 @@ public sealed class PostgresCluster : IAsyncLifetime
     }
 
     private string Connection(string database) =>
-        new NpgsqlConnectionStringBuilder(_given ?? $"Host={_folder};Username=rollcall") { Database = database, MaxPoolSize = 20 }.ToString();
+        new NpgsqlConnectionStringBuilder(_given ?? $"Host={_folder};Username=rollcall")
+        {
+            Database = database,
+            MaxPoolSize = 20,
+        }.ToString();
 
     private async Task SqlAsync(string database, string sql)
     {
-        await using var connection = new NpgsqlConnection(new NpgsqlConnectionStringBuilder(Connection(database)) { Pooling = false }.ToString());
+        await using var connection = new NpgsqlConnection(
+            new NpgsqlConnectionStringBuilder(Connection(database)) { Pooling = false }.ToString()
+        );
         await connection.OpenAsync();
         await using var command = new NpgsqlCommand(sql, connection);
         await command.ExecuteNonQueryAsync();

@@ -17,7 +17,12 @@ public sealed class DaysTests(PostgresCluster cluster)
     public async Task After_each_day_every_patron_equals_the_ledger(Db db)
     {
         await using var system = await Installation.StartAsync(cluster, db, new SandboxOptions { Students = 400, Schools = 4 });
-        await system.ConfigureAsync(s => s with { Map = new FieldMap { Location = LocationSource.TeacherName, CommunityId = new IdMapping(IdSource.UserIdType, "StateID") } });
+        await system.ConfigureAsync(s =>
+            s with
+            {
+                Map = new FieldMap { Location = LocationSource.TeacherName, CommunityId = new IdMapping(IdSource.UserIdType, "StateID") },
+            }
+        );
         var barcodes = new Dictionary<string, string>(StringComparer.Ordinal);
         for (var day = 0; day <= 5; day++)
         {
@@ -42,12 +47,20 @@ public sealed class DaysTests(PostgresCluster cluster)
     {
         var patrons = await system.PatronsByGuidAsync();
         var sites = (await system.Get<Rollcall.Districts.SiteService>().ListAsync(system.District.Id)).ToDictionary(s => s.Id, s => s.Guid);
-        var people = system.Sandbox.District.People.Where(p => p.Group is SandboxRoleGroup.Student or SandboxRoleGroup.Teacher or SandboxRoleGroup.Admin).ToList();
+        var people = system
+            .Sandbox.District.People.Where(p => p.Group is SandboxRoleGroup.Student or SandboxRoleGroup.Teacher or SandboxRoleGroup.Admin)
+            .ToList();
         foreach (var person in people)
         {
             if (!patrons.TryGetValue(person.SourcedId, out var patron))
             {
-                Assert.True(person.Presence != SandboxPresence.Present || person.FamilyName.Length == 0 || person.Orgs.Count == 0 || !sites.ContainsValue(person.Orgs[0]), $"{person.SourcedId} is missing");
+                Assert.True(
+                    person.Presence != SandboxPresence.Present
+                        || person.FamilyName.Length == 0
+                        || person.Orgs.Count == 0
+                        || !sites.ContainsValue(person.Orgs[0]),
+                    $"{person.SourcedId} is missing"
+                );
                 continue;
             }
 
@@ -73,12 +86,23 @@ public sealed class DaysTests(PostgresCluster cluster)
             if (person.Group == SandboxRoleGroup.Student)
             {
                 Assert.Equal(Clean(person.Homeroom?.Teacher) ?? patron.Location, patron.Location);
-                Assert.Equal(Clean(string.Join("; ", person.Guardians.Select(g => g.Text).Where(t => t.Length > 0))), patron.AdditionalContact);
                 Assert.Equal(
-                    Clean(string.Join("; ", person.Guardians.Select(g => g.Email).Where(e => e.Length > 0).Distinct(StringComparer.OrdinalIgnoreCase))),
+                    Clean(string.Join("; ", person.Guardians.Select(g => g.Text).Where(t => t.Length > 0))),
+                    patron.AdditionalContact
+                );
+                Assert.Equal(
+                    Clean(
+                        string.Join(
+                            "; ",
+                            person.Guardians.Select(g => g.Email).Where(e => e.Length > 0).Distinct(StringComparer.OrdinalIgnoreCase)
+                        )
+                    ),
                     patron.OtherEmails
                 );
-                Assert.Equal(Clean(person.UserIds.FirstOrDefault(u => u.Type == "StateID")?.Identifier) ?? patron.CommunityId, patron.CommunityId);
+                Assert.Equal(
+                    Clean(person.UserIds.FirstOrDefault(u => u.Type == "StateID")?.Identifier) ?? patron.CommunityId,
+                    patron.CommunityId
+                );
             }
         }
 

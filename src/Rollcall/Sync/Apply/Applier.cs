@@ -55,7 +55,9 @@ internal sealed class Applier(RollcallDatabase database, Operation operation, Fi
             {
                 rows = await context
                     .Changes.AsNoTracking()
-                    .Where(c => c.DistrictId == operation.DistrictId && c.OperationId == operation.Id && c.Number > position && c.Held == held)
+                    .Where(c =>
+                        c.DistrictId == operation.DistrictId && c.OperationId == operation.Id && c.Number > position && c.Held == held
+                    )
                     .Where(c => s_writing.Contains(c.Kind))
                     .OrderBy(c => c.Number)
                     .Take(ReadAhead)
@@ -99,28 +101,42 @@ internal sealed class Applier(RollcallDatabase database, Operation operation, Fi
         await transaction.CommitAsync(cancellationToken);
     }
 
-    private async Task<List<Change>> WithWholeChainAsync(DbConnection connection, List<Change> slice, bool held, CancellationToken cancellationToken)
+    private async Task<List<Change>> WithWholeChainAsync(
+        DbConnection connection,
+        List<Change> slice,
+        bool held,
+        CancellationToken cancellationToken
+    )
     {
         await using var context = database.CreateContext(connection, null);
         var last = slice[^1].Number;
         slice.AddRange(
             await context
                 .Changes.AsNoTracking()
-                .Where(c => c.DistrictId == operation.DistrictId && c.OperationId == operation.Id && c.Number > last && c.Held == held && c.Chained)
+                .Where(c =>
+                    c.DistrictId == operation.DistrictId && c.OperationId == operation.Id && c.Number > last && c.Held == held && c.Chained
+                )
                 .OrderBy(c => c.Number)
                 .ToListAsync(cancellationToken)
         );
         return slice;
     }
 
-    private async Task MoveAsync(DbConnection connection, DbTransaction transaction, bool held, long to, CancellationToken cancellationToken)
+    private async Task MoveAsync(
+        DbConnection connection,
+        DbTransaction transaction,
+        bool held,
+        long to,
+        CancellationToken cancellationToken
+    )
     {
         var column = held ? "held_applied_to" : "applied_to";
         var moved = await Sql.ExecuteAsync(
             connection,
             transaction,
             $"""
-            UPDATE operations SET {column} = @to, lease_until = {database.Bulk.NowMilliseconds} + {(long)OperationQueue.Lease.TotalMilliseconds}
+            UPDATE operations SET {column} = @to, lease_until = {database.Bulk.NowMilliseconds} + {(long)
+                OperationQueue.Lease.TotalMilliseconds}
             WHERE id = @id AND fence = @fence AND status = {(int)OperationStatus.Running} AND {column} <= @to
             """,
             cancellationToken,
@@ -134,21 +150,38 @@ internal sealed class Applier(RollcallDatabase database, Operation operation, Fi
         }
     }
 
-    private async Task ApplySliceAsync(DbConnection connection, List<Change> rows, bool held, bool approval, long end, CancellationToken cancellationToken)
+    private async Task ApplySliceAsync(
+        DbConnection connection,
+        List<Change> rows,
+        bool held,
+        bool approval,
+        long end,
+        CancellationToken cancellationToken
+    )
     {
         await using var transaction = await database.Bulk.BeginWriteAsync(connection, cancellationToken);
         await MoveAsync(connection, transaction, held, end, cancellationToken);
         var slice = new Slice();
         await using var context = database.CreateContext(connection, transaction);
 
-        var ids = rows.Where(r => r.PatronId is not null && r.Kind != ChangeKind.Create).Select(r => r.PatronId!.Value).Distinct().ToArray();
+        var ids = rows.Where(r => r.PatronId is not null && r.Kind != ChangeKind.Create)
+            .Select(r => r.PatronId!.Value)
+            .Distinct()
+            .ToArray();
         await database.Bulk.LockPatronsAsync(connection, transaction, operation.DistrictId, ids, cancellationToken);
         foreach (var patron in await LoadPatronsAsync(context, ids, cancellationToken))
         {
             slice.Patrons[patron.Id] = patron;
         }
 
-        foreach (var link in ids.Length == 0 ? [] : await context.PatronLinks.AsNoTracking().Where(l => l.DistrictId == operation.DistrictId && ids.Contains(l.PatronId)).ToListAsync(cancellationToken))
+        foreach (
+            var link in ids.Length == 0
+                ? []
+                : await context
+                    .PatronLinks.AsNoTracking()
+                    .Where(l => l.DistrictId == operation.DistrictId && ids.Contains(l.PatronId))
+                    .ToListAsync(cancellationToken)
+        )
         {
             slice.Links[link.PatronId] = link;
         }
@@ -197,12 +230,26 @@ internal sealed class Applier(RollcallDatabase database, Operation operation, Fi
     }
 
     private async Task<List<Patron>> LoadPatronsAsync(RollcallContext context, long[] ids, CancellationToken cancellationToken) =>
-        ids.Length == 0 ? [] : await context.Patrons.AsNoTracking().Where(p => p.DistrictId == operation.DistrictId && ids.Contains(p.Id)).ToListAsync(cancellationToken);
+        ids.Length == 0
+            ? []
+            : await context
+                .Patrons.AsNoTracking()
+                .Where(p => p.DistrictId == operation.DistrictId && ids.Contains(p.Id))
+                .ToListAsync(cancellationToken);
 
     /// <summary>Who holds, as of now, the barcodes and GUIDs that this slice wants to give.</summary>
-    private async Task LoadTakenAsync(RollcallContext context, List<(Change Row, ChangeValues Values)> rows, Slice slice, CancellationToken cancellationToken)
+    private async Task LoadTakenAsync(
+        RollcallContext context,
+        List<(Change Row, ChangeValues Values)> rows,
+        Slice slice,
+        CancellationToken cancellationToken
+    )
     {
-        var barcodes = rows.Select(r => r.Values.New(PatronFields.Barcode)).Where(b => b is not null).Select(b => Text.BarcodeKey(b!)).Distinct().ToArray();
+        var barcodes = rows.Select(r => r.Values.New(PatronFields.Barcode))
+            .Where(b => b is not null)
+            .Select(b => Text.BarcodeKey(b!))
+            .Distinct()
+            .ToArray();
         if (barcodes.Length > 0)
         {
             foreach (
@@ -231,7 +278,14 @@ internal sealed class Applier(RollcallDatabase database, Operation operation, Fi
         }
     }
 
-    private async Task CreateAsync(RollcallContext context, Slice slice, SiteSequences sites, Change row, ChangeValues values, CancellationToken cancellationToken)
+    private async Task CreateAsync(
+        RollcallContext context,
+        Slice slice,
+        SiteSequences sites,
+        Change row,
+        ChangeValues values,
+        CancellationToken cancellationToken
+    )
     {
         if (values.New(PatronFields.Guid) is { } guid && slice.Guids.ContainsKey(guid))
         {
@@ -256,7 +310,12 @@ internal sealed class Applier(RollcallDatabase database, Operation operation, Fi
             slice.Rewritten.Add(row);
         }
 
-        var patron = new Patron { DistrictId = operation.DistrictId, Id = row.PatronId!.Value, CreatedAt = time.GetUtcNow() };
+        var patron = new Patron
+        {
+            DistrictId = operation.DistrictId,
+            Id = row.PatronId!.Value,
+            CreatedAt = time.GetUtcNow(),
+        };
         foreach (var (field, _, value) in values.Items)
         {
             PatronFields.ByNumber(field).Set(patron, value);
@@ -287,7 +346,9 @@ internal sealed class Applier(RollcallDatabase database, Operation operation, Fi
         }
 
         var link = LinkState.Parse(row.Link);
-        var moved = values.Items.Where(v => !string.Equals(PatronFields.ByNumber(v.Field).Get(patron), v.Old, StringComparison.Ordinal)).ToList();
+        var moved = values
+            .Items.Where(v => !string.Equals(PatronFields.ByNumber(v.Field).Get(patron), v.Old, StringComparison.Ordinal))
+            .ToList();
         if (moved.Count > 0 && approval)
         {
             slice.LeaveOut(row, "Left out as stale: the patron changed since the plan");
@@ -388,7 +449,9 @@ internal sealed class Applier(RollcallDatabase database, Operation operation, Fi
             return patron.Status == PatronStatus.Transferred;
         }
 
-        return map is null || map.PolicyOf(field) == FieldPolicy.RosterWins || (map.PolicyOf(field) == FieldPolicy.FillIfEmpty && current is null);
+        return map is null
+            || map.PolicyOf(field) == FieldPolicy.RosterWins
+            || (map.PolicyOf(field) == FieldPolicy.FillIfEmpty && current is null);
     }
 
     private async Task WriteAsync(
@@ -411,8 +474,20 @@ internal sealed class Applier(RollcallDatabase database, Operation operation, Fi
         await database.Bulk.UpdateAsync(connection, transaction, BulkTables.Patrons, slice.Updated.Values, cancellationToken);
         await database.Bulk.InsertAsync(connection, transaction, BulkTables.Patrons, slice.Created, cancellationToken);
         var created = slice.Created.Select(p => p.Id).ToHashSet();
-        await database.Bulk.InsertAsync(connection, transaction, BulkTables.Links, [.. slice.LinkWrites.Values.Where(l => created.Contains(l.PatronId))], cancellationToken);
-        await database.Bulk.UpsertAsync(connection, transaction, BulkTables.Links, [.. slice.LinkWrites.Values.Where(l => !created.Contains(l.PatronId))], cancellationToken);
+        await database.Bulk.InsertAsync(
+            connection,
+            transaction,
+            BulkTables.Links,
+            [.. slice.LinkWrites.Values.Where(l => created.Contains(l.PatronId))],
+            cancellationToken
+        );
+        await database.Bulk.UpsertAsync(
+            connection,
+            transaction,
+            BulkTables.Links,
+            [.. slice.LinkWrites.Values.Where(l => !created.Contains(l.PatronId))],
+            cancellationToken
+        );
         await database.Bulk.UpdateAsync(connection, transaction, BulkTables.Changes, [.. slice.Rewritten.Distinct()], cancellationToken);
         await WriteReviewsAsync(context, slice, cancellationToken);
         await context.SaveChangesAsync(cancellationToken);
@@ -429,7 +504,11 @@ internal sealed class Applier(RollcallDatabase database, Operation operation, Fi
         var present = await context
             .ReviewItems.Where(r => r.DistrictId == operation.DistrictId && ids.Contains(r.RosterId))
             .ToDictionaryAsync(r => r.RosterId, StringComparer.Ordinal, cancellationToken);
-        var next = 1 + (await context.ReviewItems.Where(r => r.DistrictId == operation.DistrictId).MaxAsync(r => (int?)r.Id, cancellationToken) ?? 0);
+        var next =
+            1
+            + (
+                await context.ReviewItems.Where(r => r.DistrictId == operation.DistrictId).MaxAsync(r => (int?)r.Id, cancellationToken) ?? 0
+            );
         foreach (var (row, _) in slice.Reviews)
         {
             if (!present.TryGetValue(row.RosterId!, out var item))
@@ -538,7 +617,12 @@ internal sealed class SiteSequences(int districtId, RollcallContext context)
         }
     }
 
-    public async Task<string> NextFreeAsync(int? siteId, RoleGroup group, IReadOnlyDictionary<string, long> taken, CancellationToken cancellationToken)
+    public async Task<string> NextFreeAsync(
+        int? siteId,
+        RoleGroup group,
+        IReadOnlyDictionary<string, long> taken,
+        CancellationToken cancellationToken
+    )
     {
         if (siteId is not { } id || !_sites.TryGetValue(id, out var site))
         {
@@ -558,7 +642,11 @@ internal sealed class SiteSequences(int districtId, RollcallContext context)
                 return candidate;
             }
 
-            candidate = Barcodes.Next(candidate) ?? throw new RollcallException($"No barcode follows {candidate}. Give the site {site.Code} another Next Barcode that ends in a digit.");
+            candidate =
+                Barcodes.Next(candidate)
+                ?? throw new RollcallException(
+                    $"No barcode follows {candidate}. Give the site {site.Code} another Next Barcode that ends in a digit."
+                );
         }
     }
 }

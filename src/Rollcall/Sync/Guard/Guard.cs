@@ -41,5 +41,6 @@ internal static class Guard
         return [.. holds.OrderBy(h => h.Site).ThenBy(h => h.Group).ThenBy(h => h.Risk)];
     }
 
-    private static bool Exceeds(Threshold threshold, int count, int of) => count >= threshold.Count && count * 100.0 > threshold.Percent * of;
+    private static bool Exceeds(Threshold threshold, int count, int of) =>
+        count >= threshold.Count && count * 100.0 > threshold.Percent * of;
 }

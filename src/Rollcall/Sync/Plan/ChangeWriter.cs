@@ -52,7 +52,8 @@ internal sealed class PatronIds(RollcallDatabase database, DbConnection connecti
             await using var transaction = await database.Bulk.BeginWriteAsync(connection, cancellationToken);
             await using var command = connection.CreateCommand();
             command.Transaction = transaction;
-            command.CommandText = "UPDATE districts SET next_patron_id = next_patron_id + @block WHERE id = @district RETURNING next_patron_id";
+            command.CommandText =
+                "UPDATE districts SET next_patron_id = next_patron_id + @block WHERE id = @district RETURNING next_patron_id";
             Sql.Add(command, "@block", Block);
             Sql.Add(command, "@district", districtId);
             _end = Convert.ToInt64(await command.ExecuteScalarAsync(cancellationToken), System.Globalization.CultureInfo.InvariantCulture);

@@ -269,7 +269,11 @@ internal sealed class Matcher
             // "Live" also means active in the roster while all of the person's roles have ended; then it is no living twin.
             if (_byGuid[patron] < 0 || !_persons[_byGuid[patron]].Deleted)
             {
-                Ask(person, $"The patron found by {Word(key)} is linked to another person who is in the roster too: perhaps the same person twice in the roster", patron);
+                Ask(
+                    person,
+                    $"The patron found by {Word(key)} is linked to another person who is in the roster too: perhaps the same person twice in the roster",
+                    patron
+                );
                 return null;
             }
         }
@@ -285,7 +289,8 @@ internal sealed class Matcher
         Ask(
             person,
             !gone ? $"The patron found by {Word(key)} is linked to another id, and this pull cannot tell whether that one is gone"
-                : found.RoleGroup != _persons[person].Group ? $"The patron found by {Word(key)} had another role and another id that is gone"
+                : found.RoleGroup != _persons[person].Group
+                    ? $"The patron found by {Word(key)} had another role and another id that is gone"
                 : $"The patron found by {Word(key)} had another id that is gone, but neither last name nor birthdate agree",
             patron
         );

@@ -69,7 +69,24 @@ internal sealed class PatronIndex
         var builder = new Builder(rows.Count);
         foreach (var (patron, link) in rows)
         {
-            builder.Add(patron.Id, patron.Guid, patron.CommunityId, patron.BarcodeKey, patron.EmailKey, patron.LastName, patron.FirstName, patron.Birthdate, patron.Status, patron.SiteId, patron.Group, patron.DoNotTransfer, link?.RoleGroup, link?.SyncHash ?? 0, link?.Absent ?? false, link?.Aliases);
+            builder.Add(
+                patron.Id,
+                patron.Guid,
+                patron.CommunityId,
+                patron.BarcodeKey,
+                patron.EmailKey,
+                patron.LastName,
+                patron.FirstName,
+                patron.Birthdate,
+                patron.Status,
+                patron.SiteId,
+                patron.Group,
+                patron.DoNotTransfer,
+                link?.RoleGroup,
+                link?.SyncHash ?? 0,
+                link?.Absent ?? false,
+                link?.Aliases
+            );
         }
 
         return builder.Build();

@@ -84,7 +84,9 @@ internal sealed class MappedPerson
 
     /// <summary>Guardian ids in a stable order, one a line; null when none.</summary>
     public string? GuardianIds =>
-        Group == RoleGroup.Student && User.Agents is { Count: > 0 } agents ? string.Join('\n', agents.Distinct(StringComparer.Ordinal).Order(StringComparer.Ordinal)) : null;
+        Group == RoleGroup.Student && User.Agents is { Count: > 0 } agents
+            ? string.Join('\n', agents.Distinct(StringComparer.Ordinal).Order(StringComparer.Ordinal))
+            : null;
 }
 
 /// <summary>What changes for one patron that was found. Pure.</summary>
@@ -98,7 +100,11 @@ internal static class PersonPlan
         Hashing.Append(hash, shared.Bits(person.Group));
         Hashing.Append(
             hash,
-            ((long)person.Group << 8) | (person.User.Enabled ? 1L : 0) | (person.Deleted ? 2L : 0) | ((long)(person.Site ?? -1) << 32) | (person.AnySite is null ? 4L : 0)
+            ((long)person.Group << 8)
+                | (person.User.Enabled ? 1L : 0)
+                | (person.Deleted ? 2L : 0)
+                | ((long)(person.Site ?? -1) << 32)
+                | (person.AnySite is null ? 4L : 0)
         );
         foreach (var value in person.Values)
         {
@@ -154,7 +160,11 @@ internal static class PersonPlan
         }
 
         var newSite = old.SiteId;
-        if (person.Site is { } site && !Keeps(PatronFields.Site) && (setup.Settings.Map.PolicyOf(PatronFields.Site) != FieldPolicy.FillIfEmpty || old.SiteId is null))
+        if (
+            person.Site is { } site
+            && !Keeps(PatronFields.Site)
+            && (setup.Settings.Map.PolicyOf(PatronFields.Site) != FieldPolicy.FillIfEmpty || old.SiteId is null)
+        )
         {
             newSite = site;
         }
@@ -179,7 +189,12 @@ internal static class PersonPlan
             {
                 var clears =
                     setup.Settings.Map.BlankOf(field) == BlankRule.Clear || (field == PatronFields.Location && newSite != old.SiteId);
-                if (was is not null && clears && shared.Has(person.Group, i) && field is not (PatronFields.LastName or PatronFields.Barcode))
+                if (
+                    was is not null
+                    && clears
+                    && shared.Has(person.Group, i)
+                    && field is not (PatronFields.LastName or PatronFields.Barcode)
+                )
                 {
                     values.Add(field, was, null);
                 }
@@ -254,7 +269,19 @@ internal static class PersonPlan
     public static PersonDifference Absent(Patron old, PatronLink link, SyncSetup setup)
     {
         var difference = new PersonDifference { Values = new ChangeValues() };
-        return Transfer(difference, old, LinkState.Of(link) with { Absent = true, SyncHash = 0 }, link, old.Status, setup, "No longer in the roster");
+        return Transfer(
+            difference,
+            old,
+            LinkState.Of(link) with
+            {
+                Absent = true,
+                SyncHash = 0,
+            },
+            link,
+            old.Status,
+            setup,
+            "No longer in the roster"
+        );
     }
 
     /// <summary>Drops the new barcode because somebody else has it.</summary>
@@ -314,7 +341,10 @@ internal static class PersonPlan
         if (difference.Warnings.Count > 0)
         {
             // What could not be done is said again the next time.
-            link = link with { SyncHash = 0 };
+            link = link with
+            {
+                SyncHash = 0,
+            };
         }
 
         var before = oldLink is null ? null : LinkState.Of(oldLink);

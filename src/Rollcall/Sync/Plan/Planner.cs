@@ -84,8 +84,16 @@ internal sealed class Planner
         Func<string, long, long?, ValueTask> progress
     )
     {
-        (_database, _connection, _setup, _roster, _patrons, _matches, _warnings, _progress) =
-            (database, connection, setup, roster, patrons, matches, warnings, progress);
+        (_database, _connection, _setup, _roster, _patrons, _matches, _warnings, _progress) = (
+            database,
+            connection,
+            setup,
+            roster,
+            patrons,
+            matches,
+            warnings,
+            progress
+        );
         _writer = new ChangeWriter(database, connection, setup.District.Id, operationId);
         _ids = new PatronIds(database, connection, setup.District.Id);
         _matchedSites = [.. setup.OrgSites.Values];
@@ -120,8 +128,18 @@ internal sealed class Planner
         await _writer.FlushAsync(cancellationToken);
         if (_setup.Mapper.NeedsHomerooms && _roster.Homerooms is { } homerooms)
         {
-            _warnings.Add("homeroom-missing", "Students have no homeroom in the roster", "Homerooms are classes of the type 'homeroom' in a current session.", _withoutHomeroom);
-            _warnings.Add("homeroom-several", "People have several homerooms; the one at their site, then the lowest id, was taken", null, homerooms.Several);
+            _warnings.Add(
+                "homeroom-missing",
+                "Students have no homeroom in the roster",
+                "Homerooms are classes of the type 'homeroom' in a current session.",
+                _withoutHomeroom
+            );
+            _warnings.Add(
+                "homeroom-several",
+                "People have several homerooms; the one at their site, then the lowest id, was taken",
+                null,
+                homerooms.Several
+            );
         }
 
         var counts = new SyncCounts
@@ -445,7 +463,9 @@ internal sealed class Planner
         var group = link?.RoleGroup ?? comparison.Person.Group;
         var risk =
             difference.Outcome == Outcome.Transferred ? Risk.Transfers
-            : difference.Values.Items.Any(v => v.Field is PatronFields.LastName or PatronFields.Barcode or PatronFields.CommunityId && v.Old is not null)
+            : difference.Values.Items.Any(v =>
+                v.Field is PatronFields.LastName or PatronFields.Barcode or PatronFields.CommunityId && v.Old is not null
+            )
                 ? Risk.Updates
             : Risk.None;
         _risks.Count(patron.SiteId ?? 0, group, risk);
@@ -493,7 +513,16 @@ internal sealed class Planner
                 if (patron.Group > SecurityGroup.Patron)
                 {
                     Warn("staff-absent", "A patron with staff rights is no longer in the roster: not transferred", "");
-                    await EmitPersonAsync(ChangeKind.Note, Outcome.None, null, link.RoleGroup, patron, null, "No longer in the roster, but has staff rights here: not transferred", cancellationToken);
+                    await EmitPersonAsync(
+                        ChangeKind.Note,
+                        Outcome.None,
+                        null,
+                        link.RoleGroup,
+                        patron,
+                        null,
+                        "No longer in the roster, but has staff rights here: not transferred",
+                        cancellationToken
+                    );
                     continue;
                 }
 
@@ -501,7 +530,16 @@ internal sealed class Planner
                 if (patron.DoNotTransfer)
                 {
                     Warn("do-not-transfer", "A patron marked 'do not transfer' is no longer in the roster", "");
-                    await EmitPersonAsync(ChangeKind.Note, Outcome.None, null, link.RoleGroup, patron, null, WarningText(difference), cancellationToken);
+                    await EmitPersonAsync(
+                        ChangeKind.Note,
+                        Outcome.None,
+                        null,
+                        link.RoleGroup,
+                        patron,
+                        null,
+                        WarningText(difference),
+                        cancellationToken
+                    );
                     continue;
                 }
 
@@ -690,7 +728,9 @@ internal sealed class Planner
         if (patron is null && user is not null)
         {
             // Who it is: there is no patron to take the name from.
-            foreach (var (field, text) in ((int, string?)[])[(PatronFields.LastName, user.FamilyName), (PatronFields.FirstName, user.GivenName)])
+            foreach (
+                var (field, text) in ((int, string?)[])[(PatronFields.LastName, user.FamilyName), (PatronFields.FirstName, user.GivenName)]
+            )
             {
                 if (Text.Clean(text) is { } clean)
                 {
@@ -717,12 +757,18 @@ internal sealed class Planner
         );
     }
 
-    private async Task<Dictionary<long, (Patron Patron, PatronLink? Link)>> LoadAsync(IEnumerable<long> ids, CancellationToken cancellationToken)
+    private async Task<Dictionary<long, (Patron Patron, PatronLink? Link)>> LoadAsync(
+        IEnumerable<long> ids,
+        CancellationToken cancellationToken
+    )
     {
         await using var context = _database.CreateContext(_connection, null);
         var wanted = ids.ToArray();
         var district = _setup.District.Id;
-        var patrons = await context.Patrons.AsNoTracking().Where(p => p.DistrictId == district && wanted.Contains(p.Id)).ToListAsync(cancellationToken);
+        var patrons = await context
+            .Patrons.AsNoTracking()
+            .Where(p => p.DistrictId == district && wanted.Contains(p.Id))
+            .ToListAsync(cancellationToken);
         var links = await context
             .PatronLinks.AsNoTracking()
             .Where(l => l.DistrictId == district && wanted.Contains(l.PatronId))
@@ -750,17 +796,29 @@ internal sealed class Planner
                 $"{(_roster.Orgs.TryGetValue(detail, out var org) && Text.Clean(org.Name) is { } name ? name : "An organisation")} ({detail}) is not matched to a site: its new people are skipped, others keep their site",
                 "Match it on the Site Mapping page, or leave it if the library does not serve it."
             ),
-            "barcode-taken" => ("Barcodes of the roster belong to other patrons here", "Look the patrons up by those barcodes: perhaps a record stands twice."),
+            "barcode-taken" => (
+                "Barcodes of the roster belong to other patrons here",
+                "Look the patrons up by those barcodes: perhaps a record stands twice."
+            ),
             "barcode-unusable" => (
                 "Barcodes of the roster cannot be used here",
                 "A barcode has 3 to 32 letters, digits, '-', '.' or '/', and not a number from 1 to 50."
             ),
             "key-elsewhere" => (message, "The GUID decides. Look both patrons up: perhaps a record stands twice."),
-            "no-org" => ("People have no organisation in the roster; their site stays", "Ask the district to give them a school in the SIS."),
+            "no-org" => (
+                "People have no organisation in the roster; their site stays",
+                "Ask the district to give them a school in the SIS."
+            ),
             "no-org-new" => (message, "Ask the district to give them a school in the SIS."),
             "no-last-name" => (message, "Ask the district to complete them in the SIS."),
-            "staff-absent" or "staff-left" => ("Patrons with staff rights have left according to the roster; they were not transferred", "Decide yourself: change the status on their patron page."),
-            "do-not-transfer" => ("Patrons marked 'do not transfer' have left according to the roster", "Take the mark off to let the sync transfer them."),
+            "staff-absent" or "staff-left" => (
+                "Patrons with staff rights have left according to the roster; they were not transferred",
+                "Decide yourself: change the status on their patron page."
+            ),
+            "do-not-transfer" => (
+                "Patrons marked 'do not transfer' have left according to the roster",
+                "Take the mark off to let the sync transfer them."
+            ),
             _ => (message, (string?)null),
         };
         _warnings.Add(code, text, hint, 1, detail);

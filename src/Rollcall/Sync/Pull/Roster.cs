@@ -154,7 +154,10 @@ internal sealed class DemographicsIndex
                 _ => 4,
             },
         };
-        long dateBits = row.BirthDate is { } date ? date.DayNumber + 2L : row.BirthDateBlank ? 1 : 0;
+        long dateBits =
+            row.BirthDate is { } date ? date.DayNumber + 2L
+            : row.BirthDateBlank ? 1
+            : 0;
         return (dateBits << 8) | sexBits;
     }
 

@@ -7,7 +7,13 @@ using Rollcall.Patrons;
 namespace Rollcall.Sync.Pull;
 
 /// <summary>Reads a roster: only what the mapping needs, page by page, into the spool and the planner's arrays.</summary>
-internal sealed class RosterPull(SyncSetup setup, IRosterSource source, string spoolFolder, WarningLog warnings, Func<string, long, long?, ValueTask> progress)
+internal sealed class RosterPull(
+    SyncSetup setup,
+    IRosterSource source,
+    string spoolFolder,
+    WarningLog warnings,
+    Func<string, long, long?, ValueTask> progress
+)
 {
     private const int RevisionAttempts = 3;
 
@@ -52,7 +58,13 @@ internal sealed class RosterPull(SyncSetup setup, IRosterSource source, string s
         var revision = new RevisionWatch();
 
         var orgs = new Dictionary<string, Org>(StringComparer.Ordinal);
-        var orgsResult = await WalkAsync("orgs", source.Orgs(), orgs.Clear, page => page.ForEach(o => orgs[o.SourcedId!] = o, o => o.SourcedId), cancellationToken);
+        var orgsResult = await WalkAsync(
+            "orgs",
+            source.Orgs(),
+            orgs.Clear,
+            page => page.ForEach(o => orgs[o.SourcedId!] = o, o => o.SourcedId),
+            cancellationToken
+        );
         revision.See(orgsResult);
         foreach (var matched in setup.OrgSites.Keys)
         {
@@ -70,7 +82,13 @@ internal sealed class RosterPull(SyncSetup setup, IRosterSource source, string s
         var demographics = await ReadDemographicsAsync(revision, cancellationToken);
 
         var users = new UserIntake(setup, people, guardians, homerooms);
-        var usersResult = await WalkAsync("people", source.Users(), users.Clear, page => page.ForEach(users.Take, _ => ""), cancellationToken);
+        var usersResult = await WalkAsync(
+            "people",
+            source.Users(),
+            users.Clear,
+            page => page.ForEach(users.Take, _ => ""),
+            cancellationToken
+        );
         revision.See(usersResult);
         if (usersResult.UnreadableRows > 0)
         {
@@ -139,13 +157,34 @@ internal sealed class RosterPull(SyncSetup setup, IRosterSource source, string s
     private async Task<HomeroomIntake?> ReadHomeroomsAsync(RevisionWatch revision, CancellationToken cancellationToken)
     {
         var intake = new HomeroomIntake(setup.Today);
-        var sessions = await WalkAsync("academic sessions", source.AcademicSessions(), intake.ClearSessions, page => page.ForEach(intake.Session, _ => ""), cancellationToken);
+        var sessions = await WalkAsync(
+            "academic sessions",
+            source.AcademicSessions(),
+            intake.ClearSessions,
+            page => page.ForEach(intake.Session, _ => ""),
+            cancellationToken
+        );
         intake.SessionsShared = !sessions.NotShared;
-        var classes = await WalkAsync("classes", source.Classes(), intake.ClearClasses, page => page.ForEach(intake.Class, _ => ""), cancellationToken);
+        var classes = await WalkAsync(
+            "classes",
+            source.Classes(),
+            intake.ClearClasses,
+            page => page.ForEach(intake.Class, _ => ""),
+            cancellationToken
+        );
         var enrollments = classes.NotShared
             ? classes
-            : await WalkAsync("enrollments", source.Enrollments(), intake.ClearEnrollments, page => page.ForEach(intake.Enrollment, _ => ""), cancellationToken);
-        foreach (var (result, name) in ((WalkResult, string)[])[(sessions, "Academic sessions"), (classes, "Classes"), (enrollments, "Enrollments")])
+            : await WalkAsync(
+                "enrollments",
+                source.Enrollments(),
+                intake.ClearEnrollments,
+                page => page.ForEach(intake.Enrollment, _ => ""),
+                cancellationToken
+            );
+        foreach (
+            var (result, name) in ((WalkResult, string)[])
+                [(sessions, "Academic sessions"), (classes, "Classes"), (enrollments, "Enrollments")]
+        )
         {
             if (!result.NotShared)
             {
@@ -196,7 +235,8 @@ internal sealed class RosterPull(SyncSetup setup, IRosterSource source, string s
         return walk.Result;
     }
 
-    private string SiteCode(int siteId) => setup.Sites.TryGetValue(siteId, out var site) ? site.Code : siteId.ToString(System.Globalization.CultureInfo.InvariantCulture);
+    private string SiteCode(int siteId) =>
+        setup.Sites.TryGetValue(siteId, out var site) ? site.Code : siteId.ToString(System.Globalization.CultureInfo.InvariantCulture);
 
     private sealed class RevisionChangedException : Exception;
 
@@ -322,10 +362,21 @@ internal sealed class UserIntake(SyncSetup setup, Spool people, Spool guardians,
 
     public void Report(WarningLog warnings)
     {
-        warnings.Add("role-missing", "People have no role that could be read and were left out", "Ask the district to give them a role in the SIS.", _withoutRole);
+        warnings.Add(
+            "role-missing",
+            "People have no role that could be read and were left out",
+            "Ask the district to give them a role in the SIS.",
+            _withoutRole
+        );
         foreach (var (role, count) in _unknownRoles)
         {
-            warnings.Add("role-unknown", $"The role '{Text.Cut(Text.Clean(role) ?? "", 40)}' is not known here; its people were left out", hint: null, count, role);
+            warnings.Add(
+                "role-unknown",
+                $"The role '{Text.Cut(Text.Clean(role) ?? "", 40)}' is not known here; its people were left out",
+                hint: null,
+                count,
+                role
+            );
         }
 
         warnings.Add(
@@ -506,7 +557,10 @@ internal sealed class HomeroomIntake(DateOnly today)
 
         var last = Text.Clean(user.FamilyName);
         var first = Text.Clean(user.GivenName);
-        var name = last is null ? first : first is null ? last : $"{last}, {first}";
+        var name =
+            last is null ? first
+            : first is null ? last
+            : $"{last}, {first}";
         foreach (var homeroom in own)
         {
             homeroom.Teacher = name;

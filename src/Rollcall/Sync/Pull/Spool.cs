@@ -138,10 +138,7 @@ internal static class UserCodec
         target.GetSpan(4);
         target.Advance(4);
         Text(target, user.SourcedId);
-        Byte(
-            target,
-            (byte)((user.Status == RecordStatus.ToBeDeleted ? 1 : 0) | (user.Enabled ? 2 : 0) | (user.HasRoleList ? 4 : 0))
-        );
+        Byte(target, (byte)((user.Status == RecordStatus.ToBeDeleted ? 1 : 0) | (user.Enabled ? 2 : 0) | (user.HasRoleList ? 4 : 0)));
         Text(target, user.GivenName);
         Text(target, user.FamilyName);
         Text(target, user.MiddleName);
@@ -239,7 +236,13 @@ internal static class UserCodec
         source = source[1..];
         var begin = Number(ref source);
         var end = Number(ref source);
-        return new UserRole(role, org, primary, begin < 0 ? null : DateOnly.FromDayNumber(begin), end < 0 ? null : DateOnly.FromDayNumber(end));
+        return new UserRole(
+            role,
+            org,
+            primary,
+            begin < 0 ? null : DateOnly.FromDayNumber(begin),
+            end < 0 ? null : DateOnly.FromDayNumber(end)
+        );
     }
 
     private static T[]? List<T>(ref ReadOnlySpan<byte> source, Reader<T> read)

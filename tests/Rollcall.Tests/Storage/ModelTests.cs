@@ -1,0 +1,132 @@
+using Microsoft.EntityFrameworkCore;
+using Microsoft.EntityFrameworkCore.Metadata;
+using Rollcall.Operations;
+using Rollcall.Patrons;
+using Rollcall.Storage;
+using Rollcall.Tests.Infrastructure;
+
+namespace Rollcall.Tests.Storage;
+
+/// <summary>The two databases, their migrations and the bulk paths agree with the model.</summary>
+public sealed class ModelTests(PostgresCluster cluster)
+{
+    private async Task<RollcallDatabase> OpenAsync(Db db, TempFolder folder) =>
+        new(new StorageOptions(folder.Path, db == Db.Postgres ? await cluster.CreateDatabaseAsync() : null));
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task No_model_change_waits_for_a_migration(Db db)
+    {
+        using var folder = new TempFolder();
+        await using var database = await OpenAsync(db, folder);
+        await database.MigrateAsync();
+        await using var context = database.CreateContext();
+        Assert.False(context.Database.HasPendingModelChanges());
+        Assert.Empty(await context.Database.GetPendingMigrationsAsync());
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task Bulk_columns_are_the_columns_of_the_model(Db db)
+    {
+        using var folder = new TempFolder();
+        await using var database = await OpenAsync(db, folder);
+        await using var context = database.CreateContext();
+        Check<Patron>(context, BulkTables.Patrons.Name, BulkTables.Patrons.Columns.Select(c => (c.Name, c.IsKey)));
+        Check<PatronLink>(context, BulkTables.Links.Name, BulkTables.Links.Columns.Select(c => (c.Name, c.IsKey)));
+        Check<Change>(context, BulkTables.Changes.Name, BulkTables.Changes.Columns.Select(c => (c.Name, c.IsKey)));
+
+        static void Check<T>(RollcallContext context, string table, IEnumerable<(string, bool)> columns)
+        {
+            var entity = context.Model.FindEntityType(typeof(T))!;
+            Assert.Equal(entity.GetTableName(), table);
+            var expected = entity
+                .GetProperties()
+                .Select(p => (p.GetColumnName(StoreObjectIdentifier.Table(table))!, p.IsPrimaryKey()))
+                .Order();
+            Assert.Equal(expected, columns.Order());
+        }
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task Bulk_rows_read_back_as_they_were_written(Db db)
+    {
+        using var folder = new TempFolder();
+        await using var database = await OpenAsync(db, folder);
+        await database.MigrateAsync();
+        var patron = new Patron
+        {
+            DistrictId = 1,
+            Id = 7,
+            CreatedAt = DateTimeOffset.FromUnixTimeMilliseconds(1_700_000_000_123),
+            UpdatedAt = DateTimeOffset.FromUnixTimeMilliseconds(1_700_000_000_456),
+            Version = 3,
+            SiteAccess = "A,B",
+        };
+        foreach (var field in PatronFields.All)
+        {
+            field.Set(
+                patron,
+                field.Number switch
+                {
+                    PatronFields.Birthdate or PatronFields.GraduationDate or PatronFields.Expiration => "2012-02-29",
+                    PatronFields.Status => "3",
+                    PatronFields.Group => "0",
+                    PatronFields.Site => "42",
+                    PatronFields.DoNotTransfer => "true",
+                    _ => $"{field.Name} '\"\\ Zoë 王 😀",
+                }
+            );
+        }
+
+        patron.SetKeys();
+        var link = new PatronLink
+        {
+            DistrictId = 1,
+            PatronId = 7,
+            Aliases = "x\ny",
+            RoleGroup = RoleGroup.Teacher,
+            Absent = true,
+            LoginDisabled = true,
+            StatusBefore = PatronStatus.Other,
+            SyncHash = long.MinValue,
+        };
+        await using (var connection = await database.OpenAsync())
+        {
+            await using var transaction = await database.Bulk.BeginWriteAsync(connection, default);
+            await database.Bulk.InsertAsync(connection, transaction, BulkTables.Patrons, [patron], default);
+            await database.Bulk.UpsertAsync(connection, transaction, BulkTables.Links, [link], default);
+            link.Username = "second";
+            await database.Bulk.UpsertAsync(connection, transaction, BulkTables.Links, [link], default);
+            patron.Notes = null;
+            await database.Bulk.UpdateAsync(connection, transaction, BulkTables.Patrons, [patron], default);
+            await transaction.CommitAsync();
+        }
+
+        await using var context = database.CreateContext();
+        Assert.Equivalent(patron, await context.Patrons.AsNoTracking().SingleAsync(), strict: true);
+        Assert.Equivalent(link, await context.PatronLinks.AsNoTracking().SingleAsync(), strict: true);
+    }
+
+    [Fact]
+    public async Task A_migration_lock_that_a_killed_process_left_does_not_stop_the_next_start()
+    {
+        using var folder = new TempFolder();
+        await using var database = await OpenAsync(Db.Sqlite, folder);
+        await using (var connection = await database.OpenAsync())
+        {
+            await Sql.ExecuteAsync(
+                connection,
+                null,
+                "CREATE TABLE \"__EFMigrationsLock\" (\"Id\" INTEGER PRIMARY KEY, \"Timestamp\" TEXT NOT NULL); INSERT INTO \"__EFMigrationsLock\" VALUES (1, 'dead')",
+                default
+            );
+        }
+
+        Assert.NotEmpty(await database.MigrateAsync());
+    }
+}

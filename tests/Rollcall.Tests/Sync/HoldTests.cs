@@ -1,0 +1,148 @@
+using Rollcall.Operations;
+using Rollcall.Patrons;
+using Rollcall.Sandbox;
+using Rollcall.Tests.Infrastructure;
+
+namespace Rollcall.Tests.Sync;
+
+/// <summary>What looks like an accident waits for a person.</summary>
+public sealed class HoldTests(PostgresCluster cluster)
+{
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task A_school_that_shrinks_by_a_third_is_held_then_applied_when_approved(Db db)
+    {
+        await using var system = await Installation.StartAsync(cluster, db, new SandboxOptions { Students = 400, Schools = 2 });
+        await system.SyncAsync();
+        var before = await system.PatronsByGuidAsync();
+        var school = system.Sandbox.District.Schools.First();
+        var gone = system
+            .Sandbox.Overrides.RemoveShare(school.SourcedId, 0.3)
+            .Where(g => before.TryGetValue(g, out var p) && p.SiteId == 1)
+            .ToList();
+        system.Sandbox.Overrides.Change(
+            "users",
+            before.Keys.First(k => !gone.Contains(k) && Present(system, k)),
+            u => u["givenName"] = "Renamed"
+        );
+
+        var held = await system.SyncAsync();
+        Assert.Equal(OperationStatus.NeedsApproval, held.Status);
+        var counts = OperationQueue.CountsOf(held);
+        Assert.True(counts.Held == gone.Count, counts.ToString());
+        Assert.True(counts.AddUp, counts.ToString());
+        var after = await system.PatronsByGuidAsync();
+        Assert.All(gone, g => Assert.Equal(before[g].Version, after[g].Version));
+        Assert.Contains(after.Values, p => p.FirstName == "Renamed");
+
+        var approved = await system.ApproveAsync(held.Id);
+        Assert.Contains(approved.Status, (OperationStatus[])[OperationStatus.Completed, OperationStatus.CompletedWithWarnings]);
+        after = await system.PatronsByGuidAsync();
+        Assert.All(gone, g => Assert.Equal(PatronStatus.Transferred, after[g].Status));
+        Assert.Equal(0, OperationQueue.CountsOf(approved).Held);
+        await Assert.ThrowsAsync<RollcallException>(() => system.ApproveAsync(held.Id));
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task A_discarded_hold_changes_nothing_and_the_next_sync_supersedes_one_that_waits(Db db)
+    {
+        await using var system = await Installation.StartAsync(cluster, db, new SandboxOptions { Students = 400, Schools = 2 });
+        await system.SyncAsync();
+        var school = system.Sandbox.District.Schools.First().SourcedId;
+        var sites = (await system.PatronsByGuidAsync()).ToDictionary(p => p.Key, p => p.Value.SiteId, StringComparer.Ordinal);
+        var gone = system.Sandbox.Overrides.RemoveShare(school, 0.3);
+
+        // People of two schools whose site is the other one are no part of this school's group.
+        system.Sandbox.Overrides.Restore("users", gone.Where(g => sites.TryGetValue(g, out var site) && site != 1));
+        var before = (await system.AllPatronsAsync()).ToDictionary(p => p.Id, p => p.Version);
+
+        var held = await system.SyncAsync();
+        await system.Queue.DiscardAsync(system.District.Id, held.Id, "test");
+        Assert.Equal(before, (await system.AllPatronsAsync()).ToDictionary(p => p.Id, p => p.Version));
+        var discarded = await system.Queue.GetAsync(system.District.Id, held.Id);
+        Assert.Equal(OperationStatus.Discarded, discarded.Status);
+        Assert.True(OperationQueue.CountsOf(discarded).AddUp);
+
+        var second = await system.SyncAsync();
+        Assert.Equal(OperationStatus.NeedsApproval, second.Status);
+        var third = await system.SyncAsync();
+        Assert.Equal(OperationStatus.NeedsApproval, third.Status);
+        Assert.Equal(OperationStatus.Superseded, (await system.Queue.GetAsync(system.District.Id, second.Id)).Status);
+        Assert.Equal(before, (await system.AllPatronsAsync()).ToDictionary(p => p.Id, p => p.Version));
+    }
+
+    [Fact]
+    public async Task A_patron_who_changed_meanwhile_is_left_out_of_an_approval()
+    {
+        await using var system = await Installation.StartAsync(cluster, Db.Sqlite, new SandboxOptions { Students = 400, Schools = 2 });
+        await system.SyncAsync();
+        var gone = system.Sandbox.Overrides.RemoveShare(system.Sandbox.District.Schools.First().SourcedId, 0.3);
+        var held = await system.SyncAsync();
+        var patrons = await system.PatronsByGuidAsync();
+        var edited = patrons[gone.First(g => patrons.ContainsKey(g))];
+        await system.Patrons.EditAsync(system.District.Id, edited.Barcode, [new("status", "Suspended")], "librarian");
+
+        var approved = await system.ApproveAsync(held.Id);
+        var counts = OperationQueue.CountsOf(approved);
+        Assert.True(counts.AddUp, counts.ToString());
+        Assert.Equal(OperationQueue.CountsOf(held).Transferred - 1, counts.Transferred);
+        Assert.Equal(PatronStatus.Suspended, (await system.PatronsByGuidAsync())[edited.Guid!].Status);
+        Assert.Contains(await system.LogAsync(held.Id), r => r.Stale && r.Guid == edited.Guid);
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task A_preview_writes_nothing_and_applies_exactly_what_it_said(Db db)
+    {
+        await using var system = await Installation.StartAsync(cluster, db, new SandboxOptions { Students = 200, Schools = 2 });
+        var preview = await system.SyncAsync(preview: true);
+        Assert.Equal(OperationStatus.Preview, preview.Status);
+        Assert.Empty(await system.AllPatronsAsync());
+        var planned = (await system.LogAsync(preview.Id))
+            .Where(r => r.Outcome == "created")
+            .Select(r => (r.Guid, r.Barcode, r.Name))
+            .ToList();
+        Assert.NotEmpty(planned);
+
+        var approved = await system.ApproveAsync(preview.Id);
+        Assert.Contains(approved.Status, (OperationStatus[])[OperationStatus.Completed, OperationStatus.CompletedWithWarnings]);
+        var patrons = (await system.AllPatronsAsync()).Select(p => (p.Guid, (string?)p.Barcode, (string?)p.DisplayName)).ToHashSet();
+        Assert.Equal(planned.ToHashSet(), patrons);
+
+        var again = OperationQueue.CountsOf(await system.SyncAsync());
+        Assert.Equal(0, again.Created + again.Updated + again.Transferred + again.Reactivated);
+    }
+
+    [Fact]
+    public async Task Mass_renames_are_held_and_first_values_are_not()
+    {
+        await using var system = await Installation.StartAsync(cluster, Db.Sqlite, new SandboxOptions { Students = 200, Schools = 2 });
+        await system.SyncAsync();
+        await system.ConfigureAsync(s =>
+            s with
+            {
+                Map = s.Map with { CommunityId = new Rollcall.Mapping.IdMapping(Rollcall.Mapping.IdSource.Identifier) },
+            }
+        );
+        var filled = await system.SyncAsync();
+        Assert.NotEqual(OperationStatus.NeedsApproval, filled.Status);
+        Assert.True(OperationQueue.CountsOf(filled).Updated > 100);
+
+        foreach (var guid in (await system.PatronsByGuidAsync()).Keys.Where(k => Present(system, k)))
+        {
+            system.Sandbox.Overrides.Change("users", guid, u => u["familyName"] = "Everybody");
+        }
+
+        var held = await system.SyncAsync();
+        Assert.Equal(OperationStatus.NeedsApproval, held.Status);
+        Assert.True(OperationQueue.CountsOf(held).Held > 100);
+        Assert.True((await system.AllPatronsAsync()).Count(p => p.LastName == "Everybody") < 20);
+    }
+
+    private static bool Present(Installation system, string guid) =>
+        system.Sandbox.District.Find(guid)?.Presence == SandboxPresence.Present;
+}

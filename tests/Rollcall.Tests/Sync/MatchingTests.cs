@@ -1,0 +1,309 @@
+using Rollcall.Mapping;
+using Rollcall.Operations;
+using Rollcall.Patrons;
+using Rollcall.Review;
+using Rollcall.Sandbox;
+using Rollcall.Tests.Infrastructure;
+
+namespace Rollcall.Tests.Sync;
+
+/// <summary>Who is who, rule by rule, against a library that had its patrons before the first sync.</summary>
+public sealed class MatchingTests(PostgresCluster cluster)
+{
+    private const string Header = "barcode,communityId,firstName,lastName,email,site,birthdate,group\n";
+
+    private static readonly FieldMap s_map = new()
+    {
+        CommunityId = new IdMapping(IdSource.Identifier),
+        Barcode = new IdMapping(IdSource.UserIdType, "Card"),
+    };
+
+    private async Task<Installation> StartAsync(Db db, string library)
+    {
+        var system = await Installation.StartAsync(cluster, db, new SandboxOptions { Students = 60, Schools = 2 });
+        system.Sandbox.OnlyMine();
+        await system.ConfigureAsync(s => s with { Map = s_map });
+        if (library.Length > 0)
+        {
+            var import = await system.ImportAsync(Header + library);
+            Assert.Null(import.Error);
+        }
+
+        return system;
+    }
+
+    private static async Task<(IReadOnlyList<LogRow> Log, SyncCounts Counts)> SyncAsync(Installation system)
+    {
+        var operation = await system.SyncAsync();
+        Assert.Null(operation.Error);
+        var counts = OperationQueue.CountsOf(operation);
+        Assert.True(counts.AddUp, counts.ToString());
+        return (await system.LogAsync(operation.Id), counts);
+    }
+
+    private static LogRow Line(IReadOnlyList<LogRow> log, string guid) => Assert.Single(log, r => r.Guid == guid);
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task Keys_are_tried_in_order_and_a_guid_is_final(Db db)
+    {
+        await using var system = await StartAsync(
+            db,
+            """
+            CARD-1,1001,Ann,Alpha,,S1,,
+            CARD-2,1002,Ben,Beta,,S1,,
+            CARD-3,,Cid,Gamma,cid@x.org,S1,,
+            CARD-4,1004,Dan,Delta,,S1,,
+            """
+        );
+        system.Sandbox.Person("u1", "Ann", "Alpha", number: "1001");
+        system.Sandbox.Person("u2", "Ben", "Beta", barcode: "CARD-2");
+        system.Sandbox.Person("u3", "Cid", "Gamma", email: "CID@x.org");
+        var (log, counts) = await SyncAsync(system);
+        Assert.Equal((1, 1, 1), (counts.LinkedStudentNumber, counts.LinkedBarcode, counts.LinkedEmail));
+        Assert.Equal(0, counts.Created);
+        Assert.Equal("CARD-1", Line(log, "u1").Barcode);
+        Assert.Equal("barcode", Line(log, "u2").MatchedBy);
+        Assert.Equal("CARD-3", Line(log, "u3").Barcode);
+
+        // From now on the GUID decides, whatever weaker keys say.
+        system.Sandbox.Person("u1", "Ann", "Alpha", number: "1004");
+        var (second, after) = await SyncAsync(system);
+        Assert.Equal(3, after.LinkedGuid);
+        Assert.Contains("belongs to another patron", Line(second, "u1").Warning, StringComparison.Ordinal);
+        Assert.Equal("1004", (await system.PatronsByGuidAsync())["u1"].CommunityId);
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task Keys_that_disagree_and_keys_with_several_holders_go_to_review(Db db)
+    {
+        await using var system = await StartAsync(
+            db,
+            """
+            CARD-1,1001,Ann,Alpha,ann@x.org,S1,,
+            CARD-2,1002,Ben,Beta,ben@x.org,S1,,
+            CARD-3,1003,Cid,Gamma,,S1,,
+            CARD-4,1003,Cat,Gamma,,S1,,
+            CARD-5,1005,Eve,Epsilon,eve@x.org,S1,,
+            CARD-6,1006,Fay,Phi,fay@x.org,S1,,
+            """
+        );
+        system.Sandbox.Person("two-keys", "Ann", "Alpha", number: "1001", barcode: "CARD-2");
+        system.Sandbox.Person("two-holders", "Cid", "Gamma", number: "1003");
+        system.Sandbox.Person("mail-elsewhere", "Eve", "Epsilon", number: "1005", email: "fay@x.org");
+        var before = (await system.AllPatronsAsync()).ToDictionary(p => p.Id, p => p.Version);
+        var (log, counts) = await SyncAsync(system);
+        Assert.Equal((3, 3), (counts.Read, counts.Review));
+        Assert.Equal("review", Line(log, "two-keys").Outcome);
+        Assert.Equal(before, (await system.AllPatronsAsync()).ToDictionary(p => p.Id, p => p.Version));
+        var queue = await system.Get<ReviewService>().ListAsync(system.District.Id);
+        Assert.Equal(["CARD-1", "CARD-2"], queue.Single(r => r.Guid == "two-keys").Candidates.Order());
+        Assert.Equal(["CARD-3", "CARD-4"], queue.Single(r => r.Guid == "two-holders").Candidates.Order());
+        Assert.Equal(["CARD-5", "CARD-6"], queue.Single(r => r.Guid == "mail-elsewhere").Candidates.Order());
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task A_live_twin_goes_to_review_and_a_reissued_id_is_linked(Db db)
+    {
+        await using var system = await StartAsync(db, "");
+        system.Sandbox.Person("old-1", "Ann", "Alpha", number: "1001");
+        system.Sandbox.Person("old-2", "Ben", "Beta", number: "1002");
+        system.Sandbox.Person("old-3", "Cid", "Gamma", number: "1003");
+        system.Sandbox.Person("old-4", "Dan", "Delta", number: "1004", role: "teacher");
+        var (_, first) = await SyncAsync(system);
+        Assert.Equal(4, first.Created);
+        var ids = (await system.PatronsByGuidAsync()).ToDictionary(p => p.Key, p => p.Value.Id);
+
+        system.Sandbox.Person("twin-1", "Ann", "Alpha", number: "1001");
+        system.Sandbox.Overrides.Remove("users", "old-2", "old-3");
+        system.Sandbox.Person("new-2", "Benjamin", "Beta", number: "1002");
+        system.Sandbox.Person("new-3", "Somebody", "Else", number: "1003");
+        system.Sandbox.Person("old-4", "Dan", "Delta", number: "1004", role: "teacher", status: "tobedeleted");
+        system.Sandbox.Person("new-4", "Dan", "Delta", number: "1004", role: "teacher");
+        var (log, second) = await SyncAsync(system);
+        var patrons = await system.PatronsByGuidAsync();
+        Assert.Equal("review", Line(log, "twin-1").Outcome);
+        Assert.Contains("twice in the roster", Line(log, "twin-1").Reason, StringComparison.Ordinal);
+        Assert.Equal(ids["old-2"], patrons["new-2"].Id);
+        Assert.Equal("reissued", Line(log, "new-2").MatchedBy);
+        Assert.Equal("review", Line(log, "new-3").Outcome);
+        Assert.Equal(ids["old-4"], patrons["new-4"].Id);
+        Assert.Equal(PatronStatus.Active, patrons["new-4"].Status);
+        Assert.Equal(PatronStatus.Transferred, patrons["old-3"].Status);
+        Assert.Equal((1, 1), (second.Transferred, second.Absent));
+        Assert.Equal(0, second.Created);
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task An_email_alone_links_only_where_names_leave_one_pair(Db db)
+    {
+        await using var system = await StartAsync(
+            db,
+            """
+            CARD-1,,Ann,Alpha,alpha@x.org,S1,,
+            CARD-2,,Abe,Alpha,alpha@x.org,S1,,
+            CARD-3,,Old,Maiden,bride@x.org,S1,,
+            CARD-4,,Uma,Upsilon,house@x.org,S1,,
+            CARD-5,,Vic,Upsilon,house@x.org,S1,,
+            CARD-6,,Lib,Rarian,lib@x.org,S1,,Librarian
+            CARD-7,,Zoë,Łukasz,zoe@x.org,S1,,
+            """
+        );
+        system.Sandbox.Person("ann", "Ann", "Alpha", email: "alpha@x.org");
+        system.Sandbox.Person("abe", "ABE", "alpha", email: "Alpha@X.org");
+        system.Sandbox.Person("new-sibling", "Amy", "Alpha", email: "alpha@x.org");
+        system.Sandbox.Person("bride", "Bea", "Married", email: "bride@x.org");
+        system.Sandbox.Person("stranger", "Sam", "Sigma", email: "house@x.org");
+        system.Sandbox.Person("uma", "Uma", "Upsilon", email: "house@x.org");
+        system.Sandbox.Person("lib", "Lib", "Rarian", email: "lib@x.org", role: "teacher");
+        system.Sandbox.Person("zoe", "Zoe", "Lukasz", email: "zoe@x.org");
+        var (log, counts) = await SyncAsync(system);
+        var patrons = await system.PatronsByGuidAsync();
+        Assert.Equal("CARD-1", patrons["ann"].Barcode);
+        Assert.Equal("CARD-2", patrons["abe"].Barcode);
+        Assert.Equal("review", Line(log, "new-sibling").Outcome);
+        Assert.Equal("review", Line(log, "bride").Outcome);
+        Assert.Equal("created", Line(log, "stranger").Outcome);
+        Assert.Equal("CARD-4", patrons["uma"].Barcode);
+        Assert.Equal("review", Line(log, "lib").Outcome);
+        Assert.Equal("CARD-7", patrons["zoe"].Barcode);
+        Assert.Equal(4, counts.LinkedEmail);
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task Two_people_for_one_patron_the_stronger_key_wins_and_equals_both_wait(Db db)
+    {
+        await using var system = await StartAsync(
+            db,
+            """
+            CARD-1,1001,Ann,Alpha,ann@x.org,S1,,
+            CARD-2,1002,Ben,Beta,,S1,,
+            """
+        );
+        system.Sandbox.Person("by-number", "Ann", "Alpha", number: "1001");
+        system.Sandbox.Person("by-card", "Anna", "Alpha", barcode: "CARD-1");
+        system.Sandbox.Person("by-mail", "Annie", "Alpha", email: "ann@x.org");
+        system.Sandbox.Person("equal-1", "Ben", "Beta", number: "1002");
+        system.Sandbox.Person("equal-2", "Ben", "Beta", number: "1002");
+        var (log, counts) = await SyncAsync(system);
+        var patrons = await system.PatronsByGuidAsync();
+        Assert.Equal("CARD-1", patrons["by-number"].Barcode);
+        Assert.Equal(
+            ["review", "review", "review", "review"],
+            ((string[])["by-card", "by-mail", "equal-1", "equal-2"]).Select(g => Line(log, g).Outcome)
+        );
+        Assert.Single(patrons);
+        Assert.Equal(4, counts.Review);
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task Blanks_never_match_and_a_taken_barcode_never_stops_the_run(Db db)
+    {
+        await using var system = await StartAsync(
+            db,
+            """
+            CARD-1,,Ann,Alpha,,S1,,
+            P100001,,Ben,Beta,,S1,,
+            """
+        );
+        system.Sandbox.Person("blank-1", "Ann", "Alpha", number: " ​ ", email: " ", barcode: " ");
+        system.Sandbox.Person("blank-2", "Ann", "Alpha");
+        system.Sandbox.Person("bad-card", "Cid", "Gamma", barcode: "no spaces please");
+        system.Sandbox.Person("reserved", "Dan", "Delta", barcode: "7");
+        var (log, counts) = await SyncAsync(system);
+        Assert.Equal((4, 4), (counts.Read, counts.Created));
+        Assert.Equal(0, counts.LinkedEmail + counts.LinkedBarcode + counts.LinkedStudentNumber);
+        var patrons = await system.AllPatronsAsync();
+        Assert.Equal(6, patrons.Count);
+        Assert.Equal(6, patrons.Select(p => p.BarcodeKey).Distinct().Count());
+        Assert.NotNull(Line(log, "bad-card").Warning);
+        Assert.NotNull(Line(log, "reserved").Warning);
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task Deleted_rows_match_by_guid_only_and_write_the_status_only(Db db)
+    {
+        await using var system = await StartAsync(db, "CARD-1,1001,Ann,Alpha,ann@x.org,S1,,\n");
+        system.Sandbox.Person("gone", "Ann", "Alpha", number: "1001", email: "ann@x.org", status: "tobedeleted");
+        system.Sandbox.Person("here", "Ben", "Beta", number: "1002");
+        var (log, counts) = await SyncAsync(system);
+        Assert.Equal("skipped", Line(log, "gone").Outcome);
+        Assert.Null((await system.AllPatronsAsync()).Single(p => p.Barcode == "CARD-1").Guid);
+
+        system.Sandbox.Person("here", "Changed", "Name", number: "9999", status: "inactive");
+        (log, counts) = await SyncAsync(system);
+        var patron = (await system.PatronsByGuidAsync())["here"];
+        Assert.Equal(
+            (PatronStatus.Transferred, "Ben", "Beta", "1002"),
+            (patron.Status, patron.FirstName, patron.LastName, patron.CommunityId)
+        );
+        Assert.Equal((1, 0), (counts.Transferred, counts.Absent));
+
+        // Back again: the status held before returns.
+        system.Sandbox.Person("here", "Ben", "Beta", number: "1002");
+        (log, counts) = await SyncAsync(system);
+        Assert.Equal(1, counts.Reactivated);
+        Assert.Equal(PatronStatus.Active, (await system.PatronsByGuidAsync())["here"].Status);
+    }
+
+    [Fact]
+    public async Task A_thousand_imported_patrons_meet_every_rule_and_nobody_is_doubled()
+    {
+        await using var system = await Installation.StartAsync(cluster, Db.Sqlite, new SandboxOptions { Students = 1200, Schools = 4 });
+        await system.ConfigureAsync(s => s with { Map = new FieldMap { CommunityId = new IdMapping(IdSource.Identifier) } });
+        var sites = system
+            .Sandbox.District.Schools.Select((s, i) => (s.SourcedId, Code: $"S{i + 1}"))
+            .ToDictionary(s => s.SourcedId, s => s.Code, StringComparer.Ordinal);
+        var people = system
+            .Sandbox.District.People.Where(p =>
+                p is { Group: SandboxRoleGroup.Student, Presence: SandboxPresence.Present } && p.FamilyName.Length > 0
+            )
+            .Where(p => sites.ContainsKey(p.Orgs[0]))
+            .Take(1000)
+            .ToList();
+        var csv = new System.Text.StringBuilder("barcode,communityId,firstName,lastName,email,site\n");
+        for (var i = 0; i < people.Count; i++)
+        {
+            var p = people[i];
+            var number = i % 3 == 0 ? p.Identifier : "";
+            var email = i % 3 == 1 ? p.Email : "";
+            csv.AppendLine(
+                System.Globalization.CultureInfo.InvariantCulture,
+                $"LIB-{i:0000},{number},\"{p.GivenName}\",\"{p.FamilyName}\",{email},{sites[p.Orgs[0]]}"
+            );
+        }
+
+        await system.ImportAsync(csv.ToString());
+        var operation = await system.SyncAsync();
+
+        // Those without any key would be created beside patrons of the same name: that is what the threshold for creates holds.
+        Assert.Equal(OperationStatus.NeedsApproval, operation.Status);
+        var counts = OperationQueue.CountsOf(operation);
+        Assert.True(counts.AddUp, counts.ToString());
+        Assert.InRange(counts.LinkedStudentNumber, 250, 334);
+        Assert.InRange(counts.LinkedEmail, 150, 334);
+        Assert.True(counts.Held >= 300, counts.ToString());
+        var patrons = await system.AllPatronsAsync();
+        var byBarcode = patrons.ToDictionary(p => p.Barcode, StringComparer.Ordinal);
+        for (var i = 0; i < people.Count; i++)
+        {
+            var patron = byBarcode[$"LIB-{i:0000}"];
+            Assert.True(patron.Guid is null || patron.Guid == people[i].SourcedId, $"{patron.Barcode} was linked to a stranger");
+        }
+
+        Assert.Equal(patrons.Count, patrons.Select(p => p.Guid ?? "none " + p.Id).Distinct().Count());
+    }
+}

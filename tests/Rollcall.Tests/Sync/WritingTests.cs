@@ -1,0 +1,361 @@
+using System.Text.Json.Nodes;
+using Rollcall.Integrations;
+using Rollcall.Mapping;
+using Rollcall.Operations;
+using Rollcall.Patrons;
+using Rollcall.Sandbox;
+using Rollcall.Tests.Infrastructure;
+
+namespace Rollcall.Tests.Sync;
+
+/// <summary>What a sync writes, and what it leaves alone.</summary>
+public sealed class WritingTests(PostgresCluster cluster)
+{
+    private async Task<Installation> StartAsync(Db db = Db.Sqlite, FieldMap? map = null)
+    {
+        var system = await Installation.StartAsync(cluster, db, new SandboxOptions { Students = 60, Schools = 2 });
+        system.Sandbox.OnlyMine();
+        await system.ConfigureAsync(s => s with { Map = map ?? new FieldMap { CommunityId = new IdMapping(IdSource.Identifier) } });
+        return system;
+    }
+
+    private static async Task<SyncCounts> SyncAsync(Installation system)
+    {
+        var operation = await system.SyncAsync();
+        Assert.Null(operation.Error);
+        var counts = OperationQueue.CountsOf(operation);
+        Assert.True(counts.AddUp, counts.ToString());
+        return counts;
+    }
+
+    private static async Task<Patron> PatronAsync(Installation system, string guid) => (await system.PatronsByGuidAsync())[guid];
+
+    private static Task<Patron> EditAsync(Installation system, Patron patron, string field, string? value) =>
+        system.Patrons.EditAsync(system.District.Id, patron.Barcode, [new(field, value)], "librarian");
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task Roster_wins_where_mapped_and_unmapped_fields_stay(Db db)
+    {
+        await using var system = await StartAsync(db);
+        system.Sandbox.Person("a", "Ann", "Alpha", number: "1", email: "a@x.org", phone: "555");
+        await SyncAsync(system);
+        var patron = await PatronAsync(system, "a");
+        await system.Patrons.EditAsync(
+            system.District.Id,
+            patron.Barcode,
+            [new("firstName", "Hand"), new("notes", "mine"), new("location", "Room 9"), new("governmentId", "G1")],
+            "librarian"
+        );
+        var counts = await SyncAsync(system);
+        Assert.Equal(1, counts.Updated);
+        patron = await PatronAsync(system, "a");
+        Assert.Equal(("Ann", "mine", "Room 9", "G1"), (patron.FirstName, patron.Notes, patron.Location, patron.GovernmentId));
+
+        await EditAsync(system, patron, "keptFields", "firstName");
+        await EditAsync(system, patron, "firstName", "Hand");
+        counts = await SyncAsync(system);
+        Assert.Equal((1, 0), (counts.Unchanged, counts.Updated));
+        Assert.Equal("Hand", (await PatronAsync(system, "a")).FirstName);
+    }
+
+    [Fact]
+    public async Task Blanks_keep_clear_or_are_not_shared()
+    {
+        await using var system = await StartAsync();
+        system.Sandbox.Person("mum", "Mia", "Alpha", role: "parent", email: "mum@x.org", phone: "1");
+        system.Sandbox.Person("dad", "Max", "Alpha", role: "guardian", email: "MUM@x.org", phone: "");
+        system.Sandbox.Person("other", "Not", "Guardian", role: "teacher");
+        system.Sandbox.Person("a", "Ann", "Alpha", phone: "555", agents: ["mum", "dad", "other"]);
+        system.Sandbox.Person("b", "Ben", "Beta", phone: "777", agents: ["mum"]);
+        await SyncAsync(system);
+        var ann = await PatronAsync(system, "a");
+        Assert.Equal(("Max Alpha; Mia Alpha 1", "MUM@x.org"), (ann.AdditionalContact, ann.OtherEmails));
+
+        // Blank for this person alone: phone is kept, contacts are cleared.
+        system.Sandbox.Person("a", "Ann", "Alpha", phone: "", agents: []);
+        await SyncAsync(system);
+        ann = await PatronAsync(system, "a");
+        Assert.Equal(("555", null, null), (ann.Phone, ann.AdditionalContact, ann.OtherEmails));
+
+        // Agents that are listed but unreadable are no reason to clear.
+        system.Sandbox.Person("b", "Ben", "Beta", phone: "777", agents: ["nobody-here"]);
+        system.Sandbox.Person("a", "Ann", "Alpha", phone: "", agents: ["mum"]);
+        await SyncAsync(system);
+        Assert.Equal("Mia Alpha 1", (await PatronAsync(system, "b")).AdditionalContact);
+
+        // Blank for everybody: not shared, even where the rule says clear.
+        await system.ConfigureAsync(s =>
+            s with
+            {
+                Map = s.Map with { Rules = new Dictionary<int, FieldRule> { [PatronFields.Phone] = new(Blank: BlankRule.Clear) } },
+            }
+        );
+        system.Sandbox.Person("b", "Ben", "Beta", phone: "", agents: ["mum"]);
+        await SyncAsync(system);
+        Assert.Equal("777", (await PatronAsync(system, "b")).Phone);
+        system.Sandbox.Person("b", "Ben", "Beta", phone: "888", agents: ["mum"]);
+        await SyncAsync(system);
+        Assert.Null((await PatronAsync(system, "a")).Phone);
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task Statuses_follow_the_roster_and_respect_the_librarian(Db db)
+    {
+        await using var system = await StartAsync(db);
+        string[] ids = ["active", "lost", "suspended", "inactive", "other", "staff", "stays"];
+        for (var i = 0; i < ids.Length; i++)
+        {
+            system.Sandbox.Person(ids[i], "Person", "Number" + i);
+        }
+
+        for (var i = 0; i < 40; i++)
+        {
+            system.Sandbox.Person("filler" + i, "Filler", "Number" + i);
+        }
+
+        await SyncAsync(system);
+        var patrons = await system.PatronsByGuidAsync();
+        await EditAsync(system, patrons["lost"], "status", "Card Lost");
+        await EditAsync(system, patrons["suspended"], "status", "Suspended");
+        await EditAsync(system, patrons["inactive"], "status", "Inactive");
+        await EditAsync(system, patrons["other"], "status", "Other");
+        await EditAsync(system, patrons["staff"], "group", "Librarian");
+        await EditAsync(system, patrons["stays"], "doNotTransfer", "true");
+        Assert.Equal(0, (await SyncAsync(system)).Updated);
+
+        system.Sandbox.Overrides.Remove("users", ids);
+        await system.ConfigureAsync(s => s with { Thresholds = new Thresholds { Transfers = new Threshold(100, 1000) } });
+        var counts = await SyncAsync(system);
+        Assert.Equal((4, 4), (counts.Transferred, counts.Absent));
+        patrons = await system.PatronsByGuidAsync();
+        Assert.Equal(
+            [
+                PatronStatus.Transferred,
+                PatronStatus.Transferred,
+                PatronStatus.Transferred,
+                PatronStatus.Inactive,
+                PatronStatus.Transferred,
+                PatronStatus.Active,
+                PatronStatus.Active,
+            ],
+            ids.Select(i => patrons[i].Status)
+        );
+
+        // Absence is applied once: what a hand then does stays.
+        await EditAsync(system, patrons["active"], "status", "Active");
+        await EditAsync(system, patrons["other"], "status", "Inactive");
+        await EditAsync(system, patrons["other"], "status", "Transferred");
+        counts = await SyncAsync(system);
+        Assert.Equal(0, counts.Transferred);
+        Assert.Equal(PatronStatus.Active, (await PatronAsync(system, "active")).Status);
+
+        // Back: the status from before the transfer returns.
+        foreach (var id in ids)
+        {
+            system.Sandbox.Overrides.Restore("users", id);
+        }
+
+        for (var i = 0; i < ids.Length; i++)
+        {
+            system.Sandbox.Person(ids[i], "Person", "Number" + i);
+        }
+
+        counts = await SyncAsync(system);
+        patrons = await system.PatronsByGuidAsync();
+        Assert.Equal(
+            [
+                PatronStatus.Active,
+                PatronStatus.CardLost,
+                PatronStatus.Suspended,
+                PatronStatus.Inactive,
+                PatronStatus.Transferred,
+                PatronStatus.Active,
+                PatronStatus.Active,
+            ],
+            ((string[])["active", "lost", "suspended", "inactive", "nobody", "staff", "stays"]).Select(i =>
+                patrons.TryGetValue(i, out var p) ? p.Status : PatronStatus.Transferred
+            )
+        );
+        Assert.Equal(PatronStatus.Active, patrons["other"].Status);
+        Assert.Equal(3, counts.Reactivated);
+    }
+
+    [Fact]
+    public async Task Unmatched_schools_skip_the_new_keep_the_old_and_transfer_those_who_left_all()
+    {
+        await using var system = await StartAsync();
+        var schools = system.Sandbox.District.Schools.Select(s => s.SourcedId).ToArray();
+        await system.Integrations.UnmatchAsync(system.District, IntegrationKind.ClassLink, schools[1], "test");
+        system.Sandbox.Person("new", "Ann", "Alpha", orgs: [schools[1], schools[0]]);
+        system.Sandbox.Person("stays", "Ben", "Beta", orgs: [schools[0]]);
+        system.Sandbox.Person("leaves", "Cid", "Gamma", orgs: [schools[0]]);
+        system.Sandbox.Person("orgless", "Dan", "Delta", orgs: [schools[0]]);
+        var first = await system.SyncAsync();
+        var skip = Assert.Single(await system.LogAsync(first.Id), r => r.Guid == "new");
+        Assert.Equal("skipped", skip.Outcome);
+        Assert.Contains(system.Sandbox.District.Schools.First().Name, skip.Reason, StringComparison.Ordinal);
+
+        system.Sandbox.Person("stays", "Benjamin", "Beta", orgs: [schools[1], schools[0]]);
+        system.Sandbox.Person("leaves", "Cid", "Gamma", orgs: [schools[1]]);
+        system.Sandbox.Person("orgless", "Daniel", "Delta", orgs: []);
+        var counts = await SyncAsync(system);
+        var patrons = await system.PatronsByGuidAsync();
+        Assert.Equal((PatronStatus.Active, "Benjamin", 1), (patrons["stays"].Status, patrons["stays"].FirstName, patrons["stays"].SiteId));
+        Assert.Equal(PatronStatus.Transferred, patrons["leaves"].Status);
+        Assert.Equal((PatronStatus.Active, "Daniel"), (patrons["orgless"].Status, patrons["orgless"].FirstName));
+        Assert.Equal((1, 0), (counts.Transferred, counts.Absent));
+
+        // Stays transferred without a word on the next run, and comes back with a matched school.
+        Assert.Equal(0, (await SyncAsync(system)).Transferred);
+        system.Sandbox.Person("leaves", "Cid", "Gamma", orgs: [schools[0]]);
+        Assert.Equal(1, (await SyncAsync(system)).Reactivated);
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task Mapped_barcodes_swap_and_taken_ones_stay(Db db)
+    {
+        await using var system = await StartAsync(db, new FieldMap { Barcode = new IdMapping(IdSource.UserIdType, "Card") });
+        system.Sandbox.Person("a", "Ann", "Alpha", barcode: "C-100");
+        system.Sandbox.Person("b", "Ben", "Beta", barcode: "C-200");
+        system.Sandbox.Person("c", "Cid", "Gamma", barcode: "C-300");
+        system.Sandbox.Person("d", "Dan", "Delta", barcode: "C-400");
+        await SyncAsync(system);
+        system.Sandbox.Person("a", "Ann", "Alpha", barcode: "C-200");
+        system.Sandbox.Person("b", "Ben", "Beta", barcode: "C-300");
+        system.Sandbox.Person("c", "Cid", "Gamma", barcode: "C-100");
+        system.Sandbox.Person("d", "Dan", "Delta", barcode: "C-300");
+        await SyncAsync(system);
+        var patrons = await system.PatronsByGuidAsync();
+        Assert.Equal(["C-200", "C-300", "C-100", "C-400"], ((string[])["a", "b", "c", "d"]).Select(g => patrons[g].Barcode));
+        Assert.Equal(["c-200", "c-300", "c-100", "c-400"], ((string[])["a", "b", "c", "d"]).Select(g => patrons[g].BarcodeKey));
+    }
+
+    [Fact]
+    public async Task Malformed_and_doubled_rows_neither_stop_the_run_nor_make_anybody_absent()
+    {
+        await using var system = await StartAsync();
+        foreach (var id in (string[])["a", "b", "c", "d", "e"])
+        {
+            system.Sandbox.Person(id, "Person", "Named " + id);
+        }
+
+        await SyncAsync(system);
+        system.Sandbox.Overrides.Remove("users", "b");
+        system.Sandbox.Faults.Set("no-sourcedid:users");
+        var operation = await system.SyncAsync();
+        Assert.Null(operation.Error);
+        Assert.Equal(1, OperationQueue.CountsOf(operation).Skipped);
+        Assert.Contains(OperationQueue.WarningsOf(operation), w => w.Code == "row-without-id");
+        Assert.Equal(PatronStatus.Active, (await PatronAsync(system, "b")).Status);
+
+        system.Sandbox.Faults.Set("malformed-user:users");
+        var counts = await SyncAsync(system);
+        Assert.True(counts.Warnings > 0);
+
+        system.Sandbox.Faults.Set("duplicate-rows:users");
+        operation = await system.SyncAsync();
+        counts = OperationQueue.CountsOf(operation);
+        Assert.True(operation.Error is not null || counts.Read <= 4, counts.ToString());
+        Assert.Equal(5, (await system.AllPatronsAsync()).Count);
+    }
+
+    [Theory]
+    [InlineData("empty-users")]
+    [InlineData("empty-orgs")]
+    [InlineData("html")]
+    [InlineData("no-array:users")]
+    [InlineData("total-too-high:users")]
+    [InlineData("disabled-403")]
+    [InlineData("404:orgs")]
+    public async Task A_roster_that_cannot_be_trusted_fails_the_run_and_touches_nobody(string fault)
+    {
+        await using var system = await StartAsync();
+        system.Sandbox.Person("a", "Ann", "Alpha");
+        await SyncAsync(system);
+        var before = await PatronAsync(system, "a");
+        system.Sandbox.Person("a", "Changed", "Name");
+        system.Sandbox.Faults.Set(fault);
+        var operation = await system.SyncAsync();
+        Assert.Equal(OperationStatus.Failed, operation.Status);
+        Assert.NotNull(operation.Error);
+        Assert.DoesNotContain('\n', operation.Error);
+        Assert.Equal(before.Version, (await PatronAsync(system, "a")).Version);
+        system.Sandbox.Faults.Clear();
+        Assert.Equal(1, (await SyncAsync(system)).Updated);
+    }
+
+    [Fact]
+    public async Task What_is_not_ready_is_refused_in_words()
+    {
+        await using var system = await Installation.StartAsync(
+            cluster,
+            Db.Sqlite,
+            new SandboxOptions { Students = 60, Schools = 2 },
+            connect: false
+        );
+        Assert.Contains("off", (await system.SyncAsync()).Error, StringComparison.Ordinal);
+        await system.ConnectAsync(s => s with { Roles = [] });
+        Assert.Contains("ticked", (await system.SyncAsync()).Error, StringComparison.Ordinal);
+        await system.ConfigureAsync(s => s with { Roles = [RoleGroup.Student] });
+        foreach (var school in system.Sandbox.District.Schools)
+        {
+            await system.Integrations.UnmatchAsync(system.District, IntegrationKind.ClassLink, school.SourcedId, "test");
+        }
+
+        Assert.Contains("matched", (await system.SyncAsync()).Error, StringComparison.Ordinal);
+        Assert.Empty(await system.AllPatronsAsync());
+    }
+
+    [Fact]
+    public async Task Odd_people_are_kept_as_they_are_written()
+    {
+        await using var system = await StartAsync();
+        system.Sandbox.Person("a/b |%ü", "Zoë", "Nguyễn-O’Brien");
+        system.Sandbox.Person("A/B |%Ü", "王", "小明");
+        system.Sandbox.Person("long", new string('x', 400), new string('é', 300));
+        system.Sandbox.Person("nameless", "Only", "");
+        var counts = await SyncAsync(system);
+        Assert.Equal((4, 3, 1), (counts.Read, counts.Created, counts.Skipped));
+        var patrons = await system.PatronsByGuidAsync();
+        Assert.Equal("Nguyễn-O’Brien", patrons["a/b |%ü"].LastName);
+        Assert.Equal(255, patrons["long"].LastName.Length);
+        Assert.Equal(3, (await SyncAsync(system)).Unchanged);
+    }
+
+    [Fact]
+    public async Task Moves_take_the_homeroom_along()
+    {
+        await using var system = await Installation.StartAsync(cluster, Db.Sqlite, new SandboxOptions { Students = 120, Schools = 2 });
+        await system.ConfigureAsync(s => s with { Map = new FieldMap { Location = LocationSource.ClassTitle } });
+        await system.SyncAsync();
+        var patrons = await system.PatronsByGuidAsync();
+        var person = system.Sandbox.District.People.First(p =>
+            p is { Group: SandboxRoleGroup.Student, Presence: SandboxPresence.Present, Homeroom: not null }
+            && p.Orgs.Count == 1
+            && patrons.TryGetValue(p.SourcedId, out var known)
+            && known.Location is not null
+        );
+        var other = system.Sandbox.District.Schools.First(s => s.SourcedId != person.Orgs[0]).SourcedId;
+        system.Sandbox.Overrides.Change(
+            "users",
+            person.SourcedId,
+            u => u["orgs"] = new JsonArray(new JsonObject { ["sourcedId"] = other, ["type"] = "org" })
+        );
+        foreach (var homeroom in person.Homerooms)
+        {
+            system.Sandbox.Overrides.Remove("classes", homeroom.SourcedId);
+        }
+
+        var operation = await system.SyncAsync();
+        Assert.Null(operation.Error);
+        var moved = await PatronAsync(system, person.SourcedId);
+        Assert.NotEqual(patrons[person.SourcedId].SiteId, moved.SiteId);
+        Assert.Null(moved.Location);
+    }
+}
