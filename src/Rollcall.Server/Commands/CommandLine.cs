@@ -1,0 +1,131 @@
+using System.CommandLine;
+using System.CommandLine.Help;
+using System.CommandLine.Parsing;
+using System.Data.Common;
+using Rollcall.Integrations;
+using Rollcall.OneRoster;
+
+namespace Rollcall.Server.Commands;
+
+/// <summary>What a command returns to the system.</summary>
+internal static class ExitCode
+{
+    public const int Done = 0;
+    public const int Failed = 1;
+    public const int Usage = 2;
+    public const int NeedsApproval = 3;
+}
+
+/// <summary>The command was written wrongly, in a way that only its own code can see.</summary>
+internal sealed class UsageException(string message) : Exception(message);
+
+/// <summary>The command line: every verb, and what happens when one is misspelt or fails.</summary>
+internal static class CommandLine
+{
+    /// <summary>Runs one command.</summary>
+    /// <returns>An <see cref="ExitCode"/>.</returns>
+    public static async Task<int> RunAsync(string[] args, Terminal terminal, CancellationToken cancellationToken)
+    {
+        try
+        {
+            // A value may begin with '@' (a password in a connection): no response files.
+            var result = CommandLineParser.Parse(Build(terminal), args, new ParserConfiguration { ResponseFileTokenReplacer = null });
+            if (result.Errors.Count > 0 && result.Action is not HelpAction)
+            {
+                return Misused(result, terminal);
+            }
+
+            var configuration = new InvocationConfiguration
+            {
+                Output = terminal.Out,
+                Error = terminal.Error,
+                EnableDefaultExceptionHandler = false,
+
+                // Signals are the process's own business: a sync takes the time that parking needs.
+                ProcessTerminationTimeout = null,
+            };
+            return await result.InvokeAsync(configuration, cancellationToken);
+        }
+        catch (UsageException e)
+        {
+            await WriteErrorAsync(terminal, e.Message);
+            return ExitCode.Usage;
+        }
+        catch (OperationCanceledException) when (cancellationToken.IsCancellationRequested)
+        {
+            await WriteErrorAsync(terminal, "Interrupted.");
+            return ExitCode.Failed;
+        }
+        catch (Exception e)
+        {
+            await WriteErrorAsync(terminal, Sentence(e));
+            return ExitCode.Failed;
+        }
+        finally
+        {
+            await terminal.Out.FlushAsync(CancellationToken.None);
+            await terminal.Error.FlushAsync(CancellationToken.None);
+        }
+    }
+
+    /// <summary>The whole tree of verbs.</summary>
+    public static RootCommand Build(Terminal terminal)
+    {
+        var root = new RootCommand("Keeps a school library's patrons in step with a ClassLink or OneRoster roster.")
+        {
+            GlobalOptions.Data,
+            GlobalOptions.Database,
+            GlobalOptions.District,
+            GlobalOptions.Json,
+        };
+        root.Add(DemoCommand.Build(terminal));
+        root.Add(ServeCommand.Build(terminal));
+        root.Add(SandboxCommand.Build(terminal));
+        root.Add(DistrictCommands.Build(terminal));
+        root.Add(SiteCommands.Build(terminal));
+        root.Add(OperatorCommands.Build(terminal));
+        root.Add(IntegrationCommands.Build(terminal, IntegrationKind.ClassLink));
+        root.Add(SyncCommand.Build(terminal));
+        root.Add(OperationCommands.Build(terminal));
+        root.Add(ReviewCommands.Build(terminal));
+        root.Add(PatronCommands.Build(terminal));
+        root.Add(DatabaseCommands.Build(terminal));
+        return root;
+    }
+
+    /// <summary>An exception in one line that says what is wrong.</summary>
+    public static string Sentence(Exception e) =>
+        e switch
+        {
+            RollcallException or RosterException or Patrons.ImportRefusedException => e.Message,
+            DbException => $"The database refused: {e.Message} Check it with 'rollcall db check'.",
+            { InnerException: DbException inner } => $"The database refused: {inner.Message} Check it with 'rollcall db check'.",
+            IOException or UnauthorizedAccessException => e.Message,
+            _ => $"An unexpected fault ({e.GetType().Name}: {e.Message}). Please report it.",
+        };
+
+    /// <summary>One line, whatever the message holds.</summary>
+    public static Task WriteErrorAsync(Terminal terminal, string message) => terminal.Error.WriteLineAsync($"error: {Terminal.Plain(message.ReplaceLineEndings(" "))}");
+
+    private static int Misused(ParseResult result, Terminal terminal)
+    {
+        var path = new List<string>();
+        for (SymbolResult? at = result.CommandResult; at is CommandResult command; at = at.Parent)
+        {
+            path.Insert(0, command.Parent is null ? "rollcall" : command.Command.Name);
+        }
+
+        var name = string.Join(' ', path);
+        var children = result.CommandResult.Command.Subcommands.Select(c => c.Name).ToList();
+        var stray = result.UnmatchedTokens.Count > 0 ? result.UnmatchedTokens[0] : null;
+        var message =
+            children.Count > 0 && stray is null && result.Errors.All(e => e.SymbolResult is CommandResult) ? $"Say what to do: {name} {string.Join('|', children)}."
+            : children.Count > 0 && stray is not null && !stray.StartsWith('-') ? $"'{stray}' is no verb of '{name}': there is {string.Join(", ", children)}."
+            : stray is not null ? $"'{stray}' is not known here."
+            : Ended(result.Errors[0].Message.ReplaceLineEndings(" "));
+        terminal.Error.WriteLine($"error: {Terminal.Plain(message)} See '{name} --help'.");
+        return ExitCode.Usage;
+    }
+
+    private static string Ended(string sentence) => sentence.EndsWith('.') ? sentence : sentence + ".";
+}

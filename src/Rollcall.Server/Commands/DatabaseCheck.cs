@@ -1,0 +1,193 @@
+using System.Data.Common;
+using System.Globalization;
+using Microsoft.EntityFrameworkCore;
+using Rollcall.Operations;
+using Rollcall.Storage;
+
+namespace Rollcall.Server.Commands;
+
+/// <summary>One thing that was looked at.</summary>
+/// <param name="Check">What has to be true.</param>
+/// <param name="Problems">Where it is not; empty when all is well.</param>
+internal sealed record DatabaseFinding(string Check, IReadOnlyList<string> Problems);
+
+/// <summary>Looks whether the database is whole and says of itself what it should. Writes nothing.</summary>
+internal sealed class DatabaseCheck(RollcallDatabase database, Secrets secrets)
+{
+    private const int Shown = 20;
+
+    /// <exception cref="RollcallException">The database cannot be reached at all.</exception>
+    public async Task<IReadOnlyList<DatabaseFinding>> RunAsync(CancellationToken cancellationToken)
+    {
+        if (database.FilePath is { } file && !File.Exists(file))
+        {
+            throw new RollcallException($"There is no database {file} yet. Check --data; 'rollcall district add' makes one.");
+        }
+
+        return await GuardAsync(database, () => LookAsync(cancellationToken));
+    }
+
+    /// <summary>Turns the ways in which a database is out of reach into words.</summary>
+    public static async Task<T> GuardAsync<T>(RollcallDatabase database, Func<Task<T>> work)
+    {
+        try
+        {
+            return await work();
+        }
+        catch (Exception e) when (e is DbException or System.Net.Sockets.SocketException)
+        {
+            throw new RollcallException(
+                database.IsPostgres
+                    ? $"PostgreSQL cannot be used: {e.Message} Check --database (ROLLCALL_DATABASE) and that the server runs."
+                    : $"The database {database.FilePath} cannot be used: {e.Message} Check the file and its rights, or restore a backup.",
+                e
+            );
+        }
+    }
+
+    private async Task<IReadOnlyList<DatabaseFinding>> LookAsync(CancellationToken cancellationToken)
+    {
+        var findings = new List<DatabaseFinding>();
+        await using var context = database.CreateContext();
+        if (!database.IsPostgres)
+        {
+            findings.Add(new("The file is whole (integrity check of SQLite)", [.. (await ColumnAsync("PRAGMA integrity_check", 0, cancellationToken)).Where(l => l != "ok").Take(Shown)]));
+        }
+
+        var pending = (await context.Database.GetPendingMigrationsAsync(cancellationToken)).ToList();
+        findings.Add(new("The schema is this version's", [.. pending.Select(p => $"{p} is missing: run 'rollcall db migrate'")]));
+        if (pending.Count > 0)
+        {
+            return findings;
+        }
+
+        findings.Add(
+            new(
+                "Every barcode is one patron's",
+                await RowsAsync(
+                    "SELECT district_id, barcode_key, COUNT(*) FROM patrons GROUP BY district_id, barcode_key HAVING COUNT(*) > 1",
+                    r => $"District {r[0]}: barcode {r[1]} {r[2]} times",
+                    cancellationToken
+                )
+            )
+        );
+        findings.Add(
+            new(
+                "Every GUID is one patron's",
+                await RowsAsync(
+                    "SELECT district_id, guid, COUNT(*) FROM patrons WHERE guid IS NOT NULL GROUP BY district_id, guid HAVING COUNT(*) > 1",
+                    r => $"District {r[0]}: GUID {r[1]} {r[2]} times",
+                    cancellationToken
+                )
+            )
+        );
+        findings.Add(
+            new(
+                "Every link has its patron",
+                await RowsAsync(
+                    "SELECT l.district_id, l.patron_id FROM patron_links l LEFT JOIN patrons p ON p.district_id = l.district_id AND p.id = l.patron_id WHERE p.id IS NULL",
+                    r => $"District {r[0]}: a link of patron {r[1]}, who is not there",
+                    cancellationToken
+                )
+            )
+        );
+        findings.Add(
+            new(
+                "Every patron's site is there",
+                await RowsAsync(
+                    "SELECT p.district_id, p.barcode, p.site_id FROM patrons p LEFT JOIN sites s ON s.district_id = p.district_id AND s.id = p.site_id WHERE p.site_id IS NOT NULL AND s.id IS NULL",
+                    r => $"District {r[0]}: the patron with barcode {r[1]} is of site {r[2]}, which is not there",
+                    cancellationToken
+                )
+            )
+        );
+        findings.Add(new("At most one roster service of a district is on", await EnabledAsync(context, cancellationToken)));
+        findings.Add(new("The outcomes of every operation add up to the people read", await CountsAsync(context, cancellationToken)));
+        findings.Add(new("Stored secrets can be read with this installation's master key", await SecretsAsync(context, cancellationToken)));
+        return findings;
+    }
+
+    private static async Task<IReadOnlyList<string>> EnabledAsync(RollcallContext context, CancellationToken cancellationToken)
+    {
+        var enabled = await context.Integrations.AsNoTracking().Where(i => i.Enabled).Select(i => new { i.DistrictId, i.Kind }).ToListAsync(cancellationToken);
+        return [.. enabled.GroupBy(i => i.DistrictId).Where(g => g.Count() > 1).Select(g => $"District {g.Key}: {string.Join(" and ", g.Select(i => i.Kind))} are on")];
+    }
+
+    private static async Task<IReadOnlyList<string>> CountsAsync(RollcallContext context, CancellationToken cancellationToken)
+    {
+        var problems = new List<string>();
+        var operations = context
+            .Operations.AsNoTracking()
+            .Where(o => o.Kind == OperationKind.FullSync || o.Kind == OperationKind.ChangesSync || o.Kind == OperationKind.Import)
+            .Where(o => o.Planned)
+            .OrderBy(o => o.Id);
+        await foreach (var operation in operations.AsAsyncEnumerable().WithCancellation(cancellationToken))
+        {
+            var counts = OperationQueue.CountsOf(operation);
+            if (!counts.AddUp && problems.Count < Shown)
+            {
+                problems.Add($"Operation {operation.Id}: {OperationText.Totals(operation)}");
+            }
+        }
+
+        return problems;
+    }
+
+    private async Task<IReadOnlyList<string>> SecretsAsync(RollcallContext context, CancellationToken cancellationToken)
+    {
+        var problems = new List<string>();
+        foreach (var integration in await context.Integrations.AsNoTracking().Where(i => i.Secret != null).ToListAsync(cancellationToken))
+        {
+            Try(integration.DistrictId, integration.Secret!, $"District {integration.DistrictId}, {integration.Kind}");
+        }
+
+        foreach (var setting in await context.InstallationSettings.AsNoTracking().ToListAsync(cancellationToken))
+        {
+            Try(0, setting.Value, setting.Key);
+        }
+
+        return problems;
+
+        void Try(int districtId, string stored, string whose)
+        {
+            try
+            {
+                secrets.Unprotect(districtId, stored);
+            }
+            catch (RollcallException e)
+            {
+                problems.Add($"{whose}: {e.Message}");
+            }
+        }
+    }
+
+    private async Task<List<string>> RowsAsync(string sql, Func<string?[], string> say, CancellationToken cancellationToken)
+    {
+        var problems = new List<string>();
+        await using var connection = await database.OpenAsync(cancellationToken);
+        await using var command = connection.CreateCommand();
+        command.CommandText = sql + $" LIMIT {Shown}";
+        await using var reader = await command.ExecuteReaderAsync(cancellationToken);
+        while (await reader.ReadAsync(cancellationToken))
+        {
+            problems.Add(say([.. Enumerable.Range(0, reader.FieldCount).Select(i => reader.IsDBNull(i) ? null : Convert.ToString(reader.GetValue(i), CultureInfo.InvariantCulture))]));
+        }
+
+        return problems;
+    }
+
+    private async Task<List<string>> ColumnAsync(string sql, int column, CancellationToken cancellationToken)
+    {
+        var values = new List<string>();
+        await using var connection = await database.OpenAsync(cancellationToken);
+        await using var command = connection.CreateCommand();
+        command.CommandText = sql;
+        await using var reader = await command.ExecuteReaderAsync(cancellationToken);
+        while (await reader.ReadAsync(cancellationToken))
+        {
+            values.Add(reader.GetString(column));
+        }
+
+        return values;
+    }
+}

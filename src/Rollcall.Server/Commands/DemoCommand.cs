@@ -1,0 +1,196 @@
+using System.CommandLine;
+using Microsoft.Extensions.DependencyInjection;
+using Rollcall.Districts;
+using Rollcall.Integrations;
+using Rollcall.Mapping;
+using Rollcall.Operations;
+using Rollcall.Patrons;
+using Rollcall.Sandbox;
+using Rollcall.Server.Worker;
+using Rollcall.Storage;
+
+namespace Rollcall.Server.Commands;
+
+/// <summary><c>rollcall demo</c>: everything at once, with nothing to set up.</summary>
+internal static class DemoCommand
+{
+    private const string DistrictCode = "DEMO";
+
+    private sealed record Running(string Url, string Sandbox, string Data, OperationResult Sync);
+
+    public static Command Build(Terminal terminal)
+    {
+        var urls = new Option<string?>("--urls") { Description = $"Where to listen; {ServeCommand.DefaultUrl} or a free port without being told", HelpName = "URL" };
+        var students = new Option<int>("--students") { Description = "Students of the pretend district", HelpName = "N", DefaultValueFactory = _ => 2000 };
+        var command = new Command("demo", "Start a pretend district and a library that is synced with it, and show them") { urls, students };
+        command.SetAction(
+            async (result, cancellationToken) =>
+            {
+                if (result.GetValue(students) < 1)
+                {
+                    throw new UsageException("--students is 1 or more.");
+                }
+
+                var url = GlobalOptions.Given(result.GetValue(urls));
+                if (url is not null)
+                {
+                    Listening.Check(url);
+                    Listening.CheckLoopback(url);
+                }
+
+                // The environment's installation is somebody's real one: a demo goes there only when told so in so many words.
+                var given = GlobalOptions.Given(result.GetValue(GlobalOptions.Data));
+                var folder = given ?? Directory.CreateTempSubdirectory("rollcall-demo-").FullName;
+                try
+                {
+                    var options = new RollcallOptions(new StorageOptions(folder, GlobalOptions.Given(result.GetValue(GlobalOptions.Database))), AllowPrivateAddresses: true);
+                    return await RunAsync(terminal, options, url, result.GetValue(students), result.GetValue(GlobalOptions.Json), cancellationToken);
+                }
+                finally
+                {
+                    if (given is null)
+                    {
+                        Directory.Delete(folder, recursive: true);
+                    }
+                }
+            }
+        );
+        return command;
+    }
+
+    private static async Task<int> RunAsync(Terminal terminal, RollcallOptions options, string? url, int students, bool json, CancellationToken cancellationToken)
+    {
+        async Task SayAsync(string line)
+        {
+            if (!json)
+            {
+                await terminal.Out.WriteLineAsync(line);
+                await terminal.Out.FlushAsync(cancellationToken);
+            }
+        }
+
+        await SayAsync($"Inventing a district with {OperationText.N(students)} students …");
+        await using var sandbox = await SandboxServer.StartAsync(new SandboxOptions { Students = students }, cancellationToken: cancellationToken);
+        await using var server = await StartServerAsync(options, url, cancellationToken);
+        var district = await DistrictAsync(server.Services, sandbox, cancellationToken);
+        await SayAsync("Connecting ClassLink, matching schools, choosing fields …");
+        var schools = await SetUpAsync(server.Services, district, sandbox, cancellationToken);
+        await SayAsync("Syncing for the first time …");
+        var operation = await SyncAsync(terminal, server.Services, district, cancellationToken);
+        if (json)
+        {
+            await JsonText.WriteAsync(
+                terminal,
+                new Running(server.Url, sandbox.Url.GetLeftPart(UriPartial.Authority), options.Storage.DataFolder, OperationResult.Of(operation, Took(operation)))
+            );
+        }
+        else
+        {
+            await OperationText.WriteSummaryAsync(terminal.Out, operation);
+        }
+
+        if (OperationText.ExitCodeOf(operation.Status) == ExitCode.Failed)
+        {
+            throw new RollcallException(operation.Error ?? $"The first sync ended as {OperationText.Status(operation.Status)}.");
+        }
+
+        var origin = sandbox.Url.GetLeftPart(UriPartial.Authority);
+        await SayAsync("");
+        await SayAsync($"{sandbox.Options.TenantName}: {OperationQueue.CountsOf(operation).Read:N0} people of {schools} schools, synced in {Took(operation):0.0} s.");
+        await SayAsync($"Open {server.Url}");
+        await SayAsync($"The pretend roster is at {origin}; 'curl -X POST {origin}/sandbox/day?day=next' lets a day pass there.");
+        await SayAsync($"Then 'rollcall sync --data {options.Storage.DataFolder}' in another window brings it here. Ctrl-C ends the demo.");
+        await terminal.Out.FlushAsync(cancellationToken);
+        await Listening.UntilStoppedAsync(cancellationToken);
+        return ExitCode.Done;
+    }
+
+    private static double? Took(Operation operation) => operation is { StartedAt: { } started, FinishedAt: { } finished } ? (finished - started).TotalSeconds : null;
+
+    /// <summary>The usual address; another free port when somebody has it and no address was asked for.</summary>
+    private static async Task<ServerProcess> StartServerAsync(RollcallOptions options, string? url, CancellationToken cancellationToken)
+    {
+        if (options.Storage.Connection is not null)
+        {
+            await using var database = new RollcallDatabase(options.Storage);
+            await DatabaseCheck.GuardAsync(database, () => database.MigrateAsync(cancellationToken));
+        }
+
+        try
+        {
+            return await ServerProcess.StartAsync(options, url ?? ServeCommand.DefaultUrl, cancellationToken);
+        }
+        catch (RollcallException e) when (url is null && Listening.IsInUse(e.InnerException))
+        {
+            return await ServerProcess.StartAsync(options, "http://127.0.0.1:0", cancellationToken);
+        }
+    }
+
+    private static async Task<District> DistrictAsync(IServiceProvider services, SandboxServer sandbox, CancellationToken cancellationToken)
+    {
+        var districts = services.GetRequiredService<DistrictService>();
+        var there = await districts.ListAsync(cancellationToken);
+        if (there.Any(d => d.Code != DistrictCode))
+        {
+            throw new RollcallException("The data folder holds an installation with districts of its own. A demo takes a folder of its own: leave --data out, or name an empty one.");
+        }
+
+        return there.Count > 0 ? there[0] : await districts.AddAsync(DistrictCode, sandbox.Options.TenantName, null, cancellationToken);
+    }
+
+    private static async Task<int> SetUpAsync(IServiceProvider services, District district, SandboxServer sandbox, CancellationToken cancellationToken)
+    {
+        const IntegrationKind kind = IntegrationKind.ClassLink;
+        const string actor = "demo";
+        var integrations = services.GetRequiredService<IntegrationService>();
+        var sites = services.GetRequiredService<SiteService>();
+        await integrations.StorePartnerKeyAsync(sandbox.Options.PartnerKey, cancellationToken);
+        var request = new ConnectRequest(ConnectionMode.Proxy, sandbox.Options.TenantId, sandbox.Url.GetLeftPart(UriPartial.Authority));
+        await integrations.ConnectAsync(district, kind, request, asOperator: true, clear: false, actor, cancellationToken);
+        var schools = (await integrations.OrgsAsync(district, kind, cancellationToken)).Where(o => o.Type == "school").ToList();
+        var number = 0;
+        foreach (var school in schools)
+        {
+            number++;
+            if (school.SiteCode is not null)
+            {
+                continue;
+            }
+
+            var code = $"S{number:D2}";
+            if (school.SuggestedSite is null)
+            {
+                await sites.AddAsync(district.Id, code, new SiteChange(school.Name ?? code, $"{number * 100_000L + 1:D8}", null, null, null), cancellationToken);
+            }
+
+            await integrations.MatchAsync(district, kind, school.SuggestedSite ?? code, school.SourcedId, actor, cancellationToken);
+        }
+
+        await integrations.ConfigureAsync(
+            district.Id,
+            kind,
+            actor,
+            "all roles, Student # from identifier, homeroom from its teacher",
+            s =>
+                s with
+                {
+                    Roles = [RoleGroup.Student, RoleGroup.Teacher, RoleGroup.Admin],
+                    Map = s.Map with { CommunityId = new IdMapping(IdSource.Identifier), Location = LocationSource.TeacherName },
+                },
+            cancellationToken
+        );
+        await integrations.TurnOnAsync(district.Id, kind, clear: false, actor, cancellationToken);
+        return schools.Count;
+    }
+
+    private static async Task<Operation> SyncAsync(Terminal terminal, IServiceProvider services, District district, CancellationToken cancellationToken)
+    {
+        var (id, _) = await services
+            .GetRequiredService<OperationQueue>()
+            .EnqueueAsync(district.Id, OperationKind.FullSync, IntegrationKind.ClassLink, preview: false, "demo", cancellationToken: cancellationToken);
+        var follower = services.GetRequiredService<OperationFollower>();
+        return terminal.ErrorIsTerminal
+            ? await ProgressBar.ShowAsync(terminal, report => follower.RunAsync(district.Id, id, report, cancellationToken))
+            : await follower.RunAsync(district.Id, id, new ProgressLines(terminal).Report, cancellationToken);
+    }
+}

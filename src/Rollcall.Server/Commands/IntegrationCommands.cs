@@ -1,0 +1,597 @@
+using System.CommandLine;
+using Rollcall.Districts;
+using Rollcall.Integrations;
+using Rollcall.Mapping;
+using Rollcall.Patrons;
+using Rollcall.Sync;
+
+namespace Rollcall.Server.Commands;
+
+/// <summary>The verbs of a roster service. One tree serves every kind; only connecting differs.</summary>
+internal static class IntegrationCommands
+{
+    private sealed record Connected(string Mode, string? TenantId, string? DistrictName, bool Confirmed, string Message);
+
+    private sealed record OrgRow(string SourcedId, string? Name, string? Type, string? Site, string? SuggestedSite);
+
+    private sealed record Matched(string Site, string Org);
+
+    private sealed record Unmatched(string Org);
+
+    public static Command Build(Terminal terminal, IntegrationKind kind) =>
+        new(SyncHandler.Verb(kind), $"The district's {kind} roster: connection, site mapping, field mapping")
+        {
+            ClassLinkConnect(terminal, kind),
+            On(terminal, kind),
+            Off(terminal, kind),
+            Show(terminal, kind),
+            Test(terminal, kind),
+            Orgs(terminal, kind),
+            Readiness(terminal, kind),
+            Match(terminal, kind),
+            Unmatch(terminal, kind),
+            Roles(terminal, kind),
+            Map(terminal, kind),
+            SiteFromOrg(terminal, kind),
+            Grade(terminal, kind),
+            Field(terminal, kind),
+            ThresholdOf(terminal, kind),
+        };
+
+    private static Command ClassLinkConnect(Terminal terminal, IntegrationKind kind)
+    {
+        var tenant = new Option<string>("--tenant-id") { Description = "ClassLink's number of the district", HelpName = "N", Required = true };
+        var proxy = new Option<string?>("--proxy") { Description = "By ClassLink's proxy at this address, with the installation's partner key", HelpName = "URL" };
+        var partner = new Option<string?>("--partner-key-file") { Description = "Stores the partner key first, as 'rollcall operator partner-key' does", HelpName = "F" };
+        var direct = new Option<string?>("--direct") { Description = "Directly, with OAuth 1.0a", HelpName = "URL" };
+        var key = new Option<string?>("--key") { Description = "The consumer key of direct access", HelpName = "K" };
+        var secret = new Option<string?>("--secret-file") { Description = "A file with the consumer secret alone", HelpName = "F" };
+        var signature = new Option<string?>("--signature") { Description = "HMAC-SHA256 (without being told) or HMAC-SHA1", HelpName = "METHOD" };
+        signature.AcceptOnlyFromAmong("HMAC-SHA256", "HMAC-SHA1");
+        var prefix = new Option<string?>("--prefix") { Description = "By the proxy, with an address that ClassLink gave to the district", HelpName = "URL" };
+        var token = new Option<string?>("--token-file") { Description = "A file with the token of that address alone", HelpName = "F" };
+        var yes = Yes();
+        var command = new Command("connect", "Check a connection and store it; nothing is stored when it is refused") { tenant, proxy, partner, direct, key, secret, signature, prefix, token, yes };
+        command.SetAction(
+            async (result, cancellationToken) =>
+            {
+                string? Given(Option<string?> option) => GlobalOptions.Given(result.GetValue(option));
+                var ways = new[] { proxy, direct, prefix }.Where(o => Given(o) is not null).ToList();
+                if (ways.Count != 1 && !(ways.Count == 0 && Given(partner) is not null))
+                {
+                    throw new UsageException("Say how to connect, in one way: --proxy URL --partner-key-file F, or --direct URL --key K --secret-file F, or --prefix URL --token-file F.");
+                }
+
+                var way = ways.Count == 0 ? proxy : ways[0];
+                Option<string?>[] own = way == proxy ? [partner] : way == direct ? [key, secret, signature] : [token];
+                Option<string?>[] needed = way == proxy ? [] : way == direct ? [key, secret] : [token];
+                var stray = new[] { partner, key, secret, signature, token }.FirstOrDefault(o => Given(o) is not null && !own.Contains(o));
+                if (stray is not null)
+                {
+                    throw new UsageException($"{stray.Name} does not belong to {way.Name}.");
+                }
+
+                if (needed.FirstOrDefault(o => Given(o) is null) is { } missing)
+                {
+                    throw new UsageException($"{way.Name} needs {missing.Name} {missing.HelpName} too.");
+                }
+
+                // Files are read before anything is opened: a wrong path is told at once.
+                var partnerKey = Given(partner) is { } path ? await Arguments.SecretAsync(path, "partner key", cancellationToken) : null;
+                var request = new ConnectRequest(
+                    way == proxy ? ConnectionMode.Proxy
+                        : way == direct ? ConnectionMode.Direct
+                        : ConnectionMode.Prefix,
+                    result.GetRequiredValue(tenant),
+                    Given(way),
+                    Given(key),
+                    way == direct ? await Arguments.SecretAsync(Given(secret)!, "secret", cancellationToken)
+                        : way == prefix ? await Arguments.SecretAsync(Given(token)!, "token", cancellationToken)
+                        : null,
+                    way == direct ? Given(signature) ?? "HMAC-SHA256" : null
+                );
+                await using var session = await Session.OpenAsync(result, terminal, cancellationToken);
+                var district = await session.DistrictAsync(cancellationToken);
+                var integrations = session.Get<IntegrationService>();
+                if (partnerKey is not null)
+                {
+                    await integrations.StorePartnerKeyAsync(partnerKey, cancellationToken);
+                }
+
+                var connected = await integrations.ConnectAsync(district, kind, request, asOperator: true, result.GetValue(yes), Session.Actor, cancellationToken);
+                await WriteConnectedAsync(terminal, session, connected);
+                if (!session.Json && (await integrations.FindAsync(district.Id, kind, cancellationToken)) is { Enabled: false })
+                {
+                    await terminal.Out.WriteLineAsync($"It is off until 'rollcall {SyncHandler.Verb(kind)} on'.");
+                }
+            }
+        );
+        return command;
+    }
+
+    private static Command On(Terminal terminal, IntegrationKind kind)
+    {
+        var yes = Yes();
+        var command = new Command("on", "Turn it on, and every other roster service off") { yes };
+        command.SetAction(
+            (result, cancellationToken) =>
+                ChangeAsync(
+                    result,
+                    terminal,
+                    kind,
+                    (integrations, district) => integrations.TurnOnAsync(district.Id, kind, result.GetValue(yes), Session.Actor, cancellationToken),
+                    _ => $"{kind} is on.",
+                    cancellationToken
+                )
+        );
+        return command;
+    }
+
+    private static Command Off(Terminal terminal, IntegrationKind kind)
+    {
+        var command = new Command("off", "Turn it off: syncs stop, identifiers stay");
+        command.SetAction(
+            (result, cancellationToken) =>
+                ChangeAsync(
+                    result,
+                    terminal,
+                    kind,
+                    (integrations, district) => integrations.TurnOffAsync(district.Id, kind, Session.Actor, cancellationToken),
+                    _ => $"{kind} is off. Identifiers stay, so it can be turned on again.",
+                    cancellationToken
+                )
+        );
+        return command;
+    }
+
+    private static Command Show(Terminal terminal, IntegrationKind kind)
+    {
+        var command = new Command("show", "Show the settings, secrets aside");
+        command.SetAction(
+            async (result, cancellationToken) =>
+            {
+                await using var session = await Session.OpenAsync(result, terminal, cancellationToken);
+                var district = await session.DistrictAsync(cancellationToken);
+                var view = IntegrationView.Of(kind, await session.Get<IntegrationService>().FindAsync(district.Id, kind, cancellationToken));
+                if (session.Json)
+                {
+                    await JsonText.WriteAsync(terminal, view);
+                    return;
+                }
+
+                terminal.WritePairs(
+                    [
+                        (kind.ToString(), view.Enabled ? "on" : "off"),
+                        ("Connection", view.Mode is null ? "none" : $"{view.Mode}{(view.Url is null ? "" : $", {view.Url}")}"),
+                        ("Tenant", view.TenantId is null ? "" : $"{view.TenantId} {view.DistrictName}".TrimEnd()),
+                        ("Roles", view.Roles.Count == 0 ? "nobody" : string.Join(", ", view.Roles)),
+                        ("Barcode from", view.Map["barcode"]),
+                        ("Student # from", view.Map["communityId"]),
+                        ("Homeroom from", view.Map["location"]),
+                        ("Site from", view.SiteFrom),
+                        ("Grades", string.Join(", ", view.Grades.Select(g => $"{g.Key} → {g.Value}"))),
+                        .. view.Thresholds.Select(t => ($"Hold {t.Key}", (string?)$"from {t.Value.Count} people and above {t.Value.Percent} %")),
+                        ("Last full sync", OperationText.When(view.LastFullAt, district)),
+                    ]
+                );
+                await terminal.Out.WriteLineAsync();
+                terminal.WriteTable(["Field", "Who wins", "A blank"], view.Fields.Select(f => (string?[])[f.Key, f.Value.Policy, f.Value.Blank + "s"]));
+            }
+        );
+        return command;
+    }
+
+    private static Command Test(Terminal terminal, IntegrationKind kind)
+    {
+        var command = new Command("test", "Try the stored connection");
+        command.SetAction(
+            async (result, cancellationToken) =>
+            {
+                await using var session = await Session.OpenAsync(result, terminal, cancellationToken);
+                var district = await session.DistrictAsync(cancellationToken);
+                await WriteConnectedAsync(terminal, session, await session.Get<IntegrationService>().TestAsync(district, kind, cancellationToken));
+            }
+        );
+        return command;
+    }
+
+    private static Command Orgs(Terminal terminal, IntegrationKind kind)
+    {
+        var command = new Command("orgs", "Show the roster's organisations and the sites they are matched to");
+        command.SetAction(
+            async (result, cancellationToken) =>
+            {
+                await using var session = await Session.OpenAsync(result, terminal, cancellationToken);
+                var district = await session.DistrictAsync(cancellationToken);
+                var orgs = await session.Get<IntegrationService>().OrgsAsync(district, kind, cancellationToken);
+                if (session.Json)
+                {
+                    await JsonText.WriteArrayAsync(terminal, orgs.Select(o => new OrgRow(o.SourcedId, o.Name, o.Type, o.SiteCode, o.SuggestedSite)), cancellationToken);
+                    return;
+                }
+
+                terminal.WriteTable(
+                    ["sourcedId", "Name", "Type", "Site"],
+                    orgs.Select(o => (string?[])[o.SourcedId, o.Name, o.Type, o.SiteCode ?? (o.SuggestedSite is null ? "" : $"(perhaps {o.SuggestedSite})")])
+                );
+            }
+        );
+        return command;
+    }
+
+    private static Command Readiness(Terminal terminal, IntegrationKind kind)
+    {
+        var command = new Command("readiness", "Count what a first sync would meet; writes nothing");
+        command.SetAction(
+            async (result, cancellationToken) =>
+            {
+                await using var session = await Session.OpenAsync(result, terminal, cancellationToken);
+                var district = await session.DistrictAsync(cancellationToken);
+                var ready = await session.Get<ReadinessService>().CheckAsync(district, kind, cancellationToken);
+                if (session.Json)
+                {
+                    await JsonText.WriteAsync(terminal, ready);
+                    return;
+                }
+
+                static string N(int number) => OperationText.N(number);
+                terminal.WriteTable(
+                    ["", "Library", "Roster"],
+                    [
+                        ["People", N(ready.Patrons), N(ready.RosterPeople)],
+                        .. ready.RosterByRole.Select(r => (string?[])[$"  {r.Key}s", "", N(r.Value)]),
+                        ["With Student #", N(ready.PatronsWithStudentNumber), ""],
+                        ["With identifier", "", N(ready.RosterWithIdentifier)],
+                        ["With e-mail", N(ready.PatronsWithEmail), N(ready.RosterWithEmail)],
+                        ["With GUID", N(ready.PatronsWithGuid), ""],
+                        ["Without any school", "", N(ready.RosterWithoutOrg)],
+                        ["Same GUID", N(ready.MatchByGuid), ""],
+                        ["Same e-mail", N(ready.MatchByEmail), ""],
+                    ],
+                    1,
+                    2
+                );
+                await terminal.Out.WriteLineAsync();
+                terminal.WriteTable(
+                    ["Id of the roster", "People", "Same Student #", "Same barcode", "Near misses", "Example"],
+                    ready.Keys.Select(k => (string?[])[k.Source, N(k.People), N(k.StudentNumbers), N(k.Barcodes), N(k.NearMisses), k.Example]),
+                    1,
+                    2,
+                    3,
+                    4
+                );
+                await terminal.Out.WriteLineAsync();
+                terminal.WriteTable(["School of the roster", "Name", "People"], ready.Orgs.Select(o => (string?[])[o.Value, o.Example, N(o.Count)]), 2);
+                await terminal.Out.WriteLineAsync();
+                await terminal.Out.WriteLineAsync($"Grades: {Terminal.Plain(string.Join(", ", ready.Grades.Select(g => $"{g.Value} ({N(g.Count)})")))}");
+            }
+        );
+        return command;
+    }
+
+    private static Command Match(Terminal terminal, IntegrationKind kind)
+    {
+        var site = new Argument<string>("SITE") { Description = "The site's code" };
+        var org = new Argument<string>("ORG-SOURCEDID") { Description = "The organisation, as 'orgs' shows it" };
+        var command = new Command("match", "Match an organisation of the roster to a site. A site may have several") { site, org };
+        command.SetAction(
+            async (result, cancellationToken) =>
+            {
+                await using var session = await Session.OpenAsync(result, terminal, cancellationToken);
+                var district = await session.DistrictAsync(cancellationToken);
+                var (code, id) = (result.GetRequiredValue(site), result.GetRequiredValue(org));
+                await session.Get<IntegrationService>().MatchAsync(district, kind, code, id, Session.Actor, cancellationToken);
+                var sites = await session.Get<SiteService>().ListAsync(district.Id, cancellationToken);
+                code = sites.First(s => string.Equals(s.Code, code.Trim(), StringComparison.OrdinalIgnoreCase)).Code;
+                if (session.Json)
+                {
+                    await JsonText.WriteAsync(terminal, new Matched(code, id));
+                }
+                else
+                {
+                    await terminal.Out.WriteLineAsync($"Organisation {id} is matched to site {code}.");
+                }
+            }
+        );
+        return command;
+    }
+
+    private static Command Unmatch(Terminal terminal, IntegrationKind kind)
+    {
+        var org = new Argument<string>("ORG-SOURCEDID") { Description = "The organisation" };
+        var command = new Command("unmatch", "Take an organisation off its site") { org };
+        command.SetAction(
+            async (result, cancellationToken) =>
+            {
+                await using var session = await Session.OpenAsync(result, terminal, cancellationToken);
+                var district = await session.DistrictAsync(cancellationToken);
+                var id = result.GetRequiredValue(org);
+                await session.Get<IntegrationService>().UnmatchAsync(district, kind, id, Session.Actor, cancellationToken);
+                if (session.Json)
+                {
+                    await JsonText.WriteAsync(terminal, new Unmatched(id));
+                }
+                else
+                {
+                    await terminal.Out.WriteLineAsync($"Organisation {id} is no longer matched.");
+                }
+            }
+        );
+        return command;
+    }
+
+    private static Command Roles(Terminal terminal, IntegrationKind kind)
+    {
+        var list = new Argument<string[]>("ROLES") { Description = "student, teacher, admin: joined by commas", Arity = ArgumentArity.OneOrMore };
+        var command = new Command("roles", "Say who is synced") { list };
+        command.SetAction(
+            (result, cancellationToken) =>
+            {
+                var roles = result
+                    .GetRequiredValue(list)
+                    .SelectMany(r => r.Split(',', StringSplitOptions.TrimEntries | StringSplitOptions.RemoveEmptyEntries))
+                    .Select(Arguments.RoleGroup)
+                    .Distinct()
+                    .Order()
+                    .ToList();
+                return roles.Count == 0
+                    ? throw new UsageException("Say who is synced: student, teacher, admin, joined by commas.")
+                    : ConfigureAsync(
+                        result,
+                        terminal,
+                        kind,
+                        $"roles {string.Join(',', roles.Select(Arguments.Word))}",
+                        s => s with { Roles = roles },
+                        v => $"Synced: {string.Join(", ", v.Roles)}.",
+                        cancellationToken
+                    );
+            }
+        );
+        return command;
+    }
+
+    private static Command Map(Terminal terminal, IntegrationKind kind)
+    {
+        var field = new Argument<string>("FIELD") { Description = "barcode, community-id or location" };
+        var source = new Argument<string>("SOURCE") { Description = "none, user-id:TYPE, identifier, username, homeroom:code, homeroom:title, homeroom:location or homeroom:teacher" };
+        var command = new Command("map", "Say where a field comes from") { field, source };
+        command.SetAction(
+            (result, cancellationToken) =>
+            {
+                var change = MapArguments.Parse(result.GetRequiredValue(field), result.GetRequiredValue(source));
+                return ConfigureAsync(
+                    result,
+                    terminal,
+                    kind,
+                    $"map {result.GetRequiredValue(field)} {result.GetRequiredValue(source)}",
+                    s => s with { Map = change(s.Map) },
+                    v => $"Mapped: {string.Join(", ", v.Map.Select(m => $"{m.Key} from {m.Value}"))}.",
+                    cancellationToken
+                );
+            }
+        );
+        return command;
+    }
+
+    private static Command SiteFromOrg(Terminal terminal, IntegrationKind kind)
+    {
+        var from = new Argument<string>("ORG") { Description = "first-org, first-matched or primary-org" };
+        from.AcceptOnlyFromAmong("first-org", "first-matched", "primary-org");
+        var command = new Command("site-from", "Say which organisation of a person decides the site") { from };
+        command.SetAction(
+            (result, cancellationToken) =>
+            {
+                var chosen = Enum.GetValues<SiteFrom>().First(f => MapArguments.Word(f) == result.GetRequiredValue(from));
+                return ConfigureAsync(
+                    result,
+                    terminal,
+                    kind,
+                    $"site from {MapArguments.Word(chosen)}",
+                    s => s with { Map = s.Map with { SiteFrom = chosen } },
+                    v => $"The site comes from {v.SiteFrom}.",
+                    cancellationToken
+                );
+            }
+        );
+        return command;
+    }
+
+    private static Command Grade(Terminal terminal, IntegrationKind kind)
+    {
+        var from = new Argument<string>("FROM") { Description = "The grade as the roster sends it" };
+        var to = new Argument<string>("TO") { Description = "The grade as the library writes it; an empty text takes the line out" };
+        var command = new Command("grade", "Translate a grade of the roster") { from, to };
+        command.SetAction(
+            (result, cancellationToken) =>
+            {
+                var sent = Text.Clean(result.GetRequiredValue(from)) ?? throw new UsageException("Say which grade of the roster is meant.");
+                var kept = Text.Clean(result.GetRequiredValue(to));
+                return ConfigureAsync(
+                    result,
+                    terminal,
+                    kind,
+                    $"grade {sent} → {kept ?? "as sent"}",
+                    s =>
+                    {
+                        var grades = new Dictionary<string, string>(s.Map.Grades, StringComparer.Ordinal);
+                        grades.Remove(sent);
+                        if (kept is not null)
+                        {
+                            grades[sent] = kept;
+                        }
+
+                        return s with { Map = s.Map with { Grades = grades } };
+                    },
+                    _ => kept is null ? $"Grade {sent} is stored as sent." : $"Grade {sent} is stored as {kept}.",
+                    cancellationToken
+                );
+            }
+        );
+        return command;
+    }
+
+    private static Command Field(Terminal terminal, IntegrationKind kind)
+    {
+        var name = new Argument<string>("FIELD") { Description = "A synced field's name or number" };
+        var policy = new Option<string?>("--policy") { Description = "roster: the roster wins; fill: only where the library has nothing; library: never written" };
+        policy.AcceptOnlyFromAmong("roster", "fill", "library");
+        var blank = new Option<string?>("--blank") { Description = "What a blank of the roster does: keep or clear" };
+        blank.AcceptOnlyFromAmong("keep", "clear");
+        var command = new Command("field", "Say who wins when roster and library differ") { name, policy, blank };
+        command.SetAction(
+            (result, cancellationToken) =>
+            {
+                var field = PatronFields.Find(result.GetRequiredValue(name));
+                if (field is null || !FieldMap.SyncedFields.Contains(field.Number))
+                {
+                    throw new UsageException(
+                        $"'{result.GetRequiredValue(name)}' is no synced field: there is {string.Join(", ", FieldMap.SyncedFields.Select(f => PatronFields.ByNumber(f).Name))}."
+                    );
+                }
+
+                if (result.GetValue(policy) is null && result.GetValue(blank) is null)
+                {
+                    throw new UsageException("Say what to change: --policy roster|fill|library, --blank keep|clear, or both.");
+                }
+
+                var wins = Enum.GetValues<FieldPolicy>().Where(p => MapArguments.Word(p) == result.GetValue(policy)).Select(p => (FieldPolicy?)p).FirstOrDefault();
+                var blanks = Enum.GetValues<BlankRule>().Where(b => MapArguments.Word(b) == result.GetValue(blank)).Select(b => (BlankRule?)b).FirstOrDefault();
+                if (field.Number == PatronFields.LastName && blanks == BlankRule.Clear)
+                {
+                    throw new RollcallException("The last name is never blanked.");
+                }
+
+                if (field.Number == PatronFields.Barcode && blanks == BlankRule.Clear)
+                {
+                    throw new RollcallException("The barcode is never blanked: every patron has one.");
+                }
+
+                return ConfigureAsync(
+                    result,
+                    terminal,
+                    kind,
+                    $"field {field.Name} {result.GetValue(policy)} {result.GetValue(blank)}",
+                    s =>
+                    {
+                        var rules = new Dictionary<int, FieldRule>(s.Map.Rules);
+                        var had = rules.GetValueOrDefault(field.Number) ?? new FieldRule();
+                        rules[field.Number] = new FieldRule(wins ?? had.Policy, blanks ?? had.Blank);
+                        return s with { Map = s.Map with { Rules = rules } };
+                    },
+                    v => $"{field.Label}: policy {v.Fields[field.Name].Policy}, a blank {v.Fields[field.Name].Blank}s.",
+                    cancellationToken
+                );
+            }
+        );
+        return command;
+    }
+
+    private static Command ThresholdOf(Terminal terminal, IntegrationKind kind)
+    {
+        var what = new Argument<string>("KIND") { Description = "transfers, updates or creates" };
+        what.AcceptOnlyFromAmong("transfers", "updates", "creates");
+        var percent = new Option<double?>("--percent") { Description = "Hold above so many percent", HelpName = "P" };
+        var count = new Option<int?>("--count") { Description = "Hold from so many people on", HelpName = "N" };
+        var command = new Command("threshold", "Say when changes wait for an approval") { what, percent, count };
+        command.SetAction(
+            (result, cancellationToken) =>
+            {
+                if (result.GetValue(percent) is null && result.GetValue(count) is null)
+                {
+                    throw new UsageException("Say what to change: --percent P, --count N, or both.");
+                }
+
+                if (result.GetValue(percent) is < 0 or > 100 or double.NaN)
+                {
+                    throw new UsageException("--percent is a number from 0 to 100.");
+                }
+
+                if (result.GetValue(count) is < 0)
+                {
+                    throw new UsageException("--count is 0 or more.");
+                }
+
+                var name = result.GetRequiredValue(what);
+                Threshold Change(Threshold had) => new(result.GetValue(percent) ?? had.Percent, result.GetValue(count) ?? had.Count);
+                return ConfigureAsync(
+                    result,
+                    terminal,
+                    kind,
+                    $"threshold {name} {result.GetValue(percent)} % {result.GetValue(count)}",
+                    s =>
+                        s with
+                        {
+                            Thresholds = name switch
+                            {
+                                "transfers" => s.Thresholds with { Transfers = Change(s.Thresholds.Transfers) },
+                                "updates" => s.Thresholds with { Updates = Change(s.Thresholds.Updates) },
+                                _ => s.Thresholds with { Creates = Change(s.Thresholds.Creates) },
+                            },
+                        },
+                    v => $"{name} are held from {v.Thresholds[name].Count} people and above {v.Thresholds[name].Percent} %.",
+                    cancellationToken
+                );
+            }
+        );
+        return command;
+    }
+
+    private static Option<bool> Yes() => new("--yes") { Description = "Clear the identifiers of another roster where there are some" };
+
+    private static Task ConfigureAsync(
+        ParseResult result,
+        Terminal terminal,
+        IntegrationKind kind,
+        string what,
+        Func<IntegrationSettings, IntegrationSettings> change,
+        Func<IntegrationView, string> say,
+        CancellationToken cancellationToken
+    ) =>
+        ChangeAsync(
+            result,
+            terminal,
+            kind,
+            (integrations, district) => integrations.ConfigureAsync(district.Id, kind, Session.Actor, what, change, cancellationToken),
+            say,
+            cancellationToken
+        );
+
+    private static async Task ChangeAsync(
+        ParseResult result,
+        Terminal terminal,
+        IntegrationKind kind,
+        Func<IntegrationService, District, Task> act,
+        Func<IntegrationView, string> say,
+        CancellationToken cancellationToken
+    )
+    {
+        await using var session = await Session.OpenAsync(result, terminal, cancellationToken);
+        var district = await session.DistrictAsync(cancellationToken);
+        var integrations = session.Get<IntegrationService>();
+        await act(integrations, district);
+        var view = IntegrationView.Of(kind, await integrations.FindAsync(district.Id, kind, cancellationToken));
+        if (session.Json)
+        {
+            await JsonText.WriteAsync(terminal, view);
+        }
+        else
+        {
+            await terminal.Out.WriteLineAsync(Terminal.Plain(say(view)));
+        }
+    }
+
+    private static async Task WriteConnectedAsync(Terminal terminal, Session session, ConnectResult connected)
+    {
+        if (session.Json)
+        {
+            await JsonText.WriteAsync(
+                terminal,
+                new Connected(connected.Mode.ToString().ToLowerInvariant(), connected.TenantId, connected.DistrictName, connected.Confirmed, connected.Message)
+            );
+        }
+        else
+        {
+            await terminal.Out.WriteLineAsync(Terminal.Plain(connected.Message));
+        }
+    }
+}

@@ -1,0 +1,146 @@
+using Rollcall.Integrations;
+using Rollcall.Mapping;
+using Rollcall.Patrons;
+using Rollcall.Sync;
+
+namespace Rollcall.Server.Commands;
+
+/// <summary>An integration's settings as commands show them; secrets are not among them.</summary>
+internal sealed record IntegrationView
+{
+    public required string Integration { get; init; }
+    public required bool Enabled { get; init; }
+    public required string? Mode { get; init; }
+    public required string? TenantId { get; init; }
+    public required string? DistrictName { get; init; }
+    public required string? Url { get; init; }
+    public required IReadOnlyList<string> Roles { get; init; }
+    public required IReadOnlyDictionary<string, string> Map { get; init; }
+    public required string SiteFrom { get; init; }
+    public required IReadOnlyDictionary<string, string> Grades { get; init; }
+    public required IReadOnlyDictionary<string, FieldRuleView> Fields { get; init; }
+    public required IReadOnlyDictionary<string, Threshold> Thresholds { get; init; }
+    public required DateTimeOffset? LastFullAt { get; init; }
+
+    public static IntegrationView Of(IntegrationKind kind, Integration? row)
+    {
+        var settings = IntegrationService.SettingsOf(row);
+        var map = settings.Map;
+        return new IntegrationView
+        {
+            Integration = SyncHandler.Verb(kind),
+            Enabled = row?.Enabled ?? false,
+            Mode = settings.Mode?.ToString().ToLowerInvariant(),
+            TenantId = settings.TenantId,
+            DistrictName = settings.DistrictName,
+            Url = settings.Url,
+            Roles = [.. settings.Roles.Select(Arguments.Word)],
+            Map = new Dictionary<string, string>(StringComparer.Ordinal)
+            {
+                ["barcode"] = Word(map.Barcode),
+                ["communityId"] = Word(map.CommunityId),
+                ["location"] = MapArguments.Word(map.Location),
+            },
+            SiteFrom = MapArguments.Word(map.SiteFrom),
+            Grades = map.Grades,
+            Fields = FieldMap.SyncedFields.ToDictionary(f => PatronFields.ByNumber(f).Name, f => new FieldRuleView(MapArguments.Word(map.PolicyOf(f)), MapArguments.Word(map.BlankOf(f)))),
+            Thresholds = new Dictionary<string, Threshold>(StringComparer.Ordinal)
+            {
+                ["transfers"] = settings.Thresholds.Transfers,
+                ["updates"] = settings.Thresholds.Updates,
+                ["creates"] = settings.Thresholds.Creates,
+            },
+            LastFullAt = IntegrationService.StateOf(row).LastFullAt,
+        };
+    }
+
+    private static string Word(IdMapping mapping) => MapArguments.Word(mapping);
+}
+
+/// <summary>Who wins when roster and library differ, and what a blank of the roster does.</summary>
+internal sealed record FieldRuleView(string Policy, string Blank);
+
+/// <summary>The words of the mapping, both ways.</summary>
+internal static class MapArguments
+{
+    private const string TypePrefix = "user-id:";
+
+    public static string Word(IdMapping mapping) =>
+        mapping.Source switch
+        {
+            IdSource.UserIdType => TypePrefix + mapping.Type,
+            IdSource.Identifier => "identifier",
+            IdSource.Username => "username",
+            _ => "none",
+        };
+
+    public static string Word(LocationSource source) =>
+        source switch
+        {
+            LocationSource.ClassCode => "homeroom:code",
+            LocationSource.ClassTitle => "homeroom:title",
+            LocationSource.ClassLocation => "homeroom:location",
+            LocationSource.TeacherName => "homeroom:teacher",
+            _ => "none",
+        };
+
+    public static string Word(SiteFrom from) =>
+        from switch
+        {
+            SiteFrom.FirstMatched => "first-matched",
+            SiteFrom.PrimaryOrg => "primary-org",
+            _ => "first-org",
+        };
+
+    public static string Word(FieldPolicy policy) =>
+        policy switch
+        {
+            FieldPolicy.FillIfEmpty => "fill",
+            FieldPolicy.LibraryKeeps => "library",
+            _ => "roster",
+        };
+
+    public static string Word(BlankRule rule) => rule == BlankRule.Clear ? "clear" : "keep";
+
+    /// <summary>The change that <c>map FIELD SOURCE</c> means.</summary>
+    /// <exception cref="UsageException">The field cannot be mapped, or not from there.</exception>
+    public static Func<FieldMap, FieldMap> Parse(string field, string source)
+    {
+        var text = source.Trim();
+        switch (field.Trim().ToLowerInvariant())
+        {
+            case "barcode":
+                var barcode = Id(text);
+                return barcode is { Source: IdSource.NotMapped or IdSource.UserIdType }
+                    ? map => map with { Barcode = barcode }
+                    : throw new UsageException($"The barcode cannot come from '{text}': none or user-id:TYPE.");
+            case "community-id":
+                var number = Id(text) ?? throw new UsageException($"The Student # cannot come from '{text}': none, user-id:TYPE, identifier or username.");
+                return map => map with { CommunityId = number };
+            case "location":
+                var location =
+                    Enum.GetValues<LocationSource>().Where(l => string.Equals(Word(l), text, StringComparison.OrdinalIgnoreCase)).Select(l => (LocationSource?)l).FirstOrDefault()
+                    ?? throw new UsageException($"The homeroom cannot come from '{text}': none, homeroom:code, homeroom:title, homeroom:location or homeroom:teacher.");
+                return map => map with { Location = location };
+            default:
+                throw new UsageException($"'{field}' cannot be mapped: there is barcode, community-id and location.");
+        }
+    }
+
+    private static IdMapping? Id(string text)
+    {
+        if (text.StartsWith(TypePrefix, StringComparison.OrdinalIgnoreCase))
+        {
+            var type = text[TypePrefix.Length..].Trim();
+            return type.Length == 0 ? null : new IdMapping(IdSource.UserIdType, type);
+        }
+
+        return text.ToLowerInvariant() switch
+        {
+            "none" => new IdMapping(),
+            "identifier" => new IdMapping(IdSource.Identifier),
+            "username" => new IdMapping(IdSource.Username),
+            _ => null,
+        };
+    }
+}

@@ -1,0 +1,82 @@
+using System.Net;
+using System.Net.Sockets;
+using Microsoft.AspNetCore.Connections;
+
+namespace Rollcall.Server.Commands;
+
+/// <summary>Addresses to listen on, and what can be wrong with them.</summary>
+internal static class Listening
+{
+    /// <exception cref="UsageException">An address is none.</exception>
+    public static void Check(string urls)
+    {
+        foreach (var url in Split(urls))
+        {
+            if (!(url.StartsWith("http://", StringComparison.OrdinalIgnoreCase) || url.StartsWith("https://", StringComparison.OrdinalIgnoreCase)) || Host(url) is null)
+            {
+                throw new UsageException($"'{url}' of --urls is no address: write it like http://127.0.0.1:5080.");
+            }
+        }
+    }
+
+    /// <summary>Refuses to be reached from other computers.</summary>
+    /// <exception cref="RollcallException">An address is not this computer's own.</exception>
+    public static void CheckLoopback(string urls)
+    {
+        foreach (var url in Split(urls))
+        {
+            if (Host(url) is not { } host || !(host.Equals("localhost", StringComparison.OrdinalIgnoreCase) || (IPAddress.TryParse(host, out var address) && IPAddress.IsLoopback(address))))
+            {
+                throw new RollcallException($"{url} can be reached from other computers, and the pages have no sign-in yet. Listen on this computer alone: --urls http://127.0.0.1:5080");
+            }
+        }
+    }
+
+    /// <summary>Starts a server, and says in one line why it cannot.</summary>
+    /// <exception cref="RollcallException">An address is in use or may not be used.</exception>
+    public static async Task<T> StartAsync<T>(string urls, Func<Task<T>> start)
+    {
+        try
+        {
+            return await start();
+        }
+        catch (IOException e) when (IsInUse(e))
+        {
+            throw new RollcallException($"{urls} is in use by another program. End it, or choose another address with --urls.", e);
+        }
+        catch (Exception e) when (e is IOException or SocketException or InvalidOperationException or FormatException)
+        {
+            throw new RollcallException($"{urls} cannot be listened on: {e.Message.ReplaceLineEndings(" ")} Choose another address with --urls.", e);
+        }
+    }
+
+    public static bool IsInUse(Exception? e) => e is AddressInUseException or SocketException { SocketErrorCode: SocketError.AddressAlreadyInUse } || (e is not null && IsInUse(e.InnerException));
+
+    /// <summary>Waits for Ctrl-C.</summary>
+    public static async Task UntilStoppedAsync(CancellationToken cancellationToken)
+    {
+        try
+        {
+            await Task.Delay(Timeout.InfiniteTimeSpan, TimeProvider.System, cancellationToken);
+        }
+        catch (OperationCanceledException)
+        {
+            // Asked to end: that is how this ends.
+        }
+    }
+
+    private static string[] Split(string urls) => urls.Split(';', StringSplitOptions.TrimEntries | StringSplitOptions.RemoveEmptyEntries);
+
+    /// <summary>The host of an address; '*' and '+' stand for every address of the computer. Null when it is no address.</summary>
+    private static string? Host(string url)
+    {
+        try
+        {
+            return Microsoft.AspNetCore.Http.BindingAddress.Parse(url).Host.Trim('[', ']');
+        }
+        catch (FormatException)
+        {
+            return null;
+        }
+    }
+}

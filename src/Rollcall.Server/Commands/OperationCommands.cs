@@ -1,0 +1,190 @@
+using System.CommandLine;
+using System.Text.Json;
+using Rollcall.Districts;
+using Rollcall.Operations;
+
+namespace Rollcall.Server.Commands;
+
+/// <summary><c>rollcall operation</c>.</summary>
+internal static class OperationCommands
+{
+    private const int ShownToPeople = 50;
+
+    public static Command Build(Terminal terminal) =>
+        new("operation", "Operations Management: syncs, imports and what became of them")
+        {
+            List(terminal),
+            Show(terminal),
+            LogCommand.Build(terminal, Id()),
+            Approve(terminal),
+            Decide(terminal, "discard", "Drop what waits in an operation; what was applied before stays", (queue, district, id, token) => queue.DiscardAsync(district.Id, id, Session.Actor, token)),
+            Decide(terminal, "cancel", "Stop an operation that waits or runs; what was applied before stays", CancelAsync),
+        };
+
+    private static Argument<long> Id() => new("ID") { Description = "The operation's number, as 'operation list' shows it" };
+
+    private static Command List(Terminal terminal)
+    {
+        var limit = new Option<int?>("--limit") { Description = "At most so many, the newest first", HelpName = "N" };
+        var edits = new Option<bool>("--edits") { Description = "Show edits by hand too" };
+        var command = new Command("list", "Show operations, the newest first") { limit, edits };
+        command.SetAction(
+            async (result, cancellationToken) =>
+            {
+                if (result.GetValue(limit) is < 1)
+                {
+                    throw new UsageException("--limit is 1 or more.");
+                }
+
+                await using var session = await Session.OpenAsync(result, terminal, cancellationToken);
+                var district = await session.DistrictAsync(cancellationToken);
+                var take = result.GetValue(limit) ?? (session.Json ? int.MaxValue : ShownToPeople);
+                var operations = await session.Get<OperationQueue>().ListAsync(district.Id, take, result.GetValue(edits), cancellationToken);
+                if (session.Json)
+                {
+                    await JsonText.WriteArrayAsync(terminal, operations.Select(OperationDetails.Of), cancellationToken);
+                }
+                else if (operations.Count == 0)
+                {
+                    await terminal.Out.WriteLineAsync("Nothing has been done yet.");
+                }
+                else
+                {
+                    terminal.WriteTable(["No.", "Operation", "Status", "Started", "By", "What came of it"], operations.Select(o => Row(o, district)), 0);
+                }
+            }
+        );
+        return command;
+    }
+
+    private static string?[] Row(Operation operation, District district) =>
+        [
+            $"{operation.Id}",
+            OperationQueue.Title(operation),
+            OperationText.Status(operation.Status),
+            OperationText.When(operation.StartedAt ?? operation.CreatedAt, district),
+            operation.RequestedBy,
+            operation.Error ?? (operation.Planned && operation.Kind != OperationKind.Edit ? OperationText.Totals(operation) : ""),
+        ];
+
+    private static Command Show(Terminal terminal)
+    {
+        var id = Id();
+        var command = new Command("show", "Show one operation") { id };
+        command.SetAction(
+            async (result, cancellationToken) =>
+            {
+                await using var session = await Session.OpenAsync(result, terminal, cancellationToken);
+                var district = await session.DistrictAsync(cancellationToken);
+                var operation = await session.Get<OperationQueue>().GetAsync(district.Id, result.GetRequiredValue(id), cancellationToken);
+                if (session.Json)
+                {
+                    await JsonText.WriteAsync(terminal, OperationDetails.Of(operation));
+                }
+                else
+                {
+                    await WriteHeaderAsync(terminal, operation, district);
+                    await OperationText.WriteSummaryAsync(terminal.Out, operation);
+                }
+            }
+        );
+        return command;
+    }
+
+    /// <summary>Who, when and how it was set up.</summary>
+    public static async Task WriteHeaderAsync(Terminal terminal, Operation operation, District district)
+    {
+        var text = terminal.Out;
+        await text.WriteLineAsync($"{OperationQueue.Title(operation)}, operation {operation.Id} of {district.Name}: {OperationText.Status(operation.Status)}");
+        await text.WriteLineAsync($"Asked for by {Terminal.Plain(operation.RequestedBy)} at {OperationText.When(operation.CreatedAt, district)} ({district.TimeZone})");
+        if (operation.StartedAt is not null)
+        {
+            var end = operation is { FinishedAt: { } finished, StartedAt: { } started }
+                ? $", ended {OperationText.When(finished, district)} after {(finished - started).TotalSeconds:0.0} s"
+                : "";
+            await text.WriteLineAsync($"Started {OperationText.When(operation.StartedAt, district)}{end}");
+        }
+
+        if (operation.Status == OperationStatus.Running)
+        {
+            await text.WriteLineAsync($"Now: {operation.StageText} {OperationText.N(operation.Done)}{(operation.Total > 0 ? $" of {OperationText.N(operation.Total)}" : "")}");
+        }
+
+        if (operation.ApprovedBy is not null)
+        {
+            await text.WriteLineAsync($"Approved by {Terminal.Plain(operation.ApprovedBy)} at {OperationText.When(operation.ApprovedAt, district)}");
+        }
+
+        using var options = JsonDocument.Parse(operation.Options);
+        foreach (var option in options.RootElement.EnumerateObject())
+        {
+            await text.WriteLineAsync($"  {option.Name}: {Terminal.Plain(Value(option.Value))}");
+        }
+
+        if (operation.Error is not null)
+        {
+            await text.WriteLineAsync($"Failed: {Terminal.Plain(operation.Error)}");
+        }
+    }
+
+    private static string Value(JsonElement value) =>
+        value.ValueKind switch
+        {
+            JsonValueKind.Array => string.Join(", ", value.EnumerateArray().Select(Value)),
+            JsonValueKind.Object => string.Join(", ", value.EnumerateObject().Select(p => $"{p.Name} {Value(p.Value)}")),
+            JsonValueKind.Null => "none",
+            _ => value.ToString(),
+        };
+
+    private static Command Approve(Terminal terminal)
+    {
+        var id = Id();
+        var command = new Command("approve", "Apply what waits in an operation, here or in the server that runs") { id };
+        command.SetAction(
+            (result, cancellationToken) =>
+                OperationRunner.RunAsync(
+                    result,
+                    terminal,
+                    OperationKind.FullSync,
+                    async (session, district) =>
+                    {
+                        await session.Get<OperationQueue>().ApproveAsync(district.Id, result.GetRequiredValue(id), Session.Actor, cancellationToken);
+                        return result.GetRequiredValue(id);
+                    },
+                    cancellationToken
+                )
+        );
+        return command;
+    }
+
+    private static Command Decide(Terminal terminal, string verb, string description, Func<OperationQueue, District, long, CancellationToken, Task> act)
+    {
+        var id = Id();
+        var command = new Command(verb, description) { id };
+        command.SetAction(
+            async (result, cancellationToken) =>
+            {
+                await using var session = await Session.OpenAsync(result, terminal, cancellationToken);
+                var district = await session.DistrictAsync(cancellationToken);
+                var queue = session.Get<OperationQueue>();
+                await act(queue, district, result.GetRequiredValue(id), cancellationToken);
+                var operation = await queue.GetAsync(district.Id, result.GetRequiredValue(id), cancellationToken);
+                if (session.Json)
+                {
+                    await JsonText.WriteAsync(terminal, OperationDetails.Of(operation));
+                }
+                else
+                {
+                    await terminal.Out.WriteLineAsync(
+                        operation.Status == OperationStatus.Running
+                            ? $"Operation {operation.Id} has been asked to stop."
+                            : $"{OperationQueue.Title(operation)}, operation {operation.Id}: {OperationText.Status(operation.Status)}."
+                    );
+                }
+            }
+        );
+        return command;
+    }
+
+    private static Task CancelAsync(OperationQueue queue, District district, long id, CancellationToken cancellationToken) => queue.CancelAsync(district.Id, id, cancellationToken);
+}

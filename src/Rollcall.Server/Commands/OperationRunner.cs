@@ -1,0 +1,187 @@
+using System.CommandLine;
+using System.Diagnostics;
+using Rollcall.Districts;
+using Rollcall.Operations;
+using Spectre.Console;
+
+namespace Rollcall.Server.Commands;
+
+/// <summary>Runs an operation to its end under the eyes of whoever typed the command, and tells what came of it.</summary>
+internal sealed class OperationRunner
+{
+    private readonly long _began = Stopwatch.GetTimestamp();
+    private readonly Terminal _terminal;
+    private readonly bool _json;
+
+    private OperationRunner(Terminal terminal, bool json)
+    {
+        _terminal = terminal;
+        _json = json;
+    }
+
+    /// <summary>Makes an operation, works on it or follows it, and reports.</summary>
+    /// <param name="result">The command as typed.</param>
+    /// <param name="terminal">Where to report.</param>
+    /// <param name="kind">What it is, for the report of a failure before it exists.</param>
+    /// <param name="start">Makes or wakes the operation.</param>
+    /// <param name="cancellationToken">Parks it.</param>
+    public static async Task<int> RunAsync(
+        ParseResult result,
+        Terminal terminal,
+        OperationKind kind,
+        Func<Session, District, Task<long>> start,
+        CancellationToken cancellationToken
+    )
+    {
+        var runner = new OperationRunner(terminal, result.GetValue(GlobalOptions.Json));
+        Session? session = null;
+        District? district = null;
+        long? id = null;
+        try
+        {
+            session = await Session.OpenAsync(result, terminal, cancellationToken);
+            district = await session.DistrictAsync(cancellationToken);
+            id = await start(session, district);
+            var operation = await runner.WatchAsync(session, district, id.Value, cancellationToken);
+            await runner.ReportAsync(operation);
+            return OperationText.ExitCodeOf(operation.Status);
+        }
+        catch (OperationCanceledException) when (cancellationToken.IsCancellationRequested && id is not null)
+        {
+            return await runner.ParkedAsync(session!, district!, id.Value);
+        }
+        catch (Exception e) when (e is not UsageException)
+        {
+            return await runner.FailedAsync(kind, id, e);
+        }
+        finally
+        {
+            if (session is not null)
+            {
+                await session.DisposeAsync();
+            }
+        }
+    }
+
+    private double Seconds => Stopwatch.GetElapsedTime(_began).TotalSeconds;
+
+    private async Task<Operation> WatchAsync(Session session, District district, long id, CancellationToken cancellationToken)
+    {
+        var follower = session.Get<OperationFollower>();
+        return _terminal.ErrorIsTerminal
+            ? await ProgressBar.ShowAsync(_terminal, report => follower.RunAsync(district.Id, id, report, cancellationToken))
+            : await follower.RunAsync(district.Id, id, new ProgressLines(_terminal).Report, cancellationToken);
+    }
+
+    private async Task ReportAsync(Operation operation)
+    {
+        if (_json)
+        {
+            await JsonText.WriteAsync(_terminal, OperationResult.Of(operation, Seconds));
+        }
+
+        if (operation.Status is OperationStatus.Failed or OperationStatus.Cancelled)
+        {
+            var error = operation.Error ?? OperationText.Status(operation.Status);
+            await CommandLine.WriteErrorAsync(_terminal, $"{OperationQueue.Title(operation)}, operation {operation.Id}: {error}");
+        }
+        else if (!_json)
+        {
+            var text = _terminal.Out;
+            await text.WriteLineAsync($"{OperationQueue.Title(operation)}, operation {operation.Id}: {OperationText.Status(operation.Status)} in {Seconds:0.0} s.");
+            await OperationText.WriteSummaryAsync(text, operation);
+        }
+    }
+
+    private async Task<int> ParkedAsync(Session session, District district, long id)
+    {
+        var operation = await session.Get<OperationQueue>().GetAsync(district.Id, id, CancellationToken.None);
+        var message = operation.Status switch
+        {
+            OperationStatus.Waiting =>
+                $"Interrupted. Operation {id} is parked and nothing is half-written: a running server or the next 'rollcall sync' goes on with it; 'rollcall operation cancel {id}' drops it.",
+            OperationStatus.Running => $"Interrupted. Operation {id} goes on in the process that works on it; 'rollcall operation show {id}' tells how far it is.",
+            _ => $"Interrupted. Operation {id} had ended: {OperationText.Status(operation.Status)}.",
+        };
+        if (_json)
+        {
+            await JsonText.WriteAsync(_terminal, OperationResult.Of(operation, Seconds) with { Error = message });
+        }
+
+        await CommandLine.WriteErrorAsync(_terminal, message);
+        return ExitCode.Failed;
+    }
+
+    private async Task<int> FailedAsync(OperationKind kind, long? id, Exception e)
+    {
+        var error = e is OperationCanceledException ? "Interrupted." : CommandLine.Sentence(e);
+        if (_json)
+        {
+            await JsonText.WriteAsync(_terminal, OperationResult.FailedBefore(kind, Seconds, error) with { Operation = id });
+        }
+
+        await CommandLine.WriteErrorAsync(_terminal, error);
+        foreach (var problem in (e as Patrons.ImportRefusedException)?.Problems ?? [])
+        {
+            await _terminal.Error.WriteLineAsync(Terminal.Plain(problem));
+        }
+
+        return ExitCode.Failed;
+    }
+}
+
+/// <summary>Progress in a terminal.</summary>
+internal static class ProgressBar
+{
+    public static Task<T> ShowAsync<T>(Terminal terminal, Func<Action<OperationStage, string?, long, long>, Task<T>> work) =>
+        terminal
+            .Progress.Progress()
+            .AutoClear(true)
+            .Columns(new TaskDescriptionColumn(), new ProgressBarColumn(), new CountColumn(), new ElapsedTimeColumn())
+            .StartAsync(async context =>
+            {
+                var task = context.AddTask("Waiting");
+                task.IsIndeterminate = true;
+                return await work(
+                    (stage, text, done, total) =>
+                    {
+                        task.Description = Markup.Escape(text ?? (stage == OperationStage.Waiting ? "Waiting for its turn" : stage.ToString()));
+                        task.IsIndeterminate = total <= 0;
+                        task.MaxValue = total > 0 ? total : double.MaxValue;
+                        task.Value = done;
+                    }
+                );
+            });
+
+    private sealed class CountColumn : ProgressColumn
+    {
+        public override Spectre.Console.Rendering.IRenderable Render(Spectre.Console.Rendering.RenderOptions options, ProgressTask task, TimeSpan deltaTime) =>
+            new Text(
+                task.Value <= 0 ? ""
+                : task.IsIndeterminate ? OperationText.N((long)task.Value)
+                : $"{OperationText.N((long)task.Value)} of {OperationText.N((long)task.MaxValue)}"
+            );
+    }
+}
+
+/// <summary>Progress where a program or a log reads it: a line now and then, and none in a short run.</summary>
+internal sealed class ProgressLines(Terminal terminal)
+{
+    private static readonly TimeSpan s_every = TimeSpan.FromSeconds(10);
+    private readonly Lock _gate = new();
+    private long _last = Stopwatch.GetTimestamp();
+
+    public void Report(OperationStage stage, string? text, long done, long total)
+    {
+        lock (_gate)
+        {
+            if (Stopwatch.GetElapsedTime(_last) < s_every)
+            {
+                return;
+            }
+
+            _last = Stopwatch.GetTimestamp();
+            terminal.Error.WriteLine($"{text ?? stage.ToString()}: {OperationText.N(done)}{(total > 0 ? $" of {OperationText.N(total)}" : "")}");
+        }
+    }
+}

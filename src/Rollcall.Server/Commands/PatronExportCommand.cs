@@ -1,0 +1,129 @@
+using System.CommandLine;
+using System.Text;
+using Rollcall.Audit;
+using Rollcall.Patrons;
+using Rollcall.Storage;
+
+namespace Rollcall.Server.Commands;
+
+/// <summary><c>rollcall patron export</c>.</summary>
+internal static class PatronExportCommand
+{
+    private sealed record Written(string File, long Patrons);
+
+    public static Command Build(Terminal terminal)
+    {
+        var format = new Option<string?>("--format") { Description = "csv (without being told), which can be imported again, or jsonl" };
+        format.AcceptOnlyFromAmong("csv", "jsonl");
+        var since = new Option<string?>("--changed-since") { Description = "Only patrons changed at or after this time, such as 2026-09-01 or 2026-09-01T04:00:00Z", HelpName = "T" };
+        var output = new Option<string?>("--output", "-o") { Description = "Write to this file, whole or not at all", HelpName = "FILE" };
+        var command = new Command("export", "Write all patrons out") { format, since, output };
+        command.SetAction(
+            async (result, cancellationToken) =>
+            {
+                var chosen = result.GetValue(format);
+                var file = GlobalOptions.Given(result.GetValue(output));
+                var json = result.GetValue(GlobalOptions.Json);
+                if (json && file is null && chosen == "csv")
+                {
+                    throw new UsageException("--json and --format csv exclude each other, unless the CSV goes into a file with -o.");
+                }
+
+                await using var session = await Session.OpenAsync(result, terminal, cancellationToken);
+                var district = await session.DistrictAsync(cancellationToken);
+                var sites = await session.SitesAsync(district, cancellationToken);
+                var filter = new PatronFilter { ChangedSince = result.GetValue(since) is { } text ? Arguments.Instant(text, "--changed-since", district) : null };
+                var patrons = session.Get<PatronService>().AllAsync(district.Id, filter, cancellationToken);
+                await AuditAsync(session, district.Id, file ?? "standard output", cancellationToken);
+                if (file is null && json && chosen is null)
+                {
+                    await JsonText.WriteArrayAsync(terminal.Out, patrons.Select(p => PatronWords.Of(p, sites)), cancellationToken);
+                    return;
+                }
+
+                async Task<long> WriteAsync(TextWriter writer)
+                {
+                    long count = 0;
+                    if (chosen != "jsonl")
+                    {
+                        await writer.WriteLineAsync(PatronWords.CsvHeader);
+                    }
+
+                    await foreach (var patron in patrons)
+                    {
+                        await writer.WriteLineAsync(chosen == "jsonl" ? JsonText.Line(PatronWords.Of(patron, sites)) : PatronWords.CsvLine(patron, sites));
+                        count++;
+                    }
+
+                    return count;
+                }
+
+                if (file is null)
+                {
+                    await WriteAsync(terminal.Out);
+                    return;
+                }
+
+                var written = await WriteFileAsync(file, WriteAsync);
+                if (json)
+                {
+                    await JsonText.WriteAsync(terminal, new Written(Path.GetFullPath(file), written));
+                }
+                else
+                {
+                    await terminal.Out.WriteLineAsync($"{OperationText.N(written)} patrons are written to {file}.");
+                }
+            }
+        );
+        return command;
+    }
+
+    /// <summary>Written beside and moved: nobody ever finds half a file, and a failure leaves the old one.</summary>
+    private static async Task<long> WriteFileAsync(string file, Func<TextWriter, Task<long>> write)
+    {
+        var target = Path.GetFullPath(file);
+        var draft = $"{target}.{Guid.NewGuid():N}.part";
+        var options = new FileStreamOptions { Mode = FileMode.CreateNew, Access = FileAccess.Write };
+        if (!OperatingSystem.IsWindows())
+        {
+            // Children's data: for the owner alone.
+            options.UnixCreateMode = UnixFileMode.UserRead | UnixFileMode.UserWrite;
+        }
+
+        try
+        {
+            long count;
+            await using (var writer = new StreamWriter(draft, new UTF8Encoding(false), options))
+            {
+                count = await write(writer);
+            }
+
+            File.Move(draft, target, overwrite: true);
+            return count;
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw new RollcallException($"The file {file} cannot be written: {e.Message}", e);
+        }
+        finally
+        {
+            File.Delete(draft);
+        }
+    }
+
+    private static async Task AuditAsync(Session session, int districtId, string target, CancellationToken cancellationToken)
+    {
+        await using var context = session.Get<RollcallDatabase>().CreateContext();
+        context.AuditEntries.Add(
+            new AuditEntry
+            {
+                DistrictId = districtId,
+                At = session.Get<TimeProvider>().GetUtcNow(),
+                Actor = Session.Actor,
+                Action = "export",
+                Details = $"Patrons to {Path.GetFileName(target)}",
+            }
+        );
+        await context.SaveChangesAsync(cancellationToken);
+    }
+}
