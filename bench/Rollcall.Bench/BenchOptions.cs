@@ -1,0 +1,52 @@
+using System.Globalization;
+
+namespace Rollcall.Bench;
+
+internal static class Tasks
+{
+    public const string Sandbox = "sandbox";
+    public const string Sync = "sync";
+    public const string Bare = "bare";
+    public const string Users = "users";
+    public const string Floor = "floor";
+}
+
+internal sealed record BenchOptions(IReadOnlyList<int> People, IReadOnlyList<string> Databases, bool Homerooms, bool UpdateReadme)
+{
+    public const string Sqlite = "sqlite";
+    public const string Postgres = "postgres";
+
+    public const string Usage =
+        "usage: dotnet run -c Release --project bench/Rollcall.Bench -- [--people 10000,100000] [--databases sqlite,postgres] [--no-homerooms] [--update-readme]";
+
+    /// <summary>Null when the arguments cannot be understood.</summary>
+    public static BenchOptions? Parse(string[] args)
+    {
+        var options = new BenchOptions([10_000, 100_000], [Sqlite, Postgres], Homerooms: true, UpdateReadme: false);
+        for (var i = 0; i < args.Length; i++)
+        {
+            var value = i + 1 < args.Length ? args[i + 1].Split(',', StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries) : [];
+            switch (args[i])
+            {
+                case "--people" when value.Length > 0 && value.All(v => int.TryParse(v, NumberStyles.None, CultureInfo.InvariantCulture, out var n) && n >= 100):
+                    options = options with { People = [.. value.Select(v => int.Parse(v, CultureInfo.InvariantCulture))] };
+                    i++;
+                    break;
+                case "--databases" when value.Length > 0 && value.All(v => v is Sqlite or Postgres):
+                    options = options with { Databases = value };
+                    i++;
+                    break;
+                case "--no-homerooms":
+                    options = options with { Homerooms = false };
+                    break;
+                case "--update-readme":
+                    options = options with { UpdateReadme = true };
+                    break;
+                default:
+                    return null;
+            }
+        }
+
+        return options;
+    }
+}

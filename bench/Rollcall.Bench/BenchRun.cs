@@ -1,0 +1,127 @@
+using Microsoft.Data.Sqlite;
+using Rollcall.Storage;
+using Rollcall.Tests.Infrastructure;
+
+namespace Rollcall.Bench;
+
+/// <summary>What one size read without a database.</summary>
+internal sealed record Reading(int Size, long Ticked, Measured Bare, Measured Users);
+
+/// <summary>What one size on one database measured.</summary>
+internal sealed record Result(Reading Reading, string Database, Measured First, Measured Unchanged, Measured Changed, Measured Floor);
+
+/// <summary>All measurements, one after the other: two at a time would measure each other.</summary>
+internal sealed class BenchRun(BenchOptions options)
+{
+    public async Task RunAsync()
+    {
+        var cluster = options.Databases.Contains(BenchOptions.Postgres) ? new PostgresCluster() : null;
+        await using (cluster)
+        {
+            if (cluster is not null)
+            {
+                await cluster.InitializeAsync();
+            }
+
+            var versions = await VersionsAsync(cluster);
+            var readings = new List<Reading>();
+            var results = new List<Result>();
+            foreach (var size in options.People)
+            {
+                await MeasureSizeAsync(size, cluster, readings, results);
+            }
+
+            var table = Report.Table(options, versions, readings, results);
+            Console.WriteLine(table);
+            if (options.UpdateReadme)
+            {
+                Report.UpdateReadme(table);
+            }
+        }
+    }
+
+    private async Task MeasureSizeAsync(int size, PostgresCluster? cluster, List<Reading> readings, List<Result> results)
+    {
+        Reading? reading = null;
+        foreach (var database in options.Databases)
+        {
+            // Each database meets the same district from its first day.
+            Say($"{size} people, {database}: starting the sandbox");
+            var (sandbox, ready) = await Child.StartAsync<SandboxReady>(new Order { Task = Tasks.Sandbox, People = size });
+            await using (sandbox)
+            {
+                var read = new Order { Task = Tasks.Bare, Url = ready.Url, Homerooms = options.Homerooms };
+
+                // The first reader pays for what the sandbox makes on demand: nobody's time but its own.
+                await Child.MeasureAsync(read);
+                if (reading is null)
+                {
+                    Say($"{size} people: reading alone");
+                    reading = new Reading(size, ready.Ticked, await Child.MeasureAsync(read), await Child.MeasureAsync(read with { Task = Tasks.Users }));
+                    readings.Add(reading);
+                }
+
+                results.Add(await MeasureAsync(reading, database, cluster, ready, read));
+            }
+        }
+    }
+
+    private static async Task<Result> MeasureAsync(Reading reading, string database, PostgresCluster? cluster, SandboxReady ready, Order read)
+    {
+        var size = reading.Size;
+        using var folder = new TempFolder();
+        using var floorFolder = new TempFolder();
+        var postgres = database == BenchOptions.Postgres;
+        var order = read with
+        {
+            Task = Tasks.Sync,
+            Folder = folder.Path,
+            Connection = postgres ? await cluster!.CreateDatabaseAsync() : null,
+            TargetFolder = floorFolder.Path,
+            TargetConnection = postgres ? await cluster!.CreateDatabaseAsync() : null,
+        };
+        await SyncTasks.PrepareAsync(order, ready.Schools);
+
+        Say($"{size} people, {database}: first");
+        var first = await Child.MeasureAsync(order);
+        Checks.First(first, ready.Ticked);
+        Say($"{size} people, {database}: floor");
+        var floor = await Child.MeasureAsync(order with { Task = Tasks.Floor });
+        Checks.Floor(floor, first);
+        Say($"{size} people, {database}: unchanged");
+        var unchanged = await Child.MeasureAsync(order);
+        Checks.Unchanged(unchanged, first);
+        Say($"{size} people, {database}: two days later");
+        // A day changes about 0.7 % of the people.
+        await LaterAsync(ready);
+        await Child.MeasureAsync(read);
+        var changed = await Child.MeasureAsync(order);
+        Checks.Changed(changed, unchanged);
+        return new Result(reading, database, first, unchanged, changed, floor);
+    }
+
+    private static async Task LaterAsync(SandboxReady ready)
+    {
+        using var client = new HttpClient { Timeout = TimeSpan.FromMinutes(10) };
+        using var answer = await client.PostAsync(new Uri($"{ready.Url.TrimEnd('/')}/sandbox/day?day=2"), content: null);
+        answer.EnsureSuccessStatusCode();
+    }
+
+    private static async Task<string> VersionsAsync(PostgresCluster? cluster)
+    {
+        await using var sqlite = new SqliteConnection("Data Source=:memory:");
+        await sqlite.OpenAsync();
+        var versions = $"SQLite {sqlite.ServerVersion}";
+        if (cluster is not null)
+        {
+            using var folder = new TempFolder();
+            await using var database = new RollcallDatabase(new StorageOptions(folder.Path, await cluster.CreateDatabaseAsync()));
+            await using var connection = await database.OpenAsync();
+            versions += $", PostgreSQL {connection.ServerVersion.Split(' ')[0]}";
+        }
+
+        return versions;
+    }
+
+    private static void Say(string text) => Console.Error.WriteLine(text);
+}

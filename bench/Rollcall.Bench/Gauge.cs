@@ -1,0 +1,69 @@
+using System.Diagnostics;
+using System.Globalization;
+
+namespace Rollcall.Bench;
+
+/// <summary>Time, processor time and memory of this process over one span.</summary>
+internal sealed class Gauge
+{
+    private readonly long _start = Stopwatch.GetTimestamp();
+    private readonly TimeSpan _cpu = Process.GetCurrentProcess().TotalProcessorTime;
+    private readonly long _allocated = GC.GetTotalAllocatedBytes();
+    private readonly Dictionary<string, double> _parts = [];
+    private string? _stage;
+    private string? _text;
+    private TimeSpan _since;
+    private long _heap;
+
+    private TimeSpan Elapsed => Stopwatch.GetElapsedTime(_start);
+
+    /// <summary>Called with each report of progress; time is put down to what was going on until now.</summary>
+    public void See(string stage, string? text)
+    {
+        _heap = Math.Max(_heap, GC.GetTotalMemory(forceFullCollection: false));
+        if (stage == _stage && text == _text)
+        {
+            return;
+        }
+
+        Close();
+        (_stage, _text) = (stage, text);
+    }
+
+    public Measured Stop()
+    {
+        var seconds = Elapsed.TotalSeconds;
+        Close();
+        return new Measured
+        {
+            Seconds = seconds,
+            Cpu = (Process.GetCurrentProcess().TotalProcessorTime - _cpu).TotalSeconds,
+            Peak = PeakMemory(),
+            Heap = Math.Max(_heap, GC.GetTotalMemory(forceFullCollection: false)) / 1e6,
+            Allocated = (GC.GetTotalAllocatedBytes() - _allocated) / 1e6,
+            Parts = _parts,
+        };
+    }
+
+    private void Close()
+    {
+        var now = Elapsed;
+
+        // Until the first report the run connects: that belongs to the pull.
+        var stage = _stage ?? "Pulling";
+        var text = $"{stage}: {_text ?? "Connecting"}";
+        _parts[stage] = _parts.GetValueOrDefault(stage) + (now - _since).TotalSeconds;
+        _parts[text] = _parts.GetValueOrDefault(text) + (now - _since).TotalSeconds;
+        _since = now;
+    }
+
+    /// <summary>VmHWM: the most that was ever resident.</summary>
+    private static double PeakMemory()
+    {
+        const string Name = "VmHWM:";
+        var line = File.Exists("/proc/self/status") ? File.ReadLines("/proc/self/status").FirstOrDefault(l => l.StartsWith(Name, StringComparison.Ordinal)) : null;
+        return line is null
+            ? Process.GetCurrentProcess().PeakWorkingSet64 / 1e6
+            : long.Parse(line[Name.Length..].Replace("kB", "", StringComparison.Ordinal).Trim(), CultureInfo.InvariantCulture) * 1024 / 1e6;
+    }
+}

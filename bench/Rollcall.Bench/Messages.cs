@@ -1,0 +1,73 @@
+using System.Text.Json;
+using System.Text.Json.Serialization;
+using Rollcall.Operations;
+
+namespace Rollcall.Bench;
+
+/// <summary>What a child process is asked to do. Fields that a task does not need stay at their defaults.</summary>
+internal sealed record Order
+{
+    public required string Task { get; init; }
+
+    /// <summary>The sandbox's address.</summary>
+    public string Url { get; init; } = "";
+
+    /// <summary>The installation's data folder.</summary>
+    public string Folder { get; init; } = "";
+
+    /// <summary>A PostgreSQL connection; null is SQLite in the folder.</summary>
+    public string? Connection { get; init; }
+
+    /// <summary>Another folder and connection, for the floor's own database.</summary>
+    public string TargetFolder { get; init; } = "";
+    public string? TargetConnection { get; init; }
+
+    /// <summary>Roster people of ticked roles that the sandbox shall have.</summary>
+    public int People { get; init; }
+
+    /// <summary>Homerooms are mapped too, so that sessions, classes and enrollments are read.</summary>
+    public bool Homerooms { get; init; }
+}
+
+/// <summary>Where the sandbox listens and what it has.</summary>
+internal sealed record SandboxReady(string Url, long Ticked, IReadOnlyList<School> Schools);
+
+internal sealed record School(string SourcedId, string Name);
+
+/// <summary>A whole database's patrons in a few numbers: equal numbers mean that no row was written.</summary>
+internal sealed record PatronState(long Patrons, long People, long Links, long Versions, long LastUpdate);
+
+/// <summary>What a child process measured.</summary>
+internal sealed record Measured
+{
+    public double Seconds { get; init; }
+
+    /// <summary>Processor time of the measuring process alone, over the measured span.</summary>
+    public double Cpu { get; init; }
+
+    /// <summary>The most memory that the process ever held, in MB.</summary>
+    public double Peak { get; init; }
+
+    /// <summary>The largest managed heap seen at any report of progress, in MB.</summary>
+    public double Heap { get; init; }
+
+    /// <summary>Allocated in all, in MB.</summary>
+    public double Allocated { get; init; }
+
+    public long Rows { get; init; }
+    public long Bytes { get; init; }
+
+    /// <summary>Seconds by stage, and by what a stage said that it was doing.</summary>
+    public Dictionary<string, double> Parts { get; init; } = [];
+
+    public long OperationId { get; init; }
+    public long PlanSize { get; init; }
+    public SyncCounts Counts { get; init; } = new();
+    public PatronState? Before { get; init; }
+    public PatronState? After { get; init; }
+}
+
+internal static class Wire
+{
+    public static readonly JsonSerializerOptions Json = new(JsonSerializerDefaults.Web) { DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull };
+}

@@ -1,0 +1,29 @@
+using System.Text.Json;
+using Rollcall.Sandbox;
+
+namespace Rollcall.Bench;
+
+/// <summary>The district's side, apart from the measured process.</summary>
+internal static class SandboxTask
+{
+    public static async Task RunAsync(Order order)
+    {
+        // How many of the ticked people are students follows from the district; a small one tells the share.
+        var sample = new SandboxOptions { Students = 4000 };
+        var share = sample.Students / (double)Ticked(SandboxDistrict.At(sample));
+        await using var server = await SandboxServer.StartAsync(new SandboxOptions { Students = Math.Max(10, (int)Math.Round(order.People * share)) });
+        var ready = new SandboxReady(
+            server.Url.ToString(),
+            Ticked(server.District),
+            [.. server.District.Schools.Select(s => new School(s.SourcedId, s.Name))]
+        );
+        Console.WriteLine(JsonSerializer.Serialize(ready, Wire.Json));
+        while (await Console.In.ReadLineAsync() is not null)
+        {
+            // The end of the input is the end of the sandbox.
+        }
+    }
+
+    private static long Ticked(SandboxDistrict district) =>
+        district.People.LongCount(p => p is { Presence: not SandboxPresence.Gone, Group: SandboxRoleGroup.Student or SandboxRoleGroup.Teacher or SandboxRoleGroup.Admin });
+}

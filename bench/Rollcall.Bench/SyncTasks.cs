@@ -1,0 +1,118 @@
+using Microsoft.Extensions.DependencyInjection;
+using Rollcall.Districts;
+using Rollcall.Integrations;
+using Rollcall.Mapping;
+using Rollcall.Operations;
+using Rollcall.Patrons;
+using Rollcall.Sandbox;
+using Rollcall.Storage;
+
+namespace Rollcall.Bench;
+
+/// <summary>An installation as a library has it, set up once and then synced by one process after the other.</summary>
+internal static class SyncTasks
+{
+    private const string By = "bench";
+
+    private static ServiceProvider Services(Order order)
+    {
+        var services = new ServiceCollection();
+        services.AddRollcall(new RollcallOptions(new StorageOptions(order.Folder, order.Connection), AllowPrivateAddresses: true));
+        return services.BuildServiceProvider();
+    }
+
+    /// <summary>A district with a site for each school, connected by proxy, all roles ticked, nobody in it.</summary>
+    public static async Task PrepareAsync(Order order, IReadOnlyList<School> schools)
+    {
+        await using var services = Services(order);
+        await services.GetRequiredService<RollcallDatabase>().EnsureReadyAsync();
+        var district = await services.GetRequiredService<DistrictService>().AddAsync("BENCH", "Bench", "UTC");
+        var sites = services.GetRequiredService<SiteService>();
+        var integrations = services.GetRequiredService<IntegrationService>();
+        var sandbox = new SandboxOptions();
+        await integrations.StorePartnerKeyAsync(sandbox.PartnerKey);
+        await integrations.ConnectAsync(
+            district,
+            IntegrationKind.ClassLink,
+            new ConnectRequest(ConnectionMode.Proxy, sandbox.TenantId, order.Url),
+            asOperator: true,
+            clear: false,
+            By
+        );
+        await integrations.TurnOnAsync(district.Id, IntegrationKind.ClassLink, clear: false, By);
+        for (var i = 0; i < schools.Count; i++)
+        {
+            var code = $"S{i + 1}";
+            await sites.AddAsync(district.Id, code, new SiteChange(schools[i].Name, $"P{i + 1}000001", null, null, null));
+            await integrations.MatchAsync(district, IntegrationKind.ClassLink, code, schools[i].SourcedId, By);
+        }
+
+        await integrations.ConfigureAsync(
+            district.Id,
+            IntegrationKind.ClassLink,
+            By,
+            "settings",
+            s =>
+                s with
+                {
+                    Roles = [RoleGroup.Student, RoleGroup.Teacher, RoleGroup.Admin],
+                    Map = new FieldMap
+                    {
+                        CommunityId = new IdMapping(IdSource.UserIdType, "StateID"),
+                        Location = order.Homerooms ? LocationSource.TeacherName : LocationSource.NotMapped,
+                    },
+                    // A hold would leave work undone, and the next measurement would find other data.
+                    Thresholds = new Thresholds { Transfers = Never, Updates = Never, Creates = Never },
+                }
+        );
+    }
+
+    private static Threshold Never => new(100, int.MaxValue);
+
+    /// <summary>One full sync, from the request to its end.</summary>
+    public static async Task<Measured> SyncAsync(Order order)
+    {
+        await using var services = Services(order);
+        var database = services.GetRequiredService<RollcallDatabase>();
+        await database.EnsureReadyAsync();
+        var before = await StateAsync(database);
+        var queue = services.GetRequiredService<OperationQueue>();
+        var follower = services.GetRequiredService<OperationFollower>();
+
+        var gauge = new Gauge();
+        var (id, _) = await queue.EnqueueAsync(1, OperationKind.FullSync, IntegrationKind.ClassLink, preview: false, By);
+        var operation = await follower.RunAsync(1, id, (stage, text, _, _) => gauge.See(stage.ToString(), text), CancellationToken.None);
+        var measured = gauge.Stop();
+
+        BenchFailedException.ThrowUnless(
+            operation is { Error: null, Status: OperationStatus.Completed or OperationStatus.CompletedWithWarnings },
+            $"The sync ended as {operation.Status}: {operation.Error}"
+        );
+        var counts = OperationQueue.CountsOf(operation);
+        BenchFailedException.ThrowUnless(counts.AddUp && counts.Held == 0, $"The outcomes do not add up: {counts}");
+        await using var connection = await database.OpenAsync();
+        var changes = await Sql.ScalarAsync(connection, null, "SELECT count(*) FROM changes WHERE operation_id = @id", CancellationToken.None, ("@id", id));
+        BenchFailedException.ThrowUnless(changes == operation.PlanSize, $"{operation.PlanSize} rows were planned, {changes} are stored.");
+        return measured with
+        {
+            OperationId = id,
+            PlanSize = operation.PlanSize,
+            Counts = counts,
+            Before = before,
+            After = await StateAsync(database),
+        };
+    }
+
+    private static async Task<PatronState> StateAsync(RollcallDatabase database)
+    {
+        await using var connection = await database.OpenAsync();
+        Task<long> Count(string sql) => Sql.ScalarAsync(connection, null, sql, CancellationToken.None);
+        return new PatronState(
+            await Count("SELECT count(*) FROM patrons"),
+            await Count("SELECT count(DISTINCT guid) FROM patrons"),
+            await Count("SELECT count(*) FROM patron_links"),
+            await Count("SELECT coalesce(sum(version), 0) FROM patrons"),
+            await Count("SELECT coalesce(max(updated_at), 0) FROM patrons")
+        );
+    }
+}
