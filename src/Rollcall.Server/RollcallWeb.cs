@@ -1,18 +1,81 @@
+using Microsoft.AspNetCore.Antiforgery;
 using Microsoft.AspNetCore.Builder;
+using Microsoft.AspNetCore.DataProtection;
+using Microsoft.AspNetCore.Mvc;
+using Microsoft.EntityFrameworkCore;
+using Rollcall.Server.Pages.Parts;
+using Rollcall.Storage;
 
 namespace Rollcall.Server;
 
 /// <summary>Puts the web server together.</summary>
 internal static class RollcallWeb
 {
-    /// <summary>Builds the server; the caller starts it.</summary>
+    /// <summary>Builds the server; the caller starts it. The database has to be migrated before.</summary>
     /// <param name="options">Where the data is.</param>
     /// <param name="urls">Addresses to listen on, separated by semicolons.</param>
-    public static WebApplication Create(RollcallOptions options, string urls)
+    /// <param name="configure">Adds what runs beside the pages, such as the worker.</param>
+    public static WebApplication Create(RollcallOptions options, string urls, Action<IServiceCollection>? configure = null)
     {
-        var builder = WebApplication.CreateBuilder(new WebApplicationOptions { ContentRootPath = AppContext.BaseDirectory });
+        var builder = WebApplication.CreateSlimBuilder(
+            new WebApplicationOptions
+            {
+                // Pages are found by this name, whichever program is the entry point.
+                ApplicationName = typeof(RollcallWeb).Assembly.GetName().Name,
+                ContentRootPath = AppContext.BaseDirectory,
+
+                // No variable of the machine may turn on pages with stack traces.
+                EnvironmentName = Environments.Production,
+                Args = ["--hostBuilder:reloadConfigOnChange=false"],
+            }
+        );
         builder.WebHost.UseUrls(urls);
+        builder.WebHost.ConfigureKestrel(kestrel =>
+        {
+            kestrel.AddServerHeader = false;
+            kestrel.Limits.MaxRequestBodySize = 1024 * 1024;
+        });
+        builder.Logging.AddFilter("Microsoft", LogLevel.Warning);
         builder.Services.AddRollcall(options);
-        return builder.Build();
+        builder.Services.AddMemoryCache();
+        builder.Services.AddRazorPages().AddMvcOptions(mvc => mvc.Filters.Add<HereFilter>());
+        builder.Services.AddAntiforgery(antiforgery =>
+        {
+            antiforgery.Cookie.Name = "rollcall-form";
+            antiforgery.Cookie.SameSite = SameSiteMode.Strict;
+        });
+        builder.Services.Configure<CookieTempDataProviderOptions>(temp => temp.Cookie.Name = "rollcall-said");
+        builder.Services.AddSingleton<Assets>();
+        builder.Services.AddSingleton<Reading>();
+        builder.Services.AddSingleton<LiveOperations>();
+        builder.Services.AddScoped<Here>();
+        configure?.Invoke(builder.Services);
+
+        var app = builder.Build();
+        app.UseMiddleware<Gate>();
+        app.UseExceptionHandler("/error");
+        app.UseStatusCodePagesWithReExecute("/error/{0}");
+        app.UseRouting();
+        app.MapRazorPages();
+        app.MapGet("/assets/{print}/{**path}", (string path, Assets assets, HttpContext http) => assets.ServeAsync(path, http));
+        app.MapGet("/favicon.ico", (Assets assets, HttpContext http) => assets.ServeAsync("icon.svg", http));
+        app.MapGet("/health", HealthAsync);
+        app.MapGet("/operations/events", LiveEvents.StreamAsync);
+        app.MapGet("/operations/{id:long}/download", LogDownload.SendAsync);
+        return app;
+    }
+
+    private static async Task<IResult> HealthAsync(RollcallDatabase database, CancellationToken cancellationToken)
+    {
+        try
+        {
+            await using var context = database.CreateContext();
+            await context.Districts.AnyAsync(cancellationToken);
+            return Results.Text("ok");
+        }
+        catch (Exception e) when (e is System.Data.Common.DbException or InvalidOperationException or TimeoutException)
+        {
+            return Results.Text("the database does not answer", statusCode: StatusCodes.Status503ServiceUnavailable);
+        }
     }
 }

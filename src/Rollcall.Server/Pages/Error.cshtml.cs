@@ -1,0 +1,36 @@
+using Microsoft.AspNetCore.Diagnostics;
+using Microsoft.AspNetCore.Mvc;
+using Microsoft.AspNetCore.Mvc.Filters;
+using Microsoft.AspNetCore.Mvc.RazorPages;
+
+namespace Rollcall.Server.Pages;
+
+/// <summary>Says what went wrong in words. Details are in the server's log, never here.</summary>
+[IgnoreAntiforgeryToken]
+[ResponseCache(NoStore = true, Location = ResponseCacheLocation.None)]
+internal sealed class ErrorModel : PageModel
+{
+    /// <summary>Under this key a page leaves its own words.</summary>
+    public const string WordsKey = "Rollcall.Words";
+
+    public int Code { get; private set; }
+    public string Heading { get; private set; } = "";
+    public string Advice { get; private set; } = "";
+
+    /// <summary>Runs for every method: whatever was asked may have failed.</summary>
+    public override void OnPageHandlerExecuting(PageHandlerExecutingContext context)
+    {
+        var fault = HttpContext.Features.Get<IExceptionHandlerFeature>()?.Error;
+        Code = HttpContext.Features.Get<IStatusCodeReExecuteFeature>() is { } again ? again.OriginalStatusCode : fault is null ? StatusCodes.Status404NotFound : Response.StatusCode;
+        var words = HttpContext.Items[WordsKey] as string;
+        (Heading, Advice) = Code switch
+        {
+            404 => ("Not found", words ?? "There is no page at this address. Check it, or start from the dashboard."),
+            400 => ("Not understood", words ?? "The page was open for too long, or the form did not come from it. Go back, reload the page and try again."),
+            405 => ("Not understood", "This address takes no such request. Start from the dashboard."),
+            _ when fault is RollcallException => ("That did not work", fault.Message),
+            _ => ("Something went wrong", "This is a fault of the program, not yours. Nothing is half-written. Try again; if it stays, look into the server's log."),
+        };
+        Response.StatusCode = Code;
+    }
+}

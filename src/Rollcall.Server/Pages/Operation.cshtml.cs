@@ -1,0 +1,168 @@
+using System.Text.Json;
+using Microsoft.AspNetCore.Mvc;
+using Rollcall.Districts;
+using Rollcall.Mapping;
+using Rollcall.Operations;
+using Rollcall.Patrons;
+using Rollcall.Server.Pages.Parts;
+
+namespace Rollcall.Server.Pages;
+
+/// <summary>One operation: how it was set up, what came of it, and its log line by line.</summary>
+internal sealed class OperationModel(Here here, OperationQueue queue, OperationLog log, SiteService sites) : RollcallPage(here)
+{
+    public const int Size = 100;
+
+    public Operation Operation { get; private set; } = null!;
+    public IReadOnlyList<WarningGroup> Warnings { get; private set; } = [];
+    public IReadOnlyList<(string Label, string Value)> Options { get; private set; } = [];
+    public LogFilter Filter { get; private set; } = new();
+    public string? SiteCode { get; private set; }
+    public IReadOnlyList<Site> Sites { get; private set; } = [];
+    public IReadOnlyList<LogRow> Rows { get; private set; } = [];
+    public int Total { get; private set; }
+    public int Number { get; private set; }
+
+    public bool IsLive => Operation.Status is OperationStatus.Waiting or OperationStatus.Running;
+    public bool Decidable => Operation.Status is OperationStatus.NeedsApproval or OperationStatus.Preview;
+    public bool Filtered => Filter != new LogFilter();
+
+    /// <summary>How many lines an approval would apply.</summary>
+    public long Waiting => Operation.Status == OperationStatus.Preview ? Operation.PlanSize : OperationQueue.CountsOf(Operation).Held;
+
+    public async Task<IActionResult> OnGetAsync(long id, int? page)
+    {
+        try
+        {
+            Operation = await queue.GetAsync(DistrictId, id, Gone);
+        }
+        catch (RollcallException)
+        {
+            return Missing($"There is no operation {id} in this district. The list of operations shows those there are.");
+        }
+
+        Warnings = OperationQueue.WarningsOf(Operation);
+        Options = [.. OptionsOf(Operation)];
+        Sites = await sites.ListAsync(DistrictId, Gone);
+        Filter = LogQuery.Filter(Request.Query, Sites);
+        SiteCode = Sites.FirstOrDefault(s => s.Id == Filter.SiteId)?.Code;
+        if (Operation.Planned)
+        {
+            Number = Math.Clamp(page ?? 1, 1, 1_000_000);
+            (Rows, Total) = await log.PageAsync(DistrictId, id, Filter, Number, Size, Gone);
+            if (Rows.Count == 0 && Total > 0)
+            {
+                Number = PageWithin(page, Size, Total);
+                (Rows, Total) = await log.PageAsync(DistrictId, id, Filter, Number, Size, Gone);
+            }
+        }
+
+        return Page();
+    }
+
+    public Task<IActionResult> OnPostApproveAsync(long id) =>
+        ActAsync(
+            $"/operations/{id}",
+            async () =>
+            {
+                await queue.ApproveAsync(DistrictId, id, Here.Actor, Gone);
+                return "Approved. The changes are being written.";
+            }
+        );
+
+    public Task<IActionResult> OnPostDiscardAsync(long id) =>
+        ActAsync(
+            $"/operations/{id}",
+            async () =>
+            {
+                await queue.DiscardAsync(DistrictId, id, Here.Actor, Gone);
+                return "Discarded. Nothing of it was written; the next sync looks at these people again.";
+            }
+        );
+
+    public Task<IActionResult> OnPostCancelAsync(long id) =>
+        ActAsync(
+            $"/operations/{id}",
+            async () =>
+            {
+                await queue.CancelAsync(DistrictId, id, Gone);
+                return "It is being cancelled. What was written before stays.";
+            }
+        );
+
+    /// <summary>False for a person of a plan who is no patron yet.</summary>
+    public bool IsPatron(LogRow row) =>
+        row is { PatronId: not null, Barcode: not null }
+        && (row.Kind != "create" || (row.Held ? row.Number <= Operation.HeldAppliedTo : row.Number <= Operation.AppliedTo));
+
+    /// <summary>The address of a download with the filter of the page.</summary>
+    public string Download(string format) =>
+        Microsoft.AspNetCore.WebUtilities.QueryHelpers.AddQueryString(
+            $"/operations/{Operation.Id}/download",
+            new Dictionary<string, string?>
+            {
+                ["format"] = format,
+                ["outcome"] = Filter.Outcome is { } outcome ? OperationLog.OutcomeWord(outcome) : null,
+                ["site"] = SiteCode,
+                ["warnings"] = Filter.WarningsOnly ? "on" : null,
+                ["held"] = Filter.HeldOnly ? "on" : null,
+            }
+        );
+
+    /// <summary>How it was set up, in words. Operations of other kinds keep other options: what is not known is left out.</summary>
+    private static IEnumerable<(string, string)> OptionsOf(Operation operation)
+    {
+        using var document = JsonDocument.Parse(operation.Options);
+        var root = document.RootElement;
+        if (root.ValueKind != JsonValueKind.Object)
+        {
+            yield break;
+        }
+
+        if (Words("districtName") is { } name)
+        {
+            yield return ("Roster", Words("tenantId") is { } tenant ? $"{name} (tenant {tenant})" : name);
+        }
+
+        if (root.TryGetProperty("roles", out var roles) && roles.ValueKind == JsonValueKind.Array && roles.GetArrayLength() > 0)
+        {
+            yield return (
+                "Synced",
+                string.Join(", ", roles.EnumerateArray().Select(r => Enum.TryParse<RoleGroup>(r.ToString(), out var group) ? RoleGroups.Label(group) : r.ToString()))
+            );
+        }
+
+        if (root.TryGetProperty("map", out var map) && map.Deserialize<FieldMap>(Integrations.IntegrationService.Json) is { } fields)
+        {
+            yield return ("Student #", Id(fields.CommunityId));
+            yield return ("Barcode", Id(fields.Barcode));
+            yield return (
+                "Homeroom",
+                fields.Location switch
+                {
+                    LocationSource.ClassCode => "homeroom class code",
+                    LocationSource.ClassTitle => "homeroom class title",
+                    LocationSource.ClassLocation => "homeroom class location",
+                    LocationSource.TeacherName => "homeroom teacher",
+                    _ => "not mapped",
+                }
+            );
+        }
+
+        if (Words("file") is { } file)
+        {
+            yield return ("File", file);
+        }
+
+        string? Words(string property) => root.TryGetProperty(property, out var value) && value.ValueKind == JsonValueKind.String ? value.GetString() : null;
+
+        static string Id(IdMapping mapping) =>
+            mapping.Source switch
+            {
+                IdSource.UserIdType => $"user id of type {mapping.Type}",
+                IdSource.Identifier => "identifier",
+                IdSource.Username => "username",
+                _ => "not mapped",
+            };
+    }
+}

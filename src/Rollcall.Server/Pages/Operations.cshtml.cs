@@ -1,0 +1,44 @@
+using System.Globalization;
+using Rollcall.Operations;
+using Rollcall.Server.Pages.Parts;
+
+namespace Rollcall.Server.Pages;
+
+/// <summary>Operations Management: the queue and what it has done, by day and type.</summary>
+internal sealed class OperationsModel(Here here, Reading reading) : RollcallPage(here)
+{
+    public const int Size = 50;
+
+    public DateOnly From { get; private set; }
+    public DateOnly To { get; private set; }
+    public OperationKind? Kind { get; private set; }
+    public int Number { get; private set; }
+    public int Total { get; private set; }
+    public IReadOnlyList<Operation> List { get; private set; } = [];
+
+    public async Task OnGetAsync(string? from, string? to, string? type, int? page)
+    {
+        From = Date(from) ?? Here.Today;
+        To = Date(to) ?? Here.Today;
+        if (To < From)
+        {
+            (From, To) = (To, From);
+        }
+
+        Kind = Words.Kinds.Where(k => k.Kind.ToString().Equals(type, StringComparison.OrdinalIgnoreCase)).Select(k => (OperationKind?)k.Kind).FirstOrDefault();
+        var filter = new QueueFilter(Here.StartOf(From), Here.StartOf(To.AddDays(1)), Kind);
+        Number = Math.Clamp(page ?? 1, 1, 1_000_000);
+        (List, Total) = await reading.QueueAsync(DistrictId, filter, Number, Size, Gone);
+        if (List.Count == 0 && Total > 0)
+        {
+            Number = PageWithin(page, Size, Total);
+            (List, Total) = await reading.QueueAsync(DistrictId, filter, Number, Size, Gone);
+        }
+    }
+
+    public static string Day(DateOnly date) => date.ToString("yyyy-MM-dd", CultureInfo.InvariantCulture);
+
+    /// <summary>Years that no installation has would overflow the calendar.</summary>
+    private static DateOnly? Date(string? text) =>
+        DateOnly.TryParseExact(text, "yyyy-MM-dd", CultureInfo.InvariantCulture, DateTimeStyles.None, out var date) && date.Year is >= 1990 and <= 2200 ? date : null;
+}

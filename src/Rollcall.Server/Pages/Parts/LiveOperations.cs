@@ -1,0 +1,199 @@
+using System.Globalization;
+using System.Text;
+using Rollcall.Operations;
+
+namespace Rollcall.Server.Pages.Parts;
+
+/// <summary>An operation that waits or runs, as live pages show it.</summary>
+internal sealed record LiveOperation(
+    int DistrictId,
+    long Id,
+    OperationStatus Status,
+    OperationStage Stage,
+    string? StageText,
+    long Done,
+    long Total,
+    DateTimeOffset? StartedAt,
+    bool CancelRequested
+);
+
+/// <summary>Looks at the queue for all live pages of this process at once, and only while somebody has one open.</summary>
+internal sealed class LiveOperations(Reading reading, TimeProvider time, IHostApplicationLifetime lifetime, ILogger<LiveOperations> logger)
+{
+    private static readonly TimeSpan s_every = TimeSpan.FromMilliseconds(500);
+    private readonly Lock _gate = new();
+    private TaskCompletionSource<IReadOnlyList<LiveOperation>> _next = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    private int _watchers;
+    private bool _polling;
+
+    /// <summary>Counts a live page in until it is disposed.</summary>
+    public IDisposable Watch()
+    {
+        lock (_gate)
+        {
+            _watchers++;
+            if (!_polling)
+            {
+                _polling = true;
+                _ = Task.Run(PollAsync);
+            }
+        }
+
+        return new Watcher(this);
+    }
+
+    /// <summary>The queue at the next look.</summary>
+    public Task<IReadOnlyList<LiveOperation>> NextAsync(CancellationToken cancellationToken)
+    {
+        lock (_gate)
+        {
+            return _next.Task.WaitAsync(cancellationToken);
+        }
+    }
+
+    private async Task PollAsync()
+    {
+        while (true)
+        {
+            lock (_gate)
+            {
+                if (_watchers == 0 || lifetime.ApplicationStopping.IsCancellationRequested)
+                {
+                    _polling = false;
+                    return;
+                }
+            }
+
+            try
+            {
+                var live = await reading.LiveAsync(lifetime.ApplicationStopping);
+                TaskCompletionSource<IReadOnlyList<LiveOperation>> seen;
+                lock (_gate)
+                {
+                    seen = _next;
+                    _next = new(TaskCreationOptions.RunContinuationsAsynchronously);
+                }
+
+                seen.SetResult(live);
+                await Task.Delay(s_every, time, lifetime.ApplicationStopping);
+            }
+            catch (OperationCanceledException)
+            {
+                // The server ends; the check above leaves.
+            }
+            catch (Exception e)
+            {
+                // The database may be away for a moment. Pages stay open and get the next look that works.
+                logger.LogWarning(e, "Live progress could not be read");
+                await Task.Delay(TimeSpan.FromSeconds(5), time, CancellationToken.None);
+            }
+        }
+    }
+
+    private sealed class Watcher(LiveOperations owner) : IDisposable
+    {
+        private bool _gone;
+
+        public void Dispose()
+        {
+            lock (owner._gate)
+            {
+                owner._watchers -= _gone ? 0 : 1;
+                _gone = true;
+            }
+        }
+    }
+}
+
+/// <summary>The stream of one live page: an event per operation whose progress moved, and <c>settled</c> when the page itself is out of date.</summary>
+internal static class LiveEvents
+{
+    /// <summary>The part of the address that tells what the page already shows.</summary>
+    public static string Address(IEnumerable<Operation> shown, long? only = null)
+    {
+        var open = string.Join(
+            ',',
+            shown.Where(o => o.Status is OperationStatus.Waiting or OperationStatus.Running).Select(o => $"{o.Id}-{(int)o.Status}{(o.CancelRequested ? "c" : "")}")
+        );
+        return $"/operations/events?open={open}{(only is { } id ? $"&only={id.ToString(CultureInfo.InvariantCulture)}" : "")}";
+    }
+
+    public static async Task StreamAsync(HttpContext http, Here here, LiveOperations operations, IHostApplicationLifetime lifetime, TimeProvider time)
+    {
+        if (!await here.LoadAsync(http))
+        {
+            http.Response.StatusCode = StatusCodes.Status404NotFound;
+            return;
+        }
+
+        long? only = long.TryParse(http.Request.Query["only"], NumberStyles.None, CultureInfo.InvariantCulture, out var id) ? id : null;
+        var states = ParseOpen(http.Request.Query["open"].ToString());
+        var sent = new Dictionary<long, LiveOperation>();
+        http.Response.ContentType = "text/event-stream";
+        http.Response.Headers.CacheControl = "no-store";
+        using var stop = CancellationTokenSource.CreateLinkedTokenSource(http.RequestAborted, lifetime.ApplicationStopping);
+        using var watch = operations.Watch();
+        var spoken = time.GetTimestamp();
+        try
+        {
+            while (true)
+            {
+                // One look at the queue, at most two a second: that bounds what a page is sent.
+                var live = (await operations.NextAsync(stop.Token)).Where(o => o.DistrictId == here.District.Id && (only is null || o.Id == only)).ToList();
+                var text = new StringBuilder();
+                foreach (var operation in live)
+                {
+                    if (!sent.TryGetValue(operation.Id, out var before) || before != operation)
+                    {
+                        sent[operation.Id] = operation;
+                        Append(text, $"operation-{operation.Id}", Progress.Html(operation));
+                    }
+                }
+
+                var now = live.ToDictionary(o => o.Id, State);
+                if (now.Count != states.Count || now.Any(o => !states.TryGetValue(o.Key, out var state) || state != o.Value))
+                {
+                    states = now;
+                    Append(text, "settled", "now");
+                }
+
+                if (text.Length == 0 && time.GetElapsedTime(spoken) > TimeSpan.FromSeconds(15))
+                {
+                    // Keeps middle boxes from closing a silent stream, and finds pages that have gone.
+                    text.Append(":\n\n");
+                }
+
+                if (text.Length > 0)
+                {
+                    spoken = time.GetTimestamp();
+                    await http.Response.WriteAsync(text.ToString(), stop.Token);
+                    await http.Response.Body.FlushAsync(stop.Token);
+                }
+            }
+        }
+        catch (OperationCanceledException)
+        {
+            // The page was left, or the server ends.
+        }
+    }
+
+    private static string State(LiveOperation operation) => $"{(int)operation.Status}{(operation.CancelRequested ? "c" : "")}";
+
+    private static Dictionary<long, string> ParseOpen(string open)
+    {
+        var states = new Dictionary<long, string>();
+        foreach (var part in open.Split(',', StringSplitOptions.RemoveEmptyEntries))
+        {
+            var at = part.IndexOf('-', StringComparison.Ordinal);
+            if (at > 0 && long.TryParse(part.AsSpan(0, at), NumberStyles.None, CultureInfo.InvariantCulture, out var id))
+            {
+                states[id] = part[(at + 1)..];
+            }
+        }
+
+        return states;
+    }
+
+    private static void Append(StringBuilder text, string name, string data) =>
+        text.Append("event: ").Append(name).Append("\ndata: ").Append(data.ReplaceLineEndings(" ")).Append("\n\n");
+}

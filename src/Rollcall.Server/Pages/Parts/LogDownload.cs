@@ -1,0 +1,178 @@
+using System.Globalization;
+using System.Text;
+using System.Text.Encodings.Web;
+using System.Text.Json;
+using Rollcall.Operations;
+using Rollcall.Patrons;
+
+namespace Rollcall.Server.Pages.Parts;
+
+/// <summary>The log of an operation as a file: text to read, CSV for a spreadsheet, JSON Lines for programs.</summary>
+internal static class LogDownload
+{
+    private static readonly JsonSerializerOptions s_json = new(JsonSerializerDefaults.Web) { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
+
+    public static async Task SendAsync(HttpContext http, long id, Here here, OperationQueue queue, OperationLog log)
+    {
+        var format = http.Request.Query["format"].ToString();
+        if (format is not ("text" or "csv" or "jsonl") || !await here.LoadAsync(http))
+        {
+            http.Response.StatusCode = StatusCodes.Status404NotFound;
+            return;
+        }
+
+        Operation operation;
+        try
+        {
+            operation = await queue.GetAsync(here.District.Id, id, http.RequestAborted);
+        }
+        catch (RollcallException)
+        {
+            http.Response.StatusCode = StatusCodes.Status404NotFound;
+            return;
+        }
+
+        var (type, ending) = format switch
+        {
+            "csv" => ("text/csv; charset=utf-8", "csv"),
+            "jsonl" => ("application/x-ndjson; charset=utf-8", "jsonl"),
+            _ => ("text/plain; charset=utf-8", "txt"),
+        };
+        http.Response.ContentType = type;
+        http.Response.Headers.ContentDisposition = $"attachment; filename=\"rollcall-operation-{id.ToString(CultureInfo.InvariantCulture)}.{ending}\"";
+        await using var writer = new StreamWriter(http.Response.Body, new UTF8Encoding(false), 32 * 1024) { NewLine = format == "csv" ? "\r\n" : "\n" };
+        if (format == "csv")
+        {
+            // Spreadsheets take a file without this mark for the code page of the machine.
+            await writer.WriteAsync('\uFEFF');
+            await writer.WriteLineAsync("number,kind,outcome,name,barcode,site,guid,matchedBy,field,old,new,held,reason,warning");
+        }
+        else if (format == "text")
+        {
+            await WriteHeaderAsync(writer, operation, here);
+        }
+
+        var filter = LogQuery.Filter(http.Request.Query, await http.RequestServices.GetRequiredService<Districts.SiteService>().ListAsync(here.District.Id, http.RequestAborted));
+        await foreach (var row in log.ReadAsync(here.District.Id, id, filter, cancellationToken: http.RequestAborted))
+        {
+            switch (format)
+            {
+                case "csv":
+                    await WriteCsvAsync(writer, row);
+                    break;
+                case "jsonl":
+                    await writer.WriteLineAsync(JsonSerializer.Serialize(row, s_json));
+                    break;
+                default:
+                    await WriteTextAsync(writer, row);
+                    break;
+            }
+        }
+    }
+
+    private static async Task WriteHeaderAsync(StreamWriter writer, Operation operation, Here here)
+    {
+        await writer.WriteLineAsync($"{OperationQueue.Title(operation)}, operation {operation.Id}");
+        await writer.WriteLineAsync($"{here.District.Name} ({here.District.Code})");
+        await writer.WriteLineAsync($"{Words.Status(operation.Status)}; asked for by {operation.RequestedBy} on {Local(operation.CreatedAt)} ({here.District.TimeZone})");
+        if (operation.Error is { } error)
+        {
+            await writer.WriteLineAsync(error);
+        }
+
+        await writer.WriteLineAsync();
+        foreach (var (label, count) in Totals.Of(operation))
+        {
+            await writer.WriteLineAsync($"{label, -24}{Words.Count(count), 10}");
+        }
+
+        await writer.WriteLineAsync();
+        foreach (var group in OperationQueue.WarningsOf(operation))
+        {
+            await writer.WriteLineAsync($"{Words.Count(group.Count)} x {group.Message}{(group.Hint is null ? "" : $" ({group.Hint})")}");
+        }
+
+        await writer.WriteLineAsync();
+
+        string Local(DateTimeOffset at) => TimeZoneInfo.ConvertTime(at, here.Zone).ToString("yyyy-MM-dd HH:mm:ss", CultureInfo.InvariantCulture);
+    }
+
+    private static async Task WriteTextAsync(StreamWriter writer, LogRow row)
+    {
+        var marks = string.Concat(row.Held ? ", held" : "", row.Stale ? ", stale" : "", row.MatchedBy is { } key ? $", matched by {Words.MatchedBy(key)}" : "");
+        await writer.WriteLineAsync($"{row.Number}. {Words.Outcome(row)}{marks}: {row.Name ?? "(no name)"}{Part(row.Barcode)}{Part(row.Site)}{Part(row.Guid)}");
+        foreach (var field in row.Changes)
+        {
+            await writer.WriteLineAsync(field.Old is null ? $"    {field.Label}: {field.New}" : $"    {field.Label}: {field.Old} -> {field.New ?? "(blank)"}");
+        }
+
+        foreach (var line in (string?[])[row.Reason, row.Warning])
+        {
+            if (line is not null)
+            {
+                await writer.WriteLineAsync($"    {line}");
+            }
+        }
+
+        static string Part(string? text) => text is null ? "" : $" | {text}";
+    }
+
+    /// <summary>One line a field, so that old and new can be sorted and filtered; a line of its own where no field changes.</summary>
+    private static async Task WriteCsvAsync(StreamWriter writer, LogRow row)
+    {
+        foreach (var field in row.Changes.Count == 0 ? [null] : row.Changes.Cast<LogField?>())
+        {
+            string?[] cells =
+            [
+                row.Number.ToString(CultureInfo.InvariantCulture),
+                row.Kind,
+                row.Outcome,
+                row.Name,
+                row.Barcode,
+                row.Site,
+                row.Guid,
+                row.MatchedBy,
+                field?.Label,
+                field?.Old,
+                field?.New,
+                row.Held ? "held" : null,
+                row.Reason,
+                row.Warning,
+            ];
+            await writer.WriteLineAsync(string.Join(',', cells.Select(PatronWords.CsvCell)));
+        }
+    }
+}
+
+/// <summary>The filter of a log as its address holds it.</summary>
+internal static class LogQuery
+{
+    public static LogFilter Filter(IQueryCollection query, IReadOnlyList<Districts.Site> sites) =>
+        new(
+            Enum.TryParse<Outcome>(query["outcome"], ignoreCase: true, out var outcome) && Enum.IsDefined(outcome) && outcome != Outcome.None ? outcome : null,
+            sites.FirstOrDefault(s => string.Equals(s.Code, query["site"], StringComparison.OrdinalIgnoreCase))?.Id,
+            query["warnings"] == "on",
+            query["held"] == "on"
+        );
+}
+
+/// <summary>The totals of an operation in the order people read them.</summary>
+internal static class Totals
+{
+    public static IEnumerable<(string Label, long Count)> Of(Operation operation)
+    {
+        var c = OperationQueue.CountsOf(operation);
+        return
+        [
+            ("Read", c.Read),
+            ("Created", c.Created),
+            ("Updated", c.Updated),
+            ("Unchanged", c.Unchanged),
+            ("Transferred", c.Transferred),
+            ("Reactivated", c.Reactivated),
+            ("Skipped", c.Skipped),
+            ("Review", c.Review),
+            ("Held", c.Held),
+        ];
+    }
+}

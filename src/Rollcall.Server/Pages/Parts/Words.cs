@@ -1,0 +1,120 @@
+using System.Globalization;
+using Rollcall.Integrations;
+using Rollcall.Operations;
+using Rollcall.Patrons;
+
+namespace Rollcall.Server.Pages.Parts;
+
+/// <summary>How screens say things.</summary>
+internal static class Words
+{
+    /// <summary>The kinds of operation that people look for.</summary>
+    public static readonly IReadOnlyList<(OperationKind Kind, string Label)> Kinds =
+    [
+        (OperationKind.FullSync, "Full Sync"),
+        (OperationKind.ChangesSync, "Changes Sync"),
+        (OperationKind.Import, "Patron Import"),
+        (OperationKind.Edit, "Patron Edit"),
+        (OperationKind.Undo, "Undo"),
+        (OperationKind.Export, "Export"),
+        (OperationKind.Merge, "Merge"),
+        (OperationKind.Remove, "Remove"),
+        (OperationKind.Switch, "Switch"),
+        (OperationKind.Review, "Review"),
+    ];
+
+    public static string Status(OperationStatus status) =>
+        status switch
+        {
+            OperationStatus.NeedsApproval => "Needs approval",
+            OperationStatus.CompletedWithWarnings => "Completed with warnings",
+            _ => status.ToString(),
+        };
+
+    /// <summary>The tone a badge takes. The word beside it says the same.</summary>
+    public static string Tone(OperationStatus status) =>
+        status switch
+        {
+            OperationStatus.Running or OperationStatus.Waiting or OperationStatus.Preview => "info",
+            OperationStatus.Completed => "good",
+            OperationStatus.CompletedWithWarnings or OperationStatus.NeedsApproval => "warn",
+            OperationStatus.Failed => "bad",
+            _ => "quiet",
+        };
+
+    public static string Tone(PatronStatus status) =>
+        status switch
+        {
+            PatronStatus.Active => "good",
+            PatronStatus.CardLost or PatronStatus.Suspended => "warn",
+            _ => "quiet",
+        };
+
+    /// <summary>A log line's outcome; lines that count as none say what they do.</summary>
+    public static string Outcome(LogRow row) => Capital(row.Outcome ?? row.Kind);
+
+    public static string OutcomeTone(LogRow row) =>
+        (row.Outcome ?? row.Kind) switch
+        {
+            "created" or "reactivated" => "good",
+            "updated" or "link" or "edit" or "unchanged" => "info",
+            "transferred" or "absent" or "review" => "warn",
+            _ => "quiet",
+        };
+
+    public static string MatchedBy(string key) =>
+        key switch
+        {
+            "guid" => "GUID",
+            "studentNumber" => "Student #",
+            "barcode" => "Barcode",
+            "email" => "Email",
+            "reissued" => "re-issued id",
+            "decision" => "a decision in Review",
+            _ => key,
+        };
+
+    public static string Service(IntegrationKind kind) =>
+        kind switch
+        {
+            IntegrationKind.OneRosterCsv => "OneRoster CSV",
+            _ => kind.ToString(),
+        };
+
+    public static string Count(long number) => number.ToString("N0", CultureInfo.InvariantCulture);
+
+    /// <summary>"1 patron", "2,345 patrons".</summary>
+    public static string Count(long number, string one, string many) => $"{Count(number)} {(number == 1 ? one : many)}";
+
+    public static string Capital(string text) => text.Length == 0 ? text : char.ToUpperInvariant(text[0]) + text[1..];
+
+    /// <summary>A span of time as people say it.</summary>
+    public static string Took(TimeSpan span) =>
+        span.TotalSeconds < 1 ? "under a second"
+        : span.TotalSeconds < 60 ? Count((long)Math.Round(span.TotalSeconds), "second", "seconds")
+        : span.TotalMinutes < 60 ? $"{(int)span.TotalMinutes} min {span.Seconds} s"
+        : $"{(int)span.TotalHours} h {span.Minutes} min";
+
+    /// <summary>How long an operation worked; null before it began.</summary>
+    public static string? Took(Operation operation) =>
+        operation is { StartedAt: { } start, FinishedAt: { } end } && end >= start ? Took(end - start) : null;
+
+    /// <summary>Where a patron's page is. A barcode whose path a browser would fold goes into the query.</summary>
+    public static string PatronUrl(string barcode)
+    {
+        var parts = barcode.Split('/');
+        return parts.All(p => p is not ("" or "." or ".."))
+            ? "/patrons/" + string.Join('/', parts.Select(Uri.EscapeDataString))
+            : "/patrons/-?barcode=" + Uri.EscapeDataString(barcode);
+    }
+
+    /// <summary>An instant where the district is, short.</summary>
+    public static string When(DateTimeOffset at, TimeZoneInfo zone, DateTimeOffset now)
+    {
+        var local = TimeZoneInfo.ConvertTime(at, zone);
+        var today = TimeZoneInfo.ConvertTime(now, zone).Date;
+        return local.Date == today ? local.ToString("'today' HH:mm", CultureInfo.InvariantCulture)
+            : local.Date == today.AddDays(-1) ? local.ToString("'yesterday' HH:mm", CultureInfo.InvariantCulture)
+            : local.ToString("MMM d, yyyy, HH:mm", CultureInfo.InvariantCulture);
+    }
+}
