@@ -25,10 +25,13 @@ internal sealed record BenchOptions(IReadOnlyList<int> People, IReadOnlyList<str
         var options = new BenchOptions([10_000, 100_000], [Sqlite, Postgres], Homerooms: true, UpdateReadme: false);
         for (var i = 0; i < args.Length; i++)
         {
-            var value = i + 1 < args.Length ? args[i + 1].Split(',', StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries) : [];
+            var value =
+                i + 1 < args.Length ? args[i + 1].Split(',', StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries) : [];
             switch (args[i])
             {
-                case "--people" when value.Length > 0 && value.All(v => int.TryParse(v, NumberStyles.None, CultureInfo.InvariantCulture, out var n) && n >= 100):
+                case "--people"
+                    when value.Length > 0
+                        && value.All(v => int.TryParse(v, NumberStyles.None, CultureInfo.InvariantCulture, out var n) && n >= 100):
                     options = options with { People = [.. value.Select(v => int.Parse(v, CultureInfo.InvariantCulture))] };
                     i++;
                     break;

@@ -50,14 +50,24 @@ internal sealed class BenchRun(BenchOptions options)
             var (sandbox, ready) = await Child.StartAsync<SandboxReady>(new Order { Task = Tasks.Sandbox, People = size });
             await using (sandbox)
             {
-                var read = new Order { Task = Tasks.Bare, Url = ready.Url, Homerooms = options.Homerooms };
+                var read = new Order
+                {
+                    Task = Tasks.Bare,
+                    Url = ready.Url,
+                    Homerooms = options.Homerooms,
+                };
 
                 // The first reader pays for what the sandbox makes on demand: nobody's time but its own.
                 await Child.MeasureAsync(read);
                 if (reading is null)
                 {
                     Say($"{size} people: reading alone");
-                    reading = new Reading(size, ready.Ticked, await Child.MeasureAsync(read), await Child.MeasureAsync(read with { Task = Tasks.Users }));
+                    reading = new Reading(
+                        size,
+                        ready.Ticked,
+                        await Child.MeasureAsync(read),
+                        await Child.MeasureAsync(read with { Task = Tasks.Users })
+                    );
                     readings.Add(reading);
                 }
 
@@ -66,7 +76,13 @@ internal sealed class BenchRun(BenchOptions options)
         }
     }
 
-    private static async Task<Result> MeasureAsync(Reading reading, string database, PostgresCluster? cluster, SandboxReady ready, Order read)
+    private static async Task<Result> MeasureAsync(
+        Reading reading,
+        string database,
+        PostgresCluster? cluster,
+        SandboxReady ready,
+        Order read
+    )
     {
         var size = reading.Size;
         using var folder = new TempFolder();

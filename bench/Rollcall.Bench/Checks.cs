@@ -9,20 +9,29 @@ internal static class Checks
         var after = run.After!;
         Must(run.Before!.Patrons == 0, "The database was not empty before the first sync.");
         Must(counts.Read == ticked, $"The roster has {ticked} ticked people, {counts.Read} were read.");
-        Must(counts.Created > counts.Read * 0.9 && counts.Created + counts.Skipped + counts.Unchanged + counts.Review == counts.Read, $"A first sync creates: {counts}");
+        Must(
+            counts.Created > counts.Read * 0.9 && counts.Created + counts.Skipped + counts.Unchanged + counts.Review == counts.Read,
+            $"A first sync creates: {counts}"
+        );
         Must(after.Patrons == counts.Created, $"{counts.Created} people were created, {after.Patrons} patrons are there.");
         Must(after.People == after.Patrons && after.Links == after.Patrons, $"Patrons stand twice or without a link: {after}");
     }
 
     public static void Floor(Measured floor, Measured first) =>
-        Must(floor.Rows == first.After!.Patrons + first.After.Links + first.PlanSize, $"The floor wrote {floor.Rows} rows, which is not what the first sync wrote.");
+        Must(
+            floor.Rows == first.After!.Patrons + first.After.Links + first.PlanSize,
+            $"The floor wrote {floor.Rows} rows, which is not what the first sync wrote."
+        );
 
     public static void Unchanged(Measured run, Measured first)
     {
         Must(run.Before == first.After, $"The patrons changed between two syncs: {first.After}, then {run.Before}");
         Must(run.After == run.Before, $"Nothing changed in the roster, but patrons were written: {run.Before}, then {run.After}");
         Must(run.Counts.Read == first.Counts.Read, $"{first.Counts.Read} people the first time, {run.Counts.Read} the second.");
-        Must(run.Counts.Unchanged + run.Counts.Skipped + run.Counts.Review == run.Counts.Read, $"Nothing changed in the roster, but: {run.Counts}");
+        Must(
+            run.Counts.Unchanged + run.Counts.Skipped + run.Counts.Review == run.Counts.Read,
+            $"Nothing changed in the roster, but: {run.Counts}"
+        );
     }
 
     public static void Changed(Measured run, Measured before)
@@ -31,9 +40,15 @@ internal static class Checks
         var written = counts.Created + counts.Updated + counts.Transferred + counts.Reactivated;
         Must(then == before.After, $"The patrons changed between two syncs: {before.After}, then {then}");
         Must(written > 0 && written < counts.Read * 0.05, $"Two days change about a hundredth: {counts}");
-        Must(now.Patrons == then.Patrons + counts.Created, $"{counts.Created} people were created, patrons went from {then.Patrons} to {now.Patrons}.");
+        Must(
+            now.Patrons == then.Patrons + counts.Created,
+            $"{counts.Created} people were created, patrons went from {then.Patrons} to {now.Patrons}."
+        );
         Must(now.People == now.Patrons && now.Links == now.Patrons, $"Patrons stand twice or without a link: {now}");
-        Must(now.Versions - then.Versions == written, $"{written} patrons were to be written, {now.Versions - then.Versions} times one was.");
+        Must(
+            now.Versions - then.Versions == written,
+            $"{written} patrons were to be written, {now.Versions - then.Versions} times one was."
+        );
     }
 
     private static void Must(bool holds, string what) => BenchFailedException.ThrowUnless(holds, what);

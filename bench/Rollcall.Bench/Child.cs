@@ -43,7 +43,9 @@ internal sealed class Child : IAsyncDisposable
         await using (child)
         {
             await child._process.WaitForExitAsync();
-            return child._process.ExitCode == 0 ? answer : throw new BenchFailedException($"'{order.Task}' ended with {child._process.ExitCode}.");
+            return child._process.ExitCode == 0
+                ? answer
+                : throw new BenchFailedException($"'{order.Task}' ended with {child._process.ExitCode}.");
         }
     }
 

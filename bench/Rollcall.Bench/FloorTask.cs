@@ -43,7 +43,11 @@ internal static class FloorTask
             for (var portion = await TakeAsync(reader); portion.Count > 0; portion = await TakeAsync(reader))
             {
                 var watch = Stopwatch.GetTimestamp();
-                await (to is NpgsqlConnection npgsql ? CopyAsync(npgsql, table, columns, types, portion) : InsertAsync((SqliteConnection)to, transaction, table, columns, portion));
+                await (
+                    to is NpgsqlConnection npgsql
+                        ? CopyAsync(npgsql, table, columns, types, portion)
+                        : InsertAsync((SqliteConnection)to, transaction, table, columns, portion)
+                );
                 spent += Stopwatch.GetElapsedTime(watch);
                 rows += portion.Count;
             }
@@ -61,10 +65,16 @@ internal static class FloorTask
             BenchFailedException.ThrowUnless(wanted == got && got > 0, $"The floor wrote {got} of {wanted} rows of {table}.");
         }
 
-        return new Measured { Seconds = spent.TotalSeconds, Rows = rows, Parts = parts };
+        return new Measured
+        {
+            Seconds = spent.TotalSeconds,
+            Rows = rows,
+            Parts = parts,
+        };
     }
 
-    private static Task<long> CountAsync(DbConnection connection, string table) => Sql.ScalarAsync(connection, null, $"SELECT count(*) FROM {table}", CancellationToken.None);
+    private static Task<long> CountAsync(DbConnection connection, string table) =>
+        Sql.ScalarAsync(connection, null, $"SELECT count(*) FROM {table}", CancellationToken.None);
 
     private static async Task<List<object[]>> TakeAsync(DbDataReader reader)
     {
@@ -79,7 +89,13 @@ internal static class FloorTask
         return rows;
     }
 
-    private static Task InsertAsync(SqliteConnection connection, DbTransaction transaction, string table, string[] columns, List<object[]> rows)
+    private static Task InsertAsync(
+        SqliteConnection connection,
+        DbTransaction transaction,
+        string table,
+        string[] columns,
+        List<object[]> rows
+    )
     {
         using var command = connection.CreateCommand();
         command.Transaction = (SqliteTransaction)transaction;
@@ -104,7 +120,9 @@ internal static class FloorTask
 
     private static async Task CopyAsync(NpgsqlConnection connection, string table, string[] columns, string[] types, List<object[]> rows)
     {
-        await using var writer = await connection.BeginBinaryImportAsync($"COPY {table} ({string.Join(", ", columns.Select(c => $"\"{c}\""))}) FROM STDIN (FORMAT BINARY)");
+        await using var writer = await connection.BeginBinaryImportAsync(
+            $"COPY {table} ({string.Join(", ", columns.Select(c => $"\"{c}\""))}) FROM STDIN (FORMAT BINARY)"
+        );
         foreach (var row in rows)
         {
             await writer.StartRowAsync();

@@ -61,7 +61,9 @@ internal sealed class Gauge
     private static double PeakMemory()
     {
         const string Name = "VmHWM:";
-        var line = File.Exists("/proc/self/status") ? File.ReadLines("/proc/self/status").FirstOrDefault(l => l.StartsWith(Name, StringComparison.Ordinal)) : null;
+        var line = File.Exists("/proc/self/status")
+            ? File.ReadLines("/proc/self/status").FirstOrDefault(l => l.StartsWith(Name, StringComparison.Ordinal))
+            : null;
         return line is null
             ? Process.GetCurrentProcess().PeakWorkingSet64 / 1e6
             : long.Parse(line[Name.Length..].Replace("kB", "", StringComparison.Ordinal).Trim(), CultureInfo.InvariantCulture) * 1024 / 1e6;

@@ -19,7 +19,9 @@ internal static class ReadTasks
     {
         using var client = new HttpClient(new SocketsHttpHandler { AutomaticDecompression = DecompressionMethods.GZip });
         client.DefaultRequestHeaders.Authorization = new AuthenticationHeaderValue("Bearer", new SandboxOptions().Bearer);
-        string[] collections = order.Homerooms ? ["orgs", "academicSessions", "classes", "enrollments", "demographics", "users"] : ["orgs", "demographics", "users"];
+        string[] collections = order.Homerooms
+            ? ["orgs", "academicSessions", "classes", "enrollments", "demographics", "users"]
+            : ["orgs", "demographics", "users"];
         var buffer = new byte[128 * 1024];
         long rows = 0;
         long bytes = 0;
@@ -29,7 +31,12 @@ internal static class ReadTasks
             gauge.See("Reading", collection);
             for (long offset = 0, total = 1; offset < total; offset += PageSize)
             {
-                var url = new Uri(string.Create(CultureInfo.InvariantCulture, $"{Prefix(order)}/{collection}?limit={PageSize}&offset={offset}&sort=sourcedId&orderBy=asc"));
+                var url = new Uri(
+                    string.Create(
+                        CultureInfo.InvariantCulture,
+                        $"{Prefix(order)}/{collection}?limit={PageSize}&offset={offset}&sort=sourcedId&orderBy=asc"
+                    )
+                );
                 using var response = await client.GetAsync(url, HttpCompletionOption.ResponseHeadersRead);
                 response.EnsureSuccessStatusCode();
                 total = long.Parse(response.Headers.GetValues("x-total-count").Single(), CultureInfo.InvariantCulture);
@@ -46,7 +53,11 @@ internal static class ReadTasks
             }
         }
 
-        return gauge.Stop() with { Rows = rows, Bytes = bytes };
+        return gauge.Stop() with
+        {
+            Rows = rows,
+            Bytes = bytes,
+        };
     }
 
     /// <summary>Users as the client reads them: parsed and checked, kept nowhere.</summary>
@@ -64,7 +75,10 @@ internal static class ReadTasks
         }
 
         var measured = gauge.Stop();
-        BenchFailedException.ThrowUnless(walk.Result is { UnreadableRows: 0, RowsShifted: false } && walk.Result.Rows == users, $"Users were not read cleanly: {walk.Result}");
+        BenchFailedException.ThrowUnless(
+            walk.Result is { UnreadableRows: 0, RowsShifted: false } && walk.Result.Rows == users,
+            $"Users were not read cleanly: {walk.Result}"
+        );
         return measured with { Rows = users };
     }
 }

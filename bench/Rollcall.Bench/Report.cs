@@ -17,11 +17,17 @@ internal static class Report
         var text = new StringBuilder();
         var date = TimeProvider.System.GetUtcNow().ToString("yyyy-MM-dd", CultureInfo.InvariantCulture);
         var memory = GC.GetGCMemoryInfo().TotalAvailableMemoryBytes / (1024.0 * 1024 * 1024);
-        Line(text, $"{date}, {Environment.ProcessorCount} cores, {memory:F0} GB memory, {RuntimeInformation.FrameworkDescription}, {versions}, {(options.Homerooms ? "homerooms mapped" : "homerooms not mapped")}.");
+        Line(
+            text,
+            $"{date}, {Environment.ProcessorCount} cores, {memory:F0} GB memory, {RuntimeInformation.FrameworkDescription}, {versions}, {(options.Homerooms ? "homerooms mapped" : "homerooms not mapped")}."
+        );
         text.AppendLine();
         Line(text, $"Full syncs. *Floor*: the bare HTTP read and, for the first sync, the plain write of its rows.");
         text.AppendLine();
-        Line(text, $"| people read | database | run | total s | pull s | plan s | apply s | people/s | own CPU s | peak MB | heap MB | written | × floor |");
+        Line(
+            text,
+            $"| people read | database | run | total s | pull s | plan s | apply s | people/s | own CPU s | peak MB | heap MB | written | × floor |"
+        );
         Line(text, $"|---:|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|");
         foreach (var result in results)
         {
@@ -93,18 +99,29 @@ internal static class Report
 
     private static void Parts(StringBuilder text, IReadOnlyList<Result> results)
     {
-        (string Name, Measured Run)[] runs = [.. results.SelectMany(r => new[] { ($"{r.Database} first", r.First), ($"{r.Database} unchanged", r.Unchanged) })];
+        (string Name, Measured Run)[] runs =
+        [
+            .. results.SelectMany(r => new[] { ($"{r.Database} first", r.First), ($"{r.Database} unchanged", r.Unchanged) }),
+        ];
         Line(text, $"| | {string.Join(" | ", runs.Select(r => r.Name))} |");
         Line(text, $"|---|{string.Concat(Enumerable.Repeat("---:|", runs.Length))}");
-        foreach (var part in runs.SelectMany(r => r.Run.Parts.Keys).Where(p => p.Contains(':', StringComparison.Ordinal)).Distinct(StringComparer.Ordinal))
+        foreach (
+            var part in runs.SelectMany(r => r.Run.Parts.Keys)
+                .Where(p => p.Contains(':', StringComparison.Ordinal))
+                .Distinct(StringComparer.Ordinal)
+        )
         {
-            Line(text, $"| {part} | {string.Join(" | ", runs.Select(r => r.Run.Parts.TryGetValue(part, out var s) ? s.ToString("F2", CultureInfo.InvariantCulture) : ""))} |");
+            Line(
+                text,
+                $"| {part} | {string.Join(" | ", runs.Select(r => r.Run.Parts.TryGetValue(part, out var s) ? s.ToString("F2", CultureInfo.InvariantCulture) : ""))} |"
+            );
         }
     }
 
     private static double Stage(Measured run, OperationStage stage) => run.Parts.GetValueOrDefault(stage.ToString());
 
-    private static void Line(StringBuilder text, FormattableString line) => text.Append(line.ToString(CultureInfo.InvariantCulture)).Append('\n');
+    private static void Line(StringBuilder text, FormattableString line) =>
+        text.Append(line.ToString(CultureInfo.InvariantCulture)).Append('\n');
 
     private static string SourceFile([CallerFilePath] string path = "") => path;
 }

@@ -11,7 +11,9 @@ internal static class SandboxTask
         // How many of the ticked people are students follows from the district; a small one tells the share.
         var sample = new SandboxOptions { Students = 4000 };
         var share = sample.Students / (double)Ticked(SandboxDistrict.At(sample));
-        await using var server = await SandboxServer.StartAsync(new SandboxOptions { Students = Math.Max(10, (int)Math.Round(order.People * share)) });
+        await using var server = await SandboxServer.StartAsync(
+            new SandboxOptions { Students = Math.Max(10, (int)Math.Round(order.People * share)) }
+        );
         var ready = new SandboxReady(
             server.Url.ToString(),
             Ticked(server.District),
@@ -25,5 +27,11 @@ internal static class SandboxTask
     }
 
     private static long Ticked(SandboxDistrict district) =>
-        district.People.LongCount(p => p is { Presence: not SandboxPresence.Gone, Group: SandboxRoleGroup.Student or SandboxRoleGroup.Teacher or SandboxRoleGroup.Admin });
+        district.People.LongCount(p =>
+            p
+                is {
+                    Presence: not SandboxPresence.Gone,
+                    Group: SandboxRoleGroup.Student or SandboxRoleGroup.Teacher or SandboxRoleGroup.Admin
+                }
+        );
 }

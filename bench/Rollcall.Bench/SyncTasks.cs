@@ -62,7 +62,12 @@ internal static class SyncTasks
                         Location = order.Homerooms ? LocationSource.TeacherName : LocationSource.NotMapped,
                     },
                     // A hold would leave work undone, and the next measurement would find other data.
-                    Thresholds = new Thresholds { Transfers = Never, Updates = Never, Creates = Never },
+                    Thresholds = new Thresholds
+                    {
+                        Transfers = Never,
+                        Updates = Never,
+                        Creates = Never,
+                    },
                 }
         );
     }
@@ -91,7 +96,13 @@ internal static class SyncTasks
         var counts = OperationQueue.CountsOf(operation);
         BenchFailedException.ThrowUnless(counts.AddUp && counts.Held == 0, $"The outcomes do not add up: {counts}");
         await using var connection = await database.OpenAsync();
-        var changes = await Sql.ScalarAsync(connection, null, "SELECT count(*) FROM changes WHERE operation_id = @id", CancellationToken.None, ("@id", id));
+        var changes = await Sql.ScalarAsync(
+            connection,
+            null,
+            "SELECT count(*) FROM changes WHERE operation_id = @id",
+            CancellationToken.None,
+            ("@id", id)
+        );
         BenchFailedException.ThrowUnless(changes == operation.PlanSize, $"{operation.PlanSize} rows were planned, {changes} are stored.");
         return measured with
         {

@@ -8,8 +8,20 @@ namespace Rollcall.Server.Commands;
 internal static class Arguments
 {
     private const int LongestSecret = 64 * 1024;
-    private static readonly string[] s_local = ["yyyy-MM-dd", "yyyy-MM-dd'T'HH:mm", "yyyy-MM-dd'T'HH:mm:ss", "yyyy-MM-dd HH:mm", "yyyy-MM-dd HH:mm:ss"];
-    private static readonly string[] s_withOffset = ["yyyy-MM-dd'T'HH:mmzzz", "yyyy-MM-dd'T'HH:mm:sszzz", "yyyy-MM-dd'T'HH:mm:ss.FFFFFFFzzz"];
+    private static readonly string[] s_local =
+    [
+        "yyyy-MM-dd",
+        "yyyy-MM-dd'T'HH:mm",
+        "yyyy-MM-dd'T'HH:mm:ss",
+        "yyyy-MM-dd HH:mm",
+        "yyyy-MM-dd HH:mm:ss",
+    ];
+    private static readonly string[] s_withOffset =
+    [
+        "yyyy-MM-dd'T'HH:mmzzz",
+        "yyyy-MM-dd'T'HH:mm:sszzz",
+        "yyyy-MM-dd'T'HH:mm:ss.FFFFFFFzzz",
+    ];
 
     /// <exception cref="UsageException">It is none.</exception>
     public static RoleGroup RoleGroup(string text) =>
@@ -47,7 +59,8 @@ internal static class Arguments
         }
 
         return text.Length == 0 ? throw new RollcallException($"The {what} file {path} is empty. It holds the {what} alone.")
-            : text.Any(char.IsWhiteSpace) || text.Contains('\0', StringComparison.Ordinal) ? throw new RollcallException($"The {what} file {path} holds more than one word. It holds the {what} alone.")
+            : text.Any(char.IsWhiteSpace) || text.Contains('\0', StringComparison.Ordinal)
+                ? throw new RollcallException($"The {what} file {path} holds more than one word. It holds the {what} alone.")
             : text;
     }
 

@@ -105,7 +105,8 @@ internal static class CommandLine
         };
 
     /// <summary>One line, whatever the message holds.</summary>
-    public static Task WriteErrorAsync(Terminal terminal, string message) => terminal.Error.WriteLineAsync($"error: {Terminal.Plain(message.ReplaceLineEndings(" "))}");
+    public static Task WriteErrorAsync(Terminal terminal, string message) =>
+        terminal.Error.WriteLineAsync($"error: {Terminal.Plain(message.ReplaceLineEndings(" "))}");
 
     private static int Misused(ParseResult result, Terminal terminal)
     {
@@ -119,8 +120,10 @@ internal static class CommandLine
         var children = result.CommandResult.Command.Subcommands.Select(c => c.Name).ToList();
         var stray = result.UnmatchedTokens.Count > 0 ? result.UnmatchedTokens[0] : null;
         var message =
-            children.Count > 0 && stray is null && result.Errors.All(e => e.SymbolResult is CommandResult) ? $"Say what to do: {name} {string.Join('|', children)}."
-            : children.Count > 0 && stray is not null && !stray.StartsWith('-') ? $"'{stray}' is no verb of '{name}': there is {string.Join(", ", children)}."
+            children.Count > 0 && stray is null && result.Errors.All(e => e.SymbolResult is CommandResult)
+                ? $"Say what to do: {name} {string.Join('|', children)}."
+            : children.Count > 0 && stray is not null && !stray.StartsWith('-')
+                ? $"'{stray}' is no verb of '{name}': there is {string.Join(", ", children)}."
             : stray is not null ? $"'{stray}' is not known here."
             : Ended(result.Errors[0].Message.ReplaceLineEndings(" "));
         terminal.Error.WriteLine($"error: {Terminal.Plain(message)} See '{name} --help'.");

@@ -51,7 +51,12 @@ internal sealed class DatabaseCheck(RollcallDatabase database, Secrets secrets)
         await using var context = database.CreateContext();
         if (!database.IsPostgres)
         {
-            findings.Add(new("The file is whole (integrity check of SQLite)", [.. (await ColumnAsync("PRAGMA integrity_check", 0, cancellationToken)).Where(l => l != "ok").Take(Shown)]));
+            findings.Add(
+                new(
+                    "The file is whole (integrity check of SQLite)",
+                    [.. (await ColumnAsync("PRAGMA integrity_check", 0, cancellationToken)).Where(l => l != "ok").Take(Shown)]
+                )
+            );
         }
 
         var pending = (await context.Database.GetPendingMigrationsAsync(cancellationToken)).ToList();
@@ -109,8 +114,18 @@ internal sealed class DatabaseCheck(RollcallDatabase database, Secrets secrets)
 
     private static async Task<IReadOnlyList<string>> EnabledAsync(RollcallContext context, CancellationToken cancellationToken)
     {
-        var enabled = await context.Integrations.AsNoTracking().Where(i => i.Enabled).Select(i => new { i.DistrictId, i.Kind }).ToListAsync(cancellationToken);
-        return [.. enabled.GroupBy(i => i.DistrictId).Where(g => g.Count() > 1).Select(g => $"District {g.Key}: {string.Join(" and ", g.Select(i => i.Kind))} are on")];
+        var enabled = await context
+            .Integrations.AsNoTracking()
+            .Where(i => i.Enabled)
+            .Select(i => new { i.DistrictId, i.Kind })
+            .ToListAsync(cancellationToken);
+        return
+        [
+            .. enabled
+                .GroupBy(i => i.DistrictId)
+                .Where(g => g.Count() > 1)
+                .Select(g => $"District {g.Key}: {string.Join(" and ", g.Select(i => i.Kind))} are on"),
+        ];
     }
 
     private static async Task<IReadOnlyList<string>> CountsAsync(RollcallContext context, CancellationToken cancellationToken)
@@ -170,7 +185,13 @@ internal sealed class DatabaseCheck(RollcallDatabase database, Secrets secrets)
         await using var reader = await command.ExecuteReaderAsync(cancellationToken);
         while (await reader.ReadAsync(cancellationToken))
         {
-            problems.Add(say([.. Enumerable.Range(0, reader.FieldCount).Select(i => reader.IsDBNull(i) ? null : Convert.ToString(reader.GetValue(i), CultureInfo.InvariantCulture))]));
+            problems.Add(
+                say([
+                    .. Enumerable
+                        .Range(0, reader.FieldCount)
+                        .Select(i => reader.IsDBNull(i) ? null : Convert.ToString(reader.GetValue(i), CultureInfo.InvariantCulture)),
+                ])
+            );
         }
 
         return problems;

@@ -25,7 +25,11 @@ internal static class DatabaseCommands
                 }
                 else
                 {
-                    await terminal.Out.WriteLineAsync(applied.Count == 0 ? "The database is up to date." : $"The database is brought up to date: {string.Join(", ", applied)}.");
+                    await terminal.Out.WriteLineAsync(
+                        applied.Count == 0
+                            ? "The database is up to date."
+                            : $"The database is brought up to date: {string.Join(", ", applied)}."
+                    );
                 }
             }
         );

@@ -20,9 +20,22 @@ internal static class DemoCommand
 
     public static Command Build(Terminal terminal)
     {
-        var urls = new Option<string?>("--urls") { Description = $"Where to listen; {ServeCommand.DefaultUrl} or a free port without being told", HelpName = "URL" };
-        var students = new Option<int>("--students") { Description = "Students of the pretend district", HelpName = "N", DefaultValueFactory = _ => 2000 };
-        var command = new Command("demo", "Start a pretend district and a library that is synced with it, and show them") { urls, students };
+        var urls = new Option<string?>("--urls")
+        {
+            Description = $"Where to listen; {ServeCommand.DefaultUrl} or a free port without being told",
+            HelpName = "URL",
+        };
+        var students = new Option<int>("--students")
+        {
+            Description = "Students of the pretend district",
+            HelpName = "N",
+            DefaultValueFactory = _ => 2000,
+        };
+        var command = new Command("demo", "Start a pretend district and a library that is synced with it, and show them")
+        {
+            urls,
+            students,
+        };
         command.SetAction(
             async (result, cancellationToken) =>
             {
@@ -43,8 +56,18 @@ internal static class DemoCommand
                 var folder = given ?? Directory.CreateTempSubdirectory("rollcall-demo-").FullName;
                 try
                 {
-                    var options = new RollcallOptions(new StorageOptions(folder, GlobalOptions.Given(result.GetValue(GlobalOptions.Database))), AllowPrivateAddresses: true);
-                    return await RunAsync(terminal, options, url, result.GetValue(students), result.GetValue(GlobalOptions.Json), cancellationToken);
+                    var options = new RollcallOptions(
+                        new StorageOptions(folder, GlobalOptions.Given(result.GetValue(GlobalOptions.Database))),
+                        AllowPrivateAddresses: true
+                    );
+                    return await RunAsync(
+                        terminal,
+                        options,
+                        url,
+                        result.GetValue(students),
+                        result.GetValue(GlobalOptions.Json),
+                        cancellationToken
+                    );
                 }
                 finally
                 {
@@ -58,7 +81,14 @@ internal static class DemoCommand
         return command;
     }
 
-    private static async Task<int> RunAsync(Terminal terminal, RollcallOptions options, string? url, int students, bool json, CancellationToken cancellationToken)
+    private static async Task<int> RunAsync(
+        Terminal terminal,
+        RollcallOptions options,
+        string? url,
+        int students,
+        bool json,
+        CancellationToken cancellationToken
+    )
     {
         async Task SayAsync(string line)
         {
@@ -70,7 +100,10 @@ internal static class DemoCommand
         }
 
         await SayAsync($"Inventing a district with {OperationText.N(students)} students …");
-        await using var sandbox = await SandboxServer.StartAsync(new SandboxOptions { Students = students }, cancellationToken: cancellationToken);
+        await using var sandbox = await SandboxServer.StartAsync(
+            new SandboxOptions { Students = students },
+            cancellationToken: cancellationToken
+        );
         await using var server = await StartServerAsync(options, url, cancellationToken);
         var district = await DistrictAsync(server.Services, sandbox, cancellationToken);
         await SayAsync("Connecting ClassLink, matching schools, choosing fields …");
@@ -81,7 +114,12 @@ internal static class DemoCommand
         {
             await JsonText.WriteAsync(
                 terminal,
-                new Running(server.Url, sandbox.Url.GetLeftPart(UriPartial.Authority), options.Storage.DataFolder, OperationResult.Of(operation, Took(operation)))
+                new Running(
+                    server.Url,
+                    sandbox.Url.GetLeftPart(UriPartial.Authority),
+                    options.Storage.DataFolder,
+                    OperationResult.Of(operation, Took(operation))
+                )
             );
         }
         else
@@ -96,7 +134,9 @@ internal static class DemoCommand
 
         var origin = sandbox.Url.GetLeftPart(UriPartial.Authority);
         await SayAsync("");
-        await SayAsync($"{sandbox.Options.TenantName}: {OperationQueue.CountsOf(operation).Read:N0} people of {schools} schools, synced in {Took(operation):0.0} s.");
+        await SayAsync(
+            $"{sandbox.Options.TenantName}: {OperationQueue.CountsOf(operation).Read:N0} people of {schools} schools, synced in {Took(operation):0.0} s."
+        );
         await SayAsync($"Open {server.Url}");
         await SayAsync($"The pretend roster is at {origin}; 'curl -X POST {origin}/sandbox/day?day=next' lets a day pass there.");
         await SayAsync($"Then 'rollcall sync --data {options.Storage.DataFolder}' in another window brings it here. Ctrl-C ends the demo.");
@@ -105,7 +145,8 @@ internal static class DemoCommand
         return ExitCode.Done;
     }
 
-    private static double? Took(Operation operation) => operation is { StartedAt: { } started, FinishedAt: { } finished } ? (finished - started).TotalSeconds : null;
+    private static double? Took(Operation operation) =>
+        operation is { StartedAt: { } started, FinishedAt: { } finished } ? (finished - started).TotalSeconds : null;
 
     /// <summary>The usual address; another free port when somebody has it and no address was asked for.</summary>
     private static async Task<ServerProcess> StartServerAsync(RollcallOptions options, string? url, CancellationToken cancellationToken)
@@ -132,13 +173,20 @@ internal static class DemoCommand
         var there = await districts.ListAsync(cancellationToken);
         if (there.Any(d => d.Code != DistrictCode))
         {
-            throw new RollcallException("The data folder holds an installation with districts of its own. A demo takes a folder of its own: leave --data out, or name an empty one.");
+            throw new RollcallException(
+                "The data folder holds an installation with districts of its own. A demo takes a folder of its own: leave --data out, or name an empty one."
+            );
         }
 
         return there.Count > 0 ? there[0] : await districts.AddAsync(DistrictCode, sandbox.Options.TenantName, null, cancellationToken);
     }
 
-    private static async Task<int> SetUpAsync(IServiceProvider services, District district, SandboxServer sandbox, CancellationToken cancellationToken)
+    private static async Task<int> SetUpAsync(
+        IServiceProvider services,
+        District district,
+        SandboxServer sandbox,
+        CancellationToken cancellationToken
+    )
     {
         const IntegrationKind kind = IntegrationKind.ClassLink;
         const string actor = "demo";
@@ -160,7 +208,12 @@ internal static class DemoCommand
             var code = $"S{number:D2}";
             if (school.SuggestedSite is null)
             {
-                await sites.AddAsync(district.Id, code, new SiteChange(school.Name ?? code, $"{number * 100_000L + 1:D8}", null, null, null), cancellationToken);
+                await sites.AddAsync(
+                    district.Id,
+                    code,
+                    new SiteChange(school.Name ?? code, $"{number * 100_000L + 1:D8}", null, null, null),
+                    cancellationToken
+                );
             }
 
             await integrations.MatchAsync(district, kind, school.SuggestedSite ?? code, school.SourcedId, actor, cancellationToken);
@@ -183,11 +236,23 @@ internal static class DemoCommand
         return schools.Count;
     }
 
-    private static async Task<Operation> SyncAsync(Terminal terminal, IServiceProvider services, District district, CancellationToken cancellationToken)
+    private static async Task<Operation> SyncAsync(
+        Terminal terminal,
+        IServiceProvider services,
+        District district,
+        CancellationToken cancellationToken
+    )
     {
         var (id, _) = await services
             .GetRequiredService<OperationQueue>()
-            .EnqueueAsync(district.Id, OperationKind.FullSync, IntegrationKind.ClassLink, preview: false, "demo", cancellationToken: cancellationToken);
+            .EnqueueAsync(
+                district.Id,
+                OperationKind.FullSync,
+                IntegrationKind.ClassLink,
+                preview: false,
+                "demo",
+                cancellationToken: cancellationToken
+            );
         var follower = services.GetRequiredService<OperationFollower>();
         return terminal.ErrorIsTerminal
             ? await ProgressBar.ShowAsync(terminal, report => follower.RunAsync(district.Id, id, report, cancellationToken))

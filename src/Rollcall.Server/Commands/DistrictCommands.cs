@@ -10,7 +10,8 @@ internal static class DistrictCommands
 
     private sealed record Allowed(string District, string TenantId);
 
-    public static Command Build(Terminal terminal) => new("district", "Districts of this installation") { Add(terminal), List(terminal), AllowTenant(terminal) };
+    public static Command Build(Terminal terminal) =>
+        new("district", "Districts of this installation") { Add(terminal), List(terminal), AllowTenant(terminal) };
 
     private static Command Add(Terminal terminal)
     {
@@ -31,7 +32,9 @@ internal static class DistrictCommands
                 }
                 else
                 {
-                    await terminal.Out.WriteLineAsync($"District {district.Code}, {district.Name}, is added. Its clock is {district.TimeZone}.");
+                    await terminal.Out.WriteLineAsync(
+                        $"District {district.Code}, {district.Name}, is added. Its clock is {district.TimeZone}."
+                    );
                 }
             }
         );

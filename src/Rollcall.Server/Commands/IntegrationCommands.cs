@@ -40,18 +40,51 @@ internal static class IntegrationCommands
 
     private static Command ClassLinkConnect(Terminal terminal, IntegrationKind kind)
     {
-        var tenant = new Option<string>("--tenant-id") { Description = "ClassLink's number of the district", HelpName = "N", Required = true };
-        var proxy = new Option<string?>("--proxy") { Description = "By ClassLink's proxy at this address, with the installation's partner key", HelpName = "URL" };
-        var partner = new Option<string?>("--partner-key-file") { Description = "Stores the partner key first, as 'rollcall operator partner-key' does", HelpName = "F" };
+        var tenant = new Option<string>("--tenant-id")
+        {
+            Description = "ClassLink's number of the district",
+            HelpName = "N",
+            Required = true,
+        };
+        var proxy = new Option<string?>("--proxy")
+        {
+            Description = "By ClassLink's proxy at this address, with the installation's partner key",
+            HelpName = "URL",
+        };
+        var partner = new Option<string?>("--partner-key-file")
+        {
+            Description = "Stores the partner key first, as 'rollcall operator partner-key' does",
+            HelpName = "F",
+        };
         var direct = new Option<string?>("--direct") { Description = "Directly, with OAuth 1.0a", HelpName = "URL" };
         var key = new Option<string?>("--key") { Description = "The consumer key of direct access", HelpName = "K" };
         var secret = new Option<string?>("--secret-file") { Description = "A file with the consumer secret alone", HelpName = "F" };
-        var signature = new Option<string?>("--signature") { Description = "HMAC-SHA256 (without being told) or HMAC-SHA1", HelpName = "METHOD" };
+        var signature = new Option<string?>("--signature")
+        {
+            Description = "HMAC-SHA256 (without being told) or HMAC-SHA1",
+            HelpName = "METHOD",
+        };
         signature.AcceptOnlyFromAmong("HMAC-SHA256", "HMAC-SHA1");
-        var prefix = new Option<string?>("--prefix") { Description = "By the proxy, with an address that ClassLink gave to the district", HelpName = "URL" };
+        var prefix = new Option<string?>("--prefix")
+        {
+            Description = "By the proxy, with an address that ClassLink gave to the district",
+            HelpName = "URL",
+        };
         var token = new Option<string?>("--token-file") { Description = "A file with the token of that address alone", HelpName = "F" };
         var yes = Yes();
-        var command = new Command("connect", "Check a connection and store it; nothing is stored when it is refused") { tenant, proxy, partner, direct, key, secret, signature, prefix, token, yes };
+        var command = new Command("connect", "Check a connection and store it; nothing is stored when it is refused")
+        {
+            tenant,
+            proxy,
+            partner,
+            direct,
+            key,
+            secret,
+            signature,
+            prefix,
+            token,
+            yes,
+        };
         command.SetAction(
             async (result, cancellationToken) =>
             {
@@ -59,12 +92,20 @@ internal static class IntegrationCommands
                 var ways = new[] { proxy, direct, prefix }.Where(o => Given(o) is not null).ToList();
                 if (ways.Count != 1 && !(ways.Count == 0 && Given(partner) is not null))
                 {
-                    throw new UsageException("Say how to connect, in one way: --proxy URL --partner-key-file F, or --direct URL --key K --secret-file F, or --prefix URL --token-file F.");
+                    throw new UsageException(
+                        "Say how to connect, in one way: --proxy URL --partner-key-file F, or --direct URL --key K --secret-file F, or --prefix URL --token-file F."
+                    );
                 }
 
                 var way = ways.Count == 0 ? proxy : ways[0];
-                Option<string?>[] own = way == proxy ? [partner] : way == direct ? [key, secret, signature] : [token];
-                Option<string?>[] needed = way == proxy ? [] : way == direct ? [key, secret] : [token];
+                Option<string?>[] own =
+                    way == proxy ? [partner]
+                    : way == direct ? [key, secret, signature]
+                    : [token];
+                Option<string?>[] needed =
+                    way == proxy ? []
+                    : way == direct ? [key, secret]
+                    : [token];
                 var stray = new[] { partner, key, secret, signature, token }.FirstOrDefault(o => Given(o) is not null && !own.Contains(o));
                 if (stray is not null)
                 {
@@ -98,7 +139,15 @@ internal static class IntegrationCommands
                     await integrations.StorePartnerKeyAsync(partnerKey, cancellationToken);
                 }
 
-                var connected = await integrations.ConnectAsync(district, kind, request, asOperator: true, result.GetValue(yes), Session.Actor, cancellationToken);
+                var connected = await integrations.ConnectAsync(
+                    district,
+                    kind,
+                    request,
+                    asOperator: true,
+                    result.GetValue(yes),
+                    Session.Actor,
+                    cancellationToken
+                );
                 await WriteConnectedAsync(terminal, session, connected);
                 if (!session.Json && (await integrations.FindAsync(district.Id, kind, cancellationToken)) is { Enabled: false })
                 {
@@ -119,7 +168,8 @@ internal static class IntegrationCommands
                     result,
                     terminal,
                     kind,
-                    (integrations, district) => integrations.TurnOnAsync(district.Id, kind, result.GetValue(yes), Session.Actor, cancellationToken),
+                    (integrations, district) =>
+                        integrations.TurnOnAsync(district.Id, kind, result.GetValue(yes), Session.Actor, cancellationToken),
                     _ => $"{kind} is on.",
                     cancellationToken
                 )
@@ -152,30 +202,36 @@ internal static class IntegrationCommands
             {
                 await using var session = await Session.OpenAsync(result, terminal, cancellationToken);
                 var district = await session.DistrictAsync(cancellationToken);
-                var view = IntegrationView.Of(kind, await session.Get<IntegrationService>().FindAsync(district.Id, kind, cancellationToken));
+                var view = IntegrationView.Of(
+                    kind,
+                    await session.Get<IntegrationService>().FindAsync(district.Id, kind, cancellationToken)
+                );
                 if (session.Json)
                 {
                     await JsonText.WriteAsync(terminal, view);
                     return;
                 }
 
-                terminal.WritePairs(
-                    [
-                        (kind.ToString(), view.Enabled ? "on" : "off"),
-                        ("Connection", view.Mode is null ? "none" : $"{view.Mode}{(view.Url is null ? "" : $", {view.Url}")}"),
-                        ("Tenant", view.TenantId is null ? "" : $"{view.TenantId} {view.DistrictName}".TrimEnd()),
-                        ("Roles", view.Roles.Count == 0 ? "nobody" : string.Join(", ", view.Roles)),
-                        ("Barcode from", view.Map["barcode"]),
-                        ("Student # from", view.Map["communityId"]),
-                        ("Homeroom from", view.Map["location"]),
-                        ("Site from", view.SiteFrom),
-                        ("Grades", string.Join(", ", view.Grades.Select(g => $"{g.Key} → {g.Value}"))),
-                        .. view.Thresholds.Select(t => ($"Hold {t.Key}", (string?)$"from {t.Value.Count} people and above {t.Value.Percent} %")),
-                        ("Last full sync", OperationText.When(view.LastFullAt, district)),
-                    ]
-                );
+                terminal.WritePairs([
+                    (kind.ToString(), view.Enabled ? "on" : "off"),
+                    ("Connection", view.Mode is null ? "none" : $"{view.Mode}{(view.Url is null ? "" : $", {view.Url}")}"),
+                    ("Tenant", view.TenantId is null ? "" : $"{view.TenantId} {view.DistrictName}".TrimEnd()),
+                    ("Roles", view.Roles.Count == 0 ? "nobody" : string.Join(", ", view.Roles)),
+                    ("Barcode from", view.Map["barcode"]),
+                    ("Student # from", view.Map["communityId"]),
+                    ("Homeroom from", view.Map["location"]),
+                    ("Site from", view.SiteFrom),
+                    ("Grades", string.Join(", ", view.Grades.Select(g => $"{g.Key} → {g.Value}"))),
+                    .. view.Thresholds.Select(t =>
+                        ($"Hold {t.Key}", (string?)$"from {t.Value.Count} people and above {t.Value.Percent} %")
+                    ),
+                    ("Last full sync", OperationText.When(view.LastFullAt, district)),
+                ]);
                 await terminal.Out.WriteLineAsync();
-                terminal.WriteTable(["Field", "Who wins", "A blank"], view.Fields.Select(f => (string?[])[f.Key, f.Value.Policy, f.Value.Blank + "s"]));
+                terminal.WriteTable(
+                    ["Field", "Who wins", "A blank"],
+                    view.Fields.Select(f => (string?[])[f.Key, f.Value.Policy, f.Value.Blank + "s"])
+                );
             }
         );
         return command;
@@ -189,7 +245,11 @@ internal static class IntegrationCommands
             {
                 await using var session = await Session.OpenAsync(result, terminal, cancellationToken);
                 var district = await session.DistrictAsync(cancellationToken);
-                await WriteConnectedAsync(terminal, session, await session.Get<IntegrationService>().TestAsync(district, kind, cancellationToken));
+                await WriteConnectedAsync(
+                    terminal,
+                    session,
+                    await session.Get<IntegrationService>().TestAsync(district, kind, cancellationToken)
+                );
             }
         );
         return command;
@@ -206,13 +266,20 @@ internal static class IntegrationCommands
                 var orgs = await session.Get<IntegrationService>().OrgsAsync(district, kind, cancellationToken);
                 if (session.Json)
                 {
-                    await JsonText.WriteArrayAsync(terminal, orgs.Select(o => new OrgRow(o.SourcedId, o.Name, o.Type, o.SiteCode, o.SuggestedSite)), cancellationToken);
+                    await JsonText.WriteArrayAsync(
+                        terminal,
+                        orgs.Select(o => new OrgRow(o.SourcedId, o.Name, o.Type, o.SiteCode, o.SuggestedSite)),
+                        cancellationToken
+                    );
                     return;
                 }
 
                 terminal.WriteTable(
                     ["sourcedId", "Name", "Type", "Site"],
-                    orgs.Select(o => (string?[])[o.SourcedId, o.Name, o.Type, o.SiteCode ?? (o.SuggestedSite is null ? "" : $"(perhaps {o.SuggestedSite})")])
+                    orgs.Select(o =>
+                        (string?[])
+                            [o.SourcedId, o.Name, o.Type, o.SiteCode ?? (o.SuggestedSite is null ? "" : $"(perhaps {o.SuggestedSite})")]
+                    )
                 );
             }
         );
@@ -254,16 +321,24 @@ internal static class IntegrationCommands
                 await terminal.Out.WriteLineAsync();
                 terminal.WriteTable(
                     ["Id of the roster", "People", "Same Student #", "Same barcode", "Near misses", "Example"],
-                    ready.Keys.Select(k => (string?[])[k.Source, N(k.People), N(k.StudentNumbers), N(k.Barcodes), N(k.NearMisses), k.Example]),
+                    ready.Keys.Select(k =>
+                        (string?[])[k.Source, N(k.People), N(k.StudentNumbers), N(k.Barcodes), N(k.NearMisses), k.Example]
+                    ),
                     1,
                     2,
                     3,
                     4
                 );
                 await terminal.Out.WriteLineAsync();
-                terminal.WriteTable(["School of the roster", "Name", "People"], ready.Orgs.Select(o => (string?[])[o.Value, o.Example, N(o.Count)]), 2);
+                terminal.WriteTable(
+                    ["School of the roster", "Name", "People"],
+                    ready.Orgs.Select(o => (string?[])[o.Value, o.Example, N(o.Count)]),
+                    2
+                );
                 await terminal.Out.WriteLineAsync();
-                await terminal.Out.WriteLineAsync($"Grades: {Terminal.Plain(string.Join(", ", ready.Grades.Select(g => $"{g.Value} ({N(g.Count)})")))}");
+                await terminal.Out.WriteLineAsync(
+                    $"Grades: {Terminal.Plain(string.Join(", ", ready.Grades.Select(g => $"{g.Value} ({N(g.Count)})")))}"
+                );
             }
         );
         return command;
@@ -322,7 +397,11 @@ internal static class IntegrationCommands
 
     private static Command Roles(Terminal terminal, IntegrationKind kind)
     {
-        var list = new Argument<string[]>("ROLES") { Description = "student, teacher, admin: joined by commas", Arity = ArgumentArity.OneOrMore };
+        var list = new Argument<string[]>("ROLES")
+        {
+            Description = "student, teacher, admin: joined by commas",
+            Arity = ArgumentArity.OneOrMore,
+        };
         var command = new Command("roles", "Say who is synced") { list };
         command.SetAction(
             (result, cancellationToken) =>
@@ -353,7 +432,10 @@ internal static class IntegrationCommands
     private static Command Map(Terminal terminal, IntegrationKind kind)
     {
         var field = new Argument<string>("FIELD") { Description = "barcode, community-id or location" };
-        var source = new Argument<string>("SOURCE") { Description = "none, user-id:TYPE, identifier, username, homeroom:code, homeroom:title, homeroom:location or homeroom:teacher" };
+        var source = new Argument<string>("SOURCE")
+        {
+            Description = "none, user-id:TYPE, identifier, username, homeroom:code, homeroom:title, homeroom:location or homeroom:teacher",
+        };
         var command = new Command("map", "Say where a field comes from") { field, source };
         command.SetAction(
             (result, cancellationToken) =>
@@ -420,7 +502,10 @@ internal static class IntegrationCommands
                             grades[sent] = kept;
                         }
 
-                        return s with { Map = s.Map with { Grades = grades } };
+                        return s with
+                        {
+                            Map = s.Map with { Grades = grades },
+                        };
                     },
                     _ => kept is null ? $"Grade {sent} is stored as sent." : $"Grade {sent} is stored as {kept}.",
                     cancellationToken
@@ -433,7 +518,10 @@ internal static class IntegrationCommands
     private static Command Field(Terminal terminal, IntegrationKind kind)
     {
         var name = new Argument<string>("FIELD") { Description = "A synced field's name or number" };
-        var policy = new Option<string?>("--policy") { Description = "roster: the roster wins; fill: only where the library has nothing; library: never written" };
+        var policy = new Option<string?>("--policy")
+        {
+            Description = "roster: the roster wins; fill: only where the library has nothing; library: never written",
+        };
         policy.AcceptOnlyFromAmong("roster", "fill", "library");
         var blank = new Option<string?>("--blank") { Description = "What a blank of the roster does: keep or clear" };
         blank.AcceptOnlyFromAmong("keep", "clear");
@@ -454,8 +542,14 @@ internal static class IntegrationCommands
                     throw new UsageException("Say what to change: --policy roster|fill|library, --blank keep|clear, or both.");
                 }
 
-                var wins = Enum.GetValues<FieldPolicy>().Where(p => MapArguments.Word(p) == result.GetValue(policy)).Select(p => (FieldPolicy?)p).FirstOrDefault();
-                var blanks = Enum.GetValues<BlankRule>().Where(b => MapArguments.Word(b) == result.GetValue(blank)).Select(b => (BlankRule?)b).FirstOrDefault();
+                var wins = Enum.GetValues<FieldPolicy>()
+                    .Where(p => MapArguments.Word(p) == result.GetValue(policy))
+                    .Select(p => (FieldPolicy?)p)
+                    .FirstOrDefault();
+                var blanks = Enum.GetValues<BlankRule>()
+                    .Where(b => MapArguments.Word(b) == result.GetValue(blank))
+                    .Select(b => (BlankRule?)b)
+                    .FirstOrDefault();
                 if (field.Number == PatronFields.LastName && blanks == BlankRule.Clear)
                 {
                     throw new RollcallException("The last name is never blanked.");
@@ -586,7 +680,13 @@ internal static class IntegrationCommands
         {
             await JsonText.WriteAsync(
                 terminal,
-                new Connected(connected.Mode.ToString().ToLowerInvariant(), connected.TenantId, connected.DistrictName, connected.Confirmed, connected.Message)
+                new Connected(
+                    connected.Mode.ToString().ToLowerInvariant(),
+                    connected.TenantId,
+                    connected.DistrictName,
+                    connected.Confirmed,
+                    connected.Message
+                )
             );
         }
         else

@@ -43,7 +43,10 @@ internal sealed record IntegrationView
             },
             SiteFrom = MapArguments.Word(map.SiteFrom),
             Grades = map.Grades,
-            Fields = FieldMap.SyncedFields.ToDictionary(f => PatronFields.ByNumber(f).Name, f => new FieldRuleView(MapArguments.Word(map.PolicyOf(f)), MapArguments.Word(map.BlankOf(f)))),
+            Fields = FieldMap.SyncedFields.ToDictionary(
+                f => PatronFields.ByNumber(f).Name,
+                f => new FieldRuleView(MapArguments.Word(map.PolicyOf(f)), MapArguments.Word(map.BlankOf(f)))
+            ),
             Thresholds = new Dictionary<string, Threshold>(StringComparer.Ordinal)
             {
                 ["transfers"] = settings.Thresholds.Transfers,
@@ -115,12 +118,19 @@ internal static class MapArguments
                     ? map => map with { Barcode = barcode }
                     : throw new UsageException($"The barcode cannot come from '{text}': none or user-id:TYPE.");
             case "community-id":
-                var number = Id(text) ?? throw new UsageException($"The Student # cannot come from '{text}': none, user-id:TYPE, identifier or username.");
+                var number =
+                    Id(text)
+                    ?? throw new UsageException($"The Student # cannot come from '{text}': none, user-id:TYPE, identifier or username.");
                 return map => map with { CommunityId = number };
             case "location":
                 var location =
-                    Enum.GetValues<LocationSource>().Where(l => string.Equals(Word(l), text, StringComparison.OrdinalIgnoreCase)).Select(l => (LocationSource?)l).FirstOrDefault()
-                    ?? throw new UsageException($"The homeroom cannot come from '{text}': none, homeroom:code, homeroom:title, homeroom:location or homeroom:teacher.");
+                    Enum.GetValues<LocationSource>()
+                        .Where(l => string.Equals(Word(l), text, StringComparison.OrdinalIgnoreCase))
+                        .Select(l => (LocationSource?)l)
+                        .FirstOrDefault()
+                    ?? throw new UsageException(
+                        $"The homeroom cannot come from '{text}': none, homeroom:code, homeroom:title, homeroom:location or homeroom:teacher."
+                    );
                 return map => map with { Location = location };
             default:
                 throw new UsageException($"'{field}' cannot be mapped: there is barcode, community-id and location.");

@@ -12,7 +12,12 @@ internal static class Listening
     {
         foreach (var url in Split(urls))
         {
-            if (!(url.StartsWith("http://", StringComparison.OrdinalIgnoreCase) || url.StartsWith("https://", StringComparison.OrdinalIgnoreCase)) || Host(url) is null)
+            if (
+                !(
+                    url.StartsWith("http://", StringComparison.OrdinalIgnoreCase)
+                    || url.StartsWith("https://", StringComparison.OrdinalIgnoreCase)
+                ) || Host(url) is null
+            )
             {
                 throw new UsageException($"'{url}' of --urls is no address: write it like http://127.0.0.1:5080.");
             }
@@ -25,9 +30,17 @@ internal static class Listening
     {
         foreach (var url in Split(urls))
         {
-            if (Host(url) is not { } host || !(host.Equals("localhost", StringComparison.OrdinalIgnoreCase) || (IPAddress.TryParse(host, out var address) && IPAddress.IsLoopback(address))))
+            if (
+                Host(url) is not { } host
+                || !(
+                    host.Equals("localhost", StringComparison.OrdinalIgnoreCase)
+                    || (IPAddress.TryParse(host, out var address) && IPAddress.IsLoopback(address))
+                )
+            )
             {
-                throw new RollcallException($"{url} can be reached from other computers, and the pages have no sign-in yet. Listen on this computer alone: --urls http://127.0.0.1:5080");
+                throw new RollcallException(
+                    $"{url} can be reached from other computers, and the pages have no sign-in yet. Listen on this computer alone: --urls http://127.0.0.1:5080"
+                );
             }
         }
     }
@@ -46,11 +59,16 @@ internal static class Listening
         }
         catch (Exception e) when (e is IOException or SocketException or InvalidOperationException or FormatException)
         {
-            throw new RollcallException($"{urls} cannot be listened on: {e.Message.ReplaceLineEndings(" ")} Choose another address with --urls.", e);
+            throw new RollcallException(
+                $"{urls} cannot be listened on: {e.Message.ReplaceLineEndings(" ")} Choose another address with --urls.",
+                e
+            );
         }
     }
 
-    public static bool IsInUse(Exception? e) => e is AddressInUseException or SocketException { SocketErrorCode: SocketError.AddressAlreadyInUse } || (e is not null && IsInUse(e.InnerException));
+    public static bool IsInUse(Exception? e) =>
+        e is AddressInUseException or SocketException { SocketErrorCode: SocketError.AddressAlreadyInUse }
+        || (e is not null && IsInUse(e.InnerException));
 
     /// <summary>Waits for Ctrl-C.</summary>
     public static async Task UntilStoppedAsync(CancellationToken cancellationToken)

@@ -105,7 +105,16 @@ internal static class LogCommand
     {
         var who = string.Join(
             ", ",
-            new[] { row.Name, row.Barcode, row.Site, row.RoleGroup, row.MatchedBy is null ? null : $"by {row.MatchedBy}", row.Held ? "HELD" : null, row.Stale ? "STALE" : null }.OfType<string>()
+            new[]
+            {
+                row.Name,
+                row.Barcode,
+                row.Site,
+                row.RoleGroup,
+                row.MatchedBy is null ? null : $"by {row.MatchedBy}",
+                row.Held ? "HELD" : null,
+                row.Stale ? "STALE" : null,
+            }.OfType<string>()
         );
         var changes = Changes(row, row.Changes);
         return $"{row.Number, 6} {row.Kind, -10} {(who.Length == 0 ? row.Guid : who)}{(changes.Length == 0 ? "" : $": {changes}")}{(row.Reason is null ? "" : $" [{row.Reason}]")}{(row.Warning is null ? "" : $" (warning: {row.Warning})")}";
@@ -113,7 +122,10 @@ internal static class LogCommand
 
     /// <summary>Old → new, field by field; of a new patron only what it has.</summary>
     private static string Changes(LogRow row, IReadOnlyList<LogField> changes) =>
-        string.Join("; ", changes.Select(c => row.Kind == "create" ? $"{c.Field} {c.New}" : $"{c.Field} {c.Old ?? "(empty)"} → {c.New ?? "(empty)"}"));
+        string.Join(
+            "; ",
+            changes.Select(c => row.Kind == "create" ? $"{c.Field} {c.New}" : $"{c.Field} {c.Old ?? "(empty)"} → {c.New ?? "(empty)"}")
+        );
 
     private static Line Of(LogRow row) =>
         new(

@@ -17,7 +17,12 @@ internal static class OperationCommands
             Show(terminal),
             LogCommand.Build(terminal, Id()),
             Approve(terminal),
-            Decide(terminal, "discard", "Drop what waits in an operation; what was applied before stays", (queue, district, id, token) => queue.DiscardAsync(district.Id, id, Session.Actor, token)),
+            Decide(
+                terminal,
+                "discard",
+                "Drop what waits in an operation; what was applied before stays",
+                (queue, district, id, token) => queue.DiscardAsync(district.Id, id, Session.Actor, token)
+            ),
             Decide(terminal, "cancel", "Stop an operation that waits or runs; what was applied before stays", CancelAsync),
         };
 
@@ -39,7 +44,9 @@ internal static class OperationCommands
                 await using var session = await Session.OpenAsync(result, terminal, cancellationToken);
                 var district = await session.DistrictAsync(cancellationToken);
                 var take = result.GetValue(limit) ?? (session.Json ? int.MaxValue : ShownToPeople);
-                var operations = await session.Get<OperationQueue>().ListAsync(district.Id, take, result.GetValue(edits), cancellationToken);
+                var operations = await session
+                    .Get<OperationQueue>()
+                    .ListAsync(district.Id, take, result.GetValue(edits), cancellationToken);
                 if (session.Json)
                 {
                     await JsonText.WriteArrayAsync(terminal, operations.Select(OperationDetails.Of), cancellationToken);
@@ -50,7 +57,11 @@ internal static class OperationCommands
                 }
                 else
                 {
-                    terminal.WriteTable(["No.", "Operation", "Status", "Started", "By", "What came of it"], operations.Select(o => Row(o, district)), 0);
+                    terminal.WriteTable(
+                        ["No.", "Operation", "Status", "Started", "By", "What came of it"],
+                        operations.Select(o => Row(o, district)),
+                        0
+                    );
                 }
             }
         );
@@ -95,8 +106,12 @@ internal static class OperationCommands
     public static async Task WriteHeaderAsync(Terminal terminal, Operation operation, District district)
     {
         var text = terminal.Out;
-        await text.WriteLineAsync($"{OperationQueue.Title(operation)}, operation {operation.Id} of {district.Name}: {OperationText.Status(operation.Status)}");
-        await text.WriteLineAsync($"Asked for by {Terminal.Plain(operation.RequestedBy)} at {OperationText.When(operation.CreatedAt, district)} ({district.TimeZone})");
+        await text.WriteLineAsync(
+            $"{OperationQueue.Title(operation)}, operation {operation.Id} of {district.Name}: {OperationText.Status(operation.Status)}"
+        );
+        await text.WriteLineAsync(
+            $"Asked for by {Terminal.Plain(operation.RequestedBy)} at {OperationText.When(operation.CreatedAt, district)} ({district.TimeZone})"
+        );
         if (operation.StartedAt is not null)
         {
             var end = operation is { FinishedAt: { } finished, StartedAt: { } started }
@@ -107,12 +122,16 @@ internal static class OperationCommands
 
         if (operation.Status == OperationStatus.Running)
         {
-            await text.WriteLineAsync($"Now: {operation.StageText} {OperationText.N(operation.Done)}{(operation.Total > 0 ? $" of {OperationText.N(operation.Total)}" : "")}");
+            await text.WriteLineAsync(
+                $"Now: {operation.StageText} {OperationText.N(operation.Done)}{(operation.Total > 0 ? $" of {OperationText.N(operation.Total)}" : "")}"
+            );
         }
 
         if (operation.ApprovedBy is not null)
         {
-            await text.WriteLineAsync($"Approved by {Terminal.Plain(operation.ApprovedBy)} at {OperationText.When(operation.ApprovedAt, district)}");
+            await text.WriteLineAsync(
+                $"Approved by {Terminal.Plain(operation.ApprovedBy)} at {OperationText.When(operation.ApprovedAt, district)}"
+            );
         }
 
         using var options = JsonDocument.Parse(operation.Options);
@@ -148,7 +167,9 @@ internal static class OperationCommands
                     OperationKind.FullSync,
                     async (session, district) =>
                     {
-                        await session.Get<OperationQueue>().ApproveAsync(district.Id, result.GetRequiredValue(id), Session.Actor, cancellationToken);
+                        await session
+                            .Get<OperationQueue>()
+                            .ApproveAsync(district.Id, result.GetRequiredValue(id), Session.Actor, cancellationToken);
                         return result.GetRequiredValue(id);
                     },
                     cancellationToken
@@ -157,7 +178,12 @@ internal static class OperationCommands
         return command;
     }
 
-    private static Command Decide(Terminal terminal, string verb, string description, Func<OperationQueue, District, long, CancellationToken, Task> act)
+    private static Command Decide(
+        Terminal terminal,
+        string verb,
+        string description,
+        Func<OperationQueue, District, long, CancellationToken, Task> act
+    )
     {
         var id = Id();
         var command = new Command(verb, description) { id };
@@ -186,5 +212,6 @@ internal static class OperationCommands
         return command;
     }
 
-    private static Task CancelAsync(OperationQueue queue, District district, long id, CancellationToken cancellationToken) => queue.CancelAsync(district.Id, id, cancellationToken);
+    private static Task CancelAsync(OperationQueue queue, District district, long id, CancellationToken cancellationToken) =>
+        queue.CancelAsync(district.Id, id, cancellationToken);
 }

@@ -28,7 +28,17 @@ internal record OperationResult
     public string? Error { get; init; }
 
     /// <summary>An operation and the time that it took here.</summary>
-    public static OperationResult Of(Operation operation, double? seconds) => Fill(new OperationResult { Kind = "", Status = "", Linked = new(0, 0, 0, 0) }, operation, seconds);
+    public static OperationResult Of(Operation operation, double? seconds) =>
+        Fill(
+            new OperationResult
+            {
+                Kind = "",
+                Status = "",
+                Linked = new(0, 0, 0, 0),
+            },
+            operation,
+            seconds
+        );
 
     /// <summary>It failed before there was an operation.</summary>
     public static OperationResult FailedBefore(OperationKind kind, double seconds, string error) =>
@@ -102,7 +112,10 @@ internal sealed record OperationDetails : OperationResult
                 FinishedAt = operation.FinishedAt,
                 ApprovedBy = operation.ApprovedBy,
                 ApprovedAt = operation.ApprovedAt,
-                Progress = operation.Status == OperationStatus.Running ? new(operation.StageText, operation.Done, operation.Total == 0 ? null : operation.Total) : null,
+                Progress =
+                    operation.Status == OperationStatus.Running
+                        ? new(operation.StageText, operation.Done, operation.Total == 0 ? null : operation.Total)
+                        : null,
                 Options = System.Text.Json.JsonSerializer.Deserialize<System.Text.Json.JsonElement>(operation.Options),
                 WarningGroups = OperationQueue.WarningsOf(operation),
             },
@@ -166,7 +179,9 @@ internal static class OperationText
 
     /// <summary>The warnings, grouped, a line each.</summary>
     public static IEnumerable<string> Warnings(Operation operation) =>
-        OperationQueue.WarningsOf(operation).Select(w => $"{N(w.Count)} × {w.Message}{(w.Message.EndsWith('.') ? "" : ".")}{(w.Hint is null ? "" : $" {w.Hint}")}");
+        OperationQueue
+            .WarningsOf(operation)
+            .Select(w => $"{N(w.Count)} × {w.Message}{(w.Message.EndsWith('.') ? "" : ".")}{(w.Hint is null ? "" : $" {w.Hint}")}");
 
     /// <summary>What can be done next; null when nothing waits.</summary>
     public static string? Next(Operation operation)
@@ -176,7 +191,8 @@ internal static class OperationText
         {
             OperationStatus.NeedsApproval =>
                 $"{N(held)} changes wait, because they exceed a threshold. Look at them with 'rollcall operation log {operation.Id}', then 'rollcall operation approve {operation.Id}' or 'rollcall operation discard {operation.Id}'.",
-            OperationStatus.Preview => $"Nothing has been written. 'rollcall operation log {operation.Id}' shows what would be; 'rollcall operation approve {operation.Id}' does it.",
+            OperationStatus.Preview =>
+                $"Nothing has been written. 'rollcall operation log {operation.Id}' shows what would be; 'rollcall operation approve {operation.Id}' does it.",
             _ => null,
         };
     }
@@ -206,5 +222,7 @@ internal static class OperationText
 
     /// <summary>An instant where the district is.</summary>
     public static string When(DateTimeOffset? instant, Districts.District district) =>
-        instant is { } at ? TimeZoneInfo.ConvertTime(at, TimeZoneInfo.FindSystemTimeZoneById(district.TimeZone)).ToString("yyyy-MM-dd HH:mm:ss") : "";
+        instant is { } at
+            ? TimeZoneInfo.ConvertTime(at, TimeZoneInfo.FindSystemTimeZoneById(district.TimeZone)).ToString("yyyy-MM-dd HH:mm:ss")
+            : "";
 }

@@ -88,7 +88,9 @@ internal sealed class OperationRunner
         else if (!_json)
         {
             var text = _terminal.Out;
-            await text.WriteLineAsync($"{OperationQueue.Title(operation)}, operation {operation.Id}: {OperationText.Status(operation.Status)} in {Seconds:0.0} s.");
+            await text.WriteLineAsync(
+                $"{OperationQueue.Title(operation)}, operation {operation.Id}: {OperationText.Status(operation.Status)} in {Seconds:0.0} s."
+            );
             await OperationText.WriteSummaryAsync(text, operation);
         }
     }
@@ -100,7 +102,8 @@ internal sealed class OperationRunner
         {
             OperationStatus.Waiting =>
                 $"Interrupted. Operation {id} is parked and nothing is half-written: a running server or the next 'rollcall sync' goes on with it; 'rollcall operation cancel {id}' drops it.",
-            OperationStatus.Running => $"Interrupted. Operation {id} goes on in the process that works on it; 'rollcall operation show {id}' tells how far it is.",
+            OperationStatus.Running =>
+                $"Interrupted. Operation {id} goes on in the process that works on it; 'rollcall operation show {id}' tells how far it is.",
             _ => $"Interrupted. Operation {id} had ended: {OperationText.Status(operation.Status)}.",
         };
         if (_json)
@@ -145,7 +148,9 @@ internal static class ProgressBar
                 return await work(
                     (stage, text, done, total) =>
                     {
-                        task.Description = Markup.Escape(text ?? (stage == OperationStage.Waiting ? "Waiting for its turn" : stage.ToString()));
+                        task.Description = Markup.Escape(
+                            text ?? (stage == OperationStage.Waiting ? "Waiting for its turn" : stage.ToString())
+                        );
                         task.IsIndeterminate = total <= 0;
                         task.MaxValue = total > 0 ? total : double.MaxValue;
                         task.Value = done;
@@ -155,7 +160,11 @@ internal static class ProgressBar
 
     private sealed class CountColumn : ProgressColumn
     {
-        public override Spectre.Console.Rendering.IRenderable Render(Spectre.Console.Rendering.RenderOptions options, ProgressTask task, TimeSpan deltaTime) =>
+        public override Spectre.Console.Rendering.IRenderable Render(
+            Spectre.Console.Rendering.RenderOptions options,
+            ProgressTask task,
+            TimeSpan deltaTime
+        ) =>
             new Text(
                 task.Value <= 0 ? ""
                 : task.IsIndeterminate ? OperationText.N((long)task.Value)
@@ -181,7 +190,9 @@ internal sealed class ProgressLines(Terminal terminal)
             }
 
             _last = Stopwatch.GetTimestamp();
-            terminal.Error.WriteLine($"{text ?? stage.ToString()}: {OperationText.N(done)}{(total > 0 ? $" of {OperationText.N(total)}" : "")}");
+            terminal.Error.WriteLine(
+                $"{text ?? stage.ToString()}: {OperationText.N(done)}{(total > 0 ? $" of {OperationText.N(total)}" : "")}"
+            );
         }
     }
 }

@@ -10,8 +10,16 @@ internal static class OperatorCommands
 
     public static Command Build(Terminal terminal)
     {
-        var file = new Option<string>("--file") { Description = "A file that holds the key alone", HelpName = "F", Required = true };
-        var key = new Command("partner-key", "Store this installation's ClassLink partner key. It is kept encrypted and never shown again") { file };
+        var file = new Option<string>("--file")
+        {
+            Description = "A file that holds the key alone",
+            HelpName = "F",
+            Required = true,
+        };
+        var key = new Command("partner-key", "Store this installation's ClassLink partner key. It is kept encrypted and never shown again")
+        {
+            file,
+        };
         key.SetAction(
             async (result, cancellationToken) =>
             {

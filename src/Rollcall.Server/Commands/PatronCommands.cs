@@ -12,7 +12,14 @@ internal static class PatronCommands
     private const int HistoryShown = 10;
 
     public static Command Build(Terminal terminal) =>
-        new("patron", "The library's patrons") { List(terminal), Show(terminal), Set(terminal), PatronExportCommand.Build(terminal), Import(terminal) };
+        new("patron", "The library's patrons")
+        {
+            List(terminal),
+            Show(terminal),
+            Set(terminal),
+            PatronExportCommand.Build(terminal),
+            Import(terminal),
+        };
 
     private static Command List(Terminal terminal)
     {
@@ -20,7 +27,11 @@ internal static class PatronCommands
         var site = new Option<string?>("--site") { Description = "A site's code", HelpName = "CODE" };
         var status = new Option<string?>("--status") { Description = "Active, \"Card Lost\", Suspended, Transferred, Inactive or Other" };
         var level = new Option<string?>("--level") { Description = "A grade, exactly as stored" };
-        var limit = new Option<int?>("--limit") { Description = $"At most so many; {ShownToPeople} in a table, all in JSON", HelpName = "N" };
+        var limit = new Option<int?>("--limit")
+        {
+            Description = $"At most so many; {ShownToPeople} in a table, all in JSON",
+            HelpName = "N",
+        };
         var command = new Command("list", "Show patrons, sorted by name") { search, site, status, level, limit };
         command.SetAction(
             async (result, cancellationToken) =>
@@ -32,12 +43,19 @@ internal static class PatronCommands
 
                 PatronStatus? wanted = result.GetValue(status) is { } word
                     ? PatronFields.ParseStatus(word)
-                        ?? throw new UsageException($"'{word}' is no status: there is Active, Card Lost, Suspended, Transferred, Inactive and Other.")
+                        ?? throw new UsageException(
+                            $"'{word}' is no status: there is Active, Card Lost, Suspended, Transferred, Inactive and Other."
+                        )
                     : null;
                 await using var session = await Session.OpenAsync(result, terminal, cancellationToken);
                 var district = await session.DistrictAsync(cancellationToken);
                 var sites = await session.SitesAsync(district, cancellationToken);
-                var filter = new PatronFilter(result.GetValue(search), FindSite(sites, result.GetValue(site)), wanted, result.GetValue(level));
+                var filter = new PatronFilter(
+                    result.GetValue(search),
+                    FindSite(sites, result.GetValue(site)),
+                    wanted,
+                    result.GetValue(level)
+                );
                 var patrons = session.Get<PatronService>();
                 if (session.Json)
                 {
@@ -46,7 +64,15 @@ internal static class PatronCommands
                     return;
                 }
 
-                var (page, total) = await patrons.PageAsync(district.Id, filter, PatronSort.Name, false, 1, result.GetValue(limit) ?? ShownToPeople, cancellationToken);
+                var (page, total) = await patrons.PageAsync(
+                    district.Id,
+                    filter,
+                    PatronSort.Name,
+                    false,
+                    1,
+                    result.GetValue(limit) ?? ShownToPeople,
+                    cancellationToken
+                );
                 if (total == 0)
                 {
                     await terminal.Out.WriteLineAsync("There is no such patron.");
@@ -55,11 +81,24 @@ internal static class PatronCommands
 
                 terminal.WriteTable(
                     ["Barcode", "Name", "Grade", "Homeroom", "Site", "Status", "Student #"],
-                    page.Select(p => (string?[])[p.Barcode, p.DisplayName, p.Level, p.Location, SiteCode(p, sites), PatronFields.StatusWord(p.Status), p.CommunityId])
+                    page.Select(p =>
+                        (string?[])
+                            [
+                                p.Barcode,
+                                p.DisplayName,
+                                p.Level,
+                                p.Location,
+                                SiteCode(p, sites),
+                                PatronFields.StatusWord(p.Status),
+                                p.CommunityId,
+                            ]
+                    )
                 );
                 if (total > page.Count)
                 {
-                    await terminal.Out.WriteLineAsync($"{OperationText.N(page.Count)} of {OperationText.N(total)} are shown; --limit shows more.");
+                    await terminal.Out.WriteLineAsync(
+                        $"{OperationText.N(page.Count)} of {OperationText.N(total)} are shown; --limit shows more."
+                    );
                 }
             }
         );
@@ -84,7 +123,11 @@ internal static class PatronCommands
     private static Command Set(Terminal terminal)
     {
         var barcode = new Argument<string>("BARCODE") { Description = "The patron's barcode" };
-        var fields = new Argument<string[]>("FIELD=VALUE") { Description = "A field's name or number, and its new value; without a value it is emptied", Arity = ArgumentArity.OneOrMore };
+        var fields = new Argument<string[]>("FIELD=VALUE")
+        {
+            Description = "A field's name or number, and its new value; without a value it is emptied",
+            Arity = ArgumentArity.OneOrMore,
+        };
         var command = new Command("set", "Change fields of a patron") { barcode, fields };
         command.SetAction(
             async (result, cancellationToken) =>
@@ -92,7 +135,9 @@ internal static class PatronCommands
                 var changes = result.GetRequiredValue(fields).Select(Pair).ToList();
                 await using var session = await Session.OpenAsync(result, terminal, cancellationToken);
                 var district = await session.DistrictAsync(cancellationToken);
-                var patron = await session.Get<PatronService>().EditAsync(district.Id, result.GetRequiredValue(barcode), changes, Session.Actor, cancellationToken);
+                var patron = await session
+                    .Get<PatronService>()
+                    .EditAsync(district.Id, result.GetRequiredValue(barcode), changes, Session.Actor, cancellationToken);
                 await WriteAsync(session, terminal, district, patron.Barcode, withHistory: false, cancellationToken);
             }
         );
@@ -101,7 +146,9 @@ internal static class PatronCommands
         static KeyValuePair<string, string?> Pair(string text)
         {
             var at = text.IndexOf('=', StringComparison.Ordinal);
-            return at < 1 ? throw new UsageException($"'{text}' is no change: write FIELD=VALUE, such as level=05.") : new(text[..at].Trim(), text[(at + 1)..]);
+            return at < 1
+                ? throw new UsageException($"'{text}' is no change: write FIELD=VALUE, such as level=05.")
+                : new(text[..at].Trim(), text[(at + 1)..]);
         }
     }
 
@@ -109,7 +156,11 @@ internal static class PatronCommands
     {
         var file = new Argument<string>("FILE") { Description = "CSV with a header of field names or numbers; '-' reads what is piped in" };
         var preview = new Option<bool>("--preview") { Description = "Stop at the plan and write nothing. The plan can be approved" };
-        var command = new Command("import", "Add and change patrons from a file. A file with a mistake is refused as a whole") { file, preview };
+        var command = new Command("import", "Add and change patrons from a file. A file with a mistake is refused as a whole")
+        {
+            file,
+            preview,
+        };
         command.SetAction(
             (result, cancellationToken) =>
                 OperationRunner.RunAsync(
@@ -120,7 +171,9 @@ internal static class PatronCommands
                     {
                         var path = result.GetRequiredValue(file);
                         await using var content = path == "-" ? terminal.In() : Open(path);
-                        return await session.Get<PatronImport>().PlanAsync(district.Id, content, path, result.GetValue(preview), Session.Actor, cancellationToken);
+                        return await session
+                            .Get<PatronImport>()
+                            .PlanAsync(district.Id, content, path, result.GetValue(preview), Session.Actor, cancellationToken);
                     },
                     cancellationToken
                 )
@@ -144,7 +197,14 @@ internal static class PatronCommands
         }
     }
 
-    private static async Task WriteAsync(Session session, Terminal terminal, District district, string barcode, bool withHistory, CancellationToken cancellationToken)
+    private static async Task WriteAsync(
+        Session session,
+        Terminal terminal,
+        District district,
+        string barcode,
+        bool withHistory,
+        CancellationToken cancellationToken
+    )
     {
         var (patron, link) = await session.Get<PatronService>().GetAsync(district.Id, barcode, cancellationToken);
         var sites = await session.SitesAsync(district, cancellationToken);
@@ -162,7 +222,14 @@ internal static class PatronCommands
             PatronFields
                 .All.Select(f => (f.Label, PatronWords.Value(patron, f, sites)))
                 .Where(p => p.Item2 is not null)
-                .Append(("Linked", link is null ? "no" : $"yes, as {Arguments.Word(link.RoleGroup)}{(link.LoginDisabled ? ", login disabled in the roster" : "")}"))
+                .Append(
+                    (
+                        "Linked",
+                        link is null
+                            ? "no"
+                            : $"yes, as {Arguments.Word(link.RoleGroup)}{(link.LoginDisabled ? ", login disabled in the roster" : "")}"
+                    )
+                )
                 .Concat(Aliases(link).Select(a => ("Alias", (string?)a)))
         );
         if (!withHistory)
@@ -183,7 +250,9 @@ internal static class PatronCommands
                 (string?[])
                     [
                         OperationText.When(h.Operation.FinishedAt ?? h.Operation.StartedAt ?? h.Operation.CreatedAt, district),
-                        h.Operation.Kind == OperationKind.Edit ? h.Operation.RequestedBy : $"{OperationQueue.Title(h.Operation)} {h.Operation.Id}",
+                        h.Operation.Kind == OperationKind.Edit
+                            ? h.Operation.RequestedBy
+                            : $"{OperationQueue.Title(h.Operation)} {h.Operation.Id}",
                         $"{h.Row.Kind}{(h.Row.Kind == "create" || h.Row.Changes.Count == 0 ? "" : ": " + string.Join("; ", h.Row.Changes.Select(c => $"{c.Label} {c.Old ?? "(empty)"} → {c.New ?? "(empty)"}")))}",
                     ]
             )
@@ -198,7 +267,8 @@ internal static class PatronCommands
             : sites.Values.FirstOrDefault(s => string.Equals(s.Code, code.Trim(), StringComparison.OrdinalIgnoreCase))?.Id
                 ?? throw new RollcallException($"There is no site {code}. 'rollcall site list' shows those there are.");
 
-    private static string? SiteCode(Patron patron, Dictionary<int, Site> sites) => patron.SiteId is { } id ? sites.GetValueOrDefault(id)?.Code : null;
+    private static string? SiteCode(Patron patron, Dictionary<int, Site> sites) =>
+        patron.SiteId is { } id ? sites.GetValueOrDefault(id)?.Code : null;
 
     private static string[] Aliases(PatronLink? link) => link?.Aliases?.Split('\n', StringSplitOptions.RemoveEmptyEntries) ?? [];
 }

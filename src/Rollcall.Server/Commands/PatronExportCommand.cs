@@ -15,7 +15,11 @@ internal static class PatronExportCommand
     {
         var format = new Option<string?>("--format") { Description = "csv (without being told), which can be imported again, or jsonl" };
         format.AcceptOnlyFromAmong("csv", "jsonl");
-        var since = new Option<string?>("--changed-since") { Description = "Only patrons changed at or after this time, such as 2026-09-01 or 2026-09-01T04:00:00Z", HelpName = "T" };
+        var since = new Option<string?>("--changed-since")
+        {
+            Description = "Only patrons changed at or after this time, such as 2026-09-01 or 2026-09-01T04:00:00Z",
+            HelpName = "T",
+        };
         var output = new Option<string?>("--output", "-o") { Description = "Write to this file, whole or not at all", HelpName = "FILE" };
         var command = new Command("export", "Write all patrons out") { format, since, output };
         command.SetAction(
@@ -32,7 +36,10 @@ internal static class PatronExportCommand
                 await using var session = await Session.OpenAsync(result, terminal, cancellationToken);
                 var district = await session.DistrictAsync(cancellationToken);
                 var sites = await session.SitesAsync(district, cancellationToken);
-                var filter = new PatronFilter { ChangedSince = result.GetValue(since) is { } text ? Arguments.Instant(text, "--changed-since", district) : null };
+                var filter = new PatronFilter
+                {
+                    ChangedSince = result.GetValue(since) is { } text ? Arguments.Instant(text, "--changed-since", district) : null,
+                };
                 var patrons = session.Get<PatronService>().AllAsync(district.Id, filter, cancellationToken);
                 await AuditAsync(session, district.Id, file ?? "standard output", cancellationToken);
                 if (file is null && json && chosen is null)
@@ -51,7 +58,9 @@ internal static class PatronExportCommand
 
                     await foreach (var patron in patrons)
                     {
-                        await writer.WriteLineAsync(chosen == "jsonl" ? JsonText.Line(PatronWords.Of(patron, sites)) : PatronWords.CsvLine(patron, sites));
+                        await writer.WriteLineAsync(
+                            chosen == "jsonl" ? JsonText.Line(PatronWords.Of(patron, sites)) : PatronWords.CsvLine(patron, sites)
+                        );
                         count++;
                     }
 

@@ -27,7 +27,9 @@ internal static class ReviewCommands
                 {
                     terminal.WriteTable(
                         ["Id", "Name", "Role", "Site", "GUID", "Perhaps", "Why"],
-                        rows.Select(r => (string?[])[$"{r.Id}", r.Name, r.RoleGroup, r.Site, r.Guid, string.Join(", ", r.Candidates), r.Reason]),
+                        rows.Select(r =>
+                            (string?[])[$"{r.Id}", r.Name, r.RoleGroup, r.Site, r.Guid, string.Join(", ", r.Candidates), r.Reason]
+                        ),
                         0
                     );
                 }

@@ -25,14 +25,46 @@ internal static class SandboxCommand
     public static Command Build(Terminal terminal)
     {
         var urls = new Option<string?>("--urls") { Description = $"Where to listen; {DefaultUrl} without being told", HelpName = "URL" };
-        var students = new Option<int>("--students") { Description = "Students on day 0", HelpName = "N", DefaultValueFactory = _ => 2000 };
-        var schools = new Option<int?>("--schools") { Description = "Schools; a number that suits the students without being told", HelpName = "N" };
-        var seed = new Option<int>("--seed") { Description = "Another seed is another district", HelpName = "S", DefaultValueFactory = _ => 1 };
+        var students = new Option<int>("--students")
+        {
+            Description = "Students on day 0",
+            HelpName = "N",
+            DefaultValueFactory = _ => 2000,
+        };
+        var schools = new Option<int?>("--schools")
+        {
+            Description = "Schools; a number that suits the students without being told",
+            HelpName = "N",
+        };
+        var seed = new Option<int>("--seed")
+        {
+            Description = "Another seed is another district",
+            HelpName = "S",
+            DefaultValueFactory = _ => 1,
+        };
         var day = new Option<int>("--day") { Description = "The same district so many days later", HelpName = "D" };
-        var api = new Option<string>("--api") { Description = "oneroster-1.1 or oneroster-1.2", HelpName = "API", DefaultValueFactory = _ => "oneroster-1.1" };
+        var api = new Option<string>("--api")
+        {
+            Description = "oneroster-1.1 or oneroster-1.2",
+            HelpName = "API",
+            DefaultValueFactory = _ => "oneroster-1.1",
+        };
         api.AcceptOnlyFromAmong("oneroster-1.1", "oneroster-1.2", "1.1", "1.2");
-        var faults = new Option<string?>("--faults") { Description = "Faults by name, joined by commas, such as 429@2,clamp=500:users; the start page lists them", HelpName = "LIST" };
-        var command = new Command("sandbox", "Play a whole pretend district: a roster service to try everything with") { urls, students, schools, seed, day, api, faults };
+        var faults = new Option<string?>("--faults")
+        {
+            Description = "Faults by name, joined by commas, such as 429@2,clamp=500:users; the start page lists them",
+            HelpName = "LIST",
+        };
+        var command = new Command("sandbox", "Play a whole pretend district: a roster service to try everything with")
+        {
+            urls,
+            students,
+            schools,
+            seed,
+            day,
+            api,
+            faults,
+        };
         command.SetAction(
             async (result, cancellationToken) =>
             {
@@ -47,13 +79,18 @@ internal static class SandboxCommand
                     Schools = result.GetValue(schools) ?? 0,
                     Seed = result.GetValue(seed),
                     Day = result.GetValue(day),
-                    Api = result.GetRequiredValue(api).EndsWith("1.2", StringComparison.Ordinal) ? SandboxApi.OneRoster12 : SandboxApi.OneRoster11,
+                    Api = result.GetRequiredValue(api).EndsWith("1.2", StringComparison.Ordinal)
+                        ? SandboxApi.OneRoster12
+                        : SandboxApi.OneRoster11,
                 };
                 var url = GlobalOptions.Given(result.GetValue(urls)) ?? DefaultUrl;
                 Listening.Check(url);
                 try
                 {
-                    await using var server = await Listening.StartAsync(url, () => SandboxServer.StartAsync(options, url, cancellationToken));
+                    await using var server = await Listening.StartAsync(
+                        url,
+                        () => SandboxServer.StartAsync(options, url, cancellationToken)
+                    );
                     server.Faults.Set(result.GetValue(faults) ?? "");
                     await TellAsync(terminal, result.GetValue(GlobalOptions.Json), server);
                     await Listening.UntilStoppedAsync(cancellationToken);
@@ -61,7 +98,9 @@ internal static class SandboxCommand
                 catch (ArgumentException e)
                 {
                     // What the sandbox says of options and faults, without the name of its parameter.
-                    throw new UsageException(e.ParamName is null ? e.Message : e.Message.Replace($" (Parameter '{e.ParamName}')", "", StringComparison.Ordinal));
+                    throw new UsageException(
+                        e.ParamName is null ? e.Message : e.Message.Replace($" (Parameter '{e.ParamName}')", "", StringComparison.Ordinal)
+                    );
                 }
 
                 return ExitCode.Done;
@@ -96,17 +135,19 @@ internal static class SandboxCommand
         else
         {
             var text = terminal.Out;
-            await text.WriteLineAsync($"{options.TenantName}, tenant {options.TenantId}, day {server.District.Day}: {OperationText.N(options.Students)} invented students at {origin}");
-            terminal.WritePairs(
-                [
-                    ("Proxy", $"{origin}   partner key {options.PartnerKey}"),
-                    ("Direct", $"{origin}   key {options.ConsumerKey}, secret {options.ConsumerSecret}"),
-                    ("Prefix", $"{server.ProxyPrefix}   token {server.Bearer}"),
-                    ("Next day", $"curl -X POST '{origin}/sandbox/day?day=next'"),
-                ]
+            await text.WriteLineAsync(
+                $"{options.TenantName}, tenant {options.TenantId}, day {server.District.Day}: {OperationText.N(options.Students)} invented students at {origin}"
             );
+            terminal.WritePairs([
+                ("Proxy", $"{origin}   partner key {options.PartnerKey}"),
+                ("Direct", $"{origin}   key {options.ConsumerKey}, secret {options.ConsumerSecret}"),
+                ("Prefix", $"{server.ProxyPrefix}   token {server.Bearer}"),
+                ("Next day", $"curl -X POST '{origin}/sandbox/day?day=next'"),
+            ]);
             await text.WriteLineAsync("Connect a district with ROLLCALL_ALLOW_PRIVATE_ADDRESSES=true set, and the partner key in a file:");
-            await text.WriteLineAsync($"  rollcall classlink connect --tenant-id {options.TenantId} --proxy {origin} --partner-key-file FILE");
+            await text.WriteLineAsync(
+                $"  rollcall classlink connect --tenant-id {options.TenantId} --proxy {origin} --partner-key-file FILE"
+            );
             await text.WriteLineAsync("Ctrl-C stops it.");
         }
 

@@ -25,11 +25,16 @@ internal static class ServeCommand
                 var folder = Path.GetFullPath(options.Storage.DataFolder);
                 if (result.GetValue(GlobalOptions.Json))
                 {
-                    await JsonText.WriteAsync(terminal, new Serving(server.Url, folder, options.Storage.Connection is null ? "sqlite" : "postgresql"));
+                    await JsonText.WriteAsync(
+                        terminal,
+                        new Serving(server.Url, folder, options.Storage.Connection is null ? "sqlite" : "postgresql")
+                    );
                 }
                 else
                 {
-                    await terminal.Out.WriteLineAsync($"Rollcall is at {server.Url} with {(options.Storage.Connection is null ? $"the data in {folder}" : "the data in PostgreSQL")}. Ctrl-C stops it.");
+                    await terminal.Out.WriteLineAsync(
+                        $"Rollcall is at {server.Url} with {(options.Storage.Connection is null ? $"the data in {folder}" : "the data in PostgreSQL")}. Ctrl-C stops it."
+                    );
                 }
 
                 await terminal.Out.FlushAsync(cancellationToken);

@@ -48,7 +48,8 @@ internal sealed class Session : IAsyncDisposable
         where T : notnull => _services.GetRequiredService<T>();
 
     /// <summary>The district that is meant.</summary>
-    public Task<District> DistrictAsync(CancellationToken cancellationToken) => Get<DistrictService>().ResolveAsync(_districtCode, cancellationToken);
+    public Task<District> DistrictAsync(CancellationToken cancellationToken) =>
+        Get<DistrictService>().ResolveAsync(_districtCode, cancellationToken);
 
     /// <summary>The district's sites by id.</summary>
     public async Task<Dictionary<int, Site>> SitesAsync(District district, CancellationToken cancellationToken) =>

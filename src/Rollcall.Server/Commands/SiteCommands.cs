@@ -7,15 +7,35 @@ namespace Rollcall.Server.Commands;
 /// <summary><c>rollcall site</c>.</summary>
 internal static class SiteCommands
 {
-    private sealed record Row(string Code, string Name, string? Guid, string NextBarcode, string Policy, string Group, IReadOnlyList<RoleRow> RoleGroups);
+    private sealed record Row(
+        string Code,
+        string Name,
+        string? Guid,
+        string NextBarcode,
+        string Policy,
+        string Group,
+        IReadOnlyList<RoleRow> RoleGroups
+    );
 
     private sealed record RoleRow(string RoleGroup, string? NextBarcode, string? Policy, string? Group);
 
     public static Command Build(Terminal terminal) =>
         new("site", "The district's libraries and the defaults of their new patrons")
         {
-            Change(terminal, "add", "Add a site", required: true, (sites, district, code, change, token) => sites.AddAsync(district, code, change, token)),
-            Change(terminal, "set", "Change a site", required: false, (sites, district, code, change, token) => sites.SetAsync(district, code, change, token)),
+            Change(
+                terminal,
+                "add",
+                "Add a site",
+                required: true,
+                (sites, district, code, change, token) => sites.AddAsync(district, code, change, token)
+            ),
+            Change(
+                terminal,
+                "set",
+                "Change a site",
+                required: false,
+                (sites, district, code, change, token) => sites.SetAsync(district, code, change, token)
+            ),
             List(terminal),
         };
 
@@ -29,10 +49,22 @@ internal static class SiteCommands
     {
         var code = new Argument<string>("CODE") { Description = "The site's code" };
         var name = new Option<string?>("--name") { Description = "The school's name", Required = required };
-        var barcode = new Option<string?>("--next-barcode") { Description = "The barcode that the next new patron gets; ends in a digit", HelpName = "B" };
+        var barcode = new Option<string?>("--next-barcode")
+        {
+            Description = "The barcode that the next new patron gets; ends in a digit",
+            HelpName = "B",
+        };
         var policy = new Option<string?>("--policy") { Description = "The policy of new patrons, up to 4 characters", HelpName = "P" };
-        var group = new Option<string?>("--group") { Description = "The security group of new patrons: Patron or \"Patron Limited\"", HelpName = "G" };
-        var role = new Option<string?>("--role-group") { Description = "Set barcode, policy and group for these new patrons alone: student, teacher or admin", HelpName = "R" };
+        var group = new Option<string?>("--group")
+        {
+            Description = "The security group of new patrons: Patron or \"Patron Limited\"",
+            HelpName = "G",
+        };
+        var role = new Option<string?>("--role-group")
+        {
+            Description = "Set barcode, policy and group for these new patrons alone: student, teacher or admin",
+            HelpName = "R",
+        };
         var command = new Command(verb, description) { code, name, barcode, policy, group, role };
         command.SetAction(
             async (result, cancellationToken) =>
@@ -60,7 +92,9 @@ internal static class SiteCommands
                 }
                 else
                 {
-                    var own = row.RoleGroups.FirstOrDefault(r => change.RoleGroup is not null && r.RoleGroup == Arguments.Word(change.RoleGroup.Value));
+                    var own = row.RoleGroups.FirstOrDefault(r =>
+                        change.RoleGroup is not null && r.RoleGroup == Arguments.Word(change.RoleGroup.Value)
+                    );
                     await terminal.Out.WriteLineAsync(
                         own is null
                             ? $"Site {row.Code}, {row.Name}: next barcode {row.NextBarcode}, policy {row.Policy}, group {row.Group}."
@@ -89,7 +123,9 @@ internal static class SiteCommands
                 }
                 else if (rows.Count == 0)
                 {
-                    await terminal.Out.WriteLineAsync($"District {district.Code} has no site yet. Add one: rollcall site add CODE --name NAME");
+                    await terminal.Out.WriteLineAsync(
+                        $"District {district.Code} has no site yet. Add one: rollcall site add CODE --name NAME"
+                    );
                 }
                 else
                 {
@@ -118,7 +154,12 @@ internal static class SiteCommands
                 .. defaults
                     .Where(d => d.SiteId == site.Id)
                     .OrderBy(d => d.RoleGroup)
-                    .Select(d => new RoleRow(Arguments.Word(d.RoleGroup), d.NextBarcode, d.Policy, d.Group is { } group ? PatronFields.GroupWord(group) : null)),
+                    .Select(d => new RoleRow(
+                        Arguments.Word(d.RoleGroup),
+                        d.NextBarcode,
+                        d.Policy,
+                        d.Group is { } group ? PatronFields.GroupWord(group) : null
+                    )),
             ]
         );
 }

@@ -22,10 +22,19 @@ internal static class SyncCommand
                     {
                         var on =
                             await session.Get<IntegrationService>().EnabledAsync(district.Id, cancellationToken)
-                            ?? throw new RollcallException("No roster service is on. Connect one with 'rollcall classlink connect' and turn it on with 'rollcall classlink on'.");
+                            ?? throw new RollcallException(
+                                "No roster service is on. Connect one with 'rollcall classlink connect' and turn it on with 'rollcall classlink on'."
+                            );
                         var (id, _) = await session
                             .Get<OperationQueue>()
-                            .EnqueueAsync(district.Id, OperationKind.FullSync, on.Kind, result.GetValue(preview), Session.Actor, cancellationToken: cancellationToken);
+                            .EnqueueAsync(
+                                district.Id,
+                                OperationKind.FullSync,
+                                on.Kind,
+                                result.GetValue(preview),
+                                Session.Actor,
+                                cancellationToken: cancellationToken
+                            );
                         return id;
                     },
                     cancellationToken

@@ -11,7 +11,14 @@ namespace Rollcall.Server.Commands;
 /// <param name="Variable">An environment variable; null when it is not set.</param>
 /// <param name="OutIsTerminal">A person reads <paramref name="Out"/>.</param>
 /// <param name="ErrorIsTerminal">A person reads <paramref name="Error"/>.</param>
-internal sealed record Terminal(TextWriter Out, TextWriter Error, Func<Stream> In, Func<string, string?> Variable, bool OutIsTerminal, bool ErrorIsTerminal)
+internal sealed record Terminal(
+    TextWriter Out,
+    TextWriter Error,
+    Func<Stream> In,
+    Func<string, string?> Variable,
+    bool OutIsTerminal,
+    bool ErrorIsTerminal
+)
 {
     /// <summary>Wide enough that no table wraps where a program reads it.</summary>
     private const int Unlimited = 10_000;
@@ -23,7 +30,14 @@ internal sealed record Terminal(TextWriter Out, TextWriter Error, Func<Stream> I
         var isTerminal = !Console.IsOutputRedirected;
         var output = new StreamWriter(Console.OpenStandardOutput(), utf8, 1 << 16) { AutoFlush = isTerminal };
         var error = new StreamWriter(Console.OpenStandardError(), utf8) { AutoFlush = true };
-        return new Terminal(output, error, Console.OpenStandardInput, Environment.GetEnvironmentVariable, isTerminal, !Console.IsErrorRedirected);
+        return new Terminal(
+            output,
+            error,
+            Console.OpenStandardInput,
+            Environment.GetEnvironmentVariable,
+            isTerminal,
+            !Console.IsErrorRedirected
+        );
     }
 
     /// <summary>For tables.</summary>

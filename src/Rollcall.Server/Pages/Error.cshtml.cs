@@ -21,15 +21,24 @@ internal sealed class ErrorModel : PageModel
     public override void OnPageHandlerExecuting(PageHandlerExecutingContext context)
     {
         var fault = HttpContext.Features.Get<IExceptionHandlerFeature>()?.Error;
-        Code = HttpContext.Features.Get<IStatusCodeReExecuteFeature>() is { } again ? again.OriginalStatusCode : fault is null ? StatusCodes.Status404NotFound : Response.StatusCode;
+        Code =
+            HttpContext.Features.Get<IStatusCodeReExecuteFeature>() is { } again ? again.OriginalStatusCode
+            : fault is null ? StatusCodes.Status404NotFound
+            : Response.StatusCode;
         var words = HttpContext.Items[WordsKey] as string;
         (Heading, Advice) = Code switch
         {
             404 => ("Not found", words ?? "There is no page at this address. Check it, or start from the dashboard."),
-            400 => ("Not understood", words ?? "The page was open for too long, or the form did not come from it. Go back, reload the page and try again."),
+            400 => (
+                "Not understood",
+                words ?? "The page was open for too long, or the form did not come from it. Go back, reload the page and try again."
+            ),
             405 => ("Not understood", "This address takes no such request. Start from the dashboard."),
             _ when fault is RollcallException => ("That did not work", fault.Message),
-            _ => ("Something went wrong", "This is a fault of the program, not yours. Nothing is half-written. Try again; if it stays, look into the server's log."),
+            _ => (
+                "Something went wrong",
+                "This is a fault of the program, not yours. Nothing is half-written. Try again; if it stays, look into the server's log."
+            ),
         };
         Response.StatusCode = Code;
     }

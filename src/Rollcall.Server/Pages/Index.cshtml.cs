@@ -8,7 +8,14 @@ using Rollcall.Server.Pages.Parts;
 namespace Rollcall.Server.Pages;
 
 /// <summary>What needs attention, how the last sync went, and how many patrons there are.</summary>
-internal sealed class IndexModel(Here here, Reading reading, PatronService patrons, SiteService sites, IntegrationService integrations, OperationQueue queue) : RollcallPage(here)
+internal sealed class IndexModel(
+    Here here,
+    Reading reading,
+    PatronService patrons,
+    SiteService sites,
+    IntegrationService integrations,
+    OperationQueue queue
+) : RollcallPage(here)
 {
     public Integration? Service { get; private set; }
     public Operation? Last { get; private set; }
@@ -67,7 +74,14 @@ internal sealed class IndexModel(Here here, Reading reading, PatronService patro
             return LocalRedirect("/");
         }
 
-        var (id, isNew) = await queue.EnqueueAsync(DistrictId, OperationKind.FullSync, service.Kind, preview, Here.Actor, cancellationToken: Gone);
+        var (id, isNew) = await queue.EnqueueAsync(
+            DistrictId,
+            OperationKind.FullSync,
+            service.Kind,
+            preview,
+            Here.Actor,
+            cancellationToken: Gone
+        );
         TempData["Said"] =
             !isNew ? "Such a sync waits or runs already: this is it."
             : preview ? "The preview is on its way. It changes no patron."
@@ -78,7 +92,9 @@ internal sealed class IndexModel(Here here, Reading reading, PatronService patro
     private async Task<string?> HindranceAsync(int siteCount) =>
         siteCount == 0 ? "There is no site yet. Add the schools: rollcall site add CODE --name NAME."
         : Service is null ? "No roster service is on. Connect one and turn it on: rollcall classlink connect, then rollcall classlink on."
-        : IntegrationService.SettingsOf(Service).Roles.Count == 0 ? "Nobody is ticked for syncing. Say who: rollcall classlink roles student,teacher,admin."
-        : (await reading.OrgsAsync(DistrictId, Service.Kind, Gone)).Count == 0 ? "No site is matched to the roster yet. Match them: rollcall classlink match SITE ORG-SOURCEDID."
+        : IntegrationService.SettingsOf(Service).Roles.Count == 0
+            ? "Nobody is ticked for syncing. Say who: rollcall classlink roles student,teacher,admin."
+        : (await reading.OrgsAsync(DistrictId, Service.Kind, Gone)).Count == 0
+            ? "No site is matched to the roster yet. Match them: rollcall classlink match SITE ORG-SOURCEDID."
         : null;
 }

@@ -128,7 +128,12 @@ internal sealed class OperationModel(Here here, OperationQueue queue, OperationL
         {
             yield return (
                 "Synced",
-                string.Join(", ", roles.EnumerateArray().Select(r => Enum.TryParse<RoleGroup>(r.ToString(), out var group) ? RoleGroups.Label(group) : r.ToString()))
+                string.Join(
+                    ", ",
+                    roles
+                        .EnumerateArray()
+                        .Select(r => Enum.TryParse<RoleGroup>(r.ToString(), out var group) ? RoleGroups.Label(group) : r.ToString())
+                )
             );
         }
 
@@ -154,7 +159,8 @@ internal sealed class OperationModel(Here here, OperationQueue queue, OperationL
             yield return ("File", file);
         }
 
-        string? Words(string property) => root.TryGetProperty(property, out var value) && value.ValueKind == JsonValueKind.String ? value.GetString() : null;
+        string? Words(string property) =>
+            root.TryGetProperty(property, out var value) && value.ValueKind == JsonValueKind.String ? value.GetString() : null;
 
         static string Id(IdMapping mapping) =>
             mapping.Source switch

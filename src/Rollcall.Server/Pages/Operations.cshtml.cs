@@ -25,7 +25,10 @@ internal sealed class OperationsModel(Here here, Reading reading) : RollcallPage
             (From, To) = (To, From);
         }
 
-        Kind = Words.Kinds.Where(k => k.Kind.ToString().Equals(type, StringComparison.OrdinalIgnoreCase)).Select(k => (OperationKind?)k.Kind).FirstOrDefault();
+        Kind = Words
+            .Kinds.Where(k => k.Kind.ToString().Equals(type, StringComparison.OrdinalIgnoreCase))
+            .Select(k => (OperationKind?)k.Kind)
+            .FirstOrDefault();
         var filter = new QueueFilter(Here.StartOf(From), Here.StartOf(To.AddDays(1)), Kind);
         Number = Math.Clamp(page ?? 1, 1, 1_000_000);
         (List, Total) = await reading.QueueAsync(DistrictId, filter, Number, Size, Gone);
@@ -40,5 +43,8 @@ internal sealed class OperationsModel(Here here, Reading reading) : RollcallPage
 
     /// <summary>Years that no installation has would overflow the calendar.</summary>
     private static DateOnly? Date(string? text) =>
-        DateOnly.TryParseExact(text, "yyyy-MM-dd", CultureInfo.InvariantCulture, DateTimeStyles.None, out var date) && date.Year is >= 1990 and <= 2200 ? date : null;
+        DateOnly.TryParseExact(text, "yyyy-MM-dd", CultureInfo.InvariantCulture, DateTimeStyles.None, out var date)
+        && date.Year is >= 1990 and <= 2200
+            ? date
+            : null;
 }

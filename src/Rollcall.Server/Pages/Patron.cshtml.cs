@@ -9,14 +9,35 @@ using Rollcall.Server.Pages.Parts;
 namespace Rollcall.Server.Pages;
 
 /// <summary>One patron: the fields by theme, whose they are, and everything that ever happened to them.</summary>
-internal sealed class PatronModel(Here here, PatronService patrons, SiteService sites, IntegrationService integrations, OperationLog log) : RollcallPage(here)
+internal sealed class PatronModel(Here here, PatronService patrons, SiteService sites, IntegrationService integrations, OperationLog log)
+    : RollcallPage(here)
 {
     public const int HistoryLength = 200;
 
     private static readonly (string Heading, int[] Fields)[] s_groups =
     [
-        ("Person", [PatronFields.LastName, PatronFields.FirstName, PatronFields.MiddleName, PatronFields.Nickname, PatronFields.Birthdate, PatronFields.Sex]),
-        ("At school", [PatronFields.CommunityId, PatronFields.Level, PatronFields.Location, PatronFields.SecondLocation, PatronFields.Site, PatronFields.GraduationDate]),
+        (
+            "Person",
+            [
+                PatronFields.LastName,
+                PatronFields.FirstName,
+                PatronFields.MiddleName,
+                PatronFields.Nickname,
+                PatronFields.Birthdate,
+                PatronFields.Sex,
+            ]
+        ),
+        (
+            "At school",
+            [
+                PatronFields.CommunityId,
+                PatronFields.Level,
+                PatronFields.Location,
+                PatronFields.SecondLocation,
+                PatronFields.Site,
+                PatronFields.GraduationDate,
+            ]
+        ),
         ("Contact", [PatronFields.Email, PatronFields.Phone, PatronFields.AdditionalContact, PatronFields.OtherEmails]),
         (
             "In the library",
@@ -81,9 +102,20 @@ internal sealed class PatronModel(Here here, PatronService patrons, SiteService 
                             .. g.Fields.Select(n =>
                             {
                                 var field = PatronFields.ByNumber(n);
-                                var value = n == PatronFields.Site && SiteName is not null ? SiteName : n == PatronFields.DoNotTransfer ? (Patron.DoNotTransfer ? "Yes" : null) : PatronWords.Value(Patron, field, byId);
-                                var (owner, hint) = Service is null ? (null, null) : Owner(n, map, kept.Contains(n.ToString(System.Globalization.CultureInfo.InvariantCulture)));
-                                return new Row(n, field.Label, n == PatronFields.Sex && value is not null ? Words.Capital(value) : value, owner, hint);
+                                var value =
+                                    n == PatronFields.Site && SiteName is not null ? SiteName
+                                    : n == PatronFields.DoNotTransfer ? (Patron.DoNotTransfer ? "Yes" : null)
+                                    : PatronWords.Value(Patron, field, byId);
+                                var (owner, hint) = Service is null
+                                    ? (null, null)
+                                    : Owner(n, map, kept.Contains(n.ToString(System.Globalization.CultureInfo.InvariantCulture)));
+                                return new Row(
+                                    n,
+                                    field.Label,
+                                    n == PatronFields.Sex && value is not null ? Words.Capital(value) : value,
+                                    owner,
+                                    hint
+                                );
                             }),
                         ]
                 )

@@ -6,7 +6,8 @@ using Rollcall.Server.Pages.Parts;
 namespace Rollcall.Server.Pages;
 
 /// <summary>The libraries, the schools of the roster they are matched to, and what new patrons get there.</summary>
-internal sealed class SitesModel(Here here, SiteService sites, PatronService patrons, IntegrationService integrations, Reading reading) : RollcallPage(here)
+internal sealed class SitesModel(Here here, SiteService sites, PatronService patrons, IntegrationService integrations, Reading reading)
+    : RollcallPage(here)
 {
     public IReadOnlyList<Site> List { get; private set; } = [];
     public ILookup<int, SiteDefault> Defaults { get; private set; } = Array.Empty<SiteDefault>().ToLookup(d => d.SiteId);
@@ -18,7 +19,10 @@ internal sealed class SitesModel(Here here, SiteService sites, PatronService pat
     {
         List = await sites.ListAsync(DistrictId, Gone);
         Defaults = (await sites.DefaultsAsync(DistrictId, Gone)).ToLookup(d => d.SiteId);
-        Counts = (await patrons.CountsAsync(DistrictId, Gone)).Where(c => c.SiteId is not null).GroupBy(c => c.SiteId!.Value).ToDictionary(g => g.Key, g => g.Sum(c => c.Count));
+        Counts = (await patrons.CountsAsync(DistrictId, Gone))
+            .Where(c => c.SiteId is not null)
+            .GroupBy(c => c.SiteId!.Value)
+            .ToDictionary(g => g.Key, g => g.Sum(c => c.Count));
         if (await integrations.EnabledAsync(DistrictId, Gone) is { } service)
         {
             Service = Words.Service(service.Kind);

@@ -17,7 +17,17 @@ internal sealed class ThemeModel : PageModel
     {
         if (theme is "light" or "dark")
         {
-            Response.Cookies.Append(Cookie, theme, new CookieOptions { HttpOnly = true, SameSite = SameSiteMode.Lax, MaxAge = TimeSpan.FromDays(365), IsEssential = true });
+            Response.Cookies.Append(
+                Cookie,
+                theme,
+                new CookieOptions
+                {
+                    HttpOnly = true,
+                    SameSite = SameSiteMode.Lax,
+                    MaxAge = TimeSpan.FromDays(365),
+                    IsEssential = true,
+                }
+            );
         }
         else
         {

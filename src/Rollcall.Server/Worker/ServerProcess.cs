@@ -28,7 +28,8 @@ internal sealed class ServerProcess : IAsyncDisposable
     public IServiceProvider Services => _web.Services;
 
     /// <summary>Where pages can be reached, with the port.</summary>
-    public string Url => _web.Services.GetRequiredService<IServer>().Features.GetRequiredFeature<IServerAddressesFeature>().Addresses.First();
+    public string Url =>
+        _web.Services.GetRequiredService<IServer>().Features.GetRequiredFeature<IServerAddressesFeature>().Addresses.First();
 
     /// <summary>Starts both. On SQLite this process alone works on the data folder from now on.</summary>
     /// <exception cref="RollcallException">Another process does so already, the database is not ready, or the address cannot be used.</exception>
@@ -54,7 +55,11 @@ internal sealed class ServerProcess : IAsyncDisposable
                     return true;
                 }
             );
-            var service = new WorkerService(worker, web.Services.GetRequiredService<TimeProvider>(), web.Services.GetRequiredService<ILogger<WorkerService>>());
+            var service = new WorkerService(
+                worker,
+                web.Services.GetRequiredService<TimeProvider>(),
+                web.Services.GetRequiredService<ILogger<WorkerService>>()
+            );
             await service.StartAsync(cancellationToken);
             return new ServerProcess(web, workerLock, service);
         }

@@ -23,7 +23,9 @@ internal sealed class Assets
 
         var response = http.Response;
         response.ContentType = asset.ContentType;
-        response.Headers.CacheControl = http.Request.Path.StartsWithSegments("/assets", StringComparison.Ordinal) ? "public, max-age=31536000, immutable" : "public, max-age=3600";
+        response.Headers.CacheControl = http.Request.Path.StartsWithSegments("/assets", StringComparison.Ordinal)
+            ? "public, max-age=31536000, immutable"
+            : "public, max-age=3600";
         response.Headers.Vary = "Accept-Encoding";
         var packed = http.Request.Headers.AcceptEncoding.ToString().Contains("gzip", StringComparison.OrdinalIgnoreCase);
         if (packed)

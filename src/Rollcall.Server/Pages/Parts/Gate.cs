@@ -32,7 +32,9 @@ internal sealed class Gate(RequestDelegate next)
 
             return Task.CompletedTask;
         });
-        return IsOwnName(http.Request.Host.Host) && IsThisMachine(http.Connection.RemoteIpAddress) ? next(http) : RefuseAsync(http.Response);
+        return IsOwnName(http.Request.Host.Host) && IsThisMachine(http.Connection.RemoteIpAddress)
+            ? next(http)
+            : RefuseAsync(http.Response);
     }
 
     private static bool IsOwnName(string host) =>

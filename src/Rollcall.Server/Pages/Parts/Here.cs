@@ -40,13 +40,24 @@ internal sealed class Here(DistrictService districts, Reading reading, TimeProvi
         var asked = Find(http.Request.Query["district"]);
         if (asked is not null)
         {
-            http.Response.Cookies.Append(Cookie, asked.Code, new CookieOptions { HttpOnly = true, SameSite = SameSiteMode.Lax, MaxAge = TimeSpan.FromDays(365), IsEssential = true });
+            http.Response.Cookies.Append(
+                Cookie,
+                asked.Code,
+                new CookieOptions
+                {
+                    HttpOnly = true,
+                    SameSite = SameSiteMode.Lax,
+                    MaxAge = TimeSpan.FromDays(365),
+                    IsEssential = true,
+                }
+            );
         }
 
         District = asked ?? Find(http.Request.Cookies[Cookie]) ?? Districts[0];
         return true;
 
-        District? Find(string? code) => code is null ? null : Districts.FirstOrDefault(d => string.Equals(d.Code, code, StringComparison.OrdinalIgnoreCase));
+        District? Find(string? code) =>
+            code is null ? null : Districts.FirstOrDefault(d => string.Equals(d.Code, code, StringComparison.OrdinalIgnoreCase));
     }
 
     public async Task CountOpenAsync(CancellationToken cancellationToken) => Open = await reading.OpenAsync(District.Id, cancellationToken);

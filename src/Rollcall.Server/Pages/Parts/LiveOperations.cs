@@ -113,12 +113,20 @@ internal static class LiveEvents
     {
         var open = string.Join(
             ',',
-            shown.Where(o => o.Status is OperationStatus.Waiting or OperationStatus.Running).Select(o => $"{o.Id}-{(int)o.Status}{(o.CancelRequested ? "c" : "")}")
+            shown
+                .Where(o => o.Status is OperationStatus.Waiting or OperationStatus.Running)
+                .Select(o => $"{o.Id}-{(int)o.Status}{(o.CancelRequested ? "c" : "")}")
         );
         return $"/operations/events?open={open}{(only is { } id ? $"&only={id.ToString(CultureInfo.InvariantCulture)}" : "")}";
     }
 
-    public static async Task StreamAsync(HttpContext http, Here here, LiveOperations operations, IHostApplicationLifetime lifetime, TimeProvider time)
+    public static async Task StreamAsync(
+        HttpContext http,
+        Here here,
+        LiveOperations operations,
+        IHostApplicationLifetime lifetime,
+        TimeProvider time
+    )
     {
         if (!await here.LoadAsync(http))
         {
@@ -139,7 +147,9 @@ internal static class LiveEvents
             while (true)
             {
                 // One look at the queue, at most two a second: that bounds what a page is sent.
-                var live = (await operations.NextAsync(stop.Token)).Where(o => o.DistrictId == here.District.Id && (only is null || o.Id == only)).ToList();
+                var live = (await operations.NextAsync(stop.Token))
+                    .Where(o => o.DistrictId == here.District.Id && (only is null || o.Id == only))
+                    .ToList();
                 var text = new StringBuilder();
                 foreach (var operation in live)
                 {

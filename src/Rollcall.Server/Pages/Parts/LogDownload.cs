@@ -10,7 +10,10 @@ namespace Rollcall.Server.Pages.Parts;
 /// <summary>The log of an operation as a file: text to read, CSV for a spreadsheet, JSON Lines for programs.</summary>
 internal static class LogDownload
 {
-    private static readonly JsonSerializerOptions s_json = new(JsonSerializerDefaults.Web) { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
+    private static readonly JsonSerializerOptions s_json = new(JsonSerializerDefaults.Web)
+    {
+        Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping,
+    };
 
     public static async Task SendAsync(HttpContext http, long id, Here here, OperationQueue queue, OperationLog log)
     {
@@ -39,8 +42,12 @@ internal static class LogDownload
             _ => ("text/plain; charset=utf-8", "txt"),
         };
         http.Response.ContentType = type;
-        http.Response.Headers.ContentDisposition = $"attachment; filename=\"rollcall-operation-{id.ToString(CultureInfo.InvariantCulture)}.{ending}\"";
-        await using var writer = new StreamWriter(http.Response.Body, new UTF8Encoding(false), 32 * 1024) { NewLine = format == "csv" ? "\r\n" : "\n" };
+        http.Response.Headers.ContentDisposition =
+            $"attachment; filename=\"rollcall-operation-{id.ToString(CultureInfo.InvariantCulture)}.{ending}\"";
+        await using var writer = new StreamWriter(http.Response.Body, new UTF8Encoding(false), 32 * 1024)
+        {
+            NewLine = format == "csv" ? "\r\n" : "\n",
+        };
         if (format == "csv")
         {
             // Spreadsheets take a file without this mark for the code page of the machine.
@@ -52,7 +59,10 @@ internal static class LogDownload
             await WriteHeaderAsync(writer, operation, here);
         }
 
-        var filter = LogQuery.Filter(http.Request.Query, await http.RequestServices.GetRequiredService<Districts.SiteService>().ListAsync(here.District.Id, http.RequestAborted));
+        var filter = LogQuery.Filter(
+            http.Request.Query,
+            await http.RequestServices.GetRequiredService<Districts.SiteService>().ListAsync(here.District.Id, http.RequestAborted)
+        );
         await foreach (var row in log.ReadAsync(here.District.Id, id, filter, cancellationToken: http.RequestAborted))
         {
             switch (format)
@@ -74,7 +84,9 @@ internal static class LogDownload
     {
         await writer.WriteLineAsync($"{OperationQueue.Title(operation)}, operation {operation.Id}");
         await writer.WriteLineAsync($"{here.District.Name} ({here.District.Code})");
-        await writer.WriteLineAsync($"{Words.Status(operation.Status)}; asked for by {operation.RequestedBy} on {Local(operation.CreatedAt)} ({here.District.TimeZone})");
+        await writer.WriteLineAsync(
+            $"{Words.Status(operation.Status)}; asked for by {operation.RequestedBy} on {Local(operation.CreatedAt)} ({here.District.TimeZone})"
+        );
         if (operation.Error is { } error)
         {
             await writer.WriteLineAsync(error);
@@ -94,16 +106,25 @@ internal static class LogDownload
 
         await writer.WriteLineAsync();
 
-        string Local(DateTimeOffset at) => TimeZoneInfo.ConvertTime(at, here.Zone).ToString("yyyy-MM-dd HH:mm:ss", CultureInfo.InvariantCulture);
+        string Local(DateTimeOffset at) =>
+            TimeZoneInfo.ConvertTime(at, here.Zone).ToString("yyyy-MM-dd HH:mm:ss", CultureInfo.InvariantCulture);
     }
 
     private static async Task WriteTextAsync(StreamWriter writer, LogRow row)
     {
-        var marks = string.Concat(row.Held ? ", held" : "", row.Stale ? ", stale" : "", row.MatchedBy is { } key ? $", matched by {Words.MatchedBy(key)}" : "");
-        await writer.WriteLineAsync($"{row.Number}. {Words.Outcome(row)}{marks}: {row.Name ?? "(no name)"}{Part(row.Barcode)}{Part(row.Site)}{Part(row.Guid)}");
+        var marks = string.Concat(
+            row.Held ? ", held" : "",
+            row.Stale ? ", stale" : "",
+            row.MatchedBy is { } key ? $", matched by {Words.MatchedBy(key)}" : ""
+        );
+        await writer.WriteLineAsync(
+            $"{row.Number}. {Words.Outcome(row)}{marks}: {row.Name ?? "(no name)"}{Part(row.Barcode)}{Part(row.Site)}{Part(row.Guid)}"
+        );
         foreach (var field in row.Changes)
         {
-            await writer.WriteLineAsync(field.Old is null ? $"    {field.Label}: {field.New}" : $"    {field.Label}: {field.Old} -> {field.New ?? "(blank)"}");
+            await writer.WriteLineAsync(
+                field.Old is null ? $"    {field.Label}: {field.New}" : $"    {field.Label}: {field.Old} -> {field.New ?? "(blank)"}"
+            );
         }
 
         foreach (var line in (string?[])[row.Reason, row.Warning])
@@ -149,7 +170,11 @@ internal static class LogQuery
 {
     public static LogFilter Filter(IQueryCollection query, IReadOnlyList<Districts.Site> sites) =>
         new(
-            Enum.TryParse<Outcome>(query["outcome"], ignoreCase: true, out var outcome) && Enum.IsDefined(outcome) && outcome != Outcome.None ? outcome : null,
+            Enum.TryParse<Outcome>(query["outcome"], ignoreCase: true, out var outcome)
+            && Enum.IsDefined(outcome)
+            && outcome != Outcome.None
+                ? outcome
+                : null,
             sites.FirstOrDefault(s => string.Equals(s.Code, query["site"], StringComparison.OrdinalIgnoreCase))?.Id,
             query["warnings"] == "on",
             query["held"] == "on"

@@ -18,7 +18,13 @@ internal sealed record QueueFilter(DateTimeOffset? From, DateTimeOffset? Before,
 internal sealed class Reading(RollcallDatabase database, IMemoryCache cache, PatronService patrons)
 {
     /// <summary>A page of the queue, the newest first, and how many there are in all. Whatever waits or runs is always in it.</summary>
-    public async Task<(IReadOnlyList<Operation> Operations, int Total)> QueueAsync(int districtId, QueueFilter filter, int page, int size, CancellationToken cancellationToken)
+    public async Task<(IReadOnlyList<Operation> Operations, int Total)> QueueAsync(
+        int districtId,
+        QueueFilter filter,
+        int page,
+        int size,
+        CancellationToken cancellationToken
+    )
     {
         await using var context = database.CreateContext();
         var query = context.Operations.AsNoTracking().Where(o => o.DistrictId == districtId);
@@ -57,7 +63,10 @@ internal sealed class Reading(RollcallDatabase database, IMemoryCache cache, Pat
             .Operations.AsNoTracking()
             .Where(o => o.DistrictId == districtId && (o.Kind == OperationKind.FullSync || o.Kind == OperationKind.ChangesSync))
             .OrderByDescending(o => o.Id);
-        var live = await syncs.FirstOrDefaultAsync(o => o.Status == OperationStatus.Running || o.Status == OperationStatus.Waiting, cancellationToken);
+        var live = await syncs.FirstOrDefaultAsync(
+            o => o.Status == OperationStatus.Running || o.Status == OperationStatus.Waiting,
+            cancellationToken
+        );
         var last = await syncs.FirstOrDefaultAsync(
             o =>
                 o.Status != OperationStatus.Running
@@ -74,27 +83,47 @@ internal sealed class Reading(RollcallDatabase database, IMemoryCache cache, Pat
     {
         await using var context = database.CreateContext();
         return (
-            await context.Operations.CountAsync(o => o.DistrictId == districtId && o.Status == OperationStatus.NeedsApproval, cancellationToken),
+            await context.Operations.CountAsync(
+                o => o.DistrictId == districtId && o.Status == OperationStatus.NeedsApproval,
+                cancellationToken
+            ),
             await context.ReviewItems.CountAsync(r => r.DistrictId == districtId && r.Status == ReviewStatus.Open, cancellationToken)
         );
     }
 
     /// <summary>The orgs that are matched, in the order of their sites' preference.</summary>
-    public async Task<ILookup<int, SiteOrg>> OrgsAsync(int districtId, Integrations.IntegrationKind kind, CancellationToken cancellationToken)
+    public async Task<ILookup<int, SiteOrg>> OrgsAsync(
+        int districtId,
+        Integrations.IntegrationKind kind,
+        CancellationToken cancellationToken
+    )
     {
         await using var context = database.CreateContext();
-        var orgs = await context.SiteOrgs.AsNoTracking().Where(o => o.DistrictId == districtId && o.Kind == kind).OrderBy(o => o.Position).ToListAsync(cancellationToken);
+        var orgs = await context
+            .SiteOrgs.AsNoTracking()
+            .Where(o => o.DistrictId == districtId && o.Kind == kind)
+            .OrderBy(o => o.Position)
+            .ToListAsync(cancellationToken);
         return orgs.ToLookup(o => o.SiteId);
     }
 
     /// <summary>Names by barcode.</summary>
-    public async Task<IReadOnlyDictionary<string, string>> NamesAsync(int districtId, IEnumerable<string> barcodes, CancellationToken cancellationToken)
+    public async Task<IReadOnlyDictionary<string, string>> NamesAsync(
+        int districtId,
+        IEnumerable<string> barcodes,
+        CancellationToken cancellationToken
+    )
     {
         await using var context = database.CreateContext();
         var names = new Dictionary<string, string>(StringComparer.Ordinal);
         foreach (var chunk in barcodes.Distinct(StringComparer.Ordinal).Select(Text.BarcodeKey).Chunk(500))
         {
-            foreach (var patron in await context.Patrons.AsNoTracking().Where(p => p.DistrictId == districtId && chunk.Contains(p.BarcodeKey)).ToListAsync(cancellationToken))
+            foreach (
+                var patron in await context
+                    .Patrons.AsNoTracking()
+                    .Where(p => p.DistrictId == districtId && chunk.Contains(p.BarcodeKey))
+                    .ToListAsync(cancellationToken)
+            )
             {
                 names[patron.Barcode] = patron.DisplayName;
             }
@@ -126,7 +155,17 @@ internal sealed class Reading(RollcallDatabase database, IMemoryCache cache, Pat
             .Where(o => o.Status == OperationStatus.Waiting || o.Status == OperationStatus.Running)
             .OrderBy(o => o.Id)
             .Take(1000)
-            .Select(o => new LiveOperation(o.DistrictId, o.Id, o.Status, o.Stage, o.StageText, o.Done, o.Total, o.StartedAt, o.CancelRequested))
+            .Select(o => new LiveOperation(
+                o.DistrictId,
+                o.Id,
+                o.Status,
+                o.Stage,
+                o.StageText,
+                o.Done,
+                o.Total,
+                o.StartedAt,
+                o.CancelRequested
+            ))
             .ToListAsync(cancellationToken);
     }
 
@@ -139,6 +178,13 @@ internal sealed class Reading(RollcallDatabase database, IMemoryCache cache, Pat
             "PK" => -4,
             "TK" => -3,
             "KG" or "K" => -2,
-            _ => int.TryParse(level, System.Globalization.NumberStyles.None, System.Globalization.CultureInfo.InvariantCulture, out var number) ? number : 1000,
+            _ => int.TryParse(
+                level,
+                System.Globalization.NumberStyles.None,
+                System.Globalization.CultureInfo.InvariantCulture,
+                out var number
+            )
+                ? number
+                : 1000,
         };
 }

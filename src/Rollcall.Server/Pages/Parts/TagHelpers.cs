@@ -51,7 +51,8 @@ public sealed class IconTagHelper : TagHelper
         name switch
         {
             "dashboard" => "<path d='M4 5h7v8H4zM13 5h7v5h-7zM13 12h7v7h-7zM4 15h7v4H4z'/>",
-            "patrons" => "<circle cx='9' cy='8' r='3.5'/><path d='M2.5 20c.5-4 3-6 6.5-6s6 2 6.5 6M16 5a3 3 0 0 1 0 6.5M17.5 14.5c2.3.6 3.7 2.5 4 5.5'/>",
+            "patrons" =>
+                "<circle cx='9' cy='8' r='3.5'/><path d='M2.5 20c.5-4 3-6 6.5-6s6 2 6.5 6M16 5a3 3 0 0 1 0 6.5M17.5 14.5c2.3.6 3.7 2.5 4 5.5'/>",
             "sites" => "<path d='M3 20h18M5 20V9l7-5 7 5v11M9.5 20v-6h5v6'/>",
             "operations" => "<path d='M20 12a8 8 0 0 1-14.5 4.6M4 12a8 8 0 0 1 14.5-4.6M18.8 3v4.6h-4.6M5.2 21v-4.6h4.6'/>",
             "review" => "<path d='M5 4h14v16H5zM8.5 9h7M8.5 13h3.5'/><circle cx='15.5' cy='15' r='1.2'/>",
@@ -60,7 +61,8 @@ public sealed class IconTagHelper : TagHelper
             "download" => "<path d='M12 4v11m-4.5-4L12 15.5 16.5 11M5 20h14'/>",
             "alert" => "<path d='M12 4 2.5 20h19zM12 10v5M12 17.3v.4'/>",
             "check" => "<circle cx='12' cy='12' r='8.5'/><path d='m8 12.2 2.8 2.8L16 9.5'/>",
-            "sun" => "<circle cx='12' cy='12' r='4'/><path d='M12 2.5v3M12 18.5v3M2.5 12h3M18.5 12h3M5.3 5.3l2.1 2.1M16.6 16.6l2.1 2.1M5.3 18.7l2.1-2.1M16.6 7.4l2.1-2.1'/>",
+            "sun" =>
+                "<circle cx='12' cy='12' r='4'/><path d='M12 2.5v3M12 18.5v3M2.5 12h3M18.5 12h3M5.3 5.3l2.1 2.1M16.6 16.6l2.1 2.1M5.3 18.7l2.1-2.1M16.6 7.4l2.1-2.1'/>",
             "lock" => "<path d='M6 11h12v9H6zM8.5 11V8a3.5 3.5 0 0 1 7 0v3'/>",
             _ => "",
         };
@@ -84,7 +86,10 @@ public sealed class AtTagHelper(IServiceProvider services) : TagHelper
         output.TagName = "time";
         output.TagMode = TagMode.StartTagAndEndTag;
         output.Attributes.SetAttribute("datetime", at.UtcDateTime.ToString("yyyy-MM-ddTHH:mm:ssZ", CultureInfo.InvariantCulture));
-        output.Attributes.SetAttribute("title", $"{TimeZoneInfo.ConvertTime(at, here.Zone).ToString("dddd, MMMM d, yyyy, HH:mm:ss", CultureInfo.InvariantCulture)} ({here.District.TimeZone})");
+        output.Attributes.SetAttribute(
+            "title",
+            $"{TimeZoneInfo.ConvertTime(at, here.Zone).ToString("dddd, MMMM d, yyyy, HH:mm:ss", CultureInfo.InvariantCulture)} ({here.District.TimeZone})"
+        );
         output.Content.SetContent(Words.When(at, here.Zone, here.Now));
     }
 }
@@ -135,7 +140,9 @@ public sealed class ModuleTagHelper : TagHelper
         output.Content.AppendHtml("<span>").Append(Label).AppendHtml("</span>");
         if (Waiting > 0)
         {
-            output.Content.AppendHtml($"<span class=\"waiting\">{Words.Count(Waiting)}<span class=\"visually-hidden\"> waiting</span></span>");
+            output.Content.AppendHtml(
+                $"<span class=\"waiting\">{Words.Count(Waiting)}<span class=\"visually-hidden\"> waiting</span></span>"
+            );
         }
     }
 }
@@ -219,7 +226,9 @@ public sealed class PagerTagHelper : TagHelper
 
             if (page == Number)
             {
-                output.Content.AppendHtml($"<span class=\"here\" aria-current=\"page\"><span class=\"visually-hidden\">Page </span>{Words.Count(page)}</span>");
+                output.Content.AppendHtml(
+                    $"<span class=\"here\" aria-current=\"page\"><span class=\"visually-hidden\">Page </span>{Words.Count(page)}</span>"
+                );
             }
             else
             {
@@ -239,7 +248,10 @@ public sealed class PagerTagHelper : TagHelper
             }
 
             var link = new TagBuilder("a");
-            link.Attributes["href"] = Addresses.With(View.HttpContext.Request, ("page", page == 1 ? null : page.ToString(CultureInfo.InvariantCulture)));
+            link.Attributes["href"] = Addresses.With(
+                View.HttpContext.Request,
+                ("page", page == 1 ? null : page.ToString(CultureInfo.InvariantCulture))
+            );
             if (rel.Length > 0)
             {
                 link.Attributes["rel"] = rel.Split('"')[1];

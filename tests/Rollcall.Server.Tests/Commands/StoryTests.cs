@@ -1,0 +1,96 @@
+using System.Text.Json;
+using Rollcall.Sandbox;
+using Rollcall.Server.Commands;
+
+namespace Rollcall.Server.Tests.Commands;
+
+/// <summary>A technician's whole way on the command line against a pretend district.</summary>
+public sealed class StoryTests
+{
+    private static async Task<(int Code, string Out, string Error)> RunAsync(string data, params string[] args)
+    {
+        using var output = new StringWriter();
+        using var error = new StringWriter();
+        var terminal = new Terminal(
+            output,
+            error,
+            () => Stream.Null,
+            name => name == "ROLLCALL_ALLOW_PRIVATE_ADDRESSES" ? "true" : null,
+            OutIsTerminal: false,
+            ErrorIsTerminal: false
+        );
+        var code = await CommandLine.RunAsync([.. args, "--data", data], terminal, CancellationToken.None);
+        return (code, output.ToString(), error.ToString());
+    }
+
+    [Fact]
+    public async Task A_district_is_connected_matched_and_synced()
+    {
+        var data = Directory.CreateTempSubdirectory("rollcall-story-").FullName;
+        await using var sandbox = await SandboxServer.StartAsync(new SandboxOptions { Students = 100, Schools = 2 });
+        var key = Path.Combine(data, "partner.key");
+        await File.WriteAllTextAsync(key, sandbox.Options.PartnerKey + "\n");
+        Assert.Equal(0, (await RunAsync(data, "district", "add", "RIVER", "--name", "Riverbend")).Code);
+        Assert.Equal(2, (await RunAsync(data, "sync", "--no-such-option")).Code);
+        Assert.Equal(1, (await RunAsync(data, "sync", "--json")).Code);
+
+        var wrong = await RunAsync(
+            data,
+            "classlink",
+            "connect",
+            "--tenant-id",
+            SandboxTenants.NeverAdded,
+            "--proxy",
+            sandbox.Url.ToString(),
+            "--partner-key-file",
+            key
+        );
+        Assert.Equal(1, wrong.Code);
+        Assert.Single(wrong.Error.Trim().Split('\n'));
+        Assert.Equal(
+            0,
+            (
+                await RunAsync(
+                    data,
+                    "classlink",
+                    "connect",
+                    "--tenant-id",
+                    sandbox.Options.TenantId,
+                    "--proxy",
+                    sandbox.Url.ToString(),
+                    "--partner-key-file",
+                    key
+                )
+            ).Code
+        );
+        Assert.Equal(0, (await RunAsync(data, "classlink", "on")).Code);
+        var number = 0;
+        foreach (var school in sandbox.District.Schools)
+        {
+            Assert.Equal(0, (await RunAsync(data, "site", "add", $"S{++number}", "--name", school.Name)).Code);
+            Assert.Equal(0, (await RunAsync(data, "classlink", "match", $"S{number}", school.SourcedId)).Code);
+        }
+
+        Assert.Equal(0, (await RunAsync(data, "classlink", "roles", "student,teacher,admin")).Code);
+        var sync = await RunAsync(data, "sync", "--json");
+        Assert.Equal(0, sync.Code);
+        using var result = JsonDocument.Parse(sync.Out);
+        long Of(string name) => result.RootElement.GetProperty(name).GetInt64();
+        Assert.True(Of("created") > 80);
+        Assert.Equal(
+            Of("read"),
+            Of("created")
+                + Of("updated")
+                + Of("unchanged")
+                + Of("reactivated")
+                + Of("skipped")
+                + Of("review")
+                + Of("transferred")
+                - Of("absent")
+        );
+        Assert.StartsWith("completed", result.RootElement.GetProperty("status").GetString(), StringComparison.Ordinal);
+        using var patrons = JsonDocument.Parse((await RunAsync(data, "patron", "list", "--json")).Out);
+        Assert.Equal(Of("created"), patrons.RootElement.GetArrayLength());
+        Assert.Equal(0, (await RunAsync(data, "db", "check")).Code);
+    }
+}
