@@ -10,6 +10,7 @@ using Rollcall.Patrons;
 using Rollcall.Review;
 using Rollcall.Storage;
 using Rollcall.Sync;
+using Rollcall.Sync.Undo;
 
 namespace Rollcall;
 
@@ -47,6 +48,8 @@ public static class RollcallServices
         services.AddSingleton<OperationLog>();
         services.AddSingleton<IOperationHandler, SyncHandler>();
         services.AddSingleton<IOperationHandler, ImportHandler>();
+        services.AddSingleton<IOperationHandler, UndoHandler>();
+        services.AddSingleton<UndoService>();
         services.AddSingleton<OperationWorker>();
         services.AddSingleton<OperationFollower>();
         return services;

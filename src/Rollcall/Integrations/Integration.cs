@@ -73,7 +73,27 @@ public sealed record IntegrationSettings
     public IReadOnlyList<RoleGroup> Roles { get; init; } = [];
     public FieldMap Map { get; init; } = new();
     public Thresholds Thresholds { get; init; } = new();
+    public DailyOperations Daily { get; init; } = new();
 }
+
+/// <summary>When a district's roster is synced by itself.</summary>
+public sealed record DailyOperations
+{
+    /// <summary>Time of day where the district is; null while nothing runs by itself.</summary>
+    public TimeOnly? At { get; init; }
+
+    /// <summary>Changes since the last run only; a full one still comes at least weekly.</summary>
+    public bool ChangesOnly { get; init; }
+
+    /// <summary>Dates on which nothing runs by itself.</summary>
+    public IReadOnlyList<PauseDates> Pauses { get; init; } = [];
+
+    /// <summary>Why nothing runs until somebody resumes; null when nothing stands in the way.</summary>
+    public string? StoppedBecause { get; init; }
+}
+
+/// <summary>Both days are in it.</summary>
+public sealed record PauseDates(DateOnly From, DateOnly To);
 
 /// <summary>When changes wait for a person.</summary>
 public sealed record Thresholds
@@ -81,7 +101,25 @@ public sealed record Thresholds
     public Threshold Transfers { get; init; } = new(10, 10);
     public Threshold Updates { get; init; } = new(10, 10);
     public Threshold Creates { get; init; } = new(0, 10);
+
+    /// <summary>Those that differ at a site, by site id.</summary>
+    public IReadOnlyDictionary<int, SiteThresholds> Sites { get; init; } = new Dictionary<int, SiteThresholds>();
+
+    /// <summary>What holds at a site.</summary>
+    public Threshold At(int site, Operations.Risk risk)
+    {
+        var own = Sites.GetValueOrDefault(site);
+        return risk switch
+        {
+            Operations.Risk.Transfers => own?.Transfers ?? Transfers,
+            Operations.Risk.Updates => own?.Updates ?? Updates,
+            _ => own?.Creates ?? Creates,
+        };
+    }
 }
+
+/// <summary>Thresholds of one site; null takes the district's.</summary>
+public sealed record SiteThresholds(Threshold? Transfers = null, Threshold? Updates = null, Threshold? Creates = null);
 
 /// <summary>Held when at least <paramref name="Count"/> people and more than <paramref name="Percent"/> percent.</summary>
 public sealed record Threshold(double Percent, int Count);
@@ -97,4 +135,7 @@ public sealed record IntegrationState
 
     /// <summary>The provider's revision at that pull; null when it sends none.</summary>
     public string? Revision { get; init; }
+
+    /// <summary>Why the next sync has to be a full one; null when it need not.</summary>
+    public string? FullDue { get; init; }
 }

@@ -577,10 +577,22 @@ public sealed class IntegrationService(RollcallDatabase database, RosterConnecti
             {
                 ConfigVersion = state.ConfigVersion + 1,
                 Revision = null,
+                FullDue = "settings changed",
                 LastFullAt = forgetPull ? null : state.LastFullAt,
             },
             Json
         );
+    }
+
+    /// <summary>The next sync has to read everything.</summary>
+    internal static void RequireFull(Integration row, string why) =>
+        row.State = JsonSerializer.Serialize(StateOf(row) with { FullDue = why, Revision = null }, Json);
+
+    /// <summary>Nothing runs by itself until somebody resumes.</summary>
+    internal static void StopDaily(Integration row, string why)
+    {
+        var settings = SettingsOf(row);
+        row.Settings = JsonSerializer.Serialize(settings with { Daily = settings.Daily with { StoppedBecause = why } }, Json);
     }
 
     private void AddAudit(RollcallContext context, int districtId, string actor, string action, string details) =>

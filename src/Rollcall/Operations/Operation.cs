@@ -55,6 +55,9 @@ public sealed class Operation
     /// <summary>The plan is made and nothing of it is applied before somebody approves.</summary>
     public bool PreviewOnly { get; set; }
 
+    /// <summary>The operation that this one undoes; null for all others.</summary>
+    public long? SubjectId { get; set; }
+
     /// <summary>Who asked: a person's name, or "Daily Operations", or "command line".</summary>
     public string RequestedBy { get; set; } = "";
 
@@ -129,6 +132,9 @@ public sealed record SyncCounts
     public long Skipped { get; init; }
     public long Review { get; init; }
 
+    /// <summary>Patrons taken out: by an undo of their creation, a merge or a removal. Never by a sync.</summary>
+    public long Removed { get; init; }
+
     /// <summary>Rows that wait for an approval.</summary>
     public long Held { get; init; }
 
@@ -141,7 +147,7 @@ public sealed record SyncCounts
     public long Warnings { get; init; }
 
     /// <summary>True when the outcomes add up to the people read.</summary>
-    public bool AddUp => Read == Created + Updated + Unchanged + Reactivated + Skipped + Review + (Transferred - Absent);
+    public bool AddUp => Read == Created + Updated + Unchanged + Reactivated + Skipped + Review + Removed + (Transferred - Absent);
 }
 
 /// <summary>Warnings of one kind.</summary>
@@ -182,6 +188,7 @@ public enum Outcome
     Reactivated = 6,
     Skipped = 7,
     Review = 8,
+    Removed = 9,
 }
 
 /// <summary>The key that matched. The numbers are stored.</summary>

@@ -199,8 +199,9 @@ public sealed class OperationLog(RollcallDatabase database)
         {
             var values = ChangeValues.Parse(row.Values);
             var patron = row.PatronId is { } id ? patrons.GetValueOrDefault(id) : null;
-            var last = patron?.LastName ?? values.New(PatronFields.LastName);
-            var first = patron is null ? values.New(PatronFields.FirstName) : patron.FirstName;
+            string? Known(int field) => values.New(field) ?? values.Old(field);
+            var last = patron?.LastName ?? Known(PatronFields.LastName);
+            var first = patron is null ? Known(PatronFields.FirstName) : patron.FirstName;
             var site = row.SiteId?.ToString(System.Globalization.CultureInfo.InvariantCulture);
             result.Add(
                 new LogRow(
@@ -211,7 +212,7 @@ public sealed class OperationLog(RollcallDatabase database)
                     last is null ? first
                         : first is null ? last
                         : $"{last}, {first}",
-                    patron?.Barcode ?? values.New(PatronFields.Barcode),
+                    patron?.Barcode ?? Known(PatronFields.Barcode),
                     site is null ? null : sites.GetValueOrDefault(site),
                     KeyWord(row.MatchedBy),
                     [

@@ -304,8 +304,12 @@ public sealed class OperationQueue(RollcallDatabase database, TimeProvider time)
         {
             OperationKind.FullSync => $"{service}Full Sync{(operation.PreviewOnly ? " (preview)" : "")}",
             OperationKind.ChangesSync => $"{service}Changes Sync{(operation.PreviewOnly ? " (preview)" : "")}",
+            OperationKind.Undo => $"Undo of operation {operation.SubjectId}",
+            OperationKind.Merge => "Patron Merge",
+            OperationKind.Remove => $"Patron Removal{(operation.PreviewOnly ? " (preview)" : "")}",
+            OperationKind.Review => "Review Decision",
             OperationKind.Import => $"Patron Import{(operation.PreviewOnly ? " (preview)" : "")}",
-            OperationKind.Edit => "Patron Edit",
+            OperationKind.Edit => $"Patron Edit{(operation.PreviewOnly ? " (preview)" : "")}",
             OperationKind.Switch => $"{service}Switch",
             _ => operation.Kind.ToString(),
         };
@@ -333,6 +337,19 @@ public sealed class OperationQueue(RollcallDatabase database, TimeProvider time)
         if (operation.Status is not (OperationStatus.NeedsApproval or OperationStatus.Preview))
         {
             throw new RollcallException($"Operation {id} is {StatusWord(operation.Status)}: nothing of it waits for an approval.");
+        }
+
+        if (
+            await context.Operations.AnyAsync(
+                o =>
+                    o.DistrictId == districtId
+                    && o.SubjectId == id
+                    && (o.Status == OperationStatus.Waiting || o.Status == OperationStatus.Running),
+                cancellationToken
+            )
+        )
+        {
+            throw new RollcallException($"Operation {id} is being undone: nothing of it can be decided any more.");
         }
 
         var was = operation.Status;
@@ -397,7 +414,14 @@ public sealed class OperationQueue(RollcallDatabase database, TimeProvider time)
             Reactivated = counts.Reactivated - Of(Outcome.Reactivated),
             Transferred = counts.Transferred - Of(Outcome.Transferred) - Of(Outcome.Absent),
             Absent = counts.Absent - Of(Outcome.Absent),
-            Skipped = counts.Skipped + Of(Outcome.Created) + Of(Outcome.Updated) + Of(Outcome.Reactivated) + Of(Outcome.Transferred),
+            Removed = counts.Removed - Of(Outcome.Removed),
+            Skipped =
+                counts.Skipped
+                + Of(Outcome.Removed)
+                + Of(Outcome.Created)
+                + Of(Outcome.Updated)
+                + Of(Outcome.Reactivated)
+                + Of(Outcome.Transferred),
         };
     }
 

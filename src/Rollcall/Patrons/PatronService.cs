@@ -159,9 +159,9 @@ public sealed class PatronService(RollcallDatabase database, TimeProvider time)
         await using var connection = await database.OpenAsync(cancellationToken);
         await using var transaction = await database.Bulk.BeginWriteAsync(connection, cancellationToken);
         await using var context = database.CreateContext(connection, transaction);
-        var (patron, link) = await FindAsync(context.Patrons, context, districtId, barcode, cancellationToken);
-        await database.Bulk.LockPatronsAsync(connection, transaction, districtId, [patron.Id], cancellationToken);
-        await context.Entry(patron).ReloadAsync(cancellationToken);
+        var (found, _) = await FindAsync(context.Patrons.AsNoTracking(), context, districtId, barcode, cancellationToken);
+        await database.Bulk.LockPatronsAsync(connection, transaction, districtId, [found.Id], cancellationToken);
+        var (patron, link) = await FindAsync(context.Patrons.AsNoTracking(), context, districtId, barcode, cancellationToken);
         var values = new ChangeValues();
         foreach (var (name, value) in changes)
         {
@@ -174,12 +174,12 @@ public sealed class PatronService(RollcallDatabase database, TimeProvider time)
             var old = field.Get(patron);
             if (string.Equals(old, canonical, StringComparison.Ordinal))
             {
+                values.Remove(field.Number);
                 continue;
             }
 
             await CheckUniqueAsync(context, districtId, patron.Id, field, canonical, cancellationToken);
             values.SetNew(field.Number, old, canonical);
-            field.Set(patron, canonical);
         }
 
         if (values.Count == 0)
@@ -187,30 +187,8 @@ public sealed class PatronService(RollcallDatabase database, TimeProvider time)
             return patron;
         }
 
-        patron.SetKeys();
-        patron.Version++;
-        patron.UpdatedAt = time.GetUtcNow();
-        var operation = new Operation
-        {
-            DistrictId = districtId,
-            Kind = OperationKind.Edit,
-            Status = OperationStatus.Completed,
-            Stage = OperationStage.Finished,
-            RequestedBy = actor,
-            CreatedAt = time.GetUtcNow(),
-            StartedAt = time.GetUtcNow(),
-            FinishedAt = time.GetUtcNow(),
-            Planned = true,
-            PlanSize = 1,
-            AppliedTo = 1,
-        };
-        context.Operations.Add(operation);
-        await context.SaveChangesAsync(cancellationToken);
         var change = new Change
         {
-            DistrictId = districtId,
-            OperationId = operation.Id,
-            Number = 1,
             Kind = ChangeKind.Edit,
             Outcome = Outcome.Updated,
             PatronId = patron.Id,
@@ -220,21 +198,38 @@ public sealed class PatronService(RollcallDatabase database, TimeProvider time)
         };
         if (link is not null)
         {
-            change.LinkBefore = LinkState.Of(link).ToJson();
-            link.SyncHash = 0;
-            if (values.Has(PatronFields.Status))
-            {
-                // What the sync remembered no longer says where the patron came from.
-                link.StatusBefore = null;
-            }
-
-            change.Link = LinkState.Of(link).ToJson();
+            // What the sync remembered no longer says where the patron came from.
+            var before = LinkState.Of(link);
+            change.LinkBefore = before.ToJson();
+            change.Link = (
+                before with
+                {
+                    SyncHash = 0,
+                    StatusBefore = values.Has(PatronFields.Status) ? null : before.StatusBefore,
+                }
+            ).ToJson();
         }
 
-        context.Changes.Add(change);
-        await context.SaveChangesAsync(cancellationToken);
+        await ImmediateOperation.RunAsync(
+            database,
+            connection,
+            transaction,
+            context,
+            new Operation
+            {
+                DistrictId = districtId,
+                Kind = OperationKind.Edit,
+                RequestedBy = actor,
+            },
+            [change],
+            time,
+            cancellationToken
+        );
+        var written = await context
+            .Patrons.AsNoTracking()
+            .SingleAsync(p => p.DistrictId == districtId && p.Id == patron.Id, cancellationToken);
         await transaction.CommitAsync(cancellationToken);
-        return patron;
+        return written;
     }
 
     /// <summary>The canonical text of a value; a site's code becomes its id.</summary>
@@ -307,10 +302,9 @@ public sealed class PatronService(RollcallDatabase database, TimeProvider time)
         var patron =
             await patrons.SingleOrDefaultAsync(p => p.DistrictId == districtId && p.BarcodeKey == key, cancellationToken)
             ?? throw new RollcallException($"There is no patron with the barcode {Text.Cut(barcode, 40)}.");
-        var link = await context.PatronLinks.SingleOrDefaultAsync(
-            l => l.DistrictId == districtId && l.PatronId == patron.Id,
-            cancellationToken
-        );
+        var link = await context
+            .PatronLinks.AsNoTracking()
+            .SingleOrDefaultAsync(l => l.DistrictId == districtId && l.PatronId == patron.Id, cancellationToken);
         return (patron, link);
     }
 

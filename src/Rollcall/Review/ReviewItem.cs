@@ -29,6 +29,9 @@ public sealed class ReviewItem
     /// <summary>Mapped values by field number, JSON.</summary>
     public string Values { get; set; } = "{}";
 
+    /// <summary>The link that the person would have, as JSON; null for people who came before it was kept.</summary>
+    public string? Link { get; set; }
+
     /// <summary>Ids of the patrons in question, a JSON array.</summary>
     public string Candidates { get; set; } = "[]";
 
@@ -37,4 +40,7 @@ public sealed class ReviewItem
     public DateTimeOffset CreatedAt { get; set; }
     public DateTimeOffset? DecidedAt { get; set; }
     public string? DecidedBy { get; set; }
+
+    /// <summary>The operation that carried the decision out; null while there is none.</summary>
+    public long? DecisionOperationId { get; set; }
 }

@@ -44,6 +44,8 @@ public sealed class ChangeValues
 
     public bool Has(int field) => _items.Exists(i => i.Field == field);
 
+    public string? Old(int field) => _items.Find(i => i.Field == field).Old;
+
     public string? New(int field) => _items.Find(i => i.Field == field).New;
 
     public string ToJson()
@@ -123,6 +125,9 @@ public sealed class ChangeValues
 /// <summary>The link as a change row holds it.</summary>
 internal sealed record LinkState
 {
+    /// <summary>Stands in a change row for "no link any more".</summary>
+    public const string Removed = "removed";
+
     public string? Aliases { get; init; }
     public RoleGroup RoleGroup { get; init; }
     public string? Username { get; init; }
@@ -165,7 +170,9 @@ internal sealed record LinkState
 
     public string ToJson() => JsonSerializer.Serialize(this, LinkJson.Default.LinkState);
 
-    public static LinkState? Parse(string? json) => json is null ? null : JsonSerializer.Deserialize(json, LinkJson.Default.LinkState);
+    /// <summary>Null when the row leaves the link alone or takes it away.</summary>
+    public static LinkState? Parse(string? json) =>
+        json is null or Removed ? null : JsonSerializer.Deserialize(json, LinkJson.Default.LinkState);
 }
 
 [JsonSerializable(typeof(LinkState))]

@@ -381,6 +381,7 @@ internal sealed class SyncHandler(
                     {
                         LastFullAt = options.RootElement.GetProperty("began").GetDateTimeOffset(),
                         Revision = options.RootElement.TryGetProperty("revision", out var revision) ? revision.GetString() : null,
+                        FullDue = null,
                     },
                     IntegrationService.Json
                 );

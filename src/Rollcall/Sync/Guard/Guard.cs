@@ -27,9 +27,9 @@ internal static class Guard
             var matched = tally.Matched.GetValueOrDefault((site, group));
             var (held, of) = risk switch
             {
-                Risk.Transfers => (Exceeds(thresholds.Transfers, count, linked) || (count >= AllOfThem && count >= linked), linked),
-                Risk.Updates => (Exceeds(thresholds.Updates, count, matched), matched),
-                Risk.Creates => (count >= thresholds.Creates.Count, 0),
+                Risk.Transfers => (Exceeds(thresholds.At(site, risk), count, linked) || (count >= AllOfThem && count >= linked), linked),
+                Risk.Updates => (Exceeds(thresholds.At(site, risk), count, matched), matched),
+                Risk.Creates => (Exceeds(thresholds.At(site, risk), count, 0), 0),
                 _ => (false, 0),
             };
             if (held)

@@ -700,6 +700,14 @@ internal sealed class Planner
                 SiteId = person.Site,
                 RoleGroup = person.Group,
                 Values = values.ToJson(),
+                Link = new LinkState
+                {
+                    RoleGroup = person.Group,
+                    Username = Text.Clean(person.User.Username),
+                    Guardians = person.GuardianIds,
+                    HomeroomClass = person.HomeroomClass,
+                    LoginDisabled = !person.User.Enabled,
+                }.ToJson(),
                 Candidates = JsonSerializer.Serialize(candidates),
                 Reason = match.Reason,
             },

@@ -570,6 +570,10 @@ namespace Rollcall.Storage.Migrations.Postgres
                         .HasColumnType("integer")
                         .HasColumnName("status");
 
+                    b.Property<long?>("SubjectId")
+                        .HasColumnType("bigint")
+                        .HasColumnName("subject_id");
+
                     b.Property<long>("Total")
                         .HasColumnType("bigint")
                         .HasColumnName("total");
@@ -882,6 +886,15 @@ namespace Rollcall.Storage.Migrations.Postgres
                     b.Property<string>("DecidedBy")
                         .HasColumnType("text")
                         .HasColumnName("decided_by")
+                        .UseCollation("C");
+
+                    b.Property<long?>("DecisionOperationId")
+                        .HasColumnType("bigint")
+                        .HasColumnName("decision_operation_id");
+
+                    b.Property<string>("Link")
+                        .HasColumnType("text")
+                        .HasColumnName("link")
                         .UseCollation("C");
 
                     b.Property<long>("OperationId")

@@ -517,6 +517,10 @@ namespace Rollcall.Storage.Migrations.Sqlite
                         .HasColumnType("INTEGER")
                         .HasColumnName("status");
 
+                    b.Property<long?>("SubjectId")
+                        .HasColumnType("INTEGER")
+                        .HasColumnName("subject_id");
+
                     b.Property<long>("Total")
                         .HasColumnType("INTEGER")
                         .HasColumnName("total");
@@ -795,6 +799,14 @@ namespace Rollcall.Storage.Migrations.Sqlite
                     b.Property<string>("DecidedBy")
                         .HasColumnType("TEXT")
                         .HasColumnName("decided_by");
+
+                    b.Property<long?>("DecisionOperationId")
+                        .HasColumnType("INTEGER")
+                        .HasColumnName("decision_operation_id");
+
+                    b.Property<string>("Link")
+                        .HasColumnType("TEXT")
+                        .HasColumnName("link");
 
                     b.Property<long>("OperationId")
                         .HasColumnType("INTEGER")

@@ -1,0 +1,511 @@
+using System.Data.Common;
+using Microsoft.EntityFrameworkCore;
+using Rollcall.Mapping;
+using Rollcall.Operations;
+using Rollcall.Patrons;
+using Rollcall.Review;
+using Rollcall.Storage;
+
+namespace Rollcall.Sync.Apply;
+
+/// <summary>What came of some rows.</summary>
+/// <param name="StaleOutcomes">The outcomes that rows had in the plan which were left out.</param>
+/// <param name="ChangedSincePlan">Rows whose patron had changed since the plan.</param>
+internal sealed record SliceResult(IReadOnlyList<Outcome> StaleOutcomes, long ChangedSincePlan);
+
+/// <summary>Change rows → patrons, links and Review, in one transaction of the caller's. The only code that writes a patron by a change
+/// row, whoever asked: a sync, an import, an undo, a decision, a librarian.</summary>
+internal sealed class SliceWriter(RollcallDatabase database, int districtId, long operationId, FieldMap? map, TimeProvider time)
+{
+    /// <summary>Applies rows inside the caller's transaction.</summary>
+    /// <param name="connection">The connection.</param>
+    /// <param name="transaction">A transaction that began to write.</param>
+    /// <param name="rows">Rows of the operation, stored already, in order.</param>
+    /// <param name="approval">A row whose patron changed since the plan is left out; otherwise the field policy decides.</param>
+    /// <param name="cancellationToken">Gives up; the caller rolls back.</param>
+    public async Task<SliceResult> ApplyAsync(
+        DbConnection connection,
+        DbTransaction transaction,
+        IReadOnlyList<Change> rows,
+        bool approval,
+        CancellationToken cancellationToken
+    )
+    {
+        var slice = new Slice();
+        await using var context = database.CreateContext(connection, transaction);
+
+        var ids = rows.Where(r => r.PatronId is not null && r.Kind != ChangeKind.Create)
+            .Select(r => r.PatronId!.Value)
+            .Distinct()
+            .ToArray();
+        await database.Bulk.LockPatronsAsync(connection, transaction, districtId, ids, cancellationToken);
+        foreach (var patron in await LoadPatronsAsync(context, ids, cancellationToken))
+        {
+            slice.Patrons[patron.Id] = patron;
+        }
+
+        foreach (
+            var link in ids.Length == 0
+                ? []
+                : await context
+                    .PatronLinks.AsNoTracking()
+                    .Where(l => l.DistrictId == districtId && ids.Contains(l.PatronId))
+                    .ToListAsync(cancellationToken)
+        )
+        {
+            slice.Links[link.PatronId] = link;
+        }
+
+        var parsed = rows.Select(r => (Row: r, Values: ChangeValues.Parse(r.Values))).ToList();
+        await LoadTakenAsync(context, parsed, slice, cancellationToken);
+        var sites = new SiteSequences(districtId, context);
+        if (parsed.Exists(p => p.Row.Kind == ChangeKind.Create))
+        {
+            await sites.LoadAsync(cancellationToken);
+        }
+
+        ReleaseChain(slice, parsed, approval);
+        foreach (var (row, values) in parsed)
+        {
+            switch (row.Kind)
+            {
+                case ChangeKind.Review:
+                    slice.Reviews.Add((row, values));
+                    break;
+                case ChangeKind.Create:
+                    await CreateAsync(context, slice, sites, row, values, cancellationToken);
+                    break;
+                case ChangeKind.Remove:
+                    Remove(slice, row, values, approval);
+                    break;
+                default:
+                    Update(slice, row, values, approval);
+                    break;
+            }
+        }
+
+        await WriteAsync(connection, transaction, context, slice, cancellationToken);
+        return new SliceResult(slice.StaleOutcomes, slice.ChangedSincePlan);
+    }
+
+    private async Task<List<Patron>> LoadPatronsAsync(RollcallContext context, long[] ids, CancellationToken cancellationToken) =>
+        ids.Length == 0
+            ? []
+            : await context
+                .Patrons.AsNoTracking()
+                .Where(p => p.DistrictId == districtId && ids.Contains(p.Id))
+                .ToListAsync(cancellationToken);
+
+    /// <summary>A chain's barcodes are let go before any of them is taken. A row that cannot take its new one keeps the old one, and so
+    /// do those behind it.</summary>
+    private static void ReleaseChain(Slice slice, List<(Change Row, ChangeValues Values)> rows, bool approval)
+    {
+        var chain = rows.Where(r => r.Row.Chained && r.Values.Has(PatronFields.Barcode) && r.Row.PatronId is not null)
+            .Where(r => slice.Patrons.TryGetValue(r.Row.PatronId!.Value, out var patron) && !(approval && HasMoved(patron, r.Values)))
+            .ToDictionary(r => r.Row.PatronId!.Value, r => Text.BarcodeKey(r.Values.New(PatronFields.Barcode)!));
+        long[] stuck;
+        do
+        {
+            stuck =
+            [
+                .. chain
+                    .Where(c => slice.Barcodes.TryGetValue(c.Value, out var holder) && holder != c.Key && !chain.ContainsKey(holder))
+                    .Select(c => c.Key),
+            ];
+            foreach (var patron in stuck)
+            {
+                chain.Remove(patron);
+            }
+        } while (stuck.Length > 0);
+
+        foreach (var patron in chain.Keys)
+        {
+            slice.Barcodes.Remove(slice.Patrons[patron].BarcodeKey);
+        }
+    }
+
+    private static bool HasMoved(Patron patron, ChangeValues values) =>
+        values.Items.Any(v => !string.Equals(PatronFields.ByNumber(v.Field).Get(patron), v.Old, StringComparison.Ordinal));
+
+    /// <summary>Who holds, as of now, the barcodes and GUIDs that this slice wants to give.</summary>
+    private async Task LoadTakenAsync(
+        RollcallContext context,
+        List<(Change Row, ChangeValues Values)> rows,
+        Slice slice,
+        CancellationToken cancellationToken
+    )
+    {
+        var barcodes = rows.Select(r => r.Values.New(PatronFields.Barcode))
+            .Where(b => b is not null)
+            .Select(b => Text.BarcodeKey(b!))
+            .Distinct()
+            .ToArray();
+        if (barcodes.Length > 0)
+        {
+            foreach (
+                var holder in await context
+                    .Patrons.Where(p => p.DistrictId == districtId && barcodes.Contains(p.BarcodeKey))
+                    .Select(p => new { p.BarcodeKey, p.Id })
+                    .ToListAsync(cancellationToken)
+            )
+            {
+                slice.Barcodes[holder.BarcodeKey] = holder.Id;
+            }
+        }
+
+        var guids = rows.Select(r => r.Values.New(PatronFields.Guid)).Where(g => g is not null).Distinct().ToArray();
+        if (guids.Length > 0)
+        {
+            foreach (
+                var holder in await context
+                    .Patrons.Where(p => p.DistrictId == districtId && guids.Contains(p.Guid))
+                    .Select(p => new { p.Guid, p.Id })
+                    .ToListAsync(cancellationToken)
+            )
+            {
+                slice.Guids[holder.Guid!] = holder.Id;
+            }
+        }
+    }
+
+    private async Task CreateAsync(
+        RollcallContext context,
+        Slice slice,
+        SiteSequences sites,
+        Change row,
+        ChangeValues values,
+        CancellationToken cancellationToken
+    )
+    {
+        if (values.New(PatronFields.Guid) is { } guid && slice.Guids.ContainsKey(guid))
+        {
+            // Somebody linked this person meanwhile; the next sync finds the match.
+            slice.LeaveOut(row, "Somebody else was linked to this person since the plan");
+            return;
+        }
+
+        if (values.New(PatronFields.Site) is { } site && !sites.Exists(int.Parse(site, System.Globalization.CultureInfo.InvariantCulture)))
+        {
+            slice.LeaveOut(row, "The site is gone since the plan");
+            return;
+        }
+
+        var barcode = values.New(PatronFields.Barcode)!;
+        if (slice.Barcodes.ContainsKey(Text.BarcodeKey(barcode)))
+        {
+            barcode = await sites.NextFreeAsync(row.SiteId, row.RoleGroup, slice.Barcodes, cancellationToken);
+            values.SetNew(PatronFields.Barcode, null, barcode);
+            row.Values = values.ToJson();
+            row.Warning = Join(row.Warning, "The planned barcode was taken meanwhile; the next one was given");
+            slice.Rewritten.Add(row);
+        }
+
+        var patron = new Patron
+        {
+            DistrictId = districtId,
+            Id = row.PatronId!.Value,
+            CreatedAt = time.GetUtcNow(),
+        };
+        foreach (var (field, _, value) in values.Items)
+        {
+            PatronFields.ByNumber(field).Set(patron, value);
+        }
+
+        Stamp(patron);
+        slice.Created.Add(patron);
+        slice.Barcodes[patron.BarcodeKey] = patron.Id;
+        if (patron.Guid is not null)
+        {
+            slice.Guids[patron.Guid] = patron.Id;
+        }
+
+        if (LinkState.Parse(row.Link) is { } link)
+        {
+            slice.LinkWrites[patron.Id] = link.ToLink(districtId, patron.Id);
+        }
+
+        sites.Advance(row.SiteId, row.RoleGroup, barcode);
+    }
+
+    private void Update(Slice slice, Change row, ChangeValues values, bool approval)
+    {
+        if (!slice.Patrons.TryGetValue(row.PatronId!.Value, out var patron))
+        {
+            slice.LeaveOut(row, "The patron was removed since the plan");
+            return;
+        }
+
+        var link = LinkState.Parse(row.Link);
+        var moved = HasMoved(patron, values);
+        if (moved && approval)
+        {
+            slice.LeaveOut(row, "Left out as stale: the patron changed since the plan");
+            return;
+        }
+
+        var applied = new ChangeValues();
+        foreach (var (field, old, value) in values.Items)
+        {
+            var access = PatronFields.ByNumber(field);
+            var current = access.Get(patron);
+            if (string.Equals(current, value, StringComparison.Ordinal))
+            {
+                continue;
+            }
+
+            if (!string.Equals(current, old, StringComparison.Ordinal) && !StillWins(field, patron, current, value, ref link))
+            {
+                continue;
+            }
+
+            if (field == PatronFields.Barcode && slice.Barcodes.TryGetValue(Text.BarcodeKey(value!), out var holder) && holder != patron.Id)
+            {
+                row.Warning = Join(row.Warning, "The barcode was taken meanwhile; the present one stays");
+                slice.Rewritten.Add(row);
+                link = link is null ? null : link with { SyncHash = 0 };
+                continue;
+            }
+
+            if (field == PatronFields.Guid && value is not null && slice.Guids.TryGetValue(value, out var other) && other != patron.Id)
+            {
+                slice.LeaveOut(row, "Another patron was linked to this person since the plan");
+                return;
+            }
+
+            applied.Add(field, current, value);
+        }
+
+        if (moved)
+        {
+            row.Values = applied.ToJson();
+            row.Warning = Join(row.Warning, "Changed since plan");
+            slice.Rewritten.Add(row);
+            slice.ChangedSincePlan++;
+        }
+
+        if (applied.Count > 0)
+        {
+            slice.BarcodeBefore.TryAdd(patron.Id, patron.BarcodeKey);
+            if (slice.Barcodes.TryGetValue(patron.BarcodeKey, out var own) && own == patron.Id)
+            {
+                slice.Barcodes.Remove(patron.BarcodeKey);
+            }
+
+            if (patron.Guid is not null && applied.Has(PatronFields.Guid))
+            {
+                slice.Guids.Remove(patron.Guid);
+            }
+
+            foreach (var (field, _, value) in applied.Items)
+            {
+                PatronFields.ByNumber(field).Set(patron, value);
+            }
+
+            Stamp(patron);
+            slice.Updated[patron.Id] = patron;
+            slice.Barcodes[patron.BarcodeKey] = patron.Id;
+            if (patron.Guid is not null)
+            {
+                slice.Guids[patron.Guid] = patron.Id;
+            }
+        }
+
+        if (row.Link == LinkState.Removed)
+        {
+            slice.LinkWrites.Remove(patron.Id);
+            slice.LinksGone.Add(patron.Id);
+        }
+        else if (link is not null)
+        {
+            slice.LinkWrites[patron.Id] = link.ToLink(districtId, patron.Id);
+        }
+        else if (
+            applied.Count > 0
+            && slice.Links.TryGetValue(patron.Id, out var present)
+            && (present.SyncHash != 0 || (present.StatusBefore is not null && applied.Has(PatronFields.Status)))
+        )
+        {
+            // Not a sync: what the roster says has to be compared again.
+            present.SyncHash = 0;
+            if (applied.Has(PatronFields.Status))
+            {
+                present.StatusBefore = null;
+            }
+
+            slice.LinkWrites[patron.Id] = present;
+        }
+    }
+
+    private static void Remove(Slice slice, Change row, ChangeValues values, bool approval)
+    {
+        if (!slice.Patrons.TryGetValue(row.PatronId!.Value, out var patron))
+        {
+            slice.LeaveOut(row, "The patron had been removed already");
+            return;
+        }
+
+        if (approval && HasMoved(patron, values))
+        {
+            slice.LeaveOut(row, "Left out as stale: the patron changed since the plan");
+            return;
+        }
+
+        slice.Gone.Add(patron.Id);
+        slice.Patrons.Remove(patron.Id);
+        slice.Barcodes.Remove(patron.BarcodeKey);
+        if (patron.Guid is not null)
+        {
+            slice.Guids.Remove(patron.Guid);
+        }
+    }
+
+    /// <summary>Whether a planned value still goes in, although somebody changed the field since.</summary>
+    private bool StillWins(int field, Patron patron, string? current, string? value, ref LinkState? link)
+    {
+        if (field == PatronFields.Status && map is not null)
+        {
+            var wanted = (PatronStatus)int.Parse(value!, System.Globalization.CultureInfo.InvariantCulture);
+            if (wanted == PatronStatus.Transferred)
+            {
+                if (patron.Status is PatronStatus.Inactive or PatronStatus.Transferred)
+                {
+                    return false;
+                }
+
+                link = link is null ? null : link with { StatusBefore = patron.Status };
+                return true;
+            }
+
+            return patron.Status == PatronStatus.Transferred;
+        }
+
+        return map is null
+            || map.PolicyOf(field) == FieldPolicy.RosterWins
+            || (map.PolicyOf(field) == FieldPolicy.FillIfEmpty && current is null);
+    }
+
+    private async Task WriteAsync(
+        DbConnection connection,
+        DbTransaction transaction,
+        RollcallContext context,
+        Slice slice,
+        CancellationToken cancellationToken
+    )
+    {
+        if (slice.Gone.Count > 0 || slice.LinksGone.Count > 0)
+        {
+            var gone = slice.Gone.ToArray();
+            long[] links = [.. slice.Gone, .. slice.LinksGone];
+            await context
+                .PatronLinks.Where(l => l.DistrictId == districtId && links.Contains(l.PatronId))
+                .ExecuteDeleteAsync(cancellationToken);
+            await context.Patrons.Where(p => p.DistrictId == districtId && gone.Contains(p.Id)).ExecuteDeleteAsync(cancellationToken);
+        }
+
+        var letGo = slice.Updated.Values.Where(p => slice.BarcodeBefore[p.Id] != p.BarcodeKey).Select(p => p.Id).ToArray();
+        if (letGo.Length > 1)
+        {
+            // '~' is no barcode character, so these keys are nobody's.
+            await context
+                .Patrons.Where(p => p.DistrictId == districtId && letGo.Contains(p.Id))
+                .ExecuteUpdateAsync(s => s.SetProperty(p => p.BarcodeKey, p => "~" + p.Id), cancellationToken);
+        }
+
+        await database.Bulk.UpdateAsync(connection, transaction, BulkTables.Patrons, slice.Updated.Values, cancellationToken);
+        await database.Bulk.InsertAsync(connection, transaction, BulkTables.Patrons, slice.Created, cancellationToken);
+        var created = slice.Created.Select(p => p.Id).ToHashSet();
+        await database.Bulk.InsertAsync(
+            connection,
+            transaction,
+            BulkTables.Links,
+            [.. slice.LinkWrites.Values.Where(l => created.Contains(l.PatronId))],
+            cancellationToken
+        );
+        await database.Bulk.UpsertAsync(
+            connection,
+            transaction,
+            BulkTables.Links,
+            [.. slice.LinkWrites.Values.Where(l => !created.Contains(l.PatronId))],
+            cancellationToken
+        );
+        await database.Bulk.UpdateAsync(connection, transaction, BulkTables.Changes, [.. slice.Rewritten.Distinct()], cancellationToken);
+        await WriteReviewsAsync(context, slice, cancellationToken);
+        await context.SaveChangesAsync(cancellationToken);
+    }
+
+    private async Task WriteReviewsAsync(RollcallContext context, Slice slice, CancellationToken cancellationToken)
+    {
+        if (slice.Reviews.Count == 0)
+        {
+            return;
+        }
+
+        var ids = slice.Reviews.Select(r => r.Row.RosterId!).ToArray();
+        var present = await context
+            .ReviewItems.Where(r => r.DistrictId == districtId && ids.Contains(r.RosterId))
+            .ToDictionaryAsync(r => r.RosterId, StringComparer.Ordinal, cancellationToken);
+        var next = 1 + (await context.ReviewItems.Where(r => r.DistrictId == districtId).MaxAsync(r => (int?)r.Id, cancellationToken) ?? 0);
+        foreach (var (row, _) in slice.Reviews)
+        {
+            if (!present.TryGetValue(row.RosterId!, out var item))
+            {
+                item = new ReviewItem
+                {
+                    DistrictId = districtId,
+                    Id = next++,
+                    RosterId = row.RosterId!,
+                    CreatedAt = time.GetUtcNow(),
+                };
+                context.ReviewItems.Add(item);
+            }
+
+            if (item.Status == ReviewStatus.Settled)
+            {
+                item.Status = ReviewStatus.Open;
+            }
+
+            item.RoleGroup = row.RoleGroup;
+            item.Reason = row.Reason ?? "";
+            item.Values = row.Values;
+            item.Link = row.Link;
+            item.Candidates = row.Candidates ?? "[]";
+            item.OperationId = operationId;
+        }
+    }
+
+    private void Stamp(Patron patron)
+    {
+        patron.UpdatedAt = time.GetUtcNow();
+        patron.Version++;
+        patron.SetKeys();
+    }
+
+    private static string Join(string? have, string more) => have is null ? more : $"{have}; {more}";
+
+    /// <summary>What one transaction works on.</summary>
+    private sealed class Slice
+    {
+        public Dictionary<long, Patron> Patrons { get; } = [];
+        public Dictionary<long, PatronLink> Links { get; } = [];
+        public Dictionary<string, long> Barcodes { get; } = new(StringComparer.Ordinal);
+        public Dictionary<string, long> Guids { get; } = new(StringComparer.Ordinal);
+        public Dictionary<long, string> BarcodeBefore { get; } = [];
+        public List<Patron> Created { get; } = [];
+        public HashSet<long> Gone { get; } = [];
+        public HashSet<long> LinksGone { get; } = [];
+        public Dictionary<long, Patron> Updated { get; } = [];
+        public Dictionary<long, PatronLink> LinkWrites { get; } = [];
+        public List<Change> Rewritten { get; } = [];
+        public List<Outcome> StaleOutcomes { get; } = [];
+        public List<(Change Row, ChangeValues Values)> Reviews { get; } = [];
+        public long ChangedSincePlan { get; set; }
+
+        public void LeaveOut(Change row, string why)
+        {
+            StaleOutcomes.Add(row.Outcome);
+            row.Stale = true;
+            row.Warning = Join(row.Warning, why);
+            Rewritten.Add(row);
+        }
+    }
+}

@@ -1,0 +1,129 @@
+using System.Globalization;
+using System.Text.Json;
+using Microsoft.EntityFrameworkCore;
+using Rollcall.Audit;
+using Rollcall.Operations;
+using Rollcall.Patrons;
+using Rollcall.Storage;
+
+namespace Rollcall.Sync.Undo;
+
+/// <summary>Takes an operation back, or one patron of it.</summary>
+public sealed class UndoService(RollcallDatabase database, TimeProvider time)
+{
+    /// <summary>Queues the undo of an operation. What a later change touched stays, and the log says so.</summary>
+    /// <param name="districtId">The district.</param>
+    /// <param name="id">The operation to take back.</param>
+    /// <param name="barcode">One patron alone, by barcode as it is now; null for all.</param>
+    /// <param name="actor">Who asks.</param>
+    /// <param name="cancellationToken">Gives up.</param>
+    /// <returns>The operation that undoes it.</returns>
+    /// <exception cref="RollcallException">It cannot be undone; the message says why.</exception>
+    public async Task<long> EnqueueAsync(
+        int districtId,
+        long id,
+        string? barcode,
+        string actor,
+        CancellationToken cancellationToken = default
+    )
+    {
+        await using var connection = await database.OpenAsync(cancellationToken);
+        await using var transaction = await database.Bulk.BeginWriteAsync(connection, cancellationToken);
+        await using var context = database.CreateContext(connection, transaction);
+        var subject =
+            await context.Operations.AsNoTracking().SingleOrDefaultAsync(o => o.DistrictId == districtId && o.Id == id, cancellationToken)
+            ?? throw new RollcallException($"There is no operation {id}. 'rollcall operation list' shows those there are.");
+        if (Refusal(subject) is { } refusal)
+        {
+            throw new RollcallException(refusal);
+        }
+
+        if (
+            await context.Operations.AnyAsync(
+                o =>
+                    o.DistrictId == districtId
+                    && o.SubjectId == id
+                    && (o.Status == OperationStatus.Waiting || o.Status == OperationStatus.Running),
+                cancellationToken
+            )
+        )
+        {
+            throw new RollcallException($"Operation {id} is being undone already.");
+        }
+
+        long? patron = null;
+        if (barcode is not null)
+        {
+            var key = Text.BarcodeKey(barcode.Trim());
+            patron = await context
+                .Patrons.Where(p => p.DistrictId == districtId && p.BarcodeKey == key)
+                .Select(p => (long?)p.Id)
+                .SingleOrDefaultAsync(cancellationToken);
+            if (patron is null)
+            {
+                throw new RollcallException($"There is no patron with the barcode {Text.Cut(barcode, 40)}.");
+            }
+
+            if (
+                !await context.Changes.AnyAsync(
+                    c => c.DistrictId == districtId && c.OperationId == id && c.PatronId == patron,
+                    cancellationToken
+                )
+            )
+            {
+                throw new RollcallException($"Operation {id} did nothing to the patron {Text.Cut(barcode, 40)}.");
+            }
+        }
+        else if (!await context.Changes.AnyAsync(c => c.DistrictId == districtId && c.OperationId == id, cancellationToken))
+        {
+            throw new RollcallException($"Operation {id} has no changes on record: there is nothing to undo.");
+        }
+
+        var operation = new Operation
+        {
+            DistrictId = districtId,
+            Kind = OperationKind.Undo,
+            Integration = subject.Integration,
+            SubjectId = id,
+            RequestedBy = actor,
+            Options = JsonSerializer.Serialize(new UndoOptions(id, patron), OperationQueue.Json),
+            CreatedAt = time.GetUtcNow(),
+        };
+        context.Operations.Add(operation);
+        context.AuditEntries.Add(
+            new AuditEntry
+            {
+                DistrictId = districtId,
+                At = time.GetUtcNow(),
+                Actor = actor,
+                Action = "undo",
+                Details = patron is null
+                    ? $"Operation {id}"
+                    : string.Create(CultureInfo.InvariantCulture, $"Operation {id}, patron {patron}"),
+            }
+        );
+        await context.SaveChangesAsync(cancellationToken);
+        await transaction.CommitAsync(cancellationToken);
+        return operation.Id;
+    }
+
+    /// <summary>Why an operation cannot be undone, in words that say what to do; null when it can.</summary>
+    public static string? Refusal(Operation operation) =>
+        operation switch
+        {
+            { Status: OperationStatus.Undone } => $"Operation {operation.Id} is undone already.",
+            { Kind: OperationKind.Undo } =>
+                $"Operation {operation.Id} is itself an undo. To bring its changes back, run the sync or the import again.",
+            { Kind: OperationKind.Remove } => $"Operation {operation.Id} removed patrons: a removal is final.",
+            { Kind: OperationKind.Export or OperationKind.Switch } => $"Operation {operation.Id} changed no patron's fields.",
+            { Status: OperationStatus.Waiting or OperationStatus.Running } =>
+                $"Operation {operation.Id} has not ended. Cancel it first, or wait: rollcall operation cancel {operation.Id}",
+            { AppliedTo: 0, HeldAppliedTo: 0 } => $"Operation {operation.Id} has written nothing: there is nothing to undo.",
+            _ => null,
+        };
+}
+
+/// <summary>What an undo works on.</summary>
+/// <param name="Of">The operation.</param>
+/// <param name="Patron">One patron alone, by id; null for all.</param>
+internal sealed record UndoOptions(long Of, long? Patron);
