@@ -43,7 +43,9 @@ public static class RollcallServices
         services.AddSingleton<ReadinessService>();
         services.AddSingleton<PatronService>();
         services.AddSingleton<PatronImport>();
+        services.AddSingleton<PatronMerge>();
         services.AddSingleton<ReviewService>();
+        services.AddSingleton<ReviewDecisions>();
         services.AddSingleton<OperationQueue>();
         services.AddSingleton<OperationLog>();
         services.AddSingleton<IOperationHandler, SyncHandler>();

@@ -395,25 +395,7 @@ public sealed class PatronImport(RollcallDatabase database, TimeProvider time)
                 values.Add(PatronFields.Barcode, null, next);
             }
 
-            if (!values.Has(PatronFields.Status))
-            {
-                values.Add(PatronFields.Status, null, "1");
-            }
-
-            if (!values.Has(PatronFields.Policy))
-            {
-                values.Add(PatronFields.Policy, null, site?.DefaultPolicy ?? Policy.Standard);
-            }
-
-            if (!values.Has(PatronFields.Group))
-            {
-                values.Add(
-                    PatronFields.Group,
-                    null,
-                    ((int)(site?.DefaultGroup ?? SecurityGroup.Patron)).ToString(CultureInfo.InvariantCulture)
-                );
-            }
-
+            NewPatron.AddDefaults(values, site, null);
             created++;
             return new Change
             {

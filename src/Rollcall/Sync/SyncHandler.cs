@@ -75,26 +75,9 @@ internal sealed class SyncHandler(
     private async Task<SyncSetup> LoadSetupAsync(Operation operation, CancellationToken cancellationToken)
     {
         await using var context = database.CreateContext();
-        var id = operation.DistrictId;
-        var district = await context.Districts.AsNoTracking().SingleAsync(d => d.Id == id, cancellationToken);
         var kind = operation.Integration ?? throw new RollcallException("The operation names no roster service.");
-        var row = await context
-            .Integrations.AsNoTracking()
-            .SingleOrDefaultAsync(i => i.DistrictId == id && i.Kind == kind, cancellationToken);
-        var setup = new SyncSetup
-        {
-            District = district,
-            Kind = kind,
-            Settings = IntegrationService.SettingsOf(row),
-            Sites = await context.Sites.AsNoTracking().Where(s => s.DistrictId == id).ToDictionaryAsync(s => s.Id, cancellationToken),
-            SiteDefaults = await context.SiteDefaults.AsNoTracking().Where(s => s.DistrictId == id).ToListAsync(cancellationToken),
-            OrgSites = await context
-                .SiteOrgs.AsNoTracking()
-                .Where(o => o.DistrictId == id && o.Kind == kind)
-                .ToDictionaryAsync(o => o.OrgId, o => o.SiteId, StringComparer.Ordinal, cancellationToken),
-            Today = DistrictService.Today(district, time),
-        };
-        return row is not { Enabled: true } ? throw new RollcallException($"{kind} is off. Turn it on first: rollcall {Verb(kind)} on")
+        var setup = await SyncSetup.LoadAsync(context, operation.DistrictId, kind, time, cancellationToken);
+        return !setup.Enabled ? throw new RollcallException($"{kind} is off. Turn it on first: rollcall {Verb(kind)} on")
             : setup.Settings.Mode is null
                 ? throw new RollcallException($"{kind} is not connected. Connect it first: rollcall {Verb(kind)} connect …")
             : setup.OrgSites.Count == 0

@@ -1,8 +1,10 @@
 using System.IO.Hashing;
+using Microsoft.EntityFrameworkCore;
 using Rollcall.Districts;
 using Rollcall.Integrations;
 using Rollcall.Mapping;
 using Rollcall.Patrons;
+using Rollcall.Storage;
 
 namespace Rollcall.Sync;
 
@@ -15,6 +17,12 @@ internal sealed class SyncSetup
     public required District District { get; init; }
     public required IntegrationKind Kind { get; init; }
     public required IntegrationSettings Settings { get; init; }
+
+    /// <summary>What earlier syncs have learnt.</summary>
+    public required IntegrationState State { get; init; }
+
+    /// <summary>The service is on.</summary>
+    public required bool Enabled { get; init; }
     public required IReadOnlyDictionary<int, Site> Sites { get; init; }
     public required IReadOnlyList<SiteDefault> SiteDefaults { get; init; }
 
@@ -23,6 +31,39 @@ internal sealed class SyncSetup
 
     /// <summary>The date where the district is.</summary>
     public required DateOnly Today { get; init; }
+
+    /// <summary>Reads the settings as they are now; whether a sync may run is the caller's question.</summary>
+    public static async Task<SyncSetup> LoadAsync(
+        RollcallContext context,
+        int districtId,
+        IntegrationKind kind,
+        TimeProvider time,
+        CancellationToken cancellationToken
+    )
+    {
+        var district = await context.Districts.AsNoTracking().SingleAsync(d => d.Id == districtId, cancellationToken);
+        var row = await context
+            .Integrations.AsNoTracking()
+            .SingleOrDefaultAsync(i => i.DistrictId == districtId && i.Kind == kind, cancellationToken);
+        return new SyncSetup
+        {
+            District = district,
+            Kind = kind,
+            Enabled = row is { Enabled: true },
+            Settings = IntegrationService.SettingsOf(row),
+            State = IntegrationService.StateOf(row),
+            Sites = await context
+                .Sites.AsNoTracking()
+                .Where(s => s.DistrictId == districtId)
+                .ToDictionaryAsync(s => s.Id, cancellationToken),
+            SiteDefaults = await context.SiteDefaults.AsNoTracking().Where(s => s.DistrictId == districtId).ToListAsync(cancellationToken),
+            OrgSites = await context
+                .SiteOrgs.AsNoTracking()
+                .Where(o => o.DistrictId == districtId && o.Kind == kind)
+                .ToDictionaryAsync(o => o.OrgId, o => o.SiteId, StringComparer.Ordinal, cancellationToken),
+            Today = DistrictService.Today(district, time),
+        };
+    }
 
     public Mapper Mapper => field ??= new Mapper(Settings.Map);
 

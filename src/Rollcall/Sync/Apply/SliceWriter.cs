@@ -441,6 +441,7 @@ internal sealed class SliceWriter(RollcallDatabase database, int districtId, lon
         }
 
         var ids = slice.Reviews.Select(r => r.Row.RosterId!).ToArray();
+        var began = await context.Operations.Where(o => o.Id == operationId).Select(o => o.StartedAt).SingleAsync(cancellationToken);
         var present = await context
             .ReviewItems.Where(r => r.DistrictId == districtId && ids.Contains(r.RosterId))
             .ToDictionaryAsync(r => r.RosterId, StringComparer.Ordinal, cancellationToken);
@@ -459,10 +460,17 @@ internal sealed class SliceWriter(RollcallDatabase database, int districtId, lon
                 context.ReviewItems.Add(item);
             }
 
-            if (item.Status == ReviewStatus.Settled)
+            if (item.Status != ReviewStatus.Open && item.DecidedAt >= began)
             {
-                item.Status = ReviewStatus.Open;
+                // Decided while the sync ran: its plan did not know.
+                continue;
             }
+
+            // A decision to ignore or create would have kept the person out of Review; a link has been taken off by hand.
+            item.Status = ReviewStatus.Open;
+            item.DecidedAt = null;
+            item.DecidedBy = null;
+            item.DecisionOperationId = null;
 
             item.RoleGroup = row.RoleGroup;
             item.Reason = row.Reason ?? "";

@@ -632,11 +632,9 @@ internal sealed class Planner
             }
         }
 
-        values.Add(PatronFields.Status, null, PersonPlan.Number((int)PatronStatus.Active));
-        values.Add(PatronFields.Policy, null, own?.Policy ?? site.DefaultPolicy ?? Policy.Standard);
         values.Add(PatronFields.Site, null, PersonPlan.Number(site.Id));
         values.Add(PatronFields.Guid, null, person.User.SourcedId);
-        values.Add(PatronFields.Group, null, PersonPlan.Number((int)(own?.Group ?? site.DefaultGroup)));
+        NewPatron.AddDefaults(values, site, own);
         if (person.Group == RoleGroup.Student && person.HomeroomClass is null)
         {
             _withoutHomeroom++;

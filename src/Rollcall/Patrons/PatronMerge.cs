@@ -1,0 +1,169 @@
+using System.Text.Json;
+using Microsoft.EntityFrameworkCore;
+using Rollcall.Audit;
+using Rollcall.Operations;
+using Rollcall.Storage;
+using Rollcall.Sync;
+
+namespace Rollcall.Patrons;
+
+/// <summary>Two records of one person become one.</summary>
+public sealed class PatronMerge(RollcallDatabase database, TimeProvider time)
+{
+    /// <summary>Keeps one record, fills its blanks from the other, takes over the other's link, and takes the other out.</summary>
+    /// <param name="districtId">The district.</param>
+    /// <param name="keep">Barcode of the record that stays.</param>
+    /// <param name="other">Barcode of the record that goes.</param>
+    /// <param name="actor">Who.</param>
+    /// <param name="cancellationToken">Gives up; nothing is written then.</param>
+    /// <returns>The operation; it can be undone.</returns>
+    /// <exception cref="RollcallException">One of them does not exist, or both are the same; nothing was written.</exception>
+    public async Task<long> MergeAsync(
+        int districtId,
+        string keep,
+        string other,
+        string actor,
+        CancellationToken cancellationToken = default
+    )
+    {
+        await using var connection = await database.OpenAsync(cancellationToken);
+        await using var transaction = await database.Bulk.BeginWriteAsync(connection, cancellationToken);
+        await using var context = database.CreateContext(connection, transaction);
+        var keptId = await IdAsync(keep);
+        var otherId = await IdAsync(other);
+        if (keptId == otherId)
+        {
+            throw new RollcallException("Both barcodes are the same patron. Name the one to keep, then the other one.");
+        }
+
+        long[] ids = [keptId, otherId];
+        await database.Bulk.LockPatronsAsync(connection, transaction, districtId, ids, cancellationToken);
+        var patrons = await context
+            .Patrons.AsNoTracking()
+            .Where(p => p.DistrictId == districtId && ids.Contains(p.Id))
+            .ToDictionaryAsync(p => p.Id, cancellationToken);
+        var links = await context
+            .PatronLinks.AsNoTracking()
+            .Where(l => l.DistrictId == districtId && ids.Contains(l.PatronId))
+            .ToDictionaryAsync(l => l.PatronId, cancellationToken);
+        var (kept, gone) = (patrons[keptId], patrons[otherId]);
+        var (keptLink, goneLink) = (links.GetValueOrDefault(keptId), links.GetValueOrDefault(otherId));
+
+        var removed = new ChangeValues();
+        var filled = new ChangeValues();
+        foreach (var field in PatronFields.All)
+        {
+            if (field.Get(gone) is not { } value)
+            {
+                continue;
+            }
+
+            removed.Add(field.Number, value, null);
+            if (field.Get(kept) is null)
+            {
+                filled.Add(field.Number, null, value);
+            }
+        }
+
+        var link = Join(kept, keptLink, gone, goneLink);
+        Change[] rows =
+        [
+            new()
+            {
+                Kind = ChangeKind.Remove,
+                Outcome = Outcome.Removed,
+                PatronId = otherId,
+                RosterId = gone.Guid,
+                SiteId = gone.SiteId,
+                RoleGroup = goneLink?.RoleGroup ?? RoleGroup.None,
+                Values = removed.ToJson(),
+                Link = goneLink is null ? null : LinkState.Removed,
+                LinkBefore = goneLink is null ? null : LinkState.Of(goneLink).ToJson(),
+                Reason = $"Merged into {kept.Barcode}",
+            },
+            new()
+            {
+                Kind = ChangeKind.Update,
+                Outcome = filled.Count > 0 ? Outcome.Updated : Outcome.Unchanged,
+                PatronId = keptId,
+                RosterId = kept.Guid ?? gone.Guid,
+                SiteId = kept.SiteId,
+                RoleGroup = link?.RoleGroup ?? RoleGroup.None,
+                Values = filled.ToJson(),
+                Link = link?.ToJson(),
+                LinkBefore = keptLink is null ? null : LinkState.Of(keptLink).ToJson(),
+                Reason = $"Merged with {gone.Barcode} ({gone.DisplayName})",
+                Warning =
+                    gone.Group > kept.Group
+                        ? $"The other record had the security group {PatronFields.GroupWord(gone.Group)}; this one keeps {PatronFields.GroupWord(kept.Group)}"
+                        : null,
+            },
+        ];
+        var operation = await ImmediateOperation.RunAsync(
+            database,
+            connection,
+            transaction,
+            context,
+            new Operation
+            {
+                DistrictId = districtId,
+                Kind = OperationKind.Merge,
+                RequestedBy = actor,
+                Options = JsonSerializer.Serialize(new { keep = kept.Barcode, other = gone.Barcode }, OperationQueue.Json),
+            },
+            rows,
+            time,
+            cancellationToken
+        );
+        context.AuditEntries.Add(
+            new AuditEntry
+            {
+                DistrictId = districtId,
+                At = time.GetUtcNow(),
+                Actor = actor,
+                Action = "merge",
+                Details = $"Operation {operation.Id}: {gone.Barcode} into {kept.Barcode}",
+            }
+        );
+        await context.SaveChangesAsync(cancellationToken);
+        await transaction.CommitAsync(cancellationToken);
+        return operation.Id;
+
+        async Task<long> IdAsync(string barcode)
+        {
+            var key = Text.BarcodeKey(barcode.Trim());
+            return await context
+                    .Patrons.Where(p => p.DistrictId == districtId && p.BarcodeKey == key)
+                    .Select(p => (long?)p.Id)
+                    .SingleOrDefaultAsync(cancellationToken)
+                ?? throw new RollcallException($"There is no patron with the barcode {Text.Cut(barcode, 40)}.");
+        }
+    }
+
+    /// <summary>The kept record's link; the other's ids go on as aliases, so that the roster's rows still find this patron.</summary>
+    private static LinkState? Join(Patron kept, PatronLink? keptLink, Patron gone, PatronLink? goneLink)
+    {
+        if (goneLink is null && (gone.Guid is null || kept.Guid is null))
+        {
+            return keptLink is null ? null : LinkState.Of(keptLink) with { SyncHash = 0 };
+        }
+
+        if (kept.Guid is null)
+        {
+            return LinkState.Of(goneLink!) with { SyncHash = 0 };
+        }
+
+        var link = keptLink is null ? new LinkState { RoleGroup = goneLink?.RoleGroup ?? RoleGroup.None } : LinkState.Of(keptLink);
+        string[] aliases =
+        [
+            .. link.Aliases?.Split('\n') ?? [],
+            .. gone.Guid is null ? [] : new[] { gone.Guid },
+            .. goneLink?.Aliases?.Split('\n') ?? [],
+        ];
+        return link with
+        {
+            Aliases = aliases.Length == 0 ? null : string.Join('\n', aliases.Distinct(StringComparer.Ordinal)),
+            SyncHash = 0,
+        };
+    }
+}

@@ -1,0 +1,377 @@
+using System.Data.Common;
+using System.Globalization;
+using System.Text.Json;
+using Microsoft.EntityFrameworkCore;
+using Rollcall.Audit;
+using Rollcall.Integrations;
+using Rollcall.Mapping;
+using Rollcall.OneRoster.Model;
+using Rollcall.Operations;
+using Rollcall.Patrons;
+using Rollcall.Storage;
+using Rollcall.Sync;
+using Rollcall.Sync.Apply;
+using Rollcall.Sync.Plan;
+using Rollcall.Sync.Undo;
+
+namespace Rollcall.Review;
+
+/// <summary>What came of a decision.</summary>
+/// <param name="OperationId">The operation that carried it out, or that takes it back.</param>
+/// <param name="Barcode">The patron it concerns; null for none.</param>
+/// <param name="Message">One line for people.</param>
+public sealed record ReviewDecision(long OperationId, string? Barcode, string Message);
+
+/// <summary>Decides on people who could not be matched safely. A decision applies at once, is an operation of its own, and is remembered.</summary>
+public sealed class ReviewDecisions(RollcallDatabase database, UndoService undo, TimeProvider time)
+{
+    /// <summary>The person is this patron. Where the patron is linked to a person who is in the roster too, the second id becomes an
+    /// alias; otherwise the patron takes over the id and the roster's values.</summary>
+    /// <exception cref="RollcallException">Decided already, or the patron cannot be that person; nothing was written.</exception>
+    public async Task<ReviewDecision> LinkAsync(
+        int districtId,
+        int id,
+        string barcode,
+        string actor,
+        CancellationToken cancellationToken = default
+    )
+    {
+        await using var work = await BeginAsync(districtId, id, cancellationToken);
+        var (context, item) = (work.Context, work.Item);
+        var key = Text.BarcodeKey(barcode.Trim());
+        var found =
+            await context
+                .Patrons.Where(p => p.DistrictId == districtId && p.BarcodeKey == key)
+                .Select(p => (long?)p.Id)
+                .SingleOrDefaultAsync(cancellationToken)
+            ?? throw new RollcallException($"There is no patron with the barcode {Text.Cut(barcode, 40)}.");
+        await database.Bulk.LockPatronsAsync(work.Connection, work.Transaction, districtId, [found], cancellationToken);
+        var patron = await context.Patrons.AsNoTracking().SingleAsync(p => p.DistrictId == districtId && p.Id == found, cancellationToken);
+        var link = await context
+            .PatronLinks.AsNoTracking()
+            .SingleOrDefaultAsync(l => l.DistrictId == districtId && l.PatronId == found, cancellationToken);
+        var change = IsLive(patron, link)
+            ? Alias(item, patron, link!)
+            : Relink(item, patron, link, await work.SetupAsync(time, cancellationToken));
+        var message =
+            change.Values == "{}"
+                ? $"{patron.DisplayName} ({patron.Barcode}) keeps the link; {item.RosterId} is another record of the same person."
+                : $"{patron.DisplayName} ({patron.Barcode}) is linked to {item.RosterId}.";
+        return await work.DecideAsync(database, ReviewStatus.Linked, change, actor, patron.Barcode, message, time, cancellationToken);
+    }
+
+    /// <summary>The person is none of the library's patrons: a new one.</summary>
+    /// <exception cref="RollcallException">Decided already, or a new patron lacks a last name or a site; nothing was written.</exception>
+    public async Task<ReviewDecision> CreateAsync(int districtId, int id, string actor, CancellationToken cancellationToken = default)
+    {
+        await using var work = await BeginAsync(districtId, id, cancellationToken);
+        var (context, item) = (work.Context, work.Item);
+        var mapped = ChangeValues.Parse(item.Values);
+        if (mapped.New(PatronFields.LastName) is null)
+        {
+            throw new RollcallException(
+                "The roster has no last name for this person, and a patron needs one. Ask the district to complete the record, or ignore it."
+            );
+        }
+
+        if (mapped.New(PatronFields.Site) is not { } siteText)
+        {
+            throw new RollcallException(
+                "The person's organisation is not matched to a site, so the new patron would belong nowhere. Match it first, then sync."
+            );
+        }
+
+        var siteId = int.Parse(siteText, CultureInfo.InvariantCulture);
+        var site =
+            await context.Sites.AsNoTracking().SingleOrDefaultAsync(s => s.DistrictId == districtId && s.Id == siteId, cancellationToken)
+            ?? throw new RollcallException("The person's site is gone. Match the organisation to another site, then sync.");
+        var own = await context
+            .SiteDefaults.AsNoTracking()
+            .SingleOrDefaultAsync(
+                d => d.DistrictId == districtId && d.SiteId == siteId && d.RoleGroup == item.RoleGroup,
+                cancellationToken
+            );
+        var values = new ChangeValues();
+        foreach (var (field, _, value) in mapped.Items)
+        {
+            if (field != PatronFields.Barcode && value is not null)
+            {
+                values.Add(field, null, value);
+            }
+        }
+
+        var sequences = new SiteSequences(districtId, context);
+        await sequences.LoadAsync(cancellationToken);
+        var wanted = mapped.New(PatronFields.Barcode);
+        var barcode =
+            wanted is not null && Barcodes.Problem(wanted) is null
+                ? wanted
+                : await sequences.NextFreeAsync(siteId, item.RoleGroup, new Dictionary<string, long>(), cancellationToken);
+        values.Add(PatronFields.Barcode, null, barcode);
+        values.Add(PatronFields.Guid, null, item.RosterId);
+        NewPatron.AddDefaults(values, site, own);
+        var change = new Change
+        {
+            Kind = ChangeKind.Create,
+            Outcome = Outcome.Created,
+            PatronId = await NewPatron.TakeIdAsync(context, districtId, cancellationToken),
+            SiteId = siteId,
+            Values = values.ToJson(),
+            Link = LinkOf(item).ToJson(),
+        };
+        return await work.DecideAsync(
+            database,
+            ReviewStatus.Created,
+            change,
+            actor,
+            null,
+            $"A new patron was made for {item.RosterId}.",
+            time,
+            cancellationToken
+        );
+    }
+
+    /// <summary>The person is not to be synced. Counts as skipped from now on.</summary>
+    /// <exception cref="RollcallException">Decided already.</exception>
+    public async Task<ReviewDecision> IgnoreAsync(int districtId, int id, string actor, CancellationToken cancellationToken = default)
+    {
+        await using var work = await BeginAsync(districtId, id, cancellationToken);
+        var change = new Change
+        {
+            Kind = ChangeKind.Note,
+            Outcome = Outcome.Skipped,
+            Values = work.Item.Values,
+            Reason = "Ignored by a decision in Review",
+        };
+        return await work.DecideAsync(
+            database,
+            ReviewStatus.Ignored,
+            change,
+            actor,
+            null,
+            $"{work.Item.RosterId} is ignored from now on.",
+            time,
+            cancellationToken
+        );
+    }
+
+    /// <summary>Takes a decision back: what it wrote is undone, and the person waits again.</summary>
+    /// <returns>The undo that was queued.</returns>
+    /// <exception cref="RollcallException">Nothing is decided.</exception>
+    public async Task<ReviewDecision> ReopenAsync(int districtId, int id, string actor, CancellationToken cancellationToken = default)
+    {
+        ReviewItem item;
+        await using (var context = database.CreateContext())
+        {
+            item = await FindAsync(context, districtId, id, cancellationToken);
+        }
+
+        if (item.Status is ReviewStatus.Open or ReviewStatus.Settled || item.DecisionOperationId is not { } decision)
+        {
+            throw new RollcallException(
+                item.Status == ReviewStatus.Open
+                    ? $"Review {id} is open: nothing has been decided yet."
+                    : $"Review {id} was settled by a later sync: there is no decision to take back."
+            );
+        }
+
+        var operation = await undo.EnqueueAsync(districtId, decision, null, actor, cancellationToken);
+        return new ReviewDecision(operation, null, $"Review {id} is open again once operation {operation} has ended.");
+    }
+
+    /// <summary>Whether the id that the patron has is one of somebody who is still in the roster, as far as syncs know.</summary>
+    private static bool IsLive(Patron patron, PatronLink? link) =>
+        patron.Guid is not null
+        && link is { Absent: false }
+        && !(patron.Status == PatronStatus.Transferred && link.StatusBefore is not null);
+
+    private static Change Alias(ReviewItem item, Patron patron, PatronLink link)
+    {
+        var before = LinkState.Of(link);
+        string[] aliases = [.. link.Aliases?.Split('\n') ?? [], item.RosterId];
+        return new Change
+        {
+            Kind = ChangeKind.Link,
+            Outcome = Outcome.Unchanged,
+            PatronId = patron.Id,
+            SiteId = patron.SiteId,
+            LinkBefore = before.ToJson(),
+            Link = (before with { Aliases = string.Join('\n', aliases.Distinct(StringComparer.Ordinal)), SyncHash = 0 }).ToJson(),
+        };
+    }
+
+    private static Change Relink(ReviewItem item, Patron patron, PatronLink? link, SyncSetup setup)
+    {
+        var stored = ChangeValues.Parse(item.Values);
+        var kept = LinkOf(item);
+        int? site = stored.New(PatronFields.Site) is { } text ? int.Parse(text, CultureInfo.InvariantCulture) : null;
+        var person = new MappedPerson
+        {
+            User = new User
+            {
+                SourcedId = item.RosterId,
+                Username = kept.Username,
+                Enabled = !kept.LoginDisabled,
+                Agents = kept.Guardians?.Split('\n'),
+            },
+            Group = item.RoleGroup,
+            Deleted = false,
+            Values = [.. FieldMap.SyncedFields.Select(f => stored.New(f) is { } value ? MappedValue.Of(value) : MappedValue.NotSent)],
+            Site = site,
+            Org = site is null ? null : "",
+            AnySite = site,
+            HomeroomClass = kept.HomeroomClass,
+        };
+        var difference = PersonPlan.Compare(person, patron, link, setup, new SharedFields(), hash: 0, _ => false);
+        return new Change
+        {
+            Kind = difference.Outcome == Outcome.Reactivated ? ChangeKind.Reactivate : ChangeKind.Update,
+            Outcome = difference.Outcome,
+            PatronId = patron.Id,
+            SiteId = patron.SiteId,
+            Values = difference.Values.ToJson(),
+            LinkBefore = difference.LinkBefore?.ToJson(),
+            Link = difference.Link!.ToJson(),
+            Reason = difference.Reason,
+        };
+    }
+
+    private static LinkState LinkOf(ReviewItem item) => LinkState.Parse(item.Link) ?? new LinkState { RoleGroup = item.RoleGroup };
+
+    private static async Task<ReviewItem> FindAsync(RollcallContext context, int districtId, int id, CancellationToken cancellationToken) =>
+        await context.ReviewItems.SingleOrDefaultAsync(r => r.DistrictId == districtId && r.Id == id, cancellationToken)
+        ?? throw new RollcallException($"There is nobody in Review under {id}. 'rollcall review list' shows who waits.");
+
+    private async Task<Work> BeginAsync(int districtId, int id, CancellationToken cancellationToken)
+    {
+        var connection = await database.OpenAsync(cancellationToken);
+        try
+        {
+            var transaction = await database.Bulk.BeginWriteAsync(connection, cancellationToken);
+            var context = database.CreateContext(connection, transaction);
+            var work = new Work(connection, transaction, context);
+
+            // Two people who decide at once: the second one waits here, and finds the decision of the first.
+            await context
+                .ReviewItems.Where(r => r.DistrictId == districtId && r.Id == id)
+                .ExecuteUpdateAsync(s => s.SetProperty(r => r.Reason, r => r.Reason), cancellationToken);
+            work.Item = await FindAsync(context, districtId, id, cancellationToken);
+            if (work.Item.Status != ReviewStatus.Open)
+            {
+                throw new RollcallException(
+                    work.Item.Status == ReviewStatus.Settled
+                        ? $"Review {id} was settled by a later sync: there is nothing to decide."
+                        : $"Review {id} is decided already: {work.Item.Status.ToString().ToLowerInvariant()} by {work.Item.DecidedBy}. Take that back first: rollcall review reopen {id}"
+                );
+            }
+
+            if (
+                await context
+                    .Patrons.Where(p => p.DistrictId == districtId && p.Guid == work.Item.RosterId)
+                    .Select(p => p.Barcode)
+                    .FirstOrDefaultAsync(cancellationToken) is
+                { } linked
+            )
+            {
+                throw new RollcallException($"This person is linked to the patron {linked} meanwhile. The next sync settles it.");
+            }
+
+            return work;
+        }
+        catch
+        {
+            await connection.DisposeAsync();
+            throw;
+        }
+    }
+
+    /// <summary>One decision's transaction.</summary>
+    private sealed class Work(DbConnection connection, DbTransaction transaction, RollcallContext context) : IAsyncDisposable
+    {
+        public DbConnection Connection => connection;
+        public DbTransaction Transaction => transaction;
+        public RollcallContext Context => context;
+        public ReviewItem Item { get; set; } = null!;
+
+        public async Task<SyncSetup> SetupAsync(TimeProvider time, CancellationToken cancellationToken)
+        {
+            var kind =
+                await context
+                    .Operations.Where(o => o.Id == Item.OperationId)
+                    .Select(o => o.Integration)
+                    .SingleOrDefaultAsync(cancellationToken)
+                ?? IntegrationKind.ClassLink;
+            return await SyncSetup.LoadAsync(context, Item.DistrictId, kind, time, cancellationToken);
+        }
+
+        public async Task<ReviewDecision> DecideAsync(
+            RollcallDatabase database,
+            ReviewStatus status,
+            Change change,
+            string actor,
+            string? barcode,
+            string message,
+            TimeProvider time,
+            CancellationToken cancellationToken
+        )
+        {
+            change.RosterId = Item.RosterId;
+            change.RoleGroup = Item.RoleGroup;
+            change.MatchedBy = MatchKey.Decision;
+            var operation = await ImmediateOperation.RunAsync(
+                database,
+                connection,
+                transaction,
+                context,
+                new Operation
+                {
+                    DistrictId = Item.DistrictId,
+                    Kind = OperationKind.Review,
+                    RequestedBy = actor,
+                    Options = JsonSerializer.Serialize(
+                        new
+                        {
+                            review = Item.Id,
+                            decision = status.ToString().ToLowerInvariant(),
+                            reason = Item.Reason,
+                        },
+                        OperationQueue.Json
+                    ),
+                },
+                [change],
+                time,
+                cancellationToken
+            );
+            Item.Status = status;
+            Item.DecidedAt = time.GetUtcNow();
+            Item.DecidedBy = actor;
+            Item.DecisionOperationId = operation.Id;
+            context.AuditEntries.Add(
+                new AuditEntry
+                {
+                    DistrictId = Item.DistrictId,
+                    At = time.GetUtcNow(),
+                    Actor = actor,
+                    Action = "review",
+                    Details = $"Review {Item.Id}: {status.ToString().ToLowerInvariant()}, operation {operation.Id}",
+                }
+            );
+            await context.SaveChangesAsync(cancellationToken);
+            barcode ??= change.PatronId is { } patron
+                ? await context
+                    .Patrons.Where(p => p.DistrictId == Item.DistrictId && p.Id == patron)
+                    .Select(p => p.Barcode)
+                    .SingleOrDefaultAsync(cancellationToken)
+                : null;
+            await transaction.CommitAsync(cancellationToken);
+            return new ReviewDecision(operation.Id, barcode, message);
+        }
+
+        public async ValueTask DisposeAsync()
+        {
+            await context.DisposeAsync();
+            await transaction.DisposeAsync();
+            await connection.DisposeAsync();
+        }
+    }
+}

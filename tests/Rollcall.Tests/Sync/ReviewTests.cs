@@ -1,0 +1,224 @@
+using Rollcall.Integrations;
+using Rollcall.Mapping;
+using Rollcall.Operations;
+using Rollcall.Patrons;
+using Rollcall.Review;
+using Rollcall.Tests.Infrastructure;
+
+namespace Rollcall.Tests.Sync;
+
+/// <summary>Decisions in Review apply at once, are remembered, and can be taken back; two records of one person become one.</summary>
+public sealed class ReviewTests(PostgresCluster cluster)
+{
+    private const string Ada = "barcode,lastName,firstName,email,site,status\nA1001,Byron,Ada,ada@example.org,S1,Suspended\n";
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task A_linked_person_takes_the_patron_over_and_stays_linked(Db db)
+    {
+        await using var system = await StartAsync(db);
+        await system.ImportAsync(Ada);
+        system.Sandbox.Person("p1", "Ada", "Lovelace", email: "ADA@example.org", phone: "7");
+        var item = Assert.Single(await WaitingAsync(system));
+        var decisions = system.Get<ReviewDecisions>();
+        await Refused(() => decisions.LinkAsync(system.District.Id, item.Id, "NOBODY", "librarian"), "no patron with the barcode NOBODY");
+        await Refused(() => decisions.LinkAsync(system.District.Id, 99, "A1001", "librarian"), "nobody in Review under 99");
+
+        var done = await decisions.LinkAsync(system.District.Id, item.Id, "a1001", "librarian");
+        Assert.Equal("A1001", done.Barcode);
+        var patron = (await system.PatronsByGuidAsync())["p1"];
+        Assert.Equal(("Lovelace", "7", PatronStatus.Suspended), (patron.LastName, patron.Phone, patron.Status));
+        Assert.Empty(await system.Get<ReviewService>().ListAsync(system.District.Id));
+        await Refused(() => decisions.IgnoreAsync(system.District.Id, item.Id, "other"), "decided already: linked by librarian");
+
+        var counts = OperationQueue.CountsOf(await system.SyncAsync());
+        Assert.Equal((1, 0, 1), (counts.Unchanged + counts.Updated, counts.Review, counts.LinkedGuid));
+        Assert.Single(await system.AllPatronsAsync());
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task A_decision_taken_back_leaves_no_trace_and_asks_again(Db db)
+    {
+        await using var system = await StartAsync(db);
+        await system.ImportAsync(Ada);
+        system.Sandbox.Person("p1", "Ada", "Lovelace", email: "ada@example.org");
+        var item = Assert.Single(await WaitingAsync(system));
+        var before = await UndoTests.PictureAsync(system);
+        var decisions = system.Get<ReviewDecisions>();
+        foreach (
+            var decide in (Func<Task<ReviewDecision>>[])
+                [
+                    () => decisions.LinkAsync(system.District.Id, item.Id, "A1001", "librarian"),
+                    () => decisions.CreateAsync(system.District.Id, item.Id, "librarian"),
+                    () => decisions.IgnoreAsync(system.District.Id, item.Id, "librarian"),
+                ]
+        )
+        {
+            await decide();
+            Assert.Empty(await system.Get<ReviewService>().ListAsync(system.District.Id));
+            var back = await decisions.ReopenAsync(system.District.Id, item.Id, "librarian");
+            var undo = await system.Follower.RunAsync(system.District.Id, back.OperationId, null, CancellationToken.None);
+            Assert.Equal(OperationStatus.Completed, undo.Status);
+            Assert.Equal(before, await UndoTests.PictureAsync(system));
+            Assert.Equal(item.Id, Assert.Single(await system.Get<ReviewService>().ListAsync(system.District.Id)).Id);
+        }
+
+        await Refused(() => decisions.ReopenAsync(system.District.Id, item.Id, "librarian"), "is open");
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task Created_and_ignored_are_remembered_by_later_syncs(Db db)
+    {
+        await using var system = await StartAsync(db);
+        await system.ImportAsync(Ada + "A1002,Carver,Ben,ben@example.org,S1,Active\n");
+        system.Sandbox.Person("p1", "Ada", "Lovelace", email: "ada@example.org");
+        system.Sandbox.Person("p2", "Ben", "Dunn", email: "ben@example.org");
+        var items = await WaitingAsync(system);
+        Assert.Equal(2, items.Count);
+        var decisions = system.Get<ReviewDecisions>();
+        var created = await decisions.CreateAsync(system.District.Id, items.Single(i => i.Guid == "p1").Id, "librarian");
+        await decisions.IgnoreAsync(system.District.Id, items.Single(i => i.Guid == "p2").Id, "librarian");
+        Assert.Equal("P100001", created.Barcode);
+
+        var counts = OperationQueue.CountsOf(await system.SyncAsync());
+        Assert.True(counts.AddUp);
+        Assert.Equal((0, 1, 0), (counts.Review, counts.Skipped, counts.Created));
+        Assert.Equal(3, (await system.AllPatronsAsync()).Count);
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task The_same_person_twice_in_the_roster_becomes_an_alias(Db db)
+    {
+        await using var system = await StartAsync(db);
+        system.Sandbox.Person("p1", "Ada", "Byron", number: "77", phone: "1");
+        await system.SyncAsync();
+        system.Sandbox.Person("p2", "Ada", "Byron", number: "77", phone: "2");
+        var item = Assert.Single(await WaitingAsync(system));
+        Assert.Contains("perhaps the same person twice", item.Reason, StringComparison.Ordinal);
+        await system.Get<ReviewDecisions>().LinkAsync(system.District.Id, item.Id, item.Candidates[0], "librarian");
+        var patron = Assert.Single(await system.AllPatronsAsync());
+        Assert.Equal(("p1", "1"), (patron.Guid, patron.Phone));
+
+        var counts = OperationQueue.CountsOf(await system.SyncAsync());
+        Assert.Equal((1, 1, 0), (counts.Unchanged, counts.Skipped, counts.Review));
+
+        // The first record goes: the person goes on under the second one and is no leaver.
+        system.Sandbox.Overrides.Remove("users", "p1");
+        counts = OperationQueue.CountsOf(await system.SyncAsync());
+        Assert.Equal((0, 0), (counts.Absent, counts.Created));
+        patron = Assert.Single(await system.AllPatronsAsync());
+        Assert.Equal((PatronStatus.Active, "2"), (patron.Status, patron.Phone));
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task Merging_fills_blanks_takes_the_link_over_and_can_be_undone(Db db)
+    {
+        await using var system = await StartAsync(db);
+        system.Sandbox.Person("p1", "Ada", "Byron", phone: "5");
+        await system.SyncAsync();
+        await system.ImportAsync("barcode,lastName,firstName,notes,site\nOLD001,Byron,Augusta,reads a lot,S2\n");
+        var synced = (await system.PatronsByGuidAsync())["p1"].Barcode;
+        var before = await UndoTests.PictureAsync(system);
+        var merge = system.Get<PatronMerge>();
+        await Refused(() => merge.MergeAsync(system.District.Id, "OLD001", "old001", "librarian"), "same patron");
+
+        var operation = await merge.MergeAsync(system.District.Id, "OLD001", synced, "librarian");
+        var kept = Assert.Single(await system.AllPatronsAsync());
+        Assert.Equal(("OLD001", "Augusta", "5", "reads a lot", "p1"), (kept.Barcode, kept.FirstName, kept.Phone, kept.Notes, kept.Guid));
+        await UndoTests.UndoAsync(system, operation);
+        Assert.Equal(before, await UndoTests.PictureAsync(system));
+
+        await merge.MergeAsync(system.District.Id, "OLD001", synced, "librarian");
+        var counts = OperationQueue.CountsOf(await system.SyncAsync());
+        Assert.Equal((1, 0, 0), (counts.Updated, counts.Created, counts.Review));
+        kept = Assert.Single(await system.AllPatronsAsync());
+        Assert.Equal(("OLD001", "Ada", PatronStatus.Active), (kept.Barcode, kept.FirstName, kept.Status));
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task Two_linked_records_merge_into_one_with_an_alias(Db db)
+    {
+        await using var system = await StartAsync(db);
+        system.Sandbox.Person("p1", "Ada", "Byron");
+        system.Sandbox.Person("p2", "Ada", "Byron");
+        await system.SyncAsync();
+        var patrons = await system.PatronsByGuidAsync();
+        var before = await UndoTests.PictureAsync(system);
+        var operation = await system
+            .Get<PatronMerge>()
+            .MergeAsync(system.District.Id, patrons["p1"].Barcode, patrons["p2"].Barcode, "librarian");
+        var counts = OperationQueue.CountsOf(await system.SyncAsync());
+        Assert.Equal((1, 1, 0, 0), (counts.Unchanged, counts.Skipped, counts.Created, counts.Absent));
+        await UndoTests.UndoAsync(system, operation);
+        Assert.Equal(before, await UndoTests.PictureAsync(system));
+    }
+
+    [Fact]
+    public async Task Two_people_who_decide_at_once_do_not_both_win()
+    {
+        foreach (var db in Enum.GetValues<Db>())
+        {
+            await using var system = await StartAsync(db);
+            await system.ImportAsync(Ada);
+            system.Sandbox.Person("p1", "Ada", "Lovelace", email: "ada@example.org");
+            var item = Assert.Single(await WaitingAsync(system));
+            var decisions = system.Get<ReviewDecisions>();
+            var tries = await Task.WhenAll(
+                Enumerable
+                    .Range(0, 8)
+                    .Select(i =>
+                        Task.Run(async () =>
+                        {
+                            try
+                            {
+                                _ =
+                                    i % 2 == 0
+                                        ? await decisions.CreateAsync(system.District.Id, item.Id, "one")
+                                        : await decisions.LinkAsync(system.District.Id, item.Id, "A1001", "two");
+                                return true;
+                            }
+                            catch (RollcallException)
+                            {
+                                return false;
+                            }
+                        })
+                    )
+            );
+            Assert.Equal(1, tries.Count(t => t));
+            Assert.InRange((await system.AllPatronsAsync()).Count, 1, 2);
+            Assert.Single(await system.PatronsByGuidAsync());
+        }
+    }
+
+    private async Task<Installation> StartAsync(Db db)
+    {
+        var system = await Installation.StartAsync(cluster, db);
+        system.Sandbox.OnlyMine();
+        await system.ConfigureAsync(s => s with { Map = new FieldMap { CommunityId = new IdMapping(IdSource.Identifier) } });
+        return system;
+    }
+
+    private static async Task<IReadOnlyList<ReviewRow>> WaitingAsync(Installation system)
+    {
+        var operation = await system.SyncAsync();
+        Assert.Null(operation.Error);
+        return await system.Get<ReviewService>().ListAsync(system.District.Id);
+    }
+
+    private static async Task Refused(Func<Task> act, string words)
+    {
+        var refused = await Assert.ThrowsAsync<RollcallException>(act);
+        Assert.Contains(words, refused.Message, StringComparison.Ordinal);
+    }
+}
