@@ -44,12 +44,13 @@ public static class RollcallServices
         services.AddSingleton<PatronService>();
         services.AddSingleton<PatronImport>();
         services.AddSingleton<PatronMerge>();
+        services.AddSingleton<PatronBulk>();
         services.AddSingleton<ReviewService>();
         services.AddSingleton<ReviewDecisions>();
         services.AddSingleton<OperationQueue>();
         services.AddSingleton<OperationLog>();
         services.AddSingleton<IOperationHandler, SyncHandler>();
-        services.AddSingleton<IOperationHandler, ImportHandler>();
+        services.AddSingleton<IOperationHandler, PlannedHandler>();
         services.AddSingleton<IOperationHandler, UndoHandler>();
         services.AddSingleton<UndoService>();
         services.AddSingleton<OperationWorker>();

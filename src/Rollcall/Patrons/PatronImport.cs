@@ -50,17 +50,7 @@ public sealed class PatronImport(RollcallDatabase database, TimeProvider time)
         var plan = await CompareAsync(context, districtId, rows, sites, cancellationToken);
 
         var options = JsonSerializer.Serialize(new { file = Path.GetFileName(fileName), rows = rows.Lines.Count }, OperationQueue.Json);
-        var operation = new Operation
-        {
-            DistrictId = districtId,
-            Kind = OperationKind.Import,
-            Status = OperationStatus.Failed,
-            Error = "The import was interrupted before its plan was complete. Import the file again; nothing was written.",
-            PreviewOnly = preview,
-            RequestedBy = actor,
-            Options = options,
-            CreatedAt = time.GetUtcNow(),
-        };
+        var operation = PlannedOperation.Begin(districtId, OperationKind.Import, preview, actor, options, time);
         context.Operations.Add(operation);
         await context.SaveChangesAsync(cancellationToken);
 
@@ -77,11 +67,7 @@ public sealed class PatronImport(RollcallDatabase database, TimeProvider time)
         }
 
         await writer.FlushAsync(cancellationToken);
-        operation.Planned = true;
-        operation.PlanSize = writer.Count;
-        operation.Counts = JsonSerializer.Serialize(plan.Counts, OperationQueue.Json);
-        operation.Status = OperationStatus.Waiting;
-        operation.Error = null;
+        PlannedOperation.Complete(operation, writer.Count, plan.Counts, []);
         await context.SaveChangesAsync(cancellationToken);
         return operation.Id;
     }
@@ -463,65 +449,5 @@ public sealed class PatronImport(RollcallDatabase database, TimeProvider time)
         {
             return CodePagesEncodingProvider.Instance.GetEncoding(1252)!.GetString(bytes);
         }
-    }
-}
-
-/// <summary>Applies a planned import.</summary>
-internal sealed class ImportHandler(RollcallDatabase database, OperationQueue queue, TimeProvider time) : IOperationHandler
-{
-    public bool Handles(OperationKind kind) => kind == OperationKind.Import;
-
-    public async Task ExecuteAsync(OperationRun run, CancellationToken cancellationToken)
-    {
-        var operation = run.Operation;
-        var counts = OperationQueue.CountsOf(operation);
-        if (operation.PreviewOnly && operation.ApprovedAt is null)
-        {
-            await queue.FinishAsync(operation, OperationStatus.Preview, counts, [], null, cancellationToken);
-            return;
-        }
-
-        var applier = new Applier(database, operation, null, time);
-        await applier.RunAsync(
-            held: false,
-            approval: operation.ApprovedAt is not null,
-            done => run.ReportAsync(OperationStage.Applying, "Writing patrons", done, operation.PlanSize),
-            cancellationToken
-        );
-        var warnings = new List<WarningGroup>();
-        if (applier.Stale.Count > 0)
-        {
-            counts = OperationQueue.Drop(counts, applier.Stale);
-            warnings.Add(
-                new WarningGroup(
-                    "stale",
-                    "Rows were left out because the patron changed meanwhile; import the file again",
-                    applier.Stale.Values.Sum(),
-                    null
-                )
-            );
-        }
-
-        if (applier.ChangedSincePlan > 0)
-        {
-            warnings.Add(
-                new WarningGroup(
-                    "changed-since-plan",
-                    "Patrons were changed while the import ran; the file won",
-                    applier.ChangedSincePlan,
-                    null
-                )
-            );
-        }
-
-        counts = counts with { Warnings = warnings.Sum(w => w.Count) };
-        await queue.FinishAsync(
-            operation,
-            warnings.Count > 0 ? OperationStatus.CompletedWithWarnings : OperationStatus.Completed,
-            counts,
-            warnings,
-            null,
-            cancellationToken
-        );
     }
 }

@@ -165,11 +165,7 @@ public sealed class PatronService(RollcallDatabase database, TimeProvider time)
         var values = new ChangeValues();
         foreach (var (name, value) in changes)
         {
-            var field =
-                PatronFields.Find(name)
-                ?? throw new RollcallException(
-                    $"'{Text.Cut(name, 40)}' is no field of a patron. Fields are: {string.Join(", ", PatronFields.All.Select(f => f.Name))}."
-                );
+            var field = Known(name);
             var canonical = await CanonicalAsync(context, districtId, field, value, cancellationToken);
             var old = field.Get(patron);
             if (string.Equals(old, canonical, StringComparison.Ordinal))
@@ -231,6 +227,98 @@ public sealed class PatronService(RollcallDatabase database, TimeProvider time)
         await transaction.CommitAsync(cancellationToken);
         return written;
     }
+
+    /// <summary>Adds a patron by hand. Without a barcode the site gives its next one; status, policy and group come from its defaults.</summary>
+    /// <param name="districtId">The district.</param>
+    /// <param name="fields">Field name, number or label → value; a site is its code.</param>
+    /// <param name="actor">Who.</param>
+    /// <param name="cancellationToken">Gives up; nothing is written then.</param>
+    /// <exception cref="RollcallException">A field or a value is not possible, or last name or barcode are missing; nothing was written.</exception>
+    public async Task<Patron> AddAsync(
+        int districtId,
+        IReadOnlyList<KeyValuePair<string, string?>> fields,
+        string actor,
+        CancellationToken cancellationToken = default
+    )
+    {
+        await using var connection = await database.OpenAsync(cancellationToken);
+        await using var transaction = await database.Bulk.BeginWriteAsync(connection, cancellationToken);
+        await using var context = database.CreateContext(connection, transaction);
+        var values = new ChangeValues();
+        foreach (var (name, value) in fields)
+        {
+            var field = Known(name);
+            if (await CanonicalAsync(context, districtId, field, value, cancellationToken) is { } canonical)
+            {
+                await CheckUniqueAsync(context, districtId, patronId: 0, field, canonical, cancellationToken);
+                values.SetNew(field.Number, null, canonical);
+            }
+        }
+
+        if (!values.Has(PatronFields.LastName))
+        {
+            throw new RollcallException("A new patron needs a last name.");
+        }
+
+        int? siteId = values.New(PatronFields.Site) is { } text ? int.Parse(text, CultureInfo.InvariantCulture) : null;
+        var site = siteId is null
+            ? null
+            : await context.Sites.AsNoTracking().SingleAsync(s => s.DistrictId == districtId && s.Id == siteId, cancellationToken);
+        if (!values.Has(PatronFields.Barcode))
+        {
+            if (site is null)
+            {
+                throw new RollcallException("A new patron needs a barcode, or a site that gives one.");
+            }
+
+            var sequences = new Sync.Apply.SiteSequences(districtId, context);
+            await sequences.LoadAsync(cancellationToken);
+            values.Add(
+                PatronFields.Barcode,
+                null,
+                await sequences.NextFreeAsync(siteId, RoleGroup.None, new Dictionary<string, long>(), cancellationToken)
+            );
+        }
+
+        NewPatron.AddDefaults(values, site, null);
+        var id = await NewPatron.TakeIdAsync(context, districtId, cancellationToken);
+        await ImmediateOperation.RunAsync(
+            database,
+            connection,
+            transaction,
+            context,
+            new Operation
+            {
+                DistrictId = districtId,
+                Kind = OperationKind.Edit,
+                RequestedBy = actor,
+            },
+            [
+                new Change
+                {
+                    Kind = ChangeKind.Create,
+                    Outcome = Outcome.Created,
+                    PatronId = id,
+                    SiteId = siteId,
+                    Values = values.ToJson(),
+                    Reason = "Added by hand",
+                },
+            ],
+            time,
+            cancellationToken
+        );
+        var written = await context.Patrons.AsNoTracking().SingleAsync(p => p.DistrictId == districtId && p.Id == id, cancellationToken);
+        await transaction.CommitAsync(cancellationToken);
+        return written;
+    }
+
+    /// <summary>The field that a person names.</summary>
+    /// <exception cref="RollcallException">There is none.</exception>
+    internal static PatronField Known(string name) =>
+        PatronFields.Find(name)
+        ?? throw new RollcallException(
+            $"'{Text.Cut(name, 40)}' is no field of a patron. Fields are: {string.Join(", ", PatronFields.All.Select(f => f.Name))}."
+        );
 
     /// <summary>The canonical text of a value; a site's code becomes its id.</summary>
     /// <exception cref="RollcallException">The value does not fit.</exception>

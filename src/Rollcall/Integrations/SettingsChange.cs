@@ -1,0 +1,240 @@
+using System.Globalization;
+using Rollcall.Mapping;
+using Rollcall.Operations;
+using Rollcall.Patrons;
+
+namespace Rollcall.Integrations;
+
+/// <summary>Single changes of an integration's settings, as people ask for them. Pure: each gives new settings, or says what is wrong.</summary>
+public static class SettingsChange
+{
+    /// <summary>The fields that a policy or a blank rule can be set for.</summary>
+    public static readonly IReadOnlyList<int> FieldsWithPolicy = [.. FieldMap.SyncedFields, PatronFields.Site, PatronFields.Status];
+
+    /// <summary>Who wins, and what a blank of the roster does, for one field.</summary>
+    /// <param name="settings">As they are.</param>
+    /// <param name="name">Field name, number or label.</param>
+    /// <param name="policy"><c>roster</c>, <c>fill</c> or <c>library</c>; null leaves it.</param>
+    /// <param name="blank"><c>keep</c> or <c>clear</c>; null leaves it.</param>
+    /// <exception cref="RollcallException">The field or a word is not known, or the field cannot follow the rule.</exception>
+    public static IntegrationSettings Field(IntegrationSettings settings, string name, string? policy, string? blank)
+    {
+        var field = PatronFields.Find(name);
+        if (field is null || !FieldsWithPolicy.Contains(field.Number))
+        {
+            throw new RollcallException(
+                $"'{Text.Cut(name, 40)}' is no field that a roster writes. Those are: {string.Join(", ", FieldsWithPolicy.Select(f => PatronFields.ByNumber(f).Name))}."
+            );
+        }
+
+        if (policy is null && blank is null)
+        {
+            throw new RollcallException("Say what to change: --policy roster|fill|library, --blank keep|clear, or both.");
+        }
+
+        var rule = settings.Map.Rules.GetValueOrDefault(field.Number) ?? new FieldRule();
+        if (policy is not null)
+        {
+            rule = rule with
+            {
+                Policy = policy.Trim().ToLowerInvariant() switch
+                {
+                    "roster" => FieldPolicy.RosterWins,
+                    "fill" => FieldPolicy.FillIfEmpty,
+                    "library" => FieldPolicy.LibraryKeeps,
+                    _ => throw new RollcallException($"'{Text.Cut(policy, 40)}' is no policy. Policies are: roster, fill, library."),
+                },
+            };
+        }
+
+        if (blank is not null)
+        {
+            var value = blank.Trim().ToLowerInvariant() switch
+            {
+                "keep" => BlankRule.Keep,
+                "clear" => BlankRule.Clear,
+                _ => throw new RollcallException($"'{Text.Cut(blank, 40)}' is no blank rule. Blank rules are: keep, clear."),
+            };
+            if (
+                value == BlankRule.Clear
+                && field.Number is PatronFields.LastName or PatronFields.Barcode or PatronFields.Site or PatronFields.Status
+            )
+            {
+                throw new RollcallException($"{field.Label} can never become blank: its rule stays 'keep'.");
+            }
+
+            rule = rule with { Blank = value };
+        }
+
+        var rules = new Dictionary<int, FieldRule>(settings.Map.Rules) { [field.Number] = rule };
+        return settings with { Map = settings.Map with { Rules = rules } };
+    }
+
+    /// <summary>Translates a grade; the same word on both sides, or a blank target, takes the translation away.</summary>
+    public static IntegrationSettings Grade(IntegrationSettings settings, string from, string? to)
+    {
+        if (Text.Clean(from) is not { } clean)
+        {
+            throw new RollcallException("Name the grade as the roster sends it, then the grade to write here.");
+        }
+
+        var grades = new Dictionary<string, string>(settings.Map.Grades, StringComparer.Ordinal);
+        if (Text.Clean(to) is { } target && !string.Equals(target, clean, StringComparison.Ordinal))
+        {
+            grades[clean] = target.Length <= 255 ? target : throw new RollcallException("A grade has at most 255 characters.");
+        }
+        else
+        {
+            grades.Remove(clean);
+        }
+
+        return settings with
+        {
+            Map = settings.Map with { Grades = grades },
+        };
+    }
+
+    /// <summary>Which org of a person decides the site.</summary>
+    /// <exception cref="RollcallException">The word is not known.</exception>
+    public static IntegrationSettings SiteFrom(IntegrationSettings settings, string word) =>
+        settings with
+        {
+            Map = settings.Map with
+            {
+                SiteFrom = word.Trim().ToLowerInvariant() switch
+                {
+                    "first-org" => Mapping.SiteFrom.FirstOrg,
+                    "first-matched" => Mapping.SiteFrom.FirstMatched,
+                    "primary-org" => Mapping.SiteFrom.PrimaryOrg,
+                    _ => throw new RollcallException(
+                        $"'{Text.Cut(word, 40)}' is not known. The site comes from: first-org, first-matched, primary-org."
+                    ),
+                },
+            },
+        };
+
+    /// <summary>When changes of one kind wait for a person.</summary>
+    /// <param name="settings">As they are.</param>
+    /// <param name="kind"><c>transfers</c>, <c>updates</c> or <c>creates</c>.</param>
+    /// <param name="percent">0 to 100; null leaves it.</param>
+    /// <param name="count">At least 1; null leaves it.</param>
+    /// <param name="siteId">One site alone; null for the district.</param>
+    /// <exception cref="RollcallException">A word or a number does not fit.</exception>
+    public static IntegrationSettings Threshold(IntegrationSettings settings, string kind, double? percent, int? count, int? siteId)
+    {
+        var risk = kind.Trim().ToLowerInvariant() switch
+        {
+            "transfers" => Risk.Transfers,
+            "updates" => Risk.Updates,
+            "creates" => Risk.Creates,
+            _ => throw new RollcallException($"'{Text.Cut(kind, 40)}' has no threshold. Thresholds are: transfers, updates, creates."),
+        };
+        if (percent is null && count is null)
+        {
+            throw new RollcallException("Say what to change: --percent P, --count N, or both.");
+        }
+
+        if (percent is < 0 or > 100 || (percent is { } number && !double.IsFinite(number)))
+        {
+            throw new RollcallException(
+                string.Create(CultureInfo.InvariantCulture, $"--percent is a number from 0 to 100; got {percent}.")
+            );
+        }
+
+        if (count < 1)
+        {
+            throw new RollcallException(string.Create(CultureInfo.InvariantCulture, $"--count is at least 1; got {count}."));
+        }
+
+        var thresholds = settings.Thresholds;
+        var now = thresholds.At(siteId ?? 0, risk);
+        now = now with { Percent = percent ?? now.Percent, Count = count ?? now.Count };
+        if (siteId is { } site)
+        {
+            var own = thresholds.Sites.GetValueOrDefault(site) ?? new SiteThresholds();
+            own = risk switch
+            {
+                Risk.Transfers => own with { Transfers = now },
+                Risk.Updates => own with { Updates = now },
+                _ => own with { Creates = now },
+            };
+            thresholds = thresholds with { Sites = new Dictionary<int, SiteThresholds>(thresholds.Sites) { [site] = own } };
+        }
+        else
+        {
+            thresholds = risk switch
+            {
+                Risk.Transfers => thresholds with { Transfers = now },
+                Risk.Updates => thresholds with { Updates = now },
+                _ => thresholds with { Creates = now },
+            };
+        }
+
+        return settings with
+        {
+            Thresholds = thresholds,
+        };
+    }
+
+    /// <summary>The time of day at which the district is synced by itself.</summary>
+    /// <param name="settings">As they are.</param>
+    /// <param name="at">24-hour <c>HH:mm</c>; <c>off</c> for never.</param>
+    /// <param name="mode"><c>full</c> or <c>changes</c>; null leaves it.</param>
+    /// <exception cref="RollcallException">A word does not fit.</exception>
+    public static IntegrationSettings Daily(IntegrationSettings settings, string at, string? mode)
+    {
+        TimeOnly? time = null;
+        if (!string.Equals(at.Trim(), "off", StringComparison.OrdinalIgnoreCase))
+        {
+            time = TimeOnly.TryParseExact(at.Trim(), ["HH:mm", "H:mm"], CultureInfo.InvariantCulture, DateTimeStyles.None, out var parsed)
+                ? parsed
+                : throw new RollcallException($"'{Text.Cut(at, 20)}' is no time of day. Write it as HH:mm, such as 04:00, or 'off'.");
+        }
+
+        return settings with
+        {
+            Daily = settings.Daily with
+            {
+                At = time,
+                ChangesOnly = mode?.Trim().ToLowerInvariant() switch
+                {
+                    null => settings.Daily.ChangesOnly,
+                    "full" => false,
+                    "changes" => true,
+                    _ => throw new RollcallException($"'{Text.Cut(mode, 40)}' is no mode. Modes are: full, changes."),
+                },
+            },
+        };
+    }
+
+    /// <summary>Nothing runs by itself on these days, both included.</summary>
+    /// <exception cref="RollcallException">A date is not one, or they are the wrong way round.</exception>
+    public static IntegrationSettings Pause(IntegrationSettings settings, string from, string to)
+    {
+        var (first, last) = (Date(from), Date(to));
+        return last < first
+            ? throw new RollcallException($"The pause ends ({to}) before it begins ({from}). Give the earlier date first.")
+            : settings with
+            {
+                Daily = settings.Daily with
+                {
+                    Pauses =
+                    [
+                        .. settings.Daily.Pauses.Append(new PauseDates(first, last)).Distinct().OrderBy(p => p.From).ThenBy(p => p.To),
+                    ],
+                },
+            };
+
+        static DateOnly Date(string text) =>
+            DateOnly.TryParseExact(text.Trim(), "yyyy-MM-dd", CultureInfo.InvariantCulture, DateTimeStyles.None, out var date)
+                ? date
+                : throw new RollcallException($"'{Text.Cut(text, 20)}' is no date. Write it as YYYY-MM-DD, such as 2026-12-24.");
+    }
+
+    /// <summary>Daily Operations go on: pauses are taken away, and so is what an undo put in their way.</summary>
+    public static IntegrationSettings Resume(IntegrationSettings settings) =>
+        settings with
+        {
+            Daily = settings.Daily with { Pauses = [], StoppedBecause = null },
+        };
+}

@@ -1,0 +1,94 @@
+using System.Text.Json;
+using Rollcall.Storage;
+using Rollcall.Sync.Apply;
+
+namespace Rollcall.Operations;
+
+/// <summary>An operation whose plan is made by whoever asks for it (an import, a bulk edit, a removal) and applied by a worker.</summary>
+internal static class PlannedOperation
+{
+    /// <summary>The row while its plan is being made: should the process die now, it says so, and nothing was written.</summary>
+    public static Operation Begin(int districtId, OperationKind kind, bool preview, string actor, string options, TimeProvider time) =>
+        new()
+        {
+            DistrictId = districtId,
+            Kind = kind,
+            Status = OperationStatus.Failed,
+            Error = "Interrupted before the plan was complete. Nothing was written; do it again.",
+            PreviewOnly = preview,
+            RequestedBy = actor,
+            Options = options,
+            CreatedAt = time.GetUtcNow(),
+        };
+
+    /// <summary>The plan is complete and waits for a worker.</summary>
+    public static void Complete(Operation operation, long rows, SyncCounts counts, IReadOnlyList<WarningGroup> warnings)
+    {
+        operation.Planned = true;
+        operation.PlanSize = rows;
+        operation.Counts = JsonSerializer.Serialize(counts with { Warnings = warnings.Sum(w => w.Count) }, OperationQueue.Json);
+        operation.Warnings = JsonSerializer.Serialize(warnings, OperationQueue.Json);
+        operation.Status = OperationStatus.Waiting;
+        operation.Error = null;
+    }
+}
+
+/// <summary>Applies imports, bulk edits and removals.</summary>
+internal sealed class PlannedHandler(RollcallDatabase database, OperationQueue queue, TimeProvider time) : IOperationHandler
+{
+    public bool Handles(OperationKind kind) => kind is OperationKind.Import or OperationKind.Edit or OperationKind.Remove;
+
+    public async Task ExecuteAsync(OperationRun run, CancellationToken cancellationToken)
+    {
+        var operation = run.Operation;
+        var counts = OperationQueue.CountsOf(operation);
+        var warnings = OperationQueue.WarningsOf(operation).ToList();
+        if (operation.PreviewOnly && operation.ApprovedAt is null)
+        {
+            await queue.FinishAsync(operation, OperationStatus.Preview, counts, warnings, null, cancellationToken);
+            return;
+        }
+
+        var applier = new Applier(database, operation, null, time);
+        await applier.RunAsync(
+            held: false,
+            approval: operation.ApprovedAt is not null || operation.Kind == OperationKind.Remove,
+            done => run.ReportAsync(OperationStage.Applying, "Writing patrons", done, operation.PlanSize),
+            cancellationToken
+        );
+        if (applier.Stale.Count > 0)
+        {
+            counts = OperationQueue.Drop(counts, applier.Stale);
+            warnings.Add(
+                new WarningGroup(
+                    "stale",
+                    "Patrons were left out because they changed meanwhile",
+                    applier.Stale.Values.Sum(),
+                    "Do it again for those: the log names them."
+                )
+            );
+        }
+
+        if (applier.ChangedSincePlan > 0)
+        {
+            warnings.Add(
+                new WarningGroup(
+                    "changed-since-plan",
+                    "Patrons were changed while this ran; the value given here won",
+                    applier.ChangedSincePlan,
+                    null
+                )
+            );
+        }
+
+        counts = counts with { Warnings = warnings.Sum(w => w.Count) };
+        await queue.FinishAsync(
+            operation,
+            warnings.Count > 0 ? OperationStatus.CompletedWithWarnings : OperationStatus.Completed,
+            counts,
+            warnings,
+            null,
+            cancellationToken
+        );
+    }
+}

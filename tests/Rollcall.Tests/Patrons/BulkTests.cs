@@ -1,0 +1,154 @@
+using Rollcall.Integrations;
+using Rollcall.Operations;
+using Rollcall.Patrons;
+using Rollcall.Tests.Infrastructure;
+using Rollcall.Tests.Sync;
+
+namespace Rollcall.Tests.Patrons;
+
+/// <summary>End of year: many patrons at once, previewed, and a patron added by hand.</summary>
+public sealed class BulkTests(PostgresCluster cluster)
+{
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task Transferred_patrons_are_previewed_edited_undone_and_removed(Db db)
+    {
+        await using var system = await Installation.StartAsync(cluster, db);
+        system.Sandbox.OnlyMine();
+        system.Sandbox.Person("p1", "Ada", "Byron");
+        await system.SyncAsync();
+        await system.ImportAsync(
+            "barcode,lastName,firstName,status,site,notes\nA1001,Carver,Ben,Transferred,S1,\nA1002,Dunn,Cleo,Transferred,S2,kept\nA1003,Ely,Dora,Active,S2,\n"
+        );
+        var bulk = system.Get<PatronBulk>();
+        var leavers = new PatronFilter(Status: PatronStatus.Transferred);
+        var before = await UndoTests.PictureAsync(system);
+
+        var preview = await EndAsync(
+            system,
+            await bulk.PlanEditAsync(system.District.Id, leavers, [new("expiration", "2026-06-30")], true, "lib")
+        );
+        Assert.Equal((OperationStatus.Preview, 2), (preview.Status, OperationQueue.CountsOf(preview).Updated));
+        Assert.Equal(before, await UndoTests.PictureAsync(system));
+        var approved = await system.ApproveAsync(preview.Id);
+        Assert.Equal(OperationStatus.Completed, approved.Status);
+        Assert.Equal(2, (await system.AllPatronsAsync()).Count(p => p.Expiration == new DateOnly(2026, 6, 30)));
+        await UndoTests.UndoAsync(system, preview.Id);
+        Assert.Equal(before, await UndoTests.PictureAsync(system));
+
+        foreach (var name in (string[])["barcode", "lastName", "guid", "nonsense"])
+        {
+            await Assert.ThrowsAsync<RollcallException>(() =>
+                bulk.PlanEditAsync(system.District.Id, leavers, [new(name, "X1234")], false, "lib")
+            );
+        }
+
+        var removal = await EndAsync(system, await bulk.PlanRemovalAsync(system.District.Id, leavers, true, "lib"));
+        Assert.Equal((OperationStatus.Preview, 2), (removal.Status, OperationQueue.CountsOf(removal).Removed));
+        await system.Patrons.EditAsync(system.District.Id, "A1002", [new("status", "Active")], "librarian");
+        removal = await system.ApproveAsync(removal.Id);
+        Assert.Equal(OperationStatus.CompletedWithWarnings, removal.Status);
+        Assert.True(OperationQueue.CountsOf(removal).AddUp, removal.Counts);
+        Assert.Equal(["A1002", "A1003"], (await system.AllPatronsAsync()).Where(p => p.Guid is null).Select(p => p.Barcode).Order());
+        var refused = await Assert.ThrowsAsync<RollcallException>(() => UndoTests.UndoAsync(system, removal.Id));
+        Assert.Contains("final", refused.Message, StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task Removal_by_barcode_takes_all_or_nothing_and_warns_of_people_who_would_come_back(Db db)
+    {
+        await using var system = await Installation.StartAsync(cluster, db);
+        system.Sandbox.OnlyMine();
+        system.Sandbox.Person("p1", "Ada", "Byron");
+        await system.SyncAsync();
+        var barcode = (await system.PatronsByGuidAsync())["p1"].Barcode;
+        var bulk = system.Get<PatronBulk>();
+        var refused = await Assert.ThrowsAsync<RollcallException>(() =>
+            bulk.PlanRemovalAsync(system.District.Id, [barcode, "NOBODY"], false, "lib")
+        );
+        Assert.Contains("nobody", refused.Message, StringComparison.Ordinal);
+        var removal = await EndAsync(system, await bulk.PlanRemovalAsync(system.District.Id, [barcode.ToLowerInvariant()], false, "lib"));
+        Assert.Equal(OperationStatus.CompletedWithWarnings, removal.Status);
+        Assert.Empty(await system.AllPatronsAsync());
+        var again = OperationQueue.CountsOf(await system.SyncAsync());
+        Assert.Equal(1, again.Created);
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task A_patron_added_by_hand_gets_the_sites_defaults_and_has_history(Db db)
+    {
+        await using var system = await Installation.StartAsync(cluster, db);
+        var patron = await system.Patrons.AddAsync(
+            system.District.Id,
+            [new("Last Name", "Byron"), new("site", "s1"), new("birthdate", "2015-12-10")],
+            "librarian"
+        );
+        Assert.Equal(("P100001", PatronStatus.Active, "STD"), (patron.Barcode, patron.Status, patron.Policy));
+        var next = await system.Patrons.AddAsync(system.District.Id, [new("lastName", "Carver"), new("site", "S1")], "librarian");
+        Assert.Equal("P100002", next.Barcode);
+        Assert.Single(await system.Get<OperationLog>().HistoryAsync(system.District.Id, patron.Id));
+        foreach (
+            var bad in (KeyValuePair<string, string?>[][])
+                [
+                    [new("firstName", "Ada")],
+                    [new("lastName", "Ada")],
+                    [new("lastName", "Ada"), new("barcode", "p100001")],
+                    [new("lastName", "Ada"), new("site", "NOWHERE")],
+                    [new("lastName", "Ada"), new("site", "S1"), new("birthdate", "yesterday")],
+                ]
+        )
+        {
+            await Assert.ThrowsAsync<RollcallException>(() => system.Patrons.AddAsync(system.District.Id, bad, "librarian"));
+        }
+
+        Assert.Equal(2, (await system.AllPatronsAsync()).Count);
+    }
+
+    [Fact]
+    public void Settings_change_one_by_one_or_say_what_is_wrong()
+    {
+        var settings = new IntegrationSettings();
+        settings = SettingsChange.Field(settings, "Phone Number", "library", null);
+        settings = SettingsChange.Field(settings, "1017", null, "clear");
+        Assert.Equal(Mapping.FieldPolicy.LibraryKeeps, settings.Map.PolicyOf(PatronFields.Phone));
+        Assert.Equal(Mapping.BlankRule.Clear, settings.Map.BlankOf(PatronFields.Phone));
+        settings = SettingsChange.Grade(settings, "KG", "K");
+        Assert.Equal("K", settings.Map.Grades["KG"]);
+        Assert.Empty(SettingsChange.Grade(settings, "KG", "KG").Map.Grades);
+        settings = SettingsChange.Threshold(settings, "transfers", 5, null, siteId: 3);
+        Assert.Equal(new Threshold(5, 10), settings.Thresholds.At(3, Risk.Transfers));
+        Assert.Equal(new Threshold(10, 10), settings.Thresholds.At(4, Risk.Transfers));
+        Assert.Equal(new Threshold(0, 10), settings.Thresholds.At(3, Risk.Creates));
+        settings = SettingsChange.Daily(settings, "4:30", "changes");
+        Assert.Equal((new TimeOnly(4, 30), true), (settings.Daily.At, settings.Daily.ChangesOnly));
+        settings = SettingsChange.Pause(settings, "2026-12-20", "2027-01-06");
+        Assert.Single(settings.Daily.Pauses);
+        Assert.Empty(SettingsChange.Resume(settings).Daily.Pauses);
+        foreach (
+            var wrong in (Action[])
+                [
+                    () => SettingsChange.Field(settings, "notes", "fill", null),
+                    () => SettingsChange.Field(settings, "email", "never", null),
+                    () => SettingsChange.Field(settings, "lastName", null, "clear"),
+                    () => SettingsChange.Field(settings, "email", null, null),
+                    () => SettingsChange.SiteFrom(settings, "second"),
+                    () => SettingsChange.Threshold(settings, "removes", 1, 1, null),
+                    () => SettingsChange.Threshold(settings, "creates", 101, null, null),
+                    () => SettingsChange.Threshold(settings, "creates", null, 0, null),
+                    () => SettingsChange.Daily(settings, "25:00", null),
+                    () => SettingsChange.Pause(settings, "2027-01-06", "2026-12-20"),
+                ]
+        )
+        {
+            Assert.Throws<RollcallException>(wrong);
+        }
+    }
+
+    private static Task<Operation> EndAsync(Installation system, long id) =>
+        system.Follower.RunAsync(system.District.Id, id, null, CancellationToken.None);
+}
