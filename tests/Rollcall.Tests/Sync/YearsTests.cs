@@ -1,0 +1,374 @@
+using System.Globalization;
+using System.Text;
+using Rollcall.Integrations;
+using Rollcall.Mapping;
+using Rollcall.Operations;
+using Rollcall.Patrons;
+using Rollcall.Review;
+using Rollcall.Sandbox;
+using Rollcall.Sync.Undo;
+using Rollcall.Tests.Infrastructure;
+
+namespace Rollcall.Tests.Sync;
+
+/// <summary>A pretend district lives for weeks while librarians edit, import, merge, decide and undo in between. What must always hold is
+/// checked after every step. ROLLCALL_ROUNDS runs more lives than the usual ones.</summary>
+public sealed class YearsTests(PostgresCluster cluster)
+{
+    private static readonly int s_rounds = int.TryParse(
+        Environment.GetEnvironmentVariable("ROLLCALL_ROUNDS"),
+        CultureInfo.InvariantCulture,
+        out var rounds
+    )
+        ? rounds
+        : 0;
+
+    public static TheoryData<Db, int> Lives()
+    {
+        var lives = new TheoryData<Db, int>();
+        for (var seed = 1; seed <= Math.Max(s_rounds, 6); seed++)
+        {
+            lives.Add(seed % 3 == 0 ? Db.Postgres : Db.Sqlite, seed);
+        }
+
+        return lives;
+    }
+
+    [Theory]
+    [MemberData(nameof(Lives))]
+    public async Task Whatever_happens_nobody_is_lost_or_doubled(Db db, int seed)
+    {
+        await using var system = await Installation.StartAsync(
+            cluster,
+            db,
+            new SandboxOptions
+            {
+                Students = 60,
+                Schools = 2,
+                Seed = seed,
+            }
+        );
+        var life = new Life(system, seed);
+        try
+        {
+            await life.LiveAsync(steps: 25);
+            TestContext.Current.TestOutputHelper?.WriteLine(life.Diary);
+        }
+        catch (Exception e)
+        {
+            throw new InvalidOperationException($"Life {seed} broke after:\n{life.Diary}", e);
+        }
+    }
+
+    private sealed class Life(Installation system, int seed)
+    {
+        private readonly Random _random = new(seed);
+        private readonly StringBuilder _diary = new();
+        private int _day;
+        private int _number;
+
+        public string Diary => _diary.ToString();
+
+        public async Task LiveAsync(int steps)
+        {
+            await system.ConfigureAsync(s =>
+                s with
+                {
+                    Map = new FieldMap
+                    {
+                        Location = LocationSource.TeacherName,
+                        CommunityId = new IdMapping(IdSource.UserIdType, "StateID"),
+                    },
+                    Roles = seed % 4 == 0 ? [RoleGroup.Student] : s.Roles,
+                }
+            );
+            if (seed % 2 == 0)
+            {
+                await ImportAsync(20);
+            }
+
+            await SyncAsync();
+            for (var step = 0; step < steps; step++)
+            {
+                switch (_random.Next(12))
+                {
+                    case 0 or 1 or 2:
+                        _day += _random.Next(1, 4);
+                        Say($"day {_day}");
+                        system.Sandbox.SetDay(_day);
+                        await SyncAsync();
+                        break;
+                    case 3:
+                        await PreviewThenApplyAsync();
+                        break;
+                    case 4:
+                        await SyncAsync();
+                        await UnchangedAsync();
+                        break;
+                    case 5 or 6:
+                        await EditAsync();
+                        break;
+                    case 7:
+                        await ImportAsync(_random.Next(1, 6));
+                        break;
+                    case 8:
+                        await MergeAsync();
+                        break;
+                    case 9:
+                        await DecideAsync();
+                        break;
+                    case 10:
+                        await SyncAndUndoAsync();
+                        break;
+                    case 11:
+                        await VanishAsync();
+                        break;
+                }
+
+                await CheckAsync();
+            }
+        }
+
+        private void Say(string what) => _diary.AppendLine(what);
+
+        private async Task<Operation> SyncAsync()
+        {
+            var before = await system.AllPatronsAsync();
+            var operation = await system.SyncAsync();
+            Say($"sync {operation.Id}: {operation.Status} {operation.Counts} {operation.Error}");
+            Assert.Null(operation.Error);
+            var counts = OperationQueue.CountsOf(operation);
+            Assert.True(counts.AddUp);
+
+            // Nobody goes, whatever the roster says; and what a sync transfers, its log names.
+            var after = (await system.AllPatronsAsync()).ToDictionary(p => p.Id);
+            Assert.All(before, p => Assert.True(after.ContainsKey(p.Id)));
+            Assert.Equal(before.Count + counts.Created - await HeldAsync(operation, Outcome.Created), after.Count);
+            var log = (await system.LogAsync(operation.Id)).Where(r => r is { Held: false, Stale: false }).ToList();
+            var transferred = before.Count(p => p.Status != PatronStatus.Transferred && after[p.Id].Status == PatronStatus.Transferred);
+            Assert.Equal(transferred, log.Count(r => r.Outcome is "transferred" or "absent"));
+
+            // What exceeds a threshold waits.
+            foreach (var site in log.Where(r => r.Outcome is "transferred" or "absent").GroupBy(r => (r.Site, r.RoleGroup)))
+            {
+                Assert.True(site.Count() < 10, $"{site.Key}: {site.Count()} transferred without approval");
+            }
+
+            Assert.All(log.Where(r => r.MatchedBy is "studentNumber" or "barcode" or "email"), r => Assert.NotNull(r.Guid));
+            return operation;
+        }
+
+        private async Task<long> HeldAsync(Operation operation, Outcome outcome) =>
+            (await system.LogAsync(operation.Id)).Count(r => r.Held && r.Outcome == OperationLog.OutcomeWord(outcome));
+
+        private async Task UnchangedAsync()
+        {
+            var versions = (await system.AllPatronsAsync()).ToDictionary(p => p.Id, p => p.Version);
+            var again = OperationQueue.CountsOf(await SyncAsync());
+            Assert.Equal(again.Held, again.Created + again.Updated + again.Reactivated + again.Transferred);
+            Assert.Equal(versions, (await system.AllPatronsAsync()).ToDictionary(p => p.Id, p => p.Version));
+        }
+
+        private async Task PreviewThenApplyAsync()
+        {
+            var preview = await system.SyncAsync(preview: true);
+            Say($"preview {preview.Id}: {preview.Counts}");
+            var before = (await system.AllPatronsAsync()).ToDictionary(p => p.Id);
+            var planned = await system.LogAsync(preview.Id);
+            var applied = await system.ApproveAsync(preview.Id);
+            Say($"approved: {applied.Status} {applied.Counts}");
+            Assert.Null(applied.Error);
+            var after = (await system.AllPatronsAsync()).ToDictionary(p => p.Id);
+            var sites = (await system.Get<Rollcall.Districts.SiteService>().ListAsync(system.District.Id)).ToDictionary(
+                s => s.Id.ToString(CultureInfo.InvariantCulture),
+                s => s.Code
+            );
+            foreach (var row in planned.Where(r => r.PatronId is not null && r.Kind is not "note"))
+            {
+                foreach (var change in row.Changes)
+                {
+                    var field = PatronFields.Find(change.Field)!;
+                    Assert.Equal(change.New, OperationLog.Display(field.Number, field.Get(after[row.PatronId!.Value]), sites));
+                }
+            }
+
+            var named = planned.Where(r => r.Changes.Count > 0).Select(r => r.PatronId).ToHashSet();
+            Assert.All(after.Values.Where(p => !named.Contains(p.Id)), p => Assert.Equal(before[p.Id].Version, p.Version));
+        }
+
+        private async Task SyncAndUndoAsync()
+        {
+            await SettleAsync();
+            var before = await UndoTests.PictureAsync(system);
+            _day += _random.Next(1, 3);
+            system.Sandbox.SetDay(_day);
+            Say($"day {_day}, to be undone");
+            var operation = await SyncAsync();
+            if (UndoService.Refusal(operation) is not null || operation.PlanSize == 0)
+            {
+                return;
+            }
+
+            var undo = await system.Get<UndoService>().EnqueueAsync(system.District.Id, operation.Id, null, "test");
+            var undone = await system.Follower.RunAsync(system.District.Id, undo, null, CancellationToken.None);
+            Say($"undo: {undone.Status} {undone.Counts} {undone.Error}");
+            Assert.Equal(OperationStatus.Completed, undone.Status);
+            Assert.Equal(before, await UndoTests.PictureAsync(system));
+        }
+
+        /// <summary>A waiting hold would be superseded by the next sync: that is no part of what an undo takes back.</summary>
+        private async Task SettleAsync()
+        {
+            var waiting = (await system.Queue.ListAsync(system.District.Id)).FirstOrDefault(o => o.Status == OperationStatus.NeedsApproval);
+            if (waiting is null)
+            {
+                return;
+            }
+
+            Say(_random.Next(2) == 0 ? $"approve {waiting.Id}" : $"discard {waiting.Id}");
+            if (_diary.ToString().EndsWith($"approve {waiting.Id}{Environment.NewLine}", StringComparison.Ordinal))
+            {
+                var approved = await system.ApproveAsync(waiting.Id);
+                Assert.Null(approved.Error);
+                Assert.True(OperationQueue.CountsOf(approved).AddUp, approved.Counts);
+            }
+            else
+            {
+                await system.Queue.DiscardAsync(system.District.Id, waiting.Id, "test");
+            }
+        }
+
+        private async Task VanishAsync()
+        {
+            var school = system.Sandbox.District.Schools.ElementAt(_random.Next(2)).SourcedId;
+            var share = _random.Next(1, 10) / 10.0;
+            Say($"{share:P0} of {school} vanish");
+            var gone = system.Sandbox.Overrides.RemoveShare(school, share);
+            await SyncAsync();
+            await SettleAsync();
+            if (_random.Next(3) > 0)
+            {
+                Say("they come back");
+                system.Sandbox.Overrides.Restore("users", gone);
+                await SyncAsync();
+            }
+        }
+
+        private async Task<Patron?> SomebodyAsync()
+        {
+            var all = await system.AllPatronsAsync();
+            return all.Count == 0 ? null : all[_random.Next(all.Count)];
+        }
+
+        private async Task EditAsync()
+        {
+            if (await SomebodyAsync() is not { } patron)
+            {
+                return;
+            }
+
+            KeyValuePair<string, string?> change = _random.Next(8) switch
+            {
+                0 => new("status", ((int)Enum.GetValues<PatronStatus>()[_random.Next(6)]).ToString(CultureInfo.InvariantCulture)),
+                1 => new("lastName", $"Edited{++_number}"),
+                2 => new("email", _random.Next(2) == 0 ? null : "shared@example.org"),
+                3 => new("communityId", null),
+                4 => new("barcode", $"HAND{++_number}"),
+                5 => new("doNotTransfer", _random.Next(2) == 0 ? "true" : null),
+                6 => new("keptFields", "1006,1019"),
+                _ => new("guid", null),
+            };
+            Say($"edit {patron.Barcode}: {change.Key} = {change.Value}");
+            await system.Patrons.EditAsync(system.District.Id, patron.Barcode, [change], "librarian");
+        }
+
+        private async Task ImportAsync(int rows)
+        {
+            var people = system.Sandbox.District.People.Where(p => p.Group is SandboxRoleGroup.Student).ToList();
+            var csv = new StringBuilder("barcode,lastName,firstName,email,site\n");
+            for (var i = 0; i < rows; i++)
+            {
+                var person = people[_random.Next(people.Count)];
+                var last = person.FamilyName.Length == 0 ? "Nameless" : person.FamilyName;
+                csv.Append(
+                    CultureInfo.InvariantCulture,
+                    $"OLD{++_number:0000},\"{last}\",\"{person.GivenName}\",{(_random.Next(2) == 0 ? "" : person.Email)},S{_random.Next(1, 3)}\n"
+                );
+            }
+
+            Say($"import\n{csv}");
+            var import = await system.ImportAsync(csv.ToString());
+            Assert.Null(import.Error);
+        }
+
+        private async Task MergeAsync()
+        {
+            if (await SomebodyAsync() is { } one && await SomebodyAsync() is { } two && one.Id != two.Id)
+            {
+                Say($"merge {two.Barcode} ({two.Guid}) into {one.Barcode} ({one.Guid})");
+                var merge = await system.Get<PatronMerge>().MergeAsync(system.District.Id, one.Barcode, two.Barcode, "librarian");
+                if (_random.Next(2) == 0)
+                {
+                    Say("and undo it");
+                    var undo = await system.Get<UndoService>().EnqueueAsync(system.District.Id, merge, null, "librarian");
+                    var undone = await system.Follower.RunAsync(system.District.Id, undo, null, CancellationToken.None);
+                    Assert.Equal(OperationStatus.Completed, undone.Status);
+                }
+            }
+        }
+
+        private async Task DecideAsync()
+        {
+            var waiting = await system.Get<ReviewService>().ListAsync(system.District.Id);
+            if (waiting.Count == 0)
+            {
+                return;
+            }
+
+            var item = waiting[_random.Next(waiting.Count)];
+            var decisions = system.Get<ReviewDecisions>();
+            try
+            {
+                var done = _random.Next(3) switch
+                {
+                    0 when item.Candidates.Count > 0 => await decisions.LinkAsync(
+                        system.District.Id,
+                        item.Id,
+                        item.Candidates[0],
+                        "librarian"
+                    ),
+                    1 => await decisions.CreateAsync(system.District.Id, item.Id, "librarian"),
+                    _ => await decisions.IgnoreAsync(system.District.Id, item.Id, "librarian"),
+                };
+                Say($"review {item.Id} ({item.Reason}): {done.Message}");
+            }
+            catch (RollcallException e)
+            {
+                Say($"review {item.Id} refused: {e.Message}");
+            }
+        }
+
+        private async Task CheckAsync()
+        {
+            var all = await system.AllPatronsAsync();
+            Assert.Equal(all.Count, all.Select(p => p.BarcodeKey).Distinct().Count());
+            var guids = all.Where(p => p.Guid is not null).Select(p => p.Guid!).ToList();
+            Assert.Equal(guids.Count, guids.Distinct().Count());
+            Assert.All(all, p => Assert.Null(Barcodes.Problem(p.Barcode)));
+            Assert.All(all, p => Assert.NotEqual("", p.LastName));
+            await using var context = system.Database.CreateContext();
+            var aliases = context
+                .PatronLinks.Where(l => l.Aliases != null)
+                .Select(l => l.Aliases!)
+                .AsEnumerable()
+                .SelectMany(a => a.Split('\n'))
+                .ToList();
+            Assert.Equal(aliases.Count, aliases.Distinct().Count());
+            Assert.Empty(aliases.Intersect(guids));
+            Assert.DoesNotContain(
+                await system.Queue.ListAsync(system.District.Id),
+                o => o.Status is OperationStatus.Running or OperationStatus.Waiting
+            );
+        }
+    }
+}
