@@ -108,8 +108,11 @@ public sealed class DistrictService(RollcallDatabase database, TimeProvider time
         }
     }
 
-    public static DateOnly Today(District district, TimeProvider time) =>
-        DateOnly.FromDateTime(TimeZoneInfo.ConvertTime(time.GetUtcNow(), TimeZoneInfo.FindSystemTimeZoneById(district.TimeZone)).DateTime);
+    public static DateOnly Today(District district, TimeProvider time) => DateAt(district, time.GetUtcNow());
+
+    /// <summary>The date at an instant where the district is.</summary>
+    public static DateOnly DateAt(District district, DateTimeOffset instant) =>
+        DateOnly.FromDateTime(TimeZoneInfo.ConvertTime(instant, TimeZoneInfo.FindSystemTimeZoneById(district.TimeZone)).DateTime);
 
     internal static string CleanCode(string code, string what)
     {

@@ -136,6 +136,18 @@ public sealed record IntegrationState
     /// <summary>The provider's revision at that pull; null when it sends none.</summary>
     public string? Revision { get; init; }
 
+    /// <summary>When the last run began that read at least all changes; null before the first.</summary>
+    public DateTimeOffset? ChangesSince { get; init; }
+
+    /// <summary>A changes sync ran since the last full one.</summary>
+    public bool ChangesRan { get; init; }
+
+    /// <summary>When the last full sync ended.</summary>
+    public DateTimeOffset? FullEndedAt { get; init; }
+
+    /// <summary>The fields that the last full pull shared, by role group, as bits in the order of <see cref="FieldMap.SyncedFields"/>.</summary>
+    public IReadOnlyDictionary<RoleGroup, long> Shared { get; init; } = new Dictionary<RoleGroup, long>();
+
     /// <summary>Why the next sync has to be a full one; null when it need not.</summary>
     public string? FullDue { get; init; }
 }

@@ -375,6 +375,15 @@ public sealed class OperationQueue(RollcallDatabase database, TimeProvider time)
             var counts = CountsOf(operation);
             var dropped = await HeldOutcomesAsync(context, operation, was == OperationStatus.Preview, cancellationToken);
             operation.Counts = JsonSerializer.Serialize(Drop(counts, dropped) with { Held = 0 }, Json);
+            var row = await context.Integrations.SingleOrDefaultAsync(
+                i => i.DistrictId == districtId && i.Kind == operation.Integration,
+                cancellationToken
+            );
+            if (row is not null && was == OperationStatus.NeedsApproval)
+            {
+                // What was dropped is still so in the roster: only a full sync sees it again.
+                IntegrationService.RequireFull(row, $"operation {id} was discarded");
+            }
         }
 
         context.AuditEntries.Add(

@@ -5,6 +5,8 @@ using Microsoft.Extensions.Logging;
 using Rollcall.Districts;
 using Rollcall.Integrations;
 using Rollcall.Mapping;
+using Rollcall.OneRoster;
+using Rollcall.OneRoster.Rest;
 using Rollcall.Operations;
 using Rollcall.Patrons;
 using Rollcall.Review;
@@ -25,9 +27,11 @@ internal sealed class SyncHandler(
     ILogger<SyncHandler> logger
 ) : IOperationHandler
 {
+    private static readonly TimeSpan s_fullAtLeastEvery = TimeSpan.FromDays(7);
+
     private string SpoolFolder => Path.Combine(database.DataFolder, "spool");
 
-    public bool Handles(OperationKind kind) => kind == OperationKind.FullSync;
+    public bool Handles(OperationKind kind) => kind is OperationKind.FullSync or OperationKind.ChangesSync;
 
     public async Task ExecuteAsync(OperationRun run, CancellationToken cancellationToken)
     {
@@ -36,7 +40,13 @@ internal sealed class SyncHandler(
         IReadOnlyList<HashRefresh> refreshes = [];
         if (!operation.Planned)
         {
-            refreshes = await PlanAsync(run, setup, cancellationToken);
+            if (await PlanAsync(run, setup, cancellationToken) is not { } planned)
+            {
+                await EndUnchangedAsync(operation, setup, cancellationToken);
+                return;
+            }
+
+            refreshes = planned;
             operation = run.Operation;
             if (operation.PreviewOnly)
             {
@@ -97,15 +107,91 @@ internal sealed class SyncHandler(
             _ => "oneroster-csv",
         };
 
-    private async Task<IReadOnlyList<HashRefresh>> PlanAsync(OperationRun run, SyncSetup setup, CancellationToken cancellationToken)
+    /// <summary>Why a changes sync cannot be one now; null when it can.</summary>
+    private string? FullBecause(SyncSetup setup, IRosterSource source) =>
+        setup.State switch
+        {
+            { LastFullAt: null } or { ChangesSince: null } => "this is the first sync",
+            { FullDue: { } why } => why,
+            { LastFullAt: { } last } when time.GetUtcNow() - last > s_fullAtLeastEvery => "the last full sync is a week old",
+            _ => source is RestRosterSource ? null : "a CSV package is always read whole",
+        };
+
+    private async Task<(Roster? Roster, string? FullBecause)> PullChangesAsync(
+        OperationRun run,
+        SyncSetup setup,
+        IRosterSource source,
+        WarningLog warnings,
+        CancellationToken cancellationToken
+    )
+    {
+        if (FullBecause(setup, source) is { } why)
+        {
+            return (null, why);
+        }
+
+        await using var connection = await database.OpenAsync(cancellationToken);
+        var pull = new ChangesPull(
+            setup,
+            (RestRosterSource)source,
+            connection,
+            SpoolFolder,
+            warnings,
+            (text, done, total) => run.ReportAsync(OperationStage.Pulling, text, done, total)
+        );
+        return await pull.ReadAsync(setup.State.ChangesSince!.Value, cancellationToken);
+    }
+
+    /// <summary>The provider says that nothing changed since the last full sync, and nothing changed here either. A new day can end roles
+    /// and sessions without any change, so it is read again then.</summary>
+    private async Task<bool> IsUnchangedAsync(SyncSetup setup, IRosterSource source, CancellationToken cancellationToken)
+    {
+        if (
+            setup.State is not { Revision: { } revision, FullDue: null, LastFullAt: { } last, FullEndedAt: { } ended }
+            || source is not RestRosterSource rest
+            || DistrictService.DateAt(setup.District, last) != setup.Today
+        )
+        {
+            return false;
+        }
+
+        await using (var context = database.CreateContext())
+        {
+            if (await context.Patrons.AnyAsync(p => p.DistrictId == setup.District.Id && p.UpdatedAt >= ended, cancellationToken))
+            {
+                return false;
+            }
+        }
+
+        return string.Equals(await rest.RevisionAsync(cancellationToken), revision, StringComparison.Ordinal);
+    }
+
+    /// <returns>Null when there is nothing to read, since the provider's revision is that of the last full sync.</returns>
+    private async Task<IReadOnlyList<HashRefresh>?> PlanAsync(OperationRun run, SyncSetup setup, CancellationToken cancellationToken)
     {
         var operation = run.Operation;
         var began = time.GetUtcNow();
         await DeletePlanAsync(operation, cancellationToken);
         var warnings = new WarningLog();
-        Roster roster;
+        Roster? roster = null;
+        string? fullBecause = null;
         using (var source = await integrations.OpenAsync(operation.DistrictId, setup.Kind, cancellationToken))
         {
+            if (operation.Kind == OperationKind.ChangesSync)
+            {
+                (roster, fullBecause) = await PullChangesAsync(run, setup, source, warnings, cancellationToken);
+            }
+            else if (await IsUnchangedAsync(setup, source, cancellationToken))
+            {
+                return null;
+            }
+
+            if (fullBecause is not null)
+            {
+                operation.Kind = OperationKind.FullSync;
+                warnings.Clear();
+            }
+
             var pull = new RosterPull(
                 setup,
                 source,
@@ -113,7 +199,7 @@ internal sealed class SyncHandler(
                 warnings,
                 (text, done, total) => run.ReportAsync(OperationStage.Pulling, text, done, total)
             );
-            roster = await pull.ReadAsync(cancellationToken);
+            roster ??= await pull.ReadAsync(cancellationToken);
         }
 
         using (roster)
@@ -137,7 +223,13 @@ internal sealed class SyncHandler(
             );
             var plan = await planner.RunAsync(cancellationToken);
             var holds = Guard.Guard.Check(setup.Settings.Thresholds, plan.Risks);
-            await CommitPlanAsync(run, setup, connection, plan, holds, warnings, began, roster.Revision, cancellationToken);
+            warnings.Add(
+                "drift",
+                "Changes came to light that the changes syncs since the last full one had not seen",
+                "Some rosters do not mark every change with a date. Full syncs find them; nothing has to be done.",
+                plan.Drift
+            );
+            await CommitPlanAsync(run, setup, connection, plan, holds, warnings, began, roster.Revision, fullBecause, cancellationToken);
             return plan.Refreshes;
         }
     }
@@ -151,6 +243,7 @@ internal sealed class SyncHandler(
         WarningLog warnings,
         DateTimeOffset began,
         string? revision,
+        string? fullBecause,
         CancellationToken cancellationToken
     )
     {
@@ -198,15 +291,20 @@ internal sealed class SyncHandler(
             map = setup.Settings.Map,
             began,
             revision,
+            fullBecause,
+            since = operation.Kind == OperationKind.ChangesSync ? setup.State.ChangesSince : null,
+            shared = plan.Shared,
+            configVersion = setup.State.ConfigVersion,
         };
         var planned = await Sql.ExecuteAsync(
             connection,
             transaction,
             $"""
-            UPDATE operations SET planned = @true, plan_size = @size, counts = @counts, warnings = @warnings, options = @options
+            UPDATE operations SET kind = @kind, planned = @true, plan_size = @size, counts = @counts, warnings = @warnings, options = @options
             WHERE id = @id AND fence = @fence AND status = {(int)OperationStatus.Running}
             """,
             cancellationToken,
+            ("@kind", (int)operation.Kind),
             ("@true", true),
             ("@size", plan.Rows),
             ("@counts", JsonSerializer.Serialize(counts, OperationQueue.Json)),
@@ -220,11 +318,14 @@ internal sealed class SyncHandler(
             throw new FencedOffException();
         }
 
-        // A newer plan replaces those that still wait; a preview replaces previews alone.
+        // A newer plan replaces those that still wait; a preview replaces previews alone, and a pull of changes, which does not see again
+        // what a full one held, those of changes alone.
         var now = time.GetUtcNow();
         await context
             .Operations.Where(o => o.DistrictId == operation.DistrictId && o.Id < operation.Id && o.Integration == operation.Integration)
-            .Where(o => o.Kind == OperationKind.FullSync || o.Kind == OperationKind.ChangesSync)
+            .Where(o =>
+                o.Kind == OperationKind.ChangesSync || (o.Kind == OperationKind.FullSync && operation.Kind == OperationKind.FullSync)
+            )
             .Where(o => o.Status == OperationStatus.Preview || (o.Status == OperationStatus.NeedsApproval && !operation.PreviewOnly))
             .ExecuteUpdateAsync(
                 s => s.SetProperty(o => o.Status, OperationStatus.Superseded).SetProperty(o => o.FinishedAt, now),
@@ -346,26 +447,24 @@ internal sealed class SyncHandler(
 
         await using (var context = database.CreateContext())
         {
-            // Whoever was not sent to Review again has been settled by this run.
-            await context
-                .ReviewItems.Where(r =>
-                    r.DistrictId == operation.DistrictId && r.Status == ReviewStatus.Open && r.OperationId < operation.Id
-                )
-                .ExecuteUpdateAsync(s => s.SetProperty(r => r.Status, ReviewStatus.Settled), cancellationToken);
+            if (operation.Kind == OperationKind.FullSync)
+            {
+                // Whoever was not sent to Review again has been settled by this run.
+                await context
+                    .ReviewItems.Where(r =>
+                        r.DistrictId == operation.DistrictId && r.Status == ReviewStatus.Open && r.OperationId < operation.Id
+                    )
+                    .ExecuteUpdateAsync(s => s.SetProperty(r => r.Status, ReviewStatus.Settled), cancellationToken);
+            }
+
             var row = await context.Integrations.SingleOrDefaultAsync(
                 i => i.DistrictId == operation.DistrictId && i.Kind == operation.Integration,
                 cancellationToken
             );
             if (row is not null && !operation.PreviewOnly && !approved)
             {
-                using var options = JsonDocument.Parse(operation.Options);
                 row.State = JsonSerializer.Serialize(
-                    IntegrationService.StateOf(row) with
-                    {
-                        LastFullAt = options.RootElement.GetProperty("began").GetDateTimeOffset(),
-                        Revision = options.RootElement.TryGetProperty("revision", out var revision) ? revision.GetString() : null,
-                        FullDue = null,
-                    },
+                    StateAfter(operation, IntegrationService.StateOf(row), counts),
                     IntegrationService.Json
                 );
                 await context.SaveChangesAsync(cancellationToken);
@@ -377,6 +476,61 @@ internal sealed class SyncHandler(
             : counts.Warnings > 0 ? OperationStatus.CompletedWithWarnings
             : OperationStatus.Completed;
         await EndAsync(operation, status, counts, warnings, cancellationToken);
+    }
+
+    /// <summary>What the next run goes on from.</summary>
+    private IntegrationState StateAfter(Operation operation, IntegrationState state, SyncCounts counts)
+    {
+        var plan = JsonSerializer.Deserialize<PlanOptions>(operation.Options, IntegrationService.Json)!;
+        if (operation.Kind == OperationKind.ChangesSync)
+        {
+            // What waits for an approval is not done: the next changes sync reads it again.
+            return state with { ChangesRan = true, ChangesSince = counts.Held > 0 ? state.ChangesSince : plan.Began };
+        }
+
+        return state with
+        {
+            LastFullAt = plan.Began,
+            FullEndedAt = time.GetUtcNow(),
+            Revision = plan.Revision,
+            ChangesSince = plan.Began,
+            ChangesRan = false,
+            Shared = plan.Shared,
+            // Settings that changed while it ran were not heeded.
+            FullDue = state.ConfigVersion == plan.ConfigVersion ? null : state.FullDue,
+        };
+    }
+
+    /// <summary>The part of a plan's options that its end needs.</summary>
+    private sealed record PlanOptions
+    {
+        public DateTimeOffset Began { get; init; }
+        public string? Revision { get; init; }
+        public long ConfigVersion { get; init; }
+        public Dictionary<RoleGroup, long> Shared { get; init; } = [];
+    }
+
+    private async Task EndUnchangedAsync(Operation operation, SyncSetup setup, CancellationToken cancellationToken)
+    {
+        await using (var context = database.CreateContext())
+        {
+            var options = JsonSerializer.Serialize(
+                new { note = "Nothing was read: the roster is the same as at the last full sync, by the service's own word." },
+                OperationQueue.Json
+            );
+            await context
+                .Operations.Where(o => o.Id == operation.Id && o.Fence == operation.Fence)
+                .ExecuteUpdateAsync(s => s.SetProperty(o => o.Options, options), cancellationToken);
+        }
+
+        await EndAsync(
+            operation,
+            operation.PreviewOnly ? OperationStatus.Preview : OperationStatus.Completed,
+            new SyncCounts(),
+            [],
+            cancellationToken
+        );
+        logger.LogInformation("The roster of {District} is unchanged since its last full sync", setup.District.Code);
     }
 
     private async Task EndAsync(

@@ -102,10 +102,10 @@ public sealed class Installation : IAsyncDisposable
     public Task ConfigureAsync(Func<IntegrationSettings, IntegrationSettings> change) =>
         Integrations.ConfigureAsync(District.Id, IntegrationKind.ClassLink, "test", "settings", change);
 
-    /// <summary>Runs a full sync to its end.</summary>
-    public async Task<Operation> SyncAsync(bool preview = false)
+    /// <summary>Runs a sync to its end.</summary>
+    public async Task<Operation> SyncAsync(bool preview = false, OperationKind kind = OperationKind.FullSync)
     {
-        var (id, _) = await Queue.EnqueueAsync(District.Id, OperationKind.FullSync, IntegrationKind.ClassLink, preview, "test");
+        var (id, _) = await Queue.EnqueueAsync(District.Id, kind, IntegrationKind.ClassLink, preview, "test");
         return await Follower.RunAsync(District.Id, id, null, CancellationToken.None);
     }
 

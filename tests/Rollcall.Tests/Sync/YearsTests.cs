@@ -96,7 +96,7 @@ public sealed class YearsTests(PostgresCluster cluster)
                         _day += _random.Next(1, 4);
                         Say($"day {_day}");
                         system.Sandbox.SetDay(_day);
-                        await SyncAsync();
+                        await SyncAsync(_random.Next(2) == 0 ? OperationKind.FullSync : OperationKind.ChangesSync);
                         break;
                     case 3:
                         await PreviewThenApplyAsync();
@@ -131,11 +131,11 @@ public sealed class YearsTests(PostgresCluster cluster)
 
         private void Say(string what) => _diary.AppendLine(what);
 
-        private async Task<Operation> SyncAsync()
+        private async Task<Operation> SyncAsync(OperationKind kind = OperationKind.FullSync)
         {
             var before = await system.AllPatronsAsync();
-            var operation = await system.SyncAsync();
-            Say($"sync {operation.Id}: {operation.Status} {operation.Counts} {operation.Error}");
+            var operation = await system.SyncAsync(kind: kind);
+            Say($"{OperationQueue.KindWord(operation.Kind)} sync {operation.Id}: {operation.Status} {operation.Counts} {operation.Error}");
             Assert.Null(operation.Error);
             var counts = OperationQueue.CountsOf(operation);
             Assert.True(counts.AddUp);

@@ -264,6 +264,13 @@ internal sealed class Matcher
             return (patron, key, false);
         }
 
+        if (_roster.ChangesOnly)
+        {
+            // Whether the other id is alive, gone or re-issued only a whole roster can tell.
+            Skip(person, $"The patron found by {Word(key)} is linked to another id: the next full sync decides");
+            return null;
+        }
+
         if (_roster.IsLive(found.Guid) || _patrons.AliasesOf(patron).Any(_roster.IsLive))
         {
             // "Live" also means active in the roster while all of the person's roles have ended; then it is no living twin.
@@ -367,6 +374,13 @@ internal sealed class Matcher
             int[] patrons = [.. Unlinked(_patrons.ByEmail(_persons[i].Email))];
             if (patrons.Length == 0)
             {
+                continue;
+            }
+
+            if (_roster.ChangesOnly)
+            {
+                // Who else has the address only a whole roster can tell; a new patron now might double an old one.
+                Skip(i, "A patron who is not linked yet has this e-mail: the next full sync decides");
                 continue;
             }
 

@@ -11,6 +11,21 @@ internal sealed class SharedFields
 {
     private readonly bool[] _seen = new bool[4 * FieldMap.SyncedFields.Count];
 
+    /// <summary>What an earlier full pull shared, for a pull of changes, which cannot tell.</summary>
+    public static SharedFields Of(IReadOnlyDictionary<RoleGroup, long> bits)
+    {
+        var shared = new SharedFields();
+        foreach (var (group, value) in bits)
+        {
+            for (var i = 0; i < FieldMap.SyncedFields.Count; i++)
+            {
+                shared._seen[((int)group * FieldMap.SyncedFields.Count) + i] = (value & (1L << i)) != 0;
+            }
+        }
+
+        return shared;
+    }
+
     public bool Has(RoleGroup group, int fieldIndex) => _seen[((int)group * FieldMap.SyncedFields.Count) + fieldIndex];
 
     /// <summary>True while something of the group has not been seen yet.</summary>
@@ -68,6 +83,9 @@ internal sealed class MappedPerson
     /// <summary>At least one org of the person is matched.</summary>
     public required int? AnySite { get; init; }
     public required string? HomeroomClass { get; init; }
+
+    /// <summary>This pull tells nothing of homerooms: what the link knows stays.</summary>
+    public bool HomeroomUnknown { get; init; }
 
     public MappedValue Value(int field)
     {
@@ -226,7 +244,7 @@ internal static class PersonPlan
             RoleGroup = person.Group,
             Username = Text.Clean(person.User.Username),
             Guardians = person.GuardianIds,
-            HomeroomClass = person.HomeroomClass,
+            HomeroomClass = person.HomeroomUnknown ? link.HomeroomClass : person.HomeroomClass,
             LoginDisabled = !person.User.Enabled,
             Absent = false,
             SyncHash = hash,

@@ -13,7 +13,14 @@ using Rollcall.Sync.Pull;
 namespace Rollcall.Sync.Plan;
 
 /// <summary>What a plan came to.</summary>
-internal sealed record PlanResult(SyncCounts Counts, long Rows, RiskTally Risks, IReadOnlyList<HashRefresh> Refreshes);
+internal sealed record PlanResult(SyncCounts Counts, long Rows, RiskTally Risks, IReadOnlyList<HashRefresh> Refreshes)
+{
+    /// <summary>The fields that this pull shares, by role group, as bits.</summary>
+    public required IReadOnlyDictionary<RoleGroup, long> Shared { get; init; }
+
+    /// <summary>Changes that earlier runs should have seen and did not.</summary>
+    public required long Drift { get; init; }
+}
 
 /// <summary>A patron who turned out to agree with the roster: the link remembers it, unless the patron changed meanwhile.</summary>
 [System.Runtime.InteropServices.StructLayout(System.Runtime.InteropServices.LayoutKind.Auto)]
@@ -54,7 +61,7 @@ internal sealed class Planner
     private readonly Func<string, long, long?, ValueTask> _progress;
     private readonly ChangeWriter _writer;
     private readonly PatronIds _ids;
-    private readonly SharedFields _shared = new();
+    private readonly SharedFields _shared;
     private readonly RiskTally _risks = new();
     private readonly HashSet<ulong> _claimedBarcodes = [];
     private readonly HashSet<ulong> _rosterBarcodes = [];
@@ -71,6 +78,7 @@ internal sealed class Planner
     private readonly long[] _linkedBy = new long[Enum.GetValues<MatchKey>().Length];
     private long _read;
     private long _withoutHomeroom;
+    private long _drift;
 
     public Planner(
         RollcallDatabase database,
@@ -94,6 +102,7 @@ internal sealed class Planner
             warnings,
             progress
         );
+        _shared = roster.ChangesOnly ? SharedFields.Of(setup.State.Shared) : new SharedFields();
         _writer = new ChangeWriter(database, connection, setup.District.Id, operationId);
         _ids = new PatronIds(database, connection, setup.District.Id);
         _matchedSites = [.. setup.OrgSites.Values];
@@ -103,7 +112,11 @@ internal sealed class Planner
     public async Task<PlanResult> RunAsync(CancellationToken cancellationToken)
     {
         TallyPatrons();
-        await FindSharedFieldsAsync(cancellationToken);
+        if (!_roster.ChangesOnly)
+        {
+            await FindSharedFieldsAsync(cancellationToken);
+        }
+
         var reader = _roster.OpenPeople();
         var persons = _roster.Persons;
         for (var i = 0; i < persons.Length; i++)
@@ -126,7 +139,7 @@ internal sealed class Planner
         await PlanAbsentAsync(cancellationToken);
         await ResolveBarcodeChainAsync(cancellationToken);
         await _writer.FlushAsync(cancellationToken);
-        if (_setup.Mapper.NeedsHomerooms && _roster.Homerooms is { } homerooms)
+        if (_setup.Mapper.NeedsHomerooms && !_roster.ChangesOnly && _roster.Homerooms is { } homerooms)
         {
             _warnings.Add(
                 "homeroom-missing",
@@ -163,7 +176,11 @@ internal sealed class Planner
             throw new InvalidOperationException($"The outcomes do not add up to the people read: {counts}");
         }
 
-        return new PlanResult(counts, _writer.Count, _risks, _refreshes);
+        return new PlanResult(counts, _writer.Count, _risks, _refreshes)
+        {
+            Shared = Enum.GetValues<RoleGroup>().Where(g => g != RoleGroup.None).ToDictionary(g => g, _shared.Bits),
+            Drift = _drift,
+        };
     }
 
     private void TallyPatrons()
@@ -188,6 +205,12 @@ internal sealed class Planner
             if (patron.Linked && patron.Status != PatronStatus.Transferred)
             {
                 _risks.Linked[(patron.SiteId, patron.RoleGroup)] = _risks.Linked.GetValueOrDefault((patron.SiteId, patron.RoleGroup)) + 1;
+                if (_roster.ChangesOnly)
+                {
+                    // Those who did not change are not in the pull, but they are what a change is measured against.
+                    _risks.Matched[(patron.SiteId, patron.RoleGroup)] =
+                        _risks.Matched.GetValueOrDefault((patron.SiteId, patron.RoleGroup)) + 1;
+                }
             }
 
             if (patron.Guid == 0 && !patron.Linked && patron.Last != 0 && !owned.Contains(i))
@@ -267,6 +290,7 @@ internal sealed class Planner
             Org = _orgBuffer.Count > 0 ? _orgBuffer[0] : null,
             AnySite = anySite,
             HomeroomClass = context.Homeroom?.ClassId,
+            HomeroomUnknown = _setup.Mapper.NeedsHomerooms && _roster.Homerooms is null,
         };
     }
 
@@ -290,7 +314,11 @@ internal sealed class Planner
         var patron = _patrons[match.Patron];
         _linkedBy[(int)(match.Key == MatchKey.Reissued ? ReissuedBy(person, patron) : match.Key)]++;
         var group = patron.Linked ? patron.RoleGroup : person.Group;
-        _risks.Matched[(patron.SiteId, group)] = _risks.Matched.GetValueOrDefault((patron.SiteId, group)) + 1;
+        if (!_roster.ChangesOnly)
+        {
+            _risks.Matched[(patron.SiteId, group)] = _risks.Matched.GetValueOrDefault((patron.SiteId, group)) + 1;
+        }
+
         if (person.Deleted && patron is { Linked: true, Status: PatronStatus.Transferred or PatronStatus.Inactive })
         {
             Count(Outcome.Unchanged);
@@ -303,9 +331,11 @@ internal sealed class Planner
             _withoutHomeroom++;
         }
 
-        var hash = PersonPlan.ContentHash(mapped, _shared, _setup.ConfigHash);
+        // What a pull of changes leaves out would be missing from the hash: the next full pull compares these people once.
+        var hash = _roster.ChangesOnly ? 0 : PersonPlan.ContentHash(mapped, _shared, _setup.ConfigHash);
         if (
-            hash == patron.SyncHash
+            hash != 0
+            && hash == patron.SyncHash
             && match.Key == MatchKey.Guid
             && match.Warning is null
             && !person.Deleted
@@ -452,7 +482,7 @@ internal sealed class Planner
                     comparison.Match.Key
                 );
             }
-            else if (link is not null && link.SyncHash != difference.Link!.SyncHash)
+            else if (!_roster.ChangesOnly && link is not null && link.SyncHash != difference.Link!.SyncHash)
             {
                 _refreshes.Add(new HashRefresh(patron.Id, patron.Version, difference.Link.SyncHash));
             }
@@ -460,6 +490,7 @@ internal sealed class Planner
             return;
         }
 
+        CountDrift(comparison.Person.User, difference.Outcome);
         var group = link?.RoleGroup ?? comparison.Person.Group;
         var risk =
             difference.Outcome == Outcome.Transferred ? Risk.Transfers
@@ -547,6 +578,7 @@ internal sealed class Planner
                 if (transferred)
                 {
                     Count(Outcome.Absent);
+                    _drift += _setup.State.ChangesRan && !_roster.ChangesOnly ? 1 : 0;
                     _risks.Count(patron.SiteId ?? 0, link.RoleGroup, Risk.Transfers);
                 }
 
@@ -644,6 +676,7 @@ internal sealed class Planner
         var risk = twin ? Risk.Creates : Risk.None;
         _risks.Count(site.Id, person.Group, risk);
         Count(Outcome.Created);
+        CountDrift(person.User, Outcome.Created);
         await _writer.AddAsync(
             new Change
             {
@@ -662,7 +695,7 @@ internal sealed class Planner
                     Guardians = person.GuardianIds,
                     HomeroomClass = person.HomeroomClass,
                     LoginDisabled = !person.User.Enabled,
-                    SyncHash = warning is null ? PersonPlan.ContentHash(person, _shared, _setup.ConfigHash) : 0,
+                    SyncHash = warning is null && !_roster.ChangesOnly ? PersonPlan.ContentHash(person, _shared, _setup.ConfigHash) : 0,
                 }.ToJson(),
                 Reason = twin ? "An unlinked patron of this site has the same name" : null,
                 Warning = warning,
@@ -789,6 +822,20 @@ internal sealed class Planner
     }
 
     private void Count(Outcome outcome) => _outcomes[(int)outcome]++;
+
+    /// <summary>A record that was older than the last changes sync, and still brings something new, had been missed by it.</summary>
+    private void CountDrift(User user, Outcome outcome)
+    {
+        if (
+            !_roster.ChangesOnly
+            && _setup.State is { ChangesRan: true, ChangesSince: { } since }
+            && outcome is Outcome.Created or Outcome.Updated or Outcome.Transferred or Outcome.Reactivated
+            && (user.LastModified is not { } modified || modified < since - ChangesPull.Overlap)
+        )
+        {
+            _drift++;
+        }
+    }
 
     private static string? WarningText(PersonDifference difference) =>
         difference.Warnings.Count == 0 ? null : string.Join("; ", difference.Warnings.Select(w => w.Message));

@@ -71,6 +71,9 @@ internal sealed class Roster : IDisposable
     /// <summary>The provider's revision; null when it sends none.</summary>
     public required string? Revision { get; init; }
 
+    /// <summary>Only what changed was read: nothing follows from what is not here.</summary>
+    public bool ChangesOnly { get; init; }
+
     /// <summary>The <c>sourcedId</c> is in a user row, whatever its role and state.</summary>
     public bool Has(ulong id) => Array.BinarySearch(_ids, id) >= 0;
 
@@ -198,6 +201,29 @@ internal sealed class DemographicsIndex
 /// <summary>Which homeroom a person has.</summary>
 internal sealed class HomeroomIndex(IReadOnlyList<HomeroomClass> classes, ulong[] students, int[] studentClasses)
 {
+    /// <summary>All homerooms of a person, by class id.</summary>
+    public IReadOnlyList<string> ClassesOf(ulong person)
+    {
+        var at = Array.BinarySearch(students, person);
+        if (at < 0)
+        {
+            return [];
+        }
+
+        while (at > 0 && students[at - 1] == person)
+        {
+            at--;
+        }
+
+        var found = new List<string>(1);
+        for (; at < students.Length && students[at] == person; at++)
+        {
+            found.Add(classes[studentClasses[at]].Id);
+        }
+
+        return found;
+    }
+
     /// <summary>People who have several homerooms that are equally good.</summary>
     public long Several { get; private set; }
 

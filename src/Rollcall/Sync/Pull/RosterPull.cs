@@ -471,8 +471,7 @@ internal sealed class HomeroomIntake(DateOnly today)
 
         if (_byId.TryGetValue(id, out var at))
         {
-            _classes.RemoveAt(at);
-            _classes.Insert(at, Make(row, id));
+            _classes[at] = Make(row, id);
             return;
         }
 
@@ -565,6 +564,30 @@ internal sealed class HomeroomIntake(DateOnly today)
         {
             homeroom.Teacher = name;
         }
+    }
+
+    /// <summary>The class is a current homeroom.</summary>
+    public bool Knows(string classId) => _byId.ContainsKey(classId);
+
+    /// <summary>Homerooms that these people teach.</summary>
+    public IEnumerable<string> ClassesOfTeachers(IEnumerable<string> people)
+    {
+        var wanted = people.ToHashSet(StringComparer.Ordinal);
+        return _classes.Where(c => c.TeacherId is not null && wanted.Contains(c.TeacherId)).Select(c => c.Id);
+    }
+
+    /// <summary>Teachers of the homerooms that these people are in.</summary>
+    public IReadOnlyList<string> TeachersOf(IEnumerable<ulong> people)
+    {
+        var wanted = people.ToHashSet();
+        return
+        [
+            .. _members
+                .Where(m => wanted.Contains(m.Person))
+                .Select(m => _classes[m.Class].TeacherId)
+                .OfType<string>()
+                .Distinct(StringComparer.Ordinal),
+        ];
     }
 
     public HomeroomIndex Build()

@@ -149,6 +149,7 @@ internal static class UserCodec
         Text(target, user.Phone);
         Text(target, user.PrimaryOrg);
         Text(target, user.MetadataPrimaryOrg);
+        Long(target, user.LastModified?.UtcTicks ?? 0);
         Count(target, user.UserIds?.Count);
         foreach (var id in user.UserIds ?? [])
         {
@@ -199,6 +200,8 @@ internal static class UserCodec
         var phone = Text(ref source);
         var primaryOrg = Text(ref source);
         var metadataOrg = Text(ref source);
+        var modified = BinaryPrimitives.ReadInt64LittleEndian(source);
+        source = source[8..];
         var ids = List(ref source, static (ref ReadOnlySpan<byte> s) => new UserId(Text(ref s) ?? "", Text(ref s) ?? ""));
         var grades = List(ref source, static (ref ReadOnlySpan<byte> s) => Text(ref s) ?? "");
         var agents = List(ref source, static (ref ReadOnlySpan<byte> s) => Text(ref s) ?? "");
@@ -207,6 +210,7 @@ internal static class UserCodec
         {
             SourcedId = sourcedId,
             Status = (flags & 1) != 0 ? RecordStatus.ToBeDeleted : RecordStatus.Active,
+            LastModified = modified == 0 ? null : new DateTimeOffset(modified, TimeSpan.Zero),
             Enabled = (flags & 2) != 0,
             HasRoleList = (flags & 4) != 0,
             GivenName = given,
@@ -272,6 +276,12 @@ internal static class UserCodec
     {
         BinaryPrimitives.WriteInt32LittleEndian(target.GetSpan(4), value ?? -1);
         target.Advance(4);
+    }
+
+    private static void Long(ArrayBufferWriter<byte> target, long value)
+    {
+        BinaryPrimitives.WriteInt64LittleEndian(target.GetSpan(8), value);
+        target.Advance(8);
     }
 
     private static int Number(ref ReadOnlySpan<byte> source)

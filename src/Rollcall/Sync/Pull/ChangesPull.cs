@@ -1,0 +1,371 @@
+using System.Data.Common;
+using Rollcall.Mapping;
+using Rollcall.OneRoster;
+using Rollcall.OneRoster.Model;
+using Rollcall.OneRoster.Rest;
+using Rollcall.Patrons;
+using Rollcall.Storage;
+
+namespace Rollcall.Sync.Pull;
+
+/// <summary>Reads what changed since the last run, and the people it concerns: those whose demographics, homeroom or guardians changed
+/// though their own record did not, by what the links keep. A roster read so proves nothing by what it lacks.</summary>
+internal sealed class ChangesPull(
+    SyncSetup setup,
+    RestRosterSource source,
+    DbConnection connection,
+    string spoolFolder,
+    WarningLog warnings,
+    Func<string, long, long?, ValueTask> progress
+)
+{
+    /// <summary>Clocks differ and imports take their time; what is read twice does no harm.</summary>
+    public static readonly TimeSpan Overlap = TimeSpan.FromMinutes(15);
+
+    /// <summary>More people than this share of the linked ones, and reading everything is cheaper than one by one.</summary>
+    private const double FetchShare = 0.02;
+
+    /// <summary>So many may always be read one by one.</summary>
+    private const int FetchAtLeast = 50;
+
+    /// <summary>Reads the changes.</summary>
+    /// <param name="since">When the last run began.</param>
+    /// <param name="cancellationToken">Gives up.</param>
+    /// <returns>The roster; or null and the reason why everything has to be read instead.</returns>
+    public async Task<(Roster? Roster, string? FullBecause)> ReadAsync(DateTimeOffset since, CancellationToken cancellationToken)
+    {
+        var after = since - Overlap;
+        var orgs = new Dictionary<string, Org>(StringComparer.Ordinal);
+        await WalkAsync("orgs", source.Orgs(), o => orgs[o.SourcedId ?? ""] = o, orgs.Clear, cancellationToken);
+        if (setup.OrgSites.Keys.Any(m => !orgs.TryGetValue(m, out var org) || org.Status == RecordStatus.ToBeDeleted))
+        {
+            return (null, "a matched organisation is gone");
+        }
+
+        var users = new Dictionary<string, User>(StringComparer.Ordinal);
+        var withoutId = 0;
+        await WalkAsync(
+            "changed people",
+            source.Users(after),
+            u =>
+            {
+                if (u.SourcedId is null)
+                {
+                    withoutId++;
+                }
+                else
+                {
+                    users[u.SourcedId] = u;
+                }
+            },
+            users.Clear,
+            cancellationToken
+        );
+        warnings.Add(
+            "row-without-id",
+            "Rows have no sourcedId and were left out",
+            "Ask the district's ClassLink or SIS support to give every person a sourcedId.",
+            withoutId
+        );
+
+        var demographics = new Dictionary<string, Demographics>(StringComparer.Ordinal);
+        var demographicsResult = await WalkAsync(
+            "changed demographics",
+            source.Demographics(after),
+            d => demographics[d.SourcedId ?? ""] = d,
+            demographics.Clear,
+            cancellationToken
+        );
+
+        var links = await LinksAsync(cancellationToken);
+        var concerned = new HashSet<string>(demographics.Keys, StringComparer.Ordinal);
+        AddStudentsOfGuardians(users, links, concerned);
+
+        var homerooms = setup.Mapper.NeedsHomerooms ? await HomeroomsAsync(after, users, links, concerned, cancellationToken) : null;
+
+        // People of whom only something else changed: known ones alone, the others are nobody's patrons.
+        var fetch = concerned.Where(id => !users.ContainsKey(id) && links.ContainsKey(id)).ToList();
+        var guardians = MissingGuardians(users, links, concerned, fetch);
+        var allowed = Math.Max(FetchAtLeast, (int)(links.Count * FetchShare));
+        if (fetch.Count + guardians.Count > allowed)
+        {
+            return (null, $"{fetch.Count + guardians.Count} people would have to be read one by one");
+        }
+
+        foreach (var id in fetch)
+        {
+            await progress("Reading people whose surroundings changed", 0, fetch.Count);
+            if (await source.UserAsync(id, cancellationToken) is { } user)
+            {
+                users[id] = user;
+            }
+        }
+
+        // The students just read may have guardians that nobody has read yet.
+        foreach (var id in guardians.Concat(MissingGuardians(users, links, concerned, [])).Distinct(StringComparer.Ordinal))
+        {
+            if (!users.ContainsKey(id) && await source.UserAsync(id, cancellationToken) is { } user)
+            {
+                users[id] = user;
+            }
+        }
+
+        return (Build(users, demographics, demographicsResult.NotShared, homerooms, orgs), null);
+    }
+
+    private Roster Build(
+        Dictionary<string, User> users,
+        Dictionary<string, Demographics> demographics,
+        bool demographicsNotShared,
+        HomeroomIntake? homerooms,
+        Dictionary<string, Org> orgs
+    )
+    {
+        var people = new Spool(spoolFolder, "people");
+        var guardians = new Spool(spoolFolder, "guardians");
+        try
+        {
+            var intake = new UserIntake(setup, people, guardians, homerooms);
+            foreach (var user in users.Values)
+            {
+                intake.Take(user);
+            }
+
+            return new Roster(intake.Finish(), people, guardians, intake.Guardians, intake.Ids, intake.LiveIds)
+            {
+                Orgs = orgs,
+                Demographics = demographicsNotShared
+                    ? null
+                    : new DemographicsIndex([
+                        .. demographics
+                            .Values.Where(d => d is { SourcedId: not null, Status: RecordStatus.Active })
+                            .Select(d => (Hashing.Of(d.SourcedId), DemographicsIndex.Pack(d))),
+                    ]),
+                Homerooms = homerooms?.Build(),
+                AbsenceUsable = false,
+                ChangesOnly = true,
+                Revision = null,
+            };
+        }
+        catch
+        {
+            people.Dispose();
+            guardians.Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>Students whose guardian's own record changed.</summary>
+    private static void AddStudentsOfGuardians(
+        Dictionary<string, User> users,
+        Dictionary<string, KnownLink> links,
+        HashSet<string> concerned
+    )
+    {
+        foreach (var (id, link) in links)
+        {
+            if (link.Guardians is { } guardians && guardians.Split('\n').Any(users.ContainsKey))
+            {
+                concerned.Add(id);
+            }
+        }
+    }
+
+    /// <summary>Guardians that have to be read for contacts to be told whole: those of students whose list of guardians changed, or one
+    /// of whose guardians did. For all others the contacts stay as they are.</summary>
+    private List<string> MissingGuardians(
+        Dictionary<string, User> users,
+        Dictionary<string, KnownLink> links,
+        HashSet<string> concerned,
+        IReadOnlyList<string> alsoOf
+    )
+    {
+        var missing = new HashSet<string>(StringComparer.Ordinal);
+        foreach (var user in users.Values)
+        {
+            if (
+                user.Agents is not { Count: > 0 } agents
+                || RoleGroups.StandingOf(user, setup.Settings.Roles, setup.Today).Group != RoleGroup.Student
+            )
+            {
+                continue;
+            }
+
+            var same =
+                links.TryGetValue(user.SourcedId!, out var link)
+                && string.Equals(
+                    link.Guardians,
+                    string.Join('\n', agents.Distinct(StringComparer.Ordinal).Order(StringComparer.Ordinal)),
+                    StringComparison.Ordinal
+                );
+            if (!same || agents.Any(users.ContainsKey))
+            {
+                missing.UnionWith(agents.Where(a => !users.ContainsKey(a)));
+            }
+        }
+
+        foreach (var id in alsoOf)
+        {
+            if (links.TryGetValue(id, out var link) && link.Guardians?.Split('\n') is { } agents && agents.Any(users.ContainsKey))
+            {
+                missing.UnionWith(agents.Where(a => !users.ContainsKey(a)));
+            }
+        }
+
+        return [.. missing];
+    }
+
+    /// <summary>Homerooms, read whole when a homeroom is touched at all: which class is one cannot be told from an enrollment.</summary>
+    /// <returns>Null when no homeroom is touched: those known stay.</returns>
+    private async Task<HomeroomIntake?> HomeroomsAsync(
+        DateTimeOffset after,
+        Dictionary<string, User> users,
+        Dictionary<string, KnownLink> links,
+        HashSet<string> concerned,
+        CancellationToken cancellationToken
+    )
+    {
+        var classes = new Dictionary<string, Class>(StringComparer.Ordinal);
+        var enrollments = new List<Enrollment>();
+        var sessions = 0;
+        var classesResult = await WalkAsync(
+            "changed classes",
+            source.Classes(after),
+            c => classes[c.SourcedId ?? ""] = c,
+            classes.Clear,
+            cancellationToken
+        );
+        var enrollmentsResult = await WalkAsync(
+            "changed enrollments",
+            source.Enrollments(after),
+            enrollments.Add,
+            enrollments.Clear,
+            cancellationToken
+        );
+        await WalkAsync("changed sessions", source.AcademicSessions(after), _ => sessions++, () => sessions = 0, cancellationToken);
+        if (classesResult.NotShared || enrollmentsResult.NotShared)
+        {
+            return null;
+        }
+
+        var known = links.Values.Select(l => l.HomeroomClass).OfType<string>().ToHashSet(StringComparer.Ordinal);
+        var touched = new HashSet<string>(StringComparer.Ordinal);
+        touched.UnionWith(classes.Keys.Where(known.Contains));
+        touched.UnionWith(classes.Values.Where(IsHomeroom).Select(c => c.SourcedId!));
+        touched.UnionWith(enrollments.Select(e => e.Class).OfType<string>().Where(known.Contains));
+        var unknown = enrollments
+            .Select(e => e.Class)
+            .OfType<string>()
+            .Where(c => !known.Contains(c) && !classes.ContainsKey(c))
+            .ToHashSet(StringComparer.Ordinal);
+        Standing StandingOf(User user) => RoleGroups.StandingOf(user, setup.Settings.Roles, setup.Today);
+        var mayHaveTaught =
+            setup.Settings.Map.Location == LocationSource.TeacherName && users.Values.Any(u => StandingOf(u).Group == RoleGroup.Teacher);
+        var newcomers = users.Values.Any(u => !links.ContainsKey(u.SourcedId!) && StandingOf(u) is { Ticked: true });
+        if (touched.Count == 0 && unknown.Count == 0 && sessions == 0 && !mayHaveTaught && !newcomers)
+        {
+            return null;
+        }
+
+        var intake = new HomeroomIntake(setup.Today);
+        var allSessions = await WalkAsync(
+            "academic sessions",
+            source.AcademicSessions(),
+            intake.Session,
+            intake.ClearSessions,
+            cancellationToken
+        );
+        intake.SessionsShared = !allSessions.NotShared;
+        await WalkAsync("classes", source.Classes(), intake.Class, intake.ClearClasses, cancellationToken);
+        if (touched.Count == 0 && sessions == 0 && !mayHaveTaught && !newcomers && !unknown.Any(intake.Knows))
+        {
+            return null;
+        }
+
+        await WalkAsync("enrollments", source.Enrollments(), intake.Enrollment, intake.ClearEnrollments, cancellationToken);
+
+        // Teachers' names stand in user records; those of homerooms that matter here have to be at hand.
+        var index = intake.Build();
+        touched.UnionWith(unknown.Where(intake.Knows));
+        touched.UnionWith(intake.ClassesOfTeachers(users.Keys));
+        foreach (var (id, link) in links)
+        {
+            var now = index.ClassesOf(Hashing.Of(id));
+            if (
+                (link.HomeroomClass is { } before && (touched.Contains(before) || !now.Contains(before, StringComparer.Ordinal)))
+                || (link.HomeroomClass is null && now.Count > 0)
+                || now.Any(touched.Contains)
+            )
+            {
+                concerned.Add(id);
+            }
+        }
+
+        foreach (var teacher in intake.TeachersOf(concerned.Concat(users.Keys).Select(Hashing.Of)))
+        {
+            if (!users.ContainsKey(teacher) && await source.UserAsync(teacher, cancellationToken) is { } user)
+            {
+                intake.Teacher(user);
+            }
+        }
+
+        return intake;
+    }
+
+    private static bool IsHomeroom(Class row) =>
+        row.SourcedId is not null && string.Equals(row.ClassType?.Trim(), "homeroom", StringComparison.OrdinalIgnoreCase);
+
+    private sealed record KnownLink(string? Guardians, string? HomeroomClass);
+
+    /// <summary>By GUID.</summary>
+    private async Task<Dictionary<string, KnownLink>> LinksAsync(CancellationToken cancellationToken)
+    {
+        var links = new Dictionary<string, KnownLink>(StringComparer.Ordinal);
+        await using var command = connection.CreateCommand();
+        command.CommandText = """
+            SELECT p.guid, l.guardians, l.homeroom_class FROM patron_links l
+            JOIN patrons p ON p.district_id = l.district_id AND p.id = l.patron_id
+            WHERE l.district_id = @district AND p.guid IS NOT NULL
+            """;
+        Sql.Add(command, "@district", setup.District.Id);
+        await using var reader = await command.ExecuteReaderAsync(cancellationToken);
+        while (await reader.ReadAsync(cancellationToken))
+        {
+            links[reader.GetString(0)] = new KnownLink(
+                reader.IsDBNull(1) ? null : reader.GetString(1),
+                reader.IsDBNull(2) ? null : reader.GetString(2)
+            );
+        }
+
+        return links;
+    }
+
+    private async Task<WalkResult> WalkAsync<T>(
+        string what,
+        ICollectionWalk<T> walk,
+        Action<T> take,
+        Action clear,
+        CancellationToken cancellationToken
+    )
+    {
+        await progress($"Reading {what}", 0, null);
+        var attempt = 1;
+        await foreach (var page in walk.ReadAsync(cancellationToken))
+        {
+            if (page.Attempt != attempt)
+            {
+                attempt = page.Attempt;
+                clear();
+            }
+
+            foreach (var record in page.Records)
+            {
+                take(record);
+            }
+
+            await progress($"Reading {what}", page.RowsSoFar, page.Total);
+        }
+
+        return walk.Result;
+    }
+}

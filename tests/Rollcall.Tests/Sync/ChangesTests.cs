@@ -1,0 +1,254 @@
+using Rollcall.Integrations;
+using Rollcall.Mapping;
+using Rollcall.Operations;
+using Rollcall.Patrons;
+using Rollcall.Sandbox;
+using Rollcall.Tests.Infrastructure;
+
+namespace Rollcall.Tests.Sync;
+
+/// <summary>Changes syncs beside full ones: what they bring, what they leave to the next full one, and what forces one.</summary>
+public sealed class ChangesTests(PostgresCluster cluster)
+{
+    private static readonly DateOnly s_start = new(2026, 10, 1);
+
+    [Theory]
+    [InlineData(Db.Sqlite, LocationSource.TeacherName)]
+    [InlineData(Db.Postgres, LocationSource.ClassCode)]
+    [InlineData(Db.Sqlite, LocationSource.NotMapped)]
+    public async Task A_full_sync_after_changes_syncs_equals_a_full_one_alone(Db db, LocationSource location)
+    {
+        var clock = new ShiftedTime(At(0));
+        await using var changes = await StartAsync(db, clock, location);
+        await using var full = await StartAsync(Db.Sqlite, clock, location);
+        var first = await changes.SyncAsync(kind: OperationKind.ChangesSync);
+        Assert.Equal(OperationKind.FullSync, first.Kind);
+        Assert.Contains("this is the first sync", first.Options, StringComparison.Ordinal);
+        await full.SyncAsync();
+        var seen = 0L;
+        var ofChanges = 0;
+        for (var day = 1; day <= 8; day++)
+        {
+            clock.MoveTo(At(day));
+            changes.Sandbox.SetDay(day);
+            full.Sandbox.SetDay(day);
+            var operation = await changes.SyncAsync(kind: OperationKind.ChangesSync);
+            Assert.Null(operation.Error);
+            var counts = OperationQueue.CountsOf(operation);
+            Assert.True(counts.AddUp, operation.Counts);
+            if (operation.Kind == OperationKind.ChangesSync)
+            {
+                ofChanges++;
+                Assert.True(counts.Read < 100, operation.Counts);
+                Assert.Equal(0, counts.Absent);
+            }
+
+            seen += counts.Created + counts.Updated + counts.Transferred + counts.Reactivated;
+            await full.SyncAsync();
+        }
+
+        Assert.True(ofChanges >= 3, $"{ofChanges}");
+        Assert.True(seen > 20, $"{seen}");
+        await changes.SyncAsync();
+        Assert.Equal(await WithoutBarcodesAsync(full), await WithoutBarcodesAsync(changes));
+    }
+
+    [Fact]
+    public async Task People_whose_surroundings_changed_come_along()
+    {
+        var clock = new ShiftedTime(At(0));
+        await using var system = await StartAsync(Db.Sqlite, clock, LocationSource.TeacherName);
+        await system.SyncAsync();
+        clock.MoveTo(At(1));
+        var patrons = await system.PatronsByGuidAsync();
+        await using var context = system.Database.CreateContext();
+        var student = patrons.Values.First(p =>
+            p.Location is not null && p.AdditionalContact is not null && p.Birthdate is not null && p.Status == PatronStatus.Active
+        );
+        var link = context.PatronLinks.Single(l => l.PatronId == student.Id);
+        var guardian = link.Guardians!.Split('\n')[0];
+        Now("users", guardian, u => u["phone"] = "555-CHANGED");
+        Now("demographics", student.Guid!, d => d["birthDate"] = "2012-02-03");
+        Now("classes", link.HomeroomClass!, c => c["title"] = "Renamed class");
+        var teacher = patrons.Values.First(p => $"{p.LastName}, {p.FirstName}" == student.Location);
+        Now("users", teacher.Guid!, u => u["familyName"] = "Newname");
+
+        var operation = await system.SyncAsync(kind: OperationKind.ChangesSync);
+        Assert.Null(operation.Error);
+        Assert.Equal(OperationKind.ChangesSync, operation.Kind);
+        var after = (await system.PatronsByGuidAsync())[student.Guid!];
+        Assert.Contains("555-CHANGED", after.AdditionalContact, StringComparison.Ordinal);
+        Assert.Equal(new DateOnly(2012, 2, 3), after.Birthdate);
+        Assert.StartsWith("Newname, ", after.Location, StringComparison.Ordinal);
+        var versions = (await system.AllPatronsAsync()).ToDictionary(p => p.Id, p => p.Version);
+        var full = OperationQueue.CountsOf(await system.SyncAsync());
+        Assert.Equal((0, 0, 0), (full.Updated, full.Created, full.Transferred));
+        Assert.Equal(versions, (await system.AllPatronsAsync()).ToDictionary(p => p.Id, p => p.Version));
+
+        void Now(string collection, string id, Action<System.Text.Json.Nodes.JsonObject> change) =>
+            system.Sandbox.Overrides.Change(
+                collection,
+                id,
+                row =>
+                {
+                    change(row);
+                    row["dateLastModified"] = At(1)
+                        .ToString("yyyy-MM-dd'T'HH:mm:ss.fff'Z'", System.Globalization.CultureInfo.InvariantCulture);
+                }
+            );
+    }
+
+    [Fact]
+    public async Task What_only_a_whole_roster_can_tell_waits_for_the_next_full_sync()
+    {
+        var clock = new ShiftedTime(At(0));
+        await using var system = await StartAsync(Db.Sqlite, clock, LocationSource.NotMapped);
+        system.Sandbox.OnlyMine();
+        await system.ConfigureAsync(s => s with { Map = new FieldMap { CommunityId = new IdMapping(IdSource.Identifier) } });
+        system.Sandbox.Person("p1", "Ada", "Byron", number: "1");
+        await system.SyncAsync();
+        await system.ImportAsync("barcode,lastName,firstName,email,site\nOLD001,Carver,Ben,ben@example.org,S1\n");
+        clock.MoveTo(At(1));
+        system.Sandbox.Person("p2", "Ada", "Byron", number: "1");
+        system.Sandbox.Person("p3", "Ben", "Carver", email: "ben@example.org");
+        system.Sandbox.Person("p4", "Cleo", "Dunn", email: "cleo@example.org");
+        foreach (var id in (string[])["p2", "p3", "p4"])
+        {
+            system.Sandbox.Overrides.Change("users", id, u => u["dateLastModified"] = "2026-10-02T03:00:00.000Z");
+        }
+
+        system.Sandbox.Overrides.Remove("users", "p1");
+        var operation = await system.SyncAsync(kind: OperationKind.ChangesSync);
+        Assert.Null(operation.Error);
+        var counts = OperationQueue.CountsOf(operation);
+        Assert.Equal((3, 1, 2, 0, 0), (counts.Read, counts.Created, counts.Skipped, counts.Absent, counts.Review));
+        Assert.Equal(3, (await system.AllPatronsAsync()).Count);
+
+        counts = OperationQueue.CountsOf(await system.SyncAsync());
+        Assert.Equal((0, 0), (counts.Created, counts.Transferred));
+        Assert.Equal(["p2", "p3", "p4"], (await system.PatronsByGuidAsync()).Keys.Order());
+    }
+
+    [Fact]
+    public async Task Settings_an_undo_a_discard_and_a_week_force_a_full_sync()
+    {
+        var clock = new ShiftedTime(At(0));
+        await using var system = await StartAsync(Db.Sqlite, clock, LocationSource.NotMapped);
+        await system.SyncAsync();
+        await KindAsync(OperationKind.ChangesSync, null);
+        await system.ConfigureAsync(s => s with { Roles = [RoleGroup.Student, RoleGroup.Teacher] });
+        await KindAsync(OperationKind.FullSync, "settings changed");
+        await KindAsync(OperationKind.ChangesSync, null);
+
+        var someone = system.Sandbox.District.People.First(p =>
+            p.Group == SandboxRoleGroup.Student && p.Presence == SandboxPresence.Present
+        );
+        system.Sandbox.Overrides.Change("users", someone.SourcedId, u => u["givenName"] = "Renamed");
+        var run = await system.SyncAsync();
+        await UndoTests.UndoAsync(system, run.Id);
+        await KindAsync(OperationKind.FullSync, $"operation {run.Id} was undone");
+
+        var gone = system.Sandbox.Overrides.RemoveShare(system.Sandbox.District.Schools.First().SourcedId, 0.6);
+        var held = await system.SyncAsync();
+        Assert.Equal(OperationStatus.NeedsApproval, held.Status);
+        await KindAsync(OperationKind.ChangesSync, null);
+        Assert.Equal(OperationStatus.NeedsApproval, (await system.Queue.GetAsync(system.District.Id, held.Id)).Status);
+        await system.Queue.DiscardAsync(system.District.Id, held.Id, "test");
+        system.Sandbox.Overrides.Restore("users", gone);
+        await KindAsync(OperationKind.FullSync, $"operation {held.Id} was discarded");
+        clock.MoveTo(At(8));
+        await KindAsync(OperationKind.FullSync, "a week old");
+
+        async Task KindAsync(OperationKind kind, string? because)
+        {
+            var operation = await system.SyncAsync(kind: OperationKind.ChangesSync);
+            Assert.Null(operation.Error);
+            Assert.Equal(kind, operation.Kind);
+            if (because is not null)
+            {
+                Assert.Contains(because, operation.Options, StringComparison.Ordinal);
+            }
+        }
+    }
+
+    [Fact]
+    public async Task What_a_changes_sync_missed_is_reported_as_drift()
+    {
+        var clock = new ShiftedTime(At(0));
+        await using var system = await StartAsync(Db.Sqlite, clock, LocationSource.NotMapped);
+        await system.SyncAsync();
+        clock.MoveTo(At(1));
+        var someone = system.Sandbox.District.People.First(p =>
+            p.Group == SandboxRoleGroup.Student && p.Presence == SandboxPresence.Present
+        );
+        system.Sandbox.Overrides.Change("users", someone.SourcedId, u => u["givenName"] = "Silently renamed");
+        var changes = await system.SyncAsync(kind: OperationKind.ChangesSync);
+        Assert.Equal(0, OperationQueue.CountsOf(changes).Updated);
+        clock.MoveTo(At(2));
+        var full = await system.SyncAsync();
+        Assert.Equal(1, OperationQueue.CountsOf(full).Updated);
+        Assert.Equal(1, OperationQueue.WarningsOf(full).Single(w => w.Code == "drift").Count);
+        Assert.DoesNotContain(OperationQueue.WarningsOf(await system.SyncAsync()), w => w.Code == "drift");
+    }
+
+    [Fact]
+    public async Task An_unchanged_revision_spares_the_whole_pull_until_something_changes_here_or_there()
+    {
+        var clock = new ShiftedTime(At(0));
+        await using var system = await StartAsync(Db.Sqlite, clock, LocationSource.NotMapped);
+        system.Sandbox.Faults.Set("perm-rev");
+        await system.SyncAsync();
+        await SkippedAsync(true);
+        var patron = (await system.AllPatronsAsync()).First(p => p.Guid is not null);
+        await system.Patrons.EditAsync(system.District.Id, patron.Barcode, [new("firstName", "By hand")], "librarian");
+        await SkippedAsync(false);
+        Assert.Equal(patron.FirstName, (await system.PatronsByGuidAsync())[patron.Guid!].FirstName);
+        await SkippedAsync(true);
+        system.Sandbox.Overrides.Change("users", patron.Guid!, u => u["givenName"] = "By the roster");
+        await SkippedAsync(false);
+        await SkippedAsync(true);
+        await system.ConfigureAsync(s => s with { Roles = [RoleGroup.Student] });
+        await SkippedAsync(false);
+        clock.MoveTo(At(1));
+        await SkippedAsync(false);
+
+        async Task SkippedAsync(bool skipped)
+        {
+            var operation = await system.SyncAsync();
+            Assert.Null(operation.Error);
+            Assert.Equal(skipped, operation.Options.Contains("Nothing was read", StringComparison.Ordinal));
+            Assert.Equal(skipped, OperationQueue.CountsOf(operation).Read == 0);
+        }
+    }
+
+    private static DateTimeOffset At(int day) => new(s_start.AddDays(day).ToDateTime(new TimeOnly(5, 0)), TimeSpan.Zero);
+
+    private async Task<Installation> StartAsync(Db db, TimeProvider clock, LocationSource location)
+    {
+        var system = await Installation.StartAsync(
+            cluster,
+            db,
+            new SandboxOptions
+            {
+                Students = 300,
+                Schools = 3,
+                Today = s_start,
+            },
+            clock
+        );
+        await system.ConfigureAsync(s =>
+            s with
+            {
+                Map = new FieldMap { Location = location, CommunityId = new IdMapping(IdSource.UserIdType, "StateID") },
+            }
+        );
+        return system;
+    }
+
+    private static async Task<Dictionary<string, string>> WithoutBarcodesAsync(Installation system) =>
+        (await UndoTests.PictureAsync(system)).ToDictionary(
+            p => p.Key,
+            p => p.Value[p.Value.IndexOf('\n', StringComparison.Ordinal)..],
+            StringComparer.Ordinal
+        );
+}
