@@ -10,6 +10,7 @@ using Rollcall.Patrons;
 using Rollcall.Review;
 using Rollcall.Storage;
 using Rollcall.Sync;
+using Rollcall.Sync.Person;
 using Rollcall.Sync.Undo;
 
 namespace Rollcall;
@@ -52,7 +53,9 @@ public static class RollcallServices
         services.AddSingleton<IOperationHandler, SyncHandler>();
         services.AddSingleton<IOperationHandler, PlannedHandler>();
         services.AddSingleton<IOperationHandler, UndoHandler>();
+        services.AddSingleton<IOperationHandler, PersonHandler>();
         services.AddSingleton<UndoService>();
+        services.AddSingleton<PatronExplain>();
         services.AddSingleton<OperationWorker>();
         services.AddSingleton<OperationFollower>();
         return services;

@@ -19,7 +19,7 @@ internal static class IntegrationCommands
     private sealed record Unmatched(string Org);
 
     public static Command Build(Terminal terminal, IntegrationKind kind) =>
-        new(SyncHandler.Verb(kind), $"The district's {kind} roster: connection, site mapping, field mapping")
+        new(SyncSetup.Verb(kind), $"The district's {kind} roster: connection, site mapping, field mapping")
         {
             ClassLinkConnect(terminal, kind),
             On(terminal, kind),
@@ -151,7 +151,7 @@ internal static class IntegrationCommands
                 await WriteConnectedAsync(terminal, session, connected);
                 if (!session.Json && (await integrations.FindAsync(district.Id, kind, cancellationToken)) is { Enabled: false })
                 {
-                    await terminal.Out.WriteLineAsync($"It is off until 'rollcall {SyncHandler.Verb(kind)} on'.");
+                    await terminal.Out.WriteLineAsync($"It is off until 'rollcall {SyncSetup.Verb(kind)} on'.");
                 }
             }
         );

@@ -28,7 +28,7 @@ internal sealed record IntegrationView
         var map = settings.Map;
         return new IntegrationView
         {
-            Integration = SyncHandler.Verb(kind),
+            Integration = SyncSetup.Verb(kind),
             Enabled = row?.Enabled ?? false,
             Mode = settings.Mode?.ToString().ToLowerInvariant(),
             TenantId = settings.TenantId,

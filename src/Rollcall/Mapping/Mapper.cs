@@ -57,11 +57,7 @@ public sealed record PersonContext
 /// <summary>Roster person → patron fields. Pure: no storage, no clock, no I/O.</summary>
 public sealed class Mapper(FieldMap map)
 {
-    private readonly Dictionary<string, string> _grades = map.Grades.ToDictionary(
-        p => Text.Clean(p.Key)?.ToLowerInvariant() ?? "",
-        p => p.Value,
-        StringComparer.Ordinal
-    );
+    private readonly Dictionary<string, string> _grades = GradesOf(map);
 
     public FieldMap Map { get; } = map;
 
@@ -205,6 +201,17 @@ public sealed class Mapper(FieldMap map)
 
     private static MappedValue Short(MappedValue value, int length) =>
         value.Text is { } text && text.Length > length ? MappedValue.Of(Text.Cut(text, length)) : value;
+
+    private static Dictionary<string, string> GradesOf(FieldMap map)
+    {
+        var grades = new Dictionary<string, string>(StringComparer.Ordinal);
+        foreach (var (from, to) in map.Grades)
+        {
+            grades[Text.Clean(from)?.ToLowerInvariant() ?? ""] = to;
+        }
+
+        return grades;
+    }
 
     private MappedValue Level(User user)
     {

@@ -15,6 +15,7 @@ public enum OperationKind
     Remove = 8,
     Switch = 9,
     Review = 10,
+    PersonSync = 11,
 }
 
 /// <summary>Where an operation stands.</summary>

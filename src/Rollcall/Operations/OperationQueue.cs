@@ -288,6 +288,7 @@ public sealed class OperationQueue(RollcallDatabase database, TimeProvider time)
         {
             OperationKind.FullSync => "full",
             OperationKind.ChangesSync => "changes",
+            OperationKind.PersonSync => "person",
             _ => kind.ToString().ToLowerInvariant(),
         };
 
@@ -304,6 +305,7 @@ public sealed class OperationQueue(RollcallDatabase database, TimeProvider time)
         {
             OperationKind.FullSync => $"{service}Full Sync{(operation.PreviewOnly ? " (preview)" : "")}",
             OperationKind.ChangesSync => $"{service}Changes Sync{(operation.PreviewOnly ? " (preview)" : "")}",
+            OperationKind.PersonSync => $"{service}One-person Sync{(operation.PreviewOnly ? " (preview)" : "")}",
             OperationKind.Undo => $"Undo of operation {operation.SubjectId}",
             OperationKind.Merge => "Patron Merge",
             OperationKind.Remove => $"Patron Removal{(operation.PreviewOnly ? " (preview)" : "")}",

@@ -87,25 +87,9 @@ internal sealed class SyncHandler(
         await using var context = database.CreateContext();
         var kind = operation.Integration ?? throw new RollcallException("The operation names no roster service.");
         var setup = await SyncSetup.LoadAsync(context, operation.DistrictId, kind, time, cancellationToken);
-        return !setup.Enabled ? throw new RollcallException($"{kind} is off. Turn it on first: rollcall {Verb(kind)} on")
-            : setup.Settings.Mode is null
-                ? throw new RollcallException($"{kind} is not connected. Connect it first: rollcall {Verb(kind)} connect …")
-            : setup.OrgSites.Count == 0
-                ? throw new RollcallException(
-                    $"No site is matched to the roster. Match at least one: rollcall {Verb(kind)} match SITE ORG-SOURCEDID"
-                )
-            : setup.Settings.Roles.Count == 0
-                ? throw new RollcallException($"Nobody is ticked for syncing. Say who: rollcall {Verb(kind)} roles student,teacher,admin")
-            : setup;
+        setup.EnsureReady();
+        return setup;
     }
-
-    internal static string Verb(IntegrationKind kind) =>
-        kind switch
-        {
-            IntegrationKind.ClassLink => "classlink",
-            IntegrationKind.OneRoster => "oneroster",
-            _ => "oneroster-csv",
-        };
 
     /// <summary>Why a changes sync cannot be one now; null when it can.</summary>
     private string? FullBecause(SyncSetup setup, IRosterSource source) =>
@@ -207,7 +191,7 @@ internal sealed class SyncHandler(
             await run.ReportAsync(OperationStage.Planning, "Reading patrons", 0, null);
             await using var connection = await database.OpenAsync(cancellationToken);
             var patrons = await PatronIndex.LoadAsync(connection, operation.DistrictId, cancellationToken);
-            var decisions = await LoadDecisionsAsync(operation.DistrictId, cancellationToken);
+            var decisions = await LoadDecisionsAsync(database, operation.DistrictId, cancellationToken);
             await run.ReportAsync(OperationStage.Planning, "Matching people", 0, roster.Persons.Length);
             var matches = Matcher.Run(patrons, roster, setup, decisions);
             var planner = new Planner(
@@ -347,7 +331,11 @@ internal sealed class SyncHandler(
             .ExecuteDeleteAsync(cancellationToken);
     }
 
-    private async Task<Dictionary<ulong, ReviewStatus>> LoadDecisionsAsync(int districtId, CancellationToken cancellationToken)
+    internal static async Task<Dictionary<ulong, ReviewStatus>> LoadDecisionsAsync(
+        RollcallDatabase database,
+        int districtId,
+        CancellationToken cancellationToken
+    )
     {
         await using var context = database.CreateContext();
         var decided = await context

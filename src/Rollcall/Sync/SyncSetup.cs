@@ -65,6 +65,31 @@ internal sealed class SyncSetup
         };
     }
 
+    /// <summary>Refuses a sync that could not be right.</summary>
+    /// <exception cref="RollcallException">The service is off or not connected, no site is matched, or nobody is ticked.</exception>
+    public void EnsureReady()
+    {
+        var verb = Verb(Kind);
+        var problem =
+            !Enabled ? $"{Kind} is off. Turn it on first: rollcall {verb} on"
+            : Settings.Mode is null ? $"{Kind} is not connected. Connect it first: rollcall {verb} connect …"
+            : OrgSites.Count == 0 ? $"No site is matched to the roster. Match at least one: rollcall {verb} match SITE ORG-SOURCEDID"
+            : Settings.Roles.Count == 0 ? $"Nobody is ticked for syncing. Say who: rollcall {verb} roles student,teacher,admin"
+            : null;
+        if (problem is not null)
+        {
+            throw new RollcallException(problem);
+        }
+    }
+
+    internal static string Verb(IntegrationKind kind) =>
+        kind switch
+        {
+            IntegrationKind.ClassLink => "classlink",
+            IntegrationKind.OneRoster => "oneroster",
+            _ => "oneroster-csv",
+        };
+
     public Mapper Mapper => field ??= new Mapper(Settings.Map);
 
     /// <summary>Hash of everything that decides what the same roster record does.</summary>

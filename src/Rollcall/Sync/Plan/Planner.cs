@@ -73,7 +73,6 @@ internal sealed class Planner
     private readonly List<Comparison> _batch = new(BatchSize);
     private readonly List<(Comparison Comparison, PersonDifference Difference, int Holder)> _barcodeChain = [];
     private readonly HashSet<int> _barcodeReleased = [];
-    private readonly List<string> _orgBuffer = [];
     private readonly long[] _outcomes = new long[Enum.GetValues<Outcome>().Length];
     private readonly long[] _linkedBy = new long[Enum.GetValues<MatchKey>().Length];
     private long _read;
@@ -108,6 +107,9 @@ internal sealed class Planner
         _matchedSites = [.. setup.OrgSites.Values];
         _sequences = new BarcodeSequences(setup.Sites.Values, setup.SiteDefaults, IsBarcodeTaken);
     }
+
+    /// <summary>Sees each person as mapped; null for nobody.</summary>
+    public Action<MappedPerson>? Mapped { get; init; }
 
     public async Task<PlanResult> RunAsync(CancellationToken cancellationToken)
     {
@@ -241,57 +243,18 @@ internal sealed class Planner
 
             cancellationToken.ThrowIfCancellationRequested();
             var user = reader.Read(person.Position);
-            _setup.Mapper.Fill(user, person.Group, Context(user, person, site: null), values);
+            _setup.Mapper.Fill(user, person.Group, PersonMapper.Context(user, person, _roster, _setup, site: null), values);
             _shared.See(person.Group, values);
         }
 
         await _progress("Comparing people", 0, _roster.Persons.Length);
     }
 
-    private PersonContext Context(User user, RosterPerson person, int? site)
-    {
-        var (guardians, readable) = person.Group == RoleGroup.Student ? _roster.GuardiansOf(user) : ([], false);
-        var (birthdate, sex) = _roster.Demographics?.Of(person.Guid) ?? (MappedValue.NotSent, MappedValue.NotSent);
-        return new PersonContext
-        {
-            Birthdate = birthdate,
-            Sex = sex,
-            Guardians = guardians,
-            AgentsReadable = readable,
-            Homeroom = _roster.Homerooms?.Of(person.Guid, site, _setup.OrgSites),
-            HomeroomsShared = _roster.Homerooms is not null,
-        };
-    }
-
     private MappedPerson Map(User user, RosterPerson person)
     {
-        _setup.Mapper.Orgs(user, _setup.Today, _setup.OrgSites.ContainsKey, _orgBuffer);
-        int? site = _orgBuffer.Count > 0 && _setup.OrgSites.TryGetValue(_orgBuffer[0], out var first) ? first : null;
-        int? anySite = null;
-        foreach (var org in _orgBuffer)
-        {
-            if (_setup.OrgSites.TryGetValue(org, out var its))
-            {
-                anySite = its;
-                break;
-            }
-        }
-
-        var context = Context(user, person, site);
-        var values = new MappedValue[FieldMap.SyncedFields.Count];
-        _setup.Mapper.Fill(user, person.Group, context, values);
-        return new MappedPerson
-        {
-            User = user,
-            Group = person.Group,
-            Deleted = person.Deleted,
-            Values = values,
-            Site = site,
-            Org = _orgBuffer.Count > 0 ? _orgBuffer[0] : null,
-            AnySite = anySite,
-            HomeroomClass = context.Homeroom?.ClassId,
-            HomeroomUnknown = _setup.Mapper.NeedsHomerooms && _roster.Homerooms is null,
-        };
+        var mapped = PersonMapper.Map(user, person, _roster, _setup);
+        Mapped?.Invoke(mapped);
+        return mapped;
     }
 
     private async ValueTask PlanAsync(int index, User user, CancellationToken cancellationToken)

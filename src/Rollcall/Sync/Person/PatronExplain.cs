@@ -1,0 +1,289 @@
+using System.Globalization;
+using Microsoft.EntityFrameworkCore;
+using Rollcall.Districts;
+using Rollcall.Integrations;
+using Rollcall.Mapping;
+using Rollcall.OneRoster;
+using Rollcall.Operations;
+using Rollcall.Patrons;
+using Rollcall.Storage;
+using Rollcall.Sync.Plan;
+using Rollcall.Sync.Pull;
+
+namespace Rollcall.Sync.Person;
+
+/// <summary>Why one value is as it is.</summary>
+/// <param name="Number">The field's number.</param>
+/// <param name="Field">The field's name.</param>
+/// <param name="Label">What screens call it.</param>
+/// <param name="Value">The value here, in words; null when empty.</param>
+/// <param name="Origin">Who wrote it last, in words; null when no record of it is left.</param>
+/// <param name="OperationId">The operation that wrote it last; null when no record of it is left.</param>
+/// <param name="Source">Where the roster's value comes from; null for fields that no roster writes.</param>
+/// <param name="Policy">Who wins, in words; null for fields that no roster writes.</param>
+/// <param name="RosterSays">What the roster says now, mapped; null when blank, not sent or not asked.</param>
+/// <param name="Next">What the next full sync would do with the field.</param>
+public sealed record FieldExplanation(
+    int Number,
+    string Field,
+    string Label,
+    string? Value,
+    string? Origin,
+    long? OperationId,
+    string? Source,
+    string? Policy,
+    string? RosterSays,
+    string? Next
+);
+
+/// <summary>A patron's values, each with its reason.</summary>
+/// <param name="Barcode">Whose.</param>
+/// <param name="Name">The patron's name.</param>
+/// <param name="Guid">The roster person; null when not linked.</param>
+/// <param name="Standing">How the link stands, in words.</param>
+/// <param name="RosterProblem">Why the roster could not be asked; null when it answered or was not needed.</param>
+/// <param name="Fields">The fields that have a value, or that a roster writes.</param>
+public sealed record PatronExplanation(
+    string Barcode,
+    string Name,
+    string? Guid,
+    string Standing,
+    string? RosterProblem,
+    IReadOnlyList<FieldExplanation> Fields
+);
+
+/// <summary>Explains a patron: where each value came from, and what the roster would say now.</summary>
+public sealed class PatronExplain(RollcallDatabase database, PatronService patrons, IntegrationService integrations, TimeProvider time)
+{
+    /// <param name="district">The district.</param>
+    /// <param name="barcode">Whose.</param>
+    /// <param name="askRoster">Reads the person from the roster now; otherwise only what is on record here.</param>
+    /// <param name="cancellationToken">Gives up.</param>
+    /// <exception cref="RollcallException">There is no such patron.</exception>
+    public async Task<PatronExplanation> ExplainAsync(
+        District district,
+        string barcode,
+        bool askRoster,
+        CancellationToken cancellationToken = default
+    )
+    {
+        var (patron, link) = await patrons.GetAsync(district.Id, barcode, cancellationToken);
+        var integration = await integrations.EnabledAsync(district.Id, cancellationToken);
+        await using var context = database.CreateContext();
+        var codes = await context
+            .Sites.Where(s => s.DistrictId == district.Id)
+            .ToDictionaryAsync(s => s.Id.ToString(CultureInfo.InvariantCulture), s => s.Code, cancellationToken);
+        var origins = await OriginsAsync(context, district.Id, patron.Id, cancellationToken);
+
+        MappedPerson? person = null;
+        PersonDifference? difference = null;
+        string? problem = null;
+        SyncSetup? setup = null;
+        if (integration is not null)
+        {
+            setup = await SyncSetup.LoadAsync(context, district.Id, integration.Kind, time, cancellationToken);
+            if (askRoster && patron.Guid is { } guid)
+            {
+                try
+                {
+                    (person, difference, problem) = await AskAsync(setup, patron, link, guid, cancellationToken);
+                }
+                catch (Exception e) when (e is RosterException or RollcallException)
+                {
+                    problem = e.Message;
+                }
+            }
+        }
+
+        var kept = patron.KeptFields?.Split(',') ?? [];
+        var fields = new List<FieldExplanation>();
+        foreach (var field in PatronFields.All)
+        {
+            var synced = setup is not null && (SettingsChange.FieldsWithPolicy.Contains(field.Number) || field.Number == PatronFields.Guid);
+            var value = field.Get(patron);
+            if (value is null && !synced)
+            {
+                continue;
+            }
+
+            var origin = origins.GetValueOrDefault(field.Number);
+            var source = synced ? SourceOf(field.Number, setup!.Settings.Map) : null;
+            var mapped = source is null || person is null ? MappedValue.NotSent : Said(person, field.Number);
+            fields.Add(
+                new FieldExplanation(
+                    field.Number,
+                    field.Name,
+                    field.Label,
+                    OperationLog.Display(field.Number, value, codes),
+                    origin?.Words,
+                    origin?.Operation,
+                    source,
+                    source is null ? null : PolicyOf(field.Number, setup!.Settings.Map, kept),
+                    OperationLog.Display(field.Number, mapped.Text, codes),
+                    source is null || difference is null ? null : Next(field, patron, mapped, difference, codes)
+                )
+            );
+        }
+
+        return new PatronExplanation(patron.Barcode, patron.DisplayName, patron.Guid, Standing(patron, link), problem, fields);
+    }
+
+    private async Task<(MappedPerson?, PersonDifference?, string?)> AskAsync(
+        SyncSetup setup,
+        Patron patron,
+        PatronLink? link,
+        string guid,
+        CancellationToken cancellationToken
+    )
+    {
+        using var source = await integrations.OpenAsync(setup.District.Id, setup.Kind, cancellationToken);
+        var pull = new PersonPull(setup, source, Path.Combine(database.DataFolder, "spool"), _ => ValueTask.CompletedTask);
+        using var roster = await pull.ReadAsync(guid, cancellationToken);
+        if (pull.User is not { } user)
+        {
+            return (null, null, "The roster has nobody with this GUID any more. The next full sync decides.");
+        }
+
+        if (roster.Persons is not [{ Ticked: true } row])
+        {
+            return (null, null, "The person's role is not synced here: syncs leave the patron alone.");
+        }
+
+        var person = PersonMapper.Map(user, row, roster, setup);
+        var shared = SharedFields.Of(setup.State.Shared);
+        return (person, PersonPlan.Compare(person, patron, link, setup, shared, hash: 0, setup.OrgSites.Values.Contains), null);
+    }
+
+    private static MappedValue Said(MappedPerson person, int field) =>
+        field switch
+        {
+            PatronFields.Guid => MappedValue.Of(person.User.SourcedId!),
+            PatronFields.Site => person.Site is { } site
+                ? MappedValue.Of(site.ToString(CultureInfo.InvariantCulture))
+                : MappedValue.NotSent,
+            PatronFields.Status => MappedValue.Of(
+                ((int)(person.Deleted ? PatronStatus.Transferred : PatronStatus.Active)).ToString(CultureInfo.InvariantCulture)
+            ),
+            _ => person.Value(field),
+        };
+
+    private static string Next(
+        PatronField field,
+        Patron patron,
+        MappedValue mapped,
+        PersonDifference difference,
+        Dictionary<string, string> codes
+    )
+    {
+        if (difference.Values.Has(field.Number))
+        {
+            var value = OperationLog.Display(field.Number, difference.Values.New(field.Number), codes);
+            return value is null ? "will be emptied" : $"will become {value}";
+        }
+
+        var same = string.Equals(field.Get(patron), mapped.Text, StringComparison.Ordinal);
+        return same || mapped.State == MappedState.NotSent ? "stays"
+            : mapped.State == MappedState.Blank ? "stays: blank in the roster"
+            : "stays, though the roster differs";
+    }
+
+    private static string Standing(Patron patron, PatronLink? link) =>
+        patron.Guid is null ? "Not linked to anybody in the roster."
+        : link is null ? "Has a GUID that no sync has met yet."
+        : link.Absent ? "Linked; the last full sync no longer found the person."
+        : patron.Status == PatronStatus.Transferred ? "Linked; transferred."
+        : $"Linked as {RoleGroups.Label(link.RoleGroup)}"
+            + (link.Aliases is { } aliases ? $", also known as {aliases.Replace("\n", ", ", StringComparison.Ordinal)}" : "")
+            + (link.LoginDisabled ? "; the roster has disabled this person's login." : ".");
+
+    private static string PolicyOf(int field, FieldMap map, string[] kept) =>
+        field == PatronFields.Guid ? "roster wins"
+        : kept.Contains(field.ToString(CultureInfo.InvariantCulture)) ? "library keeps, for this patron"
+        : map.PolicyOf(field) switch
+        {
+            FieldPolicy.FillIfEmpty => "fill if empty",
+            FieldPolicy.LibraryKeeps => "library keeps",
+            _ => "roster wins",
+        };
+
+    /// <summary>Where the roster's value of a field comes from; null when it is not mapped.</summary>
+    public static string? SourceOf(int field, FieldMap map) =>
+        field switch
+        {
+            PatronFields.Guid => "sourcedId",
+            PatronFields.Barcode => IdWords(map.Barcode),
+            PatronFields.CommunityId => IdWords(map.CommunityId),
+            PatronFields.FirstName => "givenName",
+            PatronFields.MiddleName => "middleName",
+            PatronFields.LastName => "familyName",
+            PatronFields.Birthdate => "demographics.birthDate",
+            PatronFields.Sex => "demographics.sex",
+            PatronFields.Phone => "phone",
+            PatronFields.Email => "email",
+            PatronFields.AdditionalContact => "agents: name and phone",
+            PatronFields.OtherEmails => "agents: email",
+            PatronFields.Location => map.Location switch
+            {
+                LocationSource.ClassCode => "Homeroom Class Code",
+                LocationSource.ClassTitle => "Homeroom Class Title",
+                LocationSource.ClassLocation => "Homeroom Class Location",
+                LocationSource.TeacherName => "Homeroom Teacher Name",
+                _ => null,
+            },
+            PatronFields.Level => "grades, the first",
+            PatronFields.Nickname => map.NicknameFromPreferredName ? "preferredFirstName" : null,
+            PatronFields.Site => map.SiteFrom switch
+            {
+                SiteFrom.FirstMatched => "the first organisation that is matched",
+                SiteFrom.PrimaryOrg => "the primary organisation",
+                _ => "the first organisation",
+            },
+            PatronFields.Status => "status",
+            _ => null,
+        };
+
+    private static string? IdWords(IdMapping mapping) =>
+        mapping.Source switch
+        {
+            IdSource.UserIdType => $"User ID of Type {mapping.Type}",
+            IdSource.Identifier => "identifier",
+            IdSource.Username => "username",
+            _ => null,
+        };
+
+    private sealed record Origin(long Operation, string Words);
+
+    /// <summary>The last applied change of each field.</summary>
+    private static async Task<Dictionary<int, Origin>> OriginsAsync(
+        RollcallContext context,
+        int districtId,
+        long patronId,
+        CancellationToken cancellationToken
+    )
+    {
+        var rows = await context
+            .Changes.AsNoTracking()
+            .Where(c => c.DistrictId == districtId && c.PatronId == patronId && !c.Stale)
+            .Where(c => c.Kind != ChangeKind.Note && c.Kind != ChangeKind.Skip && c.Kind != ChangeKind.Review)
+            .Join(context.Operations.AsNoTracking(), c => c.OperationId, o => o.Id, (c, o) => new { Change = c, Operation = o })
+            .Where(x =>
+                x.Operation.DistrictId == districtId
+                && (x.Change.Held ? x.Change.Number <= x.Operation.HeldAppliedTo : x.Change.Number <= x.Operation.AppliedTo)
+            )
+            .OrderBy(x => x.Change.OperationId)
+            .ThenBy(x => x.Change.Number)
+            .ToListAsync(cancellationToken);
+        var origins = new Dictionary<int, Origin>();
+        foreach (var row in rows)
+        {
+            var words =
+                $"{OperationQueue.Title(row.Operation)} {row.Operation.Id}, {row.Operation.CreatedAt:yyyy-MM-dd}, {row.Operation.RequestedBy}";
+            foreach (var (field, _, _) in ChangeValues.Parse(row.Change.Values).Items)
+            {
+                origins[field] = new Origin(row.Operation.Id, words);
+            }
+        }
+
+        return origins;
+    }
+}

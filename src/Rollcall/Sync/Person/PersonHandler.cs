@@ -1,0 +1,303 @@
+using System.Text.Json;
+using Microsoft.EntityFrameworkCore;
+using Rollcall.Districts;
+using Rollcall.Integrations;
+using Rollcall.Mapping;
+using Rollcall.OneRoster.Model;
+using Rollcall.Operations;
+using Rollcall.Patrons;
+using Rollcall.Storage;
+using Rollcall.Sync.Apply;
+using Rollcall.Sync.Plan;
+using Rollcall.Sync.Pull;
+
+namespace Rollcall.Sync.Person;
+
+/// <summary>One step of a one-person sync, as a person reads it.</summary>
+/// <param name="Name"><c>found</c>, <c>mapped</c>, <c>matched</c>, <c>difference</c>, <c>result</c>.</param>
+/// <param name="Text">What happened.</param>
+public sealed record PersonStep(string Name, string Text);
+
+/// <summary>What a one-person sync works on, and the steps it took.</summary>
+/// <param name="Person">A <c>sourcedId</c>, or the barcode of a linked patron, as it was asked for.</param>
+/// <param name="Steps">Empty until it has run.</param>
+public sealed record PersonOptions(string Person, IReadOnlyList<PersonStep> Steps)
+{
+    /// <summary>What to queue for a person.</summary>
+    public static string For(string person) => JsonSerializer.Serialize(new PersonOptions(person, []), OperationQueue.Json);
+
+    /// <summary>The steps of a one-person sync; empty for other operations.</summary>
+    public static PersonOptions Of(Operation operation) =>
+        JsonSerializer.Deserialize<PersonOptions>(operation.Options, OperationQueue.Json) ?? new PersonOptions("", []);
+}
+
+/// <summary>Syncs one person now, and says each step. Follows the rules of a changes sync: what only a whole roster can tell is left to the
+/// next full one, and nobody is transferred for not being found.</summary>
+internal sealed class PersonHandler(RollcallDatabase database, IntegrationService integrations, OperationQueue queue, TimeProvider time)
+    : IOperationHandler
+{
+    public bool Handles(OperationKind kind) => kind == OperationKind.PersonSync;
+
+    public async Task ExecuteAsync(OperationRun run, CancellationToken cancellationToken)
+    {
+        var operation = run.Operation;
+        var asked = PersonOptions.Of(operation);
+        SyncSetup setup;
+        await using (var context = database.CreateContext())
+        {
+            setup = await SyncSetup.LoadAsync(
+                context,
+                operation.DistrictId,
+                operation.Integration ?? throw new RollcallException("The operation names no roster service."),
+                time,
+                cancellationToken
+            );
+        }
+
+        setup.EnsureReady();
+        if (!operation.Planned)
+        {
+            await PlanAsync(run, setup, asked, cancellationToken);
+        }
+
+        var counts = OperationQueue.CountsOf(operation);
+        var warnings = OperationQueue.WarningsOf(operation).ToList();
+        if (operation.PreviewOnly && operation.ApprovedAt is null)
+        {
+            await queue.FinishAsync(operation, OperationStatus.Preview, counts, warnings, null, cancellationToken);
+            return;
+        }
+
+        var applier = new Applier(database, operation, setup.Settings.Map, time);
+        await applier.RunAsync(
+            held: false,
+            approval: operation.ApprovedAt is not null,
+            done => run.ReportAsync(OperationStage.Applying, "Writing the change", done, operation.PlanSize),
+            cancellationToken
+        );
+        counts = OperationQueue.Drop(counts, applier.Stale);
+        await queue.FinishAsync(
+            operation,
+            warnings.Count > 0 ? OperationStatus.CompletedWithWarnings : OperationStatus.Completed,
+            counts,
+            warnings,
+            null,
+            cancellationToken
+        );
+    }
+
+    private async Task PlanAsync(OperationRun run, SyncSetup setup, PersonOptions asked, CancellationToken cancellationToken)
+    {
+        var operation = run.Operation;
+        await using var connection = await database.OpenAsync(cancellationToken);
+        await using (var context = database.CreateContext(connection, null))
+        {
+            await context
+                .Changes.Where(c => c.DistrictId == operation.DistrictId && c.OperationId == operation.Id)
+                .ExecuteDeleteAsync(cancellationToken);
+        }
+
+        var sourcedId = await ResolveAsync(operation.DistrictId, asked.Person, cancellationToken);
+        var warnings = new WarningLog();
+        var steps = new List<PersonStep>();
+        PlanResult plan;
+        using (var source = await integrations.OpenAsync(operation.DistrictId, setup.Kind, cancellationToken))
+        {
+            var pull = new PersonPull(
+                setup,
+                source,
+                Path.Combine(database.DataFolder, "spool"),
+                text => run.ReportAsync(OperationStage.Pulling, text, 0, null)
+            );
+            using var roster = await pull.ReadAsync(sourcedId, cancellationToken);
+            steps.Add(new PersonStep("found", Found(pull.User, sourcedId, roster, setup)));
+            await run.ReportAsync(OperationStage.Planning, "Matching the person", 0, 1);
+            var patrons = await PatronIndex.LoadAsync(connection, operation.DistrictId, cancellationToken);
+            var matches = Matcher.Run(
+                patrons,
+                roster,
+                setup,
+                await SyncHandler.LoadDecisionsAsync(database, operation.DistrictId, cancellationToken)
+            );
+            var planner = new Planner(
+                database,
+                connection,
+                setup,
+                roster,
+                patrons,
+                matches,
+                operation.Id,
+                warnings,
+                (_, _, _) => ValueTask.CompletedTask
+            )
+            {
+                Mapped = person => steps.Add(new PersonStep("mapped", Mapped(person, setup))),
+            };
+            plan = await planner.RunAsync(cancellationToken);
+            await ExplainAsync(operation, matches, plan, steps, cancellationToken);
+        }
+
+        var counts = plan.Counts with { Warnings = warnings.Count };
+        var options = JsonSerializer.Serialize(asked with { Steps = steps }, OperationQueue.Json);
+        var planned = await Sql.ExecuteAsync(
+            connection,
+            null,
+            $"""
+            UPDATE operations SET planned = @true, plan_size = @size, counts = @counts, warnings = @warnings, options = @options
+            WHERE id = @id AND fence = @fence AND status = {(int)OperationStatus.Running}
+            """,
+            cancellationToken,
+            ("@true", true),
+            ("@size", plan.Rows),
+            ("@counts", JsonSerializer.Serialize(counts, OperationQueue.Json)),
+            ("@warnings", JsonSerializer.Serialize(warnings.Groups, OperationQueue.Json)),
+            ("@options", options),
+            ("@id", operation.Id),
+            ("@fence", operation.Fence)
+        );
+        if (planned != 1)
+        {
+            throw new FencedOffException();
+        }
+
+        operation.Planned = true;
+        operation.PlanSize = plan.Rows;
+        operation.Counts = JsonSerializer.Serialize(counts, OperationQueue.Json);
+        operation.Warnings = JsonSerializer.Serialize(warnings.Groups, OperationQueue.Json);
+        operation.Options = options;
+    }
+
+    /// <summary>A barcode means the patron's roster person; everything else is taken as a <c>sourcedId</c>.</summary>
+    private async Task<string> ResolveAsync(int districtId, string person, CancellationToken cancellationToken)
+    {
+        var key = Text.BarcodeKey(person.Trim());
+        await using var context = database.CreateContext();
+        var patron = await context
+            .Patrons.AsNoTracking()
+            .Where(p => p.DistrictId == districtId && p.BarcodeKey == key)
+            .Select(p => new { p.Barcode, p.Guid })
+            .SingleOrDefaultAsync(cancellationToken);
+        return patron is null
+            ? person.Trim()
+            : patron.Guid
+                ?? throw new RollcallException(
+                    $"The patron {patron.Barcode} is not linked to anybody in the roster. Give the person's sourcedId instead, or run a full sync."
+                );
+    }
+
+    private static string Found(User? user, string sourcedId, Roster roster, SyncSetup setup)
+    {
+        if (user is null)
+        {
+            return $"The roster has nobody with the sourcedId {sourcedId}. Nothing is changed for that; only a full sync decides who has left.";
+        }
+
+        var standing = RoleGroups.StandingOf(user, setup.Settings.Roles, setup.Today);
+        var roles = string.Join(
+            ", ",
+            user.Roles.Select(r =>
+                r.Org is { } org
+                    ? $"{r.Role} at {(roster.Orgs.TryGetValue(org, out var known) ? Text.Clean(known.Name) ?? org : org)}"
+                    : r.Role
+            )
+        );
+        var state =
+            user.Status == RecordStatus.ToBeDeleted ? "deleted in the roster"
+            : standing.Ended ? "all roles ended"
+            : "active";
+        var ticked =
+            standing.Ticked ? $"synced as {RoleGroups.Label(standing.Group)}"
+            : standing.Group == RoleGroup.None ? "no role that is synced"
+            : $"{RoleGroups.Label(standing.Group)} is not ticked: left alone";
+        return $"{sourcedId}: {state}; {(roles.Length == 0 ? "no role" : roles)}; {ticked}.";
+    }
+
+    private static string Mapped(MappedPerson person, SyncSetup setup)
+    {
+        var parts = new List<string>();
+        for (var i = 0; i < person.Values.Length; i++)
+        {
+            if (person.Values[i].State != MappedState.NotSent)
+            {
+                parts.Add($"{PatronFields.ByNumber(FieldMap.SyncedFields[i]).Label} {person.Values[i].Text ?? "(blank)"}");
+            }
+        }
+
+        parts.Add(
+            person.Site is { } site && setup.Sites.TryGetValue(site, out var known)
+                ? $"Site {known.Code}"
+                : "Site unknown: the organisation is not matched"
+        );
+        return string.Join("; ", parts) + ".";
+    }
+
+    private async Task ExplainAsync(
+        Operation operation,
+        Matches matches,
+        PlanResult plan,
+        List<PersonStep> steps,
+        CancellationToken cancellationToken
+    )
+    {
+        if (matches.ByPerson.Length == 0)
+        {
+            steps.Add(new PersonStep("result", "Nothing to do."));
+            return;
+        }
+
+        var match = matches.ByPerson[0];
+        var log = new OperationLog(database);
+        LogRow? row = null;
+        await foreach (var line in log.ReadAsync(operation.DistrictId, operation.Id, cancellationToken: cancellationToken))
+        {
+            row = line;
+        }
+
+        steps.Add(
+            new PersonStep(
+                "matched",
+                match.Decision switch
+                {
+                    Decision.Match => $"By {KeyLabel(match.Key)}{(row?.Barcode is { } barcode ? $", the patron {barcode}" : "")}.",
+                    Decision.Create => "Nobody here: a new patron.",
+                    Decision.Review => $"Not safely: {match.Reason}.",
+                    Decision.Skip => $"Not tried: {match.Reason}.",
+                    _ => "Not tried: the person's role is not ticked.",
+                }
+            )
+        );
+        if (row is { Changes.Count: > 0 } && match.Decision is Decision.Match or Decision.Create)
+        {
+            steps.Add(
+                new PersonStep(
+                    "difference",
+                    string.Join("; ", row!.Changes.Select(c => $"{c.Label}: {c.Old ?? "(blank)"} → {c.New ?? "(blank)"}")) + "."
+                )
+            );
+        }
+
+        var counts = plan.Counts;
+        steps.Add(
+            new PersonStep(
+                "result",
+                (
+                    counts.Created > 0 ? "Created"
+                    : counts.Reactivated > 0 ? "Reactivated"
+                    : counts.Transferred > 0 ? "Transferred"
+                    : counts.Updated > 0 ? "Updated"
+                    : counts.Review > 0 ? "Waits in Review"
+                    : counts.Skipped > 0 ? $"Skipped: {row?.Reason}"
+                    : "Unchanged"
+                ) + (row?.Warning is { } warning ? $" ({warning})." : ".")
+            )
+        );
+    }
+
+    private static string KeyLabel(MatchKey key) =>
+        key switch
+        {
+            MatchKey.StudentNumber => "Student #",
+            MatchKey.Guid => "GUID",
+            _ => key.ToString().ToLowerInvariant(),
+        };
+}

@@ -1,0 +1,61 @@
+using Rollcall.Mapping;
+using Rollcall.OneRoster.Model;
+using Rollcall.Patrons;
+using Rollcall.Sync.Pull;
+
+namespace Rollcall.Sync.Plan;
+
+/// <summary>A roster person with all that the roster says of him, mapped and placed.</summary>
+internal static class PersonMapper
+{
+    [ThreadStatic]
+    private static List<string>? s_orgs;
+
+    public static MappedPerson Map(User user, RosterPerson person, Roster roster, SyncSetup setup)
+    {
+        var orgs = s_orgs ??= [];
+        setup.Mapper.Orgs(user, setup.Today, setup.OrgSites.ContainsKey, orgs);
+        int? site = orgs.Count > 0 && setup.OrgSites.TryGetValue(orgs[0], out var first) ? first : null;
+        int? anySite = null;
+        foreach (var org in orgs)
+        {
+            if (setup.OrgSites.TryGetValue(org, out var its))
+            {
+                anySite = its;
+                break;
+            }
+        }
+
+        var context = Context(user, person, roster, setup, site);
+        var values = new MappedValue[FieldMap.SyncedFields.Count];
+        setup.Mapper.Fill(user, person.Group, context, values);
+        return new MappedPerson
+        {
+            User = user,
+            Group = person.Group,
+            Deleted = person.Deleted,
+            Values = values,
+            Site = site,
+            Org = orgs.Count > 0 ? orgs[0] : null,
+            AnySite = anySite,
+            HomeroomClass = context.Homeroom?.ClassId,
+            HomeroomUnknown = setup.Mapper.NeedsHomerooms && roster.Homerooms is null,
+        };
+    }
+
+    /// <summary>What of the rest of the roster concerns the person.</summary>
+    public static PersonContext Context(User user, RosterPerson person, Roster roster, SyncSetup setup, int? site)
+    {
+        var (guardians, readable) = person.Group == RoleGroup.Student ? roster.GuardiansOf(user) : ([], false);
+        var (birthdate, sex) = roster.Demographics?.Of(person.Guid) ?? (MappedValue.NotSent, MappedValue.NotSent);
+        return new PersonContext
+        {
+            Birthdate = birthdate,
+            Sex = sex,
+            Guardians = guardians,
+            AgentsReadable = readable,
+            Homeroom = roster.Homerooms?.Of(person.Guid, site, setup.OrgSites),
+            HomeroomsShared = roster.Homerooms is not null,
+        };
+    }
+}

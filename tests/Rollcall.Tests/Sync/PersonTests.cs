@@ -1,0 +1,121 @@
+using Rollcall.Integrations;
+using Rollcall.Mapping;
+using Rollcall.Operations;
+using Rollcall.Patrons;
+using Rollcall.Sync.Person;
+using Rollcall.Tests.Infrastructure;
+
+namespace Rollcall.Tests.Sync;
+
+/// <summary>One person at a time: synced step by step, and explained.</summary>
+public sealed class PersonTests(PostgresCluster cluster)
+{
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task One_person_is_synced_by_id_or_barcode_and_each_step_is_told(Db db)
+    {
+        await using var system = await StartAsync(db);
+        system.Sandbox.Person("p1", "Ada", "Byron", number: "77", phone: "1", agents: ["g1"]);
+        system.Sandbox.Person("p2", "Ben", "Carver", phone: "1");
+        system.Sandbox.Person("g1", "Anne", "Byron", role: "parent", phone: "9");
+
+        var first = await RunAsync(system, "p1");
+        Assert.Equal(1, OperationQueue.CountsOf(first).Created);
+        var patron = Assert.Single(await system.AllPatronsAsync());
+        Assert.Equal("Anne Byron 9", patron.AdditionalContact);
+        Assert.Equal(["found", "mapped", "matched", "difference", "result"], PersonOptions.Of(first).Steps.Select(s => s.Name));
+
+        system.Sandbox.Person("p1", "Adah", "Byron", number: "77", phone: "2", agents: ["g1"]);
+        var second = await RunAsync(system, patron.Barcode.ToLowerInvariant());
+        Assert.Equal(1, OperationQueue.CountsOf(second).Updated);
+        var steps = PersonOptions.Of(second).Steps;
+        Assert.Contains("By GUID", Step("matched"), StringComparison.Ordinal);
+        Assert.Contains("First Name: Ada → Adah", Step("difference"), StringComparison.Ordinal);
+        Assert.Equal("Updated.", Step("result"));
+        Assert.Equal(1, OperationQueue.CountsOf(await RunAsync(system, "p1")).Unchanged);
+
+        system.Sandbox.Overrides.Remove("users", "p1");
+        var gone = await RunAsync(system, "p1");
+        Assert.Contains("nobody with the sourcedId p1", PersonOptions.Of(gone).Steps[0].Text, StringComparison.Ordinal);
+        Assert.Equal(PatronStatus.Active, (await system.AllPatronsAsync()).Single().Status);
+
+        // What one person brought is compared again by the next full sync, and nothing is found.
+        system.Sandbox.Overrides.Restore("users", ["p1"]);
+        system.Sandbox.Person("p1", "Adah", "Byron", number: "77", phone: "2", agents: ["g1"]);
+        var full = OperationQueue.CountsOf(await system.SyncAsync());
+        Assert.Equal((1, 1, 0), (full.Created, full.Unchanged, full.Updated));
+
+        string Step(string name) => steps.Single(s => s.Name == name).Text;
+    }
+
+    [Fact]
+    public async Task A_preview_of_one_person_writes_nothing_and_can_be_approved()
+    {
+        await using var system = await StartAsync(Db.Sqlite);
+        system.Sandbox.Person("p1", "Ada", "Byron");
+        var preview = await RunAsync(system, "p1", preview: true);
+        Assert.Equal(OperationStatus.Preview, preview.Status);
+        Assert.Empty(await system.AllPatronsAsync());
+        await system.ApproveAsync(preview.Id);
+        Assert.Single(await system.AllPatronsAsync());
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task An_explanation_names_origin_policy_and_what_the_roster_says_now(Db db)
+    {
+        await using var system = await StartAsync(db);
+        system.Sandbox.Person("p1", "Ada", "Byron", number: "77", phone: "1", email: "ada@example.org");
+        var run = await system.SyncAsync();
+        var patron = Assert.Single(await system.AllPatronsAsync());
+        await system.Patrons.EditAsync(system.District.Id, patron.Barcode, [new("firstName", "Augusta"), new("notes", "hi")], "mrs. reed");
+        system.Sandbox.Person("p1", "Ada", "King", number: "77", phone: "1", email: "");
+        var explain = system.Get<PatronExplain>();
+        var told = await explain.ExplainAsync(system.District, patron.Barcode, askRoster: true);
+        Assert.Null(told.RosterProblem);
+        var fields = told.Fields.ToDictionary(f => f.Field);
+        Assert.Contains("mrs. reed", fields["firstName"].Origin, StringComparison.Ordinal);
+        Assert.Equal(("Ada", "will become Ada"), (fields["firstName"].RosterSays, fields["firstName"].Next));
+        Assert.Equal("will become King", fields["lastName"].Next);
+        Assert.Equal((run.Id, "stays"), (fields["phone"].OperationId, fields["phone"].Next));
+        Assert.Equal("stays: blank in the roster", fields["email"].Next);
+        Assert.Equal("identifier", fields["communityId"].Source);
+        Assert.Null(fields["notes"].Source);
+
+        await system.Patrons.EditAsync(system.District.Id, patron.Barcode, [new("keptFields", "1006")], "mrs. reed");
+        fields = (await explain.ExplainAsync(system.District, patron.Barcode, askRoster: true)).Fields.ToDictionary(f => f.Field);
+        Assert.Equal(
+            ("library keeps, for this patron", "stays, though the roster differs"),
+            (fields["lastName"].Policy, fields["lastName"].Next)
+        );
+
+        system.Sandbox.Overrides.Remove("users", "p1");
+        told = await explain.ExplainAsync(system.District, patron.Barcode, askRoster: true);
+        Assert.Contains("nobody with this GUID", told.RosterProblem, StringComparison.Ordinal);
+    }
+
+    private static async Task<Operation> RunAsync(Installation system, string person, bool preview = false)
+    {
+        var (id, _) = await system.Queue.EnqueueAsync(
+            system.District.Id,
+            OperationKind.PersonSync,
+            IntegrationKind.ClassLink,
+            preview,
+            "test",
+            PersonOptions.For(person)
+        );
+        var ended = await system.Follower.RunAsync(system.District.Id, id, null, CancellationToken.None);
+        Assert.Null(ended.Error);
+        return ended;
+    }
+
+    private async Task<Installation> StartAsync(Db db)
+    {
+        var system = await Installation.StartAsync(cluster, db);
+        system.Sandbox.OnlyMine();
+        await system.ConfigureAsync(s => s with { Map = new FieldMap { CommunityId = new IdMapping(IdSource.Identifier) } });
+        return system;
+    }
+}
