@@ -53,7 +53,7 @@ internal static class IntegrationCommands
         };
         var partner = new Option<string?>("--partner-key-file")
         {
-            Description = "Stores the partner key first, as 'rollcall operator partner-key' does",
+            Description = "Stores the partner key too, as 'rollcall operator partner-key' does, when ClassLink accepts it",
             HelpName = "F",
         };
         var direct = new Option<string?>("--direct") { Description = "Directly, with OAuth 1.0a", HelpName = "URL" };
@@ -129,16 +129,12 @@ internal static class IntegrationCommands
                     way == direct ? await Arguments.SecretAsync(Given(secret)!, "secret", cancellationToken)
                         : way == prefix ? await Arguments.SecretAsync(Given(token)!, "token", cancellationToken)
                         : null,
-                    way == direct ? Given(signature) ?? "HMAC-SHA256" : null
+                    way == direct ? Given(signature) ?? "HMAC-SHA256" : null,
+                    partnerKey
                 );
                 await using var session = await Session.OpenAsync(result, terminal, cancellationToken);
                 var district = await session.DistrictAsync(cancellationToken);
                 var integrations = session.Get<IntegrationService>();
-                if (partnerKey is not null)
-                {
-                    await integrations.StorePartnerKeyAsync(partnerKey, cancellationToken);
-                }
-
                 var connected = await integrations.ConnectAsync(
                     district,
                     kind,

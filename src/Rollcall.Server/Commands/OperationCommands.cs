@@ -1,5 +1,4 @@
 using System.CommandLine;
-using System.Text.Json;
 using Rollcall.Districts;
 using Rollcall.Operations;
 
@@ -58,7 +57,7 @@ internal static class OperationCommands
                 else
                 {
                     terminal.WriteTable(
-                        ["No.", "Operation", "Status", "Started", "By", "What came of it"],
+                        ["No.", "Operation", "Status", $"Started ({district.TimeZone})", "By", "What came of it"],
                         operations.Select(o => Row(o, district)),
                         0
                     );
@@ -134,10 +133,9 @@ internal static class OperationCommands
             );
         }
 
-        using var options = JsonDocument.Parse(operation.Options);
-        foreach (var option in options.RootElement.EnumerateObject())
+        foreach (var line in OperationOptions.Lines(operation))
         {
-            await text.WriteLineAsync($"  {option.Name}: {Terminal.Plain(Value(option.Value))}");
+            await text.WriteLineAsync(Terminal.Plain(line));
         }
 
         if (operation.Error is not null)
@@ -145,15 +143,6 @@ internal static class OperationCommands
             await text.WriteLineAsync($"Failed: {Terminal.Plain(operation.Error)}");
         }
     }
-
-    private static string Value(JsonElement value) =>
-        value.ValueKind switch
-        {
-            JsonValueKind.Array => string.Join(", ", value.EnumerateArray().Select(Value)),
-            JsonValueKind.Object => string.Join(", ", value.EnumerateObject().Select(p => $"{p.Name} {Value(p.Value)}")),
-            JsonValueKind.Null => "none",
-            _ => value.ToString(),
-        };
 
     private static Command Approve(Terminal terminal)
     {

@@ -63,6 +63,15 @@ internal sealed class OperationRunner
         }
     }
 
+    /// <summary>The kind of operation that a command reports on; null for commands with a report of their own.</summary>
+    public static OperationKind? KindOf(Command command) =>
+        command.Name switch
+        {
+            "sync" or "approve" => OperationKind.FullSync,
+            "import" => OperationKind.Import,
+            _ => null,
+        };
+
     private double Seconds => Stopwatch.GetElapsedTime(_began).TotalSeconds;
 
     private async Task<Operation> WatchAsync(Session session, District district, long id, CancellationToken cancellationToken)
@@ -89,7 +98,7 @@ internal sealed class OperationRunner
         {
             var text = _terminal.Out;
             await text.WriteLineAsync(
-                $"{OperationQueue.Title(operation)}, operation {operation.Id}: {OperationText.Status(operation.Status)} in {Seconds:0.0} s."
+                $"{OperationQueue.Title(operation)}, operation {operation.Id}: {OperationText.Ended(operation.Status)} {Seconds:0.0} s."
             );
             await OperationText.WriteSummaryAsync(text, operation);
         }
@@ -118,16 +127,28 @@ internal sealed class OperationRunner
     private async Task<int> FailedAsync(OperationKind kind, long? id, Exception e)
     {
         var error = e is OperationCanceledException ? "Interrupted." : CommandLine.Sentence(e);
+        var problems = e is Patrons.ImportRefusedException { Problems.Count: > 0 } refused ? refused.Problems : null;
         if (_json)
         {
-            await JsonText.WriteAsync(_terminal, OperationResult.FailedBefore(kind, Seconds, error) with { Operation = id });
+            await JsonText.WriteAsync(
+                _terminal,
+                OperationResult.FailedBefore(kind, Seconds, error) with
+                {
+                    Operation = id,
+                    Problems = problems,
+                }
+            );
+        }
+        else
+        {
+            // The whole list is a result, for a file or a pager; the error stays one line.
+            foreach (var problem in problems ?? [])
+            {
+                await _terminal.Out.WriteLineAsync(Terminal.Plain(problem));
+            }
         }
 
         await CommandLine.WriteErrorAsync(_terminal, error);
-        foreach (var problem in (e as Patrons.ImportRefusedException)?.Problems ?? [])
-        {
-            await _terminal.Error.WriteLineAsync(Terminal.Plain(problem));
-        }
 
         return ExitCode.Failed;
     }

@@ -19,6 +19,7 @@ internal static class PatronCommands
             Set(terminal),
             PatronExportCommand.Build(terminal),
             Import(terminal),
+            PatronRemoveCommand.Build(terminal),
         };
 
     private static Command List(Terminal terminal)
@@ -75,7 +76,11 @@ internal static class PatronCommands
                 );
                 if (total == 0)
                 {
-                    await terminal.Out.WriteLineAsync("There is no such patron.");
+                    await terminal.Out.WriteLineAsync(
+                        filter == new PatronFilter()
+                            ? "There is no patron yet. 'rollcall sync' brings them from the roster, 'rollcall patron import FILE' from a file."
+                            : "No patron is like that."
+                    );
                     return;
                 }
 
@@ -183,6 +188,11 @@ internal static class PatronCommands
 
     private static FileStream Open(string path)
     {
+        if (Directory.Exists(path))
+        {
+            throw new RollcallException($"{path} is a folder. Name a CSV file.");
+        }
+
         try
         {
             return new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.ReadWrite);
@@ -253,7 +263,7 @@ internal static class PatronCommands
                         h.Operation.Kind == OperationKind.Edit
                             ? h.Operation.RequestedBy
                             : $"{OperationQueue.Title(h.Operation)} {h.Operation.Id}",
-                        $"{h.Row.Kind}{(h.Row.Kind == "create" || h.Row.Changes.Count == 0 ? "" : ": " + string.Join("; ", h.Row.Changes.Select(c => $"{c.Label} {c.Old ?? "(empty)"} → {c.New ?? "(empty)"}")))}",
+                        $"{h.Row.Kind}{(h.Row.Kind is "create" || h.Row.Changes.Count == 0 ? "" : ": " + string.Join("; ", h.Row.Changes.Select(c => $"{c.Label} {c.Old ?? "(empty)"} → {c.New ?? "(empty)"}")))}",
                     ]
             )
         );

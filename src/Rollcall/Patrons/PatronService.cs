@@ -237,6 +237,119 @@ public sealed class PatronService(RollcallDatabase database, TimeProvider time)
         return patron;
     }
 
+    /// <summary>The patrons with these barcodes, each once, in the order given.</summary>
+    /// <exception cref="RollcallException">One of them is nobody's.</exception>
+    public async Task<IReadOnlyList<(Patron Patron, PatronLink? Link)>> FindAllAsync(
+        int districtId,
+        IEnumerable<string> barcodes,
+        CancellationToken cancellationToken = default
+    )
+    {
+        await using var context = database.CreateContext();
+        var found = new List<(Patron, PatronLink?)>();
+        foreach (var barcode in barcodes.DistinctBy(b => Text.BarcodeKey(b.Trim())))
+        {
+            found.Add(await FindAsync(context.Patrons.AsNoTracking(), context, districtId, barcode, cancellationToken));
+        }
+
+        return found;
+    }
+
+    /// <summary>Removes patrons for good, with their links: all of them or none. The operation's log keeps who they were.</summary>
+    /// <returns>The operation.</returns>
+    /// <exception cref="RollcallException">A sync or an import is at work, or one of them is gone already; nothing was written.</exception>
+    public async Task<long> RemoveAsync(
+        int districtId,
+        IReadOnlyList<long> ids,
+        string actor,
+        CancellationToken cancellationToken = default
+    )
+    {
+        await using var connection = await database.OpenAsync(cancellationToken);
+        await using var transaction = await database.Bulk.BeginWriteAsync(connection, cancellationToken);
+        await using var context = database.CreateContext(connection, transaction);
+        if (await context.Operations.AnyAsync(o => o.DistrictId == districtId && o.Status == OperationStatus.Running, cancellationToken))
+        {
+            throw new RollcallException("A sync or an import is at work on these patrons. Wait for its end, then remove them.");
+        }
+
+        await database.Bulk.LockPatronsAsync(connection, transaction, districtId, ids, cancellationToken);
+        var patrons = new List<Patron>();
+        foreach (var chunk in ids.Chunk(500))
+        {
+            patrons.AddRange(
+                await context.Patrons.Where(p => p.DistrictId == districtId && chunk.Contains(p.Id)).ToListAsync(cancellationToken)
+            );
+            await context
+                .PatronLinks.Where(l => l.DistrictId == districtId && chunk.Contains(l.PatronId))
+                .ExecuteDeleteAsync(cancellationToken);
+        }
+
+        if (patrons.Count != ids.Count)
+        {
+            throw new RollcallException("One of these patrons has just been removed by somebody else. Nothing was removed; try again.");
+        }
+
+        var now = time.GetUtcNow();
+        var operation = new Operation
+        {
+            DistrictId = districtId,
+            Kind = OperationKind.Remove,
+            Status = OperationStatus.Completed,
+            Stage = OperationStage.Finished,
+            RequestedBy = actor,
+            CreatedAt = now,
+            StartedAt = now,
+            FinishedAt = now,
+            Planned = true,
+            PlanSize = patrons.Count,
+            AppliedTo = patrons.Count,
+        };
+        context.Operations.Add(operation);
+        context.AuditEntries.Add(
+            new Audit.AuditEntry
+            {
+                DistrictId = districtId,
+                At = now,
+                Actor = actor,
+                Action = "remove",
+                Details = $"{patrons.Count} patrons",
+            }
+        );
+        await context.SaveChangesAsync(cancellationToken);
+        long number = 0;
+        foreach (var patron in patrons)
+        {
+            var values = new ChangeValues();
+            foreach (var field in PatronFields.All)
+            {
+                if (field.Get(patron) is { } value)
+                {
+                    values.Add(field.Number, value, null);
+                }
+            }
+
+            context.Changes.Add(
+                new Change
+                {
+                    DistrictId = districtId,
+                    OperationId = operation.Id,
+                    Number = ++number,
+                    Kind = ChangeKind.Remove,
+                    PatronId = patron.Id,
+                    RosterId = patron.Guid,
+                    SiteId = patron.SiteId,
+                    Values = values.ToJson(),
+                }
+            );
+            context.Patrons.Remove(patron);
+        }
+
+        await context.SaveChangesAsync(cancellationToken);
+        await transaction.CommitAsync(cancellationToken);
+        return operation.Id;
+    }
+
     /// <summary>The canonical text of a value; a site's code becomes its id.</summary>
     /// <exception cref="RollcallException">The value does not fit.</exception>
     internal static async Task<string?> CanonicalAsync(
