@@ -2,6 +2,7 @@ using System.CommandLine;
 using System.CommandLine.Help;
 using System.CommandLine.Parsing;
 using System.Data.Common;
+using System.Text.RegularExpressions;
 using Rollcall.Integrations;
 using Rollcall.OneRoster;
 
@@ -20,19 +21,22 @@ internal static class ExitCode
 internal sealed class UsageException(string message) : Exception(message);
 
 /// <summary>The command line: every verb, and what happens when one is misspelt or fails.</summary>
-internal static class CommandLine
+internal static partial class CommandLine
 {
     /// <summary>Runs one command.</summary>
     /// <returns>An <see cref="ExitCode"/>.</returns>
     public static async Task<int> RunAsync(string[] args, Terminal terminal, CancellationToken cancellationToken)
     {
+        // Also where the rest of the line cannot be understood: a program that asked for JSON gets some.
+        var json = args.Contains(GlobalOptions.Json.Name, StringComparer.Ordinal);
         try
         {
             // A value may begin with '@' (a password in a connection): no response files.
             var result = CommandLineParser.Parse(Build(terminal), args, new ParserConfiguration { ResponseFileTokenReplacer = null });
             if (result.Errors.Count > 0 && result.Action is not HelpAction)
             {
-                return Misused(result, terminal);
+                await FailAsync(terminal, result, json, Misused(result));
+                return ExitCode.Usage;
             }
 
             var configuration = new InvocationConfiguration
@@ -44,22 +48,25 @@ internal static class CommandLine
                 // Signals are the process's own business: a sync takes the time that parking needs.
                 ProcessTerminationTimeout = null,
             };
-            return await result.InvokeAsync(configuration, cancellationToken);
-        }
-        catch (UsageException e)
-        {
-            await WriteErrorAsync(terminal, e.Message);
-            return ExitCode.Usage;
-        }
-        catch (OperationCanceledException) when (cancellationToken.IsCancellationRequested)
-        {
-            await WriteErrorAsync(terminal, "Interrupted.");
-            return ExitCode.Failed;
-        }
-        catch (Exception e)
-        {
-            await WriteErrorAsync(terminal, Sentence(e));
-            return ExitCode.Failed;
+            try
+            {
+                return await result.InvokeAsync(configuration, cancellationToken);
+            }
+            catch (UsageException e)
+            {
+                await FailAsync(terminal, result, json, e.Message);
+                return ExitCode.Usage;
+            }
+            catch (OperationCanceledException) when (cancellationToken.IsCancellationRequested)
+            {
+                await FailAsync(terminal, result, json, "Interrupted.");
+                return ExitCode.Failed;
+            }
+            catch (Exception e)
+            {
+                await FailAsync(terminal, result, json, Sentence(e));
+                return ExitCode.Failed;
+            }
         }
         finally
         {
@@ -108,7 +115,24 @@ internal static class CommandLine
     public static Task WriteErrorAsync(Terminal terminal, string message) =>
         terminal.Error.WriteLineAsync($"error: {Terminal.Plain(message.ReplaceLineEndings(" "))}");
 
-    private static int Misused(ParseResult result, Terminal terminal)
+    /// <summary>The error as a line, and as JSON where that is wanted: the whole object where a command's contract has one.</summary>
+    private static async Task FailAsync(Terminal terminal, ParseResult result, bool json, string error)
+    {
+        if (json && OperationRunner.KindOf(result.CommandResult.Command) is { } kind)
+        {
+            await JsonText.WriteAsync(terminal, OperationResult.FailedBefore(kind, 0, error));
+        }
+        else if (json)
+        {
+            await JsonText.WriteAsync(terminal, new Refusal(error));
+        }
+
+        await WriteErrorAsync(terminal, error);
+    }
+
+    private sealed record Refusal(string Error);
+
+    private static string Misused(ParseResult result)
     {
         var path = new List<string>();
         for (SymbolResult? at = result.CommandResult; at is CommandResult command; at = at.Parent)
@@ -125,10 +149,48 @@ internal static class CommandLine
             : children.Count > 0 && stray is not null && !stray.StartsWith('-')
                 ? $"'{stray}' is no verb of '{name}': there is {string.Join(", ", children)}."
             : stray is not null ? $"'{stray}' is not known here."
-            : Ended(result.Errors[0].Message.ReplaceLineEndings(" "));
-        terminal.Error.WriteLine($"error: {Terminal.Plain(message)} See '{name} --help'.");
-        return ExitCode.Usage;
+            : Reworded(result.Errors[0].Message.ReplaceLineEndings(" "), result.CommandResult.Command);
+        return $"{message} See '{name} --help'.";
     }
+
+    /// <summary>The parser's words speak of types and symbols; people want to know what to write.</summary>
+    private static string Reworded(string message, Command command)
+    {
+        if (NotANumber().Match(message) is { Success: true } number)
+        {
+            return number.Groups["kind"].Value == "option"
+                ? $"'{number.Groups["value"].Value}' of {number.Groups["name"].Value} is no number."
+                : $"'{number.Groups["value"].Value}' is no number.";
+        }
+
+        if (NotAmong().Match(message) is { Success: true } choice)
+        {
+            var possible = choice
+                .Groups["choices"]
+                .Value.Split('\'', StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries);
+            return $"'{choice.Groups["value"].Value}' is not possible here: there is {string.Join(", ", possible)}.";
+        }
+
+        if (message.StartsWith("Required argument missing for command", StringComparison.Ordinal))
+        {
+            return $"Something is missing: {string.Join(' ', command.Arguments.Select(a => a.Name))}.";
+        }
+
+        return NoValue().Match(message) is { Success: true } empty ? $"{empty.Groups["name"].Value} needs a value." : Ended(message);
+    }
+
+    [GeneratedRegex(
+        "^Cannot parse argument '(?<value>.*)' for (?<kind>option|command) '(?<name>[^']*)' as expected type",
+        RegexOptions.ExplicitCapture,
+        1000
+    )]
+    private static partial Regex NotANumber();
+
+    [GeneratedRegex("^Argument '(?<value>.*)' not recognized. Must be one of:(?<choices>.*)$", RegexOptions.ExplicitCapture, 1000)]
+    private static partial Regex NotAmong();
+
+    [GeneratedRegex("^Required argument missing for option: '(?<name>[^']*)'", RegexOptions.ExplicitCapture, 1000)]
+    private static partial Regex NoValue();
 
     private static string Ended(string sentence) => sentence.EndsWith('.') ? sentence : sentence + ".";
 }

@@ -38,7 +38,7 @@ internal sealed class DatabaseCheck(RollcallDatabase database, Secrets secrets)
         {
             throw new RollcallException(
                 database.IsPostgres
-                    ? $"PostgreSQL cannot be used: {e.Message} Check --database (ROLLCALL_DATABASE) and that the server runs."
+                    ? RollcallDatabase.InWords(e)
                     : $"The database {database.FilePath} cannot be used: {e.Message} Check the file and its rights, or restore a backup.",
                 e
             );

@@ -57,7 +57,12 @@ internal static class DatabaseCommands
 
                 if (!ok)
                 {
-                    await CommandLine.WriteErrorAsync(terminal, $"{findings.Sum(f => f.Problems.Count)} problems were found.");
+                    await CommandLine.WriteErrorAsync(
+                        terminal,
+                        findings.Sum(f => f.Problems.Count) is var count && count == 1
+                            ? "1 problem was found."
+                            : $"{count} problems were found."
+                    );
                 }
 
                 return ok ? ExitCode.Done : ExitCode.Failed;

@@ -1,5 +1,6 @@
 using System.CommandLine;
 using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Logging;
 using Rollcall.Districts;
 using Rollcall.Integrations;
 using Rollcall.Mapping;
@@ -66,6 +67,7 @@ internal static class DemoCommand
                         url,
                         result.GetValue(students),
                         result.GetValue(GlobalOptions.Json),
+                        keeps: given is not null,
                         cancellationToken
                     );
                 }
@@ -87,6 +89,7 @@ internal static class DemoCommand
         string? url,
         int students,
         bool json,
+        bool keeps,
         CancellationToken cancellationToken
     )
     {
@@ -133,16 +136,40 @@ internal static class DemoCommand
         }
 
         var origin = sandbox.Url.GetLeftPart(UriPartial.Authority);
-        await SayAsync("");
-        await SayAsync(
-            $"{sandbox.Options.TenantName}: {OperationQueue.CountsOf(operation).Read:N0} people of {schools} schools, synced in {Took(operation):0.0} s."
-        );
-        await SayAsync($"Open {server.Url}");
-        await SayAsync($"The pretend roster is at {origin}; 'curl -X POST {origin}/sandbox/day?day=next' lets a day pass there.");
-        await SayAsync($"Then 'rollcall sync --data {options.Storage.DataFolder}' in another window brings it here. Ctrl-C ends the demo.");
+        if (!json)
+        {
+            await terminal.Out.WriteLineAsync();
+            await terminal.Out.WriteLineAsync(
+                $"{sandbox.Options.TenantName}: {OperationText.Count(OperationQueue.CountsOf(operation).Read, "person", "people")} of {OperationText.Count(schools, "school", "schools")}, synced in {Took(operation):0.0} s. Everybody is invented."
+            );
+            await terminal.Out.WriteLineAsync();
+            terminal.WritePairs([
+                ("Open", server.Url),
+                ("Look at", "Patrons, one patron's history, and the log of the first sync under Operations"),
+                ("Let a day pass", $"curl -X POST '{origin}/sandbox/day?day=next'"),
+                ("Then sync", $"Sync Now on the first page, or: {Program(terminal)} sync --data {options.Storage.DataFolder}"),
+                ("The roster", $"{origin} shows what else it can pretend"),
+                (
+                    "Stop",
+                    keeps
+                        ? $"Ctrl-C; the data stays in {options.Storage.DataFolder}"
+                        : "Ctrl-C; the data goes with it (--data DIR keeps it)"
+                ),
+            ]);
+        }
+
         await terminal.Out.FlushAsync(cancellationToken);
         await Listening.UntilStoppedAsync(cancellationToken);
         return ExitCode.Done;
+    }
+
+    /// <summary>How to call this program: by its name where that is found, else by its file.</summary>
+    private static string Program(Terminal terminal)
+    {
+        var found = (terminal.Variable("PATH") ?? "")
+            .Split(Path.PathSeparator, StringSplitOptions.RemoveEmptyEntries)
+            .Any(folder => File.Exists(Path.Combine(folder, "rollcall")));
+        return found ? "rollcall" : Environment.ProcessPath ?? "rollcall";
     }
 
     private static double? Took(Operation operation) =>
@@ -159,11 +186,11 @@ internal static class DemoCommand
 
         try
         {
-            return await ServerProcess.StartAsync(options, url ?? ServeCommand.DefaultUrl, cancellationToken);
+            return await ServerProcess.StartAsync(options, url ?? ServeCommand.DefaultUrl, cancellationToken, LogLevel.Warning);
         }
         catch (RollcallException e) when (url is null && Listening.IsInUse(e.InnerException))
         {
-            return await ServerProcess.StartAsync(options, "http://127.0.0.1:0", cancellationToken);
+            return await ServerProcess.StartAsync(options, "http://127.0.0.1:0", cancellationToken, LogLevel.Warning);
         }
     }
 

@@ -36,6 +36,7 @@ internal static class IntegrationCommands
             Grade(terminal, kind),
             Field(terminal, kind),
             ThresholdOf(terminal, kind),
+            Schedule(terminal, kind),
         };
 
     private static Command ClassLinkConnect(Terminal terminal, IntegrationKind kind)
@@ -53,7 +54,7 @@ internal static class IntegrationCommands
         };
         var partner = new Option<string?>("--partner-key-file")
         {
-            Description = "Stores the partner key first, as 'rollcall operator partner-key' does",
+            Description = "Stores the partner key too, as 'rollcall operator partner-key' does, when ClassLink accepts it",
             HelpName = "F",
         };
         var direct = new Option<string?>("--direct") { Description = "Directly, with OAuth 1.0a", HelpName = "URL" };
@@ -129,16 +130,12 @@ internal static class IntegrationCommands
                     way == direct ? await Arguments.SecretAsync(Given(secret)!, "secret", cancellationToken)
                         : way == prefix ? await Arguments.SecretAsync(Given(token)!, "token", cancellationToken)
                         : null,
-                    way == direct ? Given(signature) ?? "HMAC-SHA256" : null
+                    way == direct ? Given(signature) ?? "HMAC-SHA256" : null,
+                    partnerKey
                 );
                 await using var session = await Session.OpenAsync(result, terminal, cancellationToken);
                 var district = await session.DistrictAsync(cancellationToken);
                 var integrations = session.Get<IntegrationService>();
-                if (partnerKey is not null)
-                {
-                    await integrations.StorePartnerKeyAsync(partnerKey, cancellationToken);
-                }
-
                 var connected = await integrations.ConnectAsync(
                     district,
                     kind,
@@ -462,18 +459,15 @@ internal static class IntegrationCommands
         var command = new Command("site-from", "Say which organisation of a person decides the site") { from };
         command.SetAction(
             (result, cancellationToken) =>
-            {
-                var chosen = Enum.GetValues<SiteFrom>().First(f => MapArguments.Word(f) == result.GetRequiredValue(from));
-                return ConfigureAsync(
+                ConfigureAsync(
                     result,
                     terminal,
                     kind,
-                    $"site from {MapArguments.Word(chosen)}",
-                    s => s with { Map = s.Map with { SiteFrom = chosen } },
+                    $"site from {result.GetRequiredValue(from)}",
+                    s => SettingsChange.SiteFrom(s, result.GetRequiredValue(from)),
                     v => $"The site comes from {v.SiteFrom}.",
                     cancellationToken
-                );
-            }
+                )
         );
         return command;
     }
@@ -485,32 +479,18 @@ internal static class IntegrationCommands
         var command = new Command("grade", "Translate a grade of the roster") { from, to };
         command.SetAction(
             (result, cancellationToken) =>
-            {
-                var sent = Text.Clean(result.GetRequiredValue(from)) ?? throw new UsageException("Say which grade of the roster is meant.");
-                var kept = Text.Clean(result.GetRequiredValue(to));
-                return ConfigureAsync(
+                ConfigureAsync(
                     result,
                     terminal,
                     kind,
-                    $"grade {sent} → {kept ?? "as sent"}",
-                    s =>
-                    {
-                        var grades = new Dictionary<string, string>(s.Map.Grades, StringComparer.Ordinal);
-                        grades.Remove(sent);
-                        if (kept is not null)
-                        {
-                            grades[sent] = kept;
-                        }
-
-                        return s with
-                        {
-                            Map = s.Map with { Grades = grades },
-                        };
-                    },
-                    _ => kept is null ? $"Grade {sent} is stored as sent." : $"Grade {sent} is stored as {kept}.",
+                    $"grade {result.GetRequiredValue(from)} → {result.GetRequiredValue(to)}",
+                    s => SettingsChange.Grade(s, result.GetRequiredValue(from), result.GetRequiredValue(to)),
+                    v =>
+                        v.Grades.TryGetValue(result.GetRequiredValue(from).Trim(), out var kept)
+                            ? $"Grade {result.GetRequiredValue(from)} is stored as {kept}."
+                            : $"Grade {result.GetRequiredValue(from)} is stored as sent.",
                     cancellationToken
-                );
-            }
+                )
         );
         return command;
     }
@@ -528,54 +508,19 @@ internal static class IntegrationCommands
         var command = new Command("field", "Say who wins when roster and library differ") { name, policy, blank };
         command.SetAction(
             (result, cancellationToken) =>
-            {
-                var field = PatronFields.Find(result.GetRequiredValue(name));
-                if (field is null || !FieldMap.SyncedFields.Contains(field.Number))
-                {
-                    throw new UsageException(
-                        $"'{result.GetRequiredValue(name)}' is no synced field: there is {string.Join(", ", FieldMap.SyncedFields.Select(f => PatronFields.ByNumber(f).Name))}."
-                    );
-                }
-
-                if (result.GetValue(policy) is null && result.GetValue(blank) is null)
-                {
-                    throw new UsageException("Say what to change: --policy roster|fill|library, --blank keep|clear, or both.");
-                }
-
-                var wins = Enum.GetValues<FieldPolicy>()
-                    .Where(p => MapArguments.Word(p) == result.GetValue(policy))
-                    .Select(p => (FieldPolicy?)p)
-                    .FirstOrDefault();
-                var blanks = Enum.GetValues<BlankRule>()
-                    .Where(b => MapArguments.Word(b) == result.GetValue(blank))
-                    .Select(b => (BlankRule?)b)
-                    .FirstOrDefault();
-                if (field.Number == PatronFields.LastName && blanks == BlankRule.Clear)
-                {
-                    throw new RollcallException("The last name is never blanked.");
-                }
-
-                if (field.Number == PatronFields.Barcode && blanks == BlankRule.Clear)
-                {
-                    throw new RollcallException("The barcode is never blanked: every patron has one.");
-                }
-
-                return ConfigureAsync(
+                ConfigureAsync(
                     result,
                     terminal,
                     kind,
-                    $"field {field.Name} {result.GetValue(policy)} {result.GetValue(blank)}",
-                    s =>
+                    $"field {result.GetRequiredValue(name)} {result.GetValue(policy)} {result.GetValue(blank)}".TrimEnd(),
+                    s => SettingsChange.Field(s, result.GetRequiredValue(name), result.GetValue(policy), result.GetValue(blank)),
+                    v =>
                     {
-                        var rules = new Dictionary<int, FieldRule>(s.Map.Rules);
-                        var had = rules.GetValueOrDefault(field.Number) ?? new FieldRule();
-                        rules[field.Number] = new FieldRule(wins ?? had.Policy, blanks ?? had.Blank);
-                        return s with { Map = s.Map with { Rules = rules } };
+                        var field = PatronFields.Find(result.GetRequiredValue(name))!;
+                        return $"{field.Label}: policy {v.Fields[field.Name].Policy}, a blank {v.Fields[field.Name].Blank}s.";
                     },
-                    v => $"{field.Label}: policy {v.Fields[field.Name].Policy}, a blank {v.Fields[field.Name].Blank}s.",
                     cancellationToken
-                );
-            }
+                )
         );
         return command;
     }
@@ -586,48 +531,128 @@ internal static class IntegrationCommands
         what.AcceptOnlyFromAmong("transfers", "updates", "creates");
         var percent = new Option<double?>("--percent") { Description = "Hold above so many percent", HelpName = "P" };
         var count = new Option<int?>("--count") { Description = "Hold from so many people on", HelpName = "N" };
-        var command = new Command("threshold", "Say when changes wait for an approval") { what, percent, count };
+        var site = new Option<string?>("--site") { Description = "At this site alone", HelpName = "S" };
+        var command = new Command("threshold", "Say when changes wait for an approval") { what, percent, count, site };
         command.SetAction(
-            (result, cancellationToken) =>
+            async (result, cancellationToken) =>
             {
-                if (result.GetValue(percent) is null && result.GetValue(count) is null)
+                Usage(s =>
+                    SettingsChange.Threshold(s, result.GetRequiredValue(what), result.GetValue(percent), result.GetValue(count), null)
+                );
+                int? siteId = null;
+                if (GlobalOptions.Given(result.GetValue(site)) is { } code)
                 {
-                    throw new UsageException("Say what to change: --percent P, --count N, or both.");
+                    await using var session = await Session.OpenAsync(result, terminal, cancellationToken);
+                    var district = await session.DistrictAsync(cancellationToken);
+                    siteId = PatronCommands.FindSite(await session.SitesAsync(district, cancellationToken), code);
                 }
 
-                if (result.GetValue(percent) is < 0 or > 100 or double.NaN)
-                {
-                    throw new UsageException("--percent is a number from 0 to 100.");
-                }
-
-                if (result.GetValue(count) is < 0)
-                {
-                    throw new UsageException("--count is 0 or more.");
-                }
-
-                var name = result.GetRequiredValue(what);
-                Threshold Change(Threshold had) => new(result.GetValue(percent) ?? had.Percent, result.GetValue(count) ?? had.Count);
-                return ConfigureAsync(
+                await ConfigureAsync(
                     result,
                     terminal,
                     kind,
-                    $"threshold {name} {result.GetValue(percent)} % {result.GetValue(count)}",
+                    $"threshold {result.GetRequiredValue(what)} {result.GetValue(percent)} % {result.GetValue(count)} {result.GetValue(site)}".TrimEnd(),
                     s =>
-                        s with
-                        {
-                            Thresholds = name switch
-                            {
-                                "transfers" => s.Thresholds with { Transfers = Change(s.Thresholds.Transfers) },
-                                "updates" => s.Thresholds with { Updates = Change(s.Thresholds.Updates) },
-                                _ => s.Thresholds with { Creates = Change(s.Thresholds.Creates) },
-                            },
-                        },
-                    v => $"{name} are held from {v.Thresholds[name].Count} people and above {v.Thresholds[name].Percent} %.",
+                        SettingsChange.Threshold(
+                            s,
+                            result.GetRequiredValue(what),
+                            result.GetValue(percent),
+                            result.GetValue(count),
+                            siteId
+                        ),
+                    v =>
+                    {
+                        var name = result.GetRequiredValue(what);
+                        var threshold =
+                            siteId is { } id && v.SiteThresholds.TryGetValue(id, out var own) && own.TryGetValue(name, out var its)
+                                ? its
+                                : v.Thresholds[name];
+                        return $"{name} {(siteId is null ? "" : $"at {result.GetValue(site)} ")}are held from {threshold.Count} people and above {threshold.Percent} %.";
+                    },
                     cancellationToken
                 );
             }
         );
         return command;
+    }
+
+    private static Command Schedule(Terminal terminal, IntegrationKind kind)
+    {
+        var daily = new Option<string?>("--daily")
+        {
+            Description = "Time of day where the district is, such as 04:00; off for never",
+            HelpName = "HH:MM",
+        };
+        var mode = new Option<string?>("--mode") { Description = "full, or changes since the last run" };
+        mode.AcceptOnlyFromAmong("full", "changes");
+        var pause = new Option<string[]>("--pause")
+        {
+            Description = "No Daily Operations from one date to another, both included",
+            HelpName = "FROM TO",
+            Arity = new ArgumentArity(2, 2),
+            AllowMultipleArgumentsPerToken = true,
+        };
+        var resume = new Option<bool>("--resume") { Description = "Take pauses away, and what an undo put in the way" };
+        var command = new Command("schedule", "Say when the district is synced by itself; without options, show it")
+        {
+            daily,
+            mode,
+            pause,
+            resume,
+        };
+        command.SetAction(
+            async (result, cancellationToken) =>
+            {
+                var dates = result.GetValue(pause) ?? [];
+                if (result.GetValue(mode) is not null && result.GetValue(daily) is null)
+                {
+                    throw new UsageException("--mode belongs to --daily HH:MM.");
+                }
+
+                IntegrationSettings Change(IntegrationSettings settings)
+                {
+                    settings = result.GetValue(resume) ? SettingsChange.Resume(settings) : settings;
+                    settings = result.GetValue(daily) is { } at ? SettingsChange.Daily(settings, at, result.GetValue(mode)) : settings;
+                    return dates.Length == 2 ? SettingsChange.Pause(settings, dates[0], dates[1]) : settings;
+                }
+
+                if (result.GetValue(daily) is null && dates.Length == 0 && !result.GetValue(resume))
+                {
+                    await ChangeAsync(result, terminal, kind, (_, _) => Task.CompletedTask, ScheduleText, cancellationToken);
+                    return;
+                }
+
+                await ConfigureAsync(result, terminal, kind, "schedule", Change, ScheduleText, cancellationToken);
+            }
+        );
+        return command;
+    }
+
+    private static string ScheduleText(IntegrationView view)
+    {
+        var daily = view.Daily;
+        var text = daily.At is { } at
+            ? $"Synced every day at {at:HH:mm}, {(daily.ChangesOnly ? "changes only, and in full at least weekly" : "in full")}."
+            : "Not synced by itself: 'schedule --daily 04:00' starts that.";
+        foreach (var pause in daily.Pauses)
+        {
+            text += $" Paused from {pause.From:yyyy-MM-dd} to {pause.To:yyyy-MM-dd}.";
+        }
+
+        return daily.StoppedBecause is { } why ? $"{text} Stopped: {why} 'schedule --resume' goes on." : text;
+    }
+
+    /// <summary>Tells a wrong word as wrong usage, before anything is opened.</summary>
+    private static void Usage(Func<IntegrationSettings, IntegrationSettings> change)
+    {
+        try
+        {
+            _ = change(new IntegrationSettings());
+        }
+        catch (RollcallException e)
+        {
+            throw new UsageException(e.Message);
+        }
     }
 
     private static Option<bool> Yes() => new("--yes") { Description = "Clear the identifiers of another roster where there are some" };
@@ -640,8 +665,10 @@ internal static class IntegrationCommands
         Func<IntegrationSettings, IntegrationSettings> change,
         Func<IntegrationView, string> say,
         CancellationToken cancellationToken
-    ) =>
-        ChangeAsync(
+    )
+    {
+        Usage(change);
+        return ChangeAsync(
             result,
             terminal,
             kind,
@@ -649,6 +676,7 @@ internal static class IntegrationCommands
             say,
             cancellationToken
         );
+    }
 
     private static async Task ChangeAsync(
         ParseResult result,

@@ -20,6 +20,11 @@ internal sealed record IntegrationView
     public required IReadOnlyDictionary<string, string> Grades { get; init; }
     public required IReadOnlyDictionary<string, FieldRuleView> Fields { get; init; }
     public required IReadOnlyDictionary<string, Threshold> Thresholds { get; init; }
+
+    /// <summary>By site id; only what differs from the district's.</summary>
+    [System.Text.Json.Serialization.JsonIgnore]
+    public required IReadOnlyDictionary<int, IReadOnlyDictionary<string, Threshold>> SiteThresholds { get; init; }
+    public required DailyOperations Daily { get; init; }
     public required DateTimeOffset? LastFullAt { get; init; }
 
     public static IntegrationView Of(IntegrationKind kind, Integration? row)
@@ -43,7 +48,7 @@ internal sealed record IntegrationView
             },
             SiteFrom = MapArguments.Word(map.SiteFrom),
             Grades = map.Grades,
-            Fields = FieldMap.SyncedFields.ToDictionary(
+            Fields = SettingsChange.FieldsWithPolicy.ToDictionary(
                 f => PatronFields.ByNumber(f).Name,
                 f => new FieldRuleView(MapArguments.Word(map.PolicyOf(f)), MapArguments.Word(map.BlankOf(f)))
             ),
@@ -53,6 +58,17 @@ internal sealed record IntegrationView
                 ["updates"] = settings.Thresholds.Updates,
                 ["creates"] = settings.Thresholds.Creates,
             },
+            SiteThresholds = settings.Thresholds.Sites.ToDictionary(
+                t => t.Key,
+                IReadOnlyDictionary<string, Threshold> (t) =>
+                    new Dictionary<string, Threshold>(StringComparer.Ordinal)
+                    {
+                        ["transfers"] = settings.Thresholds.At(t.Key, Operations.Risk.Transfers),
+                        ["updates"] = settings.Thresholds.At(t.Key, Operations.Risk.Updates),
+                        ["creates"] = settings.Thresholds.At(t.Key, Operations.Risk.Creates),
+                    }
+            ),
+            Daily = settings.Daily,
             LastFullAt = IntegrationService.StateOf(row).LastFullAt,
         };
     }

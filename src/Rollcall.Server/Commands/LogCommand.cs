@@ -111,12 +111,13 @@ internal static class LogCommand
                 row.Barcode,
                 row.Site,
                 row.RoleGroup,
-                row.MatchedBy is null ? null : $"by {row.MatchedBy}",
+                row.MatchedBy is null ? null : $"by {KeyWord(row.MatchedBy)}",
                 row.Held ? "HELD" : null,
                 row.Stale ? "STALE" : null,
             }.OfType<string>()
         );
-        var changes = Changes(row, row.Changes);
+        // Of those who are no patron the values are only there to name them.
+        var changes = row.Kind == "skip" ? "" : Changes(row, row.Changes);
         return $"{row.Number, 6} {row.Kind, -10} {(who.Length == 0 ? row.Guid : who)}{(changes.Length == 0 ? "" : $": {changes}")}{(row.Reason is null ? "" : $" [{row.Reason}]")}{(row.Warning is null ? "" : $" (warning: {row.Warning})")}";
     }
 
@@ -124,8 +125,22 @@ internal static class LogCommand
     private static string Changes(LogRow row, IReadOnlyList<LogField> changes) =>
         string.Join(
             "; ",
-            changes.Select(c => row.Kind == "create" ? $"{c.Field} {c.New}" : $"{c.Field} {c.Old ?? "(empty)"} → {c.New ?? "(empty)"}")
+            changes.Select(c =>
+                row.Kind is "create" or "review" ? $"{c.Field} {c.New}"
+                : row.Kind == "remove" ? $"{c.Field} {c.Old}"
+                : $"{c.Field} {c.Old ?? "(empty)"} → {c.New ?? "(empty)"}"
+            )
         );
+
+    private static string KeyWord(string key) =>
+        key switch
+        {
+            "guid" => "GUID",
+            "studentNumber" => "Student #",
+            "email" => "e-mail",
+            "reissued" => "a re-issued id",
+            _ => key,
+        };
 
     private static Line Of(LogRow row) =>
         new(

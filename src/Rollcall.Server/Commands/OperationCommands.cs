@@ -1,7 +1,7 @@
 using System.CommandLine;
-using System.Text.Json;
 using Rollcall.Districts;
 using Rollcall.Operations;
+using Rollcall.Sync.Undo;
 
 namespace Rollcall.Server.Commands;
 
@@ -23,6 +23,7 @@ internal static class OperationCommands
                 "Drop what waits in an operation; what was applied before stays",
                 (queue, district, id, token) => queue.DiscardAsync(district.Id, id, Session.Actor, token)
             ),
+            Undo(terminal),
             Decide(terminal, "cancel", "Stop an operation that waits or runs; what was applied before stays", CancelAsync),
         };
 
@@ -58,7 +59,7 @@ internal static class OperationCommands
                 else
                 {
                     terminal.WriteTable(
-                        ["No.", "Operation", "Status", "Started", "By", "What came of it"],
+                        ["No.", "Operation", "Status", $"Started ({district.TimeZone})", "By", "What came of it"],
                         operations.Select(o => Row(o, district)),
                         0
                     );
@@ -134,10 +135,9 @@ internal static class OperationCommands
             );
         }
 
-        using var options = JsonDocument.Parse(operation.Options);
-        foreach (var option in options.RootElement.EnumerateObject())
+        foreach (var line in OperationOptions.Lines(operation))
         {
-            await text.WriteLineAsync($"  {option.Name}: {Terminal.Plain(Value(option.Value))}");
+            await text.WriteLineAsync(Terminal.Plain(line));
         }
 
         if (operation.Error is not null)
@@ -145,15 +145,6 @@ internal static class OperationCommands
             await text.WriteLineAsync($"Failed: {Terminal.Plain(operation.Error)}");
         }
     }
-
-    private static string Value(JsonElement value) =>
-        value.ValueKind switch
-        {
-            JsonValueKind.Array => string.Join(", ", value.EnumerateArray().Select(Value)),
-            JsonValueKind.Object => string.Join(", ", value.EnumerateObject().Select(p => $"{p.Name} {Value(p.Value)}")),
-            JsonValueKind.Null => "none",
-            _ => value.ToString(),
-        };
 
     private static Command Approve(Terminal terminal)
     {
@@ -172,6 +163,33 @@ internal static class OperationCommands
                             .ApproveAsync(district.Id, result.GetRequiredValue(id), Session.Actor, cancellationToken);
                         return result.GetRequiredValue(id);
                     },
+                    cancellationToken
+                )
+        );
+        return command;
+    }
+
+    private static Command Undo(Terminal terminal)
+    {
+        var id = Id();
+        var patron = new Option<string?>("--patron") { Description = "One patron of it alone", HelpName = "BARCODE" };
+        var command = new Command("undo", "Take an operation back. What something later changed stays, and the log says so") { id, patron };
+        command.SetAction(
+            (result, cancellationToken) =>
+                OperationRunner.RunAsync(
+                    result,
+                    terminal,
+                    OperationKind.Undo,
+                    (session, district) =>
+                        session
+                            .Get<UndoService>()
+                            .EnqueueAsync(
+                                district.Id,
+                                result.GetRequiredValue(id),
+                                GlobalOptions.Given(result.GetValue(patron)),
+                                Session.Actor,
+                                cancellationToken
+                            ),
                     cancellationToken
                 )
         );

@@ -21,11 +21,19 @@ internal record OperationResult
     public long Reactivated { get; init; }
     public long Skipped { get; init; }
     public long Review { get; init; }
+
+    /// <summary>By an undo, a merge or a removal; not there for a sync.</summary>
+    [System.Text.Json.Serialization.JsonIgnore(Condition = System.Text.Json.Serialization.JsonIgnoreCondition.WhenWritingDefault)]
+    public long Removed { get; init; }
     public long Held { get; init; }
     public required LinkedCounts Linked { get; init; }
     public long Warnings { get; init; }
     public double? Seconds { get; init; }
     public string? Error { get; init; }
+
+    /// <summary>What is wrong with an import's file, row by row; only there when it is refused.</summary>
+    [System.Text.Json.Serialization.JsonIgnore(Condition = System.Text.Json.Serialization.JsonIgnoreCondition.WhenWritingNull)]
+    public IReadOnlyList<string>? Problems { get; init; }
 
     /// <summary>An operation and the time that it took here.</summary>
     public static OperationResult Of(Operation operation, double? seconds) =>
@@ -69,6 +77,7 @@ internal record OperationResult
             Reactivated = counts.Reactivated,
             Skipped = counts.Skipped,
             Review = counts.Review,
+            Removed = counts.Removed,
             Held = counts.Held,
             Linked = new(counts.LinkedGuid, counts.LinkedStudentNumber, counts.LinkedBarcode, counts.LinkedEmail),
             Warnings = counts.Warnings,
@@ -142,27 +151,52 @@ internal static class OperationText
     /// <summary>The status as people read it.</summary>
     public static string Status(OperationStatus status) => OperationQueue.StatusWord(status).Replace('-', ' ');
 
+    /// <summary>The status as the beginning of "… so many seconds".</summary>
+    public static string Ended(OperationStatus status) =>
+        status switch
+        {
+            OperationStatus.Preview => "planned in",
+            OperationStatus.NeedsApproval => "needs approval, after",
+            _ => $"{Status(status)} in",
+        };
+
+    /// <summary>A number and what is counted.</summary>
+    public static string Count(long number, string one, string many) => $"{N(number)} {(number == 1 ? one : many)}";
+
     /// <summary>The totals in one sentence, without those that are none.</summary>
     public static string Totals(Operation operation)
     {
         var counts = OperationQueue.CountsOf(operation);
-        var absent = counts.Absent > 0 ? $" ({N(counts.Absent)} of them no longer in the roster)" : "";
+        var absent =
+            counts.Absent == 0 ? ""
+            : counts.Absent == counts.Transferred ? " (no longer in the roster)"
+            : $" ({N(counts.Absent)} of them no longer in the roster)";
         (long Count, string Word)[] parts =
         [
             (counts.Created, "created"),
-            (counts.Updated, "updated"),
+            (counts.Updated, operation.Kind == OperationKind.Undo ? "taken back" : "updated"),
             (counts.Reactivated, "reactivated"),
             (counts.Transferred, "transferred" + absent),
             (counts.Unchanged, "unchanged"),
             (counts.Skipped, "skipped"),
             (counts.Review, "for Review"),
+            (counts.Removed, "removed"),
         ];
         var said = string.Join(", ", parts.Where(p => p.Count > 0).Select(p => $"{N(p.Count)} {p.Word}"));
-        var read = $"{N(counts.Read)} {(operation.Kind == OperationKind.Import ? "rows" : "people")} read";
-        return said.Length == 0 ? $"{read}." : $"{read}: {said}.";
+        var read =
+            operation.Kind switch
+            {
+                OperationKind.Import => Count(counts.Read, "row", "rows"),
+                OperationKind.Undo => Count(counts.Read, "change", "changes"),
+                OperationKind.Edit or OperationKind.Remove or OperationKind.Merge => Count(counts.Read, "patron", "patrons"),
+                _ => Count(counts.Read, "person", "people"),
+            } + " read";
+        var plan = operation.Status == OperationStatus.Preview ? ", the plan" : "";
+        var held = counts.Held > 0 && operation.Status == OperationStatus.NeedsApproval ? $"; {N(counts.Held)} of these wait" : "";
+        return said.Length == 0 ? $"{read}." : $"{read}{plan}: {said}{held}.";
     }
 
-    /// <summary>Who was linked for the first time and how; null when nobody was.</summary>
+    /// <summary>How many people met a patron that was here, and by which key; null when nobody did.</summary>
     public static string? Linked(Operation operation)
     {
         var counts = OperationQueue.CountsOf(operation);
@@ -174,14 +208,16 @@ internal static class OperationText
             (counts.LinkedEmail, "by e-mail"),
         ];
         var said = string.Join(", ", parts.Where(p => p.Count > 0).Select(p => $"{N(p.Count)} {p.Word}"));
-        return said.Length == 0 ? null : $"Linked to patrons that were here: {said}.";
+        return said.Length == 0 ? null : $"Matched with patrons that were here: {said}.";
     }
 
     /// <summary>The warnings, grouped, a line each.</summary>
     public static IEnumerable<string> Warnings(Operation operation) =>
         OperationQueue
             .WarningsOf(operation)
-            .Select(w => $"{N(w.Count)} × {w.Message}{(w.Message.EndsWith('.') ? "" : ".")}{(w.Hint is null ? "" : $" {w.Hint}")}");
+            .Select(w =>
+                $"{(w.Count > 1 ? $"{N(w.Count)} × " : "")}{w.Message}{(w.Message.EndsWith('.') ? "" : ".")}{(w.Hint is null ? "" : $" {w.Hint}")}"
+            );
 
     /// <summary>What can be done next; null when nothing waits.</summary>
     public static string? Next(Operation operation)
@@ -190,7 +226,7 @@ internal static class OperationText
         return operation.Status switch
         {
             OperationStatus.NeedsApproval =>
-                $"{N(held)} changes wait, because they exceed a threshold. Look at them with 'rollcall operation log {operation.Id}', then 'rollcall operation approve {operation.Id}' or 'rollcall operation discard {operation.Id}'.",
+                $"{Count(held, "change waits because it exceeds", "changes wait because they exceed")} a threshold. Look at {(held == 1 ? "it" : "them")} with 'rollcall operation log {operation.Id}', then 'rollcall operation approve {operation.Id}' or 'rollcall operation discard {operation.Id}'.",
             OperationStatus.Preview =>
                 $"Nothing has been written. 'rollcall operation log {operation.Id}' shows what would be; 'rollcall operation approve {operation.Id}' does it.",
             _ => null,

@@ -2,6 +2,7 @@ using System.CommandLine;
 using System.Diagnostics;
 using Rollcall.Districts;
 using Rollcall.Operations;
+using Rollcall.Sync.Person;
 using Spectre.Console;
 
 namespace Rollcall.Server.Commands;
@@ -63,6 +64,18 @@ internal sealed class OperationRunner
         }
     }
 
+    /// <summary>The kind of operation that a command reports on; null for commands with a report of their own.</summary>
+    public static OperationKind? KindOf(Command command) =>
+        command.Name switch
+        {
+            "sync" or "approve" => OperationKind.FullSync,
+            "import" => OperationKind.Import,
+            "undo" or "reopen" => OperationKind.Undo,
+            "remove" => OperationKind.Remove,
+            "set-all" => OperationKind.Edit,
+            _ => null,
+        };
+
     private double Seconds => Stopwatch.GetElapsedTime(_began).TotalSeconds;
 
     private async Task<Operation> WatchAsync(Session session, District district, long id, CancellationToken cancellationToken)
@@ -89,8 +102,13 @@ internal sealed class OperationRunner
         {
             var text = _terminal.Out;
             await text.WriteLineAsync(
-                $"{OperationQueue.Title(operation)}, operation {operation.Id}: {OperationText.Status(operation.Status)} in {Seconds:0.0} s."
+                $"{OperationQueue.Title(operation)}, operation {operation.Id}: {OperationText.Ended(operation.Status)} {Seconds:0.0} s."
             );
+            if (operation.Kind == OperationKind.PersonSync)
+            {
+                _terminal.WritePairs(PersonOptions.Of(operation).Steps.Select(s => (s.Name, (string?)s.Text)));
+            }
+
             await OperationText.WriteSummaryAsync(text, operation);
         }
     }
@@ -118,16 +136,28 @@ internal sealed class OperationRunner
     private async Task<int> FailedAsync(OperationKind kind, long? id, Exception e)
     {
         var error = e is OperationCanceledException ? "Interrupted." : CommandLine.Sentence(e);
+        var problems = e is Patrons.ImportRefusedException { Problems.Count: > 0 } refused ? refused.Problems : null;
         if (_json)
         {
-            await JsonText.WriteAsync(_terminal, OperationResult.FailedBefore(kind, Seconds, error) with { Operation = id });
+            await JsonText.WriteAsync(
+                _terminal,
+                OperationResult.FailedBefore(kind, Seconds, error) with
+                {
+                    Operation = id,
+                    Problems = problems,
+                }
+            );
+        }
+        else
+        {
+            // The whole list is a result, for a file or a pager; the error stays one line.
+            foreach (var problem in problems ?? [])
+            {
+                await _terminal.Out.WriteLineAsync(Terminal.Plain(problem));
+            }
         }
 
         await CommandLine.WriteErrorAsync(_terminal, error);
-        foreach (var problem in (e as Patrons.ImportRefusedException)?.Problems ?? [])
-        {
-            await _terminal.Error.WriteLineAsync(Terminal.Plain(problem));
-        }
 
         return ExitCode.Failed;
     }

@@ -16,9 +16,13 @@ internal static class PatronCommands
         {
             List(terminal),
             Show(terminal),
+            PatronExplainCommand.Build(terminal),
             Set(terminal),
+            PatronBulkCommands.SetAll(terminal),
+            Merge(terminal),
             PatronExportCommand.Build(terminal),
             Import(terminal),
+            PatronBulkCommands.Remove(terminal),
         };
 
     private static Command List(Terminal terminal)
@@ -75,7 +79,11 @@ internal static class PatronCommands
                 );
                 if (total == 0)
                 {
-                    await terminal.Out.WriteLineAsync("There is no such patron.");
+                    await terminal.Out.WriteLineAsync(
+                        filter == new PatronFilter()
+                            ? "There is no patron yet. 'rollcall sync' brings them from the roster, 'rollcall patron import FILE' from a file."
+                            : "No patron is like that."
+                    );
                     return;
                 }
 
@@ -142,14 +150,50 @@ internal static class PatronCommands
             }
         );
         return command;
+    }
 
-        static KeyValuePair<string, string?> Pair(string text)
+    /// <summary>A change as it is typed.</summary>
+    /// <exception cref="UsageException">It has no '='.</exception>
+    public static KeyValuePair<string, string?> Pair(string text)
+    {
+        var at = text.IndexOf('=', StringComparison.Ordinal);
+        return at < 1
+            ? throw new UsageException($"'{text}' is no change: write FIELD=VALUE, such as level=05.")
+            : new(text[..at].Trim(), text[(at + 1)..]);
+    }
+
+    private static Command Merge(Terminal terminal)
+    {
+        var keep = new Argument<string>("KEEP") { Description = "Barcode of the record that stays" };
+        var other = new Argument<string>("OTHER") { Description = "Barcode of the record that goes" };
+        var command = new Command("merge", "Make two records of one person one: blanks are filled, the roster's link is taken over")
         {
-            var at = text.IndexOf('=', StringComparison.Ordinal);
-            return at < 1
-                ? throw new UsageException($"'{text}' is no change: write FIELD=VALUE, such as level=05.")
-                : new(text[..at].Trim(), text[(at + 1)..]);
-        }
+            keep,
+            other,
+        };
+        command.SetAction(
+            async (result, cancellationToken) =>
+            {
+                await using var session = await Session.OpenAsync(result, terminal, cancellationToken);
+                var district = await session.DistrictAsync(cancellationToken);
+                var id = await session
+                    .Get<PatronMerge>()
+                    .MergeAsync(
+                        district.Id,
+                        result.GetRequiredValue(keep),
+                        result.GetRequiredValue(other),
+                        Session.Actor,
+                        cancellationToken
+                    );
+                if (!session.Json)
+                {
+                    await terminal.Out.WriteLineAsync($"Merged, operation {id}. 'rollcall operation undo {id}' takes it back.");
+                }
+
+                await WriteAsync(session, terminal, district, result.GetRequiredValue(keep), withHistory: false, cancellationToken);
+            }
+        );
+        return command;
     }
 
     private static Command Import(Terminal terminal)
@@ -183,6 +227,11 @@ internal static class PatronCommands
 
     private static FileStream Open(string path)
     {
+        if (Directory.Exists(path))
+        {
+            throw new RollcallException($"{path} is a folder. Name a CSV file.");
+        }
+
         try
         {
             return new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.ReadWrite);
@@ -253,7 +302,7 @@ internal static class PatronCommands
                         h.Operation.Kind == OperationKind.Edit
                             ? h.Operation.RequestedBy
                             : $"{OperationQueue.Title(h.Operation)} {h.Operation.Id}",
-                        $"{h.Row.Kind}{(h.Row.Kind == "create" || h.Row.Changes.Count == 0 ? "" : ": " + string.Join("; ", h.Row.Changes.Select(c => $"{c.Label} {c.Old ?? "(empty)"} → {c.New ?? "(empty)"}")))}",
+                        $"{h.Row.Kind}{(h.Row.Kind is "create" || h.Row.Changes.Count == 0 ? "" : ": " + string.Join("; ", h.Row.Changes.Select(c => $"{c.Label} {c.Old ?? "(empty)"} → {c.New ?? "(empty)"}")))}",
                     ]
             )
         );

@@ -80,7 +80,7 @@ internal static class PatronExportCommand
                 }
                 else
                 {
-                    await terminal.Out.WriteLineAsync($"{OperationText.N(written)} patrons are written to {file}.");
+                    await terminal.Out.WriteLineAsync($"{OperationText.Count(written, "patron is", "patrons are")} written to {file}.");
                 }
             }
         );
@@ -88,9 +88,19 @@ internal static class PatronExportCommand
     }
 
     /// <summary>Written beside and moved: nobody ever finds half a file, and a failure leaves the old one.</summary>
-    private static async Task<long> WriteFileAsync(string file, Func<TextWriter, Task<long>> write)
+    public static async Task<long> WriteFileAsync(string file, Func<TextWriter, Task<long>> write)
     {
         var target = Path.GetFullPath(file);
+        if (Directory.Exists(target))
+        {
+            throw new RollcallException($"{file} is a folder. Name a file.");
+        }
+
+        if (!Directory.Exists(Path.GetDirectoryName(target)))
+        {
+            throw new RollcallException($"The folder {Path.GetDirectoryName(target)} does not exist. Make it, or name another file.");
+        }
+
         var draft = $"{target}.{Guid.NewGuid():N}.part";
         var options = new FileStreamOptions { Mode = FileMode.CreateNew, Access = FileAccess.Write };
         if (!OperatingSystem.IsWindows())

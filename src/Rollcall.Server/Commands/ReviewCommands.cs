@@ -1,4 +1,6 @@
 using System.CommandLine;
+using Rollcall.Districts;
+using Rollcall.Operations;
 using Rollcall.Review;
 
 namespace Rollcall.Server.Commands;
@@ -35,6 +37,93 @@ internal static class ReviewCommands
                 }
             }
         );
-        return new Command("review", "People who wait for a decision") { list };
+        var barcode = new Argument<string>("BARCODE") { Description = "The patron who is this person" };
+        return new Command("review", "People who wait for a decision")
+        {
+            list,
+            Decision(
+                terminal,
+                "link",
+                "The person is this patron",
+                barcode,
+                (decisions, result, district, id, token) =>
+                    decisions.LinkAsync(district.Id, id, result.GetRequiredValue(barcode), Session.Actor, token)
+            ),
+            Decision(
+                terminal,
+                "create",
+                "The person is none of the patrons: make a new one",
+                null,
+                (decisions, _, district, id, token) => decisions.CreateAsync(district.Id, id, Session.Actor, token)
+            ),
+            Decision(
+                terminal,
+                "ignore",
+                "Do not sync this person",
+                null,
+                (decisions, _, district, id, token) => decisions.IgnoreAsync(district.Id, id, Session.Actor, token)
+            ),
+            Reopen(terminal),
+        };
     }
+
+    private static Argument<int> Id() => new("ID") { Description = "The number that 'review list' shows" };
+
+    private static Command Decision(
+        Terminal terminal,
+        string verb,
+        string description,
+        Argument<string>? barcode,
+        Func<ReviewDecisions, ParseResult, District, int, CancellationToken, Task<ReviewDecision>> decide
+    )
+    {
+        var id = Id();
+        var command = new Command(verb, description) { id };
+        if (barcode is not null)
+        {
+            command.Add(barcode);
+        }
+
+        command.SetAction(
+            async (result, cancellationToken) =>
+            {
+                await using var session = await Session.OpenAsync(result, terminal, cancellationToken);
+                var district = await session.DistrictAsync(cancellationToken);
+                var done = await decide(session.Get<ReviewDecisions>(), result, district, result.GetRequiredValue(id), cancellationToken);
+                if (session.Json)
+                {
+                    await JsonText.WriteAsync(terminal, new Decided(done.OperationId, done.Barcode, done.Message));
+                }
+                else
+                {
+                    await terminal.Out.WriteLineAsync(Terminal.Plain($"{done.Message} Operation {done.OperationId}."));
+                }
+            }
+        );
+        return command;
+    }
+
+    private static Command Reopen(Terminal terminal)
+    {
+        var id = Id();
+        var command = new Command("reopen", "Take a decision back: what it wrote is undone, and the person waits again") { id };
+        command.SetAction(
+            (result, cancellationToken) =>
+                OperationRunner.RunAsync(
+                    result,
+                    terminal,
+                    OperationKind.Undo,
+                    async (session, district) =>
+                        (
+                            await session
+                                .Get<ReviewDecisions>()
+                                .ReopenAsync(district.Id, result.GetRequiredValue(id), Session.Actor, cancellationToken)
+                        ).OperationId,
+                    cancellationToken
+                )
+        );
+        return command;
+    }
+
+    private sealed record Decided(long Operation, string? Barcode, string Message);
 }

@@ -1,6 +1,7 @@
 using System.CommandLine;
 using Rollcall.Integrations;
 using Rollcall.Operations;
+using Rollcall.Sync.Person;
 
 namespace Rollcall.Server.Commands;
 
@@ -10,14 +11,37 @@ internal static class SyncCommand
     public static Command Build(Terminal terminal)
     {
         var full = new Option<bool>("--full") { Description = "Read the whole roster. This is what a sync does without being told" };
+        var changes = new Option<bool>("--changes") { Description = "Read what changed since the last run, and whom it concerns" };
+        var person = new Option<string?>("--person")
+        {
+            Description = "One person, by sourcedId or by the barcode of a linked patron; each step is told",
+            HelpName = "ID",
+        };
         var preview = new Option<bool>("--preview") { Description = "Stop at the plan and write nothing. The plan can be approved" };
-        var command = new Command("sync", "Bring the patrons in step with the roster, here or in the server that runs") { full, preview };
+        var command = new Command("sync", "Bring the patrons in step with the roster, here or in the server that runs")
+        {
+            full,
+            changes,
+            person,
+            preview,
+        };
         command.SetAction(
             (result, cancellationToken) =>
-                OperationRunner.RunAsync(
+            {
+                var one = GlobalOptions.Given(result.GetValue(person));
+                if ((result.GetValue(full) ? 1 : 0) + (result.GetValue(changes) ? 1 : 0) + (one is null ? 0 : 1) > 1)
+                {
+                    throw new UsageException("Say one of --full, --changes and --person ID.");
+                }
+
+                var kind =
+                    one is not null ? OperationKind.PersonSync
+                    : result.GetValue(changes) ? OperationKind.ChangesSync
+                    : OperationKind.FullSync;
+                return OperationRunner.RunAsync(
                     result,
                     terminal,
-                    OperationKind.FullSync,
+                    kind,
                     async (session, district) =>
                     {
                         var on =
@@ -29,16 +53,18 @@ internal static class SyncCommand
                             .Get<OperationQueue>()
                             .EnqueueAsync(
                                 district.Id,
-                                OperationKind.FullSync,
+                                kind,
                                 on.Kind,
                                 result.GetValue(preview),
                                 Session.Actor,
-                                cancellationToken: cancellationToken
+                                one is null ? "{}" : PersonOptions.For(one),
+                                cancellationToken
                             );
                         return id;
                     },
                     cancellationToken
-                )
+                );
+            }
         );
         return command;
     }

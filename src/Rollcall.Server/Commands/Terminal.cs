@@ -23,6 +23,9 @@ internal sealed record Terminal(
     /// <summary>Wide enough that no table wraps where a program reads it.</summary>
     private const int Unlimited = 10_000;
 
+    /// <summary>A column that wraps is still readable.</summary>
+    private const int LeastColumn = 24;
+
     public static Terminal OfProcess()
     {
         // A sync may print a hundred thousand lines: they are not flushed one by one unless somebody watches.
@@ -46,35 +49,81 @@ internal sealed record Terminal(
     /// <summary>For progress bars.</summary>
     public IAnsiConsole Progress => field ??= Make(Error, ErrorIsTerminal);
 
-    /// <summary>A table for people. Cells are texts, never markup: they hold what other systems sent.</summary>
+    /// <summary>A table for people. Cells are texts, never markup: they hold what other systems sent. Where the window is too narrow,
+    /// the widest column wraps, and where that does not do, each row becomes a list.</summary>
     public void WriteTable(IReadOnlyList<string> headers, IEnumerable<IReadOnlyList<string?>> rows, params int[] rightAligned)
     {
+        var cells = rows.Select(r => r.Select(Plain).ToArray()).ToList();
+        var widths = headers.Select((h, i) => Math.Max(Width(h), cells.Count == 0 ? 0 : cells.Max(r => Width(r[i])))).ToArray();
+        var lines = (headers.Count * 3) + 1;
+        var widest = Array.IndexOf(widths, widths.Max());
+        var room = Tables.Profile.Width - lines;
+        if (OutIsTerminal && widths.Sum() > room && widths.Sum() - widths[widest] + LeastColumn > room)
+        {
+            for (var i = 0; i < cells.Count; i++)
+            {
+                if (i > 0)
+                {
+                    Out.WriteLine();
+                }
+
+                var row = cells[i];
+                WritePairs(headers.Select((h, at) => (h, (string?)row[at])));
+            }
+
+            return;
+        }
+
         var table = new Table().Border(OutIsTerminal ? TableBorder.Rounded : TableBorder.None);
         for (var i = 0; i < headers.Count; i++)
         {
-            var column = new TableColumn(new Text(headers[i], new Style(decoration: Decoration.Bold)));
+            var column = new TableColumn(new Text(headers[i], new Style(decoration: Decoration.Bold))) { NoWrap = i != widest };
+            if (!OutIsTerminal)
+            {
+                column.Padding = new Padding(0, 0, 2, 0);
+            }
+
             table.AddColumn(rightAligned.Contains(i) ? column.RightAligned() : column);
         }
 
-        foreach (var row in rows)
+        foreach (var row in cells)
         {
-            table.AddRow(row.Select(c => (IRenderable)new Text(Plain(c))));
+            table.AddRow(row.Select(c => (IRenderable)new Text(c)));
         }
 
-        Tables.Write(table);
+        Write(table);
     }
 
-    /// <summary>Names and their values, one pair a line.</summary>
+    /// <summary>Names and their values, one pair a line; without those that have none.</summary>
     public void WritePairs(IEnumerable<(string Name, string? Value)> pairs)
     {
         var grid = new Grid().AddColumn(new GridColumn().NoWrap().PadRight(3)).AddColumn();
-        foreach (var (name, value) in pairs)
+        foreach (var (name, value) in pairs.Where(p => !string.IsNullOrEmpty(p.Value)))
         {
             grid.AddRow(new Text(name), new Text(Plain(value)));
         }
 
-        Tables.Write(grid);
+        Write(grid);
     }
+
+    private void Write(IRenderable what)
+    {
+        if (OutIsTerminal)
+        {
+            Tables.Write(what);
+            return;
+        }
+
+        // No blanks at the ends of lines: they make every diff and every comparison of outputs dirty.
+        using var text = new StringWriter();
+        Make(text, false).Write(what);
+        foreach (var line in text.ToString().TrimEnd().Split('\n'))
+        {
+            Out.WriteLine(line.TrimEnd());
+        }
+    }
+
+    private int Width(string text) => ((IRenderable)new Text(text)).Measure(RenderOptions.Create(Tables), Unlimited).Max;
 
     /// <summary>A text that cannot steer the terminal it is shown on.</summary>
     public static string Plain(string? text) =>

@@ -5,6 +5,7 @@ using Microsoft.AspNetCore.Http.Features;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Hosting;
 using Microsoft.Extensions.Logging;
+using Microsoft.Extensions.Logging.Console;
 using Rollcall.Operations;
 using Rollcall.Server.Commands;
 using Rollcall.Storage;
@@ -32,10 +33,28 @@ internal sealed class ServerProcess : IAsyncDisposable
         _web.Services.GetRequiredService<IServer>().Features.GetRequiredFeature<IServerAddressesFeature>().Addresses.First();
 
     /// <summary>Starts both. On SQLite this process alone works on the data folder from now on.</summary>
+    /// <param name="options">Where the data is.</param>
+    /// <param name="urls">Where to listen.</param>
+    /// <param name="cancellationToken">Gives up starting.</param>
+    /// <param name="least">What is logged to standard error.</param>
     /// <exception cref="RollcallException">Another process does so already, the database is not ready, or the address cannot be used.</exception>
-    public static async Task<ServerProcess> StartAsync(RollcallOptions options, string urls, CancellationToken cancellationToken)
+    public static async Task<ServerProcess> StartAsync(
+        RollcallOptions options,
+        string urls,
+        CancellationToken cancellationToken,
+        LogLevel least = LogLevel.Information
+    )
     {
-        var web = RollcallWeb.Create(options, urls);
+        var web = RollcallWeb.Create(
+            options,
+            urls,
+            services =>
+            {
+                // Standard output is for results.
+                services.Configure<ConsoleLoggerOptions>(console => console.LogToStandardErrorThreshold = LogLevel.Trace);
+                services.AddLogging(logging => logging.AddFilter("Rollcall", least));
+            }
+        );
         IDisposable? workerLock = null;
         try
         {

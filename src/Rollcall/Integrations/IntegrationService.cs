@@ -14,14 +14,16 @@ using Rollcall.Sync;
 
 namespace Rollcall.Integrations;
 
-/// <summary>A connection as a person gives it; the secret is protected before it is stored.</summary>
+/// <summary>A connection as a person gives it; the secret is protected before it is stored. A partner key among it becomes the whole
+/// installation's, once the service has accepted it.</summary>
 public sealed record ConnectRequest(
     ConnectionMode Mode,
     string? TenantId,
     string? Url,
     string? Key = null,
     string? Secret = null,
-    string? Signature = null
+    string? Signature = null,
+    string? PartnerKey = null
 );
 
 /// <summary>What came of connecting or testing.</summary>
@@ -168,7 +170,7 @@ public sealed class IntegrationService(RollcallDatabase database, RosterConnecti
             _ => null,
         };
         var stored = secret is null ? null : secrets.Protect(district.Id, secret.ToJson());
-        var (name, message) = await ProbeAsync(district.Id, settings, stored, cancellationToken);
+        var (name, message) = await ProbeAsync(district.Id, settings, stored, request.PartnerKey, cancellationToken);
         settings = settings with { DistrictName = name };
 
         await using var context = database.CreateContext();
@@ -176,6 +178,11 @@ public sealed class IntegrationService(RollcallDatabase database, RosterConnecti
         if (!impact.IsEmpty)
         {
             await ClearAsync(context, district.Id, cancellationToken);
+        }
+
+        if (request.PartnerKey is { } partnerKey)
+        {
+            await PutSettingAsync(context, RosterConnections.PartnerKeySetting, secrets.Protect(0, partnerKey), cancellationToken);
         }
 
         var row = await GetOrAddAsync(context, district.Id, kind, cancellationToken);
@@ -206,7 +213,7 @@ public sealed class IntegrationService(RollcallDatabase database, RosterConnecti
     {
         var row = await FindAsync(district.Id, kind, cancellationToken);
         var settings = SettingsOf(row);
-        var (name, message) = await ProbeAsync(district.Id, settings, row?.Secret, cancellationToken);
+        var (name, message) = await ProbeAsync(district.Id, settings, row?.Secret, null, cancellationToken);
         return new ConnectResult(settings.Mode!.Value, settings.TenantId, name ?? settings.DistrictName, name is not null, message);
     }
 
@@ -474,14 +481,15 @@ public sealed class IntegrationService(RollcallDatabase database, RosterConnecti
         int districtId,
         IntegrationSettings settings,
         string? stored,
+        string? partnerKey,
         CancellationToken cancellationToken
     )
     {
         string? name = null;
         if (settings.Mode == ConnectionMode.Proxy)
         {
-            using var directory = await connections.OpenDirectoryAsync(settings.Url, cancellationToken);
-            var check = await directory.CheckAsync(settings.TenantId, cancellationToken);
+            using var directory = await connections.OpenDirectoryAsync(settings.Url, cancellationToken, partnerKey);
+            var check = await RosterConnections.CheckTenantAsync(directory, settings.TenantId, cancellationToken);
             if (check.State != TenantState.Valid)
             {
                 throw new RollcallException(check.Message);
@@ -490,7 +498,7 @@ public sealed class IntegrationService(RollcallDatabase database, RosterConnecti
             name = Text.Clean(check.TenantName) ?? $"Tenant {settings.TenantId}";
         }
 
-        using var source = await connections.OpenAsync(districtId, settings, stored, cancellationToken);
+        using var source = await connections.OpenAsync(districtId, settings, stored, cancellationToken, partnerKey);
         if (source is OneRoster.Rest.RestRosterSource rest)
         {
             await rest.ProbeAsync(cancellationToken);

@@ -34,7 +34,8 @@ public sealed class RosterConnections(RollcallOptions options, Secrets secrets, 
         int districtId,
         IntegrationSettings settings,
         string? storedSecret,
-        CancellationToken cancellationToken
+        CancellationToken cancellationToken,
+        string? partnerKey = null
     )
     {
         if (settings.Mode is not { } mode)
@@ -48,8 +49,8 @@ public sealed class RosterConnections(RollcallOptions options, Secrets secrets, 
         switch (mode)
         {
             case ConnectionMode.Proxy:
-                var directory = await OpenDirectoryAsync(settings.Url, cancellationToken);
-                var check = await directory.CheckAsync(settings.TenantId, cancellationToken);
+                var directory = await OpenDirectoryAsync(settings.Url, cancellationToken, partnerKey);
+                var check = await CheckTenantAsync(directory, settings.TenantId, cancellationToken);
                 return check is { State: TenantState.Valid, Application: { } application }
                     ? connections.OpenProxy(directory, application)
                     : throw new RollcallException(check.Message);
@@ -69,10 +70,38 @@ public sealed class RosterConnections(RollcallOptions options, Secrets secrets, 
         static RollcallException Missing(string what) => new($"The connection has no {what}. Connect again: rollcall classlink connect …");
     }
 
+    /// <summary>Asks ClassLink for a tenant.</summary>
+    /// <exception cref="RosterException">ClassLink is out of reach, or refuses the partner key.</exception>
+    internal static async Task<TenantCheck> CheckTenantAsync(
+        ClassLinkDirectory directory,
+        string? tenantId,
+        CancellationToken cancellationToken
+    )
+    {
+        try
+        {
+            return await directory.CheckAsync(tenantId, cancellationToken);
+        }
+        catch (RosterException e) when (e.Fault == RosterFault.CredentialsRefused)
+        {
+            // The one credential of this call is the partner key: nobody should look for a secret or a token.
+            throw new RollcallException(
+                "ClassLink refuses this installation's partner key. Its operator stores the right one, as the ClassLink Partner Portal shows it: rollcall operator partner-key --file F",
+                e
+            );
+        }
+    }
+
     /// <summary>ClassLink's list of the districts that share their roster with this installation.</summary>
     /// <exception cref="RollcallException">No partner key is stored.</exception>
-    public async Task<ClassLinkDirectory> OpenDirectoryAsync(string? proxy, CancellationToken cancellationToken)
+    public async Task<ClassLinkDirectory> OpenDirectoryAsync(string? proxy, CancellationToken cancellationToken, string? partnerKey = null)
     {
+        if (partnerKey is not null)
+        {
+            CheckAddress(proxy);
+            return new ClassLinkDirectory(partnerKey, proxy, ClientOptions);
+        }
+
         await using var context = database.CreateContext();
         var key =
             await context.InstallationSettings.FindAsync([PartnerKeySetting], cancellationToken)

@@ -198,10 +198,12 @@ public sealed class OperationLog(RollcallDatabase database)
         foreach (var row in rows)
         {
             var values = ChangeValues.Parse(row.Values);
+
+            // A removed patron's row has old values alone.
+            string? Named(int field) => values.Items.Where(i => i.Field == field).Select(i => i.New ?? i.Old).FirstOrDefault();
             var patron = row.PatronId is { } id ? patrons.GetValueOrDefault(id) : null;
-            string? Known(int field) => values.New(field) ?? values.Old(field);
-            var last = patron?.LastName ?? Known(PatronFields.LastName);
-            var first = patron is null ? Known(PatronFields.FirstName) : patron.FirstName;
+            var last = patron?.LastName ?? Named(PatronFields.LastName);
+            var first = patron is null ? Named(PatronFields.FirstName) : patron.FirstName;
             var site = row.SiteId?.ToString(System.Globalization.CultureInfo.InvariantCulture);
             result.Add(
                 new LogRow(
@@ -212,7 +214,7 @@ public sealed class OperationLog(RollcallDatabase database)
                     last is null ? first
                         : first is null ? last
                         : $"{last}, {first}",
-                    patron?.Barcode ?? Known(PatronFields.Barcode),
+                    patron?.Barcode ?? Named(PatronFields.Barcode),
                     site is null ? null : sites.GetValueOrDefault(site),
                     KeyWord(row.MatchedBy),
                     [

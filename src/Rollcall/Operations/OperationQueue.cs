@@ -234,7 +234,7 @@ public sealed class OperationQueue(RollcallDatabase database, TimeProvider time)
         var operation = await FindAsync(context, districtId, id, cancellationToken);
         if (operation.Status is not (OperationStatus.Waiting or OperationStatus.Running))
         {
-            throw new RollcallException($"Operation {id} is {StatusWord(operation.Status)}: there is nothing to cancel.");
+            throw new RollcallException($"Operation {id} is {StatusWord(operation.Status).Replace('-', ' ')}: there is nothing to cancel.");
         }
 
         await context
@@ -301,17 +301,18 @@ public sealed class OperationQueue(RollcallDatabase database, TimeProvider time)
             { } kind => kind + " ",
             null => "",
         };
+        var preview = operation is { PreviewOnly: true, ApprovedAt: null } ? " (preview)" : "";
         return operation.Kind switch
         {
-            OperationKind.FullSync => $"{service}Full Sync{(operation.PreviewOnly ? " (preview)" : "")}",
-            OperationKind.ChangesSync => $"{service}Changes Sync{(operation.PreviewOnly ? " (preview)" : "")}",
-            OperationKind.PersonSync => $"{service}One-person Sync{(operation.PreviewOnly ? " (preview)" : "")}",
+            OperationKind.FullSync => $"{service}Full Sync{preview}",
+            OperationKind.ChangesSync => $"{service}Changes Sync{preview}",
+            OperationKind.PersonSync => $"{service}One-person Sync{preview}",
             OperationKind.Undo => $"Undo of operation {operation.SubjectId}",
             OperationKind.Merge => "Patron Merge",
-            OperationKind.Remove => $"Patron Removal{(operation.PreviewOnly ? " (preview)" : "")}",
+            OperationKind.Remove => $"Patron Removal{preview}",
             OperationKind.Review => "Review Decision",
-            OperationKind.Import => $"Patron Import{(operation.PreviewOnly ? " (preview)" : "")}",
-            OperationKind.Edit => $"Patron Edit{(operation.PreviewOnly ? " (preview)" : "")}",
+            OperationKind.Import => $"Patron Import{preview}",
+            OperationKind.Edit => $"Patron Edit{preview}",
             OperationKind.Switch => $"{service}Switch",
             _ => operation.Kind.ToString(),
         };
@@ -338,7 +339,9 @@ public sealed class OperationQueue(RollcallDatabase database, TimeProvider time)
         var operation = await FindAsync(context, districtId, id, cancellationToken);
         if (operation.Status is not (OperationStatus.NeedsApproval or OperationStatus.Preview))
         {
-            throw new RollcallException($"Operation {id} is {StatusWord(operation.Status)}: nothing of it waits for an approval.");
+            throw new RollcallException(
+                $"Operation {id} is {StatusWord(operation.Status).Replace('-', ' ')}: nothing of it waits for an approval."
+            );
         }
 
         if (

@@ -304,7 +304,7 @@ public static class PatronFields
         switch (field.Number)
         {
             case Barcode:
-                problem = Barcodes.Problem(canonical) ?? "";
+                problem = Barcodes.Problem(canonical) is { } unfit ? $"The barcode cannot be used: {unfit}" : "";
                 break;
             case Status:
                 var status = ParseStatus(canonical!);

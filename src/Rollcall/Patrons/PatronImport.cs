@@ -13,10 +13,19 @@ using Sylvan.Data.Csv;
 namespace Rollcall.Patrons;
 
 /// <summary>A file that cannot be imported: what is wrong, row by row. Nothing was written.</summary>
-public sealed class ImportRefusedException(string summary, IReadOnlyList<string> problems) : Exception(summary)
+public sealed class ImportRefusedException(string message, IReadOnlyList<string> problems) : Exception(message)
 {
-    /// <summary>One line each, with the line of the file.</summary>
+    private const int Named = 3;
+
+    /// <summary>All that was found: one line each, with the row of the file. Empty when the message says all.</summary>
     public IReadOnlyList<string> Problems { get; } = problems;
+
+    /// <summary>One line that names the first problems and what to do.</summary>
+    internal static ImportRefusedException Of(string lead, IReadOnlyList<string> problems, string advice)
+    {
+        var more = problems.Count > Named ? $" … and {problems.Count - Named} more." : "";
+        return new($"{lead}: {string.Join(' ', problems.Take(Named))}{more} {advice}", problems);
+    }
 }
 
 /// <summary>Patrons from a CSV file. The whole file is checked first; then it is a plan like any other, applied in slices.</summary>
@@ -72,7 +81,7 @@ public sealed class PatronImport(RollcallDatabase database, TimeProvider time)
         return operation.Id;
     }
 
-    private sealed record Rows(IReadOnlyList<PatronField> Fields, List<(int Line, string?[] Values)> Lines);
+    private sealed record Rows(IReadOnlyList<PatronField> Fields, List<(int Line, string?[] Values)> Lines, List<string> Problems);
 
     private static async Task<Rows> ReadAsync(Stream content, CancellationToken cancellationToken)
     {
@@ -128,9 +137,10 @@ public sealed class PatronImport(RollcallDatabase database, TimeProvider time)
 
             if (problems.Count > 0)
             {
-                throw new ImportRefusedException(
-                    $"The file's header cannot be used. Columns are: {string.Join(", ", PatronFields.All.Select(f => f.Name))}.",
-                    problems
+                throw ImportRefusedException.Of(
+                    "Nothing was imported, the header cannot be used",
+                    problems,
+                    $"Columns are: {string.Join(", ", PatronFields.All.Select(f => f.Name))}."
                 );
             }
 
@@ -156,7 +166,7 @@ public sealed class PatronImport(RollcallDatabase database, TimeProvider time)
                 var values = new string?[fields.Count];
                 for (var i = 0; i < values.Length; i++)
                 {
-                    values[i] = Text.Clean(csv.GetString(i));
+                    values[i] = Text.Clean(PatronWords.Unguard(csv.GetString(i)));
                 }
 
                 lines.Add((line, values));
@@ -169,17 +179,14 @@ public sealed class PatronImport(RollcallDatabase database, TimeProvider time)
         catch (CsvFormatException e)
         {
             throw new ImportRefusedException(
-                $"The file is not readable as CSV at row {e.RowNumber}: check its quotation marks. Nothing was imported.",
+                $"Nothing was imported, the file is not readable as CSV at row {e.RowNumber}. Check its quotation marks.",
                 problems
             );
         }
 
-        if (problems.Count > 0)
-        {
-            throw new ImportRefusedException("Rows are broken. Nothing was imported; mend them and import again.", problems);
-        }
-
-        return lines.Count == 0 ? throw new ImportRefusedException("The file has a header but no patrons.", []) : new Rows(fields, lines);
+        return lines.Count == 0 && problems.Count == 0
+            ? throw new ImportRefusedException("The file has a header but no patrons. Give each patron a line below it.", [])
+            : new Rows(fields, lines, problems);
     }
 
     private static async Task<(List<Change> Changes, SyncCounts Counts)> CompareAsync(
@@ -190,7 +197,7 @@ public sealed class PatronImport(RollcallDatabase database, TimeProvider time)
         CancellationToken cancellationToken
     )
     {
-        var problems = new List<string>();
+        var problems = rows.Problems;
         var at = rows.Fields.Select((f, i) => (f.Number, i)).ToDictionary(p => p.Number, p => p.i);
         var byBarcode = await KeysAsync(context, districtId, rows, at, PatronFields.Barcode, cancellationToken);
         var byGuid = await KeysAsync(context, districtId, rows, at, PatronFields.Guid, cancellationToken);
@@ -283,7 +290,7 @@ public sealed class PatronImport(RollcallDatabase database, TimeProvider time)
 
         if (problems.Count > 0)
         {
-            throw new ImportRefusedException("Rows are broken. Nothing was imported; mend them and import again.", problems);
+            throw ImportRefusedException.Of("Nothing was imported, rows are broken", problems, "Mend them and import again.");
         }
 
         return (
@@ -438,16 +445,32 @@ public sealed class PatronImport(RollcallDatabase database, TimeProvider time)
             : ',';
     }
 
-    /// <summary>UTF-8, or Windows-1252 where the bytes are not UTF-8, as spreadsheets write it.</summary>
+    /// <summary>UTF-8, UTF-16 with its mark, or Windows-1252 where the bytes are not UTF-8: as spreadsheets write it.</summary>
     private static string Decode(ReadOnlySpan<byte> bytes)
     {
-        try
+        string text;
+        if (bytes.StartsWith((ReadOnlySpan<byte>)[0xFF, 0xFE]))
         {
-            return new UTF8Encoding(false, throwOnInvalidBytes: true).GetString(bytes);
+            text = Encoding.Unicode.GetString(bytes[2..]);
         }
-        catch (DecoderFallbackException)
+        else if (bytes.StartsWith((ReadOnlySpan<byte>)[0xFE, 0xFF]))
         {
-            return CodePagesEncodingProvider.Instance.GetEncoding(1252)!.GetString(bytes);
+            text = Encoding.BigEndianUnicode.GetString(bytes[2..]);
         }
+        else
+        {
+            try
+            {
+                text = new UTF8Encoding(false, throwOnInvalidBytes: true).GetString(bytes);
+            }
+            catch (DecoderFallbackException)
+            {
+                text = CodePagesEncodingProvider.Instance.GetEncoding(1252)!.GetString(bytes);
+            }
+        }
+
+        return text.Contains('\0', StringComparison.Ordinal)
+            ? throw new ImportRefusedException("The file is no text. Save it as CSV, best as 'CSV UTF-8', and import that.", [])
+            : text.TrimStart('\uFEFF');
     }
 }

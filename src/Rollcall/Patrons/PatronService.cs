@@ -228,6 +228,24 @@ public sealed class PatronService(RollcallDatabase database, TimeProvider time)
         return written;
     }
 
+    /// <summary>The patrons with these barcodes, each once, in the order given.</summary>
+    /// <exception cref="RollcallException">One of them is nobody's.</exception>
+    public async Task<IReadOnlyList<(Patron Patron, PatronLink? Link)>> FindAllAsync(
+        int districtId,
+        IEnumerable<string> barcodes,
+        CancellationToken cancellationToken = default
+    )
+    {
+        await using var context = database.CreateContext();
+        var found = new List<(Patron, PatronLink?)>();
+        foreach (var barcode in barcodes.DistinctBy(b => Text.BarcodeKey(b.Trim())))
+        {
+            found.Add(await FindAsync(context.Patrons.AsNoTracking(), context, districtId, barcode, cancellationToken));
+        }
+
+        return found;
+    }
+
     /// <summary>Adds a patron by hand. Without a barcode the site gives its next one; status, policy and group come from its defaults.</summary>
     /// <param name="districtId">The district.</param>
     /// <param name="fields">Field name, number or label → value; a site is its code.</param>

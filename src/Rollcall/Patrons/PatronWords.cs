@@ -7,6 +7,8 @@ namespace Rollcall.Patrons;
 /// <summary>A patron in words, as JSON, files and the command line have it: names of the contract, words for status and sex, a site's code.</summary>
 public static class PatronWords
 {
+    private static readonly System.Buffers.SearchValues<char> s_quoted = System.Buffers.SearchValues.Create("\",;\t\r\n");
+
     /// <summary>Field name → value, in the order of the contract; empty values are null.</summary>
     public static Dictionary<string, object?> Of(Patron patron, IReadOnlyDictionary<int, Site> sites)
     {
@@ -37,7 +39,7 @@ public static class PatronWords
     public static string CsvLine(Patron patron, IReadOnlyDictionary<int, Site> sites) =>
         string.Join(',', PatronFields.All.Select(f => CsvCell(Value(patron, f, sites))));
 
-    /// <summary>A CSV cell. A text that a spreadsheet would run as a formula gets an apostrophe in front, which spreadsheets hide.</summary>
+    /// <summary>A CSV cell. A text that a spreadsheet would run as a formula gets an apostrophe in front; <see cref="Unguard"/> takes it off.</summary>
     public static string CsvCell(string? value)
     {
         if (string.IsNullOrEmpty(value))
@@ -45,13 +47,8 @@ public static class PatronWords
             return "";
         }
 
-        var text = value;
-        if (text[0] is '=' or '+' or '-' or '@' or '\t' or '\r' && !IsPlainNumber(text))
-        {
-            text = "'" + text;
-        }
-
-        if (text.AsSpan().IndexOfAny("\",\r\n") < 0)
+        var text = NeedsGuard(value) ? "'" + value : value;
+        if (text.AsSpan().IndexOfAny(s_quoted) < 0)
         {
             return text;
         }
@@ -63,6 +60,15 @@ public static class PatronWords
             .ToString();
     }
 
-    private static bool IsPlainNumber(string text) =>
-        decimal.TryParse(text, NumberStyles.AllowLeadingSign | NumberStyles.AllowDecimalPoint, CultureInfo.InvariantCulture, out _);
+    /// <summary>Takes off the apostrophe that <see cref="CsvCell"/> put in front: what was exported comes back as it was.</summary>
+    public static string Unguard(string cell) => cell.StartsWith('\'') && NeedsGuard(cell.AsSpan(1)) ? cell[1..] : cell;
+
+    /// <summary>Apostrophes before the formula count as part of it: a text that has one of its own gets a second, so that one is left.</summary>
+    private static bool NeedsGuard(ReadOnlySpan<char> text)
+    {
+        var bare = text.TrimStart('\'');
+        return bare.Length > 0
+            && bare[0] is '=' or '+' or '-' or '@' or '\t' or '\r' or '\uFF1D' or '\uFF0B' or '\uFF0D' or '\uFF20'
+            && !decimal.TryParse(bare, NumberStyles.AllowLeadingSign | NumberStyles.AllowDecimalPoint, CultureInfo.InvariantCulture, out _);
+    }
 }

@@ -56,7 +56,7 @@ public sealed class RollcallDatabase : IAsyncDisposable, IDisposable
             catch (Exception e) when (e is ArgumentException or FormatException)
             {
                 throw new RollcallException(
-                    $"The database connection is not readable: {e.Message} Write it like 'Host=localhost;Database=rollcall;Username=rollcall'.",
+                    $"The database connection is not readable: {(e is ArgumentException { ParamName: { } name } ? $"'{name}' is no option of it." : "it has the wrong form.")} Write it like 'Host=localhost;Database=rollcall;Username=rollcall'.",
                     e
                 );
             }
@@ -123,6 +123,12 @@ public sealed class RollcallDatabase : IAsyncDisposable, IDisposable
     public async Task<IReadOnlyList<string>> MigrateAsync(CancellationToken cancellationToken = default)
     {
         using var context = CreateContext();
+        if (IsPostgres)
+        {
+            // EF would make a database of any name: a misspelt one is not to come about.
+            await using var probe = await OpenAsync(cancellationToken);
+        }
+
         var pending = (await PendingAsync(context, cancellationToken)).ToList();
         if (pending.Count == 0)
         {
@@ -178,22 +184,36 @@ public sealed class RollcallDatabase : IAsyncDisposable, IDisposable
 
         try
         {
+            await using (await OpenAsync(cancellationToken))
+            {
+                // A missing database is told apart from one without tables.
+            }
+
             using var context = CreateContext();
             if ((await PendingAsync(context, cancellationToken)).Any())
             {
                 throw new RollcallException(
-                    "The database's schema is older than this program. Run 'rollcall db migrate' once, then start again."
+                    "The database is not migrated to this version of the program. Run 'rollcall db migrate' once, then start again."
                 );
             }
         }
         catch (Exception e) when (e is NpgsqlException or System.Net.Sockets.SocketException)
         {
-            throw new RollcallException(
-                $"PostgreSQL cannot be reached: {e.Message.ReplaceLineEndings(" ")}. Check --database (ROLLCALL_DATABASE) and that the server runs.",
-                e
-            );
+            throw new RollcallException(InWords(e), e);
         }
     }
+
+    /// <summary>Why PostgreSQL cannot be used, and what to do.</summary>
+    public static string InWords(Exception e) =>
+        e switch
+        {
+            PostgresException { SqlState: PostgresErrorCodes.InvalidCatalogName } missing =>
+                $"PostgreSQL says: {missing.MessageText}. Check the name in --database (ROLLCALL_DATABASE), or make the database with createdb.",
+            PostgresException refused =>
+                $"PostgreSQL refuses: {refused.MessageText.ReplaceLineEndings(" ").TrimEnd('.')}. Check user, password and database in --database (ROLLCALL_DATABASE).",
+            _ =>
+                $"PostgreSQL cannot be reached: {e.Message.ReplaceLineEndings(" ").TrimEnd('.')}. Check --database (ROLLCALL_DATABASE) and that the server runs.",
+        };
 
     private static async Task<IEnumerable<string>> PendingAsync(RollcallContext context, CancellationToken cancellationToken) =>
         await context.Database.GetPendingMigrationsAsync(cancellationToken);

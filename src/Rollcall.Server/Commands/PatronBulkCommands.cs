@@ -1,0 +1,200 @@
+using System.CommandLine;
+using Rollcall.Districts;
+using Rollcall.Operations;
+using Rollcall.Patrons;
+
+namespace Rollcall.Server.Commands;
+
+/// <summary><c>rollcall patron set-all</c> and <c>rollcall patron remove</c>: many patrons at once, as an operation that can be previewed.</summary>
+internal static class PatronBulkCommands
+{
+    public static Command SetAll(Terminal terminal)
+    {
+        var fields = new Argument<string[]>("FIELD=VALUE")
+        {
+            Description = "A field's name or number, and its new value; without a value it is emptied",
+            Arity = ArgumentArity.OneOrMore,
+        };
+        var which = new Which();
+        var preview = Preview();
+        var command = new Command("set-all", "Change fields of all patrons that are like this") { fields, preview };
+        which.AddTo(command);
+        command.SetAction(
+            (result, cancellationToken) =>
+            {
+                var changes = result.GetRequiredValue(fields).Select(PatronCommands.Pair).ToList();
+                which.Require(result);
+                return OperationRunner.RunAsync(
+                    result,
+                    terminal,
+                    OperationKind.Edit,
+                    async (session, district) =>
+                        await session
+                            .Get<PatronBulk>()
+                            .PlanEditAsync(
+                                district.Id,
+                                await which.FilterAsync(result, session, district, cancellationToken),
+                                changes,
+                                result.GetValue(preview),
+                                Session.Actor,
+                                cancellationToken
+                            ),
+                    cancellationToken
+                );
+            }
+        );
+        return command;
+    }
+
+    public static Command Remove(Terminal terminal)
+    {
+        var barcodes = new Argument<string[]>("BARCODE") { Description = "The patrons' barcodes", Arity = ArgumentArity.ZeroOrMore };
+        var which = new Which();
+        var preview = Preview();
+        var export = new Option<string?>("--export")
+        {
+            Description = "Write these patrons to a CSV file first; it can be imported again",
+            HelpName = "FILE",
+        };
+        var yes = new Option<bool>("--yes") { Description = "Remove all patrons that the options choose" };
+        var command = new Command(
+            "remove",
+            "Remove patrons for good: those named, or all that are like this. There is no way back but an export"
+        )
+        {
+            barcodes,
+            preview,
+            export,
+            yes,
+        };
+        which.AddTo(command);
+        command.SetAction(
+            (result, cancellationToken) =>
+            {
+                var named = result.GetValue(barcodes) ?? [];
+                if (named.Length == 0)
+                {
+                    which.Require(result);
+                    if (!result.GetValue(preview) && !result.GetValue(yes))
+                    {
+                        throw new UsageException(
+                            "This removes all patrons that the options choose, for good. Look first with --preview, then say --yes."
+                        );
+                    }
+                }
+                else if (which.IsGiven(result))
+                {
+                    throw new UsageException("Name barcodes, or choose by --status, --site and --level, not both.");
+                }
+
+                return OperationRunner.RunAsync(
+                    result,
+                    terminal,
+                    OperationKind.Remove,
+                    async (session, district) =>
+                    {
+                        var filter = await which.FilterAsync(result, session, district, cancellationToken);
+                        if (GlobalOptions.Given(result.GetValue(export)) is { } file)
+                        {
+                            await ExportAsync(session, district, named, filter, file, cancellationToken);
+                        }
+
+                        var bulk = session.Get<PatronBulk>();
+                        return named.Length > 0
+                            ? await bulk.PlanRemovalAsync(district.Id, named, result.GetValue(preview), Session.Actor, cancellationToken)
+                            : await bulk.PlanRemovalAsync(district.Id, filter, result.GetValue(preview), Session.Actor, cancellationToken);
+                    },
+                    cancellationToken
+                );
+            }
+        );
+        return command;
+    }
+
+    private static async Task ExportAsync(
+        Session session,
+        District district,
+        string[] named,
+        PatronFilter filter,
+        string file,
+        CancellationToken cancellationToken
+    )
+    {
+        var patrons = session.Get<PatronService>();
+        var sites = await session.SitesAsync(district, cancellationToken);
+        var chosen =
+            named.Length > 0
+                ? (await patrons.FindAllAsync(district.Id, named, cancellationToken)).Select(f => f.Patron).ToAsyncEnumerable()
+                : patrons.AllAsync(district.Id, filter, cancellationToken);
+        await PatronExportCommand.WriteFileAsync(
+            file,
+            async writer =>
+            {
+                var count = 0;
+                await writer.WriteLineAsync(PatronWords.CsvHeader);
+                await foreach (var patron in chosen.WithCancellation(cancellationToken))
+                {
+                    await writer.WriteLineAsync(PatronWords.CsvLine(patron, sites));
+                    count++;
+                }
+
+                return count;
+            }
+        );
+    }
+
+    private static Option<bool> Preview() =>
+        new("--preview") { Description = "Stop at the plan and write nothing. The plan can be approved" };
+
+    /// <summary>The options that choose patrons.</summary>
+    private sealed class Which
+    {
+        private readonly Option<string?> _status = new("--status")
+        {
+            Description = "Active, \"Card Lost\", Suspended, Transferred, Inactive or Other",
+        };
+        private readonly Option<string?> _site = new("--site") { Description = "A site's code", HelpName = "CODE" };
+        private readonly Option<string?> _level = new("--level") { Description = "A grade, exactly as stored" };
+
+        public void AddTo(Command command)
+        {
+            command.Add(_status);
+            command.Add(_site);
+            command.Add(_level);
+        }
+
+        public bool IsGiven(ParseResult result) =>
+            result.GetValue(_status) is not null || result.GetValue(_site) is not null || result.GetValue(_level) is not null;
+
+        public void Require(ParseResult result)
+        {
+            if (!IsGiven(result))
+            {
+                throw new UsageException("Say which patrons: --status, --site, --level, or several of them.");
+            }
+
+            _ = Status(result);
+        }
+
+        public async Task<PatronFilter> FilterAsync(
+            ParseResult result,
+            Session session,
+            District district,
+            CancellationToken cancellationToken
+        ) =>
+            new(
+                null,
+                PatronCommands.FindSite(await session.SitesAsync(district, cancellationToken), result.GetValue(_site)),
+                Status(result),
+                result.GetValue(_level)
+            );
+
+        private PatronStatus? Status(ParseResult result) =>
+            result.GetValue(_status) is { } word
+                ? PatronFields.ParseStatus(word)
+                    ?? throw new UsageException(
+                        $"'{word}' is no status: there is Active, Card Lost, Suspended, Transferred, Inactive and Other."
+                    )
+                : null;
+    }
+}
