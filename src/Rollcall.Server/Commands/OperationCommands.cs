@@ -59,7 +59,7 @@ internal static class OperationCommands
                 else
                 {
                     terminal.WriteTable(
-                        ["No.", "Operation", "Status", $"Started ({district.TimeZone})", "By", "What came of it"],
+                        ["No.", "Operation", "Status", "Started", "By", "What came of it"],
                         operations.Select(o => Row(o, district)),
                         0
                     );

@@ -52,7 +52,12 @@ internal sealed class ServerProcess : IAsyncDisposable
             {
                 // Standard output is for results.
                 services.Configure<ConsoleLoggerOptions>(console => console.LogToStandardErrorThreshold = LogLevel.Trace);
-                services.AddLogging(logging => logging.AddFilter("Rollcall", least));
+                services.AddLogging(logging =>
+                    logging
+                        .AddFilter("Rollcall", least)
+                        // What keeps a server from starting is told in one line, not as a stack trace beside it.
+                        .AddFilter("Microsoft.Extensions.Hosting.Internal.Host", LogLevel.None)
+                );
             }
         );
         IDisposable? workerLock = null;

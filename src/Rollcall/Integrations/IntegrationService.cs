@@ -173,6 +173,9 @@ public sealed class IntegrationService(RollcallDatabase database, RosterConnecti
         var (name, message) = await ProbeAsync(district.Id, settings, stored, request.PartnerKey, cancellationToken);
         settings = settings with { DistrictName = name };
 
+        // Before the transaction: the first use of the key ring writes by a connection of its own.
+        var partnerKey = request.PartnerKey is null ? null : secrets.Protect(0, request.PartnerKey);
+
         await using var context = database.CreateContext();
         await using var transaction = await context.Database.BeginTransactionAsync(cancellationToken);
         if (!impact.IsEmpty)
@@ -180,9 +183,9 @@ public sealed class IntegrationService(RollcallDatabase database, RosterConnecti
             await ClearAsync(context, district.Id, cancellationToken);
         }
 
-        if (request.PartnerKey is { } partnerKey)
+        if (partnerKey is not null)
         {
-            await PutSettingAsync(context, RosterConnections.PartnerKeySetting, secrets.Protect(0, partnerKey), cancellationToken);
+            await PutSettingAsync(context, RosterConnections.PartnerKeySetting, partnerKey, cancellationToken);
         }
 
         var row = await GetOrAddAsync(context, district.Id, kind, cancellationToken);

@@ -1,0 +1,3 @@
+using Rollcall.Tests.Infrastructure;
+
+[assembly: AssemblyFixture(typeof(PostgresCluster))]

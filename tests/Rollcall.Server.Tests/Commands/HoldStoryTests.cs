@@ -1,0 +1,96 @@
+using Rollcall.Sandbox;
+using Rollcall.Tests.Infrastructure;
+
+namespace Rollcall.Server.Tests.Commands;
+
+/// <summary>Days pass, a school half vanishes, somebody decides.</summary>
+public sealed class HoldStoryTests(PostgresCluster postgres)
+{
+    private static readonly string[] s_names =
+    [
+        "operation",
+        "kind",
+        "status",
+        "read",
+        "created",
+        "updated",
+        "unchanged",
+        "transferred",
+        "absent",
+        "reactivated",
+        "skipped",
+        "review",
+        "held",
+        "linked",
+        "warnings",
+        "seconds",
+        "error",
+    ];
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task A_mass_departure_waits_and_is_discarded_or_approved(bool onPostgres)
+    {
+        await using var sandbox = await SandboxServer.StartAsync(new SandboxOptions { Students = 120, Schools = 2 });
+        await using var cli = await Cli.ConnectedAsync(sandbox, onPostgres ? postgres : null);
+        var first = await cli.OkAsync("sync", "--json");
+        Assert.Equal(s_names, first.Json.EnumerateObject().Select(p => p.Name));
+        Assert.Equal(["guid", "studentNumber", "barcode", "email"], first.Json.GetProperty("linked").EnumerateObject().Select(p => p.Name));
+
+        Assert.NotEmpty(sandbox.Overrides.RemoveShare(sandbox.District.Schools.First().SourcedId, 0.5));
+        var held = await cli.RunAsync("sync", "--json");
+        Assert.Equal(3, held.Code);
+        Assert.Equal("needs-approval", held.Word("status"));
+
+        // One of them may be of another site, where one alone is no reason to wait.
+        var (waiting, gone) = (held.Number("held"), held.Number("absent"));
+        Assert.InRange(waiting, 10, gone);
+        Assert.Equal(gone - waiting, (await cli.OkAsync("patron", "list", "--status", "Transferred", "--json")).Json.GetArrayLength());
+
+        var text = await cli.OkAsync("operation", "show", $"{held.Number("operation")}");
+        Assert.Contains("rollcall operation approve", text.Out, StringComparison.Ordinal);
+        Assert.DoesNotContain("{", text.Out, StringComparison.Ordinal);
+        await cli.OkAsync("operation", "discard", $"{held.Number("operation")}");
+        await cli.RefusedAsync(1, "is discarded", "operation", "approve", $"{held.Number("operation")}");
+
+        held = await cli.RunAsync("sync");
+        Assert.Equal(3, held.Code);
+        var id = (await cli.OkAsync("operation", "list", "--json", "--limit", "1")).Json[0].GetProperty("operation").GetInt64();
+        var approved = await cli.OkAsync("operation", "approve", $"{id}", "--json");
+        Assert.Equal(waiting, approved.Number("transferred"));
+        Assert.Equal(0, approved.Number("held"));
+        Assert.Equal(gone, (await cli.OkAsync("patron", "list", "--status", "transferred", "--json")).Json.GetArrayLength());
+
+        sandbox.Overrides.Clear();
+        Assert.Equal(gone, (await cli.OkAsync("sync", "--json")).Number("reactivated"));
+        await cli.OkAsync("db", "check");
+    }
+
+    [Fact]
+    public async Task A_log_is_the_same_in_every_format()
+    {
+        await using var sandbox = await SandboxServer.StartAsync(new SandboxOptions { Students = 40, Schools = 2 });
+        await using var cli = await Cli.ConnectedAsync(sandbox);
+        var preview = await cli.OkAsync("sync", "--preview", "--json");
+        Assert.Equal("preview", preview.Word("status"));
+        Assert.Equal("[]\n", (await cli.OkAsync("patron", "list", "--json")).Out);
+        await cli.OkAsync("operation", "approve", $"{preview.Number("operation")}");
+
+        var id = $"{preview.Number("operation")}";
+        var rows = (await cli.OkAsync("operation", "log", id, "--json")).Json.EnumerateArray().ToList();
+        Assert.Equal(preview.Number("created"), rows.Count(r => r.GetProperty("outcome").GetString() == "created"));
+        string[] names = ["number", "kind", "outcome", "guid", "name", "barcode", "site", "matchedBy", "changes", "reason", "warning"];
+        Assert.Empty(names.Except(rows[0].EnumerateObject().Select(p => p.Name)));
+        Assert.Equal(["field", "old", "new"], rows[0].GetProperty("changes")[0].EnumerateObject().Select(p => p.Name));
+        Assert.Equal(rows.Count, (await cli.OkAsync("operation", "log", id, "--format", "jsonl")).Out.TrimEnd().Split('\n').Length);
+        Assert.Equal(rows.Count + 1, (await cli.OkAsync("operation", "log", id, "--format", "csv")).Out.TrimEnd().Split('\n').Length);
+        var text = (await cli.OkAsync("operation", "log", id)).Out;
+        foreach (var row in rows)
+        {
+            Assert.Contains(row.GetProperty("name").GetString()!, text, StringComparison.Ordinal);
+        }
+
+        await cli.RefusedAsync(2, "exclude each other", "operation", "log", id, "--json", "--format", "csv");
+    }
+}

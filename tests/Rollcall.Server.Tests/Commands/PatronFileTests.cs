@@ -1,0 +1,211 @@
+using System.Globalization;
+using System.Text;
+using CsCheck;
+using Rollcall.Patrons;
+using Rollcall.Tests.Infrastructure;
+
+namespace Rollcall.Server.Tests.Commands;
+
+/// <summary>Patrons from and to files.</summary>
+public sealed class PatronFileTests(PostgresCluster postgres)
+{
+    private static async Task<Cli> LibraryAsync(PostgresCluster? postgres = null)
+    {
+        var cli = await Cli.OpenAsync(postgres);
+        await cli.OkAsync("district", "add", "RIVER", "--name", "Riverbend");
+        await cli.OkAsync("site", "add", "NORTH", "--name", "North High", "--next-barcode", "N00001");
+        return cli;
+    }
+
+    private static Task<Ran> ImportAsync(Cli cli, string content) => cli.OkAsync("patron", "import", cli.File("in.csv", content), "--json");
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task What_is_exported_and_imported_again_changes_nothing(bool onPostgres)
+    {
+        await using var cli = await LibraryAsync(onPostgres ? postgres : null);
+        string[] nasty =
+        [
+            "=1+1",
+            "'=1+1",
+            "''@x",
+            "-5",
+            "- x",
+            "+1 555 0100",
+            "@home",
+            "'quoted'",
+            "'",
+            "\"",
+            "a,b;c",
+            "a\tb",
+            "–dash",
+            "＝full",
+            "田中 太郎",
+            "O’Neil",
+            "'-5",
+            "0012",
+        ];
+        var csv = new StringBuilder("barcode,lastName,notes,phone,site\n");
+        for (var i = 0; i < nasty.Length; i++)
+        {
+            csv.Append(CultureInfo.InvariantCulture, $"A{i + 100},Name{i},,,NORTH\n");
+        }
+
+        await ImportAsync(cli, csv.ToString());
+        for (var i = 0; i < nasty.Length; i++)
+        {
+            await cli.OkAsync("patron", "set", $"A{i + 100}", $"lastName={nasty[i]}", $"notes={nasty[i]}", $"phone={nasty[i]}");
+        }
+
+        var before = (await cli.OkAsync("patron", "list", "--json")).Out;
+        var file = Path.Combine(cli.Data, "out.csv");
+        await cli.OkAsync("patron", "export", "-o", file);
+        foreach (var line in await File.ReadAllLinesAsync(file, TestContext.Current.CancellationToken))
+        {
+            Assert.DoesNotContain(",=", line, StringComparison.Ordinal);
+            Assert.DoesNotContain(",@", line, StringComparison.Ordinal);
+        }
+
+        var again = await cli.OkAsync("patron", "import", file, "--json");
+        Assert.Equal(nasty.Length, again.Number("unchanged"));
+        Assert.Equal(0, again.Number("updated"));
+        Assert.Equal(before, (await cli.OkAsync("patron", "list", "--json")).Out);
+    }
+
+    [Fact]
+    public void The_guard_comes_off_whatever_the_text() =>
+        Gen.String[Gen.Char["'=+-@\t\r1a. ＝"], 0, 6]
+            .Sample(text =>
+            {
+                var cell = PatronWords.CsvCell(text);
+                var read = cell.StartsWith('"') ? cell[1..^1].Replace("\"\"", "\"", StringComparison.Ordinal) : cell;
+                return PatronWords.Unguard(read) == text;
+            });
+
+    [Theory]
+    [InlineData("utf-8-mark")]
+    [InlineData("utf-16le")]
+    [InlineData("utf-16be")]
+    [InlineData("windows-1252")]
+    public async Task Encodings_of_spreadsheets_are_read(string name)
+    {
+        await using var cli = await LibraryAsync();
+        const string text = "Barcode\tLast Name\r\nA100\tMüller\r\n";
+        byte[] bytes = name switch
+        {
+            "utf-8-mark" => [0xEF, 0xBB, 0xBF, .. Encoding.UTF8.GetBytes(text)],
+            "utf-16le" => [0xFF, 0xFE, .. Encoding.Unicode.GetBytes(text)],
+            "utf-16be" => [0xFE, 0xFF, .. Encoding.BigEndianUnicode.GetBytes(text)],
+            _ => Encoding.Latin1.GetBytes(text),
+        };
+        await cli.OkAsync("patron", "import", cli.File("in.csv", bytes));
+        Assert.Equal("Müller", (await cli.OkAsync("patron", "show", "A100", "--json")).Word("lastName"));
+    }
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task A_file_with_mistakes_is_refused_as_a_whole_and_all_are_told(bool onPostgres)
+    {
+        await using var cli = await LibraryAsync(onPostgres ? postgres : null);
+        await ImportAsync(cli, "barcode,lastName\nA100,Kept\n");
+        var file = cli.File(
+            "in.csv",
+            "barcode,lastName,birthdate,site\nB100,Good,2012-01-31,NORTH\nB101,Foo,2000-99-01,NORTH\nB102,Foo,,NOPE\nB103,Bar\nB104,,,NORTH\nb100,Twice,,\n7,Low,,\nA100,Changed,,\n"
+        );
+        var ran = await cli.RunAsync("patron", "import", file, "--json");
+        Assert.Equal(1, ran.Code);
+        var problems = ran.Json.GetProperty("problems").EnumerateArray().Select(p => p.GetString()!).ToList();
+        foreach (var row in (int[])[3, 4, 5, 6, 7, 8])
+        {
+            Assert.Contains(problems, p => p.StartsWith($"Row {row}", StringComparison.Ordinal));
+        }
+
+        Assert.Equal(6, problems.Count);
+        await cli.RefusedAsync(1, "rows are broken", "patron", "import", file);
+        var patrons = await cli.OkAsync("patron", "list", "--json");
+        Assert.Equal("Kept", Assert.Single(patrons.Json.EnumerateArray()).GetProperty("lastName").GetString());
+    }
+
+    [Theory]
+    [InlineData("barcode,lastName,wat\nA100,Foo,1\n", "Column 3 'wat' is not known.")]
+    [InlineData("barcode,lastName,Last Name\nA100,Foo,1\n", "a second time")]
+    [InlineData("", "The file is empty")]
+    [InlineData("  \n", "The file is empty")]
+    [InlineData("barcode,lastName\n", "no patrons")]
+    [InlineData("barcode,lastName\nA300,\"x\nA301,y\n", "quotation marks")]
+    [InlineData("PK\u0003\u0004\0\0\0", "CSV UTF-8")]
+    [InlineData("lastName\nFoo\n", "needs a barcode, or a site that gives one")]
+    public async Task Files_that_are_no_list_of_patrons_are_refused(string content, string says)
+    {
+        await using var cli = await LibraryAsync();
+        await cli.RefusedAsync(1, says, "patron", "import", cli.File("in.csv", content));
+        Assert.Equal("[]\n", (await cli.OkAsync("operation", "list", "--json")).Out);
+    }
+
+    [Fact]
+    public async Task Files_that_cannot_be_used_are_named()
+    {
+        await using var cli = await LibraryAsync();
+        await cli.RefusedAsync(1, "does not exist", "patron", "import", Path.Combine(cli.Data, "none.csv"));
+        await cli.RefusedAsync(1, "is a folder", "patron", "import", cli.Data);
+        await cli.RefusedAsync(1, "does not exist", "patron", "export", "-o", Path.Combine(cli.Data, "no", "x.csv"));
+        await cli.RefusedAsync(1, "is a folder", "patron", "export", "-o", cli.Data);
+        await cli.RefusedAsync(2, "--changed-since", "patron", "export", "--changed-since", "yesterday");
+    }
+
+    [Fact]
+    public async Task A_preview_writes_nothing_until_it_is_approved()
+    {
+        await using var cli = await LibraryAsync();
+        cli.In = Encoding.UTF8.GetBytes("lastName,site,1010\nFoo,north,05\n");
+        var preview = await cli.OkAsync("patron", "import", "-", "--preview", "--json");
+        Assert.Equal("preview", preview.Word("status"));
+        Assert.Equal("[]\n", (await cli.OkAsync("patron", "list", "--json")).Out);
+        var applied = await cli.OkAsync("operation", "approve", $"{preview.Number("operation")}", "--json");
+        Assert.Equal("completed", applied.Word("status"));
+        Assert.Equal("05", (await cli.OkAsync("patron", "show", "N00001", "--json")).Word("level"));
+        await cli.RefusedAsync(1, "nothing of it waits", "operation", "approve", $"{preview.Number("operation")}");
+    }
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task A_hundred_thousand_rows_are_taken(bool onPostgres)
+    {
+        await using var cli = await LibraryAsync(onPostgres ? postgres : null);
+        var csv = new StringBuilder("barcode,lastName,site\n");
+        for (var i = 0; i < 100_000; i++)
+        {
+            csv.Append(CultureInfo.InvariantCulture, $"B{i:D6},Name {i},NORTH\n");
+        }
+
+        var ran = await ImportAsync(cli, csv.ToString());
+        Assert.Equal(100_000, ran.Number("created"));
+    }
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task Removing_is_all_or_nobody_and_leaves_a_log(bool onPostgres)
+    {
+        await using var cli = await LibraryAsync(onPostgres ? postgres : null);
+        await ImportAsync(cli, "barcode,lastName,firstName\nA100,One,Ann\nA101,Two,Bob\nA102,Three,Cy\n");
+        await cli.RefusedAsync(1, "no patron with the barcode A999", "patron", "remove", "A100", "A999");
+        await cli.OkAsync("patron", "remove", "A100", "--preview");
+        Assert.Equal(3, (await cli.OkAsync("patron", "list", "--json")).Json.GetArrayLength());
+        var file = Path.Combine(cli.Data, "gone.csv");
+        var ran = await cli.OkAsync("patron", "remove", "a100", "A101", "A100", "--export", file, "--json");
+        Assert.Equal(2, ran.Json.GetProperty("patrons").GetArrayLength());
+        Assert.Equal(
+            "A102",
+            Assert.Single((await cli.OkAsync("patron", "list", "--json")).Json.EnumerateArray()).GetProperty("barcode").GetString()
+        );
+        var log = await cli.OkAsync("operation", "log", $"{ran.Number("operation")}", "--json");
+        Assert.Equal(["One, Ann", "Two, Bob"], log.Json.EnumerateArray().Select(r => r.GetProperty("name").GetString()).Order());
+        await cli.RefusedAsync(1, "no patron", "patron", "show", "A100");
+        Assert.Equal(2, (await cli.OkAsync("patron", "import", file, "--json")).Number("created"));
+        await cli.OkAsync("db", "check");
+    }
+}

@@ -1,0 +1,163 @@
+using System.Diagnostics;
+using System.Net;
+using System.Net.Sockets;
+using System.Text.Json;
+using Rollcall.Sandbox;
+
+namespace Rollcall.Server.Tests.Commands;
+
+/// <summary>Real processes, where locks of the operating system and signals decide.</summary>
+public sealed class ProcessTests
+{
+    private static CancellationToken Stop => TestContext.Current.CancellationToken;
+
+    private static Process Start(Cli cli, params string[] args)
+    {
+        // A process that starts others in the background has them ignore Ctrl-C; here they are to obey.
+        var start = new ProcessStartInfo("env")
+        {
+            UseShellExecute = false,
+            RedirectStandardOutput = true,
+            RedirectStandardError = true,
+        };
+        string[] all = ["--default-signal=INT", Path.Combine(AppContext.BaseDirectory, "rollcall"), .. args];
+        foreach (var arg in all)
+        {
+            start.ArgumentList.Add(arg);
+        }
+
+        start.Environment["ROLLCALL_DATA"] = cli.Data;
+        start.Environment["ROLLCALL_ALLOW_PRIVATE_ADDRESSES"] = "true";
+        start.Environment["TMPDIR"] = Directory.CreateDirectory(Path.Combine(cli.Data, "tmp")).FullName;
+        start.Environment.Remove("ROLLCALL_DATABASE");
+        return Process.Start(start)!;
+    }
+
+    private static async Task<Ran> EndAsync(Process process)
+    {
+        var output = process.StandardOutput.ReadToEndAsync(Stop);
+        var error = process.StandardError.ReadToEndAsync(Stop);
+        await process.WaitForExitAsync(Stop);
+        return new Ran(process.ExitCode, await output, await error);
+    }
+
+    private static async Task SignalAsync(Process process, string signal)
+    {
+        using var kill = Process.Start("kill", [$"-{signal}", $"{process.Id}"]);
+        await kill.WaitForExitAsync(Stop);
+    }
+
+    private static Task<SandboxServer> SandboxAsync() => SandboxServer.StartAsync(new SandboxOptions { Students = 40, Schools = 2 });
+
+    private static async Task WhenRequestedAsync(SandboxServer sandbox, int count)
+    {
+        while (sandbox.Requests.Count < count)
+        {
+            await Task.Delay(20, Stop);
+        }
+    }
+
+    [Fact]
+    public async Task A_served_folder_is_worked_on_by_its_server_alone_and_commands_follow_it()
+    {
+        await using var sandbox = await SandboxAsync();
+        await using var cli = await Cli.ConnectedAsync(sandbox);
+        using var server = Start(cli, "serve", "--urls", "http://127.0.0.1:0", "--json");
+        while (await server.StandardOutput.ReadLineAsync(Stop) is { } line && line != "}") { }
+
+        using var second = Start(cli, "serve", "--urls", "http://127.0.0.1:0");
+        var refused = await EndAsync(second);
+        Assert.Equal(1, refused.Code);
+        Assert.Contains("--data", Assert.Single(refused.Error.TrimEnd('\n').Split('\n')), StringComparison.Ordinal);
+
+        using var sync = Start(cli, "sync", "--json");
+        var ran = await EndAsync(sync);
+        Assert.Equal(0, ran.Code);
+        Assert.Equal("", ran.Error);
+        Assert.True(ran.Number("created") > 20);
+        Assert.StartsWith("completed", ran.Word("status"), StringComparison.Ordinal);
+
+        await SignalAsync(server, "INT");
+        var stopped = await EndAsync(server);
+        Assert.Equal(0, stopped.Code);
+        Assert.Equal("", stopped.Out);
+    }
+
+    [Fact]
+    public async Task An_interrupted_sync_is_parked_and_a_killed_one_is_taken_over()
+    {
+        await using var sandbox = await SandboxAsync();
+        await using var cli = await Cli.ConnectedAsync(sandbox);
+        sandbox.Faults.Set("slow=300");
+        var before = sandbox.Requests.Count;
+        using var interrupted = Start(cli, "sync", "--json");
+        await WhenRequestedAsync(sandbox, before + 2);
+        await SignalAsync(interrupted, "INT");
+        var ran = await EndAsync(interrupted);
+        Assert.Equal(1, ran.Code);
+        Assert.Contains("is parked", ran.Word("error"), StringComparison.Ordinal);
+        Assert.Contains("rollcall sync", Assert.Single(ran.Error.TrimEnd('\n').Split('\n')), StringComparison.Ordinal);
+
+        before = sandbox.Requests.Count;
+        using var killed = Start(cli, "sync");
+        await WhenRequestedAsync(sandbox, before + 2);
+        await SignalAsync(killed, "KILL");
+        await killed.WaitForExitAsync(Stop);
+
+        sandbox.Faults.Set("");
+        var next = await cli.OkAsync("sync", "--json");
+        Assert.Equal(ran.Number("operation"), next.Number("operation"));
+        Assert.Single((await cli.OkAsync("operation", "list", "--json")).Json.EnumerateArray());
+        Assert.Equal(next.Number("created"), (await cli.OkAsync("patron", "list", "--json")).Json.GetArrayLength());
+    }
+
+    [Fact]
+    public async Task A_demo_shows_where_to_look_and_leaves_nothing_behind()
+    {
+        await using var cli = await Cli.OpenAsync();
+        using var demo = Start(cli, "demo", "--students", "60");
+        string? line;
+        var said = new List<string>();
+        while ((line = await demo.StandardOutput.ReadLineAsync(Stop)) is not null)
+        {
+            said.Add(line);
+            if (line.StartsWith("Stop", StringComparison.Ordinal))
+            {
+                break;
+            }
+        }
+
+        var url = said.Single(l => l.StartsWith("Open ", StringComparison.Ordinal)).Split(' ')[^1];
+        using var http = new HttpClient();
+        Assert.Contains("Riverbend", await http.GetStringAsync(new Uri(url), Stop), StringComparison.Ordinal);
+        var next = said.Single(l => l.StartsWith("Let a day pass", StringComparison.Ordinal)).Split('\'')[1];
+        using var day = await http.PostAsync(new Uri(next), null, Stop);
+        Assert.Equal(1, JsonDocument.Parse(await day.Content.ReadAsStringAsync(Stop)).RootElement.GetProperty("day").GetInt32());
+        var folders = Path.Combine(cli.Data, "tmp");
+        Assert.NotEmpty(Directory.GetDirectories(folders, "rollcall-demo-*"));
+
+        await SignalAsync(demo, "INT");
+        var ran = await EndAsync(demo);
+        Assert.Equal(0, ran.Code);
+        Assert.Equal("", ran.Error);
+        Assert.Empty(Directory.GetDirectories(folders, "rollcall-demo-*"));
+    }
+
+    [Fact]
+    public async Task A_port_that_is_taken_is_told_in_one_line()
+    {
+        await using var cli = await Cli.OpenAsync();
+        using var taken = new TcpListener(IPAddress.Loopback, 0);
+        taken.Start();
+        var url = $"http://127.0.0.1:{((IPEndPoint)taken.LocalEndpoint).Port}";
+        foreach (var verb in (string[])["demo", "serve", "sandbox"])
+        {
+            using var process = Start(cli, verb, "--urls", url);
+            var ran = await EndAsync(process);
+            Assert.Equal(1, ran.Code);
+            Assert.Contains("--urls", Assert.Single(ran.Error.TrimEnd('\n').Split('\n')), StringComparison.Ordinal);
+        }
+
+        Assert.Empty(Directory.GetDirectories(Path.Combine(cli.Data, "tmp"), "rollcall-demo-*"));
+    }
+}
