@@ -27,6 +27,12 @@ public sealed class LookTests(Browser browser, SyncedLibrary library) : IClassFi
                 ("operations", "/operations"),
                 ("operation", "/operations/1"),
                 ("review", "/review"),
+                ("sis", "/preferences/sis"),
+                ("classlink", "/preferences/sis/classlink"),
+                ("classlink-sites", "/preferences/sis/classlink/sites"),
+                ("classlink-syncing", "/preferences/sis/classlink/syncing"),
+                ("classlink-readiness", "/preferences/sis/classlink/readiness"),
+                ("classlink-mapping", "/preferences/sis/classlink/mapping"),
                 ("error", "/nothing-here"),
             }
         )

@@ -41,6 +41,15 @@ internal sealed partial class Visitor : IDisposable
         return response.Headers.Location!.ToString();
     }
 
+    /// <summary>Sends a form of the page <paramref name="from"/> that is refused, and gives the page that says why.</summary>
+    public async Task<string> RefusedAsync(string from, string action, params (string Name, string Value)[] fields)
+    {
+        var token = TokenField().Match(await PageAsync(from)).Groups["token"].Value;
+        using var response = await PostAsync(action, [.. fields, ("__RequestVerificationToken", token)]);
+        Assert.Equal((action, HttpStatusCode.OK), (action, response.StatusCode));
+        return WebUtility.HtmlDecode(await response.Content.ReadAsStringAsync());
+    }
+
     public async Task<HttpResponseMessage> PostAsync(string action, params (string Name, string Value)[] fields)
     {
         using var form = new FormUrlEncodedContent(fields.Select(f => KeyValuePair.Create(f.Name, f.Value)));
