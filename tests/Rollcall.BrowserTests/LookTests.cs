@@ -24,6 +24,7 @@ public sealed class LookTests(Browser browser, SyncedLibrary library) : IClassFi
                 ("patrons-none", "/patrons?q=nobody-is-called-this"),
                 ("patron", $"/patrons/{patron.Barcode}"),
                 ("sites", "/sites"),
+                ("site", "/sites/edit/S01"),
                 ("operations", "/operations"),
                 ("operation", "/operations/1"),
                 ("review", "/review"),

@@ -28,6 +28,14 @@ public sealed class PageTests(SyncedLibrary library) : IClassFixture<SyncedLibra
             "/patrons?q=nobody-is-called-this",
             $"/patrons/{barcode}",
             "/sites",
+            "/sites/edit",
+            "/sites/edit/S01",
+            "/preferences/sis",
+            "/preferences/sis/classlink",
+            "/preferences/sis/classlink/sites",
+            "/preferences/sis/classlink/syncing",
+            "/preferences/sis/classlink/readiness",
+            "/preferences/sis/classlink/mapping",
             "/operations",
             "/operations?from=2020-01-01&to=2020-01-02",
             "/operations/1",
@@ -72,6 +80,8 @@ public sealed class PageTests(SyncedLibrary library) : IClassFixture<SyncedLibra
     [InlineData("/nothing-here")]
     [InlineData("/patrons/NOSUCH1")]
     [InlineData("/operations/999999")]
+    [InlineData("/sites/edit/NOSUCH")]
+    [InlineData("/preferences/sis/classlink/nothing")]
     [InlineData("/operations/1/download?format=exe")]
     [InlineData("/operations/999999/download?format=csv")]
     [InlineData("/assets/x/nothing.css")]
@@ -103,6 +113,9 @@ public sealed class PageTests(SyncedLibrary library) : IClassFixture<SyncedLibra
     [InlineData("/operations/1?handler=Discard")]
     [InlineData("/operations/1?handler=Cancel")]
     [InlineData("/theme")]
+    [InlineData("/sites/edit/S01")]
+    [InlineData("/preferences/sis?handler=Off")]
+    [InlineData("/preferences/sis/classlink?handler=Connect")]
     public async Task A_form_that_did_not_come_from_a_page_is_refused(string action)
     {
         using var visitor = new Visitor(library.Url);
@@ -162,6 +175,25 @@ public sealed class PageTests(SyncedLibrary library) : IClassFixture<SyncedLibra
             using var json = JsonDocument.Parse(row);
             Assert.Equal("created", json.RootElement.GetProperty("outcome").GetString());
         }
+    }
+
+    [Fact]
+    public async Task Sites_are_added_and_changed_with_their_defaults()
+    {
+        using var visitor = new Visitor(library.Url);
+        (string, string)[] site = [("code", "LIB"), ("name", "Main <Library>"), ("nextBarcode", "LIB0001"), ("policy", "STD")];
+        await visitor.SubmitAsync("/sites/edit", "Save", "/sites/edit", [.. site, ("Teacher.nextBarcode", "T0001")]);
+        var list = await visitor.PageAsync("/sites");
+        Assert.Contains("Main &lt;Library&gt;", list, StringComparison.Ordinal);
+        Assert.Contains("T0001", list, StringComparison.Ordinal);
+        Assert.Contains("already", await visitor.RefusedAsync("/sites/edit", "/sites/edit", site), StringComparison.Ordinal);
+        (string, string)[] wrong = [("name", "Main"), ("nextBarcode", "NO-DIGIT")];
+        var refused = await visitor.RefusedAsync("/sites/edit/LIB", "/sites/edit/LIB", wrong);
+        Assert.Contains("has to end in a digit", refused, StringComparison.Ordinal);
+        Assert.Contains("value=\"NO-DIGIT\"", refused, StringComparison.Ordinal);
+        await visitor.SubmitAsync("/sites/edit/LIB", "Save", "/sites/edit/LIB", [("name", "Main"), ("group", "Patron Limited")]);
+        Assert.Contains("Patron Limited", await visitor.PageAsync("/sites"), StringComparison.Ordinal);
+        Assert.Contains("LIB0001", await visitor.PageAsync("/sites"), StringComparison.Ordinal);
     }
 
     [Fact]

@@ -30,10 +30,14 @@ internal sealed partial class Visitor : IDisposable
     }
 
     /// <summary>Sends a form of the page <paramref name="from"/> and says where it leads.</summary>
-    public async Task<string> SubmitAsync(string from, string action, params (string Name, string Value)[] fields)
+    public Task<string> SubmitAsync(string from, string action, params (string Name, string Value)[] fields) =>
+        SubmitAsync(from, $"\"{action}\"", action, fields);
+
+    /// <summary>The same for a form without an address of its own: <paramref name="sign"/> has to be on the page.</summary>
+    public async Task<string> SubmitAsync(string from, string sign, string action, (string Name, string Value)[] fields)
     {
         var page = await PageAsync(from);
-        Assert.Contains($"\"{action}\"", WebUtility.HtmlDecode(page), StringComparison.Ordinal);
+        Assert.Contains(sign, WebUtility.HtmlDecode(page), StringComparison.Ordinal);
         var token = TokenField().Match(page).Groups["token"].Value;
         Assert.NotEmpty(token);
         using var response = await PostAsync(action, [.. fields, ("__RequestVerificationToken", token)]);
