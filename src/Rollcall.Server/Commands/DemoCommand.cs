@@ -208,7 +208,9 @@ internal static class DemoCommand
         return there.Count > 0 ? there[0] : await districts.AddAsync(DistrictCode, sandbox.Options.TenantName, null, cancellationToken);
     }
 
-    private static async Task<int> SetUpAsync(
+    /// <summary>Connects ClassLink, makes a site of each school, ticks everybody and turns the service on.</summary>
+    /// <returns>How many schools there are.</returns>
+    internal static async Task<int> SetUpAsync(
         IServiceProvider services,
         District district,
         SandboxServer sandbox,

@@ -24,8 +24,8 @@ internal sealed class IndexModel(
     public IReadOnlyList<SiteRow> Sites { get; private set; } = [];
     public SiteRow All { get; private set; } = new(null, null, 0, 0, 0, 0);
 
-    /// <summary>Why no sync can run; null when one can.</summary>
-    public string? Hindrance { get; private set; }
+    /// <summary>Why no sync can run and where that is changed; null when one can.</summary>
+    public (string Words, string Link, string Label)? Hindrance { get; private set; }
 
     /// <summary>The patrons of one site by status. Card lost, suspended, inactive and other are one.</summary>
     internal sealed record SiteRow(string? Code, string? Name, int Active, int Other, int Transferred, int Total);
@@ -89,12 +89,12 @@ internal sealed class IndexModel(
         return LocalRedirect($"/operations/{id}");
     }
 
-    private async Task<string?> HindranceAsync(int siteCount) =>
-        siteCount == 0 ? "There is no site yet. Add the schools: rollcall site add CODE --name NAME."
-        : Service is null ? "No roster service is on. Connect one and turn it on: rollcall classlink connect, then rollcall classlink on."
+    private async Task<(string Words, string Link, string Label)?> HindranceAsync(int siteCount) =>
+        siteCount == 0 ? ("There is no site yet. Add the schools first.", "/sites", "Sites")
+        : Service is null ? ("No roster service is on. Connect one and turn it on.", "/preferences/sis", "SIS Integrations")
         : IntegrationService.SettingsOf(Service).Roles.Count == 0
-            ? "Nobody is ticked for syncing. Say who: rollcall classlink roles student,teacher,admin."
+            ? ("Nobody is ticked for syncing. Say who.", "/preferences/sis/classlink/syncing", "Syncing")
         : (await reading.OrgsAsync(DistrictId, Service.Kind, Gone)).Count == 0
-            ? "No site is matched to the roster yet. Match them: rollcall classlink match SITE ORG-SOURCEDID."
+            ? ("No site is matched to the roster yet. Match them.", "/preferences/sis/classlink/sites", "Site Mapping")
         : null;
 }

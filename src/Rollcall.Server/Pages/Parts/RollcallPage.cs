@@ -26,7 +26,7 @@ internal abstract class RollcallPage(Here here) : PageModel
         {
             TempData["Said"] = await act();
         }
-        catch (RollcallException e)
+        catch (Exception e) when (e is RollcallException or OneRoster.RosterException)
         {
             TempData["Refused"] = e.Message;
         }

@@ -56,6 +56,8 @@ public sealed class IconTagHelper : TagHelper
             "sites" => "<path d='M3 20h18M5 20V9l7-5 7 5v11M9.5 20v-6h5v6'/>",
             "operations" => "<path d='M20 12a8 8 0 0 1-14.5 4.6M4 12a8 8 0 0 1 14.5-4.6M18.8 3v4.6h-4.6M5.2 21v-4.6h4.6'/>",
             "review" => "<path d='M5 4h14v16H5zM8.5 9h7M8.5 13h3.5'/><circle cx='15.5' cy='15' r='1.2'/>",
+            "preferences" =>
+                "<path d='M4 7h9M18 7h2M4 12h2M11 12h9M4 17h9M18 17h2'/><circle cx='15.5' cy='7' r='2.2'/><circle cx='8.5' cy='12' r='2.2'/><circle cx='15.5' cy='17' r='2.2'/>",
             "menu" => "<path d='M4 7h16M4 12h16M4 17h16'/>",
             "search" => "<circle cx='10.5' cy='10.5' r='6'/><path d='m15 15 5 5'/>",
             "download" => "<path d='M12 4v11m-4.5-4L12 15.5 16.5 11M5 20h14'/>",

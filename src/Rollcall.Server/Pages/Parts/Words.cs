@@ -90,7 +90,7 @@ internal static class Words
 
     /// <summary>A span of time as people say it.</summary>
     public static string Took(TimeSpan span) =>
-        span.TotalSeconds < 1 ? "under a second"
+        span.TotalSeconds < 1 ? "less than a second"
         : span.TotalSeconds < 60 ? Count((long)Math.Round(span.TotalSeconds), "second", "seconds")
         : span.TotalMinutes < 60 ? $"{(int)span.TotalMinutes} min {span.Seconds} s"
         : $"{(int)span.TotalHours} h {span.Minutes} min";

@@ -1,0 +1,71 @@
+using Microsoft.AspNetCore.Mvc;
+using Rollcall.Integrations;
+using Rollcall.Server.Pages.Parts;
+
+namespace Rollcall.Server.Pages.Preferences;
+
+/// <summary>The roster services side by side, and which one is on.</summary>
+internal sealed class SisModel(Here here, IntegrationService integrations) : RollcallPage(here)
+{
+    /// <summary>One service as its card shows it.</summary>
+    internal sealed record Service(
+        IntegrationKind Kind,
+        bool Enabled,
+        bool Connected,
+        string? TenantId,
+        string? DistrictName,
+        SwitchImpact Impact
+    );
+
+    public IReadOnlyList<Service> Services { get; private set; } = [];
+
+    public async Task OnGetAsync()
+    {
+        var services = new List<Service>();
+        foreach (var kind in Enum.GetValues<IntegrationKind>())
+        {
+            var row = await integrations.FindAsync(DistrictId, kind, Gone);
+            var settings = IntegrationService.SettingsOf(row);
+            services.Add(
+                new Service(
+                    kind,
+                    row?.Enabled == true,
+                    settings.Mode is not null,
+                    settings.TenantId,
+                    settings.DistrictName,
+                    await integrations.ImpactOfTurningOnAsync(DistrictId, kind, Gone)
+                )
+            );
+        }
+
+        Services = services;
+    }
+
+    public Task<IActionResult> OnPostOnAsync(IntegrationKind kind, string? clear) =>
+        ActAsync(
+            "/preferences/sis",
+            async () =>
+            {
+                await integrations.TurnOnAsync(DistrictId, kind, clear == "yes", Here.Actor, Gone);
+                return $"{Words.Service(kind)} is on.";
+            }
+        );
+
+    public Task<IActionResult> OnPostOffAsync(IntegrationKind kind) =>
+        ActAsync(
+            "/preferences/sis",
+            async () =>
+            {
+                await integrations.TurnOffAsync(DistrictId, kind, Here.Actor, Gone);
+                return $"{Words.Service(kind)} is off. Syncs have stopped; patrons and their links stay.";
+            }
+        );
+
+    public static string About(IntegrationKind kind) =>
+        kind switch
+        {
+            IntegrationKind.ClassLink => "The district's roster in ClassLink Roster Server.",
+            IntegrationKind.OneRoster => "Any server that speaks OneRoster 1.1 or 1.2.",
+            _ => "Files that the student information system exports.",
+        };
+}

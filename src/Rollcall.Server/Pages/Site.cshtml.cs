@@ -1,0 +1,93 @@
+using Microsoft.AspNetCore.Mvc;
+using Rollcall.Districts;
+using Rollcall.Patrons;
+using Rollcall.Server.Pages.Parts;
+
+namespace Rollcall.Server.Pages;
+
+/// <summary>One site: its name and what new patrons get there, for all and for single role groups. Without a code, a new one.</summary>
+internal sealed class SiteModel(Here here, SiteService sites) : RollcallPage(here)
+{
+    public static readonly IReadOnlyList<RoleGroup> Groups = [RoleGroup.Student, RoleGroup.Teacher, RoleGroup.Admin];
+
+    /// <summary>The site; null while it is new.</summary>
+    public Site? Site { get; private set; }
+    public string? Problem { get; private set; }
+
+    /// <summary>What the fields show: as stored, or as typed when that was refused.</summary>
+    public IReadOnlyDictionary<string, string?> Values { get; private set; } = new Dictionary<string, string?>();
+
+    public string? this[string name] => Values.GetValueOrDefault(name);
+
+    public async Task<IActionResult> OnGetAsync([FromRoute] string? code)
+    {
+        if (!await FindAsync(code))
+        {
+            return Missing($"There is no site {code}. The list of sites shows those there are.");
+        }
+
+        var values = new Dictionary<string, string?>(StringComparer.Ordinal)
+        {
+            ["name"] = Site?.Name,
+            ["nextBarcode"] = Site?.NextBarcode,
+            ["policy"] = Site?.DefaultPolicy,
+            ["group"] = Site is null ? null : PatronFields.GroupWord(Site.DefaultGroup),
+        };
+        foreach (var own in (await sites.DefaultsAsync(DistrictId, Gone)).Where(d => d.SiteId == Site?.Id))
+        {
+            values[$"{own.RoleGroup}.nextBarcode"] = own.NextBarcode;
+            values[$"{own.RoleGroup}.policy"] = own.Policy;
+            values[$"{own.RoleGroup}.group"] = own.Group is { } group ? PatronFields.GroupWord(group) : null;
+        }
+
+        Values = values;
+        return Page();
+    }
+
+    public async Task<IActionResult> OnPostAsync([FromRoute] string? code)
+    {
+        if (!await FindAsync(code))
+        {
+            return Missing($"There is no site {code}. The list of sites shows those there are.");
+        }
+
+        Values = Request.Form.Where(f => f.Key[0] != '_').ToDictionary(f => f.Key, f => Text.Clean(f.Value), StringComparer.Ordinal);
+        try
+        {
+            var change = new SiteChange(this["name"] ?? "", this["nextBarcode"], this["policy"], this["group"], null);
+            var isNew = Site is null;
+            Site = isNew
+                ? await sites.AddAsync(DistrictId, this["code"] ?? "", change, Gone)
+                : await sites.SetAsync(DistrictId, Site!.Code, change, Gone);
+            foreach (var group in Groups)
+            {
+                var own = new SiteChange(null, this[$"{group}.nextBarcode"], this[$"{group}.policy"], this[$"{group}.group"], group);
+                if (own is not { NextBarcode: null, Policy: null, Group: null })
+                {
+                    await sites.SetAsync(DistrictId, Site.Code, own, Gone);
+                }
+            }
+
+            TempData["Said"] = isNew ? $"{Site.Name} is added." : $"{Site.Name} is saved.";
+            return LocalRedirect("/sites");
+        }
+        catch (RollcallException e)
+        {
+            Problem = e.Message;
+            return Page();
+        }
+    }
+
+    private async Task<bool> FindAsync(string? code)
+    {
+        if (code is null)
+        {
+            return true;
+        }
+
+        Site = (await sites.ListAsync(DistrictId, Gone)).FirstOrDefault(s =>
+            string.Equals(s.Code, code, StringComparison.OrdinalIgnoreCase)
+        );
+        return Site is not null;
+    }
+}

@@ -1,0 +1,153 @@
+using Deque.AxeCore.Commons;
+using Deque.AxeCore.Playwright;
+using Microsoft.Playwright;
+
+[assembly: AssemblyFixture(typeof(Rollcall.BrowserTests.Browser))]
+
+namespace Rollcall.BrowserTests;
+
+/// <summary>How a visitor looks at pages.</summary>
+public enum Look
+{
+    Wide,
+    Phone,
+    Dark,
+}
+
+/// <summary>One Chromium for all tests, the system's own.</summary>
+public sealed class Browser : IAsyncLifetime
+{
+    private static readonly string[] s_places = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"];
+
+    private IPlaywright? _playwright;
+    private IBrowser? _browser;
+
+    /// <summary>Where screenshots are left.</summary>
+    public static string Screens { get; } = Directory.CreateDirectory(Path.Combine(AppContext.BaseDirectory, "screens")).FullName;
+
+    public async ValueTask InitializeAsync()
+    {
+        // Patient: the machine may be busy with other things.
+        Assertions.SetDefaultExpectTimeout(20_000);
+        _playwright = await Playwright.CreateAsync();
+        _browser = await _playwright.Chromium.LaunchAsync(
+            new BrowserTypeLaunchOptions
+            {
+                ExecutablePath =
+                    Array.Find(s_places, File.Exists) ?? throw new InvalidOperationException("There is no Chromium: './test' installs it."),
+                Args =
+                [
+                    "--no-sandbox",
+                    "--disable-gpu",
+                    "--disable-quic",
+                    "--no-first-run",
+                    "--disable-background-networking",
+                    "--disable-component-update",
+                    "--disable-sync",
+                ],
+            }
+        );
+    }
+
+    /// <summary>A new visitor. Whatever the browser complains about on the console fails the test when the visitor leaves.</summary>
+    public async Task<Visit> OpenAsync(Uri server, Look look = Look.Wide, bool script = true)
+    {
+        var context = await _browser!.NewContextAsync(
+            new BrowserNewContextOptions
+            {
+                BaseURL = server.ToString(),
+                JavaScriptEnabled = script,
+                ColorScheme = look == Look.Dark ? ColorScheme.Dark : ColorScheme.Light,
+                ReducedMotion = ReducedMotion.Reduce,
+                ViewportSize =
+                    look == Look.Phone ? new ViewportSize { Width = 390, Height = 844 } : new ViewportSize { Width = 1400, Height = 900 },
+            }
+        );
+        return new Visit(context, await context.NewPageAsync(), look);
+    }
+
+    public async ValueTask DisposeAsync()
+    {
+        if (_browser is not null)
+        {
+            await _browser.DisposeAsync();
+        }
+
+        _playwright?.Dispose();
+    }
+}
+
+/// <summary>One visitor's tab.</summary>
+public sealed class Visit : IAsyncDisposable
+{
+    private readonly IBrowserContext _context;
+    private readonly List<string> _complaints = [];
+
+    internal Visit(IBrowserContext context, IPage page, Look look)
+    {
+        _context = context;
+        Page = page;
+        Look = look;
+        page.Console += (_, message) =>
+        {
+            // A page that is meant to be missing is reported here too, and so is the live stream of a page that is being left.
+            if (
+                message.Type is "error" or "warning"
+                && !message.Text.Contains("404", StringComparison.Ordinal)
+                && message.Text != "[object Event]"
+            )
+            {
+                _complaints.Add($"{page.Url}: {message.Text}");
+            }
+        };
+        page.PageError += (_, error) => _complaints.Add($"{page.Url}: {error}");
+    }
+
+    public IPage Page { get; }
+
+    public Look Look { get; }
+
+    public Task GoAsync(string path) => Page.GotoAsync(path);
+
+    public ILocator Button(string name) => Page.GetByRole(AriaRole.Button, new PageGetByRoleOptions { Name = name });
+
+    public ILocator Link(string name) => Page.GetByRole(AriaRole.Link, new PageGetByRoleOptions { Name = name });
+
+    public ILocator Heading(string name) => Page.GetByRole(AriaRole.Heading, new PageGetByRoleOptions { Name = name });
+
+    public Task SeesAsync(string text) => Assertions.Expect(Page.GetByText(text).First).ToBeVisibleAsync();
+
+    /// <summary>Everybody can use the page as it stands, and nothing sticks out of it.</summary>
+    public async Task IsAccessibleAsync()
+    {
+        // Dark differs from light in colours alone: everything else has been looked at there.
+        var result = await Page.RunAxe(
+            new AxeRunOptions
+            {
+                RunOnly =
+                    Look == Look.Dark
+                        ? RunOnlyOptions.Rules("color-contrast")
+                        : RunOnlyOptions.Tags("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"),
+                ResultTypes = [ResultType.Violations],
+            }
+        );
+        Assert.Empty(
+            result.Violations.Select(v =>
+                $"{Look} {new Uri(Page.Url).PathAndQuery} {v.Id}: {v.Help}: {string.Join(" | ", v.Nodes.Take(3).Select(n => n.Html))}"
+            )
+        );
+        var over = await Page.EvaluateAsync<int>("document.documentElement.scrollWidth - document.documentElement.clientWidth");
+        Assert.Equal((Page.Url, 0), (Page.Url, over));
+    }
+
+    public Task ScreenshotAsync(string name) =>
+        Page.ScreenshotAsync(
+            new PageScreenshotOptions { Path = Path.Combine(Browser.Screens, $"{name}-{Look.ToString().ToLowerInvariant()}.png") }
+        );
+
+    public async ValueTask DisposeAsync()
+    {
+        await _context.DisposeAsync();
+        Assert.Empty(_complaints);
+    }
+}

@@ -1,0 +1,77 @@
+using Rollcall.Patrons;
+using Rollcall.Server.Tests.Pages;
+
+namespace Rollcall.BrowserTests;
+
+/// <summary>Every page in both themes and on a phone: usable by everybody, and a picture of it beside the tests.</summary>
+public sealed class LookTests(Browser browser, SyncedLibrary library) : IClassFixture<SyncedLibrary>
+{
+    [Theory]
+    [InlineData(Look.Wide)]
+    [InlineData(Look.Phone)]
+    [InlineData(Look.Dark)]
+    public async Task Every_page_can_be_used_by_everybody(Look look)
+    {
+        var patron = (
+            await library.Service<PatronService>().PageAsync(library.District.Id, new PatronFilter(), PatronSort.Barcode, false, 1, 1)
+        ).Patrons[0];
+        await using var visit = await browser.OpenAsync(library.Url, look);
+        foreach (
+            var (name, path) in new[]
+            {
+                ("dashboard", "/"),
+                ("patrons", "/patrons"),
+                ("patrons-none", "/patrons?q=nobody-is-called-this"),
+                ("patron", $"/patrons/{patron.Barcode}"),
+                ("sites", "/sites"),
+                ("site", "/sites/edit/S01"),
+                ("operations", "/operations"),
+                ("operation", "/operations/1"),
+                ("review", "/review"),
+                ("sis", "/preferences/sis"),
+                ("classlink", "/preferences/sis/classlink"),
+                ("classlink-sites", "/preferences/sis/classlink/sites"),
+                ("classlink-syncing", "/preferences/sis/classlink/syncing"),
+                ("classlink-readiness", "/preferences/sis/classlink/readiness"),
+                ("classlink-mapping", "/preferences/sis/classlink/mapping"),
+                ("error", "/nothing-here"),
+            }
+        )
+        {
+            await visit.GoAsync(path);
+            await visit.ScreenshotAsync(name);
+            await visit.IsAccessibleAsync();
+        }
+
+        if (look == Look.Phone)
+        {
+            await visit.GoAsync("/");
+            await visit.Page.GetByText("Menu").ClickAsync();
+            await visit.ScreenshotAsync("menu");
+            await visit.IsAccessibleAsync();
+            await visit.Page.Locator(".menu-sheet").GetByText("Patrons").ClickAsync();
+            await visit.SeesAsync("Search");
+        }
+    }
+}
+
+/// <summary>The first page of a new installation.</summary>
+public sealed class FirstLookTests(Browser browser, EmptyLibrary library) : IClassFixture<EmptyLibrary>
+{
+    [Fact]
+    public async Task A_new_installation_says_what_to_do()
+    {
+        await using var visit = await browser.OpenAsync(library.Url);
+        await visit.GoAsync("/");
+        await visit.SeesAsync("Welcome to Rollcall");
+        await visit.ScreenshotAsync("welcome");
+        await visit.IsAccessibleAsync();
+        await library.AddDistrictAsync();
+        foreach (var (name, path) in new[] { ("dashboard-empty", "/"), ("patrons-empty", "/patrons"), ("sites-empty", "/sites") })
+        {
+            await visit.GoAsync(path);
+            await visit.ScreenshotAsync(name);
+            await visit.IsAccessibleAsync();
+        }
+    }
+}

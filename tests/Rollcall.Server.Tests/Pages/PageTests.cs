@@ -1,0 +1,206 @@
+using System.Net;
+using System.Text.Json;
+using Rollcall.Operations;
+using Rollcall.Patrons;
+
+namespace Rollcall.Server.Tests.Pages;
+
+/// <summary>The pages of a library that has been synced, asked as a browser asks.</summary>
+public sealed class PageTests(SyncedLibrary library) : IClassFixture<SyncedLibrary>
+{
+    private async Task<IReadOnlyList<Patron>> PatronsAsync(PatronFilter? filter = null) =>
+        (
+            await library
+                .Service<PatronService>()
+                .PageAsync(library.District.Id, filter ?? new PatronFilter(), PatronSort.Name, false, 1, 1000)
+        ).Patrons;
+
+    [Fact]
+    public async Task Every_page_answers_and_keeps_to_the_content_policy()
+    {
+        using var visitor = new Visitor(library.Url);
+        var barcode = (await PatronsAsync())[0].Barcode;
+        string[] paths =
+        [
+            "/",
+            "/patrons",
+            "/patrons?q=a&status=Active&sort=grade&order=down&page=2",
+            "/patrons?q=nobody-is-called-this",
+            $"/patrons/{barcode}",
+            "/sites",
+            "/sites/edit",
+            "/sites/edit/S01",
+            "/preferences/sis",
+            "/preferences/sis/classlink",
+            "/preferences/sis/classlink/sites",
+            "/preferences/sis/classlink/syncing",
+            "/preferences/sis/classlink/readiness",
+            "/preferences/sis/classlink/mapping",
+            "/operations",
+            "/operations?from=2020-01-01&to=2020-01-02",
+            "/operations/1",
+            "/operations/1?outcome=created&page=9999",
+            "/review",
+        ];
+        foreach (var path in paths)
+        {
+            var (status, body, response) = await visitor.GetAsync(path);
+            Assert.Equal((path, HttpStatusCode.OK), (path, status));
+            Assert.Single(body.Split("<h1").Skip(1));
+            Assert.DoesNotContain(" style=", body, StringComparison.Ordinal);
+            Assert.DoesNotContain("<style", body, StringComparison.Ordinal);
+            Assert.DoesNotContain(" onclick=", body, StringComparison.Ordinal);
+            Assert.All(body.Split("<script").Skip(1), s => Assert.StartsWith(" src=\"/assets/", s, StringComparison.Ordinal));
+            var policy = response.Headers.GetValues("Content-Security-Policy").Single();
+            Assert.DoesNotContain("unsafe", policy, StringComparison.Ordinal);
+            Assert.Equal("nosniff", response.Headers.GetValues("X-Content-Type-Options").Single());
+            Assert.Equal("DENY", response.Headers.GetValues("X-Frame-Options").Single());
+            Assert.True(response.Headers.CacheControl!.NoStore);
+            Assert.False(response.Headers.Contains("Server"));
+        }
+    }
+
+    [Fact]
+    public async Task Styles_and_scripts_are_served_for_good()
+    {
+        using var visitor = new Visitor(library.Url);
+        var page = await visitor.PageAsync("/");
+        var assets = page.Split('"').Where(p => p.StartsWith("/assets/", StringComparison.Ordinal)).Distinct().ToList();
+        Assert.True(assets.Count >= 5);
+        foreach (var asset in assets)
+        {
+            var (status, body, response) = await visitor.GetAsync(asset);
+            Assert.Equal((asset, HttpStatusCode.OK), (asset, status));
+            Assert.NotEmpty(body);
+            Assert.Contains("immutable", response.Headers.CacheControl!.ToString(), StringComparison.Ordinal);
+        }
+    }
+
+    [Theory]
+    [InlineData("/nothing-here")]
+    [InlineData("/patrons/NOSUCH1")]
+    [InlineData("/operations/999999")]
+    [InlineData("/sites/edit/NOSUCH")]
+    [InlineData("/preferences/sis/classlink/nothing")]
+    [InlineData("/operations/1/download?format=exe")]
+    [InlineData("/operations/999999/download?format=csv")]
+    [InlineData("/assets/x/nothing.css")]
+    public async Task What_is_not_there_says_so(string path)
+    {
+        using var visitor = new Visitor(library.Url);
+        var (status, body, response) = await visitor.GetAsync(path);
+        Assert.Equal(HttpStatusCode.NotFound, status);
+        Assert.Contains("Not found", body, StringComparison.Ordinal);
+        Assert.True(response.Headers.Contains("Content-Security-Policy"));
+    }
+
+    [Theory]
+    [InlineData("evil.example")]
+    [InlineData("127.0.0.1.evil.example")]
+    [InlineData("localhost.evil.example:80")]
+    public async Task A_foreign_name_in_the_host_header_is_refused(string host)
+    {
+        using var visitor = new Visitor(library.Url);
+        var (status, body, _) = await visitor.GetAsync("/patrons", host);
+        Assert.Equal(HttpStatusCode.BadRequest, status);
+        Assert.DoesNotContain("<table", body, StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData("/?handler=Sync")]
+    [InlineData("/?handler=Preview")]
+    [InlineData("/operations/1?handler=Approve")]
+    [InlineData("/operations/1?handler=Discard")]
+    [InlineData("/operations/1?handler=Cancel")]
+    [InlineData("/theme")]
+    [InlineData("/sites/edit/S01")]
+    [InlineData("/preferences/sis?handler=Off")]
+    [InlineData("/preferences/sis/classlink?handler=Connect")]
+    public async Task A_form_that_did_not_come_from_a_page_is_refused(string action)
+    {
+        using var visitor = new Visitor(library.Url);
+        var before = await CountAsync();
+        using var response = await visitor.PostAsync(action);
+        Assert.Equal(HttpStatusCode.BadRequest, response.StatusCode);
+        Assert.Equal(before, await CountAsync());
+
+        async Task<int> CountAsync() => (await library.Service<OperationQueue>().ListAsync(library.District.Id, 100)).Count;
+    }
+
+    [Fact]
+    public async Task The_theme_is_kept_and_leads_back_inside_alone()
+    {
+        using var visitor = new Visitor(library.Url);
+        Assert.Equal("/sites", await visitor.SubmitAsync("/sites", "/theme", ("theme", "dark"), ("back", "/sites")));
+        Assert.Contains("data-bs-theme=\"dark\"", await visitor.PageAsync("/sites"), StringComparison.Ordinal);
+        Assert.Equal("/", await visitor.SubmitAsync("/", "/theme", ("theme", "auto"), ("back", "//evil.example/")));
+        Assert.DoesNotContain("data-bs-theme=", await visitor.PageAsync("/"), StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Patrons_are_found_by_parts_of_their_name_and_filters_stay_in_the_address()
+    {
+        using var visitor = new Visitor(library.Url);
+        var one = (await PatronsAsync()).First(p =>
+            p.LastName.Length > 4 && p.LastName.All(char.IsAsciiLetter) && p.CommunityId is not null
+        );
+        var found = await visitor.PageAsync($"/patrons?q={Uri.EscapeDataString(one.LastName.ToUpperInvariant())}");
+        Assert.Contains($"/patrons/{one.Barcode}\"", found, StringComparison.Ordinal);
+        var transferred = await visitor.PageAsync($"/patrons?q={one.CommunityId}&status=Suspended");
+        Assert.DoesNotContain($"/patrons/{one.Barcode}\"", transferred, StringComparison.Ordinal);
+        Assert.Contains("No patron fits", transferred, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task A_log_downloads_as_text_csv_and_lines_of_json()
+    {
+        using var visitor = new Visitor(library.Url);
+        var (_, text, asText) = await visitor.GetAsync("/operations/1/download?format=text");
+        Assert.Equal("text/plain", asText.Content.Headers.ContentType!.MediaType);
+        Assert.Equal("rollcall-operation-1.txt", asText.Content.Headers.ContentDisposition!.FileName!.Trim('"'));
+        Assert.Contains("ClassLink Full Sync, operation 1", text, StringComparison.Ordinal);
+
+        var (_, csv, asCsv) = await visitor.GetAsync("/operations/1/download?format=csv");
+        Assert.Equal("text/csv", asCsv.Content.Headers.ContentType!.MediaType);
+        Assert.Contains("number,kind,outcome,name", csv, StringComparison.Ordinal);
+        Assert.Contains("'=HYPERLINK", csv, StringComparison.Ordinal);
+        Assert.DoesNotContain(",=HYPERLINK", csv, StringComparison.Ordinal);
+        Assert.DoesNotContain("\"=HYPERLINK", csv, StringComparison.Ordinal);
+
+        var (_, lines, _) = await visitor.GetAsync("/operations/1/download?format=jsonl&outcome=created");
+        var rows = lines.Split('\n', StringSplitOptions.RemoveEmptyEntries);
+        Assert.Equal((await PatronsAsync()).Count, rows.Length);
+        foreach (var row in rows)
+        {
+            using var json = JsonDocument.Parse(row);
+            Assert.Equal("created", json.RootElement.GetProperty("outcome").GetString());
+        }
+    }
+
+    [Fact]
+    public async Task Sites_are_added_and_changed_with_their_defaults()
+    {
+        using var visitor = new Visitor(library.Url);
+        (string, string)[] site = [("code", "LIB"), ("name", "Main <Library>"), ("nextBarcode", "LIB0001"), ("policy", "STD")];
+        await visitor.SubmitAsync("/sites/edit", "Save", "/sites/edit", [.. site, ("Teacher.nextBarcode", "T0001")]);
+        var list = await visitor.PageAsync("/sites");
+        Assert.Contains("Main &lt;Library&gt;", list, StringComparison.Ordinal);
+        Assert.Contains("T0001", list, StringComparison.Ordinal);
+        Assert.Contains("already", await visitor.RefusedAsync("/sites/edit", "/sites/edit", site), StringComparison.Ordinal);
+        (string, string)[] wrong = [("name", "Main"), ("nextBarcode", "NO-DIGIT")];
+        var refused = await visitor.RefusedAsync("/sites/edit/LIB", "/sites/edit/LIB", wrong);
+        Assert.Contains("has to end in a digit", refused, StringComparison.Ordinal);
+        Assert.Contains("value=\"NO-DIGIT\"", refused, StringComparison.Ordinal);
+        await visitor.SubmitAsync("/sites/edit/LIB", "Save", "/sites/edit/LIB", [("name", "Main"), ("group", "Patron Limited")]);
+        Assert.Contains("Patron Limited", await visitor.PageAsync("/sites"), StringComparison.Ordinal);
+        Assert.Contains("LIB0001", await visitor.PageAsync("/sites"), StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task A_name_that_is_markup_stays_a_name()
+    {
+        using var visitor = new Visitor(library.Url);
+        var page = await visitor.PageAsync("/patrons?q=%3Cscript%3Ealert(1)%3C%2Fscript%3E");
+        Assert.DoesNotContain("<script>alert", page, StringComparison.Ordinal);
+    }
+}

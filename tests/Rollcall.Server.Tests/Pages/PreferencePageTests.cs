@@ -1,0 +1,128 @@
+using System.Net;
+using Rollcall.Districts;
+using Rollcall.Integrations;
+using Rollcall.Operations;
+using Rollcall.Patrons;
+using Rollcall.Sandbox;
+
+namespace Rollcall.Server.Tests.Pages;
+
+/// <summary>A district is connected on the pages alone.</summary>
+public sealed class PreferencePageTests(EmptyLibrary library) : IClassFixture<EmptyLibrary>
+{
+    private const string Page = "/preferences/sis/classlink";
+
+    [Fact]
+    public async Task From_nothing_to_a_sync_and_off_again()
+    {
+        await library.AddDistrictAsync();
+        using var visitor = new Visitor(library.Url);
+        var integrations = library.Service<IntegrationService>();
+        var origin = library.Sandbox.Url.GetLeftPart(UriPartial.Authority);
+        Assert.Contains("Not connected", await visitor.PageAsync("/preferences/sis"), StringComparison.Ordinal);
+        Assert.Contains("Nothing is connected yet", await visitor.PageAsync($"{Page}/mapping"), StringComparison.Ordinal);
+
+        // Each failure has its own words, and what was typed stays.
+        async Task<string> TryAsync(string mode, string tenant, string secret = "") =>
+            await visitor.RefusedAsync(
+                Page,
+                $"{Page}?handler=Connect",
+                ("mode", mode),
+                ("tenantId", tenant),
+                ("url", mode == "Direct" ? origin + "/ims/oneroster/v1p1" : origin),
+                ("key", library.Sandbox.Options.ConsumerKey),
+                ("secret", secret)
+            );
+        Assert.Contains("no ClassLink partner key", await TryAsync("Proxy", library.Sandbox.Options.TenantId), StringComparison.Ordinal);
+        await integrations.StorePartnerKeyAsync(library.Sandbox.Options.PartnerKey);
+        Assert.Contains("a number of up to ten digits", await TryAsync("Proxy", "riverbend"), StringComparison.Ordinal);
+        Assert.Contains("lists no district", await TryAsync("Proxy", SandboxTenants.NeverAdded), StringComparison.Ordinal);
+        var disabled = await TryAsync("Proxy", SandboxTenants.Disabled);
+        Assert.NotEqual(disabled, await TryAsync("Proxy", SandboxTenants.Inactive));
+        Assert.Contains($"value=\"{SandboxTenants.Disabled}\"", disabled, StringComparison.Ordinal);
+        Assert.Contains("The secret is missing", await TryAsync("Direct", library.Sandbox.Options.TenantId), StringComparison.Ordinal);
+        var wrong = await TryAsync("Direct", library.Sandbox.Options.TenantId, "not-the-secret");
+        Assert.Contains("notice-bad", wrong, StringComparison.Ordinal);
+        Assert.DoesNotContain("not-the-secret", wrong, StringComparison.Ordinal);
+        Assert.Null(IntegrationService.SettingsOf(await integrations.FindAsync(library.District.Id, IntegrationKind.ClassLink)).Mode);
+
+        Assert.Equal(
+            Page,
+            await visitor.SubmitAsync(
+                Page,
+                $"{Page}?handler=Connect",
+                ("mode", "Proxy"),
+                ("tenantId", $" {library.Sandbox.Options.TenantId} "),
+                ("url", origin)
+            )
+        );
+        Assert.Contains(library.Sandbox.Options.TenantName, await visitor.PageAsync(Page), StringComparison.Ordinal);
+        await visitor.SubmitAsync(Page, $"{Page}?handler=Test");
+
+        // Sites: one by hand, the rest as suggested, one undone.
+        var schools = library.Sandbox.District.Schools.ToList();
+        for (var i = 0; i < schools.Count; i++)
+        {
+            await library
+                .Service<SiteService>()
+                .AddAsync(library.District.Id, $"S{i}", new SiteChange(schools[i].Name, null, null, null, null));
+        }
+
+        var sites = $"{Page}/sites";
+        await visitor.SubmitAsync(sites, $"{sites}?handler=Match", ("site", "S0"), ("org", schools[0].SourcedId));
+        await visitor.SubmitAsync(sites, $"{sites}?handler=Suggested");
+        var matched = await visitor.PageAsync(sites);
+        Assert.Contains("0 sites and 2 organisations", matched, StringComparison.Ordinal);
+        await visitor.SubmitAsync(sites, $"{sites}?handler=Unmatch", ("org", schools[0].SourcedId));
+        Assert.Contains("1 site and 3 organisations", await visitor.PageAsync(sites), StringComparison.Ordinal);
+        await visitor.SubmitAsync(sites, $"{sites}?handler=Match", ("site", "S0"), ("org", ""));
+        Assert.Contains("Choose one site", await visitor.PageAsync(sites), StringComparison.Ordinal);
+        await visitor.SubmitAsync(sites, $"{sites}?handler=Match", ("site", "S0"), ("org", schools[0].SourcedId));
+
+        // Who, and which fields.
+        await visitor.SubmitAsync($"{Page}/syncing", $"{Page}/syncing?handler=Roles");
+        Assert.Contains("Tick at least one", await visitor.PageAsync($"{Page}/syncing"), StringComparison.Ordinal);
+        await visitor.SubmitAsync($"{Page}/syncing", $"{Page}/syncing?handler=Roles", ("roles", "Student"), ("roles", "Teacher"));
+        await visitor.SubmitAsync($"{Page}/mapping", $"{Page}/mapping?handler=Read", ("tab", "mapping"));
+        Assert.Contains("value=\"user-id:LocalID\"", await visitor.PageAsync($"{Page}/mapping"), StringComparison.Ordinal);
+        (string, string)[] choice = [("barcode", "none"), ("communityId", "user-id:LocalID"), ("location", "homeroom:teacher")];
+        await visitor.SubmitAsync($"{Page}/mapping", $"{Page}/mapping?handler=Map", choice);
+        await visitor.SubmitAsync(
+            $"{Page}/mapping",
+            $"{Page}/mapping?handler=Map",
+            ("barcode", "username"),
+            ("communityId", "x"),
+            ("location", "y")
+        );
+        var mapping = WebUtility.HtmlDecode(await visitor.PageAsync($"{Page}/mapping"));
+        Assert.Contains("The barcode cannot come from", mapping, StringComparison.Ordinal);
+        Assert.Contains("User ID of Type LocalID", mapping, StringComparison.Ordinal);
+        await visitor.SubmitAsync($"{Page}/readiness", $"{Page}/readiness?handler=Read");
+        Assert.Contains("Near misses", await visitor.PageAsync($"{Page}/readiness"), StringComparison.Ordinal);
+
+        // On, synced, and the way in is gone.
+        Assert.Contains("On the way to the first sync", await visitor.PageAsync(Page), StringComparison.Ordinal);
+        await visitor.SubmitAsync("/preferences/sis", "/preferences/sis?handler=On", ("kind", "ClassLink"));
+        var operation = await visitor.SubmitAsync("/", "/?handler=Sync");
+        var ended = await library.EndOfAsync(long.Parse(operation.Split('/')[^1], System.Globalization.CultureInfo.InvariantCulture));
+        Assert.True(OperationQueue.CountsOf(ended).Created > 100);
+        Assert.DoesNotContain("On the way to the first sync", await visitor.PageAsync(Page), StringComparison.Ordinal);
+
+        // Another tenant while people are linked: asked first, with counts.
+        var asked = await visitor.RefusedAsync(
+            Page,
+            $"{Page}?handler=Connect",
+            ("mode", "Proxy"),
+            ("tenantId", SandboxTenants.Other),
+            ("url", origin)
+        );
+        Assert.Contains($"{OperationQueue.CountsOf(ended).Created} patron GUIDs", asked, StringComparison.Ordinal);
+        Assert.Contains("name=\"clear\"", asked, StringComparison.Ordinal);
+        await visitor.SubmitAsync("/preferences/sis", "/preferences/sis?handler=Off", ("kind", "ClassLink"));
+        Assert.Contains("No roster service is on", await visitor.PageAsync("/"), StringComparison.Ordinal);
+        var linked = await library
+            .Service<PatronService>()
+            .PageAsync(library.District.Id, new PatronFilter(), PatronSort.Name, false, 1, 1);
+        Assert.NotNull(linked.Patrons[0].Guid);
+    }
+}

@@ -1,0 +1,79 @@
+using Rollcall.Operations;
+using Rollcall.Patrons;
+using Rollcall.Sandbox;
+
+namespace Rollcall.Server.Tests.Pages;
+
+/// <summary>What the buttons of the pages do to a library.</summary>
+public sealed class SyncPageTests(SyncedLibrary library) : IClassFixture<SyncedLibrary>
+{
+    private async Task<int> TransferredAsync() =>
+        (
+            await library
+                .Service<PatronService>()
+                .PageAsync(library.District.Id, new PatronFilter(Status: PatronStatus.Transferred), PatronSort.Name, false, 1, 1)
+        ).Total;
+
+    private static long IdOf(string location) => long.Parse(location.Split('/')[^1], System.Globalization.CultureInfo.InvariantCulture);
+
+    [Fact]
+    public async Task Leavers_beyond_the_usual_wait_are_discarded_then_approved()
+    {
+        using var visitor = new Visitor(library.Url);
+        var gone = library.Sandbox.Overrides.RemoveShare(library.Sandbox.District.Schools.First().SourcedId, 0.5);
+        Assert.True(gone.Count >= 10);
+
+        // A preview shows them and touches nobody.
+        var preview = await visitor.SubmitAsync("/", "/?handler=Preview");
+        Assert.Equal(OperationStatus.Preview, (await library.EndOfAsync(IdOf(preview))).Status);
+        Assert.Contains("This is a preview", await visitor.PageAsync(preview), StringComparison.Ordinal);
+        Assert.Equal(0, await TransferredAsync());
+        Assert.Equal(preview, await visitor.SubmitAsync(preview, $"{preview}?handler=Discard"));
+
+        // Sync Now holds them.
+        var held = await visitor.SubmitAsync("/", "/?handler=Sync");
+        Assert.Equal(OperationStatus.NeedsApproval, (await library.EndOfAsync(IdOf(held))).Status);
+        Assert.Contains($"{gone.Count} changes wait", await visitor.PageAsync("/"), StringComparison.Ordinal);
+        Assert.Contains($"Yes, apply {gone.Count} changes", await visitor.PageAsync(held), StringComparison.Ordinal);
+        Assert.Contains($"{gone.Count} lines", await visitor.PageAsync($"{held}?held=on"), StringComparison.Ordinal);
+        await visitor.SubmitAsync(held, $"{held}?handler=Discard");
+        Assert.Contains("Discarded", await visitor.PageAsync(held), StringComparison.Ordinal);
+        Assert.Equal(0, await TransferredAsync());
+
+        // Deciding twice is answered in words.
+        using (var again = new Visitor(library.Url))
+        {
+            held = await again.SubmitAsync("/", "/?handler=Sync");
+            await library.EndOfAsync(IdOf(held));
+            await again.SubmitAsync(held, $"{held}?handler=Approve");
+        }
+
+        var approved = await library.EndOfAsync(IdOf(held));
+        Assert.Equal(gone.Count, OperationQueue.CountsOf(approved).Transferred);
+        Assert.Equal(gone.Count, await TransferredAsync());
+        Assert.Equal("web page", approved.ApprovedBy);
+        Assert.DoesNotContain("handler=Approve", await visitor.PageAsync(held), StringComparison.Ordinal);
+    }
+}
+
+/// <summary>A server that knows nobody yet.</summary>
+public sealed class EmptyPageTests(EmptyLibrary library) : IClassFixture<EmptyLibrary>
+{
+    [Fact]
+    public async Task Every_page_says_what_to_do_first()
+    {
+        using var visitor = new Visitor(library.Url);
+        foreach (var path in (string[])["/", "/patrons", "/sites", "/operations", "/review"])
+        {
+            Assert.Equal("/welcome", (await visitor.GetAsync(path)).Response.Headers.Location?.ToString());
+        }
+
+        Assert.Contains("rollcall district add", await visitor.PageAsync("/welcome"), StringComparison.Ordinal);
+        await library.AddDistrictAsync();
+        Assert.Contains("No sync can run yet", await visitor.PageAsync("/"), StringComparison.Ordinal);
+        Assert.Contains("There are no patrons yet", await visitor.PageAsync("/patrons"), StringComparison.Ordinal);
+        Assert.Contains("There are no sites yet", await visitor.PageAsync("/sites"), StringComparison.Ordinal);
+        Assert.Contains("Nothing has run today", await visitor.PageAsync("/operations"), StringComparison.Ordinal);
+        Assert.Contains("Nobody waits in Review", await visitor.PageAsync("/review"), StringComparison.Ordinal);
+    }
+}

@@ -1,0 +1,67 @@
+using System.Net;
+using System.Text.RegularExpressions;
+
+namespace Rollcall.Server.Tests.Pages;
+
+/// <summary>A browser without a screen: cookies, forms with their hidden fields, no redirects followed unseen.</summary>
+internal sealed partial class Visitor : IDisposable
+{
+    private readonly HttpClient _http;
+
+    public Visitor(Uri server)
+    {
+        _http = new HttpClient(new HttpClientHandler { AllowAutoRedirect = false }) { BaseAddress = server };
+    }
+
+    public async Task<(HttpStatusCode Status, string Body, HttpResponseMessage Response)> GetAsync(string path, string? host = null)
+    {
+        using var request = new HttpRequestMessage(HttpMethod.Get, path);
+        request.Headers.Host = host;
+        var response = await _http.SendAsync(request);
+        return (response.StatusCode, await response.Content.ReadAsStringAsync(), response);
+    }
+
+    /// <summary>A page that has to be there.</summary>
+    public async Task<string> PageAsync(string path)
+    {
+        var (status, body, _) = await GetAsync(path);
+        Assert.Equal((path, HttpStatusCode.OK), (path, status));
+        return body;
+    }
+
+    /// <summary>Sends a form of the page <paramref name="from"/> and says where it leads.</summary>
+    public Task<string> SubmitAsync(string from, string action, params (string Name, string Value)[] fields) =>
+        SubmitAsync(from, $"\"{action}\"", action, fields);
+
+    /// <summary>The same for a form without an address of its own: <paramref name="sign"/> has to be on the page.</summary>
+    public async Task<string> SubmitAsync(string from, string sign, string action, (string Name, string Value)[] fields)
+    {
+        var page = await PageAsync(from);
+        Assert.Contains(sign, WebUtility.HtmlDecode(page), StringComparison.Ordinal);
+        var token = TokenField().Match(page).Groups["token"].Value;
+        Assert.NotEmpty(token);
+        using var response = await PostAsync(action, [.. fields, ("__RequestVerificationToken", token)]);
+        Assert.Equal((action, HttpStatusCode.Redirect), (action, response.StatusCode));
+        return response.Headers.Location!.ToString();
+    }
+
+    /// <summary>Sends a form of the page <paramref name="from"/> that is refused, and gives the page that says why.</summary>
+    public async Task<string> RefusedAsync(string from, string action, params (string Name, string Value)[] fields)
+    {
+        var token = TokenField().Match(await PageAsync(from)).Groups["token"].Value;
+        using var response = await PostAsync(action, [.. fields, ("__RequestVerificationToken", token)]);
+        Assert.Equal((action, HttpStatusCode.OK), (action, response.StatusCode));
+        return WebUtility.HtmlDecode(await response.Content.ReadAsStringAsync());
+    }
+
+    public async Task<HttpResponseMessage> PostAsync(string action, params (string Name, string Value)[] fields)
+    {
+        using var form = new FormUrlEncodedContent(fields.Select(f => KeyValuePair.Create(f.Name, f.Value)));
+        return await _http.PostAsync(new Uri(action, UriKind.Relative), form);
+    }
+
+    public void Dispose() => _http.Dispose();
+
+    [GeneratedRegex("name=\"__RequestVerificationToken\" type=\"hidden\" value=\"(?<token>[^\"]+)\"", RegexOptions.ExplicitCapture, 1000)]
+    private static partial Regex TokenField();
+}
