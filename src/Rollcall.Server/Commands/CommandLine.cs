@@ -108,7 +108,8 @@ internal static partial class CommandLine
             DbException => $"The database refused: {e.Message} Check it with 'rollcall db check'.",
             { InnerException: DbException inner } => $"The database refused: {inner.Message} Check it with 'rollcall db check'.",
             IOException or UnauthorizedAccessException => e.Message,
-            _ => $"An unexpected fault ({e.GetBaseException().GetType().Name}: {e.GetBaseException().Message.ReplaceLineEndings(" ")}). Please report it.",
+            _ =>
+                $"An unexpected fault ({e.GetBaseException().GetType().Name}: {e.GetBaseException().Message.ReplaceLineEndings(" ")}). Please report it.",
         };
 
     /// <summary>One line, whatever the message holds.</summary>

@@ -422,15 +422,20 @@ public sealed class IntegrationService(RollcallDatabase database, RosterConnecti
         await context.SaveChangesAsync(cancellationToken);
     }
 
-    internal async Task<IRosterSource> OpenAsync(int districtId, IntegrationKind kind, CancellationToken cancellationToken)
+    internal async Task<IRosterSource> OpenAsync(
+        int districtId,
+        IntegrationKind kind,
+        CancellationToken cancellationToken,
+        bool somebodyWaits = false
+    )
     {
         var row = await FindAsync(districtId, kind, cancellationToken);
-        return await connections.OpenAsync(districtId, SettingsOf(row), row?.Secret, cancellationToken);
+        return await connections.OpenAsync(districtId, SettingsOf(row), row?.Secret, cancellationToken, somebodyWaits: somebodyWaits);
     }
 
     internal async Task<IReadOnlyList<Org>> ReadOrgsAsync(int districtId, IntegrationKind kind, CancellationToken cancellationToken)
     {
-        using var source = await OpenAsync(districtId, kind, cancellationToken);
+        using var source = await OpenAsync(districtId, kind, cancellationToken, somebodyWaits: true);
         var orgs = new Dictionary<string, Org>(StringComparer.Ordinal);
         var walk = source.Orgs();
         var attempt = 1;
@@ -491,7 +496,7 @@ public sealed class IntegrationService(RollcallDatabase database, RosterConnecti
         string? name = null;
         if (settings.Mode == ConnectionMode.Proxy)
         {
-            using var directory = await connections.OpenDirectoryAsync(settings.Url, cancellationToken, partnerKey);
+            using var directory = await connections.OpenDirectoryAsync(settings.Url, cancellationToken, partnerKey, somebodyWaits: true);
             var check = await RosterConnections.CheckTenantAsync(directory, settings.TenantId, cancellationToken);
             if (check.State != TenantState.Valid)
             {
@@ -501,7 +506,7 @@ public sealed class IntegrationService(RollcallDatabase database, RosterConnecti
             name = Text.Clean(check.TenantName) ?? $"Tenant {settings.TenantId}";
         }
 
-        using var source = await connections.OpenAsync(districtId, settings, stored, cancellationToken, partnerKey);
+        using var source = await connections.OpenAsync(districtId, settings, stored, cancellationToken, partnerKey, somebodyWaits: true);
         if (source is OneRoster.Rest.RestRosterSource rest)
         {
             await rest.ProbeAsync(cancellationToken);
@@ -527,13 +532,35 @@ public sealed class IntegrationService(RollcallDatabase database, RosterConnecti
         );
     }
 
-    private static async Task ClearAsync(
+    private async Task ClearAsync(
         RollcallContext context,
         int districtId,
         CancellationToken cancellationToken,
         IntegrationKind? except = null
     )
     {
+        var open = await context
+            .Operations.Where(o => o.DistrictId == districtId)
+            .Where(o => o.Status == OperationStatus.Running || o.Status == OperationStatus.Waiting)
+            .Select(o => (long?)o.Id)
+            .FirstOrDefaultAsync(cancellationToken);
+        if (open is not null)
+        {
+            throw new RollcallException(
+                $"Operation {open} is at work and would link people to the roster that is left behind. Wait for its end or cancel it, then switch."
+            );
+        }
+
+        // What waits was planned from the roster that is left behind.
+        var now = time.GetUtcNow();
+        await context
+            .Operations.Where(o => o.DistrictId == districtId)
+            .Where(o => o.Kind == OperationKind.FullSync || o.Kind == OperationKind.ChangesSync || o.Kind == OperationKind.PersonSync)
+            .Where(o => o.Status == OperationStatus.NeedsApproval || o.Status == OperationStatus.Preview)
+            .ExecuteUpdateAsync(
+                s => s.SetProperty(o => o.Status, OperationStatus.Superseded).SetProperty(o => o.FinishedAt, now),
+                cancellationToken
+            );
         await context
             .Patrons.Where(p => p.DistrictId == districtId && p.Guid != null)
             .ExecuteUpdateAsync(

@@ -20,12 +20,19 @@ public sealed class RosterConnections(RollcallOptions options, Secrets secrets, 
     internal const string PartnerKeySetting = "classlink.partner-key";
     internal const string ProxySetting = "classlink.proxy";
 
-    private RosterClientOptions ClientOptions =>
-        RosterClientOptions.Default with
-        {
-            AllowPrivateAddresses = options.AllowPrivateAddresses,
-            Time = time,
-        };
+    /// <summary>A sync waits for a service that is away for a while; somebody who looks at a screen is told soon.</summary>
+    private RosterClientOptions ClientOptions(bool somebodyWaits)
+    {
+        var client = RosterClientOptions.Default with { AllowPrivateAddresses = options.AllowPrivateAddresses, Time = time };
+        return somebodyWaits
+            ? client with
+            {
+                RetryDelays = [TimeSpan.FromSeconds(1)],
+                Timeout = TimeSpan.FromSeconds(30),
+                LongestRetryAfter = TimeSpan.FromSeconds(5),
+            }
+            : client;
+    }
 
     /// <summary>Opens the connection that the settings describe. The caller disposes it.</summary>
     /// <exception cref="RollcallException">Nothing is connected, or the address may not be used.</exception>
@@ -35,7 +42,8 @@ public sealed class RosterConnections(RollcallOptions options, Secrets secrets, 
         IntegrationSettings settings,
         string? storedSecret,
         CancellationToken cancellationToken,
-        string? partnerKey = null
+        string? partnerKey = null,
+        bool somebodyWaits = false
     )
     {
         if (settings.Mode is not { } mode)
@@ -45,11 +53,11 @@ public sealed class RosterConnections(RollcallOptions options, Secrets secrets, 
 
         CheckAddress(settings.Url);
         var secret = storedSecret is null ? new ConnectionSecret() : ConnectionSecret.Parse(secrets.Unprotect(districtId, storedSecret));
-        var connections = new ClassLinkConnections(ClientOptions);
+        var connections = new ClassLinkConnections(ClientOptions(somebodyWaits));
         switch (mode)
         {
             case ConnectionMode.Proxy:
-                var directory = await OpenDirectoryAsync(settings.Url, cancellationToken, partnerKey);
+                var directory = await OpenDirectoryAsync(settings.Url, cancellationToken, partnerKey, somebodyWaits);
                 var check = await CheckTenantAsync(directory, settings.TenantId, cancellationToken);
                 return check is { State: TenantState.Valid, Application: { } application }
                     ? connections.OpenProxy(directory, application)
@@ -94,12 +102,17 @@ public sealed class RosterConnections(RollcallOptions options, Secrets secrets, 
 
     /// <summary>ClassLink's list of the districts that share their roster with this installation.</summary>
     /// <exception cref="RollcallException">No partner key is stored.</exception>
-    public async Task<ClassLinkDirectory> OpenDirectoryAsync(string? proxy, CancellationToken cancellationToken, string? partnerKey = null)
+    public async Task<ClassLinkDirectory> OpenDirectoryAsync(
+        string? proxy,
+        CancellationToken cancellationToken,
+        string? partnerKey = null,
+        bool somebodyWaits = false
+    )
     {
         if (partnerKey is not null)
         {
             CheckAddress(proxy);
-            return new ClassLinkDirectory(partnerKey, proxy, ClientOptions);
+            return new ClassLinkDirectory(partnerKey, proxy, ClientOptions(somebodyWaits));
         }
 
         await using var context = database.CreateContext();
@@ -109,7 +122,7 @@ public sealed class RosterConnections(RollcallOptions options, Secrets secrets, 
                 "This installation has no ClassLink partner key. Its operator stores one with 'rollcall operator partner-key --file F'; without one, connect directly with --direct."
             );
         CheckAddress(proxy);
-        return new ClassLinkDirectory(secrets.Unprotect(0, key.Value), proxy, ClientOptions);
+        return new ClassLinkDirectory(secrets.Unprotect(0, key.Value), proxy, ClientOptions(somebodyWaits));
     }
 
     /// <summary>Refuses addresses that customers may not make the server call.</summary>

@@ -36,6 +36,16 @@ public static class RoleGroups
     /// <summary>What screens call a group.</summary>
     public static string Label(RoleGroup group) => group == RoleGroup.Admin ? "Admin (Staff)" : group.ToString();
 
+    /// <summary>The people of a group in a sentence.</summary>
+    public static string People(RoleGroup group) =>
+        group switch
+        {
+            RoleGroup.Student => "students",
+            RoleGroup.Teacher => "teachers",
+            RoleGroup.Admin => "staff",
+            _ => "people",
+        };
+
     /// <summary>What a user's roles mean for a district that has ticked <paramref name="ticked"/>.</summary>
     /// <param name="user">The roster user.</param>
     /// <param name="ticked">The ticked groups.</param>

@@ -253,11 +253,11 @@ internal sealed class SyncHandler(
                 hold.Risk switch
                 {
                     Risk.Transfers =>
-                        $"{hold.Count} of {hold.Of} {RoleGroups.Label(hold.Group)} people at {siteName} would be marked Transferred: held for approval",
+                        $"{hold.Count} of {hold.Of} {RoleGroups.People(hold.Group)} at {siteName} would be marked Transferred: held for approval",
                     Risk.Updates =>
-                        $"{hold.Count} of {hold.Of} {RoleGroups.Label(hold.Group)} people at {siteName} would change last name, barcode or Student #: held for approval",
+                        $"{hold.Count} of {hold.Of} {RoleGroups.People(hold.Group)} at {siteName} would change last name, barcode or Student #: held for approval",
                     _ =>
-                        $"{hold.Count} new {RoleGroups.Label(hold.Group)} people at {siteName} have the same name as patrons who are not linked: held for approval",
+                        $"{hold.Count} new {RoleGroups.People(hold.Group)} at {siteName} have the same name as patrons who are not linked: held for approval",
                 },
                 "Look at them, then approve or discard.",
                 1,

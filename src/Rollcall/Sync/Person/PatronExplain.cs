@@ -136,7 +136,7 @@ public sealed class PatronExplain(RollcallDatabase database, PatronService patro
         CancellationToken cancellationToken
     )
     {
-        using var source = await integrations.OpenAsync(setup.District.Id, setup.Kind, cancellationToken);
+        using var source = await integrations.OpenAsync(setup.District.Id, setup.Kind, cancellationToken, somebodyWaits: true);
         var pull = new PersonPull(setup, source, Path.Combine(database.DataFolder, "spool"), _ => ValueTask.CompletedTask);
         using var roster = await pull.ReadAsync(guid, cancellationToken);
         if (pull.User is not { } user)
