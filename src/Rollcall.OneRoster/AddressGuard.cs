@@ -4,7 +4,7 @@ using System.Net.Sockets;
 namespace Rollcall.OneRoster;
 
 /// <summary>Decides which addresses typed by customers may be called: public https hosts only, unless private ones are allowed
-/// for development (classlink.md §10). Names are checked again when the connection is made, for every address they resolve to.</summary>
+/// for development. Names are checked again when the connection is made, for every address they resolve to.</summary>
 /// <param name="allowPrivate">Allows plain http, loopback and private networks.</param>
 public sealed class AddressGuard(bool allowPrivate)
 {

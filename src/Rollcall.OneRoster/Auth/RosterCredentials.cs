@@ -29,7 +29,7 @@ public abstract class RosterCredentials
     }
 }
 
-/// <summary>A fixed token (<c>Authorization: Bearer</c>), as ClassLink's proxy uses it (classlink.md §1.3).</summary>
+/// <summary>A fixed token (<c>Authorization: Bearer</c>), as ClassLink's proxy uses it.</summary>
 public sealed class BearerCredentials : RosterCredentials
 {
     private readonly string token;
@@ -59,7 +59,7 @@ public enum OAuthSignature
     HmacSha1,
 }
 
-/// <summary>Key and secret of two-legged OAuth 1.0a (RFC 5849; classlink.md §3).</summary>
+/// <summary>Key and secret of two-legged OAuth 1.0a (RFC 5849).</summary>
 public sealed class OAuth1Credentials : RosterCredentials
 {
     private readonly string key;

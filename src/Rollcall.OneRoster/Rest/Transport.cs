@@ -365,7 +365,7 @@ internal sealed class Transport : IDisposable
         }
     }
 
-    /// <summary>The sentence for people in an error body, wherever the two versions of OneRoster and others put it (oneroster.md §2.4).
+    /// <summary>The sentence for people in an error body, wherever the two versions of OneRoster and others put it.
     /// Without one, the body itself.</summary>
     private static string Sentence(string text)
     {
