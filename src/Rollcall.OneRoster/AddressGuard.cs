@@ -1,10 +1,11 @@
+using System.Globalization;
 using System.Net;
 using System.Net.Sockets;
 
 namespace Rollcall.OneRoster;
 
 /// <summary>Decides which addresses typed by customers may be called: public https hosts only, unless private ones are allowed
-/// for development (classlink.md §10). Names are checked again when the connection is made, for every address they resolve to.</summary>
+/// for development. Names are checked again when the connection is made, for every address they resolve to.</summary>
 /// <param name="allowPrivate">Allows plain http, loopback and private networks.</param>
 public sealed class AddressGuard(bool allowPrivate)
 {
@@ -45,6 +46,11 @@ public sealed class AddressGuard(bool allowPrivate)
         if (text.AsSpan().IndexOfAny("\\\"<>") >= 0 || PathIsOdd(text))
         {
             return "The address contains blanks or characters that an address cannot have. Copy it again.";
+        }
+
+        if (HasLookalikes(uri.Host))
+        {
+            return "The address contains characters that only look like letters or digits. Type the host again in plain characters.";
         }
 
         if (allowPrivate)
@@ -135,6 +141,19 @@ public sealed class AddressGuard(bool allowPrivate)
 
     private static string RefusedMessage(string host) =>
         $"The address {host} belongs to this computer or a private network and is refused. {Hint}";
+
+    /// <summary>Wide digits, circled letters and the like, which a resolver may turn into a plain name or number after it was judged.
+    /// Letters and accents of any script are names in their own right.</summary>
+    private static bool HasLookalikes(string host) =>
+        host.Any(c =>
+            c > '\u007F'
+            && (
+                c is (>= '\u2100' and <= '\u214F') or (>= '\uFB00' and <= '\uFB06') or (>= '\uFF00' and <= '\uFFEF')
+                || !(
+                    char.IsLetter(c) || char.GetUnicodeCategory(c) is UnicodeCategory.NonSpacingMark or UnicodeCategory.SpacingCombiningMark
+                )
+            )
+        );
 
     private static bool PathIsOdd(string text)
     {

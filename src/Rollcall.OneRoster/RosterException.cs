@@ -40,4 +40,7 @@ public sealed class RosterException : Exception
 
     /// <summary>The HTTP status that the server answered with; <see langword="null"/> when the failure was not an HTTP status.</summary>
     public int? StatusCode { get; init; }
+
+    /// <summary>What the server said, cleaned for a message and ready to be appended; empty when it said nothing.</summary>
+    internal string Said { get; init; } = "";
 }

@@ -3,8 +3,11 @@ namespace Rollcall.OneRoster.Auth;
 /// <summary>Puts the proof of identity on a request. Asked anew for every request and every retry.</summary>
 internal interface IRequestSigner
 {
-    /// <summary>The value of the <c>Authorization</c> header for a GET of exactly this URL.</summary>
-    string Authorization(string url);
+    /// <summary>Called before every try; fetches what <see cref="Authorization"/> needs.</summary>
+    ValueTask PrepareAsync(CancellationToken cancellationToken) => ValueTask.CompletedTask;
+
+    /// <summary>The value of the <c>Authorization</c> header for a request of exactly this URL; <see langword="null"/> sends none.</summary>
+    string? Authorization(string url);
 
     /// <summary>Called after a 401. True when other credentials are in place now, so that one more try makes sense.</summary>
     ValueTask<bool> RefreshAsync(CancellationToken cancellationToken);

@@ -1,3 +1,5 @@
+using Rollcall.OneRoster.Rest;
+
 namespace Rollcall.OneRoster.Auth;
 
 /// <summary>How a roster server is told who asks. Never prints its secrets.</summary>
@@ -6,7 +8,7 @@ public abstract class RosterCredentials
     private protected RosterCredentials() { }
 
     /// <summary>Makes the signer for one source.</summary>
-    internal abstract IRequestSigner CreateSigner(TimeProvider time);
+    internal abstract IRequestSigner CreateSigner(AddressGuard guard, RosterClientOptions options);
 
     /// <summary>A header value made of anything but visible ASCII could smuggle in a second header, or fail deep inside the HTTP stack.</summary>
     private protected static string Clean(string? value, string what)
@@ -29,7 +31,7 @@ public abstract class RosterCredentials
     }
 }
 
-/// <summary>A fixed token (<c>Authorization: Bearer</c>), as ClassLink's proxy uses it (classlink.md §1.3).</summary>
+/// <summary>A fixed token (<c>Authorization: Bearer</c>), as ClassLink's proxy uses it.</summary>
 public sealed class BearerCredentials : RosterCredentials
 {
     private readonly string token;
@@ -46,7 +48,7 @@ public sealed class BearerCredentials : RosterCredentials
         this.refresh = refresh;
     }
 
-    internal override IRequestSigner CreateSigner(TimeProvider time) => new BearerSigner(token, refresh);
+    internal override IRequestSigner CreateSigner(AddressGuard guard, RosterClientOptions options) => new BearerSigner(token, refresh);
 }
 
 /// <summary>The hash behind an OAuth 1.0a signature.</summary>
@@ -59,7 +61,7 @@ public enum OAuthSignature
     HmacSha1,
 }
 
-/// <summary>Key and secret of two-legged OAuth 1.0a (RFC 5849; classlink.md §3).</summary>
+/// <summary>Key and secret of two-legged OAuth 1.0a (RFC 5849).</summary>
 public sealed class OAuth1Credentials : RosterCredentials
 {
     private readonly string key;
@@ -80,5 +82,6 @@ public sealed class OAuth1Credentials : RosterCredentials
     /// <summary>Sends <c>oauth_version=1.0</c>. ClassLink's own libraries leave it out, which RFC 5849 allows.</summary>
     public bool SendVersion { get; init; }
 
-    internal override IRequestSigner CreateSigner(TimeProvider time) => new OAuth1Signer(key, secret, Signature, SendVersion, time);
+    internal override IRequestSigner CreateSigner(AddressGuard guard, RosterClientOptions options) =>
+        new OAuth1Signer(key, secret, Signature, SendVersion, options.Time);
 }

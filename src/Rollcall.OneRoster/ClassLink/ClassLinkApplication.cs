@@ -1,6 +1,6 @@
 namespace Rollcall.OneRoster.ClassLink;
 
-/// <summary>One district's use of the partner's application, as <c>/applications</c> lists it (classlink.md §2). A class and not a
+/// <summary>One district's use of the partner's application, as <c>/applications</c> lists it. A class and not a
 /// record, so that printing it cannot print the bearer.</summary>
 public sealed class ClassLinkApplication
 {
@@ -13,7 +13,7 @@ public sealed class ClassLinkApplication
     /// <summary>The application's name; <see langword="null"/> when missing.</summary>
     public string? Name { get; init; }
 
-    /// <summary>The id used in proxy paths, percent-encoded as ClassLink sends it: never encode it again (classlink.md §1.2).</summary>
+    /// <summary>The id used in proxy paths, percent-encoded as ClassLink sends it: never encode it again.</summary>
     public string? OneRosterApplicationId { get; init; }
 
     /// <summary>The district's token; <see langword="null"/> or blank when the proxy cannot be used. A secret.</summary>
@@ -57,7 +57,7 @@ public enum TenantState
     Ambiguous,
 }
 
-/// <summary>The answer to "is this our district?" (classlink.md §6).</summary>
+/// <summary>The answer to "is this our district?".</summary>
 /// <param name="State">What was found.</param>
 /// <param name="Message">One sentence for the person who typed the Tenant ID.</param>
 /// <param name="Application">The district's record; <see langword="null"/> when there is none or several would do.</param>
@@ -72,7 +72,7 @@ public sealed record TenantCheck(
     /// <summary>The district's name; <see langword="null"/> when ClassLink gave none.</summary>
     public string? TenantName => Application?.TenantName;
 
-    /// <summary>Judges the records of a list (classlink.md §2, "Eligible"). Pure; asks nobody.</summary>
+    /// <summary>Judges the records of a list. Pure; asks nobody.</summary>
     public static TenantCheck Of(string? tenantId, IEnumerable<ClassLinkApplication> applications)
     {
         if (!ClassLink.TenantId.TryParse(tenantId, out var id))
@@ -136,7 +136,7 @@ public sealed record TenantCheck(
     }
 }
 
-/// <summary>Key and secret of a district's own roster server (classlink.md §2.1). A class and not a record, so that printing it
+/// <summary>Key and secret of a district's own roster server. A class and not a record, so that printing it
 /// cannot print the secret.</summary>
 public sealed class ClassLinkServer
 {

@@ -3,7 +3,7 @@ using Rollcall.OneRoster.Rest;
 
 namespace Rollcall.OneRoster.ClassLink;
 
-/// <summary>Opens a district's roster in each of the ways that ClassLink offers (classlink.md §1). Nothing is sent by opening.</summary>
+/// <summary>Opens a district's roster in each of the ways that ClassLink offers. Nothing is sent by opening.</summary>
 /// <param name="options">Behaviour on the wire; <see langword="null"/> for the defaults.</param>
 public sealed class ClassLinkConnections(RosterClientOptions? options = null)
 {

@@ -5,7 +5,7 @@ using Rollcall.OneRoster.Rest;
 
 namespace Rollcall.OneRoster.ClassLink;
 
-/// <summary>The list of districts that share their roster with a ClassLink partner (classlink.md §2). Failures are
+/// <summary>The list of districts that share their roster with a ClassLink partner. Failures are
 /// <see cref="RosterException"/>s; what is merely not set up is a value (<see cref="TenantCheck"/>).</summary>
 public sealed class ClassLinkDirectory : IDisposable
 {
@@ -76,7 +76,7 @@ public sealed class ClassLinkDirectory : IDisposable
             ? TenantCheck.Of(id, await ApplicationsAsync(cancellationToken))
             : TenantCheck.Of(tenantId, []);
 
-    /// <summary>Reads key and secret for direct access to a district's server (classlink.md §2.1).</summary>
+    /// <summary>Reads key and secret for direct access to a district's server.</summary>
     /// <param name="oneRosterApplicationId">The id as listed, already percent-encoded; inserted verbatim.</param>
     /// <param name="cancellationToken">Stops the request.</param>
     /// <exception cref="RosterException">Also with <see cref="RosterFault.AccessDisabled"/> when ClassLink leaves the secret, the key or the address blank.</exception>

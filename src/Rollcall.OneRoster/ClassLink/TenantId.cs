@@ -2,7 +2,7 @@ using System.Diagnostics.CodeAnalysis;
 
 namespace Rollcall.OneRoster.ClassLink;
 
-/// <summary>ClassLink's number for a school system (classlink.md §6), kept as text.</summary>
+/// <summary>ClassLink's number for a school system, kept as text.</summary>
 public static class TenantId
 {
     /// <summary>Trims and checks: one to ten digits, the first not zero.</summary>

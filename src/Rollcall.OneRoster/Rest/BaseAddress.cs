@@ -1,7 +1,7 @@
 namespace Rollcall.OneRoster.Rest;
 
 /// <summary>An address that paths are appended to as text. Nothing in it is decoded or encoded again: ClassLink's application ids
-/// arrive percent-encoded and work only exactly so (classlink.md §1.2), and signatures cover the text that is sent.</summary>
+/// arrive percent-encoded and work only exactly so, and signatures cover the text that is sent.</summary>
 internal sealed class BaseAddress
 {
     private static readonly UriCreationOptions Verbatim = new() { DangerousDisablePathAndQueryCanonicalization = true };

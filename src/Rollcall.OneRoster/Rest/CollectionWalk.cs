@@ -4,7 +4,7 @@ using Rollcall.OneRoster.Model;
 
 namespace Rollcall.OneRoster.Rest;
 
-/// <summary>Reads one collection page by page and proves that it was read whole (classlink.md §4.5, oneroster.md §10.2).</summary>
+/// <summary>Reads one collection page by page and proves that it was read whole.</summary>
 internal sealed class CollectionWalk<T>(
     Transport transport,
     BaseAddress address,

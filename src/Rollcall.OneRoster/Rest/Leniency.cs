@@ -2,7 +2,7 @@ using System.Text;
 
 namespace Rollcall.OneRoster.Rest;
 
-/// <summary>Each way in which the reader accepts something that the specification does not say (oneroster.md §1.7). Counted by name.</summary>
+/// <summary>Each way in which the reader accepts something that OneRoster does not say. Counted by name.</summary>
 internal enum Leniency
 {
     /// <summary>The array stood under another key than the specified one.</summary>

@@ -12,7 +12,7 @@ namespace Rollcall.OneRoster.Rest;
 /// <param name="Credentials">Who asks.</param>
 public sealed record RosterEndpoint(string Address, RosterCredentials Credentials);
 
-/// <summary>A OneRoster 1.1 or 1.2 REST provider (oneroster.md §2). Sends one request at a time. Every failure is a
+/// <summary>A OneRoster 1.1 or 1.2 REST provider. Sends one request at a time. Every failure is a
 /// <see cref="RosterException"/>; cancellation is an <see cref="OperationCanceledException"/>.</summary>
 /// <remarks>When rows kept shifting between pages (<see cref="WalkResult.RowsShifted"/>), a record may be handed out again on a later
 /// page because it came again with a later date. Whoever keeps records must let a later one replace an earlier one of the same
@@ -60,7 +60,7 @@ public sealed class RestRosterSource : IRosterSource
     public ICollectionWalk<Demographics> Demographics() => Demographics(null);
 
     /// <summary>Organisations changed after a time (<c>dateLastModified</c> filter); all of them for <see langword="null"/>. A
-    /// filtered walk may be empty, misses changes by nature (oneroster.md §1.4), and nobody's absence may be concluded from it.</summary>
+    /// filtered walk may be empty, misses changes by nature (school moves and removals often leave the date alone), and nobody's absence may be concluded from it.</summary>
     public ICollectionWalk<Org> Orgs(DateTimeOffset? modifiedAfter) =>
         Walk(RosterCollection.Orgs, "orgs", RecordParsers.Org, modifiedAfter);
 
@@ -89,7 +89,7 @@ public sealed class RestRosterSource : IRosterSource
     public async Task<IReadOnlyList<Org>> ProbeAsync(CancellationToken cancellationToken = default) =>
         (await ProbePageAsync(cancellationToken)).Orgs;
 
-    /// <summary>The provider's revision of data and permissions (<c>x-perm-rev</c>, classlink.md §4.4); <see langword="null"/> when it
+    /// <summary>The provider's revision of data and permissions (<c>x-perm-rev</c>, a header of ClassLink's); <see langword="null"/> when it
     /// sends none. An unchanged revision means that a full read would bring nothing new.</summary>
     public async Task<string?> RevisionAsync(CancellationToken cancellationToken = default) =>
         (await ProbePageAsync(cancellationToken)).Revision;

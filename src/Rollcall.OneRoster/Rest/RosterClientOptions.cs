@@ -2,7 +2,7 @@ using System.Reflection;
 
 namespace Rollcall.OneRoster.Rest;
 
-/// <summary>How a client behaves on the wire. The defaults are those of classlink.md §14.</summary>
+/// <summary>How a client behaves on the wire. The defaults suit ClassLink and are mild to any other server.</summary>
 public sealed record RosterClientOptions
 {
     /// <summary>The defaults.</summary>

@@ -18,15 +18,27 @@ internal sealed class Transport : IDisposable
 
     private readonly RosterClientOptions options;
     private readonly IRequestSigner signer;
+    private readonly Func<HttpContent?>? post;
     private readonly string host;
     private readonly HttpMessageInvoker http;
     private readonly SemaphoreSlim oneAtATime = new(1, 1);
 
     public Transport(BaseAddress address, RosterCredentials credentials, AddressGuard guard, RosterClientOptions options)
+        : this(address, credentials.CreateSigner(guard, options), guard, options, post: null) { }
+
+    /// <summary>With <paramref name="post"/>, every try is a POST with the body that it makes; otherwise a GET.</summary>
+    internal Transport(
+        BaseAddress address,
+        IRequestSigner signer,
+        AddressGuard guard,
+        RosterClientOptions options,
+        Func<HttpContent?>? post
+    )
     {
+        this.signer = signer;
+        this.post = post;
         this.options = options;
         host = address.Host;
-        signer = credentials.CreateSigner(options.Time);
         http = new HttpMessageInvoker(
             new SocketsHttpHandler
             {
@@ -59,6 +71,7 @@ internal sealed class Transport : IDisposable
             var refreshed = false;
             for (var failures = 0; ; )
             {
+                await signer.PrepareAsync(cancellationToken);
                 var (outcome, result) = await TryAsync(url(), read, cancellationToken);
                 if (outcome is null)
                 {
@@ -118,6 +131,7 @@ internal sealed class Transport : IDisposable
     {
         http.Dispose();
         oneAtATime.Dispose();
+        (signer as IDisposable)?.Dispose();
     }
 
     private sealed record Outcome(RosterException Failure)
@@ -138,10 +152,15 @@ internal sealed class Transport : IDisposable
         using var linked = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken, deadline.Token);
         try
         {
-            using var request = new HttpRequestMessage(HttpMethod.Get, BaseAddress.ToUri(url));
+            using var request = new HttpRequestMessage(post is null ? HttpMethod.Get : HttpMethod.Post, BaseAddress.ToUri(url));
+            request.Content = post?.Invoke();
             request.Headers.Accept.Add(new MediaTypeWithQualityHeaderValue("application/json"));
             request.Headers.TryAddWithoutValidation("User-Agent", options.UserAgent);
-            request.Headers.TryAddWithoutValidation("Authorization", signer.Authorization(url));
+            if (signer.Authorization(url) is { } authorization)
+            {
+                request.Headers.TryAddWithoutValidation("Authorization", authorization);
+            }
+
             using var response = await http.SendAsync(request, linked.Token);
             if (response.StatusCode != HttpStatusCode.OK)
             {
@@ -241,6 +260,7 @@ internal sealed class Transport : IDisposable
     private async ValueTask<Outcome> JudgeAsync(HttpResponseMessage response, CancellationToken cancellationToken)
     {
         var status = (int)response.StatusCode;
+        var said = "";
         if (status is >= 300 and < 400)
         {
             var target = response.Headers.Location is { } location
@@ -255,7 +275,7 @@ internal sealed class Transport : IDisposable
         }
 
         var text = await ErrorTextAsync(response, cancellationToken);
-        var said = Quote(text);
+        said = Quote(text);
         switch (status)
         {
             case 401:
@@ -305,7 +325,7 @@ internal sealed class Transport : IDisposable
                 return Fail(RosterFault.Refused, $"{host} refuses the request (status {status}).{said}");
         }
 
-        Outcome Fail(RosterFault fault, string message) => new(new RosterException(fault, message) { StatusCode = status });
+        Outcome Fail(RosterFault fault, string message) => new(new RosterException(fault, message) { StatusCode = status, Said = said });
     }
 
     private Outcome Unauthorized(HttpResponseMessage response, string said)
@@ -365,7 +385,7 @@ internal sealed class Transport : IDisposable
         }
     }
 
-    /// <summary>The sentence for people in an error body, wherever the two versions of OneRoster and others put it (oneroster.md §2.4).
+    /// <summary>The sentence for people in an error body, wherever the two versions of OneRoster and others put it.
     /// Without one, the body itself.</summary>
     private static string Sentence(string text)
     {
