@@ -85,6 +85,7 @@ internal sealed class SliceWriter(RollcallDatabase database, int districtId, lon
         }
 
         await WriteAsync(connection, transaction, context, slice, cancellationToken);
+        await sites.SaveAsync(connection, transaction, cancellationToken);
         return new SliceResult(slice.StaleOutcomes, slice.ChangedSincePlan);
     }
 
