@@ -50,6 +50,7 @@ public static class RollcallServices
         services.AddSingleton<ReviewDecisions>();
         services.AddSingleton<OperationQueue>();
         services.AddSingleton<OperationLog>();
+        services.AddSingleton<DailySchedule>();
         services.AddSingleton<IOperationHandler, SyncHandler>();
         services.AddSingleton<IOperationHandler, PlannedHandler>();
         services.AddSingleton<IOperationHandler, UndoHandler>();

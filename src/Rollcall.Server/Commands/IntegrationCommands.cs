@@ -611,8 +611,10 @@ internal static class IntegrationCommands
 
                 IntegrationSettings Change(IntegrationSettings settings)
                 {
-                    settings = result.GetValue(resume) ? SettingsChange.Resume(settings) : settings;
-                    settings = result.GetValue(daily) is { } at ? SettingsChange.Daily(settings, at, result.GetValue(mode)) : settings;
+                    settings = result.GetValue(resume) ? SettingsChange.Resume(settings, TimeProvider.System.GetUtcNow()) : settings;
+                    settings = result.GetValue(daily) is { } at
+                        ? SettingsChange.Daily(settings, at, result.GetValue(mode), TimeProvider.System.GetUtcNow())
+                        : settings;
                     return dates.Length == 2 ? SettingsChange.Pause(settings, dates[0], dates[1]) : settings;
                 }
 
@@ -632,7 +634,7 @@ internal static class IntegrationCommands
     {
         var daily = view.Daily;
         var text = daily.At is { } at
-            ? $"Synced every day at {at:HH:mm}, {(daily.ChangesOnly ? "changes only, and in full at least weekly" : "in full")}."
+            ? $"Synced every day at {at:HH:mm}, {(daily.ChangesOnly ? "changes only, and in full at least weekly" : "in full")}, while 'rollcall serve' runs."
             : "Not synced by itself: 'schedule --daily 04:00' starts that.";
         foreach (var pause in daily.Pauses)
         {

@@ -58,7 +58,7 @@ internal static class SyncCommand
                                 result.GetValue(preview),
                                 Session.Actor,
                                 one is null ? "{}" : PersonOptions.For(one),
-                                cancellationToken
+                                cancellationToken: cancellationToken
                             );
                         return id;
                     },

@@ -18,12 +18,14 @@ internal sealed class ServerProcess : IAsyncDisposable
     private readonly WebApplication _web;
     private readonly IDisposable _workerLock;
     private readonly WorkerService _worker;
+    private readonly DailyService _daily;
 
-    private ServerProcess(WebApplication web, IDisposable workerLock, WorkerService worker)
+    private ServerProcess(WebApplication web, IDisposable workerLock, WorkerService worker, DailyService daily)
     {
         _web = web;
         _workerLock = workerLock;
         _worker = worker;
+        _daily = daily;
     }
 
     public IServiceProvider Services => _web.Services;
@@ -85,7 +87,13 @@ internal sealed class ServerProcess : IAsyncDisposable
                 web.Services.GetRequiredService<ILogger<WorkerService>>()
             );
             await service.StartAsync(cancellationToken);
-            return new ServerProcess(web, workerLock, service);
+            var daily = new DailyService(
+                web.Services.GetRequiredService<DailySchedule>(),
+                web.Services.GetRequiredService<TimeProvider>(),
+                web.Services.GetRequiredService<ILogger<DailyService>>()
+            );
+            await daily.StartAsync(cancellationToken);
+            return new ServerProcess(web, workerLock, service, daily);
         }
         catch
         {
@@ -98,6 +106,8 @@ internal sealed class ServerProcess : IAsyncDisposable
     public async ValueTask DisposeAsync()
     {
         // The worker first: parking is short, open pages would keep the web server waiting.
+        await _daily.StopAsync(CancellationToken.None);
+        _daily.Dispose();
         await _worker.StopAsync(CancellationToken.None);
         _worker.Dispose();
         await _web.StopAsync(CancellationToken.None);

@@ -82,6 +82,9 @@ public sealed record DailyOperations
     /// <summary>Time of day where the district is; null while nothing runs by itself.</summary>
     public TimeOnly? At { get; init; }
 
+    /// <summary>When this was set or resumed: what would have been due before is not caught up.</summary>
+    public DateTimeOffset? Since { get; init; }
+
     /// <summary>Changes since the last run only; a full one still comes at least weekly.</summary>
     public bool ChangesOnly { get; init; }
 

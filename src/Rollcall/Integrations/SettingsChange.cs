@@ -180,8 +180,9 @@ public static class SettingsChange
     /// <param name="settings">As they are.</param>
     /// <param name="at">24-hour <c>HH:mm</c>; <c>off</c> for never.</param>
     /// <param name="mode"><c>full</c> or <c>changes</c>; null leaves it.</param>
+    /// <param name="now">The first run is the first time of day after it.</param>
     /// <exception cref="RollcallException">A word does not fit.</exception>
-    public static IntegrationSettings Daily(IntegrationSettings settings, string at, string? mode)
+    public static IntegrationSettings Daily(IntegrationSettings settings, string at, string? mode, DateTimeOffset now)
     {
         TimeOnly? time = null;
         if (!string.Equals(at.Trim(), "off", StringComparison.OrdinalIgnoreCase))
@@ -196,6 +197,7 @@ public static class SettingsChange
             Daily = settings.Daily with
             {
                 At = time,
+                Since = now,
                 ChangesOnly = mode?.Trim().ToLowerInvariant() switch
                 {
                     null => settings.Daily.ChangesOnly,
@@ -232,9 +234,9 @@ public static class SettingsChange
     }
 
     /// <summary>Daily Operations go on: pauses are taken away, and so is what an undo put in their way.</summary>
-    public static IntegrationSettings Resume(IntegrationSettings settings) =>
+    public static IntegrationSettings Resume(IntegrationSettings settings, DateTimeOffset now) =>
         settings with
         {
-            Daily = settings.Daily with { Pauses = [], StoppedBecause = null },
+            Daily = settings.Daily with { Pauses = [], StoppedBecause = null, Since = now },
         };
 }

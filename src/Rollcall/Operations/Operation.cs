@@ -59,6 +59,9 @@ public sealed class Operation
     /// <summary>The operation that this one undoes; null for all others.</summary>
     public long? SubjectId { get; set; }
 
+    /// <summary>The local date whose Daily Operations this is; null for all others. Unique in the district.</summary>
+    public DateOnly? DailyDate { get; set; }
+
     /// <summary>Who asked: a person's name, or "Daily Operations", or "command line".</summary>
     public string RequestedBy { get; set; } = "";
 

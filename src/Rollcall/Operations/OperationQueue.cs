@@ -28,6 +28,7 @@ public sealed class OperationQueue(RollcallDatabase database, TimeProvider time)
         bool preview,
         string requestedBy,
         string options = "{}",
+        DateOnly? dailyDate = null,
         CancellationToken cancellationToken = default
     )
     {
@@ -45,6 +46,15 @@ public sealed class OperationQueue(RollcallDatabase database, TimeProvider time)
                 .FirstOrDefaultAsync(cancellationToken);
             if (equal is not null)
             {
+                if (dailyDate is not null)
+                {
+                    // It does the night's work: there is no second one for this date.
+                    await context
+                        .Operations.Where(o => o.Id == equal.Id && o.DailyDate == null)
+                        .ExecuteUpdateAsync(s => s.SetProperty(o => o.DailyDate, dailyDate), cancellationToken);
+                    await transaction.CommitAsync(cancellationToken);
+                }
+
                 return (equal.Id, false);
             }
         }
@@ -57,6 +67,7 @@ public sealed class OperationQueue(RollcallDatabase database, TimeProvider time)
             PreviewOnly = preview,
             RequestedBy = requestedBy,
             Options = options,
+            DailyDate = dailyDate,
             CreatedAt = time.GetUtcNow(),
         };
         context.Operations.Add(operation);

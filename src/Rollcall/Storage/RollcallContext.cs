@@ -104,6 +104,8 @@ public abstract class RollcallContext(DbContextOptions options) : DbContext(opti
             e.Property(o => o.Id).ValueGeneratedOnAdd();
             e.HasIndex(o => new { o.DistrictId, o.Id });
             e.HasIndex(o => o.Status);
+            // Once a day, however many nodes look at the clock.
+            e.HasIndex(o => new { o.DistrictId, o.DailyDate }).IsUnique().HasFilter("daily_date is not null");
             // Never two running operations of one district, whoever claims them.
             e.HasIndex(o => o.DistrictId, "running").IsUnique().HasFilter($"status = {(int)OperationStatus.Running}");
         });

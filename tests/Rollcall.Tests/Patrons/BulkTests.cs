@@ -124,11 +124,11 @@ public sealed class BulkTests(PostgresCluster cluster)
         Assert.Equal(new Threshold(5, 10), settings.Thresholds.At(3, Risk.Transfers));
         Assert.Equal(new Threshold(10, 10), settings.Thresholds.At(4, Risk.Transfers));
         Assert.Equal(new Threshold(0, 10), settings.Thresholds.At(3, Risk.Creates));
-        settings = SettingsChange.Daily(settings, "4:30", "changes");
+        settings = SettingsChange.Daily(settings, "4:30", "changes", DateTimeOffset.UnixEpoch);
         Assert.Equal((new TimeOnly(4, 30), true), (settings.Daily.At, settings.Daily.ChangesOnly));
         settings = SettingsChange.Pause(settings, "2026-12-20", "2027-01-06");
         Assert.Single(settings.Daily.Pauses);
-        Assert.Empty(SettingsChange.Resume(settings).Daily.Pauses);
+        Assert.Empty(SettingsChange.Resume(settings, DateTimeOffset.UnixEpoch).Daily.Pauses);
         foreach (
             var wrong in (Action[])
                 [
@@ -140,7 +140,7 @@ public sealed class BulkTests(PostgresCluster cluster)
                     () => SettingsChange.Threshold(settings, "removes", 1, 1, null),
                     () => SettingsChange.Threshold(settings, "creates", 101, null, null),
                     () => SettingsChange.Threshold(settings, "creates", null, 0, null),
-                    () => SettingsChange.Daily(settings, "25:00", null),
+                    () => SettingsChange.Daily(settings, "25:00", null, DateTimeOffset.UnixEpoch),
                     () => SettingsChange.Pause(settings, "2027-01-06", "2026-12-20"),
                 ]
         )

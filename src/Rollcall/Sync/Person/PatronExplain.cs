@@ -108,6 +108,11 @@ public sealed class PatronExplain(RollcallDatabase database, PatronService patro
 
             var origin = origins.GetValueOrDefault(field.Number);
             var source = synced ? SourceOf(field.Number, setup!.Settings.Map) : null;
+            if (value is null && source is null)
+            {
+                continue;
+            }
+
             var mapped = source is null || person is null ? MappedValue.NotSent : Said(person, field.Number);
             fields.Add(
                 new FieldExplanation(

@@ -219,7 +219,9 @@ internal sealed class PersonHandler(RollcallDatabase database, IntegrationServic
         {
             if (person.Values[i].State != MappedState.NotSent)
             {
-                parts.Add($"{PatronFields.ByNumber(FieldMap.SyncedFields[i]).Label} {person.Values[i].Text ?? "(blank)"}");
+                var field = FieldMap.SyncedFields[i];
+                var said = OperationLog.Display(field, person.Values[i].Text, new Dictionary<string, string>());
+                parts.Add($"{PatronFields.ByNumber(field).Label} {said ?? "(blank)"}");
             }
         }
 

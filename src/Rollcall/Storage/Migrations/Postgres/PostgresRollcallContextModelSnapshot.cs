@@ -487,6 +487,11 @@ namespace Rollcall.Storage.Migrations.Postgres
                         .HasColumnType("bigint")
                         .HasColumnName("created_at");
 
+                    b.Property<string>("DailyDate")
+                        .HasColumnType("text")
+                        .HasColumnName("daily_date")
+                        .UseCollation("C");
+
                     b.Property<int>("DistrictId")
                         .HasColumnType("integer")
                         .HasColumnName("district_id");
@@ -588,6 +593,11 @@ namespace Rollcall.Storage.Migrations.Postgres
 
                     b.HasIndex("Status")
                         .HasDatabaseName("ix_operations_status");
+
+                    b.HasIndex("DistrictId", "DailyDate")
+                        .IsUnique()
+                        .HasDatabaseName("ix_operations_district_id_daily_date")
+                        .HasFilter("daily_date is not null");
 
                     b.HasIndex("DistrictId", "Id")
                         .HasDatabaseName("ix_operations_district_id_id");

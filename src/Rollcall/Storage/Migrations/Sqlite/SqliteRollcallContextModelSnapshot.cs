@@ -439,6 +439,10 @@ namespace Rollcall.Storage.Migrations.Sqlite
                         .HasColumnType("INTEGER")
                         .HasColumnName("created_at");
 
+                    b.Property<string>("DailyDate")
+                        .HasColumnType("TEXT")
+                        .HasColumnName("daily_date");
+
                     b.Property<int>("DistrictId")
                         .HasColumnType("INTEGER")
                         .HasColumnName("district_id");
@@ -534,6 +538,11 @@ namespace Rollcall.Storage.Migrations.Sqlite
 
                     b.HasIndex("Status")
                         .HasDatabaseName("ix_operations_status");
+
+                    b.HasIndex("DistrictId", "DailyDate")
+                        .IsUnique()
+                        .HasDatabaseName("ix_operations_district_id_daily_date")
+                        .HasFilter("daily_date is not null");
 
                     b.HasIndex("DistrictId", "Id")
                         .HasDatabaseName("ix_operations_district_id_id");

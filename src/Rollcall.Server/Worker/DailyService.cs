@@ -1,0 +1,36 @@
+using Microsoft.Extensions.Hosting;
+using Microsoft.Extensions.Logging;
+using Rollcall.Operations;
+
+namespace Rollcall.Server.Worker;
+
+/// <summary>Looks at the clock for Daily Operations for as long as the server runs.</summary>
+internal sealed class DailyService(DailySchedule schedule, TimeProvider time, ILogger<DailyService> logger) : BackgroundService
+{
+    private static readonly TimeSpan s_every = TimeSpan.FromSeconds(20);
+
+    protected override async Task ExecuteAsync(CancellationToken stoppingToken)
+    {
+        while (!stoppingToken.IsCancellationRequested)
+        {
+            try
+            {
+                foreach (var id in await schedule.EnqueueDueAsync(stoppingToken))
+                {
+                    logger.LogInformation("Daily Operations queued operation {Id}", id);
+                }
+            }
+            catch (OperationCanceledException) when (stoppingToken.IsCancellationRequested)
+            {
+                return;
+            }
+            catch (Exception e)
+            {
+                // The database is away: what is due stays due until it is back.
+                logger.LogError("Daily Operations cannot look what is due, trying again: {Message}", e.Message);
+            }
+
+            await Task.Delay(s_every, time, stoppingToken).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        }
+    }
+}

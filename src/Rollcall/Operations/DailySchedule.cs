@@ -1,0 +1,104 @@
+using System.Data.Common;
+using Microsoft.EntityFrameworkCore;
+using Rollcall.Districts;
+using Rollcall.Integrations;
+using Rollcall.Storage;
+
+namespace Rollcall.Operations;
+
+/// <summary>Daily Operations: looks at the clock and queues what is due, once for each local date of a district. The date's row in the
+/// operation table is the judge, so that any number of nodes may look, and one that was down catches up once.</summary>
+public sealed class DailySchedule(RollcallDatabase database, OperationQueue queue, TimeProvider time)
+{
+    /// <summary>Who asks, in logs and lists.</summary>
+    public const string Actor = "Daily Operations";
+
+    /// <summary>Queues every district's run that is due and not there yet.</summary>
+    /// <returns>The operations queued by this call.</returns>
+    public async Task<IReadOnlyList<long>> EnqueueDueAsync(CancellationToken cancellationToken = default)
+    {
+        await using var context = database.CreateContext();
+        var enabled = await context
+            .Integrations.AsNoTracking()
+            .Where(i => i.Enabled)
+            .Join(context.Districts.AsNoTracking(), i => i.DistrictId, d => d.Id, (i, d) => new { Integration = i, District = d })
+            .OrderBy(x => x.District.Id)
+            .ToListAsync(cancellationToken);
+        var now = time.GetUtcNow();
+        var queued = new List<long>();
+        foreach (var candidate in enabled)
+        {
+            var district = candidate.District;
+            var daily = IntegrationService.SettingsOf(candidate.Integration).Daily;
+            if (
+                Due(daily, TimeZoneInfo.FindSystemTimeZoneById(district.TimeZone), now) is not { } date
+                || await context.Operations.AnyAsync(o => o.DistrictId == district.Id && o.DailyDate == date, cancellationToken)
+            )
+            {
+                continue;
+            }
+
+            try
+            {
+                var (id, _) = await queue.EnqueueAsync(
+                    district.Id,
+                    daily.ChangesOnly ? OperationKind.ChangesSync : OperationKind.FullSync,
+                    candidate.Integration.Kind,
+                    preview: false,
+                    Actor,
+                    cancellationToken: cancellationToken,
+                    dailyDate: date
+                );
+                queued.Add(id);
+            }
+            catch (Exception e)
+                when ((e as DbException ?? e.InnerException as DbException) is { } fault && DatabaseErrors.IsUniqueViolation(fault))
+            {
+                // Another node was faster.
+            }
+        }
+
+        return queued;
+    }
+
+    /// <summary>The local date whose run is due: the last time of day that has passed. A time that a clock change skips is due when the
+    /// gap ends, one that comes twice the first time.</summary>
+    /// <param name="daily">The district's settings.</param>
+    /// <param name="zone">The district's time zone.</param>
+    /// <param name="now">The instant.</param>
+    /// <returns>Null when nothing is due, whatever has run.</returns>
+    public static DateOnly? Due(DailyOperations daily, TimeZoneInfo zone, DateTimeOffset now)
+    {
+        if (daily.At is not { } at || daily.StoppedBecause is not null)
+        {
+            return null;
+        }
+
+        var local = TimeZoneInfo.ConvertTime(now, zone).DateTime;
+        var date = DateOnly.FromDateTime(local);
+        if (Instant(date, at, zone) > now)
+        {
+            date = date.AddDays(-1);
+        }
+
+        return daily.Pauses.Any(p => p.From <= date && date <= p.To) || Instant(date, at, zone) < daily.Since ? null : date;
+    }
+
+    /// <summary>The instant of a local time of day; the end of the gap when clocks skip it, the earlier one when it comes twice.</summary>
+    private static DateTimeOffset Instant(DateOnly date, TimeOnly at, TimeZoneInfo zone)
+    {
+        var local = date.ToDateTime(at);
+        if (zone.IsInvalidTime(local))
+        {
+            // Gaps are whole quarters of an hour.
+            local = date.ToDateTime(new TimeOnly(at.Hour, at.Minute / 15 * 15));
+            while (zone.IsInvalidTime(local))
+            {
+                local = local.AddMinutes(15);
+            }
+        }
+
+        var offset = zone.IsAmbiguousTime(local) ? zone.GetAmbiguousTimeOffsets(local).Max() : zone.GetUtcOffset(local);
+        return new DateTimeOffset(local, offset);
+    }
+}

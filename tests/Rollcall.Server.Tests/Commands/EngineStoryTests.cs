@@ -1,0 +1,60 @@
+using Rollcall.Sandbox;
+
+namespace Rollcall.Server.Tests.Commands;
+
+/// <summary>What follows the first sync, by command line: changes, one person, undo, Review, merge, thresholds, schedule, end of year.</summary>
+public sealed class EngineStoryTests
+{
+    [Fact]
+    public async Task A_district_lives_on_after_its_first_sync()
+    {
+        await using var sandbox = await SandboxServer.StartAsync(new SandboxOptions { Students = 60, Schools = 2 });
+        await using var cli = await Cli.ConnectedAsync(sandbox);
+        await cli.OkAsync("sync");
+        sandbox.SetDay(2);
+        var changes = await cli.OkAsync("sync", "--changes", "--json");
+        Assert.Equal("changes", changes.Json.GetProperty("kind").GetString());
+        var undone = await cli.OkAsync("operation", "undo", $"{changes.Number("operation")}", "--json");
+        Assert.Equal("undo", undone.Json.GetProperty("kind").GetString());
+        await cli.RefusedAsync(1, "undone already", "operation", "undo", $"{changes.Number("operation")}");
+        await cli.RefusedAsync(1, "itself an undo", "operation", "undo", $"{undone.Number("operation")}");
+        Assert.Contains("was undone", (await cli.OkAsync("classlink", "schedule")).Out, StringComparison.Ordinal);
+
+        var patrons = (await cli.OkAsync("patron", "list", "--json"))
+            .Json.EnumerateArray()
+            .Select(p => p.GetProperty("barcode").GetString()!)
+            .ToList();
+        var person = await cli.OkAsync("sync", "--person", patrons[0]);
+        Assert.Contains("By GUID.", person.Out, StringComparison.Ordinal);
+        Assert.Equal("person", (await cli.OkAsync("sync", "--person", patrons[0], "--json")).Json.GetProperty("kind").GetString());
+        await cli.RefusedAsync(2, "one of --full", "sync", "--full", "--changes");
+        var told = await cli.OkAsync("patron", "explain", patrons[0], "--json");
+        Assert.Contains(
+            told.Json.GetProperty("fields").EnumerateArray(),
+            f => f.GetProperty("field").GetString() == "lastName" && f.GetProperty("next").GetString() == "stays"
+        );
+
+        await cli.OkAsync("patron", "merge", patrons[0], patrons[1]);
+        await cli.RefusedAsync(1, "no patron", "patron", "show", patrons[1]);
+        await cli.RefusedAsync(1, "same patron", "patron", "merge", patrons[0], patrons[0]);
+        await cli.RefusedAsync(1, "nobody in Review", "review", "ignore", "77");
+
+        await cli.OkAsync("classlink", "schedule", "--daily", "04:00", "--mode", "changes", "--pause", "2026-12-20", "2027-01-06");
+        Assert.Contains("04:00", (await cli.OkAsync("classlink", "schedule")).Out, StringComparison.Ordinal);
+        Assert.DoesNotContain("Paused", (await cli.OkAsync("classlink", "schedule", "--resume")).Out, StringComparison.Ordinal);
+        await cli.RefusedAsync(2, "no time of day", "classlink", "schedule", "--daily", "25:00");
+        await cli.RefusedAsync(2, "before it begins", "classlink", "schedule", "--pause", "2027-01-06", "2026-12-20");
+        await cli.RefusedAsync(1, "no site", "classlink", "threshold", "transfers", "--percent", "5", "--site", "NOWHERE");
+
+        await cli.OkAsync("patron", "set", patrons[2], "status=Transferred");
+        Assert.Equal(
+            1,
+            (await cli.OkAsync("patron", "set-all", "expiration=2027-06-30", "--status", "Transferred", "--json")).Number("updated")
+        );
+        await cli.RefusedAsync(2, "Look first with --preview", "patron", "remove", "--status", "Transferred");
+        await cli.RefusedAsync(2, "Say which patrons", "patron", "remove");
+        Assert.Equal(1, (await cli.OkAsync("patron", "remove", "--status", "Transferred", "--yes", "--json")).Number("removed"));
+        await cli.RefusedAsync(1, "no patron", "patron", "show", patrons[2]);
+        await cli.OkAsync("db", "check");
+    }
+}

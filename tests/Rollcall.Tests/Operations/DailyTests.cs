@@ -1,0 +1,143 @@
+using Microsoft.EntityFrameworkCore;
+using Rollcall.Integrations;
+using Rollcall.Operations;
+using Rollcall.Tests.Infrastructure;
+
+namespace Rollcall.Tests.Operations;
+
+/// <summary>Daily Operations over simulated weeks: each date once, at the right hour, over clock changes, downtime and pauses.</summary>
+public sealed class DailyTests(PostgresCluster cluster)
+{
+    private static readonly DateTimeOffset s_before = new(2026, 1, 1, 0, 0, 0, TimeSpan.Zero);
+
+    [Theory]
+    [InlineData("America/New_York", "2026-03-01", "02:30")]
+    [InlineData("America/New_York", "2026-10-25", "01:30")]
+    [InlineData("Europe/Berlin", "2026-03-22", "02:00")]
+    [InlineData("Australia/Lord_Howe", "2026-09-27", "02:15")]
+    [InlineData("Asia/Kolkata", "2026-03-22", "00:00")]
+    [InlineData("America/St_Johns", "2026-10-25", "23:45")]
+    public void Each_date_is_due_once_and_not_before_its_time(string zoneName, string from, string at)
+    {
+        var zone = TimeZoneInfo.FindSystemTimeZoneById(zoneName);
+        var time = TimeOnly.ParseExact(at, "HH:mm");
+        var daily = new DailyOperations { At = time, Since = s_before };
+        var seen = new List<DateOnly>();
+        var start = new DateTimeOffset(
+            DateOnly.Parse(from, System.Globalization.CultureInfo.InvariantCulture).ToDateTime(default),
+            TimeSpan.Zero
+        );
+        for (var now = start; now < start.AddDays(21); now = now.AddMinutes(1))
+        {
+            var due = DailySchedule.Due(daily, zone, now)!.Value;
+            if (seen.Count > 0 && seen[^1] == due)
+            {
+                continue;
+            }
+
+            // A new date comes right at its time, or at the end of a gap that swallowed it.
+            if (seen.Count > 0)
+            {
+                Assert.Equal(seen[^1].AddDays(1), due);
+                var local = TimeZoneInfo.ConvertTime(now, zone).DateTime;
+                Assert.InRange(local - due.ToDateTime(time), TimeSpan.Zero, TimeSpan.FromMinutes(60));
+                Assert.True(local - due.ToDateTime(time) == TimeSpan.Zero || zone.IsInvalidTime(due.ToDateTime(time)), $"{local}");
+            }
+
+            seen.Add(due);
+        }
+
+        Assert.InRange(seen.Count, 21, 22);
+    }
+
+    [Fact]
+    public void Nothing_is_due_before_it_was_set_while_paused_or_stopped()
+    {
+        var zone = TimeZoneInfo.Utc;
+        var now = new DateTimeOffset(2026, 5, 5, 9, 0, 0, TimeSpan.Zero);
+        var daily = new DailyOperations { At = new TimeOnly(4, 0), Since = now };
+        Assert.Null(DailySchedule.Due(daily, zone, now));
+        Assert.Null(DailySchedule.Due(daily, zone, now.AddHours(18)));
+        Assert.Equal(new DateOnly(2026, 5, 6), DailySchedule.Due(daily, zone, now.AddHours(19)));
+        daily = daily with { Pauses = [new PauseDates(new DateOnly(2026, 5, 6), new DateOnly(2026, 5, 7))] };
+        Assert.Null(DailySchedule.Due(daily, zone, now.AddHours(19)));
+        Assert.Null(DailySchedule.Due(daily, zone, now.AddDays(2).AddHours(10)));
+        Assert.Equal(new DateOnly(2026, 5, 8), DailySchedule.Due(daily, zone, now.AddDays(2).AddHours(19)));
+        Assert.Null(DailySchedule.Due(daily with { StoppedBecause = "undone" }, zone, now.AddDays(9)));
+        Assert.Null(DailySchedule.Due(daily with { At = null }, zone, now.AddDays(9)));
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task Three_nodes_queue_each_date_once_over_weeks_with_downtime(Db db)
+    {
+        var clock = new ShiftedTime(s_before);
+        await using var system = await Installation.StartAsync(cluster, db, time: clock);
+        await system.ConfigureAsync(s => SettingsChange.Daily(s, "04:00", "full", s_before));
+        var random = new Random(7);
+        var down = 0;
+        for (var hour = 0; hour < 24 * 21; hour++)
+        {
+            clock.MoveTo(s_before.AddHours(hour).AddMinutes(random.Next(60)));
+            down =
+                down > 0 ? down - 1
+                : random.Next(20) == 0 ? random.Next(1, 60)
+                : 0;
+            if (down > 0)
+            {
+                continue;
+            }
+
+            await Task.WhenAll(Enumerable.Range(0, 3).Select(_ => system.Get<DailySchedule>().EnqueueDueAsync()));
+            await using var context = system.Database.CreateContext();
+            Assert.InRange(await context.Operations.CountAsync(o => o.Status == OperationStatus.Waiting), 0, 1);
+            await context
+                .Operations.Where(o => o.Status == OperationStatus.Waiting)
+                .ExecuteUpdateAsync(s => s.SetProperty(o => o.Status, OperationStatus.Completed));
+        }
+
+        await using var after = system.Database.CreateContext();
+        var dates = await after.Operations.Where(o => o.DailyDate != null).OrderBy(o => o.Id).Select(o => o.DailyDate!.Value).ToListAsync();
+        Assert.Equal(dates.Distinct().Count(), dates.Count);
+        Assert.Equal(dates.Order(), dates);
+        Assert.InRange(dates.Count, 12, 21);
+    }
+
+    [Fact]
+    public async Task Sync_Now_at_the_time_is_the_nights_run_and_the_run_itself_syncs()
+    {
+        var clock = new ShiftedTime(s_before.AddHours(5));
+        await using var system = await Installation.StartAsync(cluster, Db.Sqlite, time: clock);
+        await system.ConfigureAsync(s => SettingsChange.Daily(s, "04:00", "full", s_before));
+        var (byHand, _) = await system.Queue.EnqueueAsync(
+            system.District.Id,
+            OperationKind.FullSync,
+            IntegrationKind.ClassLink,
+            preview: false,
+            "librarian"
+        );
+        Assert.Equal([byHand], await system.Get<DailySchedule>().EnqueueDueAsync());
+        var ended = await system.Follower.RunAsync(system.District.Id, byHand, null, CancellationToken.None);
+        Assert.Null(ended.Error);
+        Assert.Empty(await system.Get<DailySchedule>().EnqueueDueAsync());
+        clock.MoveTo(s_before.AddDays(1).AddHours(4.5));
+        var night = Assert.Single(await system.Get<DailySchedule>().EnqueueDueAsync());
+        ended = await system.Follower.RunAsync(system.District.Id, night, null, CancellationToken.None);
+        Assert.Equal((DailySchedule.Actor, null), (ended.RequestedBy, ended.Error));
+        await UndoStopsAsync(system, night, clock);
+    }
+
+    private static async Task UndoStopsAsync(Installation system, long night, ShiftedTime clock)
+    {
+        system.Sandbox.SetDay(2);
+        var run = await system.SyncAsync();
+        await Sync.UndoTests.UndoAsync(system, run.Id);
+        clock.MoveTo(s_before.AddDays(2).AddHours(4.5));
+        Assert.Empty(await system.Get<DailySchedule>().EnqueueDueAsync());
+        await system.ConfigureAsync(s => SettingsChange.Resume(s, clock.GetUtcNow()));
+        Assert.Empty(await system.Get<DailySchedule>().EnqueueDueAsync());
+        clock.MoveTo(s_before.AddDays(3).AddHours(4.5));
+        Assert.True(Assert.Single(await system.Get<DailySchedule>().EnqueueDueAsync()) > night);
+    }
+}
