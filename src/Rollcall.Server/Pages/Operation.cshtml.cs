@@ -5,11 +5,14 @@ using Rollcall.Mapping;
 using Rollcall.Operations;
 using Rollcall.Patrons;
 using Rollcall.Server.Pages.Parts;
+using Rollcall.Sync.Person;
+using Rollcall.Sync.Undo;
 
 namespace Rollcall.Server.Pages;
 
 /// <summary>One operation: how it was set up, what came of it, and its log line by line.</summary>
-internal sealed class OperationModel(Here here, OperationQueue queue, OperationLog log, SiteService sites) : RollcallPage(here)
+internal sealed class OperationModel(Here here, OperationQueue queue, OperationLog log, SiteService sites, UndoService undo)
+    : RollcallPage(here)
 {
     public const int Size = 100;
 
@@ -25,6 +28,13 @@ internal sealed class OperationModel(Here here, OperationQueue queue, OperationL
 
     public bool IsLive => Operation.Status is OperationStatus.Waiting or OperationStatus.Running;
     public bool Decidable => Operation.Status is OperationStatus.NeedsApproval or OperationStatus.Preview;
+
+    /// <summary>Something was written that can be taken back.</summary>
+    public bool Undoable => !IsLive && UndoService.Refusal(Operation) is null;
+
+    /// <summary>The steps of a one-person sync; empty for others.</summary>
+    public IReadOnlyList<PersonStep> Steps => Operation.Kind == OperationKind.PersonSync ? PersonOptions.Of(Operation).Steps : [];
+
     public bool Filtered => Filter != new LogFilter();
 
     /// <summary>How many lines an approval would apply.</summary>
@@ -90,6 +100,20 @@ internal sealed class OperationModel(Here here, OperationQueue queue, OperationL
             }
         );
 
+    public async Task<IActionResult> OnPostUndoAsync(long id, string? barcode)
+    {
+        long? queued = null;
+        var result = await ActAsync(
+            $"/operations/{id}",
+            async () =>
+            {
+                queued = await undo.EnqueueAsync(DistrictId, id, string.IsNullOrWhiteSpace(barcode) ? null : barcode, Here.Actor, Gone);
+                return $"Operation {id} is being taken back.";
+            }
+        );
+        return queued is { } other ? LocalRedirect($"/operations/{other}") : result;
+    }
+
     /// <summary>False for a person of a plan who is no patron yet.</summary>
     public bool IsPatron(LogRow row) =>
         row is { PatronId: not null, Barcode: not null }
@@ -152,6 +176,16 @@ internal sealed class OperationModel(Here here, OperationQueue queue, OperationL
                     _ => "not mapped",
                 }
             );
+        }
+
+        if (Words("fullBecause") is { } because)
+        {
+            yield return ("Read in full", $"because {because}");
+        }
+
+        if (Words("note") is { } note)
+        {
+            yield return ("Note", note);
         }
 
         if (Words("file") is { } file)

@@ -1,3 +1,4 @@
+using Microsoft.AspNetCore.Mvc;
 using Rollcall.Patrons;
 using Rollcall.Review;
 using Rollcall.Server.Pages.Parts;
@@ -5,7 +6,7 @@ using Rollcall.Server.Pages.Parts;
 namespace Rollcall.Server.Pages;
 
 /// <summary>Roster people who could not be matched safely.</summary>
-internal sealed class ReviewModel(Here here, ReviewService review, Reading reading) : RollcallPage(here)
+internal sealed class ReviewModel(Here here, ReviewService review, ReviewDecisions decisions, Reading reading) : RollcallPage(here)
 {
     public const int Size = 50;
 
@@ -14,6 +15,7 @@ internal sealed class ReviewModel(Here here, ReviewService review, Reading readi
 
     public IReadOnlyList<ReviewRow> List { get; private set; } = [];
     public IReadOnlyDictionary<string, string> Names { get; private set; } = new Dictionary<string, string>(StringComparer.Ordinal);
+    public IReadOnlyList<ReviewRow> Decided { get; private set; } = [];
     public int Total { get; private set; }
     public int Number { get; private set; }
 
@@ -23,8 +25,21 @@ internal sealed class ReviewModel(Here here, ReviewService review, Reading readi
         Total = all.Count;
         Number = PageWithin(page, Size, Total);
         List = [.. all.Skip((Number - 1) * Size).Take(Size)];
+        Decided = await review.DecidedAsync(DistrictId, Gone);
         Names = await reading.NamesAsync(DistrictId, List.SelectMany(r => r.Candidates), Gone);
     }
+
+    public Task<IActionResult> OnPostLinkAsync(int id, string barcode) =>
+        ActAsync("/review", async () => (await decisions.LinkAsync(DistrictId, id, barcode ?? "", Here.Actor, Gone)).Message);
+
+    public Task<IActionResult> OnPostCreateAsync(int id) =>
+        ActAsync("/review", async () => (await decisions.CreateAsync(DistrictId, id, Here.Actor, Gone)).Message);
+
+    public Task<IActionResult> OnPostIgnoreAsync(int id) =>
+        ActAsync("/review", async () => (await decisions.IgnoreAsync(DistrictId, id, Here.Actor, Gone)).Message);
+
+    public Task<IActionResult> OnPostReopenAsync(int id) =>
+        ActAsync("/review", async () => (await decisions.ReopenAsync(DistrictId, id, Here.Actor, Gone)).Message);
 
     public static IEnumerable<(string Label, string Value)> Telling(ReviewRow row) =>
         s_telling.Where(row.Values.ContainsKey).Select(n => (PatronFields.ByNumber(n).Label, row.Values[n]));

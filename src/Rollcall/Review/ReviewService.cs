@@ -18,6 +18,9 @@ public sealed record ReviewRow(
     IReadOnlyList<string> Candidates
 )
 {
+    /// <summary>Who decided; null while it waits.</summary>
+    public string? DecidedBy { get; init; }
+
     /// <summary>Mapped values by field number.</summary>
     [System.Text.Json.Serialization.JsonIgnore]
     public required IReadOnlyDictionary<int, string> Values { get; init; }
@@ -27,12 +30,19 @@ public sealed record ReviewRow(
 public sealed class ReviewService(RollcallDatabase database)
 {
     /// <summary>Those who wait, the oldest first. Candidates are barcodes.</summary>
-    public async Task<IReadOnlyList<ReviewRow>> ListAsync(int districtId, CancellationToken cancellationToken = default)
+    public Task<IReadOnlyList<ReviewRow>> ListAsync(int districtId, CancellationToken cancellationToken = default) =>
+        ListAsync(districtId, [ReviewStatus.Open], cancellationToken);
+
+    /// <summary>Those who were decided on and whose decision can be taken back, the oldest first.</summary>
+    public Task<IReadOnlyList<ReviewRow>> DecidedAsync(int districtId, CancellationToken cancellationToken = default) =>
+        ListAsync(districtId, [ReviewStatus.Linked, ReviewStatus.Created, ReviewStatus.Ignored], cancellationToken);
+
+    private async Task<IReadOnlyList<ReviewRow>> ListAsync(int districtId, ReviewStatus[] statuses, CancellationToken cancellationToken)
     {
         await using var context = database.CreateContext();
         var items = await context
             .ReviewItems.AsNoTracking()
-            .Where(r => r.DistrictId == districtId && r.Status == ReviewStatus.Open)
+            .Where(r => r.DistrictId == districtId && statuses.Contains(r.Status))
             .OrderBy(r => r.Id)
             .ToListAsync(cancellationToken);
         var sites = await context.Sites.Where(s => s.DistrictId == districtId).ToDictionaryAsync(s => s.Id, s => s.Code, cancellationToken);
@@ -77,6 +87,7 @@ public sealed class ReviewService(RollcallDatabase database)
                     ]
                 )
                 {
+                    DecidedBy = i.DecidedBy,
                     Values = values.Items.Where(v => v.New is not null).ToDictionary(v => v.Field, v => v.New!),
                 };
             }),

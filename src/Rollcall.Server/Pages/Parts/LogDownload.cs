@@ -187,6 +187,7 @@ internal static class Totals
     public static IEnumerable<(string Label, long Count)> Of(Operation operation)
     {
         var c = OperationQueue.CountsOf(operation);
+        (string, long)[] removed = c.Removed > 0 ? [("Removed", c.Removed)] : [];
         return
         [
             ("Read", c.Read),
@@ -197,6 +198,7 @@ internal static class Totals
             ("Reactivated", c.Reactivated),
             ("Skipped", c.Skipped),
             ("Review", c.Review),
+            .. removed,
             ("Held", c.Held),
         ];
     }

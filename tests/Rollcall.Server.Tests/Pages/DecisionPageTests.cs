@@ -1,0 +1,76 @@
+using System.Text;
+using Rollcall.Operations;
+using Rollcall.Patrons;
+using Rollcall.Review;
+
+namespace Rollcall.Server.Tests.Pages;
+
+/// <summary>The way back, and people who wait in Review, on the pages.</summary>
+public sealed class DecisionPageTests(SyncedLibrary library) : IClassFixture<SyncedLibrary>
+{
+    [Fact]
+    public async Task An_import_is_undone_from_its_page_and_a_person_in_Review_is_linked_and_reopened()
+    {
+        using var visitor = new Visitor(library.Url);
+        using var stream = new MemoryStream(
+            Encoding.UTF8.GetBytes("barcode,lastName,firstName,email\nREV001,Otherwise,Olga,olga.review@example.org\n")
+        );
+        var import = await library.Service<PatronImport>().PlanAsync(library.District.Id, stream, "one.csv", preview: false, "test");
+        await library.EndOfAsync(import);
+
+        // Undo by the page of the operation; the patron is gone, and the page says what happened.
+        var undo = await visitor.SubmitAsync($"/operations/{import}", $"/operations/{import}?handler=Undo");
+        var ended = await library.EndOfAsync(long.Parse(undo.Split('/')[^1], System.Globalization.CultureInfo.InvariantCulture));
+        Assert.Equal((OperationKind.Undo, 1L), (ended.Kind, OperationQueue.CountsOf(ended).Removed));
+        Assert.Contains($"operation {import}", await visitor.PageAsync(undo), StringComparison.Ordinal);
+        Assert.DoesNotContain("handler=Undo", await visitor.PageAsync($"/operations/{import}"), StringComparison.Ordinal);
+        Assert.DoesNotContain("handler=Undo", await visitor.PageAsync(undo), StringComparison.Ordinal);
+
+        // The same address under another last name: Review asks.
+        using var again = new MemoryStream(
+            Encoding.UTF8.GetBytes("barcode,lastName,firstName,email\nREV002,Otherwise,Olga,olga.review@example.org\n")
+        );
+        await library.EndOfAsync(
+            await library.Service<PatronImport>().PlanAsync(library.District.Id, again, "two.csv", preview: false, "test")
+        );
+        library.Sandbox.Overrides.Put(
+            "users",
+            new System.Text.Json.Nodes.JsonObject
+            {
+                ["sourcedId"] = "review-1",
+                ["status"] = "active",
+                ["dateLastModified"] = "2026-01-01T00:00:00.000Z",
+                ["username"] = "olga",
+                ["enabledUser"] = "true",
+                ["givenName"] = "Olga",
+                ["familyName"] = "Married",
+                ["role"] = "student",
+                ["email"] = "olga.review@example.org",
+                ["orgs"] = new System.Text.Json.Nodes.JsonArray(
+                    new System.Text.Json.Nodes.JsonObject
+                    {
+                        ["sourcedId"] = library.Sandbox.District.Schools.First().SourcedId,
+                        ["type"] = "org",
+                    }
+                ),
+                ["grades"] = new System.Text.Json.Nodes.JsonArray("05"),
+            }
+        );
+        var sync = await visitor.SubmitAsync("/", "/?handler=Sync");
+        await library.EndOfAsync(long.Parse(sync.Split('/')[^1], System.Globalization.CultureInfo.InvariantCulture));
+        var row = Assert.Single(await library.Service<ReviewService>().ListAsync(library.District.Id), r => r.Guid == "review-1");
+        Assert.Contains("REV002", await visitor.PageAsync("/review"), StringComparison.Ordinal);
+
+        await visitor.SubmitAsync("/review", "/review?handler=Link", ("id", $"{row.Id}"), ("barcode", "REV002"));
+        Assert.Contains("is linked to review-1", await visitor.PageAsync("/review"), StringComparison.Ordinal);
+        var (patron, _) = await library.Service<PatronService>().GetAsync(library.District.Id, "REV002");
+        Assert.Equal(("review-1", "Married"), (patron.Guid, patron.LastName));
+        await visitor.SubmitAsync("/review", "/review?handler=Reopen", ("id", $"{row.Id}"));
+        var back = (await library.Service<OperationQueue>().ListAsync(library.District.Id)).First(o => o.Kind == OperationKind.Undo);
+        await library.EndOfAsync(back.Id);
+        (patron, _) = await library.Service<PatronService>().GetAsync(library.District.Id, "REV002");
+        Assert.Equal((null, "Otherwise"), (patron.Guid, patron.LastName));
+        await visitor.SubmitAsync("/review", "/review?handler=Ignore", ("id", $"{row.Id}"));
+        Assert.DoesNotContain(await library.Service<ReviewService>().ListAsync(library.District.Id), r => r.Guid == "review-1");
+    }
+}
