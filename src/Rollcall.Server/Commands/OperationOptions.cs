@@ -62,6 +62,15 @@ internal static class OperationOptions
             }
         }
 
+        if (options.TryGetProperty("leniencies", out var leniencies) && leniencies.ValueKind == JsonValueKind.Object)
+        {
+            var said = string.Join(", ", leniencies.EnumerateObject().Select(l => $"{l.Name} ({l.Value})"));
+            if (said.Length > 0)
+            {
+                lines.Add($"Deviations from OneRoster that were understood: {said}");
+            }
+        }
+
         return lines;
     }
 

@@ -158,6 +158,7 @@ internal sealed class SyncHandler(
         await DeletePlanAsync(operation, cancellationToken);
         var warnings = new WarningLog();
         Roster? roster = null;
+        IReadOnlyDictionary<string, long> leniencies = new Dictionary<string, long>();
         string? fullBecause = null;
         using (var source = await integrations.OpenAsync(operation.DistrictId, setup.Kind, cancellationToken))
         {
@@ -184,6 +185,7 @@ internal sealed class SyncHandler(
                 (text, done, total) => run.ReportAsync(OperationStage.Pulling, text, done, total)
             );
             roster ??= await pull.ReadAsync(cancellationToken);
+            leniencies = pull.Leniencies;
         }
 
         using (roster)
@@ -213,7 +215,19 @@ internal sealed class SyncHandler(
                 "Some rosters do not mark every change with a date. Full syncs find them; nothing has to be done.",
                 plan.Drift
             );
-            await CommitPlanAsync(run, setup, connection, plan, holds, warnings, began, roster.Revision, fullBecause, cancellationToken);
+            await CommitPlanAsync(
+                run,
+                setup,
+                connection,
+                plan,
+                holds,
+                warnings,
+                began,
+                roster.Revision,
+                fullBecause,
+                leniencies,
+                cancellationToken
+            );
             return plan.Refreshes;
         }
     }
@@ -228,6 +242,7 @@ internal sealed class SyncHandler(
         DateTimeOffset began,
         string? revision,
         string? fullBecause,
+        IReadOnlyDictionary<string, long> leniencies,
         CancellationToken cancellationToken
     )
     {
@@ -279,6 +294,7 @@ internal sealed class SyncHandler(
             since = operation.Kind == OperationKind.ChangesSync ? setup.State.ChangesSince : null,
             shared = plan.Shared,
             configVersion = setup.State.ConfigVersion,
+            leniencies,
         };
         var planned = await Sql.ExecuteAsync(
             connection,

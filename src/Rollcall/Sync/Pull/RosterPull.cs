@@ -16,6 +16,10 @@ internal sealed class RosterPull(
 )
 {
     private const int RevisionAttempts = 3;
+    private readonly SortedDictionary<string, long> _leniencies = new(StringComparer.Ordinal);
+
+    /// <summary>Every way in which the roster deviates from OneRoster and was understood all the same, by collection and rule.</summary>
+    public IReadOnlyDictionary<string, long> Leniencies => _leniencies;
 
     /// <summary>Reads everything. The result is verified; anything else throws <see cref="RosterException"/>.</summary>
     public async Task<Roster> ReadAsync(CancellationToken cancellationToken)
@@ -229,7 +233,17 @@ internal sealed class RosterPull(
 
         foreach (var (rule, count) in walk.Result.Leniencies)
         {
-            warnings.Add("leniency", $"The roster deviates from OneRoster in {what}: {rule}", hint: null, count, $"{what}:{rule}");
+            _leniencies[$"{what}: {rule}"] = count;
+            if (LeniencyWords.Problem(rule) is { } problem)
+            {
+                warnings.Add(
+                    "leniency",
+                    $"In {what}, {problem}",
+                    "Ask the district's ClassLink or SIS support to check the roster export.",
+                    count,
+                    $"{what}:{rule}"
+                );
+            }
         }
 
         return walk.Result;

@@ -1,0 +1,131 @@
+using Rollcall.Operations;
+using Rollcall.Patrons;
+using Rollcall.Tests.Infrastructure;
+
+namespace Rollcall.Tests.Sync;
+
+/// <summary>Feeds that shrink: what is usual is written, what looks like an accident waits, what is no roster fails. Either way the patrons
+/// of others are untouched.</summary>
+public sealed class ShrinkTests(PostgresCluster cluster)
+{
+    private const int Students = 120;
+    private const int Teachers = 4;
+
+    [Theory]
+    [InlineData(0, 0, false, false)]
+    [InlineData(1, 0, false, false)]
+    [InlineData(9, 0, false, false)]
+    [InlineData(10, 0, false, false)]
+    [InlineData(12, 0, false, false)]
+    [InlineData(13, 0, true, false)]
+    [InlineData(60, 0, true, false)]
+    [InlineData(120, 0, true, false)]
+    [InlineData(0, 2, false, false)]
+    [InlineData(0, 3, false, false)]
+    [InlineData(0, 4, false, true)]
+    [InlineData(12, 4, false, true)]
+    [InlineData(13, 4, true, true)]
+    public async Task Leavers_of_a_school_and_role_are_held_only_beyond_the_threshold(
+        int students,
+        int teachers,
+        bool studentsHeld,
+        bool teachersHeld
+    )
+    {
+        foreach (var deleted in (bool[])[false, true])
+        {
+            await using var system = await StartAsync(students == 13 ? Db.Postgres : Db.Sqlite);
+            var before = (await system.PatronsByGuidAsync()).ToDictionary(p => p.Key, p => p.Value.Version);
+            Go(system, "s1-", students, "student", deleted);
+            Go(system, "t1-", teachers, "teacher", deleted);
+            var operation = await system.SyncAsync();
+            Assert.Null(operation.Error);
+            var counts = OperationQueue.CountsOf(operation);
+            Assert.True(counts.AddUp, operation.Counts);
+            Assert.Equal((studentsHeld ? students : 0) + (teachersHeld ? teachers : 0), counts.Held);
+            Assert.Equal(deleted ? 0 : students + teachers, counts.Absent);
+            Assert.Equal(counts.Held > 0, operation.Status == OperationStatus.NeedsApproval);
+
+            var after = await system.PatronsByGuidAsync();
+            Assert.Equal(before.Count, after.Count);
+            foreach (var (guid, patron) in after)
+            {
+                var number = int.Parse(guid[3..], System.Globalization.CultureInfo.InvariantCulture);
+                var goes =
+                    (guid.StartsWith("s1-", StringComparison.Ordinal) && number < students && !studentsHeld)
+                    || (guid.StartsWith("t1-", StringComparison.Ordinal) && number < teachers && !teachersHeld);
+                Assert.Equal(goes ? PatronStatus.Transferred : PatronStatus.Active, patron.Status);
+                Assert.Equal(goes, patron.Version != before[guid]);
+            }
+        }
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task An_empty_list_of_people_or_schools_fails_and_touches_nobody(Db db)
+    {
+        await using var system = await StartAsync(db);
+        var before = (await system.AllPatronsAsync()).ToDictionary(p => p.Id, p => p.Version);
+        foreach (var fault in (string[])["empty-users", "empty-orgs"])
+        {
+            system.Sandbox.Faults.Set(fault);
+            var operation = await system.SyncAsync();
+            Assert.Equal(OperationStatus.Failed, operation.Status);
+            Assert.NotNull(operation.Error);
+            Assert.Equal(before, (await system.AllPatronsAsync()).ToDictionary(p => p.Id, p => p.Version));
+        }
+
+        // A matched school that is gone stops the sync too: its people would all look absent.
+        system.Sandbox.Faults.Set("");
+        system.Sandbox.Overrides.Remove("orgs", system.Sandbox.District.Schools.First().SourcedId);
+        var gone = await system.SyncAsync();
+        Assert.Contains("no longer in the roster", gone.Error, StringComparison.Ordinal);
+        Assert.Equal(before, (await system.AllPatronsAsync()).ToDictionary(p => p.Id, p => p.Version));
+    }
+
+    private static void Go(Installation system, string prefix, int count, string role, bool deleted)
+    {
+        for (var i = 0; i < count; i++)
+        {
+            if (deleted)
+            {
+                Put(system, prefix, i, role, "tobedeleted");
+            }
+            else
+            {
+                system.Sandbox.Overrides.Remove("users", $"{prefix}{i}");
+            }
+        }
+    }
+
+    private static void Put(Installation system, string prefix, int i, string role, string status) =>
+        system.Sandbox.Person(
+            $"{prefix}{i}",
+            $"First{i}",
+            $"Last{prefix}{i}",
+            role: role,
+            status: status,
+            orgs: [system.Sandbox.District.Schools.ElementAt(prefix[1] - '1').SourcedId]
+        );
+
+    private async Task<Installation> StartAsync(Db db)
+    {
+        var system = await Installation.StartAsync(cluster, db);
+        system.Sandbox.OnlyMine();
+        foreach (
+            var (prefix, count, role) in ((string, int, string)[])
+                [("s1-", Students, "student"), ("s2-", Students, "student"), ("t1-", Teachers, "teacher")]
+        )
+        {
+            for (var i = 0; i < count; i++)
+            {
+                Put(system, prefix, i, role, "active");
+            }
+        }
+
+        var first = OperationQueue.CountsOf(await system.SyncAsync());
+        Assert.Equal((2 * Students) + Teachers, first.Created);
+        return system;
+    }
+}
