@@ -158,6 +158,7 @@ public sealed class PatronService(RollcallDatabase database, TimeProvider time)
     {
         await using var connection = await database.OpenAsync(cancellationToken);
         await using var transaction = await database.Bulk.BeginWriteAsync(connection, cancellationToken);
+        await database.Bulk.LockDistrictAsync(connection, transaction, districtId, cancellationToken);
         await using var context = database.CreateContext(connection, transaction);
         var (found, _) = await FindAsync(context.Patrons.AsNoTracking(), context, districtId, barcode, cancellationToken);
         await database.Bulk.LockPatronsAsync(connection, transaction, districtId, [found.Id], cancellationToken);
@@ -261,6 +262,7 @@ public sealed class PatronService(RollcallDatabase database, TimeProvider time)
     {
         await using var connection = await database.OpenAsync(cancellationToken);
         await using var transaction = await database.Bulk.BeginWriteAsync(connection, cancellationToken);
+        await database.Bulk.LockDistrictAsync(connection, transaction, districtId, cancellationToken);
         await using var context = database.CreateContext(connection, transaction);
         var values = new ChangeValues();
         foreach (var (name, value) in fields)

@@ -248,6 +248,7 @@ public sealed class ReviewDecisions(RollcallDatabase database, UndoService undo,
         try
         {
             var transaction = await database.Bulk.BeginWriteAsync(connection, cancellationToken);
+            await database.Bulk.LockDistrictAsync(connection, transaction, districtId, cancellationToken);
             var context = database.CreateContext(connection, transaction);
             var work = new Work(connection, transaction, context);
 

@@ -11,6 +11,10 @@ internal interface IBulkStore
     /// <summary>Begins a transaction that will write: on SQLite it takes the write lock at once, so that what is read stays true.</summary>
     Task<DbTransaction> BeginWriteAsync(DbConnection connection, CancellationToken cancellationToken);
 
+    /// <summary>Lets one transaction at a time give out what is unique in a district: barcodes, GUIDs, waiting syncs. Taken before any
+    /// patron's lock, so that nobody waits in a ring.</summary>
+    Task LockDistrictAsync(DbConnection connection, DbTransaction transaction, int districtId, CancellationToken cancellationToken);
+
     /// <summary>Keeps other transactions from changing these patrons until this one ends.</summary>
     Task LockPatronsAsync(
         DbConnection connection,

@@ -13,6 +13,20 @@ internal sealed class PostgresBulk : IBulkStore
     public async Task<DbTransaction> BeginWriteAsync(DbConnection connection, CancellationToken cancellationToken) =>
         await connection.BeginTransactionAsync(cancellationToken);
 
+    public Task LockDistrictAsync(
+        DbConnection connection,
+        DbTransaction transaction,
+        int districtId,
+        CancellationToken cancellationToken
+    ) =>
+        Sql.ExecuteAsync(
+            connection,
+            transaction,
+            "SELECT 1 FROM districts WHERE id = @district FOR UPDATE",
+            cancellationToken,
+            ("@district", districtId)
+        );
+
     public async Task LockPatronsAsync(
         DbConnection connection,
         DbTransaction transaction,

@@ -15,6 +15,13 @@ internal sealed class SqliteBulk : IBulkStore
         Task.FromResult<DbTransaction>(((SqliteConnection)connection).BeginTransaction(deferred: false));
 
     // The write lock of the transaction already keeps everybody else out.
+    public Task LockDistrictAsync(
+        DbConnection connection,
+        DbTransaction transaction,
+        int districtId,
+        CancellationToken cancellationToken
+    ) => Task.CompletedTask;
+
     public Task LockPatronsAsync(
         DbConnection connection,
         DbTransaction transaction,

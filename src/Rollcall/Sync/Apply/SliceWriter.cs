@@ -31,6 +31,7 @@ internal sealed class SliceWriter(RollcallDatabase database, int districtId, lon
         CancellationToken cancellationToken
     )
     {
+        await database.Bulk.LockDistrictAsync(connection, transaction, districtId, cancellationToken);
         var slice = new Slice();
         await using var context = database.CreateContext(connection, transaction);
 

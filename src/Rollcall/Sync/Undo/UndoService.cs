@@ -29,6 +29,7 @@ public sealed class UndoService(RollcallDatabase database, TimeProvider time)
     {
         await using var connection = await database.OpenAsync(cancellationToken);
         await using var transaction = await database.Bulk.BeginWriteAsync(connection, cancellationToken);
+        await database.Bulk.LockDistrictAsync(connection, transaction, districtId, cancellationToken);
         await using var context = database.CreateContext(connection, transaction);
         var subject =
             await context.Operations.AsNoTracking().SingleOrDefaultAsync(o => o.DistrictId == districtId && o.Id == id, cancellationToken)

@@ -1,0 +1,104 @@
+using System.Text;
+using Rollcall.Integrations;
+using Rollcall.Operations;
+using Rollcall.Patrons;
+using Rollcall.Sandbox;
+using Rollcall.Tests.Infrastructure;
+
+namespace Rollcall.Tests.Sync;
+
+/// <summary>Syncs, an import and librarians at once: everything comes to its end, no edit is lost, nobody is doubled.</summary>
+public sealed class AtOnceTests(PostgresCluster cluster)
+{
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task Syncs_an_import_and_edits_at_once_lose_nothing(Db db)
+    {
+        await using var system = await Installation.StartAsync(cluster, db, new SandboxOptions { Students = 300, Schools = 3 });
+        await system.SyncAsync();
+        system.Sandbox.SetDay(2);
+        var edited = (await system.AllPatronsAsync()).Where(p => p.Guid is not null).Take(40).ToList();
+        var imported = string.Join('\n', Enumerable.Range(0, 60).Select(i => $"IMP{i:000},Imported{i},Ida,S1"));
+        using var file = new MemoryStream(Encoding.UTF8.GetBytes($"barcode,lastName,firstName,site\n{imported}\n"));
+        var import = await system.Get<PatronImport>().PlanAsync(system.District.Id, file, "at once.csv", preview: false, "test");
+
+        var syncs = Enumerable.Range(0, 3).Select(_ => Task.Run(() => system.SyncAsync())).ToList();
+        var importing = Task.Run(() => system.Follower.RunAsync(system.District.Id, import, null, CancellationToken.None));
+        var editing = Task.Run(async () =>
+        {
+            foreach (var patron in edited)
+            {
+                // One field the roster never writes, and one it always wins.
+                await system.Patrons.EditAsync(
+                    system.District.Id,
+                    patron.Barcode,
+                    [new("notes", $"note {patron.Id}"), new("firstName", "Edited")],
+                    "librarian"
+                );
+            }
+        });
+        var adding = Task.Run(async () =>
+        {
+            for (var i = 0; i < 20; i++)
+            {
+                await system.Patrons.AddAsync(system.District.Id, [new("lastName", $"Added{i}"), new("site", "S2")], "librarian");
+            }
+        });
+        await Task.WhenAll(editing, adding);
+        foreach (var operation in await Task.WhenAll([.. syncs, importing]))
+        {
+            Assert.Null(operation.Error);
+            Assert.True(OperationQueue.CountsOf(operation).AddUp, operation.Counts);
+        }
+
+        var last = await system.SyncAsync();
+        Assert.Null(last.Error);
+        var all = await system.AllPatronsAsync();
+        Assert.Equal(all.Count, all.Select(p => p.BarcodeKey).Distinct().Count());
+        Assert.Equal(60, all.Count(p => p.LastName.StartsWith("Imported", StringComparison.Ordinal)));
+        Assert.Equal(20, all.Count(p => p.LastName.StartsWith("Added", StringComparison.Ordinal)));
+        var byId = all.ToDictionary(p => p.Id);
+        foreach (var patron in edited)
+        {
+            Assert.Equal($"note {patron.Id}", byId[patron.Id].Notes);
+            var person = system.Sandbox.District.Find(patron.Guid!)!;
+            if (person.Presence == SandboxPresence.Present)
+            {
+                Assert.Equal(person.GivenName, byId[patron.Id].FirstName);
+            }
+        }
+
+        // A calm installation that went the same way knows the same people.
+        await using var calm = await Installation.StartAsync(cluster, Db.Sqlite, new SandboxOptions { Students = 300, Schools = 3 });
+        await calm.SyncAsync();
+        calm.Sandbox.SetDay(2);
+        await calm.SyncAsync();
+        Assert.Equal((await calm.PatronsByGuidAsync()).Keys.Order(), (await system.PatronsByGuidAsync()).Keys.Order());
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task An_equal_sync_that_waits_is_shown_and_not_doubled(Db db)
+    {
+        await using var system = await Installation.StartAsync(cluster, db);
+        var queued = await Task.WhenAll(
+            Enumerable
+                .Range(0, 10)
+                .Select(_ =>
+                    Task.Run(() =>
+                        system.Queue.EnqueueAsync(
+                            system.District.Id,
+                            OperationKind.FullSync,
+                            IntegrationKind.ClassLink,
+                            preview: false,
+                            "test"
+                        )
+                    )
+                )
+        );
+        Assert.Equal(1, queued.Count(q => q.IsNew));
+        Assert.Single(queued.Select(q => q.Id).Distinct());
+    }
+}
