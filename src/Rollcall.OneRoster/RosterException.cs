@@ -43,4 +43,11 @@ public sealed class RosterException : Exception
 
     /// <summary>What the server said, cleaned for a message and ready to be appended; empty when it said nothing.</summary>
     internal string Said { get; init; } = "";
+
+    /// <summary>It was the token's address that failed, not the roster's. The status of that answer is kept apart, since a reader of
+    /// records would take it for one about a record.</summary>
+    internal bool AtToken { get; set; }
+
+    /// <summary>The status of a failed token request; <see langword="null"/> when there was none.</summary>
+    internal int? TokenStatus { get; set; }
 }

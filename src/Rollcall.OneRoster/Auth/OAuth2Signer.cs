@@ -126,9 +126,18 @@ internal sealed class OAuth2Signer : IRequestSigner, IDisposable
     {
         // What lives as long as stated counts from before the request, not from after it.
         var asked = time.GetUtcNow();
-        var (fresh, life) = await AskAsync(cancellationToken);
-        token = fresh;
-        renewAt = asked + (life * 0.9);
+        try
+        {
+            var (fresh, life) = await AskAsync(cancellationToken);
+            token = fresh;
+            renewAt = asked + (life * 0.9);
+        }
+        catch (RosterException e)
+        {
+            e.AtToken = true;
+            e.TokenStatus = (e.InnerException as RosterException ?? e).StatusCode;
+            throw;
+        }
     }
 
     private async Task<(string Token, TimeSpan Life)> AskAsync(CancellationToken cancellationToken)

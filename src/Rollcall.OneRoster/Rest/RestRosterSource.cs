@@ -34,7 +34,8 @@ public sealed class RestRosterSource : IRosterSource
         this.options.Check();
         var guard = new AddressGuard(this.options.AllowPrivateAddresses);
         address = new BaseAddress(endpoint.Address, guard);
-        path = address.HasServicePath ? "" : "/" + this.options.ServicePath.Trim('/');
+        var service = this.options.ServicePath.Trim('/');
+        path = address.HasServicePath || service.Length == 0 ? "" : "/" + service;
         transport = new Transport(address, endpoint.Credentials, guard, this.options);
     }
 

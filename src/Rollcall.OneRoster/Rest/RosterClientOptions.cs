@@ -9,7 +9,8 @@ public sealed record RosterClientOptions
     public static RosterClientOptions Default { get; } = new();
 
     /// <summary>The path between the address and a collection: <c>/ims/oneroster/v1p1</c>, or
-    /// <c>/ims/oneroster/rostering/v1p2</c> for OneRoster 1.2. The form of the data is detected from the data.</summary>
+    /// <c>/ims/oneroster/rostering/v1p2</c> for OneRoster 1.2. Blank when the
+    /// address is the whole base already. The form of the data is detected from the data.</summary>
     public string ServicePath { get; init; } = "/ims/oneroster/v1p1";
 
     /// <summary>Rows asked for at once, 100 to 10,000. The server may send fewer.</summary>

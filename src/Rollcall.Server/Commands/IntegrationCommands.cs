@@ -19,9 +19,9 @@ internal static class IntegrationCommands
     private sealed record Unmatched(string Org);
 
     public static Command Build(Terminal terminal, IntegrationKind kind) =>
-        new(SyncSetup.Verb(kind), $"The district's {kind} roster: connection, site mapping, field mapping")
+        new(IntegrationWords.Verb(kind), $"The district's {IntegrationWords.Name(kind)} roster: connection, site mapping, field mapping")
         {
-            ClassLinkConnect(terminal, kind),
+            kind == IntegrationKind.OneRoster ? OneRosterConnectCommand.Build(terminal) : ClassLinkConnect(terminal, kind),
             On(terminal, kind),
             Off(terminal, kind),
             Show(terminal, kind),
@@ -133,26 +133,31 @@ internal static class IntegrationCommands
                     way == direct ? Given(signature) ?? "HMAC-SHA256" : null,
                     partnerKey
                 );
-                await using var session = await Session.OpenAsync(result, terminal, cancellationToken);
-                var district = await session.DistrictAsync(cancellationToken);
-                var integrations = session.Get<IntegrationService>();
-                var connected = await integrations.ConnectAsync(
-                    district,
-                    kind,
-                    request,
-                    asOperator: true,
-                    result.GetValue(yes),
-                    Session.Actor,
-                    cancellationToken
-                );
-                await WriteConnectedAsync(terminal, session, connected);
-                if (!session.Json && (await integrations.FindAsync(district.Id, kind, cancellationToken)) is { Enabled: false })
-                {
-                    await terminal.Out.WriteLineAsync($"It is off until 'rollcall {SyncSetup.Verb(kind)} on'.");
-                }
+                await ConnectAsync(result, terminal, kind, request, result.GetValue(yes), cancellationToken);
             }
         );
         return command;
+    }
+
+    /// <summary>Checks and stores a connection, and says what came of it.</summary>
+    internal static async Task ConnectAsync(
+        ParseResult result,
+        Terminal terminal,
+        IntegrationKind kind,
+        ConnectRequest request,
+        bool clear,
+        CancellationToken cancellationToken
+    )
+    {
+        await using var session = await Session.OpenAsync(result, terminal, cancellationToken);
+        var district = await session.DistrictAsync(cancellationToken);
+        var integrations = session.Get<IntegrationService>();
+        var connected = await integrations.ConnectAsync(district, kind, request, asOperator: true, clear, Session.Actor, cancellationToken);
+        await WriteConnectedAsync(terminal, session, connected);
+        if (!session.Json && (await integrations.FindAsync(district.Id, kind, cancellationToken)) is { Enabled: false })
+        {
+            await terminal.Out.WriteLineAsync($"It is off until 'rollcall {IntegrationWords.Verb(kind)} on'.");
+        }
     }
 
     private static Command On(Terminal terminal, IntegrationKind kind)
@@ -167,7 +172,7 @@ internal static class IntegrationCommands
                     kind,
                     (integrations, district) =>
                         integrations.TurnOnAsync(district.Id, kind, result.GetValue(yes), Session.Actor, cancellationToken),
-                    _ => $"{kind} is on.",
+                    _ => $"{IntegrationWords.Name(kind)} is on.",
                     cancellationToken
                 )
         );
@@ -184,7 +189,7 @@ internal static class IntegrationCommands
                     terminal,
                     kind,
                     (integrations, district) => integrations.TurnOffAsync(district.Id, kind, Session.Actor, cancellationToken),
-                    _ => $"{kind} is off. Identifiers stay, so it can be turned on again.",
+                    _ => $"{IntegrationWords.Name(kind)} is off. Identifiers stay, so it can be turned on again.",
                     cancellationToken
                 )
         );
@@ -210,8 +215,13 @@ internal static class IntegrationCommands
                 }
 
                 terminal.WritePairs([
-                    (kind.ToString(), view.Enabled ? "on" : "off"),
-                    ("Connection", view.Mode is null ? "none" : $"{view.Mode}{(view.Url is null ? "" : $", {view.Url}")}"),
+                    (IntegrationWords.Name(kind), view.Enabled ? "on" : "off"),
+                    (
+                        "Connection",
+                        view.Mode is null
+                            ? "none"
+                            : $"{view.Mode}{(view.Url is null ? "" : $", {view.Url}")}{(view.Version is null ? "" : $", OneRoster {view.Version}")}"
+                    ),
                     ("Tenant", view.TenantId is null ? "" : $"{view.TenantId} {view.DistrictName}".TrimEnd()),
                     ("Roles", view.Roles.Count == 0 ? "nobody" : string.Join(", ", view.Roles)),
                     ("Barcode from", view.Map["barcode"]),
@@ -657,7 +667,7 @@ internal static class IntegrationCommands
         }
     }
 
-    private static Option<bool> Yes() => new("--yes") { Description = "Clear the identifiers of another roster where there are some" };
+    internal static Option<bool> Yes() => new("--yes") { Description = "Clear the identifiers of another roster where there are some" };
 
     private static Task ConfigureAsync(
         ParseResult result,

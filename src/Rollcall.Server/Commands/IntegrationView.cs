@@ -14,6 +14,7 @@ internal sealed record IntegrationView
     public required string? TenantId { get; init; }
     public required string? DistrictName { get; init; }
     public required string? Url { get; init; }
+    public required string? Version { get; init; }
     public required IReadOnlyList<string> Roles { get; init; }
     public required IReadOnlyDictionary<string, string> Map { get; init; }
     public required string SiteFrom { get; init; }
@@ -23,7 +24,8 @@ internal sealed record IntegrationView
 
     /// <summary>By site id; only what differs from the district's.</summary>
     [System.Text.Json.Serialization.JsonIgnore]
-    public required IReadOnlyDictionary<int, IReadOnlyDictionary<string, Threshold>> SiteThresholds { get; init; }
+    public IReadOnlyDictionary<int, IReadOnlyDictionary<string, Threshold>> SiteThresholds { get; init; } =
+        new Dictionary<int, IReadOnlyDictionary<string, Threshold>>();
     public required DailyOperations Daily { get; init; }
     public required DateTimeOffset? LastFullAt { get; init; }
 
@@ -33,12 +35,13 @@ internal sealed record IntegrationView
         var map = settings.Map;
         return new IntegrationView
         {
-            Integration = SyncSetup.Verb(kind),
+            Integration = IntegrationWords.Verb(kind),
             Enabled = row?.Enabled ?? false,
             Mode = settings.Mode?.ToString().ToLowerInvariant(),
             TenantId = settings.TenantId,
             DistrictName = settings.DistrictName,
             Url = settings.Url,
+            Version = settings.Version,
             Roles = [.. settings.Roles.Select(Arguments.Word)],
             Map = new Dictionary<string, string>(StringComparer.Ordinal)
             {

@@ -67,6 +67,18 @@ public sealed record IntegrationSettings
     /// <summary><c>HMAC-SHA256</c> or <c>HMAC-SHA1</c>.</summary>
     public string? Signature { get; init; }
 
+    /// <summary><c>1.1</c> or <c>1.2</c>, as the server's path says; null for other services and where it does not say.</summary>
+    public string? Version { get; init; }
+
+    /// <summary>Where client credentials are exchanged for a token; null in other modes.</summary>
+    public string? TokenUrl { get; init; }
+
+    /// <summary>How a token is asked for; null in other modes.</summary>
+    public OneRoster.Auth.TokenRequestForm? TokenForm { get; init; }
+
+    /// <summary>The scopes asked for; blank for none.</summary>
+    public string? Scope { get; init; }
+
     /// <summary>The district's name as the roster service gave it.</summary>
     public string? DistrictName { get; init; }
 

@@ -5,8 +5,10 @@ using Rollcall.Audit;
 using Rollcall.Districts;
 using Rollcall.Mapping;
 using Rollcall.OneRoster;
+using Rollcall.OneRoster.Auth;
 using Rollcall.OneRoster.ClassLink;
 using Rollcall.OneRoster.Model;
+using Rollcall.OneRoster.Rest;
 using Rollcall.Operations;
 using Rollcall.Patrons;
 using Rollcall.Storage;
@@ -24,7 +26,27 @@ public sealed record ConnectRequest(
     string? Secret = null,
     string? Signature = null,
     string? PartnerKey = null
-);
+)
+{
+    /// <summary>Where client credentials are exchanged for a token.</summary>
+    public string? TokenUrl { get; init; }
+
+    /// <summary>How a token is asked for; null finds out.</summary>
+    public TokenRequestForm? TokenForm { get; init; }
+
+    /// <summary>The scopes asked for, blank for none; null finds out.</summary>
+    public string? Scope { get; init; }
+
+    /// <summary>The version of a OneRoster server; null finds out.</summary>
+    public OneRosterVersion? Version { get; init; }
+
+    // What a record prints by itself would show the secret.
+    private bool PrintMembers(System.Text.StringBuilder text)
+    {
+        text.Append(System.Globalization.CultureInfo.InvariantCulture, $"Mode = {Mode}, TenantId = {TenantId}, Url = {Url}");
+        return true;
+    }
+}
 
 /// <summary>What came of connecting or testing.</summary>
 /// <param name="Mode">How the roster is reached.</param>
@@ -110,7 +132,11 @@ public sealed class IntegrationService(RollcallDatabase database, RosterConnecti
             || (
                 settings.TenantId is not null || request.TenantId is not null
                     ? string.Equals(settings.TenantId, Text.Clean(request.TenantId), StringComparison.Ordinal)
-                    : string.Equals(settings.Url, request.Url, StringComparison.OrdinalIgnoreCase)
+                    : string.Equals(
+                        RosterServers.Root(settings.Url ?? ""),
+                        RosterServers.Root(request.Url ?? ""),
+                        StringComparison.OrdinalIgnoreCase
+                    )
             );
         return same ? new SwitchImpact(0, 0, 0, 0) : await ImpactAsync(districtId, null, cancellationToken);
     }
@@ -162,15 +188,24 @@ public sealed class IntegrationService(RollcallDatabase database, RosterConnecti
             Key = request.Key,
             Signature = request.Signature,
             DistrictName = null,
+            Version = null,
+            TokenUrl = request.TokenUrl,
+            TokenForm = null,
+            Scope = null,
         };
         var secret = request.Mode switch
         {
-            ConnectionMode.Prefix => new ConnectionSecret(Token: request.Secret),
-            ConnectionMode.Direct => new ConnectionSecret(Secret: request.Secret),
+            ConnectionMode.Prefix or ConnectionMode.Bearer => new ConnectionSecret(Token: request.Secret),
+            ConnectionMode.Direct or ConnectionMode.ClientCredentials => new ConnectionSecret(Secret: request.Secret),
             _ => null,
         };
         var stored = secret is null ? null : secrets.Protect(district.Id, secret.ToJson());
-        var (name, message) = await ProbeAsync(district.Id, settings, stored, request.PartnerKey, cancellationToken);
+        if (kind == IntegrationKind.OneRoster)
+        {
+            settings = await FindServerAsync(settings, request, cancellationToken);
+        }
+
+        var (name, message) = await ProbeAsync(district.Id, kind, settings, stored, request.PartnerKey, cancellationToken);
         settings = settings with { DistrictName = name };
 
         // Before the transaction: the first use of the key ring writes by a connection of its own.
@@ -204,7 +239,13 @@ public sealed class IntegrationService(RollcallDatabase database, RosterConnecti
             );
         }
 
-        AddAudit(context, district.Id, actor, "connect", $"{kind} by {request.Mode}{(tenant is null ? "" : $", tenant {tenant}")}");
+        AddAudit(
+            context,
+            district.Id,
+            actor,
+            "connect",
+            $"{IntegrationWords.Name(kind)} by {request.Mode}{(tenant is null ? "" : $", tenant {tenant}")}"
+        );
         await context.SaveChangesAsync(cancellationToken);
         await transaction.CommitAsync(cancellationToken);
         return new ConnectResult(request.Mode, tenant, name, name is not null, message);
@@ -216,7 +257,7 @@ public sealed class IntegrationService(RollcallDatabase database, RosterConnecti
     {
         var row = await FindAsync(district.Id, kind, cancellationToken);
         var settings = SettingsOf(row);
-        var (name, message) = await ProbeAsync(district.Id, settings, row?.Secret, null, cancellationToken);
+        var (name, message) = await ProbeAsync(district.Id, kind, settings, row?.Secret, null, cancellationToken);
         return new ConnectResult(settings.Mode!.Value, settings.TenantId, name ?? settings.DistrictName, name is not null, message);
     }
 
@@ -247,7 +288,7 @@ public sealed class IntegrationService(RollcallDatabase database, RosterConnecti
         if (!impact.IsEmpty && !clear)
         {
             throw new RollcallException(
-                $"Turning {kind} on turns the other service off and clears {impact.InWords}; patrons stay. Say --yes to go on."
+                $"Turning {IntegrationWords.Name(kind)} on turns the other service off and clears {impact.InWords}; patrons stay. Say --yes to go on."
             );
         }
 
@@ -256,7 +297,7 @@ public sealed class IntegrationService(RollcallDatabase database, RosterConnecti
         var row = await GetOrAddAsync(context, districtId, kind, cancellationToken);
         if (SettingsOf(row).Mode is null)
         {
-            throw new RollcallException($"{kind} is not connected yet. Connect it first, then turn it on.");
+            throw new RollcallException($"{IntegrationWords.Name(kind)} is not connected yet. Connect it first, then turn it on.");
         }
 
         if (!impact.IsEmpty)
@@ -272,7 +313,13 @@ public sealed class IntegrationService(RollcallDatabase database, RosterConnecti
         }
 
         row.Enabled = true;
-        AddAudit(context, districtId, actor, "turn on", $"{kind}{(impact.IsEmpty ? "" : $"; cleared {impact.InWords}")}");
+        AddAudit(
+            context,
+            districtId,
+            actor,
+            "turn on",
+            $"{IntegrationWords.Name(kind)}{(impact.IsEmpty ? "" : $"; cleared {impact.InWords}")}"
+        );
         await context.SaveChangesAsync(cancellationToken);
         await transaction.CommitAsync(cancellationToken);
     }
@@ -283,7 +330,7 @@ public sealed class IntegrationService(RollcallDatabase database, RosterConnecti
         await using var context = database.CreateContext();
         var row = await GetOrAddAsync(context, districtId, kind, cancellationToken);
         row.Enabled = false;
-        AddAudit(context, districtId, actor, "turn off", kind.ToString());
+        AddAudit(context, districtId, actor, "turn off", IntegrationWords.Name(kind));
         await context.SaveChangesAsync(cancellationToken);
     }
 
@@ -340,7 +387,10 @@ public sealed class IntegrationService(RollcallDatabase database, RosterConnecti
         var org =
             (await ReadOrgsAsync(district.Id, kind, cancellationToken)).FirstOrDefault(o =>
                 string.Equals(o.SourcedId, orgId, StringComparison.Ordinal)
-            ) ?? throw new RollcallException($"The roster has no organisation {orgId}. 'rollcall classlink orgs' shows those there are.");
+            )
+            ?? throw new RollcallException(
+                $"The roster has no organisation {orgId}. 'rollcall {IntegrationWords.Verb(kind)} orgs' shows those there are."
+            );
         await using var context = database.CreateContext();
         var site = await SiteService.FindAsync(context, district.Id, siteCode, cancellationToken);
         var matches = await context.SiteOrgs.Where(o => o.DistrictId == district.Id && o.Kind == kind).ToListAsync(cancellationToken);
@@ -349,7 +399,7 @@ public sealed class IntegrationService(RollcallDatabase database, RosterConnecti
         {
             var other = await context.Sites.SingleAsync(s => s.DistrictId == district.Id && s.Id == have.SiteId, cancellationToken);
             throw new RollcallException(
-                $"Organisation {orgId} is matched to site {other.Code}. Unmatch it first: rollcall classlink unmatch {orgId}"
+                $"Organisation {orgId} is matched to site {other.Code}. Unmatch it first: rollcall {IntegrationWords.Verb(kind)} unmatch {orgId}"
             );
         }
 
@@ -418,7 +468,7 @@ public sealed class IntegrationService(RollcallDatabase database, RosterConnecti
         var row = await GetOrAddAsync(context, districtId, kind, cancellationToken);
         row.Settings = JsonSerializer.Serialize(change(SettingsOf(row)), Json);
         Bump(row);
-        AddAudit(context, districtId, actor, "configure", $"{kind}: {what}");
+        AddAudit(context, districtId, actor, "configure", $"{IntegrationWords.Name(kind)}: {what}");
         await context.SaveChangesAsync(cancellationToken);
     }
 
@@ -430,7 +480,7 @@ public sealed class IntegrationService(RollcallDatabase database, RosterConnecti
     )
     {
         var row = await FindAsync(districtId, kind, cancellationToken);
-        return await connections.OpenAsync(districtId, SettingsOf(row), row?.Secret, cancellationToken, somebodyWaits: somebodyWaits);
+        return await connections.OpenAsync(districtId, kind, SettingsOf(row), row?.Secret, cancellationToken, somebodyWaits: somebodyWaits);
     }
 
     internal async Task<IReadOnlyList<Org>> ReadOrgsAsync(int districtId, IntegrationKind kind, CancellationToken cancellationToken)
@@ -487,6 +537,7 @@ public sealed class IntegrationService(RollcallDatabase database, RosterConnecti
     /// <summary>Proves that the roster can be read. The name is null where the service cannot tell it.</summary>
     private async Task<(string? Name, string Message)> ProbeAsync(
         int districtId,
+        IntegrationKind kind,
         IntegrationSettings settings,
         string? stored,
         string? partnerKey,
@@ -506,8 +557,16 @@ public sealed class IntegrationService(RollcallDatabase database, RosterConnecti
             name = Text.Clean(check.TenantName) ?? $"Tenant {settings.TenantId}";
         }
 
-        using var source = await connections.OpenAsync(districtId, settings, stored, cancellationToken, partnerKey, somebodyWaits: true);
-        if (source is OneRoster.Rest.RestRosterSource rest)
+        using var source = await connections.OpenAsync(
+            districtId,
+            kind,
+            settings,
+            stored,
+            cancellationToken,
+            partnerKey,
+            somebodyWaits: true
+        );
+        if (source is RestRosterSource rest)
         {
             await rest.ProbeAsync(cancellationToken);
         }
@@ -517,8 +576,71 @@ public sealed class IntegrationService(RollcallDatabase database, RosterConnecti
             name is not null ? $"Connected to {name}."
             : settings.TenantId is not null
                 ? $"Connected. Tenant {settings.TenantId} is unconfirmed until the first sign-in with ClassLink."
+            : kind == IntegrationKind.OneRoster ? ServerInWords(settings)
             : "Connected."
         );
+    }
+
+    private static string ServerInWords(IntegrationSettings settings) =>
+        $"Connected to a OneRoster{(settings.Version is { } version ? " " + version : "")} server at {settings.Url}, "
+        + settings.Mode switch
+        {
+            ConnectionMode.ClientCredentials =>
+                $"with tokens asked for {InWords(settings.TokenForm)}{(string.IsNullOrEmpty(settings.Scope) ? " and without scopes" : "")}.",
+            ConnectionMode.Direct => $"with requests signed by {settings.Signature}.",
+            _ => "with a fixed token.",
+        };
+
+    private static string InWords(TokenRequestForm? form) =>
+        form switch
+        {
+            TokenRequestForm.Body => "by a form",
+            TokenRequestForm.Query => "in the query",
+            TokenRequestForm.Json => "by JSON",
+            _ => "by Basic",
+        };
+
+    /// <summary>Completes the settings with what the server was found to want.</summary>
+    private async Task<IntegrationSettings> FindServerAsync(
+        IntegrationSettings settings,
+        ConnectRequest request,
+        CancellationToken cancellationToken
+    )
+    {
+        var bearer = request.Mode == ConnectionMode.Bearer;
+        var server = await connections.FindServerAsync(
+            new RosterServerQuery
+            {
+                Address = request.Url ?? "",
+                Version = request.Version,
+                TokenUrl = request.TokenUrl,
+                Key = request.Key,
+                Secret = bearer ? null : request.Secret,
+                Token = bearer ? request.Secret : null,
+                Form = request.TokenForm,
+                Scope = request.Scope,
+                Signature = request.Signature is null ? null : RosterConnections.Hash(request.Signature),
+            },
+            cancellationToken
+        );
+        return settings with
+        {
+            Url = server.Address,
+            Version = server.Version switch
+            {
+                OneRosterVersion.V11 => "1.1",
+                OneRosterVersion.V12 => "1.2",
+                _ => null,
+            },
+            TokenForm = server.Form,
+            Scope = server.Scope,
+            Signature = server.Signature switch
+            {
+                OAuthSignature.HmacSha1 => "HMAC-SHA1",
+                OAuthSignature.HmacSha256 => "HMAC-SHA256",
+                _ => null,
+            },
+        };
     }
 
     private async Task<SwitchImpact> ImpactAsync(int districtId, IntegrationKind? except, CancellationToken cancellationToken)

@@ -1,5 +1,6 @@
 using System.Text.Json;
 using Rollcall.OneRoster;
+using Rollcall.OneRoster.Auth;
 using Rollcall.OneRoster.ClassLink;
 using Rollcall.OneRoster.Rest;
 using Rollcall.Storage;
@@ -39,6 +40,7 @@ public sealed class RosterConnections(RollcallOptions options, Secrets secrets, 
     /// <exception cref="RosterException">The service refuses.</exception>
     public async Task<IRosterSource> OpenAsync(
         int districtId,
+        IntegrationKind kind,
         IntegrationSettings settings,
         string? storedSecret,
         CancellationToken cancellationToken,
@@ -48,11 +50,22 @@ public sealed class RosterConnections(RollcallOptions options, Secrets secrets, 
     {
         if (settings.Mode is not { } mode)
         {
-            throw new RollcallException("No roster is connected. Connect one first: rollcall classlink connect …");
+            throw new RollcallException($"No roster is connected. Connect one first: rollcall {IntegrationWords.Verb(kind)} connect …");
         }
 
         CheckAddress(settings.Url);
         var secret = storedSecret is null ? new ConnectionSecret() : ConnectionSecret.Parse(secrets.Unprotect(districtId, storedSecret));
+        if (kind == IntegrationKind.OneRoster)
+        {
+            return new RestRosterSource(
+                new RosterEndpoint(settings.Url ?? throw Missing("address"), Credentials(mode)),
+                ClientOptions(somebodyWaits) with
+                {
+                    ServicePath = "",
+                }
+            );
+        }
+
         var connections = new ClassLinkConnections(ClientOptions(somebodyWaits));
         switch (mode)
         {
@@ -69,14 +82,53 @@ public sealed class RosterConnections(RollcallOptions options, Secrets secrets, 
                     settings.Url!,
                     settings.Key ?? throw Missing("key"),
                     secret.Secret ?? throw Missing("secret"),
-                    settings.Signature == "HMAC-SHA1" ? OneRoster.Auth.OAuthSignature.HmacSha1 : OneRoster.Auth.OAuthSignature.HmacSha256
+                    Hash(settings.Signature)
                 );
             default:
                 throw new RollcallException($"This version cannot read a roster by '{mode}'. Connect by proxy, prefix or direct.");
         }
 
-        static RollcallException Missing(string what) => new($"The connection has no {what}. Connect again: rollcall classlink connect …");
+        RosterCredentials Credentials(ConnectionMode mode) =>
+            mode switch
+            {
+                ConnectionMode.Bearer => new BearerCredentials(secret.Token ?? throw Missing("token")),
+                ConnectionMode.ClientCredentials => new OAuth2Credentials(
+                    settings.TokenUrl ?? throw Missing("token address"),
+                    settings.Key ?? throw Missing("key"),
+                    secret.Secret ?? throw Missing("secret"),
+                    settings.TokenForm ?? TokenRequestForm.Basic
+                )
+                {
+                    Scope = settings.Scope,
+                },
+                ConnectionMode.Direct => new OAuth1Credentials(
+                    settings.Key ?? throw Missing("key"),
+                    secret.Secret ?? throw Missing("secret"),
+                    Hash(settings.Signature)
+                )
+                {
+                    SendVersion = true,
+                },
+                _ => throw new RollcallException(
+                    $"A OneRoster server is not read by '{mode}'. Connect again: rollcall oneroster connect …"
+                ),
+            };
+
+        RollcallException Missing(string what) =>
+            new($"The connection has no {what}. Connect again: rollcall {IntegrationWords.Verb(kind)} connect …");
     }
+
+    /// <summary>Finds out where and how a OneRoster server wants to be asked.</summary>
+    /// <exception cref="RollcallException">The address may not be used.</exception>
+    /// <exception cref="RosterException">The service refuses, or there is none.</exception>
+    internal Task<RosterServer> FindServerAsync(RosterServerQuery query, CancellationToken cancellationToken)
+    {
+        CheckAddress(query.Address);
+        return RosterServers.FindAsync(query, ClientOptions(somebodyWaits: true), cancellationToken);
+    }
+
+    internal static OAuthSignature Hash(string? signature) =>
+        signature == "HMAC-SHA1" ? OAuthSignature.HmacSha1 : OAuthSignature.HmacSha256;
 
     /// <summary>Asks ClassLink for a tenant.</summary>
     /// <exception cref="RosterException">ClassLink is out of reach, or refuses the partner key.</exception>

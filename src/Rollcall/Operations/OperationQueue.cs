@@ -307,12 +307,7 @@ public sealed class OperationQueue(RollcallDatabase database, TimeProvider time)
     /// <summary>The name people see, such as "ClassLink Full Sync".</summary>
     public static string Title(Operation operation)
     {
-        var service = operation.Integration switch
-        {
-            IntegrationKind.OneRosterCsv => "OneRoster CSV ",
-            { } kind => kind + " ",
-            null => "",
-        };
+        var service = operation.Integration is { } kind ? IntegrationWords.Name(kind) + " " : "";
         var preview = operation is { PreviewOnly: true, ApprovedAt: null } ? " (preview)" : "";
         return operation.Kind switch
         {

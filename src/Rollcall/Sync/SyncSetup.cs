@@ -69,10 +69,10 @@ internal sealed class SyncSetup
     /// <exception cref="RollcallException">The service is off or not connected, no site is matched, or nobody is ticked.</exception>
     public void EnsureReady()
     {
-        var verb = Verb(Kind);
+        var (name, verb) = (IntegrationWords.Name(Kind), IntegrationWords.Verb(Kind));
         var problem =
-            !Enabled ? $"{Kind} is off. Turn it on first: rollcall {verb} on"
-            : Settings.Mode is null ? $"{Kind} is not connected. Connect it first: rollcall {verb} connect …"
+            !Enabled ? $"{name} is off. Turn it on first: rollcall {verb} on"
+            : Settings.Mode is null ? $"{name} is not connected. Connect it first: rollcall {verb} connect …"
             : OrgSites.Count == 0 ? $"No site is matched to the roster. Match at least one: rollcall {verb} match SITE ORG-SOURCEDID"
             : Settings.Roles.Count == 0 ? $"Nobody is ticked for syncing. Say who: rollcall {verb} roles student,teacher,admin"
             : null;
@@ -81,14 +81,6 @@ internal sealed class SyncSetup
             throw new RollcallException(problem);
         }
     }
-
-    internal static string Verb(IntegrationKind kind) =>
-        kind switch
-        {
-            IntegrationKind.ClassLink => "classlink",
-            IntegrationKind.OneRoster => "oneroster",
-            _ => "oneroster-csv",
-        };
 
     public Mapper Mapper => field ??= new Mapper(Settings.Map);
 

@@ -74,12 +74,7 @@ internal static class Words
             _ => key,
         };
 
-    public static string Service(IntegrationKind kind) =>
-        kind switch
-        {
-            IntegrationKind.OneRosterCsv => "OneRoster CSV",
-            _ => kind.ToString(),
-        };
+    public static string Service(IntegrationKind kind) => IntegrationWords.Name(kind);
 
     public static string Count(long number) => number.ToString("N0", CultureInfo.InvariantCulture);
 

@@ -1,4 +1,5 @@
 using System.Data.Common;
+using Rollcall.Integrations;
 using Rollcall.Mapping;
 using Rollcall.OneRoster;
 using Rollcall.OneRoster.Model;
@@ -64,7 +65,7 @@ internal sealed class ChangesPull(
         warnings.Add(
             "row-without-id",
             "Rows have no sourcedId and were left out",
-            "Ask the district's ClassLink or SIS support to give every person a sourcedId.",
+            $"Ask the district's {IntegrationWords.Support(setup.Kind)} to give every person a sourcedId.",
             withoutId
         );
 

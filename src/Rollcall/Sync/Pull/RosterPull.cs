@@ -1,3 +1,4 @@
+using Rollcall.Integrations;
 using Rollcall.Mapping;
 using Rollcall.OneRoster;
 using Rollcall.OneRoster.Model;
@@ -99,7 +100,7 @@ internal sealed class RosterPull(
             warnings.Add(
                 "unreadable-rows",
                 "Rows of users could not be read at all",
-                "Ask the district's ClassLink or SIS support to check the roster export.",
+                $"Ask the district's {IntegrationWords.Support(setup.Kind)} to check the roster export.",
                 usersResult.UnreadableRows
             );
         }
@@ -149,7 +150,9 @@ internal sealed class RosterPull(
             warnings.Add(
                 "demographics-not-shared",
                 "Demographics are not shared: birthdate and sex stay as they are",
-                "If the library wants them, ask the district to switch Demographics on for this application in ClassLink."
+                setup.Kind == IntegrationKind.ClassLink
+                    ? "If the library wants them, ask the district to switch Demographics on for this application in ClassLink."
+                    : $"If the library wants them, ask the district to share demographics with this application {IntegrationWords.Where(setup.Kind)}."
             );
             return null;
         }
@@ -239,7 +242,7 @@ internal sealed class RosterPull(
                 warnings.Add(
                     "leniency",
                     $"In {what}, {problem}",
-                    "Ask the district's ClassLink or SIS support to check the roster export.",
+                    $"Ask the district's {IntegrationWords.Support(setup.Kind)} to check the roster export.",
                     count,
                     $"{what}:{rule}"
                 );
@@ -396,7 +399,7 @@ internal sealed class UserIntake(SyncSetup setup, Spool people, Spool guardians,
         warnings.Add(
             "row-without-id",
             "Rows have no sourcedId: nobody counts as absent this time",
-            "Ask the district's ClassLink or SIS support to give every person a sourcedId.",
+            $"Ask the district's {IntegrationWords.Support(setup.Kind)} to give every person a sourcedId.",
             RowsWithoutId
         );
         foreach (var group in setup.Settings.Roles)
@@ -407,8 +410,12 @@ internal sealed class UserIntake(SyncSetup setup, Spool people, Spool guardians,
                     "role-empty",
                     $"{RoleGroups.Label(group)} is ticked, but the roster has nobody of that kind",
                     group == RoleGroup.Admin
-                        ? "Administrators are often not enrolled in a class: ask the district to switch 'Unenrolled Users' on for this application in ClassLink."
-                        : "Check in ClassLink which people the district shares with this application.",
+                        ? (
+                            setup.Kind == IntegrationKind.ClassLink
+                                ? "Administrators are often not enrolled in a class: ask the district to switch 'Unenrolled Users' on for this application in ClassLink."
+                                : $"Administrators are often not enrolled in a class: ask the district whether it shares them {IntegrationWords.Where(setup.Kind)}."
+                        )
+                        : $"Check {IntegrationWords.Where(setup.Kind)} which people the district shares with this application.",
                     1,
                     group.ToString()
                 );
