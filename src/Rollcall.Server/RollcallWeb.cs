@@ -62,6 +62,7 @@ internal static class RollcallWeb
         app.MapGet("/health", HealthAsync);
         app.MapGet("/operations/events", LiveEvents.StreamAsync);
         app.MapGet("/operations/{id:long}/download", LogDownload.SendAsync);
+        app.MapGet("/patron/export", PatronDownload.SendAsync);
         return app;
     }
 

@@ -145,7 +145,7 @@ internal static class PatronCommands
                 var district = await session.DistrictAsync(cancellationToken);
                 var patron = await session
                     .Get<PatronService>()
-                    .EditAsync(district.Id, result.GetRequiredValue(barcode), changes, Session.Actor, cancellationToken);
+                    .EditAsync(district.Id, result.GetRequiredValue(barcode), changes, Session.Actor, cancellationToken: cancellationToken);
                 await WriteAsync(session, terminal, district, patron.Barcode, withHistory: false, cancellationToken);
             }
         );
@@ -217,7 +217,14 @@ internal static class PatronCommands
                         await using var content = path == "-" ? terminal.In() : Open(path);
                         return await session
                             .Get<PatronImport>()
-                            .PlanAsync(district.Id, content, path, result.GetValue(preview), Session.Actor, cancellationToken);
+                            .PlanAsync(
+                                district.Id,
+                                content,
+                                path,
+                                result.GetValue(preview),
+                                Session.Actor,
+                                cancellationToken: cancellationToken
+                            );
                     },
                     cancellationToken
                 )

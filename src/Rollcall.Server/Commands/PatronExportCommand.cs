@@ -1,8 +1,6 @@
 using System.CommandLine;
 using System.Text;
-using Rollcall.Audit;
 using Rollcall.Patrons;
-using Rollcall.Storage;
 
 namespace Rollcall.Server.Commands;
 
@@ -41,7 +39,9 @@ internal static class PatronExportCommand
                     ChangedSince = result.GetValue(since) is { } text ? Arguments.Instant(text, "--changed-since", district) : null,
                 };
                 var patrons = session.Get<PatronService>().AllAsync(district.Id, filter, cancellationToken);
-                await AuditAsync(session, district.Id, file ?? "standard output", cancellationToken);
+                await session
+                    .Get<PatronService>()
+                    .NoteExportAsync(district.Id, Path.GetFileName(file ?? "standard output"), Session.Actor, cancellationToken);
                 if (file is null && json && chosen is null)
                 {
                     await JsonText.WriteArrayAsync(terminal.Out, patrons.Select(p => PatronWords.Of(p, sites)), cancellationToken);
@@ -128,21 +128,5 @@ internal static class PatronExportCommand
         {
             File.Delete(draft);
         }
-    }
-
-    private static async Task AuditAsync(Session session, int districtId, string target, CancellationToken cancellationToken)
-    {
-        await using var context = session.Get<RollcallDatabase>().CreateContext();
-        context.AuditEntries.Add(
-            new AuditEntry
-            {
-                DistrictId = districtId,
-                At = session.Get<TimeProvider>().GetUtcNow(),
-                Actor = Session.Actor,
-                Action = "export",
-                Details = $"Patrons to {Path.GetFileName(target)}",
-            }
-        );
-        await context.SaveChangesAsync(cancellationToken);
     }
 }

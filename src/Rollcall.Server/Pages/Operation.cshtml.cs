@@ -40,7 +40,7 @@ internal sealed class OperationModel(Here here, OperationQueue queue, OperationL
     /// <summary>How many lines an approval would apply.</summary>
     public long Waiting => Operation.Status == OperationStatus.Preview ? Operation.PlanSize : OperationQueue.CountsOf(Operation).Held;
 
-    public async Task<IActionResult> OnGetAsync(long id, int? page)
+    public async Task<IActionResult> OnGetAsync(long id, [FromQuery(Name = "page")] int? page)
     {
         try
         {
@@ -113,6 +113,16 @@ internal sealed class OperationModel(Here here, OperationQueue queue, OperationL
         );
         return queued is { } other ? LocalRedirect($"/operations/{other}") : result;
     }
+
+    /// <summary>What would change something, in words.</summary>
+    public static string Noun(OperationKind kind) =>
+        kind switch
+        {
+            OperationKind.Import => "the import",
+            OperationKind.Edit => "the edit",
+            OperationKind.Remove => "the removal",
+            _ => "a sync",
+        };
 
     /// <summary>False for a person of a plan who is no patron yet.</summary>
     public bool IsPatron(LogRow row) =>

@@ -1,4 +1,5 @@
 using System.Globalization;
+using Microsoft.AspNetCore.Mvc;
 using Rollcall.Operations;
 using Rollcall.Server.Pages.Parts;
 
@@ -16,7 +17,7 @@ internal sealed class OperationsModel(Here here, Reading reading) : RollcallPage
     public int Total { get; private set; }
     public IReadOnlyList<Operation> List { get; private set; } = [];
 
-    public async Task OnGetAsync(string? from, string? to, string? type, int? page)
+    public async Task OnGetAsync(string? from, string? to, string? type, [FromQuery(Name = "page")] int? page)
     {
         From = Date(from) ?? Here.Today;
         To = Date(to) ?? Here.Today;

@@ -1,60 +1,25 @@
 using Microsoft.AspNetCore.Mvc;
 using Rollcall.Districts;
 using Rollcall.Integrations;
-using Rollcall.Mapping;
 using Rollcall.Operations;
 using Rollcall.Patrons;
 using Rollcall.Server.Pages.Parts;
+using Rollcall.Sync.Person;
+using Rollcall.Sync.Undo;
 
 namespace Rollcall.Server.Pages;
 
 /// <summary>One patron: the fields by theme, whose they are, and everything that ever happened to them.</summary>
-internal sealed class PatronModel(Here here, PatronService patrons, SiteService sites, IntegrationService integrations, OperationLog log)
-    : RollcallPage(here)
+internal sealed class PatronModel(
+    Here here,
+    PatronService patrons,
+    SiteService sites,
+    IntegrationService integrations,
+    OperationLog log,
+    OperationQueue queue
+) : RollcallPage(here)
 {
     public const int HistoryLength = 200;
-
-    private static readonly (string Heading, int[] Fields)[] s_groups =
-    [
-        (
-            "Person",
-            [
-                PatronFields.LastName,
-                PatronFields.FirstName,
-                PatronFields.MiddleName,
-                PatronFields.Nickname,
-                PatronFields.Birthdate,
-                PatronFields.Sex,
-            ]
-        ),
-        (
-            "At school",
-            [
-                PatronFields.CommunityId,
-                PatronFields.Level,
-                PatronFields.Location,
-                PatronFields.SecondLocation,
-                PatronFields.Site,
-                PatronFields.GraduationDate,
-            ]
-        ),
-        ("Contact", [PatronFields.Email, PatronFields.Phone, PatronFields.AdditionalContact, PatronFields.OtherEmails]),
-        (
-            "In the library",
-            [
-                PatronFields.Barcode,
-                PatronFields.Status,
-                PatronFields.Policy,
-                PatronFields.Group,
-                PatronFields.SiteAccess,
-                PatronFields.Expiration,
-                PatronFields.GovernmentId,
-                PatronFields.Stamps,
-                PatronFields.DoNotTransfer,
-                PatronFields.Notes,
-            ]
-        ),
-    ];
 
     public Patron Patron { get; private set; } = null!;
     public PatronLink? Link { get; private set; }
@@ -75,11 +40,9 @@ internal sealed class PatronModel(Here here, PatronService patrons, SiteService 
 
     public async Task<IActionResult> OnGetAsync(string barcode)
     {
-        // A barcode that a browser would fold as a path comes in the query.
-        var asked = barcode == "-" ? Request.Query["barcode"].ToString() : barcode;
         try
         {
-            (Patron, Link) = await patrons.GetAsync(DistrictId, asked, Gone);
+            (Patron, Link) = await patrons.GetAsync(DistrictId, Asked(barcode), Gone);
         }
         catch (RollcallException e)
         {
@@ -91,10 +54,10 @@ internal sealed class PatronModel(Here here, PatronService patrons, SiteService 
         var service = Patron.Guid is null ? null : await integrations.EnabledAsync(DistrictId, Gone);
         Service = service is null ? null : Words.Service(service.Kind);
         var map = IntegrationService.SettingsOf(service).Map;
-        var kept = (Patron.KeptFields ?? "").Split(',', StringSplitOptions.RemoveEmptyEntries).ToHashSet(StringComparer.Ordinal);
+        var kept = FieldGroups.Kept(Patron);
         Groups =
         [
-            .. s_groups.Select(g =>
+            .. FieldGroups.All.Select(g =>
                 (
                     g.Heading,
                     (IReadOnlyList<Row>)
@@ -106,15 +69,13 @@ internal sealed class PatronModel(Here here, PatronService patrons, SiteService 
                                     n == PatronFields.Site && SiteName is not null ? SiteName
                                     : n == PatronFields.DoNotTransfer ? (Patron.DoNotTransfer ? "Yes" : null)
                                     : PatronWords.Value(Patron, field, byId);
-                                var (owner, hint) = Service is null
-                                    ? (null, null)
-                                    : Owner(n, map, kept.Contains(n.ToString(System.Globalization.CultureInfo.InvariantCulture)));
+                                var owner = Service is null ? null : FieldOwner.Of(n, map, kept.Contains(n));
                                 return new Row(
                                     n,
                                     field.Label,
                                     n == PatronFields.Sex && value is not null ? Words.Capital(value) : value,
-                                    owner,
-                                    hint
+                                    owner?.Mark,
+                                    owner?.Hint
                                 );
                             }),
                         ]
@@ -125,31 +86,38 @@ internal sealed class PatronModel(Here here, PatronService patrons, SiteService 
         return Page();
     }
 
-    /// <summary>What the roster does to a field of a linked patron.</summary>
-    private static (string? Owner, string? Hint) Owner(int field, FieldMap map, bool kept)
+    /// <summary>Syncs this one person, or shows what that would do.</summary>
+    public async Task<IActionResult> OnPostSyncAsync(string barcode, string? preview)
     {
-        var mapped = field switch
-        {
-            PatronFields.Barcode => map.Barcode.Source != IdSource.NotMapped,
-            PatronFields.CommunityId => map.CommunityId.Source != IdSource.NotMapped,
-            PatronFields.Location => map.Location != LocationSource.NotMapped,
-            PatronFields.Nickname => map.NicknameFromPreferredName,
-            PatronFields.Site => true,
-            _ => FieldMap.SyncedFields.Contains(field),
-        };
-        if (field == PatronFields.Status)
-        {
-            return ("Shared", "The roster marks leavers Transferred and brings them back. Every other status is the library's.");
-        }
-
-        return !mapped ? (null, null)
-            : kept ? ("Library keeps", "The library keeps this value whatever the roster says.")
-            : field == PatronFields.Site ? ("Roster", "A sync overwrites a change made here.")
-            : map.PolicyOf(field) switch
+        var asked = Asked(barcode);
+        long? queued = null;
+        var result = await ActAsync(
+            Words.PatronUrl(asked),
+            async () =>
             {
-                FieldPolicy.FillIfEmpty => ("Filled if empty", "The roster fills this field only while it is empty."),
-                FieldPolicy.LibraryKeeps => (null, null),
-                _ => ("Roster", "A sync overwrites a change made here."),
-            };
+                var (patron, _) = await patrons.GetAsync(DistrictId, asked, Gone);
+                var service =
+                    await integrations.EnabledAsync(DistrictId, Gone)
+                    ?? throw new RollcallException("No roster service is on. Connect one and turn it on, then sync.");
+                (var id, _) = await queue.EnqueueAsync(
+                    DistrictId,
+                    OperationKind.PersonSync,
+                    service.Kind,
+                    preview == "yes",
+                    Here.Actor,
+                    PersonOptions.For(patron.Barcode),
+                    cancellationToken: Gone
+                );
+                queued = id;
+                return preview == "yes" ? "Reading this person from the roster. Nothing is written." : "This person is being synced.";
+            }
+        );
+        return queued is { } operation ? LocalRedirect($"/operations/{operation}") : result;
     }
+
+    /// <summary>Whether one line of the history can be taken back for this patron.</summary>
+    public static bool Undoable(LogRow row, Operation operation) => row.Kind != "link" && UndoService.Refusal(operation) is null;
+
+    /// <summary>A barcode that a browser would fold as a path comes in the query.</summary>
+    private string Asked(string barcode) => barcode == "-" ? Request.Query["barcode"].ToString() : barcode;
 }

@@ -19,7 +19,7 @@ internal sealed class ReviewModel(Here here, ReviewService review, ReviewDecisio
     public int Total { get; private set; }
     public int Number { get; private set; }
 
-    public async Task OnGetAsync(int? page)
+    public async Task OnGetAsync([FromQuery(Name = "page")] int? page)
     {
         var all = await review.ListAsync(DistrictId, Gone);
         Total = all.Count;

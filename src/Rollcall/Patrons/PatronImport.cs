@@ -28,6 +28,12 @@ public sealed class ImportRefusedException(string message, IReadOnlyList<string>
     }
 }
 
+/// <summary>One column of a file that may be imported.</summary>
+/// <param name="Header">As the file has it.</param>
+/// <param name="Field">The field it means; null when its header is no field's.</param>
+/// <param name="Samples">The first values that are not blank.</param>
+public sealed record ImportColumn(string Header, PatronField? Field, IReadOnlyList<string> Samples);
+
 /// <summary>Patrons from a CSV file. The whole file is checked first; then it is a plan like any other, applied in slices.</summary>
 public sealed class PatronImport(RollcallDatabase database, TimeProvider time)
 {
@@ -40,6 +46,7 @@ public sealed class PatronImport(RollcallDatabase database, TimeProvider time)
     /// <param name="fileName">For the log.</param>
     /// <param name="preview">Stop at the plan; it can be approved.</param>
     /// <param name="actor">Who.</param>
+    /// <param name="columns">The field's name of each column, blank to leave it out; null takes the file's own header.</param>
     /// <param name="cancellationToken">Gives up.</param>
     /// <returns>The operation.</returns>
     /// <exception cref="ImportRefusedException">A column is unknown or rows are broken; nothing was written.</exception>
@@ -49,10 +56,11 @@ public sealed class PatronImport(RollcallDatabase database, TimeProvider time)
         string fileName,
         bool preview,
         string actor,
+        IReadOnlyList<string>? columns = null,
         CancellationToken cancellationToken = default
     )
     {
-        var rows = await ReadAsync(content, cancellationToken);
+        var rows = await ReadAsync(content, columns, cancellationToken);
         await using var connection = await database.OpenAsync(cancellationToken);
         await using var context = database.CreateContext(connection, null);
         var sites = await context.Sites.AsNoTracking().Where(s => s.DistrictId == districtId).ToListAsync(cancellationToken);
@@ -81,45 +89,102 @@ public sealed class PatronImport(RollcallDatabase database, TimeProvider time)
         return operation.Id;
     }
 
+    /// <summary>Looks at a file before it is imported: its text, its columns with the fields they mean, and how many rows there are.</summary>
+    /// <exception cref="ImportRefusedException">It is no CSV.</exception>
+    public static async Task<(string Text, IReadOnlyList<ImportColumn> Columns, int Rows)> InspectAsync(
+        Stream content,
+        CancellationToken cancellationToken = default
+    )
+    {
+        const int most = 3;
+        var text = await TextAsync(content, cancellationToken);
+        try
+        {
+            using var csv = await ReaderAsync(text, cancellationToken);
+            if (!await csv.ReadAsync(cancellationToken))
+            {
+                throw Empty();
+            }
+
+            var headers = Enumerable.Range(0, csv.RowFieldCount).Select(i => csv.GetString(i).Trim('\uFEFF', ' ')).ToList();
+            var samples = headers.ConvertAll(_ => new List<string>());
+            var rows = 0;
+            while (await csv.ReadAsync(cancellationToken))
+            {
+                rows += csv.RowFieldCount == 1 && csv.GetString(0).Trim().Length == 0 ? 0 : 1;
+                for (var i = 0; i < Math.Min(csv.RowFieldCount, headers.Count); i++)
+                {
+                    if (samples[i].Count < most && Text.Clean(csv.GetString(i)) is { } value && !samples[i].Contains(value))
+                    {
+                        samples[i].Add(Text.Cut(value, 60));
+                    }
+                }
+            }
+
+            return (text, [.. headers.Select((h, i) => new ImportColumn(h, PatronFields.Find(h), samples[i]))], rows);
+        }
+        catch (CsvFormatException e)
+        {
+            throw NoCsv(e, []);
+        }
+    }
+
     private sealed record Rows(IReadOnlyList<PatronField> Fields, List<(int Line, string?[] Values)> Lines, List<string> Problems);
 
-    private static async Task<Rows> ReadAsync(Stream content, CancellationToken cancellationToken)
+    private static ImportRefusedException Empty() =>
+        new("The file is empty. It needs a header line with field names and a line for each patron.", []);
+
+    private static ImportRefusedException NoCsv(CsvFormatException e, IReadOnlyList<string> problems) =>
+        new($"Nothing was imported, the file is not readable as CSV at row {e.RowNumber}. Check its quotation marks.", problems);
+
+    private static async Task<string> TextAsync(Stream content, CancellationToken cancellationToken)
     {
         using var buffer = new MemoryStream();
         await content.CopyToAsync(buffer, cancellationToken);
         var text = Decode(buffer.GetBuffer().AsSpan(0, (int)buffer.Length));
-        if (string.IsNullOrWhiteSpace(text))
-        {
-            throw new ImportRefusedException("The file is empty. It needs a header line with field names and a line for each patron.", []);
-        }
+        return string.IsNullOrWhiteSpace(text) ? throw Empty() : text;
+    }
+
+    private static Task<CsvDataReader> ReaderAsync(string text, CancellationToken cancellationToken) =>
+        CsvDataReader.CreateAsync(
+            new StringReader(text),
+            new CsvDataReaderOptions
+            {
+                HasHeaders = false,
+                Delimiter = Delimiter(text),
+                MaxBufferSize = 1 << 20,
+                BufferSize = 1 << 16,
+            },
+            cancellationToken
+        );
+
+    private static async Task<Rows> ReadAsync(Stream content, IReadOnlyList<string>? columns, CancellationToken cancellationToken)
+    {
+        var text = await TextAsync(content, cancellationToken);
 
         var problems = new List<string>();
         var lines = new List<(int, string?[])>();
         var fields = new List<PatronField>();
+
+        // Where the columns that are taken stand in a row.
+        var taken = new List<int>();
         try
         {
-            using var csv = await CsvDataReader.CreateAsync(
-                new StringReader(text),
-                new CsvDataReaderOptions
-                {
-                    HasHeaders = false,
-                    Delimiter = Delimiter(text),
-                    MaxBufferSize = 1 << 20,
-                    BufferSize = 1 << 16,
-                },
-                cancellationToken
-            );
+            using var csv = await ReaderAsync(text, cancellationToken);
             if (!await csv.ReadAsync(cancellationToken))
             {
-                throw new ImportRefusedException(
-                    "The file is empty. It needs a header line with field names and a line for each patron.",
-                    []
-                );
+                throw Empty();
             }
 
-            for (var i = 0; i < csv.RowFieldCount; i++)
+            var width = csv.RowFieldCount;
+            for (var i = 0; i < width; i++)
             {
-                var header = csv.GetString(i).Trim('\uFEFF', ' ');
+                var header = columns is null ? csv.GetString(i).Trim('\uFEFF', ' ') : columns.ElementAtOrDefault(i)?.Trim() ?? "";
+                if (columns is not null && header.Length == 0)
+                {
+                    continue;
+                }
+
                 var field = PatronFields.Find(header);
                 if (field is null)
                 {
@@ -132,7 +197,13 @@ public sealed class PatronImport(RollcallDatabase database, TimeProvider time)
                 else
                 {
                     fields.Add(field);
+                    taken.Add(i);
                 }
+            }
+
+            if (fields.Count == 0 && problems.Count == 0)
+            {
+                throw new ImportRefusedException("Nothing was imported: every column is left out. Choose a field for at least one.", []);
             }
 
             if (problems.Count > 0)
@@ -152,9 +223,9 @@ public sealed class PatronImport(RollcallDatabase database, TimeProvider time)
                     continue;
                 }
 
-                if (csv.RowFieldCount != fields.Count)
+                if (csv.RowFieldCount != width)
                 {
-                    problems.Add($"Row {line} has {csv.RowFieldCount} columns where the header has {fields.Count}.");
+                    problems.Add($"Row {line} has {csv.RowFieldCount} columns where the header has {width}.");
                     if (problems.Count >= MaxProblems)
                     {
                         break;
@@ -166,7 +237,7 @@ public sealed class PatronImport(RollcallDatabase database, TimeProvider time)
                 var values = new string?[fields.Count];
                 for (var i = 0; i < values.Length; i++)
                 {
-                    values[i] = Text.Clean(PatronWords.Unguard(csv.GetString(i)));
+                    values[i] = Text.Clean(PatronWords.Unguard(csv.GetString(taken[i])));
                 }
 
                 lines.Add((line, values));
@@ -178,10 +249,7 @@ public sealed class PatronImport(RollcallDatabase database, TimeProvider time)
         }
         catch (CsvFormatException e)
         {
-            throw new ImportRefusedException(
-                $"Nothing was imported, the file is not readable as CSV at row {e.RowNumber}. Check its quotation marks.",
-                problems
-            );
+            throw NoCsv(e, problems);
         }
 
         return lines.Count == 0 && problems.Count == 0

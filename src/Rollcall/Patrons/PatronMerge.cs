@@ -7,9 +7,25 @@ using Rollcall.Sync;
 
 namespace Rollcall.Patrons;
 
+/// <summary>One field of two records that may become one, as canonical text.</summary>
+/// <param name="Field">Which.</param>
+/// <param name="Kept">Of the record that stays; null when empty.</param>
+/// <param name="Gone">Of the record that goes; null when empty.</param>
+/// <param name="Filled">The kept record has none and takes the other's.</param>
+public sealed record MergedField(PatronField Field, string? Kept, string? Gone, bool Filled);
+
 /// <summary>Two records of one person become one.</summary>
 public sealed class PatronMerge(RollcallDatabase database, TimeProvider time)
 {
+    /// <summary>What a merge does with each field that one of the two has.</summary>
+    public static IReadOnlyList<MergedField> Compare(Patron kept, Patron gone) =>
+        [
+            .. PatronFields
+                .All.Select(f => (Field: f, Kept: f.Get(kept), Gone: f.Get(gone)))
+                .Where(f => f.Kept is not null || f.Gone is not null)
+                .Select(f => new MergedField(f.Field, f.Kept, f.Gone, f.Kept is null)),
+        ];
+
     /// <summary>Keeps one record, fills its blanks from the other, takes over the other's link, and takes the other out.</summary>
     /// <param name="districtId">The district.</param>
     /// <param name="keep">Barcode of the record that stays.</param>
@@ -52,15 +68,15 @@ public sealed class PatronMerge(RollcallDatabase database, TimeProvider time)
 
         var removed = new ChangeValues();
         var filled = new ChangeValues();
-        foreach (var field in PatronFields.All)
+        foreach (var (field, _, value, fills) in Compare(kept, gone))
         {
-            if (field.Get(gone) is not { } value)
+            if (value is null)
             {
                 continue;
             }
 
             removed.Add(field.Number, value, null);
-            if (field.Get(kept) is null)
+            if (fills)
             {
                 filled.Add(field.Number, null, value);
             }

@@ -15,6 +15,21 @@ public sealed record PatronFilter(string? Search = null, int? Site = null, Patro
 {
     /// <summary>Changed at or after this instant.</summary>
     public DateTimeOffset? ChangedSince { get; init; }
+
+    /// <summary>Entered at or after this instant.</summary>
+    public DateTimeOffset? CreatedSince { get; init; }
+
+    /// <summary>A homeroom, exactly.</summary>
+    public string? Location { get; init; }
+
+    /// <summary>The role group that the roster gives. People who are not linked have none.</summary>
+    public RoleGroup? RoleGroup { get; init; }
+
+    /// <summary>With or without a roster person.</summary>
+    public bool? Linked { get; init; }
+
+    /// <summary>These barcodes alone.</summary>
+    public IReadOnlyCollection<string>? Barcodes { get; init; }
 }
 
 /// <summary>How a list is sorted.</summary>
@@ -96,6 +111,23 @@ public sealed class PatronService(RollcallDatabase database, TimeProvider time)
         }
     }
 
+    /// <summary>Writes into the audit that patrons leave as a file.</summary>
+    public async Task NoteExportAsync(int districtId, string target, string actor, CancellationToken cancellationToken = default)
+    {
+        await using var context = database.CreateContext();
+        context.AuditEntries.Add(
+            new Audit.AuditEntry
+            {
+                DistrictId = districtId,
+                At = time.GetUtcNow(),
+                Actor = actor,
+                Action = "export",
+                Details = $"Patrons to {target}",
+            }
+        );
+        await context.SaveChangesAsync(cancellationToken);
+    }
+
     /// <summary>The patron with this barcode.</summary>
     /// <exception cref="RollcallException">There is none.</exception>
     public async Task<(Patron Patron, PatronLink? Link)> GetAsync(
@@ -115,6 +147,18 @@ public sealed class PatronService(RollcallDatabase database, TimeProvider time)
         return await context
             .Patrons.Where(p => p.DistrictId == districtId && p.Level != null)
             .Select(p => p.Level!)
+            .Distinct()
+            .OrderBy(l => l)
+            .ToListAsync(cancellationToken);
+    }
+
+    /// <summary>The homerooms that patrons have, at one site or at all, sorted as texts.</summary>
+    public async Task<IReadOnlyList<string>> LocationsAsync(int districtId, int? siteId, CancellationToken cancellationToken = default)
+    {
+        await using var context = database.CreateContext();
+        return await context
+            .Patrons.Where(p => p.DistrictId == districtId && p.Location != null && (siteId == null || p.SiteId == siteId))
+            .Select(p => p.Location!)
             .Distinct()
             .OrderBy(l => l)
             .ToListAsync(cancellationToken);
@@ -145,14 +189,16 @@ public sealed class PatronService(RollcallDatabase database, TimeProvider time)
     /// <param name="barcode">Whose.</param>
     /// <param name="changes">Field name, number or label → new value; a blank empties the field; a site is its code.</param>
     /// <param name="actor">Who.</param>
+    /// <param name="seen">The patron's version that the person looked at; null when nobody looked.</param>
     /// <param name="cancellationToken">Gives up; nothing is written then.</param>
     /// <returns>The patron as it is now.</returns>
-    /// <exception cref="RollcallException">A field or a value is not possible; nothing was written.</exception>
+    /// <exception cref="RollcallException">A field or a value is not possible, or the patron was changed since it was looked at; nothing was written.</exception>
     public async Task<Patron> EditAsync(
         int districtId,
         string barcode,
         IReadOnlyList<KeyValuePair<string, string?>> changes,
         string actor,
+        long? seen = null,
         CancellationToken cancellationToken = default
     )
     {
@@ -163,6 +209,13 @@ public sealed class PatronService(RollcallDatabase database, TimeProvider time)
         var (found, _) = await FindAsync(context.Patrons.AsNoTracking(), context, districtId, barcode, cancellationToken);
         await database.Bulk.LockPatronsAsync(connection, transaction, districtId, [found.Id], cancellationToken);
         var (patron, link) = await FindAsync(context.Patrons.AsNoTracking(), context, districtId, barcode, cancellationToken);
+        if (seen is { } version && version != patron.Version)
+        {
+            throw new RollcallException(
+                "Somebody changed this patron since you opened the page. Look at the values again, then save once more."
+            );
+        }
+
         var values = new ChangeValues();
         foreach (var (name, value) in changes)
         {
@@ -443,6 +496,34 @@ public sealed class PatronService(RollcallDatabase database, TimeProvider time)
         if (filter.ChangedSince is { } since)
         {
             query = query.Where(p => p.UpdatedAt >= since);
+        }
+
+        if (filter.CreatedSince is { } entered)
+        {
+            query = query.Where(p => p.CreatedAt >= entered);
+        }
+
+        if (filter.Location is { } location)
+        {
+            query = query.Where(p => p.Location == location);
+        }
+
+        if (filter.Linked is { } linked)
+        {
+            query = linked ? query.Where(p => p.Guid != null) : query.Where(p => p.Guid == null);
+        }
+
+        if (filter.RoleGroup is { } group)
+        {
+            query = query.Where(p =>
+                context.PatronLinks.Any(l => l.DistrictId == p.DistrictId && l.PatronId == p.Id && l.RoleGroup == group)
+            );
+        }
+
+        if (filter.Barcodes is { } barcodes)
+        {
+            var keys = barcodes.Select(b => Text.BarcodeKey(b.Trim())).Distinct().ToArray();
+            query = query.Where(p => keys.Contains(p.BarcodeKey));
         }
 
         return query;

@@ -41,6 +41,18 @@ public sealed class PageTests(SyncedLibrary library) : IClassFixture<SyncedLibra
             "/operations/1",
             "/operations/1?outcome=created&page=9999",
             "/review",
+            "/patron/edit",
+            $"/patron/edit?barcode={barcode}",
+            $"/patron/explain?barcode={barcode}",
+            $"/patron/merge?keep={barcode}",
+            "/patron/bulk?do=edit",
+            "/patron/bulk?do=remove&status=Transferred",
+            "/patron/import",
+            "/end-of-year",
+            "/lists",
+            "/lists/arrivals",
+            "/lists/leavers",
+            "/about",
         ];
         foreach (var path in paths)
         {
@@ -82,6 +94,11 @@ public sealed class PageTests(SyncedLibrary library) : IClassFixture<SyncedLibra
     [InlineData("/operations/999999")]
     [InlineData("/sites/edit/NOSUCH")]
     [InlineData("/preferences/sis/classlink/nothing")]
+    [InlineData("/patron/edit?barcode=NOSUCH1")]
+    [InlineData("/patron/explain?barcode=NOSUCH1")]
+    [InlineData("/patron/merge?keep=NOSUCH1")]
+    [InlineData("/patron/export?format=exe")]
+    [InlineData("/lists/nothing")]
     [InlineData("/operations/1/download?format=exe")]
     [InlineData("/operations/999999/download?format=csv")]
     [InlineData("/assets/x/nothing.css")]
@@ -112,6 +129,9 @@ public sealed class PageTests(SyncedLibrary library) : IClassFixture<SyncedLibra
     [InlineData("/operations/1?handler=Approve")]
     [InlineData("/operations/1?handler=Discard")]
     [InlineData("/operations/1?handler=Cancel")]
+    [InlineData("/patron/edit")]
+    [InlineData("/patron/bulk?do=remove")]
+    [InlineData("/patron/import?handler=Match")]
     [InlineData("/theme")]
     [InlineData("/sites/edit/S01")]
     [InlineData("/preferences/sis?handler=Off")]

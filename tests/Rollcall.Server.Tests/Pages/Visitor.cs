@@ -54,6 +54,20 @@ internal sealed partial class Visitor : IDisposable
         return WebUtility.HtmlDecode(await response.Content.ReadAsStringAsync());
     }
 
+    /// <summary>Sends a file with a form of the page <paramref name="from"/> and gives the page that comes of it.</summary>
+    public async Task<string> UploadAsync(string from, string action, string name, string content)
+    {
+        var token = TokenField().Match(await PageAsync(from)).Groups["token"].Value;
+        using var form = new MultipartFormDataContent
+        {
+            { new StringContent(token), "__RequestVerificationToken" },
+            { new ByteArrayContent(System.Text.Encoding.UTF8.GetBytes(content)), "file", name },
+        };
+        using var response = await _http.PostAsync(new Uri(action, UriKind.Relative), form);
+        Assert.Equal((action, HttpStatusCode.OK), (action, response.StatusCode));
+        return WebUtility.HtmlDecode(await response.Content.ReadAsStringAsync());
+    }
+
     public async Task<HttpResponseMessage> PostAsync(string action, params (string Name, string Value)[] fields)
     {
         using var form = new FormUrlEncodedContent(fields.Select(f => KeyValuePair.Create(f.Name, f.Value)));

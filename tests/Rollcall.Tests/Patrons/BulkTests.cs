@@ -149,6 +149,53 @@ public sealed class BulkTests(PostgresCluster cluster)
         }
     }
 
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task Patrons_are_chosen_by_role_link_homeroom_and_barcode_and_files_by_their_columns(Db db)
+    {
+        await using var system = await Installation.StartAsync(cluster, db);
+        system.Sandbox.OnlyMine();
+        system.Sandbox.Person("p1", "Ada", "Byron");
+        await system.SyncAsync();
+        using var file = new MemoryStream(System.Text.Encoding.UTF8.GetBytes("card,who,room,junk\nC1001,Carver,R 1,x\nC1002,Dunn,R 2,y\n"));
+        var (text, columns, rows) = await PatronImport.InspectAsync(file);
+        Assert.Equal((2, 4, "Carver"), (rows, columns.Count, columns[1].Samples[0]));
+        Assert.All(columns, c => Assert.Null(c.Field));
+        file.Position = 0;
+        Assert.Contains("C1002", text, StringComparison.Ordinal);
+        await EndAsync(
+            system,
+            await system
+                .Get<PatronImport>()
+                .PlanAsync(system.District.Id, file, "c.csv", false, "lib", ["barcode", "lastName", "location", ""])
+        );
+
+        async Task<string[]> NamesAsync(PatronFilter filter) =>
+            [
+                .. (await system.Patrons.PageAsync(system.District.Id, filter, PatronSort.Name, false, 1, 10)).Patrons.Select(p =>
+                    p.LastName
+                ),
+            ];
+        Assert.Equal(["Byron"], await NamesAsync(new PatronFilter { RoleGroup = RoleGroup.Student }));
+        Assert.Empty(await NamesAsync(new PatronFilter { RoleGroup = RoleGroup.Teacher }));
+        Assert.Equal(["Carver", "Dunn"], await NamesAsync(new PatronFilter { Linked = false }));
+        Assert.Equal(["Byron"], await NamesAsync(new PatronFilter { Linked = true }));
+        Assert.Equal(["Dunn"], await NamesAsync(new PatronFilter { Location = "R 2" }));
+        Assert.Equal(["Dunn"], await NamesAsync(new PatronFilter { Barcodes = ["c1002", " NONE "] }));
+        Assert.Equal(["R 1", "R 2"], await system.Patrons.LocationsAsync(system.District.Id, null));
+
+        // A save from a page that is out of date is refused, whole.
+        var (dunn, _) = await system.Patrons.GetAsync(system.District.Id, "C1002");
+        await system.Patrons.EditAsync(system.District.Id, "C1002", [new("notes", "first")], "one", dunn.Version);
+        await Assert.ThrowsAsync<RollcallException>(() =>
+            system.Patrons.EditAsync(system.District.Id, "C1002", [new("notes", "second")], "two", dunn.Version)
+        );
+        var (now, _) = await system.Patrons.GetAsync(system.District.Id, "C1002");
+        Assert.Equal("first", now.Notes);
+        Assert.Contains(PatronMerge.Compare(dunn, now), f => f.Field.Name == "notes" && f is { Kept: null, Gone: "first", Filled: true });
+    }
+
     private static Task<Operation> EndAsync(Installation system, long id) =>
         system.Follower.RunAsync(system.District.Id, id, null, CancellationToken.None);
 }

@@ -107,6 +107,17 @@ internal sealed class Reading(RollcallDatabase database, IMemoryCache cache, Pat
         return orgs.ToLookup(o => o.SiteId);
     }
 
+    /// <summary>The district's policies by code.</summary>
+    public async Task<IReadOnlyList<Policy>> PoliciesAsync(int districtId, CancellationToken cancellationToken)
+    {
+        await using var context = database.CreateContext();
+        return await context
+            .Policies.AsNoTracking()
+            .Where(p => p.DistrictId == districtId)
+            .OrderBy(p => p.Code)
+            .ToListAsync(cancellationToken);
+    }
+
     /// <summary>Names by barcode.</summary>
     public async Task<IReadOnlyDictionary<string, string>> NamesAsync(
         int districtId,
@@ -145,6 +156,112 @@ internal sealed class Reading(RollcallDatabase database, IMemoryCache cache, Pat
                 }
             )
         )!;
+
+    /// <summary>The homerooms of a site, or of all. Kept for a minute: finding them reads every patron.</summary>
+    public async Task<IReadOnlyList<string>> HomeroomsAsync(int districtId, int? siteId, CancellationToken cancellationToken) =>
+        (
+            await cache.GetOrCreateAsync(
+                ("homerooms", districtId, siteId),
+                entry =>
+                {
+                    entry.AbsoluteExpirationRelativeToNow = TimeSpan.FromMinutes(1);
+                    return patrons.LocationsAsync(districtId, siteId, cancellationToken);
+                }
+            )
+        )!;
+
+    /// <summary>Patrons whom an operation made, or marked as leavers, at or after an instant and who still are what it made of them.</summary>
+    /// <param name="districtId">The district.</param>
+    /// <param name="left">Leavers; otherwise arrivals.</param>
+    /// <param name="since">The operation was asked for at or after this instant.</param>
+    /// <param name="siteId">One site alone; null for all.</param>
+    /// <param name="most">No more than these.</param>
+    /// <param name="cancellationToken">Gives up.</param>
+    public async Task<IReadOnlyList<Patron>> MovedAsync(
+        int districtId,
+        bool left,
+        DateTimeOffset since,
+        int? siteId,
+        int most,
+        CancellationToken cancellationToken
+    )
+    {
+        await using var context = database.CreateContext();
+        var moved = context
+            .Changes.Where(c => c.DistrictId == districtId && c.PatronId != null && !c.Stale)
+            .Where(c =>
+                left ? c.Outcome == Outcome.Transferred || c.Outcome == Outcome.Absent : c.Outcome == Outcome.Created && c.RosterId != null
+            )
+            .Join(
+                context.Operations.Where(o => o.DistrictId == districtId && o.CreatedAt >= since && o.Status != OperationStatus.Undone),
+                c => c.OperationId,
+                o => o.Id,
+                (c, o) => new { Change = c, Operation = o }
+            )
+            .Where(x => x.Change.Held ? x.Change.Number <= x.Operation.HeldAppliedTo : x.Change.Number <= x.Operation.AppliedTo)
+            .Select(x => x.Change.PatronId!.Value);
+        return await context
+            .Patrons.AsNoTracking()
+            .Where(p => p.DistrictId == districtId && (siteId == null || p.SiteId == siteId) && moved.Contains(p.Id))
+            .Where(p => left ? p.Status == PatronStatus.Transferred : p.Status != PatronStatus.Transferred)
+            .OrderBy(p => p.Location)
+            .ThenBy(p => p.NameKey)
+            .Take(most)
+            .ToListAsync(cancellationToken);
+    }
+
+    /// <summary>What syncs did day by day where the district is, from <paramref name="from"/> on: the days that had any.</summary>
+    public async Task<IReadOnlyList<(DateTimeOffset At, SyncCounts Counts)>> SyncCountsAsync(
+        int districtId,
+        DateTimeOffset from,
+        CancellationToken cancellationToken
+    )
+    {
+        await using var context = database.CreateContext();
+        var rows = await context
+            .Operations.AsNoTracking()
+            .Where(o => o.DistrictId == districtId && (o.Kind == OperationKind.FullSync || o.Kind == OperationKind.ChangesSync))
+            .Where(o => o.CreatedAt >= from && (!o.PreviewOnly || o.ApprovedAt != null))
+            .Where(o =>
+                o.Status == OperationStatus.Completed
+                || o.Status == OperationStatus.CompletedWithWarnings
+                || o.Status == OperationStatus.NeedsApproval
+                || o.Status == OperationStatus.Discarded
+                || o.Status == OperationStatus.Superseded
+            )
+            .Select(o => new { o.CreatedAt, o.Counts })
+            .ToListAsync(cancellationToken);
+        return
+        [
+            .. rows.Select(r =>
+                (r.CreatedAt, System.Text.Json.JsonSerializer.Deserialize<SyncCounts>(r.Counts, OperationQueue.Json) ?? new SyncCounts())
+            ),
+        ];
+    }
+
+    /// <summary>The newest syncs that have ended, previews aside.</summary>
+    public async Task<IReadOnlyList<Operation>> LastSyncsAsync(int districtId, int take, CancellationToken cancellationToken)
+    {
+        await using var context = database.CreateContext();
+        return await context
+            .Operations.AsNoTracking()
+            .Where(o => o.DistrictId == districtId && (o.Kind == OperationKind.FullSync || o.Kind == OperationKind.ChangesSync))
+            .Where(o => o.FinishedAt != null && o.StartedAt != null && (!o.PreviewOnly || o.ApprovedAt != null))
+            .OrderByDescending(o => o.Id)
+            .Take(take)
+            .ToListAsync(cancellationToken);
+    }
+
+    /// <summary>How much there is, and whether the tables are those of this version.</summary>
+    public async Task<(long Patrons, long Operations, bool Migrated)> FactsAsync(int districtId, CancellationToken cancellationToken)
+    {
+        await using var context = database.CreateContext();
+        return (
+            await context.Patrons.LongCountAsync(p => p.DistrictId == districtId, cancellationToken),
+            await context.Operations.LongCountAsync(o => o.DistrictId == districtId, cancellationToken),
+            !(await context.Database.GetPendingMigrationsAsync(cancellationToken)).Any()
+        );
+    }
 
     /// <summary>Every operation that waits or runs, of all districts.</summary>
     public async Task<IReadOnlyList<LiveOperation>> LiveAsync(CancellationToken cancellationToken)

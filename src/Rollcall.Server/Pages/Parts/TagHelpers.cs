@@ -58,6 +58,10 @@ public sealed class IconTagHelper : TagHelper
             "review" => "<path d='M5 4h14v16H5zM8.5 9h7M8.5 13h3.5'/><circle cx='15.5' cy='15' r='1.2'/>",
             "preferences" =>
                 "<path d='M4 7h9M18 7h2M4 12h2M11 12h9M4 17h9M18 17h2'/><circle cx='15.5' cy='7' r='2.2'/><circle cx='8.5' cy='12' r='2.2'/><circle cx='15.5' cy='17' r='2.2'/>",
+            "lists" => "<path d='M9 6h11M9 12h11M9 18h11M4.5 6h.1M4.5 12h.1M4.5 18h.1'/>",
+            "about" => "<circle cx='12' cy='12' r='8.5'/><path d='M12 11v5M12 7.6v.4'/>",
+            "help" => "<circle cx='12' cy='12' r='8.5'/><path d='M9.6 9.4a2.5 2.5 0 1 1 3.5 2.3c-.8.4-1.1.9-1.1 1.8M12 16.3v.3'/>",
+            "print" => "<path d='M7 9V4h10v5M5 9h14v8h-3M8 17H5V9M8 14h8v6H8z'/>",
             "menu" => "<path d='M4 7h16M4 12h16M4 17h16'/>",
             "search" => "<circle cx='10.5' cy='10.5' r='6'/><path d='m15 15 5 5'/>",
             "download" => "<path d='M12 4v11m-4.5-4L12 15.5 16.5 11M5 20h14'/>",
@@ -122,13 +126,19 @@ public sealed class ModuleTagHelper : TagHelper
     public string Icon { get; set; } = "";
     public string Label { get; set; } = "";
 
+    /// <summary>Another beginning of addresses that belong to the module; null when there is none.</summary>
+    public string? Also { get; set; }
+
     /// <summary>How much waits there; 0 shows nothing.</summary>
     public int Waiting { get; set; }
 
     public override void Process(TagHelperContext context, TagHelperOutput output)
     {
         var path = View.HttpContext.Request.Path;
-        var inside = Href == "/" ? path == "/" : path.StartsWithSegments(Href, StringComparison.OrdinalIgnoreCase);
+        var inside =
+            Href == "/"
+                ? path == "/"
+                : ((string?[])[Href, Also]).Any(h => h is not null && path.StartsWithSegments(h, StringComparison.OrdinalIgnoreCase));
         output.TagName = "a";
         output.TagMode = TagMode.StartTagAndEndTag;
         output.Attributes.SetAttribute("class", "module");

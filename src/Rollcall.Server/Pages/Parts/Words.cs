@@ -95,12 +95,14 @@ internal static class Words
         operation is { StartedAt: { } start, FinishedAt: { } end } && end >= start ? Took(end - start) : null;
 
     /// <summary>Where a patron's page is. A barcode whose path a browser would fold goes into the query.</summary>
-    public static string PatronUrl(string barcode)
+    /// <param name="barcode">Whose.</param>
+    /// <param name="query">What else the address says; null for nothing.</param>
+    public static string PatronUrl(string barcode, string? query = null)
     {
         var parts = barcode.Split('/');
         return parts.All(p => p is not ("" or "." or ".."))
-            ? "/patrons/" + string.Join('/', parts.Select(Uri.EscapeDataString))
-            : "/patrons/-?barcode=" + Uri.EscapeDataString(barcode);
+            ? "/patrons/" + string.Join('/', parts.Select(Uri.EscapeDataString)) + (query is null ? "" : "?" + query)
+            : "/patrons/-?barcode=" + Uri.EscapeDataString(barcode) + (query is null ? "" : "&" + query);
     }
 
     /// <summary>An instant where the district is, short.</summary>

@@ -1,0 +1,73 @@
+using System.Globalization;
+using Microsoft.AspNetCore.Mvc;
+using Rollcall.Districts;
+using Rollcall.Patrons;
+using Rollcall.Server.Pages.Parts;
+
+namespace Rollcall.Server.Pages;
+
+/// <summary>Lists that a school prints: arrivals who need a card, leavers by homeroom.</summary>
+internal sealed class ListsModel(Here here, SiteService sites, Reading reading) : RollcallPage(here)
+{
+    /// <summary>A printed list has an end.</summary>
+    public const int Most = 5000;
+
+    /// <summary><c>arrivals</c> or <c>leavers</c>; null while none is chosen.</summary>
+    public string? List { get; private set; }
+    public bool Left => List == "leavers";
+    public DateOnly Since { get; private set; }
+    public Site? Site { get; private set; }
+    public IReadOnlyList<Site> Sites { get; private set; } = [];
+    public int Total { get; private set; }
+
+    /// <summary>Sites, and in each its homerooms with their people. A homeroom is null where patrons have none.</summary>
+    public IReadOnlyList<(string Site, IReadOnlyList<(string? Homeroom, IReadOnlyList<Patron> People)> Homerooms)> Groups
+    {
+        get;
+        private set;
+    } = [];
+
+    public async Task<IActionResult> OnGetAsync(string? list, string? since, string? site)
+    {
+        if (list is not (null or "arrivals" or "leavers"))
+        {
+            return Missing("There is no such list.");
+        }
+
+        List = list;
+        Sites = await sites.ListAsync(DistrictId, Gone);
+        Site = Sites.FirstOrDefault(s => string.Equals(s.Code, site?.Trim(), StringComparison.OrdinalIgnoreCase));
+        Since =
+            DateOnly.TryParseExact(since, "yyyy-MM-dd", CultureInfo.InvariantCulture, DateTimeStyles.None, out var date)
+            && date.Year is >= 1990 and <= 2200
+                ? date
+                : Here.Today.AddDays(-30);
+        if (list is null)
+        {
+            return Page();
+        }
+
+        var people = await reading.MovedAsync(DistrictId, Left, Here.StartOf(Since), Site?.Id, Most, Gone);
+        Total = people.Count;
+        var names = Sites.ToDictionary(s => s.Id, s => s.Name);
+        Groups =
+        [
+            .. people
+                .GroupBy(p => p.SiteId is { } id ? names.GetValueOrDefault(id, "No site") : "No site")
+                .OrderBy(g => g.Key, StringComparer.OrdinalIgnoreCase)
+                .Select(g =>
+                    (
+                        g.Key,
+                        (IReadOnlyList<(string?, IReadOnlyList<Patron>)>)
+                            [
+                                .. g.GroupBy(p => p.Location)
+                                    .OrderBy(h => h.Key is null)
+                                    .ThenBy(h => h.Key, StringComparer.OrdinalIgnoreCase)
+                                    .Select(h => (h.Key, (IReadOnlyList<Patron>)[.. h])),
+                            ]
+                    )
+                ),
+        ];
+        return Page();
+    }
+}

@@ -1,0 +1,52 @@
+using System.Globalization;
+using System.Text;
+using Rollcall.Districts;
+using Rollcall.Patrons;
+using Rollcall.Server.Commands;
+
+namespace Rollcall.Server.Pages.Parts;
+
+/// <summary>Patrons as a file, the ones that an address asks for.</summary>
+internal static class PatronDownload
+{
+    public static async Task SendAsync(HttpContext http, Here here, PatronService patrons, SiteService sites)
+    {
+        var format = http.Request.Query["format"].ToString();
+        if (format is not ("csv" or "jsonl") || !await here.LoadAsync(http))
+        {
+            http.Response.StatusCode = StatusCodes.Status404NotFound;
+            return;
+        }
+
+        var all = await sites.ListAsync(here.District.Id, http.RequestAborted);
+        var byId = all.ToDictionary(s => s.Id);
+        var query = PatronQuery.Of(http.Request.Query, all);
+        var file = string.Create(
+            CultureInfo.InvariantCulture,
+            $"rollcall-patrons-{here.Today:yyyy-MM-dd}.{(format == "csv" ? "csv" : "jsonl")}"
+        );
+        await patrons.NoteExportAsync(
+            here.District.Id,
+            query.Any ? $"{file}: those {query.InWords}" : file,
+            Here.Actor,
+            http.RequestAborted
+        );
+        http.Response.ContentType = format == "csv" ? "text/csv; charset=utf-8" : "application/x-ndjson; charset=utf-8";
+        http.Response.Headers.ContentDisposition = $"attachment; filename=\"{file}\"";
+        await using var writer = new StreamWriter(http.Response.Body, new UTF8Encoding(false), 32 * 1024)
+        {
+            NewLine = format == "csv" ? "\r\n" : "\n",
+        };
+        if (format == "csv")
+        {
+            // Spreadsheets take a file without this mark for the code page of the machine.
+            await writer.WriteAsync('\uFEFF');
+            await writer.WriteLineAsync(PatronWords.CsvHeader);
+        }
+
+        await foreach (var patron in patrons.AllAsync(here.District.Id, query.Filter, http.RequestAborted))
+        {
+            await writer.WriteLineAsync(format == "csv" ? PatronWords.CsvLine(patron, byId) : JsonText.Line(PatronWords.Of(patron, byId)));
+        }
+    }
+}

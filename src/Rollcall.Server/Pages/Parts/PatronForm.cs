@@ -1,0 +1,266 @@
+using System.Globalization;
+using Rollcall.Districts;
+using Rollcall.Integrations;
+using Rollcall.Mapping;
+using Rollcall.Patrons;
+
+namespace Rollcall.Server.Pages.Parts;
+
+/// <summary>Whose a field of a linked patron is.</summary>
+/// <param name="Mark">In a word or two.</param>
+/// <param name="Hint">What an edit would mean, in a sentence.</param>
+/// <param name="Keepable">The library can keep this field for one patron.</param>
+internal sealed record FieldOwner(string Mark, string Hint, bool Keepable)
+{
+    /// <summary>The usual case, which forms explain once for all fields.</summary>
+    public bool Usual => Mark == "Roster";
+
+    /// <summary>What the roster does to a field of a linked patron; null when nothing.</summary>
+    public static FieldOwner? Of(int field, FieldMap map, bool kept)
+    {
+        if (field == PatronFields.Status)
+        {
+            return new("Shared", "The roster marks leavers Transferred and brings them back. Every other status is the library's.", false);
+        }
+
+        var mapped = field switch
+        {
+            PatronFields.Barcode => map.Barcode.Source != IdSource.NotMapped,
+            PatronFields.CommunityId => map.CommunityId.Source != IdSource.NotMapped,
+            PatronFields.Location => map.Location != LocationSource.NotMapped,
+            PatronFields.Nickname => map.NicknameFromPreferredName,
+            PatronFields.Site => true,
+            _ => FieldMap.SyncedFields.Contains(field),
+        };
+        return !mapped ? null
+            : kept ? new("Library keeps", "The library keeps this value whatever the roster says.", true)
+            : map.PolicyOf(field) switch
+            {
+                FieldPolicy.FillIfEmpty => new("Filled if empty", "The roster fills this field only while it is empty.", true),
+                FieldPolicy.LibraryKeeps => null,
+                _ => new("Roster", "The next sync overwrites a change made here, unless the library keeps this field.", true),
+            };
+    }
+}
+
+/// <summary>A patron's fields by theme, as records and forms show them.</summary>
+internal static class FieldGroups
+{
+    public static readonly IReadOnlyList<(string Heading, int[] Fields)> All =
+    [
+        (
+            "Person",
+            [
+                PatronFields.LastName,
+                PatronFields.FirstName,
+                PatronFields.MiddleName,
+                PatronFields.Nickname,
+                PatronFields.Birthdate,
+                PatronFields.Sex,
+            ]
+        ),
+        (
+            "At school",
+            [
+                PatronFields.CommunityId,
+                PatronFields.Level,
+                PatronFields.Location,
+                PatronFields.SecondLocation,
+                PatronFields.Site,
+                PatronFields.GraduationDate,
+            ]
+        ),
+        ("Contact", [PatronFields.Email, PatronFields.Phone, PatronFields.AdditionalContact, PatronFields.OtherEmails]),
+        (
+            "In the library",
+            [
+                PatronFields.Barcode,
+                PatronFields.Status,
+                PatronFields.Policy,
+                PatronFields.Group,
+                PatronFields.SiteAccess,
+                PatronFields.Expiration,
+                PatronFields.GovernmentId,
+                PatronFields.Stamps,
+                PatronFields.DoNotTransfer,
+                PatronFields.Notes,
+            ]
+        ),
+    ];
+
+    /// <summary>Numbers of the fields that the library keeps for this patron.</summary>
+    public static HashSet<int> Kept(Patron patron) =>
+        [
+            .. (patron.KeptFields ?? "")
+                .Split(',', StringSplitOptions.RemoveEmptyEntries)
+                .Select(n => int.Parse(n, CultureInfo.InvariantCulture)),
+        ];
+}
+
+/// <summary>How a field is typed.</summary>
+internal enum FieldControl
+{
+    Text,
+    Lines,
+    Date,
+    Choice,
+    Tick,
+    Sites,
+}
+
+/// <summary>One field of a form.</summary>
+/// <param name="Field">Which.</param>
+/// <param name="Control">How it is typed.</param>
+/// <param name="Value">In words; null when empty.</param>
+/// <param name="Choices">For a choice: value and label.</param>
+/// <param name="Owner">Whose it is; null for the library's own.</param>
+/// <param name="Kept">The library keeps it for this patron.</param>
+internal sealed record FieldInput(
+    PatronField Field,
+    FieldControl Control,
+    string? Value,
+    IReadOnlyList<(string Value, string Label)> Choices,
+    FieldOwner? Owner,
+    bool Kept
+);
+
+/// <summary>The form in which a patron is entered or changed.</summary>
+internal sealed class PatronForm
+{
+    /// <summary>The form's field that lists the numbers of fields the library keeps.</summary>
+    public const string KeptName = "kept";
+
+    public IReadOnlyList<(string Heading, IReadOnlyList<FieldInput> Inputs)> Groups { get; private init; } = [];
+
+    /// <summary>Builds the form.</summary>
+    /// <param name="values">Field number → value in words.</param>
+    /// <param name="kept">Fields the library keeps.</param>
+    /// <param name="map">What the roster writes; null when it writes nothing to this patron.</param>
+    /// <param name="sites">The district's.</param>
+    /// <param name="policies">The district's policies.</param>
+    /// <param name="isNew">The patron is entered now: what is left open takes the site's default.</param>
+    public static PatronForm Of(
+        IReadOnlyDictionary<int, string?> values,
+        IReadOnlySet<int> kept,
+        FieldMap? map,
+        IReadOnlyList<Site> sites,
+        IReadOnlyList<Policy> policies,
+        bool isNew
+    ) =>
+        new()
+        {
+            Groups =
+            [
+                .. FieldGroups.All.Select(g =>
+                    (
+                        g.Heading,
+                        (IReadOnlyList<FieldInput>)
+                            [
+                                .. g.Fields.Select(n =>
+                                {
+                                    var value = values.GetValueOrDefault(n);
+                                    return new FieldInput(
+                                        PatronFields.ByNumber(n),
+                                        ControlOf(n),
+                                        value,
+                                        ChoicesOf(n, value, sites, policies, isNew),
+                                        map is null ? null : FieldOwner.Of(n, map, kept.Contains(n)),
+                                        kept.Contains(n)
+                                    );
+                                }),
+                            ]
+                    )
+                ),
+            ],
+        };
+
+    /// <summary>A patron's values in words, by number.</summary>
+    public static Dictionary<int, string?> ValuesOf(Patron patron, IReadOnlyDictionary<int, Site> sites) =>
+        FieldGroups
+            .All.SelectMany(g => g.Fields)
+            .ToDictionary(
+                n => n,
+                n =>
+                    n == PatronFields.DoNotTransfer
+                        ? (patron.DoNotTransfer ? "true" : null)
+                        : PatronWords.Value(patron, PatronFields.ByNumber(n), sites)
+            );
+
+    /// <summary>What a form that was sent holds: field number → text. Fields that were not on it are left out.</summary>
+    public static Dictionary<int, string?> Read(IFormCollection form)
+    {
+        var values = new Dictionary<int, string?>();
+        foreach (var number in FieldGroups.All.SelectMany(g => g.Fields))
+        {
+            if (form.TryGetValue(PatronFields.ByNumber(number).Name, out var sent))
+            {
+                values[number] = ControlOf(number) switch
+                {
+                    FieldControl.Tick => sent.Contains("true") ? "true" : "",
+                    FieldControl.Sites => string.Join(',', sent.Where(s => !string.IsNullOrEmpty(s))),
+                    _ => sent.ToString(),
+                };
+            }
+        }
+
+        return values;
+    }
+
+    /// <summary>The numbers that a form that was sent marks as kept by the library.</summary>
+    public static HashSet<int> ReadKept(IFormCollection form) =>
+        [
+            .. form[KeptName]
+                .Select(n => int.TryParse(n, NumberStyles.None, CultureInfo.InvariantCulture, out var number) ? number : 0)
+                .Where(n => n > 0),
+        ];
+
+    public static FieldControl ControlOf(int number) =>
+        number switch
+        {
+            PatronFields.Birthdate or PatronFields.GraduationDate or PatronFields.Expiration => FieldControl.Date,
+            PatronFields.Sex or PatronFields.Site or PatronFields.Status or PatronFields.Policy or PatronFields.Group =>
+                FieldControl.Choice,
+            PatronFields.Notes or PatronFields.AdditionalContact or PatronFields.OtherEmails => FieldControl.Lines,
+            PatronFields.DoNotTransfer => FieldControl.Tick,
+            PatronFields.SiteAccess => FieldControl.Sites,
+            _ => FieldControl.Text,
+        };
+
+    public static IReadOnlyList<(string Value, string Label)> ChoicesOf(
+        int number,
+        string? now,
+        IReadOnlyList<Site> sites,
+        IReadOnlyList<Policy> policies,
+        bool isNew
+    )
+    {
+        const string byDefault = "The site's default";
+        List<(string Value, string Label)> choices = number switch
+        {
+            PatronFields.Sex => [("", "Unknown"), ("male", "Male"), ("female", "Female"), ("other", "Other")],
+            PatronFields.Site => [("", "No site"), .. sites.Select(s => (s.Code, s.Name))],
+            PatronFields.SiteAccess => [.. sites.Select(s => (s.Code, s.Name))],
+            PatronFields.Status =>
+            [
+                .. Enum.GetValues<PatronStatus>().Select(s => (PatronFields.StatusWord(s), PatronFields.StatusWord(s))),
+            ],
+            PatronFields.Group =>
+            [
+                .. isNew ? [("", byDefault)] : Array.Empty<(string, string)>(),
+                .. Enum.GetValues<SecurityGroup>().Select(g => (PatronFields.GroupWord(g), PatronFields.GroupWord(g))),
+            ],
+            PatronFields.Policy => [("", isNew ? byDefault : "None"), .. policies.Select(p => (p.Code, $"{p.Name} ({p.Code})"))],
+            _ => [],
+        };
+        if (
+            ControlOf(number) == FieldControl.Choice
+            && !string.IsNullOrEmpty(now)
+            && !choices.Exists(c => string.Equals(c.Value, now, StringComparison.OrdinalIgnoreCase))
+        )
+        {
+            choices.Add((now, now));
+        }
+
+        return choices;
+    }
+}

@@ -1,0 +1,106 @@
+using Microsoft.AspNetCore.WebUtilities;
+using Rollcall.Districts;
+using Rollcall.Mapping;
+using Rollcall.Patrons;
+
+namespace Rollcall.Server.Pages.Parts;
+
+/// <summary>Which patrons, as an address holds it: list, bulk work, export and lists to print read the same.</summary>
+internal sealed record PatronQuery
+{
+    public string? Search { get; private init; }
+    public Site? Site { get; private init; }
+    public PatronStatus? Status { get; private init; }
+    public string? Level { get; private init; }
+    public string? Location { get; private init; }
+    public RoleGroup? RoleGroup { get; private init; }
+    public bool? Linked { get; private init; }
+
+    /// <summary>Ticked patrons; empty when everybody who fits is meant.</summary>
+    public IReadOnlyList<string> Barcodes { get; private init; } = [];
+
+    /// <summary>Something beyond search, site, status and grade is asked for.</summary>
+    public bool More => Location is not null || RoleGroup is not null || Linked is not null;
+
+    public bool Any => Search is not null || Site is not null || Status is not null || Level is not null || More || Barcodes.Count > 0;
+
+    public static PatronQuery Of(IQueryCollection query, IReadOnlyList<Site> sites) =>
+        new()
+        {
+            Search = Text.Clean(query["q"]) is { } search ? Text.Cut(search, 200) : null,
+            Site = sites.FirstOrDefault(s => string.Equals(s.Code, query["site"].ToString().Trim(), StringComparison.OrdinalIgnoreCase)),
+            Status = PatronFields.ParseStatus(query["status"].ToString()),
+            Level = Blank(query["level"]),
+            Location = Text.Clean(query["homeroom"]),
+            RoleGroup = query["role"].ToString() switch
+            {
+                "student" => Patrons.RoleGroup.Student,
+                "teacher" => Patrons.RoleGroup.Teacher,
+                "admin" => Patrons.RoleGroup.Admin,
+                _ => null,
+            },
+            Linked = query["linked"].ToString() switch
+            {
+                "yes" => true,
+                "no" => false,
+                _ => null,
+            },
+            Barcodes = [.. query["b"].Where(b => !string.IsNullOrWhiteSpace(b)).Select(b => b!).Take(1000)],
+        };
+
+    public PatronFilter Filter =>
+        new(Search, Site?.Id, Status, Level)
+        {
+            Location = Location,
+            RoleGroup = RoleGroup,
+            Linked = Linked,
+            Barcodes = Barcodes.Count == 0 ? null : Barcodes,
+        };
+
+    /// <summary>Name and value of everything that is asked for.</summary>
+    public IEnumerable<KeyValuePair<string, string?>> Values
+    {
+        get
+        {
+            (string, string?)[] all =
+            [
+                ("q", Search),
+                ("site", Site?.Code),
+                ("status", Status is { } status ? PatronFields.StatusWord(status) : null),
+                ("level", Level),
+                ("homeroom", Location),
+                ("role", RoleGroup?.ToString().ToLowerInvariant()),
+                ("linked", Linked is { } linked ? (linked ? "yes" : "no") : null),
+                .. Barcodes.Select(b => ("b", (string?)b)),
+            ];
+            return all.Where(v => v.Item2 is not null).Select(v => KeyValuePair.Create(v.Item1, v.Item2));
+        }
+    }
+
+    /// <summary>The address of a page for these patrons.</summary>
+    public string Address(string path, params (string Name, string? Value)[] more) =>
+        QueryHelpers.AddQueryString(
+            path,
+            Values.Concat(more.Where(m => m.Value is not null).Select(m => KeyValuePair.Create(m.Name, m.Value)))
+        );
+
+    /// <summary>Who is meant, in words; empty for everybody.</summary>
+    public string InWords =>
+        string.Join(
+            ", ",
+            new[]
+            {
+                Search is null ? null : $"found by “{Search}”",
+                Site is null ? null : $"of {Site.Name}",
+                Status is { } status ? $"with the status {PatronFields.StatusWord(status)}" : null,
+                Level is null ? null : $"in grade {Level}",
+                Location is null ? null : $"in homeroom {Location}",
+                RoleGroup is { } group ? RoleGroups.Label(group) : null,
+                Linked is { } linked ? (linked ? "linked to the roster" : "not linked to the roster") : null,
+                Barcodes.Count > 0 ? "ticked in the list" : null,
+            }.Where(w => w is not null)
+        );
+
+    private static string? Blank(Microsoft.Extensions.Primitives.StringValues value) =>
+        string.IsNullOrWhiteSpace(value.ToString()) ? null : value.ToString();
+}

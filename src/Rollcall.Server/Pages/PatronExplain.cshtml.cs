@@ -1,0 +1,35 @@
+using Microsoft.AspNetCore.Mvc;
+using Rollcall.Integrations;
+using Rollcall.Server.Pages.Parts;
+using Rollcall.Sync.Person;
+
+namespace Rollcall.Server.Pages;
+
+/// <summary>Why each value of a patron is as it is.</summary>
+internal sealed class PatronExplainModel(Here here, PatronExplain explain, IntegrationService integrations) : RollcallPage(here)
+{
+    public PatronExplanation Told { get; private set; } = null!;
+
+    /// <summary>The roster was asked what it says now.</summary>
+    public bool Asked { get; private set; }
+
+    /// <summary>There is somebody to ask, and about whom.</summary>
+    public bool CanAsk { get; private set; }
+
+    public async Task<IActionResult> OnGetAsync(string? barcode, string? roster)
+    {
+        try
+        {
+            Asked = roster == "ask";
+            Told = await explain.ExplainAsync(Here.District, barcode ?? "", Asked, Gone);
+        }
+        catch (RollcallException e)
+        {
+            return Missing(e.Message);
+        }
+
+        CanAsk = Told.Guid is not null && await integrations.EnabledAsync(DistrictId, Gone) is not null;
+        Asked &= Told.RosterProblem is null && CanAsk;
+        return Page();
+    }
+}

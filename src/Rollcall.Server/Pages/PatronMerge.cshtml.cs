@@ -1,0 +1,111 @@
+using System.Globalization;
+using Microsoft.AspNetCore.Mvc;
+using Rollcall.Districts;
+using Rollcall.Operations;
+using Rollcall.Patrons;
+using Rollcall.Server.Pages.Parts;
+
+namespace Rollcall.Server.Pages;
+
+/// <summary>Two records of one person, side by side, before they become one.</summary>
+internal sealed class PatronMergeModel(Here here, PatronService patrons, PatronMerge merge, SiteService sites) : RollcallPage(here)
+{
+    private const int Most = 20;
+
+    public Patron Kept { get; private set; } = null!;
+
+    /// <summary>The record that goes; null while it is looked for.</summary>
+    public Patron? Other { get; private set; }
+    public string? Search { get; private set; }
+    public string? Problem { get; private set; }
+    public IReadOnlyList<Patron> Candidates { get; private set; } = [];
+    public int Total { get; private set; }
+    public IReadOnlyList<(string Label, string? Kept, string? Gone, string? After, bool Filled)> Rows { get; private set; } = [];
+
+    /// <summary>What happens to the roster's ids, in words; null when nothing does.</summary>
+    public string? Link { get; private set; }
+
+    public async Task<IActionResult> OnGetAsync(string? keep, string? other, string? q)
+    {
+        try
+        {
+            (Kept, _) = await patrons.GetAsync(DistrictId, keep ?? "", Gone);
+        }
+        catch (RollcallException e)
+        {
+            return Missing(e.Message);
+        }
+
+        if (!string.IsNullOrWhiteSpace(other))
+        {
+            try
+            {
+                (Other, _) = await patrons.GetAsync(DistrictId, other, Gone);
+                if (Other.Id == Kept.Id)
+                {
+                    Problem = "Both are the same record. Choose another one.";
+                    Other = null;
+                }
+            }
+            catch (RollcallException e)
+            {
+                Problem = e.Message;
+            }
+        }
+
+        if (Other is null)
+        {
+            // People with the same last name come first to mind.
+            Search = Text.Clean(q) ?? Kept.LastName;
+            var (found, total) = await patrons.PageAsync(
+                DistrictId,
+                new PatronFilter(Text.Cut(Search, 200)),
+                PatronSort.Name,
+                false,
+                1,
+                Most + 1,
+                Gone
+            );
+            Candidates = [.. found.Where(p => p.Id != Kept.Id).Take(Most)];
+            Total = found.Any(p => p.Id == Kept.Id) ? total - 1 : total;
+            return Page();
+        }
+
+        var codes = (await sites.ListAsync(DistrictId, Gone)).ToDictionary(
+            s => s.Id.ToString(CultureInfo.InvariantCulture),
+            s => s.Code,
+            StringComparer.Ordinal
+        );
+        Rows =
+        [
+            .. PatronMerge
+                .Compare(Kept, Other)
+                .Select(f =>
+                    (f.Field.Label, Say(f.Field, f.Kept), Say(f.Field, f.Gone), Say(f.Field, f.Filled ? f.Gone : f.Kept), f.Filled)
+                ),
+        ];
+        Link =
+            Other.Guid is null ? null
+            : Kept.Guid is null
+                ? "The record that goes is linked to the roster. The kept one takes its link over: the next sync writes into it."
+            : "Both are linked to the roster. The kept record keeps its GUID; the other's is remembered as a further one, so that the roster's second entry makes no new patron.";
+        return Page();
+
+        string? Say(PatronField field, string? value) => OperationLog.Display(field.Number, value, codes);
+    }
+
+    public async Task<IActionResult> OnPostAsync(string? keep, string? other)
+    {
+        try
+        {
+            var id = await merge.MergeAsync(DistrictId, keep ?? "", other ?? "", Here.Actor, Gone);
+            TempData["Said"] = $"Both records are one now. Operation {id} can be undone.";
+            return LocalRedirect(Words.PatronUrl(keep!));
+        }
+        catch (RollcallException e)
+        {
+            TempData["Refused"] = e.Message;
+            return LocalRedirect($"/patron/merge?keep={Uri.EscapeDataString(keep ?? "")}&other={Uri.EscapeDataString(other ?? "")}");
+        }
+    }
+}

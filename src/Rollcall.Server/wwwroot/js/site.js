@@ -1,0 +1,56 @@
+// Small comforts. Every page works without them.
+(() => {
+  "use strict";
+
+  // Changes that are not saved are warned about before the page is left.
+  let unsaved = false;
+  document.addEventListener("input", event => {
+    if (event.target.closest("form[data-unsaved]")) unsaved = true;
+  });
+  document.addEventListener("submit", () => { unsaved = false; });
+  window.addEventListener("beforeunload", event => {
+    if (unsaved) event.preventDefault();
+  });
+
+  // One tick for the whole page of a list, and a count of what is ticked.
+  for (const form of document.querySelectorAll("form[data-ticks]")) {
+    const all = form.querySelector("[data-all]");
+    const said = form.querySelector("[data-ticked]");
+    const boxes = [...form.querySelectorAll("input[name=b][type=checkbox]")];
+    if (!all || !said) continue;
+    const unticked = said.textContent;
+    const show = () => {
+      const count = boxes.filter(box => box.checked).length;
+      said.textContent = count ? said.dataset.ticked + count : unticked;
+      all.checked = count === boxes.length;
+      all.indeterminate = count > 0 && count < boxes.length;
+    };
+    all.hidden = false;
+    all.addEventListener("change", () => {
+      for (const box of boxes) box.checked = all.checked;
+      show();
+    });
+    form.addEventListener("change", show);
+    show();
+  }
+
+  // A sheet that hangs from a button closes with Escape and when something else is used.
+  document.addEventListener("keydown", event => {
+    if (event.key !== "Escape") return;
+    const open = event.target.closest && event.target.closest("details.drop[open], details.help[open], details.menu[open]");
+    if (open) {
+      open.open = false;
+      open.querySelector("summary").focus();
+    }
+  });
+  document.addEventListener("click", event => {
+    for (const open of document.querySelectorAll("details.drop[open], details.help[open]")) {
+      if (!open.contains(event.target)) open.open = false;
+    }
+  });
+
+  for (const button of document.querySelectorAll("[data-print]")) {
+    button.hidden = false;
+    button.addEventListener("click", () => window.print());
+  }
+})();

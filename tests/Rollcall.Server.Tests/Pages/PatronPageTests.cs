@@ -1,0 +1,213 @@
+using System.Net;
+using System.Text;
+using Rollcall.Operations;
+using Rollcall.Patrons;
+
+namespace Rollcall.Server.Tests.Pages;
+
+/// <summary>A librarian's work on one patron and on many, on the pages.</summary>
+public sealed class PatronPageTests(SyncedLibrary library) : IClassFixture<SyncedLibrary>
+{
+    private static long IdOf(string location) =>
+        long.Parse(location.Split('/')[^1].Split('?')[0], System.Globalization.CultureInfo.InvariantCulture);
+
+    private async Task<Patron> LinkedAsync(int skip) =>
+        (
+            await library
+                .Service<PatronService>()
+                .PageAsync(
+                    library.District.Id,
+                    new PatronFilter { Linked = true, RoleGroup = RoleGroup.Student },
+                    PatronSort.Barcode,
+                    false,
+                    skip,
+                    1
+                )
+        ).Patrons[0];
+
+    private async Task<Patron> GetAsync(string barcode) =>
+        (await library.Service<PatronService>().GetAsync(library.District.Id, barcode)).Patron;
+
+    [Fact]
+    public async Task A_patron_is_edited_kept_synced_alone_explained_and_taken_back()
+    {
+        using var visitor = new Visitor(library.Url);
+        var patron = await LinkedAsync(3);
+        var url = $"/patrons/{patron.Barcode}";
+        var edit = $"/patron/edit?barcode={patron.Barcode}";
+        var form = WebUtility.HtmlDecode(await visitor.PageAsync(edit));
+        Assert.Contains("The library keeps this field", form, StringComparison.Ordinal);
+        Assert.Contains($"value=\"{patron.Version}\"", form, StringComparison.Ordinal);
+
+        // A value that does not fit is refused in words, and what was typed stays.
+        var refused = await visitor.RefusedAsync(edit, edit, ("lastName", " "), ("notes", "typed <b>"), ("version", $"{patron.Version}"));
+        Assert.Contains("Last Name may not be blank", refused, StringComparison.Ordinal);
+        Assert.Contains("typed <b>", refused, StringComparison.Ordinal);
+
+        // Kept by the library: a sync of this person leaves it, and says each step.
+        Assert.Equal(
+            url,
+            await visitor.SubmitAsync(
+                edit,
+                edit,
+                ("firstName", "Kept"),
+                ("notes", "Likes horses"),
+                ("doNotTransfer", "true"),
+                ("doNotTransfer", "false"),
+                ("kept", $"{PatronFields.FirstName}"),
+                ("version", $"{patron.Version}")
+            )
+        );
+        var saved = await GetAsync(patron.Barcode);
+        Assert.Equal(("Kept", "Likes horses", true, "1007"), (saved.FirstName, saved.Notes, saved.DoNotTransfer, saved.KeptFields));
+        Assert.Equal(patron.LastName, saved.LastName);
+        var stale = await visitor.RefusedAsync(edit, edit, ("notes", "later"), ("version", $"{patron.Version}"));
+        Assert.Contains("Somebody changed this patron", stale, StringComparison.Ordinal);
+        var sync = await visitor.SubmitAsync(url, $"{url}?handler=Sync");
+        await library.EndOfAsync(IdOf(sync));
+        Assert.Contains("Step by step", await visitor.PageAsync(sync), StringComparison.Ordinal);
+        Assert.Equal("Kept", (await GetAsync(patron.Barcode)).FirstName);
+        var told = WebUtility.HtmlDecode(await visitor.PageAsync($"/patron/explain?barcode={patron.Barcode}&roster=ask"));
+        Assert.Contains("library keeps, for this patron", told, StringComparison.Ordinal);
+        Assert.Contains("Next full sync", told, StringComparison.Ordinal);
+
+        // Given back to the roster: the next sync of the person writes it.
+        await visitor.SubmitAsync(edit, edit, ("notes", "Likes horses"), ("version", $"{(await GetAsync(patron.Barcode)).Version}"));
+        await library.EndOfAsync(IdOf(await visitor.SubmitAsync(url, $"{url}?handler=Sync")));
+        Assert.Equal(patron.FirstName, (await GetAsync(patron.Barcode)).FirstName);
+
+        // One step of one patron is taken back from the history.
+        var history = await library.Service<OperationLog>().HistoryAsync(library.District.Id, patron.Id);
+        var first = history.Last(h => h.Operation.Kind == OperationKind.Edit).Operation.Id;
+        var undo = await visitor.SubmitAsync(url, $"/operations/{first}?handler=Undo", ("barcode", patron.Barcode));
+        await library.EndOfAsync(IdOf(undo));
+        Assert.Null((await GetAsync(patron.Barcode)).Notes);
+    }
+
+    [Fact]
+    public async Task A_patron_is_added_by_hand_and_merged_with_the_double()
+    {
+        using var visitor = new Visitor(library.Url);
+        var refused = await visitor.RefusedAsync("/patron/edit", "/patron/edit", ("lastName", ""), ("firstName", "No"));
+        Assert.Contains("needs a last name", refused, StringComparison.Ordinal);
+        var linked = await LinkedAsync(5);
+        var added = await visitor.SubmitAsync(
+            "/patron/edit",
+            "/patron/edit",
+            ("lastName", linked.LastName),
+            ("firstName", "Double"),
+            ("nickname", "Dee"),
+            ("barcode", "BY/HAND.1"),
+            ("group", "")
+        );
+        Assert.Equal("/patrons/BY/HAND.1", added);
+        var candidates = await visitor.PageAsync($"/patron/merge?keep={linked.Barcode}");
+        Assert.Contains("BY/HAND.1", candidates, StringComparison.Ordinal);
+        var address = $"/patron/merge?keep={linked.Barcode}&other=BY%2FHAND.1";
+        var compared = WebUtility.HtmlDecode(await visitor.PageAsync(address));
+        Assert.Contains("filled", compared, StringComparison.Ordinal);
+        Assert.Equal(linked.FirstName, (await GetAsync(linked.Barcode)).FirstName);
+        Assert.Equal($"/patrons/{linked.Barcode}", await visitor.SubmitAsync(address, address));
+        var merged = await GetAsync(linked.Barcode);
+        Assert.Equal((linked.FirstName, "Dee", linked.Guid), (merged.FirstName, merged.Nickname, merged.Guid));
+        Assert.Equal(HttpStatusCode.NotFound, (await visitor.GetAsync("/patrons/BY/HAND.1")).Status);
+        Assert.Contains(
+            "same record",
+            await visitor.PageAsync($"/patron/merge?keep={linked.Barcode}&other={linked.Barcode}"),
+            StringComparison.Ordinal
+        );
+    }
+
+    [Fact]
+    public async Task Many_patrons_are_imported_by_matched_columns_edited_exported_and_removed()
+    {
+        using var visitor = new Visitor(library.Url);
+        const string file = "Card;Surname;Given;Junk\nBULK1;Bulkley;Ada;x\nBULK2;Bulkley;=1+1;y\n";
+        var inspected = await visitor.UploadAsync("/patron/import", "/patron/import?handler=File", "class list.csv", file);
+        Assert.Contains("2 rows", inspected, StringComparison.Ordinal);
+        Assert.Contains("Bulkley", inspected, StringComparison.Ordinal);
+        (string, string)[] columns = [("column", "barcode"), ("column", "lastName"), ("column", "firstName"), ("column", "")];
+        (string, string)[] content = [("content", file), ("fileName", "class list.csv")];
+        var twice = await visitor.RefusedAsync(
+            "/patron/import",
+            "/patron/import?handler=Match",
+            [.. content, ("column", "barcode"), ("column", "barcode"), ("column", ""), ("column", "")]
+        );
+        Assert.Contains("a second time", twice, StringComparison.Ordinal);
+        var empty = await visitor.UploadAsync("/patron/import", "/patron/import?handler=File", "empty.csv", " ");
+        Assert.Contains("The file is empty", empty, StringComparison.Ordinal);
+        var preview = await visitor.SubmitAsync(
+            "/patron/import",
+            "/patron/import",
+            "/patron/import?handler=Match",
+            [.. content, .. columns]
+        );
+        Assert.Equal(OperationStatus.Preview, (await library.EndOfAsync(IdOf(preview))).Status);
+        await visitor.SubmitAsync(preview, $"{preview}?handler=Approve");
+        await library.EndOfAsync(IdOf(preview));
+        Assert.Equal("Ada", (await GetAsync("BULK1")).FirstName);
+
+        // The export holds exactly these, and nothing that a spreadsheet would run.
+        var (_, csv, response) = await visitor.GetAsync("/patron/export?q=bulkley&format=csv");
+        Assert.Equal(3, csv.Split("\r\n", StringSplitOptions.RemoveEmptyEntries).Length);
+        Assert.Contains("'=1+1", csv, StringComparison.Ordinal);
+        Assert.Equal("text/csv", response.Content.Headers.ContentType!.MediaType);
+
+        // One ticked patron, then all that fit.
+        var one = await visitor.SubmitAsync(
+            "/patron/bulk?do=edit&q=bulkley&b=BULK2",
+            "/patron/bulk?q=bulkley&b=BULK2&do=edit",
+            ("change", "status"),
+            ("status", "Transferred"),
+            ("notes", "not ticked")
+        );
+        Assert.Equal(1, OperationQueue.CountsOf(await library.EndOfAsync(IdOf(one))).Updated);
+        await visitor.SubmitAsync(one, $"{one}?handler=Approve");
+        await library.EndOfAsync(IdOf(one));
+        Assert.Equal(
+            (PatronStatus.Transferred, (string?)null, PatronStatus.Active),
+            ((await GetAsync("BULK2")).Status, (await GetAsync("BULK2")).Notes, (await GetAsync("BULK1")).Status)
+        );
+        const string nothing = "/patron/bulk?q=bulkley&do=edit";
+        Assert.Contains("Nothing to change was given", await visitor.RefusedAsync(nothing, nothing), StringComparison.Ordinal);
+
+        Assert.Contains("1 patron is", await visitor.PageAsync("/end-of-year"), StringComparison.Ordinal);
+        const string removal = "/patron/bulk?q=bulkley&status=Transferred&do=remove";
+        Assert.Contains("A removal is final", await visitor.PageAsync(removal), StringComparison.Ordinal);
+        var remove = await visitor.SubmitAsync(removal, removal);
+        await library.EndOfAsync(IdOf(remove));
+        Assert.Contains("A removal is final", await visitor.PageAsync(remove), StringComparison.Ordinal);
+        Assert.Equal("BULK2", (await GetAsync("BULK2")).Barcode);
+        await visitor.SubmitAsync(remove, $"{remove}?handler=Approve");
+        await library.EndOfAsync(IdOf(remove));
+        await Assert.ThrowsAsync<RollcallException>(() => GetAsync("BULK2"));
+        Assert.Equal("BULK1", (await GetAsync("BULK1")).Barcode);
+    }
+
+    [Fact]
+    public async Task Lists_turn_their_pages_filter_by_role_and_show_who_came()
+    {
+        using var visitor = new Visitor(library.Url);
+        var first = await visitor.PageAsync("/patrons");
+        var second = await visitor.PageAsync("/patrons?page=2");
+        Assert.Contains("51 to 100 shown", second, StringComparison.Ordinal);
+        Assert.DoesNotContain("51 to 100 shown", first, StringComparison.Ordinal);
+        Assert.Contains("101 to 200 shown", await visitor.PageAsync("/operations/1?page=2"), StringComparison.Ordinal);
+        var teachers = await visitor.PageAsync("/patrons?role=teacher");
+        var students = await visitor.PageAsync("/patrons?role=student&linked=yes");
+        Assert.NotEqual(Count(teachers), Count(students));
+        Assert.Contains("No patron fits", await visitor.PageAsync("/patrons?role=teacher&linked=no"), StringComparison.Ordinal);
+        var homeroom = (await LinkedAsync(1)).Location!;
+        Assert.Contains(
+            $"<option value=\"{homeroom}\" selected",
+            WebUtility.HtmlDecode(await visitor.PageAsync($"/patrons?homeroom={Uri.EscapeDataString(homeroom)}")),
+            StringComparison.Ordinal
+        );
+        var arrivals = WebUtility.HtmlDecode(await visitor.PageAsync("/lists/arrivals"));
+        Assert.Contains(homeroom, arrivals, StringComparison.Ordinal);
+        Assert.Contains("Nobody has arrived", await visitor.PageAsync("/lists/arrivals?since=2200-01-01"), StringComparison.Ordinal);
+        Assert.Contains("Nobody has left", await visitor.PageAsync("/lists/leavers"), StringComparison.Ordinal);
+
+        static string Count(string page) => page.Split("class=\"count\"")[1].Split("</p>")[0];
+    }
+}
