@@ -23,7 +23,7 @@ internal sealed class PatronEditModel(Here here, PatronService patrons, SiteServ
 
     public async Task<IActionResult> OnGetAsync(string? barcode) => await LoadAsync(barcode) ?? await ShowAsync(typed: null, kept: null);
 
-    public async Task<IActionResult> OnPostAsync(string? barcode, long? version)
+    public async Task<IActionResult> OnPostAsync([FromQuery] string? barcode, long? version)
     {
         if (await LoadAsync(barcode) is { } missing)
         {

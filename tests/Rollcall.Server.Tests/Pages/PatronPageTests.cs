@@ -101,6 +101,17 @@ public sealed class PatronPageTests(SyncedLibrary library) : IClassFixture<Synce
             ("group", "")
         );
         Assert.Equal("/patrons/BY/HAND.1", added);
+
+        // The barcode is a field like any other: the address names the patron, the form the new barcode.
+        const string rename = "/patron/edit?barcode=BY%2FHAND.1";
+        Assert.Equal("/patrons/BY/HAND.2", await visitor.SubmitAsync(rename, rename, ("barcode", "BY/HAND.2")));
+        const string back = "/patron/edit?barcode=BY%2FHAND.2";
+        Assert.Contains(
+            "belongs to another",
+            await visitor.RefusedAsync(back, back, ("barcode", linked.Barcode)),
+            StringComparison.Ordinal
+        );
+        await visitor.SubmitAsync(back, back, ("barcode", "BY/HAND.1"));
         var candidates = await visitor.PageAsync($"/patron/merge?keep={linked.Barcode}");
         Assert.Contains("BY/HAND.1", candidates, StringComparison.Ordinal);
         var address = $"/patron/merge?keep={linked.Barcode}&other=BY%2FHAND.1";
