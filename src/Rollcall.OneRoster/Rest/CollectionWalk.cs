@@ -43,11 +43,15 @@ internal sealed class CollectionWalk<T>(
         }
 
         var reader = new PageReader<T>(key, parse, context);
+        var rises = true;
         for (var attempt = 1; ; attempt++)
         {
             leniencies.Clear();
             var last = attempt == MostAttempts;
-            var seen = new SeenIds(withTimes: last);
+
+            // Where keys rise, none comes twice; where they do not, they have to be remembered.
+            var order = rises && !last ? new KeyOrder() : null;
+            var seen = order is null ? new SeenIds(withTimes: last) : null;
             long rows = 0,
                 unreadable = 0,
                 duplicates = 0;
@@ -58,74 +62,117 @@ internal sealed class CollectionWalk<T>(
             (string? First, string? Last, int Rows) previous = default;
             string? problem = null;
 
-            for (var pageNumber = 0; ; pageNumber++)
+            Task<Page?>? ahead = null;
+            using var stop = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
+            try
             {
-                var page = await FirstOrNextAsync(reader, rows, attempt, cancellationToken);
-                if (page is null)
+                for (var pageNumber = 0; ; pageNumber++)
                 {
-                    result = new WalkResult { NotShared = true, Leniencies = leniencies.ToDictionary() };
-                    yield break;
-                }
-
-                problem = Contradiction(page, ref total, ref revision);
-                if (problem is not null)
-                {
-                    break;
-                }
-
-                if (page.Rows == 0)
-                {
-                    if (total > rows)
+                    var page = await (ahead ?? FirstOrNextAsync(reader, rows, attempt, stop.Token));
+                    ahead = null;
+                    if (page is null)
                     {
-                        problem = $"sent {rows} of {total} {key} and then nothing more";
+                        result = new WalkResult { NotShared = true, Leniencies = leniencies.ToDictionary() };
+                        yield break;
                     }
 
-                    break;
-                }
+                    problem = Contradiction(page, ref total, ref revision);
+                    if (problem is not null)
+                    {
+                        break;
+                    }
 
-                // Nothing of a page counts if the server merely sent the last one again.
-                var (first, final) = (
-                    page.Records.Count > 0 ? page.Records[0].SourcedId : null,
-                    page.Records.Count > 0 ? page.Records[^1].SourcedId : null
-                );
-                if (page.Rows > 1 && first is not null && final is not null && previous == (first, final, page.Rows))
-                {
-                    throw IgnoresOffset();
-                }
+                    if (page.Rows == 0)
+                    {
+                        if (total > rows)
+                        {
+                            problem = $"sent {rows} of {total} {key} and then nothing more";
+                        }
 
-                previous = (first, final, page.Rows);
-                rows += page.Rows;
-                unreadable += page.Unreadable;
-                if (rows > total)
-                {
-                    problem = $"says there are {total} {key} but sends more";
-                    break;
-                }
+                        break;
+                    }
 
-                var records = Distinct(page.Records, seen, pageNumber, ref duplicates, ref shifted, out var fresh);
-                if (shifted && !last)
-                {
-                    break;
-                }
+                    // Nothing of a page counts if the server merely sent the last one again.
+                    var (first, final) = (
+                        page.Records.Count > 0 ? page.Records[0].SourcedId : null,
+                        page.Records.Count > 0 ? page.Records[^1].SourcedId : null
+                    );
+                    if (page.Rows > 1 && first is not null && final is not null && previous == (first, final, page.Rows))
+                    {
+                        throw IgnoresOffset();
+                    }
 
-                fruitless = fresh == 0 ? fruitless + 1 : 0;
-                if (fruitless == MostFruitlessPages)
-                {
-                    throw IgnoresOffset();
-                }
+                    previous = (first, final, page.Rows);
+                    rows += page.Rows;
+                    unreadable += page.Unreadable;
+                    if (rows > total)
+                    {
+                        problem = $"says there are {total} {key} but sends more";
+                        break;
+                    }
 
-                leniencies.Add(context.Counts);
-                yield return new RosterPage<T>
-                {
-                    Attempt = attempt,
-                    Records = records,
-                    RowsSoFar = rows,
-                    Total = total,
-                };
-                if (rows == total)
-                {
-                    break;
+                    var fresh = 0;
+                    if (order is not null && !order.Rises(page.Records, out fresh))
+                    {
+                        order = null;
+                        rises = false;
+                        if (pageNumber > 0)
+                        {
+                            // What came before was not remembered: again, with a memory.
+                            break;
+                        }
+
+                        seen = new SeenIds(withTimes: false);
+                    }
+
+                    order?.Settle();
+                    var records = seen is null
+                        ? page.Records
+                        : Distinct(page.Records, seen, pageNumber, ref duplicates, ref shifted, out fresh);
+                    if (shifted && !last)
+                    {
+                        break;
+                    }
+
+                    fruitless = fresh == 0 ? fruitless + 1 : 0;
+                    if (fruitless == MostFruitlessPages)
+                    {
+                        throw IgnoresOffset();
+                    }
+
+                    leniencies.Add(context.Counts);
+                    if (rows != total)
+                    {
+                        // The server makes the next page while this one is taken over; still one request at a time.
+                        ahead = FirstOrNextAsync(reader, rows, attempt, stop.Token);
+                    }
+
+                    yield return new RosterPage<T>
+                    {
+                        Attempt = attempt,
+                        Records = records,
+                        RowsSoFar = rows,
+                        Total = total,
+                    };
+                    if (rows == total)
+                    {
+                        break;
+                    }
                 }
+            }
+            finally
+            {
+                if (ahead is not null)
+                {
+                    // Whoever reads stopped early.
+                    await stop.CancelAsync();
+                    await ahead.ContinueWith(static _ => { }, CancellationToken.None, TaskContinuationOptions.None, TaskScheduler.Default);
+                }
+            }
+
+            if (order is null && seen is null)
+            {
+                continue;
             }
 
             if (problem is not null)

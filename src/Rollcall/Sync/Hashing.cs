@@ -3,20 +3,33 @@ using System.Runtime.InteropServices;
 
 namespace Rollcall.Sync;
 
-/// <summary>64-bit keys of texts: what the planner's index holds in place of strings. 0 stands for blank.</summary>
-internal static class Hashing
+/// <summary>Turns texts into the 64-bit keys that the planner's arrays hold in place of strings. Two texts can share a key, once in
+/// many million syncs: whoever acts on equal keys compares the texts first. Each run has its own seed, so that two people who share a
+/// key in one run do not in the next.</summary>
+/// <param name="seed">The run's own number.</param>
+/// <param name="bits">How many bits a key has; fewer than 64 only where a test wants keys to be shared.</param>
+internal sealed class Keys(long seed, int bits = 64)
 {
-    public static ulong Of(string? text)
+    /// <summary>The text's key; 0 stands for blank.</summary>
+    public ulong Of(string? text)
     {
         if (string.IsNullOrEmpty(text))
         {
             return 0;
         }
 
-        var hash = XxHash3.HashToUInt64(MemoryMarshal.AsBytes(text.AsSpan()));
+        var hash = XxHash3.HashToUInt64(MemoryMarshal.AsBytes(text.AsSpan()), seed) & (ulong.MaxValue >> (64 - bits));
         return hash == 0 ? 1 : hash;
     }
 
+    /// <summary>A second number of the text, independent of its key: beside a key it does the work of the text itself.</summary>
+    public uint Check(string? text) =>
+        string.IsNullOrEmpty(text) ? 0 : (uint)XxHash3.HashToUInt64(MemoryMarshal.AsBytes(text.AsSpan()), ~seed);
+}
+
+/// <summary>Hashes that are kept: what the roster said of a person.</summary>
+internal static class Hashing
+{
     public static void Append(XxHash3 hash, string? text)
     {
         Span<byte> length = stackalloc byte[4];

@@ -37,7 +37,7 @@ internal sealed class SyncHandler(
     {
         var operation = run.Operation;
         var setup = await LoadSetupAsync(operation, cancellationToken);
-        IReadOnlyList<HashRefresh> refreshes = [];
+        var refreshes = new Rows<HashRefresh>();
         if (!operation.Planned)
         {
             if (await PlanAsync(run, setup, cancellationToken) is not { } planned)
@@ -151,7 +151,7 @@ internal sealed class SyncHandler(
     }
 
     /// <returns>Null when there is nothing to read, since the provider's revision is that of the last full sync.</returns>
-    private async Task<IReadOnlyList<HashRefresh>?> PlanAsync(OperationRun run, SyncSetup setup, CancellationToken cancellationToken)
+    private async Task<Rows<HashRefresh>?> PlanAsync(OperationRun run, SyncSetup setup, CancellationToken cancellationToken)
     {
         var operation = run.Operation;
         var began = time.GetUtcNow();
@@ -192,9 +192,9 @@ internal sealed class SyncHandler(
         {
             await run.ReportAsync(OperationStage.Planning, "Reading patrons", 0, null);
             await using var connection = await database.OpenAsync(cancellationToken);
-            var patrons = await PatronIndex.LoadAsync(connection, operation.DistrictId, cancellationToken);
-            var decisions = await LoadDecisionsAsync(database, operation.DistrictId, cancellationToken);
-            await run.ReportAsync(OperationStage.Planning, "Matching people", 0, roster.Persons.Length);
+            var patrons = await PatronIndex.LoadAsync(connection, operation.DistrictId, setup.Keys, cancellationToken);
+            var decisions = await LoadDecisionsAsync(database, operation.DistrictId, setup.Keys, cancellationToken);
+            await run.ReportAsync(OperationStage.Planning, "Matching people", 0, roster.Persons.Count);
             var matches = Matcher.Run(patrons, roster, setup, decisions);
             var planner = new Planner(
                 database,
@@ -347,9 +347,10 @@ internal sealed class SyncHandler(
             .ExecuteDeleteAsync(cancellationToken);
     }
 
-    internal static async Task<Dictionary<ulong, ReviewStatus>> LoadDecisionsAsync(
+    internal static async Task<Dictionary<(ulong Id, uint Check), ReviewStatus>> LoadDecisionsAsync(
         RollcallDatabase database,
         int districtId,
+        Keys keys,
         CancellationToken cancellationToken
     )
     {
@@ -358,17 +359,17 @@ internal sealed class SyncHandler(
             .ReviewItems.Where(r => r.DistrictId == districtId && (r.Status == ReviewStatus.Ignored || r.Status == ReviewStatus.Created))
             .Select(r => new { r.RosterId, r.Status })
             .ToListAsync(cancellationToken);
-        var decisions = new Dictionary<ulong, ReviewStatus>();
+        var decisions = new Dictionary<(ulong Id, uint Check), ReviewStatus>();
         foreach (var decision in decided)
         {
-            decisions[Hashing.Of(decision.RosterId)] = decision.Status;
+            decisions[(keys.Of(decision.RosterId), keys.Check(decision.RosterId))] = decision.Status;
         }
 
         return decisions;
     }
 
     /// <summary>Links of people who turned out to agree with the roster. Not a change: it only spares the next run a comparison.</summary>
-    private async Task RefreshHashesAsync(Operation operation, IReadOnlyList<HashRefresh> refreshes, CancellationToken cancellationToken)
+    private async Task RefreshHashesAsync(Operation operation, Rows<HashRefresh> refreshes, CancellationToken cancellationToken)
     {
         if (refreshes.Count == 0)
         {
@@ -376,7 +377,7 @@ internal sealed class SyncHandler(
         }
 
         await using var connection = await database.OpenAsync(cancellationToken);
-        foreach (var chunk in refreshes.Chunk(500))
+        for (var from = 0; from < refreshes.Count; from += 500)
         {
             cancellationToken.ThrowIfCancellationRequested();
             await using (var transaction = await database.Bulk.BeginWriteAsync(connection, cancellationToken))
@@ -392,8 +393,9 @@ internal sealed class SyncHandler(
                 Sql.Add(command, "@id", 0L);
                 Sql.Add(command, "@version", 0L);
                 await command.PrepareAsync(cancellationToken);
-                foreach (var refresh in chunk)
+                for (var i = from; i < Math.Min(from + 500, refreshes.Count); i++)
                 {
+                    var refresh = refreshes[i];
                     command.Parameters["@hash"].Value = refresh.Hash;
                     command.Parameters["@id"].Value = refresh.PatronId;
                     command.Parameters["@version"].Value = refresh.Version;

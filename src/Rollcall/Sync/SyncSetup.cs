@@ -82,6 +82,9 @@ internal sealed class SyncSetup
         }
     }
 
+    /// <summary>The keys of this run.</summary>
+    public Keys Keys { get; init; } = new(Random.Shared.NextInt64());
+
     public Mapper Mapper => field ??= new Mapper(Settings.Map);
 
     /// <summary>Hash of everything that decides what the same roster record does.</summary>

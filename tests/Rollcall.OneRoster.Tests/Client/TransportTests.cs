@@ -95,7 +95,7 @@ public class TransportTests
             (http, seen, _) =>
                 seen.Offset == 0 ? http.Json(Answers.Users(Enumerable.Range(0, 900).Select(i => "u" + i)))
                 : seen.Limit > 250 ? http.Text(502, "too much")
-                : http.Json(Answers.Users(seen.Offset == 900 ? ["x"] : []))
+                : http.Json(Answers.Users(seen.Offset == 900 ? ["u900"] : []))
         );
         using var source = server.Source(time);
         Assert.Equal(901, (await source.Users().PullAsync()).Result.Rows);

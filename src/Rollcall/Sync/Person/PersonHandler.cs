@@ -112,12 +112,12 @@ internal sealed class PersonHandler(RollcallDatabase database, IntegrationServic
             using var roster = await pull.ReadAsync(sourcedId, cancellationToken);
             steps.Add(new PersonStep("found", Found(pull.User, sourcedId, roster, setup)));
             await run.ReportAsync(OperationStage.Planning, "Matching the person", 0, 1);
-            var patrons = await PatronIndex.LoadAsync(connection, operation.DistrictId, cancellationToken);
+            var patrons = await PatronIndex.LoadAsync(connection, operation.DistrictId, setup.Keys, cancellationToken);
             var matches = Matcher.Run(
                 patrons,
                 roster,
                 setup,
-                await SyncHandler.LoadDecisionsAsync(database, operation.DistrictId, cancellationToken)
+                await SyncHandler.LoadDecisionsAsync(database, operation.DistrictId, setup.Keys, cancellationToken)
             );
             var planner = new Planner(
                 database,
@@ -241,13 +241,13 @@ internal sealed class PersonHandler(RollcallDatabase database, IntegrationServic
         CancellationToken cancellationToken
     )
     {
-        if (matches.ByPerson.Length == 0)
+        if (matches.Count == 0)
         {
             steps.Add(new PersonStep("result", "Nothing to do."));
             return;
         }
 
-        var match = matches.ByPerson[0];
+        var match = matches[0];
         var log = new OperationLog(database);
         LogRow? row = null;
         await foreach (var line in log.ReadAsync(operation.DistrictId, operation.Id, cancellationToken: cancellationToken))

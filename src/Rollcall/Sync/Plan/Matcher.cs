@@ -19,31 +19,68 @@ internal enum Decision : byte
 }
 
 /// <summary>The decision for one person.</summary>
-internal struct Match
+/// <param name="Decision">What is done.</param>
+/// <param name="Key">The key that found the patron.</param>
+/// <param name="Patron">Index of the patron; meaningful for <see cref="Decision.Match"/>.</param>
+/// <param name="Reason">Why, in words, for Review and Skip; null otherwise.</param>
+/// <param name="Warning">A weaker key points elsewhere; null when none does.</param>
+internal readonly record struct Match(
+    Decision Decision,
+    MatchKey Key = MatchKey.None,
+    int Patron = -1,
+    string? Reason = null,
+    string? Warning = null
+);
+
+/// <summary>All decisions of a run, in 8 bytes a person: there are few reasons and warnings, which stand once each.</summary>
+internal sealed class Matches(int people)
 {
-    public Decision Decision;
-    public MatchKey Key;
+    private readonly Entry[] _entries = new Entry[people];
+    private readonly List<string?> _words = [null];
+    private readonly Dictionary<string, byte> _numbers = new(StringComparer.Ordinal);
 
-    /// <summary>Index of the patron; meaningful for <see cref="Decision.Match"/>.</summary>
-    public int Patron;
+    public int Count => _entries.Length;
 
-    /// <summary>Why, in words, for Review and Skip; null otherwise.</summary>
-    public string? Reason;
-
-    /// <summary>A weaker key points elsewhere; null when none does.</summary>
-    public string? Warning;
-}
-
-/// <summary>All decisions of a run.</summary>
-internal sealed class Matches(Match[] byPerson, Dictionary<int, int[]> candidates, List<int> absent)
-{
-    public Match[] ByPerson { get; } = byPerson;
+    public Match this[int person]
+    {
+        get
+        {
+            var entry = _entries[person];
+            return new Match(
+                entry.Decision,
+                (MatchKey)(entry.Key & 0xF),
+                entry.Patron,
+                entry.Decision == Decision.Match ? null : _words[entry.Word],
+                entry.Decision == Decision.Match ? _words[entry.Word] : null
+            );
+        }
+        set => _entries[person] = new Entry(value.Patron, value.Decision, (byte)value.Key, Number(value.Warning ?? value.Reason));
+    }
 
     /// <summary>Patrons in question, by person, for Review.</summary>
-    public Dictionary<int, int[]> Candidates { get; } = candidates;
+    public Dictionary<int, int[]> Candidates { get; } = [];
 
     /// <summary>Indexes of patrons whom the roster no longer has.</summary>
-    public List<int> Absent { get; } = absent;
+    public List<int> Absent { get; } = [];
+
+    private byte Number(string? word)
+    {
+        if (word is null)
+        {
+            return 0;
+        }
+
+        if (!_numbers.TryGetValue(word, out var number))
+        {
+            number = checked((byte)_words.Count);
+            _words.Add(word);
+            _numbers.Add(word, number);
+        }
+
+        return number;
+    }
+
+    private readonly record struct Entry(int Patron, Decision Decision, byte Key, byte Word);
 }
 
 /// <summary>Who is who: roster people against patrons, on keys alone. Pure; follows the order GUID, Student #, barcode, e-mail.</summary>
@@ -51,11 +88,10 @@ internal sealed class Matcher
 {
     private readonly PatronIndex _patrons;
     private readonly Roster _roster;
-    private readonly RosterPerson[] _persons;
+    private readonly Rows<RosterPerson> _persons;
     private readonly SyncSetup _setup;
-    private readonly IReadOnlyDictionary<ulong, ReviewStatus> _decisions;
-    private readonly Match[] _matches;
-    private readonly Dictionary<int, int[]> _candidates = [];
+    private readonly IReadOnlyDictionary<(ulong Id, uint Check), ReviewStatus> _decisions;
+    private readonly Matches _matches;
 
     // Patron → the person who has it by GUID; -1 when nobody does.
     private readonly int[] _byGuid;
@@ -63,14 +99,19 @@ internal sealed class Matcher
     // Patron → the person who has it in the end.
     private readonly int[] _owner;
 
-    private Matcher(PatronIndex patrons, Roster roster, SyncSetup setup, IReadOnlyDictionary<ulong, ReviewStatus> decisions)
+    private Matcher(
+        PatronIndex patrons,
+        Roster roster,
+        SyncSetup setup,
+        IReadOnlyDictionary<(ulong Id, uint Check), ReviewStatus> decisions
+    )
     {
         _patrons = patrons;
         _roster = roster;
         _persons = roster.Persons;
         _setup = setup;
         _decisions = decisions;
-        _matches = new Match[_persons.Length];
+        _matches = new Matches(_persons.Count);
         _byGuid = new int[patrons.Count];
         _owner = new int[patrons.Count];
         Array.Fill(_byGuid, -1);
@@ -80,22 +121,28 @@ internal sealed class Matcher
     /// <param name="patrons">The district's patrons.</param>
     /// <param name="roster">A verified full pull.</param>
     /// <param name="setup">The district's settings.</param>
-    /// <param name="decisions">What people decided in Review, by hash of the <c>sourcedId</c>.</param>
-    public static Matches Run(PatronIndex patrons, Roster roster, SyncSetup setup, IReadOnlyDictionary<ulong, ReviewStatus> decisions)
+    /// <param name="decisions">What people decided in Review, by key and check of the <c>sourcedId</c>.</param>
+    public static Matches Run(
+        PatronIndex patrons,
+        Roster roster,
+        SyncSetup setup,
+        IReadOnlyDictionary<(ulong Id, uint Check), ReviewStatus> decisions
+    )
     {
         var matcher = new Matcher(patrons, roster, setup, decisions);
         matcher.ByGuid();
         matcher.ByAlias();
         matcher.ByStrongKeys();
         matcher.ByEmail();
-        return new Matches(matcher._matches, matcher._candidates, matcher.FindAbsent());
+        matcher.FindAbsent();
+        return matcher._matches;
     }
 
     private bool Counts(int person) => _persons[person] is { Ticked: true, Replaced: false };
 
     private void ByGuid()
     {
-        for (var i = 0; i < _persons.Length; i++)
+        for (var i = 0; i < _persons.Count; i++)
         {
             if (!Counts(i))
             {
@@ -119,7 +166,7 @@ internal sealed class Matcher
 
     private void ByAlias()
     {
-        for (var i = 0; i < _persons.Length; i++)
+        for (var i = 0; i < _persons.Count; i++)
         {
             if (!Counts(i) || _matches[i].Decision != Decision.None)
             {
@@ -152,8 +199,8 @@ internal sealed class Matcher
 
     private void ByStrongKeys()
     {
-        var claims = new Dictionary<int, List<(int Person, MatchKey Key, bool Reissued)>>();
-        for (var i = 0; i < _persons.Length; i++)
+        var claims = new Claims(_patrons.Count);
+        for (var i = 0; i < _persons.Count; i++)
         {
             if (!Counts(i))
             {
@@ -177,59 +224,54 @@ internal sealed class Matcher
                 continue;
             }
 
-            switch (_decisions.GetValueOrDefault(_persons[i].Guid))
+            switch (_decisions.GetValueOrDefault((_persons[i].Guid, _persons[i].Check)))
             {
                 case ReviewStatus.Ignored:
                     Skip(i, "Ignored by a decision in Review");
                     continue;
                 case ReviewStatus.Created:
-                    _matches[i].Decision = Decision.Create;
+                    _matches[i] = new Match(Decision.Create);
                     continue;
             }
 
             if (StrongCandidate(i) is { } claim)
             {
-                (claims.TryGetValue(claim.Patron, out var list) ? list : claims[claim.Patron] = []).Add((i, claim.Key, claim.Reissued));
+                claims.Add(i, claim.Patron, claim.Key, claim.Reissued);
             }
         }
 
-        foreach (var (patron, list) in claims)
+        foreach (ref var claim in claims.All)
         {
-            var best = list.Min(c => c.Key);
-            var winners = list.Count(c => c.Key == best);
-            foreach (var (person, key, reissued) in list)
+            var (person, patron) = (claim.Person, claim.Patron);
+            var (best, winners) = claims.Of(patron);
+            if (claim.Key != best)
             {
-                if (key != best)
+                Ask(person, $"Another roster person reaches the same patron by a stronger key ({Word(best)})", patron);
+            }
+            else if (winners > 1)
+            {
+                Ask(person, $"Several roster people reach the same patron by {Word(claim.Key)}", patron);
+            }
+            else
+            {
+                if (_byGuid[patron] is >= 0 and var old)
                 {
-                    Ask(person, $"Another roster person reaches the same patron by a stronger key ({Word(best)})", patron);
+                    // Only a deleted row can still hold the old id here: the person goes on under the new one.
+                    Skip(old, "The id was re-issued: the person goes on under another record");
                 }
-                else if (winners > 1)
-                {
-                    Ask(person, $"Several roster people reach the same patron by {Word(key)}", patron);
-                }
-                else
-                {
-                    if (_byGuid[patron] is >= 0 and var old)
-                    {
-                        // Only a deleted row can still hold the old id here: the person goes on under the new one.
-                        Skip(old, "The id was re-issued: the person goes on under another record");
-                    }
 
-                    Take(person, patron, reissued ? MatchKey.Reissued : key);
-                }
+                Take(person, patron, claim.Reissued ? MatchKey.Reissued : claim.Key);
             }
         }
 
         // An e-mail address that only another, free patron holds contradicts the stronger key.
-        foreach (var (patron, list) in claims)
+        foreach (ref var claim in claims.All)
         {
-            foreach (var (person, key, _) in list)
+            var (person, patron) = (claim.Person, claim.Patron);
+            if (_matches[person].Decision == Decision.Match && _owner[patron] == person && EmailElsewhere(person, patron) is { } other)
             {
-                if (_matches[person].Decision == Decision.Match && _owner[patron] == person && EmailElsewhere(person, patron) is { } other)
-                {
-                    _owner[patron] = -1;
-                    Ask(person, $"{Word(key)} and e-mail point at two patrons", patron, other);
-                }
+                _owner[patron] = -1;
+                Ask(person, $"{Word(claim.Key)} and e-mail point at two patrons", patron, other);
             }
         }
     }
@@ -287,7 +329,7 @@ internal sealed class Matcher
 
         var gone = _roster.Has(found.Guid) || _roster.AbsenceUsable;
         var sameName = found.Last != 0 && found.Last == _persons[person].Last;
-        var sameBirthday = found.BirthDay != 0 && found.BirthDay == (_roster.Demographics?.BirthDay(_persons[person].Guid) ?? 0);
+        var sameBirthday = found.BirthDay != 0 && found.BirthDay == (_roster.Demographics?.BirthDay(_persons[person]) ?? 0);
         if (gone && found.RoleGroup == _persons[person].Group && (sameName || sameBirthday))
         {
             return (patron, key, true);
@@ -314,15 +356,15 @@ internal sealed class Matcher
 
         if (Elsewhere(_patrons.ByStudent(_persons[person].Student), patron))
         {
-            _matches[person].Warning = "The Student # of the roster belongs to another patron here";
+            _matches[person] = _matches[person] with { Warning = "The Student # of the roster belongs to another patron here" };
         }
         else if (Elsewhere(_patrons.ByBarcode(_persons[person].Barcode), patron))
         {
-            _matches[person].Warning = "The barcode of the roster belongs to another patron here";
+            _matches[person] = _matches[person] with { Warning = "The barcode of the roster belongs to another patron here" };
         }
         else if (_patrons.ByEmail(_persons[person].Email) is [var other] && other != patron && _patrons[other].Guid == 0)
         {
-            _matches[person].Warning = "The e-mail of the roster belongs to another patron here";
+            _matches[person] = _matches[person] with { Warning = "The e-mail of the roster belongs to another patron here" };
         }
 
         static bool Elsewhere(ReadOnlySpan<int> holders, int patron) => holders.Length > 0 && !holders.Contains(patron);
@@ -355,9 +397,9 @@ internal sealed class Matcher
 
     private void ByEmail()
     {
-        var rosterByEmail = Lookup.Of(_persons, static p => p.Deleted || p.Replaced ? 0 : p.Email);
-        var claims = new Dictionary<int, List<int>>();
-        for (var i = 0; i < _persons.Length; i++)
+        var rosterByEmail = Lookup.Of(_persons, static (in RosterPerson p) => p.Deleted || p.Replaced ? 0 : p.Email);
+        var claims = new Claims(_patrons.Count);
+        for (var i = 0; i < _persons.Count; i++)
         {
             if (!Counts(i) || _matches[i].Decision != Decision.None)
             {
@@ -365,7 +407,7 @@ internal sealed class Matcher
             }
 
             // Nothing stronger was found: new, unless the address says otherwise.
-            _matches[i].Decision = Decision.Create;
+            _matches[i] = new Match(Decision.Create);
             if (_persons[i].Email == 0)
             {
                 continue;
@@ -423,22 +465,19 @@ internal sealed class Matcher
             }
             else
             {
-                (claims.TryGetValue(patron, out var list) ? list : claims[patron] = []).Add(i);
+                claims.Add(i, patron, MatchKey.Email, reissued: false);
             }
         }
 
-        foreach (var (patron, list) in claims)
+        foreach (ref var claim in claims.All)
         {
-            foreach (var person in list)
+            if (claims.Of(claim.Patron).Winners > 1)
             {
-                if (list.Count > 1)
-                {
-                    Ask(person, "Several roster people reach the same patron by e-mail", patron);
-                }
-                else
-                {
-                    Take(person, patron, MatchKey.Email);
-                }
+                Ask(claim.Person, "Several roster people reach the same patron by e-mail", claim.Patron);
+            }
+            else
+            {
+                Take(claim.Person, claim.Patron, MatchKey.Email);
             }
         }
 
@@ -457,12 +496,11 @@ internal sealed class Matcher
         }
     }
 
-    private List<int> FindAbsent()
+    private void FindAbsent()
     {
-        var absent = new List<int>();
         if (!_roster.AbsenceUsable)
         {
-            return absent;
+            return;
         }
 
         for (var i = 0; i < _patrons.Count; i++)
@@ -477,31 +515,53 @@ internal sealed class Matcher
                 && !_patrons.AliasesOf(i).Any(_roster.Has)
             )
             {
-                absent.Add(i);
+                _matches.Absent.Add(i);
             }
         }
-
-        return absent;
     }
 
     private void Take(int person, int patron, MatchKey key)
     {
-        _matches[person] = new Match
-        {
-            Decision = Decision.Match,
-            Key = key,
-            Patron = patron,
-        };
+        _matches[person] = new Match(Decision.Match, key, patron);
         _owner[patron] = person;
     }
 
-    private void Skip(int person, string reason) => _matches[person] = new Match { Decision = Decision.Skip, Reason = reason };
+    private void Skip(int person, string reason) => _matches[person] = new Match(Decision.Skip, Reason: reason);
 
     private void Ask(int person, string reason, params int[] patrons)
     {
-        _matches[person] = new Match { Decision = Decision.Review, Reason = reason };
-        _candidates[person] = patrons;
+        _matches[person] = new Match(Decision.Review, Reason: reason);
+        _matches.Candidates[person] = patrons;
     }
 
     private static string Word(MatchKey key) => key == MatchKey.StudentNumber ? "Student #" : "barcode";
+
+    /// <summary>Who reaches which patron. A library's first sync claims nearly every patron, so that these are rows and no lists.</summary>
+    private sealed class Claims(int patrons)
+    {
+        // The strongest key by which the patron is reached, and by how many; 0 by nobody.
+        private readonly byte[] _best = new byte[patrons];
+        private readonly int[] _winners = new int[patrons];
+
+        /// <summary>In the order of the people.</summary>
+        public Rows<Claim> All { get; } = new();
+
+        public void Add(int person, int patron, MatchKey key, bool reissued)
+        {
+            All.Add(new Claim(person, patron, key, reissued));
+            if (_winners[patron] == 0 || (byte)key < _best[patron])
+            {
+                (_best[patron], _winners[patron]) = ((byte)key, 1);
+            }
+            else if ((byte)key == _best[patron])
+            {
+                _winners[patron]++;
+            }
+        }
+
+        public (MatchKey Best, int Winners) Of(int patron) => ((MatchKey)_best[patron], _winners[patron]);
+    }
+
+    [System.Runtime.InteropServices.StructLayout(System.Runtime.InteropServices.LayoutKind.Auto)]
+    private readonly record struct Claim(int Person, int Patron, MatchKey Key, bool Reissued);
 }

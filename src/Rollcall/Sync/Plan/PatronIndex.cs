@@ -1,12 +1,18 @@
 using System.Data.Common;
 using Rollcall.Patrons;
 using Rollcall.Storage;
+using Rollcall.Sync.Pull;
 
 namespace Rollcall.Sync.Plan;
 
-/// <summary>A patron as the planner's first pass needs it. Texts are hashes, 0 where blank.</summary>
+/// <summary>A patron as the planner's first pass needs it, in 72 bytes. Texts are keys, 0 where blank.</summary>
 internal struct IndexedPatron
 {
+    private const int BirthDayBits = 22;
+    private const int StatusAt = BirthDayBits;
+    private const int GroupAt = StatusAt + 3;
+    private const int FlagsAt = GroupAt + 2;
+
     public long Id;
     public ulong Guid;
     public ulong Student;
@@ -16,19 +22,63 @@ internal struct IndexedPatron
     public ulong First;
     public long SyncHash;
     public int SiteId;
-    public int BirthDay;
-    public PatronStatus Status;
-    public RoleGroup RoleGroup;
-    public bool AbovePatron;
-    public bool DoNotTransfer;
-    public bool Linked;
-    public bool Absent;
+
+    // Day number of the birthdate, status, role group and five flags.
+    private uint _rest;
+
+    /// <summary>Day number of the birthdate; 0 when unknown.</summary>
+    public int BirthDay
+    {
+        readonly get => (int)Get(0, BirthDayBits);
+        set => Set(0, BirthDayBits, (uint)value);
+    }
+
+    public PatronStatus Status
+    {
+        readonly get => (PatronStatus)Get(StatusAt, 3);
+        set => Set(StatusAt, 3, (uint)value);
+    }
+
+    public RoleGroup RoleGroup
+    {
+        readonly get => (RoleGroup)Get(GroupAt, 2);
+        set => Set(GroupAt, 2, (uint)value);
+    }
+
+    public bool AbovePatron
+    {
+        readonly get => Get(FlagsAt, 1) != 0;
+        set => Set(FlagsAt, 1, value ? 1u : 0);
+    }
+
+    public bool DoNotTransfer
+    {
+        readonly get => Get(FlagsAt + 1, 1) != 0;
+        set => Set(FlagsAt + 1, 1, value ? 1u : 0);
+    }
+
+    public bool Linked
+    {
+        readonly get => Get(FlagsAt + 2, 1) != 0;
+        set => Set(FlagsAt + 2, 1, value ? 1u : 0);
+    }
+
+    public bool Absent
+    {
+        readonly get => Get(FlagsAt + 3, 1) != 0;
+        set => Set(FlagsAt + 3, 1, value ? 1u : 0);
+    }
+
+    private readonly uint Get(int at, int bits) => (_rest >> at) & ((1u << bits) - 1);
+
+    private void Set(int at, int bits, uint value) => _rest = (_rest & ~(((1u << bits) - 1) << at)) | (value << at);
 }
 
-/// <summary>All patrons of a district in sorted arrays: what takes objects and texts 600 bytes a patron fits in 120 here.</summary>
+/// <summary>All patrons of a district in sorted arrays: what takes objects and texts 600 bytes a patron fits in 120 here. Keys of
+/// texts can be shared: a patron found here is confirmed when it is loaded.</summary>
 internal sealed class PatronIndex
 {
-    private readonly IndexedPatron[] _patrons;
+    private readonly Rows<IndexedPatron> _patrons;
     private readonly Lookup _guids;
     private readonly Lookup _aliases;
     private readonly Lookup _students;
@@ -36,18 +86,18 @@ internal sealed class PatronIndex
     private readonly Lookup _emails;
     private readonly Dictionary<int, List<ulong>> _aliasesOf;
 
-    private PatronIndex(IndexedPatron[] patrons, List<(ulong Key, int Patron)> aliases)
+    private PatronIndex(Rows<IndexedPatron> patrons, List<(ulong Key, int Patron)> aliases)
     {
         _patrons = patrons;
-        _guids = Lookup.Of(patrons, static p => p.Guid);
-        _students = Lookup.Of(patrons, static p => p.Student);
-        _barcodes = Lookup.Of(patrons, static p => p.Barcode);
-        _emails = Lookup.Of(patrons, static p => p.Email);
+        _guids = Lookup.Of(patrons, static (in IndexedPatron p) => p.Guid);
+        _students = Lookup.Of(patrons, static (in IndexedPatron p) => p.Student);
+        _barcodes = Lookup.Of(patrons, static (in IndexedPatron p) => p.Barcode);
+        _emails = Lookup.Of(patrons, static (in IndexedPatron p) => p.Email);
         _aliases = new Lookup([.. aliases.Select(a => a.Key)], [.. aliases.Select(a => a.Patron)]);
         _aliasesOf = aliases.GroupBy(a => a.Patron).ToDictionary(g => g.Key, g => g.Select(a => a.Key).ToList());
     }
 
-    public int Count => _patrons.Length;
+    public int Count => _patrons.Count;
 
     public ref readonly IndexedPatron this[int index] => ref _patrons[index];
 
@@ -63,36 +113,7 @@ internal sealed class PatronIndex
 
     public IReadOnlyList<ulong> AliasesOf(int patron) => _aliasesOf.TryGetValue(patron, out var aliases) ? aliases : [];
 
-    /// <summary>Builds an index from rows; the tests do it without a database.</summary>
-    public static PatronIndex Of(IReadOnlyList<(Patron Patron, PatronLink? Link)> rows)
-    {
-        var builder = new Builder(rows.Count);
-        foreach (var (patron, link) in rows)
-        {
-            builder.Add(
-                patron.Id,
-                patron.Guid,
-                patron.CommunityId,
-                patron.BarcodeKey,
-                patron.EmailKey,
-                patron.LastName,
-                patron.FirstName,
-                patron.Birthdate,
-                patron.Status,
-                patron.SiteId,
-                patron.Group,
-                patron.DoNotTransfer,
-                link?.RoleGroup,
-                link?.SyncHash ?? 0,
-                link?.Absent ?? false,
-                link?.Aliases
-            );
-        }
-
-        return builder.Build();
-    }
-
-    public static async Task<PatronIndex> LoadAsync(DbConnection connection, int districtId, CancellationToken cancellationToken)
+    public static async Task<PatronIndex> LoadAsync(DbConnection connection, int districtId, Keys keys, CancellationToken cancellationToken)
     {
         await using var command = connection.CreateCommand();
         command.CommandText = """
@@ -106,7 +127,7 @@ internal sealed class PatronIndex
         parameter.Value = districtId;
         command.Parameters.Add(parameter);
         await using var reader = await command.ExecuteReaderAsync(cancellationToken);
-        var builder = new Builder(1024);
+        var builder = new Builder(keys);
         while (await reader.ReadAsync(cancellationToken))
         {
             builder.Add(
@@ -134,11 +155,10 @@ internal sealed class PatronIndex
 
     private static string? Text(DbDataReader reader, int ordinal) => reader.IsDBNull(ordinal) ? null : reader.GetString(ordinal);
 
-    private sealed class Builder(int capacity)
+    private sealed class Builder(Keys keys)
     {
         private readonly List<(ulong, int)> _aliases = [];
-        private IndexedPatron[] _rows = new IndexedPatron[Math.Max(capacity, 16)];
-        private int _count;
+        private readonly Rows<IndexedPatron> _rows = new();
 
         public void Add(
             long id,
@@ -159,42 +179,35 @@ internal sealed class PatronIndex
             string? aliases
         )
         {
-            if (_count == _rows.Length)
-            {
-                Array.Resize(ref _rows, _count + Math.Max(_count / 2, 16));
-            }
-
             foreach (var alias in aliases?.Split('\n', StringSplitOptions.RemoveEmptyEntries) ?? [])
             {
-                _aliases.Add((Hashing.Of(alias), _count));
+                _aliases.Add((keys.Of(alias), _rows.Count));
             }
 
-            _rows[_count++] = new IndexedPatron
-            {
-                Id = id,
-                Guid = Hashing.Of(guid),
-                Student = Hashing.Of(Patrons.Text.Clean(communityId)),
-                Barcode = Hashing.Of(barcodeKey),
-                Email = Hashing.Of(emailKey),
-                Last = Hashing.Of(Patrons.Text.NameKey(lastName)),
-                First = Hashing.Of(Patrons.Text.NameKey(firstName)),
-                BirthDay = birthdate?.DayNumber ?? 0,
-                Status = status,
-                SiteId = siteId ?? 0,
-                AbovePatron = group > SecurityGroup.Patron,
-                DoNotTransfer = doNotTransfer,
-                Linked = roleGroup is not null,
-                RoleGroup = roleGroup ?? RoleGroup.None,
-                SyncHash = syncHash,
-                Absent = absent,
-            };
+            _rows.Add(
+                new IndexedPatron
+                {
+                    Id = id,
+                    Guid = keys.Of(guid),
+                    Student = keys.Of(Patrons.Text.Clean(communityId)),
+                    Barcode = keys.Of(barcodeKey),
+                    Email = keys.Of(emailKey),
+                    Last = keys.Of(Patrons.Text.NameKey(lastName)),
+                    First = keys.Of(Patrons.Text.NameKey(firstName)),
+                    BirthDay = birthdate?.DayNumber ?? 0,
+                    Status = status,
+                    SiteId = siteId ?? 0,
+                    AbovePatron = group > SecurityGroup.Patron,
+                    DoNotTransfer = doNotTransfer,
+                    Linked = roleGroup is not null,
+                    RoleGroup = roleGroup ?? RoleGroup.None,
+                    SyncHash = syncHash,
+                    Absent = absent,
+                }
+            );
         }
 
-        public PatronIndex Build()
-        {
-            Array.Resize(ref _rows, _count);
-            return new PatronIndex(_rows, _aliases);
-        }
+        public PatronIndex Build() => new(_rows, _aliases);
     }
 }
 
@@ -211,11 +224,15 @@ internal sealed class Lookup
         Array.Sort(_keys, _items);
     }
 
+    /// <summary>Reads a row's key.</summary>
+    public delegate ulong KeyOf<T>(in T row);
+
     /// <summary>Blank keys (0) are left out: blank never matches anything.</summary>
-    public static Lookup Of<T>(T[] rows, Func<T, ulong> key)
+    public static Lookup Of<T>(Rows<T> rows, KeyOf<T> key)
+        where T : struct
     {
         var count = 0;
-        foreach (var row in rows)
+        foreach (ref var row in rows)
         {
             if (key(row) != 0)
             {
@@ -226,7 +243,7 @@ internal sealed class Lookup
         var keys = new ulong[count];
         var items = new int[count];
         count = 0;
-        for (var i = 0; i < rows.Length; i++)
+        for (var i = 0; i < rows.Count; i++)
         {
             if (key(rows[i]) is not 0 and var value)
             {
@@ -245,24 +262,7 @@ internal sealed class Lookup
             return [];
         }
 
-        var at = Array.BinarySearch(_keys, key);
-        if (at < 0)
-        {
-            return [];
-        }
-
-        var from = at;
-        while (from > 0 && _keys[from - 1] == key)
-        {
-            from--;
-        }
-
-        while (at + 1 < _keys.Length && _keys[at + 1] == key)
-        {
-            at++;
-        }
-
-        var found = _items.AsSpan(from, at - from + 1);
-        return found;
+        var (from, count) = Sorted.Range(_keys, key);
+        return _items.AsSpan(from, count);
     }
 }

@@ -11,7 +11,7 @@ internal static class PersonMapper
     [ThreadStatic]
     private static List<string>? s_orgs;
 
-    public static MappedPerson Map(User user, RosterPerson person, Roster roster, SyncSetup setup)
+    public static MappedPerson Map(User user, in RosterPerson person, Roster roster, SyncSetup setup)
     {
         var orgs = s_orgs ??= [];
         setup.Mapper.Orgs(user, setup.Today, setup.OrgSites.ContainsKey, orgs);
@@ -44,17 +44,17 @@ internal static class PersonMapper
     }
 
     /// <summary>What of the rest of the roster concerns the person.</summary>
-    public static PersonContext Context(User user, RosterPerson person, Roster roster, SyncSetup setup, int? site)
+    public static PersonContext Context(User user, in RosterPerson person, Roster roster, SyncSetup setup, int? site)
     {
         var (guardians, readable) = person.Group == RoleGroup.Student ? roster.GuardiansOf(user) : ([], false);
-        var (birthdate, sex) = roster.Demographics?.Of(person.Guid) ?? (MappedValue.NotSent, MappedValue.NotSent);
+        var (birthdate, sex) = roster.Demographics?.Of(person) ?? (MappedValue.NotSent, MappedValue.NotSent);
         return new PersonContext
         {
             Birthdate = birthdate,
             Sex = sex,
             Guardians = guardians,
             AgentsReadable = readable,
-            Homeroom = roster.Homerooms?.Of(person.Guid, site, setup.OrgSites),
+            Homeroom = roster.Homerooms?.Of(person, site, setup.OrgSites),
             HomeroomsShared = roster.Homerooms is not null,
         };
     }

@@ -13,7 +13,7 @@ using Rollcall.Sync.Pull;
 namespace Rollcall.Sync.Plan;
 
 /// <summary>What a plan came to.</summary>
-internal sealed record PlanResult(SyncCounts Counts, long Rows, RiskTally Risks, IReadOnlyList<HashRefresh> Refreshes)
+internal sealed record PlanResult(SyncCounts Counts, long Rows, RiskTally Risks, Rows<HashRefresh> Refreshes)
 {
     /// <summary>The fields that this pull shares, by role group, as bits.</summary>
     public required IReadOnlyDictionary<RoleGroup, long> Shared { get; init; }
@@ -63,13 +63,14 @@ internal sealed class Planner
     private readonly PatronIds _ids;
     private readonly SharedFields _shared;
     private readonly RiskTally _risks = new();
-    private readonly HashSet<ulong> _claimedBarcodes = [];
-    private readonly HashSet<ulong> _rosterBarcodes = [];
-    private readonly HashSet<(int, ulong, ulong)> _unlinkedNames = [];
+    private readonly Keys _keys;
+    private readonly KeySet _claimedBarcodes = new();
+    private readonly KeySet _rosterBarcodes = new();
+    private readonly KeySet _unlinkedNames = new();
     private readonly HashSet<int> _sitesWithPatrons = [];
     private readonly HashSet<int> _matchedSites;
     private readonly BarcodeSequences _sequences;
-    private readonly List<HashRefresh> _refreshes = [];
+    private readonly Rows<HashRefresh> _refreshes = new();
     private readonly List<Comparison> _batch = new(BatchSize);
     private readonly List<(Comparison Comparison, PersonDifference Difference, int Holder)> _barcodeChain = [];
     private readonly HashSet<int> _barcodeReleased = [];
@@ -101,6 +102,7 @@ internal sealed class Planner
             warnings,
             progress
         );
+        _keys = setup.Keys;
         _shared = roster.ChangesOnly ? SharedFields.Of(setup.State.Shared) : new SharedFields();
         _writer = new ChangeWriter(database, connection, setup.District.Id, operationId);
         _ids = new PatronIds(database, connection, setup.District.Id);
@@ -121,7 +123,7 @@ internal sealed class Planner
 
         var reader = _roster.OpenPeople();
         var persons = _roster.Persons;
-        for (var i = 0; i < persons.Length; i++)
+        for (var i = 0; i < persons.Count; i++)
         {
             if (persons[i].Replaced || !persons[i].Ticked)
             {
@@ -132,7 +134,7 @@ internal sealed class Planner
             await PlanAsync(i, reader.Read(persons[i].Position), cancellationToken);
             if (_read % 2000 == 0)
             {
-                await _progress("Comparing people", _read, persons.Length);
+                await _progress("Comparing people", _read, persons.Count);
                 cancellationToken.ThrowIfCancellationRequested();
             }
         }
@@ -187,12 +189,12 @@ internal sealed class Planner
 
     private void TallyPatrons()
     {
-        var owned = new HashSet<int>();
-        foreach (var match in _matches.ByPerson)
+        var owned = new System.Collections.BitArray(_patrons.Count);
+        for (var i = 0; i < _matches.Count; i++)
         {
-            if (match.Decision == Decision.Match)
+            if (_matches[i] is { Decision: Decision.Match, Patron: var patron })
             {
-                owned.Add(match.Patron);
+                owned[patron] = true;
             }
         }
 
@@ -215,20 +217,21 @@ internal sealed class Planner
                 }
             }
 
-            if (patron.Guid == 0 && !patron.Linked && patron.Last != 0 && !owned.Contains(i))
+            if (patron.Guid == 0 && !patron.Linked && patron.Last != 0 && !owned[i])
             {
-                _unlinkedNames.Add((patron.SiteId, patron.Last, patron.First));
+                _unlinkedNames.Add(NameAt(patron.SiteId, patron.Last, patron.First));
             }
         }
 
-        foreach (var person in _roster.Persons)
+        foreach (ref var person in _roster.Persons)
         {
-            if (person.Barcode != 0)
-            {
-                _rosterBarcodes.Add(person.Barcode);
-            }
+            _rosterBarcodes.Add(person.Barcode);
         }
     }
+
+    /// <summary>One key of a name at a site; it only counts people for the thresholds.</summary>
+    private static ulong NameAt(int site, ulong last, ulong first) =>
+        System.IO.Hashing.XxHash3.HashToUInt64(System.Runtime.InteropServices.MemoryMarshal.AsBytes<ulong>([last, first]), site);
 
     private async Task FindSharedFieldsAsync(CancellationToken cancellationToken)
     {
@@ -247,7 +250,7 @@ internal sealed class Planner
             _shared.See(person.Group, values);
         }
 
-        await _progress("Comparing people", 0, _roster.Persons.Length);
+        await _progress("Comparing people", 0, _roster.Persons.Count);
     }
 
     private MappedPerson Map(User user, RosterPerson person)
@@ -260,7 +263,7 @@ internal sealed class Planner
     private async ValueTask PlanAsync(int index, User user, CancellationToken cancellationToken)
     {
         var person = _roster.Persons[index];
-        var match = _matches.ByPerson[index];
+        var match = _matches[index];
         switch (match.Decision)
         {
             case Decision.Skip:
@@ -330,7 +333,16 @@ internal sealed class Planner
         var stored = await LoadAsync(_batch.Select(c => _patrons[c.Match.Patron].Id), cancellationToken);
         foreach (var comparison in _batch)
         {
-            var (patron, link) = stored[_patrons[comparison.Match.Patron].Id];
+            if (
+                !stored.TryGetValue(_patrons[comparison.Match.Patron].Id, out var found)
+                || !IsConfirmed(comparison, found.Patron, found.Link)
+            )
+            {
+                await LeaveForNextTimeAsync(comparison, cancellationToken);
+                continue;
+            }
+
+            var (patron, link) = found;
             var difference = PersonPlan.Compare(comparison.Person, patron, link, _setup, _shared, comparison.Hash, _matchedSites.Contains);
             if (comparison.Match.Warning is { } warning)
             {
@@ -362,7 +374,62 @@ internal sealed class Planner
         _batch.Clear();
     }
 
-    private static ulong Key(PersonDifference difference) => Hashing.Of(Text.BarcodeKey(difference.Values.New(PatronFields.Barcode)!));
+    /// <summary>Whether the patron, now that it is loaded, is the one whose key was found: keys can be shared, and librarians work on
+    /// while a sync plans.</summary>
+    private bool IsConfirmed(Comparison comparison, Patron patron, PatronLink? link)
+    {
+        var user = comparison.Person.User;
+        bool SameStudent() =>
+            _setup.Mapper.CommunityId(user).Text is { } number
+            && string.Equals(Text.Clean(patron.CommunityId), number, StringComparison.Ordinal);
+        bool SameBarcode() =>
+            _setup.Mapper.Barcode(user).Text is { } barcode
+            && string.Equals(patron.BarcodeKey, Text.BarcodeKey(barcode), StringComparison.Ordinal);
+        bool SameLastName() => string.Equals(Text.NameKey(patron.LastName), Text.NameKey(user.FamilyName), StringComparison.Ordinal);
+        return comparison.Match.Key switch
+        {
+            MatchKey.Guid => string.Equals(patron.Guid, user.SourcedId, StringComparison.Ordinal)
+                || link?.Aliases?.Split('\n').Contains(user.SourcedId, StringComparer.Ordinal) == true,
+            MatchKey.StudentNumber => SameStudent(),
+            MatchKey.Barcode => SameBarcode(),
+            MatchKey.Email => patron.Guid is null
+                && string.Equals(patron.EmailKey, Text.EmailKey(user.Email), StringComparison.Ordinal)
+                && SameLastName(),
+            MatchKey.Reissued => (SameStudent() || SameBarcode())
+                && (
+                    SameLastName()
+                    || (
+                        patron.Birthdate is { } birthdate
+                        && string.Equals(
+                            PatronFields.Date(birthdate),
+                            comparison.Person.Value(PatronFields.Birthdate).Text,
+                            StringComparison.Ordinal
+                        )
+                    )
+                ),
+            _ => true,
+        };
+    }
+
+    private async ValueTask LeaveForNextTimeAsync(Comparison comparison, CancellationToken cancellationToken)
+    {
+        var match = comparison.Match;
+        var key = match.Key == MatchKey.Reissued ? ReissuedBy(_roster.Persons[comparison.Index], _patrons[match.Patron]) : match.Key;
+        _linkedBy[(int)key]--;
+        Warn("moved-meanwhile", "Patrons changed while the sync ran, so that the people they belong to were left out", "");
+        await EmitPersonAsync(
+            ChangeKind.Skip,
+            Outcome.Skipped,
+            comparison.Person.User,
+            comparison.Person.Group,
+            null,
+            "The patron changed while the sync ran: the next one looks again",
+            null,
+            cancellationToken
+        );
+    }
+
+    private ulong Key(PersonDifference difference) => _keys.Of(Text.BarcodeKey(difference.Values.New(PatronFields.Barcode)!));
 
     /// <summary>Null: the new barcode is free. Negative: taken for good in this plan. Otherwise the patron who has it now.</summary>
     private int? BarcodeHolder(Comparison comparison, PersonDifference difference)
@@ -601,7 +668,7 @@ internal sealed class Planner
         var barcode = person.Value(PatronFields.Barcode).Text;
         if (barcode is not null)
         {
-            var key = Hashing.Of(Text.BarcodeKey(barcode));
+            var key = _keys.Of(Text.BarcodeKey(barcode));
             if (Barcodes.Problem(barcode) is { } problem)
             {
                 warning = $"The roster's barcode cannot be used: {problem}";
@@ -617,7 +684,7 @@ internal sealed class Planner
         }
 
         barcode ??= _sequences.Take(site.Id, person.Group);
-        _claimedBarcodes.Add(Hashing.Of(Text.BarcodeKey(barcode)));
+        _claimedBarcodes.Add(_keys.Of(Text.BarcodeKey(barcode)));
         values.Add(PatronFields.Barcode, null, barcode);
         for (var i = 0; i < person.Values.Length; i++)
         {
@@ -635,7 +702,7 @@ internal sealed class Planner
             _withoutHomeroom++;
         }
 
-        var twin = _sitesWithPatrons.Contains(site.Id) && _unlinkedNames.Contains((site.Id, row.Last, row.First));
+        var twin = _sitesWithPatrons.Contains(site.Id) && _unlinkedNames.Contains(NameAt(site.Id, row.Last, row.First));
         var risk = twin ? Risk.Creates : Risk.None;
         _risks.Count(site.Id, person.Group, risk);
         Count(Outcome.Created);
@@ -780,7 +847,7 @@ internal sealed class Planner
 
     private bool IsBarcodeTaken(string key)
     {
-        var hash = Hashing.Of(key);
+        var hash = _keys.Of(key);
         return _patrons.ByBarcode(hash).Length > 0 || _claimedBarcodes.Contains(hash) || _rosterBarcodes.Contains(hash);
     }
 
@@ -831,6 +898,7 @@ internal sealed class Planner
                 "Patrons with staff rights have left according to the roster; they were not transferred",
                 "Decide yourself: change the status on their patron page."
             ),
+            "moved-meanwhile" => (message, "The next sync looks at them again; nothing has to be done."),
             "do-not-transfer" => (
                 "Patrons marked 'do not transfer' have left according to the roster",
                 "Take the mark off to let the sync transfer them."

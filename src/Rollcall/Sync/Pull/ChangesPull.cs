@@ -132,16 +132,16 @@ internal sealed class ChangesPull(
                 intake.Take(user);
             }
 
-            return new Roster(intake.Finish(), people, guardians, intake.Guardians, intake.Ids, intake.LiveIds)
+            var births = new DemographicsIntake(setup.Keys);
+            foreach (var row in demographics.Values)
+            {
+                births.Take(row);
+            }
+
+            return new Roster(setup.Keys, intake, people, guardians)
             {
                 Orgs = orgs,
-                Demographics = demographicsNotShared
-                    ? null
-                    : new DemographicsIndex([
-                        .. demographics
-                            .Values.Where(d => d is { SourcedId: not null, Status: RecordStatus.Active })
-                            .Select(d => (Hashing.Of(d.SourcedId), DemographicsIndex.Pack(d))),
-                    ]),
+                Demographics = demographicsNotShared ? null : births.Build(),
                 Homerooms = homerooms?.Build(),
                 AbsenceUsable = false,
                 ChangesOnly = true,
@@ -268,7 +268,7 @@ internal sealed class ChangesPull(
             return null;
         }
 
-        var intake = new HomeroomIntake(setup.Today);
+        var intake = new HomeroomIntake(setup.Today, setup.Keys);
         var allSessions = await WalkAsync(
             "academic sessions",
             source.AcademicSessions(),
@@ -291,7 +291,7 @@ internal sealed class ChangesPull(
         touched.UnionWith(intake.ClassesOfTeachers(users.Keys));
         foreach (var (id, link) in links)
         {
-            var now = index.ClassesOf(Hashing.Of(id));
+            var now = index.ClassesOf(setup.Keys.Of(id), setup.Keys.Check(id)).Select(c => c.Id).ToList();
             if (
                 (link.HomeroomClass is { } before && (touched.Contains(before) || !now.Contains(before, StringComparer.Ordinal)))
                 || (link.HomeroomClass is null && now.Count > 0)
@@ -302,7 +302,7 @@ internal sealed class ChangesPull(
             }
         }
 
-        foreach (var teacher in intake.TeachersOf(concerned.Concat(users.Keys).Select(Hashing.Of)))
+        foreach (var teacher in intake.TeachersOf(concerned.Concat(users.Keys)))
         {
             if (!users.ContainsKey(teacher) && await source.UserAsync(teacher, cancellationToken) is { } user)
             {

@@ -35,7 +35,7 @@ internal sealed class PersonPull(SyncSetup setup, IRosterSource source, string s
         HomeroomIntake? homerooms = null;
         if (setup.Mapper.NeedsHomerooms && User is not null)
         {
-            homerooms = new HomeroomIntake(setup.Today);
+            homerooms = new HomeroomIntake(setup.Today, setup.Keys);
             var sessions = await WalkAsync("academic sessions", source.AcademicSessions(), homerooms.Session, cancellationToken);
             homerooms.SessionsShared = !sessions.NotShared;
             var classes = await WalkAsync("classes", source.Classes(), homerooms.Class, cancellationToken);
@@ -48,27 +48,27 @@ internal sealed class PersonPull(SyncSetup setup, IRosterSource source, string s
             }
             else
             {
-                foreach (var teacher in (await UsersAsync(homerooms.TeachersOf([Hashing.Of(sourcedId)]), cancellationToken)).Values)
+                foreach (var teacher in (await UsersAsync(homerooms.TeachersOf([sourcedId]), cancellationToken)).Values)
                 {
                     homerooms.Teacher(teacher);
                 }
             }
         }
 
-        var demographics = new List<(ulong, long)>();
+        var demographics = new DemographicsIntake(setup.Keys);
         var shared = await WalkAsync(
             "demographics",
             source.Demographics(),
             d =>
             {
-                if (d.Status == RecordStatus.Active && string.Equals(d.SourcedId, sourcedId, StringComparison.Ordinal))
+                if (string.Equals(d.SourcedId, sourcedId, StringComparison.Ordinal))
                 {
-                    demographics.Add((Hashing.Of(d.SourcedId), DemographicsIndex.Pack(d)));
+                    demographics.Take(d);
                 }
             },
             cancellationToken
         );
-        return Build(sourcedId, users, homerooms, shared.NotShared ? null : new DemographicsIndex(demographics), orgs);
+        return Build(sourcedId, users, homerooms, shared.NotShared ? null : demographics.Build(), orgs);
     }
 
     private Roster Build(
@@ -89,16 +89,19 @@ internal sealed class PersonPull(SyncSetup setup, IRosterSource source, string s
                 intake.Take(user);
             }
 
-            var key = Hashing.Of(sourcedId);
-            return new Roster(
-                [.. intake.Finish().Where(p => p.Guid == key)],
-                people,
-                guardians,
-                intake.Guardians,
-                intake.Ids,
-                intake.LiveIds
-            )
+            var (key, check) = (setup.Keys.Of(sourcedId), setup.Keys.Check(sourcedId));
+            var persons = new Rows<RosterPerson>();
+            foreach (ref var person in intake.Finish())
             {
+                if (person.Guid == key && person.Check == check)
+                {
+                    persons.Add(person);
+                }
+            }
+
+            return new Roster(setup.Keys, intake, people, guardians)
+            {
+                Persons = persons,
                 Orgs = orgs,
                 Demographics = demographics,
                 Homerooms = homerooms?.Build(),

@@ -4,7 +4,7 @@ using Rollcall.Patrons;
 
 namespace Rollcall.Sync.Pull;
 
-/// <summary>What the planner's first pass needs of a roster person. Texts are hashes, 0 where blank.</summary>
+/// <summary>What the planner's first pass needs of a roster person, in 64 bytes. Texts are keys, 0 where blank.</summary>
 internal struct RosterPerson
 {
     /// <summary>Where the person lies in the spool; -1 for people of roles that are not ticked.</summary>
@@ -15,7 +15,10 @@ internal struct RosterPerson
     public ulong Email;
     public ulong Last;
     public ulong First;
-    public RoleGroup Group;
+
+    /// <summary>Beside <see cref="Guid"/> it tells the person from everybody else in the roster.</summary>
+    public uint Check;
+    private byte _group;
     public bool Ticked;
 
     /// <summary><c>tobedeleted</c>, <c>inactive</c>, or all roles ended.</summary>
@@ -23,43 +26,48 @@ internal struct RosterPerson
 
     /// <summary>A later row with the same <c>sourcedId</c> took its place.</summary>
     public bool Replaced;
+
+    public RoleGroup Group
+    {
+        readonly get => (RoleGroup)_group;
+        set => _group = (byte)value;
+    }
 }
 
 /// <summary>A read and verified roster.</summary>
 internal sealed class Roster : IDisposable
 {
+    private readonly Keys _keys;
     private readonly SpoolReader _guardianReader;
     private readonly ulong[] _guardianKeys;
     private readonly long[] _guardianPositions;
     private readonly ulong[] _ids;
-    private readonly ulong[] _liveIds;
+    private readonly ulong[] _deadIds;
     private readonly Spool _people;
     private readonly Spool _guardians;
 
-    public Roster(
-        RosterPerson[] persons,
-        Spool people,
-        Spool guardians,
-        List<(ulong Key, long Position)> guardianIndex,
-        List<ulong> ids,
-        List<ulong> liveIds
-    )
+    /// <param name="keys">The run's keys.</param>
+    /// <param name="intake">What was read; it is used up.</param>
+    /// <param name="people">The people's spool.</param>
+    /// <param name="guardians">The guardians' spool.</param>
+    public Roster(Keys keys, UserIntake intake, Spool people, Spool guardians)
     {
-        Persons = persons;
+        _keys = keys;
+        Persons = intake.Finish();
         _people = people;
         _guardians = guardians;
-        _ids = [.. ids];
+        _ids = intake.Ids.Take();
         Array.Sort(_ids);
-        _liveIds = [.. liveIds];
-        Array.Sort(_liveIds);
-        _guardianKeys = [.. guardianIndex.Select(g => g.Key)];
-        _guardianPositions = [.. guardianIndex.Select(g => g.Position)];
+        _deadIds = intake.DeadIds.Take();
+        Array.Sort(_deadIds);
+        _guardianKeys = intake.GuardianKeys.Take();
+        _guardianPositions = intake.GuardianPositions.Take();
         Array.Sort(_guardianKeys, _guardianPositions);
         _guardianReader = guardians.OpenReader(4096);
     }
 
     /// <summary>People of patron roles, ticked or not, in the order read.</summary>
-    public RosterPerson[] Persons { get; }
+    public Rows<RosterPerson> Persons { get; init; }
 
     public required IReadOnlyDictionary<string, Org> Orgs { get; init; }
     public required DemographicsIndex? Demographics { get; init; }
@@ -78,7 +86,7 @@ internal sealed class Roster : IDisposable
     public bool Has(ulong id) => Array.BinarySearch(_ids, id) >= 0;
 
     /// <summary>The <c>sourcedId</c> is in a user row that is not deleted.</summary>
-    public bool IsLive(ulong id) => Array.BinarySearch(_liveIds, id) >= 0;
+    public bool IsLive(ulong id) => Sorted.Range(_ids, id).Count > Sorted.Range(_deadIds, id).Count;
 
     public SpoolReader OpenPeople() => _people.OpenReader(1 << 20);
 
@@ -94,26 +102,26 @@ internal sealed class Roster : IDisposable
         var readable = false;
         foreach (var agent in agents.Distinct(StringComparer.Ordinal))
         {
-            var key = Hashing.Of(agent);
-            if (!readable)
+            var key = _keys.Of(agent);
+            var (from, count) = Sorted.Range(_guardianKeys, key);
+            readable = readable || count > 0 || Has(key);
+
+            // Of several rows of one person the latest counts.
+            User? row = null;
+            var latest = -1L;
+            for (var at = from; at < from + count; at++)
             {
-                readable = Has(key);
+                if (
+                    _guardianPositions[at] > latest
+                    && _guardianReader.Read(_guardianPositions[at]) is var candidate
+                    && string.Equals(candidate.SourcedId, agent, StringComparison.Ordinal)
+                )
+                {
+                    (row, latest) = (candidate, _guardianPositions[at]);
+                }
             }
 
-            var at = Array.BinarySearch(_guardianKeys, key);
-            if (at < 0)
-            {
-                continue;
-            }
-
-            // The last of equal keys is the latest row of the same person.
-            while (at + 1 < _guardianKeys.Length && _guardianKeys[at + 1] == key)
-            {
-                at++;
-            }
-
-            var row = _guardianReader.Read(_guardianPositions[at]);
-            if (string.Equals(row.SourcedId, agent, StringComparison.Ordinal) && row.Status == RecordStatus.Active)
+            if (row is { Status: RecordStatus.Active })
             {
                 (found ??= []).Add(new Guardian(agent, row.GivenName, row.FamilyName, row.Phone, row.Email));
             }
@@ -130,23 +138,77 @@ internal sealed class Roster : IDisposable
     }
 }
 
+/// <summary>Where a key stands in a sorted array.</summary>
+internal static class Sorted
+{
+    /// <summary>The first position of a key and how often it is there.</summary>
+    public static (int From, int Count) Range(ulong[] keys, ulong key)
+    {
+        var at = Array.BinarySearch(keys, key);
+        if (at < 0)
+        {
+            return (0, 0);
+        }
+
+        var from = at;
+        while (from > 0 && keys[from - 1] == key)
+        {
+            from--;
+        }
+
+        while (at + 1 < keys.Length && keys[at + 1] == key)
+        {
+            at++;
+        }
+
+        return (from, at - from + 1);
+    }
+}
+
+/// <summary>Takes demographics as they come.</summary>
+internal sealed class DemographicsIntake(Keys keys)
+{
+    private readonly Rows<ulong> _keys = new();
+    private readonly Rows<ulong> _values = new();
+
+    public void Clear()
+    {
+        _keys.Clear();
+        _values.Clear();
+    }
+
+    public void Take(Demographics row)
+    {
+        if (row is { SourcedId: { } id, Status: RecordStatus.Active })
+        {
+            _keys.Add(keys.Of(id));
+            _values.Add(DemographicsIndex.Pack(row, keys.Check(id)));
+        }
+    }
+
+    /// <summary>The index; nothing is left here.</summary>
+    public DemographicsIndex Build() => new(_keys.Take(), _values.Take());
+}
+
 /// <summary>Birthdate and sex by person: 16 bytes each.</summary>
 internal sealed class DemographicsIndex
 {
+    private const int SexBits = 3;
     private readonly ulong[] _keys;
-    private readonly long[] _values;
+    private readonly ulong[] _values;
 
-    public DemographicsIndex(List<(ulong Key, long Packed)> rows)
+    public DemographicsIndex(ulong[] keys, ulong[] values)
     {
-        _keys = [.. rows.Select(r => r.Key)];
-        _values = [.. rows.Select(r => r.Packed)];
+        _keys = keys;
+        _values = values;
         Array.Sort(_keys, _values);
     }
 
-    public static long Pack(Demographics row)
+    /// <summary>The person's check, the day and the sex in one number.</summary>
+    public static ulong Pack(Demographics row, uint check)
     {
         var sex = Mapper.Sex(row.Sex);
-        long sexBits = sex.State switch
+        ulong sexBits = sex.State switch
         {
             MappedState.NotSent => 0,
             MappedState.Blank => 1,
@@ -157,28 +219,26 @@ internal sealed class DemographicsIndex
                 _ => 4,
             },
         };
-        long dateBits =
-            row.BirthDate is { } date ? date.DayNumber + 2L
-            : row.BirthDateBlank ? 1
-            : 0;
-        return (dateBits << 8) | sexBits;
+        var dateBits =
+            row.BirthDate is { } date ? (ulong)date.DayNumber + 2
+            : row.BirthDateBlank ? 1u
+            : 0u;
+        return ((ulong)check << 32) | (dateBits << SexBits) | sexBits;
     }
 
-    public (MappedValue Birthdate, MappedValue Sex) Of(ulong person)
+    public (MappedValue Birthdate, MappedValue Sex) Of(in RosterPerson person)
     {
-        var at = Array.BinarySearch(_keys, person);
-        if (at < 0)
+        if (Find(person) is not { } packed)
         {
             return (MappedValue.NotSent, MappedValue.NotSent);
         }
 
-        var packed = _values[at];
-        var date = packed >> 8;
+        var date = packed >> SexBits;
         var birthdate =
             date == 0 ? MappedValue.NotSent
             : date == 1 ? MappedValue.Blank
             : Mapper.Birthdate(DateOnly.FromDayNumber((int)(date - 2)), blank: false);
-        var sex = (packed & 0xFF) switch
+        var sex = (packed & ((1 << SexBits) - 1)) switch
         {
             0 => MappedValue.NotSent,
             1 => MappedValue.Blank,
@@ -190,63 +250,64 @@ internal sealed class DemographicsIndex
     }
 
     /// <summary>The day number of the birthdate; 0 when unknown.</summary>
-    public int BirthDay(ulong person)
+    public int BirthDay(in RosterPerson person) =>
+        Find(person) is { } packed && packed >> SexBits is > 1 and var date ? (int)(date - 2) : 0;
+
+    private uint? Find(in RosterPerson person)
     {
-        var at = Array.BinarySearch(_keys, person);
-        var date = at < 0 ? 0 : _values[at] >> 8;
-        return date > 1 ? (int)(date - 2) : 0;
+        var (from, count) = Sorted.Range(_keys, person.Guid);
+        for (var at = from; at < from + count; at++)
+        {
+            if ((uint)(_values[at] >> 32) == person.Check)
+            {
+                return (uint)_values[at];
+            }
+        }
+
+        return null;
     }
 }
 
-/// <summary>Which homeroom a person has.</summary>
-internal sealed class HomeroomIndex(IReadOnlyList<HomeroomClass> classes, ulong[] students, int[] studentClasses)
+/// <summary>Which homerooms a person has, in 16 bytes a membership.</summary>
+/// <param name="classes">The homerooms.</param>
+/// <param name="people">The members' keys, sorted.</param>
+/// <param name="memberships">Beside each key the person's check and the homeroom's position.</param>
+internal sealed class HomeroomIndex(IReadOnlyList<HomeroomClass> classes, ulong[] people, ulong[] memberships)
 {
-    /// <summary>All homerooms of a person, by class id.</summary>
-    public IReadOnlyList<string> ClassesOf(ulong person)
+    /// <summary>A membership in one number.</summary>
+    public static ulong Pack(uint check, int homeroom) => ((ulong)check << 32) | (uint)homeroom;
+
+    /// <summary>All homerooms of a person.</summary>
+    public IEnumerable<HomeroomClass> ClassesOf(ulong person, uint check)
     {
-        var at = Array.BinarySearch(students, person);
-        if (at < 0)
+        var (from, count) = Sorted.Range(people, person);
+        for (var at = from; at < from + count; at++)
         {
-            return [];
+            if ((uint)(memberships[at] >> 32) == check)
+            {
+                yield return classes[(int)(uint)memberships[at]];
+            }
         }
-
-        while (at > 0 && students[at - 1] == person)
-        {
-            at--;
-        }
-
-        var found = new List<string>(1);
-        for (; at < students.Length && students[at] == person; at++)
-        {
-            found.Add(classes[studentClasses[at]].Id);
-        }
-
-        return found;
     }
 
     /// <summary>People who have several homerooms that are equally good.</summary>
     public long Several { get; private set; }
 
     /// <summary>The person's homeroom: one at the given site before others, then the lowest class id.</summary>
-    public Homeroom? Of(ulong person, int? site, IReadOnlyDictionary<string, int> orgSites)
+    public Homeroom? Of(in RosterPerson person, int? site, IReadOnlyDictionary<string, int> orgSites)
     {
-        var at = Array.BinarySearch(students, person);
-        if (at < 0)
-        {
-            return null;
-        }
-
-        while (at > 0 && students[at - 1] == person)
-        {
-            at--;
-        }
-
         HomeroomClass? best = null;
         var bestAtSite = false;
         var equal = false;
-        for (; at < students.Length && students[at] == person; at++)
+        var (from, count) = Sorted.Range(people, person.Guid);
+        for (var at = from; at < from + count; at++)
         {
-            var candidate = classes[studentClasses[at]];
+            if ((uint)(memberships[at] >> 32) != person.Check)
+            {
+                continue;
+            }
+
+            var candidate = classes[(int)(uint)memberships[at]];
             var atSite = site is { } s && candidate.School is { } school && orgSites.TryGetValue(school, out var its) && its == s;
             if (best is null || (atSite && !bestAtSite))
             {
@@ -267,7 +328,7 @@ internal sealed class HomeroomIndex(IReadOnlyList<HomeroomClass> classes, ulong[
             Several++;
         }
 
-        return best!.Homeroom;
+        return best?.Homeroom;
     }
 }
 
