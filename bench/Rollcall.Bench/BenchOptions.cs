@@ -9,6 +9,8 @@ internal static class Tasks
     public const string Bare = "bare";
     public const string Users = "users";
     public const string Floor = "floor";
+    public const string Undo = "undo";
+    public const string Pages = "pages";
 }
 
 internal sealed record BenchOptions(IReadOnlyList<int> People, IReadOnlyList<string> Databases, bool Homerooms, bool UpdateReadme)
@@ -17,12 +19,15 @@ internal sealed record BenchOptions(IReadOnlyList<int> People, IReadOnlyList<str
     public const string Postgres = "postgres";
 
     public const string Usage =
-        "usage: dotnet run -c Release --project bench/Rollcall.Bench -- [--people 10000,100000] [--databases sqlite,postgres] [--no-homerooms] [--update-readme]";
+        "usage: dotnet run -c Release --project bench/Rollcall.Bench -- [--people 10000,100000,1000000] [--databases sqlite,postgres] [--no-homerooms] [--update-readme]";
+
+    /// <summary>More people than this and only the full syncs are measured, without the floor: nobody waits for the rest.</summary>
+    public const int Many = 200_000;
 
     /// <summary>Null when the arguments cannot be understood.</summary>
     public static BenchOptions? Parse(string[] args)
     {
-        var options = new BenchOptions([10_000, 100_000], [Sqlite, Postgres], Homerooms: true, UpdateReadme: false);
+        var options = new BenchOptions([10_000, 100_000, 1_000_000], [Sqlite, Postgres], Homerooms: true, UpdateReadme: false);
         for (var i = 0; i < args.Length; i++)
         {
             var value =

@@ -51,5 +51,14 @@ internal static class Checks
         );
     }
 
+    public static void Undo(Measured run, Measured many)
+    {
+        Must(run.Counts.Read > 0, "Nothing was undone.");
+        Must(
+            run.After!.Patrons == many.Before!.Patrons,
+            $"{many.Before.Patrons} patrons before, {run.After.Patrons} after the undo of what came between."
+        );
+    }
+
     private static void Must(bool holds, string what) => BenchFailedException.ThrowUnless(holds, what);
 }

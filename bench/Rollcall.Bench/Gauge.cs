@@ -4,16 +4,26 @@ using System.Globalization;
 namespace Rollcall.Bench;
 
 /// <summary>Time, processor time and memory of this process over one span.</summary>
-internal sealed class Gauge
+internal sealed class Gauge : IDisposable
 {
     private readonly long _start = Stopwatch.GetTimestamp();
     private readonly TimeSpan _cpu = Process.GetCurrentProcess().TotalProcessorTime;
     private readonly long _allocated = GC.GetTotalAllocatedBytes();
     private readonly Dictionary<string, double> _parts = [];
+    private readonly Dictionary<string, double> _partsCpu = [];
+    private readonly Dictionary<string, double> _partsMemory = [];
+    private readonly Timer _timer;
     private string? _stage;
     private string? _text;
     private TimeSpan _since;
+    private TimeSpan _cpuSince;
     private long _heap;
+
+    public Gauge()
+    {
+        _cpuSince = _cpu;
+        _timer = new Timer(_ => Sample(), null, TimeSpan.Zero, TimeSpan.FromMilliseconds(50));
+    }
 
     private TimeSpan Elapsed => Stopwatch.GetElapsedTime(_start);
 
@@ -26,14 +36,23 @@ internal sealed class Gauge
             return;
         }
 
-        Close();
-        (_stage, _text) = (stage, text);
+        lock (_parts)
+        {
+            Close();
+            (_stage, _text) = (stage, text);
+        }
     }
 
     public Measured Stop()
     {
         var seconds = Elapsed.TotalSeconds;
-        Close();
+        Sample();
+        _timer.Dispose();
+        lock (_parts)
+        {
+            Close();
+        }
+
         return new Measured
         {
             Seconds = seconds,
@@ -42,19 +61,36 @@ internal sealed class Gauge
             Heap = Math.Max(_heap, GC.GetTotalMemory(forceFullCollection: false)) / 1e6,
             Allocated = (GC.GetTotalAllocatedBytes() - _allocated) / 1e6,
             Parts = _parts,
+            PartsCpu = _partsCpu,
+            PartsMemory = _partsMemory,
         };
     }
+
+    public void Dispose() => _timer.Dispose();
 
     private void Close()
     {
         var now = Elapsed;
 
-        // Until the first report the run connects: that belongs to the pull.
-        var stage = _stage ?? "Pulling";
-        var text = $"{stage}: {_text ?? "Connecting"}";
+        var text = Text;
+        var stage = text[..text.IndexOf(':', StringComparison.Ordinal)];
         _parts[stage] = _parts.GetValueOrDefault(stage) + (now - _since).TotalSeconds;
         _parts[text] = _parts.GetValueOrDefault(text) + (now - _since).TotalSeconds;
         _since = now;
+        var cpu = Process.GetCurrentProcess().TotalProcessorTime;
+        _partsCpu[text] = _partsCpu.GetValueOrDefault(text) + (cpu - _cpuSince).TotalSeconds;
+        _cpuSince = cpu;
+    }
+
+    // Until the first report the run connects: that belongs to the pull.
+    private string Text => $"{_stage ?? "Pulling"}: {_text ?? "Connecting"}";
+
+    private void Sample()
+    {
+        lock (_parts)
+        {
+            _partsMemory[Text] = Math.Max(_partsMemory.GetValueOrDefault(Text), Environment.WorkingSet / 1e6);
+        }
     }
 
     /// <summary>VmHWM: the most that was ever resident.</summary>

@@ -25,6 +25,12 @@ internal sealed record Order
     /// <summary>Roster people of ticked roles that the sandbox shall have.</summary>
     public int People { get; init; }
 
+    /// <summary>Only what changed is pulled.</summary>
+    public bool ChangesOnly { get; init; }
+
+    /// <summary>The operation that is taken back.</summary>
+    public long Subject { get; init; }
+
     /// <summary>Homerooms are mapped too, so that sessions, classes and enrollments are read.</summary>
     public bool Homerooms { get; init; }
 }
@@ -60,12 +66,27 @@ internal sealed record Measured
     /// <summary>Seconds by stage, and by what a stage said that it was doing.</summary>
     public Dictionary<string, double> Parts { get; init; } = [];
 
+    /// <summary>Processor time of this process by what a stage said that it was doing.</summary>
+    public Dictionary<string, double> PartsCpu { get; init; } = [];
+
+    /// <summary>The most memory that was resident, in MB, by what a stage said that it was doing.</summary>
+    public Dictionary<string, double> PartsMemory { get; init; } = [];
+
+    /// <summary>How long pages took while the work went on, in milliseconds, by page.</summary>
+    public Dictionary<string, Waits> Pages { get; init; } = [];
+
+    /// <summary>Why a sync of changes became a full one; null when it did not.</summary>
+    public string? FullBecause { get; init; }
+
     public long OperationId { get; init; }
     public long PlanSize { get; init; }
     public SyncCounts Counts { get; init; } = new();
     public PatronState? Before { get; init; }
     public PatronState? After { get; init; }
 }
+
+/// <summary>How long something took, in milliseconds.</summary>
+internal sealed record Waits(int Times, double Median, double P99, double Longest);
 
 internal static class Wire
 {

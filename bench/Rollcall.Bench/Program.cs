@@ -37,6 +37,8 @@ static async Task RunAsChildAsync(Order order)
         Tasks.Sync => await SyncTasks.SyncAsync(order),
         Tasks.Bare => await ReadTasks.BareAsync(order),
         Tasks.Users => await ReadTasks.UsersAsync(order),
+        Tasks.Undo => await SyncTasks.UndoAsync(order),
+        Tasks.Pages => await PageTask.RunAsync(order),
         Tasks.Floor => await FloorTask.RunAsync(order),
         _ => throw new BenchFailedException($"No task '{order.Task}'."),
     };

@@ -25,7 +25,7 @@ internal static class ReadTasks
         var buffer = new byte[128 * 1024];
         long rows = 0;
         long bytes = 0;
-        var gauge = new Gauge();
+        using var gauge = new Gauge();
         foreach (var collection in collections)
         {
             gauge.See("Reading", collection);
@@ -67,7 +67,7 @@ internal static class ReadTasks
         using var source = connections.OpenPasted(Prefix(order), new SandboxOptions().Bearer);
         var walk = source.Users();
         long users = 0;
-        var gauge = new Gauge();
+        using var gauge = new Gauge();
         await foreach (var page in walk.ReadAsync())
         {
             users += page.Records.Count;

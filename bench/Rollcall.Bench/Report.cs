@@ -32,10 +32,16 @@ internal static class Report
         foreach (var result in results)
         {
             var bare = result.Reading.Bare.Seconds;
-            Run(text, result, "first", result.First, bare + result.Floor.Seconds);
+            Run(text, result, "first", result.First, result.Floor is null ? null : bare + result.Floor.Seconds);
             Run(text, result, "unchanged", result.Unchanged, bare);
             Run(text, result, "1 % changed", result.Changed, bare);
+            if (result.Many is not null)
+            {
+                Run(text, result, "10 % changed", result.Many, bare);
+            }
         }
+
+        Others(text, results);
 
         text.AppendLine();
         Line(text, $"The floor: rows of the first sync (patrons, links, changes) by plain prepared insert or binary COPY.");
@@ -44,7 +50,11 @@ internal static class Report
         Line(text, $"|---:|---|---:|---:|---:|---:|---:|");
         foreach (var result in results)
         {
-            var floor = result.Floor;
+            if (result.Floor is not { } floor)
+            {
+                continue;
+            }
+
             var writing = Stage(result.First, OperationStage.Planning) + Stage(result.First, OperationStage.Applying);
             Line(
                 text,
@@ -69,9 +79,16 @@ internal static class Report
         if (results.Count > 0)
         {
             text.AppendLine();
-            Line(text, $"Where the time of the largest runs goes, in seconds.");
-            text.AppendLine();
-            Parts(text, [.. results.Where(r => r.Reading.Size == results.Max(other => other.Reading.Size))]);
+            var timed = results.Where(r => r.Reading.Size <= BenchOptions.Many).Select(r => r.Reading.Size).DefaultIfEmpty().Max();
+            Parts(text, "Where the time goes, in seconds", [.. results.Where(r => r.Reading.Size == timed)], m => m.Parts, "F2");
+            Parts(text, "Its own processor time, in seconds", [.. results.Where(r => r.Reading.Size == timed)], m => m.PartsCpu, "F2");
+            Parts(
+                text,
+                "The most memory that was resident, in MB",
+                [.. results.Where(r => r.Reading.Size == results.Max(other => other.Reading.Size))],
+                m => m.PartsMemory,
+                "F0"
+            );
         }
 
         return text.ToString().TrimEnd();
@@ -87,35 +104,104 @@ internal static class Report
         File.WriteAllText(path, $"{text[..from]}{Begin}\n\n{table.ReplaceLineEndings("\n")}\n\n{text[to..]}");
     }
 
-    private static void Run(StringBuilder text, Result result, string name, Measured run, double floor)
+    private static void Run(StringBuilder text, Result result, string name, Measured run, double? floor)
     {
         var counts = run.Counts;
         var written = counts.Created + counts.Updated + counts.Transferred + counts.Reactivated;
         Line(
             text,
-            $"| {counts.Read:N0} | {result.Database} | {name} | {run.Seconds:F2} | {Stage(run, OperationStage.Pulling):F2} | {Stage(run, OperationStage.Planning):F2} | {Stage(run, OperationStage.Applying):F2} | {counts.Read / run.Seconds:N0} | {run.Cpu:F1} | {run.Peak:F0} | {run.Heap:F0} | {written:N0} | {run.Seconds / floor:F1} |"
+            $"| {counts.Read:N0} | {result.Database} | {name} | {run.Seconds:F2} | {Stage(run, OperationStage.Pulling):F2} | {Stage(run, OperationStage.Planning):F2} | {Stage(run, OperationStage.Applying):F2} | {counts.Read / run.Seconds:N0} | {run.Cpu:F1} | {run.Peak:F0} | {run.Heap:F0} | {written:N0} | {(floor is { } f ? (run.Seconds / f).ToString("F1", CultureInfo.InvariantCulture) : "")} |"
         );
     }
 
-    private static void Parts(StringBuilder text, IReadOnlyList<Result> results)
+    private static void Others(StringBuilder text, IReadOnlyList<Result> results)
     {
+        text.AppendLine();
+        Line(text, $"Other work. *Changes*: a sync of what changed in three days. *Undo*: of the sync in which 10 % changed.");
+        text.AppendLine();
+        Line(text, $"| people read | database | work | rows | total s | own CPU s | peak MB |");
+        Line(text, $"|---:|---|---|---:|---:|---:|---:|");
+        foreach (var result in results)
+        {
+            foreach (
+                var (name, run) in ((string, Measured?)[])
+                    [
+                        (result.Delta?.FullBecause is { } why ? $"changes (became full: {why})" : "changes", result.Delta),
+                        ("undo", result.Undo),
+                    ]
+            )
+            {
+                if (run is not null)
+                {
+                    Line(
+                        text,
+                        $"| {result.First.Counts.Read:N0} | {result.Database} | {name} | {run.Counts.Read:N0} | {run.Seconds:F2} | {run.Cpu:F1} | {run.Peak:F0} |"
+                    );
+                }
+            }
+        }
+
+        text.AppendLine();
+        Line(text, $"Pages, in milliseconds, asked for one after the other while the same process does the first sync.");
+        text.AppendLine();
+        Line(text, $"| people | database | page | times | median | p99 | longest |");
+        Line(text, $"|---:|---|---|---:|---:|---:|---:|");
+        foreach (var result in results)
+        {
+            foreach (var (page, waits) in result.Pages?.Pages ?? [])
+            {
+                Line(
+                    text,
+                    $"| {result.First.Counts.Read:N0} | {result.Database} | {page} | {waits.Times:N0} | {waits.Median:F0} | {waits.P99:F0} | {waits.Longest:F0} |"
+                );
+            }
+        }
+    }
+
+    private static void Parts(
+        StringBuilder text,
+        string title,
+        IReadOnlyList<Result> results,
+        Func<Measured, Dictionary<string, double>> parts,
+        string format
+    )
+    {
+        if (results.Count == 0)
+        {
+            return;
+        }
+
         (string Name, Measured Run)[] runs =
         [
-            .. results.SelectMany(r => new[] { ($"{r.Database} first", r.First), ($"{r.Database} unchanged", r.Unchanged) }),
+            .. results.SelectMany(r =>
+                new (string, Measured?)[]
+                {
+                    ($"{r.Database} first", r.First),
+                    ($"{r.Database} unchanged", r.Unchanged),
+                    ($"{r.Database} changes", r.Delta),
+                    ($"{r.Database} undo", r.Undo),
+                }
+                    .Where(n => n.Item2 is not null)
+                    .Select(n => (n.Item1, n.Item2!))
+            ),
         ];
+        Line(text, $"{title}: {results[0].First.Counts.Read:N0} people.");
+        text.AppendLine();
         Line(text, $"| | {string.Join(" | ", runs.Select(r => r.Name))} |");
         Line(text, $"|---|{string.Concat(Enumerable.Repeat("---:|", runs.Length))}");
         foreach (
-            var part in runs.SelectMany(r => r.Run.Parts.Keys)
+            var part in runs.SelectMany(r => parts(r.Run).Keys)
                 .Where(p => p.Contains(':', StringComparison.Ordinal))
                 .Distinct(StringComparer.Ordinal)
         )
         {
             Line(
                 text,
-                $"| {part} | {string.Join(" | ", runs.Select(r => r.Run.Parts.TryGetValue(part, out var s) ? s.ToString("F2", CultureInfo.InvariantCulture) : ""))} |"
+                $"| {part} | {string.Join(" | ", runs.Select(r => parts(r.Run).TryGetValue(part, out var s) ? s.ToString(format, CultureInfo.InvariantCulture) : ""))} |"
             );
         }
+
+        text.AppendLine();
     }
 
     private static double Stage(Measured run, OperationStage stage) => run.Parts.GetValueOrDefault(stage.ToString());

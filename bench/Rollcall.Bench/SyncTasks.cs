@@ -1,3 +1,4 @@
+using System.Text.Json;
 using Microsoft.Extensions.DependencyInjection;
 using Rollcall.Districts;
 using Rollcall.Integrations;
@@ -6,6 +7,7 @@ using Rollcall.Operations;
 using Rollcall.Patrons;
 using Rollcall.Sandbox;
 using Rollcall.Storage;
+using Rollcall.Sync.Undo;
 
 namespace Rollcall.Bench;
 
@@ -13,6 +15,9 @@ namespace Rollcall.Bench;
 internal static class SyncTasks
 {
     private const string By = "bench";
+
+    /// <summary>Somebody who has to be found among the patrons: pages are asked for him.</summary>
+    public const string FirstBarcode = "P1000001";
 
     private static ServiceProvider Services(Order order)
     {
@@ -74,7 +79,7 @@ internal static class SyncTasks
 
     private static Threshold Never => new(100, int.MaxValue);
 
-    /// <summary>One full sync, from the request to its end.</summary>
+    /// <summary>One sync, from the request to its end.</summary>
     public static async Task<Measured> SyncAsync(Order order)
     {
         await using var services = Services(order);
@@ -82,19 +87,46 @@ internal static class SyncTasks
         await database.EnsureReadyAsync();
         var before = await StateAsync(database);
         var queue = services.GetRequiredService<OperationQueue>();
-        var follower = services.GetRequiredService<OperationFollower>();
+        using var gauge = new Gauge();
+        var kind = order.ChangesOnly ? OperationKind.ChangesSync : OperationKind.FullSync;
+        var (id, _) = await queue.EnqueueAsync(1, kind, IntegrationKind.ClassLink, preview: false, By);
+        return await FollowAsync(services, id, gauge, before);
+    }
 
-        var gauge = new Gauge();
-        var (id, _) = await queue.EnqueueAsync(1, OperationKind.FullSync, IntegrationKind.ClassLink, preview: false, By);
-        var operation = await follower.RunAsync(1, id, (stage, text, _, _) => gauge.See(stage.ToString(), text), CancellationToken.None);
-        var measured = gauge.Stop();
+    /// <summary>Takes an operation back, from the request to its end.</summary>
+    public static async Task<Measured> UndoAsync(Order order)
+    {
+        await using var services = Services(order);
+        var database = services.GetRequiredService<RollcallDatabase>();
+        await database.EnsureReadyAsync();
+        var before = await StateAsync(database);
+        using var gauge = new Gauge();
+        var id = await services.GetRequiredService<UndoService>().EnqueueAsync(1, order.Subject, barcode: null, By);
+        return await FollowAsync(services, id, gauge, before);
+    }
 
+    private static async Task<Measured> FollowAsync(ServiceProvider services, long id, Gauge gauge, PatronState before)
+    {
+        var database = services.GetRequiredService<RollcallDatabase>();
+        var operation = await services
+            .GetRequiredService<OperationFollower>()
+            .RunAsync(1, id, (stage, text, _, _) => gauge.See(stage.ToString(), text), CancellationToken.None);
+        return await CheckedAsync(database, operation, gauge.Stop(), before);
+    }
+
+    /// <summary>What was measured of an operation, if it did what it should.</summary>
+    public static async Task<Measured> CheckedAsync(RollcallDatabase database, Operation operation, Measured measured, PatronState before)
+    {
+        var id = operation.Id;
         BenchFailedException.ThrowUnless(
             operation is { Error: null, Status: OperationStatus.Completed or OperationStatus.CompletedWithWarnings },
-            $"The sync ended as {operation.Status}: {operation.Error}"
+            $"The operation ended as {operation.Status}: {operation.Error}"
         );
         var counts = OperationQueue.CountsOf(operation);
-        BenchFailedException.ThrowUnless(counts.AddUp && counts.Held == 0, $"The outcomes do not add up: {counts}");
+        BenchFailedException.ThrowUnless(
+            operation.Kind == OperationKind.Undo || (counts.AddUp && counts.Held == 0),
+            $"The outcomes do not add up: {counts}"
+        );
         await using var connection = await database.OpenAsync();
         var changes = await Sql.ScalarAsync(
             connection,
@@ -109,12 +141,15 @@ internal static class SyncTasks
             OperationId = id,
             PlanSize = operation.PlanSize,
             Counts = counts,
+            FullBecause = JsonDocument.Parse(operation.Options).RootElement.TryGetProperty("fullBecause", out var why)
+                ? why.GetString()
+                : null,
             Before = before,
             After = await StateAsync(database),
         };
     }
 
-    private static async Task<PatronState> StateAsync(RollcallDatabase database)
+    public static async Task<PatronState> StateAsync(RollcallDatabase database)
     {
         await using var connection = await database.OpenAsync();
         Task<long> Count(string sql) => Sql.ScalarAsync(connection, null, sql, CancellationToken.None);

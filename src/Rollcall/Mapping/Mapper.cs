@@ -70,6 +70,19 @@ public sealed class Mapper(FieldMap map)
     /// <summary>The barcode that the roster says; NotSent when unmapped.</summary>
     public MappedValue Barcode(User user) => Id(Map.Barcode, user);
 
+    /// <summary>False for a field that can have no value for anybody of the group, whatever the roster says: it is not mapped, or not for
+    /// this group.</summary>
+    public bool CanHave(RoleGroup group, int field) =>
+        field switch
+        {
+            PatronFields.Barcode => Map.Barcode.Source != IdSource.NotMapped,
+            PatronFields.CommunityId => Map.CommunityId.Source != IdSource.NotMapped,
+            PatronFields.AdditionalContact or PatronFields.OtherEmails => group == RoleGroup.Student,
+            PatronFields.Location => NeedsHomerooms,
+            PatronFields.Nickname => Map.NicknameFromPreferredName,
+            _ => true,
+        };
+
     /// <summary>All synced fields in the order of <see cref="FieldMap.SyncedFields"/>.</summary>
     /// <param name="user">The person.</param>
     /// <param name="group">The person's role group: contacts are for students only.</param>

@@ -31,6 +31,9 @@ internal sealed class SyncHandler(
 
     private string SpoolFolder => Path.Combine(database.DataFolder, "spool");
 
+    /// <summary>Makes a run's keys; null for the usual ones. Tests make keys that people share.</summary>
+    internal Func<Keys>? MakeKeys { get; set; }
+
     public bool Handles(OperationKind kind) => kind is OperationKind.FullSync or OperationKind.ChangesSync;
 
     public async Task ExecuteAsync(OperationRun run, CancellationToken cancellationToken)
@@ -88,6 +91,11 @@ internal sealed class SyncHandler(
         var kind = operation.Integration ?? throw new RollcallException("The operation names no roster service.");
         var setup = await SyncSetup.LoadAsync(context, operation.DistrictId, kind, time, cancellationToken);
         setup.EnsureReady();
+        if (MakeKeys is not null)
+        {
+            setup.Keys = MakeKeys();
+        }
+
         return setup;
     }
 

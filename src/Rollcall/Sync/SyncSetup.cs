@@ -83,7 +83,7 @@ internal sealed class SyncSetup
     }
 
     /// <summary>The keys of this run.</summary>
-    public Keys Keys { get; init; } = new(Random.Shared.NextInt64());
+    public Keys Keys { get; set; } = new(Random.Shared.NextInt64());
 
     public Mapper Mapper => field ??= new Mapper(Settings.Map);
 

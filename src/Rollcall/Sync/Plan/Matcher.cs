@@ -80,6 +80,7 @@ internal sealed class Matches(int people)
         return number;
     }
 
+    [System.Runtime.InteropServices.StructLayout(System.Runtime.InteropServices.LayoutKind.Auto)]
     private readonly record struct Entry(int Patron, Decision Decision, byte Key, byte Word);
 }
 

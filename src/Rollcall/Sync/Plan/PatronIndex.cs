@@ -6,6 +6,7 @@ using Rollcall.Sync.Pull;
 namespace Rollcall.Sync.Plan;
 
 /// <summary>A patron as the planner's first pass needs it, in 72 bytes. Texts are keys, 0 where blank.</summary>
+[System.Runtime.InteropServices.StructLayout(System.Runtime.InteropServices.LayoutKind.Auto)]
 internal struct IndexedPatron
 {
     private const int BirthDayBits = 22;

@@ -28,12 +28,14 @@ internal sealed class SharedFields
 
     public bool Has(RoleGroup group, int fieldIndex) => _seen[((int)group * FieldMap.SyncedFields.Count) + fieldIndex];
 
-    /// <summary>True while something of the group has not been seen yet.</summary>
-    public bool IsOpen(RoleGroup group)
+    /// <summary>True while something that the group could have has not been seen yet.</summary>
+    /// <param name="group">The role group.</param>
+    /// <param name="canHave">Whether the pull could have a field at all.</param>
+    public bool IsOpen(RoleGroup group, Func<RoleGroup, int, bool> canHave)
     {
         for (var i = 0; i < FieldMap.SyncedFields.Count; i++)
         {
-            if (!Has(group, i))
+            if (!Has(group, i) && canHave(group, FieldMap.SyncedFields[i]))
             {
                 return true;
             }

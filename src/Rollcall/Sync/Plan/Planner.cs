@@ -237,9 +237,17 @@ internal sealed class Planner
     {
         var reader = _roster.OpenPeople();
         var values = new MappedValue[FieldMap.SyncedFields.Count];
-        foreach (var person in _roster.Persons)
+        bool CanHave(RoleGroup group, int field) =>
+            _setup.Mapper.CanHave(group, field)
+            && (field is not (PatronFields.Birthdate or PatronFields.Sex) || _roster.Demographics is not null)
+            && (field != PatronFields.Location || _roster.Homerooms is not null);
+
+        // A few people show all that there is of most rosters; what nobody of a group can have is not waited for.
+        var open = Enum.GetValues<RoleGroup>().Select(g => _shared.IsOpen(g, CanHave)).ToArray();
+        for (var i = 0; i < _roster.Persons.Count; i++)
         {
-            if (!person.Ticked || person.Replaced || person.Deleted || !_shared.IsOpen(person.Group))
+            var person = _roster.Persons[i];
+            if (!person.Ticked || person.Replaced || person.Deleted || !open[(int)person.Group])
             {
                 continue;
             }
@@ -248,6 +256,7 @@ internal sealed class Planner
             var user = reader.Read(person.Position);
             _setup.Mapper.Fill(user, person.Group, PersonMapper.Context(user, person, _roster, _setup, site: null), values);
             _shared.See(person.Group, values);
+            open[(int)person.Group] = _shared.IsOpen(person.Group, CanHave);
         }
 
         await _progress("Comparing people", 0, _roster.Persons.Count);

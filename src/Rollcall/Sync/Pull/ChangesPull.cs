@@ -78,16 +78,16 @@ internal sealed class ChangesPull(
             cancellationToken
         );
 
-        var links = await LinksAsync(cancellationToken);
         var concerned = new HashSet<string>(demographics.Keys, StringComparer.Ordinal);
-        AddStudentsOfGuardians(users, links, concerned);
-
-        var homerooms = setup.Mapper.NeedsHomerooms ? await HomeroomsAsync(after, users, links, concerned, cancellationToken) : null;
+        var (links, linked, knownHomerooms) = await LinksAsync(users, concerned, cancellationToken);
+        var homerooms = setup.Mapper.NeedsHomerooms
+            ? await HomeroomsAsync(after, users, links, knownHomerooms, concerned, cancellationToken)
+            : null;
 
         // People of whom only something else changed: known ones alone, the others are nobody's patrons.
         var fetch = concerned.Where(id => !users.ContainsKey(id) && links.ContainsKey(id)).ToList();
         var guardians = MissingGuardians(users, links, concerned, fetch);
-        var allowed = Math.Max(FetchAtLeast, (int)(links.Count * FetchShare));
+        var allowed = Math.Max(FetchAtLeast, (int)(linked * FetchShare));
         if (fetch.Count + guardians.Count > allowed)
         {
             return (null, $"{fetch.Count + guardians.Count} people would have to be read one by one");
@@ -156,22 +156,6 @@ internal sealed class ChangesPull(
         }
     }
 
-    /// <summary>Students whose guardian's own record changed.</summary>
-    private static void AddStudentsOfGuardians(
-        Dictionary<string, User> users,
-        Dictionary<string, KnownLink> links,
-        HashSet<string> concerned
-    )
-    {
-        foreach (var (id, link) in links)
-        {
-            if (link.Guardians is { } guardians && guardians.Split('\n').Any(users.ContainsKey))
-            {
-                concerned.Add(id);
-            }
-        }
-    }
-
     /// <summary>Guardians that have to be read for contacts to be told whole: those of students whose list of guardians changed, or one
     /// of whose guardians did. For all others the contacts stay as they are.</summary>
     private List<string> MissingGuardians(
@@ -222,6 +206,7 @@ internal sealed class ChangesPull(
         DateTimeOffset after,
         Dictionary<string, User> users,
         Dictionary<string, KnownLink> links,
+        HashSet<string> known,
         HashSet<string> concerned,
         CancellationToken cancellationToken
     )
@@ -249,7 +234,6 @@ internal sealed class ChangesPull(
             return null;
         }
 
-        var known = links.Values.Select(l => l.HomeroomClass).OfType<string>().ToHashSet(StringComparer.Ordinal);
         var touched = new HashSet<string>(StringComparer.Ordinal);
         touched.UnionWith(classes.Keys.Where(known.Contains));
         touched.UnionWith(classes.Values.Where(IsHomeroom).Select(c => c.SourcedId!));
@@ -289,7 +273,7 @@ internal sealed class ChangesPull(
         var index = intake.Build();
         touched.UnionWith(unknown.Where(intake.Knows));
         touched.UnionWith(intake.ClassesOfTeachers(users.Keys));
-        foreach (var (id, link) in links)
+        await foreach (var (id, link) in ReadLinksAsync(cancellationToken))
         {
             var now = index.ClassesOf(setup.Keys.Of(id), setup.Keys.Check(id)).Select(c => c.Id).ToList();
             if (
@@ -299,6 +283,7 @@ internal sealed class ChangesPull(
             )
             {
                 concerned.Add(id);
+                links[id] = link;
             }
         }
 
@@ -318,10 +303,51 @@ internal sealed class ChangesPull(
 
     private sealed record KnownLink(string? Guardians, string? HomeroomClass);
 
-    /// <summary>By GUID.</summary>
-    private async Task<Dictionary<string, KnownLink>> LinksAsync(CancellationToken cancellationToken)
+    /// <summary>The links that matter, by GUID: of people who changed, whose demographics did, or one of whose guardians did, which adds
+    /// them to those concerned. All others pass by without being kept, however many there are.</summary>
+    /// <returns>Those links, how many there are in all, and the homerooms that anybody has.</returns>
+    private async Task<(Dictionary<string, KnownLink> Links, int Count, HashSet<string> Homerooms)> LinksAsync(
+        Dictionary<string, User> users,
+        HashSet<string> concerned,
+        CancellationToken cancellationToken
+    )
     {
         var links = new Dictionary<string, KnownLink>(StringComparer.Ordinal);
+        var homerooms = new HashSet<string>(StringComparer.Ordinal);
+        var count = 0;
+        var changed = users.GetAlternateLookup<ReadOnlySpan<char>>();
+        await foreach (var (id, link) in ReadLinksAsync(cancellationToken))
+        {
+            count++;
+            if (link.HomeroomClass is { } homeroom)
+            {
+                homerooms.Add(homeroom);
+            }
+
+            var guardianChanged = false;
+            foreach (var guardian in link.Guardians.AsSpan().Split('\n'))
+            {
+                guardianChanged |= changed.ContainsKey(link.Guardians.AsSpan(guardian));
+            }
+
+            if (guardianChanged)
+            {
+                concerned.Add(id);
+            }
+
+            if (guardianChanged || concerned.Contains(id) || users.ContainsKey(id))
+            {
+                links[id] = link;
+            }
+        }
+
+        return (links, count, homerooms);
+    }
+
+    private async IAsyncEnumerable<(string Guid, KnownLink Link)> ReadLinksAsync(
+        [System.Runtime.CompilerServices.EnumeratorCancellation] CancellationToken cancellationToken
+    )
+    {
         await using var command = connection.CreateCommand();
         command.CommandText = """
             SELECT p.guid, l.guardians, l.homeroom_class FROM patron_links l
@@ -332,13 +358,11 @@ internal sealed class ChangesPull(
         await using var reader = await command.ExecuteReaderAsync(cancellationToken);
         while (await reader.ReadAsync(cancellationToken))
         {
-            links[reader.GetString(0)] = new KnownLink(
-                reader.IsDBNull(1) ? null : reader.GetString(1),
-                reader.IsDBNull(2) ? null : reader.GetString(2)
+            yield return (
+                reader.GetString(0),
+                new KnownLink(reader.IsDBNull(1) ? null : reader.GetString(1), reader.IsDBNull(2) ? null : reader.GetString(2))
             );
         }
-
-        return links;
     }
 
     private async Task<WalkResult> WalkAsync<T>(

@@ -1,0 +1,76 @@
+using System.Diagnostics;
+using System.Net;
+using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Logging;
+using Rollcall.Integrations;
+using Rollcall.Operations;
+using Rollcall.Server.Worker;
+using Rollcall.Storage;
+
+namespace Rollcall.Bench;
+
+/// <summary>How long people wait for pages while the same process does the district's first sync: the server as it is installed, asked
+/// over HTTP by one visitor after the other.</summary>
+internal static class PageTask
+{
+    private static readonly (string Name, string Path)[] s_pages =
+    [
+        ("dashboard", "/"),
+        ("patron", "/patrons/" + SyncTasks.FirstBarcode),
+        ("patron list", "/patrons"),
+        ("search", "/patrons?q=mar"),
+        ("operations", "/operations"),
+    ];
+
+    public static async Task<Measured> RunAsync(Order order)
+    {
+        var options = new RollcallOptions(new StorageOptions(order.Folder, order.Connection), AllowPrivateAddresses: true);
+        await using var server = await ServerProcess.StartAsync(options, "http://127.0.0.1:0", CancellationToken.None, LogLevel.Warning);
+        var database = server.Services.GetRequiredService<RollcallDatabase>();
+        var queue = server.Services.GetRequiredService<OperationQueue>();
+        var before = await SyncTasks.StateAsync(database);
+        using var http = new HttpClient(new SocketsHttpHandler { AllowAutoRedirect = false }) { BaseAddress = new Uri(server.Url) };
+
+        // The first call of each page compiles it: nobody is measured by what happens once in a server's life.
+        foreach (var (_, path) in s_pages)
+        {
+            using var answer = await http.GetAsync(new Uri(path, UriKind.Relative));
+        }
+
+        var waits = s_pages.ToDictionary(p => p.Name, _ => new List<double>(), StringComparer.Ordinal);
+        using var gauge = new Gauge();
+        var (id, _) = await queue.EnqueueAsync(1, OperationKind.FullSync, IntegrationKind.ClassLink, preview: false, "bench");
+        var operation = await queue.GetAsync(1, id);
+        while (operation.Status is OperationStatus.Waiting or OperationStatus.Running)
+        {
+            foreach (var (name, path) in s_pages)
+            {
+                var start = Stopwatch.GetTimestamp();
+                using var answer = await http.GetAsync(new Uri(path, UriKind.Relative));
+                await answer.Content.ReadAsByteArrayAsync();
+                waits[name].Add(Stopwatch.GetElapsedTime(start).TotalMilliseconds);
+
+                // The patron is not there before his time.
+                BenchFailedException.ThrowUnless(
+                    answer.StatusCode == HttpStatusCode.OK || (name == "patron" && answer.StatusCode == HttpStatusCode.NotFound),
+                    $"{path} answers {(int)answer.StatusCode} during a sync."
+                );
+                await Task.Delay(15);
+            }
+
+            operation = await queue.GetAsync(1, id);
+            gauge.See(operation.Stage.ToString(), operation.StageText);
+        }
+
+        var measured = await SyncTasks.CheckedAsync(database, operation, gauge.Stop(), before);
+        var all = waits.Values.SelectMany(w => w).ToList();
+        return measured with { Pages = waits.Append(new("all", all)).ToDictionary(w => w.Key, w => Of(w.Value), StringComparer.Ordinal) };
+    }
+
+    private static Waits Of(List<double> times)
+    {
+        times.Sort();
+        double At(double share) => times.Count == 0 ? 0 : times[Math.Min(times.Count - 1, (int)(share * times.Count))];
+        return new Waits(times.Count, At(0.5), At(0.99), At(1));
+    }
+}
