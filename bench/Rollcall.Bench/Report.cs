@@ -31,7 +31,7 @@ internal static class Report
         Line(text, $"|---:|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|");
         foreach (var result in results)
         {
-            var bare = result.Reading.Bare.Seconds;
+            var bare = result.Reading.Bare?.Seconds;
             Run(text, result, "first", result.First, result.Floor is null ? null : bare + result.Floor.Seconds);
             Run(text, result, "unchanged", result.Unchanged, bare);
             Run(text, result, "1 % changed", result.Changed, bare);
@@ -69,7 +69,11 @@ internal static class Report
         Line(text, $"|---:|---:|---:|---:|---:|---:|---:|---:|");
         foreach (var reading in readings)
         {
-            var (bare, users) = (reading.Bare, reading.Users);
+            if (reading is not { Bare: { } bare, Users: { } users })
+            {
+                continue;
+            }
+
             Line(
                 text,
                 $"| {reading.Ticked:N0} | {users.Rows:N0} | {bare.Rows:N0} | {bare.Bytes / 1e6:N0} | {bare.Seconds:F2} | {users.Seconds:F2} | {users.Rows / users.Seconds:N0} | {users.Peak:F0} |"
