@@ -54,7 +54,15 @@ public sealed record ConnectRequest(
 /// <param name="DistrictName">The district's name as the service says it; null when it cannot say.</param>
 /// <param name="Confirmed">False in direct mode: no call tells the tenant of a key.</param>
 /// <param name="Message">One line for people.</param>
-public sealed record ConnectResult(ConnectionMode Mode, string? TenantId, string? DistrictName, bool Confirmed, string Message);
+/// <param name="Cleared">The operation that cleared what another roster had left, to be undone; null when nothing was cleared.</param>
+public sealed record ConnectResult(
+    ConnectionMode Mode,
+    string? TenantId,
+    string? DistrictName,
+    bool Confirmed,
+    string Message,
+    long? Cleared = null
+);
 
 /// <summary>What turning an integration on or connecting it elsewhere would clear.</summary>
 public sealed record SwitchImpact(int Guids, int Links, int SiteGuids, int Matches)
@@ -211,11 +219,30 @@ public sealed class IntegrationService(RollcallDatabase database, RosterConnecti
         // Before the transaction: the first use of the key ring writes by a connection of its own.
         var partnerKey = request.PartnerKey is null ? null : secrets.Protect(0, request.PartnerKey);
 
-        await using var context = database.CreateContext();
-        await using var transaction = await context.Database.BeginTransactionAsync(cancellationToken);
+        await using var work = await DistrictTransaction.BeginAsync(database, district.Id, cancellationToken);
+        var context = work.Context;
+        impact = await ImpactOfConnectAsync(district.Id, kind, request, cancellationToken);
+        if (!impact.IsEmpty && !clear)
+        {
+            throw new RollcallException(
+                "People were linked to the present roster meanwhile. Nothing was stored; look again and repeat it."
+            );
+        }
+
+        long? cleared = null;
         if (!impact.IsEmpty)
         {
-            await ClearAsync(context, district.Id, cancellationToken);
+            cleared = await IntegrationSwitch.ClearAsync(
+                database,
+                work,
+                district.Id,
+                kind,
+                except: null,
+                impact,
+                actor,
+                time,
+                cancellationToken
+            );
         }
 
         if (partnerKey is not null)
@@ -224,7 +251,7 @@ public sealed class IntegrationService(RollcallDatabase database, RosterConnecti
         }
 
         var row = await GetOrAddAsync(context, district.Id, kind, cancellationToken);
-        row.Settings = JsonSerializer.Serialize(settings, Json);
+        row.Settings = JsonSerializer.Serialize(WithConnection(SettingsOf(row), settings), Json);
         row.Secret = stored;
         Bump(row, forgetPull: true);
         if (tenant is not null && asOperator && !await context.DistrictTenants.AnyAsync(t => t.TenantId == tenant, cancellationToken))
@@ -244,12 +271,27 @@ public sealed class IntegrationService(RollcallDatabase database, RosterConnecti
             district.Id,
             actor,
             "connect",
-            $"{IntegrationWords.Name(kind)} by {request.Mode}{(tenant is null ? "" : $", tenant {tenant}")}"
+            $"{IntegrationWords.Name(kind)} by {request.Mode}{(tenant is null ? "" : $", tenant {tenant}")}{(cleared is null ? "" : $"; cleared {impact.InWords}, operation {cleared}")}"
         );
-        await context.SaveChangesAsync(cancellationToken);
-        await transaction.CommitAsync(cancellationToken);
-        return new ConnectResult(request.Mode, tenant, name, name is not null, message);
+        await work.CommitAsync(cancellationToken);
+        return new ConnectResult(request.Mode, tenant, name, name is not null, message, cleared);
     }
+
+    /// <summary>The settings as they are now, reached as <paramref name="from"/> says: somebody may have changed others meanwhile.</summary>
+    private static IntegrationSettings WithConnection(IntegrationSettings now, IntegrationSettings from) =>
+        now with
+        {
+            Mode = from.Mode,
+            TenantId = from.TenantId,
+            Url = from.Url,
+            Key = from.Key,
+            Signature = from.Signature,
+            DistrictName = from.DistrictName,
+            Version = from.Version,
+            TokenUrl = from.TokenUrl,
+            TokenForm = from.TokenForm,
+            Scope = from.Scope,
+        };
 
     /// <summary>Tries the stored connection.</summary>
     /// <exception cref="RollcallException">Refused, in words that say what to do.</exception>
@@ -275,8 +317,9 @@ public sealed class IntegrationService(RollcallDatabase database, RosterConnecti
     }
 
     /// <summary>Turns an integration on, and every other one off.</summary>
+    /// <returns>The operation that cleared what another roster had left, to be undone; null when nothing was cleared.</returns>
     /// <exception cref="RollcallException">Nothing is connected, or clearing was not agreed to.</exception>
-    public async Task TurnOnAsync(
+    public async Task<long?> TurnOnAsync(
         int districtId,
         IntegrationKind kind,
         bool clear,
@@ -284,6 +327,8 @@ public sealed class IntegrationService(RollcallDatabase database, RosterConnecti
         CancellationToken cancellationToken = default
     )
     {
+        await using var work = await DistrictTransaction.BeginAsync(database, districtId, cancellationToken);
+        var context = work.Context;
         var impact = await ImpactOfTurningOnAsync(districtId, kind, cancellationToken);
         if (!impact.IsEmpty && !clear)
         {
@@ -292,17 +337,26 @@ public sealed class IntegrationService(RollcallDatabase database, RosterConnecti
             );
         }
 
-        await using var context = database.CreateContext();
-        await using var transaction = await context.Database.BeginTransactionAsync(cancellationToken);
         var row = await GetOrAddAsync(context, districtId, kind, cancellationToken);
         if (SettingsOf(row).Mode is null)
         {
             throw new RollcallException($"{IntegrationWords.Name(kind)} is not connected yet. Connect it first, then turn it on.");
         }
 
+        long? cleared = null;
         if (!impact.IsEmpty)
         {
-            await ClearAsync(context, districtId, cancellationToken, except: kind);
+            cleared = await IntegrationSwitch.ClearAsync(
+                database,
+                work,
+                districtId,
+                kind,
+                except: kind,
+                impact,
+                actor,
+                time,
+                cancellationToken
+            );
         }
 
         foreach (
@@ -318,20 +372,21 @@ public sealed class IntegrationService(RollcallDatabase database, RosterConnecti
             districtId,
             actor,
             "turn on",
-            $"{IntegrationWords.Name(kind)}{(impact.IsEmpty ? "" : $"; cleared {impact.InWords}")}"
+            $"{IntegrationWords.Name(kind)}{(cleared is null ? "" : $"; cleared {impact.InWords}, operation {cleared}")}"
         );
-        await context.SaveChangesAsync(cancellationToken);
-        await transaction.CommitAsync(cancellationToken);
+        await work.CommitAsync(cancellationToken);
+        return cleared;
     }
 
     /// <summary>Turns an integration off. Identifiers stay; syncs stop.</summary>
     public async Task TurnOffAsync(int districtId, IntegrationKind kind, string actor, CancellationToken cancellationToken = default)
     {
-        await using var context = database.CreateContext();
+        await using var work = await DistrictTransaction.BeginAsync(database, districtId, cancellationToken);
+        var context = work.Context;
         var row = await GetOrAddAsync(context, districtId, kind, cancellationToken);
         row.Enabled = false;
         AddAudit(context, districtId, actor, "turn off", IntegrationWords.Name(kind));
-        await context.SaveChangesAsync(cancellationToken);
+        await work.CommitAsync(cancellationToken);
     }
 
     /// <summary>The roster's organisations now, each with its site, and a suggestion where name or code agree.</summary>
@@ -391,7 +446,8 @@ public sealed class IntegrationService(RollcallDatabase database, RosterConnecti
             ?? throw new RollcallException(
                 $"The roster has no organisation {orgId}. 'rollcall {IntegrationWords.Verb(kind)} orgs' shows those there are."
             );
-        await using var context = database.CreateContext();
+        await using var work = await DistrictTransaction.BeginAsync(database, district.Id, cancellationToken);
+        var context = work.Context;
         var site = await SiteService.FindAsync(context, district.Id, siteCode, cancellationToken);
         var matches = await context.SiteOrgs.Where(o => o.DistrictId == district.Id && o.Kind == kind).ToListAsync(cancellationToken);
         var have = matches.Find(m => string.Equals(m.OrgId, orgId, StringComparison.Ordinal));
@@ -428,7 +484,7 @@ public sealed class IntegrationService(RollcallDatabase database, RosterConnecti
 
         Bump(await GetOrAddAsync(context, district.Id, kind, cancellationToken));
         AddAudit(context, district.Id, actor, "match", $"organisation {orgId} to site {site.Code}");
-        await context.SaveChangesAsync(cancellationToken);
+        await work.CommitAsync(cancellationToken);
     }
 
     /// <summary>Takes an organisation off its site.</summary>
@@ -441,7 +497,8 @@ public sealed class IntegrationService(RollcallDatabase database, RosterConnecti
         CancellationToken cancellationToken = default
     )
     {
-        await using var context = database.CreateContext();
+        await using var work = await DistrictTransaction.BeginAsync(database, district.Id, cancellationToken);
+        var context = work.Context;
         var matches = await context.SiteOrgs.Where(o => o.DistrictId == district.Id && o.Kind == kind).ToListAsync(cancellationToken);
         var match =
             matches.Find(m => string.Equals(m.OrgId, orgId, StringComparison.Ordinal))
@@ -451,7 +508,7 @@ public sealed class IntegrationService(RollcallDatabase database, RosterConnecti
         site.Guid = matches.Where(m => m.SiteId == site.Id && m != match).OrderBy(m => m.Position).FirstOrDefault()?.OrgId;
         Bump(await GetOrAddAsync(context, district.Id, kind, cancellationToken));
         AddAudit(context, district.Id, actor, "unmatch", $"organisation {orgId} from site {site.Code}");
-        await context.SaveChangesAsync(cancellationToken);
+        await work.CommitAsync(cancellationToken);
     }
 
     /// <summary>Changes roles, mapping, policies or thresholds. The next sync is a full one.</summary>
@@ -464,12 +521,13 @@ public sealed class IntegrationService(RollcallDatabase database, RosterConnecti
         CancellationToken cancellationToken = default
     )
     {
-        await using var context = database.CreateContext();
+        await using var work = await DistrictTransaction.BeginAsync(database, districtId, cancellationToken);
+        var context = work.Context;
         var row = await GetOrAddAsync(context, districtId, kind, cancellationToken);
         row.Settings = JsonSerializer.Serialize(change(SettingsOf(row)), Json);
         Bump(row);
         AddAudit(context, districtId, actor, "configure", $"{IntegrationWords.Name(kind)}: {what}");
-        await context.SaveChangesAsync(cancellationToken);
+        await work.CommitAsync(cancellationToken);
     }
 
     internal async Task<IRosterSource> OpenAsync(
@@ -652,64 +710,6 @@ public sealed class IntegrationService(RollcallDatabase database, RosterConnecti
             await context.Sites.CountAsync(s => s.DistrictId == districtId && s.Guid != null, cancellationToken),
             await context.SiteOrgs.CountAsync(o => o.DistrictId == districtId && (except == null || o.Kind != except), cancellationToken)
         );
-    }
-
-    private async Task ClearAsync(
-        RollcallContext context,
-        int districtId,
-        CancellationToken cancellationToken,
-        IntegrationKind? except = null
-    )
-    {
-        var open = await context
-            .Operations.Where(o => o.DistrictId == districtId)
-            .Where(o => o.Status == OperationStatus.Running || o.Status == OperationStatus.Waiting)
-            .Select(o => (long?)o.Id)
-            .FirstOrDefaultAsync(cancellationToken);
-        if (open is not null)
-        {
-            throw new RollcallException(
-                $"Operation {open} is at work and would link people to the roster that is left behind. Wait for its end or cancel it, then switch."
-            );
-        }
-
-        // What waits was planned from the roster that is left behind.
-        var now = time.GetUtcNow();
-        await context
-            .Operations.Where(o => o.DistrictId == districtId)
-            .Where(o => o.Kind == OperationKind.FullSync || o.Kind == OperationKind.ChangesSync || o.Kind == OperationKind.PersonSync)
-            .Where(o => o.Status == OperationStatus.NeedsApproval || o.Status == OperationStatus.Preview)
-            .ExecuteUpdateAsync(
-                s => s.SetProperty(o => o.Status, OperationStatus.Superseded).SetProperty(o => o.FinishedAt, now),
-                cancellationToken
-            );
-        await context
-            .Patrons.Where(p => p.DistrictId == districtId && p.Guid != null)
-            .ExecuteUpdateAsync(
-                s => s.SetProperty(p => p.Guid, (string?)null).SetProperty(p => p.Version, p => p.Version + 1),
-                cancellationToken
-            );
-        await context.PatronLinks.Where(l => l.DistrictId == districtId).ExecuteDeleteAsync(cancellationToken);
-        await context.ReviewItems.Where(r => r.DistrictId == districtId).ExecuteDeleteAsync(cancellationToken);
-        await context
-            .SiteOrgs.Where(o => o.DistrictId == districtId && (except == null || o.Kind != except))
-            .ExecuteDeleteAsync(cancellationToken);
-        var matched = await context
-            .SiteOrgs.Where(o => o.DistrictId == districtId && o.Position == 0)
-            .ToDictionaryAsync(o => o.SiteId, o => o.OrgId, cancellationToken);
-        foreach (var site in await context.Sites.Where(s => s.DistrictId == districtId).ToListAsync(cancellationToken))
-        {
-            site.Guid = matched.GetValueOrDefault(site.Id);
-        }
-
-        foreach (
-            var row in await context.Integrations.Where(i => i.DistrictId == districtId && i.Kind != except).ToListAsync(cancellationToken)
-        )
-        {
-            row.State = "{}";
-            row.Settings = JsonSerializer.Serialize(SettingsOf(row) with { TenantId = null, DistrictName = null, Mode = null }, Json);
-            row.Secret = null;
-        }
     }
 
     private static async Task<Integration> GetOrAddAsync(

@@ -168,9 +168,54 @@ public sealed class OperationQueue(RollcallDatabase database, TimeProvider time)
     )
     {
         await using var connection = await database.OpenAsync(cancellationToken);
+        return await FinishAsync(connection, null, operation, status, counts, warnings, error, cancellationToken);
+    }
+
+    /// <summary>Ends an operation and writes what follows from its end, in one transaction of the district's.</summary>
+    /// <param name="operation">The operation, as claimed.</param>
+    /// <param name="status">How it ends.</param>
+    /// <param name="counts">Its totals.</param>
+    /// <param name="warnings">Its warnings.</param>
+    /// <param name="after">Writes what follows; what the context holds is saved.</param>
+    /// <param name="cancellationToken">Gives up; nothing is written.</param>
+    /// <exception cref="Sync.Apply.FencedOffException">It is no longer this worker's; nothing is written.</exception>
+    internal async Task FinishWithAsync(
+        Operation operation,
+        OperationStatus status,
+        SyncCounts counts,
+        IReadOnlyList<WarningGroup> warnings,
+        Func<RollcallContext, Task> after,
+        CancellationToken cancellationToken
+    )
+    {
+        await using var connection = await database.OpenAsync(cancellationToken);
+        await using var transaction = await database.Bulk.BeginWriteAsync(connection, cancellationToken);
+        await database.Bulk.LockDistrictAsync(connection, transaction, operation.DistrictId, cancellationToken);
+        if (!await FinishAsync(connection, transaction, operation, status, counts, warnings, null, cancellationToken))
+        {
+            throw new Sync.Apply.FencedOffException();
+        }
+
+        await using var context = database.CreateContext(connection, transaction);
+        await after(context);
+        await context.SaveChangesAsync(cancellationToken);
+        await transaction.CommitAsync(cancellationToken);
+    }
+
+    private async Task<bool> FinishAsync(
+        DbConnection connection,
+        DbTransaction? transaction,
+        Operation operation,
+        OperationStatus status,
+        SyncCounts? counts,
+        IReadOnlyList<WarningGroup>? warnings,
+        string? error,
+        CancellationToken cancellationToken
+    )
+    {
         var done = await Sql.ExecuteAsync(
             connection,
-            null,
+            transaction,
             $"""
             UPDATE operations SET status = @status, stage = {(int)
                 OperationStage.Finished}, stage_text = NULL, lease_until = 0, finished_at = @now,
@@ -188,6 +233,44 @@ public sealed class OperationQueue(RollcallDatabase database, TimeProvider time)
             ("@fence", operation.Fence)
         );
         return done == 1;
+    }
+
+    /// <summary>Proves, and holds until the transaction ends, that the operation is still this worker's.</summary>
+    /// <exception cref="Sync.Apply.FencedOffException">Another worker has it.</exception>
+    internal static async Task EnsureMineAsync(
+        DbConnection connection,
+        DbTransaction transaction,
+        long id,
+        long fence,
+        CancellationToken cancellationToken
+    )
+    {
+        var mine = await Sql.ExecuteAsync(
+            connection,
+            transaction,
+            $"UPDATE operations SET fence = fence WHERE id = @id AND fence = @fence AND status = {(int)OperationStatus.Running}",
+            cancellationToken,
+            ("@id", id),
+            ("@fence", fence)
+        );
+        if (mine != 1)
+        {
+            throw new Sync.Apply.FencedOffException();
+        }
+    }
+
+    /// <summary>Deletes what an earlier worker planned of an operation whose plan is made anew.</summary>
+    /// <exception cref="Sync.Apply.FencedOffException">Another worker has it.</exception>
+    internal async Task DeletePlanAsync(Operation operation, CancellationToken cancellationToken)
+    {
+        await using var connection = await database.OpenAsync(cancellationToken);
+        await using var transaction = await database.Bulk.BeginWriteAsync(connection, cancellationToken);
+        await EnsureMineAsync(connection, transaction, operation.Id, operation.Fence, cancellationToken);
+        await using var context = database.CreateContext(connection, transaction);
+        await context
+            .Changes.Where(c => c.DistrictId == operation.DistrictId && c.OperationId == operation.Id)
+            .ExecuteDeleteAsync(cancellationToken);
+        await transaction.CommitAsync(cancellationToken);
     }
 
     /// <summary>Puts an operation back for another worker, as a process does that is asked to end.</summary>

@@ -26,6 +26,7 @@ public abstract class RollcallContext(DbContextOptions options) : DbContext(opti
     public DbSet<Operation> Operations => Set<Operation>();
     public DbSet<Change> Changes => Set<Change>();
     public DbSet<ReviewItem> ReviewItems => Set<ReviewItem>();
+    public DbSet<SwitchRecord> SwitchRecords => Set<SwitchRecord>();
     public DbSet<AuditEntry> AuditEntries => Set<AuditEntry>();
     public DbSet<DataProtectionKey> DataProtectionKeys => Set<DataProtectionKey>();
 
@@ -72,6 +73,7 @@ public abstract class RollcallContext(DbContextOptions options) : DbContext(opti
                 s.OrgId,
             });
         modelBuilder.Entity<Integration>().HasKey(i => new { i.DistrictId, i.Kind });
+        modelBuilder.Entity<SwitchRecord>().HasKey(r => new { r.DistrictId, r.OperationId });
         modelBuilder.Entity<Patron>(e =>
         {
             e.HasKey(p => new { p.DistrictId, p.Id });

@@ -10,7 +10,11 @@ namespace Rollcall.Storage;
 /// <summary>Where an installation keeps its data.</summary>
 /// <param name="DataFolder">The data folder; made when missing.</param>
 /// <param name="Connection">A PostgreSQL connection string or URL; null or empty is SQLite in the data folder.</param>
-public sealed record StorageOptions(string DataFolder, string? Connection = null);
+public sealed record StorageOptions(string DataFolder, string? Connection = null)
+{
+    /// <summary>Makes the SQLite connections, so that a test can let any statement fail; null makes plain ones.</summary>
+    internal Func<string, SqliteConnection>? MakeSqlite { get; init; }
+}
 
 /// <summary>The one place that knows which database is behind.</summary>
 public sealed class RollcallDatabase : IAsyncDisposable, IDisposable
@@ -18,6 +22,7 @@ public sealed class RollcallDatabase : IAsyncDisposable, IDisposable
     private readonly DbContextOptions? _sqlite;
     private readonly DbContextOptions? _postgres;
     private readonly NpgsqlDataSource? _source;
+    private readonly Func<string, SqliteConnection>? _makeSqlite;
 
     public RollcallDatabase(StorageOptions options)
     {
@@ -41,6 +46,7 @@ public sealed class RollcallDatabase : IAsyncDisposable, IDisposable
                 DefaultTimeout = 30,
             }.ToString();
             Bulk = new SqliteBulk();
+            _makeSqlite = options.MakeSqlite;
             _sqlite = new DbContextOptionsBuilder<SqliteRollcallContext>()
                 .UseSqlite(ConnectionString)
                 .AddInterceptors(SqlitePragmas.Instance)
@@ -80,7 +86,14 @@ public sealed class RollcallDatabase : IAsyncDisposable, IDisposable
     public RollcallContext CreateContext() =>
         IsPostgres
             ? new PostgresRollcallContext((DbContextOptions<PostgresRollcallContext>)_postgres!)
-            : new SqliteRollcallContext((DbContextOptions<SqliteRollcallContext>)_sqlite!);
+            : new SqliteRollcallContext(
+                _makeSqlite is null
+                    ? (DbContextOptions<SqliteRollcallContext>)_sqlite!
+                    : new DbContextOptionsBuilder<SqliteRollcallContext>()
+                        .UseSqlite(_makeSqlite(ConnectionString), contextOwnsConnection: true)
+                        .AddInterceptors(SqlitePragmas.Instance)
+                        .Options
+            );
 
     /// <summary>A context on an open connection and its transaction, for the bulk paths' reading.</summary>
     internal RollcallContext CreateContext(DbConnection connection, DbTransaction? transaction)
@@ -104,7 +117,7 @@ public sealed class RollcallDatabase : IAsyncDisposable, IDisposable
             return await _source!.OpenConnectionAsync(cancellationToken);
         }
 
-        var connection = new SqliteConnection(ConnectionString);
+        var connection = _makeSqlite?.Invoke(ConnectionString) ?? new SqliteConnection(ConnectionString);
         try
         {
             await connection.OpenAsync(cancellationToken);

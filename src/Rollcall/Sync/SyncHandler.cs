@@ -75,7 +75,11 @@ internal sealed class SyncHandler(
 
         var applier = new Applier(database, operation, setup.Settings.Map, time);
         ValueTask Report(long done) => run.ReportAsync(OperationStage.Applying, "Writing changes", done, operation.PlanSize);
-        await applier.RunAsync(held: false, approval: approved && operation.PreviewOnly, Report, cancellationToken);
+        if (!approved || operation.PreviewOnly)
+        {
+            await applier.RunAsync(held: false, approval: approved, Report, cancellationToken);
+        }
+
         if (approved)
         {
             await applier.RunAsync(held: true, approval: true, Report, cancellationToken);
@@ -163,7 +167,7 @@ internal sealed class SyncHandler(
     {
         var operation = run.Operation;
         var began = time.GetUtcNow();
-        await DeletePlanAsync(operation, cancellationToken);
+        await queue.DeletePlanAsync(operation, cancellationToken);
         var warnings = new WarningLog();
         Roster? roster = null;
         IReadOnlyDictionary<string, long> leniencies = new Dictionary<string, long>();
@@ -211,7 +215,7 @@ internal sealed class SyncHandler(
                 roster,
                 patrons,
                 matches,
-                operation.Id,
+                operation,
                 warnings,
                 (text, done, total) => run.ReportAsync(OperationStage.Planning, text, done, total)
             );
@@ -347,14 +351,6 @@ internal sealed class SyncHandler(
         operation.Options = JsonSerializer.Serialize(options, IntegrationService.Json);
     }
 
-    private async Task DeletePlanAsync(Operation operation, CancellationToken cancellationToken)
-    {
-        await using var context = database.CreateContext();
-        await context
-            .Changes.Where(c => c.DistrictId == operation.DistrictId && c.OperationId == operation.Id)
-            .ExecuteDeleteAsync(cancellationToken);
-    }
-
     internal static async Task<Dictionary<(ulong Id, uint Check), ReviewStatus>> LoadDecisionsAsync(
         RollcallDatabase database,
         int districtId,
@@ -459,37 +455,53 @@ internal sealed class SyncHandler(
             throw new InvalidOperationException($"The outcomes do not add up to the people read: {counts}");
         }
 
-        await using (var context = database.CreateContext())
-        {
-            if (operation.Kind == OperationKind.FullSync)
-            {
-                // Whoever was not sent to Review again has been settled by this run.
-                await context
-                    .ReviewItems.Where(r =>
-                        r.DistrictId == operation.DistrictId && r.Status == ReviewStatus.Open && r.OperationId < operation.Id
-                    )
-                    .ExecuteUpdateAsync(s => s.SetProperty(r => r.Status, ReviewStatus.Settled), cancellationToken);
-            }
-
-            var row = await context.Integrations.SingleOrDefaultAsync(
-                i => i.DistrictId == operation.DistrictId && i.Kind == operation.Integration,
-                cancellationToken
-            );
-            if (row is not null && !operation.PreviewOnly && !approved)
-            {
-                row.State = JsonSerializer.Serialize(
-                    StateAfter(operation, IntegrationService.StateOf(row), counts),
-                    IntegrationService.Json
-                );
-                await context.SaveChangesAsync(cancellationToken);
-            }
-        }
-
         var status =
             counts.Held > 0 ? OperationStatus.NeedsApproval
             : counts.Warnings > 0 ? OperationStatus.CompletedWithWarnings
             : OperationStatus.Completed;
-        await EndAsync(operation, status, counts, warnings, cancellationToken);
+        await queue.FinishWithAsync(
+            operation,
+            status,
+            counts,
+            warnings,
+            context => AfterAsync(context, operation, counts, approved, cancellationToken),
+            cancellationToken
+        );
+        logger.LogInformation("Operation {Id} ended: {Status}", operation.Id, OperationQueue.StatusWord(status));
+    }
+
+    /// <summary>What has to be known elsewhere, in the transaction that ends the operation.</summary>
+    private async Task AfterAsync(
+        RollcallContext context,
+        Operation operation,
+        SyncCounts counts,
+        bool approved,
+        CancellationToken cancellationToken
+    )
+    {
+        if (operation.Kind == OperationKind.FullSync)
+        {
+            // Whoever was not sent to Review again has been settled by this run.
+            await context
+                .ReviewItems.Where(r =>
+                    r.DistrictId == operation.DistrictId && r.Status == ReviewStatus.Open && r.OperationId < operation.Id
+                )
+                .ExecuteUpdateAsync(s => s.SetProperty(r => r.Status, ReviewStatus.Settled), cancellationToken);
+        }
+
+        if (operation.PreviewOnly || approved)
+        {
+            return;
+        }
+
+        var row = await context.Integrations.SingleOrDefaultAsync(
+            i => i.DistrictId == operation.DistrictId && i.Kind == operation.Integration,
+            cancellationToken
+        );
+        if (row is not null)
+        {
+            row.State = JsonSerializer.Serialize(StateAfter(operation, IntegrationService.StateOf(row), counts), IntegrationService.Json);
+        }
     }
 
     /// <summary>What the next run goes on from.</summary>

@@ -46,6 +46,7 @@ internal sealed class Applier(RollcallDatabase database, Operation operation, Fi
     {
         await using var connection = await database.OpenAsync(cancellationToken);
         var position = held ? operation.HeldAppliedTo : operation.AppliedTo;
+        await CountEarlierAsync(connection, held, position, cancellationToken);
         var size = 200;
         while (true)
         {
@@ -57,6 +58,7 @@ internal sealed class Applier(RollcallDatabase database, Operation operation, Fi
                     .Where(c =>
                         c.DistrictId == operation.DistrictId && c.OperationId == operation.Id && c.Number > position && c.Held == held
                     )
+                    .Where(c => c.Number <= operation.PlanSize)
                     .Where(c => s_writing.Contains(c.Kind))
                     .OrderBy(c => c.Number)
                     .Take(ReadAhead)
@@ -98,6 +100,35 @@ internal sealed class Applier(RollcallDatabase database, Operation operation, Fi
         await using var transaction = await database.Bulk.BeginWriteAsync(connection, cancellationToken);
         await MoveAsync(connection, transaction, held, operation.PlanSize, cancellationToken);
         await transaction.CommitAsync(cancellationToken);
+    }
+
+    /// <summary>What a worker that died had left out, or found changed, counts as well.</summary>
+    private async Task CountEarlierAsync(DbConnection connection, bool held, long position, CancellationToken cancellationToken)
+    {
+        if (position == 0)
+        {
+            return;
+        }
+
+        await using var context = database.CreateContext(connection, null);
+        var earlier = context
+            .Changes.AsNoTracking()
+            .Where(c => c.DistrictId == operation.DistrictId && c.OperationId == operation.Id && c.Number <= position && c.Held == held);
+        foreach (
+            var outcome in await earlier
+                .Where(c => c.Stale)
+                .GroupBy(c => c.Outcome)
+                .Select(g => new { g.Key, Count = g.LongCount() })
+                .ToListAsync(cancellationToken)
+        )
+        {
+            _stale[outcome.Key] = _stale.GetValueOrDefault(outcome.Key) + outcome.Count;
+        }
+
+        ChangedSincePlan += await earlier.LongCountAsync(
+            c => c.Warning != null && c.Warning.Contains(SliceWriter.ChangedSincePlan),
+            cancellationToken
+        );
     }
 
     private async Task<List<Change>> WithWholeChainAsync(
@@ -159,6 +190,9 @@ internal sealed class Applier(RollcallDatabase database, Operation operation, Fi
     )
     {
         await using var transaction = await database.Bulk.BeginWriteAsync(connection, cancellationToken);
+
+        // The district first and the operation after it, as everybody else: two who wait for each other would both lose.
+        await database.Bulk.LockDistrictAsync(connection, transaction, operation.DistrictId, cancellationToken);
         await MoveAsync(connection, transaction, held, end, cancellationToken);
         var result = await _writer.ApplyAsync(connection, transaction, rows, approval, cancellationToken);
         await transaction.CommitAsync(cancellationToken);

@@ -17,6 +17,9 @@ internal sealed record SliceResult(IReadOnlyList<Outcome> StaleOutcomes, long Ch
 /// row, whoever asked: a sync, an import, an undo, a decision, a librarian.</summary>
 internal sealed class SliceWriter(RollcallDatabase database, int districtId, long operationId, FieldMap? map, TimeProvider time)
 {
+    /// <summary>The warning of a row whose patron was changed between plan and writing.</summary>
+    public const string ChangedSincePlan = "Changed since plan";
+
     /// <summary>Applies rows inside the caller's transaction.</summary>
     /// <param name="connection">The connection.</param>
     /// <param name="transaction">A transaction that began to write.</param>
@@ -280,7 +283,7 @@ internal sealed class SliceWriter(RollcallDatabase database, int districtId, lon
         if (moved)
         {
             row.Values = applied.ToJson();
-            row.Warning = Join(row.Warning, "Changed since plan");
+            row.Warning = Join(row.Warning, ChangedSincePlan);
             slice.Rewritten.Add(row);
             slice.ChangedSincePlan++;
         }

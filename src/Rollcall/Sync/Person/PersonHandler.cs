@@ -90,13 +90,7 @@ internal sealed class PersonHandler(RollcallDatabase database, IntegrationServic
     {
         var operation = run.Operation;
         await using var connection = await database.OpenAsync(cancellationToken);
-        await using (var context = database.CreateContext(connection, null))
-        {
-            await context
-                .Changes.Where(c => c.DistrictId == operation.DistrictId && c.OperationId == operation.Id)
-                .ExecuteDeleteAsync(cancellationToken);
-        }
-
+        await queue.DeletePlanAsync(operation, cancellationToken);
         var sourcedId = await ResolveAsync(operation.DistrictId, asked.Person, cancellationToken);
         var warnings = new WarningLog();
         var steps = new List<PersonStep>();
@@ -126,7 +120,7 @@ internal sealed class PersonHandler(RollcallDatabase database, IntegrationServic
                 roster,
                 patrons,
                 matches,
-                operation.Id,
+                operation,
                 warnings,
                 (_, _, _) => ValueTask.CompletedTask
             )

@@ -5,7 +5,12 @@ using Rollcall.Storage;
 namespace Rollcall.Sync.Plan;
 
 /// <summary>Numbers change rows and stores them in batches. They count only once the operation says that it is planned.</summary>
-internal sealed class ChangeWriter(RollcallDatabase database, DbConnection connection, int districtId, long operationId)
+/// <param name="database">The database.</param>
+/// <param name="connection">The connection that is written by.</param>
+/// <param name="districtId">The district.</param>
+/// <param name="operationId">The operation that the rows belong to.</param>
+/// <param name="fence">The worker's fence: rows of a worker that has lost the operation are refused. Null where no worker plans.</param>
+internal sealed class ChangeWriter(RollcallDatabase database, DbConnection connection, int districtId, long operationId, long? fence = null)
 {
     private const int BatchSize = 2000;
     private readonly List<Change> _batch = new(BatchSize);
@@ -32,6 +37,11 @@ internal sealed class ChangeWriter(RollcallDatabase database, DbConnection conne
         }
 
         await using var transaction = await database.Bulk.BeginWriteAsync(connection, cancellationToken);
+        if (fence is { } mine)
+        {
+            await OperationQueue.EnsureMineAsync(connection, transaction, operationId, mine, cancellationToken);
+        }
+
         await database.Bulk.InsertAsync(connection, transaction, BulkTables.Changes, _batch, cancellationToken);
         await transaction.CommitAsync(cancellationToken);
         _batch.Clear();

@@ -87,7 +87,7 @@ internal sealed class Planner
         Roster roster,
         PatronIndex patrons,
         Matches matches,
-        long operationId,
+        Operation operation,
         WarningLog warnings,
         Func<string, long, long?, ValueTask> progress
     )
@@ -104,7 +104,7 @@ internal sealed class Planner
         );
         _keys = setup.Keys;
         _shared = roster.ChangesOnly ? SharedFields.Of(setup.State.Shared) : new SharedFields();
-        _writer = new ChangeWriter(database, connection, setup.District.Id, operationId);
+        _writer = new ChangeWriter(database, connection, setup.District.Id, operation.Id, operation.Fence);
         _ids = new PatronIds(database, connection, setup.District.Id);
         _matchedSites = [.. setup.OrgSites.Values];
         _sequences = new BarcodeSequences(setup.Sites.Values, setup.SiteDefaults, IsBarcodeTaken);

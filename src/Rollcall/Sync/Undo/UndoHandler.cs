@@ -27,6 +27,15 @@ internal sealed class UndoHandler(RollcallDatabase database, OperationQueue queu
                 throw new RollcallException(refusal);
             }
 
+            if (subject.Kind == OperationKind.Switch)
+            {
+                await using var context = database.CreateContext();
+                if (await IntegrationSwitch.RefusalAsync(context, subject, cancellationToken) is { } linked)
+                {
+                    throw new RollcallException(linked);
+                }
+            }
+
             await PlanAsync(run, subject, options, cancellationToken);
         }
 
@@ -41,13 +50,7 @@ internal sealed class UndoHandler(RollcallDatabase database, OperationQueue queu
         var operation = run.Operation;
         await run.ReportAsync(OperationStage.Planning, "Reading what was written", 0, subject.PlanSize);
         await using var connection = await database.OpenAsync(cancellationToken);
-        await using (var context = database.CreateContext(connection, null))
-        {
-            await context
-                .Changes.Where(c => c.DistrictId == operation.DistrictId && c.OperationId == operation.Id)
-                .ExecuteDeleteAsync(cancellationToken);
-        }
-
+        await queue.DeletePlanAsync(operation, cancellationToken);
         var planner = new UndoPlanner(database, connection, operation, subject, options.Patron);
         var counts = await planner.RunAsync(
             done => run.ReportAsync(OperationStage.Planning, "Reading what was written", done, subject.PlanSize),
@@ -111,19 +114,18 @@ internal sealed class UndoHandler(RollcallDatabase database, OperationQueue queu
         }
 
         counts = counts with { Warnings = warnings.Sum(w => w.Count) };
-        await using (var context = database.CreateContext())
-        {
-            await AfterAsync(context, operation, subject, options, cancellationToken);
-        }
-
         var status = warnings.Count > 0 ? OperationStatus.CompletedWithWarnings : OperationStatus.Completed;
-        if (!await queue.FinishAsync(operation, status, counts, warnings, null, cancellationToken))
-        {
-            throw new FencedOffException();
-        }
+        await queue.FinishWithAsync(
+            operation,
+            status,
+            counts,
+            warnings,
+            context => AfterAsync(context, operation, subject, options, cancellationToken),
+            cancellationToken
+        );
     }
 
-    /// <summary>What has to be known elsewhere. Every statement can run twice: the operation is marked as ended after them.</summary>
+    /// <summary>What has to be known elsewhere, in the transaction that ends the operation.</summary>
     private static async Task AfterAsync(
         RollcallContext context,
         Operation operation,
@@ -145,6 +147,11 @@ internal sealed class UndoHandler(RollcallDatabase database, OperationQueue queu
                             .SetProperty(r => r.DecidedBy, (string?)null),
                     cancellationToken
                 );
+        }
+
+        if (subject.Kind == OperationKind.Switch)
+        {
+            await IntegrationSwitch.RestoreAsync(context, subject, cancellationToken);
         }
 
         var isSync = subject.Kind is OperationKind.FullSync or OperationKind.ChangesSync;

@@ -40,7 +40,7 @@ internal sealed class UndoPlanner
     public UndoPlanner(RollcallDatabase database, DbConnection connection, Operation undo, Operation subject, long? onlyPatron)
     {
         (_database, _connection, _subject, _onlyPatron) = (database, connection, subject, onlyPatron);
-        _writer = new ChangeWriter(database, connection, undo.DistrictId, undo.Id);
+        _writer = new ChangeWriter(database, connection, undo.DistrictId, undo.Id, undo.Fence);
     }
 
     /// <summary>Fields that stay because something later touched them.</summary>

@@ -2,6 +2,7 @@ using System.Globalization;
 using System.Text.Json;
 using Microsoft.EntityFrameworkCore;
 using Rollcall.Audit;
+using Rollcall.Integrations;
 using Rollcall.Operations;
 using Rollcall.Patrons;
 using Rollcall.Storage;
@@ -40,6 +41,19 @@ public sealed class UndoService(RollcallDatabase database, TimeProvider time)
         }
 
         if (
+            subject.Kind == OperationKind.Switch
+            && (
+                barcode is not null
+                    ? $"Operation {id} switched the roster service for the whole district: it is undone as a whole."
+                    : await IntegrationSwitch.RefusalAsync(context, subject, cancellationToken)
+            )
+                is { } switched
+        )
+        {
+            throw new RollcallException(switched);
+        }
+
+        if (
             await context.Operations.AnyAsync(
                 o =>
                     o.DistrictId == districtId
@@ -75,7 +89,10 @@ public sealed class UndoService(RollcallDatabase database, TimeProvider time)
                 throw new RollcallException($"Operation {id} did nothing to the patron {Text.Cut(barcode, 40)}.");
             }
         }
-        else if (!await context.Changes.AnyAsync(c => c.DistrictId == districtId && c.OperationId == id, cancellationToken))
+        else if (
+            subject.Kind != OperationKind.Switch
+            && !await context.Changes.AnyAsync(c => c.DistrictId == districtId && c.OperationId == id, cancellationToken)
+        )
         {
             throw new RollcallException($"Operation {id} has no changes on record: there is nothing to undo.");
         }
@@ -116,10 +133,11 @@ public sealed class UndoService(RollcallDatabase database, TimeProvider time)
             { Kind: OperationKind.Undo } =>
                 $"Operation {operation.Id} is itself an undo. To bring its changes back, run the sync or the import again.",
             { Kind: OperationKind.Remove } => $"Operation {operation.Id} removed patrons: a removal is final.",
-            { Kind: OperationKind.Export or OperationKind.Switch } => $"Operation {operation.Id} changed no patron's fields.",
+            { Kind: OperationKind.Export } => $"Operation {operation.Id} changed no patron's fields.",
             { Status: OperationStatus.Waiting or OperationStatus.Running } =>
                 $"Operation {operation.Id} has not ended. Cancel it first, or wait: rollcall operation cancel {operation.Id}",
-            { AppliedTo: 0, HeldAppliedTo: 0 } => $"Operation {operation.Id} has written nothing: there is nothing to undo.",
+            { AppliedTo: 0, HeldAppliedTo: 0, Kind: not OperationKind.Switch } =>
+                $"Operation {operation.Id} has written nothing: there is nothing to undo.",
             _ => null,
         };
 }

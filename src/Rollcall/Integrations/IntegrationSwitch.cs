@@ -1,0 +1,346 @@
+using System.Globalization;
+using System.Text.Json;
+using Microsoft.EntityFrameworkCore;
+using Rollcall.Districts;
+using Rollcall.Operations;
+using Rollcall.Patrons;
+using Rollcall.Review;
+using Rollcall.Storage;
+using Rollcall.Sync;
+
+namespace Rollcall.Integrations;
+
+/// <summary>What a switch of the roster service cleared beside patrons and links, kept so that it can be undone. Secrets in it stay
+/// protected.</summary>
+public sealed class SwitchRecord
+{
+    public int DistrictId { get; set; }
+    public long OperationId { get; set; }
+
+    /// <summary><see cref="SwitchedOff"/> as JSON.</summary>
+    public string Data { get; set; } = "{}";
+}
+
+/// <summary>The district as it was before a switch, patrons and links aside: those stand in the operation's change rows.</summary>
+internal sealed record SwitchedOff
+{
+    /// <summary>The service whose own connection and matches the switch left alone; null when it cleared those of every one.</summary>
+    public IntegrationKind? Except { get; init; }
+    public List<Integration> Integrations { get; init; } = [];
+    public List<SiteOrg> Matches { get; init; } = [];
+    public Dictionary<int, string> SiteGuids { get; init; } = [];
+    public List<ReviewItem> Reviews { get; init; } = [];
+}
+
+/// <summary>Clears what the roster service that is left behind put on patrons and sites, as an operation, and brings it back.</summary>
+internal static class IntegrationSwitch
+{
+    private const int BatchSize = 1000;
+
+    /// <summary>Clears the identifiers.</summary>
+    /// <param name="database">The database.</param>
+    /// <param name="work">The district's transaction; the caller commits.</param>
+    /// <param name="kind">The service that is turned to.</param>
+    /// <param name="except">Its connection and matches stay; null when it is itself connected elsewhere.</param>
+    /// <param name="impact">What is there to clear.</param>
+    /// <param name="actor">Who asked.</param>
+    /// <param name="time">The clock.</param>
+    /// <param name="cancellationToken">Gives up.</param>
+    /// <returns>The operation.</returns>
+    /// <exception cref="RollcallException">Something is at work in the district.</exception>
+    public static async Task<long> ClearAsync(
+        RollcallDatabase database,
+        DistrictTransaction work,
+        int districtId,
+        IntegrationKind kind,
+        IntegrationKind? except,
+        SwitchImpact impact,
+        string actor,
+        TimeProvider time,
+        CancellationToken cancellationToken
+    )
+    {
+        var context = work.Context;
+        var open = await context
+            .Operations.Where(o => o.DistrictId == districtId)
+            .Where(o => o.Status == OperationStatus.Running || o.Status == OperationStatus.Waiting)
+            .Select(o => (long?)o.Id)
+            .FirstOrDefaultAsync(cancellationToken);
+        if (open is not null)
+        {
+            throw new RollcallException(
+                $"Operation {open} is at work and would link people to the roster that is left behind. Wait for its end or cancel it, then switch."
+            );
+        }
+
+        var now = time.GetUtcNow();
+        var operation = new Operation
+        {
+            DistrictId = districtId,
+            Kind = OperationKind.Switch,
+            Integration = kind,
+            Status = OperationStatus.Completed,
+            Stage = OperationStage.Finished,
+            RequestedBy = actor,
+            CreatedAt = now,
+            StartedAt = now,
+            FinishedAt = now,
+            Planned = true,
+            Options = JsonSerializer.Serialize(
+                new
+                {
+                    to = kind.ToString(),
+                    guids = impact.Guids,
+                    links = impact.Links,
+                    siteGuids = impact.SiteGuids,
+                    matches = impact.Matches,
+                },
+                OperationQueue.Json
+            ),
+        };
+        context.Operations.Add(operation);
+        await context.SaveChangesAsync(cancellationToken);
+        context.Add(
+            new SwitchRecord
+            {
+                DistrictId = districtId,
+                OperationId = operation.Id,
+                Data = JsonSerializer.Serialize(await ReadAsync(context, districtId, except, cancellationToken), IntegrationService.Json),
+            }
+        );
+
+        var rows = await WriteRowsAsync(database, work, districtId, operation.Id, cancellationToken);
+        operation.PlanSize = rows;
+        operation.AppliedTo = rows;
+        operation.Counts = JsonSerializer.Serialize(new SyncCounts { Read = rows, Updated = rows }, OperationQueue.Json);
+
+        // What waits was planned from the roster that is left behind.
+        await context
+            .Operations.Where(o => o.DistrictId == districtId)
+            .Where(o => o.Kind == OperationKind.FullSync || o.Kind == OperationKind.ChangesSync || o.Kind == OperationKind.PersonSync)
+            .Where(o => o.Status == OperationStatus.NeedsApproval || o.Status == OperationStatus.Preview)
+            .ExecuteUpdateAsync(
+                s => s.SetProperty(o => o.Status, OperationStatus.Superseded).SetProperty(o => o.FinishedAt, now),
+                cancellationToken
+            );
+        await context
+            .Patrons.Where(p => p.DistrictId == districtId && p.Guid != null)
+            .ExecuteUpdateAsync(
+                s =>
+                    s.SetProperty(p => p.Guid, (string?)null)
+                        .SetProperty(p => p.Version, p => p.Version + 1)
+                        .SetProperty(p => p.UpdatedAt, now),
+                cancellationToken
+            );
+        await context.PatronLinks.Where(l => l.DistrictId == districtId).ExecuteDeleteAsync(cancellationToken);
+        await context.ReviewItems.Where(r => r.DistrictId == districtId).ExecuteDeleteAsync(cancellationToken);
+        await context
+            .SiteOrgs.Where(o => o.DistrictId == districtId && (except == null || o.Kind != except))
+            .ExecuteDeleteAsync(cancellationToken);
+        var matches = await context.SiteOrgs.AsNoTracking().Where(o => o.DistrictId == districtId).ToListAsync(cancellationToken);
+        var matched = matches.GroupBy(o => o.SiteId).ToDictionary(g => g.Key, g => g.MinBy(o => o.Position)!.OrgId);
+        foreach (var site in await context.Sites.Where(s => s.DistrictId == districtId).ToListAsync(cancellationToken))
+        {
+            site.Guid = matched.GetValueOrDefault(site.Id);
+        }
+
+        foreach (
+            var row in await context.Integrations.Where(i => i.DistrictId == districtId && i.Kind != except).ToListAsync(cancellationToken)
+        )
+        {
+            row.State = "{}";
+            row.Settings = JsonSerializer.Serialize(
+                IntegrationService.SettingsOf(row) with
+                {
+                    TenantId = null,
+                    DistrictName = null,
+                    Mode = null,
+                },
+                IntegrationService.Json
+            );
+            row.Secret = null;
+        }
+
+        return operation.Id;
+    }
+
+    /// <summary>Why a switch cannot be taken back now; null when it can.</summary>
+    public static async Task<string?> RefusalAsync(RollcallContext context, Operation operation, CancellationToken cancellationToken)
+    {
+        var district = operation.DistrictId;
+        if (!await context.Set<SwitchRecord>().AnyAsync(r => r.DistrictId == district && r.OperationId == operation.Id, cancellationToken))
+        {
+            return $"Operation {operation.Id} kept no record of what it cleared: it cannot be undone.";
+        }
+
+        var linked = await context.Patrons.CountAsync(p => p.DistrictId == district && p.Guid != null, cancellationToken);
+        if (linked == 0)
+        {
+            return null;
+        }
+
+        var since = await context
+            .Operations.AsNoTracking()
+            .Where(o => o.DistrictId == district && o.Id > operation.Id && o.AppliedTo > 0 && o.Status != OperationStatus.Undone)
+            .Where(o =>
+                o.Kind == OperationKind.FullSync
+                || o.Kind == OperationKind.ChangesSync
+                || o.Kind == OperationKind.PersonSync
+                || o.Kind == OperationKind.Switch
+            )
+            .OrderByDescending(o => o.Id)
+            .Select(o => (long?)o.Id)
+            .FirstOrDefaultAsync(cancellationToken);
+        return string.Create(
+                CultureInfo.InvariantCulture,
+                $"Since operation {operation.Id}, {linked} patrons were linked to another roster. "
+            ) + (since is { } last ? $"Undo operation {last} first, then this one." : "Take those links off first.");
+    }
+
+    /// <summary>Brings back connection, matches, site GUIDs and what waited in Review, in the transaction that ends the undo.</summary>
+    public static async Task RestoreAsync(RollcallContext context, Operation operation, CancellationToken cancellationToken)
+    {
+        var district = operation.DistrictId;
+        var record = await context
+            .Set<SwitchRecord>()
+            .AsNoTracking()
+            .SingleAsync(r => r.DistrictId == district && r.OperationId == operation.Id, cancellationToken);
+        var was = JsonSerializer.Deserialize<SwitchedOff>(record.Data, IntegrationService.Json)!;
+        var rows = await context.Integrations.Where(i => i.DistrictId == district).ToListAsync(cancellationToken);
+        foreach (var row in rows)
+        {
+            row.Enabled = false;
+        }
+
+        // At most one is on, at every moment.
+        await context.SaveChangesAsync(cancellationToken);
+        foreach (var old in was.Integrations)
+        {
+            var row = rows.Find(r => r.Kind == old.Kind);
+            if (row is null)
+            {
+                row = new Integration { DistrictId = district, Kind = old.Kind };
+                context.Integrations.Add(row);
+            }
+
+            row.Enabled = old.Enabled;
+            if (old.Kind != was.Except)
+            {
+                (row.Settings, row.Secret, row.State) = (old.Settings, old.Secret, old.State);
+            }
+
+            IntegrationService.RequireFull(row, $"operation {operation.Id} was undone");
+        }
+
+        await context
+            .SiteOrgs.Where(o => o.DistrictId == district && (was.Except == null || o.Kind != was.Except))
+            .ExecuteDeleteAsync(cancellationToken);
+        var sites = await context.Sites.Where(s => s.DistrictId == district).ToListAsync(cancellationToken);
+        var known = sites.Select(s => s.Id).ToHashSet();
+        context.SiteOrgs.AddRange(was.Matches.Where(m => known.Contains(m.SiteId)));
+        foreach (var site in sites)
+        {
+            site.Guid = was.SiteGuids.GetValueOrDefault(site.Id);
+        }
+
+        await context.ReviewItems.Where(r => r.DistrictId == district).ExecuteDeleteAsync(cancellationToken);
+        context.ReviewItems.AddRange(was.Reviews);
+    }
+
+    private static async Task<SwitchedOff> ReadAsync(
+        RollcallContext context,
+        int districtId,
+        IntegrationKind? except,
+        CancellationToken cancellationToken
+    ) =>
+        new()
+        {
+            Except = except,
+            Integrations = await context.Integrations.AsNoTracking().Where(i => i.DistrictId == districtId).ToListAsync(cancellationToken),
+            Matches = await context
+                .SiteOrgs.AsNoTracking()
+                .Where(o => o.DistrictId == districtId && (except == null || o.Kind != except))
+                .ToListAsync(cancellationToken),
+            SiteGuids = await context
+                .Sites.AsNoTracking()
+                .Where(s => s.DistrictId == districtId && s.Guid != null)
+                .ToDictionaryAsync(s => s.Id, s => s.Guid!, cancellationToken),
+            Reviews = await context.ReviewItems.AsNoTracking().Where(r => r.DistrictId == districtId).ToListAsync(cancellationToken),
+        };
+
+    /// <summary>One change row for each patron who has a GUID or a link.</summary>
+    private static async Task<long> WriteRowsAsync(
+        RollcallDatabase database,
+        DistrictTransaction work,
+        int districtId,
+        long operationId,
+        CancellationToken cancellationToken
+    )
+    {
+        var after = long.MinValue;
+        long number = 0;
+        while (true)
+        {
+            var batch = await work
+                .Context.Patrons.AsNoTracking()
+                .Where(p => p.DistrictId == districtId && p.Id > after)
+                .GroupJoin(
+                    work.Context.PatronLinks.AsNoTracking().Where(l => l.DistrictId == districtId),
+                    p => p.Id,
+                    l => l.PatronId,
+                    (p, l) => new { Patron = p, Links = l }
+                )
+                .SelectMany(
+                    x => x.Links.DefaultIfEmpty(),
+                    (x, l) =>
+                        new
+                        {
+                            x.Patron.Id,
+                            x.Patron.Guid,
+                            x.Patron.SiteId,
+                            Link = l,
+                        }
+                )
+                .Where(x => x.Guid != null || x.Link != null)
+                .OrderBy(x => x.Id)
+                .Take(BatchSize)
+                .ToListAsync(cancellationToken);
+            if (batch.Count == 0)
+            {
+                return number;
+            }
+
+            after = batch[^1].Id;
+            var rows = new List<Change>(batch.Count);
+            foreach (var patron in batch)
+            {
+                var values = new ChangeValues();
+                if (patron.Guid is not null)
+                {
+                    values.Add(PatronFields.Guid, patron.Guid, null);
+                }
+
+                rows.Add(
+                    new Change
+                    {
+                        DistrictId = districtId,
+                        OperationId = operationId,
+                        Number = ++number,
+                        Kind = ChangeKind.Update,
+                        Outcome = Outcome.Updated,
+                        PatronId = patron.Id,
+                        RosterId = patron.Guid,
+                        SiteId = patron.SiteId,
+                        RoleGroup = patron.Link?.RoleGroup ?? RoleGroup.None,
+                        Values = values.ToJson(),
+                        Link = patron.Link is null ? null : LinkState.Removed,
+                        LinkBefore = patron.Link is null ? null : LinkState.Of(patron.Link).ToJson(),
+                        Reason = "The roster service was switched: no longer linked to the one that was left",
+                    }
+                );
+            }
+
+            await database.Bulk.InsertAsync(work.Connection, work.Transaction, BulkTables.Changes, rows, cancellationToken);
+        }
+    }
+}
