@@ -26,7 +26,7 @@ internal sealed class OperationRun(Operation operation, OperationQueue queue, Ti
     private long _done;
     private long _total;
 
-    public Operation Operation { get; } = operation;
+    public Operation Operation { get; set; } = operation;
 
     /// <summary>Somebody asked to cancel.</summary>
     public bool Cancelled { get; private set; }
@@ -101,6 +101,10 @@ internal sealed class OperationWorker(
 )
 {
     public const string LockFile = "worker.lock";
+
+    // Together shorter than a lease, so that nobody takes over meanwhile.
+    private static readonly TimeSpan[] s_retryAfter = [TimeSpan.FromSeconds(1), TimeSpan.FromSeconds(5), TimeSpan.FromSeconds(15)];
+
     private readonly string _node = $"{Environment.MachineName}:{Environment.ProcessId}";
 
     /// <summary>On SQLite one process alone works: the holder of this lock. On PostgreSQL every process may.</summary>
@@ -131,7 +135,7 @@ internal sealed class OperationWorker(
                 ?? throw new RollcallException(
                     $"This version cannot work on an operation of the kind '{OperationQueue.KindWord(operation.Kind)}'."
                 );
-            await handler.ExecuteAsync(run, stop.Token);
+            await ExecuteAsync(handler, run, stop.Token);
         }
         catch (Exception) when (run.Lost)
         {
@@ -164,13 +168,50 @@ internal sealed class OperationWorker(
         return true;
     }
 
+    /// <summary>Works on the operation, and goes on where it stopped when the database fails for a moment: every step can be taken up
+    /// again, as after a crash.</summary>
+    private async Task ExecuteAsync(IOperationHandler handler, OperationRun run, CancellationToken cancellationToken)
+    {
+        for (var attempt = 0; ; attempt++)
+        {
+            try
+            {
+                if (attempt > 0)
+                {
+                    var now = await queue.GetAsync(run.Operation.DistrictId, run.Operation.Id, cancellationToken);
+                    if (now.Status != OperationStatus.Running || now.Fence != run.Operation.Fence)
+                    {
+                        // The end was written, though its answer was lost; or another worker goes on.
+                        return;
+                    }
+
+                    run.Operation = now;
+                }
+
+                await handler.ExecuteAsync(run, cancellationToken);
+                return;
+            }
+            catch (Exception e)
+                when (attempt < s_retryAfter.Length && DatabaseErrors.IsFault(e) && !cancellationToken.IsCancellationRequested)
+            {
+                logger.LogWarning(
+                    "The database failed operation {Id}, going on in {Wait}: {Message}",
+                    run.Operation.Id,
+                    s_retryAfter[attempt],
+                    e.Message
+                );
+                await Task.Delay(s_retryAfter[attempt], time, cancellationToken);
+            }
+        }
+    }
+
     private async Task FailAsync(Operation operation, Exception e)
     {
         var message = e switch
         {
             RollcallException or OneRoster.RosterException => e.Message,
             IOException => $"A file could not be read or written: {e.Message} Check the disk, then run it again.",
-            System.Data.Common.DbException =>
+            _ when DatabaseErrors.IsFault(e) =>
                 $"The database refused the work: {e.Message.ReplaceLineEndings(" ")} Nothing is half-written; run it again.",
             _ =>
                 $"An unexpected fault ended the operation ({e.GetType().Name}: {e.Message.ReplaceLineEndings(" ")}). Nothing is half-written; run it again, and report it if it stays.",

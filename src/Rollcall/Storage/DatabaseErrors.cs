@@ -1,3 +1,4 @@
+using System.Data.Common;
 using Microsoft.Data.Sqlite;
 using Npgsql;
 
@@ -8,6 +9,21 @@ internal static class DatabaseErrors
 {
     private const int SqliteConstraintUnique = 2067;
     private const int SqliteConstraintPrimaryKey = 1555;
+
+    /// <summary>The database or the line to it failed, rather than the program.</summary>
+    public static bool IsFault(Exception e)
+    {
+        for (var inner = e; inner is not null; inner = inner.InnerException)
+        {
+            // A driver says of a line that broke between two statements that the connection is not open.
+            if (inner is DbException or InvalidOperationException { Source: "Npgsql" or "Microsoft.Data.Sqlite" })
+            {
+                return true;
+            }
+        }
+
+        return false;
+    }
 
     /// <summary>Somebody else has the value already.</summary>
     public static bool IsUniqueViolation(Exception e) =>

@@ -104,6 +104,9 @@ public sealed class RollcallDatabase : IAsyncDisposable, IDisposable
         if (transaction is not null)
         {
             context.Database.UseTransaction(transaction);
+
+            // Whatever fails in here takes the whole transaction back.
+            context.Database.AutoSavepointsEnabled = false;
         }
 
         return context;

@@ -30,6 +30,8 @@ public sealed class Installation : IAsyncDisposable
         _folder = folder;
     }
 
+    private bool _visiting;
+
     public District District { get; private set; } = null!;
     public SandboxServer Sandbox { get; private set; } = null!;
     public RollcallDatabase Database => Get<RollcallDatabase>();
@@ -64,6 +66,28 @@ public sealed class Installation : IAsyncDisposable
         }
 
         return installation;
+    }
+
+    /// <summary>Another process on data that are there already. Data and sandbox stay when it is disposed.</summary>
+    public static Installation Open(
+        string folder,
+        string? connection,
+        Installation like,
+        TimeProvider time,
+        Func<string, Microsoft.Data.Sqlite.SqliteConnection>? makeSqlite = null
+    )
+    {
+        var services = new ServiceCollection();
+        services.AddSingleton(time);
+        services.AddRollcall(
+            new RollcallOptions(new StorageOptions(folder, connection) { MakeSqlite = makeSqlite }, AllowPrivateAddresses: true)
+        );
+        return new Installation(services.BuildServiceProvider(), new TempFolder())
+        {
+            District = like.District,
+            Sandbox = like.Sandbox,
+            _visiting = true,
+        };
     }
 
     /// <summary>Sites for all schools, connected by proxy, matched, everybody ticked.</summary>
@@ -150,7 +174,11 @@ public sealed class Installation : IAsyncDisposable
 
     public async ValueTask DisposeAsync()
     {
-        await Sandbox.DisposeAsync();
+        if (!_visiting)
+        {
+            await Sandbox.DisposeAsync();
+        }
+
         await _services.DisposeAsync();
         _folder.Dispose();
     }

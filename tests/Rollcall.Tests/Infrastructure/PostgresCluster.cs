@@ -84,7 +84,7 @@ public sealed class PostgresCluster : IAsyncLifetime
                 _templateReady = true;
             }
 
-            var name = $"rollcall_{Environment.ProcessId}_{++_databases}";
+            var name = $"rollcall_{Environment.ProcessId}_{Interlocked.Increment(ref _databases)}";
             await SqlAsync("postgres", $"CREATE DATABASE {name} TEMPLATE rollcall_template");
             return Connection(name);
         }
@@ -93,6 +93,31 @@ public sealed class PostgresCluster : IAsyncLifetime
             _templateGate.Release();
         }
     }
+
+    /// <summary>A copy of a database. Whoever is connected to it is thrown out.</summary>
+    public async Task<string> CopyDatabaseAsync(string connection)
+    {
+        var from = new NpgsqlConnectionStringBuilder(connection).Database;
+        var name = $"rollcall_{Environment.ProcessId}_{Interlocked.Increment(ref _databases)}";
+        for (var attempt = 1; ; attempt++)
+        {
+            await SqlAsync("postgres", $"SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = '{from}'");
+            try
+            {
+                await SqlAsync("postgres", $"CREATE DATABASE {name} TEMPLATE {from}");
+                return Connection(name);
+            }
+            catch (PostgresException e) when (e.SqlState == PostgresErrorCodes.ObjectInUse && attempt < 20)
+            {
+                // A session that has just been thrown out is still on its way.
+                await Task.Delay(50);
+            }
+        }
+    }
+
+    /// <summary>Takes a database away, whoever is connected to it.</summary>
+    public Task DropDatabaseAsync(string connection) =>
+        SqlAsync("postgres", $"DROP DATABASE {new NpgsqlConnectionStringBuilder(connection).Database} WITH (FORCE)");
 
     private string Connection(string database) =>
         new NpgsqlConnectionStringBuilder(_given ?? $"Host={_folder};Username=rollcall")

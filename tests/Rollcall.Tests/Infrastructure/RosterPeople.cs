@@ -23,7 +23,8 @@ public static class RosterPeople
         string status = "active",
         string[]? orgs = null,
         string[]? agents = null,
-        string phone = ""
+        string phone = "",
+        string modified = "2026-01-01T00:00:00.000Z"
     )
     {
         orgs ??= [sandbox.District.Schools.First().SourcedId];
@@ -33,7 +34,7 @@ public static class RosterPeople
             {
                 ["sourcedId"] = id,
                 ["status"] = status,
-                ["dateLastModified"] = "2026-01-01T00:00:00.000Z",
+                ["dateLastModified"] = modified,
                 ["username"] = id + ".login",
                 ["userIds"] = new JsonArray([
                     .. barcode is null ? Array.Empty<JsonNode>() : [new JsonObject { ["type"] = "Card", ["identifier"] = barcode }],

@@ -353,6 +353,27 @@ namespace Rollcall.Storage.Migrations.Postgres
                     b.ToTable("integrations");
                 });
 
+            modelBuilder.Entity("Rollcall.Integrations.SwitchRecord", b =>
+                {
+                    b.Property<int>("DistrictId")
+                        .HasColumnType("integer")
+                        .HasColumnName("district_id");
+
+                    b.Property<long>("OperationId")
+                        .HasColumnType("bigint")
+                        .HasColumnName("operation_id");
+
+                    b.Property<string>("Data")
+                        .IsRequired()
+                        .HasColumnType("text")
+                        .HasColumnName("data")
+                        .UseCollation("C");
+
+                    b.HasKey("DistrictId", "OperationId");
+
+                    b.ToTable("switch_records");
+                });
+
             modelBuilder.Entity("Rollcall.Operations.Change", b =>
                 {
                     b.Property<int>("DistrictId")

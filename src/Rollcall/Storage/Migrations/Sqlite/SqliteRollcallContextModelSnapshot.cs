@@ -316,6 +316,26 @@ namespace Rollcall.Storage.Migrations.Sqlite
                     b.ToTable("integrations");
                 });
 
+            modelBuilder.Entity("Rollcall.Integrations.SwitchRecord", b =>
+                {
+                    b.Property<int>("DistrictId")
+                        .HasColumnType("INTEGER")
+                        .HasColumnName("district_id");
+
+                    b.Property<long>("OperationId")
+                        .HasColumnType("INTEGER")
+                        .HasColumnName("operation_id");
+
+                    b.Property<string>("Data")
+                        .IsRequired()
+                        .HasColumnType("TEXT")
+                        .HasColumnName("data");
+
+                    b.HasKey("DistrictId", "OperationId");
+
+                    b.ToTable("switch_records");
+                });
+
             modelBuilder.Entity("Rollcall.Operations.Change", b =>
                 {
                     b.Property<int>("DistrictId")

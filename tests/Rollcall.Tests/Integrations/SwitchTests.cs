@@ -1,0 +1,203 @@
+using Microsoft.EntityFrameworkCore;
+using Rollcall.Integrations;
+using Rollcall.Mapping;
+using Rollcall.Operations;
+using Rollcall.Patrons;
+using Rollcall.Review;
+using Rollcall.Sync.Undo;
+using Rollcall.Tests.Infrastructure;
+using Rollcall.Tests.Sync;
+
+namespace Rollcall.Tests.Integrations;
+
+/// <summary>A switch of the roster service clears what the other one left, and can be taken back like any operation.</summary>
+public sealed class SwitchTests(PostgresCluster cluster)
+{
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task Another_tenant_clears_identifiers_and_an_undo_brings_everything_back(Db db)
+    {
+        await using var system = await StartAsync(db);
+        var before = await UndoTests.PictureAsync(system);
+        var rest = await RestAsync(system);
+        var elsewhere = FailureTests.Elsewhere(system);
+        var refused = await Assert.ThrowsAsync<RollcallException>(() =>
+            system.Integrations.ConnectAsync(system.District, IntegrationKind.ClassLink, elsewhere, true, clear: false, "test")
+        );
+        Assert.Contains("4 patron GUIDs, 4 links, 2 site GUIDs and 2 matched organisations", refused.Message, StringComparison.Ordinal);
+        Assert.Equal(before, await UndoTests.PictureAsync(system));
+
+        var connected = await system.Integrations.ConnectAsync(system.District, IntegrationKind.ClassLink, elsewhere, true, true, "test");
+        var operation = await system.Queue.GetAsync(system.District.Id, connected.Cleared!.Value);
+        Assert.Equal((OperationKind.Switch, OperationStatus.Completed), (operation.Kind, operation.Status));
+        var counts = OperationQueue.CountsOf(operation);
+        Assert.True(counts is { AddUp: true, Updated: 4 }, operation.Counts);
+        var log = await system.LogAsync(operation.Id);
+        Assert.Equal(4, log.Count);
+        Assert.All(log, r => Assert.Equal((r.Guid, null), (Assert.Single(r.Changes).Old, r.Changes[0].New)));
+        await using (var context = system.Database.CreateContext())
+        {
+            Assert.False(await context.Patrons.AnyAsync(p => p.Guid != null));
+            Assert.False(await context.PatronLinks.AnyAsync());
+            Assert.False(await context.Sites.AnyAsync(s => s.Guid != null));
+            Assert.False(await context.SiteOrgs.AnyAsync());
+            Assert.False(await context.ReviewItems.AnyAsync());
+        }
+
+        Assert.DoesNotContain(system.Sandbox.Options.Bearer, operation.Options + string.Join(' ', log), StringComparison.Ordinal);
+        await Refused(() => UndoAsync(system, operation.Id, log[0].Barcode), "undone as a whole");
+
+        // A librarian goes on working; the undo leaves that alone.
+        var some = log[0].Barcode!;
+        await system.Patrons.EditAsync(system.District.Id, some, [new("notes", "in between")], "librarian");
+        await UndoTests.UndoAsync(system, operation.Id);
+        await system.Patrons.EditAsync(system.District.Id, some, [new("notes", null)], "librarian");
+        Assert.Equal(before, await UndoTests.PictureAsync(system));
+        Assert.Equal(rest, await RestAsync(system));
+        Assert.Equal(OperationStatus.Undone, (await system.Queue.GetAsync(system.District.Id, operation.Id)).Status);
+        await Refused(() => UndoAsync(system, operation.Id), "is undone already");
+
+        // The old connection works, and nobody is doubled.
+        var next = OperationQueue.CountsOf(await system.SyncAsync());
+        Assert.Equal((0, 4), (next.Created, next.LinkedGuid));
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task Syncs_with_the_new_roster_are_undone_before_the_switch(Db db)
+    {
+        await using var system = await StartAsync(db);
+        var before = await UndoTests.PictureAsync(system);
+        var connected = await system.Integrations.ConnectAsync(
+            system.District,
+            IntegrationKind.ClassLink,
+            FailureTests.Elsewhere(system),
+            true,
+            true,
+            "test"
+        );
+        var number = 0;
+        foreach (var school in system.Sandbox.District.Schools)
+        {
+            await system.Integrations.MatchAsync(system.District, IntegrationKind.ClassLink, $"S{++number}", school.SourcedId, "test");
+        }
+
+        var sync = await system.SyncAsync();
+        Assert.Null(sync.Error);
+        await Refused(() => UndoAsync(system, connected.Cleared!.Value), $"Undo operation {sync.Id} first");
+        await UndoTests.UndoAsync(system, sync.Id);
+        await UndoTests.UndoAsync(system, connected.Cleared!.Value);
+        Assert.Equal(before, await UndoTests.PictureAsync(system));
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task Turning_another_service_on_is_taken_back_with_the_matches_of_both(Db db)
+    {
+        await using var system = await StartAsync(db);
+        var before = await UndoTests.PictureAsync(system);
+
+        // What a OneRoster server that is connected and matched, but off, looks like.
+        await using (var context = system.Database.CreateContext())
+        {
+            context.Integrations.Add(
+                new Integration
+                {
+                    DistrictId = system.District.Id,
+                    Kind = IntegrationKind.OneRoster,
+                    Settings = """{"mode":"Bearer","url":"https://roster.example.org"}""",
+                    Secret = "protected",
+                }
+            );
+            await context.SaveChangesAsync();
+        }
+
+        var rest = await RestAsync(system);
+        await Refused(
+            async () => await system.Integrations.TurnOnAsync(system.District.Id, IntegrationKind.OneRoster, clear: false, "test"),
+            "clears 4 patron GUIDs"
+        );
+        var switched = await system.Integrations.TurnOnAsync(system.District.Id, IntegrationKind.OneRoster, clear: true, "test");
+        Assert.Equal(IntegrationKind.OneRoster, (await system.Integrations.EnabledAsync(system.District.Id))!.Kind);
+        Assert.Null((await system.Integrations.FindAsync(system.District.Id, IntegrationKind.ClassLink))!.Secret);
+        Assert.All(await system.AllPatronsAsync(), p => Assert.Null(p.Guid));
+
+        await UndoTests.UndoAsync(system, switched!.Value);
+        Assert.Equal(before, await UndoTests.PictureAsync(system));
+        Assert.Equal(rest, await RestAsync(system));
+        var next = OperationQueue.CountsOf(await system.SyncAsync());
+        Assert.Equal((0, 4), (next.Created, next.LinkedGuid));
+    }
+
+    [Fact]
+    public async Task A_switch_waits_for_nobody_who_works_and_drops_what_waits()
+    {
+        await using var system = await StartAsync(Db.Sqlite);
+        var preview = await system.SyncAsync(preview: true);
+        var (waiting, _) = await system.Queue.EnqueueAsync(
+            system.District.Id,
+            OperationKind.FullSync,
+            IntegrationKind.ClassLink,
+            preview: false,
+            "test"
+        );
+        var elsewhere = FailureTests.Elsewhere(system);
+        Task<ConnectResult> Switch() =>
+            system.Integrations.ConnectAsync(system.District, IntegrationKind.ClassLink, elsewhere, true, true, "test");
+        await Refused(Switch, $"Operation {waiting} is at work");
+        Assert.All(await system.AllPatronsAsync(), p => Assert.True(p.Guid is not null || p.LastName == "Byron"));
+        await system.Queue.CancelAsync(system.District.Id, waiting);
+        await Switch();
+        Assert.Equal(OperationStatus.Superseded, (await system.Queue.GetAsync(system.District.Id, preview.Id)).Status);
+    }
+
+    private static Task<long> UndoAsync(Installation system, long id, string? barcode = null) =>
+        system.Get<UndoService>().EnqueueAsync(system.District.Id, id, barcode, "test");
+
+    private static async Task Refused(Func<Task> act, string words) =>
+        Assert.Contains(words, (await Assert.ThrowsAsync<RollcallException>(act)).Message, StringComparison.Ordinal);
+
+    /// <summary>Sites, matches, Review and connections; the marks that force a full sync aside.</summary>
+    private static async Task<List<string>> RestAsync(Installation system)
+    {
+        await using var context = system.Database.CreateContext();
+        return
+        [
+            .. (await context.Sites.AsNoTracking().OrderBy(s => s.Id).ToListAsync()).Select(s => $"{s.Code} {s.Guid}"),
+            .. (await context.SiteOrgs.AsNoTracking().OrderBy(o => o.OrgId).ToListAsync()).Select(o =>
+                $"{o.Kind} {o.OrgId} {o.SiteId} {o.Position} {o.OrgName}"
+            ),
+            .. (await context.ReviewItems.AsNoTracking().OrderBy(r => r.Id).ToListAsync()).Select(r =>
+                $"{r.Id} {r.RosterId} {r.Status} {r.Reason} {r.Values} {r.Candidates}"
+            ),
+            .. (await context.Integrations.AsNoTracking().OrderBy(i => i.Kind).ToListAsync()).Select(i =>
+            {
+                var state = IntegrationService.StateOf(i);
+                return $"{i.Kind} {i.Enabled} {i.Settings} {i.Secret} {state.ChangesSince} {state.LastFullAt}";
+            }),
+        ];
+    }
+
+    /// <summary>Three students and a teacher are linked, one of them with an alias; one person waits in Review.</summary>
+    private async Task<Installation> StartAsync(Db db)
+    {
+        var system = await Installation.StartAsync(cluster, db, new Rollcall.Sandbox.SandboxOptions { Students = 20, Schools = 2 });
+        system.Sandbox.OnlyMine();
+        await system.ConfigureAsync(s => s with { Map = new FieldMap { CommunityId = new IdMapping(IdSource.Identifier) } });
+        await system.ImportAsync("barcode,lastName,firstName,email,site,status\nA1001,Byron,Ada,ada@example.org,S1,Suspended\n");
+        system.Sandbox.Person("p1", "Ada", "Lovelace", email: "ada@example.org");
+        system.Sandbox.Person("p2", "Ben", "Beta", number: "77");
+        system.Sandbox.Person("p3", "Cid", "Gamma");
+        system.Sandbox.Person("p4", "Dee", "Delta", role: "teacher");
+        system.Sandbox.Person("p5", "Eve", "Epsilon");
+        await system.SyncAsync();
+        system.Sandbox.Person("p2b", "Ben", "Beta", number: "77");
+        await system.SyncAsync();
+        var twin = (await system.Get<ReviewService>().ListAsync(system.District.Id)).Single(i => i.Guid == "p2b");
+        await system.Get<ReviewDecisions>().LinkAsync(system.District.Id, twin.Id, twin.Candidates[0], "librarian");
+        return system;
+    }
+}
