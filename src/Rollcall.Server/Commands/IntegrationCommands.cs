@@ -10,7 +10,7 @@ namespace Rollcall.Server.Commands;
 /// <summary>The verbs of a roster service. One tree serves every kind; only connecting differs.</summary>
 internal static class IntegrationCommands
 {
-    private sealed record Connected(string Mode, string? TenantId, string? DistrictName, bool Confirmed, string Message);
+    private sealed record Connected(string Mode, string? TenantId, string? DistrictName, bool Confirmed, string Message, long? Cleared);
 
     private sealed record OrgRow(string SourcedId, string? Name, string? Type, string? Site, string? SuggestedSite);
 
@@ -164,15 +164,19 @@ internal static class IntegrationCommands
     {
         var yes = Yes();
         var command = new Command("on", "Turn it on, and every other roster service off") { yes };
+        long? cleared = null;
         command.SetAction(
             (result, cancellationToken) =>
                 ChangeAsync(
                     result,
                     terminal,
                     kind,
-                    (integrations, district) =>
-                        integrations.TurnOnAsync(district.Id, kind, result.GetValue(yes), Session.Actor, cancellationToken),
-                    _ => $"{IntegrationWords.Name(kind)} is on.",
+                    async (integrations, district) =>
+                        cleared = await integrations.TurnOnAsync(district.Id, kind, result.GetValue(yes), Session.Actor, cancellationToken),
+                    _ =>
+                        cleared is { } operation
+                            ? $"{IntegrationWords.Name(kind)} is on. {Cleared(operation)}"
+                            : $"{IntegrationWords.Name(kind)} is on.",
                     cancellationToken
                 )
         );
@@ -667,7 +671,8 @@ internal static class IntegrationCommands
         }
     }
 
-    internal static Option<bool> Yes() => new("--yes") { Description = "Clear the identifiers of another roster where there are some" };
+    internal static Option<bool> Yes() =>
+        new("--yes") { Description = "Clear the identifiers of another roster where there are some; 'operation undo' brings them back" };
 
     private static Task ConfigureAsync(
         ParseResult result,
@@ -714,6 +719,9 @@ internal static class IntegrationCommands
         }
     }
 
+    private static string Cleared(long operation) =>
+        $"The links to the other roster are cleared. 'rollcall operation undo {operation}' brings them back.";
+
     private static async Task WriteConnectedAsync(Terminal terminal, Session session, ConnectResult connected)
     {
         if (session.Json)
@@ -725,13 +733,18 @@ internal static class IntegrationCommands
                     connected.TenantId,
                     connected.DistrictName,
                     connected.Confirmed,
-                    connected.Message
+                    connected.Message,
+                    connected.Cleared
                 )
             );
         }
         else
         {
             await terminal.Out.WriteLineAsync(Terminal.Plain(connected.Message));
+            if (connected.Cleared is { } operation)
+            {
+                await terminal.Out.WriteLineAsync(Cleared(operation));
+            }
         }
     }
 }

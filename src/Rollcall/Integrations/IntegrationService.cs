@@ -184,7 +184,7 @@ public sealed class IntegrationService(RollcallDatabase database, RosterConnecti
         if (!impact.IsEmpty && !clear)
         {
             throw new RollcallException(
-                $"People are linked to another roster. Connecting to this one clears {impact.InWords}; patrons stay. Say --yes to go on."
+                $"People are linked to another roster. Connecting to this one clears {impact.InWords}; patrons stay. Agree to it to go on (--yes on the command line); it can be undone as an operation."
             );
         }
 
@@ -333,7 +333,7 @@ public sealed class IntegrationService(RollcallDatabase database, RosterConnecti
         if (!impact.IsEmpty && !clear)
         {
             throw new RollcallException(
-                $"Turning {IntegrationWords.Name(kind)} on turns the other service off and clears {impact.InWords}; patrons stay. Say --yes to go on."
+                $"Turning {IntegrationWords.Name(kind)} on turns the other service off and clears {impact.InWords}; patrons stay. Agree to it to go on (--yes on the command line); it can be undone as an operation."
             );
         }
 
@@ -444,7 +444,7 @@ public sealed class IntegrationService(RollcallDatabase database, RosterConnecti
                 string.Equals(o.SourcedId, orgId, StringComparison.Ordinal)
             )
             ?? throw new RollcallException(
-                $"The roster has no organisation {orgId}. 'rollcall {IntegrationWords.Verb(kind)} orgs' shows those there are."
+                $"The roster has no organisation {orgId}. Site Mapping and 'rollcall {IntegrationWords.Verb(kind)} orgs' show those there are."
             );
         await using var work = await DistrictTransaction.BeginAsync(database, district.Id, cancellationToken);
         var context = work.Context;
@@ -455,7 +455,7 @@ public sealed class IntegrationService(RollcallDatabase database, RosterConnecti
         {
             var other = await context.Sites.SingleAsync(s => s.DistrictId == district.Id && s.Id == have.SiteId, cancellationToken);
             throw new RollcallException(
-                $"Organisation {orgId} is matched to site {other.Code}. Unmatch it first: rollcall {IntegrationWords.Verb(kind)} unmatch {orgId}"
+                $"Organisation {orgId} is matched to site {other.Code}. Unmatch it first: under Site Mapping, or with 'rollcall {IntegrationWords.Verb(kind)} unmatch {orgId}'."
             );
         }
 

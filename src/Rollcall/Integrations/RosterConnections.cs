@@ -50,7 +50,9 @@ public sealed class RosterConnections(RollcallOptions options, Secrets secrets, 
     {
         if (settings.Mode is not { } mode)
         {
-            throw new RollcallException($"No roster is connected. Connect one first: rollcall {IntegrationWords.Verb(kind)} connect …");
+            throw new RollcallException(
+                $"No roster is connected. Connect one first: under SIS Integrations, or with 'rollcall {IntegrationWords.Verb(kind)} connect'."
+            );
         }
 
         CheckAddress(settings.Url);
@@ -110,12 +112,14 @@ public sealed class RosterConnections(RollcallOptions options, Secrets secrets, 
                     SendVersion = true,
                 },
                 _ => throw new RollcallException(
-                    $"A OneRoster server is not read by '{mode}'. Connect again: rollcall oneroster connect …"
+                    $"A OneRoster server is not read by '{mode}'. Connect again: under SIS Integrations, or with 'rollcall oneroster connect'."
                 ),
             };
 
         RollcallException Missing(string what) =>
-            new($"The connection has no {what}. Connect again: rollcall {IntegrationWords.Verb(kind)} connect …");
+            new(
+                $"The connection has no {what}. Connect again: under SIS Integrations, or with 'rollcall {IntegrationWords.Verb(kind)} connect'."
+            );
     }
 
     /// <summary>Finds out where and how a OneRoster server wants to be asked.</summary>

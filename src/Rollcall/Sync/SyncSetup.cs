@@ -71,10 +71,13 @@ internal sealed class SyncSetup
     {
         var (name, verb) = (IntegrationWords.Name(Kind), IntegrationWords.Verb(Kind));
         var problem =
-            !Enabled ? $"{name} is off. Turn it on first: rollcall {verb} on"
-            : Settings.Mode is null ? $"{name} is not connected. Connect it first: rollcall {verb} connect …"
-            : OrgSites.Count == 0 ? $"No site is matched to the roster. Match at least one: rollcall {verb} match SITE ORG-SOURCEDID"
-            : Settings.Roles.Count == 0 ? $"Nobody is ticked for syncing. Say who: rollcall {verb} roles student,teacher,admin"
+            !Enabled ? $"{name} is off. Turn it on first: under SIS Integrations, or with 'rollcall {verb} on'."
+            : Settings.Mode is null
+                ? $"{name} is not connected. Connect it first: on its page under SIS Integrations, or with 'rollcall {verb} connect'."
+            : OrgSites.Count == 0
+                ? $"No site is matched to the roster. Match at least one: under Site Mapping, or with 'rollcall {verb} match SITE ORG-SOURCEDID'."
+            : Settings.Roles.Count == 0
+                ? $"Nobody is ticked for syncing. Say who: under Syncing, or with 'rollcall {verb} roles student,teacher,admin'."
             : null;
         if (problem is not null)
         {

@@ -124,7 +124,9 @@ internal sealed class ClassLinkModel(
                         Here.Actor,
                         Gone
                     );
-                    TempData["Said"] = result.Message;
+                    TempData["Said"] = result.Cleared is null
+                        ? result.Message
+                        : $"{result.Message} The links to the former roster are cleared; undo operation {result.Cleared} to bring them back.";
                     return LocalRedirect("/preferences/sis/classlink");
                 }
             }

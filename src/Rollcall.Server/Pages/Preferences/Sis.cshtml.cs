@@ -46,8 +46,10 @@ internal sealed class SisModel(Here here, IntegrationService integrations) : Rol
             "/preferences/sis",
             async () =>
             {
-                await integrations.TurnOnAsync(DistrictId, kind, clear == "yes", Here.Actor, Gone);
-                return $"{Words.Service(kind)} is on.";
+                var cleared = await integrations.TurnOnAsync(DistrictId, kind, clear == "yes", Here.Actor, Gone);
+                return cleared is null
+                    ? $"{Words.Service(kind)} is on."
+                    : $"{Words.Service(kind)} is on. What the other service had left is cleared; undo operation {cleared} to bring it back.";
             }
         );
 
