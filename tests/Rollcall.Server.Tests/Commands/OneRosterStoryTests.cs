@@ -83,7 +83,7 @@ public sealed class OneRosterStoryTests(PostgresCluster postgres)
         var elsewhere = other.Url.GetLeftPart(UriPartial.Authority);
         await cli.RefusedAsync(
             1,
-            "Say --yes",
+            "--yes on the command line",
             ["oneroster", "connect", "--url", elsewhere, "--token-url", elsewhere + "/token", .. KeyAndSecret(cli, other)]
         );
         await cli.OkAsync("operation", "undo", first.Number("operation").ToString(System.Globalization.CultureInfo.InvariantCulture));
@@ -139,7 +139,7 @@ public sealed class OneRosterStoryTests(PostgresCluster postgres)
         await cli.OkAsync("sync", "--json");
         var origin = sandbox.Url.GetLeftPart(UriPartial.Authority);
         await cli.OkAsync(["oneroster", "connect", "--url", origin, .. KeyAndSecret(cli, sandbox), "--yes"]);
-        await cli.RefusedAsync(1, "Say --yes", "oneroster", "on");
+        await cli.RefusedAsync(1, "--yes on the command line", "oneroster", "on");
         await cli.OkAsync("oneroster", "on", "--yes");
         Assert.Equal("off", (await cli.OkAsync("classlink", "show")).Out.Split('\n')[0].Split(' ')[^1]);
         Assert.DoesNotContain("\"guid\":\"", (await cli.OkAsync("patron", "list", "--json")).Out, StringComparison.Ordinal);
