@@ -15,7 +15,13 @@ internal static class RollcallWeb
     /// <param name="options">Where the data is.</param>
     /// <param name="urls">Addresses to listen on, separated by semicolons.</param>
     /// <param name="configure">Adds what runs beside the pages, such as the worker.</param>
-    public static WebApplication Create(RollcallOptions options, string urls, Action<IServiceCollection>? configure = null)
+    /// <param name="reach">Under which address people come; null when only this machine asks.</param>
+    public static WebApplication Create(
+        RollcallOptions options,
+        string urls,
+        Action<IServiceCollection>? configure = null,
+        Reach? reach = null
+    )
     {
         var builder = WebApplication.CreateSlimBuilder(
             new WebApplicationOptions
@@ -43,8 +49,15 @@ internal static class RollcallWeb
         {
             antiforgery.Cookie.Name = "rollcall-form";
             antiforgery.Cookie.SameSite = SameSiteMode.Strict;
+            antiforgery.Cookie.SecurePolicy = CookieSecurePolicy.SameAsRequest;
         });
-        builder.Services.Configure<CookieTempDataProviderOptions>(temp => temp.Cookie.Name = "rollcall-said");
+        builder.Services.Configure<CookieTempDataProviderOptions>(temp =>
+        {
+            temp.Cookie.Name = "rollcall-said";
+            temp.Cookie.SecurePolicy = CookieSecurePolicy.SameAsRequest;
+        });
+        builder.Services.AddSingleton(reach ?? new Reach());
+        builder.Services.AddSingleton<Throttle>();
         builder.Services.AddSingleton<Assets>();
         builder.Services.AddSingleton<Reading>();
         builder.Services.AddSingleton<LiveOperations>();
@@ -56,6 +69,7 @@ internal static class RollcallWeb
         app.UseExceptionHandler("/error");
         app.UseStatusCodePagesWithReExecute("/error/{0}");
         app.UseRouting();
+        app.UseMiddleware<SignedIn>();
         app.MapRazorPages();
         app.MapGet("/assets/{print}/{**path}", (string path, Assets assets, HttpContext http) => assets.ServeAsync(path, http));
         app.MapGet("/favicon.ico", (Assets assets, HttpContext http) => assets.ServeAsync("icon.svg", http));

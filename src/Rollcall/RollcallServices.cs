@@ -8,6 +8,7 @@ using Rollcall.Integrations;
 using Rollcall.Operations;
 using Rollcall.Patrons;
 using Rollcall.Review;
+using Rollcall.SignIn;
 using Rollcall.Storage;
 using Rollcall.Sync;
 using Rollcall.Sync.Person;
@@ -59,6 +60,7 @@ public static class RollcallServices
         services.AddSingleton<PatronExplain>();
         services.AddSingleton<OperationWorker>();
         services.AddSingleton<OperationFollower>();
+        services.AddSignIn();
         return services;
     }
 }

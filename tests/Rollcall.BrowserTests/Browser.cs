@@ -1,6 +1,7 @@
 using Deque.AxeCore.Commons;
 using Deque.AxeCore.Playwright;
 using Microsoft.Playwright;
+using Rollcall.Server.Tests.Pages;
 
 [assembly: AssemblyFixture(typeof(Rollcall.BrowserTests.Browser))]
 
@@ -50,7 +51,11 @@ public sealed class Browser : IAsyncLifetime
     }
 
     /// <summary>A new visitor. Whatever the browser complains about on the console fails the test when the visitor leaves.</summary>
-    public async Task<Visit> OpenAsync(Uri server, Look look = Look.Wide, bool script = true)
+    /// <param name="server">Where the pages are.</param>
+    /// <param name="look">How the visitor looks at them.</param>
+    /// <param name="script">JavaScript runs.</param>
+    /// <param name="signedIn">As the library's operator and District Administrator; else as nobody.</param>
+    public async Task<Visit> OpenAsync(Uri server, Look look = Look.Wide, bool script = true, bool signedIn = true)
     {
         var context = await _browser!.NewContextAsync(
             new BrowserNewContextOptions
@@ -63,6 +68,18 @@ public sealed class Browser : IAsyncLifetime
                     look == Look.Phone ? new ViewportSize { Width = 390, Height = 844 } : new ViewportSize { Width = 1400, Height = 900 },
             }
         );
+        if (signedIn && Library.SessionOf(server) is { } session)
+        {
+            await context.AddCookiesAsync([
+                new Cookie
+                {
+                    Name = "rollcall-session",
+                    Value = session,
+                    Url = server.ToString(),
+                },
+            ]);
+        }
+
         return new Visit(context, await context.NewPageAsync(), look);
     }
 

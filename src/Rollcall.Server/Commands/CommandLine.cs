@@ -97,6 +97,7 @@ internal static partial class CommandLine
         root.Add(OperationCommands.Build(terminal));
         root.Add(ReviewCommands.Build(terminal));
         root.Add(PatronCommands.Build(terminal));
+        root.Add(AccountCommands.Build(terminal));
         root.Add(DatabaseCommands.Build(terminal));
         return root;
     }

@@ -8,6 +8,7 @@ using Rollcall.Operations;
 using Rollcall.Patrons;
 using Rollcall.Sandbox;
 using Rollcall.Server.Worker;
+using Rollcall.SignIn;
 using Rollcall.Storage;
 
 namespace Rollcall.Server.Commands;
@@ -17,7 +18,11 @@ internal static class DemoCommand
 {
     private const string DistrictCode = "DEMO";
 
-    private sealed record Running(string Url, string Sandbox, string Data, OperationResult Sync);
+    /// <summary>The demo's own account.</summary>
+    private const string Administrator = "admin@demo.example";
+
+    /// <param name="SignIn">A link that signs in as District Administrator, once.</param>
+    private sealed record Running(string Url, string SignIn, string Sandbox, string Data, OperationResult Sync);
 
     public static Command Build(Terminal terminal)
     {
@@ -111,6 +116,7 @@ internal static class DemoCommand
         var district = await DistrictAsync(server.Services, sandbox, cancellationToken);
         await SayAsync("Connecting ClassLink, matching schools, choosing fields …");
         var schools = await SetUpAsync(server.Services, district, sandbox, cancellationToken);
+        var link = AccountCommands.Link(terminal, server.Url, await SignInLinkAsync(server.Services, district, cancellationToken));
         await SayAsync("Syncing for the first time …");
         var operation = await SyncAsync(terminal, server.Services, district, cancellationToken);
         if (json)
@@ -119,6 +125,7 @@ internal static class DemoCommand
                 terminal,
                 new Running(
                     server.Url,
+                    link,
                     sandbox.Url.GetLeftPart(UriPartial.Authority),
                     options.Storage.DataFolder,
                     OperationResult.Of(operation, Took(operation))
@@ -144,7 +151,12 @@ internal static class DemoCommand
             );
             await terminal.Out.WriteLineAsync();
             terminal.WritePairs([
-                ("Open", server.Url),
+                ("Open", link),
+                ("Signs in", "as District Administrator; the link serves once"),
+                (
+                    "Again",
+                    $"{Program(terminal)} account reset-password {Administrator} --url {server.Url} --data {options.Storage.DataFolder}"
+                ),
                 ("Look at", "Patrons, one patron's history, and the log of the first sync under Operations"),
                 ("Let a day pass", $"curl -X POST '{origin}/sandbox/day?day=next'"),
                 ("Then sync", $"Sync Now on the first page, or: {Program(terminal)} sync --data {options.Storage.DataFolder}"),
@@ -263,6 +275,21 @@ internal static class DemoCommand
         );
         await integrations.TurnOnAsync(district.Id, kind, clear: false, actor, cancellationToken);
         return schools.Count;
+    }
+
+    private static async Task<string> SignInLinkAsync(IServiceProvider services, District district, CancellationToken cancellationToken)
+    {
+        var accounts = services.GetRequiredService<Accounts>();
+        var (account, _) = await accounts.AddAsync(
+            Administrator,
+            district,
+            SecurityGroup.DistrictAdministrator,
+            null,
+            isOperator: true,
+            "demo",
+            cancellationToken
+        );
+        return await accounts.SignInLinkAsync(account.Id, cancellationToken);
     }
 
     private static async Task<Operation> SyncAsync(

@@ -28,20 +28,23 @@ internal static class Listening
     /// <exception cref="RollcallException">An address is not this computer's own.</exception>
     public static void CheckLoopback(string urls)
     {
-        foreach (var url in Split(urls))
+        if (Array.Find(Split(urls), u => !IsLoopback(u)) is { } url)
         {
-            if (
-                Host(url) is not { } host
-                || !(
-                    host.Equals("localhost", StringComparison.OrdinalIgnoreCase)
-                    || (IPAddress.TryParse(host, out var address) && IPAddress.IsLoopback(address))
-                )
-            )
-            {
-                throw new RollcallException(
-                    $"{url} can be reached from other computers, and the pages have no sign-in yet. Listen on this computer alone: --urls http://127.0.0.1:5080"
-                );
-            }
+            throw new RollcallException(
+                $"{url} can be reached from other computers. Say under which address people come, --public-url https://library.example.org, or listen on this computer alone: --urls http://127.0.0.1:5080"
+            );
+        }
+    }
+
+    /// <summary>Refuses plain http from other computers.</summary>
+    /// <exception cref="RollcallException">An address takes it.</exception>
+    public static void CheckEncrypted(string urls)
+    {
+        if (Array.Find(Split(urls), u => !IsLoopback(u) && !u.StartsWith("https://", StringComparison.OrdinalIgnoreCase)) is { } url)
+        {
+            throw new RollcallException(
+                $"{url} takes unencrypted http from other computers. Listen on this computer alone and put a server with TLS in front, or say --allow-plain-http."
+            );
         }
     }
 
@@ -82,6 +85,13 @@ internal static class Listening
             // Asked to end: that is how this ends.
         }
     }
+
+    private static bool IsLoopback(string url) =>
+        Host(url) is { } host
+        && (
+            host.Equals("localhost", StringComparison.OrdinalIgnoreCase)
+            || (IPAddress.TryParse(host, out var address) && IPAddress.IsLoopback(address))
+        );
 
     private static string[] Split(string urls) => urls.Split(';', StringSplitOptions.TrimEntries | StringSplitOptions.RemoveEmptyEntries);
 

@@ -1,5 +1,9 @@
 using System.CommandLine;
+using System.Net;
+using Microsoft.Extensions.DependencyInjection;
+using Rollcall.Server.Pages.Parts;
 using Rollcall.Server.Worker;
+using Rollcall.SignIn;
 
 namespace Rollcall.Server.Commands;
 
@@ -8,26 +12,53 @@ internal static class ServeCommand
 {
     public const string DefaultUrl = "http://127.0.0.1:5080";
 
-    private sealed record Serving(string Url, string? Data, string Database);
+    /// <summary>The address that people type, in the environment.</summary>
+    public const string PublicUrlVariable = "ROLLCALL_PUBLIC_URL";
+
+    /// <param name="Setup">The link that makes the first account; null once there is one.</param>
+    private sealed record Serving(string Url, string? Data, string Database, string? Setup);
 
     public static Command Build(Terminal terminal)
     {
         var urls = new Option<string?>("--urls") { Description = $"Where to listen; {DefaultUrl} without being told", HelpName = "URL" };
-        var command = new Command("serve", "Run the web server and work on operations") { urls };
+        var publicUrl = new Option<string?>("--public-url")
+        {
+            Description =
+                $"The address that people type ({PublicUrlVariable}), such as https://library.example.org; without it only this computer may ask",
+            HelpName = "URL",
+        };
+        var proxies = new Option<string[]>("--proxy-address")
+        {
+            Description = "A computer in front whose X-Forwarded-For is believed, beside this one; may be said several times",
+            HelpName = "IP",
+        };
+        var plain = new Option<bool>("--allow-plain-http")
+        {
+            Description = "Take passwords over unencrypted http from other computers. For a closed network with TLS ended elsewhere",
+        };
+        var command = new Command("serve", "Run the web server and work on operations") { urls, publicUrl, proxies, plain };
         command.SetAction(
             async (result, cancellationToken) =>
             {
                 var url = GlobalOptions.Given(result.GetValue(urls)) ?? DefaultUrl;
                 Listening.Check(url);
-                Listening.CheckLoopback(url);
+                var reach = ReachOf(
+                    url,
+                    GlobalOptions.Given(result.GetValue(publicUrl)) ?? GlobalOptions.Given(terminal.Variable(PublicUrlVariable)),
+                    result.GetValue(proxies) ?? [],
+                    result.GetValue(plain)
+                );
                 var options = GlobalOptions.Read(result, terminal);
-                await using var server = await ServerProcess.StartAsync(options, url, cancellationToken);
+                await using var server = await ServerProcess.StartAsync(options, url, cancellationToken, reach: reach);
+                var setup = await server.Services.GetRequiredService<Accounts>().SetupLinkAsync(cancellationToken) is { } code
+                    ? AccountCommands.Link(terminal, reach.PublicUrl?.GetLeftPart(UriPartial.Authority) ?? server.Url, code)
+                    : null;
                 var folder = Path.GetFullPath(options.Storage.DataFolder);
                 if (result.GetValue(GlobalOptions.Json))
                 {
                     await JsonText.WriteAsync(
                         terminal,
-                        new Serving(server.Url, folder, options.Storage.Connection is null ? "sqlite" : "postgresql")
+                        new Serving(server.Url, folder, options.Storage.Connection is null ? "sqlite" : "postgresql", setup)
                     );
                 }
                 else
@@ -35,6 +66,12 @@ internal static class ServeCommand
                     await terminal.Out.WriteLineAsync(
                         $"Rollcall is at {server.Url} with {(options.Storage.Connection is null ? $"the data in {folder}" : "the data in PostgreSQL")}. Ctrl-C stops it."
                     );
+                    if (setup is not null)
+                    {
+                        await terminal.Out.WriteLineAsync(
+                            $"There is no account yet. This link makes the first one; it serves once, within a day:\n{setup}"
+                        );
+                    }
                 }
 
                 await terminal.Out.FlushAsync(cancellationToken);
@@ -43,5 +80,47 @@ internal static class ServeCommand
             }
         );
         return command;
+    }
+
+    /// <summary>How people reach the server, with everything that would let passwords travel unencrypted refused.</summary>
+    private static Reach ReachOf(string urls, string? publicUrl, string[] proxies, bool plain)
+    {
+        var addresses = proxies
+            .Select(p =>
+                IPAddress.TryParse(p.Trim(), out var address)
+                    ? address
+                    : throw new UsageException($"'{p}' of --proxy-address is no IP address, such as 10.0.0.5.")
+            )
+            .ToList();
+        if (publicUrl is null)
+        {
+            Listening.CheckLoopback(urls);
+            return new Reach(null, addresses);
+        }
+
+        if (
+            !Uri.TryCreate(publicUrl.Trim(), UriKind.Absolute, out var url)
+            || (url.Scheme != Uri.UriSchemeHttps && url.Scheme != Uri.UriSchemeHttp)
+            || url.PathAndQuery != "/"
+            || url.UserInfo.Length > 0
+            || url.Fragment.Length > 0
+        )
+        {
+            throw new UsageException($"'{publicUrl}' of --public-url is no address of a server: write it like https://library.example.org");
+        }
+
+        if (url.Scheme == Uri.UriSchemeHttp && !url.IsLoopback && !plain)
+        {
+            throw new RollcallException(
+                $"Passwords and children's records would travel unencrypted to {url.Authority}. Put a server with TLS in front and say --public-url https://..., or say --allow-plain-http."
+            );
+        }
+
+        if (!plain)
+        {
+            Listening.CheckEncrypted(urls);
+        }
+
+        return new Reach(url, addresses);
     }
 }

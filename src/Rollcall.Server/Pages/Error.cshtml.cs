@@ -33,6 +33,8 @@ internal sealed class ErrorModel : PageModel
                 "Not understood",
                 words ?? "The page was open for too long, or the form did not come from it. Go back, reload the page and try again."
             ),
+            401 => ("Not signed in", "You have been signed out, or were not signed in. Sign in and try again."),
+            403 => ("Not allowed", words ?? "Your security group does not include this. Whoever administers the library can change that."),
             405 => ("Not understood", "This address takes no such request. Start from the dashboard."),
             _ when fault is RollcallException => ("That did not work", fault.Message),
             _ => (

@@ -35,8 +35,8 @@ internal sealed class IndexModel(
         Service = await integrations.EnabledAsync(DistrictId, Gone);
         (Last, Live) = await reading.SyncsAsync(DistrictId, Gone);
         Waiting = await reading.WaitingForApprovalAsync(DistrictId, Gone);
-        var all = await sites.ListAsync(DistrictId, Gone);
-        var counts = await patrons.CountsAsync(DistrictId, Gone);
+        var all = (await sites.ListAsync(DistrictId, Gone)).Where(s => Here.Sees(s.Id)).ToList();
+        var counts = (await patrons.CountsAsync(DistrictId, Gone)).Where(c => Here.Sees(c.SiteId)).ToList();
         var bySite = counts.ToLookup(c => c.SiteId);
         Sites = [.. all.Select(s => Row(s.Code, s.Name, bySite[s.Id]))];
         if (bySite[null].Any())
@@ -45,7 +45,7 @@ internal sealed class IndexModel(
         }
 
         All = Row(null, null, counts);
-        Hindrance = await HindranceAsync(all.Count);
+        Hindrance = Here.Can("/Index PostSync") ? await HindranceAsync(all.Count) : null;
 
         static SiteRow Row(string? code, string? name, IEnumerable<(int? SiteId, PatronStatus Status, int Count)> counts)
         {

@@ -27,15 +27,16 @@ internal sealed class OperationModel(Here here, OperationQueue queue, OperationL
     public int Number { get; private set; }
 
     public bool IsLive => Operation.Status is OperationStatus.Waiting or OperationStatus.Running;
-    public bool Decidable => Operation.Status is OperationStatus.NeedsApproval or OperationStatus.Preview;
+    public bool Decidable =>
+        Here.Can("/Operation PostApprove") && Operation.Status is OperationStatus.NeedsApproval or OperationStatus.Preview;
 
     /// <summary>Something was written that can be taken back.</summary>
-    public bool Undoable => !IsLive && UndoService.Refusal(Operation) is null;
+    public bool Undoable => Here.Can("/Operation PostUndo") && !IsLive && UndoService.Refusal(Operation) is null;
 
     /// <summary>The steps of a one-person sync; empty for others.</summary>
     public IReadOnlyList<PersonStep> Steps => Operation.Kind == OperationKind.PersonSync ? PersonOptions.Of(Operation).Steps : [];
 
-    public bool Filtered => Filter != new LogFilter();
+    public bool Filtered => Filter with { Sites = null } != new LogFilter();
 
     /// <summary>How many lines an approval would apply.</summary>
     public long Waiting => Operation.Status == OperationStatus.Preview ? Operation.PlanSize : OperationQueue.CountsOf(Operation).Held;
@@ -51,10 +52,17 @@ internal sealed class OperationModel(Here here, OperationQueue queue, OperationL
             return Missing($"There is no operation {id} in this district. The list of operations shows those there are.");
         }
 
-        Warnings = OperationQueue.WarningsOf(Operation);
-        Options = [.. OptionsOf(Operation)];
-        Sites = await sites.ListAsync(DistrictId, Gone);
-        Filter = LogQuery.Filter(Request.Query, Sites);
+        var own = new LogFilter { Sites = Here.Sites };
+        if (Here.Sites is not null && (await log.PageAsync(DistrictId, id, own, 1, 1, Gone)).Total == 0)
+        {
+            return Missing($"There is no operation {id} that concerns your sites. The list of operations shows those there are.");
+        }
+
+        // Warnings and options speak of the whole district.
+        Warnings = Here.Sites is null ? OperationQueue.WarningsOf(Operation) : [];
+        Options = Here.Sites is null ? [.. OptionsOf(Operation)] : [];
+        Sites = [.. (await sites.ListAsync(DistrictId, Gone)).Where(s => Here.Sees(s.Id))];
+        Filter = LogQuery.Filter(Request.Query, Sites) with { Sites = Here.Sites };
         SiteCode = Sites.FirstOrDefault(s => s.Id == Filter.SiteId)?.Code;
         if (Operation.Planned)
         {

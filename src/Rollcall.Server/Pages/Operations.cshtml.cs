@@ -30,7 +30,7 @@ internal sealed class OperationsModel(Here here, Reading reading) : RollcallPage
             .Kinds.Where(k => k.Kind.ToString().Equals(type, StringComparison.OrdinalIgnoreCase))
             .Select(k => (OperationKind?)k.Kind)
             .FirstOrDefault();
-        var filter = new QueueFilter(Here.StartOf(From), Here.StartOf(To.AddDays(1)), Kind);
+        var filter = new QueueFilter(Here.StartOf(From), Here.StartOf(To.AddDays(1)), Kind, Here.Sites);
         Number = Math.Clamp(page ?? 1, 1, 1_000_000);
         (List, Total) = await reading.QueueAsync(DistrictId, filter, Number, Size, Gone);
         if (List.Count == 0 && Total > 0)

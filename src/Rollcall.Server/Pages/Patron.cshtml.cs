@@ -43,6 +43,11 @@ internal sealed class PatronModel(
         try
         {
             (Patron, Link) = await patrons.GetAsync(DistrictId, Asked(barcode), Gone);
+            if (!Here.Sees(Patron.SiteId))
+            {
+                // The same words as for nobody: whether a barcode exists elsewhere is not told.
+                throw PatronService.Nobody(Asked(barcode));
+            }
         }
         catch (RollcallException e)
         {

@@ -37,8 +37,14 @@ internal sealed class PatronEditModel(Here here, PatronService patrons, SiteServ
         [
             .. typed.Select(v => KeyValuePair.Create(PatronFields.ByNumber(v.Key).Name, v.Value)),
         ];
+        if (!Here.May(Need.DistrictAdministrator))
+        {
+            changes.RemoveAll(c => c.Key is "group" or "siteAccess" or "guid");
+        }
+
         try
         {
+            Here.CheckChangeOf(Patron);
             if (Patron is null)
             {
                 // What was left open takes the site's default instead of being emptied.

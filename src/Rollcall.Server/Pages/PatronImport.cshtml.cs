@@ -59,6 +59,15 @@ internal sealed class PatronImportModel(Here here, PatronImport import) : Rollca
             return Page();
         }
 
+        if (
+            !Here.May(Need.DistrictAdministrator)
+            && Chosen.Any(c => PatronFields.Find(c)?.Number is PatronFields.Group or PatronFields.SiteAccess or PatronFields.Guid)
+        )
+        {
+            Problem = "Security Group, Site Access and GUID are changed by a District Administrator. Leave these columns out.";
+            return Page();
+        }
+
         try
         {
             stream.Position = 0;

@@ -23,7 +23,7 @@ internal sealed class PatronsModel(Here here, PatronService patrons, SiteService
 
     public async Task OnGetAsync(string? sort, string? order, [FromQuery(Name = "page")] int? page)
     {
-        Sites = await sites.ListAsync(DistrictId, Gone);
+        Sites = [.. (await sites.ListAsync(DistrictId, Gone)).Where(s => Here.Sees(s.Id))];
         SiteById = Sites.ToDictionary(s => s.Id);
         Levels = await reading.LevelsAsync(DistrictId, Gone);
         Query = PatronQuery.Of(Request.Query, Sites);
@@ -37,12 +37,13 @@ internal sealed class PatronsModel(Here here, PatronService patrons, SiteService
             "changed" => PatronSort.Updated,
             _ => PatronSort.Name,
         };
+        var filter = Query.Filter with { Sites = Here.Sites };
         Number = Math.Clamp(page ?? 1, 1, 1_000_000);
-        (List, Total) = await patrons.PageAsync(DistrictId, Query.Filter, by, Down, Number, Size, Gone);
+        (List, Total) = await patrons.PageAsync(DistrictId, filter, by, Down, Number, Size, Gone);
         if (List.Count == 0 && Total > 0)
         {
             Number = PageWithin(page, Size, Total);
-            (List, Total) = await patrons.PageAsync(DistrictId, Query.Filter, by, Down, Number, Size, Gone);
+            (List, Total) = await patrons.PageAsync(DistrictId, filter, by, Down, Number, Size, Gone);
         }
     }
 }

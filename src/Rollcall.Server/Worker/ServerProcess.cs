@@ -8,6 +8,7 @@ using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Logging.Console;
 using Rollcall.Operations;
 using Rollcall.Server.Commands;
+using Rollcall.Server.Pages.Parts;
 using Rollcall.Storage;
 
 namespace Rollcall.Server.Worker;
@@ -39,12 +40,14 @@ internal sealed class ServerProcess : IAsyncDisposable
     /// <param name="urls">Where to listen.</param>
     /// <param name="cancellationToken">Gives up starting.</param>
     /// <param name="least">What is logged to standard error.</param>
+    /// <param name="reach">Under which address people come; null when only this machine asks.</param>
     /// <exception cref="RollcallException">Another process does so already, the database is not ready, or the address cannot be used.</exception>
     public static async Task<ServerProcess> StartAsync(
         RollcallOptions options,
         string urls,
         CancellationToken cancellationToken,
-        LogLevel least = LogLevel.Information
+        LogLevel least = LogLevel.Information,
+        Reach? reach = null
     )
     {
         var web = RollcallWeb.Create(
@@ -60,7 +63,8 @@ internal sealed class ServerProcess : IAsyncDisposable
                         // What keeps a server from starting is told in one line, not as a stack trace beside it.
                         .AddFilter("Microsoft.Extensions.Hosting.Internal.Host", LogLevel.None)
                 );
-            }
+            },
+            reach
         );
         IDisposable? workerLock = null;
         try

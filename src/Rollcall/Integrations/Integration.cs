@@ -86,6 +86,19 @@ public sealed record IntegrationSettings
     public FieldMap Map { get; init; } = new();
     public Thresholds Thresholds { get; init; } = new();
     public DailyOperations Daily { get; init; } = new();
+    public ClassLinkLogin Login { get; init; } = new();
+}
+
+/// <summary>Sign-in with ClassLink as one district has it.</summary>
+public sealed record ClassLinkLogin
+{
+    public bool On { get; init; }
+
+    /// <summary>A person whom neither SourcedId nor LoginId finds may be found by an e-mail address that only one patron has.</summary>
+    public bool ByEmail { get; init; }
+
+    /// <summary>The tenant that a sign-in of a linked person has proved to belong to this roster; null before.</summary>
+    public string? ConfirmedTenant { get; init; }
 }
 
 /// <summary>When a district's roster is synced by itself.</summary>

@@ -40,7 +40,11 @@ public sealed record LogRow(
 }
 
 /// <summary>What to show of a log; null leaves a filter open.</summary>
-public sealed record LogFilter(Outcome? Outcome = null, int? SiteId = null, bool WarningsOnly = false, bool HeldOnly = false);
+public sealed record LogFilter(Outcome? Outcome = null, int? SiteId = null, bool WarningsOnly = false, bool HeldOnly = false)
+{
+    /// <summary>Only lines of these sites; null is every site, and those that have none.</summary>
+    public IReadOnlyList<int>? Sites { get; init; }
+}
 
 /// <summary>Reads change rows as people read them: log of an operation, history of a patron.</summary>
 public sealed class OperationLog(RollcallDatabase database)
@@ -143,6 +147,11 @@ public sealed class OperationLog(RollcallDatabase database)
         if (filter?.Outcome is { } outcome)
         {
             query = query.Where(c => c.Outcome == outcome);
+        }
+
+        if (filter?.Sites is { } sites)
+        {
+            query = query.Where(c => c.SiteId != null && sites.Contains(c.SiteId.Value));
         }
 
         if (filter?.SiteId is { } site)

@@ -30,6 +30,12 @@ public sealed record PatronFilter(string? Search = null, int? Site = null, Patro
 
     /// <summary>These barcodes alone.</summary>
     public IReadOnlyCollection<string>? Barcodes { get; init; }
+
+    /// <summary>Only patrons of these sites; null is every site, and those who have none.</summary>
+    public IReadOnlyList<int>? Sites { get; init; }
+
+    /// <summary>The search looks at names and barcodes alone: what may not be seen may not be found out by searching either.</summary>
+    public bool NamesOnly { get; init; }
 }
 
 /// <summary>How a list is sorted.</summary>
@@ -138,6 +144,13 @@ public sealed class PatronService(RollcallDatabase database, TimeProvider time)
     {
         await using var context = database.CreateContext();
         return await FindAsync(context.Patrons.AsNoTracking(), context, districtId, barcode, cancellationToken);
+    }
+
+    /// <summary>The patron with this id; null when there is none.</summary>
+    public async Task<Patron?> FindAsync(int districtId, long id, CancellationToken cancellationToken = default)
+    {
+        await using var context = database.CreateContext();
+        return await context.Patrons.AsNoTracking().SingleOrDefaultAsync(p => p.DistrictId == districtId && p.Id == id, cancellationToken);
     }
 
     /// <summary>The grades that patrons of the district have, sorted as texts.</summary>
@@ -451,6 +464,9 @@ public sealed class PatronService(RollcallDatabase database, TimeProvider time)
         }
     }
 
+    /// <summary>What is said of a barcode that nobody has, or nobody whom the asker may see.</summary>
+    internal static RollcallException Nobody(string barcode) => new($"There is no patron with the barcode {Text.Cut(barcode, 40)}.");
+
     private static async Task<(Patron, PatronLink?)> FindAsync(
         IQueryable<Patron> patrons,
         RollcallContext context,
@@ -462,7 +478,7 @@ public sealed class PatronService(RollcallDatabase database, TimeProvider time)
         var key = Text.BarcodeKey(barcode.Trim());
         var patron =
             await patrons.SingleOrDefaultAsync(p => p.DistrictId == districtId && p.BarcodeKey == key, cancellationToken)
-            ?? throw new RollcallException($"There is no patron with the barcode {Text.Cut(barcode, 40)}.");
+            ?? throw Nobody(barcode);
         var link = await context
             .PatronLinks.AsNoTracking()
             .SingleOrDefaultAsync(l => l.DistrictId == districtId && l.PatronId == patron.Id, cancellationToken);
@@ -475,7 +491,14 @@ public sealed class PatronService(RollcallDatabase database, TimeProvider time)
         if (Text.Clean(filter.Search) is { } search)
         {
             var folded = Text.Fold(search);
-            query = query.Where(p => p.SearchKey.Contains(folded));
+            query = filter.NamesOnly
+                ? query.Where(p => p.NameKey.Contains(folded) || p.BarcodeKey.Contains(folded))
+                : query.Where(p => p.SearchKey.Contains(folded));
+        }
+
+        if (filter.Sites is { } sites)
+        {
+            query = query.Where(p => p.SiteId != null && sites.Contains(p.SiteId.Value));
         }
 
         if (filter.Site is { } site)

@@ -1,4 +1,6 @@
 using Microsoft.AspNetCore.DataProtection.EntityFrameworkCore;
+using Microsoft.AspNetCore.Identity;
+using Microsoft.AspNetCore.Identity.EntityFrameworkCore;
 using Microsoft.EntityFrameworkCore;
 using Microsoft.EntityFrameworkCore.Storage.ValueConversion;
 using Rollcall.Audit;
@@ -7,12 +9,24 @@ using Rollcall.Integrations;
 using Rollcall.Operations;
 using Rollcall.Patrons;
 using Rollcall.Review;
+using Rollcall.SignIn;
 
 namespace Rollcall.Storage;
 
 /// <summary>The model of both databases. Names are snake_case, instants are UTC milliseconds, dates ISO text, keys compare by byte.</summary>
-public abstract class RollcallContext(DbContextOptions options) : DbContext(options), IDataProtectionKeyContext
+public abstract class RollcallContext(DbContextOptions options)
+    : IdentityUserContext<
+        Account,
+        long,
+        IdentityUserClaim<long>,
+        IdentityUserLogin<long>,
+        IdentityUserToken<long>,
+        IdentityUserPasskey<long>
+    >(options),
+        IDataProtectionKeyContext
 {
+    protected override Version SchemaVersion => IdentitySchemaVersions.Version3;
+
     public DbSet<District> Districts => Set<District>();
     public DbSet<DistrictTenant> DistrictTenants => Set<DistrictTenant>();
     public DbSet<InstallationSetting> InstallationSettings => Set<InstallationSetting>();
@@ -28,6 +42,12 @@ public abstract class RollcallContext(DbContextOptions options) : DbContext(opti
     public DbSet<ReviewItem> ReviewItems => Set<ReviewItem>();
     public DbSet<SwitchRecord> SwitchRecords => Set<SwitchRecord>();
     public DbSet<AuditEntry> AuditEntries => Set<AuditEntry>();
+    public DbSet<Account> Accounts => Set<Account>();
+    public DbSet<Membership> Memberships => Set<Membership>();
+    public DbSet<SignInSession> SignInSessions => Set<SignInSession>();
+    public DbSet<OneTimeLink> OneTimeLinks => Set<OneTimeLink>();
+    public DbSet<PendingSignIn> PendingSignIns => Set<PendingSignIn>();
+    public DbSet<UsedCode> UsedCodes => Set<UsedCode>();
     public DbSet<DataProtectionKey> DataProtectionKeys => Set<DataProtectionKey>();
 
     protected override void ConfigureConventions(ModelConfigurationBuilder configurationBuilder)
@@ -36,27 +56,56 @@ public abstract class RollcallContext(DbContextOptions options) : DbContext(opti
         configurationBuilder.Properties<DateOnly>().HaveConversion<DateConverter>();
     }
 
-    protected override void OnModelCreating(ModelBuilder modelBuilder)
+    protected override void OnModelCreating(ModelBuilder builder)
     {
-        modelBuilder.Entity<District>(e =>
+        base.OnModelCreating(builder);
+        builder.Entity<Account>().ToTable("accounts");
+        builder.Entity<IdentityUserClaim<long>>().ToTable("account_claims");
+        builder.Entity<IdentityUserLogin<long>>().ToTable("account_logins");
+        builder.Entity<IdentityUserToken<long>>().ToTable("account_tokens");
+        builder.Entity<IdentityUserPasskey<long>>(e =>
+        {
+            // As the third version of the Identity schema has it; the base class leaves it out where it finds no services.
+            e.ToTable("account_passkeys");
+            e.HasKey(p => p.CredentialId);
+            e.Property(p => p.CredentialId).HasMaxLength(1024);
+            e.OwnsOne(p => p.Data).ToJson();
+            e.HasOne<Account>().WithMany().HasForeignKey(p => p.UserId).IsRequired();
+        });
+        builder.Entity<Membership>(e =>
+        {
+            e.HasKey(m => new { m.DistrictId, m.AccountId });
+            e.HasIndex(m => m.AccountId);
+        });
+        builder.Entity<SignInSession>(e =>
+        {
+            e.HasKey(s => s.Id);
+            e.HasIndex(s => s.AccountId);
+            e.HasIndex(s => new { s.DistrictId, s.PatronId });
+            e.HasIndex(s => s.ExpiresAt);
+        });
+        builder.Entity<OneTimeLink>().HasKey(l => l.Id);
+        builder.Entity<PendingSignIn>().HasKey(p => p.Id);
+        builder.Entity<UsedCode>().HasKey(c => c.Id);
+        builder.Entity<District>(e =>
         {
             e.HasKey(d => d.Id);
             e.HasIndex(d => d.Code).IsUnique();
         });
-        modelBuilder.Entity<DistrictTenant>(e =>
+        builder.Entity<DistrictTenant>(e =>
         {
             e.HasKey(t => t.TenantId);
             e.HasIndex(t => t.DistrictId);
         });
-        modelBuilder.Entity<InstallationSetting>().HasKey(s => s.Key);
-        modelBuilder.Entity<Policy>().HasKey(p => new { p.DistrictId, p.Code });
-        modelBuilder.Entity<Site>(e =>
+        builder.Entity<InstallationSetting>().HasKey(s => s.Key);
+        builder.Entity<Policy>().HasKey(p => new { p.DistrictId, p.Code });
+        builder.Entity<Site>(e =>
         {
             e.HasKey(s => new { s.DistrictId, s.Id });
             e.Property(s => s.Id).ValueGeneratedNever();
             e.HasIndex(s => new { s.DistrictId, s.Code }).IsUnique();
         });
-        modelBuilder
+        builder
             .Entity<SiteDefault>()
             .HasKey(s => new
             {
@@ -64,7 +113,7 @@ public abstract class RollcallContext(DbContextOptions options) : DbContext(opti
                 s.SiteId,
                 s.RoleGroup,
             });
-        modelBuilder
+        builder
             .Entity<SiteOrg>()
             .HasKey(s => new
             {
@@ -72,9 +121,9 @@ public abstract class RollcallContext(DbContextOptions options) : DbContext(opti
                 s.Kind,
                 s.OrgId,
             });
-        modelBuilder.Entity<Integration>().HasKey(i => new { i.DistrictId, i.Kind });
-        modelBuilder.Entity<SwitchRecord>().HasKey(r => new { r.DistrictId, r.OperationId });
-        modelBuilder.Entity<Patron>(e =>
+        builder.Entity<Integration>().HasKey(i => new { i.DistrictId, i.Kind });
+        builder.Entity<SwitchRecord>().HasKey(r => new { r.DistrictId, r.OperationId });
+        builder.Entity<Patron>(e =>
         {
             e.HasKey(p => new { p.DistrictId, p.Id });
             e.Property(p => p.Id).ValueGeneratedNever();
@@ -95,12 +144,12 @@ public abstract class RollcallContext(DbContextOptions options) : DbContext(opti
                 p.Status,
             });
         });
-        modelBuilder.Entity<PatronLink>(e =>
+        builder.Entity<PatronLink>(e =>
         {
             e.HasKey(l => new { l.DistrictId, l.PatronId });
             e.Property(l => l.PatronId).ValueGeneratedNever();
         });
-        modelBuilder.Entity<Operation>(e =>
+        builder.Entity<Operation>(e =>
         {
             e.HasKey(o => o.Id);
             e.Property(o => o.Id).ValueGeneratedOnAdd();
@@ -111,7 +160,7 @@ public abstract class RollcallContext(DbContextOptions options) : DbContext(opti
             // Never two running operations of one district, whoever claims them.
             e.HasIndex(o => o.DistrictId, "running").IsUnique().HasFilter($"status = {(int)OperationStatus.Running}");
         });
-        modelBuilder.Entity<Change>(e =>
+        builder.Entity<Change>(e =>
         {
             e.HasKey(c => new
             {
@@ -128,21 +177,27 @@ public abstract class RollcallContext(DbContextOptions options) : DbContext(opti
                 c.Number,
             });
         });
-        modelBuilder.Entity<ReviewItem>(e =>
+        builder.Entity<ReviewItem>(e =>
         {
             e.HasKey(r => new { r.DistrictId, r.Id });
             e.Property(r => r.Id).ValueGeneratedNever();
             e.HasIndex(r => new { r.DistrictId, r.RosterId }).IsUnique();
         });
-        modelBuilder.Entity<AuditEntry>(e =>
+        builder.Entity<AuditEntry>(e =>
         {
             e.HasKey(a => a.Id);
             e.Property(a => a.Id).ValueGeneratedOnAdd();
             e.HasIndex(a => new { a.DistrictId, a.Id });
         });
 
-        foreach (var entity in modelBuilder.Model.GetEntityTypes())
+        foreach (var entity in builder.Model.GetEntityTypes())
         {
+            if (entity.IsMappedToJson())
+            {
+                entity.SetContainerColumnName(Snake(entity.GetContainerColumnName()!));
+                continue;
+            }
+
             entity.SetTableName(Snake(entity.GetTableName()!));
             foreach (var property in entity.GetProperties())
             {

@@ -129,7 +129,7 @@ public sealed class ProcessTests
 
         var url = said.Single(l => l.StartsWith("Open ", StringComparison.Ordinal)).Split(' ')[^1];
         using var http = new HttpClient();
-        Assert.Contains("Riverbend", await http.GetStringAsync(new Uri(url), Stop), StringComparison.Ordinal);
+        Assert.Contains("admin@demo.example", await http.GetStringAsync(new Uri(url), Stop), StringComparison.Ordinal);
         var next = said.Single(l => l.StartsWith("Let a day pass", StringComparison.Ordinal)).Split('\'')[1];
         using var day = await http.PostAsync(new Uri(next), null, Stop);
         Assert.Equal(1, JsonDocument.Parse(await day.Content.ReadAsStringAsync(Stop)).RootElement.GetProperty("day").GetInt32());

@@ -2,9 +2,11 @@ using Microsoft.Extensions.DependencyInjection;
 using Rollcall.Districts;
 using Rollcall.Integrations;
 using Rollcall.Operations;
+using Rollcall.Patrons;
 using Rollcall.Sandbox;
 using Rollcall.Server.Commands;
 using Rollcall.Server.Worker;
+using Rollcall.SignIn;
 using Rollcall.Storage;
 
 namespace Rollcall.Server.Tests.Pages;
@@ -13,6 +15,8 @@ namespace Rollcall.Server.Tests.Pages;
 public abstract class Library : IAsyncLifetime
 {
     private readonly string _folder = Directory.CreateTempSubdirectory("rollcall-pages-").FullName;
+    private const string Operator = "operator@library.example";
+    private static readonly System.Collections.Concurrent.ConcurrentDictionary<Uri, string> s_all = new();
     private SandboxServer? _sandbox;
     private ServerProcess? _server;
 
@@ -38,7 +42,33 @@ public abstract class Library : IAsyncLifetime
             CancellationToken.None
         );
         await SetUpAsync();
+        s_all[Url] = await SignInAsync(SecurityGroup.DistrictAdministrator);
     }
+
+    /// <summary>The session that visitors of a library have unless a test says otherwise: an operator who administers its district.</summary>
+    internal static string? SessionOf(Uri url) => s_all.GetValueOrDefault(url);
+
+    /// <summary>Signs in as the product does it, past the form: an account of this group, and a session of it.</summary>
+    /// <returns>What the browser's cookie holds.</returns>
+    internal async Task<string> SignInAsync(SecurityGroup group, string? sites = null, District? district = null)
+    {
+        district ??= District;
+        var isOperator = group == SecurityGroup.DistrictAdministrator && (district is null || district == District);
+        var (account, _) = await Service<Accounts>()
+            .AddAsync(
+                isOperator ? Operator : $"{group}-{sites}-{district?.Code}@library.example".ToLowerInvariant(),
+                district,
+                group,
+                sites,
+                isOperator,
+                "test"
+            );
+        return await Service<Sessions>().OpenAsync(account, SignInMethod.Password, null, new Device("test", null));
+    }
+
+    /// <summary>Signs a patron in, as coming back from ClassLink does it.</summary>
+    internal Task<string> SignInAsync(Patron patron) =>
+        Service<Sessions>().OpenAsync(patron.DistrictId, patron.Id, SignInMethod.ClassLink, null, new Device("test", null));
 
     public async ValueTask DisposeAsync()
     {
@@ -59,8 +89,11 @@ public abstract class Library : IAsyncLifetime
 
     protected abstract Task SetUpAsync();
 
-    internal async Task AddDistrictAsync() =>
+    internal async Task AddDistrictAsync()
+    {
         District = await Service<DistrictService>().AddAsync("DEMO", Sandbox.Options.TenantName, null, CancellationToken.None);
+        await Service<Accounts>().AddAsync(Operator, District, SecurityGroup.DistrictAdministrator, null, true, "test");
+    }
 
     internal Task ConnectAsync() => DemoCommand.SetUpAsync(Server.Services, District, Sandbox, CancellationToken.None);
 

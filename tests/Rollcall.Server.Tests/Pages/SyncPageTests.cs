@@ -51,7 +51,7 @@ public sealed class SyncPageTests(SyncedLibrary library) : IClassFixture<SyncedL
         var approved = await library.EndOfAsync(IdOf(held));
         Assert.Equal(gone.Count, OperationQueue.CountsOf(approved).Transferred);
         Assert.Equal(gone.Count, await TransferredAsync());
-        Assert.Equal("web page", approved.ApprovedBy);
+        Assert.Equal("operator@library.example", approved.ApprovedBy);
         Assert.DoesNotContain("handler=Approve", await visitor.PageAsync(held), StringComparison.Ordinal);
     }
 }

@@ -8,10 +8,25 @@ internal sealed partial class Visitor : IDisposable
 {
     private readonly HttpClient _http;
 
+    private readonly CookieContainer _cookies = new();
+
+    /// <summary>Somebody who is signed in as the library's operator and District Administrator.</summary>
     public Visitor(Uri server)
+        : this(server, Library.SessionOf(server)) { }
+
+    /// <summary>Somebody with this session; null is nobody.</summary>
+    public Visitor(Uri server, string? session)
     {
-        _http = new HttpClient(new HttpClientHandler { AllowAutoRedirect = false }) { BaseAddress = server };
+        _http = new HttpClient(new HttpClientHandler { AllowAutoRedirect = false, CookieContainer = _cookies }) { BaseAddress = server };
+        if (session is not null)
+        {
+            _cookies.Add(server, new Cookie("rollcall-session", session));
+        }
     }
+
+    /// <summary>What the browser holds as its session; null when it holds none.</summary>
+    public string? Session =>
+        _cookies.GetCookies(_http.BaseAddress!)["rollcall-session"]?.Value is { Length: > 0 } session ? session : null;
 
     public async Task<(HttpStatusCode Status, string Body, HttpResponseMessage Response)> GetAsync(string path, string? host = null)
     {

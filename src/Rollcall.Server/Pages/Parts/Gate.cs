@@ -3,10 +3,11 @@ using System.Net;
 namespace Rollcall.Server.Pages.Parts;
 
 /// <summary>
-/// Stands before everything: nobody signs in yet, so only this machine may ask, under its own names. A foreign name in the Host header is
-/// how a web page elsewhere would reach in through the visitor's browser. Every answer gets the headers that keep browsers strict.
+/// Stands before everything. The server answers under its own names alone: a foreign name in the Host header is how a web page elsewhere
+/// would reach in through the visitor's browser. Without a public address only this machine may ask. Every answer gets the headers that keep
+/// browsers strict.
 /// </summary>
-internal sealed class Gate(RequestDelegate next)
+internal sealed class Gate(RequestDelegate next, Reach reach)
 {
     private const string ContentPolicy =
         "default-src 'self'; img-src 'self' data:; style-src 'self'; script-src 'self'; object-src 'none'; frame-ancestors 'none'; form-action 'self'; base-uri 'none'";
@@ -24,6 +25,11 @@ internal sealed class Gate(RequestDelegate next)
             headers["Permissions-Policy"] = "camera=(), geolocation=(), microphone=(), payment=(), usb=()";
             headers["Cross-Origin-Opener-Policy"] = "same-origin";
             headers["Cross-Origin-Resource-Policy"] = "same-origin";
+            if (http.Request.IsHttps)
+            {
+                headers.StrictTransportSecurity = "max-age=31536000";
+            }
+
             if (headers.CacheControl.Count == 0)
             {
                 // Pages hold people's data: a shared computer keeps none of it.
@@ -32,9 +38,36 @@ internal sealed class Gate(RequestDelegate next)
 
             return Task.CompletedTask;
         });
-        return IsOwnName(http.Request.Host.Host) && IsThisMachine(http.Connection.RemoteIpAddress)
+        var request = http.Request;
+        if (reach.PublicUrl is not { } url)
+        {
+            return IsOwnName(request.Host.Host) && IsThisMachine(http.Connection.RemoteIpAddress)
+                ? next(http)
+                : RefuseAsync(http.Response, "This server answers only on its own machine, as localhost or 127.0.0.1.");
+        }
+
+        if (
+            string.Equals(request.Host.Host, url.Host, StringComparison.OrdinalIgnoreCase)
+            && (request.Host.Port ?? (url.Scheme == Uri.UriSchemeHttps ? 443 : 80)) == url.Port
+        )
+        {
+            // What ends TLS in front speaks plain http to this server; the address that people see is the public one.
+            request.Scheme = url.Scheme;
+            if (
+                reach.IsProxy(http.Connection.RemoteIpAddress)
+                && request.Headers["X-Forwarded-For"].ToString().Split(',')[^1].Trim() is { Length: > 0 } from
+                && IPAddress.TryParse(from, out var visitor)
+            )
+            {
+                http.Connection.RemoteIpAddress = visitor;
+            }
+
+            return next(http);
+        }
+
+        return request.Path == "/health" && IsOwnName(request.Host.Host) && IsThisMachine(http.Connection.RemoteIpAddress)
             ? next(http)
-            : RefuseAsync(http.Response);
+            : RefuseAsync(http.Response, $"This server answers only as {url.Authority}.");
     }
 
     private static bool IsOwnName(string host) =>
@@ -42,10 +75,10 @@ internal sealed class Gate(RequestDelegate next)
 
     private static bool IsThisMachine(IPAddress? address) => address is null || IPAddress.IsLoopback(address);
 
-    private static Task RefuseAsync(HttpResponse response)
+    private static Task RefuseAsync(HttpResponse response, string words)
     {
         response.StatusCode = StatusCodes.Status400BadRequest;
         response.ContentType = "text/plain; charset=utf-8";
-        return response.WriteAsync("This server answers only on its own machine, as localhost or 127.0.0.1.\n");
+        return response.WriteAsync($"{words}\n");
     }
 }

@@ -1,24 +1,76 @@
 using Microsoft.AspNetCore.Mvc;
 using Microsoft.AspNetCore.Mvc.Filters;
 using Rollcall.Districts;
+using Rollcall.Patrons;
+using Rollcall.SignIn;
 
 namespace Rollcall.Server.Pages.Parts;
 
-/// <summary>Where the visitor is: the district, and what every page of it shows.</summary>
+/// <summary>Who asks, in which district, and what every page of it shows.</summary>
 internal sealed class Here(DistrictService districts, Reading reading, TimeProvider time)
 {
-    /// <summary>Who acts, as operations and the audit name it, as long as nobody signs in.</summary>
-    public const string Actor = "web page";
-
     private const string Cookie = "rollcall-district";
+    private bool _loaded;
 
+    /// <summary>Who is signed in; null when nobody is.</summary>
+    public Who? Who { get; private set; }
+
+    /// <summary>What that person may do in <see cref="District"/>; null without a district.</summary>
+    public Grant? Grant { get; private set; }
+
+    /// <summary>Who acts, as operations and the audit name it.</summary>
+    public string Actor => Who?.Name ?? "nobody";
+
+    /// <summary>Ids of the sites whose people the visitor may see; null is every site of the district.</summary>
+    public IReadOnlyList<int>? Sites => Grant is null ? [] : Grant.Sites;
+
+    /// <summary>People of this site may be seen; null is no site.</summary>
+    public bool Sees(int? siteId) => Sites is null || (siteId is { } id && Sites.Contains(id));
+
+    /// <summary>
+    /// Refuses to change who an administrator, librarian or aide is: whoever puts their own roster identity on such a record signs in with its
+    /// rights.
+    /// </summary>
+    /// <param name="patron">The record; null for one that does not exist yet.</param>
+    /// <exception cref="RollcallException">The record is above Patron, and the visitor is no District Administrator.</exception>
+    public void CheckChangeOf(Patron? patron)
+    {
+        if (patron is { Group: > SecurityGroup.Patron } && !May(Need.DistrictAdministrator))
+        {
+            throw new RollcallException(
+                $"{patron.DisplayName} is {PatronFields.GroupWord(patron.Group)}: only a District Administrator changes such a record."
+            );
+        }
+    }
+
+    /// <summary>The district; null for somebody who belongs to none. Pages that need a security group always have one.</summary>
     public District District { get; private set; } = null!;
 
-    /// <summary>All of the installation.</summary>
+    /// <summary>Those that the visitor belongs to.</summary>
     public IReadOnlyList<District> Districts { get; private set; } = [];
 
     /// <summary>Operations that need an approval, and people in Review.</summary>
     public (int Approvals, int Reviews) Open { get; private set; }
+
+    /// <summary>The first page of somebody like this.</summary>
+    public string Home =>
+        May(Need.Librarian) ? "/"
+        : May(Need.StudentAide) ? "/aide"
+        : May(Need.PatronLimited) ? "/me"
+        : "/welcome";
+
+    /// <summary>The visitor is what is needed.</summary>
+    public bool May(Need need) =>
+        need switch
+        {
+            Need.Anyone => true,
+            Need.SignedIn => Who is not null,
+            Need.Operator => Who is { IsOperator: true },
+            _ => Grant is { } grant && Access.Group(need) is { } group && grant.Group >= group,
+        };
+
+    /// <summary>The visitor may take this route of <see cref="Access"/>, such as <c>/Index PostSync</c>.</summary>
+    public bool Can(string route) => Access.Of(route) is { } need && May(need);
 
     public TimeZoneInfo Zone => field ??= TimeZoneInfo.FindSystemTimeZoneById(District.TimeZone);
 
@@ -27,11 +79,25 @@ internal sealed class Here(DistrictService districts, Reading reading, TimeProvi
     /// <summary>The date where the district is.</summary>
     public DateOnly Today => DistrictService.Today(District, time);
 
-    /// <summary>Finds the district by address, then by cookie, then the first there is.</summary>
-    /// <returns>False when the installation has none yet.</returns>
+    /// <summary>Finds the visitor's district by address, then by cookie, then the first that they belong to.</summary>
+    /// <returns>False when they belong to none.</returns>
     public async Task<bool> LoadAsync(HttpContext http)
     {
-        Districts = await districts.ListAsync(http.RequestAborted);
+        if (_loaded)
+        {
+            return Grant is not null;
+        }
+
+        _loaded = true;
+        Who = http.Features.Get<Who>();
+        if (Who is null or { Grants.Count: 0 })
+        {
+            return false;
+        }
+
+        // Nothing that a visitor sends leads to a district which is not theirs.
+        var own = Who.Grants.ToDictionary(g => g.DistrictId);
+        Districts = [.. (await districts.ListAsync(http.RequestAborted)).Where(d => own.ContainsKey(d.Id))];
         if (Districts.Count == 0)
         {
             return false;
@@ -46,6 +112,7 @@ internal sealed class Here(DistrictService districts, Reading reading, TimeProvi
                 new CookieOptions
                 {
                     HttpOnly = true,
+                    Secure = http.Request.IsHttps,
                     SameSite = SameSiteMode.Lax,
                     MaxAge = TimeSpan.FromDays(365),
                     IsEssential = true,
@@ -54,13 +121,17 @@ internal sealed class Here(DistrictService districts, Reading reading, TimeProvi
         }
 
         District = asked ?? Find(http.Request.Cookies[Cookie]) ?? Districts[0];
+        Grant = own[District.Id];
         return true;
 
         District? Find(string? code) =>
             code is null ? null : Districts.FirstOrDefault(d => string.Equals(d.Code, code, StringComparison.OrdinalIgnoreCase));
     }
 
-    public async Task CountOpenAsync(CancellationToken cancellationToken) => Open = await reading.OpenAsync(District.Id, cancellationToken);
+    public async Task CountOpenAsync(CancellationToken cancellationToken) =>
+        Open = Sites is null
+            ? await reading.OpenAsync(District.Id, cancellationToken)
+            : (0, (await reading.ReviewAsync(this, cancellationToken)).Count);
 
     /// <summary>The instant at which a date begins where the district is.</summary>
     public DateTimeOffset StartOf(DateOnly date)
@@ -77,46 +148,55 @@ internal sealed class Here(DistrictService districts, Reading reading, TimeProvi
     }
 }
 
-/// <summary>Finds the district before a page works. An installation without one is told what to do.</summary>
-internal sealed class HereFilter(Here here) : IAsyncPageFilter
+/// <summary>Finds the district before a page works, and lets a handler run only for whom the table of permissions lists it.</summary>
+internal sealed class HereFilter(Here here, ILogger<HereFilter> logger) : IAsyncPageFilter
 {
     public Task OnPageHandlerSelectionAsync(PageHandlerSelectedContext context) => Task.CompletedTask;
 
     public async Task OnPageHandlerExecutionAsync(PageHandlerExecutingContext context, PageHandlerExecutionDelegate next)
     {
+        var http = context.HttpContext;
         var page = context.ActionDescriptor.ViewEnginePath;
-        if (page is "/Error")
+        var handler = context.HandlerMethod is { } method ? method.HttpMethod + method.Name : null;
+        var route = Access.Route(page, handler, http.Request.Method);
+        var need = Access.Of(route);
+        if (need is null)
         {
-            try
+            logger.LogError("The route '{Route}' is not in the table of permissions: nobody gets there", route);
+            context.Result = new ForbidPageResult();
+            return;
+        }
+
+        try
+        {
+            if (await here.LoadAsync(http) && here.May(Need.Librarian))
             {
-                if (await here.LoadAsync(context.HttpContext))
-                {
-                    await here.CountOpenAsync(context.HttpContext.RequestAborted);
-                }
-            }
-            catch (Exception e) when (e is System.Data.Common.DbException or InvalidOperationException or TimeoutException)
-            {
-                // The database may be what is wrong: the page then comes without the district around it.
+                await here.CountOpenAsync(http.RequestAborted);
             }
         }
-        else
+        catch (Exception e) when (page is "/Error" && e is System.Data.Common.DbException or InvalidOperationException or TimeoutException)
         {
-            if (await here.LoadAsync(context.HttpContext))
-            {
-                await here.CountOpenAsync(context.HttpContext.RequestAborted);
-                if (page is "/Welcome")
-                {
-                    context.Result = new RedirectResult("/");
-                    return;
-                }
-            }
-            else if (page is not ("/Welcome" or "/Theme"))
-            {
-                context.Result = new RedirectResult("/welcome");
-                return;
-            }
+            // The database may be what is wrong: the page then comes without the district around it.
+        }
+
+        if (!here.May(need.Value))
+        {
+            context.Result =
+                here.Who is null ? new RedirectResult("/signin")
+                : here.Grant is null && HttpMethods.IsGet(http.Request.Method) && Access.Group(need.Value) is not null
+                    ? new RedirectResult("/welcome")
+                : page is "/Index" && HttpMethods.IsGet(http.Request.Method) ? new RedirectResult(here.Home)
+                : new ForbidPageResult();
+            return;
         }
 
         await next();
     }
+}
+
+/// <summary>Refuses in the error page's words.</summary>
+internal sealed class ForbidPageResult : StatusCodeResult
+{
+    public ForbidPageResult()
+        : base(StatusCodes.Status403Forbidden) { }
 }

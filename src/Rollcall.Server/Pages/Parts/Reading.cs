@@ -12,10 +12,11 @@ namespace Rollcall.Server.Pages.Parts;
 /// <param name="From">Asked for at or after this instant.</param>
 /// <param name="Before">Asked for before this instant.</param>
 /// <param name="Kind">One kind; null lists all but hand edits.</param>
-internal sealed record QueueFilter(DateTimeOffset? From, DateTimeOffset? Before, OperationKind? Kind);
+/// <param name="Sites">Only operations that concern somebody of these sites; null is every operation.</param>
+internal sealed record QueueFilter(DateTimeOffset? From, DateTimeOffset? Before, OperationKind? Kind, IReadOnlyList<int>? Sites = null);
 
 /// <summary>Questions that only screens ask.</summary>
-internal sealed class Reading(RollcallDatabase database, IMemoryCache cache, PatronService patrons)
+internal sealed class Reading(RollcallDatabase database, IMemoryCache cache, PatronService patrons, ReviewService review, SiteService sites)
 {
     /// <summary>A page of the queue, the newest first, and how many there are in all. Whatever waits or runs is always in it.</summary>
     public async Task<(IReadOnlyList<Operation> Operations, int Total)> QueueAsync(
@@ -29,6 +30,15 @@ internal sealed class Reading(RollcallDatabase database, IMemoryCache cache, Pat
         await using var context = database.CreateContext();
         var query = context.Operations.AsNoTracking().Where(o => o.DistrictId == districtId);
         query = filter.Kind is { } kind ? query.Where(o => o.Kind == kind) : query.Where(o => o.Kind != OperationKind.Edit);
+        if (filter.Sites is { } own)
+        {
+            query = query.Where(o =>
+                context.Changes.Any(c =>
+                    c.DistrictId == districtId && c.OperationId == o.Id && c.SiteId != null && own.Contains(c.SiteId.Value)
+                )
+            );
+        }
+
         if (filter.From is { } from)
         {
             query = query.Where(o => o.CreatedAt >= from || o.Status == OperationStatus.Waiting || o.Status == OperationStatus.Running);
@@ -91,6 +101,29 @@ internal sealed class Reading(RollcallDatabase database, IMemoryCache cache, Pat
         );
     }
 
+    /// <summary>The people in Review whom the visitor may see: those whom the roster puts at one of the visitor's sites.</summary>
+    /// <param name="here">The visitor.</param>
+    /// <param name="cancellationToken">Gives up.</param>
+    /// <param name="decided">Those who were decided on, instead of those who wait.</param>
+    public async Task<IReadOnlyList<ReviewRow>> ReviewAsync(Here here, CancellationToken cancellationToken, bool decided = false)
+    {
+        var rows = decided
+            ? await review.DecidedAsync(here.District.Id, cancellationToken)
+            : await review.ListAsync(here.District.Id, cancellationToken);
+        if (here.Sites is null)
+        {
+            return rows;
+        }
+
+        var codes = (await sites.ListAsync(here.District.Id, cancellationToken))
+            .Where(s => here.Sees(s.Id))
+            .Select(s => s.Code)
+            .ToHashSet(StringComparer.Ordinal);
+        var seen = rows.Where(r => r.Site is not null && codes.Contains(r.Site)).ToList();
+        var names = await NamesAsync(here.District.Id, seen.SelectMany(r => r.Candidates), cancellationToken, here.Sites);
+        return [.. seen.Select(r => r with { Candidates = [.. r.Candidates.Where(names.ContainsKey)] })];
+    }
+
     /// <summary>The orgs that are matched, in the order of their sites' preference.</summary>
     public async Task<ILookup<int, SiteOrg>> OrgsAsync(
         int districtId,
@@ -122,7 +155,8 @@ internal sealed class Reading(RollcallDatabase database, IMemoryCache cache, Pat
     public async Task<IReadOnlyDictionary<string, string>> NamesAsync(
         int districtId,
         IEnumerable<string> barcodes,
-        CancellationToken cancellationToken
+        CancellationToken cancellationToken,
+        IReadOnlyList<int>? sites = null
     )
     {
         await using var context = database.CreateContext();
@@ -133,6 +167,7 @@ internal sealed class Reading(RollcallDatabase database, IMemoryCache cache, Pat
                 var patron in await context
                     .Patrons.AsNoTracking()
                     .Where(p => p.DistrictId == districtId && chunk.Contains(p.BarcodeKey))
+                    .Where(p => sites == null || (p.SiteId != null && sites.Contains(p.SiteId.Value)))
                     .ToListAsync(cancellationToken)
             )
             {

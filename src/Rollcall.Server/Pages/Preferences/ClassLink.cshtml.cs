@@ -119,7 +119,7 @@ internal sealed class ClassLinkModel(
                         Here.District,
                         Kind,
                         Typed,
-                        asOperator: true,
+                        asOperator: Here.May(Need.Operator),
                         clear == "yes",
                         Here.Actor,
                         Gone

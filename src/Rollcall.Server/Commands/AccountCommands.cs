@@ -1,0 +1,202 @@
+using System.CommandLine;
+using Rollcall.Patrons;
+using Rollcall.SignIn;
+
+namespace Rollcall.Server.Commands;
+
+/// <summary><c>rollcall account</c>: local accounts. Passwords never pass through here: links that serve once set them.</summary>
+internal static class AccountCommands
+{
+    private sealed record Added(string Email, string? District, string? Group, bool Operator, string? Link);
+
+    private sealed record Linked(string Email, string Link);
+
+    private sealed record Place(string District, string Group, string? Sites);
+
+    private sealed record Row(
+        string Email,
+        bool Operator,
+        bool HasPassword,
+        bool SecondFactor,
+        DateTimeOffset? LockedUntil,
+        IReadOnlyList<Place> Memberships
+    );
+
+    public static Command Build(Terminal terminal) =>
+        new("account", "Local accounts: the way in beside ClassLink") { Add(terminal), Reset(terminal), List(terminal) };
+
+    /// <summary>The address of a link that serves once.</summary>
+    public static string Link(Terminal terminal, string? url, string code) =>
+        $"{(url ?? GlobalOptions.Given(terminal.Variable(ServeCommand.PublicUrlVariable)) ?? ServeCommand.DefaultUrl).TrimEnd('/')}/link?code={code}";
+
+    private static Option<string?> UrlOption() =>
+        new("--url")
+        {
+            Description =
+                $"The server's address, for the link ({ServeCommand.PublicUrlVariable}); {ServeCommand.DefaultUrl} without being told",
+            HelpName = "URL",
+        };
+
+    private static Command Add(Terminal terminal)
+    {
+        var email = new Argument<string>("EMAIL") { Description = "The address that the account signs in with" };
+        var group = new Option<string?>("--group")
+        {
+            Description =
+                "\"District Administrator\", \"Library Administrator\", Librarian or \"Student Aide\" of the district; Operator runs the installation",
+            HelpName = "GROUP",
+            Required = true,
+        };
+        var site = new Option<string[]>("--site")
+        {
+            Description = "A site that a librarian or aide works at; may be said several times",
+            HelpName = "CODE",
+        };
+        var url = UrlOption();
+        var command = new Command("add", "Add an account, or change what one may do in the district; prints a link that sets its password")
+        {
+            email,
+            group,
+            site,
+            url,
+        };
+        command.SetAction(
+            async (result, cancellationToken) =>
+            {
+                var word = result.GetRequiredValue(group) ?? "";
+                var isOperator = word.Equals("operator", StringComparison.OrdinalIgnoreCase);
+                var chosen = isOperator
+                    ? SecurityGroup.Patron
+                    : PatronFields.ParseGroup(word)
+                        ?? throw new UsageException(
+                            $"'{word}' is no group: there is District Administrator, Library Administrator, Librarian, Student Aide and Operator."
+                        );
+                var sites = result.GetValue(site) ?? [];
+                if (sites.Length > 0 && (isOperator || chosen >= SecurityGroup.LibraryAdministrator))
+                {
+                    throw new UsageException("--site is for librarians and aides; administrators see every site.");
+                }
+
+                await using var session = await Session.OpenAsync(result, terminal, cancellationToken);
+                var district = isOperator ? null : await session.DistrictAsync(cancellationToken);
+                var (account, code) = await session
+                    .Get<Accounts>()
+                    .AddAsync(
+                        result.GetRequiredValue(email),
+                        district,
+                        chosen,
+                        sites.Length == 0 ? null : string.Join(',', sites),
+                        isOperator,
+                        Session.Actor,
+                        cancellationToken
+                    );
+                var link = code is null ? null : Link(terminal, GlobalOptions.Given(result.GetValue(url)), code);
+                var place = isOperator ? "Operator" : PatronFields.GroupWord(chosen);
+                if (session.Json)
+                {
+                    await JsonText.WriteAsync(
+                        terminal,
+                        new Added(account.Email!, district?.Code, isOperator ? null : place, account.IsOperator, link)
+                    );
+                    return;
+                }
+
+                await terminal.Out.WriteLineAsync(
+                    $"{account.Email} is {place}{(district is null ? " of this installation" : $" of district {district.Code}")}."
+                );
+                await terminal.Out.WriteLineAsync(
+                    link is null
+                        ? "The account has a password already."
+                        : $"This link sets the password; it serves once, within a day:\n{link}"
+                );
+            }
+        );
+        return command;
+    }
+
+    private static Command Reset(Terminal terminal)
+    {
+        var email = new Argument<string>("EMAIL") { Description = "The account" };
+        var url = UrlOption();
+        var command = new Command("reset-password", "Print a link that sets a new password; it ends the account's sessions when it is used")
+        {
+            email,
+            url,
+        };
+        command.SetAction(
+            async (result, cancellationToken) =>
+            {
+                await using var session = await Session.OpenAsync(result, terminal, cancellationToken);
+                var address = result.GetRequiredValue(email);
+                var code = await session.Get<Accounts>().ResetAsync(address, Session.Actor, cancellationToken);
+                var link = Link(terminal, GlobalOptions.Given(result.GetValue(url)), code);
+                if (session.Json)
+                {
+                    await JsonText.WriteAsync(terminal, new Linked(address.Trim(), link));
+                }
+                else
+                {
+                    await terminal.Out.WriteLineAsync($"This link sets the password; it serves once, within a day:\n{link}");
+                }
+            }
+        );
+        return command;
+    }
+
+    private static Command List(Terminal terminal)
+    {
+        var command = new Command("list", "Show the accounts of the installation");
+        command.SetAction(
+            async (result, cancellationToken) =>
+            {
+                await using var session = await Session.OpenAsync(result, terminal, cancellationToken);
+                var all = await session.Get<Accounts>().ListAsync(null, cancellationToken);
+                if (session.Json)
+                {
+                    await JsonText.WriteArrayAsync(
+                        terminal,
+                        all.Select(a => new Row(
+                            a.Email,
+                            a.IsOperator,
+                            a.HasPassword,
+                            a.SecondFactor,
+                            a.LockedUntil,
+                            [.. a.Memberships.Select(m => new Place(m.District, PatronFields.GroupWord(m.Group), m.Sites))]
+                        )),
+                        cancellationToken
+                    );
+                }
+                else if (all.Count == 0)
+                {
+                    await terminal.Out.WriteLineAsync(
+                        "There is no account yet. 'rollcall serve' prints a link for the first one, or: rollcall account add EMAIL --group GROUP"
+                    );
+                }
+                else
+                {
+                    terminal.WriteTable(
+                        ["Email", "Groups", "Password", "Second factor", "Locked until"],
+                        all.Select(a =>
+                            (string?[])
+                                [
+                                    a.Email,
+                                    string.Join(
+                                        "; ",
+                                        (a.IsOperator ? ["Operator"] : Array.Empty<string>()).Concat(
+                                            a.Memberships.Select(m =>
+                                                $"{PatronFields.GroupWord(m.Group)} of {m.District}{(m.Sites is null ? "" : $" at {m.Sites}")}"
+                                            )
+                                        )
+                                    ),
+                                    a.HasPassword ? "set" : "not yet",
+                                    a.SecondFactor ? "on" : null,
+                                    a.LockedUntil is { } until ? JsonText.Instant(until) : null,
+                                ]
+                        )
+                    );
+                }
+            }
+        );
+        return command;
+    }
+}

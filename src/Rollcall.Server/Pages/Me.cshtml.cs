@@ -1,0 +1,53 @@
+using Microsoft.AspNetCore.Mvc;
+using Rollcall.Districts;
+using Rollcall.Patrons;
+using Rollcall.Server.Pages.Parts;
+
+namespace Rollcall.Server.Pages;
+
+/// <summary>A patron's own record, and nobody else's: it is found by the session, never by the address.</summary>
+internal sealed class MeModel(Here here, PatronService patrons, SiteService sites) : RollcallPage(here)
+{
+    private static readonly int[] s_limited = [PatronFields.Barcode, PatronFields.Site];
+
+    private static readonly int[] s_fields =
+    [
+        PatronFields.Barcode,
+        PatronFields.Status,
+        PatronFields.Site,
+        PatronFields.Level,
+        PatronFields.Location,
+        PatronFields.CommunityId,
+        PatronFields.Birthdate,
+        PatronFields.Email,
+        PatronFields.Phone,
+        PatronFields.Expiration,
+    ];
+
+    public Patron Patron { get; private set; } = null!;
+
+    public IReadOnlyList<(string Label, string? Value)> Rows { get; private set; } = [];
+
+    public async Task<IActionResult> OnGetAsync()
+    {
+        if (Here.Grant?.PatronId is not { } id || await patrons.FindAsync(DistrictId, id, Gone) is not { } patron)
+        {
+            return LocalRedirect("/account");
+        }
+
+        Patron = patron;
+        var byId = (await sites.ListAsync(DistrictId, Gone)).ToDictionary(s => s.Id);
+        Rows =
+        [
+            .. (Here.Grant.Group == SecurityGroup.PatronLimited ? s_limited : s_fields).Select(n =>
+                (
+                    PatronFields.ByNumber(n).Label,
+                    n == PatronFields.Site && patron.SiteId is { } site && byId.TryGetValue(site, out var found)
+                        ? found.Name
+                        : PatronWords.Value(patron, PatronFields.ByNumber(n), byId)
+                )
+            ),
+        ];
+        return Page();
+    }
+}

@@ -1,0 +1,165 @@
+using System.Collections.Frozen;
+using Microsoft.AspNetCore.Mvc.RazorPages;
+using Rollcall.Patrons;
+
+namespace Rollcall.Server.Pages.Parts;
+
+/// <summary>What somebody has to be for a route.</summary>
+internal enum Need
+{
+    /// <summary>Everybody, signed in or not.</summary>
+    Anyone,
+
+    /// <summary>Whoever is signed in, in whichever district or in none.</summary>
+    SignedIn,
+
+    /// <summary>The operator of the installation.</summary>
+    Operator,
+
+    // From here on: at least this security group in the district.
+    PatronLimited,
+    StudentAide,
+    Librarian,
+    LibraryAdministrator,
+    DistrictAdministrator,
+}
+
+/// <summary>
+/// The one table of who may do what. A route that is not in it is refused to everybody, so a page that was forgotten is closed, not open.
+/// <para>
+/// To add a page, add a line for each of its handlers: the page's path under <c>Pages</c> as it stands in the tree, a blank, the HTTP method
+/// and the handler's name as in the method (<c>OnPostSyncAsync</c> of <c>Pages/Index</c> is <c>/Index PostSync</c>; a page without handlers
+/// has <c>Get</c>). An address mapped in <see cref="RollcallWeb"/> is written by its pattern: <c>/health Get</c>. A page shows a button only
+/// if <c>Here.Can("/Index PostSync")</c>, and a link only if the page it leads to can be got.
+/// </para>
+/// <para>
+/// What is open to <see cref="Need.Librarian"/> or less shows people of certain sites only: every query of such a page goes through
+/// <see cref="Here.Sites"/> (null is all sites), and so do the records that its buttons act on. When in doubt, take
+/// <see cref="Need.LibraryAdministrator"/>: it sees every site.
+/// Security groups and site access are changed by District Administrators alone, wherever a record is edited: else a librarian makes an
+/// administrator of themselves. Nor does anybody else change records above Patron: see <see cref="Here.CheckChangeOf"/>.
+/// </para>
+/// </summary>
+internal static class Access
+{
+    private static readonly FrozenDictionary<string, Need> s_routes = new Dictionary<string, Need>(StringComparer.Ordinal)
+    {
+        // Without signing in.
+        ["/SignIn Get"] = Need.Anyone,
+        ["/SignIn Post"] = Need.Anyone,
+        ["/SignOut Post"] = Need.Anyone,
+        ["/Link Get"] = Need.Anyone,
+        ["/Link Post"] = Need.Anyone,
+        ["/Theme Get"] = Need.Anyone,
+        ["/Theme Post"] = Need.Anyone,
+        ["/Error *"] = Need.Anyone,
+        ["/health Get"] = Need.Anyone,
+        ["/favicon.ico Get"] = Need.Anyone,
+        ["/assets/{print}/{**path} Get"] = Need.Anyone,
+
+        // Oneself.
+        ["/Account Get"] = Need.SignedIn,
+        ["/Account PostPassword"] = Need.SignedIn,
+        ["/Account PostSecondFactor"] = Need.SignedIn,
+        ["/Account PostSecondFactorOn"] = Need.SignedIn,
+        ["/Account PostSecondFactorOff"] = Need.SignedIn,
+        ["/Account PostEnd"] = Need.SignedIn,
+        ["/Account PostEndAll"] = Need.SignedIn,
+        ["/Welcome Get"] = Need.SignedIn,
+        ["/Me Get"] = Need.PatronLimited,
+
+        // The installation.
+        ["/Welcome PostDistrict"] = Need.Operator,
+        ["/Welcome PostEnter"] = Need.Operator,
+
+        // People of one's sites.
+        ["/Aide Get"] = Need.StudentAide,
+        ["/Patrons Get"] = Need.Librarian,
+        ["/Patron Get"] = Need.Librarian,
+        ["/Index Get"] = Need.Librarian,
+        ["/Operations Get"] = Need.Librarian,
+        ["/Operation Get"] = Need.Librarian,
+        ["/operations/events Get"] = Need.Librarian,
+        ["/Review Get"] = Need.Librarian,
+        ["/Review PostLink"] = Need.Librarian,
+        ["/Review PostCreate"] = Need.Librarian,
+        ["/Review PostIgnore"] = Need.Librarian,
+        ["/Review PostReopen"] = Need.Librarian,
+
+        // A librarian of one site would see people of others here.
+        ["/Patron PostSync"] = Need.LibraryAdministrator,
+        ["/PatronEdit Get"] = Need.LibraryAdministrator,
+        ["/PatronEdit Post"] = Need.LibraryAdministrator,
+        ["/PatronExplain Get"] = Need.LibraryAdministrator,
+        ["/PatronMerge Get"] = Need.LibraryAdministrator,
+        ["/PatronMerge Post"] = Need.LibraryAdministrator,
+        ["/PatronBulk Get"] = Need.LibraryAdministrator,
+        ["/PatronBulk Post"] = Need.LibraryAdministrator,
+        ["/PatronImport Get"] = Need.LibraryAdministrator,
+        ["/PatronImport PostFile"] = Need.LibraryAdministrator,
+        ["/PatronImport PostMatch"] = Need.LibraryAdministrator,
+        ["/patron/export Get"] = Need.LibraryAdministrator,
+        ["/Lists Get"] = Need.LibraryAdministrator,
+        ["/EndOfYear Get"] = Need.LibraryAdministrator,
+        ["/About Get"] = Need.LibraryAdministrator,
+
+        // All sites: the sites themselves, syncs, holds, undo, imports, exports.
+        ["/Sites Get"] = Need.LibraryAdministrator,
+        ["/Index PostSync"] = Need.LibraryAdministrator,
+        ["/Index PostPreview"] = Need.LibraryAdministrator,
+        ["/Operation PostApprove"] = Need.LibraryAdministrator,
+        ["/Operation PostDiscard"] = Need.LibraryAdministrator,
+        ["/Operation PostCancel"] = Need.LibraryAdministrator,
+        ["/Operation PostUndo"] = Need.LibraryAdministrator,
+        ["/operations/{id:long}/download Get"] = Need.LibraryAdministrator,
+
+        // Preferences, accounts, audit.
+        ["/Site Get"] = Need.DistrictAdministrator,
+        ["/Site Post"] = Need.DistrictAdministrator,
+        ["/Preferences/Sis Get"] = Need.DistrictAdministrator,
+        ["/Preferences/Sis PostOn"] = Need.DistrictAdministrator,
+        ["/Preferences/Sis PostOff"] = Need.DistrictAdministrator,
+        ["/Preferences/ClassLink Get"] = Need.DistrictAdministrator,
+        ["/Preferences/ClassLink PostConnect"] = Need.DistrictAdministrator,
+        ["/Preferences/ClassLink PostTest"] = Need.DistrictAdministrator,
+        ["/Preferences/ClassLink PostMatch"] = Need.DistrictAdministrator,
+        ["/Preferences/ClassLink PostSuggested"] = Need.DistrictAdministrator,
+        ["/Preferences/ClassLink PostUnmatch"] = Need.DistrictAdministrator,
+        ["/Preferences/ClassLink PostRoles"] = Need.DistrictAdministrator,
+        ["/Preferences/ClassLink PostMap"] = Need.DistrictAdministrator,
+        ["/Preferences/ClassLink PostRead"] = Need.DistrictAdministrator,
+    }.ToFrozenDictionary(StringComparer.Ordinal);
+
+    /// <summary>Every route that is listed.</summary>
+    public static IEnumerable<string> Routes => s_routes.Keys;
+
+    /// <summary>What a route needs; null when it is not listed, and so is nobody's.</summary>
+    public static Need? Of(string route) =>
+        s_routes.TryGetValue(route, out var need) ? need
+        : s_routes.TryGetValue($"{route.Split(' ')[0]} *", out var any) ? any
+        : null;
+
+    /// <summary>The route of a page's handler; without a handler the page is shown as it is.</summary>
+    public static string Route(string page, string? handler, string method) =>
+        $"{page} {handler ?? (HttpMethods.IsGet(method) || HttpMethods.IsHead(method) ? "Get" : "Post")}";
+
+    /// <summary>The route of an address that is no page.</summary>
+    public static string Route(RouteEndpoint endpoint, string method) =>
+        $"{endpoint.RoutePattern.RawText} {(HttpMethods.IsGet(method) || HttpMethods.IsHead(method) ? "Get" : "Post")}";
+
+    /// <summary>Some handler of this page is open to everybody: whoever is not signed in may come as far as that is asked.</summary>
+    public static bool IsOpen(PageActionDescriptor page) =>
+        s_routes.Any(r => r.Value == Need.Anyone && r.Key.StartsWith($"{page.ViewEnginePath} ", StringComparison.Ordinal));
+
+    /// <summary>The least security group of a need; null for needs that are none of a district.</summary>
+    public static SecurityGroup? Group(Need need) =>
+        need switch
+        {
+            Need.PatronLimited => SecurityGroup.PatronLimited,
+            Need.StudentAide => SecurityGroup.StudentAide,
+            Need.Librarian => SecurityGroup.Librarian,
+            Need.LibraryAdministrator => SecurityGroup.LibraryAdministrator,
+            Need.DistrictAdministrator => SecurityGroup.DistrictAdministrator,
+            _ => null,
+        };
+}

@@ -1,0 +1,124 @@
+using System.Data.Common;
+using System.Security.Claims;
+using Microsoft.AspNetCore.Mvc.RazorPages;
+using Rollcall.SignIn;
+
+namespace Rollcall.Server.Pages.Parts;
+
+/// <summary>The cookie that a browser holds for its session: a random value, and nothing in it.</summary>
+internal static class SessionCookie
+{
+    public static string? Read(HttpContext http) => http.Request.Cookies[Name(http)] is { Length: > 0 and < 200 } token ? token : null;
+
+    public static void Write(HttpContext http, string token) => http.Response.Cookies.Append(Name(http), token, Options(http));
+
+    public static void Delete(HttpContext http) => http.Response.Cookies.Delete(Name(http), Options(http));
+
+    public static Device Device(HttpContext http) =>
+        new(http.Request.Headers.UserAgent.ToString(), http.Connection.RemoteIpAddress?.ToString());
+
+    // The prefix keeps other hosts of the same domain from planting one.
+    private static string Name(HttpContext http) => http.Request.IsHttps ? "__Host-rollcall" : "rollcall-session";
+
+    // Without an age: it goes when the browser is closed. Lax: whoever comes back from ClassLink is still known.
+    private static CookieOptions Options(HttpContext http) =>
+        new()
+        {
+            HttpOnly = true,
+            Secure = http.Request.IsHttps,
+            SameSite = SameSiteMode.Lax,
+            Path = "/",
+            IsEssential = true,
+        };
+}
+
+/// <summary>
+/// Finds out who asks, and turns away whoever may not come to an address at all. What single handlers of a page need is looked at by
+/// <see cref="HereFilter"/>, which knows which handler runs.
+/// </summary>
+internal sealed class SignedIn(RequestDelegate next, ILogger<SignedIn> logger)
+{
+    public async Task InvokeAsync(HttpContext http, Sessions sessions)
+    {
+        if (http.GetEndpoint() is not RouteEndpoint endpoint)
+        {
+            await next(http);
+            return;
+        }
+
+        var page = endpoint.Metadata.GetMetadata<PageActionDescriptor>();
+        var need = page is null ? Access.Of(Access.Route(endpoint, http.Request.Method)) : null;
+        if (page is null && need == Need.Anyone)
+        {
+            await next(http);
+            return;
+        }
+
+        Who? who = null;
+        if (SessionCookie.Read(http) is { } token)
+        {
+            try
+            {
+                who = await sessions.FindAsync(token, http.RequestAborted);
+            }
+            catch (Exception e) when (page?.ViewEnginePath == "/Error" && e is DbException or InvalidOperationException or TimeoutException)
+            {
+                // The database may be what is wrong: the page that says so comes without knowing who asks.
+            }
+        }
+
+        if (who is not null)
+        {
+            http.Features.Set(who);
+
+            // Forms are bound to the session: one that was rendered for another person on this browser is refused.
+            http.User = new ClaimsPrincipal(new ClaimsIdentity([new Claim(ClaimTypes.NameIdentifier, who.SessionId)], "session"));
+        }
+        else if (page is null || !Access.IsOpen(page))
+        {
+            Challenge(http);
+            return;
+        }
+
+        if (page is null)
+        {
+            var here = http.RequestServices.GetRequiredService<Here>();
+            await here.LoadAsync(http);
+            if (need is null)
+            {
+                logger.LogError("The route '{Route}' is not in the table of permissions: nobody gets there", endpoint.RoutePattern.RawText);
+            }
+
+            if (need is null || !here.May(need.Value))
+            {
+                http.Response.StatusCode = StatusCodes.Status403Forbidden;
+                return;
+            }
+        }
+
+        await next(http);
+    }
+
+    /// <summary>Sends a browser to the sign-in page, and tells anything else that somebody has to sign in.</summary>
+    private static void Challenge(HttpContext http)
+    {
+        var request = http.Request;
+        if (request.Headers.ContainsKey("HX-Request"))
+        {
+            http.Response.StatusCode = StatusCodes.Status401Unauthorized;
+            http.Response.Headers["HX-Redirect"] = "/signin";
+        }
+        else if (
+            (HttpMethods.IsGet(request.Method) || HttpMethods.IsHead(request.Method))
+            && !request.Headers.Accept.ToString().Contains("text/event-stream", StringComparison.OrdinalIgnoreCase)
+        )
+        {
+            var back = request.Path + request.QueryString;
+            http.Response.Redirect(back == "/" ? "/signin" : $"/signin?back={Uri.EscapeDataString(back)}");
+        }
+        else
+        {
+            http.Response.StatusCode = StatusCodes.Status401Unauthorized;
+        }
+    }
+}

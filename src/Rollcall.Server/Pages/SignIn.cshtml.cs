@@ -1,0 +1,65 @@
+using Microsoft.AspNetCore.Mvc;
+using Microsoft.AspNetCore.Mvc.RazorPages;
+using Rollcall.Server.Pages.Parts;
+using Rollcall.SignIn;
+
+namespace Rollcall.Server.Pages;
+
+/// <summary>Both ways in.</summary>
+internal sealed class SignInModel(Here here, Accounts accounts, Sessions sessions, Throttle throttle, ILogger<SignInModel> logger)
+    : PageModel
+{
+    public Here Here { get; } = here;
+
+    public string? Email { get; private set; }
+
+    public string? Back { get; private set; }
+
+    /// <summary>Why it did not work; null before anything was tried.</summary>
+    public string? Refused { get; private set; }
+
+    public void OnGet(string? back) => Back = Inside(back);
+
+    public async Task<IActionResult> OnPostAsync(string? email, string? password, string? code, string? back)
+    {
+        Back = Inside(back);
+        Email = email;
+        var device = SessionCookie.Device(HttpContext);
+        var (answer, account) = throttle.IsClosed(device.Address)
+            ? (PasswordAnswer.Locked, null)
+            : await accounts.CheckAsync(email, password, code, HttpContext.RequestAborted);
+        if (account is null)
+        {
+            if (answer == PasswordAnswer.Wrong)
+            {
+                throttle.Failed(device.Address);
+            }
+
+            logger.LogWarning("Sign-in with a password refused from {Address}: {Answer}", device.Address, answer);
+            Refused = answer switch
+            {
+                PasswordAnswer.CodeNeeded =>
+                    "This account asks for a code too. Type your password again, and the code that your app shows now.",
+                PasswordAnswer.Locked =>
+                    $"Too many tries. Wait {Accounts.LockedFor.TotalMinutes:0} minutes, or ask for a link that sets a new password.",
+                _ => "That did not work. Check the address, the password and the code, if your account has one.",
+            };
+            return Page();
+        }
+
+        var token = await sessions.OpenAsync(
+            account,
+            SignInMethod.Password,
+            SessionCookie.Read(HttpContext),
+            device,
+            HttpContext.RequestAborted
+        );
+        SessionCookie.Write(HttpContext, token);
+        logger.LogInformation("Account {Account} signed in with a password from {Address}", account.Id, device.Address);
+        return LocalRedirect(Back ?? "/");
+    }
+
+    /// <summary>A path of this server; null for anything else. Only what a browser cannot read as another host.</summary>
+    public static string? Inside(string? back) =>
+        back is { Length: > 1 and < 2000 } && back[0] == '/' && back[1] is not ('/' or '\\') && !back.Any(char.IsControl) ? back : null;
+}

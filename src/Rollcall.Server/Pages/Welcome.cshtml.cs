@@ -1,0 +1,65 @@
+using Microsoft.AspNetCore.Mvc;
+using Microsoft.AspNetCore.Mvc.RazorPages;
+using Rollcall.Districts;
+using Rollcall.Server.Pages.Parts;
+using Rollcall.SignIn;
+
+namespace Rollcall.Server.Pages;
+
+/// <summary>For somebody who belongs to no district, and for the operator: the districts there are.</summary>
+internal sealed class WelcomeModel(Here here, DistrictService districts, Accounts accounts) : PageModel
+{
+    public Here Here { get; } = here;
+
+    /// <summary>All of the installation, for the operator; empty for others.</summary>
+    public IReadOnlyList<District> All { get; private set; } = [];
+
+    public string? Refused { get; private set; }
+    public string? Code { get; private set; }
+    public string? Name { get; private set; }
+    public string? TimeZone { get; private set; }
+
+    public async Task<IActionResult> OnGetAsync()
+    {
+        if (!Here.May(Need.Operator) && Here.Grant is not null)
+        {
+            return LocalRedirect(Here.Home);
+        }
+
+        await LoadAsync();
+        return Page();
+    }
+
+    /// <summary>Adds a district; whoever adds it administers it until somebody else does.</summary>
+    public async Task<IActionResult> OnPostDistrictAsync(string? code, string? name, string? timeZone)
+    {
+        (Code, Name, TimeZone) = (code, name, timeZone);
+        try
+        {
+            var zone = string.IsNullOrWhiteSpace(timeZone) ? null : timeZone;
+            var district = await districts.AddAsync(code ?? "", name ?? "", zone, HttpContext.RequestAborted);
+            await accounts.EnterAsync(Here.Who!, district.Id, HttpContext.RequestAborted);
+            return LocalRedirect($"/?district={Uri.EscapeDataString(district.Code)}");
+        }
+        catch (RollcallException e)
+        {
+            Refused = e.Message;
+            await LoadAsync();
+            return Page();
+        }
+    }
+
+    public async Task<IActionResult> OnPostEnterAsync(string? district)
+    {
+        var chosen = (await districts.ListAsync(HttpContext.RequestAborted)).FirstOrDefault(d => d.Code == district);
+        if (chosen is null)
+        {
+            return NotFound();
+        }
+
+        await accounts.EnterAsync(Here.Who!, chosen.Id, HttpContext.RequestAborted);
+        return LocalRedirect($"/?district={Uri.EscapeDataString(chosen.Code)}");
+    }
+
+    private async Task LoadAsync() => All = Here.May(Need.Operator) ? await districts.ListAsync(HttpContext.RequestAborted) : [];
+}

@@ -1,0 +1,703 @@
+using Microsoft.AspNetCore.Identity;
+using Microsoft.EntityFrameworkCore;
+using Microsoft.Extensions.DependencyInjection;
+using Rollcall.Audit;
+using Rollcall.Districts;
+using Rollcall.Patrons;
+using Rollcall.Storage;
+
+namespace Rollcall.SignIn;
+
+/// <summary>How a password was taken.</summary>
+public enum PasswordAnswer
+{
+    Right,
+
+    /// <summary>Account or password, or the code beside them: it is not said which.</summary>
+    Wrong,
+
+    /// <summary>The password is right, and the account wants a code too.</summary>
+    CodeNeeded,
+
+    /// <summary>Too many wrong ones; nothing is tried for a while.</summary>
+    Locked,
+}
+
+/// <summary>An account as lists show it.</summary>
+public sealed record AccountRow(
+    long Id,
+    string Email,
+    bool IsOperator,
+    bool HasPassword,
+    bool SecondFactor,
+    DateTimeOffset? LockedUntil,
+    IReadOnlyList<(string District, SecurityGroup Group, string? Sites)> Memberships
+);
+
+/// <summary>Local accounts: the first administrator, the operator, and the way in when ClassLink is down.</summary>
+public sealed class Accounts(RollcallDatabase database, IServiceScopeFactory scopes, TimeProvider time)
+{
+    /// <summary>So many wrong passwords or codes in a row close the account for <see cref="LockedFor"/>.</summary>
+    public const int Attempts = 5;
+
+    public static readonly TimeSpan LockedFor = TimeSpan.FromMinutes(15);
+    public static readonly TimeSpan LinkLives = TimeSpan.FromHours(24);
+
+    // Checked where there is no account, so that the answer takes as long: addresses cannot be tried out by the clock.
+    private static readonly Lazy<string> s_nobody = new(() => Hasher().HashPassword(new Account(), Tokens.New()));
+
+    public async Task<bool> AnyAsync(CancellationToken cancellationToken = default)
+    {
+        await using var context = database.CreateContext();
+        return await context.Accounts.AnyAsync(cancellationToken);
+    }
+
+    /// <summary>A link to make the first account with; links given out before serve no more. Null when there is an account already.</summary>
+    public async Task<string?> SetupLinkAsync(CancellationToken cancellationToken = default)
+    {
+        if (await AnyAsync(cancellationToken))
+        {
+            return null;
+        }
+
+        await using var context = database.CreateContext();
+        await context.OneTimeLinks.Where(l => l.Purpose == LinkPurpose.Setup).ExecuteDeleteAsync(cancellationToken);
+        return await AddLinkAsync(context, LinkPurpose.Setup, null, cancellationToken);
+    }
+
+    /// <summary>Adds an account, or gives an account that exists its place in a district.</summary>
+    /// <param name="email">The address that it signs in with.</param>
+    /// <param name="district">Null for an operator.</param>
+    /// <param name="group">What it may do in the district.</param>
+    /// <param name="siteAccess">Codes of sites, comma separated; needed for librarians and aides.</param>
+    /// <param name="isOperator">Runs the installation.</param>
+    /// <param name="actor">Who adds it, for the audit.</param>
+    /// <param name="cancellationToken">Gives up.</param>
+    /// <returns>The account, and the code of a link that sets its password; null when it has one.</returns>
+    /// <exception cref="RollcallException">Not an address, or sites are missing or unknown.</exception>
+    public async Task<(Account Account, string? Code)> AddAsync(
+        string email,
+        District? district,
+        SecurityGroup group,
+        string? siteAccess,
+        bool isOperator,
+        string actor,
+        CancellationToken cancellationToken = default
+    )
+    {
+        var address = CheckEmail(email);
+        if (group is SecurityGroup.Patron or SecurityGroup.PatronLimited && district is not null)
+        {
+            throw new RollcallException(
+                "Patrons sign in with ClassLink and need no account. An account's group is Student Aide, Librarian, Library Administrator or District Administrator."
+            );
+        }
+
+        await using var scope = scopes.CreateAsyncScope();
+        var users = scope.ServiceProvider.GetRequiredService<UserManager<Account>>();
+        var context = scope.ServiceProvider.GetRequiredService<RollcallContext>();
+        var sites = district is null ? null : await CheckSitesAsync(context, district, group, siteAccess, cancellationToken);
+        await using var transaction = await context.Database.BeginTransactionAsync(cancellationToken);
+        var account = await users.FindByEmailAsync(address);
+        if (account is null)
+        {
+            account = New(address, isOperator);
+            Check(await users.CreateAsync(account));
+        }
+        else if (isOperator && !account.IsOperator)
+        {
+            account.IsOperator = true;
+            Check(await users.UpdateAsync(account));
+        }
+
+        if (district is not null)
+        {
+            await PutMembershipAsync(context, district.Id, account.Id, group, sites, cancellationToken);
+        }
+
+        AddAudit(
+            context,
+            district?.Id ?? 0,
+            actor,
+            "account",
+            $"{address}: {(district is null ? "operator" : PatronFields.GroupWord(group))}{(sites is null ? "" : $" at {sites}")}"
+        );
+        await context.SaveChangesAsync(cancellationToken);
+        var code = account.PasswordHash is null ? await AddLinkAsync(context, LinkPurpose.Password, account.Id, cancellationToken) : null;
+        await transaction.CommitAsync(cancellationToken);
+        return (account, code);
+    }
+
+    /// <summary>A link that sets the password anew. The present one works until then.</summary>
+    /// <exception cref="RollcallException">There is no such account.</exception>
+    public async Task<string> ResetAsync(string email, string actor, CancellationToken cancellationToken = default)
+    {
+        await using var context = database.CreateContext();
+        var account = await FindAsync(context, email, cancellationToken);
+        AddAudit(context, 0, actor, "password link", account.Email!);
+        return await AddLinkAsync(context, LinkPurpose.Password, account.Id, cancellationToken);
+    }
+
+    /// <summary>A link that signs the account in.</summary>
+    public async Task<string> SignInLinkAsync(long accountId, CancellationToken cancellationToken = default)
+    {
+        await using var context = database.CreateContext();
+        return await AddLinkAsync(context, LinkPurpose.SignIn, accountId, cancellationToken);
+    }
+
+    /// <summary>Accounts by address; of one district, or with null all.</summary>
+    public async Task<IReadOnlyList<AccountRow>> ListAsync(int? districtId, CancellationToken cancellationToken = default)
+    {
+        await using var context = database.CreateContext();
+        var codes = await context.Districts.AsNoTracking().ToDictionaryAsync(d => d.Id, d => d.Code, cancellationToken);
+        var places = (
+            await context
+                .Memberships.AsNoTracking()
+                .Where(m => districtId == null || m.DistrictId == districtId)
+                .OrderBy(m => m.DistrictId)
+                .ToListAsync(cancellationToken)
+        ).ToLookup(m => m.AccountId);
+        return
+        [
+            .. (await context.Accounts.AsNoTracking().OrderBy(a => a.NormalizedEmail).ToListAsync(cancellationToken))
+                .Where(a => districtId is null || places.Contains(a.Id))
+                .Select(a => new AccountRow(
+                    a.Id,
+                    a.Email ?? "",
+                    a.IsOperator,
+                    a.PasswordHash is not null,
+                    a.TwoFactorEnabled,
+                    a.LockoutEnd > time.GetUtcNow() ? a.LockoutEnd : null,
+                    [.. places[a.Id].Select(m => (codes.GetValueOrDefault(m.DistrictId, "?"), m.Group, m.SiteAccess))]
+                )),
+        ];
+    }
+
+    public async Task<Account?> GetAsync(long id, CancellationToken cancellationToken = default)
+    {
+        await using var context = database.CreateContext();
+        return await context.Accounts.AsNoTracking().SingleOrDefaultAsync(a => a.Id == id, cancellationToken);
+    }
+
+    /// <summary>What a link leads to, as long as it has not been used; null otherwise.</summary>
+    public async Task<(LinkPurpose Purpose, string? Email)?> PeekAsync(string? code, CancellationToken cancellationToken = default)
+    {
+        await using var context = database.CreateContext();
+        return await LinkAsync(context, code, cancellationToken) is not { } link ? null
+            : link.AccountId is not { } id ? (link.Purpose, null)
+            : await context.Accounts.AsNoTracking().SingleOrDefaultAsync(a => a.Id == id, cancellationToken) is { } account
+                ? (link.Purpose, account.Email)
+            : null;
+    }
+
+    /// <summary>Uses a link up.</summary>
+    /// <param name="code">The code in the link.</param>
+    /// <param name="email">The address of the first account; only for <see cref="LinkPurpose.Setup"/>.</param>
+    /// <param name="password">The new password; not for <see cref="LinkPurpose.SignIn"/>.</param>
+    /// <param name="cancellationToken">Gives up.</param>
+    /// <returns>The account that may be signed in now.</returns>
+    /// <exception cref="RollcallException">The link has been used or is too old (it then stays unused), or address or password are refused.</exception>
+    public async Task<Account> UseAsync(string? code, string? email, string? password, CancellationToken cancellationToken = default)
+    {
+        await using var scope = scopes.CreateAsyncScope();
+        var users = scope.ServiceProvider.GetRequiredService<UserManager<Account>>();
+        var context = scope.ServiceProvider.GetRequiredService<RollcallContext>();
+        await using var transaction = await context.Database.BeginTransactionAsync(cancellationToken);
+        var link = await LinkAsync(context, code, cancellationToken);
+
+        // Taken by deleting: of two who come at once with the same link, one finds it gone.
+        if (link is null || await context.OneTimeLinks.Where(l => l.Id == link.Id).ExecuteDeleteAsync(cancellationToken) == 0)
+        {
+            throw new RollcallException("This link has been used already, or is too old. Ask for another one.");
+        }
+
+        Account account;
+        if (link.Purpose == LinkPurpose.Setup)
+        {
+            if (await context.Accounts.AnyAsync(cancellationToken))
+            {
+                throw new RollcallException("There is an account already. Sign in with it, or ask whoever runs this installation.");
+            }
+
+            account = New(CheckEmail(email ?? ""), isOperator: true);
+            Check(await users.CreateAsync(account, password ?? ""));
+            var districts = await context.Districts.AsNoTracking().Select(d => d.Id).Take(2).ToListAsync(cancellationToken);
+            if (districts is [var only])
+            {
+                await PutMembershipAsync(context, only, account.Id, SecurityGroup.DistrictAdministrator, null, cancellationToken);
+            }
+
+            AddAudit(context, 0, account.Email!, "account", "the first account, by the setup link");
+        }
+        else
+        {
+            account =
+                await context.Accounts.SingleOrDefaultAsync(a => a.Id == link.AccountId, cancellationToken)
+                ?? throw new RollcallException("The account of this link has been removed.");
+            if (link.Purpose == LinkPurpose.Password)
+            {
+                await PutPasswordAsync(users, account, password);
+                account.AccessFailedCount = 0;
+                account.LockoutEnd = null;
+                Check(await users.UpdateAsync(account));
+                await context
+                    .OneTimeLinks.Where(l => l.AccountId == account.Id && l.Purpose == LinkPurpose.Password)
+                    .ExecuteDeleteAsync(cancellationToken);
+                AddAudit(context, 0, account.Email!, "password", "set by a link; every session ended");
+            }
+        }
+
+        await context.SaveChangesAsync(cancellationToken);
+        await transaction.CommitAsync(cancellationToken);
+        return account;
+    }
+
+    /// <summary>Checks what somebody types to sign in.</summary>
+    /// <param name="email">The address.</param>
+    /// <param name="password">The password.</param>
+    /// <param name="code">A code of the authenticator app, or a recovery code; null when none was given.</param>
+    /// <param name="cancellationToken">Gives up.</param>
+    public async Task<(PasswordAnswer Answer, Account? Account)> CheckAsync(
+        string? email,
+        string? password,
+        string? code,
+        CancellationToken cancellationToken = default
+    )
+    {
+        await using var scope = scopes.CreateAsyncScope();
+        var users = scope.ServiceProvider.GetRequiredService<UserManager<Account>>();
+        var account = await users.FindByEmailAsync((email ?? "").Trim());
+        if (password is null or { Length: > PasswordRules.Longest } || account?.PasswordHash is null)
+        {
+            users.PasswordHasher.VerifyHashedPassword(new Account(), s_nobody.Value, password is { Length: <= 200 } ? password : "");
+            return (PasswordAnswer.Wrong, null);
+        }
+
+        if (!await TakeAttemptAsync(account.Id, cancellationToken))
+        {
+            return (PasswordAnswer.Locked, null);
+        }
+
+        var verified = users.PasswordHasher.VerifyHashedPassword(account, account.PasswordHash, password);
+        if (verified == PasswordVerificationResult.Failed)
+        {
+            return (PasswordAnswer.Wrong, null);
+        }
+
+        if (account.TwoFactorEnabled)
+        {
+            if (string.IsNullOrWhiteSpace(code))
+            {
+                return (PasswordAnswer.CodeNeeded, null);
+            }
+
+            if (!await IsCodeRightAsync(users, account, code, cancellationToken))
+            {
+                return (PasswordAnswer.Wrong, null);
+            }
+        }
+
+        await ForgiveAsync(account.Id, cancellationToken);
+        if (verified == PasswordVerificationResult.SuccessRehashNeeded)
+        {
+            await using var context = database.CreateContext();
+            var hash = users.PasswordHasher.HashPassword(account, password);
+            await context
+                .Accounts.Where(a => a.Id == account.Id && a.PasswordHash == account.PasswordHash)
+                .ExecuteUpdateAsync(s => s.SetProperty(a => a.PasswordHash, hash), cancellationToken);
+        }
+
+        return (PasswordAnswer.Right, account);
+    }
+
+    /// <summary>Changes the password of somebody who knows it. Every session ends.</summary>
+    /// <returns>The account with its new stamp, to be signed in anew.</returns>
+    /// <exception cref="RollcallException">The present one is wrong, the account is locked, or the new one is refused.</exception>
+    public async Task<Account> ChangePasswordAsync(
+        long accountId,
+        string? present,
+        string? next,
+        CancellationToken cancellationToken = default
+    )
+    {
+        await using var scope = scopes.CreateAsyncScope();
+        var users = scope.ServiceProvider.GetRequiredService<UserManager<Account>>();
+        var context = scope.ServiceProvider.GetRequiredService<RollcallContext>();
+        await ProveAsync(users, accountId, present, cancellationToken);
+        var account = await context.Accounts.SingleAsync(a => a.Id == accountId, cancellationToken);
+        await PutPasswordAsync(users, account, next);
+        AddAudit(context, 0, account.Email!, "password", "changed; every session ended");
+        await context.SaveChangesAsync(cancellationToken);
+        return account;
+    }
+
+    /// <summary>Begins to set a second factor up: a new key for the authenticator app. It counts once a code of it was given.</summary>
+    /// <returns>The key in groups of four letters, and the address that authenticator apps understand.</returns>
+    /// <exception cref="RollcallException">The password is wrong, or there is a second factor already.</exception>
+    public async Task<(string Key, string Uri)> BeginSecondFactorAsync(
+        long accountId,
+        string? password,
+        CancellationToken cancellationToken = default
+    )
+    {
+        await using var scope = scopes.CreateAsyncScope();
+        var users = scope.ServiceProvider.GetRequiredService<UserManager<Account>>();
+        var account = await ProveAsync(users, accountId, password, cancellationToken);
+        if (account.TwoFactorEnabled)
+        {
+            throw new RollcallException("There is a second factor already. Take it away first.");
+        }
+
+        var stamp = account.SecurityStamp;
+        var key = users.GenerateNewAuthenticatorKey();
+        var store = scope.ServiceProvider.GetRequiredService<IUserStore<Account>>();
+        await ((IUserAuthenticatorKeyStore<Account>)store).SetAuthenticatorKeyAsync(account, key, cancellationToken);
+        Check(await store.UpdateAsync(account, cancellationToken));
+        System.Diagnostics.Debug.Assert(stamp == account.SecurityStamp);
+        var label = Uri.EscapeDataString($"Rollcall:{account.Email}");
+        return (string.Join(' ', key.Chunk(4).Select(c => new string(c))), $"otpauth://totp/{label}?secret={key}&issuer=Rollcall&digits=6");
+    }
+
+    /// <summary>Turns the second factor on with a first code of the app.</summary>
+    /// <returns>Recovery codes; they are shown once.</returns>
+    /// <exception cref="RollcallException">The code does not fit the key.</exception>
+    public async Task<IReadOnlyList<string>> TurnSecondFactorOnAsync(
+        long accountId,
+        string? code,
+        CancellationToken cancellationToken = default
+    )
+    {
+        await using var scope = scopes.CreateAsyncScope();
+        var users = scope.ServiceProvider.GetRequiredService<UserManager<Account>>();
+        var context = scope.ServiceProvider.GetRequiredService<RollcallContext>();
+        var account = await context.Accounts.SingleAsync(a => a.Id == accountId, cancellationToken);
+        if (
+            account.TwoFactorEnabled
+            || !await TakeAttemptAsync(accountId, cancellationToken)
+            || !await users.VerifyTwoFactorTokenAsync(account, TokenOptions.DefaultAuthenticatorProvider, Digits(code))
+        )
+        {
+            throw new RollcallException("That code does not fit. Check the time on the phone, and give the code that the app shows now.");
+        }
+
+        await ForgiveAsync(accountId, cancellationToken);
+        await context.Entry(account).ReloadAsync(cancellationToken);
+        account.TwoFactorEnabled = true;
+        Check(await users.UpdateAsync(account));
+        var codes = await users.GenerateNewTwoFactorRecoveryCodesAsync(account, 8) ?? [];
+        AddAudit(context, 0, account.Email!, "second factor", "turned on");
+        await context.SaveChangesAsync(cancellationToken);
+        return [.. codes];
+    }
+
+    /// <summary>Takes the second factor away.</summary>
+    /// <exception cref="RollcallException">The password is wrong.</exception>
+    public async Task TurnSecondFactorOffAsync(long accountId, string? password, CancellationToken cancellationToken = default)
+    {
+        await using var scope = scopes.CreateAsyncScope();
+        var users = scope.ServiceProvider.GetRequiredService<UserManager<Account>>();
+        var context = scope.ServiceProvider.GetRequiredService<RollcallContext>();
+        await ProveAsync(users, accountId, password, cancellationToken);
+        var account = await context.Accounts.SingleAsync(a => a.Id == accountId, cancellationToken);
+        account.TwoFactorEnabled = false;
+        Check(await users.UpdateAsync(account));
+        AddAudit(context, 0, account.Email!, "second factor", "taken away");
+        await context.SaveChangesAsync(cancellationToken);
+    }
+
+    /// <summary>Gives an operator the rights of a District Administrator in a district. Audited there: the district sees it.</summary>
+    public async Task EnterAsync(Who who, int districtId, CancellationToken cancellationToken = default)
+    {
+        if (who is not { IsOperator: true, AccountId: { } account })
+        {
+            throw new RollcallException("Only the operator of this installation does that.");
+        }
+
+        await using var context = database.CreateContext();
+        await PutMembershipAsync(context, districtId, account, SecurityGroup.DistrictAdministrator, null, cancellationToken);
+        AddAudit(context, districtId, who.Name, "account", $"{who.Name}: the operator became District Administrator");
+        await context.SaveChangesAsync(cancellationToken);
+    }
+
+    /// <summary>Counts an attempt before it is made, so that guesses made at once are counted too. False: none is left for now.</summary>
+    private async Task<bool> TakeAttemptAsync(long accountId, CancellationToken cancellationToken)
+    {
+        var now = time.GetUtcNow();
+        var until = now + LockedFor;
+        await using var context = database.CreateContext();
+        await context
+            .Accounts.Where(a => a.Id == accountId && a.LockoutEnd != null && a.LockoutEnd <= now)
+            .ExecuteUpdateAsync(
+                s => s.SetProperty(a => a.AccessFailedCount, 0).SetProperty(a => a.LockoutEnd, (DateTimeOffset?)null),
+                cancellationToken
+            );
+        var taken = await context
+            .Accounts.Where(a => a.Id == accountId && a.LockoutEnd == null && a.AccessFailedCount < Attempts)
+            .ExecuteUpdateAsync(s => s.SetProperty(a => a.AccessFailedCount, a => a.AccessFailedCount + 1), cancellationToken);
+        if (taken == 0)
+        {
+            return false;
+        }
+
+        // The last one: unless it turns out right, the account stays closed for a while.
+        await context
+            .Accounts.Where(a => a.Id == accountId && a.AccessFailedCount >= Attempts)
+            .ExecuteUpdateAsync(s => s.SetProperty(a => a.LockoutEnd, (DateTimeOffset?)until), cancellationToken);
+        return true;
+    }
+
+    private async Task ForgiveAsync(long accountId, CancellationToken cancellationToken)
+    {
+        await using var context = database.CreateContext();
+        await context
+            .Accounts.Where(a => a.Id == accountId)
+            .ExecuteUpdateAsync(
+                s => s.SetProperty(a => a.AccessFailedCount, 0).SetProperty(a => a.LockoutEnd, (DateTimeOffset?)null),
+                cancellationToken
+            );
+    }
+
+    /// <summary>Whoever changes how an account is signed in to says its password once more.</summary>
+    private async Task<Account> ProveAsync(
+        UserManager<Account> users,
+        long accountId,
+        string? password,
+        CancellationToken cancellationToken
+    )
+    {
+        var account =
+            await users.FindByIdAsync(accountId.ToString(System.Globalization.CultureInfo.InvariantCulture))
+            ?? throw new RollcallException("This account has been removed.");
+        if (account.PasswordHash is null)
+        {
+            throw new RollcallException("This account has no password yet. Ask for a link that sets one.");
+        }
+
+        if (!await TakeAttemptAsync(accountId, cancellationToken))
+        {
+            throw new RollcallException(
+                $"Too many wrong passwords. Wait {LockedFor.TotalMinutes:0} minutes, or ask for a link that sets a new one."
+            );
+        }
+
+        if (
+            password is null or { Length: > PasswordRules.Longest }
+            || users.PasswordHasher.VerifyHashedPassword(account, account.PasswordHash, password) == PasswordVerificationResult.Failed
+        )
+        {
+            throw new RollcallException("The present password is not right.");
+        }
+
+        await ForgiveAsync(accountId, cancellationToken);
+        await users.UpdateNormalizedEmailAsync(account);
+        return account;
+    }
+
+    private async Task<bool> IsCodeRightAsync(UserManager<Account> users, Account account, string code, CancellationToken cancellationToken)
+    {
+        if (Digits(code) is { Length: 6 } digits)
+        {
+            // An app's code holds for minutes; whoever looked over the shoulder cannot use it again.
+            return await users.VerifyTwoFactorTokenAsync(account, TokenOptions.DefaultAuthenticatorProvider, digits)
+                && await UsedCodes.TakeAsync(database, time, $"totp:{account.Id}:{digits}", cancellationToken);
+        }
+
+        await using var scope = scopes.CreateAsyncScope();
+        var own = scope.ServiceProvider.GetRequiredService<UserManager<Account>>();
+        var fresh = await own.FindByIdAsync(account.Id.ToString(System.Globalization.CultureInfo.InvariantCulture));
+        return fresh is not null
+            && await UsedCodes.TakeAsync(database, time, $"recovery:{account.Id}:{code.Trim().ToUpperInvariant()}", cancellationToken)
+            && (await own.RedeemTwoFactorRecoveryCodeAsync(fresh, code.Trim())).Succeeded;
+    }
+
+    private static async Task PutPasswordAsync(UserManager<Account> users, Account account, string? password)
+    {
+        foreach (var validator in users.PasswordValidators)
+        {
+            Check(await validator.ValidateAsync(users, account, password));
+        }
+
+        account.PasswordHash = users.PasswordHasher.HashPassword(account, password!);
+
+        // Ends every session: they carry the stamp of their sign-in.
+        Check(await users.UpdateSecurityStampAsync(account));
+    }
+
+    private Account New(string email, bool isOperator) =>
+        new()
+        {
+            UserName = email,
+            Email = email,
+            EmailConfirmed = true,
+            IsOperator = isOperator,
+            CreatedAt = time.GetUtcNow(),
+        };
+
+    private async Task<string> AddLinkAsync(
+        RollcallContext context,
+        LinkPurpose purpose,
+        long? accountId,
+        CancellationToken cancellationToken
+    )
+    {
+        var now = time.GetUtcNow();
+        var code = Tokens.New();
+        await context.OneTimeLinks.Where(l => l.ExpiresAt <= now).ExecuteDeleteAsync(cancellationToken);
+        context.OneTimeLinks.Add(
+            new OneTimeLink
+            {
+                Id = Tokens.Hash(code),
+                Purpose = purpose,
+                AccountId = accountId,
+                ExpiresAt = now + LinkLives,
+            }
+        );
+        await context.SaveChangesAsync(cancellationToken);
+        return code;
+    }
+
+    private async Task<OneTimeLink?> LinkAsync(RollcallContext context, string? code, CancellationToken cancellationToken)
+    {
+        if (code is not { Length: > 0 and < 200 })
+        {
+            return null;
+        }
+
+        var id = Tokens.Hash(code);
+        var now = time.GetUtcNow();
+        return await context.OneTimeLinks.AsNoTracking().SingleOrDefaultAsync(l => l.Id == id && l.ExpiresAt > now, cancellationToken);
+    }
+
+    private static async Task<Account> FindAsync(RollcallContext context, string email, CancellationToken cancellationToken)
+    {
+        var key = email.Trim().ToUpperInvariant();
+        return await context.Accounts.SingleOrDefaultAsync(a => a.NormalizedEmail == key, cancellationToken)
+            ?? throw new RollcallException(
+                $"There is no account {Text.Cut(email.Trim(), 100)}. 'rollcall account list' shows those there are."
+            );
+    }
+
+    private static async Task<string?> CheckSitesAsync(
+        RollcallContext context,
+        District district,
+        SecurityGroup group,
+        string? siteAccess,
+        CancellationToken cancellationToken
+    )
+    {
+        if (group >= SecurityGroup.LibraryAdministrator)
+        {
+            return null;
+        }
+
+        var known = await context
+            .Sites.AsNoTracking()
+            .Where(s => s.DistrictId == district.Id)
+            .Select(s => s.Code)
+            .ToListAsync(cancellationToken);
+        var chosen = new List<string>();
+        foreach (
+            var code in (siteAccess ?? "").Split([',', ' ', ';'], StringSplitOptions.TrimEntries | StringSplitOptions.RemoveEmptyEntries)
+        )
+        {
+            chosen.Add(
+                known.Find(k => string.Equals(k, code, StringComparison.OrdinalIgnoreCase))
+                    ?? throw new RollcallException($"There is no site {Text.Cut(code, 40)} in district {district.Code}.")
+            );
+        }
+
+        return chosen.Count == 0
+            ? throw new RollcallException(
+                $"A {PatronFields.GroupWord(group)} works at sites: say which, by their codes (--site CODE on the command line)."
+            )
+            : string.Join(',', chosen.Distinct(StringComparer.Ordinal));
+    }
+
+    private static async Task PutMembershipAsync(
+        RollcallContext context,
+        int districtId,
+        long accountId,
+        SecurityGroup group,
+        string? sites,
+        CancellationToken cancellationToken
+    )
+    {
+        var row = await context.Memberships.SingleOrDefaultAsync(
+            m => m.DistrictId == districtId && m.AccountId == accountId,
+            cancellationToken
+        );
+        if (row is null)
+        {
+            row = new Membership { DistrictId = districtId, AccountId = accountId };
+            context.Memberships.Add(row);
+        }
+
+        row.Group = group;
+        row.SiteAccess = sites;
+    }
+
+    private void AddAudit(RollcallContext context, int districtId, string actor, string action, string details) =>
+        context.AuditEntries.Add(
+            new AuditEntry
+            {
+                DistrictId = districtId,
+                At = time.GetUtcNow(),
+                Actor = actor,
+                Action = action,
+                Details = details,
+            }
+        );
+
+    private static string CheckEmail(string email)
+    {
+        var address = Text.Clean(email) ?? "";
+        var at = address.IndexOf('@', StringComparison.Ordinal);
+        return
+            at < 1
+            || at != address.LastIndexOf('@')
+            || at == address.Length - 1
+            || address.Length > 200
+            || address.Any(c => char.IsWhiteSpace(c) || char.IsControl(c) || c is '<' or '>' or '"' or ',' or ';')
+            ? throw new RollcallException(
+                $"'{Text.Cut(address, 60)}' is no e-mail address. Accounts sign in with one, like name@example.org."
+            )
+            : address;
+    }
+
+    private static void Check(IdentityResult result)
+    {
+        if (!result.Succeeded)
+        {
+            throw new RollcallException(string.Join(' ', result.Errors.Select(e => e.Description)));
+        }
+    }
+
+    private static string Digits(string? code) => new([.. (code ?? "").Where(c => !char.IsWhiteSpace(c) && c != '-')]);
+
+    private static PasswordHasher<Account> Hasher() =>
+        new(Microsoft.Extensions.Options.Options.Create(new PasswordHasherOptions { IterationCount = SignInServices.Iterations }));
+}
+
+/// <summary>Codes that serve once, kept as hashes for ten minutes.</summary>
+internal static class UsedCodes
+{
+    public static readonly TimeSpan Kept = TimeSpan.FromMinutes(10);
+
+    /// <summary>Marks a code as used. False: it was already, by whichever process.</summary>
+    public static async Task<bool> TakeAsync(RollcallDatabase database, TimeProvider time, string code, CancellationToken cancellationToken)
+    {
+        var now = time.GetUtcNow();
+        await using var context = database.CreateContext();
+        await context.UsedCodes.Where(c => c.ExpiresAt <= now).ExecuteDeleteAsync(cancellationToken);
+        context.UsedCodes.Add(new UsedCode { Id = Tokens.Hash(code), ExpiresAt = now + Kept });
+        try
+        {
+            await context.SaveChangesAsync(cancellationToken);
+            return true;
+        }
+        catch (DbUpdateException e) when (e.InnerException is not null && DatabaseErrors.IsUniqueViolation(e.InnerException))
+        {
+            return false;
+        }
+    }
+}

@@ -1,0 +1,295 @@
+using System.Net;
+using System.Text.RegularExpressions;
+using Microsoft.AspNetCore.Mvc.Infrastructure;
+using Microsoft.AspNetCore.Mvc.RazorPages;
+using Microsoft.AspNetCore.Mvc.RazorPages.Infrastructure;
+using Microsoft.AspNetCore.Routing;
+using Rollcall.Districts;
+using Rollcall.Patrons;
+using Rollcall.Server.Pages.Parts;
+
+namespace Rollcall.Server.Tests.Pages;
+
+/// <summary>Every route × every group × another district, from the routes that the server really has.</summary>
+public sealed partial class AccessTests(SyncedLibrary library) : IClassFixture<SyncedLibrary>
+{
+    private sealed record Route(string Name, string Path, HttpMethod Method);
+
+    [Fact]
+    public void Every_route_of_the_server_is_in_the_table_and_every_line_of_the_table_is_a_route()
+    {
+        // A route that is missing here is refused to everybody: add a line to Access.
+        Assert.Equal(Access.Routes.Order(StringComparer.Ordinal), Routes().Select(r => r.Name).Distinct().Order(StringComparer.Ordinal));
+    }
+
+    [Fact]
+    public async Task Nobody_gets_what_the_table_does_not_give_them()
+    {
+        var other = await library
+            .Service<DistrictService>()
+            .AddAsync($"OTHER{Guid.NewGuid():N}"[..12], "Another district", null, CancellationToken.None);
+        (string Who, Need Most, string? Session)[] people =
+        [
+            ("nobody", Need.Anyone, null),
+            ("a forged session", Need.Anyone, "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"),
+            ("patron limited", Need.PatronLimited, await PatronAsync(SecurityGroup.PatronLimited)),
+            ("patron", Need.PatronLimited, await PatronAsync(SecurityGroup.Patron)),
+            ("student aide", Need.StudentAide, await library.SignInAsync(SecurityGroup.StudentAide, "S01")),
+            ("librarian", Need.Librarian, await library.SignInAsync(SecurityGroup.Librarian, "S01")),
+            ("library administrator", Need.LibraryAdministrator, await library.SignInAsync(SecurityGroup.LibraryAdministrator)),
+            (
+                "administrator of another district",
+                Need.DistrictAdministrator,
+                await library.SignInAsync(SecurityGroup.DistrictAdministrator, district: other)
+            ),
+        ];
+        var names = (
+            await library.Service<PatronService>().PageAsync(library.District.Id, new PatronFilter(), PatronSort.Name, false, 1, 1000)
+        ).Patrons;
+        foreach (var (who, most, session) in people)
+        {
+            foreach (var route in Routes().Where(r => r.Method == HttpMethod.Get && r.Name != "/operations/events Get"))
+            {
+                using var visitor = new Visitor(library.Url, session);
+                var need = Access.Of(route.Name)!.Value;
+                var (status, body, response) = await visitor.GetAsync($"{route.Path}{(route.Path.Contains('?') ? '&' : '?')}district=DEMO");
+                var allowed =
+                    need == Need.Anyone
+                    || (
+                        session is not null
+                        && most != Need.Anyone
+                        && (need == Need.SignedIn || (need >= Need.PatronLimited && most >= need))
+                    );
+                if (!allowed)
+                {
+                    var to = response.Headers.Location?.ToString();
+                    Assert.True(
+                        (
+                            status == HttpStatusCode.Forbidden
+                            || (
+                                status == HttpStatusCode.Redirect
+                                && to is not null
+                                && (to.StartsWith("/signin", StringComparison.Ordinal) || to is "/me" or "/aide" or "/welcome")
+                            )
+                        ),
+                        $"{who} got {status} {to} from {route.Name}"
+                    );
+                }
+                else
+                {
+                    Assert.True(
+                        status is HttpStatusCode.OK or HttpStatusCode.Redirect or HttpStatusCode.NotFound,
+                        $"{who} got {status} from {route.Name}"
+                    );
+                }
+
+                if (most is Need.Anyone || who.Contains("another", StringComparison.Ordinal))
+                {
+                    Assert.DoesNotContain(library.District.Name, body, StringComparison.Ordinal);
+                    Assert.DoesNotContain(names, n => body.Contains($">{n.Barcode}<", StringComparison.Ordinal));
+                }
+            }
+
+            foreach (var route in Routes().Where(r => r.Method == HttpMethod.Post))
+            {
+                var need = Access.Of(route.Name)!.Value;
+                if (
+                    need == Need.Anyone
+                    || (
+                        session is not null
+                        && most != Need.Anyone
+                        && (need == Need.SignedIn || (need >= Need.PatronLimited && most >= need))
+                    )
+                )
+                {
+                    continue;
+                }
+
+                using var visitor = new Visitor(library.Url, session);
+                var token = await TokenAsync(visitor);
+                using var response = await visitor.PostAsync(route.Path, ("__RequestVerificationToken", token));
+                Assert.True(
+                    response.StatusCode is HttpStatusCode.Forbidden or HttpStatusCode.Unauthorized
+                        || (
+                            response.StatusCode == HttpStatusCode.Redirect
+                            && response.Headers.Location?.ToString() is "/signin" or "/welcome"
+                        ),
+                    $"{who} got {response.StatusCode} {response.Headers.Location} from {route.Name}"
+                );
+            }
+        }
+    }
+
+    [Fact]
+    public async Task Librarians_and_aides_see_people_of_their_own_sites_alone()
+    {
+        var all = (
+            await library.Service<PatronService>().PageAsync(library.District.Id, new PatronFilter(), PatronSort.Name, false, 1, 1000)
+        ).Patrons;
+        var sites = (await library.Service<SiteService>().ListAsync(library.District.Id)).ToDictionary(s => s.Id, s => s.Code);
+        var mine = all.First(p => p.SiteId is { } id && sites[id] == "S01" && p is { Birthdate: not null, CommunityId: not null });
+        var theirs = all.First(p => p.SiteId is { } id && sites[id] == "S02" && p is { Email: not null, CommunityId: not null });
+
+        using var librarian = new Visitor(library.Url, await library.SignInAsync(SecurityGroup.Librarian, "S01"));
+        Assert.Contains(mine.CommunityId!, await librarian.PageAsync($"/patrons/{mine.Barcode}"), StringComparison.Ordinal);
+        var (status, hidden, _) = await librarian.GetAsync($"/patrons/{theirs.Barcode}");
+        Assert.Equal(HttpStatusCode.NotFound, status);
+        var (_, nobody, _) = await librarian.GetAsync("/patrons/NOSUCH");
+        Assert.Equal(Content(nobody).Replace("NOSUCH", theirs.Barcode, StringComparison.Ordinal), Content(hidden));
+        foreach (
+            var path in (string[])
+                ["/", $"/patrons?q={theirs.Barcode}", "/patrons?site=S02", "/operations/1", "/operations/1?site=S02", "/review"]
+        )
+        {
+            Assert.DoesNotContain($">{theirs.Barcode}<", await librarian.PageAsync(path), StringComparison.Ordinal);
+        }
+
+        Assert.DoesNotContain("Sync Now", await librarian.PageAsync("/"), StringComparison.Ordinal);
+        Assert.DoesNotContain("Preferences", await librarian.PageAsync("/"), StringComparison.Ordinal);
+
+        using var aide = new Visitor(library.Url, await library.SignInAsync(SecurityGroup.StudentAide, "S01"));
+        var list = await aide.PageAsync($"/aide?q={mine.Barcode}");
+        Assert.Contains($">{mine.Barcode}<", list, StringComparison.Ordinal);
+        Assert.DoesNotContain(mine.CommunityId!, list, StringComparison.Ordinal);
+        Assert.DoesNotContain("/patrons/", list, StringComparison.Ordinal);
+
+        // What is not shown is not found either.
+        var searched = await aide.PageAsync($"/aide?q={Uri.EscapeDataString(mine.CommunityId!)}");
+        Assert.DoesNotContain($">{mine.Barcode}<", searched, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task A_patron_sees_their_own_record_and_a_limited_one_less_of_it()
+    {
+        using var patron = new Visitor(library.Url, await PatronAsync(SecurityGroup.Patron));
+        Assert.Contains("Birthdate", await patron.PageAsync("/me"), StringComparison.Ordinal);
+        Assert.Equal("/me", (await patron.GetAsync("/")).Response.Headers.Location?.ToString());
+        using var limited = new Visitor(library.Url, await PatronAsync(SecurityGroup.PatronLimited));
+        var own = await limited.PageAsync("/me");
+        Assert.Contains("ACCESS-2", own, StringComparison.Ordinal);
+        Assert.DoesNotContain("Birthdate", own, StringComparison.Ordinal);
+        Assert.DoesNotContain("ACCESS-1", own, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Rights_are_read_anew_and_sessions_end()
+    {
+        var session = await PatronAsync(SecurityGroup.Patron);
+        using var patron = new Visitor(library.Url, session);
+        await patron.PageAsync("/me");
+        await library.Service<PatronService>().EditAsync(library.District.Id, "ACCESS-1", [new("status", "Transferred")], "test");
+        Assert.StartsWith("/signin", (await patron.GetAsync("/me")).Response.Headers.Location!.ToString(), StringComparison.Ordinal);
+        await library.Service<PatronService>().EditAsync(library.District.Id, "ACCESS-1", [new("status", "Active")], "test");
+        await patron.PageAsync("/me");
+        Assert.Equal("/signin", await patron.SubmitAsync("/me", "/signout"));
+        Assert.Null(patron.Session);
+        using var thief = new Visitor(library.Url, session);
+        Assert.StartsWith("/signin", (await thief.GetAsync("/me")).Response.Headers.Location!.ToString(), StringComparison.Ordinal);
+    }
+
+    private static string Content(string page) => page[page.IndexOf("<main", StringComparison.Ordinal)..];
+
+    private async Task<string> PatronAsync(SecurityGroup group)
+    {
+        var barcode = group == SecurityGroup.Patron ? "ACCESS-1" : "ACCESS-2";
+        var patrons = library.Service<PatronService>();
+        var fields = new Dictionary<string, string?>
+        {
+            ["barcode"] = barcode,
+            ["lastName"] = "Access",
+            ["site"] = "S01",
+            ["group"] = PatronFields.GroupWord(group),
+        };
+        Patron patron;
+        try
+        {
+            (patron, _) = await patrons.GetAsync(library.District.Id, barcode);
+        }
+        catch (RollcallException)
+        {
+            patron = await patrons.AddAsync(library.District.Id, [.. fields], "test");
+        }
+
+        return await library
+            .Service<Rollcall.SignIn.Sessions>()
+            .OpenAsync(patron.DistrictId, patron.Id, Rollcall.SignIn.SignInMethod.Link, null, new Rollcall.SignIn.Device("test", null));
+    }
+
+    private static async Task<string> TokenAsync(Visitor visitor)
+    {
+        var page = await visitor.PageAsync("/signin");
+        return TokenField().Match(page).Groups["token"].Value;
+    }
+
+    private List<Route> Routes()
+    {
+        var routes = new List<Route>();
+        var loader = library.Service<PageLoader>();
+        foreach (var page in library.Service<IActionDescriptorCollectionProvider>().ActionDescriptors.Items.OfType<PageActionDescriptor>())
+        {
+            var compiled = loader.LoadAsync(page, Microsoft.AspNetCore.Http.EndpointMetadataCollection.Empty).GetAwaiter().GetResult();
+            var path = "/" + Fill(page.AttributeRouteInfo?.Template ?? "");
+            if (page.ViewEnginePath == "/Error")
+            {
+                routes.Add(new Route("/Error *", path, HttpMethod.Get));
+                continue;
+            }
+
+            foreach (var handler in compiled.HandlerMethods)
+            {
+                var name = handler.HttpMethod + handler.Name;
+                routes.Add(
+                    new Route(
+                        $"{page.ViewEnginePath} {name}",
+                        handler.Name is null ? path : $"{path}?handler={handler.Name}",
+                        handler.HttpMethod == "Get" ? HttpMethod.Get : HttpMethod.Post
+                    )
+                );
+            }
+
+            if (compiled.HandlerMethods.All(h => h.HttpMethod != "Get") && page.ViewEnginePath != "/SignOut")
+            {
+                routes.Add(new Route($"{page.ViewEnginePath} Get", path, HttpMethod.Get));
+            }
+        }
+
+        foreach (var endpoint in library.Service<EndpointDataSource>().Endpoints.OfType<RouteEndpoint>())
+        {
+            if (endpoint.Metadata.GetMetadata<PageActionDescriptor>() is null)
+            {
+                foreach (var method in endpoint.Metadata.GetMetadata<HttpMethodMetadata>()?.HttpMethods ?? ["GET"])
+                {
+                    var get = method == "GET";
+                    routes.Add(
+                        new Route(
+                            $"{endpoint.RoutePattern.RawText} {(get ? "Get" : "Post")}",
+                            Fill(endpoint.RoutePattern.RawText!.Replace("{print}/{**path}", "x/icon.svg", StringComparison.Ordinal)),
+                            get ? HttpMethod.Get : HttpMethod.Post
+                        )
+                    );
+                }
+            }
+        }
+
+        return routes;
+    }
+
+    /// <summary>An address of a template: operation 1, the first site.</summary>
+    private static string Fill(string template) =>
+        Parameter()
+            .Replace(
+                template,
+                m =>
+                    m.Value.Contains("id", StringComparison.Ordinal) ? "1"
+                    : m.Value.Contains("barcode", StringComparison.Ordinal) ? "ACCESS-1"
+                    : m.Value.Contains("print", StringComparison.Ordinal) ? "x"
+                    : ""
+            )
+            .TrimEnd('/');
+
+    [GeneratedRegex(@"\{[^}]*\}", RegexOptions.ExplicitCapture, 1000)]
+    private static partial Regex Parameter();
+
+    [GeneratedRegex("name=\"__RequestVerificationToken\" type=\"hidden\" value=\"(?<token>[^\"]+)\"", RegexOptions.ExplicitCapture, 1000)]
+    private static partial Regex TokenField();
+}
