@@ -99,6 +99,9 @@ internal sealed class LeniencyCounts
 
     public void Clear() => Array.Clear(counts);
 
+    /// <summary>Becomes a copy.</summary>
+    public void Take(LeniencyCounts other) => other.counts.AsSpan().CopyTo(counts);
+
     public IReadOnlyDictionary<string, long> ToDictionary()
     {
         var result = new Dictionary<string, long>(StringComparer.Ordinal);

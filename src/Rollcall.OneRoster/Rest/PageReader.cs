@@ -29,9 +29,13 @@ internal sealed class NotAPageException(string message) : Exception(message);
 /// <param name="context">Counts leniencies; cleared at the start of a page.</param>
 internal sealed class PageReader<T>(string key, RecordParser<T> parse, ReadContext context)
 {
-    private const int FirstBuffer = 128 * 1024;
+    private const int FirstBuffer = 512 * 1024;
+
+    // Hardly any record is larger: with so much left in the buffer it is parsed without looking for its end first.
+    private const int Ample = 32 * 1024;
     private static readonly JsonReaderOptions Options = new() { MaxDepth = 512, AllowTrailingCommas = true };
     private readonly byte[] specified = Encoding.UTF8.GetBytes(key);
+    private readonly LeniencyCounts saved = new();
 
     private ParsedPage<T>? proper;
     private ParsedPage<T>? other;
@@ -190,7 +194,7 @@ internal sealed class PageReader<T>(string key, RecordParser<T> parse, ReadConte
                         break;
                     }
 
-                    if (!Record(ref reader))
+                    if (!Record(ref reader, data.Length))
                     {
                         state = before.CurrentState;
                         return (int)before.BytesConsumed;
@@ -242,9 +246,26 @@ internal sealed class PageReader<T>(string key, RecordParser<T> parse, ReadConte
         other = filling;
     }
 
-    private bool Record(ref Utf8JsonReader reader)
+    private bool Record(ref Utf8JsonReader reader, int length)
     {
         var isObject = reader.TokenType == JsonTokenType.StartObject;
+        if (isObject && length - reader.BytesConsumed >= Ample)
+        {
+            var start = reader;
+            saved.Take(context.Counts);
+            var record = parse(ref reader, context);
+            if (reader.TokenType == JsonTokenType.EndObject && reader.CurrentDepth == start.CurrentDepth)
+            {
+                filling!.Rows++;
+                filling.Records.Add(record);
+                return true;
+            }
+
+            // It is larger after all and goes on behind the buffer: what was forgiven so far is counted when it is read whole.
+            reader = start;
+            context.Counts.Take(saved);
+        }
+
         if (isObject || reader.TokenType == JsonTokenType.StartArray)
         {
             var ahead = reader;

@@ -143,37 +143,38 @@ internal sealed class PostgresBulk : IBulkStore
             $"COPY {target} ({string.Join(", ", table.Columns.Select(c => $"\"{c.Name}\""))}) FROM STDIN (FORMAT BINARY)",
             cancellationToken
         );
+        // Values go into the connection's buffer; waiting for each as for an answer costs twice what writing them does.
         foreach (var row in rows)
         {
-            await writer.StartRowAsync(cancellationToken);
+            writer.StartRow();
             foreach (var column in table.Columns)
             {
                 if (column.Text is not null)
                 {
                     if (column.Text(row) is { } text)
                     {
-                        await writer.WriteAsync(text, NpgsqlDbType.Text, cancellationToken);
+                        writer.Write(text, NpgsqlDbType.Text);
                     }
                     else
                     {
-                        await writer.WriteNullAsync(cancellationToken);
+                        writer.WriteNull();
                     }
                 }
                 else if (column.Flag is not null)
                 {
-                    await writer.WriteAsync(column.Flag(row), NpgsqlDbType.Boolean, cancellationToken);
+                    writer.Write(column.Flag(row), NpgsqlDbType.Boolean);
                 }
                 else if (column.Number!(row) is not { } number)
                 {
-                    await writer.WriteNullAsync(cancellationToken);
+                    writer.WriteNull();
                 }
                 else if (column.Type == BulkType.Int)
                 {
-                    await writer.WriteAsync((int)number, NpgsqlDbType.Integer, cancellationToken);
+                    writer.Write((int)number, NpgsqlDbType.Integer);
                 }
                 else
                 {
-                    await writer.WriteAsync(number, NpgsqlDbType.Bigint, cancellationToken);
+                    writer.Write(number, NpgsqlDbType.Bigint);
                 }
             }
         }

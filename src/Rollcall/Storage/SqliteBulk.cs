@@ -1,6 +1,8 @@
+using System.Buffers;
 using System.Data.Common;
 using System.Globalization;
 using Microsoft.Data.Sqlite;
+using SQLitePCL;
 
 namespace Rollcall.Storage;
 
@@ -36,7 +38,11 @@ internal sealed class SqliteBulk : IBulkStore
         BulkTable<T> table,
         IReadOnlyCollection<T> rows,
         CancellationToken cancellationToken
-    ) => ExecuteAsync(connection, transaction, InsertSql(table), table, rows, cancellationToken);
+    )
+    {
+        Execute(connection, InsertSql(table), table, rows, cancellationToken);
+        return Task.CompletedTask;
+    }
 
     public Task UpdateAsync<T>(
         DbConnection connection,
@@ -48,9 +54,10 @@ internal sealed class SqliteBulk : IBulkStore
     {
         var index = table.Columns.Select((c, i) => (c.Name, i)).ToDictionary(p => p.Name, p => p.i, StringComparer.Ordinal);
         var sql =
-            $"UPDATE {table.Name} SET {string.Join(", ", table.Values.Select(c => $"\"{c.Name}\" = @p{index[c.Name]}"))} "
-            + $"WHERE {string.Join(" AND ", table.Keys.Select(c => $"\"{c.Name}\" = @p{index[c.Name]}"))}";
-        return ExecuteAsync(connection, transaction, sql, table, rows, cancellationToken);
+            $"UPDATE {table.Name} SET {string.Join(", ", table.Values.Select(c => $"\"{c.Name}\" = ?{index[c.Name] + 1}"))} "
+            + $"WHERE {string.Join(" AND ", table.Keys.Select(c => $"\"{c.Name}\" = ?{index[c.Name] + 1}"))}";
+        Execute(connection, sql, table, rows, cancellationToken);
+        return Task.CompletedTask;
     }
 
     public Task UpsertAsync<T>(
@@ -59,10 +66,10 @@ internal sealed class SqliteBulk : IBulkStore
         BulkTable<T> table,
         IReadOnlyCollection<T> rows,
         CancellationToken cancellationToken
-    ) =>
-        ExecuteAsync(
+    )
+    {
+        Execute(
             connection,
-            transaction,
             InsertSql(table)
                 + $" ON CONFLICT ({string.Join(", ", table.Keys.Select(c => $"\"{c.Name}\""))}) DO UPDATE SET "
                 + string.Join(", ", table.Values.Select(c => $"\"{c.Name}\" = excluded.\"{c.Name}\"")),
@@ -70,6 +77,8 @@ internal sealed class SqliteBulk : IBulkStore
             rows,
             cancellationToken
         );
+        return Task.CompletedTask;
+    }
 
     public int NextSlice(int lastSize, TimeSpan elapsed)
     {
@@ -79,11 +88,12 @@ internal sealed class SqliteBulk : IBulkStore
 
     private static string InsertSql<T>(BulkTable<T> table) =>
         $"INSERT INTO {table.Name} ({string.Join(", ", table.Columns.Select(c => $"\"{c.Name}\""))}) "
-        + $"VALUES ({string.Join(", ", table.Columns.Select((_, i) => string.Create(CultureInfo.InvariantCulture, $"@p{i}")))})";
+        + $"VALUES ({string.Join(", ", table.Columns.Select((_, i) => string.Create(CultureInfo.InvariantCulture, $"?{i + 1}")))})";
 
-    private static async Task ExecuteAsync<T>(
+    /// <summary>Runs a statement once a row. Bound by position on the statement itself: the provider looks each parameter up by its name,
+    /// for each row again, and that takes longer than the insert.</summary>
+    private static void Execute<T>(
         DbConnection connection,
-        DbTransaction transaction,
         string sql,
         BulkTable<T> table,
         IReadOnlyCollection<T> rows,
@@ -95,33 +105,66 @@ internal sealed class SqliteBulk : IBulkStore
             return;
         }
 
-        await using var command = ((SqliteConnection)connection).CreateCommand();
-        command.Transaction = (SqliteTransaction)transaction;
-        command.CommandText = sql;
-        var columns = table.Columns;
-        var parameters = new SqliteParameter[columns.Count];
-        for (var i = 0; i < columns.Count; i++)
+        var handle = ((SqliteConnection)connection).Handle!;
+        Check(handle, raw.sqlite3_prepare_v2(handle, sql, out var statement));
+        var buffer = ArrayPool<byte>.Shared.Rent(4096);
+        try
         {
-            parameters[i] = command.CreateParameter();
-            parameters[i].ParameterName = string.Create(CultureInfo.InvariantCulture, $"@p{i}");
-            parameters[i].SqliteType = columns[i].Type == BulkType.Text ? SqliteType.Text : SqliteType.Integer;
-            command.Parameters.Add(parameters[i]);
-        }
-
-        await command.PrepareAsync(cancellationToken);
-        foreach (var row in rows)
-        {
-            for (var i = 0; i < parameters.Length; i++)
+            foreach (var row in rows)
             {
-                var column = columns[i];
-                parameters[i].Value =
-                    column.Text is not null ? column.Text(row) ?? (object)DBNull.Value
-                    : column.Flag is not null ? (column.Flag(row) ? 1L : 0L)
-                    : column.Number!(row) is { } number ? number
-                    : DBNull.Value;
-            }
+                cancellationToken.ThrowIfCancellationRequested();
+                for (var i = 0; i < table.Columns.Count; i++)
+                {
+                    Check(handle, Bind(statement, i + 1, table.Columns[i], row, ref buffer));
+                }
 
-            await command.ExecuteNonQueryAsync(cancellationToken);
+                var result = raw.sqlite3_step(statement);
+                if (result != raw.SQLITE_DONE)
+                {
+                    Check(handle, result);
+                }
+
+                raw.sqlite3_reset(statement);
+            }
+        }
+        finally
+        {
+            statement.Dispose();
+
+            // Names of children have lain in it.
+            ArrayPool<byte>.Shared.Return(buffer, clearArray: true);
         }
     }
+
+    private static int Bind<T>(sqlite3_stmt statement, int at, BulkColumn<T> column, T row, ref byte[] buffer)
+    {
+        if (column.Text is not null)
+        {
+            if (column.Text(row) is not { } text)
+            {
+                return raw.sqlite3_bind_null(statement, at);
+            }
+
+            if (text.Length == 0)
+            {
+                // An empty span is a null pointer, which would store NULL.
+                return raw.sqlite3_bind_text(statement, at, "");
+            }
+
+            if (text.Length * 3 > buffer.Length)
+            {
+                ArrayPool<byte>.Shared.Return(buffer, clearArray: true);
+                buffer = ArrayPool<byte>.Shared.Rent(text.Length * 3);
+            }
+
+            var size = System.Text.Encoding.UTF8.GetBytes(text, buffer);
+            return raw.sqlite3_bind_text(statement, at, buffer.AsSpan(0, size));
+        }
+
+        return column.Flag is not null ? raw.sqlite3_bind_int64(statement, at, column.Flag(row) ? 1 : 0)
+            : column.Number!(row) is { } number ? raw.sqlite3_bind_int64(statement, at, number)
+            : raw.sqlite3_bind_null(statement, at);
+    }
+
+    private static void Check(sqlite3 handle, int result) => SqliteException.ThrowExceptionForRC(result, handle);
 }

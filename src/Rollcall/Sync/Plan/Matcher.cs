@@ -398,7 +398,7 @@ internal sealed class Matcher
 
     private void ByEmail()
     {
-        var rosterByEmail = Lookup.Of(_persons, static (in RosterPerson p) => p.Deleted || p.Replaced ? 0 : p.Email);
+        var rosterByEmail = new Lookup<RosterPerson>(_persons, static (in p) => p.Deleted || p.Replaced ? 0 : p.Email);
         var claims = new Claims(_patrons.Count);
         for (var i = 0; i < _persons.Count; i++)
         {

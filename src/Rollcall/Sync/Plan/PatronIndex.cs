@@ -1,7 +1,6 @@
 using System.Data.Common;
 using Rollcall.Patrons;
 using Rollcall.Storage;
-using Rollcall.Sync.Pull;
 
 namespace Rollcall.Sync.Plan;
 
@@ -75,42 +74,57 @@ internal struct IndexedPatron
     private void Set(int at, int bits, uint value) => _rest = (_rest & ~(((1u << bits) - 1) << at)) | (value << at);
 }
 
-/// <summary>All patrons of a district in sorted arrays: what takes objects and texts 600 bytes a patron fits in 120 here. Keys of
+/// <summary>All patrons of a district: what takes objects and texts 600 bytes a patron fits in 110 here. Keys of
 /// texts can be shared: a patron found here is confirmed when it is loaded.</summary>
 internal sealed class PatronIndex
 {
     private readonly Rows<IndexedPatron> _patrons;
-    private readonly Lookup _guids;
-    private readonly Lookup _aliases;
-    private readonly Lookup _students;
-    private readonly Lookup _barcodes;
-    private readonly Lookup _emails;
+    private readonly Rows<(ulong Key, int Patron)> _aliases;
+    private readonly Lookup<IndexedPatron> _byGuid;
+    private readonly Lookup<(ulong Key, int Patron)> _byAlias;
+    private readonly Lookup<IndexedPatron> _byStudent;
+    private readonly Lookup<IndexedPatron> _byBarcode;
+    private readonly Lookup<IndexedPatron> _byEmail;
     private readonly Dictionary<int, List<ulong>> _aliasesOf;
 
-    private PatronIndex(Rows<IndexedPatron> patrons, List<(ulong Key, int Patron)> aliases)
+    private PatronIndex(Rows<IndexedPatron> patrons, Rows<(ulong Key, int Patron)> aliases)
     {
         _patrons = patrons;
-        _guids = Lookup.Of(patrons, static (in IndexedPatron p) => p.Guid);
-        _students = Lookup.Of(patrons, static (in IndexedPatron p) => p.Student);
-        _barcodes = Lookup.Of(patrons, static (in IndexedPatron p) => p.Barcode);
-        _emails = Lookup.Of(patrons, static (in IndexedPatron p) => p.Email);
-        _aliases = new Lookup([.. aliases.Select(a => a.Key)], [.. aliases.Select(a => a.Patron)]);
-        _aliasesOf = aliases.GroupBy(a => a.Patron).ToDictionary(g => g.Key, g => g.Select(a => a.Key).ToList());
+        _aliases = aliases;
+        _byGuid = new(patrons, static (in p) => p.Guid);
+        _byAlias = new(aliases, static (in a) => a.Key);
+        _byStudent = new(patrons, static (in p) => p.Student);
+        _byBarcode = new(patrons, static (in p) => p.Barcode);
+        _byEmail = new(patrons, static (in p) => p.Email);
+        _aliasesOf = [];
+        foreach (var (key, patron) in aliases)
+        {
+            (_aliasesOf.TryGetValue(patron, out var own) ? own : _aliasesOf[patron] = []).Add(key);
+        }
     }
 
     public int Count => _patrons.Count;
 
     public ref readonly IndexedPatron this[int index] => ref _patrons[index];
 
-    public ReadOnlySpan<int> ByGuid(ulong guid) => _guids.Find(guid);
+    public ReadOnlySpan<int> ByGuid(ulong guid) => _byGuid.Find(guid);
 
-    public ReadOnlySpan<int> ByAlias(ulong guid) => _aliases.Find(guid);
+    public ReadOnlySpan<int> ByAlias(ulong guid)
+    {
+        var found = _byAlias.Find(guid);
+        foreach (ref var at in found)
+        {
+            at = _aliases[at].Patron;
+        }
 
-    public ReadOnlySpan<int> ByStudent(ulong number) => _students.Find(number);
+        return found;
+    }
 
-    public ReadOnlySpan<int> ByBarcode(ulong key) => _barcodes.Find(key);
+    public ReadOnlySpan<int> ByStudent(ulong number) => _byStudent.Find(number);
 
-    public ReadOnlySpan<int> ByEmail(ulong key) => _emails.Find(key);
+    public ReadOnlySpan<int> ByBarcode(ulong key) => _byBarcode.Find(key);
+
+    public ReadOnlySpan<int> ByEmail(ulong key) => _byEmail.Find(key);
 
     public IReadOnlyList<ulong> AliasesOf(int patron) => _aliasesOf.TryGetValue(patron, out var aliases) ? aliases : [];
 
@@ -158,7 +172,7 @@ internal sealed class PatronIndex
 
     private sealed class Builder(Keys keys)
     {
-        private readonly List<(ulong, int)> _aliases = [];
+        private readonly Rows<(ulong Key, int Patron)> _aliases = new();
         private readonly Rows<IndexedPatron> _rows = new();
 
         public void Add(
@@ -212,58 +226,73 @@ internal sealed class PatronIndex
     }
 }
 
-/// <summary>Hash → positions, as two sorted arrays.</summary>
-internal sealed class Lookup
+/// <summary>Key → positions of rows, in 8 to 12 bytes a row: chains through two arrays, the keys themselves stay in the rows.</summary>
+internal sealed class Lookup<T>
+    where T : struct
 {
-    private readonly ulong[] _keys;
-    private readonly int[] _items;
-
-    public Lookup(ulong[] keys, int[] items)
-    {
-        _keys = keys;
-        _items = items;
-        Array.Sort(_keys, _items);
-    }
+    private readonly Rows<T> _rows;
+    private readonly KeyOf _key;
+    private readonly int[] _heads;
+    private readonly int[] _next;
+    private readonly int _shift;
+    private int[] _found = new int[4];
 
     /// <summary>Reads a row's key.</summary>
-    public delegate ulong KeyOf<T>(in T row);
+    public delegate ulong KeyOf(in T row);
 
     /// <summary>Blank keys (0) are left out: blank never matches anything.</summary>
-    public static Lookup Of<T>(Rows<T> rows, KeyOf<T> key)
-        where T : struct
+    public Lookup(Rows<T> rows, KeyOf key)
     {
+        (_rows, _key) = (rows, key);
         var count = 0;
         foreach (ref var row in rows)
         {
-            if (key(row) != 0)
-            {
-                count++;
-            }
+            count += key(row) == 0 ? 0 : 1;
         }
 
-        var keys = new ulong[count];
-        var items = new int[count];
-        count = 0;
-        for (var i = 0; i < rows.Count; i++)
+        var bits = Math.Max(4, System.Numerics.BitOperations.Log2((uint)count) + (System.Numerics.BitOperations.IsPow2(count) ? 0 : 1));
+        _shift = 64 - bits;
+        _heads = new int[1 << bits];
+        _next = count == 0 ? [] : new int[rows.Count];
+
+        // From the last to the first, so that a chain runs from the first to the last.
+        for (var i = rows.Count - 1; i >= 0 && count > 0; i--)
         {
             if (key(rows[i]) is not 0 and var value)
             {
-                keys[count] = value;
-                items[count++] = i;
+                ref var head = ref _heads[Place(value)];
+                _next[i] = head;
+                head = i + 1;
             }
         }
-
-        return new Lookup(keys, items);
     }
 
-    public ReadOnlySpan<int> Find(ulong key)
+    /// <summary>Positions of the rows with a key, the first one first. What is returned holds until the next call.</summary>
+    public Span<int> Find(ulong key)
     {
         if (key == 0)
         {
             return [];
         }
 
-        var (from, count) = Sorted.Range(_keys, key);
-        return _items.AsSpan(from, count);
+        var count = 0;
+        for (var at = _heads[Place(key)]; at != 0; at = _next[at - 1])
+        {
+            if (_key(_rows[at - 1]) != key)
+            {
+                continue;
+            }
+
+            if (count == _found.Length)
+            {
+                Array.Resize(ref _found, count * 2);
+            }
+
+            _found[count++] = at - 1;
+        }
+
+        return _found.AsSpan(0, count);
     }
+
+    private int Place(ulong key) => (int)((key * 0x9E3779B97F4A7C15) >> _shift);
 }

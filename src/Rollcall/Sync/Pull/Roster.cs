@@ -83,7 +83,7 @@ internal sealed class Roster : IDisposable
     public bool ChangesOnly { get; init; }
 
     /// <summary>The <c>sourcedId</c> is in a user row, whatever its role and state.</summary>
-    public bool Has(ulong id) => Array.BinarySearch(_ids, id) >= 0;
+    public bool Has(ulong id) => Sorted.Find(_ids, id) >= 0;
 
     /// <summary>The <c>sourcedId</c> is in a user row that is not deleted.</summary>
     public bool IsLive(ulong id) => Sorted.Range(_ids, id).Count > Sorted.Range(_deadIds, id).Count;
@@ -141,10 +141,34 @@ internal sealed class Roster : IDisposable
 /// <summary>Where a key stands in a sorted array.</summary>
 internal static class Sorted
 {
+    /// <summary>Where a key is; negative when nowhere. Keys are spread evenly, so that a key tells about where it stands: a few steps from
+    /// there cost less than halving a million, each half far from the last.</summary>
+    public static int Find(ulong[] keys, ulong key)
+    {
+        if (keys.Length == 0)
+        {
+            return -1;
+        }
+
+        var guess = (int)(((UInt128)key * (uint)keys.Length) >> 64);
+        var (from, to) = (guess, guess);
+        for (var step = 8; from > 0 && keys[from] >= key; step *= 2)
+        {
+            from = Math.Max(0, from - step);
+        }
+
+        for (var step = 8; to < keys.Length - 1 && keys[to] <= key; step *= 2)
+        {
+            to = Math.Min(keys.Length - 1, to + step);
+        }
+
+        return Array.BinarySearch(keys, from, to - from + 1, key);
+    }
+
     /// <summary>The first position of a key and how often it is there.</summary>
     public static (int From, int Count) Range(ulong[] keys, ulong key)
     {
-        var at = Array.BinarySearch(keys, key);
+        var at = Find(keys, key);
         if (at < 0)
         {
             return (0, 0);
