@@ -446,6 +446,57 @@ public class WalkTests
         Assert.All(server.Requests, r => Assert.StartsWith("/ims/oneroster/rostering/v1p2/", r.Path));
     }
 
+    [Theory]
+    [InlineData("b", "a", true)]
+    [InlineData("a", "b", false)]
+    public async Task Keys_out_of_order_are_read_again_and_remembered(string first, string second, bool again)
+    {
+        // Each page rises, but not the second after the first: whether a key came twice can only be remembered then.
+        await using var server = await ScriptedServer.StartAsync(
+            (http, seen, _) =>
+                http.Json(
+                    Answers.Users(
+                        seen.Offset switch
+                        {
+                            0 => Enumerable.Range(0, 40).Select(i => first + Id(i)),
+                            40 => Enumerable.Range(0, 40).Select(i => second + Id(i)),
+                            _ => [],
+                        }
+                    )
+                )
+        );
+        using var source = server.Source(time);
+        var pulled = await source.Users().PullAsync();
+        Assert.Equal(80, pulled.Records.Select(u => u.SourcedId).Distinct().Count());
+        Assert.Equal((80, 80, 0, false), (pulled.Records.Count, pulled.Result.Rows, pulled.Result.Duplicates, pulled.Result.RowsShifted));
+        Assert.Equal(again ? [0, 40, 0, 40, 80] : [0, 40, 80], server.Requests.Select(r => r.Offset));
+    }
+
+    [Fact]
+    public void Keys_rise_in_one_of_three_orders()
+    {
+        static bool Rises(params string?[] ids)
+        {
+            var order = new KeyOrder();
+            var rises = true;
+            foreach (var page in ids.Chunk(2))
+            {
+                rises = rises && order.Rises(page.Select(id => new User { SourcedId = id }).ToList(), out var keyed);
+                order.Settle();
+            }
+
+            return rises;
+        }
+
+        Assert.True(Rises("A", "B", "a", "b"));
+        Assert.True(Rises("9", "10", "99", "100"));
+        Assert.True(Rises("a", null, null, "b"));
+        Assert.False(Rises("a", "a"));
+        Assert.False(Rises("a", "b", "b", "c"));
+        Assert.False(Rises("a", "b", "a", "c"));
+        Assert.True(Rises("a", "B", "c", "D"));
+    }
+
     [Fact]
     public void Keys_are_remembered_with_their_pages()
     {
