@@ -26,6 +26,9 @@ internal sealed class Cli : IAsyncDisposable
 
     public string Data => _folder.Path;
 
+    /// <summary>PostgreSQL's connection; null on SQLite.</summary>
+    public string? Database => _database;
+
     /// <summary>What is piped in.</summary>
     public byte[] In { get; set; } = [];
 

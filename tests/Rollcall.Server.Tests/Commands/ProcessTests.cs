@@ -1,8 +1,8 @@
-using System.Diagnostics;
 using System.Net;
 using System.Net.Sockets;
 using System.Text.Json;
 using Rollcall.Sandbox;
+using static Rollcall.Server.Tests.Commands.RealProcess;
 
 namespace Rollcall.Server.Tests.Commands;
 
@@ -10,42 +10,6 @@ namespace Rollcall.Server.Tests.Commands;
 public sealed class ProcessTests
 {
     private static CancellationToken Stop => TestContext.Current.CancellationToken;
-
-    private static Process Start(Cli cli, params string[] args)
-    {
-        // A process that starts others in the background has them ignore Ctrl-C; here they are to obey.
-        var start = new ProcessStartInfo("env")
-        {
-            UseShellExecute = false,
-            RedirectStandardOutput = true,
-            RedirectStandardError = true,
-        };
-        string[] all = ["--default-signal=INT", Path.Combine(AppContext.BaseDirectory, "rollcall"), .. args];
-        foreach (var arg in all)
-        {
-            start.ArgumentList.Add(arg);
-        }
-
-        start.Environment["ROLLCALL_DATA"] = cli.Data;
-        start.Environment["ROLLCALL_ALLOW_PRIVATE_ADDRESSES"] = "true";
-        start.Environment["TMPDIR"] = Directory.CreateDirectory(Path.Combine(cli.Data, "tmp")).FullName;
-        start.Environment.Remove("ROLLCALL_DATABASE");
-        return Process.Start(start)!;
-    }
-
-    private static async Task<Ran> EndAsync(Process process)
-    {
-        var output = process.StandardOutput.ReadToEndAsync(Stop);
-        var error = process.StandardError.ReadToEndAsync(Stop);
-        await process.WaitForExitAsync(Stop);
-        return new Ran(process.ExitCode, await output, await error);
-    }
-
-    private static async Task SignalAsync(Process process, string signal)
-    {
-        using var kill = Process.Start("kill", [$"-{signal}", $"{process.Id}"]);
-        await kill.WaitForExitAsync(Stop);
-    }
 
     private static Task<SandboxServer> SandboxAsync() => SandboxServer.StartAsync(new SandboxOptions { Students = 40, Schools = 2 });
 

@@ -1,0 +1,170 @@
+using System.Data.Common;
+using System.Diagnostics;
+using System.Globalization;
+using Microsoft.Data.Sqlite;
+using Npgsql;
+using Rollcall.Sandbox;
+using Rollcall.Tests.Infrastructure;
+
+namespace Rollcall.Server.Tests.Commands;
+
+/// <summary>Syncs of a real process that is killed at any moment: whoever comes next ends where an undisturbed run ends, and at no moment is
+/// a patron there twice. ROLLCALL_KILLS=N kills that often, with 20,000 students instead of a few hundred.</summary>
+public sealed class KillTests(PostgresCluster postgres)
+{
+    private static readonly int s_kills = int.TryParse(
+        Environment.GetEnvironmentVariable("ROLLCALL_KILLS"),
+        CultureInfo.InvariantCulture,
+        out var kills
+    )
+        ? kills
+        : 0;
+
+    private static CancellationToken Stop => TestContext.Current.CancellationToken;
+
+    [Theory]
+    [InlineData(false, 1)]
+    [InlineData(true, 2)]
+    public async Task A_sync_that_is_killed_at_any_moment_ends_as_if_it_had_not_been(bool onPostgres, int seed)
+    {
+        var random = new Random(seed);
+        var killed = 0;
+        for (var round = 0; killed < Math.Max(s_kills, 3); round++)
+        {
+            await using var sandbox = await SandboxServer.StartAsync(
+                new SandboxOptions
+                {
+                    Students = s_kills > 0 ? 20_000 : 400,
+                    Schools = 4,
+                    Seed = seed + round,
+                }
+            );
+            await using var calm = await Cli.ConnectedAsync(sandbox, onPostgres ? postgres : null);
+            await using var rough = await Cli.ConnectedAsync(sandbox, onPostgres ? postgres : null);
+            for (var day = 0; day <= 1; day++)
+            {
+                sandbox.SetDay(day);
+                var watch = Stopwatch.StartNew();
+                using (var sync = RealProcess.Start(calm, "sync", "--json"))
+                {
+                    Assert.Contains((await RealProcess.EndAsync(sync)).Code, (int[])[0, 3]);
+                }
+
+                // Any moment of its life is as good as another.
+                var life = watch.Elapsed;
+                for (var kill = 0; kill < (s_kills > 0 ? 4 : 2) && killed < Math.Max(s_kills, 3); kill++, killed++)
+                {
+                    await KillAsync(rough, TimeSpan.FromTicks(random.NextInt64(life.Ticks)), served: kill % 2 == 1 && !onPostgres);
+                }
+
+                var end = await rough.RunAsync("sync", "--json");
+                Assert.Contains(end.Code, (int[])[0, 3]);
+                Assert.Equal(await PatronsAsync(calm), await PatronsAsync(rough));
+                Assert.Subset(await OperationsAsync(rough), await OperationsAsync(calm));
+                await rough.OkAsync("db", "check");
+            }
+        }
+
+        TestContext.Current.TestOutputHelper?.WriteLine($"{killed} kills");
+    }
+
+    /// <summary>Lets a process sync for a while, and kills it. Meanwhile nobody is there twice.</summary>
+    private static async Task KillAsync(Cli cli, TimeSpan after, bool served)
+    {
+        Process worker;
+        Process? follower = null;
+        if (served)
+        {
+            worker = RealProcess.Start(cli, "serve", "--urls", "http://127.0.0.1:0", "--json");
+            while (await worker.StandardOutput.ReadLineAsync(Stop) is { } line && line != "}") { }
+
+            follower = RealProcess.Start(cli, "sync", "--json");
+        }
+        else
+        {
+            worker = RealProcess.Start(cli, "sync", "--json");
+        }
+
+        using (worker)
+        {
+            var watch = Stopwatch.StartNew();
+            await using (var connection = await OpenAsync(cli))
+            {
+                while (watch.Elapsed < after && !worker.HasExited)
+                {
+                    await AssertNobodyTwiceAsync(connection);
+                    await Task.Delay(TimeSpan.FromMilliseconds(50), Stop);
+                }
+
+                await RealProcess.SignalAsync(worker, "KILL");
+                await worker.WaitForExitAsync(Stop);
+                await AssertNobodyTwiceAsync(connection);
+                if (cli.Database is not null)
+                {
+                    // The lease of half a minute runs out at once.
+                    await ExecuteAsync(connection, "UPDATE operations SET lease_until = 0");
+                }
+            }
+        }
+
+        if (follower is not null)
+        {
+            // It takes over what the server left behind.
+            using (follower)
+            {
+                Assert.Contains((await RealProcess.EndAsync(follower)).Code, (int[])[0, 3]);
+            }
+        }
+    }
+
+    private static async Task<DbConnection> OpenAsync(Cli cli)
+    {
+        DbConnection connection = cli.Database is null
+            ? new SqliteConnection($"Data Source={Path.Combine(cli.Data, "rollcall.db")};Default Timeout=30;Pooling=False")
+            : new NpgsqlConnection(cli.Database);
+        await connection.OpenAsync(Stop);
+        return connection;
+    }
+
+    /// <summary>All patrons come from the roster: each has a GUID and a link of its own.</summary>
+    private static async Task AssertNobodyTwiceAsync(DbConnection connection)
+    {
+        Assert.Equal(
+            0L,
+            await ExecuteAsync(
+                connection,
+                """
+                SELECT (SELECT COUNT(*) FROM patrons) - (SELECT COUNT(DISTINCT guid) FROM patrons)
+                  + (SELECT COUNT(*) FROM patrons p WHERE NOT EXISTS (SELECT 1 FROM patron_links l WHERE l.district_id = p.district_id AND l.patron_id = p.id))
+                """
+            )
+        );
+    }
+
+    private static async Task<long> ExecuteAsync(DbConnection connection, string sql)
+    {
+        await using var command = connection.CreateCommand();
+        command.CommandText = sql;
+        return Convert.ToInt64(await command.ExecuteScalarAsync(Stop) ?? 0L, CultureInfo.InvariantCulture);
+    }
+
+    private static async Task<List<string>> PatronsAsync(Cli cli)
+    {
+        var export = await cli.OkAsync("patron", "export", "--format", "csv");
+        return [.. export.Out.Split('\n').Order(StringComparer.Ordinal)];
+    }
+
+    /// <summary>What syncs said. One that was killed after its end is followed by another one that finds nothing.</summary>
+    private static async Task<HashSet<string>> OperationsAsync(Cli cli)
+    {
+        var operations = await cli.OkAsync("operation", "list", "--json");
+        return
+        [
+            .. operations
+                .Json.EnumerateArray()
+                .Select(o => $"{o.GetProperty("kind")} {string.Join(' ', s_counts.Select(c => $"{c} {o.GetProperty(c)}"))}"),
+        ];
+    }
+
+    private static readonly string[] s_counts = ["read", "created", "review", "transferred", "reactivated", "held"];
+}

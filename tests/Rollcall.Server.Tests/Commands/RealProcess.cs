@@ -1,0 +1,51 @@
+using System.Diagnostics;
+
+namespace Rollcall.Server.Tests.Commands;
+
+/// <summary>The executable as a process of its own, where locks of the operating system and signals decide.</summary>
+internal static class RealProcess
+{
+    private static CancellationToken Stop => TestContext.Current.CancellationToken;
+
+    public static Process Start(Cli cli, params string[] args)
+    {
+        // A process that starts others in the background has them ignore Ctrl-C; here they are to obey.
+        var start = new ProcessStartInfo("env")
+        {
+            UseShellExecute = false,
+            RedirectStandardOutput = true,
+            RedirectStandardError = true,
+        };
+        string[] all = ["--default-signal=INT", Path.Combine(AppContext.BaseDirectory, "rollcall"), .. args];
+        foreach (var arg in all)
+        {
+            start.ArgumentList.Add(arg);
+        }
+
+        start.Environment["ROLLCALL_DATA"] = cli.Data;
+        start.Environment["ROLLCALL_ALLOW_PRIVATE_ADDRESSES"] = "true";
+        start.Environment["TMPDIR"] = Directory.CreateDirectory(Path.Combine(cli.Data, "tmp")).FullName;
+        start.Environment.Remove("ROLLCALL_DATABASE");
+        if (cli.Database is not null)
+        {
+            start.Environment["ROLLCALL_DATABASE"] = cli.Database;
+        }
+
+        return Process.Start(start)!;
+    }
+
+    /// <summary>Waits for its end; what it wrote.</summary>
+    public static async Task<Ran> EndAsync(Process process)
+    {
+        var output = process.StandardOutput.ReadToEndAsync(Stop);
+        var error = process.StandardError.ReadToEndAsync(Stop);
+        await process.WaitForExitAsync(Stop);
+        return new Ran(process.ExitCode, await output, await error);
+    }
+
+    public static async Task SignalAsync(Process process, string signal)
+    {
+        using var kill = Process.Start("kill", [$"-{signal}", $"{process.Id}"]);
+        await kill.WaitForExitAsync(Stop);
+    }
+}
