@@ -54,7 +54,11 @@ internal static class SiteCommands
             Description = "The barcode that the next new patron gets; ends in a digit",
             HelpName = "B",
         };
-        var policy = new Option<string?>("--policy") { Description = "The policy of new patrons, up to 4 characters", HelpName = "P" };
+        var policy = new Option<string?>("--policy")
+        {
+            Description = "The policy of new patrons, up to 4 characters; blank takes it away",
+            HelpName = "P",
+        };
         var group = new Option<string?>("--group")
         {
             Description = "The security group of new patrons: Patron or \"Patron Limited\"",

@@ -54,18 +54,21 @@ internal sealed class SiteModel(Here here, SiteService sites) : RollcallPage(her
         Values = Request.Form.Where(f => f.Key[0] != '_').ToDictionary(f => f.Key, f => Text.Clean(f.Value), StringComparer.Ordinal);
         try
         {
-            var change = new SiteChange(this["name"] ?? "", this["nextBarcode"], this["policy"], this["group"], null);
+            var change = new SiteChange(this["name"] ?? "", this["nextBarcode"], this["policy"] ?? "", this["group"], null);
             var isNew = Site is null;
             Site = isNew
                 ? await sites.AddAsync(DistrictId, this["code"] ?? "", change, Gone)
                 : await sites.SetAsync(DistrictId, Site!.Code, change, Gone);
             foreach (var group in Groups)
             {
-                var own = new SiteChange(null, this[$"{group}.nextBarcode"], this[$"{group}.policy"], this[$"{group}.group"], group);
-                if (own is not { NextBarcode: null, Policy: null, Group: null })
-                {
-                    await sites.SetAsync(DistrictId, Site.Code, own, Gone);
-                }
+                var own = new SiteChange(
+                    null,
+                    this[$"{group}.nextBarcode"] ?? "",
+                    this[$"{group}.policy"] ?? "",
+                    this[$"{group}.group"] ?? "",
+                    group
+                );
+                await sites.SetAsync(DistrictId, Site.Code, own, Gone);
             }
 
             TempData["Said"] = isNew ? $"{Site.Name} is added." : $"{Site.Name} is saved.";

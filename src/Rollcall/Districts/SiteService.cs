@@ -4,7 +4,7 @@ using Rollcall.Storage;
 
 namespace Rollcall.Districts;
 
-/// <summary>What can be set on a site; null leaves it as it is.</summary>
+/// <summary>What can be set on a site; null leaves it as it is, a blank text takes it away.</summary>
 /// <param name="Name">The school's name.</param>
 /// <param name="NextBarcode">The barcode of the next new patron.</param>
 /// <param name="Policy">The policy of new patrons.</param>
@@ -88,7 +88,7 @@ public sealed class SiteService(RollcallDatabase database)
     private static async Task ApplyAsync(RollcallContext context, Site site, SiteChange change, CancellationToken cancellationToken)
     {
         SecurityGroup? group = null;
-        if (change.Group is not null)
+        if (!string.IsNullOrWhiteSpace(change.Group))
         {
             group = PatronFields.ParseGroup(change.Group);
             if (group is not (SecurityGroup.Patron or SecurityGroup.PatronLimited))
@@ -98,7 +98,7 @@ public sealed class SiteService(RollcallDatabase database)
         }
 
         if (
-            change.NextBarcode is not null
+            !string.IsNullOrWhiteSpace(change.NextBarcode)
             && (Barcodes.Problem(change.NextBarcode) is not null || Barcodes.Next(change.NextBarcode) is null)
         )
         {
@@ -107,10 +107,9 @@ public sealed class SiteService(RollcallDatabase database)
             );
         }
 
-        if (change.Policy is not null)
+        if (Text.Clean(change.Policy) is { } policy)
         {
-            var policy = change.Policy.Trim();
-            if (policy.Length is 0 or > 4)
+            if (policy.Length > 4)
             {
                 throw new RollcallException("A policy code has 1 to 4 characters.");
             }
@@ -131,6 +130,11 @@ public sealed class SiteService(RollcallDatabase database)
         if (change.RoleGroup is { } role)
         {
             var own = await context.SiteDefaults.FindAsync([site.DistrictId, site.Id, role], cancellationToken);
+            if (own is null && string.IsNullOrWhiteSpace(change.NextBarcode + change.Policy + change.Group))
+            {
+                return;
+            }
+
             if (own is null)
             {
                 own = new SiteDefault
@@ -142,14 +146,24 @@ public sealed class SiteService(RollcallDatabase database)
                 context.SiteDefaults.Add(own);
             }
 
-            own.NextBarcode = change.NextBarcode ?? own.NextBarcode;
-            own.Policy = change.Policy?.Trim() ?? own.Policy;
-            own.Group = group ?? own.Group;
+            own.NextBarcode = change.NextBarcode is null ? own.NextBarcode : Text.Clean(change.NextBarcode);
+            own.Policy = change.Policy is null ? own.Policy : Text.Clean(change.Policy);
+            own.Group = change.Group is null ? own.Group : group;
+            if (own is { NextBarcode: null, Policy: null, Group: null })
+            {
+                context.SiteDefaults.Remove(own);
+            }
+
             return;
         }
 
+        if (change.NextBarcode is not null && Text.Clean(change.NextBarcode) is null)
+        {
+            throw new RollcallException($"A site needs a Next Barcode: give {site.Code} one that ends in a digit.");
+        }
+
         site.NextBarcode = change.NextBarcode ?? site.NextBarcode;
-        site.DefaultPolicy = change.Policy?.Trim() ?? site.DefaultPolicy;
-        site.DefaultGroup = group ?? site.DefaultGroup;
+        site.DefaultPolicy = change.Policy is null ? site.DefaultPolicy : Text.Clean(change.Policy);
+        site.DefaultGroup = change.Group is null ? site.DefaultGroup : group ?? SecurityGroup.Patron;
     }
 }

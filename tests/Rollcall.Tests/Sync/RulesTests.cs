@@ -1,0 +1,346 @@
+using System.Text.Json.Nodes;
+using Microsoft.EntityFrameworkCore;
+using Rollcall.Districts;
+using Rollcall.Integrations;
+using Rollcall.Mapping;
+using Rollcall.Operations;
+using Rollcall.Patrons;
+using Rollcall.Sandbox;
+using Rollcall.Storage;
+using Rollcall.Sync;
+using Rollcall.Sync.Apply;
+using Rollcall.Sync.Plan;
+using Rollcall.Tests.Infrastructure;
+
+namespace Rollcall.Tests.Sync;
+
+/// <summary>Single rules of matching, writing and holding that no larger story shows by itself.</summary>
+public sealed class RulesTests(PostgresCluster cluster)
+{
+    private static readonly FieldMap s_map = new()
+    {
+        CommunityId = new IdMapping(IdSource.Identifier),
+        Barcode = new IdMapping(IdSource.UserIdType, "Card"),
+    };
+
+    private async Task<Installation> StartAsync(Db db, TimeProvider? time = null)
+    {
+        var system = await Installation.StartAsync(cluster, db, new SandboxOptions { Students = 40, Schools = 2 }, time);
+        system.Sandbox.OnlyMine();
+        await system.ConfigureAsync(s => s with { Map = s_map });
+        return system;
+    }
+
+    private static async Task<SyncCounts> SyncAsync(Installation system)
+    {
+        var operation = await system.SyncAsync();
+        Assert.Null(operation.Error);
+        var counts = OperationQueue.CountsOf(operation);
+        Assert.True(counts.AddUp, operation.Counts);
+        return counts;
+    }
+
+    [Theory]
+    [InlineData("")]
+    [InlineData(" ")]
+    [InlineData("\t\n")]
+    [InlineData("\u00A0")]
+    [InlineData("\u200B")]
+    [InlineData("\u200C\u200D")]
+    [InlineData("\uFEFF")]
+    [InlineData("\u2060")]
+    [InlineData("\u3000 \u2003")]
+    [InlineData("\u202F\u205F")]
+    public async Task No_blank_of_any_kind_ever_matches(string blank)
+    {
+        await using var system = await StartAsync(Db.Sqlite);
+        await system.ImportAsync(
+            $"barcode,communityId,lastName,firstName,email,site\nOLD-1,\"{blank}\",Alpha,Ann,\"{blank}\",S1\nOLD-2,\"{blank}\",Beta,Ben,\"{blank}\",S1\n"
+        );
+        await system.Patrons.EditAsync(system.District.Id, "OLD-2", [new("communityId", blank), new("email", blank)], "librarian");
+        system.Sandbox.Person("u1", "Ann", "Alpha", number: blank, email: blank, barcode: blank);
+        system.Sandbox.Person("u2", "Ben", "Beta", number: blank, email: blank, barcode: blank);
+        var counts = await SyncAsync(system);
+        Assert.Equal((2, 0, 0), (counts.Created, counts.Review, counts.Skipped));
+        Assert.Equal(0, counts.LinkedStudentNumber + counts.LinkedBarcode + counts.LinkedEmail);
+        var again = await SyncAsync(system);
+        Assert.Equal((2, 2), (again.Unchanged, again.LinkedGuid));
+        Assert.All(await system.AllPatronsAsync(), p => Assert.True(p.CommunityId is null && p.Email is null));
+    }
+
+    [Theory]
+    [InlineData(SiteFrom.FirstOrg, null, "S2", "S1")]
+    [InlineData(SiteFrom.FirstMatched, "S2", "S2", "S1")]
+    [InlineData(SiteFrom.PrimaryOrg, "S2", "S2", "S2")]
+    public async Task The_site_comes_from_the_org_that_the_district_chose(SiteFrom from, string? offRoll, string second, string both)
+    {
+        await using var system = await StartAsync(Db.Sqlite);
+        await system.ConfigureAsync(s => s with { Map = s_map with { SiteFrom = from } });
+        var (one, two) = (system.Sandbox.District.Schools.First().SourcedId, system.Sandbox.District.Schools.Last().SourcedId);
+        system.Sandbox.Person("off", "Ann", "Off", orgs: ["not-matched", two]);
+        system.Sandbox.Person("second", "Ben", "Second", orgs: [two, one]);
+        system.Sandbox.Person("both", "Cid", "Both", orgs: [one, two]);
+        foreach (var id in (string[])["off", "both"])
+        {
+            system.Sandbox.Overrides.Change("users", id, json => json["metadata"] = new JsonObject { ["primaryOrg"] = two });
+        }
+
+        await SyncAsync(system);
+        var sites = (await system.Get<SiteService>().ListAsync(system.District.Id)).ToDictionary(s => s.Id, s => s.Code);
+        var patrons = await system.PatronsByGuidAsync();
+        string? SiteOf(string guid) => patrons.TryGetValue(guid, out var patron) ? sites[patron.SiteId!.Value] : null;
+        Assert.Equal((offRoll, second, both), (SiteOf("off"), SiteOf("second"), SiteOf("both")));
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task Thresholds_of_a_site_hold_there_alone(Db db)
+    {
+        await using var system = await StartAsync(db);
+        var schools = system.Sandbox.District.Schools.Select(s => s.SourcedId).ToArray();
+        for (var i = 0; i < 12; i++)
+        {
+            system.Sandbox.Person($"u{i}", $"First{i}", $"Last{i}", orgs: [schools[i % 2]]);
+        }
+
+        await SyncAsync(system);
+        var site = (await system.Get<SiteService>().ListAsync(system.District.Id)).Single(s => s.Code == "S2");
+        await system.ConfigureAsync(s => SettingsChange.Threshold(s, "transfers", 0, 1, site.Id));
+        system.Sandbox.Overrides.Remove("users", "u0", "u1");
+        var operation = await system.SyncAsync();
+        Assert.Equal(OperationStatus.NeedsApproval, operation.Status);
+        var patrons = await system.PatronsByGuidAsync();
+        Assert.Equal((PatronStatus.Transferred, PatronStatus.Active), (patrons["u0"].Status, patrons["u1"].Status));
+    }
+
+    [Fact]
+    public async Task Every_change_that_decides_about_people_forces_a_full_sync_once()
+    {
+        var clock = new ShiftedTime(new DateTimeOffset(2026, 10, 1, 4, 0, 0, TimeSpan.Zero));
+        await using var system = await StartAsync(Db.Sqlite, clock);
+        system.Sandbox.Person("u1", "Ann", "Alpha");
+        await SyncAsync(system);
+        var second = system.Sandbox.District.Schools.Last().SourcedId;
+        (string What, Func<Task> Do)[] changes =
+        [
+            ("roles", () => system.ConfigureAsync(s => s with { Roles = [RoleGroup.Student] })),
+            ("mapping", () => system.ConfigureAsync(s => s with { Map = s.Map with { CommunityId = new IdMapping() } })),
+            ("policy", () => system.ConfigureAsync(s => SettingsChange.Field(s, "phone", "library", null))),
+            ("blank rule", () => system.ConfigureAsync(s => SettingsChange.Field(s, "email", null, "clear"))),
+            ("grades", () => system.ConfigureAsync(s => SettingsChange.Grade(s, "05", "5"))),
+            ("site from", () => system.ConfigureAsync(s => SettingsChange.SiteFrom(s, "first-matched"))),
+            ("unmatch", () => system.Integrations.UnmatchAsync(system.District, IntegrationKind.ClassLink, second, "test")),
+            ("match", () => system.Integrations.MatchAsync(system.District, IntegrationKind.ClassLink, "S2", second, "test")),
+        ];
+        foreach (var (what, act) in changes)
+        {
+            Assert.Equal(OperationKind.ChangesSync, (await system.SyncAsync(kind: OperationKind.ChangesSync)).Kind);
+            await act();
+            var forced = await system.SyncAsync(kind: OperationKind.ChangesSync);
+            Assert.True(forced is { Kind: OperationKind.FullSync, Error: null }, $"{what}: {forced.Kind} {forced.Error}");
+        }
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task Settings_that_several_people_change_at_once_all_stay(Db db)
+    {
+        await using var system = await StartAsync(db);
+        system.Sandbox.Person("u1", "Ann", "Alpha");
+        await SyncAsync(system);
+        var before = IntegrationService.StateOf(await system.Integrations.FindAsync(system.District.Id, IntegrationKind.ClassLink));
+        await Task.WhenAll(
+            Enumerable.Range(1, 12).Select(i => Task.Run(() => system.ConfigureAsync(s => SettingsChange.Grade(s, $"from{i}", $"to{i}"))))
+        );
+        var row = await system.Integrations.FindAsync(system.District.Id, IntegrationKind.ClassLink);
+        Assert.Equal(12, IntegrationService.SettingsOf(row).Map.Grades.Count);
+        Assert.Equal(before.ConfigVersion + 12, IntegrationService.StateOf(row).ConfigVersion);
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task Settings_that_change_while_a_sync_runs_still_force_a_full_one(Db db)
+    {
+        await using var system = await StartAsync(db);
+        system.Sandbox.Person("u1", "Ann", "Alpha");
+        var (id, _) = await system.Queue.EnqueueAsync(
+            system.District.Id,
+            OperationKind.FullSync,
+            IntegrationKind.ClassLink,
+            preview: false,
+            "test"
+        );
+        var changed = false;
+        await system
+            .Get<OperationWorker>()
+            .WorkAsync(
+                id,
+                (stage, _, _, _) =>
+                {
+                    if (stage == OperationStage.Applying && !changed)
+                    {
+                        changed = true;
+                        Task.Run(() => system.ConfigureAsync(s => SettingsChange.Grade(s, "05", "5"))).GetAwaiter().GetResult();
+                    }
+                },
+                CancellationToken.None
+            );
+        Assert.True(changed);
+        Assert.Null((await system.Queue.GetAsync(system.District.Id, id)).Error);
+        var row = await system.Integrations.FindAsync(system.District.Id, IntegrationKind.ClassLink);
+        Assert.NotNull(IntegrationService.StateOf(row).FullDue);
+        var next = await system.SyncAsync(kind: OperationKind.ChangesSync);
+        Assert.Equal(OperationKind.FullSync, next.Kind);
+        Assert.Equal("5", (await system.PatronsByGuidAsync())["u1"].Level);
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task A_worker_that_lost_its_operation_adds_nothing_to_the_plan(Db db)
+    {
+        await using var system = await StartAsync(db);
+        var (id, _) = await system.Queue.EnqueueAsync(
+            system.District.Id,
+            OperationKind.FullSync,
+            IntegrationKind.ClassLink,
+            preview: false,
+            "test"
+        );
+        var old = await system.Queue.ClaimAsync("one", id, aloneHere: true, CancellationToken.None);
+        var present = await system.Queue.ClaimAsync("two", id, aloneHere: true, CancellationToken.None);
+        Assert.True(present!.Fence > old!.Fence);
+        await using var connection = await system.Database.OpenAsync();
+        foreach (var (worker, rows) in ((Operation, int)[])[(old, 0), (present, 1)])
+        {
+            var writer = new ChangeWriter(system.Database, connection, system.District.Id, id, worker.Fence);
+            await writer.AddAsync(new Change { Kind = ChangeKind.Note }, CancellationToken.None);
+            if (rows == 0)
+            {
+                await Assert.ThrowsAsync<FencedOffException>(() => writer.FlushAsync(CancellationToken.None));
+                await Assert.ThrowsAsync<FencedOffException>(() => system.Queue.DeletePlanAsync(worker, CancellationToken.None));
+            }
+            else
+            {
+                await writer.FlushAsync(CancellationToken.None);
+            }
+
+            await using var context = system.Database.CreateContext();
+            Assert.Equal(rows, await context.Changes.CountAsync(c => c.OperationId == id));
+        }
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task What_was_left_out_before_a_crash_is_still_told_at_the_end(Db db)
+    {
+        await using var system = await StartAsync(db);
+        for (var i = 0; i < 6; i++)
+        {
+            system.Sandbox.Person($"u{i}", $"First{i}", $"Last{i}", phone: "1");
+        }
+
+        await SyncAsync(system);
+        for (var i = 0; i < 6; i++)
+        {
+            system.Sandbox.Person($"u{i}", $"First{i}", $"Last{i}", phone: "2");
+        }
+
+        var preview = await system.SyncAsync(preview: true);
+        Assert.Equal(6, OperationQueue.CountsOf(preview).Updated);
+        var barcode = (await system.PatronsByGuidAsync())["u3"].Barcode;
+        await system.Patrons.EditAsync(system.District.Id, barcode, [new("phone", "by hand")], "librarian");
+        await system.Queue.ApproveAsync(system.District.Id, preview.Id, "test");
+
+        // The worker ends after the rows are written, and before it says so.
+        using var stop = new CancellationTokenSource();
+        var applying = 0;
+        await system
+            .Get<OperationWorker>()
+            .WorkAsync(
+                preview.Id,
+                (stage, _, _, _) =>
+                {
+                    if (stage == OperationStage.Applying && ++applying == 1)
+                    {
+                        stop.Cancel();
+                    }
+                },
+                stop.Token
+            );
+        Assert.Equal(OperationStatus.Waiting, (await system.Queue.GetAsync(system.District.Id, preview.Id)).Status);
+        var end = await system.Follower.RunAsync(system.District.Id, preview.Id, null, CancellationToken.None);
+        var counts = OperationQueue.CountsOf(end);
+        Assert.True(counts is { AddUp: true, Updated: 5, Skipped: 1 }, end.Counts);
+        Assert.Equal(1, Assert.Single(OperationQueue.WarningsOf(end), w => w.Code == "stale").Count);
+        Assert.Equal("by hand", (await system.PatronsByGuidAsync())["u3"].Phone);
+    }
+
+    [Fact]
+    public async Task Ended_roles_are_deleted_ones_and_one_current_ticked_role_is_enough()
+    {
+        await using var system = await Installation.StartAsync(
+            cluster,
+            Db.Sqlite,
+            new SandboxOptions
+            {
+                Students = 40,
+                Schools = 2,
+                Api = SandboxApi.OneRoster12,
+            }
+        );
+        await system.ConfigureAsync(s => s with { Roles = [RoleGroup.Student] });
+        await SyncAsync(system);
+        var three = (await system.PatronsByGuidAsync()).Keys.Order(StringComparer.Ordinal).Take(3).ToArray();
+        system.Sandbox.Overrides.Change("users", three[0], json => json["roles"]![0]!["endDate"] = "2020-06-30");
+        system.Sandbox.Overrides.Change("users", three[1], json => json["roles"]![0]!["role"] = "teacher");
+        system.Sandbox.Overrides.Change(
+            "users",
+            three[2],
+            json =>
+            {
+                var more = json["roles"]![0]!.DeepClone();
+                more["role"] = "teacher";
+                ((JsonArray)json["roles"]!).Insert(0, more);
+            }
+        );
+        var counts = await SyncAsync(system);
+        Assert.Equal((1, 0), (counts.Transferred, counts.Absent));
+        var patrons = await system.PatronsByGuidAsync();
+        Assert.Equal(
+            (PatronStatus.Transferred, PatronStatus.Active, PatronStatus.Active),
+            (patrons[three[0]].Status, patrons[three[1]].Status, patrons[three[2]].Status)
+        );
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task A_sites_own_defaults_are_set_and_taken_away_again(Db db)
+    {
+        await using var system = await StartAsync(db);
+        var sites = system.Get<SiteService>();
+        var district = system.District.Id;
+        await sites.SetAsync(district, "S1", new SiteChange(null, null, "KID", "Patron Limited", null));
+        await sites.SetAsync(district, "S1", new SiteChange(null, "T-001", "TCH", "Patron", RoleGroup.Teacher));
+        Assert.Single(await sites.DefaultsAsync(district));
+        await sites.SetAsync(district, "S1", new SiteChange(null, "", null, " ", RoleGroup.Teacher));
+        var own = Assert.Single(await sites.DefaultsAsync(district));
+        Assert.Equal((null, "TCH", null), (own.NextBarcode, own.Policy, own.Group));
+        await sites.SetAsync(district, "S1", new SiteChange(null, null, "", null, RoleGroup.Teacher));
+        Assert.Empty(await sites.DefaultsAsync(district));
+        await sites.SetAsync(district, "S1", new SiteChange(null, null, "", null, RoleGroup.Admin));
+        Assert.Empty(await sites.DefaultsAsync(district));
+
+        var site = await sites.SetAsync(district, "S1", new SiteChange(null, null, "", "", null));
+        Assert.Equal((null, SecurityGroup.Patron), (site.DefaultPolicy, site.DefaultGroup));
+        var refused = await Assert.ThrowsAsync<RollcallException>(() =>
+            sites.SetAsync(district, "S1", new SiteChange(null, "", null, null, null))
+        );
+        Assert.Contains("Next Barcode", refused.Message, StringComparison.Ordinal);
+    }
+}
