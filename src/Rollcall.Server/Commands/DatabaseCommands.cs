@@ -1,4 +1,7 @@
 using System.CommandLine;
+using System.Diagnostics;
+using System.Globalization;
+using Microsoft.Data.Sqlite;
 using Rollcall.Storage;
 
 namespace Rollcall.Server.Commands;
@@ -7,6 +10,10 @@ namespace Rollcall.Server.Commands;
 internal static class DatabaseCommands
 {
     private sealed record Migrated(IReadOnlyList<string> Applied);
+
+    private sealed record RestoredBackup(BackupContent Backup, string? Kept, IReadOnlyList<string> Problems);
+
+    private sealed record Rehearsed(BackupContent Backup, double Seconds, IReadOnlyList<string> Problems);
 
     private sealed record Checked(bool Ok, IReadOnlyList<DatabaseFinding> Checks);
 
@@ -68,6 +75,153 @@ internal static class DatabaseCommands
                 return ok ? ExitCode.Done : ExitCode.Failed;
             }
         );
-        return new Command("db", "The database") { migrate, check };
+        return new Command("db", "The database") { migrate, check, BackUp(terminal), Restore(terminal), Rehearse(terminal) };
+    }
+
+    private static Command BackUp(Terminal terminal)
+    {
+        var file = new Argument<string>("FILE") { Description = "Where to; must not exist" };
+        var command = new Command("backup", "Write everything but the master key to one file, while the server goes on working") { file };
+        command.SetAction(
+            async (result, cancellationToken) =>
+            {
+                await using var session = await Session.OpenAsync(result, terminal, cancellationToken);
+                var content = await session.Get<Backup>().WriteAsync(result.GetRequiredValue(file), cancellationToken);
+                if (session.Json)
+                {
+                    await JsonText.WriteAsync(terminal, content);
+                    return;
+                }
+
+                await terminal.Out.WriteLineAsync($"Written: {content.File}, {InWords(content)}.");
+                await terminal.Out.WriteLineAsync(
+                    "It holds personal data: keep it as safe as the database. The master key is not in it; keep that elsewhere: "
+                        + (
+                            GlobalOptions.Given(Environment.GetEnvironmentVariable("ROLLCALL_KEY_FILE"))
+                            ?? Path.Combine(session.Get<RollcallDatabase>().DataFolder, "master.key")
+                        )
+                );
+            }
+        );
+        return command;
+    }
+
+    private static Command Restore(Terminal terminal)
+    {
+        var file = new Argument<string>("FILE") { Description = "A file that 'rollcall db backup' wrote, on either database" };
+        var yes = new Option<bool>("--yes")
+        {
+            Description = "Replace the districts that are here; a backup of them is kept in the data folder",
+        };
+        var command = new Command("restore", "Put a backup in the place of the database. Stop the server first") { file, yes };
+        command.SetAction(
+            async (result, cancellationToken) =>
+            {
+                BackupContent content;
+                string? kept;
+                bool json;
+                await using (var session = Session.OpenUnchecked(result, terminal))
+                {
+                    json = session.Json;
+                    (content, kept) = await DatabaseCheck.GuardAsync(
+                        session.Get<RollcallDatabase>(),
+                        () => session.Get<Backup>().RestoreAsync(result.GetRequiredValue(file), result.GetValue(yes), cancellationToken)
+                    );
+                }
+
+                // Opened anew: what this process had read of the old database is not to answer for the new one.
+                await using var restored = Session.OpenUnchecked(result, terminal);
+                var problems = await ProblemsAsync(restored, cancellationToken);
+                if (json)
+                {
+                    await JsonText.WriteAsync(terminal, new RestoredBackup(content, kept, problems));
+                    return;
+                }
+
+                await terminal.Out.WriteLineAsync($"Restored: {InWords(content)}.");
+                if (kept is not null)
+                {
+                    await terminal.Out.WriteLineAsync($"What was here is kept in {kept}.");
+                }
+
+                await WriteProblemsAsync(terminal, problems);
+            }
+        );
+        return command;
+    }
+
+    private static Command Rehearse(Terminal terminal)
+    {
+        var file = new Argument<string>("FILE") { Description = "A file that 'rollcall db backup' wrote" };
+        var command = new Command("rehearse", "Restore a backup into a folder of its own, check it there, and throw it away") { file };
+        command.SetAction(
+            async (result, cancellationToken) =>
+            {
+                var options = GlobalOptions.Read(result, terminal);
+                var folder = Directory.CreateTempSubdirectory("rollcall-rehearsal-").FullName;
+                try
+                {
+                    // Its secrets are tried with the master key of this installation, as a real restore would need it.
+                    var key = Path.Combine(options.Storage.DataFolder, "master.key");
+                    if (File.Exists(key))
+                    {
+                        File.Copy(key, Path.Combine(folder, "master.key"));
+                    }
+
+                    var started = Stopwatch.GetTimestamp();
+                    await using var rehearsal = Session.Of(result, options with { Storage = new StorageOptions(folder) });
+                    var (content, _) = await rehearsal
+                        .Get<Backup>()
+                        .RestoreAsync(result.GetRequiredValue(file), replace: false, cancellationToken);
+                    var problems = await ProblemsAsync(rehearsal, cancellationToken);
+                    var seconds = Math.Round(Stopwatch.GetElapsedTime(started).TotalSeconds, 1);
+                    if (rehearsal.Json)
+                    {
+                        await JsonText.WriteAsync(terminal, new Rehearsed(content, seconds, problems));
+                    }
+                    else
+                    {
+                        await terminal.Out.WriteLineAsync(
+                            $"It can be restored: {InWords(content)}. That took {seconds.ToString(CultureInfo.InvariantCulture)} seconds; nothing here was touched."
+                        );
+                        await WriteProblemsAsync(terminal, problems);
+                    }
+
+                    return problems.Count == 0 ? ExitCode.Done : ExitCode.Failed;
+                }
+                finally
+                {
+                    SqliteConnection.ClearAllPools();
+                    Directory.Delete(folder, recursive: true);
+                }
+            }
+        );
+        return command;
+    }
+
+    private static async Task<IReadOnlyList<string>> ProblemsAsync(Session session, CancellationToken cancellationToken) =>
+        [
+            .. (await new DatabaseCheck(session.Get<RollcallDatabase>(), session.Get<Secrets>()).RunAsync(cancellationToken)).SelectMany(
+                f => f.Problems
+            ),
+        ];
+
+    private static async Task WriteProblemsAsync(Terminal terminal, IReadOnlyList<string> problems)
+    {
+        await terminal.Out.WriteLineAsync(problems.Count == 0 ? "Everything in it checks out." : "What to look at:");
+        foreach (var problem in problems)
+        {
+            await terminal.Out.WriteLineAsync($"  {Terminal.Plain(problem)}");
+        }
+    }
+
+    private static string InWords(BackupContent content)
+    {
+        static string Many(long count, string one) =>
+            string.Create(CultureInfo.InvariantCulture, $"{count:#,0} {one}{(count == 1 ? "" : "s")}");
+        var newest = content.LatestAt is { } at
+            ? string.Create(CultureInfo.InvariantCulture, $", the newest of {at:yyyy-MM-dd HH:mm} UTC")
+            : "";
+        return $"{Many(content.Districts, "district")}, {Many(content.Patrons, "patron")}, {Many(content.Operations, "operation")}{newest}";
     }
 }

@@ -41,8 +41,11 @@ internal sealed class Session : IAsyncDisposable
     }
 
     /// <summary>Opens the installation as it is: its database may be old, or not be there.</summary>
-    public static Session OpenUnchecked(ParseResult result, Terminal terminal) =>
-        new(new ServiceCollection().AddRollcall(GlobalOptions.Read(result, terminal)).BuildServiceProvider(), result);
+    public static Session OpenUnchecked(ParseResult result, Terminal terminal) => Of(result, GlobalOptions.Read(result, terminal));
+
+    /// <summary>Opens an installation other than the one that the options name.</summary>
+    public static Session Of(ParseResult result, RollcallOptions options) =>
+        new(new ServiceCollection().AddRollcall(options).BuildServiceProvider(), result);
 
     public T Get<T>()
         where T : notnull => _services.GetRequiredService<T>();

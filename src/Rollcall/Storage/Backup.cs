@@ -1,0 +1,491 @@
+using System.Data;
+using System.Data.Common;
+using Microsoft.Data.Sqlite;
+using Microsoft.EntityFrameworkCore;
+using Microsoft.EntityFrameworkCore.Metadata;
+using Npgsql;
+
+namespace Rollcall.Storage;
+
+/// <summary>What a backup holds.</summary>
+/// <param name="File">The whole path.</param>
+/// <param name="Bytes">Its size.</param>
+/// <param name="Districts">Districts in it.</param>
+/// <param name="Patrons">Patrons of all districts.</param>
+/// <param name="Operations">Operations of all districts, hand edits included.</param>
+/// <param name="LatestAt">When the newest operation in it was asked for; null when there is none.</param>
+public sealed record BackupContent(string File, long Bytes, long Districts, long Patrons, long Operations, DateTimeOffset? LatestAt);
+
+/// <summary>Backups and restores. A backup is one SQLite file, whichever database it is of, so that it can be looked into with common tools,
+/// rehearsed anywhere, and carried from SQLite to PostgreSQL or back. It never contains the master key.</summary>
+public sealed class Backup(RollcallDatabase database, TimeProvider time)
+{
+    private static readonly byte[] s_header = "SQLite format 3\0"u8.ToArray();
+
+    /// <summary>Writes a backup while everything goes on working. The file appears whole or not at all, readable by its owner alone.</summary>
+    /// <param name="file">Where to; must not exist.</param>
+    /// <param name="cancellationToken">Gives up; nothing is left behind.</param>
+    /// <exception cref="RollcallException">The file exists or cannot be written.</exception>
+    public async Task<BackupContent> WriteAsync(string file, CancellationToken cancellationToken = default)
+    {
+        file = Path.GetFullPath(file);
+        if (File.Exists(file) || Directory.Exists(file))
+        {
+            throw new RollcallException($"{file} exists already. Choose another name: a backup is never overwritten.");
+        }
+
+        var draft = $"{file}.{Guid.NewGuid():N}.part";
+        try
+        {
+            CreatePrivate(draft);
+            if (database.IsPostgres)
+            {
+                await CopyFromPostgresAsync(draft, cancellationToken);
+            }
+            else
+            {
+                // Compact, and without the free pages in which removed people would still stand.
+                await using var connection = await database.OpenAsync(cancellationToken);
+                await Sql.ExecuteAsync(connection, null, "VACUUM INTO @file", cancellationToken, ("@file", draft));
+            }
+
+            await CheckFileAsync(draft, file, cancellationToken);
+            using (var written = new FileStream(draft, FileMode.Open, FileAccess.ReadWrite))
+            {
+                written.Flush(flushToDisk: true);
+            }
+
+            File.Move(draft, file, overwrite: false);
+            return await ContentAsync(file, cancellationToken);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw new RollcallException($"The backup cannot be written: {e.Message} Choose another place, or make room.", e);
+        }
+        catch (SqliteException e) when (e.SqliteErrorCode is 10 or 13 or 14)
+        {
+            throw new RollcallException($"The backup {file} cannot be written: {e.Message} Choose another place, or make room.", e);
+        }
+        finally
+        {
+            DeleteDatabase(draft);
+        }
+    }
+
+    /// <summary>Looks into a backup without touching anything: is it whole, and of a version that this program can read.</summary>
+    /// <exception cref="RollcallException">It is not; the message says why.</exception>
+    public static async Task<BackupContent> InspectAsync(string file, CancellationToken cancellationToken = default)
+    {
+        file = Path.GetFullPath(file);
+        await CheckFileAsync(file, file, cancellationToken);
+        return await ContentAsync(file, cancellationToken);
+    }
+
+    /// <summary>Puts a backup in the place of the database. What was there is kept as a backup of its own in the data folder. A crash at
+    /// any moment leaves the old database or the new one.</summary>
+    /// <param name="file">The backup, of either database and of this version or an older one.</param>
+    /// <param name="replace">Districts that are here already may be replaced.</param>
+    /// <param name="cancellationToken">Gives up; the database stays as it was.</param>
+    /// <returns>What is restored, and the file that keeps what was there; null when nothing was.</returns>
+    /// <exception cref="RollcallException">The file is no backup, something works on the database, or <paramref name="replace"/> is needed.</exception>
+    public async Task<(BackupContent Content, string? Kept)> RestoreAsync(
+        string file,
+        bool replace,
+        CancellationToken cancellationToken = default
+    )
+    {
+        var content = await InspectAsync(file, cancellationToken);
+        using var worker = database.IsPostgres
+            ? null
+            : FileLock.TryAcquire(Path.Combine(database.DataFolder, Operations.OperationWorker.LockFile))
+                ?? throw new RollcallException(
+                    $"Another rollcall process works on the data folder {database.DataFolder}. Stop the server, then restore."
+                );
+        await database.EnsureReadyAsync(cancellationToken);
+        await RefuseLiveWorkAsync(cancellationToken);
+        var kept = await KeepPresentAsync(replace, cancellationToken);
+        var staged = Path.Combine(database.DataFolder, $"rollcall-restore-{Guid.NewGuid():N}.db");
+        try
+        {
+            CreatePrivate(staged);
+            await using (var source = new FileStream(content.File, FileMode.Open, FileAccess.Read, FileShare.Read))
+            await using (var target = new FileStream(staged, FileMode.Truncate, FileAccess.Write))
+            {
+                await source.CopyToAsync(target, cancellationToken);
+            }
+
+            await PrepareAsync(staged, cancellationToken);
+            if (database.IsPostgres)
+            {
+                await CopyToPostgresAsync(staged, cancellationToken);
+            }
+            else
+            {
+                await ReplaceFileAsync(staged, cancellationToken);
+            }
+
+            return (content, kept);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw new RollcallException($"The backup cannot be restored: {e.Message} The database is as it was.", e);
+        }
+        finally
+        {
+            DeleteDatabase(staged);
+        }
+    }
+
+    private async Task RefuseLiveWorkAsync(CancellationToken cancellationToken)
+    {
+        if (!database.IsPostgres)
+        {
+            return;
+        }
+
+        await using var connection = await database.OpenAsync(cancellationToken);
+        var live = await Sql.ScalarAsync(
+            connection,
+            null,
+            $"SELECT COUNT(*) FROM operations WHERE status = {(int)Operations.OperationStatus.Running} AND lease_until >= {database.Bulk.NowMilliseconds}",
+            cancellationToken
+        );
+        if (live > 0)
+        {
+            throw new RollcallException("A server is at work on this database. Stop every node, then restore.");
+        }
+    }
+
+    private async Task<string?> KeepPresentAsync(bool replace, CancellationToken cancellationToken)
+    {
+        await using var context = database.CreateContext();
+        var districts = await context.Districts.CountAsync(cancellationToken);
+        if (districts == 0 && !await context.Patrons.AnyAsync(cancellationToken))
+        {
+            return null;
+        }
+
+        if (!replace)
+        {
+            throw new RollcallException(
+                $"{districts} district{(districts == 1 ? " is" : "s are")} here already with {await context.Patrons.CountAsync(cancellationToken)} patrons. --yes replaces them and keeps a backup of what is here in the data folder."
+            );
+        }
+
+        return (
+            await WriteAsync(
+                Path.Combine(
+                    database.DataFolder,
+                    $"rollcall-before-restore-{time.GetUtcNow().ToString("yyyyMMdd-HHmmss", System.Globalization.CultureInfo.InvariantCulture)}.db"
+                ),
+                cancellationToken
+            )
+        ).File;
+    }
+
+    /// <summary>Brings the copy to this version, and lets no worker of the time before it write under an old claim.</summary>
+    private static async Task PrepareAsync(string staged, CancellationToken cancellationToken)
+    {
+        await using var context = new SqliteRollcallContext(
+            new DbContextOptionsBuilder<SqliteRollcallContext>().UseSqlite(Text(staged)).Options
+        );
+        await context.Database.MigrateAsync(cancellationToken);
+        await context.Database.ExecuteSqlRawAsync(
+            $"UPDATE operations SET fence = fence + 1000000, lease_until = 0 WHERE status IN ({(int)Operations.OperationStatus.Waiting}, {(int)Operations.OperationStatus.Running})",
+            cancellationToken
+        );
+    }
+
+    private async Task ReplaceFileAsync(string staged, CancellationToken cancellationToken)
+    {
+        await using (var connection = await database.OpenAsync(cancellationToken))
+        {
+            await Sql.ExecuteAsync(connection, null, "PRAGMA wal_checkpoint(TRUNCATE)", cancellationToken);
+        }
+
+        SqliteConnection.ClearAllPools();
+        DeleteDatabase(database.FilePath!, "-wal", "-shm");
+        File.Move(staged, database.FilePath!, overwrite: true);
+    }
+
+    private async Task CopyFromPostgresAsync(string draft, CancellationToken cancellationToken)
+    {
+        await using var target = new SqliteConnection(Text(draft));
+        await target.OpenAsync(cancellationToken);
+        await Sql.ExecuteAsync(
+            target,
+            null,
+            "PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; PRAGMA foreign_keys=OFF;",
+            cancellationToken
+        );
+        await using var schema = new SqliteRollcallContext(new DbContextOptionsBuilder<SqliteRollcallContext>().UseSqlite(target).Options);
+        await schema.Database.MigrateAsync(cancellationToken);
+        await using var source = (NpgsqlConnection)await database.OpenAsync(cancellationToken);
+
+        // One moment for all tables, whatever is written meanwhile.
+        await using var moment = await source.BeginTransactionAsync(IsolationLevel.RepeatableRead, cancellationToken);
+        await using var write = (SqliteTransaction)await target.BeginTransactionAsync(cancellationToken);
+        foreach (var table in Tables(schema))
+        {
+            await using var read = new NpgsqlCommand($"SELECT {table.ColumnList} FROM {table.Name}", source, moment);
+            await using var rows = await read.ExecuteReaderAsync(cancellationToken);
+            await using var insert = target.CreateCommand();
+            insert.Transaction = write;
+            insert.CommandText =
+                $"INSERT INTO {table.Name} ({table.ColumnList}) VALUES ({string.Join(", ", table.Columns.Select((_, i) => $"@p{i}"))})";
+            var parameters = table.Columns.Select((_, i) => insert.Parameters.AddWithValue($"@p{i}", DBNull.Value)).ToArray();
+            await insert.PrepareAsync(cancellationToken);
+            while (await rows.ReadAsync(cancellationToken))
+            {
+                for (var i = 0; i < parameters.Length; i++)
+                {
+                    parameters[i].Value = table.Read(rows, i);
+                }
+
+                await insert.ExecuteNonQueryAsync(cancellationToken);
+            }
+        }
+
+        await write.CommitAsync(cancellationToken);
+    }
+
+    private async Task CopyToPostgresAsync(string staged, CancellationToken cancellationToken)
+    {
+        await using var source = new SqliteConnection(Text(staged));
+        await source.OpenAsync(cancellationToken);
+        await using var context = database.CreateContext();
+        var tables = Tables(context);
+        await using var target = (NpgsqlConnection)await database.OpenAsync(cancellationToken);
+        await using var transaction = await target.BeginTransactionAsync(cancellationToken);
+        await Sql.ExecuteAsync(
+            target,
+            transaction,
+            $"TRUNCATE {string.Join(", ", tables.Select(t => t.Name))} RESTART IDENTITY",
+            cancellationToken
+        );
+        foreach (var table in tables)
+        {
+            await using (
+                var writer = await target.BeginBinaryImportAsync(
+                    $"COPY {table.Name} ({table.ColumnList}) FROM STDIN (FORMAT BINARY)",
+                    cancellationToken
+                )
+            )
+            {
+                await using var read = source.CreateCommand();
+                read.CommandText = $"SELECT {table.ColumnList} FROM {table.Name}";
+                await using var rows = await read.ExecuteReaderAsync(cancellationToken);
+                while (await rows.ReadAsync(cancellationToken))
+                {
+                    await writer.StartRowAsync(cancellationToken);
+                    for (var i = 0; i < table.Columns.Count; i++)
+                    {
+                        var value = table.Read(rows, i);
+                        if (value is DBNull)
+                        {
+                            await writer.WriteNullAsync(cancellationToken);
+                        }
+                        else
+                        {
+                            await writer.WriteAsync(value, cancellationToken);
+                        }
+                    }
+                }
+
+                await writer.CompleteAsync(cancellationToken);
+            }
+
+            foreach (var identity in table.Columns.Where(c => c.IsIdentity))
+            {
+                await Sql.ExecuteAsync(
+                    target,
+                    transaction,
+                    $"SELECT setval(pg_get_serial_sequence('{table.Name}', '{identity.Name}'), COALESCE(MAX({identity.Name}), 1), MAX({identity.Name}) IS NOT NULL) FROM {table.Name}",
+                    cancellationToken
+                );
+            }
+        }
+
+        await transaction.CommitAsync(cancellationToken);
+    }
+
+    private static async Task CheckFileAsync(string file, string shown, CancellationToken cancellationToken)
+    {
+        if (!File.Exists(file))
+        {
+            throw new RollcallException($"There is no file {shown}.");
+        }
+
+        try
+        {
+            var start = new byte[s_header.Length];
+            await using (var stream = new FileStream(file, FileMode.Open, FileAccess.Read, FileShare.ReadWrite))
+            {
+                if (await stream.ReadAtLeastAsync(start, start.Length, throwOnEndOfStream: false, cancellationToken) < start.Length)
+                {
+                    start = [];
+                }
+            }
+
+            if (!start.AsSpan().SequenceEqual(s_header))
+            {
+                throw new RollcallException($"{shown} is no backup: 'rollcall db backup FILE' makes one.");
+            }
+
+            await using var connection = new SqliteConnection(Text(file, readOnly: true));
+            await connection.OpenAsync(cancellationToken);
+            await using (var check = connection.CreateCommand())
+            {
+                check.CommandText = "PRAGMA integrity_check(1)";
+                if (await check.ExecuteScalarAsync(cancellationToken) is not "ok")
+                {
+                    throw new RollcallException($"{shown} is damaged. Take another backup.");
+                }
+            }
+
+            await using var context = new SqliteRollcallContext(
+                new DbContextOptionsBuilder<SqliteRollcallContext>().UseSqlite(connection).Options
+            );
+            var known = context.Database.GetMigrations().ToHashSet(StringComparer.Ordinal);
+            var applied = (await context.Database.GetAppliedMigrationsAsync(cancellationToken)).ToList();
+            if (applied.Count == 0)
+            {
+                throw new RollcallException($"{shown} is no backup of Rollcall: it has none of its tables.");
+            }
+
+            if (applied.Any(a => !known.Contains(a)))
+            {
+                throw new RollcallException($"{shown} was made by a newer version of Rollcall. Install that version, then restore.");
+            }
+        }
+        catch (SqliteException e)
+        {
+            throw new RollcallException($"{shown} cannot be read as a backup: {e.Message} Take another one.", e);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw new RollcallException($"{shown} cannot be read: {e.Message}", e);
+        }
+    }
+
+    private static async Task<BackupContent> ContentAsync(string file, CancellationToken cancellationToken)
+    {
+        await using var connection = new SqliteConnection(Text(file, readOnly: true));
+        await connection.OpenAsync(cancellationToken);
+        async Task<long> CountAsync(string sql) => await Sql.ScalarAsync(connection, null, sql, cancellationToken);
+        var latest = await CountAsync("SELECT COALESCE(MAX(created_at), -1) FROM operations");
+        return new BackupContent(
+            file,
+            new FileInfo(file).Length,
+            await CountAsync("SELECT COUNT(*) FROM districts"),
+            await CountAsync("SELECT COUNT(*) FROM patrons"),
+            await CountAsync("SELECT COUNT(*) FROM operations"),
+            latest < 0 ? null : DateTimeOffset.FromUnixTimeMilliseconds(latest)
+        );
+    }
+
+    private static string Text(string file, bool readOnly = false) =>
+        new SqliteConnectionStringBuilder
+        {
+            DataSource = file,
+            Pooling = false,
+            Mode = readOnly ? SqliteOpenMode.ReadOnly : SqliteOpenMode.ReadWriteCreate,
+        }.ToString();
+
+    private static void CreatePrivate(string path)
+    {
+        var options = new FileStreamOptions { Mode = FileMode.CreateNew, Access = FileAccess.Write };
+        if (!OperatingSystem.IsWindows())
+        {
+            options.UnixCreateMode = UnixFileMode.UserRead | UnixFileMode.UserWrite;
+        }
+
+        new FileStream(path, options).Dispose();
+    }
+
+    private static void DeleteDatabase(string path, params string[] suffixes)
+    {
+        foreach (var suffix in suffixes.Length == 0 ? ["", "-journal", "-wal", "-shm"] : suffixes)
+        {
+            if (File.Exists(path + suffix))
+            {
+                File.Delete(path + suffix);
+            }
+        }
+    }
+
+    private sealed record Column(string Name, Type Type, bool IsIdentity);
+
+    private sealed record Table(string Name, IReadOnlyList<Column> Columns)
+    {
+        public string ColumnList { get; } = string.Join(", ", Columns.Select(c => $"\"{c.Name}\""));
+
+        /// <summary>The value as the model stores it, alike for both databases.</summary>
+        public object Read(DbDataReader rows, int column)
+        {
+            if (rows.IsDBNull(column))
+            {
+                return DBNull.Value;
+            }
+
+            var type = Columns[column].Type;
+            return type == typeof(string) ? rows.GetString(column)
+                : type == typeof(long) ? rows.GetInt64(column)
+                : type == typeof(int) ? rows.GetInt32(column)
+                : type == typeof(short) ? rows.GetInt16(column)
+                : type == typeof(bool) ? rows.GetBoolean(column)
+                : type == typeof(double) ? rows.GetDouble(column)
+                : type == typeof(Guid) ? rows.GetGuid(column)
+                : type == typeof(byte[]) ? rows.GetFieldValue<byte[]>(column)
+                : throw new NotSupportedException($"Column {Name}.{Columns[column].Name} is of {type}, which backups do not carry yet.");
+        }
+    }
+
+    /// <summary>The tables of the model, those that others point to first.</summary>
+    private static List<Table> Tables(RollcallContext context)
+    {
+        var left = context.Model.GetEntityTypes().Where(e => e.GetTableName() is not null).ToList();
+        var done = new List<Table>();
+        var names = new HashSet<string>(StringComparer.Ordinal);
+        while (left.Count > 0)
+        {
+            var next =
+                left.FirstOrDefault(e =>
+                    e.GetForeignKeys().All(f => f.PrincipalEntityType == e || names.Contains(f.PrincipalEntityType.GetTableName()!))
+                ) ?? left[0];
+            left.Remove(next);
+            var name = next.GetTableName()!;
+            if (!names.Add(name))
+            {
+                continue;
+            }
+
+            var table = StoreObjectIdentifier.Table(name);
+            done.Add(
+                new Table(
+                    name,
+                    [
+                        .. next.GetProperties()
+                            .Where(p => p.GetColumnName(table) is not null)
+                            .Select(p =>
+                            {
+                                var stored = p.FindRelationalTypeMapping(table)?.Converter?.ProviderClrType ?? p.ClrType;
+                                stored = Nullable.GetUnderlyingType(stored) ?? stored;
+                                stored = stored.IsEnum ? Enum.GetUnderlyingType(stored) : stored;
+                                return new Column(
+                                    p.GetColumnName(table)!,
+                                    stored,
+                                    p.ValueGenerated == ValueGenerated.OnAdd
+                                        && p.IsPrimaryKey()
+                                        && (stored == typeof(int) || stored == typeof(long))
+                                        && next.FindPrimaryKey()!.Properties.Count == 1
+                                );
+                            }),
+                    ]
+                )
+            );
+        }
+
+        return done;
+    }
+}

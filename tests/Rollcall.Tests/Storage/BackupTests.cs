@@ -1,0 +1,204 @@
+using System.Text.Json;
+using Microsoft.EntityFrameworkCore;
+using Rollcall.Integrations;
+using Rollcall.Operations;
+using Rollcall.Storage;
+using Rollcall.Tests.Infrastructure;
+
+namespace Rollcall.Tests.Storage;
+
+/// <summary>Backups hold everything, go from either database to either, and are refused rather than half restored.</summary>
+public sealed class BackupTests(PostgresCluster cluster)
+{
+    private static CancellationToken Stop => TestContext.Current.CancellationToken;
+
+    /// <summary>Every row of every table of the model, as text.</summary>
+    private static async Task<Dictionary<string, List<string>>> DumpAsync(RollcallDatabase database)
+    {
+        var dump = new Dictionary<string, List<string>>(StringComparer.Ordinal);
+        await using var context = database.CreateContext();
+        foreach (var entity in context.Model.GetEntityTypes())
+        {
+            var set =
+                (IQueryable<object>)
+                    typeof(DbContext).GetMethod(nameof(DbContext.Set), [])!.MakeGenericMethod(entity.ClrType).Invoke(context, null)!;
+            var rows = new List<string>();
+            await foreach (var row in set.AsNoTracking().AsAsyncEnumerable().WithCancellation(Stop))
+            {
+                rows.Add(
+                    JsonSerializer.Serialize(
+                        entity
+                            .GetProperties()
+                            .Where(p => !p.IsShadowProperty())
+                            .OrderBy(p => p.Name, StringComparer.Ordinal)
+                            .Select(p => p.PropertyInfo!.GetValue(row)?.ToString())
+                    )
+                );
+            }
+
+            rows.Sort(StringComparer.Ordinal);
+            dump[entity.GetTableName()!] = rows;
+        }
+
+        return dump;
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite, Db.Sqlite)]
+    [InlineData(Db.Sqlite, Db.Postgres)]
+    [InlineData(Db.Postgres, Db.Sqlite)]
+    [InlineData(Db.Postgres, Db.Postgres)]
+    public async Task A_backup_restores_everything_and_the_next_sync_is_right(Db from, Db to)
+    {
+        using var folder = new TempFolder();
+        var file = Path.Combine(folder.Path, "district.bak");
+        await using var system = await Installation.StartAsync(cluster, from);
+        await system.SyncAsync();
+        var written = await system.Get<Backup>().WriteAsync(file, Stop);
+        Assert.Equal(1, written.Districts);
+        Assert.True(written.Patrons > 100);
+        if (!OperatingSystem.IsWindows())
+        {
+            Assert.Equal(UnixFileMode.UserRead | UnixFileMode.UserWrite, File.GetUnixFileMode(file));
+        }
+
+        Assert.Equal([file], Directory.GetFiles(folder.Path));
+        await using var other = await Installation.StartAsync(cluster, to, connect: false);
+        var refused = await Assert.ThrowsAsync<RollcallException>(() => other.Get<Backup>().RestoreAsync(file, replace: false, Stop));
+        Assert.Contains("--yes", refused.Message, StringComparison.Ordinal);
+        var (content, kept) = await other.Get<Backup>().RestoreAsync(file, replace: true, Stop);
+        Assert.Equal(written, content);
+        Assert.Equal(await DumpAsync(system.Database), await DumpAsync(other.Database));
+        Assert.Equal(0, (await Backup.InspectAsync(kept!, Stop)).Patrons);
+
+        // Numbers go on where they were: nothing is given out twice.
+        var before = (await other.Queue.ListAsync(system.District.Id, cancellationToken: Stop)).Max(o => o.Id);
+        var (id, _) = await other.Queue.EnqueueAsync(
+            system.District.Id,
+            OperationKind.FullSync,
+            IntegrationKind.ClassLink,
+            false,
+            "test",
+            cancellationToken: Stop
+        );
+        Assert.Equal(before + 1, id);
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task A_backup_taken_during_a_sync_is_whole_and_the_sync_goes_on_in_it(Db db)
+    {
+        using var folder = new TempFolder();
+        await using var system = await Installation.StartAsync(cluster, db);
+        var (id, _) = await system.Queue.EnqueueAsync(
+            system.District.Id,
+            OperationKind.FullSync,
+            IntegrationKind.ClassLink,
+            false,
+            "test",
+            cancellationToken: Stop
+        );
+        var files = new List<string>();
+        var busy = false;
+        var run = system.Follower.RunAsync(
+            system.District.Id,
+            id,
+            (stage, _, _, _) =>
+            {
+                busy |= stage == OperationStage.Applying;
+            },
+            Stop
+        );
+        while (!run.IsCompleted)
+        {
+            var file = Path.Combine(folder.Path, $"{files.Count}.bak");
+            await system.Get<Backup>().WriteAsync(file, Stop);
+            files.Add(file);
+        }
+
+        await run;
+        Assert.True(busy);
+        var undisturbed = (await system.AllPatronsAsync()).Select(p => (p.Barcode, p.Guid, p.LastName)).Order().ToList();
+        foreach (var file in (string[])[files[0], files[files.Count / 2], files[^1]])
+        {
+            using var there = new TempFolder();
+            await using var restored = new RollcallDatabase(new StorageOptions(there.Path));
+            await new Backup(restored, TimeProvider.System).RestoreAsync(file, replace: false, Stop);
+            await using var context = restored.CreateContext();
+            var operation = await context.Operations.SingleAsync(o => o.Id == id, Stop);
+
+            // What a slice wrote and how far it says it is are of the same moment.
+            var applied = await context.Changes.CountAsync(c => c.OperationId == id && c.Number <= operation.AppliedTo, Stop);
+            Assert.Equal(
+                operation.AppliedTo == 0
+                    ? 0
+                    : applied
+                        - await context.Changes.CountAsync(
+                            c => c.OperationId == id && c.Number <= operation.AppliedTo && c.Kind != ChangeKind.Create,
+                            Stop
+                        ),
+                await context.Patrons.CountAsync(Stop)
+            );
+            Assert.Subset(
+                undisturbed.Select(p => p.Guid).ToHashSet(),
+                (await context.Patrons.Select(p => p.Guid).ToListAsync(Stop)).ToHashSet()
+            );
+        }
+    }
+
+    [Fact]
+    public async Task What_is_no_backup_is_refused_and_nothing_is_touched()
+    {
+        using var folder = new TempFolder();
+        await using var system = await Installation.StartAsync(cluster, Db.Sqlite);
+        await system.SyncAsync();
+        var good = Path.Combine(folder.Path, "good.bak");
+        var backup = system.Get<Backup>();
+        await backup.WriteAsync(good, Stop);
+        await RefusedAsync("exists already", () => backup.WriteAsync(good, Stop));
+        await RefusedAsync("cannot be written", () => backup.WriteAsync(Path.Combine(folder.Path, "no", "such.bak"), Stop));
+
+        var text = Path.Combine(folder.Path, "text.bak");
+        await File.WriteAllTextAsync(text, "barcode,lastName\n1,A\n", Stop);
+        var cut = Path.Combine(folder.Path, "cut.bak");
+        var bytes = await File.ReadAllBytesAsync(good, Stop);
+        await File.WriteAllBytesAsync(cut, bytes[..(bytes.Length / 2)], Stop);
+        var spoilt = Path.Combine(folder.Path, "spoilt.bak");
+        var hurt = bytes.ToArray();
+        Array.Fill(hurt, (byte)0x5A, bytes.Length / 2, 8192);
+        await File.WriteAllBytesAsync(spoilt, hurt, Stop);
+        var newer = Path.Combine(folder.Path, "newer.bak");
+        File.Copy(good, newer);
+        await using (var future = new RollcallDatabase(new StorageOptions(Path.Combine(folder.Path, "future"))))
+        {
+            File.Copy(good, future.FilePath!);
+            await using var connection = await future.OpenAsync(Stop);
+            await Sql.ExecuteAsync(
+                connection,
+                null,
+                "INSERT INTO \"__EFMigrationsHistory\" VALUES ('29990101000000_Later', '99'); PRAGMA wal_checkpoint(TRUNCATE); PRAGMA journal_mode=DELETE",
+                Stop
+            );
+            File.Copy(future.FilePath!, newer, overwrite: true);
+        }
+
+        var before = await DumpAsync(system.Database);
+        await RefusedAsync("no file", () => backup.RestoreAsync(Path.Combine(folder.Path, "missing.bak"), true, Stop));
+        await RefusedAsync("no backup", () => backup.RestoreAsync(text, true, Stop));
+        await RefusedAsync("cut.bak", () => backup.RestoreAsync(cut, true, Stop));
+        await RefusedAsync("spoilt.bak", () => backup.RestoreAsync(spoilt, true, Stop));
+        await RefusedAsync("newer version", () => backup.RestoreAsync(newer, true, Stop));
+        using (system.Get<OperationWorker>().TryBecomeWorker())
+        {
+            await RefusedAsync("Stop the server", () => backup.RestoreAsync(good, true, Stop));
+        }
+
+        Assert.Equal(before, await DumpAsync(system.Database));
+        Assert.DoesNotContain(Directory.GetFiles(system.Database.DataFolder), f => f.Contains("restore", StringComparison.Ordinal));
+        Assert.DoesNotContain(Directory.GetFiles(folder.Path), f => f.EndsWith(".part", StringComparison.Ordinal));
+
+        static async Task RefusedAsync(string says, Func<Task> act) =>
+            Assert.Contains(says, (await Assert.ThrowsAsync<RollcallException>(act)).Message, StringComparison.Ordinal);
+    }
+}
