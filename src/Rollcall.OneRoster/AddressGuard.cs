@@ -107,7 +107,7 @@ public sealed class AddressGuard(bool allowPrivate)
     }
 
     /// <summary>Opens the connection of an HTTP request after checking every address that the host name resolves to.</summary>
-    internal async ValueTask<Stream> ConnectAsync(SocketsHttpConnectionContext context, CancellationToken cancellationToken)
+    public async ValueTask<Stream> ConnectAsync(SocketsHttpConnectionContext context, CancellationToken cancellationToken)
     {
         var target = context.DnsEndPoint;
         var addresses = IPAddress.TryParse(target.Host, out var literal)

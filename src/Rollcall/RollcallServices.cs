@@ -19,7 +19,14 @@ namespace Rollcall;
 /// <summary>Settings of the whole process.</summary>
 /// <param name="Storage">Where the data is.</param>
 /// <param name="AllowPrivateAddresses">Roster services may be reached over plain http and at loopback and private addresses.</param>
-public sealed record RollcallOptions(StorageOptions Storage, bool AllowPrivateAddresses = false);
+/// <param name="Mail">How e-mail is sent; null when it is not.</param>
+/// <param name="PublicUrl">Where people reach the pages, for links in notices; null for none.</param>
+public sealed record RollcallOptions(
+    StorageOptions Storage,
+    bool AllowPrivateAddresses = false,
+    MailOptions? Mail = null,
+    string? PublicUrl = null
+);
 
 /// <summary>Puts the system together, for the server, the command line and tests alike.</summary>
 public static class RollcallServices
@@ -38,6 +45,7 @@ public static class RollcallServices
             o.XmlEncryptor = new MasterKeyEncryptor(provider.GetRequiredService<MasterKey>());
         }));
         services.AddSingleton<Secrets>();
+        services.AddSingleton<Backup>();
         services.AddSingleton<DistrictService>();
         services.AddSingleton<SiteService>();
         services.AddSingleton<RosterConnections>();
@@ -52,6 +60,8 @@ public static class RollcallServices
         services.AddSingleton<OperationQueue>();
         services.AddSingleton<OperationLog>();
         services.AddSingleton<DailySchedule>();
+        services.AddSingleton<Aftermath>();
+        services.AddSingleton<NoticeService>();
         services.AddSingleton<IOperationHandler, SyncHandler>();
         services.AddSingleton<IOperationHandler, PlannedHandler>();
         services.AddSingleton<IOperationHandler, UndoHandler>();

@@ -91,6 +91,7 @@ internal static partial class CommandLine
         root.Add(DistrictCommands.Build(terminal));
         root.Add(SiteCommands.Build(terminal));
         root.Add(OperatorCommands.Build(terminal));
+        root.Add(NoticeCommands.Build(terminal));
         root.Add(IntegrationCommands.Build(terminal, IntegrationKind.ClassLink));
         root.Add(IntegrationCommands.Build(terminal, IntegrationKind.OneRoster));
         root.Add(SyncCommand.Build(terminal));

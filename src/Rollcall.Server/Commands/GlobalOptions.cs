@@ -1,4 +1,6 @@
 using System.CommandLine;
+using System.Globalization;
+using Rollcall.Operations;
 using Rollcall.Storage;
 
 namespace Rollcall.Server.Commands;
@@ -36,8 +38,53 @@ internal static class GlobalOptions
                 Given(result.GetValue(Data)) ?? Given(terminal.Variable("ROLLCALL_DATA")) ?? DefaultFolder(terminal),
                 result.GetResult(Database) is not null ? Given(result.GetValue(Database)) : Given(terminal.Variable("ROLLCALL_DATABASE"))
             ),
-            string.Equals(terminal.Variable("ROLLCALL_ALLOW_PRIVATE_ADDRESSES")?.Trim(), "true", StringComparison.OrdinalIgnoreCase)
+            string.Equals(terminal.Variable("ROLLCALL_ALLOW_PRIVATE_ADDRESSES")?.Trim(), "true", StringComparison.OrdinalIgnoreCase),
+            Mail(terminal),
+            PublicUrl(terminal)
         );
+
+    private static string? PublicUrl(Terminal terminal) =>
+        Given(terminal.Variable("ROLLCALL_PUBLIC_URL"))?.Trim() is not { } url ? null
+        : Uri.TryCreate(url, UriKind.Absolute, out var uri) && uri.Scheme is "https" or "http" && uri.Query.Length == 0 ? url
+        : throw new RollcallException(
+            $"ROLLCALL_PUBLIC_URL '{url}' is no address. Write where people reach the pages, like https://library.example."
+        );
+
+    private static MailOptions? Mail(Terminal terminal)
+    {
+        if (Given(terminal.Variable("ROLLCALL_SMTP_HOST"))?.Trim() is not { } host)
+        {
+            return null;
+        }
+
+        var port = Given(terminal.Variable("ROLLCALL_SMTP_PORT")) ?? "587";
+        var number =
+            int.TryParse(port, NumberStyles.None, CultureInfo.InvariantCulture, out var parsed) && parsed is > 0 and < 65536
+                ? parsed
+                : throw new RollcallException($"ROLLCALL_SMTP_PORT '{port}' is no port. It is mostly 587 or 465.");
+        var from =
+            Given(terminal.Variable("ROLLCALL_SMTP_FROM"))?.Trim()
+            ?? throw new RollcallException(
+                "ROLLCALL_SMTP_FROM is missing: the address that e-mail is sent from, like rollcall@school.example."
+            );
+        var passwordFile = Given(terminal.Variable("ROLLCALL_SMTP_PASSWORD_FILE"));
+        string? password;
+        try
+        {
+            password = passwordFile is null ? null : File.ReadAllText(passwordFile).TrimEnd('\r', '\n');
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw new RollcallException($"The file of ROLLCALL_SMTP_PASSWORD_FILE cannot be read: {e.Message}", e);
+        }
+
+        var plain = string.Equals(terminal.Variable("ROLLCALL_SMTP_TLS")?.Trim(), "off", StringComparison.OrdinalIgnoreCase);
+        return plain && !(host is "localhost" || (System.Net.IPAddress.TryParse(host, out var ip) && System.Net.IPAddress.IsLoopback(ip)))
+            ? throw new RollcallException(
+                "ROLLCALL_SMTP_TLS=off sends e-mail in the clear: only a server on this machine (localhost) may be used so."
+            )
+            : new MailOptions(host, number, from, Given(terminal.Variable("ROLLCALL_SMTP_USER")), password, plain);
+    }
 
     public static string? Given(string? text) => string.IsNullOrWhiteSpace(text) ? null : text;
 

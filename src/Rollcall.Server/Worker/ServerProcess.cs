@@ -20,13 +20,15 @@ internal sealed class ServerProcess : IAsyncDisposable
     private readonly IDisposable _workerLock;
     private readonly WorkerService _worker;
     private readonly DailyService _daily;
+    private readonly NoticeWorker _notices;
 
-    private ServerProcess(WebApplication web, IDisposable workerLock, WorkerService worker, DailyService daily)
+    private ServerProcess(WebApplication web, IDisposable workerLock, WorkerService worker, DailyService daily, NoticeWorker notices)
     {
         _web = web;
         _workerLock = workerLock;
         _worker = worker;
         _daily = daily;
+        _notices = notices;
     }
 
     public IServiceProvider Services => _web.Services;
@@ -97,7 +99,14 @@ internal sealed class ServerProcess : IAsyncDisposable
                 web.Services.GetRequiredService<ILogger<DailyService>>()
             );
             await daily.StartAsync(cancellationToken);
-            return new ServerProcess(web, workerLock, service, daily);
+            var notices = new NoticeWorker(
+                web.Services.GetRequiredService<Aftermath>(),
+                web.Services.GetRequiredService<NoticeService>(),
+                web.Services.GetRequiredService<TimeProvider>(),
+                web.Services.GetRequiredService<ILogger<NoticeWorker>>()
+            );
+            await notices.StartAsync(cancellationToken);
+            return new ServerProcess(web, workerLock, service, daily, notices);
         }
         catch
         {
@@ -112,6 +121,8 @@ internal sealed class ServerProcess : IAsyncDisposable
         // The worker first: parking is short, open pages would keep the web server waiting.
         await _daily.StopAsync(CancellationToken.None);
         _daily.Dispose();
+        await _notices.StopAsync(CancellationToken.None);
+        _notices.Dispose();
         await _worker.StopAsync(CancellationToken.None);
         _worker.Dispose();
         await _web.StopAsync(CancellationToken.None);

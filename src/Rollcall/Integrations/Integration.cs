@@ -118,6 +118,9 @@ public sealed record DailyOperations
 
     /// <summary>Why nothing runs until somebody resumes; null when nothing stands in the way.</summary>
     public string? StoppedBecause { get; init; }
+
+    /// <summary>It stopped by itself after night upon night had failed: a sync that succeeds resumes it.</summary>
+    public bool StoppedByFailures { get; init; }
 }
 
 /// <summary>Both days are in it.</summary>

@@ -749,10 +749,36 @@ public sealed class IntegrationService(RollcallDatabase database, RosterConnecti
         row.State = JsonSerializer.Serialize(StateOf(row) with { FullDue = why, Revision = null }, Json);
 
     /// <summary>Nothing runs by itself until somebody resumes.</summary>
-    internal static void StopDaily(Integration row, string why)
+    internal static void StopDaily(Integration row, string why, bool byFailures = false)
     {
         var settings = SettingsOf(row);
-        row.Settings = JsonSerializer.Serialize(settings with { Daily = settings.Daily with { StoppedBecause = why } }, Json);
+        row.Settings = JsonSerializer.Serialize(
+            settings with
+            {
+                Daily = settings.Daily with { StoppedBecause = why, StoppedByFailures = byFailures },
+            },
+            Json
+        );
+    }
+
+    /// <summary>Daily Operations that failures had stopped go on. One that somebody or an undo stopped is left alone.</summary>
+    /// <returns>Whether anything changed.</returns>
+    internal static bool ResumeAfterFailures(Integration row, DateTimeOffset now)
+    {
+        var settings = SettingsOf(row);
+        if (!settings.Daily.StoppedByFailures)
+        {
+            return false;
+        }
+
+        row.Settings = JsonSerializer.Serialize(
+            settings with
+            {
+                Daily = settings.Daily with { StoppedBecause = null, StoppedByFailures = false, Since = now },
+            },
+            Json
+        );
+        return true;
     }
 
     private void AddAudit(RollcallContext context, int districtId, string actor, string action, string details) =>

@@ -237,6 +237,6 @@ public static class SettingsChange
     public static IntegrationSettings Resume(IntegrationSettings settings, DateTimeOffset now) =>
         settings with
         {
-            Daily = settings.Daily with { Pauses = [], StoppedBecause = null, Since = now },
+            Daily = settings.Daily with { Pauses = [], StoppedBecause = null, StoppedByFailures = false, Since = now },
         };
 }

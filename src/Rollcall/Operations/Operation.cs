@@ -116,6 +116,15 @@ public sealed class Operation
 
     /// <summary>Somebody asked to stop it.</summary>
     public bool CancelRequested { get; set; }
+
+    /// <summary>How often it failed and was put back to be tried again by itself.</summary>
+    public int Attempts { get; set; }
+
+    /// <summary>A waiting operation is not claimed before; null when it may be at once.</summary>
+    public DateTimeOffset? NotBefore { get; set; }
+
+    /// <summary>What follows from its end is done: notices are queued, trouble that repeats is acted on.</summary>
+    public bool Settled { get; set; }
 }
 
 /// <summary>The totals of a sync. Every roster person of a ticked role has one outcome.</summary>

@@ -28,6 +28,13 @@ internal sealed class OperationFollower(OperationQueue queue, OperationWorker wo
                 return operation;
             }
 
+            if (operation is { Status: OperationStatus.Waiting, NotBefore: { } due } && due > time.GetUtcNow())
+            {
+                // The night's own run, which somebody joined while it was at work: it failed for now.
+                operation.Status = OperationStatus.Failed;
+                return operation;
+            }
+
             using (var mine = worker.TryBecomeWorker())
             {
                 if (mine is not null)

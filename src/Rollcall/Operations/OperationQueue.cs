@@ -47,7 +47,18 @@ public sealed class OperationQueue(RollcallDatabase database, TimeProvider time)
                 .FirstOrDefaultAsync(cancellationToken);
             if (equal is not null)
             {
-                if (dailyDate is not null)
+                if (dailyDate is null)
+                {
+                    // Somebody wants it now: it is theirs, and waits for no later try.
+                    await context
+                        .Operations.Where(o => o.Id == equal.Id && o.NotBefore != null)
+                        .ExecuteUpdateAsync(
+                            s => s.SetProperty(o => o.NotBefore, (DateTimeOffset?)null).SetProperty(o => o.RequestedBy, requestedBy),
+                            cancellationToken
+                        );
+                    await transaction.CommitAsync(cancellationToken);
+                }
+                else
                 {
                     // It does the night's work: there is no second one for this date.
                     await context
@@ -86,11 +97,17 @@ public sealed class OperationQueue(RollcallDatabase database, TimeProvider time)
     {
         await using var connection = await database.OpenAsync(cancellationToken);
         await using var context = database.CreateContext(connection, null);
+        var now = time.GetUtcNow();
+
+        // What a person waits for goes before the night's work; within each, first come, first served.
         var candidates = await context
             .Operations.AsNoTracking()
-            .Where(o => o.Status == OperationStatus.Waiting || o.Status == OperationStatus.Running)
+            .Where(o =>
+                o.Status == OperationStatus.Running || (o.Status == OperationStatus.Waiting && (o.NotBefore == null || o.NotBefore <= now))
+            )
             .Where(o => only == null || o.Id == only)
-            .OrderBy(o => o.Id)
+            .OrderBy(o => o.DailyDate != null)
+            .ThenBy(o => o.Id)
             .Select(o => new { o.Id, o.DistrictId })
             .ToListAsync(cancellationToken);
         var silent = aloneHere ? "1 = 1" : $"lease_until < {database.Bulk.NowMilliseconds}";
@@ -104,6 +121,7 @@ public sealed class OperationQueue(RollcallDatabase database, TimeProvider time)
                     $"""
                     UPDATE operations SET status = {(int)OperationStatus.Running}, fence = fence + 1, node = @node,
                         lease_until = {database.Bulk.NowMilliseconds} + {(long)Lease.TotalMilliseconds},
+                        not_before = NULL, error = NULL,
                         started_at = COALESCE(started_at, {database.Bulk.NowMilliseconds})
                     WHERE id = @id AND (status = {(int)OperationStatus.Waiting} OR (status = {(int)OperationStatus.Running} AND {silent}))
                       AND NOT EXISTS (SELECT 1 FROM operations o WHERE o.district_id = @district AND o.id <> @id AND o.status = {(int)
@@ -287,6 +305,28 @@ public sealed class OperationQueue(RollcallDatabase database, TimeProvider time)
         );
     }
 
+    /// <summary>Puts a failed operation back to be tried again by itself.</summary>
+    /// <returns>False when it is no longer this worker's.</returns>
+    internal async Task<bool> RetryLaterAsync(Operation operation, TimeSpan pause, string error, CancellationToken cancellationToken)
+    {
+        await using var connection = await database.OpenAsync(cancellationToken);
+        return await Sql.ExecuteAsync(
+                connection,
+                null,
+                $"""
+                UPDATE operations SET status = {(int)OperationStatus.Waiting}, stage = {(int)
+                    OperationStage.Waiting}, stage_text = NULL, done = 0, total = 0,
+                    lease_until = 0, fence = fence + 1, attempts = attempts + 1, not_before = @due, error = @error
+                WHERE id = @id AND fence = @fence AND status = {(int)OperationStatus.Running}
+                """,
+                cancellationToken,
+                ("@due", (time.GetUtcNow() + pause).ToUnixTimeMilliseconds()),
+                ("@error", error),
+                ("@id", operation.Id),
+                ("@fence", operation.Fence)
+            ) == 1;
+    }
+
     /// <summary>Approves what waits in an operation: it is queued again and applies the rest.</summary>
     /// <exception cref="RollcallException">Nothing of it waits for an approval.</exception>
     public Task ApproveAsync(int districtId, long id, string by, CancellationToken cancellationToken = default) =>
@@ -301,6 +341,7 @@ public sealed class OperationQueue(RollcallDatabase database, TimeProvider time)
                 operation.ApprovedBy = by;
                 operation.ApprovedAt = time.GetUtcNow();
                 operation.FinishedAt = null;
+                operation.Settled = false;
             },
             cancellationToken
         );

@@ -205,6 +205,26 @@ internal sealed class OperationWorker(
         }
     }
 
+    /// <summary>Pauses between the tries of a night: an outage of minutes costs minutes, one of hours is over by school time.</summary>
+    internal static readonly IReadOnlyList<TimeSpan> RetryPauses =
+    [
+        TimeSpan.FromMinutes(10),
+        TimeSpan.FromMinutes(30),
+        TimeSpan.FromHours(1),
+        TimeSpan.FromHours(2),
+        TimeSpan.FromHours(4),
+    ];
+
+    /// <summary>What may be over by itself. Wrong credentials or settings are not.</summary>
+    private static bool MayPass(Exception e) =>
+        e switch
+        {
+            OneRoster.RosterException roster => roster.Fault is OneRoster.RosterFault.Unreachable or OneRoster.RosterFault.Incomplete,
+            RollcallException => false,
+            System.Data.Common.DbException or IOException or TimeoutException or System.Net.Sockets.SocketException => true,
+            _ => false,
+        };
+
     private async Task FailAsync(Operation operation, Exception e)
     {
         var message = e switch
@@ -219,6 +239,16 @@ internal sealed class OperationWorker(
         if (e is not (RollcallException or OneRoster.RosterException))
         {
             logger.LogError(e, "Operation {Id} failed", operation.Id);
+        }
+
+        if (
+            string.Equals(operation.RequestedBy, DailySchedule.Actor, StringComparison.Ordinal)
+            && operation.Attempts < RetryPauses.Count
+            && MayPass(e)
+        )
+        {
+            await queue.RetryLaterAsync(operation, RetryPauses[operation.Attempts], message, CancellationToken.None);
+            return;
         }
 
         await queue.FinishAsync(operation, OperationStatus.Failed, null, null, message, CancellationToken.None);

@@ -285,6 +285,10 @@ public sealed class Backup(RollcallDatabase database, TimeProvider time)
                         {
                             await writer.WriteNullAsync(cancellationToken);
                         }
+                        else if (table.Columns[i].IsJson)
+                        {
+                            await writer.WriteAsync((string)value, NpgsqlTypes.NpgsqlDbType.Jsonb, cancellationToken);
+                        }
                         else
                         {
                             await writer.WriteAsync(value, cancellationToken);
@@ -414,7 +418,7 @@ public sealed class Backup(RollcallDatabase database, TimeProvider time)
         }
     }
 
-    private sealed record Column(string Name, Type Type, bool IsIdentity);
+    private sealed record Column(string Name, Type Type, bool IsIdentity, bool IsJson = false);
 
     private sealed record Table(string Name, IReadOnlyList<Column> Columns)
     {
@@ -444,7 +448,7 @@ public sealed class Backup(RollcallDatabase database, TimeProvider time)
     /// <summary>The tables of the model, those that others point to first.</summary>
     private static List<Table> Tables(RollcallContext context)
     {
-        var left = context.Model.GetEntityTypes().Where(e => e.GetTableName() is not null).ToList();
+        var left = context.Model.GetEntityTypes().Where(e => e.GetTableName() is not null && !e.IsOwned()).ToList();
         var done = new List<Table>();
         var names = new HashSet<string>(StringComparer.Ordinal);
         while (left.Count > 0)
@@ -481,6 +485,9 @@ public sealed class Backup(RollcallDatabase database, TimeProvider time)
                                         && next.FindPrimaryKey()!.Properties.Count == 1
                                 );
                             }),
+                        .. next.GetNavigations()
+                            .Where(n => n.TargetEntityType.IsMappedToJson() && n.TargetEntityType.IsOwned() && !n.IsOnDependent)
+                            .Select(n => new Column(n.TargetEntityType.GetContainerColumnName()!, typeof(string), false, IsJson: true)),
                     ]
                 )
             );

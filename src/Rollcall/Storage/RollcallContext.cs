@@ -48,6 +48,8 @@ public abstract class RollcallContext(DbContextOptions options)
     public DbSet<OneTimeLink> OneTimeLinks => Set<OneTimeLink>();
     public DbSet<PendingSignIn> PendingSignIns => Set<PendingSignIn>();
     public DbSet<UsedCode> UsedCodes => Set<UsedCode>();
+    public DbSet<NoticeSetting> NoticeSettings => Set<NoticeSetting>();
+    public DbSet<Notice> Notices => Set<Notice>();
     public DbSet<DataProtectionKey> DataProtectionKeys => Set<DataProtectionKey>();
 
     protected override void ConfigureConventions(ModelConfigurationBuilder configurationBuilder)
@@ -155,6 +157,7 @@ public abstract class RollcallContext(DbContextOptions options)
             e.Property(o => o.Id).ValueGeneratedOnAdd();
             e.HasIndex(o => new { o.DistrictId, o.Id });
             e.HasIndex(o => o.Status);
+            e.HasIndex(o => o.FinishedAt, "unsettled").HasFilter(Database.IsNpgsql() ? "not settled" : "settled = 0");
             // Once a day, however many nodes look at the clock.
             e.HasIndex(o => new { o.DistrictId, o.DailyDate }).IsUnique().HasFilter("daily_date is not null");
             // Never two running operations of one district, whoever claims them.
@@ -182,6 +185,19 @@ public abstract class RollcallContext(DbContextOptions options)
             e.HasKey(r => new { r.DistrictId, r.Id });
             e.Property(r => r.Id).ValueGeneratedNever();
             e.HasIndex(r => new { r.DistrictId, r.RosterId }).IsUnique();
+        });
+        builder.Entity<NoticeSetting>(e =>
+        {
+            e.HasKey(n => n.DistrictId);
+            e.Property(n => n.DistrictId).ValueGeneratedNever();
+            e.Ignore(n => n.Addresses);
+        });
+        builder.Entity<Notice>(e =>
+        {
+            e.HasKey(n => n.Id);
+            e.Property(n => n.Id).ValueGeneratedOnAdd();
+            e.HasIndex(n => new { n.DistrictId, n.OperationId });
+            e.HasIndex(n => n.DueAt).HasFilter($"status = {(int)NoticeStatus.Waiting}");
         });
         builder.Entity<AuditEntry>(e =>
         {

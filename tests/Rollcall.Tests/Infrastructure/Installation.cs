@@ -48,14 +48,15 @@ public sealed class Installation : IAsyncDisposable
         Db db,
         SandboxOptions? sandbox = null,
         TimeProvider? time = null,
-        bool connect = true
+        bool connect = true,
+        MailOptions? mail = null
     )
     {
         var folder = new TempFolder();
         var connection = db == Db.Postgres ? await cluster.CreateDatabaseAsync() : null;
         var services = new ServiceCollection();
         services.AddSingleton(time ?? TimeProvider.System);
-        services.AddRollcall(new RollcallOptions(new StorageOptions(folder.Path, connection), AllowPrivateAddresses: true));
+        services.AddRollcall(new RollcallOptions(new StorageOptions(folder.Path, connection), AllowPrivateAddresses: true, Mail: mail));
         var installation = new Installation(services.BuildServiceProvider(), folder);
         await installation.Database.EnsureReadyAsync();
         installation.District = await installation.Get<DistrictService>().AddAsync("RIVER", "Riverbend", "UTC");

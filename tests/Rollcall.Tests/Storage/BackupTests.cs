@@ -17,7 +17,7 @@ public sealed class BackupTests(PostgresCluster cluster)
     {
         var dump = new Dictionary<string, List<string>>(StringComparer.Ordinal);
         await using var context = database.CreateContext();
-        foreach (var entity in context.Model.GetEntityTypes())
+        foreach (var entity in context.Model.GetEntityTypes().Where(e => !e.IsOwned()))
         {
             var set =
                 (IQueryable<object>)

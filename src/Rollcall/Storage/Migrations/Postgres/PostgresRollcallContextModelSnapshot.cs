@@ -577,6 +577,117 @@ namespace Rollcall.Storage.Migrations.Postgres
                     b.ToTable("changes");
                 });
 
+            modelBuilder.Entity("Rollcall.Operations.Notice", b =>
+                {
+                    b.Property<long>("Id")
+                        .ValueGeneratedOnAdd()
+                        .HasColumnType("bigint")
+                        .HasColumnName("id");
+
+                    NpgsqlPropertyBuilderExtensions.UseIdentityByDefaultColumn(b.Property<long>("Id"));
+
+                    b.Property<int>("Attempts")
+                        .HasColumnType("integer")
+                        .HasColumnName("attempts");
+
+                    b.Property<string>("Body")
+                        .IsRequired()
+                        .HasColumnType("text")
+                        .HasColumnName("body")
+                        .UseCollation("C");
+
+                    b.Property<int>("Channel")
+                        .HasColumnType("integer")
+                        .HasColumnName("channel");
+
+                    b.Property<long>("CreatedAt")
+                        .HasColumnType("bigint")
+                        .HasColumnName("created_at");
+
+                    b.Property<int>("DistrictId")
+                        .HasColumnType("integer")
+                        .HasColumnName("district_id");
+
+                    b.Property<long>("DueAt")
+                        .HasColumnType("bigint")
+                        .HasColumnName("due_at");
+
+                    b.Property<string>("Error")
+                        .HasColumnType("text")
+                        .HasColumnName("error")
+                        .UseCollation("C");
+
+                    b.Property<int>("Event")
+                        .HasColumnType("integer")
+                        .HasColumnName("event");
+
+                    b.Property<long?>("OperationId")
+                        .HasColumnType("bigint")
+                        .HasColumnName("operation_id");
+
+                    b.Property<long?>("SentAt")
+                        .HasColumnType("bigint")
+                        .HasColumnName("sent_at");
+
+                    b.Property<int>("Status")
+                        .HasColumnType("integer")
+                        .HasColumnName("status");
+
+                    b.Property<string>("Subject")
+                        .IsRequired()
+                        .HasColumnType("text")
+                        .HasColumnName("subject")
+                        .UseCollation("C");
+
+                    b.Property<string>("Target")
+                        .IsRequired()
+                        .HasColumnType("text")
+                        .HasColumnName("target")
+                        .UseCollation("C");
+
+                    b.HasKey("Id");
+
+                    b.HasIndex("DueAt")
+                        .HasDatabaseName("ix_notices_due_at")
+                        .HasFilter("status = 0");
+
+                    b.HasIndex("DistrictId", "OperationId")
+                        .HasDatabaseName("ix_notices_district_id_operation_id");
+
+                    b.ToTable("notices");
+                });
+
+            modelBuilder.Entity("Rollcall.Operations.NoticeSetting", b =>
+                {
+                    b.Property<int>("DistrictId")
+                        .HasColumnType("integer")
+                        .HasColumnName("district_id");
+
+                    b.Property<string>("Emails")
+                        .IsRequired()
+                        .HasColumnType("text")
+                        .HasColumnName("emails")
+                        .UseCollation("C");
+
+                    b.Property<int>("Events")
+                        .HasColumnType("integer")
+                        .HasColumnName("events");
+
+                    b.Property<string>("WebhookSecret")
+                        .HasColumnType("text")
+                        .HasColumnName("webhook_secret")
+                        .UseCollation("C");
+
+                    b.Property<string>("WebhookUrl")
+                        .HasColumnType("text")
+                        .HasColumnName("webhook_url")
+                        .UseCollation("C");
+
+                    b.HasKey("DistrictId");
+
+                    b.ToTable("notice_settings");
+                });
+
             modelBuilder.Entity("Rollcall.Operations.Operation", b =>
                 {
                     b.Property<long>("Id")
@@ -598,6 +709,10 @@ namespace Rollcall.Storage.Migrations.Postgres
                         .HasColumnType("text")
                         .HasColumnName("approved_by")
                         .UseCollation("C");
+
+                    b.Property<int>("Attempts")
+                        .HasColumnType("integer")
+                        .HasColumnName("attempts");
 
                     b.Property<bool>("CancelRequested")
                         .HasColumnType("boolean")
@@ -660,6 +775,10 @@ namespace Rollcall.Storage.Migrations.Postgres
                         .HasColumnName("node")
                         .UseCollation("C");
 
+                    b.Property<long?>("NotBefore")
+                        .HasColumnType("bigint")
+                        .HasColumnName("not_before");
+
                     b.Property<string>("Options")
                         .IsRequired()
                         .HasColumnType("text")
@@ -683,6 +802,10 @@ namespace Rollcall.Storage.Migrations.Postgres
                         .HasColumnType("text")
                         .HasColumnName("requested_by")
                         .UseCollation("C");
+
+                    b.Property<bool>("Settled")
+                        .HasColumnType("boolean")
+                        .HasColumnName("settled");
 
                     b.Property<int>("Stage")
                         .HasColumnType("integer")
@@ -732,6 +855,10 @@ namespace Rollcall.Storage.Migrations.Postgres
                         .IsUnique()
                         .HasDatabaseName("ix_operations_running")
                         .HasFilter("status = 1");
+
+                    b.HasIndex(new[] { "FinishedAt" }, "unsettled")
+                        .HasDatabaseName("ix_operations_unsettled")
+                        .HasFilter("not settled");
 
                     b.ToTable("operations");
                 });

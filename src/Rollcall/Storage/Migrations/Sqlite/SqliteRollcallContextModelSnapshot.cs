@@ -522,6 +522,108 @@ namespace Rollcall.Storage.Migrations.Sqlite
                     b.ToTable("changes");
                 });
 
+            modelBuilder.Entity("Rollcall.Operations.Notice", b =>
+                {
+                    b.Property<long>("Id")
+                        .ValueGeneratedOnAdd()
+                        .HasColumnType("INTEGER")
+                        .HasColumnName("id");
+
+                    b.Property<int>("Attempts")
+                        .HasColumnType("INTEGER")
+                        .HasColumnName("attempts");
+
+                    b.Property<string>("Body")
+                        .IsRequired()
+                        .HasColumnType("TEXT")
+                        .HasColumnName("body");
+
+                    b.Property<int>("Channel")
+                        .HasColumnType("INTEGER")
+                        .HasColumnName("channel");
+
+                    b.Property<long>("CreatedAt")
+                        .HasColumnType("INTEGER")
+                        .HasColumnName("created_at");
+
+                    b.Property<int>("DistrictId")
+                        .HasColumnType("INTEGER")
+                        .HasColumnName("district_id");
+
+                    b.Property<long>("DueAt")
+                        .HasColumnType("INTEGER")
+                        .HasColumnName("due_at");
+
+                    b.Property<string>("Error")
+                        .HasColumnType("TEXT")
+                        .HasColumnName("error");
+
+                    b.Property<int>("Event")
+                        .HasColumnType("INTEGER")
+                        .HasColumnName("event");
+
+                    b.Property<long?>("OperationId")
+                        .HasColumnType("INTEGER")
+                        .HasColumnName("operation_id");
+
+                    b.Property<long?>("SentAt")
+                        .HasColumnType("INTEGER")
+                        .HasColumnName("sent_at");
+
+                    b.Property<int>("Status")
+                        .HasColumnType("INTEGER")
+                        .HasColumnName("status");
+
+                    b.Property<string>("Subject")
+                        .IsRequired()
+                        .HasColumnType("TEXT")
+                        .HasColumnName("subject");
+
+                    b.Property<string>("Target")
+                        .IsRequired()
+                        .HasColumnType("TEXT")
+                        .HasColumnName("target");
+
+                    b.HasKey("Id");
+
+                    b.HasIndex("DueAt")
+                        .HasDatabaseName("ix_notices_due_at")
+                        .HasFilter("status = 0");
+
+                    b.HasIndex("DistrictId", "OperationId")
+                        .HasDatabaseName("ix_notices_district_id_operation_id");
+
+                    b.ToTable("notices");
+                });
+
+            modelBuilder.Entity("Rollcall.Operations.NoticeSetting", b =>
+                {
+                    b.Property<int>("DistrictId")
+                        .HasColumnType("INTEGER")
+                        .HasColumnName("district_id");
+
+                    b.Property<string>("Emails")
+                        .IsRequired()
+                        .HasColumnType("TEXT")
+                        .HasColumnName("emails");
+
+                    b.Property<int>("Events")
+                        .HasColumnType("INTEGER")
+                        .HasColumnName("events");
+
+                    b.Property<string>("WebhookSecret")
+                        .HasColumnType("TEXT")
+                        .HasColumnName("webhook_secret");
+
+                    b.Property<string>("WebhookUrl")
+                        .HasColumnType("TEXT")
+                        .HasColumnName("webhook_url");
+
+                    b.HasKey("DistrictId");
+
+                    b.ToTable("notice_settings");
+                });
+
             modelBuilder.Entity("Rollcall.Operations.Operation", b =>
                 {
                     b.Property<long>("Id")
@@ -540,6 +642,10 @@ namespace Rollcall.Storage.Migrations.Sqlite
                     b.Property<string>("ApprovedBy")
                         .HasColumnType("TEXT")
                         .HasColumnName("approved_by");
+
+                    b.Property<int>("Attempts")
+                        .HasColumnType("INTEGER")
+                        .HasColumnName("attempts");
 
                     b.Property<bool>("CancelRequested")
                         .HasColumnType("INTEGER")
@@ -598,6 +704,10 @@ namespace Rollcall.Storage.Migrations.Sqlite
                         .HasColumnType("TEXT")
                         .HasColumnName("node");
 
+                    b.Property<long?>("NotBefore")
+                        .HasColumnType("INTEGER")
+                        .HasColumnName("not_before");
+
                     b.Property<string>("Options")
                         .IsRequired()
                         .HasColumnType("TEXT")
@@ -619,6 +729,10 @@ namespace Rollcall.Storage.Migrations.Sqlite
                         .IsRequired()
                         .HasColumnType("TEXT")
                         .HasColumnName("requested_by");
+
+                    b.Property<bool>("Settled")
+                        .HasColumnType("INTEGER")
+                        .HasColumnName("settled");
 
                     b.Property<int>("Stage")
                         .HasColumnType("INTEGER")
@@ -666,6 +780,10 @@ namespace Rollcall.Storage.Migrations.Sqlite
                         .IsUnique()
                         .HasDatabaseName("ix_operations_running")
                         .HasFilter("status = 1");
+
+                    b.HasIndex(new[] { "FinishedAt" }, "unsettled")
+                        .HasDatabaseName("ix_operations_unsettled")
+                        .HasFilter("settled = 0");
 
                     b.ToTable("operations");
                 });

@@ -1,0 +1,277 @@
+using System.Globalization;
+using System.Text.Json;
+using Microsoft.EntityFrameworkCore;
+using Rollcall.Districts;
+using Rollcall.Integrations;
+using Rollcall.Storage;
+
+namespace Rollcall.Operations;
+
+/// <summary>What follows from the end of an operation, whoever worked on it: notices are queued, and a district whose nights keep failing
+/// is set aside until a sync succeeds. An operation is settled once, on any number of nodes, and a crash loses nothing.</summary>
+public sealed class Aftermath(RollcallDatabase database, RollcallOptions options, TimeProvider time)
+{
+    /// <summary>Nights in a row that fail before Daily Operations of a district stop by themselves.</summary>
+    internal const int FailedNights = 5;
+
+    /// <summary>Settles what has ended.</summary>
+    /// <returns>How many operations.</returns>
+    public async Task<int> SettleAsync(CancellationToken cancellationToken = default)
+    {
+        await using var context = database.CreateContext();
+        await context
+            .Operations.Where(o => !o.Settled && o.FinishedAt != null)
+            .Where(o => o.Kind != OperationKind.FullSync && o.Kind != OperationKind.ChangesSync)
+            .ExecuteUpdateAsync(s => s.SetProperty(o => o.Settled, true), cancellationToken);
+        var ended = await context
+            .Operations.AsNoTracking()
+            .Where(o => !o.Settled && o.FinishedAt != null)
+            .OrderBy(o => o.Id)
+            .Take(100)
+            .Select(o => new { o.Id, o.DistrictId })
+            .ToListAsync(cancellationToken);
+        foreach (var operation in ended)
+        {
+            await SettleAsync(operation.DistrictId, operation.Id, cancellationToken);
+        }
+
+        return ended.Count;
+    }
+
+    private async Task SettleAsync(int districtId, long id, CancellationToken cancellationToken)
+    {
+        await using var connection = await database.OpenAsync(cancellationToken);
+        await using var transaction = await database.Bulk.BeginWriteAsync(connection, cancellationToken);
+        await using var context = database.CreateContext(connection, transaction);
+        var mine = await context
+            .Operations.Where(o => o.Id == id && !o.Settled && o.FinishedAt != null)
+            .ExecuteUpdateAsync(s => s.SetProperty(o => o.Settled, true), cancellationToken);
+        if (mine == 1)
+        {
+            var operation = await context.Operations.AsNoTracking().SingleAsync(o => o.Id == id, cancellationToken);
+            var district = await context.Districts.AsNoTracking().SingleAsync(d => d.Id == districtId, cancellationToken);
+            var integration = await context.Integrations.SingleOrDefaultAsync(
+                i => i.DistrictId == districtId && i.Kind == operation.Integration,
+                cancellationToken
+            );
+            var stopped = integration is not null && await JudgeNightsAsync(context, operation, integration, cancellationToken);
+            await QueueNoticesAsync(context, operation, district, stopped, cancellationToken);
+            await context.SaveChangesAsync(cancellationToken);
+        }
+
+        await transaction.CommitAsync(cancellationToken);
+    }
+
+    /// <returns>Daily Operations have just been stopped.</returns>
+    private async Task<bool> JudgeNightsAsync(
+        RollcallContext context,
+        Operation operation,
+        Integration integration,
+        CancellationToken cancellationToken
+    )
+    {
+        if (
+            operation is
+            {
+                PreviewOnly: false,
+                Status: OperationStatus.Completed or OperationStatus.CompletedWithWarnings or OperationStatus.NeedsApproval
+            }
+        )
+        {
+            if (IntegrationService.ResumeAfterFailures(integration, time.GetUtcNow()))
+            {
+                Audit(context, operation, "resume", $"Operation {operation.Id} succeeded: Daily Operations go on");
+            }
+
+            return false;
+        }
+
+        if (
+            operation is not { Status: OperationStatus.Failed, DailyDate: not null }
+            || !integration.Enabled
+            || IntegrationService.SettingsOf(integration).Daily.StoppedBecause is not null
+        )
+        {
+            return false;
+        }
+
+        var nights = await context
+            .Operations.AsNoTracking()
+            .Where(o => o.DistrictId == operation.DistrictId && o.Integration == operation.Integration && o.Id <= operation.Id)
+            .Where(o => o.Kind == OperationKind.FullSync || o.Kind == OperationKind.ChangesSync)
+            .Where(o => !o.PreviewOnly && o.FinishedAt != null && o.Status != OperationStatus.Cancelled)
+            .OrderByDescending(o => o.Id)
+            .Take(FailedNights)
+            .Select(o => o.Status == OperationStatus.Failed && o.DailyDate != null)
+            .ToListAsync(cancellationToken);
+        if (nights.Count < FailedNights || nights.Contains(false))
+        {
+            return false;
+        }
+
+        IntegrationService.StopDaily(
+            integration,
+            $"{FailedNights} nights in a row failed, the last one because: {operation.Error} Mend that, then run Sync Now: when it succeeds, the nights go on by themselves.",
+            byFailures: true
+        );
+        Audit(context, operation, "stop", $"{FailedNights} nights in a row failed: Daily Operations are stopped");
+        return true;
+    }
+
+    private void Audit(RollcallContext context, Operation operation, string action, string details) =>
+        context.AuditEntries.Add(
+            new Audit.AuditEntry
+            {
+                DistrictId = operation.DistrictId,
+                At = time.GetUtcNow(),
+                Actor = DailySchedule.Actor,
+                Action = action,
+                Details = details,
+            }
+        );
+
+    private static NoticeEvents EventOf(Operation operation) =>
+        operation switch
+        {
+            { PreviewOnly: true } => NoticeEvents.None,
+            { Status: OperationStatus.Failed } => NoticeEvents.Failed,
+            { Status: OperationStatus.NeedsApproval } => NoticeEvents.Held,
+            { Status: OperationStatus.CompletedWithWarnings } => NoticeEvents.Warnings,
+            { Status: OperationStatus.Completed, DailyDate: not null } => NoticeEvents.Completed,
+            _ => NoticeEvents.None,
+        };
+
+    private async Task QueueNoticesAsync(
+        RollcallContext context,
+        Operation operation,
+        District district,
+        bool stopped,
+        CancellationToken cancellationToken
+    )
+    {
+        var told = EventOf(operation);
+        var setting = await context.NoticeSettings.AsNoTracking().SingleOrDefaultAsync(n => n.DistrictId == district.Id, cancellationToken);
+        if (setting is null || told == NoticeEvents.None || (setting.Events & told) == NoticeEvents.None)
+        {
+            return;
+        }
+
+        var now = time.GetUtcNow();
+        Notice Of(NoticeChannel channel, string target, string body) =>
+            new()
+            {
+                DistrictId = district.Id,
+                OperationId = operation.Id,
+                Channel = channel,
+                Target = target,
+                Event = told,
+                Subject = Subject(operation, district, told, stopped),
+                Body = body,
+                DueAt = now,
+                CreatedAt = now,
+            };
+        context.Notices.AddRange(
+            setting.Addresses.Select(a => Of(NoticeChannel.Email, a, Letter(operation, district, told, stopped, options.PublicUrl)))
+        );
+        if (setting.WebhookUrl is { } url)
+        {
+            context.Notices.Add(Of(NoticeChannel.Webhook, url, Payload(operation, district, told, stopped, options.PublicUrl)));
+        }
+    }
+
+    private static string Subject(Operation operation, District district, NoticeEvents told, bool stopped) =>
+        $"{district.Name}: "
+        + told switch
+        {
+            _ when stopped => $"nightly syncs are stopped after {FailedNights} failed nights",
+            NoticeEvents.Failed => "the sync failed",
+            NoticeEvents.Held => $"{N(OperationQueue.CountsOf(operation).Held)} changes wait for your approval",
+            NoticeEvents.Warnings => "the sync ended with warnings",
+            _ => "the sync is done",
+        };
+
+    private static string Letter(Operation operation, District district, NoticeEvents told, bool stopped, string? publicUrl)
+    {
+        var counts = OperationQueue.CountsOf(operation);
+        var zone = TimeZoneInfo.FindSystemTimeZoneById(district.TimeZone);
+        var lines = new List<string>
+        {
+            $"{OperationQueue.Title(operation)} of {district.Name}, operation {operation.Id}, "
+                + $"{TimeZoneInfo.ConvertTime(operation.FinishedAt ?? operation.CreatedAt, zone).ToString("yyyy-MM-dd HH:mm", CultureInfo.InvariantCulture)}.",
+            "",
+        };
+        switch (told)
+        {
+            case NoticeEvents.Failed:
+                lines.Add(operation.Error ?? "It failed.");
+                lines.Add("No patron was changed by what failed.");
+                if (stopped)
+                {
+                    lines.Add(
+                        $"{FailedNights} nights in a row failed, so nothing runs by itself any more. Mend the cause, then run Sync Now: when it succeeds, the nights go on by themselves."
+                    );
+                }
+
+                break;
+            case NoticeEvents.Held:
+                lines.Add(
+                    $"{N(counts.Held)} changes are more than is usual at once and were not written. Everything else was. Look at them, then approve or discard."
+                );
+                break;
+            default:
+                break;
+        }
+
+        if (told != NoticeEvents.Failed)
+        {
+            lines.Add(
+                $"{N(counts.Read)} people read: {N(counts.Created)} new, {N(counts.Updated)} changed, {N(counts.Unchanged)} unchanged, {N(counts.Transferred)} transferred, {N(counts.Reactivated)} back again, {N(counts.Review)} to review, {N(counts.Skipped)} skipped."
+            );
+            foreach (var group in OperationQueue.WarningsOf(operation).Where(w => w.Code != "held" || told == NoticeEvents.Held).Take(20))
+            {
+                lines.Add($"- {(group.Count > 1 ? $"{N(group.Count)} x " : "")}{group.Message}");
+            }
+        }
+
+        if (publicUrl is not null)
+        {
+            lines.Add("");
+            lines.Add($"{publicUrl.TrimEnd('/')}/operations/{operation.Id}");
+        }
+
+        return string.Join('\n', lines) + "\n";
+    }
+
+    private static string Payload(Operation operation, District district, NoticeEvents told, bool stopped, string? publicUrl)
+    {
+        var counts = OperationQueue.CountsOf(operation);
+        return JsonSerializer.Serialize(
+            new
+            {
+                @event = told.ToString().ToLowerInvariant(),
+                district = district.Code,
+                operation = operation.Id,
+                kind = OperationQueue.KindWord(operation.Kind),
+                status = OperationQueue.StatusWord(operation.Status),
+                finishedAt = operation.FinishedAt,
+                counts.Read,
+                counts.Created,
+                counts.Updated,
+                counts.Unchanged,
+                counts.Transferred,
+                counts.Absent,
+                counts.Reactivated,
+                counts.Skipped,
+                counts.Review,
+                counts.Held,
+                warnings = counts.Warnings,
+                error = operation.Error,
+                dailyOperationsStopped = stopped,
+                url = publicUrl is null ? null : $"{publicUrl.TrimEnd('/')}/operations/{operation.Id}",
+            },
+            OperationQueue.Json
+        );
+    }
+
+    private static string N(long number) => number.ToString("#,0", CultureInfo.InvariantCulture);
+}

@@ -1,0 +1,399 @@
+using System.Globalization;
+using System.Net;
+using System.Security.Cryptography;
+using System.Text;
+using System.Text.Json;
+using MailKit.Net.Smtp;
+using MailKit.Security;
+using Microsoft.EntityFrameworkCore;
+using MimeKit;
+using Rollcall.Districts;
+using Rollcall.OneRoster;
+using Rollcall.Storage;
+
+namespace Rollcall.Operations;
+
+/// <summary>Whom a district tells, and the sending: each notice at least once, with growing pauses while its place does not answer.</summary>
+public sealed class NoticeService(RollcallDatabase database, Secrets secrets, RollcallOptions options, TimeProvider time) : IDisposable
+{
+    /// <summary>HTTP header with the Unix seconds that are part of what is signed.</summary>
+    public const string TimestampHeader = "Rollcall-Timestamp";
+
+    /// <summary>HTTP header with <c>sha256=</c> and the HMAC in hexadecimal of timestamp, a dot, and the body.</summary>
+    public const string SignatureHeader = "Rollcall-Signature";
+
+    /// <summary>HTTP header with the notice's number: the same for every try, so that a receiver can drop what it has had.</summary>
+    public const string DeliveryHeader = "Rollcall-Delivery";
+
+    private const int MostAddresses = 20;
+    private static readonly TimeSpan s_lease = TimeSpan.FromMinutes(5);
+    private static readonly TimeSpan s_timeout = TimeSpan.FromSeconds(20);
+
+    /// <summary>After the last of them a notice is given up.</summary>
+    internal static readonly IReadOnlyList<TimeSpan> Pauses =
+    [
+        TimeSpan.FromMinutes(1),
+        TimeSpan.FromMinutes(10),
+        TimeSpan.FromHours(1),
+        TimeSpan.FromHours(6),
+    ];
+
+    private readonly HttpClient _http = new(
+        new SocketsHttpHandler
+        {
+            AllowAutoRedirect = false,
+            UseCookies = false,
+            PooledConnectionLifetime = TimeSpan.FromMinutes(2),
+            ConnectCallback = new AddressGuard(options.AllowPrivateAddresses).ConnectAsync,
+        }
+    )
+    {
+        Timeout = s_timeout,
+    };
+
+    public void Dispose() => _http.Dispose();
+
+    /// <summary>Whom the district tells. Without a choice: nobody.</summary>
+    public async Task<NoticeSetting> FindAsync(int districtId, CancellationToken cancellationToken = default)
+    {
+        await using var context = database.CreateContext();
+        return await context.NoticeSettings.AsNoTracking().SingleOrDefaultAsync(n => n.DistrictId == districtId, cancellationToken)
+            ?? new NoticeSetting { DistrictId = districtId };
+    }
+
+    /// <summary>Changes whom the district tells. Null leaves a part as it is.</summary>
+    /// <param name="districtId">The district.</param>
+    /// <param name="emails">All addresses; an empty list for none.</param>
+    /// <param name="events">What is told.</param>
+    /// <param name="webhook">The address; empty for none.</param>
+    /// <param name="webhookSecret">What is signed with, at least 16 characters; needed with a new webhook.</param>
+    /// <param name="actor">Who changes it.</param>
+    /// <param name="cancellationToken">Gives up.</param>
+    /// <exception cref="RollcallException">An address cannot be used.</exception>
+    public async Task<NoticeSetting> SetAsync(
+        int districtId,
+        IReadOnlyList<string>? emails,
+        NoticeEvents? events,
+        string? webhook,
+        string? webhookSecret,
+        string actor,
+        CancellationToken cancellationToken = default
+    )
+    {
+        await using var context = database.CreateContext();
+        var setting = await context.NoticeSettings.SingleOrDefaultAsync(n => n.DistrictId == districtId, cancellationToken);
+        if (setting is null)
+        {
+            setting = new NoticeSetting { DistrictId = districtId };
+            context.NoticeSettings.Add(setting);
+        }
+
+        if (emails is not null)
+        {
+            var clean = emails.Select(e => e.Trim()).Where(e => e.Length > 0).Distinct(StringComparer.OrdinalIgnoreCase).ToList();
+            if (clean.Find(e => !IsAddress(e)) is { } odd)
+            {
+                throw new RollcallException($"'{Patrons.Text.Cut(odd, 60)}' is no e-mail address. Write it like office@school.example.");
+            }
+
+            if (clean.Count > MostAddresses)
+            {
+                throw new RollcallException($"At most {MostAddresses} addresses are told; use a mailing list for more.");
+            }
+
+            setting.Emails = string.Join('\n', clean);
+        }
+
+        if (webhook is not null)
+        {
+            webhook = webhook.Trim();
+            if (webhook.Length == 0)
+            {
+                (setting.WebhookUrl, setting.WebhookSecret) = (null, null);
+            }
+            else
+            {
+                CheckWebhook(webhook);
+                var moved = !string.Equals(setting.WebhookUrl, webhook, StringComparison.Ordinal);
+                if (webhookSecret is null && (moved || setting.WebhookSecret is null))
+                {
+                    throw new RollcallException(
+                        "A webhook needs a secret that its receiver knows: --webhook-secret-file F, at least 16 characters."
+                    );
+                }
+
+                setting.WebhookUrl = webhook;
+            }
+        }
+
+        if (webhookSecret is not null)
+        {
+            if (setting.WebhookUrl is null)
+            {
+                throw new RollcallException("There is no webhook to sign for. Give its address too: --webhook URL.");
+            }
+
+            if (webhookSecret.Length < 16)
+            {
+                throw new RollcallException("The webhook's secret is too short to protect anything: use at least 16 characters.");
+            }
+
+            setting.WebhookSecret = secrets.Protect(districtId, webhookSecret);
+        }
+
+        setting.Events = events ?? setting.Events;
+        context.AuditEntries.Add(
+            new Audit.AuditEntry
+            {
+                DistrictId = districtId,
+                At = time.GetUtcNow(),
+                Actor = actor,
+                Action = "notices",
+                Details =
+                    $"{setting.Addresses.Count} e-mail addresses, {(setting.WebhookUrl is null ? "no webhook" : "a webhook")}, events: {setting.Events}",
+            }
+        );
+        await context.SaveChangesAsync(cancellationToken);
+        return setting;
+    }
+
+    /// <summary>The newest notices first.</summary>
+    /// <param name="districtId">The district.</param>
+    /// <param name="operationId">Of this operation alone; null for all.</param>
+    /// <param name="take">At most so many.</param>
+    /// <param name="cancellationToken">Gives up.</param>
+    public async Task<IReadOnlyList<Notice>> ListAsync(
+        int districtId,
+        long? operationId = null,
+        int take = 100,
+        CancellationToken cancellationToken = default
+    )
+    {
+        await using var context = database.CreateContext();
+        return await context
+            .Notices.AsNoTracking()
+            .Where(n => n.DistrictId == districtId && (operationId == null || n.OperationId == operationId))
+            .OrderByDescending(n => n.Id)
+            .Take(take)
+            .ToListAsync(cancellationToken);
+    }
+
+    /// <summary>Sends a test to every place at once, and says what came of each.</summary>
+    /// <exception cref="RollcallException">Nobody is to be told.</exception>
+    public async Task<IReadOnlyList<Notice>> TestAsync(District district, CancellationToken cancellationToken = default)
+    {
+        var setting = await FindAsync(district.Id, cancellationToken);
+        var now = time.GetUtcNow();
+        Notice Of(NoticeChannel channel, string target, string body) =>
+            new()
+            {
+                DistrictId = district.Id,
+                Channel = channel,
+                Target = target,
+                Subject = $"{district.Name}: a test of notices",
+                Body = body,
+                CreatedAt = now,
+                // Whoever asked waits for the answer here: no other node is to send it too.
+                DueAt = now + s_lease,
+                Attempts = 1,
+            };
+        var notices = setting
+            .Addresses.Select(a => Of(NoticeChannel.Email, a, $"This is a test. Notices of {district.Name} reach this address.\n"))
+            .ToList();
+        if (setting.WebhookUrl is { } url)
+        {
+            notices.Add(
+                Of(
+                    NoticeChannel.Webhook,
+                    url,
+                    JsonSerializer.Serialize(new { @event = "test", district = district.Code }, OperationQueue.Json)
+                )
+            );
+        }
+
+        if (notices.Count == 0)
+        {
+            throw new RollcallException("Nobody is told of anything yet. Enter an e-mail address or a webhook first.");
+        }
+
+        await using var context = database.CreateContext();
+        context.Notices.AddRange(notices);
+        await context.SaveChangesAsync(cancellationToken);
+        foreach (var notice in notices)
+        {
+            notice.Error = await TrySendAsync(notice, setting.WebhookSecret, cancellationToken);
+            notice.Status = notice.Error is null ? NoticeStatus.Sent : NoticeStatus.Failed;
+            notice.SentAt = notice.Error is null ? time.GetUtcNow() : null;
+        }
+
+        await context.SaveChangesAsync(cancellationToken);
+        return notices;
+    }
+
+    /// <summary>Sends what is due. Several nodes may do so at once.</summary>
+    /// <returns>How many were tried.</returns>
+    public async Task<int> SendDueAsync(CancellationToken cancellationToken = default)
+    {
+        await using var context = database.CreateContext();
+        var now = time.GetUtcNow();
+        var due = await context
+            .Notices.AsNoTracking()
+            .Where(n => n.Status == NoticeStatus.Waiting && n.DueAt <= now)
+            .OrderBy(n => n.DueAt)
+            .Take(50)
+            .ToListAsync(cancellationToken);
+        var tried = 0;
+        foreach (var notice in due)
+        {
+            var until = time.GetUtcNow() + s_lease;
+            var mine = await context
+                .Notices.Where(n => n.Id == notice.Id && n.Status == NoticeStatus.Waiting && n.DueAt == notice.DueAt)
+                .ExecuteUpdateAsync(
+                    s => s.SetProperty(n => n.DueAt, until).SetProperty(n => n.Attempts, n => n.Attempts + 1),
+                    cancellationToken
+                );
+            if (mine == 0)
+            {
+                continue;
+            }
+
+            tried++;
+            var setting = await FindAsync(notice.DistrictId, cancellationToken);
+            var error = await TrySendAsync(notice, setting.WebhookSecret, cancellationToken);
+            var ended = time.GetUtcNow();
+            var status =
+                error is null ? NoticeStatus.Sent
+                : notice.Attempts < Pauses.Count ? NoticeStatus.Waiting
+                : NoticeStatus.Failed;
+            var next = status == NoticeStatus.Waiting ? ended + Pauses[notice.Attempts] : ended;
+            DateTimeOffset? sent = error is null ? ended : null;
+            await context
+                .Notices.Where(n => n.Id == notice.Id && n.DueAt == until)
+                .ExecuteUpdateAsync(
+                    s =>
+                        s.SetProperty(n => n.Status, status)
+                            .SetProperty(n => n.DueAt, next)
+                            .SetProperty(n => n.SentAt, sent)
+                            .SetProperty(n => n.Error, error),
+                    cancellationToken
+                );
+        }
+
+        return tried;
+    }
+
+    /// <summary>The value of <see cref="SignatureHeader"/>.</summary>
+    public static string Sign(string secret, string timestamp, string body) =>
+        "sha256="
+        + Convert.ToHexStringLower(HMACSHA256.HashData(Encoding.UTF8.GetBytes(secret), Encoding.UTF8.GetBytes($"{timestamp}.{body}")));
+
+    private void CheckWebhook(string url)
+    {
+        // What may follow a question mark here is the receiver's own; the rest is judged as any address that customers type.
+        if (new AddressGuard(options.AllowPrivateAddresses).Refusal(url.Split('?')[0]) is { } refusal)
+        {
+            throw new RollcallException(refusal);
+        }
+    }
+
+    /// <returns>Null when it was taken; else why not, in one line.</returns>
+    private async Task<string?> TrySendAsync(Notice notice, string? webhookSecret, CancellationToken cancellationToken)
+    {
+        try
+        {
+            if (notice.Channel == NoticeChannel.Email)
+            {
+                await SendMailAsync(notice, cancellationToken);
+                return null;
+            }
+
+            return await PostAsync(notice, webhookSecret, cancellationToken);
+        }
+        catch (RollcallException e)
+        {
+            return e.Message;
+        }
+        catch (RosterException e)
+        {
+            return e.Message;
+        }
+        catch (OperationCanceledException) when (!cancellationToken.IsCancellationRequested)
+        {
+            return $"No answer within {s_timeout.TotalSeconds:0} seconds.";
+        }
+        catch (Exception e) when (e is not OperationCanceledException)
+        {
+            return Patrons.Text.Cut($"{e.Message}".ReplaceLineEndings(" "), 300);
+        }
+    }
+
+    private async Task SendMailAsync(Notice notice, CancellationToken cancellationToken)
+    {
+        var mail =
+            options.Mail
+            ?? throw new RollcallException(
+                "This installation cannot send e-mail: its operator sets ROLLCALL_SMTP_HOST and ROLLCALL_SMTP_FROM."
+            );
+        using var message = new MimeMessage();
+        message.From.Add(MailboxAddress.Parse(mail.From));
+        message.To.Add(MailboxAddress.Parse(notice.Target));
+        message.Subject = notice.Subject.ReplaceLineEndings(" ");
+        message.Date = notice.CreatedAt;
+        message.MessageId = string.Create(
+            CultureInfo.InvariantCulture,
+            $"notice-{notice.Id}-{notice.CreatedAt.ToUnixTimeMilliseconds()}@rollcall.invalid"
+        );
+        message.Headers.Add("Auto-Submitted", "auto-generated");
+        message.Body = new TextPart("plain") { Text = notice.Body };
+        using var patience = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
+        patience.CancelAfter(s_timeout);
+        using var client = new SmtpClient();
+        await client.ConnectAsync(
+            mail.Host,
+            mail.Port,
+            mail.Plain ? SecureSocketOptions.None
+                : mail.Port == 465 ? SecureSocketOptions.SslOnConnect
+                : SecureSocketOptions.StartTls,
+            patience.Token
+        );
+        if (mail.User is not null)
+        {
+            await client.AuthenticateAsync(mail.User, mail.Password ?? "", patience.Token);
+        }
+
+        await client.SendAsync(message, patience.Token);
+        await client.DisconnectAsync(quit: true, patience.Token);
+    }
+
+    private async Task<string?> PostAsync(Notice notice, string? protectedSecret, CancellationToken cancellationToken)
+    {
+        if (protectedSecret is null)
+        {
+            return "The webhook was taken away before this was sent.";
+        }
+
+        CheckWebhook(notice.Target);
+        var timestamp = time.GetUtcNow().ToUnixTimeSeconds().ToString(CultureInfo.InvariantCulture);
+        using var request = new HttpRequestMessage(HttpMethod.Post, new Uri(notice.Target));
+        request.Content = new StringContent(notice.Body, Encoding.UTF8, "application/json");
+        request.Headers.UserAgent.ParseAdd("Rollcall");
+        request.Headers.Add(TimestampHeader, timestamp);
+        request.Headers.Add(DeliveryHeader, notice.Id.ToString(CultureInfo.InvariantCulture));
+        request.Headers.Add(SignatureHeader, Sign(secrets.Unprotect(notice.DistrictId, protectedSecret), timestamp, notice.Body));
+        using var answer = await _http.SendAsync(request, HttpCompletionOption.ResponseHeadersRead, cancellationToken);
+        return answer.IsSuccessStatusCode ? null
+            : (int)answer.StatusCode is >= 300 and < 400
+                ? $"The webhook answered {(int)answer.StatusCode} with a redirect, which is not followed. Enter the final address."
+            : $"The webhook answered {(int)answer.StatusCode}.";
+    }
+
+    private static bool IsAddress(string text) =>
+        text.Length <= 254
+        && !text.Any(c => char.IsControl(c) || char.IsWhiteSpace(c) || c is '<' or '>' or ',' or ';')
+        && MailboxAddress.TryParse(text, out var parsed)
+        && string.Equals(parsed.Address, text, StringComparison.Ordinal)
+        && text.IndexOf('@', StringComparison.Ordinal) is var at
+        && at > 0
+        && text.IndexOf('.', at) > at + 1
+        && !text.EndsWith('.');
+}

@@ -1,0 +1,261 @@
+using System.Security.Cryptography;
+using System.Text;
+using System.Text.Json;
+using Microsoft.EntityFrameworkCore;
+using Rollcall.Integrations;
+using Rollcall.Operations;
+using Rollcall.Storage;
+using Rollcall.Tests.Infrastructure;
+
+namespace Rollcall.Tests.Operations;
+
+/// <summary>Nights that go wrong: tried again, given up, set aside, told of.</summary>
+public sealed class TroubleTests(PostgresCluster cluster)
+{
+    private static readonly DateTimeOffset s_start = new(2026, 3, 2, 4, 0, 30, TimeSpan.Zero);
+    private static CancellationToken Stop => TestContext.Current.CancellationToken;
+
+    private static Task<bool> WorkAsync(Installation system) => system.Get<OperationWorker>().WorkAsync(null, null, Stop);
+
+    private async Task<(Installation System, ShiftedTime Clock)> NightAsync(Db db, MailOptions? mail = null)
+    {
+        var clock = new ShiftedTime(s_start);
+        var system = await Installation.StartAsync(cluster, db, time: clock, mail: mail);
+        await system.ConfigureAsync(s => SettingsChange.Daily(s, "04:00", "full", s_start.AddDays(-1)));
+        return (system, clock);
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task A_night_that_fails_is_tried_again_with_growing_pauses_and_succeeds_once(Db db)
+    {
+        var (system, clock) = await NightAsync(db);
+        await using var _ = system;
+        var id = Assert.Single(await system.Get<DailySchedule>().EnqueueDueAsync(Stop));
+        system.Sandbox.Faults.Set("revision-changes");
+        var waited = TimeSpan.Zero;
+        for (var attempt = 1; attempt <= 3; attempt++)
+        {
+            Assert.True(await WorkAsync(system));
+            var operation = await system.Queue.GetAsync(system.District.Id, id, Stop);
+            Assert.Equal((OperationStatus.Waiting, attempt), (operation.Status, operation.Attempts));
+            Assert.NotNull(operation.Error);
+            var pause = operation.NotBefore!.Value - clock.GetUtcNow();
+            Assert.True(pause > waited, $"{pause} after {waited}");
+            waited = pause;
+
+            // Not a moment earlier, and nothing else is queued for the date.
+            Assert.False(await WorkAsync(system));
+            Assert.Empty(await system.Get<DailySchedule>().EnqueueDueAsync(Stop));
+            clock.MoveTo(operation.NotBefore.Value.AddSeconds(1));
+        }
+
+        system.Sandbox.Faults.Set("");
+        Assert.True(await WorkAsync(system));
+        var ended = await system.Queue.GetAsync(system.District.Id, id, Stop);
+        Assert.True(ended.Status is OperationStatus.Completed or OperationStatus.CompletedWithWarnings, $"{ended.Status} {ended.Error}");
+        Assert.Null(ended.Error);
+        Assert.Single(await system.Queue.ListAsync(system.District.Id, cancellationToken: Stop), o => o.DailyDate is not null);
+    }
+
+    [Fact]
+    public async Task What_does_not_pass_by_itself_fails_at_once_and_a_person_need_not_wait_for_a_retry()
+    {
+        var (system, clock) = await NightAsync(Db.Sqlite);
+        await using var _ = system;
+        system.Sandbox.Faults.Set("disabled-403");
+        var id = Assert.Single(await system.Get<DailySchedule>().EnqueueDueAsync(Stop));
+        Assert.True(await WorkAsync(system));
+        Assert.Equal(OperationStatus.Failed, (await system.Queue.GetAsync(system.District.Id, id, Stop)).Status);
+
+        clock.MoveTo(s_start.AddDays(1));
+        system.Sandbox.Faults.Set("revision-changes");
+        id = Assert.Single(await system.Get<DailySchedule>().EnqueueDueAsync(Stop));
+        Assert.True(await WorkAsync(system));
+        Assert.False(await WorkAsync(system));
+        system.Sandbox.Faults.Set("");
+        var ended = await system.SyncAsync();
+        Assert.Equal((id, "test"), (ended.Id, ended.RequestedBy));
+        Assert.Null(ended.Error);
+
+        // Asked for by a person, it fails before their eyes.
+        system.Sandbox.Faults.Set("revision-changes");
+        system.Sandbox.SetDay(1);
+        Assert.Equal(OperationStatus.Failed, (await system.SyncAsync()).Status);
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task Five_failed_nights_set_a_district_aside_and_a_sync_that_succeeds_brings_it_back(Db db)
+    {
+        var (system, clock) = await NightAsync(db);
+        await using var _ = system;
+        system.Sandbox.Faults.Set("disabled-403");
+        for (var night = 0; night < 5; night++)
+        {
+            clock.MoveTo(s_start.AddDays(night));
+            Assert.Single(await system.Get<DailySchedule>().EnqueueDueAsync(Stop));
+            Assert.True(await WorkAsync(system));
+            Assert.Null(await StoppedAsync());
+            await system.Get<Aftermath>().SettleAsync(Stop);
+        }
+
+        var why = await StoppedAsync();
+        Assert.Contains("5 nights", why, StringComparison.Ordinal);
+        Assert.Contains("Sync Now", why, StringComparison.Ordinal);
+        clock.MoveTo(s_start.AddDays(5));
+        Assert.Empty(await system.Get<DailySchedule>().EnqueueDueAsync(Stop));
+
+        system.Sandbox.Faults.Set("");
+        Assert.Null((await system.SyncAsync()).Error);
+        await system.Get<Aftermath>().SettleAsync(Stop);
+        Assert.Null(await StoppedAsync());
+        clock.MoveTo(s_start.AddDays(6));
+        Assert.Single(await system.Get<DailySchedule>().EnqueueDueAsync(Stop));
+
+        async Task<string?> StoppedAsync() =>
+            IntegrationService
+                .SettingsOf((await system.Integrations.FindAsync(system.District.Id, IntegrationKind.ClassLink, Stop))!)
+                .Daily.StoppedBecause;
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task Notices_reach_mail_and_webhook_once_signed_and_without_a_persons_name(Db db)
+    {
+        using var mail = new MailServer();
+        await using var hook = await HookServer.StartAsync();
+        var (system, _) = await NightAsync(db, new MailOptions("127.0.0.1", mail.Port, "rollcall@school.example", Plain: true));
+        await using var __ = system;
+        var notices = system.Get<NoticeService>();
+        await notices.SetAsync(
+            system.District.Id,
+            ["office@school.example", "tech@school.example"],
+            NoticeEvents.Failed | NoticeEvents.Warnings | NoticeEvents.Held,
+            hook.Url,
+            "a secret of enough length",
+            "test",
+            Stop
+        );
+        await system.SyncAsync();
+        system.Sandbox.Faults.Set("disabled-403");
+        system.Sandbox.SetDay(1);
+        var failed = await system.SyncAsync();
+        Assert.Equal(OperationStatus.Failed, failed.Status);
+
+        // Three nodes at once.
+        await Task.WhenAll(Enumerable.Range(0, 3).Select(_ => system.Get<Aftermath>().SettleAsync(Stop)));
+        await Task.WhenAll(Enumerable.Range(0, 3).Select(_ => notices.SendDueAsync(Stop)));
+        var told = await notices.ListAsync(system.District.Id, cancellationToken: Stop);
+        Assert.All(told, n => Assert.Equal((NoticeStatus.Sent, null), (n.Status, n.Error)));
+        Assert.Equal(3, told.Count(n => n.OperationId == failed.Id));
+        Assert.Equal(told.Count(n => n.Channel == NoticeChannel.Email), mail.Messages.Count);
+        Assert.Equal(told.Count(n => n.Channel == NoticeChannel.Webhook), hook.Posts.Count);
+        Assert.Contains(mail.Messages, m => m.Contains("Subject: Riverbend: the sync failed", StringComparison.Ordinal));
+
+        foreach (var (headers, body) in hook.Posts)
+        {
+            using var hmac = IncrementalHash.CreateHMAC(HashAlgorithmName.SHA256, Encoding.ASCII.GetBytes("a secret of enough length"));
+            hmac.AppendData(Encoding.UTF8.GetBytes(headers["Rollcall-Timestamp"] + "." + body));
+            Assert.Equal("sha256=" + Convert.ToHexString(hmac.GetHashAndReset()).ToLowerInvariant(), headers["Rollcall-Signature"]);
+        }
+
+        var last = JsonDocument.Parse(hook.Posts[^1].Body).RootElement;
+        Assert.Equal(("failed", failed.Id), (last.GetProperty("event").GetString(), last.GetProperty("operation").GetInt64()));
+        var names = (await system.AllPatronsAsync()).Select(p => p.LastName).Where(n => n.Length > 5).ToHashSet();
+        Assert.DoesNotContain(
+            mail.Messages.Concat(hook.Posts.Select(p => p.Body)),
+            text => names.Any(n => text.Contains(n, StringComparison.Ordinal))
+        );
+        Assert.Equal(0, await notices.SendDueAsync(Stop));
+    }
+
+    [Fact]
+    public async Task A_place_that_does_not_answer_is_tried_with_pauses_given_up_and_shown()
+    {
+        await using var hook = await HookServer.StartAsync();
+        hook.Status = 500;
+        var (system, clock) = await NightAsync(Db.Sqlite);
+        await using var _ = system;
+        var notices = system.Get<NoticeService>();
+        await notices.SetAsync(system.District.Id, [], NoticeEvents.Warnings, hook.Url, "a secret of enough length", "test", Stop);
+        await system.SyncAsync();
+        await system.Get<Aftermath>().SettleAsync(Stop);
+        for (var attempt = 1; attempt <= 5; attempt++)
+        {
+            Assert.Equal(1, await notices.SendDueAsync(Stop));
+            Assert.Equal(0, await notices.SendDueAsync(Stop));
+            var notice = Assert.Single(await notices.ListAsync(system.District.Id, cancellationToken: Stop));
+            Assert.Equal((attempt, attempt < 5 ? NoticeStatus.Waiting : NoticeStatus.Failed), (notice.Attempts, notice.Status));
+            Assert.Contains("500", notice.Error, StringComparison.Ordinal);
+            clock.MoveTo(notice.DueAt.AddSeconds(1));
+        }
+
+        Assert.Equal(0, await notices.SendDueAsync(Stop));
+        Assert.Equal(5, hook.Posts.Count);
+
+        // A redirect is not followed anywhere.
+        hook.Status = 302;
+        var tested = Assert.Single(await notices.TestAsync(system.District, Stop));
+        Assert.Contains("redirect", tested.Error, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Places_that_cannot_be_told_are_refused_in_words()
+    {
+        await using var system = await Installation.StartAsync(cluster, Db.Sqlite);
+        var notices = system.Get<NoticeService>();
+        Task Set(string[]? emails = null, string? hook = null, string? secret = null) =>
+            notices.SetAsync(system.District.Id, emails, null, hook, secret, "test", Stop);
+        foreach (
+            var odd in (string[])
+                ["office", "a@b", "a b@school.example", "x@school.example\r\nBcc: y@z.example", "<a@school.example>", "a@school.example."]
+        )
+        {
+            var refused = await Assert.ThrowsAsync<RollcallException>(() => Set([odd]));
+            Assert.Contains("no e-mail address", refused.Message, StringComparison.Ordinal);
+        }
+
+        await RefusedAsync("secret", () => Set(hook: "https://hooks.example/x"));
+        await RefusedAsync("16 characters", () => Set(hook: "https://hooks.example/x", secret: "short"));
+        await RefusedAsync("https", () => Set(hook: "ftp://hooks.example/x", secret: "a secret of enough length"));
+        await RefusedAsync("no webhook", () => Set(secret: "a secret of enough length"));
+        await RefusedAsync("Nobody", () => notices.TestAsync(system.District, Stop));
+        Assert.Equal(
+            ("", null),
+            ((await notices.FindAsync(system.District.Id, Stop)).Emails, (await notices.FindAsync(system.District.Id, Stop)).WebhookUrl)
+        );
+
+        // Without a mail server of the installation, who tries is told so.
+        await Set(["office@school.example"]);
+        Assert.Contains(
+            "ROLLCALL_SMTP_HOST",
+            Assert.Single(await notices.TestAsync(system.District, Stop)).Error,
+            StringComparison.Ordinal
+        );
+
+        // A public installation calls no private address, by name or number.
+        await using var strict = new RollcallDatabase(new StorageOptions(system.Database.DataFolder));
+        using var guarded = new NoticeService(
+            strict,
+            system.Get<Secrets>(),
+            new RollcallOptions(new StorageOptions(system.Database.DataFolder)),
+            TimeProvider.System
+        );
+        foreach (
+            var inside in (string[])
+                ["https://127.0.0.1/x", "https://localhost/x", "https://169.254.169.254/x", "http://hooks.example/x", "https://[::1]/x"]
+        )
+        {
+            await Assert.ThrowsAsync<RollcallException>(() =>
+                guarded.SetAsync(system.District.Id, null, null, inside, "a secret of enough length", "test", Stop)
+            );
+        }
+
+        static async Task RefusedAsync(string says, Func<Task> act) =>
+            Assert.Contains(says, (await Assert.ThrowsAsync<RollcallException>(act)).Message, StringComparison.Ordinal);
+    }
+}
