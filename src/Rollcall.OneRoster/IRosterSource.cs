@@ -23,4 +23,8 @@ public interface IRosterSource : IDisposable
 
     /// <summary>Birthdate and sex.</summary>
     ICollectionWalk<Demographics> Demographics();
+
+    /// <summary>Tells this state of the roster from others: as long as it is the same, a full read would bring nothing new.
+    /// <see langword="null"/> when the source cannot tell.</summary>
+    Task<string?> RevisionAsync(CancellationToken cancellationToken = default);
 }

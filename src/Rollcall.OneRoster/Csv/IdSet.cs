@@ -38,6 +38,14 @@ internal sealed class IdSet
         return true;
     }
 
+    public IdSet Copy() =>
+        new()
+        {
+            slots = [.. slots],
+            values = [.. values],
+            Count = Count,
+        };
+
     public bool Contains(ulong hash) => slots[Find(hash)] == hash;
 
     public int? Value(ulong hash)

@@ -61,6 +61,9 @@ public sealed record WalkResult
     /// <summary>A <c>sourcedId</c> stood on two different pages in every attempt: the set is usable but nobody's absence may be concluded from it.</summary>
     public bool RowsShifted { get; init; }
 
+    /// <summary>Only changes were read, or nothing at all: what is not here is as it was (a delta of CSV).</summary>
+    public bool Partial { get; init; }
+
     /// <summary>The provider's revision (<c>x-perm-rev</c>); <see langword="null"/> when it sends none.</summary>
     public string? Revision { get; init; }
 

@@ -1,0 +1,137 @@
+using Rollcall.OneRoster.Model;
+using Rollcall.OneRoster.Rest;
+
+namespace Rollcall.OneRoster.Csv;
+
+/// <summary>The roles of <c>roles.csv</c> by person: 24 bytes each, and one string for each organisation and each kind of role.</summary>
+internal sealed class RoleIndex
+{
+    private const int NoDay = -1;
+    private readonly Dictionary<string, int> numbers = new(StringComparer.Ordinal);
+    private readonly List<string> texts = [];
+    private Entry[] entries = [];
+    private ulong[] keys = [];
+    private int count;
+
+    private readonly record struct Entry(int Role, int Org, int Begin, int End, bool Primary);
+
+    /// <summary>People with a row that is not deleted.</summary>
+    public bool Has(string user) => Find(IdSet.Hash(user)) >= 0;
+
+    public void Take(CsvTable table, CsvPart part, IdSet? replaced, Dictionary<ulong, long>? winners)
+    {
+        var (id, status) = (table.Column("sourcedId"), table.Column("status"));
+        var (user, org) = (table.Column("userSourcedId"), table.Column("orgSourcedId"));
+        var (role, type) = (table.Column("role"), table.Column("roleType"));
+        var (begin, end) = (table.Column("beginDate"), table.Column("endDate"));
+        while (table.Read())
+        {
+            var state = CsvCheck.StatusOf(table.Value(status).Trim());
+            var key = IdSet.Hash(table.Value(id));
+            var name = table.Value(role).Trim();
+            var person = table.Value(user);
+            if (
+                state == RecordStatus.ToBeDeleted
+                || (state is null && part.Mode == CsvMode.Delta)
+                || replaced?.Contains(key) == true
+                || (winners?.TryGetValue(key, out var row) == true && row != table.Row)
+                || Blank.Is(name)
+                || Blank.Is(person)
+            )
+            {
+                continue;
+            }
+
+            if (count == entries.Length)
+            {
+                var size = Math.Max(1024, count * 2);
+                Array.Resize(ref entries, size);
+                Array.Resize(ref keys, size);
+            }
+
+            var place = table.Value(org);
+            keys[count] = IdSet.Hash(person);
+            entries[count++] = new Entry(
+                Number(name),
+                Blank.Is(place) ? -1 : Number(place),
+                CsvValue.TryDay(table.Value(begin), out var first, out _) ? first.DayNumber : NoDay,
+                CsvValue.TryDay(table.Value(end), out var last, out _) ? last.DayNumber : NoDay,
+                table.Value(type).Trim().Equals("primary", StringComparison.OrdinalIgnoreCase)
+            );
+        }
+    }
+
+    public void Sort()
+    {
+        Array.Resize(ref entries, count);
+        Array.Resize(ref keys, count);
+        Array.Sort(keys, entries);
+    }
+
+    /// <summary>The roles of a person, in an order that does not depend on that of the file.</summary>
+    public UserRole[] Of(ReadOnlySpan<char> user)
+    {
+        var key = IdSet.Hash(user);
+        var at = Find(key);
+        if (at < 0)
+        {
+            return [];
+        }
+
+        var to = at + 1;
+        while (to < keys.Length && keys[to] == key)
+        {
+            to++;
+        }
+
+        var found = new UserRole[to - at];
+        for (var i = at; i < to; i++)
+        {
+            var entry = entries[i];
+            found[i - at] = new UserRole(
+                texts[entry.Role],
+                entry.Org < 0 ? null : texts[entry.Org],
+                entry.Primary,
+                entry.Begin == NoDay ? null : DateOnly.FromDayNumber(entry.Begin),
+                entry.End == NoDay ? null : DateOnly.FromDayNumber(entry.End)
+            );
+        }
+
+        if (found.Length > 1)
+        {
+            Array.Sort(
+                found,
+                static (a, b) =>
+                    a.Primary != b.Primary ? b.Primary.CompareTo(a.Primary)
+                    : string.CompareOrdinal(a.Org, b.Org) is not 0 and var org ? org
+                    : string.CompareOrdinal(a.Role, b.Role)
+            );
+        }
+
+        return found;
+    }
+
+    private int Find(ulong key)
+    {
+        var at = Array.BinarySearch(keys, key);
+        while (at > 0 && keys[at - 1] == key)
+        {
+            at--;
+        }
+
+        return at;
+    }
+
+    private int Number(ReadOnlySpan<char> text)
+    {
+        var lookup = numbers.GetAlternateLookup<ReadOnlySpan<char>>();
+        if (!lookup.TryGetValue(text, out var number))
+        {
+            number = texts.Count;
+            texts.Add(text.ToString());
+            numbers[texts[number]] = number;
+        }
+
+        return number;
+    }
+}
