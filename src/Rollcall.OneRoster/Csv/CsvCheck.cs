@@ -8,6 +8,7 @@ internal sealed class CsvCheck(string path, CsvLimits limits, DateTimeOffset now
 {
     private const int MostDuplicates = 100_000;
     private const int LongestId = 255;
+    private const string NotOneRoster = "not-oneroster";
 
     /// <summary>Demographics have the key of their person.</summary>
     private static readonly CsvColumn s_demographicsUser = new("sourcedId", CsvType.Reference, To: CsvFile.Users);
@@ -41,6 +42,12 @@ internal sealed class CsvCheck(string path, CsvLimits limits, DateTimeOffset now
         }
 
         var all = findings.All;
+        if (all.Any(f => f.Rule == NotOneRoster))
+        {
+            // Everything that another format does otherwise is one thing to know.
+            all = [.. all.Where(f => f.Severity == CsvSeverity.Refusal).OrderByDescending(f => f.Rule == NotOneRoster)];
+        }
+
         return new CsvPackage(name, container, parts, version, limits, all, Report(name, all));
     }
 
@@ -97,7 +104,7 @@ internal sealed class CsvCheck(string path, CsvLimits limits, DateTimeOffset now
         {
             findings.Refuse(
                 null,
-                "not-oneroster",
+                NotOneRoster,
                 "this looks like Microsoft School Data Sync's own CSV, which is another format: have the system export OneRoster 1.1 or 1.2 CSV"
             );
         }
@@ -349,7 +356,7 @@ internal sealed class CsvCheck(string path, CsvLimits limits, DateTimeOffset now
                 cancellationToken.ThrowIfCancellationRequested();
             }
 
-            CheckWidth(part, table);
+            CheckWidth(part, table, bound);
             if (reader.HasLineBreak)
             {
                 part.DoubtfulRows++;
@@ -577,7 +584,7 @@ internal sealed class CsvCheck(string path, CsvLimits limits, DateTimeOffset now
         string Known(string header) => Array.Find(columns, c => c.Name.Equals(header, StringComparison.OrdinalIgnoreCase))!.Name;
     }
 
-    private void CheckWidth(CsvPart part, CsvTable table)
+    private void CheckWidth(CsvPart part, CsvTable table, Bound[] bound)
     {
         var (have, want) = (table.Reader.Count, table.Headers.Length);
         if (part.Rows == 1)
@@ -604,16 +611,78 @@ internal sealed class CsvCheck(string path, CsvLimits limits, DateTimeOffset now
             return;
         }
 
-        // Commas behind the last column of every row are harmless; on some rows alone they mean that values slipped.
         for (var i = want; i < have; i++)
         {
-            if (have != part.Width || !table.Reader[i].Trim().IsEmpty)
+            if (!table.Reader[i].Trim().IsEmpty)
             {
                 throw new CsvSyntaxException("long-row", $"a row has {have} fields where the header has {want}", table.Row);
             }
         }
 
+        // Commas behind the last column of every row are harmless. On one row alone they can also mean that a value holds a comma and
+        // was not quoted, so that all after it slipped.
+        if (have != part.Width && HasSlipped(bound, table))
+        {
+            throw new CsvSyntaxException(
+                "long-row",
+                $"a row has {have} fields where the header has {want}, and its values have slipped into other columns",
+                table.Row
+            );
+        }
+
         findings.Deviation(part.Entry.Name, "trailing-commas", "has commas behind the last column", row: table.Row);
+    }
+
+    private bool HasSlipped(Bound[] bound, CsvTable table)
+    {
+        for (var i = 0; i < table.Reader.Count; i++)
+        {
+            // What follows an unquoted comma inside a value mostly begins with a blank.
+            if (table.Reader[i] is [' ', ..])
+            {
+                return true;
+            }
+        }
+
+        var email = table.Value(table.Column("email")).Trim();
+        if (!email.IsEmpty && !email.Contains('@'))
+        {
+            return true;
+        }
+
+        foreach (var (field, column) in bound)
+        {
+            var value = table.Value(field).Trim();
+            if (
+                !value.IsEmpty
+                && column.Type switch
+                {
+                    CsvType.Boolean => CsvValue.Boolean(value) is null,
+                    CsvType.Day => !CsvValue.TryDay(value, out _, out _),
+                    CsvType.UserIds => value[0] != '{' && version != CsvVersion.V10,
+                    CsvType.Word => !IsWord(column.Words!, value),
+                    _ => false,
+                }
+            )
+            {
+                return true;
+            }
+        }
+
+        return false;
+    }
+
+    private bool IsWord(CsvWords words, ReadOnlySpan<char> value)
+    {
+        foreach (var word in words.Of(version))
+        {
+            if (value.Equals(word, StringComparison.OrdinalIgnoreCase))
+            {
+                return true;
+            }
+        }
+
+        return value.StartsWith("ext:", StringComparison.Ordinal);
     }
 
     private void CheckId(CsvPart part, IdSet own, ReadOnlySpan<char> id, long row)

@@ -127,6 +127,13 @@ internal sealed class CsvFindings
             entries[key] = entry = new Entry(severity);
         }
 
+        // A list with two wrong places is one wrong row.
+        if (row > 0 && entry.LastRow == row)
+        {
+            return;
+        }
+
+        entry.LastRow = row;
         entry.Count += count;
         if (row > 0 && entry.Rows.Count < RowsShown)
         {
@@ -138,6 +145,7 @@ internal sealed class CsvFindings
     {
         public CsvSeverity Severity { get; } = severity;
         public long Count { get; set; }
+        public long LastRow { get; set; }
         public List<long> Rows { get; } = [];
     }
 }

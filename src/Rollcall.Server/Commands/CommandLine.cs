@@ -94,6 +94,7 @@ internal static partial class CommandLine
         root.Add(NoticeCommands.Build(terminal));
         root.Add(IntegrationCommands.Build(terminal, IntegrationKind.ClassLink));
         root.Add(IntegrationCommands.Build(terminal, IntegrationKind.OneRoster));
+        root.Add(IntegrationCommands.Build(terminal, IntegrationKind.OneRosterCsv));
         root.Add(SyncCommand.Build(terminal));
         root.Add(OperationCommands.Build(terminal));
         root.Add(ReviewCommands.Build(terminal));

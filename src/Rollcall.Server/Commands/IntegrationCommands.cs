@@ -18,10 +18,19 @@ internal static class IntegrationCommands
 
     private sealed record Unmatched(string Org);
 
-    public static Command Build(Terminal terminal, IntegrationKind kind) =>
-        new(IntegrationWords.Verb(kind), $"The district's {IntegrationWords.Name(kind)} roster: connection, site mapping, field mapping")
+    public static Command Build(Terminal terminal, IntegrationKind kind)
+    {
+        var command = new Command(
+            IntegrationWords.Verb(kind),
+            $"The district's {IntegrationWords.Name(kind)} roster: connection, site mapping, field mapping"
+        )
         {
-            kind == IntegrationKind.OneRoster ? OneRosterConnectCommand.Build(terminal) : ClassLinkConnect(terminal, kind),
+            kind switch
+            {
+                IntegrationKind.OneRoster => OneRosterConnectCommand.Build(terminal),
+                IntegrationKind.OneRosterCsv => OneRosterCsvCommands.Connect(terminal),
+                _ => ClassLinkConnect(terminal, kind),
+            },
             On(terminal, kind),
             Off(terminal, kind),
             Show(terminal, kind),
@@ -38,6 +47,13 @@ internal static class IntegrationCommands
             ThresholdOf(terminal, kind),
             Schedule(terminal, kind),
         };
+        if (kind == IntegrationKind.OneRosterCsv)
+        {
+            command.Add(OneRosterCsvCommands.Check(terminal));
+        }
+
+        return command;
+    }
 
     private static Command ClassLinkConnect(Terminal terminal, IntegrationKind kind)
     {

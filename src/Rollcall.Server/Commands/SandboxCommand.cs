@@ -50,6 +50,14 @@ internal static class SandboxCommand
             DefaultValueFactory = _ => "oneroster-1.1",
         };
         api.AcceptOnlyFromAmong("oneroster-1.1", "oneroster-1.2", "1.1", "1.2");
+        var csv = new Option<string?>("--csv")
+        {
+            Description = "Write one OneRoster CSV package of the day into this folder instead of serving",
+            HelpName = "DIR",
+        };
+        var csvVersion = new Option<string?>("--csv-version") { Description = "1.0, 1.1 or 1.2; without being told, that of --api" };
+        csvVersion.AcceptOnlyFromAmong("1.0", "1.1", "1.2");
+        var delta = new Option<bool>("--delta") { Description = "With --csv: only what changed since the day before" };
         var faults = new Option<string?>("--faults")
         {
             Description = "Faults by name, joined by commas, such as 429@2,clamp=500:users; the start page lists them",
@@ -64,6 +72,9 @@ internal static class SandboxCommand
             day,
             api,
             faults,
+            csv,
+            csvVersion,
+            delta,
         };
         command.SetAction(
             async (result, cancellationToken) =>
@@ -83,6 +94,33 @@ internal static class SandboxCommand
                         ? SandboxApi.OneRoster12
                         : SandboxApi.OneRoster11,
                 };
+                if (GlobalOptions.Given(result.GetValue(csv)) is { } folder)
+                {
+                    return await WriteCsvAsync(
+                        terminal,
+                        result.GetValue(GlobalOptions.Json),
+                        options,
+                        new SandboxCsvOptions
+                        {
+                            Version = result.GetValue(csvVersion) ?? (options.Api == SandboxApi.OneRoster12 ? "1.2" : "1.1"),
+                            Delta = result.GetValue(delta),
+                            Faults =
+                            [
+                                .. (result.GetValue(faults) ?? "").Split(
+                                    ',',
+                                    StringSplitOptions.TrimEntries | StringSplitOptions.RemoveEmptyEntries
+                                ),
+                            ],
+                        },
+                        folder
+                    );
+                }
+
+                if (result.GetValue(csvVersion) is not null || result.GetValue(delta))
+                {
+                    throw new UsageException("--csv-version and --delta belong to --csv DIR.");
+                }
+
                 var url = GlobalOptions.Given(result.GetValue(urls)) ?? DefaultUrl;
                 Listening.Check(url);
                 try
@@ -107,6 +145,34 @@ internal static class SandboxCommand
             }
         );
         return command;
+    }
+
+    private sealed record Written(string File, string Version, bool Delta, int Day);
+
+    private static async Task<int> WriteCsvAsync(Terminal terminal, bool json, SandboxOptions options, SandboxCsvOptions csv, string folder)
+    {
+        string path;
+        try
+        {
+            path = await Task.Run(() => SandboxCsv.Write(options, options.Day, csv, folder));
+        }
+        catch (ArgumentException e)
+        {
+            throw new UsageException(
+                e.ParamName is null ? e.Message : e.Message.Replace($" (Parameter '{e.ParamName}')", "", StringComparison.Ordinal)
+            );
+        }
+
+        if (json)
+        {
+            await JsonText.WriteAsync(terminal, new Written(path, csv.Version, csv.Delta, options.Day));
+        }
+        else
+        {
+            await terminal.Out.WriteLineAsync($"Wrote {path}");
+        }
+
+        return ExitCode.Done;
     }
 
     private static async Task TellAsync(Terminal terminal, bool json, SandboxServer server)

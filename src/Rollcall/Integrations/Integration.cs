@@ -181,4 +181,7 @@ public sealed record IntegrationState
 
     /// <summary>Why the next sync has to be a full one; null when it need not.</summary>
     public string? FullDue { get; init; }
+
+    /// <summary>How far a CSV feed has been read; null for other services, and before the first sync.</summary>
+    public FeedState? Feed { get; init; }
 }

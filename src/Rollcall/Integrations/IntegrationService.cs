@@ -137,6 +137,7 @@ public sealed class IntegrationService(RollcallDatabase database, RosterConnecti
         var settings = SettingsOf(await FindAsync(districtId, kind, cancellationToken));
         var same =
             settings.Mode is null
+            || (kind == IntegrationKind.OneRosterCsv && string.Equals(settings.Url, request.Url, StringComparison.Ordinal))
             || (
                 settings.TenantId is not null || request.TenantId is not null
                     ? string.Equals(settings.TenantId, Text.Clean(request.TenantId), StringComparison.Ordinal)
@@ -538,7 +539,15 @@ public sealed class IntegrationService(RollcallDatabase database, RosterConnecti
     )
     {
         var row = await FindAsync(districtId, kind, cancellationToken);
-        return await connections.OpenAsync(districtId, kind, SettingsOf(row), row?.Secret, cancellationToken, somebodyWaits: somebodyWaits);
+        return await connections.OpenAsync(
+            districtId,
+            kind,
+            SettingsOf(row),
+            row?.Secret,
+            cancellationToken,
+            somebodyWaits: somebodyWaits,
+            feed: StateOf(row).Feed
+        );
     }
 
     internal async Task<IReadOnlyList<Org>> ReadOrgsAsync(int districtId, IntegrationKind kind, CancellationToken cancellationToken)
@@ -628,6 +637,10 @@ public sealed class IntegrationService(RollcallDatabase database, RosterConnecti
         {
             await rest.ProbeAsync(cancellationToken);
         }
+        else if (source is CsvFeedSource feed)
+        {
+            return (null, FeedInWords(feed, settings.Url!));
+        }
 
         return (
             name,
@@ -637,6 +650,13 @@ public sealed class IntegrationService(RollcallDatabase database, RosterConnecti
             : kind == IntegrationKind.OneRoster ? ServerInWords(settings)
             : "Connected."
         );
+    }
+
+    private static string FeedInWords(CsvFeedSource feed, string folder)
+    {
+        var packages = feed.Source.Packages;
+        var last = packages[^1];
+        return $"Connected to {folder}: {last.Name} is a {(last.HasAllPeople ? "complete package" : "package of changes")}{(last.Findings.Count == 0 ? "" : $" with {last.Findings.Count} findings, see 'rollcall oneroster-csv check'")}.";
     }
 
     private static string ServerInWords(IntegrationSettings settings) =>
@@ -739,6 +759,7 @@ public sealed class IntegrationService(RollcallDatabase database, RosterConnecti
                 Revision = null,
                 FullDue = "settings changed",
                 LastFullAt = forgetPull ? null : state.LastFullAt,
+                Feed = forgetPull ? null : state.Feed,
             },
             Json
         );

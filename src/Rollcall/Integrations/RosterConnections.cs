@@ -45,7 +45,8 @@ public sealed class RosterConnections(RollcallOptions options, Secrets secrets, 
         string? storedSecret,
         CancellationToken cancellationToken,
         string? partnerKey = null,
-        bool somebodyWaits = false
+        bool somebodyWaits = false,
+        FeedState? feed = null
     )
     {
         if (settings.Mode is not { } mode)
@@ -53,6 +54,11 @@ public sealed class RosterConnections(RollcallOptions options, Secrets secrets, 
             throw new RollcallException(
                 $"No roster is connected. Connect one first: under SIS Integrations, or with 'rollcall {IntegrationWords.Verb(kind)} connect'."
             );
+        }
+
+        if (kind == IntegrationKind.OneRosterCsv)
+        {
+            return await CsvFeedSource.OpenAsync(settings.Url ?? throw Missing("folder"), feed, time, cancellationToken);
         }
 
         CheckAddress(settings.Url);

@@ -1,4 +1,5 @@
 using System.Data.Common;
+using System.Globalization;
 using System.Text.Json;
 using Microsoft.EntityFrameworkCore;
 using Microsoft.Extensions.Logging;
@@ -6,6 +7,7 @@ using Rollcall.Districts;
 using Rollcall.Integrations;
 using Rollcall.Mapping;
 using Rollcall.OneRoster;
+using Rollcall.OneRoster.Csv;
 using Rollcall.OneRoster.Rest;
 using Rollcall.Operations;
 using Rollcall.Patrons;
@@ -28,6 +30,7 @@ internal sealed class SyncHandler(
 ) : IOperationHandler
 {
     private static readonly TimeSpan s_fullAtLeastEvery = TimeSpan.FromDays(7);
+    private static readonly TimeSpan s_staleAfter = TimeSpan.FromDays(14);
 
     private string SpoolFolder => Path.Combine(database.DataFolder, "spool");
 
@@ -144,7 +147,6 @@ internal sealed class SyncHandler(
     {
         if (
             setup.State is not { Revision: { } revision, FullDue: null, LastFullAt: { } last, FullEndedAt: { } ended }
-            || source is not RestRosterSource rest
             || DistrictService.DateAt(setup.District, last) != setup.Today
         )
         {
@@ -159,7 +161,22 @@ internal sealed class SyncHandler(
             }
         }
 
-        return string.Equals(await rest.RevisionAsync(cancellationToken), revision, StringComparison.Ordinal);
+        return string.Equals(await source.RevisionAsync(cancellationToken), revision, StringComparison.Ordinal);
+    }
+
+    /// <summary>A folder that nobody fills any more looks like a roster in which nothing happens.</summary>
+    private void EnsureFresh(SyncSetup setup, CsvFeedSource feed)
+    {
+        if (feed is { NothingNew: true, LastNewAt: { } last } && setup.State.FullDue is null && time.GetUtcNow() - last > s_staleAfter)
+        {
+            throw new RosterException(
+                RosterFault.Incomplete,
+                string.Create(
+                    CultureInfo.InvariantCulture,
+                    $"{setup.Settings.Url} has brought nothing new since {last:yyyy-MM-dd}. Ask the district whether its export still runs; nothing was changed."
+                )
+            );
+        }
     }
 
     /// <returns>Null when there is nothing to read, since the provider's revision is that of the last full sync.</returns>
@@ -172,9 +189,43 @@ internal sealed class SyncHandler(
         Roster? roster = null;
         IReadOnlyDictionary<string, long> leniencies = new Dictionary<string, long>();
         string? fullBecause = null;
+        IReadOnlyDictionary<string, long> understood = new Dictionary<string, long>(StringComparer.Ordinal);
+        FeedState? feedState = null;
+        IReadOnlyList<CsvImportReport>? reports = null;
         using (var source = await integrations.OpenAsync(operation.DistrictId, setup.Kind, cancellationToken))
         {
-            if (operation.Kind == OperationKind.ChangesSync)
+            if (source is CsvFeedSource feed)
+            {
+                if (await IsUnchangedAsync(setup, feed, cancellationToken))
+                {
+                    return null;
+                }
+
+                EnsureFresh(setup, feed);
+                await run.ReportAsync(OperationStage.Pulling, "Checking the CSV package", 0, null);
+                understood = CsvFindingsLog.Report(feed, warnings);
+                reports = [.. feed.Source.Packages.Select(p => p.Report)];
+                feedState = feed.State;
+                if (feed.HasAllPeople)
+                {
+                    fullBecause = operation.Kind == OperationKind.ChangesSync ? "the last complete CSV package is at hand" : null;
+                    operation.Kind = OperationKind.FullSync;
+                }
+                else
+                {
+                    operation.Kind = OperationKind.ChangesSync;
+                    await using var connection = await database.OpenAsync(cancellationToken);
+                    roster = await new CsvChangesPull(
+                        setup,
+                        feed.Source,
+                        connection,
+                        SpoolFolder,
+                        warnings,
+                        (text, done, total) => run.ReportAsync(OperationStage.Pulling, text, done, total)
+                    ).ReadAsync(cancellationToken);
+                }
+            }
+            else if (operation.Kind == OperationKind.ChangesSync)
             {
                 (roster, fullBecause) = await PullChangesAsync(run, setup, source, warnings, cancellationToken);
             }
@@ -183,7 +234,7 @@ internal sealed class SyncHandler(
                 return null;
             }
 
-            if (fullBecause is not null)
+            if (fullBecause is not null && feedState is null)
             {
                 operation.Kind = OperationKind.FullSync;
                 warnings.Clear();
@@ -197,7 +248,10 @@ internal sealed class SyncHandler(
                 (text, done, total) => run.ReportAsync(OperationStage.Pulling, text, done, total)
             );
             roster ??= await pull.ReadAsync(cancellationToken);
-            leniencies = pull.Leniencies;
+            leniencies =
+                understood.Count == 0
+                    ? pull.Leniencies
+                    : pull.Leniencies.Concat(understood).ToDictionary(l => l.Key, l => l.Value, StringComparer.Ordinal);
         }
 
         using (roster)
@@ -240,6 +294,8 @@ internal sealed class SyncHandler(
                 roster.Revision,
                 fullBecause,
                 leniencies,
+                feedState,
+                reports,
                 cancellationToken
             );
             return plan.Refreshes;
@@ -268,6 +324,8 @@ internal sealed class SyncHandler(
         string? revision,
         string? fullBecause,
         IReadOnlyDictionary<string, long> leniencies,
+        FeedState? feed,
+        IReadOnlyList<CsvImportReport>? imported,
         CancellationToken cancellationToken
     )
     {
@@ -320,6 +378,8 @@ internal sealed class SyncHandler(
             shared = plan.Shared,
             configVersion = setup.State.ConfigVersion,
             leniencies,
+            feed,
+            imported,
         };
         var planned = await Sql.ExecuteAsync(
             connection,
@@ -524,7 +584,12 @@ internal sealed class SyncHandler(
         if (operation.Kind == OperationKind.ChangesSync)
         {
             // What waits for an approval is not done: the next changes sync reads it again.
-            return state with { ChangesRan = true, ChangesSince = counts.Held > 0 ? state.ChangesSince : plan.Began };
+            return state with
+            {
+                ChangesRan = true,
+                ChangesSince = counts.Held > 0 ? state.ChangesSince : plan.Began,
+                Feed = counts.Held > 0 ? state.Feed : plan.Feed ?? state.Feed,
+            };
         }
 
         return state with
@@ -535,6 +600,7 @@ internal sealed class SyncHandler(
             ChangesSince = plan.Began,
             ChangesRan = false,
             Shared = plan.Shared,
+            Feed = plan.Feed ?? state.Feed,
             // Settings that changed while it ran were not heeded.
             FullDue = state.ConfigVersion == plan.ConfigVersion ? null : state.FullDue,
         };
@@ -547,6 +613,7 @@ internal sealed class SyncHandler(
         public string? Revision { get; init; }
         public long ConfigVersion { get; init; }
         public Dictionary<RoleGroup, long> Shared { get; init; } = [];
+        public FeedState? Feed { get; init; }
     }
 
     private async Task EndUnchangedAsync(Operation operation, SyncSetup setup, CancellationToken cancellationToken)

@@ -733,6 +733,40 @@ public sealed class FaultTests
     }
 
     [Fact]
+    public void Commas_behind_a_single_row_are_harmless_unless_values_slipped()
+    {
+        using var folder = new Folder();
+        var bundle = Bundle.Of("1.1").With("users.csv", "dan@example.org,,555-2,u1,,\r\n", "dan@example.org,,555-2,u1,,,\r\n");
+        using var package = CsvPackage.Read(
+            folder.Write("a.zip", bundle.ToZip()),
+            s_now,
+            cancellationToken: TestContext.Current.CancellationToken
+        );
+        Assert.Equal("users.csv: has commas behind the last column (line 5)", Assert.Single(package.Findings).ToString());
+    }
+
+    [Fact]
+    public void Another_format_is_called_by_its_name()
+    {
+        using var folder = new Folder();
+        var bundle = new Bundle();
+        bundle.Put("orgs.csv", "sourcedId,name,type,parentSourcedId\r\n1,Ministry,ministryofeducation,\r\n2,School,school,1\r\n");
+        bundle.Put(
+            "users.csv",
+            "sourcedId,orgSourcedIds,givenName,familyName,username,password,role,grade\r\n3,2,Ora,Klein,ora,x,Student,6\r\n"
+        );
+        bundle.Put("classes.csv", "sourcedId,orgSourcedId,title\r\n4,2,Math\r\n");
+        bundle.Put("enrollments.csv", "classSourcedId,userSourcedId,role\r\n4,3,Student\r\n");
+        using var package = CsvPackage.Read(
+            folder.Write("sds.zip", bundle.ToZip()),
+            s_now,
+            cancellationToken: TestContext.Current.CancellationToken
+        );
+        Assert.False(package.IsUsable);
+        Assert.StartsWith("this looks like Microsoft School Data Sync's own CSV", package.Report.Comment, StringComparison.Ordinal);
+    }
+
+    [Fact]
     public void A_manifest_alone_says_that_nothing_changed()
     {
         using var folder = new Folder();

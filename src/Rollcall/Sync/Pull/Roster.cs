@@ -82,6 +82,9 @@ internal sealed class Roster : IDisposable
     /// <summary>Only what changed was read: nothing follows from what is not here.</summary>
     public bool ChangesOnly { get; init; }
 
+    /// <summary>Not all guardians are at hand, so contacts are told only where all of a student's are.</summary>
+    public bool GuardiansPartial { get; init; }
+
     /// <summary>The <c>sourcedId</c> is in a user row, whatever its role and state.</summary>
     public bool Has(ulong id) => Sorted.Find(_ids, id) >= 0;
 
@@ -94,6 +97,11 @@ internal sealed class Roster : IDisposable
     public (IReadOnlyList<Guardian> Guardians, bool Readable) GuardiansOf(User user)
     {
         if (user.Agents is not { Count: > 0 } agents)
+        {
+            return ([], false);
+        }
+
+        if (GuardiansPartial && agents.Any(a => !Has(Hashing.Of(a))))
         {
             return ([], false);
         }

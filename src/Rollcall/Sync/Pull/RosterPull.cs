@@ -73,7 +73,7 @@ internal sealed class RosterPull(
         revision.See(orgsResult);
         foreach (var matched in setup.OrgSites.Keys)
         {
-            if (!orgs.TryGetValue(matched, out var org) || org.Status == RecordStatus.ToBeDeleted)
+            if (orgs.TryGetValue(matched, out var org) ? org.Status == RecordStatus.ToBeDeleted : !orgsResult.Partial)
             {
                 throw new RosterException(
                     RosterFault.Incomplete,
@@ -111,8 +111,12 @@ internal sealed class RosterPull(
         {
             warnings.Add(
                 "rows-shifted",
-                "Rows moved between pages while the people were read: nobody counts as absent this time",
-                "Run the sync again when the district's own import is over."
+                setup.Kind == IntegrationKind.OneRosterCsv
+                    ? "The manifest says that users.csv is absent, and it is there: nobody counts as absent this time"
+                    : "Rows moved between pages while the people were read: nobody counts as absent this time",
+                setup.Kind == IntegrationKind.OneRosterCsv
+                    ? "Ask the district's SIS support to check the export."
+                    : "Run the sync again when the district's own import is over."
             );
         }
 
@@ -162,6 +166,7 @@ internal sealed class RosterPull(
             page => page.ForEach(intake.Session, _ => ""),
             cancellationToken
         );
+        sessions = WholeOrNotShared(sessions);
         intake.SessionsShared = !sessions.NotShared;
         var classes = await WalkAsync(
             "classes",
@@ -170,14 +175,17 @@ internal sealed class RosterPull(
             page => page.ForEach(intake.Class, _ => ""),
             cancellationToken
         );
+        classes = WholeOrNotShared(classes);
         var enrollments = classes.NotShared
             ? classes
-            : await WalkAsync(
-                "enrollments",
-                source.Enrollments(),
-                intake.ClearEnrollments,
-                page => page.ForEach(intake.Enrollment, _ => ""),
-                cancellationToken
+            : WholeOrNotShared(
+                await WalkAsync(
+                    "enrollments",
+                    source.Enrollments(),
+                    intake.ClearEnrollments,
+                    page => page.ForEach(intake.Enrollment, _ => ""),
+                    cancellationToken
+                )
             );
         foreach (
             var (result, name) in ((WalkResult, string)[])
@@ -202,6 +210,9 @@ internal sealed class RosterPull(
 
         return classes.NotShared || enrollments.NotShared ? null : intake;
     }
+
+    /// <summary>Of changes alone no homeroom can be told.</summary>
+    private static WalkResult WholeOrNotShared(WalkResult result) => result.Partial ? result with { NotShared = true } : result;
 
     private async Task<WalkResult> WalkAsync<T>(
         string what,

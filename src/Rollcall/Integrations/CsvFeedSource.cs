@@ -1,0 +1,206 @@
+using System.IO.Hashing;
+using System.Text;
+using Rollcall.OneRoster;
+using Rollcall.OneRoster.Csv;
+using Rollcall.OneRoster.Model;
+using Rollcall.OneRoster.Rest;
+
+namespace Rollcall.Integrations;
+
+/// <summary>A CSV package that a sync has read.</summary>
+public sealed record FeedPackage(string Name, DateTimeOffset Time, string Hash);
+
+/// <summary>How far a CSV feed has been read.</summary>
+public sealed record FeedState
+{
+    /// <summary>What the people here come from: the last package that held all people, and those after it, in their order.</summary>
+    public IReadOnlyList<FeedPackage> Packages { get; init; } = [];
+
+    /// <summary>The first of them held all people.</summary>
+    public bool Whole { get; init; }
+
+    /// <summary>When the last of them was first read.</summary>
+    public DateTimeOffset Since { get; init; }
+}
+
+/// <summary>A folder with OneRoster CSV as a roster: the last package that holds all people, with the changes after it. Where that package
+/// is no longer in the folder, the changes alone. Files are opened when something is asked of them.</summary>
+internal sealed class CsvFeedSource : IRosterSource
+{
+    private const int MostKnown = 500;
+    private readonly string _folder;
+    private readonly IReadOnlyList<CsvFeedPackage> _listed;
+    private readonly List<CsvFeedPackage> _fresh;
+    private readonly FeedState _known;
+    private readonly TimeProvider _time;
+    private readonly Func<bool> _changed;
+    private readonly CancellationToken _cancellationToken;
+    private CsvRosterSource? _source;
+
+    private CsvFeedSource(
+        string folder,
+        IReadOnlyList<CsvFeedPackage> listed,
+        FeedState known,
+        TimeProvider time,
+        Func<bool> changed,
+        CancellationToken cancellationToken
+    )
+    {
+        (_folder, _listed, _known, _time, _changed, _cancellationToken) = (folder, listed, known, time, changed, cancellationToken);
+        var last = known.Packages.Count == 0 ? null : known.Packages[^1];
+        _fresh =
+        [
+            .. listed.Where(p =>
+                !known.Packages.Any(k => k.Hash == p.Hash)
+                && (
+                    last is null
+                    || p.Path == folder
+                    || p.Time > last.Time
+                    || (p.Time == last.Time && string.CompareOrdinal(p.Name, last.Name) >= 0)
+                )
+            ),
+        ];
+        State = known;
+    }
+
+    /// <summary>How far the feed is read once this has been taken over.</summary>
+    public FeedState State { get; private set; }
+
+    /// <summary>Nothing came since the last sync.</summary>
+    public bool NothingNew => _fresh.Count == 0;
+
+    /// <summary>When something last came; null before the first sync.</summary>
+    public DateTimeOffset? LastNewAt => _known.Packages.Count == 0 ? null : _known.Since;
+
+    /// <summary>Who is not among the people is gone. Otherwise only changes are at hand.</summary>
+    public bool HasAllPeople => Source.HasAllPeople;
+
+    public CsvRosterSource Source => _source ??= Load();
+
+    /// <summary>Looks into the folder.</summary>
+    /// <exception cref="RosterException">It is missing, unreadable, empty or still being written.</exception>
+    public static async Task<CsvFeedSource> OpenAsync(
+        string folder,
+        FeedState? known,
+        TimeProvider time,
+        CancellationToken cancellationToken
+    )
+    {
+        // The times of files are the computer's own, whatever the clock of a test says.
+        var feed = new CsvFeed(folder, TimeProvider.System);
+        var listed = await feed.ListAsync(cancellationToken);
+        return new CsvFeedSource(folder, listed, known ?? new FeedState(), time, feed.Watch(), cancellationToken);
+    }
+
+    public Task<string?> RevisionAsync(CancellationToken cancellationToken = default) =>
+        NothingNew && _known.Packages.Count > 0
+            ? Task.FromResult<string?>(Revision(_known.Packages))
+            : Source.RevisionAsync(cancellationToken);
+
+    public ICollectionWalk<Org> Orgs() => Source.Orgs();
+
+    public ICollectionWalk<AcademicSession> AcademicSessions() => Source.AcademicSessions();
+
+    public ICollectionWalk<Class> Classes() => Source.Classes();
+
+    public ICollectionWalk<User> Users() => Source.Users();
+
+    public ICollectionWalk<Enrollment> Enrollments() => Source.Enrollments();
+
+    public ICollectionWalk<Demographics> Demographics() => Source.Demographics();
+
+    public void Dispose() => _source?.Dispose();
+
+    private CsvRosterSource Load()
+    {
+        var open = new List<CsvPackage>();
+        try
+        {
+            // Newest first, up to the one that holds all people: what came before it does not count any more.
+            var read = new List<CsvFeedPackage>();
+            var whole = Take(_fresh, read, open);
+            if (!whole && _known.Packages.Count > 0)
+            {
+                var before = _known.Packages.Select(k => _listed.FirstOrDefault(p => p.Hash == k.Hash)).ToList();
+                if (_known.Whole && before.TrueForAll(p => p is not null))
+                {
+                    Take([.. before.OfType<CsvFeedPackage>()], read, open);
+                }
+                else if (_fresh.Count == 0)
+                {
+                    // Nothing new, and not all of it there: what is left of it does no harm if it is read again.
+                    Take([.. before.OfType<CsvFeedPackage>()], read, open);
+                }
+            }
+
+            if (read.Count == 0)
+            {
+                throw new RosterException(
+                    RosterFault.NotARoster,
+                    $"{_folder} holds only packages that are older than {_known.Packages[^1].Name}, which was read last. Have the district deliver a new one; if an older one is meant, connect the folder again."
+                );
+            }
+
+            var all =
+                whole || _known.Packages.Count == 0
+                    ? read.ConvertAll(p => new FeedPackage(p.Name, p.Time, p.Hash))
+                    : [.. _known.Packages, .. _fresh.Select(p => new FeedPackage(p.Name, p.Time, p.Hash))];
+            State = new FeedState
+            {
+                Packages = all.Count > MostKnown ? all[^MostKnown..] : all,
+                Whole = whole || (_known.Whole && all.Count <= MostKnown),
+                Since = NothingNew ? _known.Since : _time.GetUtcNow(),
+            };
+            return new CsvRosterSource(open, Revision(State.Packages), _changed);
+        }
+        catch
+        {
+            open.ForEach(p => p.Dispose());
+            throw;
+        }
+    }
+
+    /// <summary>Opens packages from the last one back; true when one was found that holds all people.</summary>
+    private bool Take(List<CsvFeedPackage> from, List<CsvFeedPackage> read, List<CsvPackage> open)
+    {
+        for (var i = from.Count - 1; i >= 0; i--)
+        {
+            CsvPackage package;
+            try
+            {
+                package = CsvPackage.Read(from[i].Path, _time.GetUtcNow(), cancellationToken: _cancellationToken);
+            }
+            catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+            {
+                throw new RosterException(RosterFault.Unreachable, $"{from[i].Path} cannot be read: {e.Message}", e);
+            }
+
+            read.Insert(0, from[i]);
+            open.Insert(0, package);
+            if (!package.IsUsable)
+            {
+                throw Refused(from[i], package);
+            }
+
+            if (package.HasAllPeople)
+            {
+                return true;
+            }
+        }
+
+        return false;
+    }
+
+    private static RosterException Refused(CsvFeedPackage which, CsvPackage package)
+    {
+        var reasons = package.Findings.Where(f => f.Severity == CsvSeverity.Refusal).Select(f => f.ToString()).ToList();
+        var more = reasons.Count > 3 ? $" (and {reasons.Count - 3} more)" : "";
+        return new RosterException(
+            RosterFault.Incomplete,
+            $"The package {which.Name} is refused: {string.Join("; ", reasons.Take(3))}{more}. Nothing was changed. See 'rollcall oneroster-csv check {which.Path}', and have the district deliver it again."
+        );
+    }
+
+    private static string Revision(IReadOnlyList<FeedPackage> packages) =>
+        "csv-" + Convert.ToHexStringLower(XxHash128.Hash(Encoding.ASCII.GetBytes(string.Join(' ', packages.Select(p => p.Hash)))));
+}

@@ -1,0 +1,212 @@
+using System.Data.Common;
+using Rollcall.Integrations;
+using Rollcall.Mapping;
+using Rollcall.OneRoster;
+using Rollcall.OneRoster.Csv;
+using Rollcall.OneRoster.Model;
+using Rollcall.OneRoster.Rest;
+using Rollcall.Patrons;
+using Rollcall.Storage;
+
+namespace Rollcall.Sync.Pull;
+
+/// <summary>Takes in a delta of CSV where the package that it changes is not at hand. What a delta does not say stays as the patron and the
+/// link have it: nobody is absent, and a person of whom only roles or demographics came keeps everything else.</summary>
+internal sealed class CsvChangesPull(
+    SyncSetup setup,
+    CsvRosterSource source,
+    DbConnection connection,
+    string spoolFolder,
+    WarningLog warnings,
+    Func<string, long, long?, ValueTask> progress
+)
+{
+    private sealed record Known(RoleGroup Group, int? Site, PatronStatus Status);
+
+    public async Task<Roster> ReadAsync(CancellationToken cancellationToken)
+    {
+        var orgs = new Dictionary<string, Org>(StringComparer.Ordinal);
+        await WalkAsync("orgs", source.Orgs(), o => orgs[o.SourcedId ?? ""] = o, cancellationToken);
+        if (setup.OrgSites.Keys.FirstOrDefault(m => orgs.TryGetValue(m, out var org) && org.Status == RecordStatus.ToBeDeleted) is { } gone)
+        {
+            throw new RosterException(
+                RosterFault.Incomplete,
+                $"The package deletes organisation {gone}, which is matched to a site. Unmatch it, or ask the district to share it again; nothing was changed."
+            );
+        }
+
+        var demographics = new Dictionary<string, Demographics>(StringComparer.Ordinal);
+        await WalkAsync("demographics", source.Demographics(), d => demographics[d.SourcedId ?? ""] = d, cancellationToken);
+
+        var links = await LinksAsync(cancellationToken);
+        var people = new Spool(spoolFolder, "people");
+        var guardians = new Spool(spoolFolder, "guardians");
+        try
+        {
+            var intake = new UserIntake(setup, people, guardians, homerooms: null);
+            var seen = new HashSet<ulong>();
+            long noRole = 0;
+            await WalkAsync(
+                "people",
+                source.Users(),
+                user =>
+                {
+                    var id = Hashing.Of(user.SourcedId);
+                    seen.Add(id);
+
+                    // In 1.2 the roles stand in a file of their own, and a delta has only those that changed.
+                    if (user is { HasRoleList: true, Roles.Count: 0 })
+                    {
+                        if (!links.TryGetValue(id, out var link))
+                        {
+                            noRole += user.Status == RecordStatus.Active ? 1 : 0;
+                            return;
+                        }
+
+                        user = user with { Roles = RolesOf(link) };
+                    }
+
+                    intake.Take(user);
+                },
+                cancellationToken
+            );
+            warnings.Add(
+                "role-missing",
+                "People are in the package without any role, and none is known here; they were left out",
+                "A delta of OneRoster 1.2 names a new person in users.csv and in roles.csv. The next complete package settles it.",
+                noRole
+            );
+
+            long lostRoles = 0;
+            foreach (var (user, roles) in source.RolesByUser())
+            {
+                var id = Hashing.Of(user);
+                if (!seen.Contains(id) && links.TryGetValue(id, out var link))
+                {
+                    if (roles.Count == 0)
+                    {
+                        lostRoles++;
+                    }
+                    else if (link.Status != PatronStatus.Transferred)
+                    {
+                        seen.Add(id);
+                        intake.Take(
+                            new User
+                            {
+                                SourcedId = user,
+                                HasRoleList = true,
+                                Roles = [.. roles],
+                            }
+                        );
+                    }
+                }
+            }
+
+            warnings.Add(
+                "role-deleted",
+                "People lost a role, and the package does not say which they still have; they stay as they are",
+                "The next complete package settles it.",
+                lostRoles
+            );
+            foreach (var id in demographics.Keys)
+            {
+                var key = Hashing.Of(id);
+                if (links.TryGetValue(key, out var link) && link.Status != PatronStatus.Transferred && seen.Add(key))
+                {
+                    intake.Take(
+                        new User
+                        {
+                            SourcedId = id,
+                            HasRoleList = true,
+                            Roles = RolesOf(link),
+                        }
+                    );
+                }
+            }
+
+            if (intake.RowsWithoutId > 0)
+            {
+                warnings.Add(
+                    "row-without-id",
+                    "Rows have no sourcedId and were left out",
+                    "Ask the district's SIS support to give every person a sourcedId.",
+                    intake.RowsWithoutId
+                );
+            }
+
+            return new Roster(intake.Finish(), people, guardians, intake.Guardians, intake.Ids, intake.LiveIds)
+            {
+                Orgs = orgs,
+                Demographics = new DemographicsIndex([
+                    .. demographics
+                        .Values.Where(d => d is { SourcedId: not null, Status: RecordStatus.Active })
+                        .Select(d => (Hashing.Of(d.SourcedId), DemographicsIndex.Pack(d))),
+                ]),
+                Homerooms = null,
+                AbsenceUsable = false,
+                ChangesOnly = true,
+                GuardiansPartial = true,
+                Revision = null,
+            };
+        }
+        catch
+        {
+            people.Dispose();
+            guardians.Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>The role that the link knows, at the organisation of the patron's site.</summary>
+    private UserRole[] RolesOf(Known link)
+    {
+        var org = link.Site is { } site
+            ? setup.OrgSites.Where(o => o.Value == site).Select(o => o.Key).Order(StringComparer.Ordinal).FirstOrDefault()
+            : null;
+        var role = link.Group switch
+        {
+            RoleGroup.Teacher => "teacher",
+            RoleGroup.Admin => "administrator",
+            _ => "student",
+        };
+        return [new UserRole(role, org, Primary: true, null, null)];
+    }
+
+    private async Task<Dictionary<ulong, Known>> LinksAsync(CancellationToken cancellationToken)
+    {
+        var links = new Dictionary<ulong, Known>();
+        await using var command = connection.CreateCommand();
+        command.CommandText = """
+            SELECT p.guid, l.role_group, p.site_id, p.status FROM patron_links l
+            JOIN patrons p ON p.district_id = l.district_id AND p.id = l.patron_id
+            WHERE l.district_id = @district AND p.guid IS NOT NULL
+            """;
+        Sql.Add(command, "@district", setup.District.Id);
+        await using var reader = await command.ExecuteReaderAsync(cancellationToken);
+        while (await reader.ReadAsync(cancellationToken))
+        {
+            links[Hashing.Of(reader.GetString(0))] = new Known(
+                (RoleGroup)reader.GetInt32(1),
+                reader.IsDBNull(2) ? null : reader.GetInt32(2),
+                (PatronStatus)reader.GetInt32(3)
+            );
+        }
+
+        return links;
+    }
+
+    private async Task WalkAsync<T>(string what, ICollectionWalk<T> walk, Action<T> take, CancellationToken cancellationToken)
+        where T : RosterRecord
+    {
+        await progress($"Reading {what}", 0, null);
+        await foreach (var page in walk.ReadAsync(cancellationToken))
+        {
+            foreach (var record in page.Records)
+            {
+                take(record);
+            }
+
+            await progress($"Reading {what}", page.RowsSoFar, page.Total);
+        }
+    }
+}
