@@ -74,6 +74,14 @@ public static class SandboxCsv
             ["windows-1252"] = "users.csv in Windows-1252",
         };
 
+    /// <summary>A sourcedId as a package has it: CSV allows fewer characters in it than the server's JSON.</summary>
+    public static string Id(string sourcedId) =>
+        string.Concat(
+            sourcedId.Select(c =>
+                char.IsAsciiLetterOrDigit(c) || c is '.' or '-' or '_' or '/' or '@' ? c.ToString() : $"@{(int)c:x}"
+            )
+        );
+
     /// <summary>Writes a package.</summary>
     /// <param name="options">The district.</param>
     /// <param name="day">Its day.</param>
@@ -323,7 +331,11 @@ public static class SandboxCsv
         };
 
     private static string Text(JsonElement row, string name) =>
-        row.TryGetProperty(name, out var value) && value.ValueKind is JsonValueKind.String or JsonValueKind.Number ? value.ToString() : "";
+        row.TryGetProperty(name, out var value) && value.ValueKind is JsonValueKind.String or JsonValueKind.Number
+            ? name == "sourcedId"
+                ? Id(value.ToString())
+                : value.ToString()
+            : "";
 
     private static string Reference(JsonElement row, string name) =>
         row.TryGetProperty(name, out var value) && value.ValueKind == JsonValueKind.Object ? Text(value, "sourcedId") : "";

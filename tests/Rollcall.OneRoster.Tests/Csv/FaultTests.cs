@@ -588,7 +588,7 @@ public sealed class FaultTests
             b => b.With("users.csv", ",Ben,Baker", ",Ben,Ba,ker"),
             CsvSeverity.Refusal,
             "long-row",
-            "a row has 19 fields where the header has 18 (line 3)"
+            "a row has 19 fields where the header has 18, and its values have slipped into other columns (line 3)"
         ),
         ["bulk file missing"] = Bulk11(
             b => b.Without("users.csv"),

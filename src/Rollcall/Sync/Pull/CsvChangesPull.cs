@@ -51,7 +51,7 @@ internal sealed class CsvChangesPull(
                 source.Users(),
                 user =>
                 {
-                    var id = Hashing.Of(user.SourcedId);
+                    var id = setup.Keys.Of(user.SourcedId);
                     seen.Add(id);
 
                     // In 1.2 the roles stand in a file of their own, and a delta has only those that changed.
@@ -80,7 +80,7 @@ internal sealed class CsvChangesPull(
             long lostRoles = 0;
             foreach (var (user, roles) in source.RolesByUser())
             {
-                var id = Hashing.Of(user);
+                var id = setup.Keys.Of(user);
                 if (!seen.Contains(id) && links.TryGetValue(id, out var link))
                 {
                     if (roles.Count == 0)
@@ -110,7 +110,7 @@ internal sealed class CsvChangesPull(
             );
             foreach (var id in demographics.Keys)
             {
-                var key = Hashing.Of(id);
+                var key = setup.Keys.Of(id);
                 if (links.TryGetValue(key, out var link) && link.Status != PatronStatus.Transferred && seen.Add(key))
                 {
                     intake.Take(
@@ -134,14 +134,16 @@ internal sealed class CsvChangesPull(
                 );
             }
 
-            return new Roster(intake.Finish(), people, guardians, intake.Guardians, intake.Ids, intake.LiveIds)
+            var births = new DemographicsIntake(setup.Keys);
+            foreach (var row in demographics.Values)
+            {
+                births.Take(row);
+            }
+
+            return new Roster(setup.Keys, intake, people, guardians)
             {
                 Orgs = orgs,
-                Demographics = new DemographicsIndex([
-                    .. demographics
-                        .Values.Where(d => d is { SourcedId: not null, Status: RecordStatus.Active })
-                        .Select(d => (Hashing.Of(d.SourcedId), DemographicsIndex.Pack(d))),
-                ]),
+                Demographics = births.Build(),
                 Homerooms = null,
                 AbsenceUsable = false,
                 ChangesOnly = true,
@@ -185,7 +187,7 @@ internal sealed class CsvChangesPull(
         await using var reader = await command.ExecuteReaderAsync(cancellationToken);
         while (await reader.ReadAsync(cancellationToken))
         {
-            links[Hashing.Of(reader.GetString(0))] = new Known(
+            links[setup.Keys.Of(reader.GetString(0))] = new Known(
                 (RoleGroup)reader.GetInt32(1),
                 reader.IsDBNull(2) ? null : reader.GetInt32(2),
                 (PatronStatus)reader.GetInt32(3)

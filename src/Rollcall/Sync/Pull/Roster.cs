@@ -101,7 +101,7 @@ internal sealed class Roster : IDisposable
             return ([], false);
         }
 
-        if (GuardiansPartial && agents.Any(a => !Has(Hashing.Of(a))))
+        if (GuardiansPartial && agents.Any(a => !Has(_keys.Of(a))))
         {
             return ([], false);
         }

@@ -1,0 +1,224 @@
+using Rollcall.Districts;
+using Rollcall.Integrations;
+using Rollcall.Mapping;
+using Rollcall.Operations;
+using Rollcall.Patrons;
+using Rollcall.Sandbox;
+using Rollcall.Tests.Infrastructure;
+
+namespace Rollcall.Tests.Sync;
+
+/// <summary>OneRoster CSV from file to patrons.</summary>
+public sealed class CsvTests(PostgresCluster cluster)
+{
+    private static readonly SandboxOptions s_options = new()
+    {
+        Students = 120,
+        Schools = 3,
+        Today = new DateOnly(2026, 10, 5),
+    };
+
+    private static readonly FieldMap s_map = new()
+    {
+        Location = LocationSource.TeacherName,
+        CommunityId = new IdMapping(IdSource.UserIdType, "StateID"),
+    };
+
+    [Theory]
+    [InlineData(Db.Sqlite, "1.1")]
+    [InlineData(Db.Postgres, "1.2")]
+    public async Task Six_days_of_packages_give_the_patrons_that_the_server_gives(Db db, string version)
+    {
+        await using var rest = await Installation.StartAsync(
+            cluster,
+            db,
+            s_options with
+            {
+                Api = version == "1.2" ? SandboxApi.OneRoster12 : SandboxApi.OneRoster11,
+            }
+        );
+        await rest.ConfigureAsync(s => s with { Map = s_map, Thresholds = Never });
+        await using var csv = await Feed.StartAsync(cluster, db);
+        for (var day = 0; day <= 5; day++)
+        {
+            rest.Sandbox.SetDay(day);
+            Assert.Null((await rest.SyncAsync()).Error);
+
+            // Day 3 comes as a delta upon the complete package of day 2.
+            csv.Deliver(day, version, delta: day == 3);
+            if (day == 0)
+            {
+                await csv.MatchAsync();
+            }
+
+            var operation = await csv.SyncAsync();
+            Assert.Null(operation.Error);
+            Assert.Equal(OperationKind.FullSync, operation.Kind);
+            Assert.True(OperationQueue.CountsOf(operation).AddUp);
+            Assert.Equal(await PatronsAsync(rest.AllPatronsAsync()), await PatronsAsync(csv.System.AllPatronsAsync()));
+        }
+
+        Assert.Equal("OneRoster CSV Full Sync", OperationQueue.Title(await csv.SyncAsync()));
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task A_delta_alone_changes_whom_it_names_and_nobody_else(Db db)
+    {
+        await using var csv = await Feed.StartAsync(cluster, db);
+        csv.Deliver(0, "1.1", delta: false);
+        await csv.MatchAsync();
+        Assert.Null((await csv.SyncAsync()).Error);
+        var before = await csv.System.PatronsByGuidAsync();
+        csv.Clear();
+        csv.Deliver(1, "1.1", delta: true);
+        var operation = await csv.SyncAsync();
+        Assert.Null(operation.Error);
+        Assert.Equal(OperationKind.ChangesSync, operation.Kind);
+        Assert.Equal(0, OperationQueue.CountsOf(operation).Absent);
+
+        var district = SandboxDistrict.At(s_options, 1);
+        var events = district.Events.Where(e => e.Day == 1).Select(e => SandboxCsv.Id(e.SourcedId)).ToHashSet(StringComparer.Ordinal);
+        var after = await csv.System.PatronsByGuidAsync();
+        foreach (var (guid, patron) in before)
+        {
+            if (after[guid].Status == PatronStatus.Transferred && patron.Status != PatronStatus.Transferred)
+            {
+                Assert.Contains(guid, events);
+            }
+        }
+    }
+
+    [Theory]
+    [InlineData("truncated-zip", "is refused")]
+    [InlineData("bad-crc", "checksum")]
+    [InlineData("short-row", "users.csv: a row has")]
+    [InlineData("unclosed-quote", "a quotation mark is not closed")]
+    [InlineData("missing-users", "is missing")]
+    [InlineData("empty-users", "everybody would be gone")]
+    public async Task A_package_that_cannot_be_trusted_changes_nobody(string fault, string says)
+    {
+        await using var csv = await Feed.StartAsync(cluster, Db.Sqlite);
+        csv.Deliver(0, "1.1", delta: false);
+        await csv.MatchAsync();
+        Assert.Null((await csv.SyncAsync()).Error);
+        var before = await PatronsAsync(csv.System.AllPatronsAsync());
+
+        csv.Deliver(1, "1.1", delta: false, fault);
+        var operation = await csv.SyncAsync();
+        Assert.Equal(OperationStatus.Failed, operation.Status);
+        Assert.Contains(says, operation.Error, StringComparison.Ordinal);
+        Assert.Contains("bulk-day-0001.zip", operation.Error, StringComparison.Ordinal);
+        Assert.Equal(before, await PatronsAsync(csv.System.AllPatronsAsync()));
+
+        // The next good one is taken, and the bad one before it is not looked at.
+        csv.Deliver(2, "1.1", delta: false);
+        Assert.Null((await csv.SyncAsync()).Error);
+    }
+
+    private static Thresholds Never => new() { Transfers = new(100, 100000), Updates = new(100, 100000), Creates = new(100, 100000) };
+
+    /// <summary>What a library sees of its patrons; ids and versions of rows aside.</summary>
+    private static async Task<string> PatronsAsync(Task<List<Patron>> patrons) =>
+        string.Join(
+            '\n',
+            (await patrons)
+                .Select(p =>
+                    $"{SandboxCsv.Id(p.Guid ?? "")}|{p.LastName}|{p.FirstName}|{p.MiddleName}|{p.CommunityId}|{p.Level}|{p.Phone}|{p.Email}|{p.Status}|{p.Sex}|{p.Birthdate}|{p.AdditionalContact}|{p.OtherEmails}|{p.SiteId}|{p.Location}"
+                )
+                .Order(StringComparer.Ordinal)
+        );
+
+    /// <summary>An installation that is connected to a folder.</summary>
+    private sealed class Feed : IAsyncDisposable
+    {
+        private readonly string _folder = Path.Combine(Path.GetTempPath(), "rollcall-feed-" + Guid.NewGuid().ToString("N"));
+        private int _deliveries;
+
+        private Feed(Installation system) => System = system;
+
+        public Installation System { get; }
+
+        public static async Task<Feed> StartAsync(PostgresCluster cluster, Db db)
+        {
+            var feed = new Feed(await Installation.StartAsync(cluster, db, new SandboxOptions { Students = 1, Schools = 1 }, connect: false));
+            Directory.CreateDirectory(feed._folder);
+            return feed;
+        }
+
+        public void Deliver(int day, string version, bool delta, params string[] faults)
+        {
+            var path = SandboxCsv.Write(
+                s_options,
+                day,
+                new SandboxCsvOptions
+                {
+                    Version = version,
+                    Delta = delta,
+                    Faults = faults,
+                },
+                _folder
+            );
+
+            // Long enough ago to be complete, and one after the other.
+            File.SetLastWriteTimeUtc(path, DateTime.UtcNow.AddHours(-1).AddMinutes(_deliveries++));
+        }
+
+        public void Clear()
+        {
+            foreach (var file in Directory.EnumerateFiles(_folder))
+            {
+                File.Delete(file);
+            }
+        }
+
+        public async Task MatchAsync()
+        {
+            const IntegrationKind Kind = IntegrationKind.OneRosterCsv;
+            await System.Integrations.ConnectAsync(
+                System.District,
+                Kind,
+                new ConnectRequest(ConnectionMode.Folder, null, _folder),
+                asOperator: true,
+                clear: false,
+                "test"
+            );
+            await System.Integrations.TurnOnAsync(System.District.Id, Kind, clear: false, "test");
+            var number = 0;
+            foreach (var school in SandboxDistrict.At(s_options, 0).Schools)
+            {
+                await System
+                    .Get<SiteService>()
+                    .AddAsync(System.District.Id, $"S{++number}", new SiteChange(school.Name, $"P{number}00001", null, null, null));
+                await System.Integrations.MatchAsync(System.District, Kind, $"S{number}", SandboxCsv.Id(school.SourcedId), "test");
+            }
+
+            await System.Integrations.ConfigureAsync(
+                System.District.Id,
+                Kind,
+                "test",
+                "settings",
+                s => s with { Roles = [RoleGroup.Student, RoleGroup.Teacher, RoleGroup.Admin], Map = s_map, Thresholds = Never }
+            );
+        }
+
+        public async Task<Operation> SyncAsync()
+        {
+            var (id, _) = await System.Queue.EnqueueAsync(
+                System.District.Id,
+                OperationKind.FullSync,
+                IntegrationKind.OneRosterCsv,
+                preview: false,
+                "test"
+            );
+            return await System.Follower.RunAsync(System.District.Id, id, null, CancellationToken.None);
+        }
+
+        public async ValueTask DisposeAsync()
+        {
+            await System.DisposeAsync();
+            Directory.Delete(_folder, recursive: true);
+        }
+    }
+}
