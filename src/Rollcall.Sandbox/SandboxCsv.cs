@@ -77,9 +77,7 @@ public static class SandboxCsv
     /// <summary>A sourcedId as a package has it: CSV allows fewer characters in it than the server's JSON.</summary>
     public static string Id(string sourcedId) =>
         string.Concat(
-            sourcedId.Select(c =>
-                char.IsAsciiLetterOrDigit(c) || c is '.' or '-' or '_' or '/' or '@' ? c.ToString() : $"@{(int)c:x}"
-            )
+            sourcedId.Select(c => char.IsAsciiLetterOrDigit(c) || c is '.' or '-' or '_' or '/' or '@' ? c.ToString() : $"@{(int)c:x}")
         );
 
     /// <summary>Writes a package.</summary>

@@ -22,7 +22,17 @@ public sealed class OneRosterCsvStoryTests
         Age(feed);
 
         var report = (await cli.OkAsync("oneroster-csv", "check", feed)).Out;
-        foreach (var field in (string[])["Test Identifier: bulk-day-0000.zip", "Test Date: ", "Status: Success", "CSV Files Imported: ", "CSV Files Rejected: none", "Comment: "])
+        foreach (
+            var field in (string[])
+                [
+                    "Test Identifier: bulk-day-0000.zip",
+                    "Test Date: ",
+                    "Status: Success",
+                    "CSV Files Imported: ",
+                    "CSV Files Rejected: none",
+                    "Comment: ",
+                ]
+        )
         {
             Assert.Contains(field, report, StringComparison.Ordinal);
         }

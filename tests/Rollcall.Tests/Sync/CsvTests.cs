@@ -117,7 +117,13 @@ public sealed class CsvTests(PostgresCluster cluster)
         Assert.Null((await csv.SyncAsync()).Error);
     }
 
-    private static Thresholds Never => new() { Transfers = new(100, 100000), Updates = new(100, 100000), Creates = new(100, 100000) };
+    private static Thresholds Never =>
+        new()
+        {
+            Transfers = new(100, 100000),
+            Updates = new(100, 100000),
+            Creates = new(100, 100000),
+        };
 
     /// <summary>What a library sees of its patrons; ids and versions of rows aside.</summary>
     private static async Task<string> PatronsAsync(Task<List<Patron>> patrons) =>
@@ -142,7 +148,9 @@ public sealed class CsvTests(PostgresCluster cluster)
 
         public static async Task<Feed> StartAsync(PostgresCluster cluster, Db db)
         {
-            var feed = new Feed(await Installation.StartAsync(cluster, db, new SandboxOptions { Students = 1, Schools = 1 }, connect: false));
+            var feed = new Feed(
+                await Installation.StartAsync(cluster, db, new SandboxOptions { Students = 1, Schools = 1 }, connect: false)
+            );
             Directory.CreateDirectory(feed._folder);
             return feed;
         }
