@@ -85,7 +85,7 @@ public sealed class OneRosterCsvStoryTests
     {
         foreach (var file in Directory.EnumerateFiles(feed).Where(f => name is null || Path.GetFileName(f) == name))
         {
-            File.SetLastWriteTimeUtc(file, DateTime.UtcNow.AddMinutes(name is null ? -60 : -30));
+            File.SetLastWriteTimeUtc(file, TimeProvider.System.GetUtcNow().UtcDateTime.AddMinutes(name is null ? -60 : -30));
         }
     }
 }

@@ -170,7 +170,7 @@ public sealed class CsvTests(PostgresCluster cluster)
             );
 
             // Long enough ago to be complete, and one after the other.
-            File.SetLastWriteTimeUtc(path, DateTime.UtcNow.AddHours(-1).AddMinutes(_deliveries++));
+            File.SetLastWriteTimeUtc(path, TimeProvider.System.GetUtcNow().UtcDateTime.AddHours(-1).AddMinutes(_deliveries++));
         }
 
         public void Clear()
