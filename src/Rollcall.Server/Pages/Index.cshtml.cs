@@ -17,12 +17,26 @@ internal sealed class IndexModel(
     OperationQueue queue
 ) : RollcallPage(here)
 {
+    public const int DaysShown = 30;
+
     public Integration? Service { get; private set; }
     public Operation? Last { get; private set; }
     public Operation? Live { get; private set; }
     public IReadOnlyList<Operation> Waiting { get; private set; } = [];
     public IReadOnlyList<SiteRow> Sites { get; private set; } = [];
     public SiteRow All { get; private set; } = new(null, null, 0, 0, 0, 0);
+
+    /// <summary>The last thirty days, today the last.</summary>
+    public IReadOnlyList<DayCount> Days { get; private set; } = [];
+
+    /// <summary>The last syncs, the newest first.</summary>
+    public IReadOnlyList<Operation> Syncs { get; private set; } = [];
+
+    /// <summary>Why Daily Operations have stopped, and where that is changed; null when they have not.</summary>
+    public (string Because, string Link)? Stopped { get; private set; }
+
+    /// <summary>What a new library does first, and whether it is done; empty once a full sync has been done.</summary>
+    public IReadOnlyList<(string Label, string Link, string Hint, bool Done)> First { get; private set; } = [];
 
     /// <summary>Why no sync can run and where that is changed; null when one can.</summary>
     public (string Words, string Link, string Label)? Hindrance { get; private set; }
@@ -46,6 +60,26 @@ internal sealed class IndexModel(
 
         All = Row(null, null, counts);
         Hindrance = Here.Can("/Index PostSync") ? await HindranceAsync(all.Count) : null;
+        if (Here.Sites is null)
+        {
+            // The numbers of a sync are those of all sites.
+            var from = Here.Today.AddDays(1 - DaysShown);
+            Days = DayCount.Of(await reading.SyncCountsAsync(DistrictId, Here.StartOf(from), Gone), from, Here.Today, Here.Zone);
+            Syncs = await reading.LastSyncsAsync(DistrictId, 8, Gone);
+        }
+
+        if (Here.Can("/Preferences/Service Get"))
+        {
+            if (Service is { } on && IntegrationService.SettingsOf(on).Daily.StoppedBecause is { } because)
+            {
+                Stopped = (because, $"/preferences/sis/{IntegrationWords.Verb(on.Kind)}/schedule");
+            }
+
+            if (Last is null && Live is null)
+            {
+                First = await FirstStepsAsync(all.Count);
+            }
+        }
 
         static SiteRow Row(string? code, string? name, IEnumerable<(int? SiteId, PatronStatus Status, int Count)> counts)
         {
@@ -60,6 +94,39 @@ internal sealed class IndexModel(
                 Of(_ => true)
             );
         }
+    }
+
+    private async Task<IReadOnlyList<(string, string, string, bool)>> FirstStepsAsync(int siteCount)
+    {
+        var kind = Service?.Kind ?? IntegrationKind.ClassLink;
+        var page = $"/preferences/sis/{IntegrationWords.Verb(kind)}";
+        var settings = IntegrationService.SettingsOf(Service ?? await integrations.FindAsync(DistrictId, kind, Gone));
+        return
+        [
+            ("Add the sites", "/sites", "One for each school library, with the barcode its next new patron gets.", siteCount > 0),
+            (
+                "Import the patrons you have",
+                "/patron/import",
+                "If there are any: the first sync then finds them instead of making them twice.",
+                All.Total > 0
+            ),
+            ("Connect the roster", page, "ClassLink, or another roster service.", settings.Mode is not null),
+            (
+                "Match the sites",
+                $"{page}/sites",
+                "Say which school of the roster each site is.",
+                (await reading.OrgsAsync(DistrictId, kind, Gone)).Count > 0
+            ),
+            ("Choose who is synced", $"{page}/syncing", "Students, teachers, other staff.", settings.Roles.Count > 0),
+            (
+                "Map Student #",
+                $"{page}/mapping",
+                "Readiness shows which id of the roster is the one you have.",
+                settings.Map.CommunityId.Source != Mapping.IdSource.NotMapped
+            ),
+            ("Turn it on", "/preferences/sis", "From then on a sync can run.", Service is not null),
+            ("Preview, then sync", "/", "The buttons on top of this page.", false),
+        ];
     }
 
     public Task<IActionResult> OnPostSyncAsync() => StartAsync(preview: false);
@@ -93,8 +160,12 @@ internal sealed class IndexModel(
         siteCount == 0 ? ("There is no site yet. Add the schools first.", "/sites", "Sites")
         : Service is null ? ("No roster service is on. Connect one and turn it on.", "/preferences/sis", "SIS Integrations")
         : IntegrationService.SettingsOf(Service).Roles.Count == 0
-            ? ("Nobody is ticked for syncing. Say who.", "/preferences/sis/classlink/syncing", "Syncing")
+            ? ("Nobody is ticked for syncing. Say who.", $"/preferences/sis/{IntegrationWords.Verb(Service.Kind)}/syncing", "Syncing")
         : (await reading.OrgsAsync(DistrictId, Service.Kind, Gone)).Count == 0
-            ? ("No site is matched to the roster yet. Match them.", "/preferences/sis/classlink/sites", "Site Mapping")
+            ? (
+                "No site is matched to the roster yet. Match them.",
+                $"/preferences/sis/{IntegrationWords.Verb(Service.Kind)}/sites",
+                "Site Mapping"
+            )
         : null;
 }

@@ -26,6 +26,21 @@ internal sealed class OperationModel(Here here, OperationQueue queue, OperationL
     public int Total { get; private set; }
     public int Number { get; private set; }
 
+    /// <summary>The lines by site; null stands for people of no site.</summary>
+    public IReadOnlyList<(Site? Site, IReadOnlyList<LogCount> Counts)> BySite { get; private set; } = [];
+
+    /// <summary>The outcomes that the table by site has a column for.</summary>
+    public static readonly IReadOnlyList<(string Label, Outcome[] Outcomes)> Columns =
+    [
+        ("Created", [Outcome.Created]),
+        ("Updated", [Outcome.Updated]),
+        ("Transferred", [Outcome.Transferred, Outcome.Absent]),
+        ("Reactivated", [Outcome.Reactivated]),
+        ("Removed", [Outcome.Removed]),
+        ("Skipped", [Outcome.Skipped]),
+        ("Review", [Outcome.Review]),
+    ];
+
     public bool IsLive => Operation.Status is OperationStatus.Waiting or OperationStatus.Running;
     public bool Decidable =>
         Here.Can("/Operation PostApprove") && Operation.Status is OperationStatus.NeedsApproval or OperationStatus.Preview;
@@ -53,7 +68,7 @@ internal sealed class OperationModel(Here here, OperationQueue queue, OperationL
         }
 
         var own = new LogFilter { Sites = Here.Sites };
-        if (Here.Sites is not null && (await log.PageAsync(DistrictId, id, own, 1, 1, Gone)).Total == 0)
+        if (Here.Sites is not null && (await log.PageAsync(DistrictId, id, own, 1, 1, cancellationToken: Gone)).Total == 0)
         {
             return Missing($"There is no operation {id} that concerns your sites. The list of operations shows those there are.");
         }
@@ -66,12 +81,20 @@ internal sealed class OperationModel(Here here, OperationQueue queue, OperationL
         SiteCode = Sites.FirstOrDefault(s => s.Id == Filter.SiteId)?.Code;
         if (Operation.Planned)
         {
+            var counts = await log.CountsAsync(DistrictId, id, Gone);
+            BySite =
+            [
+                .. Sites
+                    .Select(s => (Site: (Site?)s, Counts: (IReadOnlyList<LogCount>)[.. counts.Where(c => c.SiteId == s.Id)]))
+                    .Append((null, [.. counts.Where(c => Here.Sites is null && Sites.All(s => s.Id != c.SiteId))]))
+                    .Where(s => s.Counts.Count > 0),
+            ];
             Number = Math.Clamp(page ?? 1, 1, 1_000_000);
-            (Rows, Total) = await log.PageAsync(DistrictId, id, Filter, Number, Size, Gone);
+            (Rows, Total) = await log.PageAsync(DistrictId, id, Filter, Number, Size, Decidable, Gone);
             if (Rows.Count == 0 && Total > 0)
             {
                 Number = PageWithin(page, Size, Total);
-                (Rows, Total) = await log.PageAsync(DistrictId, id, Filter, Number, Size, Gone);
+                (Rows, Total) = await log.PageAsync(DistrictId, id, Filter, Number, Size, Decidable, Gone);
             }
         }
 
@@ -148,6 +171,7 @@ internal sealed class OperationModel(Here here, OperationQueue queue, OperationL
                 ["site"] = SiteCode,
                 ["warnings"] = Filter.WarningsOnly ? "on" : null,
                 ["held"] = Filter.HeldOnly ? "on" : null,
+                ["q"] = Filter.Search,
             }
         );
 

@@ -13,11 +13,15 @@ internal sealed class OperationsModel(Here here, Reading reading) : RollcallPage
     public DateOnly From { get; private set; }
     public DateOnly To { get; private set; }
     public OperationKind? Kind { get; private set; }
+
+    /// <summary>Who asked; null for everybody.</summary>
+    public string? By { get; private set; }
+    public IReadOnlyList<string> Askers { get; private set; } = [];
     public int Number { get; private set; }
     public int Total { get; private set; }
     public IReadOnlyList<Operation> List { get; private set; } = [];
 
-    public async Task OnGetAsync(string? from, string? to, string? type, [FromQuery(Name = "page")] int? page)
+    public async Task OnGetAsync(string? from, string? to, string? type, string? by, [FromQuery(Name = "page")] int? page)
     {
         From = Date(from) ?? Here.Today;
         To = Date(to) ?? Here.Today;
@@ -30,7 +34,10 @@ internal sealed class OperationsModel(Here here, Reading reading) : RollcallPage
             .Kinds.Where(k => k.Kind.ToString().Equals(type, StringComparison.OrdinalIgnoreCase))
             .Select(k => (OperationKind?)k.Kind)
             .FirstOrDefault();
-        var filter = new QueueFilter(Here.StartOf(From), Here.StartOf(To.AddDays(1)), Kind, Here.Sites);
+        By = string.IsNullOrWhiteSpace(by) ? null : by;
+        var (first, last) = (Here.StartOf(From), Here.StartOf(To.AddDays(1)));
+        Askers = Here.Sites is not null ? [] : await reading.AskersAsync(DistrictId, first, last, Gone);
+        var filter = new QueueFilter(first, last, Kind, Here.Sites, By);
         Number = Math.Clamp(page ?? 1, 1, 1_000_000);
         (List, Total) = await reading.QueueAsync(DistrictId, filter, Number, Size, Gone);
         if (List.Count == 0 && Total > 0)

@@ -27,7 +27,7 @@ internal sealed class PatronsModel(Here here, PatronService patrons, SiteService
         SiteById = Sites.ToDictionary(s => s.Id);
         Levels = await reading.LevelsAsync(DistrictId, Gone);
         Query = PatronQuery.Of(Request.Query, Sites);
-        Homerooms = await reading.HomeroomsAsync(DistrictId, Query.Site?.Id, Gone);
+        Homerooms = await HomeroomsAsync();
         Sort = sort is "barcode" or "grade" or "changed" ? sort : "name";
         Down = order == "down";
         var by = Sort switch
@@ -45,5 +45,22 @@ internal sealed class PatronsModel(Here here, PatronService patrons, SiteService
             Number = PageWithin(page, Size, Total);
             (List, Total) = await patrons.PageAsync(DistrictId, filter, by, Down, Number, Size, Gone);
         }
+    }
+
+    /// <summary>A homeroom is called after its teacher often: those of other people's sites are not told.</summary>
+    private async Task<IReadOnlyList<string>> HomeroomsAsync()
+    {
+        if (Query.Site is not null || Here.Sites is null)
+        {
+            return await reading.HomeroomsAsync(DistrictId, Query.Site?.Id, Gone);
+        }
+
+        var homerooms = new SortedSet<string>(StringComparer.Ordinal);
+        foreach (var site in Here.Sites)
+        {
+            homerooms.UnionWith(await reading.HomeroomsAsync(DistrictId, site, Gone));
+        }
+
+        return [.. homerooms];
     }
 }

@@ -15,6 +15,9 @@ internal sealed class SitesModel(Here here, SiteService sites, PatronService pat
     public IReadOnlyDictionary<int, int> Counts { get; private set; } = new Dictionary<int, int>();
     public string? Service { get; private set; }
 
+    /// <summary>The service as addresses name it.</summary>
+    public string ServiceSlug { get; private set; } = "classlink";
+
     public async Task OnGetAsync()
     {
         List = await sites.ListAsync(DistrictId, Gone);
@@ -26,6 +29,7 @@ internal sealed class SitesModel(Here here, SiteService sites, PatronService pat
         if (await integrations.EnabledAsync(DistrictId, Gone) is { } service)
         {
             Service = Words.Service(service.Kind);
+            ServiceSlug = IntegrationWords.Verb(service.Kind);
             Orgs = await reading.OrgsAsync(DistrictId, service.Kind, Gone);
         }
     }

@@ -42,6 +42,27 @@ public sealed class DistrictService(RollcallDatabase database, TimeProvider time
         return district;
     }
 
+    /// <summary>Sets the time zone in which the district's days and Daily Operations are counted.</summary>
+    /// <exception cref="RollcallException">The time zone is not known; nothing was changed.</exception>
+    public async Task SetTimeZoneAsync(District district, string timeZone, string actor, CancellationToken cancellationToken = default)
+    {
+        var zone = CheckTimeZone(timeZone);
+        await using var context = database.CreateContext();
+        var row = await context.Districts.SingleAsync(d => d.Id == district.Id, cancellationToken);
+        row.TimeZone = zone;
+        context.AuditEntries.Add(
+            new Audit.AuditEntry
+            {
+                DistrictId = district.Id,
+                At = time.GetUtcNow(),
+                Actor = actor,
+                Action = "time zone",
+                Details = $"{district.TimeZone} to {zone}",
+            }
+        );
+        await context.SaveChangesAsync(cancellationToken);
+    }
+
     public async Task<IReadOnlyList<District>> ListAsync(CancellationToken cancellationToken = default)
     {
         await using var context = database.CreateContext();

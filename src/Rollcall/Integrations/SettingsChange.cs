@@ -233,6 +233,23 @@ public static class SettingsChange
                 : throw new RollcallException($"'{Text.Cut(text, 20)}' is no date. Write it as YYYY-MM-DD, such as 2026-12-24.");
     }
 
+    /// <summary>Takes one pause away; one that is not there is no error.</summary>
+    public static IntegrationSettings Unpause(IntegrationSettings settings, string from, string to)
+    {
+        var pause = Pause(new IntegrationSettings(), from, to).Daily.Pauses[0];
+        return settings with { Daily = settings.Daily with { Pauses = [.. settings.Daily.Pauses.Where(p => p != pause)] } };
+    }
+
+    /// <summary>A site follows the district's thresholds again.</summary>
+    public static IntegrationSettings ForgetThresholds(IntegrationSettings settings, int siteId) =>
+        settings with
+        {
+            Thresholds = settings.Thresholds with
+            {
+                Sites = settings.Thresholds.Sites.Where(s => s.Key != siteId).ToDictionary(s => s.Key, s => s.Value),
+            },
+        };
+
     /// <summary>Daily Operations go on: pauses are taken away, and so is what an undo put in their way.</summary>
     public static IntegrationSettings Resume(IntegrationSettings settings, DateTimeOffset now) =>
         settings with

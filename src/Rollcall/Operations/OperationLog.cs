@@ -40,11 +40,25 @@ public sealed record LogRow(
 }
 
 /// <summary>What to show of a log; null leaves a filter open.</summary>
-public sealed record LogFilter(Outcome? Outcome = null, int? SiteId = null, bool WarningsOnly = false, bool HeldOnly = false)
+/// <param name="Outcome">One outcome.</param>
+/// <param name="SiteId">One site.</param>
+/// <param name="WarningsOnly">Lines with a warning.</param>
+/// <param name="HeldOnly">Lines that wait, or waited, for an approval.</param>
+/// <param name="Search">Part of a name, barcode, Student # or e-mail as the patron has it now or as the line writes it, or a GUID.</param>
+public sealed record LogFilter(
+    Outcome? Outcome = null,
+    int? SiteId = null,
+    bool WarningsOnly = false,
+    bool HeldOnly = false,
+    string? Search = null
+)
 {
     /// <summary>Only lines of these sites; null is every site, and those that have none.</summary>
     public IReadOnlyList<int>? Sites { get; init; }
 }
+
+/// <summary>How many lines of a log are alike.</summary>
+public sealed record LogCount(int? SiteId, Outcome Outcome, bool Held, int Lines, int Warnings);
 
 /// <summary>Reads change rows as people read them: log of an operation, history of a patron.</summary>
 public sealed class OperationLog(RollcallDatabase database)
@@ -83,13 +97,36 @@ public sealed class OperationLog(RollcallDatabase database)
         }
     }
 
+    /// <summary>The lines of an operation, counted by site and outcome.</summary>
+    public async Task<IReadOnlyList<LogCount>> CountsAsync(int districtId, long operationId, CancellationToken cancellationToken = default)
+    {
+        await using var context = database.CreateContext();
+        return await Query(context, districtId, operationId, null)
+            .GroupBy(c => new
+            {
+                c.SiteId,
+                c.Outcome,
+                c.Held,
+            })
+            .Select(g => new LogCount(g.Key.SiteId, g.Key.Outcome, g.Key.Held, g.Count(), g.Count(c => c.Warning != null)))
+            .ToListAsync(cancellationToken);
+    }
+
     /// <summary>One page of lines, and how many there are in all.</summary>
+    /// <param name="districtId">The district.</param>
+    /// <param name="operationId">The operation.</param>
+    /// <param name="filter">Which lines; null for all.</param>
+    /// <param name="page">1 is the first.</param>
+    /// <param name="size">Lines a page.</param>
+    /// <param name="warningsFirst">Lines with a warning come before the others; otherwise all are in the order of the plan.</param>
+    /// <param name="cancellationToken">Gives up.</param>
     public async Task<(IReadOnlyList<LogRow> Rows, int Total)> PageAsync(
         int districtId,
         long operationId,
         LogFilter? filter,
         int page,
         int size,
+        bool warningsFirst = false,
         CancellationToken cancellationToken = default
     )
     {
@@ -97,7 +134,8 @@ public sealed class OperationLog(RollcallDatabase database)
         var words = await WordsAsync(context, districtId, cancellationToken);
         var query = Query(context, districtId, operationId, filter);
         var total = await query.CountAsync(cancellationToken);
-        var rows = await query.OrderBy(c => c.Number).Skip((page - 1) * size).Take(size).ToListAsync(cancellationToken);
+        var sorted = warningsFirst ? query.OrderBy(c => c.Warning == null ? 1 : 0).ThenBy(c => c.Number) : query.OrderBy(c => c.Number);
+        var rows = await sorted.Skip((page - 1) * size).Take(size).ToListAsync(cancellationToken);
         return (await DescribeAsync(context, districtId, rows, words, cancellationToken), total);
     }
 
@@ -167,6 +205,21 @@ public sealed class OperationLog(RollcallDatabase database)
         if (filter?.HeldOnly == true)
         {
             query = query.Where(c => c.Held);
+        }
+
+        if (Text.Clean(filter?.Search) is { } search)
+        {
+            var folded = Text.Fold(search);
+#pragma warning disable CA1862 // The database folds, not .NET.
+            query = query.Where(c =>
+                c.RosterId == search
+                || c.Values.ToLower().Contains(folded)
+                || (
+                    c.PatronId != null
+                    && context.Patrons.Any(p => p.DistrictId == districtId && p.Id == c.PatronId && p.SearchKey.Contains(folded))
+                )
+            );
+#pragma warning restore CA1862
         }
 
         return query;

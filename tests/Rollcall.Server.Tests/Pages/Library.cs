@@ -28,7 +28,11 @@ public abstract class Library : IAsyncLifetime
 
     internal District District { get; private set; } = null!;
 
-    protected virtual SandboxOptions Options => new() { Students = 240, Schools = 3 };
+    /// <summary>Pictures are taken of a larger district than tests need.</summary>
+    protected virtual SandboxOptions Options =>
+        int.TryParse(Environment.GetEnvironmentVariable("ROLLCALL_SCREENS_STUDENTS"), out var students)
+            ? new() { Students = students }
+            : new() { Students = 240, Schools = 3 };
 
     internal T Service<T>()
         where T : notnull => Server.Services.GetRequiredService<T>();

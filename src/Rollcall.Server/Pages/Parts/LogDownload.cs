@@ -177,7 +177,8 @@ internal static class LogQuery
                 : null,
             sites.FirstOrDefault(s => string.Equals(s.Code, query["site"], StringComparison.OrdinalIgnoreCase))?.Id,
             query["warnings"] == "on",
-            query["held"] == "on"
+            query["held"] == "on",
+            Text.Clean(query["q"]) is { } search ? Text.Cut(search, 200) : null
         );
 }
 

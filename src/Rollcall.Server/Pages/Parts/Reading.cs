@@ -13,7 +13,14 @@ namespace Rollcall.Server.Pages.Parts;
 /// <param name="Before">Asked for before this instant.</param>
 /// <param name="Kind">One kind; null lists all but hand edits.</param>
 /// <param name="Sites">Only operations that concern somebody of these sites; null is every operation.</param>
-internal sealed record QueueFilter(DateTimeOffset? From, DateTimeOffset? Before, OperationKind? Kind, IReadOnlyList<int>? Sites = null);
+/// <param name="By">Who asked for it.</param>
+internal sealed record QueueFilter(
+    DateTimeOffset? From,
+    DateTimeOffset? Before,
+    OperationKind? Kind,
+    IReadOnlyList<int>? Sites = null,
+    string? By = null
+);
 
 /// <summary>Questions that only screens ask.</summary>
 internal sealed class Reading(RollcallDatabase database, IMemoryCache cache, PatronService patrons, ReviewService review, SiteService sites)
@@ -39,6 +46,11 @@ internal sealed class Reading(RollcallDatabase database, IMemoryCache cache, Pat
             );
         }
 
+        if (filter.By is { } by)
+        {
+            query = query.Where(o => o.RequestedBy == by);
+        }
+
         if (filter.From is { } from)
         {
             query = query.Where(o => o.CreatedAt >= from || o.Status == OperationStatus.Waiting || o.Status == OperationStatus.Running);
@@ -51,6 +63,24 @@ internal sealed class Reading(RollcallDatabase database, IMemoryCache cache, Pat
 
         var total = await query.CountAsync(cancellationToken);
         return (await query.OrderByDescending(o => o.Id).Skip((page - 1) * size).Take(size).ToListAsync(cancellationToken), total);
+    }
+
+    /// <summary>Everybody who asked for an operation between two instants.</summary>
+    public async Task<IReadOnlyList<string>> AskersAsync(
+        int districtId,
+        DateTimeOffset from,
+        DateTimeOffset before,
+        CancellationToken cancellationToken
+    )
+    {
+        await using var context = database.CreateContext();
+        return await context
+            .Operations.Where(o => o.DistrictId == districtId && o.CreatedAt >= from && o.CreatedAt < before)
+            .Select(o => o.RequestedBy)
+            .Distinct()
+            .OrderBy(b => b)
+            .Take(200)
+            .ToListAsync(cancellationToken);
     }
 
     /// <summary>Operations that wait for a person, the newest first.</summary>
@@ -322,7 +352,7 @@ internal sealed class Reading(RollcallDatabase database, IMemoryCache cache, Pat
     }
 
     /// <summary>Early years come before the numbered grades, whatever else there is after them.</summary>
-    private static int LevelRank(string level) =>
+    public static int LevelRank(string level) =>
         level.ToUpperInvariant() switch
         {
             "IT" => -6,

@@ -13,6 +13,7 @@ internal static class Words
     [
         (OperationKind.FullSync, "Full Sync"),
         (OperationKind.ChangesSync, "Changes Sync"),
+        (OperationKind.PersonSync, "One-person Sync"),
         (OperationKind.Import, "Patron Import"),
         (OperationKind.Edit, "Patron Edit"),
         (OperationKind.Undo, "Undo"),

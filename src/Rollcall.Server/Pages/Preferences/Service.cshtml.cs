@@ -1,0 +1,704 @@
+using System.Globalization;
+using Microsoft.AspNetCore.Mvc;
+using Microsoft.Extensions.Caching.Memory;
+using Rollcall.Districts;
+using Rollcall.Integrations;
+using Rollcall.Mapping;
+using Rollcall.OneRoster;
+using Rollcall.Operations;
+using Rollcall.Patrons;
+using Rollcall.Server.Commands;
+using Rollcall.Server.Pages.Parts;
+using Rollcall.Sync.Person;
+
+namespace Rollcall.Server.Pages.Preferences;
+
+/// <summary>The page of one roster service: a way in until the first sync is done, tabs afterwards. The same parts serve every service.</summary>
+internal sealed class ServiceModel(
+    Here here,
+    IntegrationService integrations,
+    DistrictService districts,
+    SiteService sites,
+    PatronService patrons,
+    PatronExplain explain,
+    ReadinessService readiness,
+    Reading reading,
+    IMemoryCache cache,
+    TimeProvider time
+) : RollcallPage(here)
+{
+    public static readonly IReadOnlyList<(string Tab, string Label)> Tabs =
+    [
+        ("settings", "Settings"),
+        ("sites", "Site Mapping"),
+        ("syncing", "Syncing"),
+        ("mapping", "Field Mapping"),
+        ("schedule", "Schedule"),
+        ("holds", "Holds"),
+        ("readiness", "Readiness"),
+    ];
+
+    /// <summary>The kinds of change that can be held, as forms and screens name them.</summary>
+    public static readonly IReadOnlyList<(string Name, Risk Risk, string Label, string Help)> Kinds =
+    [
+        (
+            "transfers",
+            Risk.Transfers,
+            "Leavers",
+            "Patrons whom a sync would mark Transferred, out of those linked at the site who are not Transferred yet. All of them at once is always held from three on."
+        ),
+        (
+            "updates",
+            Risk.Updates,
+            "Changed last names, barcodes or Student #s",
+            "Many of these at once usually mean that the roster mixes people up. Other updates are never held."
+        ),
+        (
+            "creates",
+            Risk.Creates,
+            "New patrons with a known name",
+            "New patrons whose first and last name an unlinked patron of the site has already: perhaps the same people, not recognised."
+        ),
+    ];
+
+    public static readonly IReadOnlyList<(FieldPolicy Policy, string Label)> Policies =
+    [
+        (FieldPolicy.RosterWins, "Roster wins"),
+        (FieldPolicy.FillIfEmpty, "Fill if empty"),
+        (FieldPolicy.LibraryKeeps, "Library keeps"),
+    ];
+
+    public static readonly IReadOnlyList<(SiteFrom From, string Label)> SiteSources =
+    [
+        (SiteFrom.FirstOrg, "The person's first organisation"),
+        (SiteFrom.FirstMatched, "Their first organisation that is matched"),
+        (SiteFrom.PrimaryOrg, "Their primary organisation"),
+    ];
+
+    /// <summary>Time zones to choose from: America's first, where most districts are, and the present one.</summary>
+    public static IEnumerable<string> Zones(string now) =>
+        TimeZoneInfo
+            .GetSystemTimeZones()
+            .Select(z => z.Id)
+            .Where(z => z.Contains('/', StringComparison.Ordinal) && !z.StartsWith("Etc/", StringComparison.Ordinal))
+            .Append("UTC")
+            .Append(now)
+            .Distinct(StringComparer.Ordinal)
+            .OrderBy(z => !z.StartsWith("America/", StringComparison.Ordinal) && !z.StartsWith("US/", StringComparison.Ordinal))
+            .ThenBy(z => z, StringComparer.Ordinal);
+
+    public IntegrationKind Kind { get; private set; }
+
+    /// <summary>The beginning of this page's addresses.</summary>
+    public string Base => "/preferences/sis/" + Slug(Kind);
+    public string Name => Words.Service(Kind);
+    public string Tab { get; private set; } = "settings";
+    public bool Enabled { get; private set; }
+    public IntegrationSettings Settings { get; private set; } = new();
+    public IntegrationState State { get; private set; } = new();
+    public bool Connected => Settings.Mode is not null;
+
+    /// <summary>A full sync has been done with this roster: the way in is behind.</summary>
+    public bool Settled => State.LastFullAt is not null;
+    public bool AnyMatch { get; private set; }
+
+    /// <summary>Why what was asked did not work; null when it did.</summary>
+    public string? Problem { get; private set; }
+
+    /// <summary>What was typed, for another try. Secrets are never shown again.</summary>
+    public ConnectRequest Typed { get; private set; } = new(ConnectionMode.Proxy, null, null);
+
+    /// <summary>What connecting as typed would clear; null when that was not asked for.</summary>
+    public SwitchImpact? Impact { get; private set; }
+    public IReadOnlyList<Site> Sites { get; private set; } = [];
+    public IReadOnlyList<OrgMatch> Orgs { get; private set; } = [];
+    public string? Search { get; private set; }
+    public Readiness? Ready { get; private set; }
+
+    /// <summary>Barcode of the person whose values stand beside the mapping.</summary>
+    public string? ExampleBarcode { get; private set; }
+    public PatronExplanation? Example { get; private set; }
+    public bool ExampleAsked { get; private set; }
+
+    /// <summary>The steps in their order, and whether each is done.</summary>
+    public IReadOnlyList<(string Tab, string Label, bool Done)> Steps =>
+        [
+            ("settings", "Connect", Connected),
+            ("sites", "Match sites", AnyMatch),
+            ("syncing", "Choose who", Settings.Roles.Count > 0),
+            ("mapping", "Map fields", Settings.Map.CommunityId.Source != IdSource.NotMapped || Settled),
+            ("start", "Preview and sync", Settled),
+        ];
+
+    public static string Slug(IntegrationKind kind) => IntegrationWords.Verb(kind);
+
+    /// <summary>Services that this version can connect to.</summary>
+    public static bool Offered(IntegrationKind kind) => kind is IntegrationKind.ClassLink or IntegrationKind.OneRoster;
+
+    public async Task<IActionResult> OnGetAsync(string service, string? tab, string? q, string? example, string? ask)
+    {
+        if (!Choose(service, tab))
+        {
+            return Missing("There is no such page among the preferences of roster services.");
+        }
+
+        Search = Text.Clean(q);
+        ExampleBarcode = Text.Clean(example);
+        ExampleAsked = ask == "roster";
+        await LoadAsync();
+        return Page();
+    }
+
+    public async Task<IActionResult> OnPostConnectAsync(
+        string service,
+        ConnectionMode mode,
+        string? tenantId,
+        string? url,
+        string? tokenUrl,
+        string? key,
+        string? secret,
+        string? signature,
+        string? version,
+        string? clear
+    )
+    {
+        if (!Choose(service, "settings"))
+        {
+            return NotFound();
+        }
+
+        var hasKey = mode is ConnectionMode.Direct or ConnectionMode.ClientCredentials;
+        Typed = new ConnectRequest(
+            mode,
+            Kind == IntegrationKind.ClassLink ? Text.Clean(tenantId) : null,
+            Text.Clean(url),
+            hasKey ? Text.Clean(key) : null,
+            mode == ConnectionMode.Proxy ? null : Text.Clean(secret),
+            mode == ConnectionMode.Direct ? Text.Clean(signature) : null
+        )
+        {
+            TokenUrl = mode == ConnectionMode.ClientCredentials ? Text.Clean(tokenUrl) : null,
+            Version =
+                Kind != IntegrationKind.OneRoster ? null
+                : version == "1.1" ? OneRoster.Rest.OneRosterVersion.V11
+                : version == "1.2" ? OneRoster.Rest.OneRosterVersion.V12
+                : null,
+        };
+        Problem = Missing();
+        if (Problem is null && await TryConnectAsync(clear == "yes") is { } done)
+        {
+            return done;
+        }
+
+        await LoadAsync();
+        return Page();
+    }
+
+    /// <summary>What the form lacks, in words; null when nothing.</summary>
+    private string? Missing()
+    {
+        var where =
+            Kind == IntegrationKind.ClassLink
+                ? "ClassLink shows it in Roster Server, at the application's API settings."
+                : "Whoever runs the roster server gives it to you.";
+        return !Modes.Contains(Typed.Mode) ? "Choose how to reach the roster."
+            : Typed.Mode != ConnectionMode.Proxy && Typed.Url is null ? $"The address is missing. {where}"
+            : Typed.Mode == ConnectionMode.ClientCredentials && Typed.TokenUrl is null ? $"The token address is missing. {where}"
+            : Typed.Mode is ConnectionMode.Direct or ConnectionMode.ClientCredentials && Typed.Key is null ? $"The key is missing. {where}"
+            : Typed.Mode != ConnectionMode.Proxy && Typed.Secret is null
+                ? "The secret is missing. It is never shown again, so it has to be typed each time the connection changes."
+            : null;
+    }
+
+    /// <summary>The ways to reach this service.</summary>
+    public IReadOnlyList<ConnectionMode> Modes =>
+        Kind == IntegrationKind.ClassLink
+            ? [ConnectionMode.Proxy, ConnectionMode.Prefix, ConnectionMode.Direct]
+            : [ConnectionMode.ClientCredentials, ConnectionMode.Direct, ConnectionMode.Bearer];
+
+    public Task<IActionResult> OnPostTestAsync(string service) =>
+        DoAsync(service, "settings", async () => (await integrations.TestAsync(Here.District, Kind, Gone)).Message);
+
+    public Task<IActionResult> OnPostMatchAsync(string service, string? site, string? org) =>
+        DoAsync(
+            service,
+            "sites",
+            async () =>
+            {
+                if (string.IsNullOrEmpty(site) || string.IsNullOrEmpty(org))
+                {
+                    throw new RollcallException("Choose one site on the left and one organisation on the right, then Match.");
+                }
+
+                await integrations.MatchAsync(Here.District, Kind, site, org, Here.Actor, Gone);
+                return $"Matched to site {site}.";
+            }
+        );
+
+    public Task<IActionResult> OnPostSuggestedAsync(string service) =>
+        DoAsync(
+            service,
+            "sites",
+            async () =>
+            {
+                var taken = new HashSet<string>(StringComparer.OrdinalIgnoreCase);
+                foreach (var org in await integrations.OrgsAsync(Here.District, Kind, Gone))
+                {
+                    if (org.SuggestedSite is { } site && taken.Add(site))
+                    {
+                        await integrations.MatchAsync(Here.District, Kind, site, org.SourcedId, Here.Actor, Gone);
+                    }
+                }
+
+                return $"{Words.Count(taken.Count, "site was", "sites were")} matched as suggested.";
+            }
+        );
+
+    public Task<IActionResult> OnPostUnmatchAsync(string service, string org) =>
+        DoAsync(
+            service,
+            "sites",
+            async () =>
+            {
+                await integrations.UnmatchAsync(Here.District, Kind, org, Here.Actor, Gone);
+                return "The match is undone. Nobody is changed by that until the next sync.";
+            }
+        );
+
+    public Task<IActionResult> OnPostRolesAsync(string service, RoleGroup[] roles) =>
+        DoAsync(
+            service,
+            "syncing",
+            async () =>
+            {
+                RoleGroup[] chosen =
+                [
+                    .. roles.Where(r => r is RoleGroup.Student or RoleGroup.Teacher or RoleGroup.Admin).Distinct().Order(),
+                ];
+                if (chosen.Length == 0)
+                {
+                    throw new RollcallException("Tick at least one: with nobody ticked no sync can run.");
+                }
+
+                var words = string.Join(", ", chosen.Select(RoleGroups.Label));
+                await ConfigureAsync($"roles {words}", s => s with { Roles = chosen });
+                return $"Saved. Synced from now on: {words}.";
+            }
+        );
+
+    public Task<IActionResult> OnPostMapAsync(string service, string barcode, string communityId, string location) =>
+        DoAsync(
+            service,
+            "mapping",
+            async () =>
+            {
+                Func<FieldMap, FieldMap>[] changes;
+                try
+                {
+                    changes =
+                    [
+                        MapArguments.Parse("barcode", barcode),
+                        MapArguments.Parse("community-id", communityId),
+                        MapArguments.Parse("location", location),
+                    ];
+                }
+                catch (UsageException e)
+                {
+                    throw new RollcallException(e.Message);
+                }
+
+                await ConfigureAsync(
+                    $"barcode {barcode}, community-id {communityId}, location {location}",
+                    s => s with { Map = changes.Aggregate(s.Map, (map, change) => change(map)) }
+                );
+                return "Saved. The next sync is a full one and writes what the new mapping says.";
+            }
+        );
+
+    /// <summary>Who wins and what a blank does, for every field of the table; where the site comes from.</summary>
+    public Task<IActionResult> OnPostRulesAsync(string service) =>
+        DoAsync(
+            service,
+            "mapping",
+            async () =>
+            {
+                var form = await Request.ReadFormAsync(Gone);
+                var now = IntegrationService.SettingsOf(await integrations.FindAsync(DistrictId, Kind, Gone));
+                var changed = new List<string>();
+                var wanted = new List<Func<IntegrationSettings, IntegrationSettings>>();
+                foreach (var number in SettingsChange.FieldsWithPolicy)
+                {
+                    var name = PatronFields.ByNumber(number).Name;
+                    var policy =
+                        form[$"policy-{number}"].ToString() is { Length: > 0 } p && p != MapArguments.Word(now.Map.PolicyOf(number))
+                            ? p
+                            : null;
+                    var blank =
+                        form[$"blank-{number}"].ToString() is { Length: > 0 } b && b != MapArguments.Word(now.Map.BlankOf(number))
+                            ? b
+                            : null;
+                    if (policy is not null || blank is not null)
+                    {
+                        changed.Add(
+                            $"{name} {policy}{(policy is null || blank is null ? "" : ", ")}{(blank is null ? "" : $"blank {blank}")}"
+                        );
+                        wanted.Add(s => SettingsChange.Field(s, name, policy, blank));
+                    }
+                }
+
+                if (form["siteFrom"].ToString() is { Length: > 0 } from && from != MapArguments.Word(now.Map.SiteFrom))
+                {
+                    changed.Add($"site from {from}");
+                    wanted.Add(s => SettingsChange.SiteFrom(s, from));
+                }
+
+                if (form.TryGetValue("nickname", out var nickname) && nickname.Contains("yes") != now.Map.NicknameFromPreferredName)
+                {
+                    changed.Add($"nickname {(nickname.Contains("yes") ? "from preferredFirstName" : "not mapped")}");
+                    wanted.Add(s => s with { Map = s.Map with { NicknameFromPreferredName = nickname.Contains("yes") } });
+                }
+
+                if (wanted.Count == 0)
+                {
+                    return "Everything is as it was: nothing was changed.";
+                }
+
+                await ConfigureAsync(string.Join("; ", changed), s => wanted.Aggregate(s, (settings, change) => change(settings)));
+                return $"Saved: {Words.Count(wanted.Count, "rule", "rules")} changed. The next sync is a full one.";
+            }
+        );
+
+    public Task<IActionResult> OnPostGradesAsync(string service, string[] from, string[] to) =>
+        DoAsync(
+            service,
+            "mapping",
+            async () =>
+            {
+                var pairs = from.Zip(to, (f, t) => (From: Text.Clean(f), To: Text.Clean(t))).ToList();
+                if (pairs.Find(p => p.From is null && p.To is not null) is { To: { } lone })
+                {
+                    throw new RollcallException($"Say which grade of the roster becomes {lone}.");
+                }
+
+                await ConfigureAsync(
+                    "grade translation",
+                    s =>
+                        pairs
+                            .Where(p => p.From is not null)
+                            .Aggregate(s, (settings, pair) => SettingsChange.Grade(settings, pair.From!, pair.To))
+                );
+                return "Saved. The next sync is a full one and writes the grades as translated.";
+            }
+        );
+
+    public Task<IActionResult> OnPostReadAsync(string service, string? tab) =>
+        DoAsync(
+            service,
+            tab == "mapping" ? tab : "readiness",
+            async () =>
+            {
+                var row = await integrations.FindAsync(DistrictId, Kind, Gone);
+                cache.Set(Kept(row), await readiness.CheckAsync(Here.District, Kind, Gone), TimeSpan.FromMinutes(15));
+                return "The roster has been read. Nothing was written.";
+            }
+        );
+
+    public Task<IActionResult> OnPostDailyAsync(string service, string? on, string? at, string? mode, string? zone) =>
+        DoAsync(
+            service,
+            "schedule",
+            async () =>
+            {
+                // The field of a browser may add seconds.
+                var word =
+                    on == "yes"
+                        ? (at ?? "") is { Length: >= 5 } typed
+                            ? typed[..5]
+                            : at ?? ""
+                        : "off";
+                if (Text.Clean(zone) is { } chosen && chosen != Here.District.TimeZone)
+                {
+                    await districts.SetTimeZoneAsync(Here.District, chosen, Here.Actor, Gone);
+                }
+
+                await ConfigureAsync(
+                    $"daily {word}, {mode}",
+                    s => SettingsChange.Daily(s, word, string.IsNullOrEmpty(mode) ? null : mode, time.GetUtcNow())
+                );
+                return word == "off" ? "Saved. Nothing runs by itself." : $"Saved. Daily Operations run at {word}.";
+            }
+        );
+
+    public Task<IActionResult> OnPostPauseAsync(string service, string? from, string? to) =>
+        DoAsync(
+            service,
+            "schedule",
+            async () =>
+            {
+                await ConfigureAsync($"pause {from} to {to}", s => SettingsChange.Pause(s, from ?? "", to ?? ""));
+                return $"No Daily Operations from {from} to {to}.";
+            }
+        );
+
+    public Task<IActionResult> OnPostUnpauseAsync(string service, string? from, string? to) =>
+        DoAsync(
+            service,
+            "schedule",
+            async () =>
+            {
+                await ConfigureAsync($"no pause {from} to {to}", s => SettingsChange.Unpause(s, from ?? "", to ?? ""));
+                return "The pause is taken away.";
+            }
+        );
+
+    public Task<IActionResult> OnPostResumeAsync(string service) =>
+        DoAsync(
+            service,
+            "schedule",
+            async () =>
+            {
+                await ConfigureAsync("resume", s => SettingsChange.Resume(s, time.GetUtcNow()));
+                return "Daily Operations go on. What was missed is not caught up.";
+            }
+        );
+
+    public Task<IActionResult> OnPostHoldsAsync(string service, string? site, string[] kind, string?[] percent, string?[] count) =>
+        DoAsync(
+            service,
+            "holds",
+            async () =>
+            {
+                var at = string.IsNullOrEmpty(site)
+                    ? null
+                    : (await sites.ListAsync(DistrictId, Gone)).FirstOrDefault(s => s.Code == site)
+                        ?? throw new RollcallException($"There is no site {site}.");
+                var wanted = kind.Select(
+                        (name, i) => (Name: name, Percent: Number(percent.ElementAtOrDefault(i)), Count: Whole(count.ElementAtOrDefault(i)))
+                    )
+                    .ToList();
+                await ConfigureAsync(
+                    $"thresholds{(at is null ? "" : $" at {at.Code}")}: {string.Join(", ", wanted.Select(w => $"{w.Name} {w.Percent}% {w.Count}"))}",
+                    s => wanted.Aggregate(s, (settings, w) => SettingsChange.Threshold(settings, w.Name, w.Percent, w.Count, at?.Id))
+                );
+                return at is null ? "Saved for all sites that have no numbers of their own." : $"Saved for {at.Name}.";
+            }
+        );
+
+    public Task<IActionResult> OnPostForgetAsync(string service, int site) =>
+        DoAsync(
+            service,
+            "holds",
+            async () =>
+            {
+                await ConfigureAsync($"thresholds of site {site} taken away", s => SettingsChange.ForgetThresholds(s, site));
+                return "The site follows the district's numbers again.";
+            }
+        );
+
+    /// <summary>What screens call the source of a field.</summary>
+    public string SourceOf(int field) =>
+        field switch
+        {
+            PatronFields.AdditionalContact => "Names and phones of parents, guardians and relatives; students only",
+            PatronFields.OtherEmails => "Emails of parents, guardians and relatives; students only",
+            PatronFields.Status => "status: active is Active, tobedeleted is Transferred",
+            _ => PatronExplain.SourceOf(field, Settings.Map) ?? "Not Mapped",
+        };
+
+    public static string Id(IdMapping mapping) =>
+        mapping.Source switch
+        {
+            IdSource.UserIdType => $"User ID of Type {mapping.Type}",
+            IdSource.Identifier => "identifier",
+            IdSource.Username => "username",
+            _ => "Not Mapped",
+        };
+
+    public static string Location(LocationSource source) =>
+        source switch
+        {
+            LocationSource.ClassCode => "Homeroom Class Code",
+            LocationSource.ClassTitle => "Homeroom Class Title",
+            LocationSource.ClassLocation => "Homeroom Class Location",
+            LocationSource.TeacherName => "Homeroom Teacher Name",
+            _ => "Not Mapped",
+        };
+
+    /// <summary>Sources that a field can take: those the roster was seen to have, and the present one.</summary>
+    public IReadOnlyList<(string Value, string Label)> IdChoices(IdMapping now, bool typesOnly)
+    {
+        var choices = new List<(string Value, string Label)> { ("none", "Not Mapped") };
+        if (!typesOnly)
+        {
+            choices.Add(("identifier", Seen("identifier", "identifier")));
+            choices.Add(("username", Seen("username", "username")));
+        }
+
+        foreach (var key in (Ready?.Keys ?? []).Where(k => k.Source.StartsWith("user-id:", StringComparison.Ordinal)))
+        {
+            choices.Add((key.Source, Seen(key.Source, $"User ID of Type {key.Source["user-id:".Length..]}")));
+        }
+
+        if (choices.TrueForAll(c => c.Value != MapArguments.Word(now)))
+        {
+            choices.Add((MapArguments.Word(now), Id(now)));
+        }
+
+        return choices;
+
+        string Seen(string source, string label) =>
+            Ready?.Keys.FirstOrDefault(k => k.Source == source) is { } key
+                ? $"{label} ({Words.Count(key.People, "person", "people")}, such as {key.Example})"
+                : label;
+    }
+
+    /// <summary>Grades with their translation: those that are set, then those the roster was seen to have.</summary>
+    public IReadOnlyList<(string From, string? To, int? People)> Grades =>
+        [
+            .. Settings
+                .Map.Grades.Select(g => (g.Key, (string?)g.Value, People(g.Key)))
+                .Concat(
+                    (Ready?.Grades ?? [])
+                        .Where(t => !Settings.Map.Grades.ContainsKey(t.Value))
+                        .Select(t => (t.Value, (string?)null, (int?)t.Count))
+                )
+                .OrderBy(g => Reading.LevelRank(g.Item1))
+                .ThenBy(g => g.Item1, StringComparer.OrdinalIgnoreCase),
+        ];
+
+    private int? People(string grade) => Ready?.Grades.FirstOrDefault(t => t.Value == grade)?.Count;
+
+    /// <summary>When Daily Operations run next, where the district is; null when they do not.</summary>
+    public DateTime? NextRun
+    {
+        get
+        {
+            if (!Enabled || Settings.Daily is not { At: { } at, StoppedBecause: null })
+            {
+                return null;
+            }
+
+            var local = TimeZoneInfo.ConvertTime(Here.Now, Here.Zone).DateTime;
+            var date = DateOnly.FromDateTime(local);
+            if (date.ToDateTime(at) <= local)
+            {
+                date = date.AddDays(1);
+            }
+
+            while (Settings.Daily.Pauses.FirstOrDefault(p => p.From <= date && date <= p.To) is { } pause)
+            {
+                date = pause.To.AddDays(1);
+            }
+
+            return date.ToDateTime(at);
+        }
+    }
+
+    private Task ConfigureAsync(string what, Func<IntegrationSettings, IntegrationSettings> change) =>
+        integrations.ConfigureAsync(DistrictId, Kind, Here.Actor, what, change, Gone);
+
+    /// <summary>Connects as typed.</summary>
+    /// <returns>Where to go next; null when it did not work, or when somebody has to agree to what is cleared first.</returns>
+    private async Task<IActionResult?> TryConnectAsync(bool clear)
+    {
+        try
+        {
+            var impact = await integrations.ImpactOfConnectAsync(DistrictId, Kind, Typed, Gone);
+            if (!impact.IsEmpty && !clear)
+            {
+                Impact = impact;
+                return null;
+            }
+
+            var result = await integrations.ConnectAsync(
+                Here.District,
+                Kind,
+                Typed,
+                asOperator: Here.May(Need.Operator),
+                clear,
+                Here.Actor,
+                Gone
+            );
+            TempData["Said"] = result.Cleared is null
+                ? result.Message
+                : $"{result.Message} The links to the former roster are cleared; undo operation {result.Cleared} to bring them back.";
+            return LocalRedirect(Base);
+        }
+        catch (Exception e) when (e is RollcallException or RosterException)
+        {
+            Problem = e.Message;
+            return null;
+        }
+    }
+
+    private async Task<IActionResult> DoAsync(string service, string tab, Func<Task<string>> act) =>
+        Choose(service, tab) ? await ActAsync($"{Base}/{tab}", act) : NotFound();
+
+    /// <summary>Reading a whole roster takes its time: the answer is kept for a while, for one connection, its roles and its mapping.</summary>
+    private (string, int, string?) Kept(Integration? row) => ("readiness", DistrictId, row?.Settings);
+
+    private bool Choose(string service, string? tab)
+    {
+        Tab = tab ?? "settings";
+        foreach (var kind in Enum.GetValues<IntegrationKind>())
+        {
+            if (Slug(kind) == service && Offered(kind))
+            {
+                Kind = kind;
+                return Tabs.Any(t => t.Tab == Tab);
+            }
+        }
+
+        return false;
+    }
+
+    private static double? Number(string? text) =>
+        string.IsNullOrWhiteSpace(text) ? null
+        : double.TryParse(text.Trim().TrimEnd('%'), NumberStyles.AllowDecimalPoint, CultureInfo.InvariantCulture, out var number) ? number
+        : throw new RollcallException($"'{Text.Cut(text, 20)}' is no number of percent. Write it like 10 or 2.5.");
+
+    private static int? Whole(string? text) =>
+        string.IsNullOrWhiteSpace(text) ? null
+        : int.TryParse(text.Trim(), NumberStyles.None, CultureInfo.InvariantCulture, out var number) ? number
+        : throw new RollcallException($"'{Text.Cut(text, 20)}' is no number of people. Write it like 10.");
+
+    private async Task LoadAsync()
+    {
+        var row = await integrations.FindAsync(DistrictId, Kind, Gone);
+        Enabled = row?.Enabled == true;
+        Settings = IntegrationService.SettingsOf(row);
+        State = IntegrationService.StateOf(row);
+        AnyMatch = (await reading.OrgsAsync(DistrictId, Kind, Gone)).Count > 0;
+        Sites = await sites.ListAsync(DistrictId, Gone);
+        if (Problem is null && Impact is null)
+        {
+            Typed = new ConnectRequest(Settings.Mode ?? Modes[0], Settings.TenantId, Settings.Url, Settings.Key, null, Settings.Signature)
+            {
+                TokenUrl = Settings.TokenUrl,
+            };
+        }
+
+        try
+        {
+            if (Tab == "sites" && Connected)
+            {
+                Orgs = await integrations.OrgsAsync(Here.District, Kind, Gone);
+            }
+
+            Ready = cache.Get<Readiness>(Kept(row));
+            if (Tab == "mapping" && Enabled)
+            {
+                var newest = await patrons.PageAsync(DistrictId, new PatronFilter { Linked = true }, PatronSort.Updated, true, 1, 1, Gone);
+                ExampleBarcode ??= newest.Patrons is [var one, ..] ? one.Barcode : null;
+                if (ExampleBarcode is { } barcode)
+                {
+                    Example = await explain.ExplainAsync(Here.District, barcode, ExampleAsked, Gone);
+                }
+            }
+        }
+        catch (Exception e) when (e is RollcallException or RosterException)
+        {
+            Problem = e.Message;
+        }
+    }
+}

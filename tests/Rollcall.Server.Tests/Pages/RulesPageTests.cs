@@ -1,0 +1,145 @@
+using System.Net;
+using Rollcall.Districts;
+using Rollcall.Integrations;
+using Rollcall.Mapping;
+using Rollcall.Operations;
+using Rollcall.Patrons;
+
+namespace Rollcall.Server.Tests.Pages;
+
+/// <summary>The rules of a roster service on its page: schedule, holds, who wins, grades.</summary>
+public sealed class RulesPageTests(SyncedLibrary library) : IClassFixture<SyncedLibrary>
+{
+    private const string Page = "/preferences/sis/classlink";
+
+    private async Task<IntegrationSettings> SettingsAsync() =>
+        IntegrationService.SettingsOf(
+            await library.Service<IntegrationService>().FindAsync(library.District.Id, IntegrationKind.ClassLink)
+        );
+
+    [Fact]
+    public async Task The_schedule_is_set_paused_and_resumed()
+    {
+        using var visitor = new Visitor(library.Url);
+        const string schedule = $"{Page}/schedule";
+        await visitor.SubmitAsync(
+            schedule,
+            $"{schedule}?handler=Daily",
+            ("on", "yes"),
+            ("at", "05:30:00"),
+            ("mode", "changes"),
+            ("zone", "America/Chicago")
+        );
+        var daily = (await SettingsAsync()).Daily;
+        Assert.Equal((new TimeOnly(5, 30), true), (daily.At, daily.ChangesOnly));
+        var page = WebUtility.HtmlDecode(await visitor.PageAsync(schedule));
+        Assert.Contains("05:30 (America/Chicago)", page, StringComparison.Ordinal);
+        await visitor.SubmitAsync(schedule, $"{schedule}?handler=Pause", ("from", "2026-12-24"), ("to", "2026-12-20"));
+        Assert.Contains("Give the earlier date first", await visitor.PageAsync(schedule), StringComparison.Ordinal);
+        await visitor.SubmitAsync(schedule, $"{schedule}?handler=Pause", ("from", "2026-12-20"), ("to", "2027-01-06"));
+        Assert.Single((await SettingsAsync()).Daily.Pauses);
+        await visitor.SubmitAsync(schedule, $"{schedule}?handler=Unpause", ("from", "2026-12-20"), ("to", "2027-01-06"));
+        Assert.Empty((await SettingsAsync()).Daily.Pauses);
+        await visitor.SubmitAsync(schedule, $"{schedule}?handler=Daily", ("on", "yes"), ("at", "25:99"), ("mode", "full"));
+        Assert.Contains("is no time of day", await visitor.PageAsync(schedule), StringComparison.Ordinal);
+        await visitor.SubmitAsync(schedule, $"{schedule}?handler=Daily", ("mode", "full"), ("zone", library.District.TimeZone));
+        Assert.Null((await SettingsAsync()).Daily.At);
+
+        // What an undo put in the way is said on the page and on the dashboard, with the way out.
+        await library
+            .Service<IntegrationService>()
+            .ConfigureAsync(
+                library.District.Id,
+                IntegrationKind.ClassLink,
+                "test",
+                "stop",
+                s => s with { Daily = s.Daily with { StoppedBecause = "Operation 1 was undone." } }
+            );
+        Assert.Contains("Operation 1 was undone.", await visitor.PageAsync("/"), StringComparison.Ordinal);
+        await visitor.SubmitAsync(schedule, $"{schedule}?handler=Resume");
+        Assert.DoesNotContain("have stopped", await visitor.PageAsync("/"), StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Holds_rules_and_grades_are_saved_and_refused_in_words()
+    {
+        using var visitor = new Visitor(library.Url);
+        const string holds = $"{Page}/holds";
+        (string, string)[] numbers =
+        [
+            ("kind", "transfers"),
+            ("count", "5"),
+            ("percent", "2.5"),
+            ("kind", "updates"),
+            ("count", "7"),
+            ("percent", "20"),
+        ];
+        await visitor.SubmitAsync(holds, $"{holds}?handler=Holds", [("site", "S01"), .. numbers]);
+        var site = (await library.Service<SiteService>().ListAsync(library.District.Id)).First(s => s.Code == "S01");
+        var thresholds = (await SettingsAsync()).Thresholds;
+        Assert.Equal(new Threshold(2.5, 5), thresholds.At(site.Id, Risk.Transfers));
+        Assert.Equal(new Threshold(10, 10), thresholds.Transfers);
+        await visitor.SubmitAsync(holds, $"{holds}?handler=Forget", ("site", $"{site.Id}"));
+        Assert.Empty((await SettingsAsync()).Thresholds.Sites);
+        await visitor.SubmitAsync(holds, $"{holds}?handler=Holds", ("kind", "transfers"), ("count", "many"), ("percent", "1"));
+        Assert.Contains("is no number of people", WebUtility.HtmlDecode(await visitor.PageAsync(holds)), StringComparison.Ordinal);
+
+        const string mapping = $"{Page}/mapping";
+        await visitor.SubmitAsync(
+            mapping,
+            $"{mapping}?handler=Rules",
+            ($"policy-{PatronFields.Email}", "fill"),
+            ($"blank-{PatronFields.Phone}", "clear"),
+            ($"policy-{PatronFields.LastName}", "roster"),
+            ("siteFrom", "first-matched"),
+            ("nickname", "yes")
+        );
+        var map = (await SettingsAsync()).Map;
+        Assert.Equal(
+            (FieldPolicy.FillIfEmpty, BlankRule.Clear, SiteFrom.FirstMatched, true),
+            (map.PolicyOf(PatronFields.Email), map.BlankOf(PatronFields.Phone), map.SiteFrom, map.NicknameFromPreferredName)
+        );
+        Assert.Equal(2, map.Rules.Count);
+        await visitor.SubmitAsync(
+            mapping,
+            $"{mapping}?handler=Grades",
+            ("from", "03"),
+            ("to", "3rd"),
+            ("from", "KG"),
+            ("to", ""),
+            ("from", ""),
+            ("to", "")
+        );
+        Assert.Equal("3rd", Assert.Single((await SettingsAsync()).Map.Grades).Value);
+        await visitor.SubmitAsync(mapping, $"{mapping}?handler=Grades", ("from", ""), ("to", "lost"));
+        Assert.Contains("Say which grade of the roster", await visitor.PageAsync(mapping), StringComparison.Ordinal);
+
+        // An example person's values, here and in the roster.
+        var shown = WebUtility.HtmlDecode(await visitor.PageAsync($"{mapping}?ask=roster"));
+        Assert.Contains("What the roster says at this moment", shown, StringComparison.Ordinal);
+        Assert.Contains("roster: ", shown, StringComparison.Ordinal);
+        Assert.Contains("There is no patron", await visitor.PageAsync($"{mapping}?example=NOSUCH"), StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task The_dashboard_draws_what_syncs_did_and_a_OneRoster_server_has_its_own_page()
+    {
+        using var visitor = new Visitor(library.Url);
+        var dashboard = await visitor.PageAsync("/");
+        Assert.Contains("<svg class=\"chart\"", dashboard, StringComparison.Ordinal);
+        Assert.Contains("role=\"img\"", dashboard, StringComparison.Ordinal);
+        Assert.Contains("Last syncs", dashboard, StringComparison.Ordinal);
+        Assert.Contains("By site", await visitor.PageAsync("/operations/1"), StringComparison.Ordinal);
+        Assert.Contains("No line fits", await visitor.PageAsync("/operations/1?q=nobody-at-all"), StringComparison.Ordinal);
+        const string other = "/preferences/sis/oneroster";
+        Assert.Contains("Address of the roster server", await visitor.PageAsync(other), StringComparison.Ordinal);
+        var refused = await visitor.RefusedAsync(
+            other,
+            $"{other}?handler=Connect",
+            ("mode", "ClientCredentials"),
+            ("url", "https://x.example")
+        );
+        Assert.Contains("token address is missing", refused, StringComparison.Ordinal);
+        Assert.Contains("https://x.example", refused, StringComparison.Ordinal);
+    }
+}
