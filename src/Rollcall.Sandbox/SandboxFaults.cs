@@ -16,6 +16,10 @@ public sealed class SandboxFaults
         ["short-page"] = "half of the rows asked for, with the right total",
         ["429"] = "too many requests, Retry-After: 1",
         ["429-no-retry-after"] = "too many requests, without Retry-After",
+        ["429-date"] = "too many requests, Retry-After as a date a second ahead",
+        ["429-long"] = "too many requests, Retry-After: 7200",
+        ["408"] = "request time-out",
+        ["redirect"] = "302 to another host",
         ["401"] = "unauthorized although the credentials are right",
         ["404"] = "not found although it exists",
         ["500"] = "internal server error",
@@ -25,6 +29,10 @@ public sealed class SandboxFaults
         ["502-over"] = "=N: bad gateway where limit is greater than N",
         ["drop-connection"] = "the connection breaks in the middle of the body",
         ["drop-connection-at"] = "=N: the connection breaks in the Nth request",
+        ["refuse-sort"] = "400 where sort is asked for",
+        ["refuse-limit"] = "=N: 400 where limit is greater than N",
+        ["unstable-order"] = "without sort, another order in each answer",
+        ["never-empty"] = "past the end the last page comes again, without totals",
         ["html"] = "200 with a page of HTML",
         ["no-array"] = "200 with an error object and no array",
         ["bare-array"] = "the array alone, without an envelope",
@@ -35,6 +43,9 @@ public sealed class SandboxFaults
         ["empty-demographics"] = "demographics empty, total 0",
         ["total-changes"] = "the total grows by one from page to page",
         ["total-too-high"] = "the total is one more than there are rows",
+        ["total-too-low"] = "the total is one less than there are rows",
+        ["total-of-page"] = "the total counts the rows of the page alone",
+        ["with-warning"] = "a statusInfoSet beside the records, as for an unknown sort field",
         ["count-too-high"] = "x-count is one more than there are rows on the page",
         ["perm-rev"] = "x-perm-rev, the same until data change",
         ["revision-changes"] = "x-perm-rev, another one in each answer",
@@ -52,7 +63,16 @@ public sealed class SandboxFaults
         ["slow"] = "=ms: each answer waits so long",
     };
 
-    private static readonly string[] NeedValue = ["clamp", "500-at", "502-over", "drop-connection-at", "rotate-bearer-at", "slow"];
+    private static readonly string[] NeedValue =
+    [
+        "clamp",
+        "500-at",
+        "502-over",
+        "refuse-limit",
+        "drop-connection-at",
+        "rotate-bearer-at",
+        "slow",
+    ];
 
     private readonly Lock _gate = new();
     private List<Fault> _faults = [];

@@ -4,6 +4,9 @@ using Rollcall.OneRoster.Model;
 
 namespace Rollcall.OneRoster.Rest;
 
+/// <summary>What one response of a collection looked like.</summary>
+internal readonly record struct PageSeen(int Asked, int Rows, long? Total, bool Link, bool Revision, TimeSpan Time);
+
 /// <summary>Reads one collection page by page and proves that it was read whole.</summary>
 internal sealed class CollectionWalk<T>(
     Transport transport,
@@ -14,12 +17,16 @@ internal sealed class CollectionWalk<T>(
     string key,
     RecordParser<T> parse,
     RosterClientOptions options,
-    DateTimeOffset? modifiedAfter
+    DateTimeOffset? modifiedAfter,
+    Action<PageSeen>? observe = null
 ) : ICollectionWalk<T>
     where T : RosterRecord
 {
     private const int MostAttempts = 3;
     private const int SmallestPage = 100;
+
+    // No server's pages are smaller than this.
+    private const int SmallestTotalInDoubt = 10;
 
     // A server that ignores offset may shuffle its rows; so many pages without one new record in a row are no coincidence.
     private const int MostFruitlessPages = 3;
@@ -154,7 +161,10 @@ internal sealed class CollectionWalk<T>(
                         RowsSoFar = rows,
                         Total = total,
                     };
-                    if (rows == total)
+                    if (
+                        rows == total
+                        && (pageNumber > 0 || rows < SmallestTotalInDoubt || await IsEndAsync(reader, rows, previous, stop.Token))
+                    )
                     {
                         break;
                     }
@@ -221,40 +231,87 @@ internal sealed class CollectionWalk<T>(
     /// <summary>The page at an offset; <see langword="null"/> when the provider does not share this collection.</summary>
     private async Task<Page?> FirstOrNextAsync(PageReader<T> reader, long offset, int attempt, CancellationToken cancellationToken)
     {
-        try
+        RosterException? refusal = null;
+        while (true)
         {
-            return await PageAsync(reader, offset, cancellationToken);
-        }
-        catch (RosterException e) when (e.StatusCode == 400 && sorted && offset == 0 && attempt == 1)
-        {
-            sorted = false;
-        }
-        catch (RosterException e) when (IsNotShared(e, offset))
-        {
-            return null;
-        }
+            try
+            {
+                var page = await PageAsync(reader, offset, cancellationToken);
+                if (!sorted && offset == 0)
+                {
+                    leniencies.Add(Leniency.Unsorted);
+                }
 
+                return page;
+            }
+            catch (RosterException e) when (IsNotShared(e, offset))
+            {
+                return null;
+            }
+            catch (RosterException e) when (e.StatusCode == 400 && offset == 0 && attempt == 1)
+            {
+                // Some servers know no sort, some refuse a limit that they find too large. What the first refusal said is what counts.
+                refusal ??= e;
+                if (sorted)
+                {
+                    sorted = false;
+                }
+                else if (limit > SmallestPage)
+                {
+                    (limit, sorted) = (SmallestPage, true);
+                }
+                else
+                {
+                    throw refusal;
+                }
+            }
+        }
+    }
+
+    /// <summary>Whether nothing comes after a total that the first page holds: some servers count on each page what that page holds, and
+    /// the rest of their people would be lost without a sign.</summary>
+    private async Task<bool> IsEndAsync(
+        PageReader<T> reader,
+        long offset,
+        (string? First, string? Last, int Rows) first,
+        CancellationToken cancellationToken
+    )
+    {
         try
         {
+            // The same page again is from a server that ignores the offset, and is the whole of what it has.
             var page = await PageAsync(reader, offset, cancellationToken);
-            leniencies.Add(Leniency.Unsorted);
-            return page;
+            return page.Rows == 0
+                || (page.Records.Count > 0 && (page.Records[0].SourcedId, page.Records[^1].SourcedId, page.Rows) == first);
         }
-        catch (RosterException e) when (IsNotShared(e, offset))
+        catch (RosterException e) when (e.StatusCode is >= 400 and < 500 and not (401 or 429))
         {
-            return null;
+            // Nothing can be asked for past the end, which is where the total says this is.
+            return true;
         }
     }
 
     private bool IsNotShared(RosterException e, long offset) => Optional && offset == 0 && e.StatusCode is 403 or 404;
 
-    private Task<Page> PageAsync(PageReader<T> reader, long offset, CancellationToken cancellationToken) =>
-        transport.GetAsync(
+    private Task<Page> PageAsync(PageReader<T> reader, long offset, CancellationToken cancellationToken)
+    {
+        var began = options.Time.GetTimestamp();
+        return transport.GetAsync(
             () => Url(offset),
             () => limit = Math.Max(SmallestPage, limit / 2),
             async (response, body, token) =>
             {
                 var page = await reader.ReadAsync(body, token);
+                observe?.Invoke(
+                    new PageSeen(
+                        limit,
+                        page.Rows,
+                        Number(response, "x-total-count"),
+                        Header(response, "link") is not null,
+                        Header(response, "x-perm-rev") is not null,
+                        options.Time.GetElapsedTime(began)
+                    )
+                );
                 return new Page(
                     page.Records,
                     page.Rows,
@@ -266,6 +323,7 @@ internal sealed class CollectionWalk<T>(
             },
             cancellationToken
         );
+    }
 
     private string Url(long offset)
     {

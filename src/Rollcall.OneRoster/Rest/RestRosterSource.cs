@@ -1,6 +1,7 @@
 using System.Text.Json;
 using Rollcall.OneRoster.Auth;
 using Rollcall.OneRoster.Model;
+using Rollcall.OneRoster.Probe;
 
 namespace Rollcall.OneRoster.Rest;
 
@@ -17,7 +18,7 @@ public sealed record RosterEndpoint(string Address, RosterCredentials Credential
 /// <remarks>When rows kept shifting between pages (<see cref="WalkResult.RowsShifted"/>), a record may be handed out again on a later
 /// page because it came again with a later date. Whoever keeps records must let a later one replace an earlier one of the same
 /// <c>sourcedId</c>.</remarks>
-public sealed class RestRosterSource : IRosterSource
+public sealed class RestRosterSource : IRosterSource, IRosterProbe
 {
     private readonly RosterClientOptions options;
     private readonly BaseAddress address;
@@ -135,7 +136,33 @@ public sealed class RestRosterSource : IRosterSource
     }
 
     /// <inheritdoc/>
+    public Task<ProbeReport> ProbeAsync(
+        ProbeOptions options,
+        IProgress<string>? progress = null,
+        CancellationToken cancellationToken = default
+    ) => new RestProbe(this, options, this.options.Time, progress, cancellationToken).RunAsync();
+
+    /// <inheritdoc/>
     public void Dispose() => transport.Dispose();
+
+    internal string ServiceAddress => address.With(path);
+
+    /// <summary>A walk that tells what each response looked like.</summary>
+    internal CollectionWalk<T> Watched<T>(RosterCollection collection, string key, RecordParser<T> parse, Action<PageSeen> observe)
+        where T : RosterRecord => new(transport, address, path, Host, collection, key, parse, options, null, observe);
+
+    /// <summary>One request of any route and parameters; the body as it came.</summary>
+    internal Task<(byte[] Body, string? Total)> AskAsync(string routeAndQuery, CancellationToken cancellationToken) =>
+        transport.GetAsync(
+            () => address.With($"{path}/{routeAndQuery}"),
+            lighten: null,
+            static async (response, body, token) =>
+                (
+                    await ReadAllAsync(body, token),
+                    response.Headers.TryGetValues("x-total-count", out var values) ? string.Join(',', values).Trim() : null
+                ),
+            cancellationToken
+        );
 
     private async Task<(List<Org> Orgs, string? Revision)> ProbePageAsync(CancellationToken cancellationToken) =>
         await transport.GetAsync(

@@ -48,6 +48,14 @@ internal sealed class SeenIds(bool withTimes)
         return true;
     }
 
+    /// <summary>Whether a key was added.</summary>
+    public bool Contains(string id)
+    {
+        var hash = XxHash128.HashToUInt128(MemoryMarshal.AsBytes(id.AsSpan()));
+        ref var part = ref parts[(int)(hash >> 122)];
+        return part.Slots is not null && part.Slots[part.Find((ulong)hash, (uint)(hash >> 64))].Page != 0;
+    }
+
     /// <summary>Replaces the time of a key that is there.</summary>
     public void Touch(string id, DateTimeOffset? modified)
     {

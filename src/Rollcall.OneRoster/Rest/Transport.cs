@@ -218,12 +218,10 @@ internal sealed class Transport : IDisposable
         }
         catch (Exception e) when (e is HttpRequestException or IOException or SocketException or InvalidDataException)
         {
-            var reason =
-                e is TruncatedBodyException
-                || Find<HttpIOException>(e) is { HttpRequestError: HttpRequestError.ResponseEnded }
-                || e is InvalidDataException
-                    ? $"The connection to {host} broke off before the answer was complete. Try again later."
-                    : $"{host} cannot be reached. Check the address and this computer's network, or try again later.";
+            var reason = e
+                is not HttpRequestException { HttpRequestError: HttpRequestError.ConnectionError or HttpRequestError.ProxyTunnelError }
+                ? $"The connection to {host} broke off before the answer was complete. Try again later."
+                : $"{host} cannot be reached. Check the address and this computer's network, or try again later.";
             return (new Outcome(new RosterException(RosterFault.Unreachable, reason, e)) { Transient = true }, default);
         }
         catch (NotAPageException e)
@@ -299,7 +297,7 @@ internal sealed class Transport : IDisposable
                     Transient = true,
                     RetryAfter = RetryAfter(response),
                 };
-            case 500 or 502 or 503 or 504:
+            case 408 or 500 or 502 or 503 or 504:
                 return Fail(
                     RosterFault.Unreachable,
                     $"{host} has an error of its own (status {status}). Try again later, or tell its operator.{said}"

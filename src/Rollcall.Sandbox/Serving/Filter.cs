@@ -3,7 +3,7 @@ using System.Globalization;
 namespace Rollcall.Sandbox.Serving;
 
 /// <summary>
-/// A filter of <c>oneroster.md</c> §2.3: comparisons joined by AND and OR, AND first, no parentheses. Texts compare without regard to case;
+/// A filter of OneRoster: comparisons joined by AND and OR, AND first, no parentheses. Texts compare without regard to case;
 /// on lists a comma list means "all of" with = and "any of" with ~.
 /// </summary>
 internal sealed class Filter

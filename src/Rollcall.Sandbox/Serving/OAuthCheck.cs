@@ -4,7 +4,7 @@ using System.Text;
 
 namespace Rollcall.Sandbox.Serving;
 
-/// <summary>Verifies two-legged OAuth 1.0a as <c>classlink.md</c> §3 describes it, from RFC 5849 and with no code of the client.</summary>
+/// <summary>Verifies two-legged OAuth 1.0a by RFC 5849 and with no code of the client.</summary>
 internal sealed class OAuthCheck(string consumerKey, string consumerSecret, TimeProvider clock)
 {
     private static readonly TimeSpan Skew = TimeSpan.FromMinutes(45);

@@ -40,6 +40,15 @@ internal sealed class RosterService
             return;
         }
 
+        if (
+            (met.ContainsKey("refuse-sort") && parameters.ContainsKey("sort"))
+            || (met.TryGetValue("refuse-limit", out var largest) && limit > largest)
+        )
+        {
+            await errors.WriteAsync(context, 400, "invalid data", "sort and limit are not taken like this");
+            return;
+        }
+
         var envelope = Catalog.Envelopes[
             path[^1] is var last && path.Length % 2 == 1 && Catalog.Envelopes.ContainsKey(last) ? last : path[0]
         ];
@@ -79,12 +88,24 @@ internal sealed class RosterService
     /// <returns>False if none does.</returns>
     public static async Task<bool> FailAsync(HttpContext context, Dictionary<string, int> met, string collection, int limit, Errors errors)
     {
-        if (met.ContainsKey("429") || met.ContainsKey("429-no-retry-after"))
+        if (met.ContainsKey("redirect"))
         {
-            if (met.ContainsKey("429"))
+            context.Response.Headers.Location = "https://elsewhere.example" + context.Request.Path;
+            await Front.PlainAsync(context, 302, "");
+        }
+        else if (met.ContainsKey("408"))
+        {
+            await Front.PlainAsync(context, 408, "Request Timeout");
+        }
+        else if (met.Keys.FirstOrDefault(name => name.StartsWith("429", StringComparison.Ordinal)) is { } busy)
+        {
+            context.Response.Headers.RetryAfter = busy switch
             {
-                context.Response.Headers.RetryAfter = "1";
-            }
+                "429" => "1",
+                "429-date" => TimeProvider.System.GetUtcNow().AddSeconds(1).ToString("r", CultureInfo.InvariantCulture),
+                "429-long" => "7200",
+                _ => default,
+            };
 
             await Front.PlainAsync(context, 429, "Too many requests, please try again later.");
         }
@@ -144,6 +165,12 @@ internal sealed class RosterService
             rows = Doubled(rows);
         }
 
+        if (met.ContainsKey("unstable-order") && !context.Request.Query.ContainsKey("sort"))
+        {
+            rows = [.. rows];
+            new Random(Interlocked.Increment(ref _revision)).Shuffle(rows);
+        }
+
         var limit = Math.Min(page.Limit, MostRows);
         if (met.TryGetValue("clamp", out var most))
         {
@@ -152,6 +179,11 @@ internal sealed class RosterService
 
         var offset = met.ContainsKey("ignore-offset") ? 0 : page.Offset;
         var start = Math.Min(met.ContainsKey("shift-rows") && offset > 0 ? offset - 1 : offset, rows.Length);
+        if (met.ContainsKey("never-empty") && start >= rows.Length)
+        {
+            start = Math.Max(0, rows.Length - limit);
+        }
+
         var count = Math.Min(limit, rows.Length - start);
         if (met.ContainsKey("short-page") && count > 1)
         {
@@ -159,11 +191,13 @@ internal sealed class RosterService
         }
 
         var headers = context.Response.Headers;
-        if (!met.ContainsKey("no-totals"))
+        if (!met.ContainsKey("no-totals") && !met.ContainsKey("never-empty"))
         {
             var total = rows.Length;
             total += met.ContainsKey("total-changes") && offset > 0 ? 1 + (offset / Math.Max(1, limit)) : 0;
             total += met.ContainsKey("total-too-high") ? 1 : 0;
+            total -= met.ContainsKey("total-too-low") ? 1 : 0;
+            total = met.ContainsKey("total-of-page") ? count : total;
             headers["x-total-count"] = total.ToString(CultureInfo.InvariantCulture);
             headers["x-count"] = (count + (met.ContainsKey("count-too-high") ? 1 : 0)).ToString(CultureInfo.InvariantCulture);
         }
@@ -195,6 +229,12 @@ internal sealed class RosterService
         if (!bare)
         {
             json.WriteStartObject();
+            if (met.ContainsKey("with-warning"))
+            {
+                json.WritePropertyName("statusInfoSet");
+                json.WriteRawValue("""[{"imsx_codeMajor":"success","imsx_severity":"warning","imsx_codeMinor":"invalid_sort_field"}]""");
+            }
+
             json.WritePropertyName(met.ContainsKey("endpoint-envelope") ? path[^1] : view.Envelope);
         }
 
@@ -212,7 +252,7 @@ internal sealed class RosterService
             if (i == cutAt)
             {
                 json.Flush();
-                await body.WriteAsync("{\"sourcedId\":\"49"u8.ToArray(), context.RequestAborted);
+                await body.WriteAsync((i > 0 ? ",{\"sourcedId\":\"49"u8 : "{\"sourcedId\":\"49"u8).ToArray(), context.RequestAborted);
                 return;
             }
 

@@ -6,7 +6,7 @@ using Rollcall.Sandbox.District;
 namespace Rollcall.Sandbox.Serving;
 
 /// <summary>
-/// Records as JSON in the habits of <c>classlink.md</c> §4.3: booleans as strings, absent text empty, references with addresses of another
+/// Records as JSON in the habits of ClassLink: booleans as strings, absent text empty, references with addresses of another
 /// host.
 /// </summary>
 internal sealed class RowWriter(World world)

@@ -36,6 +36,7 @@ internal static class IntegrationCommands
             Show(terminal, kind),
             Test(terminal, kind),
             Orgs(terminal, kind),
+            ProbeCommand.Build(terminal, kind),
             Readiness(terminal, kind),
             Match(terminal, kind),
             Unmatch(terminal, kind),

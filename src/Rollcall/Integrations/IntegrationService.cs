@@ -8,6 +8,7 @@ using Rollcall.OneRoster;
 using Rollcall.OneRoster.Auth;
 using Rollcall.OneRoster.ClassLink;
 using Rollcall.OneRoster.Model;
+using Rollcall.OneRoster.Probe;
 using Rollcall.OneRoster.Rest;
 using Rollcall.Operations;
 using Rollcall.Patrons;
@@ -70,6 +71,15 @@ public sealed record SwitchImpact(int Guids, int Links, int SiteGuids, int Match
     public bool IsEmpty => Guids == 0 && Links == 0 && SiteGuids == 0 && Matches == 0;
 
     public string InWords => $"{Guids} patron GUIDs, {Links} links, {SiteGuids} site GUIDs and {Matches} matched organisations";
+}
+
+/// <summary>A connection that can be examined; disposing it closes it.</summary>
+internal sealed class OpenProbe(IRosterSource source, IRosterProbe probe) : IDisposable
+{
+    public Task<ProbeReport> ProbeAsync(ProbeOptions options, IProgress<string>? progress, CancellationToken cancellationToken) =>
+        probe.ProbeAsync(options, progress, cancellationToken);
+
+    public void Dispose() => source.Dispose();
 }
 
 /// <summary>A roster organisation beside the site it is matched to.</summary>
@@ -548,6 +558,20 @@ public sealed class IntegrationService(RollcallDatabase database, RosterConnecti
             somebodyWaits: somebodyWaits,
             feed: StateOf(row).Feed
         );
+    }
+
+    /// <summary>Opens the stored connection to be examined.</summary>
+    /// <exception cref="RollcallException">Nothing is connected, or what is cannot be examined.</exception>
+    internal async Task<OpenProbe> OpenForProbeAsync(int districtId, IntegrationKind kind, CancellationToken cancellationToken)
+    {
+        var source = await OpenAsync(districtId, kind, cancellationToken);
+        if (source is IRosterProbe probe)
+        {
+            return new OpenProbe(source, probe);
+        }
+
+        source.Dispose();
+        throw new RollcallException($"A roster of {IntegrationWords.Name(kind)} cannot be examined.");
     }
 
     internal async Task<IReadOnlyList<Org>> ReadOrgsAsync(int districtId, IntegrationKind kind, CancellationToken cancellationToken)

@@ -40,7 +40,7 @@ public class TransportTests
     }
 
     [Theory]
-    [InlineData(400, RosterFault.Refused, 2)] // once more without sort
+    [InlineData(400, RosterFault.Refused, 4)] // without sort, with fewer rows, and with neither
     [InlineData(401, RosterFault.CredentialsRefused, 1)]
     [InlineData(403, RosterFault.AccessDisabled, 1)]
     [InlineData(404, RosterFault.NotARoster, 1)]

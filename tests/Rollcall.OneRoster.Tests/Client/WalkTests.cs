@@ -158,7 +158,7 @@ public class WalkTests
         var e = await source.Users().FaultAsync(RosterFault.Refused);
         Assert.Equal(400, e.StatusCode);
         Assert.Contains("no", e.Message, StringComparison.Ordinal);
-        Assert.Equal(2, server.Requests.Count);
+        Assert.Equal(4, server.Requests.Count);
     }
 
     [Theory]

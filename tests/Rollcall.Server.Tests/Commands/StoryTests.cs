@@ -93,4 +93,42 @@ public sealed class StoryTests
         Assert.Equal(Of("created"), patrons.RootElement.GetArrayLength());
         Assert.Equal(0, (await RunAsync(data, "db", "check")).Code);
     }
+
+    [Theory]
+    [InlineData("", true)]
+    [InlineData("", false)]
+    [InlineData("proxy/v1p0/", true)]
+    [InlineData("proxy/v1p0/", false)]
+    public async Task A_pasted_prefix_is_read_in_both_of_its_forms_with_and_without_the_path_of_the_service(string form, bool whole)
+    {
+        await using var sandbox = await SandboxServer.StartAsync(new SandboxOptions { Students = 40, Schools = 2 });
+        await using var cli = await Cli.OpenAsync();
+        await cli.OkAsync("district", "add", "RIVER", "--name", "Riverbend");
+        var origin = sandbox.Url.GetLeftPart(UriPartial.Authority);
+        var prefix = $"{origin}/{form}{sandbox.Options.ApplicationId}{(whole ? "/ims/oneroster/v1p1/" : "")}";
+        string[] connect = ["classlink", "connect", "--tenant-id", sandbox.Options.TenantId, "--prefix", prefix, "--token-file"];
+        await cli.RefusedAsync(1, "refuses the credentials", [.. connect, cli.File("bad", "wrong")]);
+        await cli.OkAsync([.. connect, cli.File("token", sandbox.Bearer)]);
+        await cli.OkAsync("classlink", "on");
+        var school = sandbox.District.Schools.First();
+        await cli.OkAsync("site", "add", "S1", "--name", school.Name);
+        await cli.OkAsync("classlink", "match", "S1", school.SourcedId);
+        await cli.OkAsync("classlink", "roles", "student");
+        Assert.True((await cli.OkAsync("sync", "--json")).Number("created") > 10);
+
+        // Encoded once more, the application's id is another id.
+        var twice = prefix.Replace("%2F", "%252F", StringComparison.Ordinal);
+        await cli.RefusedAsync(
+            1,
+            "no roster at this address",
+            "classlink",
+            "connect",
+            "--tenant-id",
+            sandbox.Options.TenantId,
+            "--prefix",
+            twice,
+            "--token-file",
+            cli.File("token", sandbox.Bearer)
+        );
+    }
 }
