@@ -57,7 +57,8 @@ public sealed class CsvRosterSource : IRosterSource
     public ICollectionWalk<Class> Classes() => new Walk<Class>(this, CsvFile.Classes, t => new ClassRows(t).Read);
 
     /// <inheritdoc/>
-    public ICollectionWalk<User> Users() => new Walk<User>(this, CsvFile.Users, t => new UserRows(t, t.Has("role") ? null : Roles()).Read);
+    public ICollectionWalk<User> Users() =>
+        new Walk<User>(this, CsvFile.Users, t => new UserRows(t, t.Has("role") ? null : Roles(), HasAllRoles).Read);
 
     /// <inheritdoc/>
     public ICollectionWalk<Enrollment> Enrollments() => new Walk<Enrollment>(this, CsvFile.Enrollments, t => new EnrollmentRows(t).Read);
@@ -80,7 +81,7 @@ public sealed class CsvRosterSource : IRosterSource
                 var id = table.Value(user).ToString();
                 if (!Blank.Is(id) && seen.Add(id))
                 {
-                    yield return (id, index.Of(id));
+                    yield return (id, index.Of(id, ended: false));
                 }
             }
         }

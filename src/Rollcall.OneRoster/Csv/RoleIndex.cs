@@ -13,10 +13,7 @@ internal sealed class RoleIndex
     private ulong[] keys = [];
     private int count;
 
-    private readonly record struct Entry(int Role, int Org, int Begin, int End, bool Primary);
-
-    /// <summary>People with a row that is not deleted.</summary>
-    public bool Has(string user) => Find(IdSet.Hash(user)) >= 0;
+    private readonly record struct Entry(int Role, int Org, int Begin, int End, bool Primary, bool Deleted);
 
     public void Take(CsvTable table, CsvPart part, IdSet? replaced, Dictionary<ulong, long>? winners)
     {
@@ -31,8 +28,7 @@ internal sealed class RoleIndex
             var name = table.Value(role).Trim();
             var person = table.Value(user);
             if (
-                state == RecordStatus.ToBeDeleted
-                || (state is null && part.Mode == CsvMode.Delta)
+                (state is null && part.Mode == CsvMode.Delta)
                 || replaced?.Contains(key) == true
                 || (winners?.TryGetValue(key, out var row) == true && row != table.Row)
                 || Blank.Is(name)
@@ -56,7 +52,8 @@ internal sealed class RoleIndex
                 Blank.Is(place) ? -1 : Number(place),
                 CsvValue.TryDay(table.Value(begin), out var first, out _) ? first.DayNumber : NoDay,
                 CsvValue.TryDay(table.Value(end), out var last, out _) ? last.DayNumber : NoDay,
-                table.Value(type).Trim().Equals("primary", StringComparison.OrdinalIgnoreCase)
+                table.Value(type).Trim().Equals("primary", StringComparison.OrdinalIgnoreCase),
+                state == RecordStatus.ToBeDeleted
             );
         }
     }
@@ -69,7 +66,9 @@ internal sealed class RoleIndex
     }
 
     /// <summary>The roles of a person, in an order that does not depend on that of the file.</summary>
-    public UserRole[] Of(ReadOnlySpan<char> user)
+    /// <param name="user">The person's <c>sourcedId</c>.</param>
+    /// <param name="ended">Where only deleted roles are left, gives those as ended: what somebody was still tells whose leaver this is.</param>
+    public UserRole[] Of(ReadOnlySpan<char> user, bool ended)
     {
         var key = IdSet.Hash(user);
         var at = Find(key);
@@ -84,16 +83,35 @@ internal sealed class RoleIndex
             to++;
         }
 
-        var found = new UserRole[to - at];
+        var live = 0;
+        for (var i = at; i < to; i++)
+        {
+            live += entries[i].Deleted ? 0 : 1;
+        }
+
+        if (live == 0 && !ended)
+        {
+            return [];
+        }
+
+        var found = new UserRole[live == 0 ? to - at : live];
+        var taken = 0;
         for (var i = at; i < to; i++)
         {
             var entry = entries[i];
-            found[i - at] = new UserRole(
+            if (entry.Deleted && live > 0)
+            {
+                continue;
+            }
+
+            found[taken++] = new UserRole(
                 texts[entry.Role],
                 entry.Org < 0 ? null : texts[entry.Org],
                 entry.Primary,
                 entry.Begin == NoDay ? null : DateOnly.FromDayNumber(entry.Begin),
-                entry.End == NoDay ? null : DateOnly.FromDayNumber(entry.End)
+                entry.Deleted ? DateOnly.MinValue
+                    : entry.End == NoDay ? null
+                    : DateOnly.FromDayNumber(entry.End)
             );
         }
 

@@ -214,7 +214,8 @@ internal sealed class DemographicsRows(CsvTable table) : Rows(table)
 /// <summary>Users of all versions. Passwords, credentials, demographic columns and everything not named here never become strings.</summary>
 /// <param name="table">The file.</param>
 /// <param name="roles">The roles of 1.2; null where a user row says its own.</param>
-internal sealed class UserRows(CsvTable table, RoleIndex? roles) : Rows(table)
+/// <param name="ended">All roles are at hand, so that somebody with deleted ones alone has none any more.</param>
+internal sealed class UserRows(CsvTable table, RoleIndex? roles, bool ended) : Rows(table)
 {
     private readonly int enabled = table.Column("enabledUser");
     private readonly int orgs = table.Column("orgSourcedIds");
@@ -250,7 +251,7 @@ internal sealed class UserRows(CsvTable table, RoleIndex? roles) : Rows(table)
             Phone = Text(phone),
             UserIds = Ids(),
             Grades = List(grades),
-            Roles = roles is null ? OwnRoles() : roles.Of(Table.Value(Table.Column("sourcedId"))),
+            Roles = roles is null ? OwnRoles() : roles.Of(Table.Value(Table.Column("sourcedId")), ended),
             HasRoleList = roles is not null,
             PrimaryOrg = Reference(primaryOrg),
             MetadataPrimaryOrg = Reference(metadataPrimaryOrg),

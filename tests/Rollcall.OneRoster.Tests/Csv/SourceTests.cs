@@ -117,13 +117,17 @@ public sealed class SourceTests
             + $"\r\nu1,{State},true,amy,,Amelia,Archer,,,,,,,,,,,,,,\r\nu2,{Gone},true,ben,,Ben,Baker,,,,,,,,,,,,,,\r\nu9,{State},true,zed,,Zed,Zorn,,,,,,,,,,,,,,\r\nu8,,,true,no,,No,State,,,,,,,,,,,,,,\r\n";
         delta.Files["roles.csv"] =
             delta.Files["roles.csv"].Split("\r\n")[0]
-            + $"\r\nr1,{Gone},u1,primary,student,,,s1,\r\nr7,{State},u1,primary,student,,,s2,\r\nr8,{State},u9,primary,student,,,s2,\r\n";
+            + $"\r\nr1,{Gone},u1,primary,student,,,s1,\r\nr7,{State},u1,primary,student,,,s2,\r\nr8,{State},u9,primary,student,,,s2,\r\nr2,{Gone},u2,secondary,student,,,s1,\r\nr3,{Gone},u2,primary,student,,,s2,\r\n";
         using var source = new CsvRosterSource([Read(folder, "a.zip", Bundle.Of("1.2")), Read(folder, "b.zip", delta)]);
         Assert.True(source.HasAllPeople);
         var (users, result) = await AllAsync(source.Users());
         Assert.False(result.Partial);
         Assert.Equal(["u3", "u4", "u1", "u2", "u9"], users.Select(u => u.SourcedId!));
         Assert.Equal(RecordStatus.ToBeDeleted, users[3].Status);
+
+        // Ben's roles went with him: he is still known as the student he was.
+        Assert.Equal(["student@s2!", "student@s1"], users[3].Roles.Select(Role));
+        Assert.All(users[3].Roles, r => Assert.Equal(DateOnly.MinValue, r.End));
         Assert.Equal("Amelia", users[2].GivenName);
         Assert.Equal(["student@s2!"], users[2].Roles.Select(Role));
         Assert.Equal(["teacher@s1!"], users[0].Roles.Select(Role));
@@ -131,7 +135,7 @@ public sealed class SourceTests
         using var alone = new CsvRosterSource([Read(folder, "c.zip", delta)]);
         Assert.False(alone.HasAllPeople);
         Assert.True((await AllAsync(alone.Users())).Result.Partial);
-        Assert.Equal(["u1", "u9"], alone.RolesByUser().Select(r => r.User));
+        Assert.Equal(["u1", "u9", "u2"], alone.RolesByUser().Select(r => r.User));
     }
 
     [Fact]
