@@ -49,6 +49,12 @@ public sealed record SandboxOptions
     /// <summary>Secret of direct access.</summary>
     public string ConsumerSecret { get; init; } = "sandbox-secret";
 
+    /// <summary>The application's id for signing in.</summary>
+    public string ClientId { get; init; } = "sandbox-client";
+
+    /// <summary>The application's secret for signing in.</summary>
+    public string ClientSecret { get; init; } = "sandbox-client-secret";
+
     /// <summary>The form of people and errors.</summary>
     public SandboxApi Api { get; init; } = SandboxApi.OneRoster11;
 

@@ -85,6 +85,7 @@ public sealed class SandboxServer : IAsyncDisposable
         Options = options;
         Overrides = new SandboxOverrides(this);
         _catalog = new Catalog(SandboxDistrict.At(options), OverrideSet.None);
+        SignIn = new SignInFront(this);
         OAuth = new OAuthCheck(options.ConsumerKey, options.ConsumerSecret, options.Clock);
         Main = new Tenant(options.TenantId, options.TenantName, true, "Active", options.ApplicationId, options.Bearer, () => _catalog);
         var other = new Lazy<Catalog>(() =>
@@ -144,6 +145,12 @@ public sealed class SandboxServer : IAsyncDisposable
 
     /// <summary>The bearer that the district's proxy takes now.</summary>
     public string Bearer => Main.Bearer!;
+
+    /// <summary>Where people are sent back to after signing in, as the application registered it. Null takes any address that is asked for,
+    /// and has no tiles.</summary>
+    public string? RedirectUri { get; set; }
+
+    internal SignInFront SignIn { get; }
 
     internal Catalog Catalog => _catalog;
 
@@ -215,6 +222,9 @@ public sealed class SandboxServer : IAsyncDisposable
     /// <summary>Gives the district another bearer; the old one is refused, <c>/applications</c> lists the new one.</summary>
     public void RotateBearer() => Main.Rotate();
 
+    /// <summary>Signs who people are with another key from now on; both keys are listed.</summary>
+    public void RotateSigningKey() => SignIn.Rotate();
+
     /// <summary>Forgets the requests so far.</summary>
     public void ClearRequests() => _requests.Clear();
 
@@ -227,6 +237,7 @@ public sealed class SandboxServer : IAsyncDisposable
     {
         await _web.StopAsync();
         await _web.DisposeAsync();
+        SignIn.Dispose();
     }
 
     internal void Refresh()

@@ -59,6 +59,10 @@ internal sealed class Front(SandboxServer server)
             ["sandbox", var verb] => ControlAsync(context, verb, query),
             ["applications"] => ApplicationsAsync(context, query),
             ["applications", var id, "server"] => ServerAsync(context, id),
+            ["launchpad"]
+            or [".well-known", "openid-configuration"]
+            or ["oauth2", "v2", "auth" or "token" or "jwks"]
+            or ["v2", "my", "info" or "profileinfo"] => server.SignIn.HandleAsync(context, segments, query),
             ["token"] => TokenAsync(context),
             ["ims", .. var rest] => RosterAsync(context, server.Main, Door.Direct, path, query, rest),
             ["proxy", "v1p0", var id, "ims", .. var rest] => RosterAsync(context, TenantBy(id), Door.Proxy, path, query, rest),

@@ -116,6 +116,18 @@ internal static class DemoCommand
         var district = await DistrictAsync(server.Services, sandbox, cancellationToken);
         await SayAsync("Connecting ClassLink, matching schools, choosing fields …");
         var schools = await SetUpAsync(server.Services, district, sandbox, cancellationToken);
+        sandbox.RedirectUri = $"{server.Url}/signin/classlink/callback";
+        var login = server.Services.GetRequiredService<ClassLinkSignIn>();
+        var classLink = sandbox.Url.GetLeftPart(UriPartial.Authority);
+        await login.StoreClientAsync(
+            sandbox.Options.ClientId,
+            sandbox.Options.ClientSecret,
+            classLink,
+            classLink,
+            acceptTiles: false,
+            cancellationToken
+        );
+        await login.TurnAsync(district.Id, true, null, "demo", cancellationToken);
         var link = AccountCommands.Link(terminal, server.Url, await SignInLinkAsync(server.Services, district, cancellationToken));
         await SayAsync("Syncing for the first time …");
         var operation = await SyncAsync(terminal, server.Services, district, cancellationToken);
@@ -158,6 +170,7 @@ internal static class DemoCommand
                     $"{Program(terminal)} account reset-password {Administrator} --url {server.Url} --data {options.Storage.DataFolder}"
                 ),
                 ("Look at", "Patrons, one patron's history, and the log of the first sync under Operations"),
+                ("Be somebody", $"{origin}/launchpad has a tile for each of the pretend people"),
                 ("Let a day pass", $"curl -X POST '{origin}/sandbox/day?day=next'"),
                 ("Then sync", $"Sync Now on the first page, or: {Program(terminal)} sync --data {options.Storage.DataFolder}"),
                 ("The roster", $"{origin} shows what else it can pretend"),

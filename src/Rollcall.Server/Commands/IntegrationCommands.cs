@@ -53,6 +53,11 @@ internal static class IntegrationCommands
             command.Add(OneRosterCsvCommands.Check(terminal));
         }
 
+        if (kind == IntegrationKind.ClassLink)
+        {
+            command.Add(LoginCommand.Build(terminal));
+        }
+
         return command;
     }
 

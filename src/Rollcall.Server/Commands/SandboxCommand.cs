@@ -63,6 +63,11 @@ internal static class SandboxCommand
             Description = "Faults by name, joined by commas, such as 429@2,clamp=500:users; the start page lists them",
             HelpName = "LIST",
         };
+        var redirect = new Option<string?>("--redirect-uri")
+        {
+            Description = "Where sign-ins and tiles lead back to: the server's address and /signin/classlink/callback",
+            HelpName = "URL",
+        };
         var command = new Command("sandbox", "Play a whole pretend district: a roster service to try everything with")
         {
             urls,
@@ -75,6 +80,7 @@ internal static class SandboxCommand
             csv,
             csvVersion,
             delta,
+            redirect,
         };
         command.SetAction(
             async (result, cancellationToken) =>
@@ -129,6 +135,7 @@ internal static class SandboxCommand
                         url,
                         () => SandboxServer.StartAsync(options, url, cancellationToken)
                     );
+                    server.RedirectUri = GlobalOptions.Given(result.GetValue(redirect));
                     server.Faults.Set(result.GetValue(faults) ?? "");
                     await TellAsync(terminal, result.GetValue(GlobalOptions.Json), server);
                     await Listening.UntilStoppedAsync(cancellationToken);

@@ -6,8 +6,14 @@ using Rollcall.SignIn;
 namespace Rollcall.Server.Pages;
 
 /// <summary>Both ways in.</summary>
-internal sealed class SignInModel(Here here, Accounts accounts, Sessions sessions, Throttle throttle, ILogger<SignInModel> logger)
-    : PageModel
+internal sealed class SignInModel(
+    Here here,
+    Accounts accounts,
+    Sessions sessions,
+    Throttle throttle,
+    ClassLinkSignIn classLink,
+    ILogger<SignInModel> logger
+) : PageModel
 {
     public Here Here { get; } = here;
 
@@ -18,11 +24,18 @@ internal sealed class SignInModel(Here here, Accounts accounts, Sessions session
     /// <summary>Why it did not work; null before anything was tried.</summary>
     public string? Refused { get; private set; }
 
-    public void OnGet(string? back) => Back = Inside(back);
+    /// <summary>Some district's people sign in with ClassLink.</summary>
+    public bool Offered { get; private set; }
+
+    public async Task OnGetAsync(string? back)
+    {
+        Back = Inside(back);
+        Offered = await classLink.IsOfferedAsync(HttpContext.RequestAborted);
+    }
 
     public async Task<IActionResult> OnPostAsync(string? email, string? password, string? code, string? back)
     {
-        Back = Inside(back);
+        await OnGetAsync(back);
         Email = email;
         var device = SessionCookie.Device(HttpContext);
         var (answer, account) = throttle.IsClosed(device.Address)

@@ -36,6 +36,7 @@ internal static class SignInServices
         services.Configure<PasswordHasherOptions>(hasher => hasher.IterationCount = Iterations);
         services.AddSingleton<Accounts>();
         services.AddSingleton<Sessions>();
+        services.AddSingleton<ClassLinkSignIn>();
         return services;
     }
 }

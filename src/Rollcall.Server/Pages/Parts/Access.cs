@@ -47,6 +47,8 @@ internal static class Access
         // Without signing in.
         ["/SignIn Get"] = Need.Anyone,
         ["/SignIn Post"] = Need.Anyone,
+        ["/SignInBegin Get"] = Need.Anyone,
+        ["/SignInCallback Get"] = Need.Anyone,
         ["/SignOut Post"] = Need.Anyone,
         ["/Link Get"] = Need.Anyone,
         ["/Link Post"] = Need.Anyone,

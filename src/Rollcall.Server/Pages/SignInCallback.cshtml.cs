@@ -1,0 +1,114 @@
+using Microsoft.AspNetCore.Mvc;
+using Microsoft.AspNetCore.Mvc.RazorPages;
+using Rollcall.Server.Pages.Parts;
+using Rollcall.SignIn;
+
+namespace Rollcall.Server.Pages;
+
+/// <summary>Where ClassLink sends people back to. Nothing of what the address holds is shown.</summary>
+internal sealed class SignInCallbackModel(
+    Here here,
+    ClassLinkSignIn classLink,
+    Sessions sessions,
+    Reach reach,
+    ILogger<SignInCallbackModel> logger
+) : PageModel
+{
+    /// <summary>A tile is begun anew so often before it counts as broken.</summary>
+    private const int Restarts = 3;
+
+    public SignInRefusal Refusal { get; private set; }
+    public string Heading { get; private set; } = "";
+    public string Advice { get; private set; } = "";
+
+    /// <summary>The address to register with ClassLink.</summary>
+    public static string Address(Reach reach, HttpRequest request) => $"{reach.Origin(request)}/signin/classlink/callback";
+
+    public async Task<IActionResult> OnGetAsync()
+    {
+        var gone = HttpContext.RequestAborted;
+        var browser = BeganCookie.Read(HttpContext);
+        string? One(string name) => Request.Query.TryGetValue(name, out var value) ? value.ToString() : null;
+        var (state, code, error) = (One("state"), One("code"), Request.Query.ContainsKey("error"));
+        if (state is null && !error && code is not null)
+        {
+            var client = await classLink.ClientAsync(gone);
+            var begun = await classLink.PendingAsync(browser, gone);
+            if (client is not null && (!client.AcceptTiles || begun > 0))
+            {
+                // A tile: the code may be anybody's. It is dropped, and the same sign-in begun from here.
+                return
+                    begun < Restarts
+                    && await classLink.BeginAsync(Address(reach, Request), BeganCookie.ReadOrMake(HttpContext), null, gone) is { } to
+                    ? Redirect(to)
+                    : Refuse(SignInRefusal.Stale);
+            }
+        }
+
+        var result = await classLink.TakeAsync(Address(reach, Request), browser, state, code, error, here.Who, gone);
+        if (result.Refusal != SignInRefusal.None)
+        {
+            return Refuse(result.Refusal);
+        }
+
+        // Another session than before, whoever was here: what an attacker may have planted or seen is worth nothing.
+        var token = await sessions.OpenAsync(
+            result.DistrictId,
+            result.PatronId,
+            SignInMethod.ClassLink,
+            SessionCookie.Read(HttpContext),
+            SessionCookie.Device(HttpContext),
+            gone
+        );
+        SessionCookie.Write(HttpContext, token);
+        BeganCookie.Delete(HttpContext);
+        return LocalRedirect(result.Back ?? "/");
+    }
+
+    private PageResult Refuse(SignInRefusal refusal)
+    {
+        logger.LogInformation("The sign-in page says {Refusal}", refusal);
+        Refusal = refusal;
+        (Heading, Advice) = refusal switch
+        {
+            SignInRefusal.Consent => (
+                "You are not signed in",
+                "ClassLink asked whether Rollcall may know who you are, and the answer was no. To use the library, sign in again and allow it."
+            ),
+            SignInRefusal.Stale or SignInRefusal.CodeUsed => (
+                "That took too long",
+                "This sign-in was used already, or began in another window. Start again from the sign-in page."
+            ),
+            SignInRefusal.NotProved => (
+                "ClassLink could not say who you are",
+                "Nothing is wrong with your password. Try once more; if it stays like this, tell the library."
+            ),
+            SignInRefusal.Unreachable => ("ClassLink does not answer", "Wait a minute and try again. It is not your fault."),
+            SignInRefusal.Tenant => (
+                "Your school does not use this library here",
+                "You are signed in to ClassLink, but your district does not sign in to this library with it. Ask in your school's library."
+            ),
+            SignInRefusal.Unknown => (
+                "The library does not know you yet",
+                "You are signed in to ClassLink, but the library has no record of you. New people come with the next night. Ask in the library if it is urgent."
+            ),
+            SignInRefusal.Ambiguous => (
+                "The library is not sure who you are",
+                "More than one record could be yours. Ask in the library: they can put it right."
+            ),
+            SignInRefusal.Status => (
+                "Your library record is closed",
+                "It is kept, but you cannot sign in with it, as when you move to another school. Ask in the library."
+            ),
+            SignInRefusal.Disabled => (
+                "Your school account is switched off",
+                "Your school has switched your login off. Ask the school office."
+            ),
+            _ => (
+                "Somebody else is signed in here",
+                "Somebody else is still signed in to the library on this computer. Sign them out first, then open Rollcall again."
+            ),
+        };
+        return Page();
+    }
+}

@@ -1,0 +1,686 @@
+using System.Net;
+using System.Net.Http.Headers;
+using System.Security.Cryptography;
+using System.Text.Json;
+using Microsoft.EntityFrameworkCore;
+using Microsoft.Extensions.Logging;
+using Microsoft.IdentityModel.JsonWebTokens;
+using Microsoft.IdentityModel.Tokens;
+using Rollcall.Audit;
+using Rollcall.Districts;
+using Rollcall.Integrations;
+using Rollcall.OneRoster;
+using Rollcall.Patrons;
+using Rollcall.Storage;
+
+namespace Rollcall.SignIn;
+
+/// <summary>How this installation is known to ClassLink, and where ClassLink is.</summary>
+public sealed record ClassLinkClient
+{
+    public string ClientId { get; init; } = "";
+
+    /// <summary>Protected; never shown.</summary>
+    public string Secret { get; init; } = "";
+
+    /// <summary>Issuer, authorize, token and keys.</summary>
+    public string Launchpad { get; init; } = "https://launchpad.classlink.com";
+
+    /// <summary>Who the signed-in person is.</summary>
+    public string Api { get; init; } = "https://nodeapi.classlink.com";
+
+    /// <summary>A tile's code is used as it comes, under guards; else it is dropped and the sign-in begun anew from here.</summary>
+    public bool AcceptTiles { get; init; }
+}
+
+/// <summary>Why nobody was signed in. Each has words for a student.</summary>
+public enum SignInRefusal
+{
+    None = 0,
+
+    /// <summary>The person did not agree that ClassLink says who they are.</summary>
+    Consent,
+
+    /// <summary>The state is not one of this browser's: begun elsewhere, used already, or too old.</summary>
+    Stale,
+
+    /// <summary>The code was used before.</summary>
+    CodeUsed,
+
+    /// <summary>ClassLink does not take the code, or its answer proves nothing.</summary>
+    NotProved,
+
+    /// <summary>ClassLink does not answer.</summary>
+    Unreachable,
+
+    /// <summary>No district here has this tenant and lets people sign in.</summary>
+    Tenant,
+
+    /// <summary>Nobody here is this person.</summary>
+    Unknown,
+
+    /// <summary>More than one patron could be this person.</summary>
+    Ambiguous,
+
+    /// <summary>The patron's status keeps them out.</summary>
+    Status,
+
+    /// <summary>The roster disabled this person's login.</summary>
+    Disabled,
+
+    /// <summary>A tile was opened while somebody else is signed in on this browser.</summary>
+    SomebodyElse,
+}
+
+/// <summary>What came of a callback.</summary>
+/// <param name="Refusal">Why nobody was signed in.</param>
+/// <param name="DistrictId">The patron's district.</param>
+/// <param name="PatronId">The patron.</param>
+/// <param name="Back">A path of this server to go to.</param>
+public sealed record SignInResult(SignInRefusal Refusal, int DistrictId = 0, long PatronId = 0, string? Back = null);
+
+/// <summary>Sign-in with ClassLink: OpenID Connect's code flow in ClassLink's dialect, and who of the patrons somebody is.</summary>
+public sealed class ClassLinkSignIn(
+    RollcallDatabase database,
+    Secrets secrets,
+    RollcallOptions options,
+    TimeProvider time,
+    ILogger<ClassLinkSignIn> logger
+) : IDisposable
+{
+    internal const string ClientSetting = "classlink.login";
+    private const int MostBytes = 256 * 1024;
+    private static readonly TimeSpan s_pending = TimeSpan.FromMinutes(10);
+    private static readonly TimeSpan s_skew = TimeSpan.FromMinutes(2);
+    private static readonly TimeSpan s_keysFresh = TimeSpan.FromMinutes(10);
+    private static readonly JsonSerializerOptions s_json = new(JsonSerializerDefaults.Web);
+
+    private readonly HttpClient _http = CreateHttp();
+    private readonly SemaphoreSlim _keysGate = new(1);
+    private (string From, DateTimeOffset At, IReadOnlyList<SecurityKey> Keys) _keys = ("", DateTimeOffset.MinValue, []);
+
+    /// <summary>The client; null when none is set up.</summary>
+    public async Task<ClassLinkClient?> ClientAsync(CancellationToken cancellationToken = default)
+    {
+        await using var context = database.CreateContext();
+        var row = await context.InstallationSettings.AsNoTracking().SingleOrDefaultAsync(s => s.Key == ClientSetting, cancellationToken);
+        return row is null ? null : JsonSerializer.Deserialize<ClassLinkClient>(row.Value, s_json);
+    }
+
+    /// <summary>Some district lets people sign in with ClassLink.</summary>
+    public async Task<bool> IsOfferedAsync(CancellationToken cancellationToken = default)
+    {
+        await using var context = database.CreateContext();
+        return (
+                await context
+                    .Integrations.AsNoTracking()
+                    .Where(i => i.Kind == IntegrationKind.ClassLink && i.Enabled)
+                    .ToListAsync(cancellationToken)
+            ).Exists(i => IntegrationService.SettingsOf(i).Login.On) && await ClientAsync(cancellationToken) is not null;
+    }
+
+    /// <summary>Stores the client of the installation. What is null stays as it is.</summary>
+    /// <exception cref="RollcallException">Id or secret are missing, or an address is not possible.</exception>
+    public async Task StoreClientAsync(
+        string? clientId,
+        string? secret,
+        string? launchpad,
+        string? api,
+        bool? acceptTiles,
+        CancellationToken cancellationToken = default
+    )
+    {
+        var present = await ClientAsync(cancellationToken) ?? new ClassLinkClient();
+        var moved = launchpad is not null && !string.Equals(launchpad.TrimEnd('/'), present.Launchpad, StringComparison.OrdinalIgnoreCase);
+        if (moved && secret is null && present.Secret.Length > 0)
+        {
+            throw new RollcallException("The secret belongs to the present address. Give it again: --client-secret-file F.");
+        }
+
+        var next = present with
+        {
+            ClientId = clientId?.Trim() ?? present.ClientId,
+            Secret = secret is null ? present.Secret : secrets.Protect(0, secret),
+            Launchpad = Address(launchpad) ?? present.Launchpad,
+            Api = Address(api) ?? present.Api,
+            AcceptTiles = acceptTiles ?? present.AcceptTiles,
+        };
+        if (next.ClientId.Length == 0 || next.Secret.Length == 0)
+        {
+            throw new RollcallException(
+                "ClassLink does not know this installation yet. Give the application's id and secret from the Partner Portal: --client-id ID --client-secret-file F."
+            );
+        }
+
+        await using var context = database.CreateContext();
+        var row = await context.InstallationSettings.SingleOrDefaultAsync(s => s.Key == ClientSetting, cancellationToken);
+        if (row is null)
+        {
+            row = new InstallationSetting { Key = ClientSetting };
+            context.InstallationSettings.Add(row);
+        }
+
+        row.Value = JsonSerializer.Serialize(next, s_json);
+        await context.SaveChangesAsync(cancellationToken);
+
+        string? Address(string? address) =>
+            address is null ? null
+            : new AddressGuard(options.AllowPrivateAddresses).Refusal(address) is { } refusal ? throw new RollcallException(refusal)
+            : address.Trim().TrimEnd('/');
+    }
+
+    /// <summary>Lets a district's people sign in with ClassLink, or stops it; sessions that came that way end then.</summary>
+    /// <exception cref="RollcallException">ClassLink is not connected there, or no client is set up.</exception>
+    public async Task TurnAsync(int districtId, bool on, bool? byEmail, string actor, CancellationToken cancellationToken = default)
+    {
+        if (on && await ClientAsync(cancellationToken) is null)
+        {
+            throw new RollcallException(
+                "ClassLink does not know this installation yet. Give the application's id and secret from the Partner Portal: --client-id ID --client-secret-file F."
+            );
+        }
+
+        await using var context = database.CreateContext();
+        var row = await context.Integrations.SingleOrDefaultAsync(
+            i => i.DistrictId == districtId && i.Kind == IntegrationKind.ClassLink,
+            cancellationToken
+        );
+        var settings = IntegrationService.SettingsOf(row);
+        if (row is null || (on && settings.TenantId is null))
+        {
+            throw new RollcallException("ClassLink is not connected yet. Connect it first: rollcall classlink connect.");
+        }
+
+        row.Settings = JsonSerializer.Serialize(
+            settings with
+            {
+                Login = settings.Login with { On = on, ByEmail = byEmail ?? settings.Login.ByEmail },
+            },
+            IntegrationService.Json
+        );
+        context.AuditEntries.Add(
+            new AuditEntry
+            {
+                DistrictId = districtId,
+                At = time.GetUtcNow(),
+                Actor = actor,
+                Action = "log-in with ClassLink",
+                Details = on ? "on" : "off",
+            }
+        );
+        await context.SaveChangesAsync(cancellationToken);
+        if (!on)
+        {
+            await context
+                .SignInSessions.Where(s => s.DistrictId == districtId && s.Method == SignInMethod.ClassLink)
+                .ExecuteDeleteAsync(cancellationToken);
+        }
+    }
+
+    /// <summary>Begins a sign-in.</summary>
+    /// <param name="redirectUri">This server's callback address, as registered with ClassLink.</param>
+    /// <param name="browser">What the browser holds in its cookie for this.</param>
+    /// <param name="back">A path of this server to go to afterwards.</param>
+    /// <param name="cancellationToken">Gives up.</param>
+    /// <returns>Where the browser goes; null when no client is set up.</returns>
+    public async Task<string?> BeginAsync(string redirectUri, string browser, string? back, CancellationToken cancellationToken = default)
+    {
+        if (await ClientAsync(cancellationToken) is not { } client)
+        {
+            return null;
+        }
+
+        var now = time.GetUtcNow();
+        var state = Tokens.New();
+        var pending = new PendingSignIn
+        {
+            Id = Tokens.Hash(state),
+            Browser = Tokens.Hash(browser),
+            Nonce = Tokens.New(),
+            Back = back,
+            ExpiresAt = now + s_pending,
+        };
+        await using var context = database.CreateContext();
+        await context.PendingSignIns.Where(p => p.ExpiresAt <= now).ExecuteDeleteAsync(cancellationToken);
+        context.PendingSignIns.Add(pending);
+        await context.SaveChangesAsync(cancellationToken);
+        return $"{client.Launchpad}/oauth2/v2/auth?scope={Uri.EscapeDataString("openid profile email oneroster")}"
+            + $"&client_id={Uri.EscapeDataString(client.ClientId)}&redirect_uri={Uri.EscapeDataString(redirectUri)}"
+            + $"&response_type=code&state={state}&nonce={pending.Nonce}";
+    }
+
+    /// <summary>How many sign-ins that this browser began are under way.</summary>
+    public async Task<int> PendingAsync(string? browser, CancellationToken cancellationToken = default)
+    {
+        if (browser is null)
+        {
+            return 0;
+        }
+
+        var id = Tokens.Hash(browser);
+        var now = time.GetUtcNow();
+        await using var context = database.CreateContext();
+        return await context.PendingSignIns.CountAsync(p => p.Browser == id && p.ExpiresAt > now, cancellationToken);
+    }
+
+    /// <summary>Takes what ClassLink sent the browser back with.</summary>
+    /// <param name="redirectUri">This server's callback address.</param>
+    /// <param name="browser">What the browser holds in its cookie; null when it holds nothing.</param>
+    /// <param name="state">The state that came; null for a tile.</param>
+    /// <param name="code">The code that came.</param>
+    /// <param name="error">An error came instead.</param>
+    /// <param name="signedIn">Who is signed in on this browser.</param>
+    /// <param name="cancellationToken">Gives up.</param>
+    public async Task<SignInResult> TakeAsync(
+        string redirectUri,
+        string? browser,
+        string? state,
+        string? code,
+        bool error,
+        Who? signedIn,
+        CancellationToken cancellationToken = default
+    )
+    {
+        PendingSignIn? pending = null;
+        if (state is not null)
+        {
+            pending = await TakePendingAsync(state, browser, cancellationToken);
+            if (pending is null)
+            {
+                return Refuse(SignInRefusal.Stale, "the state is unknown, used, too old, or another browser's");
+            }
+        }
+
+        if (error || string.IsNullOrEmpty(code) || code.Length > 2000)
+        {
+            return Refuse(SignInRefusal.Consent, "no code came: the person did not agree, or ClassLink refused");
+        }
+
+        if (await ClientAsync(cancellationToken) is not { } client)
+        {
+            return Refuse(SignInRefusal.Tenant, "no client is set up");
+        }
+
+        if (!await UsedCodes.TakeAsync(database, time, $"classlink:{code}", cancellationToken))
+        {
+            return Refuse(SignInRefusal.CodeUsed, "the code was used before");
+        }
+
+        Person person;
+        try
+        {
+            person = await ProveAsync(client, redirectUri, code, pending?.Nonce, cancellationToken);
+        }
+        catch (NotProvedException e)
+        {
+            return Refuse(SignInRefusal.NotProved, e.Message);
+        }
+        catch (Exception e)
+            when (e is HttpRequestException or IOException or RosterException
+                || (e is OperationCanceledException && !cancellationToken.IsCancellationRequested)
+            )
+        {
+            return Refuse(SignInRefusal.Unreachable, e.Message);
+        }
+
+        var result = await MatchAsync(person, cancellationToken);
+        if (result.Refusal != SignInRefusal.None)
+        {
+            return result;
+        }
+
+        // A tile's code may be another person's, planted: it never takes the place of somebody without being asked for.
+        if (
+            pending is null
+            && signedIn is not null
+            && !(signedIn.Grants is [{ PatronId: { } own, DistrictId: var here }] && own == result.PatronId && here == result.DistrictId)
+        )
+        {
+            return Refuse(SignInRefusal.SomebodyElse, "a tile was opened while somebody else is signed in");
+        }
+
+        logger.LogInformation("Patron {Patron} of district {District} signed in with ClassLink", result.PatronId, result.DistrictId);
+        return result with { Back = pending?.Back };
+    }
+
+    /// <summary>A state serves once, for the browser that it was made for. One that comes from elsewhere is used up too.</summary>
+    private async Task<PendingSignIn?> TakePendingAsync(string state, string? browser, CancellationToken cancellationToken)
+    {
+        if (state.Length is 0 or > 200)
+        {
+            return null;
+        }
+
+        var id = Tokens.Hash(state);
+        await using var context = database.CreateContext();
+        var pending = await context.PendingSignIns.AsNoTracking().SingleOrDefaultAsync(p => p.Id == id, cancellationToken);
+        return
+            pending is not null
+            && await context.PendingSignIns.Where(p => p.Id == id).ExecuteDeleteAsync(cancellationToken) == 1
+            && pending.ExpiresAt > time.GetUtcNow()
+            && browser is not null
+            && string.Equals(pending.Browser, Tokens.Hash(browser), StringComparison.Ordinal)
+            ? pending
+            : null;
+    }
+
+    /// <summary>Exchanges a code and asks ClassLink who it is for. Two independent proofs have to agree: the signed token and the answer.</summary>
+    private async Task<Person> ProveAsync(
+        ClassLinkClient client,
+        string redirectUri,
+        string code,
+        string? nonce,
+        CancellationToken cancellationToken
+    )
+    {
+        string accessToken;
+        string? idToken;
+        using (var request = new HttpRequestMessage(HttpMethod.Post, $"{client.Launchpad}/oauth2/v2/token"))
+        {
+            request.Content = new FormUrlEncodedContent(
+                new Dictionary<string, string>
+                {
+                    ["client_id"] = client.ClientId,
+                    ["client_secret"] = secrets.Unprotect(0, client.Secret),
+                    ["code"] = code,
+                    ["grant_type"] = "authorization_code",
+                    ["redirect_uri"] = redirectUri,
+                }
+            );
+            using var answer = await ReadAsync(request, "the token request", cancellationToken);
+            accessToken = Text(answer.RootElement, "access_token") ?? throw new NotProvedException("the token answer has no access_token");
+            idToken = Text(answer.RootElement, "id_token");
+        }
+
+        var subject = await CheckTokenAsync(client, idToken, nonce, cancellationToken);
+        using var ask = new HttpRequestMessage(HttpMethod.Get, $"{client.Api}/v2/my/info");
+        ask.Headers.Authorization = new AuthenticationHeaderValue("Bearer", accessToken);
+        using var info = await ReadAsync(ask, "my/info", cancellationToken);
+        var root = info.RootElement;
+        if (Text(root, "UserId") is { } user && !string.Equals(user, subject, StringComparison.Ordinal))
+        {
+            throw new NotProvedException("the signed token and my/info speak of different people");
+        }
+
+        return new Person(
+            Text(root, "TenantId") ?? throw new NotProvedException("my/info has no TenantId"),
+            Text(root, "SourcedId"),
+            Text(root, "LoginId"),
+            Text(root, "Email")
+        );
+    }
+
+    /// <summary>Checks the signed token: signature, issuer, audience, time, nonce.</summary>
+    /// <returns>Whom it is about.</returns>
+    private async Task<string> CheckTokenAsync(ClassLinkClient client, string? idToken, string? nonce, CancellationToken cancellationToken)
+    {
+        if (idToken is null)
+        {
+            throw new NotProvedException("the token answer has no id_token: the scope openid is missing at ClassLink");
+        }
+
+        var handler = new JsonWebTokenHandler { MaximumTokenSizeInBytes = MostBytes };
+        var now = time.GetUtcNow().UtcDateTime;
+        TokenValidationResult? result = null;
+
+        // A key that is not known may be a new one: ClassLink is asked once more. Nobody else can make us ask: the token came from ClassLink.
+        foreach (var again in (bool[])[false, true])
+        {
+            var keys = await KeysAsync(client, again, cancellationToken);
+            result = await handler.ValidateTokenAsync(
+                idToken,
+                new TokenValidationParameters
+                {
+                    ValidAlgorithms = [SecurityAlgorithms.RsaSha256],
+                    RequireSignedTokens = true,
+                    IssuerSigningKeys = keys,
+                    ValidateIssuerSigningKey = true,
+                    TryAllIssuerSigningKeys = false,
+                    ValidIssuer = client.Launchpad,
+                    ValidAudience = client.ClientId,
+                    RequireAudience = true,
+                    RequireExpirationTime = true,
+                    // ClassLink sends no nbf: the start then reads as the beginning of time.
+                    LifetimeValidator = (from, until, _, _) =>
+                        until is { } end && end > now - s_skew && (from is not { } begin || begin <= now + s_skew),
+                }
+            );
+            if (result.IsValid || result.Exception is not SecurityTokenSignatureKeyNotFoundException)
+            {
+                break;
+            }
+        }
+
+        if (result is not { IsValid: true, SecurityToken: JsonWebToken token })
+        {
+            throw new NotProvedException($"the id_token is refused: {result?.Exception?.GetType().Name}");
+        }
+
+        if (!token.TryGetPayloadValue<long>("iat", out var issued) || issued > new DateTimeOffset(now + s_skew).ToUnixTimeSeconds())
+        {
+            throw new NotProvedException("the id_token has no iat, or one in the future");
+        }
+
+        var said = token.TryGetPayloadValue<string>("nonce", out var value) ? value : null;
+        if (nonce is not null && !string.Equals(said, nonce, StringComparison.Ordinal))
+        {
+            throw new NotProvedException("the id_token's nonce is not the one that was sent");
+        }
+
+        return string.IsNullOrWhiteSpace(token.Subject) ? throw new NotProvedException("the id_token names nobody") : token.Subject;
+    }
+
+    private async Task<IReadOnlyList<SecurityKey>> KeysAsync(ClassLinkClient client, bool again, CancellationToken cancellationToken)
+    {
+        await _keysGate.WaitAsync(cancellationToken);
+        try
+        {
+            var now = time.GetUtcNow();
+            if (!again && _keys.From == client.Launchpad && now - _keys.At < s_keysFresh)
+            {
+                return _keys.Keys;
+            }
+
+            using var request = new HttpRequestMessage(HttpMethod.Get, $"{client.Launchpad}/oauth2/v2/jwks");
+            using var answer = await ReadAsync(request, "the keys", cancellationToken);
+            var keys = JsonWebKeySet
+                .Create(answer.RootElement.GetRawText())
+                .Keys.Where(k => k is { Kty: JsonWebAlgorithmsKeyTypes.RSA, KeySize: >= 2048 } && k.Use is null or "" or "sig")
+                .Cast<SecurityKey>()
+                .ToList();
+            _keys = (client.Launchpad, now, keys);
+            return keys;
+        }
+        finally
+        {
+            _keysGate.Release();
+        }
+    }
+
+    /// <summary>Which patron a person of ClassLink is.</summary>
+    private async Task<SignInResult> MatchAsync(Person person, CancellationToken cancellationToken)
+    {
+        await using var context = database.CreateContext();
+        var rows = (
+            await context.Integrations.Where(i => i.Kind == IntegrationKind.ClassLink && i.Enabled).ToListAsync(cancellationToken)
+        ).FindAll(i => IntegrationService.SettingsOf(i) is { Login.On: true } s && s.TenantId == person.Tenant);
+
+        // One tenant belongs to one district; if ever two had it, neither gets anybody.
+        if (rows is not [var row])
+        {
+            return Refuse(
+                SignInRefusal.Tenant,
+                $"tenant {Patrons.Text.Cut(person.Tenant, 20)} belongs to no district that lets people sign in"
+            );
+        }
+
+        var district = row.DistrictId;
+        var settings = IntegrationService.SettingsOf(row);
+        var links = context.PatronLinks.AsNoTracking().Where(l => l.DistrictId == district);
+        var patrons = context.Patrons.AsNoTracking().Where(p => p.DistrictId == district);
+        List<long> found = [];
+        var how = "SourcedId";
+        if (Patrons.Text.Clean(person.SourcedId) is not null && person.SourcedId is { Length: <= 255 } sourcedId)
+        {
+            found = await patrons.Where(p => p.Guid == sourcedId).Select(p => p.Id).ToListAsync(cancellationToken);
+            if (found.Count == 0)
+            {
+                found =
+                [
+                    .. (
+                        await links
+                            .Where(l => l.Aliases != null && l.Aliases.Contains(sourcedId))
+                            .Select(l => new { l.PatronId, l.Aliases })
+                            .ToListAsync(cancellationToken)
+                    )
+                        .Where(l => l.Aliases!.Split('\n').Contains(sourcedId, StringComparer.Ordinal))
+                        .Select(l => l.PatronId),
+                ];
+            }
+        }
+
+        // Without a proof that roster and tenant belong together, only an id of that very roster is one.
+        var confirmed =
+            settings.Mode is ConnectionMode.Proxy || settings.Login.ConfirmedTenant == settings.TenantId && settings.TenantId is not null;
+        if (found.Count == 0 && confirmed && Patrons.Text.Clean(person.LoginId) is { } login)
+        {
+            how = "LoginId";
+            found = await links.Where(l => l.Username == login).Select(l => l.PatronId).ToListAsync(cancellationToken);
+        }
+
+        if (found.Count == 0 && confirmed && settings.Login.ByEmail && Patrons.Text.EmailKey(person.Email) is { } email)
+        {
+            how = "e-mail";
+            found = await patrons.Where(p => p.EmailKey == email).Select(p => p.Id).Take(2).ToListAsync(cancellationToken);
+        }
+
+        if (found.Count != 1)
+        {
+            return Refuse(
+                found.Count == 0 ? SignInRefusal.Unknown : SignInRefusal.Ambiguous,
+                $"district {district}: {found.Count} patrons by {how}; SourcedId {(person.SourcedId is null ? "blank" : "given")}"
+            );
+        }
+
+        var patron = await patrons.SingleAsync(p => p.Id == found[0], cancellationToken);
+        var link = await links.SingleOrDefaultAsync(l => l.PatronId == patron.Id, cancellationToken);
+        if (link is null || patron.Guid is null)
+        {
+            return Refuse(SignInRefusal.Unknown, $"district {district}: patron {patron.Id} is not linked to the roster");
+        }
+
+        if (how == "e-mail" && patron.Group > SecurityGroup.Patron)
+        {
+            // Whoever edits records could put their own address on an administrator's.
+            return Refuse(SignInRefusal.Unknown, $"district {district}: patron {patron.Id} is above Patron and was found by e-mail alone");
+        }
+
+        if (!Sessions.MaySignIn(patron.Status))
+        {
+            return Refuse(SignInRefusal.Status, $"district {district}: patron {patron.Id} is {PatronFields.StatusWord(patron.Status)}");
+        }
+
+        if (link.LoginDisabled)
+        {
+            return Refuse(SignInRefusal.Disabled, $"district {district}: the roster disabled the login of patron {patron.Id}");
+        }
+
+        if (how == "SourcedId" && settings.Login.ConfirmedTenant != settings.TenantId)
+        {
+            row.Settings = JsonSerializer.Serialize(
+                settings with
+                {
+                    Login = settings.Login with { ConfirmedTenant = settings.TenantId },
+                },
+                IntegrationService.Json
+            );
+            context.AuditEntries.Add(
+                new AuditEntry
+                {
+                    DistrictId = district,
+                    At = time.GetUtcNow(),
+                    Actor = "ClassLink",
+                    Action = "tenant confirmed",
+                    Details = $"{settings.TenantId}, by the first sign-in of a linked person",
+                }
+            );
+            await context.SaveChangesAsync(cancellationToken);
+        }
+
+        return new SignInResult(SignInRefusal.None, district, patron.Id);
+    }
+
+    private SignInResult Refuse(SignInRefusal refusal, string why)
+    {
+        logger.LogWarning("Sign-in with ClassLink refused ({Refusal}): {Why}", refusal, why);
+        return new SignInResult(refusal);
+    }
+
+    private async Task<JsonDocument> ReadAsync(HttpRequestMessage request, string what, CancellationToken cancellationToken)
+    {
+        request.Headers.Accept.ParseAdd("application/json");
+        using var response = await _http.SendAsync(request, HttpCompletionOption.ResponseHeadersRead, cancellationToken);
+        if (response.StatusCode is HttpStatusCode.BadRequest or HttpStatusCode.Unauthorized or HttpStatusCode.Forbidden)
+        {
+            throw new NotProvedException($"{what}: ClassLink answered {(int)response.StatusCode}");
+        }
+
+        if (!response.IsSuccessStatusCode)
+        {
+            throw new HttpRequestException($"{what}: ClassLink answered {(int)response.StatusCode}");
+        }
+
+        await response.Content.LoadIntoBufferAsync(MostBytes, cancellationToken);
+        try
+        {
+            var document = JsonDocument.Parse(await response.Content.ReadAsByteArrayAsync(cancellationToken));
+            return document.RootElement.ValueKind == JsonValueKind.Object
+                ? document
+                : throw new NotProvedException($"{what}: the answer is no object");
+        }
+        catch (JsonException)
+        {
+            throw new NotProvedException($"{what}: the answer is no JSON");
+        }
+    }
+
+    /// <summary>A value that is sent as a number or as a text; null when it is blank or neither.</summary>
+    private static string? Text(JsonElement root, string name) =>
+        root.TryGetProperty(name, out var value)
+        && (
+            value.ValueKind == JsonValueKind.String ? value.GetString()
+            : value.ValueKind == JsonValueKind.Number ? value.GetRawText()
+            : null
+        )
+            is { } text
+        && !string.IsNullOrWhiteSpace(text)
+            ? text
+            : null;
+
+    private static HttpClient CreateHttp()
+    {
+        var http = new HttpClient(
+            new SocketsHttpHandler
+            {
+                AllowAutoRedirect = false,
+                UseCookies = false,
+                PooledConnectionLifetime = TimeSpan.FromMinutes(5),
+            }
+        )
+        {
+            Timeout = TimeSpan.FromSeconds(30),
+        };
+        http.DefaultRequestHeaders.UserAgent.ParseAdd("Rollcall");
+        return http;
+    }
+
+    public void Dispose()
+    {
+        _http.Dispose();
+        _keysGate.Dispose();
+    }
+
+    private sealed record Person(string Tenant, string? SourcedId, string? LoginId, string? Email);
+
+    private sealed class NotProvedException(string message) : Exception(message);
+}

@@ -1,0 +1,309 @@
+using System.Net;
+using Microsoft.EntityFrameworkCore;
+using Rollcall.Districts;
+using Rollcall.Integrations;
+using Rollcall.Patrons;
+using Rollcall.Sandbox;
+using Rollcall.SignIn;
+using Rollcall.Storage;
+
+namespace Rollcall.Server.Tests.Pages;
+
+/// <summary>A synced library whose people sign in with ClassLink.</summary>
+public sealed class SignInLibrary : Library
+{
+    protected override async Task SetUpAsync()
+    {
+        await AddDistrictAsync();
+        await ConnectAsync();
+        await SyncAsync();
+        Sandbox.RedirectUri = new Uri(Url, "/signin/classlink/callback").ToString();
+        await Service<ClassLinkSignIn>()
+            .StoreClientAsync(
+                Sandbox.Options.ClientId,
+                Sandbox.Options.ClientSecret,
+                Sandbox.Url.GetLeftPart(UriPartial.Authority),
+                Sandbox.Url.GetLeftPart(UriPartial.Authority),
+                acceptTiles: false
+            );
+        await Service<ClassLinkSignIn>().TurnAsync(District.Id, true, null, "test");
+    }
+}
+
+/// <summary>Sign-in with ClassLink, and what attackers make of it.</summary>
+public sealed class ClassLinkSignInTests(SignInLibrary library) : IClassFixture<SignInLibrary>
+{
+    private const string Callback = "/signin/classlink/callback";
+
+    private static readonly HttpClientHandler s_still = new() { AllowAutoRedirect = false };
+
+    private static readonly HttpClient s_classLink = new(s_still);
+
+    [Fact]
+    public async Task A_student_signs_in_by_the_button_and_the_next_one_on_the_same_machine_is_themselves()
+    {
+        var (first, second) = (Student(0), Student(1));
+        using var visitor = new Visitor(library.Url, null);
+        Assert.Contains("Sign in with ClassLink", await visitor.PageAsync("/signin"), StringComparison.Ordinal);
+        Assert.Equal("/", await SignInAsync(visitor, first));
+        Assert.Contains(first.FamilyName, WebUtility.HtmlDecode(await visitor.PageAsync("/me")), StringComparison.Ordinal);
+        var before = visitor.Session;
+
+        Assert.Equal("/", await SignInAsync(visitor, second));
+        Assert.NotEqual(before, visitor.Session);
+        var own = WebUtility.HtmlDecode(await visitor.PageAsync("/me"));
+        Assert.Contains(second.GivenName, own, StringComparison.Ordinal);
+        Assert.DoesNotContain(await BarcodeAsync(first), own, StringComparison.Ordinal);
+
+        // The first one's session is over, not only out of sight.
+        using var thief = new Visitor(library.Url, before);
+        Assert.StartsWith("/signin", (await thief.GetAsync("/me")).Response.Headers.Location!.ToString(), StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task A_tile_is_begun_anew_so_that_a_planted_code_is_worth_nothing()
+    {
+        using var victim = new Visitor(library.Url, null);
+        var planted = await CodeOfTileAsync(Student(2));
+        var (status, _, response) = await victim.GetAsync($"{Callback}?code={planted}&response_type=code");
+        Assert.Equal(HttpStatusCode.Redirect, status);
+        Assert.StartsWith(library.Sandbox.Url.ToString(), response.Headers.Location!.ToString(), StringComparison.Ordinal);
+        Assert.Null(victim.Session);
+        Assert.Equal("/", await ReturnAsync(victim, response.Headers.Location!, Student(3)));
+        Assert.Contains(await BarcodeAsync(Student(3)), await victim.PageAsync("/me"), StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task An_accepted_tile_never_takes_the_place_of_somebody_else()
+    {
+        await TilesAsync(accept: true);
+        try
+        {
+            using var visitor = new Visitor(library.Url, null);
+            var code = await CodeOfTileAsync(Student(4));
+            Assert.Equal("/", (await visitor.GetAsync($"{Callback}?code={code}&response_type=code")).Response.Headers.Location!.ToString());
+            var session = visitor.Session;
+            Assert.Contains(await BarcodeAsync(Student(4)), await visitor.PageAsync("/me"), StringComparison.Ordinal);
+
+            await RefusedAsync(visitor, $"{Callback}?code={code}&response_type=code", "That took too long");
+            await RefusedAsync(visitor, $"{Callback}?code={await CodeOfTileAsync(Student(5))}", "Somebody else is signed in here");
+            Assert.Equal(session, visitor.Session);
+        }
+        finally
+        {
+            await TilesAsync(accept: false);
+        }
+    }
+
+    [Theory]
+    [InlineData("consent-refused", "You are not signed in")]
+    [InlineData("wrong-tenant", "Your school does not use this library here")]
+    [InlineData("unknown-person", "The library does not know you yet")]
+    [InlineData("unknown-kid", "ClassLink could not say who you are")]
+    [InlineData("wrong-audience", "ClassLink could not say who you are")]
+    [InlineData("wrong-issuer", "ClassLink could not say who you are")]
+    [InlineData("wrong-nonce", "ClassLink could not say who you are")]
+    [InlineData("id-token-expired", "ClassLink could not say who you are")]
+    [InlineData("alg-none", "ClassLink could not say who you are")]
+    [InlineData("alg-hs256", "ClassLink could not say who you are")]
+    [InlineData("forged-signature", "ClassLink could not say who you are")]
+    [InlineData("other-user", "ClassLink could not say who you are")]
+    [InlineData("code-expired", "ClassLink could not say who you are")]
+    public async Task What_proves_nothing_signs_nobody_in(string fault, string words)
+    {
+        using var visitor = new Visitor(library.Url, null);
+        library.Sandbox.Faults.Set(fault);
+        try
+        {
+            var to = (await visitor.GetAsync("/signin/classlink")).Response.Headers.Location!;
+            await RefusedAsync(visitor, await BackAsync(to, Student(6)), words);
+        }
+        finally
+        {
+            library.Sandbox.Faults.Clear();
+        }
+
+        Assert.Null(visitor.Session);
+    }
+
+    [Theory]
+    [InlineData("ids-as-text")]
+    [InlineData("blank-sourcedid")]
+    public async Task Every_shape_of_who_somebody_is_finds_them(string fault)
+    {
+        using var visitor = new Visitor(library.Url, null);
+        library.Sandbox.Faults.Set(fault);
+        try
+        {
+            Assert.Equal("/", await SignInAsync(visitor, Student(7)));
+        }
+        finally
+        {
+            library.Sandbox.Faults.Clear();
+        }
+
+        Assert.Contains(await BarcodeAsync(Student(7)), await visitor.PageAsync("/me"), StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task States_are_one_browsers_and_serve_once()
+    {
+        using var attacker = new Visitor(library.Url, null);
+        using var victim = new Visitor(library.Url, null);
+        var to = (await attacker.GetAsync("/signin/classlink")).Response.Headers.Location!;
+        var back = await BackAsync(to, Student(8));
+
+        // The attacker's own callback in the victim's browser, with and without a sign-in of the victim's under way.
+        await RefusedAsync(victim, back, "That took too long");
+        await victim.GetAsync("/signin/classlink");
+        await RefusedAsync(victim, back, "That took too long");
+        await RefusedAsync(victim, $"{Callback}?code=x&state=", "That took too long");
+        await RefusedAsync(victim, $"{Callback}?code=x&state=forged", "That took too long");
+        Assert.Null(victim.Session);
+
+        // Tried elsewhere, it is used up at home too.
+        await RefusedAsync(attacker, back, "That took too long");
+        Assert.Null(attacker.Session);
+
+        var again = await BackAsync((await attacker.GetAsync("/signin/classlink")).Response.Headers.Location!, Student(8));
+        Assert.Equal("/", (await attacker.GetAsync(again)).Response.Headers.Location!.ToString());
+        await RefusedAsync(attacker, again, "That took too long");
+    }
+
+    [Theory]
+    [InlineData("/me?x=1", "/me?x=1")]
+    [InlineData("//evil.example/", "/")]
+    [InlineData("/\\evil.example", "/")]
+    [InlineData("https://evil.example/", "/")]
+    [InlineData("/\t/evil.example", "/")]
+    public async Task After_signing_in_people_stay_here(string back, string to)
+    {
+        using var visitor = new Visitor(library.Url, null);
+        var begin = (await visitor.GetAsync($"/signin/classlink?back={Uri.EscapeDataString(back)}")).Response.Headers.Location!;
+        Assert.Equal(to, await ReturnAsync(visitor, begin, Student(9)));
+    }
+
+    [Fact]
+    public async Task New_keys_are_taken_and_a_planted_session_is_not()
+    {
+        using var visitor = new Visitor(library.Url, "planted-by-somebody-else");
+        library.Sandbox.RotateSigningKey();
+        Assert.Equal("/", await SignInAsync(visitor, Student(10)));
+        Assert.NotEqual("planted-by-somebody-else", visitor.Session);
+    }
+
+    [Fact]
+    public async Task Leavers_and_the_disabled_are_refused_and_so_is_everybody_once_it_is_off()
+    {
+        var patrons = library.Service<PatronService>();
+        var student = Student(11);
+        using var visitor = new Visitor(library.Url, null);
+        Assert.Equal("/", await SignInAsync(visitor, student));
+        await patrons.EditAsync(library.District.Id, await BarcodeAsync(student), [new("status", "Transferred")], "test");
+        Assert.StartsWith("/signin", (await visitor.GetAsync("/me")).Response.Headers.Location!.ToString(), StringComparison.Ordinal);
+        await RefusedAsync(visitor, await BeginAndBackAsync(visitor, student), "Your library record is closed");
+        await patrons.EditAsync(library.District.Id, await BarcodeAsync(student), [new("status", "Suspended")], "test");
+        Assert.Equal("/", await SignInAsync(visitor, student));
+
+        await using (var context = library.Service<RollcallDatabase>().CreateContext())
+        {
+            var id = (await patrons.GetAsync(library.District.Id, await BarcodeAsync(student))).Patron.Id;
+            await context.PatronLinks.Where(l => l.PatronId == id).ExecuteUpdateAsync(s => s.SetProperty(l => l.LoginDisabled, true));
+        }
+
+        Assert.StartsWith("/signin", (await visitor.GetAsync("/me")).Response.Headers.Location!.ToString(), StringComparison.Ordinal);
+        await RefusedAsync(visitor, await BeginAndBackAsync(visitor, student), "Your school account is switched off");
+
+        using var other = new Visitor(library.Url, null);
+        Assert.Equal("/", await SignInAsync(other, Student(12)));
+        var back = await BeginAndBackAsync(other, Student(12));
+        await library.Service<ClassLinkSignIn>().TurnAsync(library.District.Id, false, null, "test");
+        try
+        {
+            Assert.StartsWith("/signin", (await other.GetAsync("/me")).Response.Headers.Location!.ToString(), StringComparison.Ordinal);
+            await RefusedAsync(other, back, "Your school does not use this library here");
+            Assert.DoesNotContain("Sign in with ClassLink", await other.PageAsync("/signin"), StringComparison.Ordinal);
+        }
+        finally
+        {
+            await library.Service<ClassLinkSignIn>().TurnAsync(library.District.Id, true, null, "test");
+        }
+    }
+
+    [Fact]
+    public async Task A_district_that_enters_anothers_tenant_gets_nobody_of_it()
+    {
+        var thief = await library.Service<DistrictService>().AddAsync("THIEF", "Thief", null, CancellationToken.None);
+        await using var context = library.Service<RollcallDatabase>().CreateContext();
+        var real = await context
+            .Integrations.AsNoTracking()
+            .SingleAsync(i => i.DistrictId == library.District.Id && i.Kind == IntegrationKind.ClassLink);
+
+        // As if every check before this one had failed.
+        var copy = new Integration
+        {
+            DistrictId = thief.Id,
+            Kind = IntegrationKind.ClassLink,
+            Enabled = true,
+            Settings = real.Settings,
+        };
+        context.Integrations.Add(copy);
+        await context.SaveChangesAsync();
+        try
+        {
+            using var visitor = new Visitor(library.Url, null);
+            await RefusedAsync(visitor, await BeginAndBackAsync(visitor, Student(13)), "Your school does not use this library here");
+            Assert.Null(visitor.Session);
+        }
+        finally
+        {
+            context.Integrations.Remove(copy);
+            await context.SaveChangesAsync();
+        }
+    }
+
+    private SandboxPerson Student(int number) =>
+        library
+            .Sandbox.District.People.Where(p => p is { Role: "student", Presence: SandboxPresence.Present, Enabled: true })
+            .ElementAt(number);
+
+    private async Task<string> BarcodeAsync(SandboxPerson person)
+    {
+        await using var context = library.Service<RollcallDatabase>().CreateContext();
+        return await context.Patrons.Where(p => p.Guid == person.SourcedId).Select(p => p.Barcode).SingleAsync();
+    }
+
+    private Task TilesAsync(bool accept) => library.Service<ClassLinkSignIn>().StoreClientAsync(null, null, null, null, accept);
+
+    private async Task<string> SignInAsync(Visitor visitor, SandboxPerson person) =>
+        await ReturnAsync(visitor, (await visitor.GetAsync("/signin/classlink")).Response.Headers.Location!, person);
+
+    private async Task<string> BeginAndBackAsync(Visitor visitor, SandboxPerson person) =>
+        await BackAsync((await visitor.GetAsync("/signin/classlink")).Response.Headers.Location!, person);
+
+    /// <summary>Says at ClassLink who one is, and comes back.</summary>
+    private static async Task<string> ReturnAsync(Visitor visitor, Uri authorize, SandboxPerson person) =>
+        (await visitor.GetAsync(await BackAsync(authorize, person))).Response.Headers.Location!.ToString();
+
+    private static async Task<string> BackAsync(Uri authorize, SandboxPerson person)
+    {
+        using var answer = await s_classLink.GetAsync(new Uri($"{authorize}&person={Uri.EscapeDataString(person.SourcedId)}"));
+        Assert.Equal(HttpStatusCode.Redirect, answer.StatusCode);
+        return answer.Headers.Location!.PathAndQuery;
+    }
+
+    private async Task<string> CodeOfTileAsync(SandboxPerson person)
+    {
+        using var answer = await s_classLink.GetAsync(
+            new Uri(library.Sandbox.Url, $"/oauth2/v2/auth?tile=1&person={Uri.EscapeDataString(person.SourcedId)}")
+        );
+        return answer.Headers.Location!.Query.Split('&')[0]["?code=".Length..];
+    }
+
+    private static async Task RefusedAsync(Visitor visitor, string path, string words)
+    {
+        var (status, body, _) = await visitor.GetAsync(path);
+        Assert.Equal(HttpStatusCode.OK, status);
+        Assert.Contains($"<h1>{words}</h1>", WebUtility.HtmlDecode(body), StringComparison.Ordinal);
+    }
+}
