@@ -34,6 +34,20 @@ public sealed class LookTests(Browser browser, SyncedLibrary library) : IClassFi
                 ("classlink-syncing", "/preferences/sis/classlink/syncing"),
                 ("classlink-readiness", "/preferences/sis/classlink/readiness"),
                 ("classlink-mapping", "/preferences/sis/classlink/mapping"),
+                ("classlink-schedule", "/preferences/sis/classlink/schedule"),
+                ("classlink-holds", "/preferences/sis/classlink/holds"),
+                ("oneroster", "/preferences/sis/oneroster"),
+                ("patron-edit", $"/patron/edit?barcode={patron.Barcode}"),
+                ("patron-new", "/patron/edit"),
+                ("patron-explain", $"/patron/explain?barcode={patron.Barcode}&roster=ask"),
+                ("patron-merge", $"/patron/merge?keep={patron.Barcode}"),
+                ("bulk-edit", "/patron/bulk?do=edit&status=Active"),
+                ("bulk-remove", "/patron/bulk?do=remove&status=Active"),
+                ("import", "/patron/import"),
+                ("end-of-year", "/end-of-year"),
+                ("lists", "/lists"),
+                ("arrivals", "/lists/arrivals"),
+                ("about", "/about"),
                 ("error", "/nothing-here"),
             }
         )
@@ -41,6 +55,13 @@ public sealed class LookTests(Browser browser, SyncedLibrary library) : IClassFi
             await visit.GoAsync(path);
             await visit.ScreenshotAsync(name);
             await visit.IsAccessibleAsync();
+            if (look == Look.Wide)
+            {
+                // A screen of 1280 pixels at 200 % is one of 640.
+                await visit.Page.SetViewportSizeAsync(640, 512);
+                await visit.FitsAsync();
+                await visit.Page.SetViewportSizeAsync(1400, 900);
+            }
         }
 
         if (look == Look.Phone)

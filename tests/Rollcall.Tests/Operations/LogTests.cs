@@ -1,0 +1,74 @@
+using Rollcall.Districts;
+using Rollcall.Integrations;
+using Rollcall.Operations;
+using Rollcall.Patrons;
+using Rollcall.Tests.Infrastructure;
+
+namespace Rollcall.Tests.Operations;
+
+/// <summary>What screens ask of a log, and of a district's preferences.</summary>
+public sealed class LogTests(PostgresCluster cluster)
+{
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task A_plan_is_counted_by_site_searched_and_shows_its_warnings_first(Db db)
+    {
+        await using var system = await Installation.StartAsync(cluster, db);
+        system.Sandbox.OnlyMine();
+        system.Sandbox.Person("p1", "Ada", "Byron");
+        system.Sandbox.Person("p2", "Édith", "Çelik");
+        await system.SyncAsync();
+        var log = system.Get<OperationLog>();
+        var bulk = system.Get<PatronBulk>();
+        var id = await bulk.PlanRemovalAsync(system.District.Id, new PatronFilter(), true, "lib");
+        await system.ImportAsync("barcode,lastName,site\nL1001,Dunn,S2\n");
+        var all = await bulk.PlanRemovalAsync(system.District.Id, new PatronFilter(), true, "lib");
+
+        var counts = await log.CountsAsync(system.District.Id, all);
+        Assert.Equal((3, 2), (counts.Sum(c => c.Lines), counts.Sum(c => c.Warnings)));
+        Assert.All(counts, c => Assert.Equal(Outcome.Removed, c.Outcome));
+        Assert.Equal(2, counts.Select(c => c.SiteId).Distinct().Count());
+        Assert.Equal(2, (await log.CountsAsync(system.District.Id, id)).Sum(c => c.Lines));
+
+        async Task<string?[]> NamesAsync(string search) =>
+            [.. (await log.PageAsync(system.District.Id, all, new LogFilter(Search: search), 1, 10)).Rows.Select(r => r.Name)];
+        Assert.Equal(["Çelik, Édith"], await NamesAsync("celik"));
+        Assert.Equal(["Byron, Ada"], await NamesAsync("p1"));
+        Assert.Equal(["Dunn"], await NamesAsync("l1001"));
+        Assert.Empty(await NamesAsync("nobody"));
+        var (rows, _) = await log.PageAsync(system.District.Id, all, null, 1, 10, warningsFirst: true);
+        Assert.Null(rows[^1].Warning);
+        Assert.All(rows.Take(2), r => Assert.NotNull(r.Warning));
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task A_districts_time_zone_is_changed_to_one_that_there_is(Db db)
+    {
+        await using var system = await Installation.StartAsync(cluster, db);
+        var districts = system.Get<DistrictService>();
+        await districts.SetTimeZoneAsync(system.District, "America/Denver", "lib");
+        await Assert.ThrowsAsync<RollcallException>(() => districts.SetTimeZoneAsync(system.District, "America/Nowhere", "lib"));
+        Assert.Equal("America/Denver", (await districts.ListAsync()).Single(d => d.Id == system.District.Id).TimeZone);
+    }
+
+    [Fact]
+    public void Pauses_and_the_numbers_of_a_site_are_taken_away_one_by_one()
+    {
+        var settings = SettingsChange.Pause(new IntegrationSettings(), "2026-12-20", "2027-01-06");
+        settings = SettingsChange.Pause(settings, "2026-06-20", "2026-08-20");
+        Assert.Equal(
+            new DateOnly(2026, 12, 20),
+            Assert.Single(SettingsChange.Unpause(settings, "2026-06-20", "2026-08-20").Daily.Pauses).From
+        );
+        Assert.Equal(2, SettingsChange.Unpause(settings, "2026-06-20", "2026-08-21").Daily.Pauses.Count);
+        Assert.Throws<RollcallException>(() => SettingsChange.Unpause(settings, "x", "y"));
+        settings = SettingsChange.Threshold(settings, "transfers", 50, 2, 7);
+        Assert.Equal(50, settings.Thresholds.At(7, Risk.Transfers).Percent);
+        settings = SettingsChange.ForgetThresholds(settings, 7);
+        Assert.Equal(10, settings.Thresholds.At(7, Risk.Transfers).Percent);
+        Assert.Empty(settings.Thresholds.Sites);
+    }
+}
