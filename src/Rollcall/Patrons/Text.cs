@@ -38,7 +38,7 @@ public static class Text
         }
 
         trimmed = Sanitise(trimmed);
-        return trimmed.IsNormalized(NormalizationForm.FormC) ? trimmed : trimmed.Normalize(NormalizationForm.FormC);
+        return UnicodeForms.Compose(trimmed);
     }
 
     /// <summary>At most <paramref name="length"/> UTF-16 units, never cutting a character in two.</summary>
@@ -66,7 +66,7 @@ public static class Text
         }
 
         var builder = new StringBuilder(value.Length);
-        foreach (var rune in value.Normalize(NormalizationForm.FormKD).EnumerateRunes())
+        foreach (var rune in UnicodeForms.Decompose(value).EnumerateRunes())
         {
             if (Rune.GetUnicodeCategory(rune) is UnicodeCategory.NonSpacingMark or UnicodeCategory.Format)
             {

@@ -1,0 +1,92 @@
+using System.Globalization;
+using System.Security.Cryptography;
+using System.Text;
+using Rollcall.Patrons;
+
+namespace Rollcall.Tests.Patrons;
+
+/// <summary>Texts compare as people mean them, on a machine without culture data too.</summary>
+public sealed class TextTests
+{
+    [Theory]
+    [InlineData("Çelik", "celik")]
+    [InlineData("C\u0327elik", "celik")]
+    [InlineData("NGUYỄN", "nguyen")]
+    [InlineData("Ångström", "angstrom")]
+    [InlineData("Łukasz", "lukasz")]
+    [InlineData("Straße", "strasse")]
+    [InlineData("O\u2019Brien", "o'brien")]
+    [InlineData("Ｓｍｉｔｈ", "smith")]
+    [InlineData("ﬁona", "fiona")]
+    [InlineData("Ανδρέας", "ανδρεας")]
+    [InlineData("Йосиф", "иосиф")]
+    public void Names_fold_without_case_and_accents(string name, string folded) => Assert.Equal(folded, Text.Fold(name));
+
+    [Theory]
+    [InlineData("Zoe\u0308", "Zoë")]
+    [InlineData("\u1112\u1161\u11AB\u1100\u1173\u11AF", "한글")]
+    [InlineData("a\u0323\u0307", "\u1EA1\u0307")]
+    [InlineData("a\u0307\u0323", "\u1EA1\u0307")]
+    [InlineData("\u212B", "Å")]
+    [InlineData(" \u200B\u00A0Ada\uFEFF ", "Ada")]
+    public void Texts_are_kept_in_composed_form(string sent, string kept) => Assert.Equal(kept, Text.Clean(sent));
+
+    /// <summary>60,000 texts of letters that compose, decompose or combine; the hashes are of what another implementation, Python's,
+    /// makes of the same texts.</summary>
+    [Fact]
+    public void Normal_forms_are_those_of_another_implementation()
+    {
+        var pool = Pool();
+        using var composed = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
+        using var decomposed = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
+        ulong x = 42;
+        for (var i = 0; i < 60_000; i++)
+        {
+            var text = new StringBuilder();
+            for (var j = 0; j < 1 + (i % 7); j++)
+            {
+                x = unchecked((x * 6364136223846793005) + 1442695040888963407);
+                text.Append(new Rune(pool[(int)((x >> 33) % (ulong)pool.Count)]).ToString());
+            }
+
+            composed.AppendData(Encoding.UTF8.GetBytes(UnicodeForms.Compose(text.ToString()) + "\n"));
+            decomposed.AppendData(Encoding.UTF8.GetBytes(UnicodeForms.Decompose(text.ToString()) + "\n"));
+        }
+
+        Assert.Equal(8755, pool.Count);
+        Assert.Equal(
+            "cd05ecfbef6e73db81c7d1cce0ad264392b6c6a4cfdb059855afc8f22ad48a36",
+            Convert.ToHexStringLower(decomposed.GetHashAndReset())
+        );
+        Assert.Equal(
+            "a84b43539c0197847976d02eb068795210f62d91885c9d57c4236d8f638a040f",
+            Convert.ToHexStringLower(composed.GetHashAndReset())
+        );
+    }
+
+    private static List<int> Pool()
+    {
+        var all = new SortedSet<int>();
+        using var reader = new StreamReader(typeof(Text).Assembly.GetManifestResourceStream("UnicodeForms.txt")!);
+        while (reader.ReadLine() is { } line)
+        {
+            var words = line.Split(' ');
+            if (words[0] != "#")
+            {
+                all.UnionWith(
+                    words
+                        .Skip(1)
+                        .Take(words[0] == "o" ? 1 : 99)
+                        .Select(w => int.Parse(w, NumberStyles.HexNumber, CultureInfo.InvariantCulture))
+                );
+            }
+        }
+
+        foreach (var (from, to) in ((int, int)[])[(0x1100, 0x1113), (0x1161, 0x1176), (0x11A7, 0x11C3), (0xAC00, 0xAC40), (0x41, 0x5B)])
+        {
+            all.UnionWith(Enumerable.Range(from, to - from));
+        }
+
+        return [.. all];
+    }
+}
