@@ -16,7 +16,7 @@ public sealed class LogTests(PostgresCluster cluster)
     {
         await using var system = await Installation.StartAsync(cluster, db);
         system.Sandbox.OnlyMine();
-        system.Sandbox.Person("p1", "Ada", "Byron");
+        system.Sandbox.Person("id-of-ada", "Ada", "Byron");
         system.Sandbox.Person("p2", "Édith", "Çelik");
         await system.SyncAsync();
         var log = system.Get<OperationLog>();
@@ -34,7 +34,7 @@ public sealed class LogTests(PostgresCluster cluster)
         async Task<string?[]> NamesAsync(string search) =>
             [.. (await log.PageAsync(system.District.Id, all, new LogFilter(Search: search), 1, 10)).Rows.Select(r => r.Name)];
         Assert.Equal(["Çelik, Édith"], await NamesAsync("celik"));
-        Assert.Equal(["Byron, Ada"], await NamesAsync("p1"));
+        Assert.Equal(["Byron, Ada"], await NamesAsync("id-of-ada"));
         Assert.Equal(["Dunn"], await NamesAsync("l1001"));
         Assert.Empty(await NamesAsync("nobody"));
         var (rows, _) = await log.PageAsync(system.District.Id, all, null, 1, 10, warningsFirst: true);

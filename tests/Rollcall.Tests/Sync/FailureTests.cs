@@ -424,7 +424,9 @@ public sealed class FailureTests(PostgresCluster cluster)
                     || fault.Contains("applications", StringComparison.Ordinal);
                 try
                 {
-                    if (fired && forGood)
+                    // An empty last page has no record to be cut in: the run is done, and has to be as an undisturbed one.
+                    var nothingCut = fault.StartsWith("cut-json", StringComparison.Ordinal) && await _step.IsDoneAsync(system, Began);
+                    if (fired && forGood && !nothingCut)
                     {
                         Assert.Equal(OperationStatus.Failed, (await system.Queue.ListAsync(system.District.Id))[0].Status);
                         Assert.Equal(_was!.Outcome, (await PictureAsync(system)).Outcome);

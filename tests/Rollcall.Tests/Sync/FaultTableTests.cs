@@ -89,7 +89,10 @@ public sealed class FaultTableTests(PostgresCluster cluster)
     public void Every_fault_is_in_the_table()
     {
         var tried = s_faults.Keys.Concat(s_less.Keys).SelectMany(f => f.Split(',')).Select(f => f.Split('=', '@', ':')[0]);
-        Assert.Empty(SandboxFaults.Names.Keys.Except(tried));
+
+        // Those of signing in do nothing to a roster.
+        var roster = SandboxFaults.Names.Where(n => !n.Value.StartsWith("signing in", StringComparison.Ordinal)).Select(n => n.Key);
+        Assert.Empty(roster.Except(tried));
     }
 
     [Theory]
@@ -190,6 +193,12 @@ public sealed class FaultTableTests(PostgresCluster cluster)
             {
                 wrong.Add($"{fault}: {run.Status} {run.Error} {run.Warnings}");
             }
+
+            // A blank keeps what an earlier day said, made up or not: both have to have seen the same.
+            undisturbed.Sandbox.SetDay(day);
+            undisturbed.Sandbox.Faults.Set(fault == "malformed-user" ? fault : "");
+            Assert.True(Done(await undisturbed.SyncAsync(kind: kind)));
+            undisturbed.Sandbox.Faults.Clear();
         }
 
         Assert.True(wrong.Count == 0, string.Join('\n', wrong));
