@@ -49,6 +49,9 @@ internal static class ServeCommand
                     result.GetValue(plain)
                 );
                 var options = GlobalOptions.Read(result, terminal);
+
+                // Links in notices lead where people are told to go.
+                options = options with { PublicUrl = reach.PublicUrl?.GetLeftPart(UriPartial.Authority) ?? options.PublicUrl };
                 await using var server = await ServerProcess.StartAsync(options, url, cancellationToken, reach: reach);
                 var setup = await server.Services.GetRequiredService<Accounts>().SetupLinkAsync(cancellationToken) is { } code
                     ? AccountCommands.Link(terminal, reach.PublicUrl?.GetLeftPart(UriPartial.Authority) ?? server.Url, code)
