@@ -51,7 +51,10 @@ internal static class ServeCommand
                 var options = GlobalOptions.Read(result, terminal);
 
                 // Links in notices lead where people are told to go.
-                options = options with { PublicUrl = reach.PublicUrl?.GetLeftPart(UriPartial.Authority) ?? options.PublicUrl };
+                options = options with
+                {
+                    PublicUrl = reach.PublicUrl?.GetLeftPart(UriPartial.Authority) ?? options.PublicUrl,
+                };
                 await using var server = await ServerProcess.StartAsync(options, url, cancellationToken, reach: reach);
                 var setup = await server.Services.GetRequiredService<Accounts>().SetupLinkAsync(cancellationToken) is { } code
                     ? AccountCommands.Link(terminal, reach.PublicUrl?.GetLeftPart(UriPartial.Authority) ?? server.Url, code)
