@@ -32,8 +32,9 @@ internal sealed class Child : IAsyncDisposable
         }
 
         await process.WaitForExitAsync();
+        var exitCode = process.ExitCode;
         await child.DisposeAsync();
-        throw new BenchFailedException($"'{order.Task}' ended with {process.ExitCode} and no answer; see above.");
+        throw new BenchFailedException($"'{order.Task}' ended with {exitCode} and no answer; see above.");
     }
 
     /// <summary>Runs a child to its end.</summary>

@@ -8,6 +8,9 @@ namespace Rollcall.Server.Pages.Parts;
 /// <summary>The cookie that a browser holds for its session: a random value, and nothing in it.</summary>
 internal static class SessionCookie
 {
+    /// <summary>The cookie's name where people come without TLS: browsers refuse the protected name there.</summary>
+    public const string PlainName = "rollcall-session";
+
     public static string? Read(HttpContext http) => http.Request.Cookies[Name(http)] is { Length: > 0 and < 200 } token ? token : null;
 
     public static void Write(HttpContext http, string token) => http.Response.Cookies.Append(Name(http), token, Options(http));
@@ -18,7 +21,7 @@ internal static class SessionCookie
         new(http.Request.Headers.UserAgent.ToString(), http.Connection.RemoteIpAddress?.ToString());
 
     // The prefix keeps other hosts of the same domain from planting one.
-    private static string Name(HttpContext http) => http.Request.IsHttps ? "__Host-rollcall" : "rollcall-session";
+    private static string Name(HttpContext http) => http.Request.IsHttps ? "__Host-rollcall" : PlainName;
 
     // Without an age: it goes when the browser is closed. Lax: whoever comes back from ClassLink is still known.
     private static CookieOptions Options(HttpContext http) =>
