@@ -44,6 +44,7 @@ public sealed class SandboxFaults
         ["total-changes"] = "the total grows by one from page to page",
         ["total-too-high"] = "the total is one more than there are rows",
         ["total-too-low"] = "the total is one less than there are rows",
+        ["total-at-page-end"] = "the total leaves out what stands on the last page, so that it is reached at the end of a full one",
         ["total-of-page"] = "the total counts the rows of the page alone",
         ["with-warning"] = "a statusInfoSet beside the records, as for an unknown sort field",
         ["count-too-high"] = "x-count is one more than there are rows on the page",

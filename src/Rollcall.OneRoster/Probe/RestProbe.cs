@@ -15,8 +15,6 @@ internal sealed class RestProbe(
     CancellationToken cancellationToken
 )
 {
-    private const double SlowPage = 10;
-
     /// <summary>Route → key of the list and of the single record.</summary>
     private static readonly (string Route, string Many, string One)[] Routes =
     [
@@ -52,12 +50,8 @@ internal sealed class RestProbe(
         ("terms", "gradingPeriods"),
     ];
 
-    private readonly RosterCensus census = new();
-    private readonly List<ProbeCollection> collections = [];
+    private readonly ProbeReading reading = new(options, time, progress, cancellationToken);
     private readonly List<ProbeTest> tests = [];
-
-    /// <summary>The first key seen by route, to ask for single records and nested routes with.</summary>
-    private readonly Dictionary<string, string> ids = new(StringComparer.Ordinal);
 
     public async Task<ProbeReport> RunAsync()
     {
@@ -66,13 +60,13 @@ internal sealed class RestProbe(
         // What stands in the way of everything is no finding but the answer.
         await source.ProbeAsync(cancellationToken);
 
-        await ReadAsync<Org>(RosterCollection.Orgs, "orgs", RecordParsers.Org, census.Take);
+        await ReadAsync<Org>(RosterCollection.Orgs, "orgs", RecordParsers.Org, reading.Census.Take);
         await ReadAsync<AcademicSession>(RosterCollection.AcademicSessions, "academicSessions", RecordParsers.AcademicSession, _ => { });
         await ReadAsync<Org>(RosterCollection.Classes, "courses", RecordParsers.Org, _ => { });
-        await ReadAsync<Class>(RosterCollection.Classes, "classes", RecordParsers.Class, census.Take);
-        await ReadAsync<User>(RosterCollection.Users, "users", RecordParsers.User, census.Take);
-        await ReadAsync<Enrollment>(RosterCollection.Enrollments, "enrollments", RecordParsers.Enrollment, census.Take);
-        await ReadAsync<Demographics>(RosterCollection.Demographics, "demographics", RecordParsers.Demographics, census.Take);
+        await ReadAsync<Class>(RosterCollection.Classes, "classes", RecordParsers.Class, reading.Census.Take);
+        await ReadAsync<User>(RosterCollection.Users, "users", RecordParsers.User, reading.Census.Take);
+        await ReadAsync<Enrollment>(RosterCollection.Enrollments, "enrollments", RecordParsers.Enrollment, reading.Census.Take);
+        await ReadAsync<Demographics>(RosterCollection.Demographics, "demographics", RecordParsers.Demographics, reading.Census.Take);
 
         await RoutesAsync();
         await ParametersAsync();
@@ -80,10 +74,10 @@ internal sealed class RestProbe(
         {
             At = at,
             Source = source.ServiceAddress,
-            Version = census.Version,
-            Findings = [.. Findings().OrderBy(f => f.Weight)],
-            Collections = collections,
-            Census = census.People > 0 ? census : null,
+            Version = reading.Census.Version,
+            Findings = [.. reading.Findings().OrderBy(f => f.Weight)],
+            Collections = reading.Collections,
+            Census = reading.Census.People > 0 ? reading.Census : null,
             Tests = tests,
         };
     }
@@ -91,90 +85,20 @@ internal sealed class RestProbe(
     private async Task ReadAsync<T>(RosterCollection collection, string key, RecordParser<T> parse, Action<T> take)
         where T : RosterRecord
     {
-        progress?.Report(key);
-        var began = time.GetTimestamp();
         List<PageSeen> pages = [];
-        var walk = source.Watched(collection, key, parse, pages.Add);
-        long rows = 0,
-            deleted = 0,
-            withoutId = 0,
-            withoutDate = 0;
-        var attempt = 1;
-        string? failure = null;
-        WalkResult? result = null;
-        try
-        {
-            await foreach (var page in walk.ReadAsync(cancellationToken))
-            {
-                if (page.Attempt != attempt)
-                {
-                    // Counts of the census stay a little too high then; that rows moved is the finding.
-                    (attempt, rows, deleted, withoutId, withoutDate) = (page.Attempt, 0, 0, 0, 0);
-                }
-
-                rows = page.RowsSoFar;
-                foreach (var record in page.Records)
-                {
-                    deleted += record.Status == RecordStatus.Active ? 0 : 1;
-                    withoutId += record.SourcedId is null ? 1 : 0;
-                    withoutDate += record.LastModified is null ? 1 : 0;
-                    if (record.SourcedId is { } id && record.Status == RecordStatus.Active)
-                    {
-                        ids.TryAdd(key, id);
-                    }
-
-                    take(record);
-                }
-
-                if (options.FirstPagesOnly)
-                {
-                    break;
-                }
-            }
-
-            result = options.FirstPagesOnly && rows > 0 ? null : walk.Result;
-        }
-        catch (RosterException e)
-        {
-            failure = e.Message;
-        }
-
-        collections.Add(
-            new ProbeCollection
-            {
-                Name = key,
-                Failure = failure,
-                NotShared = result?.NotShared ?? false,
-                Rows = rows,
-                Deleted = deleted,
-                WithoutId = withoutId,
-                WithoutDate = withoutDate,
-                Unreadable = result?.UnreadableRows ?? 0,
-                Duplicates = result?.Duplicates ?? 0,
-                RowsShifted = result?.RowsShifted ?? false,
-                Pages = pages.Count,
-                Asked = pages.Count == 0 ? 0 : pages[0].Asked,
-                LargestPage = pages.Count == 0 ? 0 : pages.Max(p => p.Rows),
-                StatedTotal = pages.Count == 0 ? null : pages[0].Total,
-                HasLink = pages.Exists(p => p.Link),
-                HasRevision = pages.Exists(p => p.Revision),
-                SlowestPage = pages.Count == 0 ? 0 : pages.Max(p => p.Time.TotalSeconds),
-                Seconds = time.GetElapsedTime(began).TotalSeconds,
-                Leniencies = result?.Leniencies ?? new Dictionary<string, long>(StringComparer.Ordinal),
-            }
-        );
+        var read = await reading.ReadAsync(key, source.Watched(collection, key, parse, pages.Add), take, pages);
         Say(
             key,
-            failure is null && result is not { NotShared: true },
-            N(rows),
-            result is { UnreadableRows: > 0 } ? N(result.UnreadableRows) : "",
-            failure ?? (result is { NotShared: true } ? "empty, or not shared with this application" : "")
+            read is { Failure: null, NotShared: false },
+            N(read.Rows),
+            read.Unreadable > 0 ? N(read.Unreadable) : "",
+            read.Failure ?? (read.NotShared ? "empty, or not shared with this application" : "")
         );
     }
 
     private async Task RoutesAsync()
     {
-        foreach (var (route, many, _) in Routes.Where(r => !collections.Exists(c => c.Name == r.Route)))
+        foreach (var (route, many, _) in Routes.Where(r => !reading.Collections.Exists(c => c.Name == r.Route)))
         {
             await TestAsync(
                 route,
@@ -183,7 +107,7 @@ internal sealed class RestProbe(
                 {
                     if (answer.Rows is [var first, ..] && Id(first) is { } id)
                     {
-                        ids.TryAdd(route, id);
+                        reading.Ids.TryAdd(route, id);
                     }
 
                     return ListProblem(answer, many) ?? (answer.Rows!.Count > 2 ? "limit is ignored" : null);
@@ -193,7 +117,7 @@ internal sealed class RestProbe(
 
         foreach (var (route, _, one) in Routes)
         {
-            if (ids.TryGetValue(route, out var id))
+            if (reading.Ids.TryGetValue(route, out var id))
             {
                 await TestAsync(
                     route + "/{id}",
@@ -225,13 +149,13 @@ internal sealed class RestProbe(
 
     private async Task NestedAsync(string identifier, string child, params string[] parents)
     {
-        if (parents.Any(p => !ids.ContainsKey(p)))
+        if (parents.Any(p => !reading.Ids.ContainsKey(p)))
         {
             Say(identifier, false, "0", "", "not tried: no record is known to ask for");
             return;
         }
 
-        var route = string.Join('/', parents.Select(p => $"{p}/{BaseAddress.Segment(ids[p])}"));
+        var route = string.Join('/', parents.Select(p => $"{p}/{BaseAddress.Segment(reading.Ids[p])}"));
         var many = Routes.First(r => r.Route == child).Many;
         await TestAsync(identifier, $"{route}/{child}?limit=2", answer => ListProblem(answer, many));
     }
@@ -289,7 +213,7 @@ internal sealed class RestProbe(
                 ListProblem(answer, "users")
                 ?? (answer.Rows!.Exists(r => Text(r, "status") is { } s && s != "active") ? "other rows came too" : null)
         );
-        if (ids.TryGetValue("users", out var id) && !id.Contains('\'', StringComparison.Ordinal))
+        if (reading.Ids.TryGetValue("users", out var id) && !id.Contains('\'', StringComparison.Ordinal))
         {
             string? Only(Answer answer) =>
                 ListProblem(answer, "users")
@@ -318,7 +242,7 @@ internal sealed class RestProbe(
         await TestAsync(
             "users filter dateLastModified",
             "users?limit=5&" + Filter("dateLastModified>'2000-01-01T00:00:00.000Z'"),
-            answer => ListProblem(answer, "users") ?? (answer.Rows!.Count == 0 && census.People > 0 ? "no row came" : null)
+            answer => ListProblem(answer, "users") ?? (answer.Rows!.Count == 0 && reading.Census.People > 0 ? "no row came" : null)
         );
         await TestAsync(
             "users filter dateLastModified, none",
@@ -450,153 +374,5 @@ internal sealed class RestProbe(
     private void Say(string identifier, bool success, string read, string rejected, string comment) =>
         tests.Add(new ProbeTest(identifier, time.GetUtcNow(), success, read, rejected, comment));
 
-    private IEnumerable<ProbeFinding> Findings()
-    {
-        foreach (var c in collections)
-        {
-            var needed = c.Name is "orgs" or "users";
-            if (c.Failure is not null)
-            {
-                yield return new(c.Name == "courses" ? ProbeWeight.Handled : ProbeWeight.Problem, $"{c.Name} cannot be read: {c.Failure}");
-            }
-            else if (c.NotShared && c.Name != "courses")
-            {
-                yield return new(ProbeWeight.Notice, $"{c.Name} is empty or not shared: {WithoutIt(c.Name)}");
-            }
-
-            if (c.WithoutId > 0)
-            {
-                yield return new(
-                    needed ? ProbeWeight.Problem : ProbeWeight.Notice,
-                    $"{N(c.WithoutId)} rows of {c.Name} have no sourcedId{(c.Name == "users" ? ": nobody can count as absent" : "")}."
-                );
-            }
-
-            if (c.RowsShifted)
-            {
-                yield return new(
-                    ProbeWeight.Problem,
-                    $"Rows of {c.Name} moved between pages in every attempt: nobody can count as absent."
-                );
-            }
-            else if (c.Duplicates > 0)
-            {
-                yield return new(ProbeWeight.Handled, $"{N(c.Duplicates)} rows of {c.Name} came twice.");
-            }
-
-            if (c.Unreadable > 0)
-            {
-                yield return new(needed ? ProbeWeight.Problem : ProbeWeight.Notice, $"{N(c.Unreadable)} rows of {c.Name} are no records.");
-            }
-
-            if (c.SlowestPage > SlowPage)
-            {
-                yield return new(ProbeWeight.Notice, $"A page of {c.Name} took {Seconds(c.SlowestPage)}: a whole read will take long.");
-            }
-        }
-
-        foreach (var finding in AboutPeople().Concat(AboutPaging()))
-        {
-            yield return finding;
-        }
-    }
-
-    private IEnumerable<ProbeFinding> AboutPeople()
-    {
-        if (census.UnknownRoles.Values is { Count: > 0 } unknown)
-        {
-            yield return new(
-                ProbeWeight.Problem,
-                $"Roles that OneRoster does not know, whose people are not synced: {string.Join(", ", unknown.Select(r => $"{r.Key} ({N(r.Value)})"))}."
-            );
-        }
-
-        if (census.WithoutOrg > 0)
-        {
-            yield return new(ProbeWeight.Problem, $"{N(census.WithoutOrg)} people have no organisation and can get no site.");
-        }
-
-        if (census.WithoutRole > 0)
-        {
-            yield return new(ProbeWeight.Problem, $"{N(census.WithoutRole)} people have no role and are not synced.");
-        }
-
-        if (census.UnknownOrg > 0)
-        {
-            yield return new(ProbeWeight.Problem, $"{N(census.UnknownOrg)} people belong to organisations that are not in orgs.");
-        }
-
-        if (census.SharedIdentifiers > 0)
-        {
-            yield return new(
-                ProbeWeight.Notice,
-                $"{N(census.SharedIdentifiers)} identifiers stand at a second person too: the same people twice, once for each school, or an identifier that is no student number."
-            );
-        }
-
-        if (
-            census.Members > 0
-            && census.Lacks.GetValueOrDefault("email") is { } email
-            && (email.Blank + email.NotSent) * 2 > census.Members
-        )
-        {
-            yield return new(ProbeWeight.Notice, "Most people have no e-mail address: match by Student # or barcode.");
-        }
-
-        if (census.EnrollmentsOfUnknown > 0 && !options.FirstPagesOnly)
-        {
-            yield return new(ProbeWeight.Notice, $"{N(census.EnrollmentsOfUnknown)} enrollments are of people who are not in users.");
-        }
-
-        if (census.Classes > 0 && census.ClassTypes["homeroom"] == 0)
-        {
-            yield return new(ProbeWeight.Notice, "No class is a homeroom: Location cannot be mapped.");
-        }
-        else if (census.Classes > 0 && census.ClassesWithoutCode == census.Classes)
-        {
-            yield return new(ProbeWeight.Notice, "No class has a code: map Location to the title, the location or the teacher.");
-        }
-    }
-
-    private IEnumerable<ProbeFinding> AboutPaging()
-    {
-        var read = collections.Where(c => c.Failure is null && c.Rows > 0).ToList();
-        if (read.Count > 0 && read.TrueForAll(c => c.StatedTotal is null))
-        {
-            yield return new(ProbeWeight.Handled, "Totals are not stated: each collection is read to an empty page.");
-        }
-
-        // Only where rows followed a page that was not full: a last page may be short.
-        if (read.Where(c => c.LargestPage > 0 && c.LargestPage < c.Asked && c.Rows > c.LargestPage).ToList() is { Count: > 0 } cut)
-        {
-            yield return new(
-                ProbeWeight.Handled,
-                $"Pages are cut without a word: {N(cut.Max(c => c.LargestPage))} rows at most where {N(cut.Max(c => c.Asked))} were asked for."
-            );
-        }
-
-        var rules = read.SelectMany(c => c.Leniencies)
-            .GroupBy(l => l.Key, StringComparer.Ordinal)
-            .Select(g => $"{g.Key} ({N(g.Sum(l => l.Value))})")
-            .ToList();
-        if (rules.Count > 0)
-        {
-            yield return new(
-                ProbeWeight.Handled,
-                $"Values in other forms than OneRoster's, all understood or left out: {string.Join(", ", rules)}."
-            );
-        }
-    }
-
-    private static string WithoutIt(string collection) =>
-        collection switch
-        {
-            "demographics" => "birthdate and sex stay as they are.",
-            "academicSessions" => "every class counts as current.",
-            _ => "homerooms cannot be mapped.",
-        };
-
     private static string N(long number) => number.ToString("N0", CultureInfo.InvariantCulture);
-
-    private static string Seconds(double seconds) => seconds.ToString("0.0", CultureInfo.InvariantCulture) + " s";
 }

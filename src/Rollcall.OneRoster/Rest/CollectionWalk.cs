@@ -66,6 +66,7 @@ internal sealed class CollectionWalk<T>(
             string? revision = null;
             var shifted = false;
             var fruitless = 0;
+            var (fullest, uneven) = (0, false);
             (string? First, string? Last, int Rows) previous = default;
             string? problem = null;
 
@@ -111,6 +112,11 @@ internal sealed class CollectionWalk<T>(
 
                     previous = (first, final, page.Rows);
                     rows += page.Rows;
+
+                    // A page smaller than those before it is the last one, unless they were of any size too.
+                    var proven = pageNumber > 0 && page.Rows < Math.Min(limit, fullest) && !uneven;
+                    uneven |= page.Rows < fullest;
+                    fullest = Math.Max(fullest, page.Rows);
                     unreadable += page.Unreadable;
                     if (rows > total)
                     {
@@ -163,7 +169,11 @@ internal sealed class CollectionWalk<T>(
                     };
                     if (
                         rows == total
-                        && (pageNumber > 0 || rows < SmallestTotalInDoubt || await IsEndAsync(reader, rows, previous, stop.Token))
+                        && (
+                            proven
+                            || (pageNumber == 0 && rows < SmallestTotalInDoubt)
+                            || await IsEndAsync(reader, rows, previous, stop.Token)
+                        )
                     )
                     {
                         break;
@@ -268,12 +278,12 @@ internal sealed class CollectionWalk<T>(
         }
     }
 
-    /// <summary>Whether nothing comes after a total that the first page holds: some servers count on each page what that page holds, and
-    /// the rest of their people would be lost without a sign.</summary>
+    /// <summary>Whether nothing comes after a stated total. Where the page that reaches it may be a full one, the people whom a wrong total
+    /// leaves out would be lost without a sign.</summary>
     private async Task<bool> IsEndAsync(
         PageReader<T> reader,
         long offset,
-        (string? First, string? Last, int Rows) first,
+        (string? First, string? Last, int Rows) previous,
         CancellationToken cancellationToken
     )
     {
@@ -282,7 +292,7 @@ internal sealed class CollectionWalk<T>(
             // The same page again is from a server that ignores the offset, and is the whole of what it has.
             var page = await PageAsync(reader, offset, cancellationToken);
             return page.Rows == 0
-                || (page.Records.Count > 0 && (page.Records[0].SourcedId, page.Records[^1].SourcedId, page.Rows) == first);
+                || (page.Records.Count > 0 && (page.Records[0].SourcedId, page.Records[^1].SourcedId, page.Rows) == previous);
         }
         catch (RosterException e) when (e.StatusCode is >= 400 and < 500 and not (401 or 429))
         {

@@ -197,6 +197,7 @@ internal sealed class RosterService
             total += met.ContainsKey("total-changes") && offset > 0 ? 1 + (offset / Math.Max(1, limit)) : 0;
             total += met.ContainsKey("total-too-high") ? 1 : 0;
             total -= met.ContainsKey("total-too-low") ? 1 : 0;
+            total -= met.ContainsKey("total-at-page-end") && total > limit ? ((total - 1) % limit) + 1 : 0;
             total = met.ContainsKey("total-of-page") ? count : total;
             headers["x-total-count"] = total.ToString(CultureInfo.InvariantCulture);
             headers["x-count"] = (count + (met.ContainsKey("count-too-high") ? 1 : 0)).ToString(CultureInfo.InvariantCulture);

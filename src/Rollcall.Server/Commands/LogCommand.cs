@@ -68,6 +68,7 @@ internal static class LogCommand
 
                         await terminal.Out.WriteLineAsync();
                         await OperationText.WriteSummaryAsync(terminal.Out, operation);
+                        await OperationText.WriteImportReportsAsync(terminal.Out, operation);
                         break;
                 }
             }

@@ -2,6 +2,7 @@ using System.CommandLine;
 using System.Globalization;
 using Rollcall.Integrations;
 using Rollcall.OneRoster.Csv;
+using Rollcall.Sync;
 
 namespace Rollcall.Server.Commands;
 
@@ -74,7 +75,7 @@ internal static class OneRosterCsvCommands
                 {
                     await foreach (var report in Reports())
                     {
-                        await WriteAsync(terminal, report);
+                        await WriteAsync(terminal.Out, report);
                     }
 
                     if (packages.Count > 1)
@@ -144,25 +145,14 @@ internal static class OneRosterCsvCommands
         }
     }
 
-    private static async Task WriteAsync(Terminal terminal, CsvImportReport report)
+    /// <summary>The six fields, a line each, and an empty line.</summary>
+    public static async Task WriteAsync(TextWriter text, CsvImportReport report)
     {
-        var text = terminal.Out;
-        await text.WriteLineAsync($"Test Identifier: {Terminal.Plain(report.TestIdentifier)}");
-        await text.WriteLineAsync(
-            $"Test Date: {report.TestDate.UtcDateTime.ToString("yyyy-MM-dd'T'HH:mm:ss'Z'", CultureInfo.InvariantCulture)}"
-        );
-        await text.WriteLineAsync($"Status: {report.Status}");
-        await text.WriteLineAsync($"CSV Files Imported: {Files(report.CsvFilesImported)}");
-        await text.WriteLineAsync($"CSV Files Rejected: {Files(report.CsvFilesRejected)}");
-        var lines = report.Comment.Split('\n');
-        await text.WriteLineAsync($"Comment: {Terminal.Plain(lines[0])}");
-        foreach (var line in lines.Skip(1))
+        foreach (var line in ImportReports.Lines(report))
         {
-            await text.WriteLineAsync($"         {Terminal.Plain(line)}");
+            await text.WriteLineAsync(Terminal.Plain(line));
         }
 
         await text.WriteLineAsync();
     }
-
-    private static string Files(IReadOnlyList<string> files) => files.Count == 0 ? "none" : Terminal.Plain(string.Join(", ", files));
 }

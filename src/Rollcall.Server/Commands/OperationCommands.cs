@@ -97,6 +97,7 @@ internal static class OperationCommands
                 {
                     await WriteHeaderAsync(terminal, operation, district);
                     await OperationText.WriteSummaryAsync(terminal.Out, operation);
+                    await OperationText.WriteImportReportsAsync(terminal.Out, operation);
                 }
             }
         );

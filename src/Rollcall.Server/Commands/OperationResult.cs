@@ -1,5 +1,7 @@
 using System.Globalization;
+using Rollcall.OneRoster.Csv;
 using Rollcall.Operations;
+using Rollcall.Sync;
 
 namespace Rollcall.Server.Commands;
 
@@ -106,6 +108,10 @@ internal sealed record OperationDetails : OperationResult
     public required System.Text.Json.JsonElement Options { get; init; }
     public required IReadOnlyList<WarningGroup> WarningGroups { get; init; }
 
+    /// <summary>The six fields of each OneRoster CSV package that it read; not there when it read none.</summary>
+    [System.Text.Json.Serialization.JsonIgnore(Condition = System.Text.Json.Serialization.JsonIgnoreCondition.WhenWritingNull)]
+    public IReadOnlyList<CsvImportReport>? ImportReports { get; init; }
+
     public static OperationDetails Of(Operation operation) =>
         Fill(
             new OperationDetails
@@ -125,7 +131,8 @@ internal sealed record OperationDetails : OperationResult
                     operation.Status == OperationStatus.Running
                         ? new(operation.StageText, operation.Done, operation.Total == 0 ? null : operation.Total)
                         : null,
-                Options = System.Text.Json.JsonSerializer.Deserialize<System.Text.Json.JsonElement>(operation.Options),
+                Options = Sync.ImportReports.OptionsWithout(operation),
+                ImportReports = Sync.ImportReports.Of(operation) is { Count: > 0 } reports ? reports : null,
                 WarningGroups = OperationQueue.WarningsOf(operation),
             },
             operation,
@@ -250,6 +257,19 @@ internal static class OperationText
         if (Next(operation) is { } next)
         {
             await text.WriteLineAsync(next);
+        }
+    }
+
+    /// <summary>What was found in the OneRoster CSV packages that it read: the six fields of each, after an empty line.</summary>
+    public static async Task WriteImportReportsAsync(TextWriter text, Operation operation)
+    {
+        foreach (var report in ImportReports.Of(operation))
+        {
+            await text.WriteLineAsync();
+            foreach (var line in ImportReports.Lines(report))
+            {
+                await text.WriteLineAsync(Terminal.Plain(line));
+            }
         }
     }
 

@@ -152,7 +152,8 @@ internal static class ProbeCommand
 
     private static string Log(ProbeReport report)
     {
-        var text = new StringBuilder("Test Identifier,Test Date,Status,Records Read,Records Rejected,Comment\r\n");
+        var what = report.Collections.Any(c => c.Pages > 0) ? "Records Read,Records Rejected" : "CSV Files Imported,CSV Files Rejected";
+        var text = new StringBuilder($"Test Identifier,Test Date,Status,{what},Comment\r\n");
         foreach (var test in report.Tests)
         {
             text.AppendJoin(
@@ -195,7 +196,11 @@ internal static class ProbeCommand
             Wrap(text, finding.Text, mark, "           ");
         }
 
-        Section("Collections         rows  deleted  pages  largest   total  slowest");
+        if (report.Collections.Count > 0)
+        {
+            Section("Collections         rows  deleted  pages  largest   total  slowest");
+        }
+
         foreach (var c in report.Collections)
         {
             var total =
@@ -218,12 +223,16 @@ internal static class ProbeCommand
             report.Collections.Any(c => c.HasLink) ? "Link" : null,
             report.Collections.Any(c => c.HasRevision) ? "x-perm-rev" : null,
         };
-        Wrap(
-            text,
-            headers.OfType<string>().ToArray() is { Length: > 0 } sent ? string.Join(", ", sent) : "none",
-            "  Headers of paging: ",
-            "    "
-        );
+        if (report.Collections.Any(c => c.Pages > 0))
+        {
+            Wrap(
+                text,
+                headers.OfType<string>().ToArray() is { Length: > 0 } sent ? string.Join(", ", sent) : "none",
+                "  Headers of paging: ",
+                "    "
+            );
+        }
+
         if (report.Census is { } census)
         {
             People(census);

@@ -2,9 +2,11 @@ using System.Text.Json;
 using Microsoft.AspNetCore.Mvc;
 using Rollcall.Districts;
 using Rollcall.Mapping;
+using Rollcall.OneRoster.Csv;
 using Rollcall.Operations;
 using Rollcall.Patrons;
 using Rollcall.Server.Pages.Parts;
+using Rollcall.Sync;
 using Rollcall.Sync.Person;
 using Rollcall.Sync.Undo;
 
@@ -19,6 +21,9 @@ internal sealed class OperationModel(Here here, OperationQueue queue, OperationL
     public Operation Operation { get; private set; } = null!;
     public IReadOnlyList<WarningGroup> Warnings { get; private set; } = [];
     public IReadOnlyList<(string Label, string Value)> Options { get; private set; } = [];
+
+    /// <summary>What was found in the OneRoster CSV packages that it read.</summary>
+    public IReadOnlyList<CsvImportReport> Imported { get; private set; } = [];
     public LogFilter Filter { get; private set; } = new();
     public string? SiteCode { get; private set; }
     public IReadOnlyList<Site> Sites { get; private set; } = [];
@@ -76,6 +81,7 @@ internal sealed class OperationModel(Here here, OperationQueue queue, OperationL
         // Warnings and options speak of the whole district.
         Warnings = Here.Sites is null ? OperationQueue.WarningsOf(Operation) : [];
         Options = Here.Sites is null ? [.. OptionsOf(Operation)] : [];
+        Imported = Here.Sites is null ? ImportReports.Of(Operation) : [];
         Sites = [.. (await sites.ListAsync(DistrictId, Gone)).Where(s => Here.Sees(s.Id))];
         Filter = LogQuery.Filter(Request.Query, Sites) with { Sites = Here.Sites };
         SiteCode = Sites.FirstOrDefault(s => s.Id == Filter.SiteId)?.Code;

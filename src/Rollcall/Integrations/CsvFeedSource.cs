@@ -3,6 +3,7 @@ using System.Text;
 using Rollcall.OneRoster;
 using Rollcall.OneRoster.Csv;
 using Rollcall.OneRoster.Model;
+using Rollcall.OneRoster.Probe;
 using Rollcall.OneRoster.Rest;
 
 namespace Rollcall.Integrations;
@@ -25,7 +26,7 @@ public sealed record FeedState
 
 /// <summary>A folder with OneRoster CSV as a roster: the last package that holds all people, with the changes after it. Where that package
 /// is no longer in the folder, the changes alone. Files are opened when something is asked of them.</summary>
-internal sealed class CsvFeedSource : IRosterSource
+internal sealed class CsvFeedSource : IRosterSource, IRosterProbe
 {
     private const int MostKnown = 500;
     private readonly string _folder;
@@ -35,6 +36,7 @@ internal sealed class CsvFeedSource : IRosterSource
     private readonly TimeProvider _time;
     private readonly Func<bool> _changed;
     private readonly CancellationToken _cancellationToken;
+    private readonly List<CsvPackage> _read = [];
     private CsvRosterSource? _source;
 
     private CsvFeedSource(
@@ -77,6 +79,12 @@ internal sealed class CsvFeedSource : IRosterSource
 
     public CsvRosterSource Source => _source ??= Load();
 
+    /// <summary>The packages that were read, in their order; one that is refused is the first, since nothing before it was looked at.</summary>
+    public IReadOnlyList<CsvPackage> Read => _read;
+
+    /// <summary>Their import reports.</summary>
+    public IReadOnlyList<CsvImportReport> Reports => [.. _read.Select(p => p.Report)];
+
     /// <summary>Looks into the folder.</summary>
     /// <exception cref="RosterException">It is missing, unreadable, empty or still being written.</exception>
     public static async Task<CsvFeedSource> OpenAsync(
@@ -109,11 +117,31 @@ internal sealed class CsvFeedSource : IRosterSource
 
     public ICollectionWalk<Demographics> Demographics() => Source.Demographics();
 
+    public Task<ProbeReport> ProbeAsync(
+        ProbeOptions options,
+        IProgress<string>? progress = null,
+        CancellationToken cancellationToken = default
+    )
+    {
+        progress?.Report("packages");
+        try
+        {
+            _ = Source;
+        }
+        catch (RosterException) when (_read.Exists(p => !p.IsUsable))
+        {
+            // What is wrong with it is what the report is for.
+        }
+
+        return new CsvProbe(_folder, _read, _time).ProbeAsync(options, progress, cancellationToken);
+    }
+
     public void Dispose() => _source?.Dispose();
 
     private CsvRosterSource Load()
     {
-        var open = new List<CsvPackage>();
+        var open = _read;
+        open.Clear();
         try
         {
             // Newest first, up to the one that holds all people: what came before it does not count any more.
@@ -151,7 +179,7 @@ internal sealed class CsvFeedSource : IRosterSource
                 Whole = whole || (_known.Whole && all.Count <= MostKnown),
                 Since = NothingNew ? _known.Since : _time.GetUtcNow(),
             };
-            return new CsvRosterSource(open, Revision(State.Packages), _changed);
+            return new CsvRosterSource([.. open], Revision(State.Packages), _changed);
         }
         catch
         {

@@ -196,15 +196,25 @@ internal sealed class SyncHandler(
         {
             if (source is CsvFeedSource feed)
             {
-                if (await IsUnchangedAsync(setup, feed, cancellationToken))
+                await run.ReportAsync(OperationStage.Pulling, "Checking the CSV package", 0, null);
+                try
                 {
-                    return null;
+                    if (await IsUnchangedAsync(setup, feed, cancellationToken))
+                    {
+                        return null;
+                    }
+
+                    EnsureFresh(setup, feed);
+                    understood = CsvFindingsLog.Report(feed, warnings);
+                }
+                catch (RosterException) when (feed.Read.Count > 0)
+                {
+                    // Whoever has to have the package mended needs all that is wrong with it, not the first lines that fit an error.
+                    await KeepReportsAsync(operation, feed.Reports, cancellationToken);
+                    throw;
                 }
 
-                EnsureFresh(setup, feed);
-                await run.ReportAsync(OperationStage.Pulling, "Checking the CSV package", 0, null);
-                understood = CsvFindingsLog.Report(feed, warnings);
-                reports = [.. feed.Source.Packages.Select(p => p.Report)];
+                reports = feed.Reports;
                 feedState = feed.State;
                 if (feed.HasAllPeople)
                 {
@@ -300,6 +310,21 @@ internal sealed class SyncHandler(
             );
             return plan.Refreshes;
         }
+    }
+
+    private async Task KeepReportsAsync(Operation operation, IReadOnlyList<CsvImportReport> reports, CancellationToken cancellationToken)
+    {
+        operation.Options = ImportReports.With(operation, reports);
+        await using var connection = await database.OpenAsync(cancellationToken);
+        await Sql.ExecuteAsync(
+            connection,
+            null,
+            $"UPDATE operations SET options = @options WHERE id = @id AND fence = @fence AND status = {(int)OperationStatus.Running}",
+            cancellationToken,
+            ("@options", operation.Options),
+            ("@id", operation.Id),
+            ("@fence", operation.Fence)
+        );
     }
 
     /// <summary>What a stage of a large run leaves behind is collected before the next one asks for more: the collector on its own waits

@@ -55,12 +55,6 @@ public class WalkPropertyTests
                     try
                     {
                         var pulled = await walk.PullAsync();
-                        if (kind == Totals.TooLow && (count - 1) % most == 0)
-                        {
-                            // The pages end exactly where the stated total says: there is nothing to see of the one record behind it.
-                            return pulled.Records.Count >= count - 1;
-                        }
-
                         return pulled.Records.Select(u => u.SourcedId!).Order(StringComparer.Ordinal).SequenceEqual(all)
                             && (kind is not (Totals.TooHigh or Totals.TooLow) || (kind == Totals.TooLow && count == 1));
                     }

@@ -54,10 +54,40 @@ public class WalkTests
     [Fact]
     public async Task A_stated_total_saves_the_empty_page()
     {
+        await using var server = await ScriptedServer.StartAsync(Provider(7, clamp: 3, counts: true));
+        using var source = server.Source(time);
+        Assert.Equal(7, (await source.Users().PullAsync()).Records.Count);
+        Assert.Equal([0, 3, 6], server.Requests.Select(r => r.Offset));
+    }
+
+    [Fact]
+    public async Task A_stated_total_at_the_end_of_a_full_page_is_not_believed_without_asking()
+    {
         await using var server = await ScriptedServer.StartAsync(Provider(6, clamp: 3, counts: true));
         using var source = server.Source(time);
         Assert.Equal(6, (await source.Users().PullAsync()).Records.Count);
-        Assert.Equal([0, 3], server.Requests.Select(r => r.Offset));
+        Assert.Equal([0, 3, 6], server.Requests.Select(r => r.Offset));
+    }
+
+    /// <summary>A total one too low ends a full page, or a page of a server whose pages are of any size: the last record is behind it.</summary>
+    [Theory]
+    [InlineData(21, 10, false)]
+    [InlineData(101, 20, false)]
+    [InlineData(37, 40, true)]
+    [InlineData(6, 40, true)]
+    public async Task A_total_that_leaves_out_the_last_record_is_incomplete(int users, int clamp, bool halves)
+    {
+        await using var server = await ScriptedServer.StartAsync(
+            (http, seen, _) =>
+            {
+                var page = Enumerable.Range(0, users).Skip(seen.Offset).Take(Math.Min(seen.Limit, clamp)).Select(Id).ToList();
+                page = halves && page.Count > 1 ? page[..(page.Count / 2)] : page;
+                return http.Json(Answers.Users(page), ("x-total-count", $"{users - 1}"));
+            }
+        );
+        using var source = server.Source(time);
+        var fault = await source.Users().FaultAsync(RosterFault.Incomplete);
+        Assert.Contains($"says there are {users - 1} users but sends more", fault.Message, StringComparison.Ordinal);
     }
 
     [Fact]
@@ -232,7 +262,7 @@ public class WalkTests
         using var source = server.Source(time);
         var pulled = await source.Users().PullAsync();
         Assert.Equal(["a", "b", "c", "d"], pulled.Records.Select(u => u.SourcedId));
-        Assert.Equal((3, "r1", 6), (pulled.Attempts, pulled.Result.Revision, server.Requests.Count));
+        Assert.Equal((3, "r1", 7), (pulled.Attempts, pulled.Result.Revision, server.Requests.Count));
     }
 
     [Theory]

@@ -63,6 +63,38 @@ public sealed class OneRosterCsvStoryTests
         using var first = JsonDocument.Parse((await cli.OkAsync("sync", "--json")).Out);
         Assert.True(first.RootElement.GetProperty("created").GetInt32() >= 60);
 
+        // What was found in the package stands with the operation that read it.
+        var id = first.RootElement.GetProperty("operation").GetRawText();
+        foreach (var verb in (string[])["show", "log"])
+        {
+            var shown = (await cli.OkAsync("operation", verb, id)).Out;
+            Assert.Contains("\n\nTest Identifier: bulk-day-0000.zip\nTest Date: ", shown, StringComparison.Ordinal);
+            Assert.Contains("\nStatus: Success\nCSV Files Imported: ", shown, StringComparison.Ordinal);
+            Assert.Contains("\nCSV Files Rejected: none\nComment: ", shown, StringComparison.Ordinal);
+        }
+
+        var details = (await cli.OkAsync("operation", "show", id, "--json")).Json;
+        var imported = Assert.Single(details.GetProperty("importReports").EnumerateArray());
+        Assert.Equal("bulk-day-0000.zip", imported.GetProperty("testIdentifier").GetString());
+        Assert.Contains("users.csv", imported.GetProperty("csvFilesImported").EnumerateArray().Select(f => f.GetString()));
+        Assert.False(details.GetProperty("options").TryGetProperty("imported", out _));
+
+        // Support looks at the folder as at a server.
+        var probe = (await cli.OkAsync("oneroster-csv", "probe", "--json")).Json;
+        Assert.Equal("1.1", probe.GetProperty("version").GetString());
+        Assert.True(probe.GetProperty("people").GetProperty("members").GetInt64() >= 60);
+        Assert.Equal("Success", Assert.Single(probe.GetProperty("log").EnumerateArray()).GetProperty("status").GetString());
+        var log = cli.File("log.csv", "");
+        var examined = (await cli.OkAsync("oneroster-csv", "probe", "--log", log)).Out;
+        Assert.All(examined.Split('\n'), line => Assert.True(line.Length <= 80 || !line.Contains(' ', StringComparison.Ordinal), line));
+        Assert.Contains("Tests: 1 of 1 as specified", examined, StringComparison.Ordinal);
+        Assert.DoesNotContain("Headers of paging", examined, StringComparison.Ordinal);
+        Assert.StartsWith(
+            "Test Identifier,Test Date,Status,CSV Files Imported,CSV Files Rejected,Comment\r\nbulk-day-0000.zip,",
+            await File.ReadAllTextAsync(log, TestContext.Current.CancellationToken),
+            StringComparison.Ordinal
+        );
+
         // The same feed again is not read again.
         using var again = JsonDocument.Parse((await cli.OkAsync("sync", "--json")).Out);
         Assert.Equal(0, again.RootElement.GetProperty("read").GetInt32());
@@ -79,6 +111,19 @@ public sealed class OneRosterCsvStoryTests
         Assert.Contains("users.csv: a row has", bad.GetProperty("comment").GetString(), StringComparison.Ordinal);
         Assert.Empty(bad.GetProperty("csvFilesImported").EnumerateArray());
         await cli.RefusedAsync(1, "The package bulk-day-0001.zip is refused: users.csv: a row has", "sync");
+
+        // Whoever has to have it mended finds all that is wrong with it at the sync that failed.
+        var failed = (await cli.OkAsync("operation", "list", "--json")).Json.EnumerateArray().First();
+        Assert.Equal("failed", failed.GetProperty("status").GetString());
+        Assert.Contains(
+            "\n\nTest Identifier: bulk-day-0001.zip\n",
+            (await cli.OkAsync("operation", "show", failed.GetProperty("operation").GetRawText())).Out,
+            StringComparison.Ordinal
+        );
+        var doubtful = (await cli.OkAsync("oneroster-csv", "probe")).Out;
+        Assert.Contains("PROBLEM  users.csv: a row has", doubtful, StringComparison.Ordinal);
+        Assert.Contains("Tests: 0 of 1 as specified", doubtful, StringComparison.Ordinal);
+        Assert.DoesNotContain("People:", doubtful, StringComparison.Ordinal);
     }
 
     private static void Age(string feed, string? name = null)

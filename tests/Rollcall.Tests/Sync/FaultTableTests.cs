@@ -48,6 +48,8 @@ public sealed class FaultTableTests(PostgresCluster cluster)
         ["total-changes,clamp=20"] = "changed the number",
         ["total-too-high"] = "and then nothing more",
         ["total-too-low"] = "but sends more",
+        ["total-too-low,short-page"] = "but sends more",
+        ["total-at-page-end,clamp=20"] = "but sends more",
         ["total-of-page,clamp=20"] = "read 3 times without a consistent answer",
         ["count-too-high"] = "says that a page holds",
         ["revision-changes,clamp=20"] = "changed its data",

@@ -4,6 +4,7 @@ using System.Text.Encodings.Web;
 using System.Text.Json;
 using Rollcall.Operations;
 using Rollcall.Patrons;
+using Rollcall.Sync;
 
 namespace Rollcall.Server.Pages.Parts;
 
@@ -105,6 +106,10 @@ internal static class LogDownload
         }
 
         await writer.WriteLineAsync();
+        foreach (var line in here.Sites is null ? ImportReports.Of(operation).SelectMany(r => ImportReports.Lines(r).Append("")) : [])
+        {
+            await writer.WriteLineAsync(line);
+        }
 
         string Local(DateTimeOffset at) =>
             TimeZoneInfo.ConvertTime(at, here.Zone).ToString("yyyy-MM-dd HH:mm:ss", CultureInfo.InvariantCulture);
