@@ -146,7 +146,7 @@ internal sealed class IndexModel(
             OperationKind.FullSync,
             service.Kind,
             preview,
-            Here.Actor,
+            Here.Actor.Name,
             cancellationToken: Gone
         );
         TempData["Said"] =

@@ -122,7 +122,7 @@ internal sealed class OperationModel(Here here, OperationQueue queue, OperationL
             $"/operations/{id}",
             async () =>
             {
-                await queue.DiscardAsync(DistrictId, id, Here.Actor, Gone);
+                await queue.DiscardAsync(DistrictId, id, Here.Actor.Name, Gone);
                 return "Discarded. Nothing of it was written; the next sync looks at these people again.";
             }
         );

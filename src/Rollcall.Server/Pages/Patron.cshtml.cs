@@ -109,7 +109,7 @@ internal sealed class PatronModel(
                     OperationKind.PersonSync,
                     service.Kind,
                     preview == "yes",
-                    Here.Actor,
+                    Here.Actor.Name,
                     PersonOptions.For(patron.Barcode),
                     cancellationToken: Gone
                 );

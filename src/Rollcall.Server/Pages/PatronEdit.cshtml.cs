@@ -44,7 +44,6 @@ internal sealed class PatronEditModel(Here here, PatronService patrons, SiteServ
 
         try
         {
-            Here.CheckChangeOf(Patron);
             if (Patron is null)
             {
                 // What was left open takes the site's default instead of being emptied.

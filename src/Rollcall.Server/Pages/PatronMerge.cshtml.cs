@@ -98,8 +98,6 @@ internal sealed class PatronMergeModel(Here here, PatronService patrons, PatronM
     {
         try
         {
-            Here.CheckChangeOf((await patrons.GetAsync(DistrictId, keep ?? "", Gone)).Patron);
-            Here.CheckChangeOf((await patrons.GetAsync(DistrictId, other ?? "", Gone)).Patron);
             var id = await merge.MergeAsync(DistrictId, keep ?? "", other ?? "", Here.Actor, Gone);
             TempData["Said"] = $"Both records are one now. Operation {id} can be undone.";
             return LocalRedirect(Words.PatronUrl(keep!));

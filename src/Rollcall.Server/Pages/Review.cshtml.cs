@@ -60,8 +60,6 @@ internal sealed class ReviewModel(Here here, ReviewDecisions decisions, PatronSe
                     throw PatronService.Nobody(barcode ?? "");
                 }
 
-                Here.CheckChangeOf(target);
-
                 return (await decisions.LinkAsync(DistrictId, id, barcode ?? "", Here.Actor, Gone)).Message;
             }
         );

@@ -14,23 +14,27 @@ internal static class ImmediateOperation
     /// <param name="connection">The connection.</param>
     /// <param name="transaction">A transaction that began to write.</param>
     /// <param name="context">A context on them; it is saved.</param>
-    /// <param name="operation">District, kind, actor and what else describes it; the rest is filled in.</param>
+    /// <param name="operation">District, kind and what else describes it; the rest is filled in.</param>
+    /// <param name="actor">Who does it.</param>
     /// <param name="rows">What changes. Their numbers are given here.</param>
     /// <param name="time">The clock.</param>
     /// <param name="cancellationToken">Gives up; the caller rolls back.</param>
-    /// <exception cref="RollcallException">A patron changed meanwhile; the caller rolls back.</exception>
+    /// <exception cref="RollcallException">A patron changed meanwhile, or is not the actor's to change; the caller rolls back.</exception>
     public static async Task<Operation> RunAsync(
         RollcallDatabase database,
         DbConnection connection,
         DbTransaction transaction,
         RollcallContext context,
         Operation operation,
+        Actor actor,
         IReadOnlyList<Change> rows,
         TimeProvider time,
         CancellationToken cancellationToken
     )
     {
         var now = time.GetUtcNow();
+        operation.RequestedBy = actor.Name;
+        operation.ActingGroup = actor.Right;
         operation.Status = OperationStatus.Completed;
         operation.Stage = OperationStage.Finished;
         operation.CreatedAt = now;
@@ -50,14 +54,18 @@ internal static class ImmediateOperation
         }
 
         await database.Bulk.InsertAsync(connection, transaction, BulkTables.Changes, rows, cancellationToken);
-        var writer = new SliceWriter(database, operation.DistrictId, operation.Id, null, time);
+        var writer = new SliceWriter(database, operation.DistrictId, operation.Id, null, actor.Right, time);
         var writing = rows.Where(r => r.Kind is not (ChangeKind.Note or ChangeKind.Skip)).ToList();
         var result = await writer.ApplyAsync(connection, transaction, writing, approval: true, cancellationToken);
-        return result.StaleOutcomes.Count > 0
-            ? throw new RollcallException(
-                $"{writing.Find(r => r.Stale)?.Warning ?? "The patron changed meanwhile"}. Nothing was written; look again and repeat it."
-            )
-            : operation;
+        if (result.StaleOutcomes.Count > 0)
+        {
+            var why = writing.Find(r => r.Stale)?.Warning ?? "The patron changed meanwhile";
+            throw new RollcallException(
+                result.Guarded > 0 ? $"{why}. Nothing was written." : $"{why}. Nothing was written; look again and repeat it."
+            );
+        }
+
+        return operation;
     }
 
     private static SyncCounts CountsOf(IReadOnlyList<Change> rows)

@@ -65,6 +65,9 @@ public sealed class Operation
     /// <summary>Who asked: a person's name, or "Daily Operations", or "command line".</summary>
     public string RequestedBy { get; set; } = "";
 
+    /// <summary>The security group of whoever asked, or of whoever approved since: what their own decision may change. Syncs are nobody's.</summary>
+    public SecurityGroup ActingGroup { get; set; } = SecurityGroup.DistrictAdministrator;
+
     public DateTimeOffset CreatedAt { get; set; }
     public DateTimeOffset? StartedAt { get; set; }
     public DateTimeOffset? FinishedAt { get; set; }

@@ -329,16 +329,17 @@ public sealed class OperationQueue(RollcallDatabase database, TimeProvider time)
 
     /// <summary>Approves what waits in an operation: it is queued again and applies the rest.</summary>
     /// <exception cref="RollcallException">Nothing of it waits for an approval.</exception>
-    public Task ApproveAsync(int districtId, long id, string by, CancellationToken cancellationToken = default) =>
+    public Task ApproveAsync(int districtId, long id, Actor by, CancellationToken cancellationToken = default) =>
         DecideAsync(
             districtId,
             id,
-            by,
+            by.Name,
             "approve",
             operation =>
             {
                 operation.Status = OperationStatus.Waiting;
-                operation.ApprovedBy = by;
+                operation.ApprovedBy = by.Name;
+                operation.ActingGroup = by.Right;
                 operation.ApprovedAt = time.GetUtcNow();
                 operation.FinishedAt = null;
                 operation.Settled = false;

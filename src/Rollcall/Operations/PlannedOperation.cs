@@ -1,4 +1,5 @@
 using System.Text.Json;
+using Rollcall.Patrons;
 using Rollcall.Storage;
 using Rollcall.Sync.Apply;
 
@@ -8,7 +9,7 @@ namespace Rollcall.Operations;
 internal static class PlannedOperation
 {
     /// <summary>The row while its plan is being made: should the process die now, it says so, and nothing was written.</summary>
-    public static Operation Begin(int districtId, OperationKind kind, bool preview, string actor, string options, TimeProvider time) =>
+    public static Operation Begin(int districtId, OperationKind kind, bool preview, Actor actor, string options, TimeProvider time) =>
         new()
         {
             DistrictId = districtId,
@@ -16,7 +17,8 @@ internal static class PlannedOperation
             Status = OperationStatus.Failed,
             Error = "Interrupted before the plan was complete. Nothing was written; do it again.",
             PreviewOnly = preview,
-            RequestedBy = actor,
+            RequestedBy = actor.Name,
+            ActingGroup = actor.Right,
             Options = options,
             CreatedAt = time.GetUtcNow(),
         };
@@ -56,17 +58,22 @@ internal sealed class PlannedHandler(RollcallDatabase database, OperationQueue q
             done => run.ReportAsync(OperationStage.Applying, "Writing patrons", done, operation.PlanSize),
             cancellationToken
         );
-        if (applier.Stale.Count > 0)
+        counts = OperationQueue.Drop(counts, applier.Stale);
+        if (applier.ChangedMeanwhile > 0)
         {
-            counts = OperationQueue.Drop(counts, applier.Stale);
             warnings.Add(
                 new WarningGroup(
                     "stale",
                     "Patrons were left out because they changed meanwhile",
-                    applier.Stale.Values.Sum(),
+                    applier.ChangedMeanwhile,
                     "Do it again for those: the log names them."
                 )
             );
+        }
+
+        if (applier.Guarded > 0)
+        {
+            warnings.Add(PatronGuard.Warning(applier.Guarded));
         }
 
         if (applier.ChangedSincePlan > 0)

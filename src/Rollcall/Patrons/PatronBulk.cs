@@ -29,7 +29,7 @@ public sealed class PatronBulk(RollcallDatabase database, TimeProvider time)
         PatronFilter filter,
         IReadOnlyList<KeyValuePair<string, string?>> changes,
         bool preview,
-        string actor,
+        Actor actor,
         CancellationToken cancellationToken = default
     )
     {
@@ -44,6 +44,7 @@ public sealed class PatronBulk(RollcallDatabase database, TimeProvider time)
                     throw new RollcallException($"{field.Label} differs from patron to patron: change it on each patron's record.");
                 }
 
+                PatronService.CheckRight(actor, field);
                 wanted[field] = await PatronService.CanonicalAsync(context, districtId, field, value, cancellationToken);
             }
         }
@@ -107,7 +108,7 @@ public sealed class PatronBulk(RollcallDatabase database, TimeProvider time)
         int districtId,
         PatronFilter filter,
         bool preview,
-        string actor,
+        Actor actor,
         CancellationToken cancellationToken = default
     ) => RemoveAsync(districtId, Patrons(districtId, filter, cancellationToken), preview, actor, cancellationToken);
 
@@ -118,7 +119,7 @@ public sealed class PatronBulk(RollcallDatabase database, TimeProvider time)
         int districtId,
         IReadOnlyCollection<string> barcodes,
         bool preview,
-        string actor,
+        Actor actor,
         CancellationToken cancellationToken = default
     )
     {
@@ -149,7 +150,7 @@ public sealed class PatronBulk(RollcallDatabase database, TimeProvider time)
         int districtId,
         IAsyncEnumerable<Patron> patrons,
         bool preview,
-        string actor,
+        Actor actor,
         CancellationToken cancellationToken
     ) =>
         PlanAsync(
@@ -193,7 +194,7 @@ public sealed class PatronBulk(RollcallDatabase database, TimeProvider time)
         int districtId,
         OperationKind kind,
         bool preview,
-        string actor,
+        Actor actor,
         string options,
         IAsyncEnumerable<Patron> patrons,
         Func<Patron, PatronLink?, Change?> change,
@@ -208,6 +209,7 @@ public sealed class PatronBulk(RollcallDatabase database, TimeProvider time)
         var writer = new ChangeWriter(database, connection, districtId, operation.Id);
         long read = 0;
         long warnings = 0;
+        long guarded = 0;
         await foreach (var chunk in patrons.Chunk(Batch).WithCancellation(cancellationToken))
         {
             var ids = chunk.Select(p => p.Id).ToArray();
@@ -222,6 +224,17 @@ public sealed class PatronBulk(RollcallDatabase database, TimeProvider time)
                 if (change(patron, link) is not { } row)
                 {
                     continue;
+                }
+
+                if (PatronGuard.Refusal(actor.Right, patron, row.Kind, ChangeValues.Parse(row.Values)) is { } refusal)
+                {
+                    guarded++;
+                    row = new Change
+                    {
+                        Kind = ChangeKind.Skip,
+                        Outcome = Outcome.Skipped,
+                        Reason = refusal,
+                    };
                 }
 
                 row.PatronId = patron.Id;
@@ -240,30 +253,34 @@ public sealed class PatronBulk(RollcallDatabase database, TimeProvider time)
             new SyncCounts
             {
                 Read = read,
-                Updated = kind == OperationKind.Edit ? writer.Count : 0,
-                Removed = kind == OperationKind.Remove ? writer.Count : 0,
+                Updated = kind == OperationKind.Edit ? writer.Count - guarded : 0,
+                Removed = kind == OperationKind.Remove ? writer.Count - guarded : 0,
+                Skipped = guarded,
                 Unchanged = read - writer.Count,
             },
-            warnings == 0
-                ? []
-                :
-                [
-                    new WarningGroup(
-                        "removed-in-roster",
-                        "People to be removed are still in the roster",
-                        warnings,
-                        "The next sync makes new patrons of them. Leave them out, or wait until the roster has let them go."
-                    ),
-                ]
+            [
+                .. warnings == 0
+                    ? Array.Empty<WarningGroup>()
+                    :
+                    [
+                        new WarningGroup(
+                            "removed-in-roster",
+                            "People to be removed are still in the roster",
+                            warnings,
+                            "The next sync makes new patrons of them. Leave them out, or wait until the roster has let them go."
+                        ),
+                    ],
+                .. guarded == 0 ? Array.Empty<WarningGroup>() : [PatronGuard.Warning(guarded)],
+            ]
         );
         context.AuditEntries.Add(
             new AuditEntry
             {
                 DistrictId = districtId,
                 At = time.GetUtcNow(),
-                Actor = actor,
+                Actor = actor.Name,
                 Action = kind == OperationKind.Remove ? "remove patrons" : "edit patrons",
-                Details = $"Operation {operation.Id}: {writer.Count} of {read}",
+                Details = $"Operation {operation.Id}: {writer.Count - guarded} of {read}",
             }
         );
         await context.SaveChangesAsync(cancellationToken);

@@ -55,7 +55,7 @@ public sealed class PatronImport(RollcallDatabase database, TimeProvider time)
         Stream content,
         string fileName,
         bool preview,
-        string actor,
+        Actor actor,
         IReadOnlyList<string>? columns = null,
         CancellationToken cancellationToken = default
     )
@@ -64,7 +64,7 @@ public sealed class PatronImport(RollcallDatabase database, TimeProvider time)
         await using var connection = await database.OpenAsync(cancellationToken);
         await using var context = database.CreateContext(connection, null);
         var sites = await context.Sites.AsNoTracking().Where(s => s.DistrictId == districtId).ToListAsync(cancellationToken);
-        var plan = await CompareAsync(context, districtId, rows, sites, cancellationToken);
+        var plan = await CompareAsync(context, districtId, actor, rows, sites, cancellationToken);
 
         var options = JsonSerializer.Serialize(new { file = Path.GetFileName(fileName), rows = rows.Lines.Count }, OperationQueue.Json);
         var operation = PlannedOperation.Begin(districtId, OperationKind.Import, preview, actor, options, time);
@@ -260,6 +260,7 @@ public sealed class PatronImport(RollcallDatabase database, TimeProvider time)
     private static async Task<(List<Change> Changes, SyncCounts Counts)> CompareAsync(
         RollcallContext context,
         int districtId,
+        Actor actor,
         Rows rows,
         List<Site> sites,
         CancellationToken cancellationToken
@@ -350,7 +351,11 @@ public sealed class PatronImport(RollcallDatabase database, TimeProvider time)
             }
 
             var change = patron is null ? await NewAsync(line, canonical) : Difference(patron, canonical);
-            if (change is not null)
+            if (change is not null && Refusal(patron, change) is { } refusal)
+            {
+                problems.Add($"Row {line}: {refusal}.");
+            }
+            else if (change is not null)
             {
                 changes.Add(change);
             }
@@ -373,6 +378,17 @@ public sealed class PatronImport(RollcallDatabase database, TimeProvider time)
                 Transferred = transferred,
             }
         );
+
+        string? Refusal(Patron? patron, Change change)
+        {
+            var values = ChangeValues.Parse(change.Values);
+            return PatronGuard.Refusal(actor.Right, patron, change.Kind, values)
+                ?? rows
+                    // A new patron always has a group, its site's: that one is looked at above.
+                    .Fields.Where(f => values.Has(f.Number) && f.Number != PatronFields.Group)
+                    .Select(f => PatronGuard.FieldRefusal(actor.Right, f))
+                    .FirstOrDefault(r => r is not null);
+        }
 
         string? Value(string?[] row, int field) => at.TryGetValue(field, out var i) ? row[i] : null;
 

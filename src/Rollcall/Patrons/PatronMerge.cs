@@ -33,12 +33,12 @@ public sealed class PatronMerge(RollcallDatabase database, TimeProvider time)
     /// <param name="actor">Who.</param>
     /// <param name="cancellationToken">Gives up; nothing is written then.</param>
     /// <returns>The operation; it can be undone.</returns>
-    /// <exception cref="RollcallException">One of them does not exist, or both are the same; nothing was written.</exception>
+    /// <exception cref="RollcallException">One of them does not exist or is not the actor's to change, or both are the same; nothing was written.</exception>
     public async Task<long> MergeAsync(
         int districtId,
         string keep,
         string other,
-        string actor,
+        Actor actor,
         CancellationToken cancellationToken = default
     )
     {
@@ -125,9 +125,9 @@ public sealed class PatronMerge(RollcallDatabase database, TimeProvider time)
             {
                 DistrictId = districtId,
                 Kind = OperationKind.Merge,
-                RequestedBy = actor,
                 Options = JsonSerializer.Serialize(new { keep = kept.Barcode, other = gone.Barcode }, OperationQueue.Json),
             },
+            actor,
             rows,
             time,
             cancellationToken
@@ -137,7 +137,7 @@ public sealed class PatronMerge(RollcallDatabase database, TimeProvider time)
             {
                 DistrictId = districtId,
                 At = time.GetUtcNow(),
-                Actor = actor,
+                Actor = actor.Name,
                 Action = "merge",
                 Details = $"Operation {operation.Id}: {gone.Barcode} into {kept.Barcode}",
             }

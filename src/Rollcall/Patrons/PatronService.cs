@@ -205,12 +205,12 @@ public sealed class PatronService(RollcallDatabase database, TimeProvider time)
     /// <param name="seen">The patron's version that the person looked at; null when nobody looked.</param>
     /// <param name="cancellationToken">Gives up; nothing is written then.</param>
     /// <returns>The patron as it is now.</returns>
-    /// <exception cref="RollcallException">A field or a value is not possible, or the patron was changed since it was looked at; nothing was written.</exception>
+    /// <exception cref="RollcallException">A field or a value is not possible or not the actor's to change, or the patron was changed since it was looked at; nothing was written.</exception>
     public async Task<Patron> EditAsync(
         int districtId,
         string barcode,
         IReadOnlyList<KeyValuePair<string, string?>> changes,
-        string actor,
+        Actor actor,
         long? seen = null,
         CancellationToken cancellationToken = default
     )
@@ -241,6 +241,7 @@ public sealed class PatronService(RollcallDatabase database, TimeProvider time)
                 continue;
             }
 
+            CheckRight(actor, field);
             await CheckUniqueAsync(context, districtId, patron.Id, field, canonical, cancellationToken);
             values.SetNew(field.Number, old, canonical);
         }
@@ -278,12 +279,8 @@ public sealed class PatronService(RollcallDatabase database, TimeProvider time)
             connection,
             transaction,
             context,
-            new Operation
-            {
-                DistrictId = districtId,
-                Kind = OperationKind.Edit,
-                RequestedBy = actor,
-            },
+            new Operation { DistrictId = districtId, Kind = OperationKind.Edit },
+            actor,
             [change],
             time,
             cancellationToken
@@ -322,7 +319,7 @@ public sealed class PatronService(RollcallDatabase database, TimeProvider time)
     public async Task<Patron> AddAsync(
         int districtId,
         IReadOnlyList<KeyValuePair<string, string?>> fields,
-        string actor,
+        Actor actor,
         CancellationToken cancellationToken = default
     )
     {
@@ -336,6 +333,7 @@ public sealed class PatronService(RollcallDatabase database, TimeProvider time)
             var field = Known(name);
             if (await CanonicalAsync(context, districtId, field, value, cancellationToken) is { } canonical)
             {
+                CheckRight(actor, field);
                 await CheckUniqueAsync(context, districtId, patronId: 0, field, canonical, cancellationToken);
                 values.SetNew(field.Number, null, canonical);
             }
@@ -373,12 +371,8 @@ public sealed class PatronService(RollcallDatabase database, TimeProvider time)
             connection,
             transaction,
             context,
-            new Operation
-            {
-                DistrictId = districtId,
-                Kind = OperationKind.Edit,
-                RequestedBy = actor,
-            },
+            new Operation { DistrictId = districtId, Kind = OperationKind.Edit },
+            actor,
             [
                 new Change
                 {
@@ -396,6 +390,15 @@ public sealed class PatronService(RollcallDatabase database, TimeProvider time)
         var written = await context.Patrons.AsNoTracking().SingleAsync(p => p.DistrictId == districtId && p.Id == id, cancellationToken);
         await transaction.CommitAsync(cancellationToken);
         return written;
+    }
+
+    /// <exception cref="RollcallException">The field is not theirs to set.</exception>
+    internal static void CheckRight(Actor actor, PatronField field)
+    {
+        if (PatronGuard.FieldRefusal(actor.Right, field) is { } refusal)
+        {
+            throw new RollcallException($"{refusal}. Nothing was written.");
+        }
     }
 
     /// <summary>The field that a person names.</summary>

@@ -32,7 +32,7 @@ public sealed class ReviewDecisions(RollcallDatabase database, UndoService undo,
         int districtId,
         int id,
         string barcode,
-        string actor,
+        Actor actor,
         CancellationToken cancellationToken = default
     )
     {
@@ -62,7 +62,7 @@ public sealed class ReviewDecisions(RollcallDatabase database, UndoService undo,
 
     /// <summary>The person is none of the library's patrons: a new one.</summary>
     /// <exception cref="RollcallException">Decided already, or a new patron lacks a last name or a site; nothing was written.</exception>
-    public async Task<ReviewDecision> CreateAsync(int districtId, int id, string actor, CancellationToken cancellationToken = default)
+    public async Task<ReviewDecision> CreateAsync(int districtId, int id, Actor actor, CancellationToken cancellationToken = default)
     {
         await using var work = await BeginAsync(districtId, id, cancellationToken);
         var (context, item) = (work.Context, work.Item);
@@ -133,7 +133,7 @@ public sealed class ReviewDecisions(RollcallDatabase database, UndoService undo,
 
     /// <summary>The person is not to be synced. Counts as skipped from now on.</summary>
     /// <exception cref="RollcallException">Decided already.</exception>
-    public async Task<ReviewDecision> IgnoreAsync(int districtId, int id, string actor, CancellationToken cancellationToken = default)
+    public async Task<ReviewDecision> IgnoreAsync(int districtId, int id, Actor actor, CancellationToken cancellationToken = default)
     {
         await using var work = await BeginAsync(districtId, id, cancellationToken);
         var change = new Change
@@ -158,7 +158,7 @@ public sealed class ReviewDecisions(RollcallDatabase database, UndoService undo,
     /// <summary>Takes a decision back: what it wrote is undone, and the person waits again.</summary>
     /// <returns>The undo that was queued.</returns>
     /// <exception cref="RollcallException">Nothing is decided.</exception>
-    public async Task<ReviewDecision> ReopenAsync(int districtId, int id, string actor, CancellationToken cancellationToken = default)
+    public async Task<ReviewDecision> ReopenAsync(int districtId, int id, Actor actor, CancellationToken cancellationToken = default)
     {
         ReviewItem item;
         await using (var context = database.CreateContext())
@@ -309,7 +309,7 @@ public sealed class ReviewDecisions(RollcallDatabase database, UndoService undo,
             RollcallDatabase database,
             ReviewStatus status,
             Change change,
-            string actor,
+            Actor actor,
             string? barcode,
             string message,
             TimeProvider time,
@@ -328,7 +328,6 @@ public sealed class ReviewDecisions(RollcallDatabase database, UndoService undo,
                 {
                     DistrictId = Item.DistrictId,
                     Kind = OperationKind.Review,
-                    RequestedBy = actor,
                     Options = JsonSerializer.Serialize(
                         new
                         {
@@ -339,20 +338,21 @@ public sealed class ReviewDecisions(RollcallDatabase database, UndoService undo,
                         OperationQueue.Json
                     ),
                 },
+                actor,
                 [change],
                 time,
                 cancellationToken
             );
             Item.Status = status;
             Item.DecidedAt = time.GetUtcNow();
-            Item.DecidedBy = actor;
+            Item.DecidedBy = actor.Name;
             Item.DecisionOperationId = operation.Id;
             context.AuditEntries.Add(
                 new AuditEntry
                 {
                     DistrictId = Item.DistrictId,
                     At = time.GetUtcNow(),
-                    Actor = actor,
+                    Actor = actor.Name,
                     Action = "review",
                     Details = $"Review {Item.Id}: {status.ToString().ToLowerInvariant()}, operation {operation.Id}",
                 }

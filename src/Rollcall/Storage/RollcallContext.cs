@@ -48,6 +48,8 @@ public abstract class RollcallContext(DbContextOptions options)
     public DbSet<OneTimeLink> OneTimeLinks => Set<OneTimeLink>();
     public DbSet<PendingSignIn> PendingSignIns => Set<PendingSignIn>();
     public DbSet<UsedCode> UsedCodes => Set<UsedCode>();
+    public DbSet<AccessToken> AccessTokens => Set<AccessToken>();
+    public DbSet<IdempotentRequest> IdempotentRequests => Set<IdempotentRequest>();
     public DbSet<NoticeSetting> NoticeSettings => Set<NoticeSetting>();
     public DbSet<Notice> Notices => Set<Notice>();
     public DbSet<DataProtectionKey> DataProtectionKeys => Set<DataProtectionKey>();
@@ -89,6 +91,18 @@ public abstract class RollcallContext(DbContextOptions options)
         builder.Entity<OneTimeLink>().HasKey(l => l.Id);
         builder.Entity<PendingSignIn>().HasKey(p => p.Id);
         builder.Entity<UsedCode>().HasKey(c => c.Id);
+        builder.Entity<AccessToken>(e =>
+        {
+            e.HasKey(t => t.Id);
+            e.Property(t => t.Id).ValueGeneratedOnAdd();
+            e.HasIndex(t => t.Hash).IsUnique();
+            e.HasIndex(t => t.DistrictId);
+        });
+        builder.Entity<IdempotentRequest>(e =>
+        {
+            e.HasKey(r => new { r.TokenId, r.Key });
+            e.HasIndex(r => r.CreatedAt);
+        });
         builder.Entity<District>(e =>
         {
             e.HasKey(d => d.Id);
@@ -155,6 +169,9 @@ public abstract class RollcallContext(DbContextOptions options)
         {
             e.HasKey(o => o.Id);
             e.Property(o => o.Id).ValueGeneratedOnAdd();
+
+            // The previous binary writes rows without it.
+            e.Property(o => o.ActingGroup).HasDefaultValue(SecurityGroup.DistrictAdministrator).HasSentinel((SecurityGroup)(-1));
             e.HasIndex(o => new { o.DistrictId, o.Id });
             e.HasIndex(o => o.Status);
             e.HasIndex(o => o.FinishedAt, "unsettled").HasFilter(Database.IsNpgsql() ? "not settled" : "settled = 0");

@@ -515,15 +515,19 @@ internal sealed class SyncHandler(
     {
         var counts = OperationQueue.CountsOf(operation);
         var warnings = OperationQueue.WarningsOf(operation).ToList();
-        if (applier.Stale.Count > 0)
+        counts = OperationQueue.Drop(counts, applier.Stale);
+        if (applier.Guarded > 0)
         {
-            var stale = applier.Stale.Values.Sum();
-            counts = OperationQueue.Drop(counts, applier.Stale);
+            warnings.Add(PatronGuard.Warning(applier.Guarded));
+        }
+
+        if (applier.ChangedMeanwhile > 0)
+        {
             warnings.Add(
                 new WarningGroup(
                     "stale",
                     "Changes were left out because the patron changed since the plan; the next sync looks at them again",
-                    stale,
+                    applier.ChangedMeanwhile,
                     null
                 )
             );

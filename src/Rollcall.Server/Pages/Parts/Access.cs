@@ -37,7 +37,7 @@ internal enum Need
 /// <see cref="Here.Sites"/> (null is all sites), and so do the records that its buttons act on. When in doubt, take
 /// <see cref="Need.LibraryAdministrator"/>: it sees every site.
 /// Security groups and site access are changed by District Administrators alone, wherever a record is edited: else a librarian makes an
-/// administrator of themselves. Nor does anybody else change records above Patron: see <see cref="Here.CheckChangeOf"/>.
+/// administrator of themselves. Nor does anybody else change records above Patron: <see cref="PatronGuard"/> sees to it.
 /// </para>
 /// </summary>
 internal static class Access

@@ -19,29 +19,13 @@ internal sealed class Here(DistrictService districts, Reading reading, TimeProvi
     public Grant? Grant { get; private set; }
 
     /// <summary>Who acts, as operations and the audit name it.</summary>
-    public string Actor => Who?.Name ?? "nobody";
+    public Actor Actor => new(Who?.Name ?? "nobody", Grant?.Group ?? SecurityGroup.PatronLimited);
 
     /// <summary>Ids of the sites whose people the visitor may see; null is every site of the district.</summary>
     public IReadOnlyList<int>? Sites => Grant is null ? [] : Grant.Sites;
 
     /// <summary>People of this site may be seen; null is no site.</summary>
     public bool Sees(int? siteId) => Sites is null || (siteId is { } id && Sites.Contains(id));
-
-    /// <summary>
-    /// Refuses to change who an administrator, librarian or aide is: whoever puts their own roster identity on such a record signs in with its
-    /// rights.
-    /// </summary>
-    /// <param name="patron">The record; null for one that does not exist yet.</param>
-    /// <exception cref="RollcallException">The record is above Patron, and the visitor is no District Administrator.</exception>
-    public void CheckChangeOf(Patron? patron)
-    {
-        if (patron is { Group: > SecurityGroup.Patron } && !May(Need.DistrictAdministrator))
-        {
-            throw new RollcallException(
-                $"{patron.DisplayName} is {PatronFields.GroupWord(patron.Group)}: only a District Administrator changes such a record."
-            );
-        }
-    }
 
     /// <summary>The district; null for somebody who belongs to none. Pages that need a security group always have one.</summary>
     public District District { get; private set; } = null!;

@@ -28,7 +28,7 @@ internal static class PatronDownload
         await patrons.NoteExportAsync(
             here.District.Id,
             query.Any ? $"{file}: those {query.InWords}" : file,
-            here.Actor,
+            here.Actor.Name,
             http.RequestAborted
         );
         http.Response.ContentType = format == "csv" ? "text/csv; charset=utf-8" : "application/x-ndjson; charset=utf-8";

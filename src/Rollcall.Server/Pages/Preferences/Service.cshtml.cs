@@ -230,7 +230,7 @@ internal sealed class ServiceModel(
                     throw new RollcallException("Choose one site on the left and one organisation on the right, then Match.");
                 }
 
-                await integrations.MatchAsync(Here.District, Kind, site, org, Here.Actor, Gone);
+                await integrations.MatchAsync(Here.District, Kind, site, org, Here.Actor.Name, Gone);
                 return $"Matched to site {site}.";
             }
         );
@@ -246,7 +246,7 @@ internal sealed class ServiceModel(
                 {
                     if (org.SuggestedSite is { } site && taken.Add(site))
                     {
-                        await integrations.MatchAsync(Here.District, Kind, site, org.SourcedId, Here.Actor, Gone);
+                        await integrations.MatchAsync(Here.District, Kind, site, org.SourcedId, Here.Actor.Name, Gone);
                     }
                 }
 
@@ -260,7 +260,7 @@ internal sealed class ServiceModel(
             "sites",
             async () =>
             {
-                await integrations.UnmatchAsync(Here.District, Kind, org, Here.Actor, Gone);
+                await integrations.UnmatchAsync(Here.District, Kind, org, Here.Actor.Name, Gone);
                 return "The match is undone. Nobody is changed by that until the next sync.";
             }
         );
@@ -418,7 +418,7 @@ internal sealed class ServiceModel(
                         : "off";
                 if (Text.Clean(zone) is { } chosen && chosen != Here.District.TimeZone)
                 {
-                    await districts.SetTimeZoneAsync(Here.District, chosen, Here.Actor, Gone);
+                    await districts.SetTimeZoneAsync(Here.District, chosen, Here.Actor.Name, Gone);
                 }
 
                 await ConfigureAsync(
@@ -595,7 +595,7 @@ internal sealed class ServiceModel(
     }
 
     private Task ConfigureAsync(string what, Func<IntegrationSettings, IntegrationSettings> change) =>
-        integrations.ConfigureAsync(DistrictId, Kind, Here.Actor, what, change, Gone);
+        integrations.ConfigureAsync(DistrictId, Kind, Here.Actor.Name, what, change, Gone);
 
     /// <summary>Connects as typed.</summary>
     /// <returns>Where to go next; null when it did not work, or when somebody has to agree to what is cleared first.</returns>
@@ -616,7 +616,7 @@ internal sealed class ServiceModel(
                 Typed,
                 asOperator: Here.May(Need.Operator),
                 clear,
-                Here.Actor,
+                Here.Actor.Name,
                 Gone
             );
             TempData["Said"] = result.Cleared is null

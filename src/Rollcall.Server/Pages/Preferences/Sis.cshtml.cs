@@ -46,7 +46,7 @@ internal sealed class SisModel(Here here, IntegrationService integrations) : Rol
             "/preferences/sis",
             async () =>
             {
-                var cleared = await integrations.TurnOnAsync(DistrictId, kind, clear == "yes", Here.Actor, Gone);
+                var cleared = await integrations.TurnOnAsync(DistrictId, kind, clear == "yes", Here.Actor.Name, Gone);
                 return cleared is null
                     ? $"{Words.Service(kind)} is on."
                     : $"{Words.Service(kind)} is on. What the other service had left is cleared; undo operation {cleared} to bring it back.";
@@ -58,7 +58,7 @@ internal sealed class SisModel(Here here, IntegrationService integrations) : Rol
             "/preferences/sis",
             async () =>
             {
-                await integrations.TurnOffAsync(DistrictId, kind, Here.Actor, Gone);
+                await integrations.TurnOffAsync(DistrictId, kind, Here.Actor.Name, Gone);
                 return $"{Words.Service(kind)} is off. Syncs have stopped; patrons and their links stay.";
             }
         );

@@ -3,6 +3,7 @@ using System.Diagnostics;
 using Microsoft.EntityFrameworkCore;
 using Rollcall.Mapping;
 using Rollcall.Operations;
+using Rollcall.Patrons;
 using Rollcall.Storage;
 
 namespace Rollcall.Sync.Apply;
@@ -28,11 +29,16 @@ internal sealed class Applier(RollcallDatabase database, Operation operation, Fi
         ChangeKind.Remove,
     ];
 
-    private readonly SliceWriter _writer = new(database, operation.DistrictId, operation.Id, map, time);
     private readonly Dictionary<Outcome, long> _stale = [];
 
     /// <summary>People whose rows were left out, by the outcome they had in the plan.</summary>
     public IReadOnlyDictionary<Outcome, long> Stale => _stale;
+
+    /// <summary>Rows among <see cref="Stale"/> that were not theirs to decide who asked or approved.</summary>
+    public long Guarded { get; private set; }
+
+    /// <summary>Rows among <see cref="Stale"/> whose patron had changed since the plan.</summary>
+    public long ChangedMeanwhile => _stale.Values.Sum() - Guarded;
 
     /// <summary>Rows whose patron had changed since the plan.</summary>
     public long ChangedSincePlan { get; private set; }
@@ -45,6 +51,13 @@ internal sealed class Applier(RollcallDatabase database, Operation operation, Fi
     public async Task RunAsync(bool held, bool approval, Func<long, ValueTask> progress, CancellationToken cancellationToken)
     {
         await using var connection = await database.OpenAsync(cancellationToken);
+
+        // What the roster says is nobody's decision; what was held, and everything else, is one.
+        var right =
+            !held && operation.Kind is OperationKind.FullSync or OperationKind.ChangesSync or OperationKind.PersonSync
+                ? SecurityGroup.DistrictAdministrator
+                : operation.ActingGroup;
+        var writer = new SliceWriter(database, operation.DistrictId, operation.Id, map, right, time);
         var position = held ? operation.HeldAppliedTo : operation.AppliedTo;
         await CountEarlierAsync(connection, held, position, cancellationToken);
         var size = 200;
@@ -80,7 +93,7 @@ internal sealed class Applier(RollcallDatabase database, Operation operation, Fi
 
                 var watch = Stopwatch.GetTimestamp();
                 var end = slice[^1].Number;
-                await ApplySliceAsync(connection, slice, held, approval, end, cancellationToken);
+                await ApplySliceAsync(connection, writer, slice, held, approval, end, cancellationToken);
                 position = end;
                 at = rows.FindIndex(at, r => r.Number > end) is >= 0 and var next ? next : rows.Count;
                 size = database.Bulk.NextSlice(slice.Count, Stopwatch.GetElapsedTime(watch));
@@ -125,6 +138,10 @@ internal sealed class Applier(RollcallDatabase database, Operation operation, Fi
             _stale[outcome.Key] = _stale.GetValueOrDefault(outcome.Key) + outcome.Count;
         }
 
+        Guarded += await earlier.LongCountAsync(
+            c => c.Stale && c.Warning != null && c.Warning.Contains(PatronGuard.Alone),
+            cancellationToken
+        );
         ChangedSincePlan += await earlier.LongCountAsync(
             c => c.Warning != null && c.Warning.Contains(SliceWriter.ChangedSincePlan),
             cancellationToken
@@ -182,6 +199,7 @@ internal sealed class Applier(RollcallDatabase database, Operation operation, Fi
 
     private async Task ApplySliceAsync(
         DbConnection connection,
+        SliceWriter writer,
         List<Change> rows,
         bool held,
         bool approval,
@@ -194,13 +212,14 @@ internal sealed class Applier(RollcallDatabase database, Operation operation, Fi
         // The district first and the operation after it, as everybody else: two who wait for each other would both lose.
         await database.Bulk.LockDistrictAsync(connection, transaction, operation.DistrictId, cancellationToken);
         await MoveAsync(connection, transaction, held, end, cancellationToken);
-        var result = await _writer.ApplyAsync(connection, transaction, rows, approval, cancellationToken);
+        var result = await writer.ApplyAsync(connection, transaction, rows, approval, cancellationToken);
         await transaction.CommitAsync(cancellationToken);
         foreach (var outcome in result.StaleOutcomes)
         {
             _stale[outcome] = _stale.GetValueOrDefault(outcome) + 1;
         }
 
+        Guarded += result.Guarded;
         ChangedSincePlan += result.ChangedSincePlan;
     }
 }

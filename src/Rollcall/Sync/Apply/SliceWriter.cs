@@ -11,11 +11,19 @@ namespace Rollcall.Sync.Apply;
 /// <summary>What came of some rows.</summary>
 /// <param name="StaleOutcomes">The outcomes that rows had in the plan which were left out.</param>
 /// <param name="ChangedSincePlan">Rows whose patron had changed since the plan.</param>
-internal sealed record SliceResult(IReadOnlyList<Outcome> StaleOutcomes, long ChangedSincePlan);
+/// <param name="Guarded">Rows that were left out because they are not theirs to decide who asked; they count among the stale ones too.</param>
+internal sealed record SliceResult(IReadOnlyList<Outcome> StaleOutcomes, long ChangedSincePlan, long Guarded);
 
 /// <summary>Change rows → patrons, links and Review, in one transaction of the caller's. The only code that writes a patron by a change
 /// row, whoever asked: a sync, an import, an undo, a decision, a librarian.</summary>
-internal sealed class SliceWriter(RollcallDatabase database, int districtId, long operationId, FieldMap? map, TimeProvider time)
+internal sealed class SliceWriter(
+    RollcallDatabase database,
+    int districtId,
+    long operationId,
+    FieldMap? map,
+    SecurityGroup right,
+    TimeProvider time
+)
 {
     /// <summary>The warning of a row whose patron was changed between plan and writing.</summary>
     public const string ChangedSincePlan = "Changed since plan";
@@ -61,6 +69,7 @@ internal sealed class SliceWriter(RollcallDatabase database, int districtId, lon
         }
 
         var parsed = rows.Select(r => (Row: r, Values: ChangeValues.Parse(r.Values))).ToList();
+        parsed.RemoveAll(p => IsGuarded(slice, p.Row, p.Values));
         await LoadTakenAsync(context, parsed, slice, cancellationToken);
         var sites = new SiteSequences(districtId, context);
         if (parsed.Exists(p => p.Row.Kind == ChangeKind.Create))
@@ -90,7 +99,23 @@ internal sealed class SliceWriter(RollcallDatabase database, int districtId, lon
 
         await WriteAsync(connection, transaction, context, slice, cancellationToken);
         await sites.SaveAsync(connection, transaction, cancellationToken);
-        return new SliceResult(slice.StaleOutcomes, slice.ChangedSincePlan);
+        return new SliceResult(slice.StaleOutcomes, slice.ChangedSincePlan, slice.Guarded);
+    }
+
+    /// <summary>Leaves a row out that is not theirs to decide who asked for it, by the group that the patron has now.</summary>
+    private bool IsGuarded(Slice slice, Change row, ChangeValues values)
+    {
+        if (
+            row.Kind == ChangeKind.Review
+            || PatronGuard.Refusal(right, slice.Patrons.GetValueOrDefault(row.PatronId ?? 0), row.Kind, values) is not { } refusal
+        )
+        {
+            return false;
+        }
+
+        slice.LeaveOut(row, refusal);
+        slice.Guarded++;
+        return true;
     }
 
     private async Task<List<Patron>> LoadPatronsAsync(RollcallContext context, long[] ids, CancellationToken cancellationToken) =>
@@ -512,6 +537,7 @@ internal sealed class SliceWriter(RollcallDatabase database, int districtId, lon
         public List<Outcome> StaleOutcomes { get; } = [];
         public List<(Change Row, ChangeValues Values)> Reviews { get; } = [];
         public long ChangedSincePlan { get; set; }
+        public long Guarded { get; set; }
 
         public void LeaveOut(Change row, string why)
         {

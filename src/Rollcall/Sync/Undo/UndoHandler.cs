@@ -2,6 +2,7 @@ using System.Text.Json;
 using Microsoft.EntityFrameworkCore;
 using Rollcall.Integrations;
 using Rollcall.Operations;
+using Rollcall.Patrons;
 using Rollcall.Review;
 using Rollcall.Storage;
 using Rollcall.Sync.Apply;
@@ -105,12 +106,17 @@ internal sealed class UndoHandler(RollcallDatabase database, OperationQueue queu
     {
         var counts = OperationQueue.CountsOf(operation);
         var warnings = OperationQueue.WarningsOf(operation).ToList();
-        if (applier.Stale.Count > 0)
+        counts = OperationQueue.Drop(counts, applier.Stale);
+        if (applier.ChangedMeanwhile > 0)
         {
-            counts = OperationQueue.Drop(counts, applier.Stale);
             warnings.Add(
-                new WarningGroup("stale", "Patrons changed while the undo ran and were left as they are", applier.Stale.Values.Sum(), null)
+                new WarningGroup("stale", "Patrons changed while the undo ran and were left as they are", applier.ChangedMeanwhile, null)
             );
+        }
+
+        if (applier.Guarded > 0)
+        {
+            warnings.Add(PatronGuard.Warning(applier.Guarded));
         }
 
         counts = counts with { Warnings = warnings.Sum(w => w.Count) };

@@ -24,7 +24,7 @@ public sealed class UndoService(RollcallDatabase database, TimeProvider time)
         int districtId,
         long id,
         string? barcode,
-        string actor,
+        Actor actor,
         CancellationToken cancellationToken = default
     )
     {
@@ -66,18 +66,28 @@ public sealed class UndoService(RollcallDatabase database, TimeProvider time)
             throw new RollcallException($"Operation {id} is being undone already.");
         }
 
+        if (subject.Kind == OperationKind.Switch && actor.Right < SecurityGroup.DistrictAdministrator)
+        {
+            throw new RollcallException(
+                $"Operation {id} switched the roster service, which is a preference of the district: only a District Administrator takes it back."
+            );
+        }
+
         long? patron = null;
         if (barcode is not null)
         {
             var key = Text.BarcodeKey(barcode.Trim());
-            patron = await context
-                .Patrons.Where(p => p.DistrictId == districtId && p.BarcodeKey == key)
-                .Select(p => (long?)p.Id)
-                .SingleOrDefaultAsync(cancellationToken);
-            if (patron is null)
+            var found =
+                await context
+                    .Patrons.AsNoTracking()
+                    .SingleOrDefaultAsync(p => p.DistrictId == districtId && p.BarcodeKey == key, cancellationToken)
+                ?? throw PatronService.Nobody(barcode);
+            if (PatronGuard.Refusal(actor.Right, found, ChangeKind.Update, new ChangeValues()) is { } guarded)
             {
-                throw new RollcallException($"There is no patron with the barcode {Text.Cut(barcode, 40)}.");
+                throw new RollcallException($"{guarded}.");
             }
+
+            patron = found.Id;
 
             if (
                 !await context.Changes.AnyAsync(
@@ -103,7 +113,8 @@ public sealed class UndoService(RollcallDatabase database, TimeProvider time)
             Kind = OperationKind.Undo,
             Integration = subject.Integration,
             SubjectId = id,
-            RequestedBy = actor,
+            RequestedBy = actor.Name,
+            ActingGroup = actor.Right,
             Options = JsonSerializer.Serialize(new UndoOptions(id, patron), OperationQueue.Json),
             CreatedAt = time.GetUtcNow(),
         };
@@ -113,7 +124,7 @@ public sealed class UndoService(RollcallDatabase database, TimeProvider time)
             {
                 DistrictId = districtId,
                 At = time.GetUtcNow(),
-                Actor = actor,
+                Actor = actor.Name,
                 Action = "undo",
                 Details = patron is null
                     ? $"Operation {id}"

@@ -1,0 +1,17 @@
+using Rollcall.Patrons;
+
+namespace Rollcall;
+
+/// <summary>Who asks for something, and by which right.</summary>
+/// <param name="Name">As operations and the audit name them.</param>
+/// <param name="Right">Their security group in the district.</param>
+public sealed record Actor(string Name, SecurityGroup Right)
+{
+    /// <summary>
+    /// A name alone is whoever holds the installation itself: its command line, its worker. Nothing of it is closed to them. What comes over
+    /// the network always carries the group of whoever sent it.
+    /// </summary>
+    public static implicit operator Actor(string name) => new(name, SecurityGroup.DistrictAdministrator);
+
+    public override string ToString() => Name;
+}
