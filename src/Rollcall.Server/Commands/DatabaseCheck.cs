@@ -59,7 +59,7 @@ internal sealed class DatabaseCheck(RollcallDatabase database, Secrets secrets)
             );
         }
 
-        var pending = (await context.Database.GetPendingMigrationsAsync(cancellationToken)).ToList();
+        var pending = await database.PendingMigrationsAsync(cancellationToken);
         findings.Add(new("The schema is this version's", [.. pending.Select(p => $"{p} is missing: run 'rollcall db migrate'")]));
         if (pending.Count > 0)
         {

@@ -1,4 +1,6 @@
 using System.Data.Common;
+using System.Globalization;
+using System.Reflection;
 using Microsoft.Data.Sqlite;
 using Microsoft.EntityFrameworkCore;
 using Microsoft.EntityFrameworkCore.Infrastructure;
@@ -138,23 +140,18 @@ public sealed class RollcallDatabase : IAsyncDisposable, IDisposable
     /// <returns>The migrations that were applied.</returns>
     public async Task<IReadOnlyList<string>> MigrateAsync(CancellationToken cancellationToken = default)
     {
-        using var context = CreateContext();
-        if (IsPostgres)
-        {
-            // EF would make a database of any name: a misspelt one is not to come about.
-            await using var probe = await OpenAsync(cancellationToken);
-        }
-
-        var pending = (await PendingAsync(context, cancellationToken)).ToList();
+        // Opening also proves that the database is there: EF would make one of any name, a misspelt one too.
+        var pending = await PendingMigrationsAsync(cancellationToken);
         if (pending.Count == 0)
         {
             return [];
         }
 
+        using var context = CreateContext();
         if (FilePath is not null)
         {
             using var gate = FileLock.Acquire(Path.Combine(DataFolder, "migrate.lock"), TimeSpan.FromMinutes(5));
-            pending = [.. await PendingAsync(context, cancellationToken)];
+            pending = await PendingMigrationsAsync(cancellationToken);
             if (pending.Count == 0)
             {
                 return [];
@@ -200,13 +197,7 @@ public sealed class RollcallDatabase : IAsyncDisposable, IDisposable
 
         try
         {
-            await using (await OpenAsync(cancellationToken))
-            {
-                // A missing database is told apart from one without tables.
-            }
-
-            using var context = CreateContext();
-            if ((await PendingAsync(context, cancellationToken)).Any())
+            if ((await PendingMigrationsAsync(cancellationToken)).Count > 0)
             {
                 throw new RollcallException(
                     "The database is not migrated to this version of the program. Run 'rollcall db migrate' once, then start again."
@@ -231,8 +222,38 @@ public sealed class RollcallDatabase : IAsyncDisposable, IDisposable
                 $"PostgreSQL cannot be reached: {e.Message.ReplaceLineEndings(" ").TrimEnd('.')}. Check --database (ROLLCALL_DATABASE) and that the server runs.",
         };
 
-    private static async Task<IEnumerable<string>> PendingAsync(RollcallContext context, CancellationToken cancellationToken) =>
-        await context.Database.GetPendingMigrationsAsync(cancellationToken);
+    /// <summary>Migrations of this version that the database has not had, the oldest first. Asked past EF, which would make its whole model
+    /// for that: every command and every page that asks would wait for it.</summary>
+    public async Task<IReadOnlyList<string>> PendingMigrationsAsync(CancellationToken cancellationToken = default)
+    {
+        var context = IsPostgres ? typeof(PostgresRollcallContext) : typeof(SqliteRollcallContext);
+        var pending = context
+            .Assembly.GetTypes()
+            .Where(t => t.GetCustomAttribute<DbContextAttribute>()?.ContextType == context)
+            .Select(t => t.GetCustomAttribute<MigrationAttribute>()?.Id)
+            .OfType<string>()
+            .Order(StringComparer.Ordinal)
+            .ToList();
+        await using var connection = await OpenAsync(cancellationToken);
+        await using var exists = connection.CreateCommand();
+        exists.CommandText = IsPostgres
+            ? "SELECT count(*) FROM pg_catalog.pg_tables WHERE schemaname = current_schema() AND tablename = '__EFMigrationsHistory'"
+            : "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = '__EFMigrationsHistory'";
+        if (Convert.ToInt64(await exists.ExecuteScalarAsync(cancellationToken), CultureInfo.InvariantCulture) == 0)
+        {
+            return pending;
+        }
+
+        await using var applied = connection.CreateCommand();
+        applied.CommandText = """SELECT "MigrationId" FROM "__EFMigrationsHistory" """;
+        await using var reader = await applied.ExecuteReaderAsync(cancellationToken);
+        while (await reader.ReadAsync(cancellationToken))
+        {
+            pending.Remove(reader.GetString(0));
+        }
+
+        return pending;
+    }
 
     private async Task BackUpBeforeMigrationAsync(string version, CancellationToken cancellationToken)
     {

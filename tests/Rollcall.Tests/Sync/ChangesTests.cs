@@ -98,6 +98,75 @@ public sealed class ChangesTests(PostgresCluster cluster)
             );
     }
 
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task A_student_who_changes_homerooms_concerns_no_classmate(bool bareTombstone)
+    {
+        var clock = new ShiftedTime(At(0));
+        await using var system = await StartAsync(Db.Sqlite, clock, LocationSource.ClassTitle);
+        await system.SyncAsync();
+        clock.MoveTo(At(1));
+        var patrons = await system.PatronsByGuidAsync();
+        await using var context = system.Database.CreateContext();
+        var homerooms = context.PatronLinks.Where(l => l.HomeroomClass != null).ToList().GroupBy(l => l.HomeroomClass!).ToList();
+        var (from, to) = (homerooms[0], homerooms.First(h => h.Key != homerooms[0].Key));
+        var mover = patrons.Values.Single(p => p.Id == from.First().PatronId);
+        var classmates = to.Concat(from.Skip(1)).Count();
+        Assert.True(classmates > 5, $"{classmates}");
+
+        var old = await EnrollmentAsync(system, mover.Guid!, from.Key);
+        var modified = At(1).ToString("yyyy-MM-dd'T'HH:mm:ss.fff'Z'", System.Globalization.CultureInfo.InvariantCulture);
+        var row = system.Sandbox.Overrides.Read("enrollments", old)!;
+        row["sourcedId"] = "moved";
+        row["class"]!["sourcedId"] = to.Key;
+        row["dateLastModified"] = modified;
+        system.Sandbox.Overrides.Put("enrollments", row);
+        system.Sandbox.Overrides.Change(
+            "enrollments",
+            old,
+            e =>
+            {
+                e["status"] = "tobedeleted";
+                e["dateLastModified"] = modified;
+                if (bareTombstone)
+                {
+                    e.Remove("class");
+                    e.Remove("user");
+                    e.Remove("role");
+                }
+            }
+        );
+
+        var operation = await system.SyncAsync(kind: OperationKind.ChangesSync);
+        Assert.Null(operation.Error);
+        Assert.Equal(OperationKind.ChangesSync, operation.Kind);
+        var counts = OperationQueue.CountsOf(operation);
+        Assert.Equal((1, 1), (counts.Read, counts.Updated));
+        var classmate = patrons.Values.Single(p => p.Id == to.First().PatronId);
+        Assert.Equal(classmate.Location, (await system.PatronsByGuidAsync())[mover.Guid!].Location);
+        var full = OperationQueue.CountsOf(await system.SyncAsync());
+        Assert.Equal((0, 0, 0), (full.Updated, full.Created, full.Transferred));
+    }
+
+    private static async Task<string> EnrollmentAsync(Installation system, string user, string homeroom)
+    {
+        using var source = await system.Integrations.OpenAsync(
+            system.District.Id,
+            IntegrationKind.ClassLink,
+            TestContext.Current.CancellationToken
+        );
+        await foreach (var page in source.Enrollments().ReadAsync())
+        {
+            if (page.Records.FirstOrDefault(e => e.User == user && e.Class == homeroom) is { SourcedId: { } id })
+            {
+                return id;
+            }
+        }
+
+        throw new InvalidOperationException($"{user} is not in {homeroom}.");
+    }
+
     [Fact]
     public async Task What_only_a_whole_roster_can_tell_waits_for_the_next_full_sync()
     {

@@ -324,7 +324,7 @@ internal sealed class Reading(RollcallDatabase database, IMemoryCache cache, Pat
         return (
             await context.Patrons.LongCountAsync(p => p.DistrictId == districtId, cancellationToken),
             await context.Operations.LongCountAsync(o => o.DistrictId == districtId, cancellationToken),
-            !(await context.Database.GetPendingMigrationsAsync(cancellationToken)).Any()
+            (await database.PendingMigrationsAsync(cancellationToken)).Count == 0
         );
     }
 

@@ -200,7 +200,8 @@ internal sealed class ChangesPull(
         return [.. missing];
     }
 
-    /// <summary>Homerooms, read whole when a homeroom is touched at all: which class is one cannot be told from an enrollment.</summary>
+    /// <summary>Homerooms, read whole when a homeroom is touched at all: which class is one cannot be told from an enrollment. A class that
+    /// changed, or its teacher, concerns everybody in it; a student who came or went concerns that student alone.</summary>
     /// <returns>Null when no homeroom is touched: those known stay.</returns>
     private async Task<HomeroomIntake?> HomeroomsAsync(
         DateTimeOffset after,
@@ -237,17 +238,23 @@ internal sealed class ChangesPull(
         var touched = new HashSet<string>(StringComparer.Ordinal);
         touched.UnionWith(classes.Keys.Where(known.Contains));
         touched.UnionWith(classes.Values.Where(IsHomeroom).Select(c => c.SourcedId!));
-        touched.UnionWith(enrollments.Select(e => e.Class).OfType<string>().Where(known.Contains));
-        var unknown = enrollments
-            .Select(e => e.Class)
-            .OfType<string>()
-            .Where(c => !known.Contains(c) && !classes.ContainsKey(c))
+        touched.UnionWith(enrollments.Where(e => !IsOfStudent(e)).Select(e => e.Class).OfType<string>().Where(known.Contains));
+        var members = enrollments
+            .Where(e => IsOfStudent(e) && e.Class is { } c && (known.Contains(c) || touched.Contains(c)))
+            .Select(e => e.User!)
             .ToHashSet(StringComparer.Ordinal);
+        var unknown = enrollments
+            .Where(e => e.Class is { } c && !known.Contains(c) && !classes.ContainsKey(c))
+            .ToLookup(e => e.Class!, StringComparer.Ordinal);
+
+        // A deleted row may say no more than its id; whose it was shows only beside all that are left.
+        var unclear = enrollments.Any(e => e.Class is null || e.User is null);
         Standing StandingOf(User user) => RoleGroups.StandingOf(user, setup.Settings.Roles, setup.Today);
         var mayHaveTaught =
             setup.Settings.Map.Location == LocationSource.TeacherName && users.Values.Any(u => StandingOf(u).Group == RoleGroup.Teacher);
         var newcomers = users.Values.Any(u => !links.ContainsKey(u.SourcedId!) && StandingOf(u) is { Ticked: true });
-        if (touched.Count == 0 && unknown.Count == 0 && sessions == 0 && !mayHaveTaught && !newcomers)
+        var certain = touched.Count > 0 || members.Count > 0 || unclear || sessions > 0 || mayHaveTaught || newcomers;
+        if (!certain && unknown.Count == 0)
         {
             return null;
         }
@@ -262,7 +269,7 @@ internal sealed class ChangesPull(
         );
         intake.SessionsShared = !allSessions.NotShared;
         await WalkAsync("classes", source.Classes(), intake.Class, intake.ClearClasses, cancellationToken);
-        if (touched.Count == 0 && sessions == 0 && !mayHaveTaught && !newcomers && !unknown.Any(intake.Knows))
+        if (!certain && !unknown.Any(u => intake.Knows(u.Key)))
         {
             return null;
         }
@@ -271,13 +278,25 @@ internal sealed class ChangesPull(
 
         // Teachers' names stand in user records; those of homerooms that matter here have to be at hand.
         var index = intake.Build();
-        touched.UnionWith(unknown.Where(intake.Knows));
+        foreach (var row in unknown.Where(u => intake.Knows(u.Key)).SelectMany(u => u))
+        {
+            if (IsOfStudent(row))
+            {
+                members.Add(row.User!);
+            }
+            else
+            {
+                touched.Add(row.Class!);
+            }
+        }
+
         touched.UnionWith(intake.ClassesOfTeachers(users.Keys));
         await foreach (var (id, link) in ReadLinksAsync(cancellationToken))
         {
             var now = index.ClassesOf(setup.Keys.Of(id), setup.Keys.Check(id)).Select(c => c.Id).ToList();
             if (
-                (link.HomeroomClass is { } before && (touched.Contains(before) || !now.Contains(before, StringComparer.Ordinal)))
+                members.Contains(id)
+                || (link.HomeroomClass is { } before && (touched.Contains(before) || !now.Contains(before, StringComparer.Ordinal)))
                 || (link.HomeroomClass is null && now.Count > 0)
                 || now.Any(touched.Contains)
             )
@@ -297,6 +316,9 @@ internal sealed class ChangesPull(
 
         return intake;
     }
+
+    private static bool IsOfStudent(Enrollment row) =>
+        row.User is not null && string.Equals(row.Role?.Trim(), "student", StringComparison.OrdinalIgnoreCase);
 
     private static bool IsHomeroom(Class row) =>
         row.SourcedId is not null && string.Equals(row.ClassType?.Trim(), "homeroom", StringComparison.OrdinalIgnoreCase);
