@@ -29,6 +29,12 @@ public sealed class SandboxFaults
         ["502-over"] = "=N: bad gateway where limit is greater than N",
         ["drop-connection"] = "the connection breaks in the middle of the body",
         ["drop-connection-at"] = "=N: the connection breaks in the Nth request",
+        ["half-close"] = "the server's side of the connection is closed in the middle of the body, and its ear stays open",
+        ["stall"] = "=ms: in the middle of the body nothing comes for so long",
+        ["oversized"] = "a body of 300 MB, compressed to little",
+        ["huge-record"] = "a record of 40 MB",
+        ["endless"] = "records with new ids without end, without totals",
+        ["clock-behind"] = "=N: the server's clock is N minutes behind; signed requests are judged by it",
         ["refuse-sort"] = "400 where sort is asked for",
         ["refuse-limit"] = "=N: 400 where limit is greater than N",
         ["unstable-order"] = "without sort, another order in each answer",
@@ -61,6 +67,18 @@ public sealed class SandboxFaults
         ["malformed-user"] = "the third user has wrong types everywhere and no family name",
         ["no-sourcedid"] = "the third user has no sourcedId",
         ["null-text"] = "the third user has null where others have empty texts",
+        ["token-in-body"] = "/token takes key and secret in a form's body alone",
+        ["token-in-query"] = "/token takes key and secret in the query alone",
+        ["token-as-json"] = "/token takes key and secret as JSON alone",
+        ["token-refuses-scope"] = "/token refuses every request that names a scope",
+        ["token-needs-scope"] = "/token refuses a request without a scope",
+        ["token-core-only"] = "/token grants no demographics, which then answer 403",
+        ["token-life"] = "=N: a token lives N seconds, and is refused afterwards",
+        ["token-life-unstated"] = "/token states neither life nor type",
+        ["token-odd-types"] = "/token states the life as a text and the type in capitals",
+        ["token-elsewhere"] = "/token is /campus/oauth2/token?appName=roster",
+        ["token-refused"] = "/token refuses key and secret",
+        ["rotate-token-at"] = "=N: with the Nth request the access token is withdrawn; /token hands out a new one",
         ["consent-refused"] = "signing in: the person does not allow it",
         ["code-expired"] = "signing in: codes are older than five minutes",
         ["wrong-tenant"] = "signing in: people are of tenant 9999",
@@ -87,6 +105,10 @@ public sealed class SandboxFaults
         "refuse-limit",
         "drop-connection-at",
         "rotate-bearer-at",
+        "rotate-token-at",
+        "token-life",
+        "clock-behind",
+        "stall",
         "slow",
     ];
 
@@ -141,7 +163,7 @@ public sealed class SandboxFaults
         {
             foreach (var fault in _faults)
             {
-                if (fault.Collection.Length == 0 ? collection != "applications" : fault.Collection == collection)
+                if (fault.Collection.Length > 0 ? fault.Collection == collection : Concerns(fault.Name, collection))
                 {
                     fault.Count++;
                     if (fault.Count >= fault.From && fault.Count <= fault.To)
@@ -154,6 +176,10 @@ public sealed class SandboxFaults
 
         return met;
     }
+
+    /// <summary>Whether a fault that names no collection is about one.</summary>
+    private static bool Concerns(string fault, string collection) =>
+        collection == "token" ? fault.StartsWith("token-", StringComparison.Ordinal) : collection != "applications";
 
     private static List<Fault> Parse(string faults) =>
         [.. faults.Split(',', StringSplitOptions.TrimEntries | StringSplitOptions.RemoveEmptyEntries).Select(ParseOne)];

@@ -345,11 +345,7 @@ internal sealed class CollectionWalk<T>(
 
         if (modifiedAfter is { } after)
         {
-            url +=
-                "&filter="
-                + Uri.EscapeDataString(
-                    $"dateLastModified>'{after.UtcDateTime.ToString("yyyy-MM-dd'T'HH:mm:ss.fff'Z'", CultureInfo.InvariantCulture)}'"
-                );
+            url += "&filter=" + new RosterFilter().And("dateLastModified", ">", after).Encoded;
         }
 
         return address.With(url);

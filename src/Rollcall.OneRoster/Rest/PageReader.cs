@@ -31,6 +31,9 @@ internal sealed class PageReader<T>(string key, RecordParser<T> parse, ReadConte
 {
     private const int FirstBuffer = 512 * 1024;
 
+    // What does not end within this is no record, and a server must not decide how much memory is taken.
+    private const int MostRecord = 16 * 1024 * 1024;
+
     // Hardly any record is larger: with so much left in the buffer it is parsed without looking for its end first.
     private const int Ample = 32 * 1024;
     private static readonly JsonReaderOptions Options = new() { MaxDepth = 512, AllowTrailingCommas = true };
@@ -112,6 +115,13 @@ internal sealed class PageReader<T>(string key, RecordParser<T> parse, ReadConte
 
                 if (used == 0)
                 {
+                    if (buffer.Length > MostRecord)
+                    {
+                        throw new NotAPageException(
+                            $"sent a record that is larger than the {MostRecord / (1024 * 1024)} MB that are accepted"
+                        );
+                    }
+
                     var larger = ArrayPool<byte>.Shared.Rent(buffer.Length * 2);
                     buffer.AsSpan(0, filled).CopyTo(larger);
                     ArrayPool<byte>.Shared.Return(buffer, clearArray: true);

@@ -40,6 +40,10 @@ public sealed class RestRosterSource : IRosterSource, IRosterProbe
         transport = new Transport(address, endpoint.Credentials, guard, this.options);
     }
 
+    /// <summary>What the server's own clock said in the first answer that this source got; <see langword="null"/> before it, and when the
+    /// server does not say. Whoever asks for changes since a read goes from here: records are dated by the server's clock.</summary>
+    public DateTimeOffset? ServerTime => transport.ServerTime;
+
     /// <summary>The host that is asked, for messages and logs.</summary>
     public string Host => address.Host;
 

@@ -32,6 +32,10 @@ public sealed record RosterClientOptions
     /// <summary>The longest <c>Retry-After</c> that is waited for; a server that asks for more has failed for this run.</summary>
     public TimeSpan LongestRetryAfter { get; init; } = TimeSpan.FromMinutes(15);
 
+    /// <summary>The most requests that one source sends, retries included. A roster of a million people takes some thousands; a server that
+    /// sends records without end reaches this.</summary>
+    public int MaxRequests { get; init; } = 250_000;
+
     /// <summary>Allows plain http, loopback and private networks; see <see cref="AddressGuard"/>.</summary>
     public bool AllowPrivateAddresses { get; init; }
 
@@ -49,5 +53,6 @@ public sealed record RosterClientOptions
         ArgumentOutOfRangeException.ThrowIfGreaterThan(PageSize, 10_000);
         ArgumentOutOfRangeException.ThrowIfLessThanOrEqual(Timeout, TimeSpan.Zero);
         ArgumentOutOfRangeException.ThrowIfLessThan(MaxResponseBytes, 1);
+        ArgumentOutOfRangeException.ThrowIfLessThan(MaxRequests, 1);
     }
 }

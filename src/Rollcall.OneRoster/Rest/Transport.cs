@@ -22,6 +22,7 @@ internal sealed class Transport : IDisposable
     private readonly string host;
     private readonly HttpMessageInvoker http;
     private readonly SemaphoreSlim oneAtATime = new(1, 1);
+    private int sent;
 
     public Transport(BaseAddress address, RosterCredentials credentials, AddressGuard guard, RosterClientOptions options)
         : this(address, credentials.CreateSigner(guard, options), guard, options, post: null) { }
@@ -52,6 +53,9 @@ internal sealed class Transport : IDisposable
         );
     }
 
+    /// <summary>What the server's clock said in its first answer; <see langword="null"/> before one, and when it says nothing.</summary>
+    public DateTimeOffset? ServerTime { get; private set; }
+
     /// <summary>Gets a page and reads it.</summary>
     /// <param name="url">Makes the URL; asked again for every try.</param>
     /// <param name="lighten">Called when the server seems to find the page too heavy; <see langword="null"/> when it cannot be made lighter.</param>
@@ -71,6 +75,14 @@ internal sealed class Transport : IDisposable
             var refreshed = false;
             for (var failures = 0; ; )
             {
+                if (++sent > options.MaxRequests)
+                {
+                    throw new RosterException(
+                        RosterFault.TooLarge,
+                        $"{host} was asked {options.MaxRequests} times and still had more: it sends records without end. Tell its operator."
+                    );
+                }
+
                 await signer.PrepareAsync(cancellationToken);
                 var (outcome, result) = await TryAsync(url(), read, cancellationToken);
                 if (outcome is null)
@@ -162,6 +174,7 @@ internal sealed class Transport : IDisposable
             }
 
             using var response = await http.SendAsync(request, linked.Token);
+            ServerTime ??= response.Headers.Date;
             if (response.StatusCode != HttpStatusCode.OK)
             {
                 return (await JudgeAsync(response, linked.Token), default);

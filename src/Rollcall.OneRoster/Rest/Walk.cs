@@ -1,7 +1,7 @@
 namespace Rollcall.OneRoster.Rest;
 
 /// <summary>The collections of a roster that this client reads.</summary>
-public enum RosterCollection
+internal enum RosterCollection
 {
     /// <summary><c>orgs</c></summary>
     Orgs,

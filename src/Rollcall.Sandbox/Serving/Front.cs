@@ -24,6 +24,7 @@ internal sealed class Front(SandboxServer server)
     };
 
     private readonly RosterService _roster = new();
+    private readonly TokenFront _tokens = new(server);
 
     public async Task HandleAsync(HttpContext context)
     {
@@ -39,6 +40,7 @@ internal sealed class Front(SandboxServer server)
         var segments = path.TrimStart('/').Split('/');
         var log = server.Log(context.Request.Method, path, query, CollectionOf(segments));
         context.Features.Set(log);
+        Date(context, TimeSpan.Zero);
         context.Response.OnStarting(() =>
         {
             // Before the first byte, so that whoever has the answer finds it in the log.
@@ -63,12 +65,15 @@ internal sealed class Front(SandboxServer server)
             or [".well-known", "openid-configuration"]
             or ["oauth2", "v2", "auth" or "token" or "jwks"]
             or ["v2", "my", "info" or "profileinfo"] => server.SignIn.HandleAsync(context, segments, query),
-            ["token"] => TokenAsync(context),
+            ["token"] or ["campus", "oauth2", "token"] => _tokens.HandleAsync(context, segments, query),
             ["ims", .. var rest] => RosterAsync(context, server.Main, Door.Direct, path, query, rest),
             ["proxy", "v1p0", var id, "ims", .. var rest] => RosterAsync(context, TenantBy(id), Door.Proxy, path, query, rest),
             [var id, "ims", .. var rest] => RosterAsync(context, TenantBy(id), Door.Proxy, path, query, rest),
             _ => PlainAsync(context, 404, "Not Found"),
         };
+
+    private void Date(HttpContext context, TimeSpan behind) =>
+        context.Response.Headers.Date = (server.Options.Clock.GetUtcNow() - behind).ToString("r", CultureInfo.InvariantCulture);
 
     private static string CollectionOf(string[] segments)
     {
@@ -110,6 +115,14 @@ internal sealed class Front(SandboxServer server)
             tenant.Rotate();
         }
 
+        if (met.ContainsKey("rotate-token-at"))
+        {
+            _tokens.Rotate();
+        }
+
+        var behind = TimeSpan.FromMinutes(met.GetValueOrDefault("clock-behind"));
+        Date(context, behind);
+
         if (!HttpMethods.IsGet(context.Request.Method))
         {
             await PlainAsync(context, 405, "Method Not Allowed");
@@ -117,7 +130,7 @@ internal sealed class Front(SandboxServer server)
         }
 
         var errors = new Errors(server.Options.Api);
-        if (Unauthorized(context, tenant, door, path, query) is { } reason)
+        if (Unauthorized(context, tenant, door, path, query, behind) is { } reason)
         {
             await errors.WriteAsync(context, 401, "unauthorized", $"This request requires authorization: {reason}");
         }
@@ -125,13 +138,17 @@ internal sealed class Front(SandboxServer server)
         {
             await PlainAsync(context, 403, Forbidden);
         }
+        else if (inside[0] == "demographics" && door == Door.Direct && _tokens.IsCoreOnly(context.Request.Headers.Authorization.ToString()))
+        {
+            await errors.WriteAsync(context, 403, "forbidden", "the token's scope holds no demographics");
+        }
         else
         {
             await _roster.ServeAsync(context, tenant.Catalog, met, inside, query, errors);
         }
     }
 
-    private string? Unauthorized(HttpContext context, Tenant tenant, Door door, string path, string query)
+    private string? Unauthorized(HttpContext context, Tenant tenant, Door door, string path, string query, TimeSpan behind)
     {
         var header = context.Request.Headers.Authorization.ToString();
         if (door == Door.Direct && header.StartsWith("OAuth ", StringComparison.OrdinalIgnoreCase))
@@ -139,7 +156,7 @@ internal sealed class Front(SandboxServer server)
             var host = context.Request.Host;
             var standard = host.Port is null or 80 && !context.Request.IsHttps || host.Port is null or 443 && context.Request.IsHttps;
             var address = $"{context.Request.Scheme}://{host.Host.ToLowerInvariant()}{(standard ? "" : $":{host.Port}")}{path}";
-            return server.OAuth.Refuse(header, address, query);
+            return server.OAuth.Refuse(header, address, query, behind);
         }
 
         if (!header.StartsWith("Bearer ", StringComparison.OrdinalIgnoreCase))
@@ -147,12 +164,9 @@ internal sealed class Front(SandboxServer server)
             return "no credentials";
         }
 
-        var bearer = door == Door.Direct ? TokenOf(server.Options) : tenant.Bearer;
-        return bearer is not null && header["Bearer ".Length..].Trim() == bearer ? null : "unknown bearer";
+        var given = header["Bearer ".Length..].Trim();
+        return (door == Door.Direct ? _tokens.Knows(given) : tenant.Bearer is { } bearer && given == bearer) ? null : "unknown bearer";
     }
-
-    private static string TokenOf(SandboxOptions options) =>
-        $"ortk-{Convert.ToHexStringLower(Encoding.UTF8.GetBytes(options.ConsumerKey))}";
 
     private async Task ApplicationsAsync(HttpContext context, string query)
     {
@@ -231,29 +245,6 @@ internal sealed class Front(SandboxServer server)
         }
 
         return !await RosterService.FailAsync(context, met, "applications", 0, new Errors(server.Options.Api));
-    }
-
-    // Credentials in the body alone are refused, as the one known server does.
-    private async Task TokenAsync(HttpContext context)
-    {
-        var basic = Convert.ToBase64String(Encoding.UTF8.GetBytes($"{server.Options.ConsumerKey}:{server.Options.ConsumerSecret}"));
-        if (!HttpMethods.IsPost(context.Request.Method))
-        {
-            await PlainAsync(context, 405, "Method Not Allowed");
-        }
-        else if (context.Request.Headers.Authorization.ToString() != $"Basic {basic}")
-        {
-            await new Errors(server.Options.Api).WriteAsync(context, 401, "unauthorized", "This request requires authorization - GN");
-        }
-        else
-        {
-            await PlainAsync(
-                context,
-                200,
-                $$"""{"access_token":"{{TokenOf(server.Options)}}","token_type":"bearer","expires_in":3600}""",
-                "application/json"
-            );
-        }
     }
 
     private async Task ControlAsync(HttpContext context, string verb, string query)

@@ -15,7 +15,8 @@ internal sealed class OAuthCheck(string consumerKey, string consumerSecret, Time
     /// <param name="header">The Authorization header.</param>
     /// <param name="address">Scheme, host and path as sent, without the query; default ports left out.</param>
     /// <param name="query">The query as sent, without the question mark.</param>
-    public string? Refuse(string header, string address, string query)
+    /// <param name="behind">How far the server's clock is behind.</param>
+    public string? Refuse(string header, string address, string query, TimeSpan behind = default)
     {
         var oauth = ParseHeader(header);
         string Get(string name) => oauth.Find(p => p.Name == name).Value ?? "";
@@ -40,7 +41,7 @@ internal sealed class OAuthCheck(string consumerKey, string consumerSecret, Time
             return "unknown version";
         }
 
-        var now = clock.GetUtcNow();
+        var now = clock.GetUtcNow() - behind;
         if (
             !long.TryParse(Get("oauth_timestamp"), NumberStyles.None, CultureInfo.InvariantCulture, out var seconds)
             || (now - DateTimeOffset.FromUnixTimeSeconds(Math.Min(seconds, 253_402_300_799))).Duration() > Skew

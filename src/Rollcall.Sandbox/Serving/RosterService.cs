@@ -1,7 +1,11 @@
 using System.Buffers;
 using System.Globalization;
+using System.IO.Compression;
+using System.Net.Sockets;
+using System.Text;
 using System.Text.Json;
 using System.Text.Json.Nodes;
+using Microsoft.AspNetCore.Connections.Features;
 using Microsoft.AspNetCore.Http;
 using Microsoft.AspNetCore.Http.Features;
 
@@ -81,7 +85,61 @@ internal sealed class RosterService
             return;
         }
 
-        await PageAsync(context, catalog, met, view, new Page(offset, limit, fields), path);
+        if (met.ContainsKey("oversized"))
+        {
+            await OversizedAsync(context, view.Envelope);
+        }
+        else if (met.ContainsKey("huge-record"))
+        {
+            await HugeAsync(context, view.Envelope);
+        }
+        else if (met.ContainsKey("endless"))
+        {
+            await Front.PlainAsync(
+                context,
+                200,
+                $"{{\"{view.Envelope}\":[{string.Join(',', Enumerable.Range(offset, Math.Min(limit, MostRows)).Select(i => $"{{\"sourcedId\":\"e{i:D9}\"}}"))}]}}",
+                "application/json"
+            );
+        }
+        else
+        {
+            await PageAsync(context, catalog, met, view, new Page(offset, limit, fields), path);
+        }
+    }
+
+    /// <summary>Blanks between records, of which a compressed answer can hold very many.</summary>
+    private static async Task OversizedAsync(HttpContext context, string envelope)
+    {
+        context.Response.ContentType = "application/json";
+        context.Response.Headers.ContentEncoding = "gzip";
+        await using var gzip = new GZipStream(context.Response.Body, CompressionLevel.Fastest);
+        await gzip.WriteAsync(Encoding.UTF8.GetBytes($"{{\"{envelope}\":["), context.RequestAborted);
+        var blanks = new byte[1024 * 1024];
+        Array.Fill(blanks, (byte)' ');
+        for (var i = 0; i < 300; i++)
+        {
+            await gzip.WriteAsync(blanks, context.RequestAborted);
+        }
+
+        await gzip.WriteAsync("]}"u8.ToArray(), context.RequestAborted);
+    }
+
+    private static async Task HugeAsync(HttpContext context, string envelope)
+    {
+        context.Response.ContentType = "application/json";
+        await context.Response.Body.WriteAsync(
+            Encoding.UTF8.GetBytes($"{{\"{envelope}\":[{{\"sourcedId\":\"1\",\"metadata\":\""),
+            context.RequestAborted
+        );
+        var letters = new byte[1024 * 1024];
+        Array.Fill(letters, (byte)'x');
+        for (var i = 0; i < 40; i++)
+        {
+            await context.Response.Body.WriteAsync(letters, context.RequestAborted);
+        }
+
+        await context.Response.Body.WriteAsync("\"}]}"u8.ToArray(), context.RequestAborted);
     }
 
     /// <summary>Answers with the failure that a fault wants.</summary>
@@ -222,6 +280,8 @@ internal sealed class RosterService
         var odd = met.ContainsKey("malformed-user") || met.ContainsKey("no-sourcedid") || met.ContainsKey("null-text");
         var third = odd && path[0] == "users" && catalog.Get("users").Rows is { Length: > 2 } users ? users[2].Id : null;
         var breakAt = met.ContainsKey("drop-connection") || met.ContainsKey("drop-connection-at") ? count / 2 : -1;
+        var closeAt = met.ContainsKey("half-close") ? count / 2 : -1;
+        var stallAt = met.TryGetValue("stall", out var pause) ? count / 2 : -1;
         var cutAt = met.ContainsKey("cut-json") ? count / 2 : -1;
         context.Response.ContentType = "application/json; charset=utf-8";
         var body = context.Response.BodyWriter;
@@ -248,6 +308,21 @@ internal sealed class RosterService
                 await body.FlushAsync(context.RequestAborted);
                 Break(context);
                 return;
+            }
+
+            if (i == closeAt)
+            {
+                json.Flush();
+                await body.FlushAsync(context.RequestAborted);
+                await HalfCloseAsync(context);
+                return;
+            }
+
+            if (i == stallAt)
+            {
+                json.Flush();
+                await body.FlushAsync(context.RequestAborted);
+                await Task.Delay(pause, context.RequestAborted);
             }
 
             if (i == cutAt)
@@ -280,6 +355,23 @@ internal sealed class RosterService
         }
 
         await body.FlushAsync(context.RequestAborted);
+    }
+
+    /// <summary>The other side sees the end of the stream in the middle of an answer, and may still send.</summary>
+    private static async Task HalfCloseAsync(HttpContext context)
+    {
+        context.Features.GetRequiredFeature<SandboxRequest>().Status = 0;
+        context.Features.GetRequiredFeature<IConnectionSocketFeature>().Socket.Shutdown(SocketShutdown.Send);
+        try
+        {
+            await Task.Delay(TimeSpan.FromSeconds(2), context.RequestAborted);
+        }
+        catch (OperationCanceledException)
+        {
+            // It hung up, as it should.
+        }
+
+        context.Abort();
     }
 
     private static void Break(HttpContext context)

@@ -192,6 +192,7 @@ internal sealed class SyncHandler(
         IReadOnlyDictionary<string, long> understood = new Dictionary<string, long>(StringComparer.Ordinal);
         FeedState? feedState = null;
         IReadOnlyList<CsvImportReport>? reports = null;
+        DateTimeOffset cursor;
         using (var source = await integrations.OpenAsync(operation.DistrictId, setup.Kind, cancellationToken))
         {
             if (source is CsvFeedSource feed)
@@ -258,6 +259,9 @@ internal sealed class SyncHandler(
                 (text, done, total) => run.ReportAsync(OperationStage.Pulling, text, done, total)
             );
             roster ??= await pull.ReadAsync(cancellationToken);
+
+            // Records are dated by the server's clock: where it is behind, what changes next is dated before this moment.
+            cursor = source is RestRosterSource { ServerTime: { } theirs } && theirs < began ? theirs : began;
             leniencies =
                 understood.Count == 0
                     ? pull.Leniencies
@@ -301,6 +305,7 @@ internal sealed class SyncHandler(
                 holds,
                 warnings,
                 began,
+                cursor,
                 roster.Revision,
                 fullBecause,
                 leniencies,
@@ -346,6 +351,7 @@ internal sealed class SyncHandler(
         IReadOnlyList<Hold> holds,
         WarningLog warnings,
         DateTimeOffset began,
+        DateTimeOffset cursor,
         string? revision,
         string? fullBecause,
         IReadOnlyDictionary<string, long> leniencies,
@@ -397,6 +403,7 @@ internal sealed class SyncHandler(
             districtName = setup.Settings.DistrictName,
             map = setup.Settings.Map,
             began,
+            cursor,
             revision,
             fullBecause,
             since = operation.Kind == OperationKind.ChangesSync ? setup.State.ChangesSince : null,
@@ -616,7 +623,7 @@ internal sealed class SyncHandler(
             return state with
             {
                 ChangesRan = true,
-                ChangesSince = counts.Held > 0 ? state.ChangesSince : plan.Began,
+                ChangesSince = counts.Held > 0 ? state.ChangesSince : plan.Cursor ?? plan.Began,
                 Feed = counts.Held > 0 ? state.Feed : plan.Feed ?? state.Feed,
             };
         }
@@ -626,7 +633,7 @@ internal sealed class SyncHandler(
             LastFullAt = plan.Began,
             FullEndedAt = time.GetUtcNow(),
             Revision = plan.Revision,
-            ChangesSince = plan.Began,
+            ChangesSince = plan.Cursor ?? plan.Began,
             ChangesRan = false,
             Shared = plan.Shared,
             Feed = plan.Feed ?? state.Feed,
@@ -639,6 +646,9 @@ internal sealed class SyncHandler(
     private sealed record PlanOptions
     {
         public DateTimeOffset Began { get; init; }
+
+        /// <summary>From when on the next changes sync asks; null in a plan of an earlier version.</summary>
+        public DateTimeOffset? Cursor { get; init; }
         public string? Revision { get; init; }
         public long ConfigVersion { get; init; }
         public Dictionary<RoleGroup, long> Shared { get; init; } = [];

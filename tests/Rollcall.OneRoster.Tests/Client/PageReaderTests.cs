@@ -382,19 +382,110 @@ public class PageReaderTests
                     }
                     catch (Exception e) when (e is NotAPageException or System.Text.Json.JsonException) { }
                 },
-                iter: 20_000
+                iter: Fuzz.Seconds is null ? 20_000 : -1,
+                time: Fuzz.Seconds ?? -1
             );
+    }
 
-        static void Read<T>(string key, RecordParser<T> parse, byte[] body)
+    /// <summary>Texts out of the words that pages are made of, in any order and depth.</summary>
+    [Fact]
+    public void Any_heap_of_json_words_ends_in_records_or_in_a_plain_refusal()
+    {
+        string[] words =
+        [
+            "{",
+            "}",
+            "[",
+            "]",
+            ",",
+            ":",
+            "\"",
+            "{\"users\":[",
+            "\"users\":",
+            "{\"sourcedId\":\"1\"}",
+            "\"sourcedId\":",
+            "\"roles\":[{",
+            "\"org\":",
+            "\"orgs\":",
+            "\"userIds\":",
+            "\"metadata\":{",
+            "\"grades\":",
+            "\"agents\":",
+            "\"status\":\"tobedeleted\"",
+            "\"dateLastModified\":\"0001-01-01\"",
+            "\"enabledUser\":",
+            "\"beginDate\":\"+0\"",
+            "\"a\\ud800b\"",
+            "\"\\u0000\"",
+            "null",
+            "true",
+            "-1e999",
+            "12345678901234567890",
+            " ",
+            "\n",
+            "\uFEFF",
+            "\u00e9",
+            "<html>",
+            "\"imsx_codeMajor\":",
+            "/*",
+            "\\",
+        ];
+        Gen.Int[0, words.Length - 1]
+            .List[0, 60]
+            .Sample(
+                picked =>
+                {
+                    var body = Encoding.UTF8.GetBytes("{\"users\":[{" + string.Concat(picked.Select(i => words[i])));
+                    Read("users", RecordParsers.User, body);
+                    Read("users", RecordParsers.User, body[11..]);
+                    Read("orgs", RecordParsers.Org, body);
+                    Read("academicSessions", RecordParsers.AcademicSession, body);
+                },
+                iter: Fuzz.Seconds is null ? 20_000 : -1,
+                time: Fuzz.Seconds ?? -1
+            );
+    }
+
+    private static void Read<T>(string key, RecordParser<T> parse, byte[] body)
+    {
+        try
         {
-            try
+            // A stream in memory completes at once, so there is nothing to wait for.
+            var task = new PageReader<T>(key, parse, new ReadContext()).ReadAsync(new MemoryStream(body), CancellationToken.None).AsTask();
+            Assert.True(task.IsCompleted);
+            task.GetAwaiter().GetResult();
+        }
+        catch (Exception e) when (e is NotAPageException or TruncatedBodyException) { }
+    }
+
+    [Fact]
+    public async Task A_record_without_end_is_refused_before_it_fills_the_memory()
+    {
+        var before = GC.GetTotalAllocatedBytes(precise: true);
+        var e = await Assert.ThrowsAsync<NotAPageException>(() =>
+            Reading.PageAsync("users", RecordParsers.User, new Endless("{\"users\":[{\"givenName\":\""))
+        );
+        Assert.Contains("larger than the 16 MB", e.Message, StringComparison.Ordinal);
+        Assert.True(GC.GetTotalAllocatedBytes(precise: true) - before < 200_000_000);
+
+        // Blanks are no record: they take no memory, and end with the limit of the answer.
+        await Assert.ThrowsAsync<BodyTooLargeException>(() =>
+            Reading.PageAsync("users", RecordParsers.User, new CappedStream(new Endless("{\"users\":[", (byte)' '), 100_000_000))
+        );
+    }
+
+    /// <summary>A beginning, and then one byte for ever.</summary>
+    private sealed class Endless(string start, byte more = (byte)'x') : MemoryStream(Encoding.UTF8.GetBytes(start))
+    {
+        public override ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default)
+        {
+            if (Position < Length)
             {
-                // A stream in memory completes at once, so there is nothing to wait for.
-                var task = new PageReader<T>(key, parse, new ReadContext()).ReadAsync(new MemoryStream(body), CancellationToken.None);
-                Assert.True(task.IsCompleted);
-                task.GetAwaiter().GetResult();
+                return base.ReadAsync(buffer, cancellationToken);
             }
-            catch (Exception e) when (e is NotAPageException or TruncatedBodyException) { }
+
+            buffer.Span.Fill(more);
+            return ValueTask.FromResult(buffer.Length);
         }
     }
 

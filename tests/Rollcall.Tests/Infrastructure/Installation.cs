@@ -60,7 +60,12 @@ public sealed class Installation : IAsyncDisposable
         var installation = new Installation(services.BuildServiceProvider(), folder);
         await installation.Database.EnsureReadyAsync();
         installation.District = await installation.Get<DistrictService>().AddAsync("RIVER", "Riverbend", "UTC");
-        installation.Sandbox = await SandboxServer.StartAsync(sandbox ?? new SandboxOptions { Students = 200, Schools = 4 });
+        sandbox ??= new SandboxOptions { Students = 200, Schools = 4 };
+
+        // Both sides have one time, unless a test wants it otherwise.
+        installation.Sandbox = await SandboxServer.StartAsync(
+            time is null || sandbox.Clock != TimeProvider.System ? sandbox : sandbox with { Clock = time }
+        );
         if (connect)
         {
             await installation.ConnectAsync();

@@ -53,6 +53,23 @@ public sealed class ChangesTests(PostgresCluster cluster)
         Assert.Equal(await WithoutBarcodesAsync(full), await WithoutBarcodesAsync(changes));
     }
 
+    /// <summary>Records are dated by the server's clock: what changes right after a sync is dated before it where that clock is behind.</summary>
+    [Fact]
+    public async Task What_is_asked_for_counts_from_the_servers_clock_where_it_is_behind()
+    {
+        var clock = new ShiftedTime(At(0));
+        await using var system = await StartAsync(Db.Sqlite, clock, LocationSource.NotMapped);
+        system.Sandbox.Faults.Set("clock-behind=180");
+        var began = clock.GetUtcNow();
+        Assert.Null((await system.SyncAsync()).Error);
+        system.Sandbox.ClearRequests();
+        var changes = await system.SyncAsync(kind: OperationKind.ChangesSync);
+        Assert.Equal(OperationKind.ChangesSync, changes.Kind);
+        var asked = Uri.UnescapeDataString(system.Sandbox.Requests.First(r => r.Collection == "users").Query);
+        var from = DateTimeOffset.Parse(asked.Split('\'')[1], System.Globalization.CultureInfo.InvariantCulture);
+        Assert.InRange(began - from, TimeSpan.FromMinutes(180 + 14), TimeSpan.FromMinutes(180 + 16));
+    }
+
     [Fact]
     public async Task People_whose_surroundings_changed_come_along()
     {
