@@ -296,14 +296,20 @@ public sealed class Mapper(FieldMap map)
             return MappedValue.NotSent;
         }
 
+        return LocationOf(context.Homeroom) is { } text ? MappedValue.Of(text) : MappedValue.Blank;
+    }
+
+    /// <summary>What Location is for people of a homeroom; null when it is blank.</summary>
+    public string? LocationOf(Homeroom? homeroom)
+    {
         var text = Map.Location switch
         {
-            LocationSource.ClassCode => context.Homeroom?.Code,
-            LocationSource.ClassTitle => context.Homeroom?.Title,
-            LocationSource.ClassLocation => context.Homeroom?.Location,
-            _ => context.Homeroom?.Teacher,
+            LocationSource.ClassCode => homeroom?.Code,
+            LocationSource.ClassTitle => homeroom?.Title,
+            LocationSource.ClassLocation => homeroom?.Location,
+            _ => homeroom?.Teacher,
         };
-        return Text.Clean(text) is { } clean ? MappedValue.Of(Text.Cut(clean, 255)) : MappedValue.Blank;
+        return Text.Clean(text) is { } clean ? Text.Cut(clean, 255) : null;
     }
 
     /// <summary>The library's letter for a roster sex; NotSent when the word is unknown.</summary>

@@ -115,6 +115,45 @@ public sealed class ChangesTests(PostgresCluster cluster)
             );
     }
 
+    [Fact]
+    public async Task A_teacher_or_class_that_changes_elsewhere_concerns_no_student()
+    {
+        var clock = new ShiftedTime(At(0));
+        await using var system = await StartAsync(Db.Sqlite, clock, LocationSource.TeacherName);
+        await system.SyncAsync();
+        clock.MoveTo(At(1));
+        await using var context = system.Database.CreateContext();
+        var student = (await system.PatronsByGuidAsync()).Values.First(p => p.Location is not null && p.Status == PatronStatus.Active);
+        var homeroom = context.PatronLinks.Single(l => l.PatronId == student.Id).HomeroomClass!;
+        var teacher = (await system.PatronsByGuidAsync()).Values.First(p => $"{p.LastName}, {p.FirstName}" == student.Location);
+        var modified = At(1).ToString("yyyy-MM-dd'T'HH:mm:ss.fff'Z'", System.Globalization.CultureInfo.InvariantCulture);
+        system.Sandbox.Overrides.Change(
+            "users",
+            teacher.Guid!,
+            u =>
+            {
+                u["email"] = "new@school.example";
+                u["dateLastModified"] = modified;
+            }
+        );
+        system.Sandbox.Overrides.Change(
+            "classes",
+            homeroom,
+            c =>
+            {
+                c["title"] = "Another title";
+                c["dateLastModified"] = modified;
+            }
+        );
+        var operation = await system.SyncAsync(kind: OperationKind.ChangesSync);
+        Assert.Null(operation.Error);
+        Assert.Equal(OperationKind.ChangesSync, operation.Kind);
+        var counts = OperationQueue.CountsOf(operation);
+        Assert.Equal((1, 1), (counts.Read, counts.Updated));
+        var full = OperationQueue.CountsOf(await system.SyncAsync());
+        Assert.Equal((0, 0, 0), (full.Updated, full.Created, full.Transferred));
+    }
+
     [Theory]
     [InlineData(false)]
     [InlineData(true)]

@@ -29,6 +29,8 @@ internal sealed class ChangesPull(
     /// <summary>So many may always be read one by one.</summary>
     private const int FetchAtLeast = 50;
 
+    private readonly Dictionary<string, User?> _teachers = new(StringComparer.Ordinal);
+
     /// <summary>Reads the changes.</summary>
     /// <param name="since">When the last run began.</param>
     /// <param name="cancellationToken">Gives up.</param>
@@ -201,7 +203,7 @@ internal sealed class ChangesPull(
     }
 
     /// <summary>Homerooms, read whole when a homeroom is touched at all: which class is one cannot be told from an enrollment. A class that
-    /// changed, or its teacher, concerns everybody in it; a student who came or went concerns that student alone.</summary>
+    /// changed, or its teacher, concerns those in it whose Location it makes another; a student who came or went, that student alone.</summary>
     /// <returns>Null when no homeroom is touched: those known stay.</returns>
     private async Task<HomeroomIntake?> HomeroomsAsync(
         DateTimeOffset after,
@@ -276,7 +278,6 @@ internal sealed class ChangesPull(
 
         await WalkAsync("enrollments", source.Enrollments(), intake.Enrollment, intake.ClearEnrollments, cancellationToken);
 
-        // Teachers' names stand in user records; those of homerooms that matter here have to be at hand.
         var index = intake.Build();
         foreach (var row in unknown.Where(u => intake.Knows(u.Key)).SelectMany(u => u))
         {
@@ -291,30 +292,63 @@ internal sealed class ChangesPull(
         }
 
         touched.UnionWith(intake.ClassesOfTeachers(users.Keys));
+        await ReadTeachersAsync(intake, [.. intake.TeachersOfClasses(touched), .. intake.TeachersOf(members)], users, cancellationToken);
         await foreach (var (id, link) in ReadLinksAsync(cancellationToken))
         {
-            var now = index.ClassesOf(setup.Keys.Of(id), setup.Keys.Check(id)).Select(c => c.Id).ToList();
-            if (
-                members.Contains(id)
-                || (link.HomeroomClass is { } before && (touched.Contains(before) || !now.Contains(before, StringComparer.Ordinal)))
-                || (link.HomeroomClass is null && now.Count > 0)
-                || now.Any(touched.Contains)
-            )
+            var now = index.ClassesOf(setup.Keys.Of(id), setup.Keys.Check(id)).ToList();
+            if (IsConcerned(id, link, now))
             {
                 concerned.Add(id);
                 links[id] = link;
             }
         }
 
-        foreach (var teacher in intake.TeachersOf(concerned.Concat(users.Keys)))
+        await ReadTeachersAsync(intake, intake.TeachersOf(concerned.Concat(users.Keys)), users, cancellationToken);
+        return intake;
+
+        bool IsConcerned(string id, KnownLink link, List<HomeroomClass> now) =>
+            (now, link.HomeroomClass) switch
+            {
+                ([], null) => false,
+                (_, null) => true,
+                (_, { } before) when now.TrueForAll(c => c.Id != before) => true,
+                // The same one homeroom as before, whatever else of it or its teacher is new.
+                ([{ } same], _) => (members.Contains(id) || touched.Contains(same.Id))
+                    && setup.Mapper.LocationOf(same.Homeroom) != link.Location,
+                _ => members.Contains(id) || now.Exists(c => touched.Contains(c.Id)),
+            };
+    }
+
+    /// <summary>Teachers' names stand in user records; those of homerooms that matter here have to be at hand.</summary>
+    private async Task ReadTeachersAsync(
+        HomeroomIntake intake,
+        IReadOnlyList<string> teachers,
+        Dictionary<string, User> users,
+        CancellationToken cancellationToken
+    )
+    {
+        if (setup.Settings.Map.Location != LocationSource.TeacherName)
         {
-            if (!users.ContainsKey(teacher) && await source.UserAsync(teacher, cancellationToken) is { } user)
+            return;
+        }
+
+        foreach (var teacher in teachers)
+        {
+            if ((users.GetValueOrDefault(teacher) ?? await TeacherAsync(teacher, cancellationToken)) is { } user)
             {
                 intake.Teacher(user);
             }
         }
+    }
 
-        return intake;
+    private async Task<User?> TeacherAsync(string id, CancellationToken cancellationToken)
+    {
+        if (!_teachers.TryGetValue(id, out var user))
+        {
+            _teachers[id] = user = await source.UserAsync(id, cancellationToken);
+        }
+
+        return user;
     }
 
     private static bool IsOfStudent(Enrollment row) =>
@@ -323,7 +357,7 @@ internal sealed class ChangesPull(
     private static bool IsHomeroom(Class row) =>
         row.SourcedId is not null && string.Equals(row.ClassType?.Trim(), "homeroom", StringComparison.OrdinalIgnoreCase);
 
-    private sealed record KnownLink(string? Guardians, string? HomeroomClass);
+    private sealed record KnownLink(string? Guardians, string? HomeroomClass, string? Location);
 
     /// <summary>The links that matter, by GUID: of people who changed, whose demographics did, or one of whose guardians did, which adds
     /// them to those concerned. All others pass by without being kept, however many there are.</summary>
@@ -372,18 +406,16 @@ internal sealed class ChangesPull(
     {
         await using var command = connection.CreateCommand();
         command.CommandText = """
-            SELECT p.guid, l.guardians, l.homeroom_class FROM patron_links l
+            SELECT p.guid, l.guardians, l.homeroom_class, p.location FROM patron_links l
             JOIN patrons p ON p.district_id = l.district_id AND p.id = l.patron_id
             WHERE l.district_id = @district AND p.guid IS NOT NULL
             """;
         Sql.Add(command, "@district", setup.District.Id);
         await using var reader = await command.ExecuteReaderAsync(cancellationToken);
+        string? Text(int column) => reader.IsDBNull(column) ? null : reader.GetString(column);
         while (await reader.ReadAsync(cancellationToken))
         {
-            yield return (
-                reader.GetString(0),
-                new KnownLink(reader.IsDBNull(1) ? null : reader.GetString(1), reader.IsDBNull(2) ? null : reader.GetString(2))
-            );
+            yield return (reader.GetString(0), new KnownLink(Text(1), Text(2), Text(3)));
         }
     }
 

@@ -376,7 +376,19 @@ internal sealed class HomeroomClass
     /// <summary>The primary teacher's <c>sourcedId</c>; else the teacher with the lowest one.</summary>
     public string? TeacherId { get; set; }
     public bool TeacherPrimary { get; set; }
-    public string? Teacher { get; set; }
 
-    public Homeroom Homeroom => field ??= new Homeroom(Id, Code, Title, Location, Teacher);
+    /// <summary>The teacher's name; null until it has been read.</summary>
+    public string? Teacher
+    {
+        get;
+        set
+        {
+            field = value;
+            _homeroom = null;
+        }
+    }
+
+    public Homeroom Homeroom => _homeroom ??= new Homeroom(Id, Code, Title, Location, Teacher);
+
+    private Homeroom? _homeroom;
 }

@@ -646,6 +646,15 @@ internal sealed class HomeroomIntake(DateOnly today, Keys keys)
         return _classes.Where(c => c.TeacherId is not null && wanted.Contains(c.TeacherId)).Select(c => c.Id);
     }
 
+    /// <summary>Teachers of these homerooms, each once.</summary>
+    public IReadOnlyList<string> TeachersOfClasses(IEnumerable<string> classes) =>
+        [
+            .. classes
+                .Select(c => _byId.TryGetValue(c, out var at) ? _classes[at].TeacherId : null)
+                .OfType<string>()
+                .Distinct(StringComparer.Ordinal),
+        ];
+
     /// <summary>Teachers of the homerooms that these people are in.</summary>
     public IReadOnlyList<string> TeachersOf(IEnumerable<string> people)
     {
