@@ -142,9 +142,9 @@ internal sealed class BenchRun(BenchOptions options)
             return result;
         }
 
-        // About a thousand records of users at 100,000 people, as a day's work leaves them.
+        // A day after the last sync, as a nightly one finds it.
         Say($"{size} people, {database}: changes");
-        await LaterAsync(ready, read, 5);
+        await LaterAsync(ready, read, 3);
         var delta = await Child.MeasureAsync(order with { ChangesOnly = true });
         Say(delta);
         Say($"{size} people, {database}: a tenth changed, and undone");

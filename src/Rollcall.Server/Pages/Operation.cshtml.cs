@@ -13,8 +13,14 @@ using Rollcall.Sync.Undo;
 namespace Rollcall.Server.Pages;
 
 /// <summary>One operation: how it was set up, what came of it, and its log line by line.</summary>
-internal sealed class OperationModel(Here here, OperationQueue queue, OperationLog log, SiteService sites, UndoService undo)
-    : RollcallPage(here)
+internal sealed class OperationModel(
+    Here here,
+    OperationQueue queue,
+    OperationLog log,
+    Reading reading,
+    SiteService sites,
+    UndoService undo
+) : RollcallPage(here)
 {
     public const int Size = 100;
 
@@ -87,7 +93,7 @@ internal sealed class OperationModel(Here here, OperationQueue queue, OperationL
         SiteCode = Sites.FirstOrDefault(s => s.Id == Filter.SiteId)?.Code;
         if (Operation.Planned)
         {
-            var counts = await log.CountsAsync(DistrictId, id, Gone);
+            var counts = await reading.LogCountsAsync(Operation, Gone);
             BySite =
             [
                 .. Sites

@@ -10,6 +10,9 @@ internal sealed class PatronsModel(Here here, PatronService patrons, SiteService
 {
     public const int Size = 50;
 
+    /// <summary>With more sites than these, homerooms are listed once a site is chosen: thousands in one list help nobody.</summary>
+    private const int FewSites = 10;
+
     public PatronQuery Query { get; private set; } = new();
     public string Sort { get; private set; } = "name";
     public bool Down { get; private set; }
@@ -19,6 +22,9 @@ internal sealed class PatronsModel(Here here, PatronService patrons, SiteService
     public IReadOnlyList<Site> Sites { get; private set; } = [];
     public IReadOnlyList<string> Levels { get; private set; } = [];
     public IReadOnlyList<string> Homerooms { get; private set; } = [];
+
+    /// <summary>The homerooms are too many to list until a site is chosen.</summary>
+    public bool ChooseSiteFirst => Query.Site is null && Sites.Count > FewSites;
     public IReadOnlyDictionary<int, Site> SiteById { get; private set; } = new Dictionary<int, Site>();
 
     public async Task OnGetAsync(string? sort, string? order, [FromQuery(Name = "page")] int? page)
@@ -50,6 +56,11 @@ internal sealed class PatronsModel(Here here, PatronService patrons, SiteService
     /// <summary>A homeroom is called after its teacher often: those of other people's sites are not told.</summary>
     private async Task<IReadOnlyList<string>> HomeroomsAsync()
     {
+        if (ChooseSiteFirst)
+        {
+            return [];
+        }
+
         if (Query.Site is not null || Here.Sites is null)
         {
             return await reading.HomeroomsAsync(DistrictId, Query.Site?.Id, Gone);

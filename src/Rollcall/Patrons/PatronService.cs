@@ -63,7 +63,6 @@ public sealed class PatronService(RollcallDatabase database, TimeProvider time)
     {
         await using var context = database.CreateContext();
         var query = Query(context, districtId, filter);
-        var total = await query.CountAsync(cancellationToken);
         var sorted = (sort, descending) switch
         {
             (PatronSort.Barcode, false) => query.OrderBy(p => p.BarcodeKey),
@@ -75,7 +74,21 @@ public sealed class PatronService(RollcallDatabase database, TimeProvider time)
             (_, true) => query.OrderByDescending(p => p.NameKey),
             _ => query.OrderBy(p => p.NameKey),
         };
-        return (await sorted.ThenBy(p => p.Id).Skip((page - 1) * size).Take(size).ToListAsync(cancellationToken), total);
+        sorted = sorted.ThenBy(p => p.Id);
+        if (filter with { Sites = null, NamesOnly = false } == new PatronFilter())
+        {
+            var total = await query.CountAsync(cancellationToken);
+            return (await sorted.Skip((page - 1) * size).Take(size).ToListAsync(cancellationToken), total);
+        }
+
+        // Whoever a search finds is looked for once, not once for the count and once more for the page.
+        var found = await sorted.Select(p => p.Id).ToListAsync(cancellationToken);
+        var shown = found.Skip((page - 1) * size).Take(size).ToArray();
+        var patrons = await context
+            .Patrons.AsNoTracking()
+            .Where(p => p.DistrictId == districtId && shown.Contains(p.Id))
+            .ToDictionaryAsync(p => p.Id, cancellationToken);
+        return ([.. shown.Select(id => patrons.GetValueOrDefault(id)).OfType<Patron>()], found.Count);
     }
 
     /// <summary>All patrons that match, in order of name, in batches.</summary>

@@ -23,8 +23,30 @@ internal sealed record QueueFilter(
 );
 
 /// <summary>Questions that only screens ask.</summary>
-internal sealed class Reading(RollcallDatabase database, IMemoryCache cache, PatronService patrons, ReviewService review, SiteService sites)
+internal sealed class Reading(
+    RollcallDatabase database,
+    IMemoryCache cache,
+    PatronService patrons,
+    ReviewService review,
+    SiteService sites,
+    OperationLog log
+)
 {
+    /// <summary>An operation's lines by site and outcome. Those of a first sync are counted once, not for every page that is turned.</summary>
+    public async Task<IReadOnlyList<LogCount>> LogCountsAsync(Operation operation, CancellationToken cancellationToken) =>
+        (
+            await cache.GetOrCreateAsync(
+                ("log", operation.DistrictId, operation.Id, operation.Status, operation.FinishedAt),
+                entry =>
+                {
+                    entry.AbsoluteExpirationRelativeToNow = operation.FinishedAt is null
+                        ? TimeSpan.FromSeconds(5)
+                        : TimeSpan.FromMinutes(10);
+                    return log.CountsAsync(operation.DistrictId, operation.Id, cancellationToken);
+                }
+            )
+        )!;
+
     /// <summary>A page of the queue, the newest first, and how many there are in all. Whatever waits or runs is always in it.</summary>
     public async Task<(IReadOnlyList<Operation> Operations, int Total)> QueueAsync(
         int districtId,

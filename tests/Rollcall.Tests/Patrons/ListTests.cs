@@ -1,0 +1,71 @@
+using Rollcall.Patrons;
+using Rollcall.Tests.Infrastructure;
+
+namespace Rollcall.Tests.Patrons;
+
+/// <summary>Lists of patrons, page by page.</summary>
+public sealed class ListTests(PostgresCluster cluster)
+{
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task Pages_of_any_list_are_parts_of_the_whole_in_any_order(Db db)
+    {
+        await using var system = await Installation.StartAsync(cluster, db, new() { Students = 120, Schools = 2 });
+        await system.SyncAsync();
+        var all = await system.AllPatronsAsync();
+        var search = all.GroupBy(p => p.LastName).OrderByDescending(g => g.Count()).First().Key[..2].ToUpperInvariant();
+        var level = all.Select(p => p.Level).OfType<string>().First();
+        foreach (
+            var (filter, matches) in new (PatronFilter, Func<Patron, bool>)[]
+            {
+                (new(), _ => true),
+                (new(Search: search), p => p.SearchKey.Contains(Text.Fold(search), StringComparison.Ordinal)),
+                (
+                    new(Search: search) { NamesOnly = true },
+                    p =>
+                        p.NameKey.Contains(Text.Fold(search), StringComparison.Ordinal)
+                        || p.BarcodeKey.Contains(Text.Fold(search), StringComparison.Ordinal)
+                ),
+                (new(Level: level), p => p.Level == level),
+                (new(Status: PatronStatus.Active, Level: level), p => p.Level == level && p.Status == PatronStatus.Active),
+                (new(Search: "nobody is called so"), _ => false),
+            }
+        )
+        {
+            var expected = all.Where(matches).Select(p => p.Id).Order().ToList();
+            foreach (var sort in Enum.GetValues<PatronSort>())
+            {
+                foreach (var descending in (bool[])[false, true])
+                {
+                    var pages = new List<Patron>();
+                    for (var page = 1; ; page++)
+                    {
+                        var (list, total) = await system.Patrons.PageAsync(system.District.Id, filter, sort, descending, page, 30);
+                        Assert.Equal(expected.Count, total);
+                        pages.AddRange(list);
+                        if (list.Count < 30)
+                        {
+                            break;
+                        }
+                    }
+
+                    Assert.Equal(expected, pages.Select(p => p.Id).Order());
+                    var keys = pages.Select(p =>
+                        sort switch
+                        {
+                            PatronSort.Barcode => p.BarcodeKey,
+                            PatronSort.Level => p.Level,
+                            PatronSort.Updated => p.UpdatedAt.ToString("O", null),
+                            _ => p.NameKey,
+                        }
+                    );
+
+                    // Where the blanks come is the database's matter.
+                    var known = keys.OfType<string>().ToList();
+                    Assert.Equal(descending ? known.OrderDescending(StringComparer.Ordinal) : known.Order(StringComparer.Ordinal), known);
+                }
+            }
+        }
+    }
+}
