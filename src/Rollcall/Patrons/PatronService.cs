@@ -75,7 +75,7 @@ public sealed class PatronService(RollcallDatabase database, TimeProvider time)
             _ => query.OrderBy(p => p.NameKey),
         };
         sorted = sorted.ThenBy(p => p.Id);
-        if (filter with { Sites = null, NamesOnly = false } == new PatronFilter())
+        if (Text.Clean(filter.Search) is null)
         {
             var total = await query.CountAsync(cancellationToken);
             return (await sorted.Skip((page - 1) * size).Take(size).ToListAsync(cancellationToken), total);

@@ -138,6 +138,11 @@ internal static class Access
         ["/Preferences/Service PostResume"] = Need.DistrictAdministrator,
         ["/Preferences/Service PostHolds"] = Need.DistrictAdministrator,
         ["/Preferences/Service PostForget"] = Need.DistrictAdministrator,
+        ["/Preferences/Service PostSignIn"] = Need.DistrictAdministrator,
+        ["/Preferences/Service PostClient"] = Need.Operator,
+        ["/Preferences/Notices Get"] = Need.DistrictAdministrator,
+        ["/Preferences/Notices Post"] = Need.DistrictAdministrator,
+        ["/Preferences/Notices PostTest"] = Need.DistrictAdministrator,
     }.ToFrozenDictionary(StringComparer.Ordinal);
 
     /// <summary>Every route that is listed.</summary>

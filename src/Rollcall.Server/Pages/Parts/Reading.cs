@@ -339,6 +339,17 @@ internal sealed class Reading(
             .ToListAsync(cancellationToken);
     }
 
+    /// <summary>Barcode of the linked patron who was entered last; null when nobody is linked.</summary>
+    public async Task<string?> NewestLinkedAsync(int districtId, CancellationToken cancellationToken)
+    {
+        await using var context = database.CreateContext();
+        return await context
+            .Patrons.Where(p => p.DistrictId == districtId && p.Guid != null)
+            .OrderByDescending(p => p.Id)
+            .Select(p => p.Barcode)
+            .FirstOrDefaultAsync(cancellationToken);
+    }
+
     /// <summary>How much there is, and whether the tables are those of this version.</summary>
     public async Task<(long Patrons, long Operations, bool Migrated)> FactsAsync(int districtId, CancellationToken cancellationToken)
     {

@@ -9,6 +9,7 @@ using Rollcall.Operations;
 using Rollcall.Patrons;
 using Rollcall.Server.Commands;
 using Rollcall.Server.Pages.Parts;
+using Rollcall.SignIn;
 using Rollcall.Sync.Person;
 
 namespace Rollcall.Server.Pages.Preferences;
@@ -19,15 +20,20 @@ internal sealed class ServiceModel(
     IntegrationService integrations,
     DistrictService districts,
     SiteService sites,
-    PatronService patrons,
     PatronExplain explain,
     ReadinessService readiness,
     Reading reading,
+    ClassLinkSignIn signIn,
+    Reach reach,
     IMemoryCache cache,
     TimeProvider time
 ) : RollcallPage(here)
 {
-    public static readonly IReadOnlyList<(string Tab, string Label)> Tabs =
+    /// <summary>The tabs of this service.</summary>
+    public IReadOnlyList<(string Tab, string Label)> Tabs =>
+        Kind == IntegrationKind.ClassLink ? [.. s_tabs, ("signin", "Sign-in")] : s_tabs;
+
+    private static readonly (string Tab, string Label)[] s_tabs =
     [
         ("settings", "Settings"),
         ("sites", "Site Mapping"),
@@ -132,9 +138,6 @@ internal sealed class ServiceModel(
 
     public static string Slug(IntegrationKind kind) => IntegrationWords.Verb(kind);
 
-    /// <summary>Services that this version can connect to.</summary>
-    public static bool Offered(IntegrationKind kind) => kind is IntegrationKind.ClassLink or IntegrationKind.OneRoster;
-
     public async Task<IActionResult> OnGetAsync(string service, string? tab, string? q, string? example, string? ask)
     {
         if (!Choose(service, tab))
@@ -171,9 +174,11 @@ internal sealed class ServiceModel(
         Typed = new ConnectRequest(
             mode,
             Kind == IntegrationKind.ClassLink ? Text.Clean(tenantId) : null,
-            Text.Clean(url),
+            mode == ConnectionMode.Folder && Text.Clean(url) is { } folder && Path.IsPathFullyQualified(folder)
+                ? Path.TrimEndingDirectorySeparator(Path.GetFullPath(folder))
+                : Text.Clean(url),
             hasKey ? Text.Clean(key) : null,
-            mode == ConnectionMode.Proxy ? null : Text.Clean(secret),
+            mode is ConnectionMode.Proxy or ConnectionMode.Folder ? null : Text.Clean(secret),
             mode == ConnectionMode.Direct ? Text.Clean(signature) : null
         )
         {
@@ -201,6 +206,16 @@ internal sealed class ServiceModel(
             Kind == IntegrationKind.ClassLink
                 ? "ClassLink shows it in Roster Server, at the application's API settings."
                 : "Whoever runs the roster server gives it to you.";
+        if (Kind == IntegrationKind.OneRosterCsv)
+        {
+            // Whoever may name a folder may have any file of this machine looked into.
+            return !Here.May(Need.Operator)
+                    ? "Only an operator of this installation chooses the folder: it lies on the server's own machine."
+                : Typed.Url is not { } folder ? "The folder is missing. Name the one that the district's export fills."
+                : !Path.IsPathFullyQualified(folder) ? "Write the folder with its whole path, from the root of the server's disk."
+                : null;
+        }
+
         return !Modes.Contains(Typed.Mode) ? "Choose how to reach the roster."
             : Typed.Mode != ConnectionMode.Proxy && Typed.Url is null ? $"The address is missing. {where}"
             : Typed.Mode == ConnectionMode.ClientCredentials && Typed.TokenUrl is null ? $"The token address is missing. {where}"
@@ -212,9 +227,54 @@ internal sealed class ServiceModel(
 
     /// <summary>The ways to reach this service.</summary>
     public IReadOnlyList<ConnectionMode> Modes =>
-        Kind == IntegrationKind.ClassLink
-            ? [ConnectionMode.Proxy, ConnectionMode.Prefix, ConnectionMode.Direct]
-            : [ConnectionMode.ClientCredentials, ConnectionMode.Direct, ConnectionMode.Bearer];
+        Kind switch
+        {
+            IntegrationKind.ClassLink => [ConnectionMode.Proxy, ConnectionMode.Prefix, ConnectionMode.Direct],
+            IntegrationKind.OneRoster => [ConnectionMode.ClientCredentials, ConnectionMode.Direct, ConnectionMode.Bearer],
+            _ => [ConnectionMode.Folder],
+        };
+
+    /// <summary>The application by which ClassLink knows this installation; null when it does not.</summary>
+    public ClassLinkClient? SignInClient { get; private set; }
+
+    /// <summary>What has to be registered with ClassLink.</summary>
+    public string RedirectUri => SignInCallbackModel.Address(reach, Request);
+
+    public Task<IActionResult> OnPostSignInAsync(string service, string? on, string? byEmail) =>
+        service != Slug(IntegrationKind.ClassLink)
+            ? Task.FromResult<IActionResult>(NotFound())
+            : DoAsync(
+                service,
+                "signin",
+                async () =>
+                {
+                    await signIn.TurnAsync(DistrictId, on == "yes", byEmail == "yes", Here.Actor.Name, Gone);
+                    return on == "yes"
+                        ? "Saved. People of this district may sign in with ClassLink."
+                        : "Saved. Nobody signs in with ClassLink; those who did are signed out.";
+                }
+            );
+
+    /// <summary>The application by which ClassLink knows the installation: the operator's matter.</summary>
+    public Task<IActionResult> OnPostClientAsync(string service, string? clientId, string? clientSecret, string? tiles) =>
+        service != Slug(IntegrationKind.ClassLink)
+            ? Task.FromResult<IActionResult>(NotFound())
+            : DoAsync(
+                service,
+                "signin",
+                async () =>
+                {
+                    await signIn.StoreClientAsync(
+                        Text.Clean(clientId),
+                        Text.Clean(clientSecret),
+                        launchpad: null,
+                        api: null,
+                        tiles == "accept",
+                        Gone
+                    );
+                    return "Saved. ClassLink's answer shows at the first sign-in.";
+                }
+            );
 
     public Task<IActionResult> OnPostTestAsync(string service) =>
         DoAsync(service, "settings", async () => (await integrations.TestAsync(Here.District, Kind, Gone)).Message);
@@ -642,7 +702,7 @@ internal sealed class ServiceModel(
         Tab = tab ?? "settings";
         foreach (var kind in Enum.GetValues<IntegrationKind>())
         {
-            if (Slug(kind) == service && Offered(kind))
+            if (Slug(kind) == service)
             {
                 Kind = kind;
                 return Tabs.Any(t => t.Tab == Tab);
@@ -685,11 +745,11 @@ internal sealed class ServiceModel(
                 Orgs = await integrations.OrgsAsync(Here.District, Kind, Gone);
             }
 
+            SignInClient = Tab == "signin" ? await signIn.ClientAsync(Gone) : null;
             Ready = cache.Get<Readiness>(Kept(row));
             if (Tab == "mapping" && Enabled)
             {
-                var newest = await patrons.PageAsync(DistrictId, new PatronFilter { Linked = true }, PatronSort.Updated, true, 1, 1, Gone);
-                ExampleBarcode ??= newest.Patrons is [var one, ..] ? one.Barcode : null;
+                ExampleBarcode ??= await reading.NewestLinkedAsync(DistrictId, Gone);
                 if (ExampleBarcode is { } barcode)
                 {
                     Example = await explain.ExplainAsync(Here.District, barcode, ExampleAsked, Gone);

@@ -1,0 +1,140 @@
+using Rollcall.Integrations;
+using Rollcall.Operations;
+using Rollcall.Patrons;
+using Rollcall.Sandbox;
+using Rollcall.Server.Commands;
+using Rollcall.SignIn;
+
+namespace Rollcall.Server.Tests.Pages;
+
+/// <summary>What the pages of roster services do beside ClassLink's way in: a folder of CSV, sign-in, notices.</summary>
+public sealed class ServicePageTests(SyncedLibrary library) : IClassFixture<SyncedLibrary>
+{
+    private const string Csv = "/preferences/sis/oneroster-csv";
+    private const string SignIn = "/preferences/sis/classlink/signin";
+    private const string Notices = "/preferences/notices";
+
+    [Fact]
+    public async Task A_folder_of_CSV_is_connected_by_an_operator_alone()
+    {
+        using var visitor = new Visitor(library.Url);
+        var folder = Path.Combine(Path.GetTempPath(), $"feed-{Guid.NewGuid():N}");
+        try
+        {
+            Assert.Contains("Not connected", await visitor.PageAsync("/preferences/sis"), StringComparison.Ordinal);
+            async Task<string> TryAsync(string at) =>
+                await visitor.RefusedAsync(Csv, $"{Csv}?handler=Connect", ("mode", "Folder"), ("url", at));
+            Assert.Contains("The folder is missing", await TryAsync(""), StringComparison.Ordinal);
+            Assert.Contains("with its whole path", await TryAsync("feeds/riverbend"), StringComparison.Ordinal);
+            Assert.Contains("notice-bad", await TryAsync(folder), StringComparison.Ordinal);
+
+            // People are linked to ClassLink's roster: what connecting changes is for the switch to say, not for the folder.
+            SandboxCsv.Write(library.Sandbox.Options, 0, new SandboxCsvOptions(), folder);
+            var district = await library.SignInAsync(SecurityGroup.DistrictAdministrator, district: library.District);
+            Assert.NotNull(district);
+            await visitor.SubmitAsync(Csv, $"{Csv}?handler=Connect", ("mode", "Folder"), ("url", folder + "/"));
+            Assert.Equal(
+                folder,
+                IntegrationService
+                    .SettingsOf(await library.Service<IntegrationService>().FindAsync(library.District.Id, IntegrationKind.OneRosterCsv))
+                    .Url
+            );
+            await visitor.SubmitAsync(Csv, $"{Csv}?handler=Test");
+            Assert.Contains("organisations", await visitor.PageAsync($"{Csv}/sites"), StringComparison.Ordinal);
+            Assert.DoesNotContain("Sign-in</a>", await visitor.PageAsync(Csv), StringComparison.Ordinal);
+
+            // A District Administrator who is no operator reads where it is, and cannot name another.
+            var (account, _) = await library
+                .Service<Accounts>()
+                .AddAsync("office@library.example", library.District, SecurityGroup.DistrictAdministrator, null, false, "test");
+            using var office = new Visitor(
+                library.Url,
+                await library.Service<Sessions>().OpenAsync(account, SignInMethod.Password, null, new Device("test", null))
+            );
+            var page = await office.PageAsync(Csv);
+            Assert.Contains("an operator of this installation chooses it", page, StringComparison.Ordinal);
+            Assert.Contains(
+                "Only an operator",
+                await office.RefusedAsync(Csv, $"{Csv}?handler=Connect", ("mode", "Folder"), ("url", "/etc")),
+                StringComparison.Ordinal
+            );
+            Assert.DoesNotContain("This installation at ClassLink", await office.PageAsync(SignIn), StringComparison.Ordinal);
+        }
+        finally
+        {
+            if (Directory.Exists(folder))
+            {
+                Directory.Delete(folder, recursive: true);
+            }
+        }
+    }
+
+    [Fact]
+    public async Task Sign_in_with_ClassLink_is_turned_on_and_off_here()
+    {
+        using var visitor = new Visitor(library.Url);
+        Assert.Contains("does not know this installation yet", await visitor.PageAsync(SignIn), StringComparison.Ordinal);
+        Assert.Contains(
+            $"{library.Url.GetLeftPart(UriPartial.Authority)}/signin/classlink/callback",
+            await visitor.PageAsync(SignIn),
+            StringComparison.Ordinal
+        );
+        await visitor.SubmitAsync(SignIn, $"{SignIn}?handler=SignIn", ("on", "yes"));
+        Assert.Contains("does not know this installation yet", await visitor.PageAsync(SignIn), StringComparison.Ordinal);
+        Assert.False((await LoginAsync()).On);
+
+        await visitor.SubmitAsync(
+            SignIn,
+            $"{SignIn}?handler=Client",
+            ("clientId", "app-1"),
+            ("clientSecret", "a-secret-of-the-application"),
+            ("tiles", "accept")
+        );
+        var client = await library.Service<ClassLinkSignIn>().ClientAsync();
+        Assert.Equal(("app-1", true), (client!.ClientId, client.AcceptTiles));
+        await visitor.SubmitAsync(SignIn, $"{SignIn}?handler=SignIn", ("on", "yes"), ("byEmail", "yes"));
+        Assert.Equal((true, true), ((await LoginAsync()).On, (await LoginAsync()).ByEmail));
+        var page = await visitor.PageAsync(SignIn);
+        Assert.DoesNotContain("a-secret-of-the-application", page, StringComparison.Ordinal);
+        Assert.Contains("value=\"app-1\"", page, StringComparison.Ordinal);
+
+        // A blank secret keeps the one there is.
+        await visitor.SubmitAsync(SignIn, $"{SignIn}?handler=Client", ("clientId", "app-2"), ("tiles", "restart"));
+        var kept = await library.Service<ClassLinkSignIn>().ClientAsync();
+        Assert.Equal(("app-2", client.Secret, false), (kept!.ClientId, kept.Secret, kept.AcceptTiles));
+        await visitor.SubmitAsync(SignIn, $"{SignIn}?handler=SignIn");
+        Assert.Equal((false, false), ((await LoginAsync()).On, (await LoginAsync()).ByEmail));
+    }
+
+    [Fact]
+    public async Task Notices_are_set_tested_and_listed()
+    {
+        using var visitor = new Visitor(library.Url);
+        Assert.Contains("Nothing has been sent yet", await visitor.PageAsync(Notices), StringComparison.Ordinal);
+        await visitor.SubmitAsync(Notices, Notices, ("emails", "office"));
+        Assert.Contains("no e-mail address", await visitor.PageAsync(Notices), StringComparison.Ordinal);
+        await visitor.SubmitAsync(
+            Notices,
+            Notices,
+            ("emails", "office@school.example\r\nlibrary@school.example"),
+            ("events", nameof(NoticeEvents.Failed)),
+            ("events", nameof(NoticeEvents.Warnings))
+        );
+        var setting = await library.Service<NoticeService>().FindAsync(library.District.Id);
+        Assert.Equal(["office@school.example", "library@school.example"], setting.Addresses);
+        Assert.Equal(NoticeEvents.Failed | NoticeEvents.Warnings, setting.Events);
+
+        // No mail server is known to this installation: the test says so, and the list keeps it.
+        await visitor.SubmitAsync(Notices, $"{Notices}?handler=Test");
+        var page = await visitor.PageAsync(Notices);
+        Assert.Contains("2 tests of 2 did not arrive", page, StringComparison.Ordinal);
+        Assert.Contains("a test of notices", await visitor.PageAsync(Notices), StringComparison.Ordinal);
+        await visitor.SubmitAsync(Notices, Notices, ("emails", ""));
+        Assert.Empty((await library.Service<NoticeService>().FindAsync(library.District.Id)).Addresses);
+    }
+
+    private async Task<ClassLinkLogin> LoginAsync() =>
+        IntegrationService
+            .SettingsOf(await library.Service<IntegrationService>().FindAsync(library.District.Id, IntegrationKind.ClassLink))
+            .Login;
+}
