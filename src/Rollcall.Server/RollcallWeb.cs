@@ -3,6 +3,8 @@ using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.DataProtection;
 using Microsoft.AspNetCore.Mvc;
 using Microsoft.EntityFrameworkCore;
+using Rollcall.Server.Api;
+using Rollcall.Server.Commands;
 using Rollcall.Server.Pages.Parts;
 using Rollcall.Storage;
 
@@ -62,6 +64,14 @@ internal static class RollcallWeb
         builder.Services.AddSingleton<Reading>();
         builder.Services.AddSingleton<LiveOperations>();
         builder.Services.AddScoped<Here>();
+        builder.Services.ConfigureHttpJsonOptions(json =>
+        {
+            json.SerializerOptions.Converters.Add(JsonText.Instants);
+            json.SerializerOptions.NumberHandling = System.Text.Json.Serialization.JsonNumberHandling.Strict;
+            json.SerializerOptions.UnmappedMemberHandling = System.Text.Json.Serialization.JsonUnmappedMemberHandling.Disallow;
+        });
+        builder.Services.Configure<RouteHandlerOptions>(routes => routes.ThrowOnBadRequest = true);
+        OpenApiShape.Add(builder.Services);
         configure?.Invoke(builder.Services);
 
         var app = builder.Build();
@@ -69,6 +79,7 @@ internal static class RollcallWeb
         app.UseExceptionHandler("/error");
         app.UseStatusCodePagesWithReExecute("/error/{0}");
         app.UseRouting();
+        app.UseMiddleware<ApiGate>();
         app.UseMiddleware<SignedIn>();
         app.MapRazorPages();
         app.MapGet("/assets/{print}/{**path}", (string path, Assets assets, HttpContext http) => assets.ServeAsync(path, http));
@@ -77,6 +88,7 @@ internal static class RollcallWeb
         app.MapGet("/operations/events", LiveEvents.StreamAsync);
         app.MapGet("/operations/{id:long}/download", LogDownload.SendAsync);
         app.MapGet("/patron/export", PatronDownload.SendAsync);
+        ApiRoutes.Map(app);
         return app;
     }
 

@@ -3,6 +3,7 @@ using Microsoft.AspNetCore.DataProtection.KeyManagement;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.DependencyInjection.Extensions;
 using Microsoft.Extensions.Options;
+using Rollcall.Audit;
 using Rollcall.Districts;
 using Rollcall.Integrations;
 using Rollcall.Operations;
@@ -46,6 +47,7 @@ public static class RollcallServices
         }));
         services.AddSingleton<Secrets>();
         services.AddSingleton<Backup>();
+        services.AddSingleton<AuditLog>();
         services.AddSingleton<DistrictService>();
         services.AddSingleton<SiteService>();
         services.AddSingleton<RosterConnections>();

@@ -21,6 +21,9 @@ internal static class Arguments
         "yyyy-MM-dd'T'HH:mmzzz",
         "yyyy-MM-dd'T'HH:mm:sszzz",
         "yyyy-MM-dd'T'HH:mm:ss.FFFFFFFzzz",
+        "yyyy-MM-dd'T'HH:mm'Z'",
+        "yyyy-MM-dd'T'HH:mm:ss'Z'",
+        "yyyy-MM-dd'T'HH:mm:ss.FFFFFFF'Z'",
     ];
 
     /// <exception cref="UsageException">It is none.</exception>
@@ -73,7 +76,13 @@ internal static class Arguments
             return new DateTimeOffset(local, TimeZoneInfo.FindSystemTimeZoneById(district.TimeZone).GetUtcOffset(local));
         }
 
-        return DateTimeOffset.TryParseExact(text.Trim(), s_withOffset, CultureInfo.InvariantCulture, DateTimeStyles.None, out var instant)
+        return DateTimeOffset.TryParseExact(
+            text.Trim(),
+            s_withOffset,
+            CultureInfo.InvariantCulture,
+            DateTimeStyles.AssumeUniversal,
+            out var instant
+        )
             ? instant
             : throw new UsageException($"'{text}' of {option} is no time: write it like 2026-09-01 or 2026-09-01T04:00:00Z.");
     }

@@ -100,6 +100,7 @@ internal static partial class CommandLine
         root.Add(ReviewCommands.Build(terminal));
         root.Add(PatronCommands.Build(terminal));
         root.Add(AccountCommands.Build(terminal));
+        root.Add(TokenCommands.Build(terminal));
         root.Add(DatabaseCommands.Build(terminal));
         return root;
     }

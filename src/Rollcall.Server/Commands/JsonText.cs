@@ -7,10 +7,13 @@ namespace Rollcall.Server.Commands;
 /// <summary>JSON as the command line prints it.</summary>
 internal static class JsonText
 {
+    /// <summary>Instants as <see cref="Instant"/> has them.</summary>
+    public static readonly JsonConverter<DateTimeOffset> Instants = new InstantConverter();
+
     private static readonly JsonSerializerOptions s_line = new(JsonSerializerDefaults.Web)
     {
         Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping,
-        Converters = { new InstantConverter() },
+        Converters = { Instants },
     };
 
     private static readonly JsonSerializerOptions s_object = new(s_line) { WriteIndented = true };

@@ -8,7 +8,9 @@ namespace Rollcall.Server.Pages;
 /// <summary>Which version this is, and whether all is well with it.</summary>
 internal sealed class AboutModel(Here here, RollcallDatabase database, Reading reading) : RollcallPage(here)
 {
-    public string Version { get; } = VersionOf(typeof(AboutModel).Assembly);
+    /// <summary>The program's version.</summary>
+    public static string ProgramVersion { get; } = VersionOf(typeof(AboutModel).Assembly);
+
     public string Database => database.IsPostgres ? "PostgreSQL" : "SQLite, in the data folder";
     public string System { get; } = $"{RuntimeInformation.FrameworkDescription} on {RuntimeInformation.OSDescription.Trim()}";
     public (long Patrons, long Operations, bool Migrated) Facts { get; private set; }

@@ -73,6 +73,7 @@ internal sealed class LinkModel(Here here, Accounts accounts, Sessions sessions,
             HttpContext.RequestAborted
         );
         SessionCookie.Write(HttpContext, token);
+        await accounts.NoteSignInAsync(account, SignInMethod.Link, device.Address, HttpContext.RequestAborted);
         logger.LogInformation("Account {Account} signed in by a link from {Address}", account.Id, device.Address);
         return LocalRedirect("/");
     }

@@ -68,6 +68,7 @@ internal sealed class SignInModel(
             HttpContext.RequestAborted
         );
         SessionCookie.Write(HttpContext, token);
+        await accounts.NoteSignInAsync(account, SignInMethod.Password, device.Address, HttpContext.RequestAborted);
         logger.LogInformation("Account {Account} signed in with a password from {Address}", account.Id, device.Address);
         return LocalRedirect(Back ?? "/");
     }

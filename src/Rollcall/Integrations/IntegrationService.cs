@@ -188,6 +188,7 @@ public sealed class IntegrationService(RollcallDatabase database, RosterConnecti
             }
 
             await CheckTenantIsFreeAsync(district, tenant, asOperator, cancellationToken);
+            request = await WithOperatorsProxyAsync(request, asOperator, cancellationToken);
         }
 
         request = request with { TenantId = tenant, Url = request.Url?.Trim().TrimEnd('/') };
@@ -261,6 +262,11 @@ public sealed class IntegrationService(RollcallDatabase database, RosterConnecti
             await PutSettingAsync(context, RosterConnections.PartnerKeySetting, partnerKey, cancellationToken);
         }
 
+        if (asOperator && request is { Mode: ConnectionMode.Proxy, Url: { Length: > 0 } proxy })
+        {
+            await PutSettingAsync(context, RosterConnections.ProxySetting, proxy, cancellationToken);
+        }
+
         var row = await GetOrAddAsync(context, district.Id, kind, cancellationToken);
         row.Settings = JsonSerializer.Serialize(WithConnection(SettingsOf(row), settings), Json);
         row.Secret = stored;
@@ -286,6 +292,38 @@ public sealed class IntegrationService(RollcallDatabase database, RosterConnecti
         );
         await work.CommitAsync(cancellationToken);
         return new ConnectResult(request.Mode, tenant, name, name is not null, message, cleared);
+    }
+
+    /// <summary>The partner key is the whole installation's: it goes to ClassLink, or where its operator said, and nowhere else.</summary>
+    /// <exception cref="RollcallException">Somebody else names a key or an address for it.</exception>
+    private async Task<ConnectRequest> WithOperatorsProxyAsync(ConnectRequest request, bool asOperator, CancellationToken cancellationToken)
+    {
+        if (asOperator || request.Mode != ConnectionMode.Proxy)
+        {
+            return request;
+        }
+
+        if (request.PartnerKey is not null)
+        {
+            throw new RollcallException(
+                "The partner key is the operator's of this installation to store: rollcall operator partner-key --file F"
+            );
+        }
+
+        await using var context = database.CreateContext();
+        var chosen = (await context.InstallationSettings.FindAsync([RosterConnections.ProxySetting], cancellationToken))?.Value;
+        var asked = Text.Clean(request.Url)?.TrimEnd('/');
+        return
+            asked is not null
+            && !string.Equals(asked, chosen, StringComparison.OrdinalIgnoreCase)
+            && !string.Equals(asked, ClassLinkDirectory.DefaultHost, StringComparison.OrdinalIgnoreCase)
+            ? throw new RollcallException(
+                "The partner key is sent to ClassLink's proxy alone. Leave the address blank, or have the operator of this installation connect once with another one."
+            )
+            : request with
+            {
+                Url = asked ?? chosen,
+            };
     }
 
     /// <summary>The settings as they are now, reached as <paramref name="from"/> says: somebody may have changed others meanwhile.</summary>

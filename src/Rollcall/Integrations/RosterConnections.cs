@@ -19,6 +19,8 @@ internal sealed record ConnectionSecret(string? Token = null, string? Secret = n
 public sealed class RosterConnections(RollcallOptions options, Secrets secrets, RollcallDatabase database, TimeProvider time)
 {
     internal const string PartnerKeySetting = "classlink.partner-key";
+
+    /// <summary>The address that the operator sends the partner key to, where it is not ClassLink's own.</summary>
     internal const string ProxySetting = "classlink.proxy";
 
     /// <summary>A sync waits for a service that is away for a while; somebody who looks at a screen is told soon.</summary>

@@ -399,12 +399,22 @@ public sealed class OperationQueue(RollcallDatabase database, TimeProvider time)
         int take = 200,
         bool withEdits = false,
         CancellationToken cancellationToken = default
+    ) => await BeforeAsync(districtId, null, take, withEdits, cancellationToken);
+
+    /// <summary>Those before an operation, the newest first; before null, the newest of all.</summary>
+    public async Task<IReadOnlyList<Operation>> BeforeAsync(
+        int districtId,
+        long? before,
+        int take,
+        bool withEdits,
+        CancellationToken cancellationToken = default
     )
     {
         await using var context = database.CreateContext();
         return await context
             .Operations.AsNoTracking()
             .Where(o => o.DistrictId == districtId && (withEdits || o.Kind != OperationKind.Edit))
+            .Where(o => before == null || o.Id < before)
             .OrderByDescending(o => o.Id)
             .Take(take)
             .ToListAsync(cancellationToken);

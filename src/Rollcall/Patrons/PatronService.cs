@@ -130,6 +130,39 @@ public sealed class PatronService(RollcallDatabase database, TimeProvider time)
         }
     }
 
+    /// <summary>The next patrons of a list that a program reads in steps.</summary>
+    /// <param name="districtId">The district.</param>
+    /// <param name="filter">Whose.</param>
+    /// <param name="after">The id of the last one seen, and the instant of its last change; null begins.</param>
+    /// <param name="byChange">In order of the last change, oldest first; otherwise in order of the id, which never changes.</param>
+    /// <param name="take">At most so many.</param>
+    /// <param name="cancellationToken">Gives up.</param>
+    public async Task<IReadOnlyList<(Patron Patron, PatronLink? Link)>> NextAsync(
+        int districtId,
+        PatronFilter filter,
+        (DateTimeOffset UpdatedAt, long Id)? after,
+        bool byChange,
+        int take,
+        CancellationToken cancellationToken = default
+    )
+    {
+        await using var context = database.CreateContext();
+        var query = Query(context, districtId, filter);
+        if (after is var (at, id))
+        {
+            query = byChange ? query.Where(p => p.UpdatedAt > at || (p.UpdatedAt == at && p.Id > id)) : query.Where(p => p.Id > id);
+        }
+
+        var sorted = byChange ? query.OrderBy(p => p.UpdatedAt).ThenBy(p => p.Id) : query.OrderBy(p => p.Id);
+        var patrons = await sorted.Take(take).ToListAsync(cancellationToken);
+        var ids = patrons.Select(p => p.Id).ToArray();
+        var links = await context
+            .PatronLinks.AsNoTracking()
+            .Where(l => l.DistrictId == districtId && ids.Contains(l.PatronId))
+            .ToDictionaryAsync(l => l.PatronId, cancellationToken);
+        return [.. patrons.Select(p => (p, links.GetValueOrDefault(p.Id)))];
+    }
+
     /// <summary>Writes into the audit that patrons leave as a file.</summary>
     public async Task NoteExportAsync(int districtId, string target, string actor, CancellationToken cancellationToken = default)
     {

@@ -43,6 +43,12 @@ public sealed class Accounts(RollcallDatabase database, IServiceScopeFactory sco
     public static readonly TimeSpan LockedFor = TimeSpan.FromMinutes(15);
     public static readonly TimeSpan LinkLives = TimeSpan.FromHours(24);
 
+    // As far off as the databases' milliseconds are sure to hold.
+    private static readonly DateTimeOffset s_forGood = new(9999, 1, 1, 0, 0, 0, TimeSpan.Zero);
+
+    /// <summary>An administrator closed the account; wrong passwords close one for <see cref="LockedFor"/> only.</summary>
+    internal static bool IsLockedByHand(Account account, DateTimeOffset now) => account.LockoutEnd > now + TimeSpan.FromDays(366);
+
     // Checked where there is no account, so that the answer takes as long: addresses cannot be tried out by the clock.
     private static readonly Lazy<string> s_nobody = new(() => Hasher().HashPassword(new Account(), Tokens.New()));
 
@@ -234,6 +240,11 @@ public sealed class Accounts(RollcallDatabase database, IServiceScopeFactory sco
             account =
                 await context.Accounts.SingleOrDefaultAsync(a => a.Id == link.AccountId, cancellationToken)
                 ?? throw new RollcallException("The account of this link has been removed.");
+            if (IsLockedByHand(account, time.GetUtcNow()))
+            {
+                throw new RollcallException("This account has been locked. Ask whoever administers accounts.");
+            }
+
             if (link.Purpose == LinkPurpose.Password)
             {
                 await PutPasswordAsync(users, account, password);
@@ -419,6 +430,49 @@ public sealed class Accounts(RollcallDatabase database, IServiceScopeFactory sco
         await context.SaveChangesAsync(cancellationToken);
     }
 
+    /// <summary>Closes an account until it is opened by hand.</summary>
+    internal async Task CloseAsync(long accountId, CancellationToken cancellationToken)
+    {
+        await using var context = database.CreateContext();
+        await context
+            .Accounts.Where(a => a.Id == accountId)
+            .ExecuteUpdateAsync(s => s.SetProperty(a => a.LockoutEnd, (DateTimeOffset?)s_forGood), cancellationToken);
+    }
+
+    /// <summary>Opens an account that was closed, however it was.</summary>
+    internal async Task OpenAgainAsync(long accountId, CancellationToken cancellationToken)
+    {
+        await using var context = database.CreateContext();
+        await context
+            .Accounts.Where(a => a.Id == accountId)
+            .ExecuteUpdateAsync(
+                s => s.SetProperty(a => a.AccessFailedCount, 0).SetProperty(a => a.LockoutEnd, (DateTimeOffset?)null),
+                cancellationToken
+            );
+    }
+
+    /// <summary>Writes into the audit of each of the account's districts, or of the installation where it has none, that it was signed in.</summary>
+    public async Task NoteSignInAsync(Account account, SignInMethod method, string? address, CancellationToken cancellationToken = default)
+    {
+        await using var context = database.CreateContext();
+        var districts = await context
+            .Memberships.Where(m => m.AccountId == account.Id)
+            .Select(m => m.DistrictId)
+            .ToListAsync(cancellationToken);
+        foreach (var district in districts.DefaultIfEmpty(0))
+        {
+            AddAudit(
+                context,
+                district,
+                account.Email ?? "",
+                "sign-in",
+                $"with {(method == SignInMethod.Link ? "a link" : "a password")}{(account.TwoFactorEnabled && method == SignInMethod.Password ? " and a second factor" : "")} from {address ?? "an unknown address"}"
+            );
+        }
+
+        await context.SaveChangesAsync(cancellationToken);
+    }
+
     /// <summary>Counts an attempt before it is made, so that guesses made at once are counted too. False: none is left for now.</summary>
     private async Task<bool> TakeAttemptAsync(long accountId, CancellationToken cancellationToken)
     {
@@ -441,16 +495,18 @@ public sealed class Accounts(RollcallDatabase database, IServiceScopeFactory sco
 
         // The last one: unless it turns out right, the account stays closed for a while.
         await context
-            .Accounts.Where(a => a.Id == accountId && a.AccessFailedCount >= Attempts)
+            .Accounts.Where(a => a.Id == accountId && a.LockoutEnd == null && a.AccessFailedCount >= Attempts)
             .ExecuteUpdateAsync(s => s.SetProperty(a => a.LockoutEnd, (DateTimeOffset?)until), cancellationToken);
         return true;
     }
 
+    /// <summary>A right answer opens what wrong ones had closed; what somebody closed by hand meanwhile stays closed.</summary>
     private async Task ForgiveAsync(long accountId, CancellationToken cancellationToken)
     {
+        var byHand = s_forGood;
         await using var context = database.CreateContext();
         await context
-            .Accounts.Where(a => a.Id == accountId)
+            .Accounts.Where(a => a.Id == accountId && (a.LockoutEnd == null || a.LockoutEnd < byHand))
             .ExecuteUpdateAsync(
                 s => s.SetProperty(a => a.AccessFailedCount, 0).SetProperty(a => a.LockoutEnd, (DateTimeOffset?)null),
                 cancellationToken

@@ -141,7 +141,7 @@ public sealed class Sessions(RollcallDatabase database, TimeProvider time)
         return context.SignInSessions.Where(s => s.DistrictId == district && s.PatronId == patron);
     }
 
-    private static async Task<Who?> OfAccountAsync(
+    private async Task<Who?> OfAccountAsync(
         RollcallContext context,
         SignInSession session,
         long accountId,
@@ -149,7 +149,11 @@ public sealed class Sessions(RollcallDatabase database, TimeProvider time)
     )
     {
         var account = await context.Accounts.AsNoTracking().SingleOrDefaultAsync(a => a.Id == accountId, cancellationToken);
-        if (account is null || !string.Equals(account.SecurityStamp, session.Stamp, StringComparison.Ordinal))
+        if (
+            account is null
+            || !string.Equals(account.SecurityStamp, session.Stamp, StringComparison.Ordinal)
+            || Accounts.IsLockedByHand(account, time.GetUtcNow())
+        )
         {
             return null;
         }

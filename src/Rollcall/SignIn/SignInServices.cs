@@ -36,6 +36,8 @@ internal static class SignInServices
         services.Configure<PasswordHasherOptions>(hasher => hasher.IterationCount = Iterations);
         services.AddSingleton<Accounts>();
         services.AddSingleton<Sessions>();
+        services.AddSingleton<AccessTokens>();
+        services.AddSingleton<AccountDesk>();
         services.AddSingleton<ClassLinkSignIn>();
         return services;
     }

@@ -231,6 +231,102 @@ public sealed class ClassLinkSignInTests(SignInLibrary library) : IClassFixture<
     }
 
     [Fact]
+    public async Task An_e_mail_address_finds_somebody_only_where_the_district_allows_it_and_only_one()
+    {
+        var student = Student(14);
+        await using var context = library.Service<RollcallDatabase>().CreateContext();
+        var patron = await context.Patrons.SingleAsync(p => p.Guid == student.SourcedId);
+        await context.PatronLinks.Where(l => l.PatronId == patron.Id).ExecuteUpdateAsync(s => s.SetProperty(l => l.Username, "another"));
+        var patrons = library.Service<PatronService>();
+        await patrons.EditAsync(library.District.Id, patron.Barcode, [new("email", student.Email)], "test");
+        library.Sandbox.Faults.Set("blank-sourcedid");
+        try
+        {
+            using var visitor = new Visitor(library.Url, null);
+            await RefusedAsync(visitor, await BeginAndBackAsync(visitor, student), "The library does not know you yet");
+            await library.Service<ClassLinkSignIn>().TurnAsync(library.District.Id, true, byEmail: true, "test");
+            Assert.Equal("/", await SignInAsync(visitor, student));
+            Assert.Contains(patron.Barcode, await visitor.PageAsync("/me"), StringComparison.Ordinal);
+
+            // Not to a record above Patron, and not to one of two.
+            await patrons.EditAsync(library.District.Id, patron.Barcode, [new("group", "Student Aide")], "test");
+            await RefusedAsync(visitor, await BeginAndBackAsync(visitor, student), "The library does not know you yet");
+            await patrons.EditAsync(library.District.Id, patron.Barcode, [new("group", "Patron")], "test");
+            await patrons.AddAsync(
+                library.District.Id,
+                [new("barcode", "TWIN-MAIL"), new("lastName", "Twin"), new("email", student.Email)],
+                "test"
+            );
+            await RefusedAsync(visitor, await BeginAndBackAsync(visitor, student), "The library is not sure who you are");
+        }
+        finally
+        {
+            library.Sandbox.Faults.Clear();
+            await library.Service<ClassLinkSignIn>().TurnAsync(library.District.Id, true, byEmail: false, "test");
+        }
+    }
+
+    [Fact]
+    public async Task A_second_id_of_the_same_person_signs_the_same_patron_in_and_a_part_of_an_id_does_not()
+    {
+        var student = Student(15);
+        await using var context = library.Service<RollcallDatabase>().CreateContext();
+        var patron = await context.Patrons.AsNoTracking().SingleAsync(p => p.Guid == student.SourcedId);
+        async Task LinkAsync(string guid, string aliases)
+        {
+            await context.Patrons.Where(p => p.Id == patron.Id).ExecuteUpdateAsync(s => s.SetProperty(p => p.Guid, guid));
+            await context
+                .PatronLinks.Where(l => l.PatronId == patron.Id)
+                .ExecuteUpdateAsync(s => s.SetProperty(l => l.Aliases, aliases).SetProperty(l => l.Username, "another"));
+        }
+
+        using var visitor = new Visitor(library.Url, null);
+        await LinkAsync("other-id", $"first\n{student.SourcedId}");
+        Assert.Equal("/", await SignInAsync(visitor, student));
+        Assert.Contains(patron.Barcode, await visitor.PageAsync("/me"), StringComparison.Ordinal);
+        await LinkAsync("other-id", $"first\n{student.SourcedId}-2");
+        await RefusedAsync(visitor, await BeginAndBackAsync(visitor, student), "The library does not know you yet");
+        await LinkAsync(student.SourcedId, "");
+    }
+
+    [Fact]
+    public async Task Where_nothing_vouches_for_the_tenant_an_id_has_to_before_a_login_name_counts()
+    {
+        var (byLogin, byId) = (Student(16), Student(17));
+        await using var context = library.Service<RollcallDatabase>().CreateContext();
+        var row = await context.Integrations.SingleAsync(i => i.DistrictId == library.District.Id && i.Kind == IntegrationKind.ClassLink);
+        var before = row.Settings;
+        var settings = IntegrationService.SettingsOf(row);
+        row.Settings = System.Text.Json.JsonSerializer.Serialize(
+            settings with
+            {
+                Mode = ConnectionMode.Direct,
+                Login = settings.Login with { ConfirmedTenant = null },
+            },
+            IntegrationService.Json
+        );
+        await context.SaveChangesAsync();
+        try
+        {
+            using var visitor = new Visitor(library.Url, null);
+            library.Sandbox.Faults.Set("blank-sourcedid");
+            await RefusedAsync(visitor, await BeginAndBackAsync(visitor, byLogin), "The library does not know you yet");
+            library.Sandbox.Faults.Clear();
+            Assert.Equal("/", await SignInAsync(visitor, byId));
+            library.Sandbox.Faults.Set("blank-sourcedid");
+            Assert.Equal("/", await SignInAsync(visitor, byLogin));
+            Assert.Contains(await BarcodeAsync(byLogin), await visitor.PageAsync("/me"), StringComparison.Ordinal);
+        }
+        finally
+        {
+            library.Sandbox.Faults.Clear();
+            await context
+                .Integrations.Where(i => i.DistrictId == library.District.Id)
+                .ExecuteUpdateAsync(s => s.SetProperty(i => i.Settings, before));
+        }
+    }
+
+    [Fact]
     public async Task A_district_that_enters_anothers_tenant_gets_nobody_of_it()
     {
         var thief = await library.Service<DistrictService>().AddAsync("THIEF", "Thief", null, CancellationToken.None);

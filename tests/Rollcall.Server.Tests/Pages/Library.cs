@@ -110,7 +110,11 @@ public abstract class Library : IAsyncLifetime
     }
 
     /// <summary>An operation as it ended.</summary>
-    internal Task<Operation> EndOfAsync(long id) => Service<OperationFollower>().RunAsync(District.Id, id, null, CancellationToken.None);
+    internal Task<Operation> EndOfAsync(long id) => EndOfAsync(District.Id, id);
+
+    /// <summary>An operation of any district as it ended.</summary>
+    internal Task<Operation> EndOfAsync(int districtId, long id) =>
+        Service<OperationFollower>().RunAsync(districtId, id, null, CancellationToken.None);
 }
 
 /// <summary>A library that is connected, matched and synced once.</summary>

@@ -1,6 +1,7 @@
 using System.Collections.Frozen;
 using Microsoft.AspNetCore.Mvc.RazorPages;
 using Rollcall.Patrons;
+using Rollcall.SignIn;
 
 namespace Rollcall.Server.Pages.Parts;
 
@@ -58,6 +59,8 @@ internal static class Access
         ["/health Get"] = Need.Anyone,
         ["/favicon.ico Get"] = Need.Anyone,
         ["/assets/{print}/{**path} Get"] = Need.Anyone,
+        ["/api/v1/health Get"] = Need.Anyone,
+        ["/api/v1/openapi.json Get"] = Need.Anyone,
 
         // Oneself.
         ["/Account Get"] = Need.SignedIn,
@@ -116,6 +119,17 @@ internal static class Access
         ["/operations/{id:long}/download Get"] = Need.LibraryAdministrator,
 
         // Preferences, accounts, audit.
+        ["/Audit Get"] = Need.DistrictAdministrator,
+        ["/Accounts Get"] = Need.DistrictAdministrator,
+        ["/Accounts PostAdd"] = Need.DistrictAdministrator,
+        ["/Accounts PostReset"] = Need.DistrictAdministrator,
+        ["/Accounts PostLock"] = Need.DistrictAdministrator,
+        ["/Accounts PostUnlock"] = Need.DistrictAdministrator,
+        ["/Accounts PostEnd"] = Need.DistrictAdministrator,
+        ["/Accounts PostRemove"] = Need.DistrictAdministrator,
+        ["/Preferences/Tokens Get"] = Need.DistrictAdministrator,
+        ["/Preferences/Tokens PostCreate"] = Need.DistrictAdministrator,
+        ["/Preferences/Tokens PostRevoke"] = Need.DistrictAdministrator,
         ["/Site Get"] = Need.DistrictAdministrator,
         ["/Site Post"] = Need.DistrictAdministrator,
         ["/Preferences/Sis Get"] = Need.DistrictAdministrator,
@@ -145,12 +159,66 @@ internal static class Access
         ["/Preferences/Notices PostTest"] = Need.DistrictAdministrator,
     }.ToFrozenDictionary(StringComparer.Ordinal);
 
+    /// <summary>
+    /// Routes of the REST API: who may take them with a token, and the scope that the token has to have. They show all sites, so none is open
+    /// to less than a Library Administrator.
+    /// </summary>
+    private static readonly FrozenDictionary<string, (Need Need, TokenScopes Scope)> s_api = new Dictionary<string, (Need, TokenScopes)>(
+        StringComparer.Ordinal
+    )
+    {
+        ["/api/v1/districts Get"] = (Need.SignedIn, TokenScopes.None),
+        ["/api/v1/districts Post"] = (Need.Operator, TokenScopes.Installation),
+        ["/api/v1/districts/{code}/tenants Post"] = (Need.Operator, TokenScopes.Installation),
+        ["/api/v1/sites Get"] = (Need.LibraryAdministrator, TokenScopes.PreferencesRead),
+        ["/api/v1/sites Post"] = (Need.DistrictAdministrator, TokenScopes.PreferencesWrite),
+        ["/api/v1/sites/{code} Patch"] = (Need.DistrictAdministrator, TokenScopes.PreferencesWrite),
+        ["/api/v1/integrations Get"] = (Need.DistrictAdministrator, TokenScopes.PreferencesRead),
+        ["/api/v1/integrations/{service} Get"] = (Need.DistrictAdministrator, TokenScopes.PreferencesRead),
+        ["/api/v1/integrations/{service} Patch"] = (Need.DistrictAdministrator, TokenScopes.PreferencesWrite),
+        ["/api/v1/integrations/{service}/connect Post"] = (Need.DistrictAdministrator, TokenScopes.PreferencesWrite),
+        ["/api/v1/integrations/{service}/test Post"] = (Need.DistrictAdministrator, TokenScopes.PreferencesRead),
+        ["/api/v1/integrations/{service}/on Post"] = (Need.DistrictAdministrator, TokenScopes.PreferencesWrite),
+        ["/api/v1/integrations/{service}/off Post"] = (Need.DistrictAdministrator, TokenScopes.PreferencesWrite),
+        ["/api/v1/integrations/{service}/orgs Get"] = (Need.DistrictAdministrator, TokenScopes.PreferencesRead),
+        ["/api/v1/integrations/{service}/readiness Get"] = (Need.DistrictAdministrator, TokenScopes.PreferencesRead),
+        ["/api/v1/integrations/{service}/matches Post"] = (Need.DistrictAdministrator, TokenScopes.PreferencesWrite),
+        ["/api/v1/integrations/{service}/matches Delete"] = (Need.DistrictAdministrator, TokenScopes.PreferencesWrite),
+        ["/api/v1/operations Get"] = (Need.LibraryAdministrator, TokenScopes.OperationsRead),
+        ["/api/v1/operations/sync Post"] = (Need.LibraryAdministrator, TokenScopes.OperationsWrite),
+        ["/api/v1/operations/{id:long} Get"] = (Need.LibraryAdministrator, TokenScopes.OperationsRead),
+        ["/api/v1/operations/{id:long}/log Get"] = (Need.LibraryAdministrator, TokenScopes.OperationsRead),
+        ["/api/v1/operations/{id:long}/log.csv Get"] = (Need.LibraryAdministrator, TokenScopes.OperationsRead),
+        ["/api/v1/operations/{id:long}/log.jsonl Get"] = (Need.LibraryAdministrator, TokenScopes.OperationsRead),
+        ["/api/v1/operations/{id:long}/approve Post"] = (Need.LibraryAdministrator, TokenScopes.OperationsWrite),
+        ["/api/v1/operations/{id:long}/discard Post"] = (Need.LibraryAdministrator, TokenScopes.OperationsWrite),
+        ["/api/v1/operations/{id:long}/cancel Post"] = (Need.LibraryAdministrator, TokenScopes.OperationsWrite),
+        ["/api/v1/operations/{id:long}/undo Post"] = (Need.LibraryAdministrator, TokenScopes.OperationsWrite),
+        ["/api/v1/review Get"] = (Need.LibraryAdministrator, TokenScopes.ReviewRead),
+        ["/api/v1/review/{id:int}/link Post"] = (Need.LibraryAdministrator, TokenScopes.ReviewWrite),
+        ["/api/v1/review/{id:int}/create Post"] = (Need.LibraryAdministrator, TokenScopes.ReviewWrite),
+        ["/api/v1/review/{id:int}/ignore Post"] = (Need.LibraryAdministrator, TokenScopes.ReviewWrite),
+        ["/api/v1/review/{id:int}/reopen Post"] = (Need.LibraryAdministrator, TokenScopes.ReviewWrite),
+        ["/api/v1/patrons Get"] = (Need.LibraryAdministrator, TokenScopes.PatronsRead),
+        ["/api/v1/patrons Post"] = (Need.LibraryAdministrator, TokenScopes.PatronsWrite),
+        ["/api/v1/patrons/import Post"] = (Need.LibraryAdministrator, TokenScopes.PatronsWrite),
+        ["/api/v1/patrons/{barcode} Get"] = (Need.LibraryAdministrator, TokenScopes.PatronsRead),
+        ["/api/v1/patrons/{barcode} Patch"] = (Need.LibraryAdministrator, TokenScopes.PatronsWrite),
+        ["/api/v1/patrons/{barcode}/history Get"] = (Need.LibraryAdministrator, TokenScopes.PatronsRead),
+        ["/api/v1/patrons/{barcode}/explain Get"] = (Need.LibraryAdministrator, TokenScopes.PatronsRead),
+        ["/api/v1/patrons/{barcode}/merge Post"] = (Need.LibraryAdministrator, TokenScopes.PatronsWrite),
+    }.ToFrozenDictionary(StringComparer.Ordinal);
+
     /// <summary>Every route that is listed.</summary>
-    public static IEnumerable<string> Routes => s_routes.Keys;
+    public static IEnumerable<string> Routes => s_routes.Keys.Concat(s_api.Keys);
+
+    /// <summary>The scope that a token needs for a route of the API; null for what is no such route.</summary>
+    public static TokenScopes? ScopeOf(string route) => s_api.TryGetValue(route, out var api) ? api.Scope : null;
 
     /// <summary>What a route needs; null when it is not listed, and so is nobody's.</summary>
     public static Need? Of(string route) =>
         s_routes.TryGetValue(route, out var need) ? need
+        : s_api.TryGetValue(route, out var api) ? api.Need
         : s_routes.TryGetValue($"{route.Split(' ')[0]} *", out var any) ? any
         : null;
 
@@ -160,7 +228,14 @@ internal static class Access
 
     /// <summary>The route of an address that is no page.</summary>
     public static string Route(RouteEndpoint endpoint, string method) =>
-        $"{endpoint.RoutePattern.RawText} {(HttpMethods.IsGet(method) || HttpMethods.IsHead(method) ? "Get" : "Post")}";
+        $"{endpoint.RoutePattern.RawText} {method.ToUpperInvariant() switch
+        {
+            "GET" or "HEAD" => "Get",
+            "PUT" => "Put",
+            "PATCH" => "Patch",
+            "DELETE" => "Delete",
+            _ => "Post",
+        }}";
 
     /// <summary>Some handler of this page is open to everybody: whoever is not signed in may come as far as that is asked.</summary>
     public static bool IsOpen(PageActionDescriptor page) =>

@@ -2,6 +2,7 @@ using System.Globalization;
 using System.Text;
 using System.Text.Encodings.Web;
 using System.Text.Json;
+using Rollcall.Districts;
 using Rollcall.Operations;
 using Rollcall.Patrons;
 using Rollcall.Sync;
@@ -25,10 +26,24 @@ internal static class LogDownload
             return;
         }
 
+        await StreamAsync(http, id, format, here.District, wholeDistrict: here.Sites is null, queue, log);
+    }
+
+    /// <summary>Sends the log of a district's operation; 404 when it has none of that id.</summary>
+    public static async Task StreamAsync(
+        HttpContext http,
+        long id,
+        string format,
+        District district,
+        bool wholeDistrict,
+        OperationQueue queue,
+        OperationLog log
+    )
+    {
         Operation operation;
         try
         {
-            operation = await queue.GetAsync(here.District.Id, id, http.RequestAborted);
+            operation = await queue.GetAsync(district.Id, id, http.RequestAborted);
         }
         catch (RollcallException)
         {
@@ -57,14 +72,14 @@ internal static class LogDownload
         }
         else if (format == "text")
         {
-            await WriteHeaderAsync(writer, operation, here);
+            await WriteHeaderAsync(writer, operation, district, wholeDistrict);
         }
 
         var filter = LogQuery.Filter(
             http.Request.Query,
-            await http.RequestServices.GetRequiredService<Districts.SiteService>().ListAsync(here.District.Id, http.RequestAborted)
+            await http.RequestServices.GetRequiredService<Districts.SiteService>().ListAsync(district.Id, http.RequestAborted)
         );
-        await foreach (var row in log.ReadAsync(here.District.Id, id, filter, cancellationToken: http.RequestAborted))
+        await foreach (var row in log.ReadAsync(district.Id, id, filter, cancellationToken: http.RequestAborted))
         {
             switch (format)
             {
@@ -81,12 +96,12 @@ internal static class LogDownload
         }
     }
 
-    private static async Task WriteHeaderAsync(StreamWriter writer, Operation operation, Here here)
+    private static async Task WriteHeaderAsync(StreamWriter writer, Operation operation, District district, bool wholeDistrict)
     {
         await writer.WriteLineAsync($"{OperationQueue.Title(operation)}, operation {operation.Id}");
-        await writer.WriteLineAsync($"{here.District.Name} ({here.District.Code})");
+        await writer.WriteLineAsync($"{district.Name} ({district.Code})");
         await writer.WriteLineAsync(
-            $"{Words.Status(operation.Status)}; asked for by {operation.RequestedBy} on {Local(operation.CreatedAt)} ({here.District.TimeZone})"
+            $"{Words.Status(operation.Status)}; asked for by {operation.RequestedBy} on {Local(operation.CreatedAt)} ({district.TimeZone})"
         );
         if (operation.Error is { } error)
         {
@@ -106,13 +121,15 @@ internal static class LogDownload
         }
 
         await writer.WriteLineAsync();
-        foreach (var line in here.Sites is null ? ImportReports.Of(operation).SelectMany(r => ImportReports.Lines(r).Append("")) : [])
+        foreach (var line in wholeDistrict ? ImportReports.Of(operation).SelectMany(r => ImportReports.Lines(r).Append("")) : [])
         {
             await writer.WriteLineAsync(line);
         }
 
         string Local(DateTimeOffset at) =>
-            TimeZoneInfo.ConvertTime(at, here.Zone).ToString("yyyy-MM-dd HH:mm:ss", CultureInfo.InvariantCulture);
+            TimeZoneInfo
+                .ConvertTime(at, TimeZoneInfo.FindSystemTimeZoneById(district.TimeZone))
+                .ToString("yyyy-MM-dd HH:mm:ss", CultureInfo.InvariantCulture);
     }
 
     private static async Task WriteTextAsync(StreamWriter writer, LogRow row)

@@ -43,8 +43,9 @@ internal sealed class SignedIn(RequestDelegate next, ILogger<SignedIn> logger)
 {
     public async Task InvokeAsync(HttpContext http, Sessions sessions)
     {
-        if (http.GetEndpoint() is not RouteEndpoint endpoint)
+        if (http.GetEndpoint() is not RouteEndpoint endpoint || http.Features.Get<Api.Caller>() is not null)
         {
+            // The API has seen to its callers itself.
             await next(http);
             return;
         }

@@ -1,0 +1,433 @@
+using System.Globalization;
+using System.Security.Cryptography;
+using System.Text;
+using System.Threading.RateLimiting;
+using Microsoft.AspNetCore.Diagnostics;
+using Microsoft.EntityFrameworkCore;
+using Rollcall.Districts;
+using Rollcall.OneRoster;
+using Rollcall.Patrons;
+using Rollcall.Server.Commands;
+using Rollcall.Server.Pages.Parts;
+using Rollcall.SignIn;
+using Rollcall.Storage;
+
+namespace Rollcall.Server.Api;
+
+/// <summary>Who calls the API. Handlers take district and actor from here and from nowhere else.</summary>
+/// <param name="Grant">The token.</param>
+/// <param name="District">The token's district; null for the operator's, which no route of a district lets in.</param>
+internal sealed record Caller(TokenGrant Grant, District? District)
+{
+    public Actor Actor => Grant.Actor;
+
+    /// <summary>The caller of a route that needs a district.</summary>
+    public static (District District, Actor Actor) Of(HttpContext http) =>
+        http.Features.Get<Caller>() is { District: { } district } caller
+            ? (district, caller.Actor)
+            : throw new InvalidOperationException("The route is not closed to callers without a district.");
+}
+
+/// <summary>Marks a route that starts something: it takes an <c>Idempotency-Key</c>.</summary>
+internal sealed class StartsSomething;
+
+/// <summary>
+/// Stands before the REST API: who calls, may they, how often, and has this been asked before. Only a token opens anything here: a browser's
+/// session does not, so that no page elsewhere can call with it. Every refusal and every fault is a problem document (RFC 9457) with one
+/// sentence that says what to do.
+/// </summary>
+internal sealed class ApiGate(RequestDelegate next, RollcallDatabase database, TimeProvider time, ILogger<ApiGate> logger) : IDisposable
+{
+    public const string Root = "/api";
+
+    /// <summary>The longest key a caller may give.</summary>
+    public const int LongestKey = 200;
+
+    /// <summary>Requests of one token: so many at once, and so many a second from then on.</summary>
+    public const int Burst = 600;
+    public const int PerSecond = 20;
+
+    /// <summary>Requests a minute from one address whose token is not good.</summary>
+    public const int Strangers = 300;
+
+    private const int LargestKept = 256 * 1024;
+    private static readonly TimeSpan s_kept = TimeSpan.FromHours(24);
+
+    private readonly PartitionedRateLimiter<(Asker Kind, string Key)> _limiter = PartitionedRateLimiter.Create<
+        (Asker Kind, string Key),
+        string
+    >(by =>
+        by.Kind == Asker.Token
+            ? RateLimitPartition.GetTokenBucketLimiter(
+                $"{by.Kind} {by.Key}",
+                _ => new TokenBucketRateLimiterOptions
+                {
+                    TokenLimit = Burst,
+                    TokensPerPeriod = PerSecond,
+                    ReplenishmentPeriod = TimeSpan.FromSeconds(1),
+                    QueueLimit = 0,
+                }
+            )
+            : RateLimitPartition.GetFixedWindowLimiter(
+                $"{by.Kind} {by.Key}",
+                _ => new FixedWindowRateLimiterOptions
+                {
+                    PermitLimit = Strangers,
+                    Window = TimeSpan.FromMinutes(1),
+                    QueueLimit = 0,
+                }
+            )
+    );
+
+    /// <summary>Who is counted together: what is open to everybody is not closed by somebody who tries tokens.</summary>
+    private enum Asker
+    {
+        Anyone,
+        Stranger,
+        Token,
+    }
+
+    public void Dispose() => _limiter.Dispose();
+
+    public async Task InvokeAsync(HttpContext http, AccessTokens tokens, DistrictService districts)
+    {
+        if (!http.Request.Path.StartsWithSegments(Root, StringComparison.OrdinalIgnoreCase))
+        {
+            await next(http);
+            return;
+        }
+
+        // Answers of the API are never the pages' error page.
+        http.Features.Get<IStatusCodePagesFeature>()?.Enabled = false;
+        try
+        {
+            await HandleAsync(http, tokens, districts);
+            if (!http.Response.HasStarted && http.Response is { StatusCode: >= 400, ContentType: null })
+            {
+                await ProblemAsync(http, http.Response.StatusCode, Sentence(http.Response.StatusCode));
+            }
+        }
+        catch (Exception e)
+            when (!http.Response.HasStarted && !(e is OperationCanceledException && http.RequestAborted.IsCancellationRequested))
+        {
+            http.Response.Clear();
+            await FaultAsync(http, e);
+        }
+    }
+
+    private async Task HandleAsync(HttpContext http, AccessTokens tokens, DistrictService districts)
+    {
+        if (http.GetEndpoint() is not RouteEndpoint endpoint)
+        {
+            if (http.GetEndpoint() is not null)
+            {
+                // The address is there, for other methods.
+                await next(http);
+                return;
+            }
+
+            await ProblemAsync(
+                http,
+                StatusCodes.Status404NotFound,
+                "There is nothing at this address. /api/v1/openapi.json describes what there is."
+            );
+            return;
+        }
+
+        var route = Access.Route(endpoint, http.Request.Method);
+        var need = Access.Of(route);
+        if (need == Need.Anyone)
+        {
+            if (await IsTooOftenAsync(http, Asker.Anyone, Address(http)))
+            {
+                return;
+            }
+
+            await next(http);
+            return;
+        }
+
+        var grant = Bearer(http) is { } token ? await tokens.FindAsync(token, http.RequestAborted) : null;
+        if (
+            await IsTooOftenAsync(
+                http,
+                grant is null ? Asker.Stranger : Asker.Token,
+                grant?.TokenId.ToString(CultureInfo.InvariantCulture) ?? Address(http)
+            )
+        )
+        {
+            return;
+        }
+
+        if (grant is null)
+        {
+            http.Response.Headers.WWWAuthenticate = "Bearer realm=\"rollcall\"";
+            await ProblemAsync(
+                http,
+                StatusCodes.Status401Unauthorized,
+                Bearer(http) is null
+                    ? "A token is missing. Send it as 'Authorization: Bearer TOKEN'; Preferences, Access Tokens makes one."
+                    : "This token is not good: it is mistyped, has expired or was revoked, or whoever made it may no longer come in."
+            );
+            return;
+        }
+
+        District? district = null;
+        if (grant.DistrictId is { } id)
+        {
+            district = (await districts.ListAsync(http.RequestAborted)).FirstOrDefault(d => d.Id == id);
+        }
+
+        if (need is null)
+        {
+            logger.LogError("The route '{Route}' is not in the table of permissions: nobody gets there", route);
+        }
+
+        var scope = Access.ScopeOf(route);
+        var refusal =
+            need is null || scope is null ? "Nobody may do this."
+            : need == Need.SignedIn ? null
+            : need == Need.Operator ? (grant.DistrictId is null ? null : "This needs a token of the installation's operator.")
+            : district is null ? "This needs a token of a district; the operator's opens none."
+            : Access.Group(need.Value) is { } group && grant.Group < group
+                ? $"This needs a token of the group {PatronFields.GroupWord(group)}."
+            : null;
+        if (refusal is null && scope is { } wanted && wanted != TokenScopes.None && !grant.Scopes.HasFlag(wanted))
+        {
+            refusal = $"This token is not for that: it lacks the scope {string.Join(", ", AccessTokens.WordsOf(wanted))}.";
+        }
+
+        if (refusal is not null)
+        {
+            await ProblemAsync(http, StatusCodes.Status403Forbidden, refusal);
+            return;
+        }
+
+        http.Features.Set(new Caller(grant, district));
+        if (
+            endpoint.Metadata.GetMetadata<StartsSomething>() is not null
+            && http.Request.Headers["Idempotency-Key"].ToString() is { Length: > 0 } key
+        )
+        {
+            await OnceAsync(http, grant, key);
+            return;
+        }
+
+        await next(http);
+    }
+
+    /// <summary>Carries a request out once per key; sent again, it gets the first one's answer.</summary>
+    private async Task OnceAsync(HttpContext http, TokenGrant grant, string key)
+    {
+        if (key.Length > LongestKey || key.Any(c => c is < '!' or > '~'))
+        {
+            await ProblemAsync(
+                http,
+                StatusCodes.Status400BadRequest,
+                $"An Idempotency-Key has 1 to {LongestKey} visible ASCII characters, such as a UUID."
+            );
+            return;
+        }
+
+        var print = await PrintAsync(http.Request);
+        var now = time.GetUtcNow();
+        await using (var context = database.CreateContext())
+        {
+            var old = now - s_kept;
+            await context.IdempotentRequests.Where(r => r.CreatedAt < old).ExecuteDeleteAsync(http.RequestAborted);
+            context.IdempotentRequests.Add(
+                new IdempotentRequest
+                {
+                    TokenId = grant.TokenId,
+                    Key = key,
+                    Request = print,
+                    CreatedAt = now,
+                }
+            );
+            try
+            {
+                await context.SaveChangesAsync(http.RequestAborted);
+            }
+            catch (DbUpdateException e) when (e.InnerException is not null && DatabaseErrors.IsUniqueViolation(e.InnerException))
+            {
+                await RepeatAsync(http, grant.TokenId, key, print);
+                return;
+            }
+        }
+
+        var body = http.Response.Body;
+        using var kept = new MemoryStream();
+        http.Response.Body = kept;
+        var done = false;
+        try
+        {
+            await next(http);
+            done = http.Response.StatusCode is >= 200 and < 300 && kept.Length <= LargestKept;
+        }
+        finally
+        {
+            http.Response.Body = body;
+            await using var context = database.CreateContext();
+            var row = context.IdempotentRequests.Where(r => r.TokenId == grant.TokenId && r.Key == key);
+            if (done)
+            {
+                var (status, text) = (http.Response.StatusCode, Encoding.UTF8.GetString(kept.GetBuffer(), 0, (int)kept.Length));
+                await row.ExecuteUpdateAsync(
+                    s => s.SetProperty(r => r.Status, status).SetProperty(r => r.Body, text),
+                    CancellationToken.None
+                );
+            }
+            else
+            {
+                // Nothing was started: it may be tried again with the same key.
+                await row.ExecuteDeleteAsync(CancellationToken.None);
+            }
+        }
+
+        kept.Position = 0;
+        await kept.CopyToAsync(body, http.RequestAborted);
+    }
+
+    private async Task RepeatAsync(HttpContext http, long tokenId, string key, string print)
+    {
+        await using var context = database.CreateContext();
+        var first = await context
+            .IdempotentRequests.AsNoTracking()
+            .SingleOrDefaultAsync(r => r.TokenId == tokenId && r.Key == key, http.RequestAborted);
+        if (first is null || first.Status == 0)
+        {
+            await ProblemAsync(
+                http,
+                StatusCodes.Status409Conflict,
+                "A request with this Idempotency-Key is being worked on. Ask again in a moment; if this stays, look at the operations before you use another key."
+            );
+        }
+        else if (!string.Equals(first.Request, print, StringComparison.Ordinal))
+        {
+            await ProblemAsync(
+                http,
+                StatusCodes.Status422UnprocessableEntity,
+                "This Idempotency-Key was used for another request. Give each request a key of its own."
+            );
+        }
+        else
+        {
+            http.Response.StatusCode = first.Status;
+            http.Response.ContentType = "application/json; charset=utf-8";
+            http.Response.Headers["Idempotent-Replayed"] = "true";
+            await http.Response.WriteAsync(first.Body ?? "", http.RequestAborted);
+        }
+    }
+
+    /// <summary>What the request asks for, as a hash. The body can be read again afterwards.</summary>
+    private static async Task<string> PrintAsync(HttpRequest request)
+    {
+        request.EnableBuffering();
+        using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
+        hash.AppendData(Encoding.UTF8.GetBytes($"{request.Method} {request.Path}{request.QueryString}\n"));
+        var buffer = new byte[16 * 1024];
+        int read;
+        while ((read = await request.Body.ReadAsync(buffer)) > 0)
+        {
+            hash.AppendData(buffer, 0, read);
+        }
+
+        request.Body.Position = 0;
+        return Convert.ToHexStringLower(hash.GetHashAndReset());
+    }
+
+    private async Task<bool> IsTooOftenAsync(HttpContext http, Asker kind, string key)
+    {
+        using var lease = _limiter.AttemptAcquire((kind, key));
+        if (lease.IsAcquired)
+        {
+            return false;
+        }
+
+        var wait = lease.TryGetMetadata(MetadataName.RetryAfter, out var after) ? Math.Max(1, (int)Math.Ceiling(after.TotalSeconds)) : 1;
+        http.Response.Headers.RetryAfter = wait.ToString(CultureInfo.InvariantCulture);
+        await ProblemAsync(http, StatusCodes.Status429TooManyRequests, $"Too many requests. Wait {wait} seconds, then go on more slowly.");
+        return true;
+    }
+
+    private Task FaultAsync(HttpContext http, Exception fault)
+    {
+        switch (fault)
+        {
+            case NotFoundException:
+                return ProblemAsync(http, StatusCodes.Status404NotFound, fault.Message);
+            case ImportRefusedException refused:
+                return ProblemAsync(http, StatusCodes.Status422UnprocessableEntity, refused.Message, refused.Problems);
+            case RollcallException or UsageException:
+                return ProblemAsync(http, StatusCodes.Status422UnprocessableEntity, fault.Message);
+            case RosterException:
+                return ProblemAsync(http, StatusCodes.Status502BadGateway, fault.Message);
+            case BadHttpRequestException { StatusCode: StatusCodes.Status413PayloadTooLarge }:
+                return ProblemAsync(
+                    http,
+                    StatusCodes.Status413PayloadTooLarge,
+                    "The request is larger than this server takes. Send less at once."
+                );
+            case BadHttpRequestException bad:
+                return ProblemAsync(
+                    http,
+                    bad.StatusCode,
+                    bad.InnerException is System.Text.Json.JsonException { Path: { Length: > 0 } path }
+                        ? $"The body does not fit at {Text.Cut(path, 100)}. /api/v1/openapi.json describes it."
+                        : "The request does not fit: a value is missing or cannot be read. /api/v1/openapi.json describes it."
+                );
+            default:
+                logger.LogError(fault, "A request of the API failed: {Method} {Path}", http.Request.Method, http.Request.Path);
+                return ProblemAsync(
+                    http,
+                    StatusCodes.Status500InternalServerError,
+                    "This is a fault of the program, not yours. Nothing is half-written. Try again; if it stays, look into the server's log."
+                );
+        }
+    }
+
+    private static Task ProblemAsync(HttpContext http, int status, string sentence, IReadOnlyList<string>? problems = null)
+    {
+        http.Response.StatusCode = status;
+        var problem = new ApiProblem(Microsoft.AspNetCore.WebUtilities.ReasonPhrases.GetReasonPhrase(status), status, sentence)
+        {
+            Problems = problems is { Count: > 0 } ? problems : null,
+        };
+        return http.Response.WriteAsJsonAsync(problem, options: null, "application/problem+json", http.RequestAborted);
+    }
+
+    private static string Sentence(int status) =>
+        status switch
+        {
+            StatusCodes.Status405MethodNotAllowed => "This address takes no such request. /api/v1/openapi.json describes what it takes.",
+            StatusCodes.Status415UnsupportedMediaType =>
+                "The body is of another kind than this address takes. /api/v1/openapi.json describes it.",
+            StatusCodes.Status404NotFound => "There is nothing at this address. /api/v1/openapi.json describes what there is.",
+            _ => "The request does not fit. /api/v1/openapi.json describes what does.",
+        };
+
+    private static string? Bearer(HttpContext http)
+    {
+        const string scheme = "Bearer ";
+        var header = http.Request.Headers.Authorization.ToString();
+        return header.StartsWith(scheme, StringComparison.OrdinalIgnoreCase) && header.Length is > 7 and < 300
+            ? header[scheme.Length..].Trim()
+            : null;
+    }
+
+    private static string Address(HttpContext http) => http.Connection.RemoteIpAddress?.ToString() ?? "";
+}
+
+/// <summary>What was asked for is not there, or not the caller's to see.</summary>
+internal sealed class NotFoundException(string message) : Exception(message);
+
+/// <summary>What an error is answered with (RFC 9457).</summary>
+/// <param name="Title">The status in words.</param>
+/// <param name="Status">The status code.</param>
+/// <param name="Detail">One sentence that says what is wrong and what to do.</param>
+internal sealed record ApiProblem(string Title, int Status, string Detail)
+{
+    /// <summary>What is wrong with a file, row by row; only there when a file was refused.</summary>
+    [System.Text.Json.Serialization.JsonIgnore(Condition = System.Text.Json.Serialization.JsonIgnoreCondition.WhenWritingNull)]
+    public IReadOnlyList<string>? Problems { get; init; }
+}

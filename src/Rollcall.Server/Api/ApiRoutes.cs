@@ -1,0 +1,748 @@
+using System.Globalization;
+using System.Text;
+using Microsoft.AspNetCore.Http.HttpResults;
+using Microsoft.AspNetCore.Mvc;
+using Rollcall.Districts;
+using Rollcall.Integrations;
+using Rollcall.Mapping;
+using Rollcall.Operations;
+using Rollcall.Patrons;
+using Rollcall.Review;
+using Rollcall.Server.Commands;
+using Rollcall.Server.Pages.Parts;
+using Rollcall.SignIn;
+using Rollcall.Sync.Person;
+using Rollcall.Sync.Undo;
+
+namespace Rollcall.Server.Api;
+
+/// <summary>The REST API: what the screens do, for programs. Who may what stands in <see cref="Access"/>; <see cref="ApiGate"/> asks it.</summary>
+internal static class ApiRoutes
+{
+    public const string Version = "v1";
+
+    private const int DefaultPage = 100;
+    private const int LargestPage = 1000;
+    private const long LargestImport = 32 * 1024 * 1024;
+
+    /// <summary>Changes that are being written while a page is read are younger than this.</summary>
+    private static readonly TimeSpan s_inFlight = TimeSpan.FromMinutes(2);
+
+    public static void Map(WebApplication app)
+    {
+        var api = app.MapGroup($"{ApiGate.Root}/{Version}").DisableAntiforgery();
+        api.MapGet("/openapi.json", OpenApiShape.SendAsync).ExcludeFromDescription();
+        Read(api.MapGet("/health", HealthAsync), "health", "Say whether the server and its database answer");
+
+        Read(api.MapGet("/districts", DistrictsAsync), "districts", "List the districts that the token opens");
+        Write(api.MapPost("/districts", AddDistrictAsync), "addDistrict", "Add a district");
+        Write(api.MapPost("/districts/{code}/tenants", AllowTenantAsync), "allowTenant", "Let a district use a ClassLink tenant");
+
+        Read(api.MapGet("/sites", SitesAsync), "sites", "List the sites");
+        Write(api.MapPost("/sites", AddSiteAsync), "addSite", "Add a site");
+        Write(api.MapPatch("/sites/{code}", ChangeSiteAsync), "changeSite", "Change a site");
+
+        Read(api.MapGet("/integrations", IntegrationsAsync), "integrations", "List the roster services and their settings");
+        Read(api.MapGet("/integrations/{service}", IntegrationAsync), "integration", "Show one roster service's settings");
+        Write(
+            api.MapPatch("/integrations/{service}", ChangeIntegrationAsync),
+            "changeIntegration",
+            "Change roles, mapping, rules, thresholds or schedule"
+        );
+        Write(api.MapPost("/integrations/{service}/connect", ConnectAsync), "connect", "Check a connection and store it");
+        Write(api.MapPost("/integrations/{service}/test", TestAsync), "testConnection", "Try the stored connection");
+        Write(api.MapPost("/integrations/{service}/on", TurnOnAsync), "turnOn", "Turn it on, and every other roster service off");
+        Write(api.MapPost("/integrations/{service}/off", TurnOffAsync), "turnOff", "Turn it off; identifiers stay");
+        Read(
+            api.MapGet("/integrations/{service}/orgs", OrgsAsync),
+            "orgs",
+            "List the roster's organisations and the sites they are matched to"
+        );
+        Read(api.MapGet("/integrations/{service}/readiness", ReadinessAsync), "readiness", "Count what a first sync would meet");
+        Write(api.MapPost("/integrations/{service}/matches", MatchAsync), "match", "Match an organisation to a site");
+        Write(api.MapDelete("/integrations/{service}/matches", UnmatchAsync), "unmatch", "Take an organisation off its site");
+
+        Read(api.MapGet("/operations", OperationsAsync), "operations", "List operations, the newest first");
+        Starts(api.MapPost("/operations/sync", SyncAsync), "startSync", "Start a sync or a preview");
+        Read(api.MapGet("/operations/{id:long}", OperationAsync), "operation", "Show one operation");
+        Read(api.MapGet("/operations/{id:long}/log", LogAsync), "operationLog", "Read an operation's log, page by page");
+        Read(api.MapGet("/operations/{id:long}/log.csv", LogCsvAsync), "operationLogCsv", "Read an operation's log as CSV", "text/csv");
+        Read(
+            api.MapGet("/operations/{id:long}/log.jsonl", LogLinesAsync),
+            "operationLogLines",
+            "Read an operation's log as JSON Lines",
+            "application/x-ndjson"
+        );
+        Starts(api.MapPost("/operations/{id:long}/approve", ApproveAsync), "approve", "Apply what waits in an operation");
+        Starts(api.MapPost("/operations/{id:long}/discard", DiscardAsync), "discard", "Drop what waits in an operation");
+        Starts(api.MapPost("/operations/{id:long}/cancel", CancelAsync), "cancel", "Ask a waiting or running operation to stop");
+        Starts(api.MapPost("/operations/{id:long}/undo", UndoAsync), "undo", "Take an operation back, or one patron of it");
+
+        Read(api.MapGet("/review", ReviewAsync), "review", "List who waits in Review");
+        Starts(api.MapPost("/review/{id:int}/link", LinkAsync), "reviewLink", "The person is this patron");
+        Starts(api.MapPost("/review/{id:int}/create", CreateAsync), "reviewCreate", "The person is a new patron");
+        Starts(api.MapPost("/review/{id:int}/ignore", IgnoreAsync), "reviewIgnore", "The person is not to be synced");
+        Starts(api.MapPost("/review/{id:int}/reopen", ReopenAsync), "reviewReopen", "Take a decision back");
+
+        Read(api.MapGet("/patrons", PatronsAsync), "patrons", "List patrons, page by page; with changedSince to follow along");
+        Starts(api.MapPost("/patrons", AddPatronAsync), "addPatron", "Add a patron by hand");
+        Starts(
+            api.MapPost("/patrons/import", ImportAsync)
+                .Accepts<string>("text/csv")
+                .WithMetadata(new RequestSizeLimitAttribute(LargestImport)),
+            "importPatrons",
+            "Plan an import from CSV; a preview unless told otherwise"
+        );
+        Read(api.MapGet("/patrons/{barcode}", PatronAsync), "patron", "Show one patron");
+        Write(api.MapPatch("/patrons/{barcode}", ChangePatronAsync), "changePatron", "Change fields of a patron");
+        Read(api.MapGet("/patrons/{barcode}/history", HistoryAsync), "patronHistory", "Read what changed a patron, the newest first");
+        Read(api.MapGet("/patrons/{barcode}/explain", ExplainAsync), "explainPatron", "Say where each value of a patron comes from");
+        Starts(api.MapPost("/patrons/{barcode}/merge", MergeAsync), "mergePatrons", "Make one of two records of a person");
+    }
+
+    private static void Read(RouteHandlerBuilder route, string id, string summary, string? contentType = null)
+    {
+        Describe(route, id, summary);
+        if (contentType is not null)
+        {
+            route.Produces<string>(StatusCodes.Status200OK, contentType);
+        }
+    }
+
+    private static void Write(RouteHandlerBuilder route, string id, string summary) => Describe(route, id, summary);
+
+    private static void Starts(RouteHandlerBuilder route, string id, string summary) =>
+        Describe(route, id, summary).WithMetadata(new StartsSomething());
+
+    private static RouteHandlerBuilder Describe(RouteHandlerBuilder route, string id, string summary) =>
+        route.WithName(id).WithSummary(summary);
+
+    // Installation
+
+    private static async Task<HealthView> HealthAsync(DistrictService districts, HttpContext http)
+    {
+        await districts.ListAsync(http.RequestAborted);
+        return new HealthView("ok", Pages.AboutModel.ProgramVersion);
+    }
+
+    private static async Task<IReadOnlyList<DistrictView>> DistrictsAsync(DistrictService districts, HttpContext http)
+    {
+        var caller = http.Features.Get<Caller>()!;
+        return caller.District is { } own
+            ? [View(own)]
+            :
+            [
+                .. (await districts.ListAsync(http.RequestAborted))
+                    .Where(_ => caller.Grant.Scopes.HasFlag(TokenScopes.Installation))
+                    .Select(View),
+            ];
+    }
+
+    private static async Task<Created<DistrictView>> AddDistrictAsync(NewDistrict body, DistrictService districts, HttpContext http) =>
+        Created("/districts", View(await districts.AddAsync(body.Code, body.Name, body.TimeZone, http.RequestAborted)));
+
+    private static async Task<DistrictView> AllowTenantAsync(string code, AllowedTenant body, DistrictService districts, HttpContext http)
+    {
+        var district =
+            (await districts.ListAsync(http.RequestAborted)).FirstOrDefault(d =>
+                string.Equals(d.Code, code, StringComparison.OrdinalIgnoreCase)
+            ) ?? throw new NotFoundException($"There is no district {Text.Cut(code, 40)}. /districts lists those there are.");
+        await districts.AllowTenantAsync(district, body.TenantId, http.RequestAborted);
+        return View(district);
+    }
+
+    private static DistrictView View(District district) => new(district.Code, district.Name, district.TimeZone);
+
+    // Sites
+
+    private static async Task<IReadOnlyList<SiteView>> SitesAsync(SiteService sites, HttpContext http)
+    {
+        var (district, _) = Caller.Of(http);
+        return [.. (await sites.ListAsync(district.Id, http.RequestAborted)).Select(View)];
+    }
+
+    private static async Task<Created<SiteView>> AddSiteAsync(NewSite body, SiteService sites, HttpContext http)
+    {
+        var (district, actor) = Caller.Of(http);
+        var change = new SiteChange(body.Name, body.NextBarcode, body.Policy, body.Group, RoleGroupOf(body.RoleGroup));
+        var site = await sites.AddAsync(district.Id, body.Code, change, http.RequestAborted);
+        await NoteAsync(http, district, actor, $"site {site.Code} added");
+        return Created("/sites", View(site));
+    }
+
+    private static async Task<SiteView> ChangeSiteAsync(string code, SitePatch body, SiteService sites, HttpContext http)
+    {
+        var (district, actor) = Caller.Of(http);
+        await SiteAsync(sites, district, code, http);
+        var change = new SiteChange(body.Name, body.NextBarcode, body.Policy, body.Group, RoleGroupOf(body.RoleGroup));
+        var site = await sites.SetAsync(district.Id, code, change, http.RequestAborted);
+        await NoteAsync(http, district, actor, $"site {site.Code} changed");
+        return View(site);
+    }
+
+    private static async Task<Site> SiteAsync(SiteService sites, District district, string code, HttpContext http) =>
+        (await sites.ListAsync(district.Id, http.RequestAborted)).FirstOrDefault(s =>
+            string.Equals(s.Code, code.Trim(), StringComparison.OrdinalIgnoreCase)
+        ) ?? throw new NotFoundException($"There is no site {Text.Cut(code, 40)}. /sites lists those there are.");
+
+    private static SiteView View(Site site) =>
+        new(site.Code, site.Name, site.Guid, site.NextBarcode, site.DefaultPolicy, PatronFields.GroupWord(site.DefaultGroup));
+
+    private static RoleGroup? RoleGroupOf(string? word) => string.IsNullOrWhiteSpace(word) ? null : Arguments.RoleGroup(word);
+
+    private static Task NoteAsync(HttpContext http, District district, Actor actor, string details) =>
+        http.RequestServices.GetRequiredService<Audit.AuditLog>().AddAsync(district.Id, actor.Name, "site", details, http.RequestAborted);
+
+    // Integrations
+
+    private static async Task<IReadOnlyList<IntegrationView>> IntegrationsAsync(IntegrationService integrations, HttpContext http)
+    {
+        var (district, _) = Caller.Of(http);
+        var views = new List<IntegrationView>();
+        foreach (var kind in Enum.GetValues<IntegrationKind>())
+        {
+            views.Add(IntegrationView.Of(kind, await integrations.FindAsync(district.Id, kind, http.RequestAborted)));
+        }
+
+        return views;
+    }
+
+    private static async Task<IntegrationView> IntegrationAsync(string service, IntegrationService integrations, HttpContext http)
+    {
+        var (district, _) = Caller.Of(http);
+        var kind = Kind(service);
+        return IntegrationView.Of(kind, await integrations.FindAsync(district.Id, kind, http.RequestAborted));
+    }
+
+    private static async Task<IntegrationView> ChangeIntegrationAsync(
+        string service,
+        SettingsPatch body,
+        IntegrationService integrations,
+        SiteService sites,
+        TimeProvider time,
+        HttpContext http
+    )
+    {
+        var (district, actor) = Caller.Of(http);
+        var kind = Kind(service);
+        var site = body.ThresholdsOfSite is { } code ? await SiteAsync(sites, district, code, http) : null;
+        var changes = ApiSettings.ChangesOf(body, site?.Id, time.GetUtcNow());
+        await integrations.ConfigureAsync(
+            district.Id,
+            kind,
+            actor.Name,
+            string.Join("; ", changes.Select(c => c.What)),
+            s => changes.Aggregate(s, (settings, c) => c.Change(settings)),
+            http.RequestAborted
+        );
+        return await IntegrationAsync(service, integrations, http);
+    }
+
+    private static async Task<ConnectedView> ConnectAsync(
+        string service,
+        ConnectBody body,
+        IntegrationService integrations,
+        HttpContext http
+    )
+    {
+        var (district, actor) = Caller.Of(http);
+        var result = await integrations.ConnectAsync(
+            district,
+            Kind(service),
+            ApiSettings.RequestOf(Kind(service), body),
+            asOperator: false,
+            body.Clear == true,
+            actor.Name,
+            http.RequestAborted
+        );
+        return View(result);
+    }
+
+    private static async Task<ConnectedView> TestAsync(string service, IntegrationService integrations, HttpContext http) =>
+        View(await integrations.TestAsync(Caller.Of(http).District, Kind(service), http.RequestAborted));
+
+    private static ConnectedView View(ConnectResult result) =>
+        new(
+            result.Mode.ToString().ToLowerInvariant(),
+            result.TenantId,
+            result.DistrictName,
+            result.Confirmed,
+            result.Message,
+            result.Cleared
+        );
+
+    private static async Task<TurnedOn> TurnOnAsync(string service, TurnOnBody body, IntegrationService integrations, HttpContext http)
+    {
+        var (district, actor) = Caller.Of(http);
+        return new(true, await integrations.TurnOnAsync(district.Id, Kind(service), body.Clear == true, actor.Name, http.RequestAborted));
+    }
+
+    private static async Task<TurnedOn> TurnOffAsync(string service, IntegrationService integrations, HttpContext http)
+    {
+        var (district, actor) = Caller.Of(http);
+        await integrations.TurnOffAsync(district.Id, Kind(service), actor.Name, http.RequestAborted);
+        return new(false, null);
+    }
+
+    private static async Task<IReadOnlyList<OrgView>> OrgsAsync(string service, IntegrationService integrations, HttpContext http) =>
+        [
+            .. (await integrations.OrgsAsync(Caller.Of(http).District, Kind(service), http.RequestAborted)).Select(o => new OrgView(
+                o.SourcedId,
+                o.Name,
+                o.Type,
+                o.SiteCode,
+                o.SuggestedSite
+            )),
+        ];
+
+    private static Task<Readiness> ReadinessAsync(string service, ReadinessService readiness, HttpContext http) =>
+        readiness.CheckAsync(Caller.Of(http).District, Kind(service), http.RequestAborted);
+
+    private static async Task<MatchBody> MatchAsync(string service, MatchBody body, IntegrationService integrations, HttpContext http)
+    {
+        var (district, actor) = Caller.Of(http);
+        await integrations.MatchAsync(district, Kind(service), body.Site, body.Org, actor.Name, http.RequestAborted);
+        return body;
+    }
+
+    private static async Task<NoContent> UnmatchAsync(string service, string org, IntegrationService integrations, HttpContext http)
+    {
+        var (district, actor) = Caller.Of(http);
+        await integrations.UnmatchAsync(district, Kind(service), org, actor.Name, http.RequestAborted);
+        return TypedResults.NoContent();
+    }
+
+    private static IntegrationKind Kind(string service) =>
+        Enum.GetValues<IntegrationKind>().Where(k => IntegrationWords.Verb(k) == service).Select(k => (IntegrationKind?)k).FirstOrDefault()
+        ?? throw new NotFoundException(
+            $"There is no roster service '{Text.Cut(service, 40)}': there is {string.Join(", ", Enum.GetValues<IntegrationKind>().Select(IntegrationWords.Verb))}."
+        );
+
+    // Operations
+
+    private static async Task<Page<OperationDetails>> OperationsAsync(
+        OperationQueue queue,
+        HttpContext http,
+        int? limit = null,
+        string? cursor = null,
+        bool edits = false
+    )
+    {
+        var (district, _) = Caller.Of(http);
+        var size = Size(limit);
+        var before = cursor is null ? (long?)null : Number(cursor);
+        var list = await queue.BeforeAsync(district.Id, before, size, edits, http.RequestAborted);
+        return new([.. list.Select(OperationDetails.Of)], list.Count < size ? null : Cursor(list[^1].Id));
+    }
+
+    private static async Task<Accepted<Started>> SyncAsync(
+        SyncBody body,
+        OperationQueue queue,
+        IntegrationService integrations,
+        HttpContext http
+    )
+    {
+        var (district, actor) = Caller.Of(http);
+        var kind = body.Kind?.Trim().ToLowerInvariant() switch
+        {
+            null or "full" => OperationKind.FullSync,
+            "changes" => OperationKind.ChangesSync,
+            "person" => OperationKind.PersonSync,
+            _ => throw new RollcallException($"'{Text.Cut(body.Kind, 40)}' is no kind of sync: full, changes or person."),
+        };
+        if (kind == OperationKind.PersonSync != (Text.Clean(body.Person) is not null))
+        {
+            throw new RollcallException("Name the person for a sync of kind 'person', and for no other kind.");
+        }
+
+        var on =
+            await integrations.EnabledAsync(district.Id, http.RequestAborted)
+            ?? throw new RollcallException("No roster service is on. Connect one and turn it on, then sync.");
+        var (id, isNew) = await queue.EnqueueAsync(
+            district.Id,
+            kind,
+            on.Kind,
+            body.Preview == true,
+            actor.Name,
+            kind == OperationKind.PersonSync ? PersonOptions.For(body.Person!) : "{}",
+            cancellationToken: http.RequestAborted
+        );
+        return Accepted(id, isNew);
+    }
+
+    private static async Task<OperationDetails> OperationAsync(long id, OperationQueue queue, HttpContext http) =>
+        OperationDetails.Of(await FindAsync(id, queue, http));
+
+    private static async Task<Page<LogRow>> LogAsync(
+        long id,
+        OperationQueue queue,
+        OperationLog log,
+        HttpContext http,
+        int? limit = null,
+        string? cursor = null
+    )
+    {
+        var (district, _) = Caller.Of(http);
+        await FindAsync(id, queue, http);
+        var size = Size(limit);
+        var rows = new List<LogRow>(size);
+        await foreach (
+            var row in log.ReadAsync(district.Id, id, after: cursor is null ? 0 : Number(cursor), cancellationToken: http.RequestAborted)
+        )
+        {
+            rows.Add(row);
+            if (rows.Count == size)
+            {
+                break;
+            }
+        }
+
+        return new(rows, rows.Count < size ? null : Cursor(rows[^1].Number));
+    }
+
+    private static Task LogCsvAsync(long id, OperationQueue queue, OperationLog log, HttpContext http) =>
+        SendLogAsync(id, "csv", queue, log, http);
+
+    private static Task LogLinesAsync(long id, OperationQueue queue, OperationLog log, HttpContext http) =>
+        SendLogAsync(id, "jsonl", queue, log, http);
+
+    private static async Task SendLogAsync(long id, string format, OperationQueue queue, OperationLog log, HttpContext http)
+    {
+        var (district, actor) = Caller.Of(http);
+        await FindAsync(id, queue, http);
+        await http
+            .RequestServices.GetRequiredService<Audit.AuditLog>()
+            .AddAsync(district.Id, actor.Name, "export", $"Log of operation {id} as {format}", http.RequestAborted);
+        await LogDownload.StreamAsync(http, id, format, district, wholeDistrict: true, queue, log);
+    }
+
+    private static async Task<Accepted<Started>> ApproveAsync(long id, OperationQueue queue, HttpContext http)
+    {
+        var (district, actor) = Caller.Of(http);
+        await FindAsync(id, queue, http);
+        await queue.ApproveAsync(district.Id, id, actor, http.RequestAborted);
+        return Accepted(id, isNew: true);
+    }
+
+    private static async Task<Accepted<Started>> DiscardAsync(long id, OperationQueue queue, HttpContext http)
+    {
+        var (district, actor) = Caller.Of(http);
+        await FindAsync(id, queue, http);
+        await queue.DiscardAsync(district.Id, id, actor.Name, http.RequestAborted);
+        return Accepted(id, isNew: false);
+    }
+
+    private static async Task<Accepted<Started>> CancelAsync(long id, OperationQueue queue, HttpContext http)
+    {
+        var (district, _) = Caller.Of(http);
+        await FindAsync(id, queue, http);
+        await queue.CancelAsync(district.Id, id, http.RequestAborted);
+        return Accepted(id, isNew: false);
+    }
+
+    private static async Task<Accepted<Started>> UndoAsync(long id, UndoBody body, OperationQueue queue, UndoService undo, HttpContext http)
+    {
+        var (district, actor) = Caller.Of(http);
+        await FindAsync(id, queue, http);
+        return Accepted(await undo.EnqueueAsync(district.Id, id, Text.Clean(body.Patron), actor, http.RequestAborted), isNew: true);
+    }
+
+    private static async Task<Operation> FindAsync(long id, OperationQueue queue, HttpContext http)
+    {
+        try
+        {
+            return await queue.GetAsync(Caller.Of(http).District.Id, id, http.RequestAborted);
+        }
+        catch (RollcallException)
+        {
+            throw new NotFoundException($"There is no operation {id}. /operations lists those there are.");
+        }
+    }
+
+    // Review
+
+    private static async Task<IReadOnlyList<ReviewItemView>> ReviewAsync(ReviewService review, HttpContext http, bool decided = false)
+    {
+        var district = Caller.Of(http).District.Id;
+        var rows = decided
+            ? await review.DecidedAsync(district, http.RequestAborted)
+            : await review.ListAsync(district, http.RequestAborted);
+        return
+        [
+            .. rows.Select(r => new ReviewItemView(
+                r.Id,
+                r.Guid,
+                r.Name,
+                r.RoleGroup,
+                r.Status,
+                r.Reason,
+                r.Site,
+                r.Candidates,
+                r.DecidedBy,
+                r.Values.ToDictionary(v => PatronFields.ByNumber(v.Key).Name, v => v.Value, StringComparer.Ordinal)
+            )),
+        ];
+    }
+
+    private static async Task<Decided> LinkAsync(int id, LinkBody body, ReviewDecisions decisions, HttpContext http)
+    {
+        var (district, actor) = Caller.Of(http);
+        return View(await decisions.LinkAsync(district.Id, id, body.Barcode, actor, http.RequestAborted));
+    }
+
+    private static async Task<Decided> CreateAsync(int id, ReviewDecisions decisions, HttpContext http)
+    {
+        var (district, actor) = Caller.Of(http);
+        return View(await decisions.CreateAsync(district.Id, id, actor, http.RequestAborted));
+    }
+
+    private static async Task<Decided> IgnoreAsync(int id, ReviewDecisions decisions, HttpContext http)
+    {
+        var (district, actor) = Caller.Of(http);
+        return View(await decisions.IgnoreAsync(district.Id, id, actor, http.RequestAborted));
+    }
+
+    private static async Task<Decided> ReopenAsync(int id, ReviewDecisions decisions, HttpContext http)
+    {
+        var (district, actor) = Caller.Of(http);
+        return View(await decisions.ReopenAsync(district.Id, id, actor, http.RequestAborted));
+    }
+
+    private static Decided View(ReviewDecision decision) => new(decision.OperationId, decision.Barcode, decision.Message);
+
+    // Patrons
+
+    private static async Task<PatronPage> PatronsAsync(
+        PatronService patrons,
+        SiteService sites,
+        TimeProvider time,
+        HttpContext http,
+        string? search = null,
+        string? site = null,
+        string? status = null,
+        string? level = null,
+        string? homeroom = null,
+        string? roleGroup = null,
+        bool? linked = null,
+        string? changedSince = null,
+        int? limit = null,
+        string? cursor = null
+    )
+    {
+        var (district, _) = Caller.Of(http);
+        var asOf = time.GetUtcNow() - s_inFlight;
+        var size = Size(limit);
+        var filter = new PatronFilter(
+            search is null ? null : Text.Cut(search, 200),
+            site is null ? null : (await SiteAsync(sites, district, site, http)).Id,
+            status is null
+                ? null
+                : PatronFields.ParseStatus(status) ?? throw new RollcallException($"'{Text.Cut(status, 40)}' is no status."),
+            level
+        )
+        {
+            Location = homeroom,
+            RoleGroup = RoleGroupOf(roleGroup),
+            Linked = linked,
+            ChangedSince = changedSince is null ? null : Arguments.Instant(changedSince, "changedSince", district),
+        };
+        var byChange = filter.ChangedSince is not null;
+        var rows = await patrons.NextAsync(district.Id, filter, After(cursor, byChange), byChange, size, http.RequestAborted);
+        var codes = (await sites.ListAsync(district.Id, http.RequestAborted)).ToDictionary(s => s.Id);
+        return new(
+            [.. rows.Select(r => Document(r.Patron, r.Link, codes))],
+            rows.Count < size ? null
+                : byChange ? Cursor(rows[^1].Patron.UpdatedAt.ToUnixTimeMilliseconds(), rows[^1].Patron.Id)
+                : Cursor(rows[^1].Patron.Id),
+            asOf
+        );
+    }
+
+    private static async Task<Created<PatronDocument>> AddPatronAsync(
+        NewPatronBody body,
+        PatronService patrons,
+        SiteService sites,
+        HttpContext http
+    )
+    {
+        var (district, actor) = Caller.Of(http);
+        var patron = await patrons.AddAsync(district.Id, [.. body.Fields], actor, http.RequestAborted);
+        var codes = (await sites.ListAsync(district.Id, http.RequestAborted)).ToDictionary(s => s.Id);
+        return Created($"/patrons/{Uri.EscapeDataString(patron.Barcode)}", Document(patron, null, codes));
+    }
+
+    private static async Task<Accepted<Started>> ImportAsync(
+        PatronImport import,
+        HttpContext http,
+        bool preview = true,
+        string? fileName = null
+    )
+    {
+        var (district, actor) = Caller.Of(http);
+        var id = await import.PlanAsync(
+            district.Id,
+            http.Request.Body,
+            Text.Clean(fileName) is { } name ? Text.Cut(name, 200) : "api.csv",
+            preview,
+            actor,
+            cancellationToken: http.RequestAborted
+        );
+        return Accepted(id, isNew: true);
+    }
+
+    private static async Task<PatronDocument> PatronAsync(string barcode, PatronService patrons, SiteService sites, HttpContext http)
+    {
+        var (district, _) = Caller.Of(http);
+        var (patron, link) = await FindAsync(barcode, patrons, district, http);
+        return Document(patron, link, (await sites.ListAsync(district.Id, http.RequestAborted)).ToDictionary(s => s.Id));
+    }
+
+    private static async Task<PatronDocument> ChangePatronAsync(
+        string barcode,
+        PatronPatch body,
+        PatronService patrons,
+        SiteService sites,
+        HttpContext http
+    )
+    {
+        var (district, actor) = Caller.Of(http);
+        var (patron, _) = await FindAsync(barcode, patrons, district, http);
+        var saved = await patrons.EditAsync(district.Id, patron.Barcode, [.. body.Fields], actor, body.Version, http.RequestAborted);
+        return await PatronAsync(saved.Barcode, patrons, sites, http);
+    }
+
+    private static async Task<IReadOnlyList<HistoryItem>> HistoryAsync(
+        string barcode,
+        PatronService patrons,
+        OperationLog log,
+        HttpContext http,
+        int? limit = null
+    )
+    {
+        var (district, _) = Caller.Of(http);
+        var (patron, _) = await FindAsync(barcode, patrons, district, http);
+        return
+        [
+            .. (await log.HistoryAsync(district.Id, patron.Id, Size(limit), http.RequestAborted)).Select(h => new HistoryItem(
+                h.Operation.Id,
+                OperationQueue.Title(h.Operation),
+                h.Operation.FinishedAt ?? h.Operation.StartedAt ?? h.Operation.CreatedAt,
+                h.Operation.RequestedBy,
+                h.Row.Kind,
+                h.Row.Changes,
+                h.Row.Reason,
+                h.Row.Warning
+            )),
+        ];
+    }
+
+    private static async Task<PatronExplanation> ExplainAsync(
+        string barcode,
+        PatronService patrons,
+        PatronExplain explain,
+        HttpContext http,
+        bool askRoster = false
+    )
+    {
+        var (district, _) = Caller.Of(http);
+        var (patron, _) = await FindAsync(barcode, patrons, district, http);
+        return await explain.ExplainAsync(district, patron.Barcode, askRoster, http.RequestAborted);
+    }
+
+    private static async Task<Accepted<Started>> MergeAsync(
+        string barcode,
+        MergeBody body,
+        PatronService patrons,
+        PatronMerge merge,
+        HttpContext http
+    )
+    {
+        var (district, actor) = Caller.Of(http);
+        var (patron, _) = await FindAsync(barcode, patrons, district, http);
+        return Accepted(await merge.MergeAsync(district.Id, patron.Barcode, body.Other, actor, http.RequestAborted), isNew: true);
+    }
+
+    private static async Task<(Patron Patron, PatronLink? Link)> FindAsync(
+        string barcode,
+        PatronService patrons,
+        District district,
+        HttpContext http
+    )
+    {
+        // A barcode may hold a slash, which routing leaves as it came; none holds a percent sign.
+        var asked = barcode.Replace("%2F", "/", StringComparison.OrdinalIgnoreCase);
+        try
+        {
+            return await patrons.GetAsync(district.Id, asked, http.RequestAborted);
+        }
+        catch (RollcallException e)
+        {
+            throw new NotFoundException(e.Message);
+        }
+    }
+
+    private static PatronDocument Document(Patron patron, PatronLink? link, IReadOnlyDictionary<int, Site> sites) =>
+        new(PatronWords.Of(patron, sites))
+        {
+            ["linked"] = link is not null,
+            ["roleGroup"] = link is null or { RoleGroup: RoleGroup.None } ? null : Arguments.Word(link.RoleGroup),
+            ["aliases"] = link?.Aliases?.Split('\n', StringSplitOptions.RemoveEmptyEntries) ?? [],
+            ["createdAt"] = JsonText.Instant(patron.CreatedAt),
+            ["updatedAt"] = JsonText.Instant(patron.UpdatedAt),
+            ["version"] = patron.Version,
+        };
+
+    // Answers and pages
+
+    private static Created<T> Created<T>(string path, T body) => TypedResults.Created($"{ApiGate.Root}/{Version}{path}", body);
+
+    private static Accepted<Started> Accepted(long id, bool isNew) =>
+        TypedResults.Accepted(
+            string.Create(CultureInfo.InvariantCulture, $"{ApiGate.Root}/{Version}/operations/{id}"),
+            new Started(id, isNew)
+        );
+
+    private static int Size(int? limit) =>
+        limit switch
+        {
+            null => DefaultPage,
+            < 1 or > LargestPage => throw new RollcallException($"limit is from 1 to {LargestPage}."),
+            { } size => size,
+        };
+
+    private static string Cursor(params long[] numbers) =>
+        Microsoft.AspNetCore.WebUtilities.WebEncoders.Base64UrlEncode(
+            Encoding.ASCII.GetBytes(string.Join('.', numbers.Select(n => n.ToString(CultureInfo.InvariantCulture))))
+        );
+
+    private static (DateTimeOffset UpdatedAt, long Id)? After(string? cursor, bool byChange) =>
+        cursor is null ? null
+        : Numbers(cursor) is var numbers && byChange
+            ? numbers is [var at and >= 0 and < 253_402_300_800_000, var id] ? (DateTimeOffset.FromUnixTimeMilliseconds(at), id)
+                : throw BadCursor()
+        : numbers is [var alone] ? (default, alone)
+        : throw BadCursor();
+
+    private static long Number(string cursor) => Numbers(cursor) is [var number] ? number : throw BadCursor();
+
+    private static long[] Numbers(string cursor)
+    {
+        try
+        {
+            return
+            [
+                .. Encoding
+                    .ASCII.GetString(Microsoft.AspNetCore.WebUtilities.WebEncoders.Base64UrlDecode(cursor))
+                    .Split('.')
+                    .Select(n => long.Parse(n, NumberStyles.None, CultureInfo.InvariantCulture)),
+            ];
+        }
+        catch (Exception e) when (e is FormatException or OverflowException)
+        {
+            throw BadCursor();
+        }
+    }
+
+    private static RollcallException BadCursor() =>
+        new("This cursor is not one of this list's. Give the 'next' of the page before, with the same filters.");
+}

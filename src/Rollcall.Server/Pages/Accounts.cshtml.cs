@@ -1,0 +1,104 @@
+using Microsoft.AspNetCore.Mvc;
+using Rollcall.Districts;
+using Rollcall.Patrons;
+using Rollcall.Server.Pages.Parts;
+using Rollcall.SignIn;
+
+namespace Rollcall.Server.Pages;
+
+/// <summary>Local accounts of the district: who has one, a new one, a new password, and their end.</summary>
+internal sealed class AccountsModel(Here here, Accounts accounts, AccountDesk desk, SiteService sites, Reach reach) : RollcallPage(here)
+{
+    public IReadOnlyList<AccountRow> List { get; private set; } = [];
+    public IReadOnlyDictionary<long, int> Sessions { get; private set; } = new Dictionary<long, int>();
+    public IReadOnlyList<Site> Sites { get; private set; } = [];
+
+    /// <summary>A link that sets a password, for whom: shown once. Null otherwise.</summary>
+    public (string For, string Url)? Link { get; private set; }
+
+    public string? Problem { get; private set; }
+    public string Email { get; private set; } = "";
+    public SecurityGroup Group { get; private set; } = SecurityGroup.Librarian;
+    public HashSet<string> Chosen { get; private set; } = [];
+
+    public static IEnumerable<SecurityGroup> Groups =>
+        [SecurityGroup.StudentAide, SecurityGroup.Librarian, SecurityGroup.LibraryAdministrator, SecurityGroup.DistrictAdministrator];
+
+    public Task OnGetAsync() => LoadAsync();
+
+    public Task<IActionResult> OnPostAddAsync(string? email, SecurityGroup group, string[] site)
+    {
+        (Email, Group, Chosen) = (email ?? "", group, [.. site]);
+        return ShowAsync(async () =>
+        {
+            var code = await desk.AddAsync(
+                Here.District,
+                email,
+                group,
+                group >= SecurityGroup.LibraryAdministrator || site.Length == 0 ? null : string.Join(',', site),
+                Here.Who!,
+                Gone
+            );
+            (Email, Chosen) = ("", []);
+            return (email!.Trim(), code);
+        });
+    }
+
+    public Task<IActionResult> OnPostResetAsync(long id) =>
+        ShowAsync(async () =>
+        {
+            var code = await desk.ResetAsync(Here.District, id, Here.Who!, Gone);
+            return ((await accounts.GetAsync(id, Gone))?.Email ?? "", code);
+        });
+
+    public Task<IActionResult> OnPostLockAsync(long id) =>
+        DoAsync(() => desk.LockAsync(Here.District, id, Here.Who!, Gone), "The account is locked and signed out everywhere.");
+
+    public Task<IActionResult> OnPostUnlockAsync(long id) =>
+        DoAsync(() => desk.UnlockAsync(Here.District, id, Here.Who!, Gone), "The account can be signed in with again.");
+
+    public Task<IActionResult> OnPostEndAsync(long id) =>
+        DoAsync(() => desk.EndSessionsAsync(Here.District, id, Here.Who!, Gone), "The account is signed out everywhere.");
+
+    public Task<IActionResult> OnPostRemoveAsync(long id) =>
+        DoAsync(() => desk.RemoveAsync(Here.District, id, Here.Who!, Gone), "The account has no place in this district any more.");
+
+    private Task<IActionResult> DoAsync(Func<Task> act, string said) =>
+        ActAsync(
+            "/accounts",
+            async () =>
+            {
+                await act();
+                return said;
+            }
+        );
+
+    private async Task<IActionResult> ShowAsync(Func<Task<(string For, string? Code)>> act)
+    {
+        try
+        {
+            var (name, code) = await act();
+            if (code is null)
+            {
+                TempData["Said"] = $"{name} has a place in this district now, and signs in with the password it has.";
+                return LocalRedirect("/accounts");
+            }
+
+            Link = (name, $"{(reach.PublicUrl?.ToString() ?? $"{Request.Scheme}://{Request.Host}").TrimEnd('/')}/link?code={code}");
+        }
+        catch (RollcallException e)
+        {
+            Problem = e.Message;
+        }
+
+        await LoadAsync();
+        return Page();
+    }
+
+    private async Task LoadAsync()
+    {
+        List = await accounts.ListAsync(DistrictId, Gone);
+        Sessions = await desk.SessionsAsync(DistrictId, Gone);
+        Sites = await sites.ListAsync(DistrictId, Gone);
+    }
+}

@@ -1,0 +1,75 @@
+using Microsoft.AspNetCore.Mvc;
+using Rollcall.Patrons;
+using Rollcall.Server.Pages.Parts;
+using Rollcall.SignIn;
+
+namespace Rollcall.Server.Pages.Preferences;
+
+/// <summary>Access tokens of programs: those there are, a new one, and their end.</summary>
+internal sealed class TokensModel(Here here, AccessTokens tokens) : RollcallPage(here)
+{
+    public const int DefaultDays = 90;
+
+    public IReadOnlyList<AccessToken> List { get; private set; } = [];
+
+    /// <summary>A token that has just been made: shown once. Null otherwise.</summary>
+    public (string Name, string Token)? Made { get; private set; }
+
+    public string? Problem { get; private set; }
+    public string Name { get; private set; } = "";
+    public HashSet<string> Chosen { get; private set; } = [];
+    public int Days { get; private set; } = DefaultDays;
+    public SecurityGroup Group { get; private set; } = SecurityGroup.LibraryAdministrator;
+
+    /// <summary>The scopes that a district's token can have.</summary>
+    public static IEnumerable<(TokenScopes Scope, string Word, string Meaning)> Scopes =>
+        AccessTokens.Words.Where(w => w.Scope != TokenScopes.Installation);
+
+    public async Task OnGetAsync() => await LoadAsync();
+
+    public async Task<IActionResult> OnPostCreateAsync(string? name, SecurityGroup group, string[] scope, int? days)
+    {
+        (Name, Chosen, Days, Group) = (name ?? "", [.. scope], days ?? DefaultDays, group);
+        try
+        {
+            var (row, token) = await tokens.CreateAsync(
+                Here.District,
+                name,
+                group,
+                AccessTokens.Parse(scope),
+                TimeSpan.FromDays(Math.Clamp(Days, 0, 10_000)),
+                Here.Actor,
+                Here.Who!.AccountId,
+                Here.Grant!.PatronId,
+                Gone
+            );
+            Made = (row.Name, token);
+            (Name, Chosen, Days) = ("", [], DefaultDays);
+        }
+        catch (RollcallException e)
+        {
+            Problem = e.Message;
+        }
+
+        await LoadAsync();
+        return Page();
+    }
+
+    public Task<IActionResult> OnPostRevokeAsync(long id) =>
+        ActAsync(
+            "/preferences/tokens",
+            async () =>
+            {
+                await tokens.RevokeAsync(DistrictId, id, Here.Actor.Name, Gone);
+                return "The token is revoked: it opens nothing any more.";
+            }
+        );
+
+    /// <summary>How a token stands, in a word.</summary>
+    public string Standing(AccessToken token) =>
+        token.RevokedAt is not null ? "Revoked"
+        : token.ExpiresAt <= Here.Now ? "Expired"
+        : "Good";
+
+    private async Task LoadAsync() => List = await tokens.ListAsync(DistrictId, Gone);
+}

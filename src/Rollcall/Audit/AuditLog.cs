@@ -1,0 +1,91 @@
+using Microsoft.EntityFrameworkCore;
+using Rollcall.Storage;
+
+namespace Rollcall.Audit;
+
+/// <summary>Which lines of the audit to show; null leaves a filter open.</summary>
+/// <param name="From">At or after this instant.</param>
+/// <param name="To">Before this instant.</param>
+/// <param name="Action">One action, exactly.</param>
+/// <param name="Search">Part of who did it or of what they did, case aside.</param>
+public sealed record AuditFilter(DateTimeOffset? From = null, DateTimeOffset? To = null, string? Action = null, string? Search = null);
+
+/// <summary>Who did what. Lines are added and read; nothing here changes or removes one.</summary>
+public sealed class AuditLog(RollcallDatabase database, TimeProvider time)
+{
+    /// <summary>Adds a line by itself. What changes something adds its line in the same transaction instead.</summary>
+    /// <param name="districtId">The district; 0 for the installation.</param>
+    /// <param name="actor">Who.</param>
+    /// <param name="action">What kind of thing it was, in a word or two.</param>
+    /// <param name="details">What happened, without secrets and personal values.</param>
+    /// <param name="cancellationToken">Gives up.</param>
+    public async Task AddAsync(int districtId, string actor, string action, string details, CancellationToken cancellationToken = default)
+    {
+        await using var context = database.CreateContext();
+        context.AuditEntries.Add(
+            new AuditEntry
+            {
+                DistrictId = districtId,
+                At = time.GetUtcNow(),
+                Actor = actor,
+                Action = action,
+                Details = details,
+            }
+        );
+        await context.SaveChangesAsync(cancellationToken);
+    }
+
+    /// <summary>One page, the newest first, and how many lines there are in all.</summary>
+    /// <param name="districtId">The district; 0 for the installation.</param>
+    /// <param name="filter">Which lines.</param>
+    /// <param name="page">1 is the first.</param>
+    /// <param name="size">Lines a page.</param>
+    /// <param name="cancellationToken">Gives up.</param>
+    public async Task<(IReadOnlyList<AuditEntry> Lines, int Total)> PageAsync(
+        int districtId,
+        AuditFilter filter,
+        int page,
+        int size,
+        CancellationToken cancellationToken = default
+    )
+    {
+        await using var context = database.CreateContext();
+        var query = context.AuditEntries.AsNoTracking().Where(a => a.DistrictId == districtId);
+        if (filter.From is { } from)
+        {
+            query = query.Where(a => a.At >= from);
+        }
+
+        if (filter.To is { } to)
+        {
+            query = query.Where(a => a.At < to);
+        }
+
+        if (filter.Action is { } action)
+        {
+            query = query.Where(a => a.Action == action);
+        }
+
+        if (Patrons.Text.Clean(filter.Search)?.ToLowerInvariant() is { } search)
+        {
+#pragma warning disable CA1862 // Databases know no StringComparison.
+            query = query.Where(a => a.Actor.ToLower().Contains(search) || a.Details.ToLower().Contains(search));
+#pragma warning restore CA1862
+        }
+
+        var total = await query.CountAsync(cancellationToken);
+        return (await query.OrderByDescending(a => a.Id).Skip((page - 1) * size).Take(size).ToListAsync(cancellationToken), total);
+    }
+
+    /// <summary>The actions that a district's audit has, sorted.</summary>
+    public async Task<IReadOnlyList<string>> ActionsAsync(int districtId, CancellationToken cancellationToken = default)
+    {
+        await using var context = database.CreateContext();
+        return await context
+            .AuditEntries.Where(a => a.DistrictId == districtId)
+            .Select(a => a.Action)
+            .Distinct()
+            .OrderBy(a => a)
+            .ToListAsync(cancellationToken);
+    }
+}

@@ -1,0 +1,266 @@
+using Microsoft.EntityFrameworkCore;
+using Rollcall.Audit;
+using Rollcall.Districts;
+using Rollcall.Patrons;
+using Rollcall.Storage;
+
+namespace Rollcall.SignIn;
+
+/// <summary>What a token that came with a request may do now.</summary>
+/// <param name="TokenId">Which.</param>
+/// <param name="Name">What it is called.</param>
+/// <param name="DistrictId">Its district; null for the operator's.</param>
+/// <param name="Group">Its security group there.</param>
+/// <param name="Scopes">What it may be used for.</param>
+public sealed record TokenGrant(long TokenId, string Name, int? DistrictId, SecurityGroup Group, TokenScopes Scopes)
+{
+    /// <summary>As operations and the audit name it.</summary>
+    public Actor Actor => new($"{Name} (token {TokenId})", Group);
+}
+
+/// <summary>
+/// Access tokens of programs. A token is shown once, when it is made; what is kept is its hash. It never does more than whoever made it: their
+/// group is looked up for each request, and where they are gone, the token is.
+/// </summary>
+public sealed class AccessTokens(RollcallDatabase database, TimeProvider time)
+{
+    /// <summary>In front of every token, so that scanners of code and logs know one.</summary>
+    public const string Prefix = "rollcall_";
+
+    /// <summary>The longest that a token may live.</summary>
+    public static readonly TimeSpan Longest = TimeSpan.FromDays(366);
+
+    private const int LongestName = 100;
+    private static readonly TimeSpan s_usedEvery = TimeSpan.FromMinutes(1);
+
+    /// <summary>The scopes of a district's token, with the words for them.</summary>
+    public static readonly IReadOnlyList<(TokenScopes Scope, string Word, string Meaning)> Words =
+    [
+        (TokenScopes.PatronsRead, "patrons:read", "Read patrons, their history and explanation"),
+        (TokenScopes.PatronsWrite, "patrons:write", "Add, change, merge and import patrons"),
+        (TokenScopes.OperationsRead, "operations:read", "Read operations and their logs"),
+        (TokenScopes.OperationsWrite, "operations:write", "Start, cancel, approve, discard and undo operations"),
+        (TokenScopes.ReviewRead, "review:read", "Read who waits in Review"),
+        (TokenScopes.ReviewWrite, "review:write", "Decide on people in Review"),
+        (TokenScopes.PreferencesRead, "preferences:read", "Read sites and integrations"),
+        (TokenScopes.PreferencesWrite, "preferences:write", "Change sites and integrations"),
+        (TokenScopes.Installation, "installation", "Districts and tenants; for an operator's token alone"),
+    ];
+
+    /// <summary>The words of scopes, in order.</summary>
+    public static IEnumerable<string> WordsOf(TokenScopes scopes) => Words.Where(w => scopes.HasFlag(w.Scope)).Select(w => w.Word);
+
+    /// <summary>The scopes that words mean. <c>all</c> is all of a district.</summary>
+    /// <exception cref="RollcallException">A word means none.</exception>
+    public static TokenScopes Parse(IEnumerable<string> words)
+    {
+        var scopes = TokenScopes.None;
+        foreach (var word in words.SelectMany(w => w.Split([',', ' '], StringSplitOptions.RemoveEmptyEntries)))
+        {
+            scopes |=
+                string.Equals(word, "all", StringComparison.OrdinalIgnoreCase) ? AllOfDistrict
+                : Words.FirstOrDefault(w => string.Equals(w.Word, word, StringComparison.OrdinalIgnoreCase)) is { Word: not null } found
+                    ? found.Scope
+                : throw new RollcallException(
+                    $"'{Text.Cut(word, 40)}' is no scope. Scopes are: {string.Join(", ", Words.Select(w => w.Word))}, or all."
+                );
+        }
+
+        return scopes;
+    }
+
+    /// <summary>All that a district's token can be for.</summary>
+    public static TokenScopes AllOfDistrict => Words.Aggregate(TokenScopes.None, (all, w) => all | w.Scope) & ~TokenScopes.Installation;
+
+    /// <summary>Makes a token.</summary>
+    /// <param name="district">The district that it opens; null makes an operator's token.</param>
+    /// <param name="name">What it is for.</param>
+    /// <param name="group">Library Administrator or District Administrator; never above the actor.</param>
+    /// <param name="scopes">What it may be used for.</param>
+    /// <param name="lives">How long.</param>
+    /// <param name="actor">Who makes it.</param>
+    /// <param name="accountId">Their account; null for patrons and the command line.</param>
+    /// <param name="patronId">Their patron; null for accounts and the command line.</param>
+    /// <param name="cancellationToken">Gives up.</param>
+    /// <returns>The row, and the token itself: it is never to be had again.</returns>
+    /// <exception cref="RollcallException">A value does not fit, or is above the actor; nothing was made.</exception>
+    public async Task<(AccessToken Row, string Token)> CreateAsync(
+        District? district,
+        string? name,
+        SecurityGroup group,
+        TokenScopes scopes,
+        TimeSpan lives,
+        Actor actor,
+        long? accountId = null,
+        long? patronId = null,
+        CancellationToken cancellationToken = default
+    )
+    {
+        var clean = Text.Clean(name) ?? throw new RollcallException("Give the token a name that says what it is for, such as 'Catalogue'.");
+        if (clean.Length > LongestName)
+        {
+            throw new RollcallException($"A token's name has at most {LongestName} characters.");
+        }
+
+        if (lives <= TimeSpan.Zero || lives > Longest)
+        {
+            throw new RollcallException($"A token lives for 1 to {Longest.TotalDays:0} days.");
+        }
+
+        if (district is null)
+        {
+            scopes = TokenScopes.Installation;
+            group = SecurityGroup.PatronLimited;
+        }
+        else if (group is not (SecurityGroup.LibraryAdministrator or SecurityGroup.DistrictAdministrator))
+        {
+            throw new RollcallException("A token sees all sites: its group is Library Administrator or District Administrator.");
+        }
+        else if (group > actor.Right)
+        {
+            throw new RollcallException($"A token never does more than who makes it: at most {PatronFields.GroupWord(actor.Right)}.");
+        }
+        else if ((scopes & AllOfDistrict) == TokenScopes.None || (scopes & ~AllOfDistrict) != TokenScopes.None)
+        {
+            throw new RollcallException(
+                $"Say what the token may be used for: {string.Join(", ", Words.Where(w => w.Scope != TokenScopes.Installation).Select(w => w.Word))}, or all."
+            );
+        }
+
+        var token = Prefix + Tokens.New();
+        var now = time.GetUtcNow();
+        var row = new AccessToken
+        {
+            DistrictId = district?.Id,
+            Name = clean,
+            Hash = Tokens.Hash(token),
+            Group = group,
+            Scopes = scopes,
+            CreatedBy = actor.Name,
+            AccountId = accountId,
+            PatronId = patronId,
+            CreatedAt = now,
+            ExpiresAt = now + lives,
+        };
+        await using var context = database.CreateContext();
+        context.AccessTokens.Add(row);
+        AddAudit(
+            context,
+            district?.Id ?? 0,
+            actor.Name,
+            $"'{clean}' made: {(district is null ? "operator" : PatronFields.GroupWord(group))}, {string.Join(", ", WordsOf(scopes))}, until {row.ExpiresAt:yyyy-MM-dd}"
+        );
+        await context.SaveChangesAsync(cancellationToken);
+        return (row, token);
+    }
+
+    /// <summary>The tokens of a district, or with null the operator's, the newest first; those that ended are among them.</summary>
+    public async Task<IReadOnlyList<AccessToken>> ListAsync(int? districtId, CancellationToken cancellationToken = default)
+    {
+        await using var context = database.CreateContext();
+        return await context
+            .AccessTokens.AsNoTracking()
+            .Where(t => t.DistrictId == districtId)
+            .OrderByDescending(t => t.Id)
+            .ToListAsync(cancellationToken);
+    }
+
+    /// <summary>Ends a token at once.</summary>
+    /// <exception cref="RollcallException">There is no such token, or it has ended.</exception>
+    public async Task RevokeAsync(int? districtId, long id, string actor, CancellationToken cancellationToken = default)
+    {
+        var now = time.GetUtcNow();
+        await using var context = database.CreateContext();
+        var row =
+            await context.AccessTokens.SingleOrDefaultAsync(t => t.Id == id && t.DistrictId == districtId, cancellationToken)
+            ?? throw new RollcallException($"There is no token {id}. 'rollcall token list' shows those there are.");
+        if (row.RevokedAt is not null)
+        {
+            throw new RollcallException($"Token {id} is revoked already.");
+        }
+
+        row.RevokedAt = now;
+        AddAudit(context, districtId ?? 0, actor, $"'{row.Name}' (token {id}) revoked");
+        await context.SaveChangesAsync(cancellationToken);
+    }
+
+    /// <summary>What this token may do now; null when it may do nothing (any more).</summary>
+    public async Task<TokenGrant?> FindAsync(string token, CancellationToken cancellationToken = default)
+    {
+        if (!token.StartsWith(Prefix, StringComparison.Ordinal) || token.Length > 200)
+        {
+            return null;
+        }
+
+        var hash = Tokens.Hash(token);
+        var now = time.GetUtcNow();
+        await using var context = database.CreateContext();
+        var row = await context.AccessTokens.AsNoTracking().SingleOrDefaultAsync(t => t.Hash == hash, cancellationToken);
+        if (row is null || row.RevokedAt is not null || row.ExpiresAt <= now)
+        {
+            return null;
+        }
+
+        var maker = await MakerAsync(context, row, cancellationToken);
+        if (maker is null)
+        {
+            return null;
+        }
+
+        if (row.LastUsedAt is null || row.LastUsedAt + s_usedEvery <= now)
+        {
+            await context
+                .AccessTokens.Where(t => t.Id == row.Id)
+                .ExecuteUpdateAsync(s => s.SetProperty(t => t.LastUsedAt, now), cancellationToken);
+        }
+
+        var group = maker < row.Group ? maker.Value : row.Group;
+        return new TokenGrant(row.Id, row.Name, row.DistrictId, group, row.Scopes);
+    }
+
+    /// <summary>The right that whoever made the token has now; null when they have none.</summary>
+    private async Task<SecurityGroup?> MakerAsync(RollcallContext context, AccessToken row, CancellationToken cancellationToken)
+    {
+        if (row.AccountId is { } accountId)
+        {
+            var account = await context.Accounts.AsNoTracking().SingleOrDefaultAsync(a => a.Id == accountId, cancellationToken);
+            if (account is null || Accounts.IsLockedByHand(account, time.GetUtcNow()))
+            {
+                return null;
+            }
+
+            if (row.DistrictId is not { } district)
+            {
+                return account.IsOperator ? row.Group : null;
+            }
+
+            return (
+                await context
+                    .Memberships.AsNoTracking()
+                    .SingleOrDefaultAsync(m => m.DistrictId == district && m.AccountId == accountId, cancellationToken)
+            )?.Group;
+        }
+
+        if (row.PatronId is { } patronId)
+        {
+            var patron = await context
+                .Patrons.AsNoTracking()
+                .SingleOrDefaultAsync(p => p.DistrictId == row.DistrictId && p.Id == patronId, cancellationToken);
+            return patron is not null && Sessions.MaySignIn(patron.Status) ? patron.Group : null;
+        }
+
+        return row.Group;
+    }
+
+    private void AddAudit(RollcallContext context, int districtId, string actor, string details) =>
+        context.AuditEntries.Add(
+            new AuditEntry
+            {
+                DistrictId = districtId,
+                At = time.GetUtcNow(),
+                Actor = actor,
+                Action = "token",
+                Details = details,
+            }
+        );
+}

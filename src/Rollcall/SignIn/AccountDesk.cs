@@ -1,0 +1,180 @@
+using Microsoft.EntityFrameworkCore;
+using Rollcall.Audit;
+using Rollcall.Districts;
+using Rollcall.Patrons;
+using Rollcall.Storage;
+
+namespace Rollcall.SignIn;
+
+/// <summary>
+/// What a District Administrator does with the accounts of the district. An account may be of other districts too, or the operator's: a link
+/// that sets its password opens these as well. So whoever is not the operator only touches accounts that are this district's alone.
+/// </summary>
+public sealed class AccountDesk(RollcallDatabase database, Accounts accounts, TimeProvider time)
+{
+    /// <summary>Adds an account to the district, or changes what one may do there.</summary>
+    /// <returns>The code of a link that sets the password; null when the account has one, or is not this district's alone.</returns>
+    /// <exception cref="RollcallException">Not an address, a group that has no account, sites that are missing or unknown, or oneself.</exception>
+    public async Task<string?> AddAsync(
+        District district,
+        string? email,
+        SecurityGroup group,
+        string? sites,
+        Who by,
+        CancellationToken cancellationToken = default
+    )
+    {
+        await using (var context = database.CreateContext())
+        {
+            var key = (email ?? "").Trim().ToUpperInvariant();
+            var known = await context.Accounts.AsNoTracking().SingleOrDefaultAsync(a => a.NormalizedEmail == key, cancellationToken);
+            if (known is not null && known.Id == by.AccountId)
+            {
+                throw new RollcallException("That is your own account. Another administrator changes what you may do.");
+            }
+        }
+
+        var (account, code) = await accounts.AddAsync(email ?? "", district, group, sites, isOperator: false, by.Name, cancellationToken);
+        await using var after = database.CreateContext();
+        return await RefusalAsync(after, district.Id, account, by, cancellationToken) is null ? code : null;
+    }
+
+    /// <summary>A link that sets the account's password anew.</summary>
+    /// <exception cref="RollcallException">The account is not this district's alone, or is locked.</exception>
+    public async Task<string> ResetAsync(District district, long accountId, Who by, CancellationToken cancellationToken = default)
+    {
+        await using var context = database.CreateContext();
+        var account = await CheckAsync(context, district.Id, accountId, by, cancellationToken);
+        if (Accounts.IsLockedByHand(account, time.GetUtcNow()))
+        {
+            throw new RollcallException("This account is locked. Unlock it first.");
+        }
+
+        Note(context, district.Id, by.Name, $"{account.Email}: a link that sets the password");
+        await context.SaveChangesAsync(cancellationToken);
+        return await accounts.ResetAsync(account.Email!, by.Name, cancellationToken);
+    }
+
+    /// <summary>Closes the account until somebody opens it: its sessions end, its tokens and links serve no more.</summary>
+    /// <exception cref="RollcallException">The account is not this district's alone, or is one's own.</exception>
+    public async Task LockAsync(District district, long accountId, Who by, CancellationToken cancellationToken = default)
+    {
+        await using var context = database.CreateContext();
+        var account = await CheckAsync(context, district.Id, accountId, by, cancellationToken);
+        NotOneself(accountId, by);
+        await accounts.CloseAsync(account.Id, cancellationToken);
+        await context.SignInSessions.Where(s => s.AccountId == accountId).ExecuteDeleteAsync(cancellationToken);
+        await context.OneTimeLinks.Where(l => l.AccountId == accountId).ExecuteDeleteAsync(cancellationToken);
+        Note(context, district.Id, by.Name, $"{account.Email}: locked");
+        await context.SaveChangesAsync(cancellationToken);
+    }
+
+    /// <summary>Opens an account that was locked, by hand or by wrong passwords.</summary>
+    /// <exception cref="RollcallException">The account is not this district's alone.</exception>
+    public async Task UnlockAsync(District district, long accountId, Who by, CancellationToken cancellationToken = default)
+    {
+        await using var context = database.CreateContext();
+        var account = await CheckAsync(context, district.Id, accountId, by, cancellationToken);
+        await accounts.OpenAgainAsync(account.Id, cancellationToken);
+        Note(context, district.Id, by.Name, $"{account.Email}: unlocked");
+        await context.SaveChangesAsync(cancellationToken);
+    }
+
+    /// <summary>Signs the account out everywhere.</summary>
+    /// <exception cref="RollcallException">The account is not this district's alone.</exception>
+    public async Task EndSessionsAsync(District district, long accountId, Who by, CancellationToken cancellationToken = default)
+    {
+        await using var context = database.CreateContext();
+        var account = await CheckAsync(context, district.Id, accountId, by, cancellationToken);
+        await context.SignInSessions.Where(s => s.AccountId == accountId).ExecuteDeleteAsync(cancellationToken);
+        Note(context, district.Id, by.Name, $"{account.Email}: signed out everywhere");
+        await context.SaveChangesAsync(cancellationToken);
+    }
+
+    /// <summary>Takes an account's place in the district away. The account itself stays.</summary>
+    /// <exception cref="RollcallException">It has none, or is one's own.</exception>
+    public async Task RemoveAsync(District district, long accountId, Who by, CancellationToken cancellationToken = default)
+    {
+        NotOneself(accountId, by);
+        await using var context = database.CreateContext();
+        var account = await FindAsync(context, district.Id, accountId, cancellationToken);
+        await context.Memberships.Where(m => m.DistrictId == district.Id && m.AccountId == accountId).ExecuteDeleteAsync(cancellationToken);
+        Note(context, district.Id, by.Name, $"{account.Email}: has no place in this district any more");
+        await context.SaveChangesAsync(cancellationToken);
+    }
+
+    /// <summary>How many sessions each account of the district has open.</summary>
+    public async Task<IReadOnlyDictionary<long, int>> SessionsAsync(int districtId, CancellationToken cancellationToken = default)
+    {
+        var now = time.GetUtcNow();
+        var idle = now - Sessions.Idle;
+        await using var context = database.CreateContext();
+        return await context
+            .SignInSessions.Where(s => s.AccountId != null && s.ExpiresAt > now && s.SeenAt > idle)
+            .Where(s => context.Memberships.Any(m => m.DistrictId == districtId && m.AccountId == s.AccountId))
+            .GroupBy(s => s.AccountId!.Value)
+            .Select(g => new { g.Key, Count = g.Count() })
+            .ToDictionaryAsync(g => g.Key, g => g.Count, cancellationToken);
+    }
+
+    private static void NotOneself(long accountId, Who by)
+    {
+        if (accountId == by.AccountId)
+        {
+            throw new RollcallException("That is your own account. Another administrator does this.");
+        }
+    }
+
+    private static async Task<Account> FindAsync(
+        RollcallContext context,
+        int districtId,
+        long accountId,
+        CancellationToken cancellationToken
+    ) =>
+        await context
+            .Accounts.AsNoTracking()
+            .SingleOrDefaultAsync(
+                a => a.Id == accountId && context.Memberships.Any(m => m.DistrictId == districtId && m.AccountId == a.Id),
+                cancellationToken
+            )
+        ?? throw new RollcallException("There is no such account in this district.");
+
+    private static async Task<Account> CheckAsync(
+        RollcallContext context,
+        int districtId,
+        long accountId,
+        Who by,
+        CancellationToken cancellationToken
+    )
+    {
+        var account = await FindAsync(context, districtId, accountId, cancellationToken);
+        return await RefusalAsync(context, districtId, account, by, cancellationToken) is { } refusal
+            ? throw new RollcallException(refusal)
+            : account;
+    }
+
+    private static async Task<string?> RefusalAsync(
+        RollcallContext context,
+        int districtId,
+        Account account,
+        Who by,
+        CancellationToken cancellationToken
+    ) =>
+        by.IsOperator ? null
+        : account.IsOperator ? "This is the account of the installation's operator, who looks after it: rollcall account reset-password"
+        : await context.Memberships.AnyAsync(m => m.AccountId == account.Id && m.DistrictId != districtId, cancellationToken)
+            ? "This account is of another district too. The operator of this installation looks after it: rollcall account reset-password"
+        : null;
+
+    private void Note(RollcallContext context, int districtId, string actor, string details) =>
+        context.AuditEntries.Add(
+            new AuditEntry
+            {
+                DistrictId = districtId,
+                At = time.GetUtcNow(),
+                Actor = actor,
+                Action = "account",
+                Details = details,
+            }
+        );
+}

@@ -1,0 +1,398 @@
+using System.Net;
+using System.Net.Http.Json;
+using System.Text;
+using System.Text.Json;
+using Microsoft.AspNetCore.Mvc.RazorPages;
+using Microsoft.AspNetCore.Routing;
+using Microsoft.EntityFrameworkCore;
+using Rollcall.Audit;
+using Rollcall.Districts;
+using Rollcall.Operations;
+using Rollcall.Patrons;
+using Rollcall.Server.Api;
+using Rollcall.Server.Pages.Parts;
+using Rollcall.Server.Tests.Pages;
+using Rollcall.SignIn;
+using Rollcall.Storage;
+
+namespace Rollcall.Server.Tests.Api;
+
+/// <summary>The REST API: who gets in, and what it answers.</summary>
+public sealed class ApiTests(SyncedLibrary library) : IClassFixture<SyncedLibrary>
+{
+    private const string Root = "/api/v1";
+
+    [Fact]
+    public async Task No_token_gets_more_than_its_group_and_scopes_and_no_other_district()
+    {
+        var other = await library
+            .Service<DistrictService>()
+            .AddAsync($"API{Guid.NewGuid():N}"[..12], "Another district", null, CancellationToken.None);
+        var mine = library.District;
+        var gone = await TokenAsync(mine, SecurityGroup.DistrictAdministrator, AccessTokens.AllOfDistrict);
+        var rows = await library.Service<AccessTokens>().ListAsync(mine.Id);
+        await library.Service<AccessTokens>().RevokeAsync(mine.Id, rows[0].Id, "test");
+        (string Who, SecurityGroup? Group, TokenScopes Scopes, bool Mine, string? Token)[] callers =
+        [
+            ("nobody", null, TokenScopes.None, false, null),
+            ("a forged token", null, TokenScopes.None, false, AccessTokens.Prefix + new string('A', 43)),
+            ("a revoked token", null, TokenScopes.None, false, gone),
+            .. AccessTokens
+                .Words.Where(w => w.Scope != TokenScopes.Installation)
+                .Select(w =>
+                    (
+                        w.Word,
+                        (SecurityGroup?)SecurityGroup.DistrictAdministrator,
+                        w.Scope,
+                        true,
+                        (string?)TokenAsync(mine, SecurityGroup.DistrictAdministrator, w.Scope).GetAwaiter().GetResult()
+                    )
+                ),
+            (
+                "library administrator",
+                SecurityGroup.LibraryAdministrator,
+                AccessTokens.AllOfDistrict,
+                true,
+                await TokenAsync(mine, SecurityGroup.LibraryAdministrator, AccessTokens.AllOfDistrict)
+            ),
+            (
+                "another district",
+                SecurityGroup.DistrictAdministrator,
+                AccessTokens.AllOfDistrict,
+                false,
+                await TokenAsync(other, SecurityGroup.DistrictAdministrator, AccessTokens.AllOfDistrict)
+            ),
+            ("operator", null, TokenScopes.Installation, false, await TokenAsync(null, default, default)),
+        ];
+        var barcode = (await library.Service<PatronService>().PageAsync(mine.Id, new(), PatronSort.Name, false, 1, 1)).Patrons[0].Barcode;
+        foreach (var (who, group, scopes, isMine, token) in callers)
+        {
+            using var http = Client(token);
+            foreach (var (route, path, method) in Routes(barcode))
+            {
+                var need = Access.Of(route)!.Value;
+                var scope = Access.ScopeOf(route);
+                using var request = new HttpRequestMessage(method, path);
+                if (method != HttpMethod.Get)
+                {
+                    // No body: whoever gets in is told that it is missing, and nothing happens.
+                    request.Content = new StringContent(
+                        "",
+                        Encoding.UTF8,
+                        path.EndsWith("import", StringComparison.Ordinal) ? "text/csv" : "application/json"
+                    );
+                }
+
+                using var response = await http.SendAsync(request);
+                var body = await response.Content.ReadAsStringAsync();
+                var expected =
+                    need == Need.Anyone ? (HttpStatusCode?)null
+                    : token is null || (group is null && scopes == TokenScopes.None) ? HttpStatusCode.Unauthorized
+                    : need == Need.SignedIn ? null
+                    : need == Need.Operator ? (scopes == TokenScopes.Installation ? null : HttpStatusCode.Forbidden)
+                    : group >= Access.Group(need) && scopes.HasFlag(scope!.Value) ? null
+                    : HttpStatusCode.Forbidden;
+                if (expected is { } status)
+                {
+                    Assert.True(status == response.StatusCode, $"{who} got {response.StatusCode} from {route}");
+                    Assert.Equal("application/problem+json", response.Content.Headers.ContentType?.MediaType);
+                }
+                else
+                {
+                    Assert.True(
+                        response.StatusCode
+                            is not (HttpStatusCode.Unauthorized or HttpStatusCode.Forbidden or HttpStatusCode.InternalServerError),
+                        $"{who} got {response.StatusCode} from {route}: {body}"
+                    );
+                }
+
+                if (!isMine)
+                {
+                    Assert.DoesNotContain(
+                        barcode,
+                        body.Replace($"barcode {barcode}", "", StringComparison.Ordinal),
+                        StringComparison.Ordinal
+                    );
+                    Assert.DoesNotContain(
+                        mine.Name,
+                        group is null && scopes == TokenScopes.Installation ? "" : body,
+                        StringComparison.Ordinal
+                    );
+                }
+            }
+        }
+
+        // A browser's session opens nothing here: no page elsewhere can call with it.
+        using var browser = new Visitor(library.Url);
+        Assert.Equal(HttpStatusCode.Unauthorized, (await browser.GetAsync($"{Root}/patrons")).Status);
+    }
+
+    [Fact]
+    public async Task A_token_never_does_more_than_whoever_made_it()
+    {
+        var (account, _) = await library
+            .Service<Accounts>()
+            .AddAsync("maker@library.example", library.District, SecurityGroup.DistrictAdministrator, null, false, "test");
+        var tokens = library.Service<AccessTokens>();
+        var (_, token) = await tokens.CreateAsync(
+            library.District,
+            "by an account",
+            SecurityGroup.DistrictAdministrator,
+            AccessTokens.AllOfDistrict,
+            TimeSpan.FromDays(1),
+            new Actor("maker", SecurityGroup.DistrictAdministrator),
+            account.Id
+        );
+        using var http = Client(token);
+        Assert.Equal(HttpStatusCode.OK, (await http.GetAsync($"{Root}/integrations")).StatusCode);
+        await library
+            .Service<Accounts>()
+            .AddAsync("maker@library.example", library.District, SecurityGroup.LibraryAdministrator, null, false, "test");
+        Assert.Equal(HttpStatusCode.Forbidden, (await http.GetAsync($"{Root}/integrations")).StatusCode);
+        Assert.Equal(HttpStatusCode.OK, (await http.GetAsync($"{Root}/operations")).StatusCode);
+        await library
+            .Service<Accounts>()
+            .AddAsync("maker@library.example", library.District, SecurityGroup.Librarian, "S01", false, "test");
+        Assert.Equal(HttpStatusCode.Forbidden, (await http.GetAsync($"{Root}/operations")).StatusCode);
+        await using (var context = library.Service<RollcallDatabase>().CreateContext())
+        {
+            await context.Memberships.Where(m => m.AccountId == account.Id).ExecuteDeleteAsync();
+        }
+
+        Assert.Equal(HttpStatusCode.Unauthorized, (await http.GetAsync($"{Root}/operations")).StatusCode);
+        await Assert.ThrowsAsync<RollcallException>(() =>
+            tokens.CreateAsync(
+                library.District,
+                "above",
+                SecurityGroup.DistrictAdministrator,
+                TokenScopes.PatronsRead,
+                TimeSpan.FromDays(1),
+                new Actor("x", SecurityGroup.LibraryAdministrator)
+            )
+        );
+
+        // What is stored opens nothing, and the secret is nowhere.
+        await using var all = library.Service<RollcallDatabase>().CreateContext();
+        var row = await all.AccessTokens.AsNoTracking().SingleAsync(t => t.AccountId == account.Id);
+        Assert.DoesNotContain(token[AccessTokens.Prefix.Length..], row.Hash, StringComparison.Ordinal);
+        using var thief = Client(row.Hash);
+        Assert.Equal(HttpStatusCode.Unauthorized, (await thief.GetAsync($"{Root}/patrons")).StatusCode);
+        Assert.NotNull(row.LastUsedAt);
+        Assert.DoesNotContain(
+            (await library.Service<AuditLog>().PageAsync(library.District.Id, new AuditFilter(), 1, 1000)).Lines,
+            l => l.Details.Contains(token, StringComparison.Ordinal)
+        );
+    }
+
+    [Fact]
+    public async Task Records_above_patron_are_closed_to_a_library_administrators_token()
+    {
+        await library
+            .Service<PatronService>()
+            .AddAsync(library.District.Id, [new("barcode", "API-LIB"), new("lastName", "Reed"), new("group", "Librarian")], "test");
+        await library.Service<PatronService>().AddAsync(library.District.Id, [new("barcode", "API-PAT"), new("lastName", "Reed")], "test");
+        using var http = Client(await TokenAsync(library.District, SecurityGroup.LibraryAdministrator, AccessTokens.AllOfDistrict));
+        foreach (
+            var (path, body) in (KeyValuePair<string, object>[])
+                [
+                    new("API-LIB", new { fields = new { email = "mine@x.example" } }),
+                    new("API-PAT", new { fields = new { group = "District Administrator" } }),
+                    new("API-PAT", new { fields = new { guid = "mine" } }),
+                ]
+        )
+        {
+            await ProblemAsync(
+                await http.PatchAsJsonAsync($"{Root}/patrons/{path}", body),
+                HttpStatusCode.UnprocessableEntity,
+                "only a District Administrator"
+            );
+        }
+
+        foreach (var (keep, gone) in (KeyValuePair<string, string>[])[new("API-LIB", "API-PAT"), new("API-PAT", "API-LIB")])
+        {
+            await ProblemAsync(
+                await http.PostAsJsonAsync($"{Root}/patrons/{keep}/merge", new { other = gone }),
+                HttpStatusCode.UnprocessableEntity,
+                "only a District Administrator"
+            );
+        }
+
+        using var file = new StringContent("barcode,notes\nAPI-LIB,x\n", Encoding.UTF8, "text/csv");
+        var refused = await ProblemAsync(
+            await http.PostAsync(new Uri($"{Root}/patrons/import", UriKind.Relative), file),
+            HttpStatusCode.UnprocessableEntity,
+            "only a District Administrator"
+        );
+        Assert.Equal(1, refused.GetProperty("problems").GetArrayLength());
+    }
+
+    [Fact]
+    public async Task The_same_key_starts_a_thing_once()
+    {
+        using var http = Client(await TokenAsync(library.District, SecurityGroup.LibraryAdministrator, AccessTokens.AllOfDistrict));
+        Task<HttpResponseMessage> Add(string key, string name)
+        {
+            var request = new HttpRequestMessage(HttpMethod.Post, $"{Root}/patrons")
+            {
+                Content = JsonContent.Create(new { fields = new Dictionary<string, string> { ["lastName"] = name, ["site"] = "S01" } }),
+            };
+            request.Headers.Add("Idempotency-Key", key);
+            return http.SendAsync(request);
+        }
+
+        var answers = await Task.WhenAll(Enumerable.Range(0, 4).Select(_ => Add("one", "Idem")));
+        Assert.Contains(answers, a => a.StatusCode == HttpStatusCode.Created);
+        Assert.All(answers, a => Assert.True(a.StatusCode is HttpStatusCode.Created or HttpStatusCode.Conflict, a.StatusCode.ToString()));
+        var again = await Add("one", "Idem");
+        Assert.Equal(HttpStatusCode.Created, again.StatusCode);
+        Assert.Equal(["true"], again.Headers.GetValues("Idempotent-Replayed"));
+        Assert.Equal(
+            await answers.First(a => a.StatusCode == HttpStatusCode.Created).Content.ReadAsStringAsync(),
+            await again.Content.ReadAsStringAsync()
+        );
+        Assert.Equal(
+            1,
+            (
+                await library
+                    .Service<PatronService>()
+                    .PageAsync(library.District.Id, new PatronFilter("Idem"), PatronSort.Name, false, 1, 9)
+            ).Total
+        );
+        await ProblemAsync(await Add("one", "Other"), HttpStatusCode.UnprocessableEntity, "another request");
+        await ProblemAsync(await Add("a key", "Idem"), HttpStatusCode.BadRequest, "Idempotency-Key");
+
+        // What was refused started nothing, and may be sent again.
+        await ProblemAsync(await Add("two", " "), HttpStatusCode.UnprocessableEntity, "");
+        Assert.Equal(HttpStatusCode.UnprocessableEntity, (await Add("two", " ")).StatusCode);
+
+        // The keys of another token are its own.
+        using var other = Client(await TokenAsync(library.District, SecurityGroup.LibraryAdministrator, AccessTokens.AllOfDistrict));
+        var another = new HttpRequestMessage(HttpMethod.Post, $"{Root}/operations/sync")
+        {
+            Content = JsonContent.Create(new { preview = true }),
+        };
+        another.Headers.Add("Idempotency-Key", "one");
+        Assert.Equal(HttpStatusCode.Accepted, (await other.SendAsync(another)).StatusCode);
+    }
+
+    [Fact]
+    public async Task Lists_come_in_pages_that_neither_skip_nor_repeat_and_changes_are_followed()
+    {
+        using var http = Client(await TokenAsync(library.District, SecurityGroup.LibraryAdministrator, AccessTokens.AllOfDistrict));
+        async Task<(List<JsonElement> Items, JsonElement Last)> AllAsync(string path)
+        {
+            var items = new List<JsonElement>();
+            JsonElement page;
+            string? cursor = null;
+            do
+            {
+                page = await http.GetFromJsonAsync<JsonElement>($"{path}{(cursor is null ? "" : $"&cursor={cursor}")}");
+                items.AddRange(page.GetProperty("items").EnumerateArray());
+                cursor = page.GetProperty("next").GetString();
+            } while (cursor is not null);
+
+            return (items, page);
+        }
+
+        var total = (await library.Service<PatronService>().PageAsync(library.District.Id, new(), PatronSort.Name, false, 1, 1)).Total;
+        var (byId, _) = await AllAsync($"{Root}/patrons?limit=37");
+        Assert.Equal(total, byId.Select(p => p.GetProperty("barcode").GetString()).Distinct().Count());
+        var (byChange, last) = await AllAsync($"{Root}/patrons?limit=37&changedSince=2000-01-01");
+        Assert.Equal(total, byChange.Select(p => p.GetProperty("barcode").GetString()).Distinct().Count());
+        var asOf = last.GetProperty("asOf").GetString();
+
+        var some = byId[5].GetProperty("barcode").GetString()!;
+        var saved = await http.PatchAsJsonAsync($"{Root}/patrons/{some}", new { fields = new { notes = "followed" } });
+        Assert.Equal(HttpStatusCode.OK, saved.StatusCode);
+        var version = (await saved.Content.ReadFromJsonAsync<JsonElement>()).GetProperty("version").GetInt64();
+        var (changed, _) = await AllAsync($"{Root}/patrons?limit=1000&changedSince={asOf}");
+        Assert.Contains(changed, p => p.GetProperty("notes").GetString() == "followed" && p.GetProperty("barcode").GetString() == some);
+
+        // Whoever saw an older version changes nothing.
+        await ProblemAsync(
+            await http.PatchAsJsonAsync($"{Root}/patrons/{some}", new { fields = new { notes = "lost" }, version = version - 1 }),
+            HttpStatusCode.UnprocessableEntity,
+            "Somebody changed this patron"
+        );
+        foreach (var bad in (string[])["limit=0", "limit=1001", "cursor=zzz", "cursor=MS4y", "status=Nonsense", "changedSince=yesterday"])
+        {
+            await ProblemAsync(await http.GetAsync($"{Root}/patrons?{bad}"), HttpStatusCode.UnprocessableEntity, "");
+        }
+
+        await ProblemAsync(await http.GetAsync($"{Root}/patrons?limit=x"), HttpStatusCode.BadRequest, "openapi.json");
+        await ProblemAsync(await http.GetAsync($"{Root}/patrons?site=NOPE"), HttpStatusCode.NotFound, "no site NOPE");
+        await ProblemAsync(await http.GetAsync($"{Root}/patrons/NOPE"), HttpStatusCode.NotFound, "no patron with the barcode NOPE");
+        await ProblemAsync(await http.GetAsync($"{Root}/operations/999999"), HttpStatusCode.NotFound, "no operation 999999");
+        await ProblemAsync(await http.GetAsync("/api/v1/nothing"), HttpStatusCode.NotFound, "nothing at this address");
+        await ProblemAsync(await http.GetAsync("/api/v2/patrons"), HttpStatusCode.NotFound, "nothing at this address");
+        await ProblemAsync(await http.DeleteAsync($"{Root}/patrons"), HttpStatusCode.MethodNotAllowed, "no such request");
+        using var broken = new StringContent("{\"kind\":", Encoding.UTF8, "application/json");
+        await ProblemAsync(
+            await http.PostAsync(new Uri($"{Root}/operations/sync", UriKind.Relative), broken),
+            HttpStatusCode.BadRequest,
+            "openapi.json"
+        );
+        await ProblemAsync(
+            await http.PostAsJsonAsync($"{Root}/operations/sync", new { kindd = "full" }),
+            HttpStatusCode.BadRequest,
+            "openapi.json"
+        );
+
+        // A barcode may hold a slash.
+        await http.PostAsJsonAsync($"{Root}/patrons", new { fields = new { barcode = "A/1/2", lastName = "Slash" } });
+        Assert.Equal("Slash", (await http.GetFromJsonAsync<JsonElement>($"{Root}/patrons/A%2F1%2F2")).GetProperty("lastName").GetString());
+    }
+
+    private static async Task<JsonElement> ProblemAsync(HttpResponseMessage response, HttpStatusCode status, string words)
+    {
+        var body = await response.Content.ReadAsStringAsync();
+        Assert.True(status == response.StatusCode, $"{response.StatusCode} from {response.RequestMessage?.RequestUri}: {body}");
+        Assert.Equal("application/problem+json", response.Content.Headers.ContentType?.MediaType);
+        var problem = JsonDocument.Parse(body).RootElement;
+        Assert.Equal((int)status, problem.GetProperty("status").GetInt32());
+        var detail = problem.GetProperty("detail").GetString()!;
+        Assert.Contains(words, detail, StringComparison.Ordinal);
+        Assert.DoesNotContain('\n', detail);
+        Assert.DoesNotContain("Exception", detail, StringComparison.Ordinal);
+        return problem;
+    }
+
+    private HttpClient Client(string? token)
+    {
+        var http = new HttpClient { BaseAddress = library.Url };
+        if (token is not null)
+        {
+            http.DefaultRequestHeaders.Authorization = new("Bearer", token);
+        }
+
+        return http;
+    }
+
+    private async Task<string> TokenAsync(District? district, SecurityGroup group, TokenScopes scopes) =>
+        (await library.Service<AccessTokens>().CreateAsync(district, "test", group, scopes, TimeSpan.FromDays(1), "test")).Token;
+
+    private List<(string Route, string Path, HttpMethod Method)> Routes(string barcode) =>
+        [
+            .. library
+                .Service<EndpointDataSource>()
+                .Endpoints.OfType<RouteEndpoint>()
+                .Where(e =>
+                    e.Metadata.GetMetadata<PageActionDescriptor>() is null
+                    && e.RoutePattern.RawText!.StartsWith(ApiGate.Root, StringComparison.Ordinal)
+                )
+                .SelectMany(e =>
+                    e.Metadata.GetMetadata<HttpMethodMetadata>()!
+                        .HttpMethods.Select(m =>
+                            (
+                                Access.Route(e, m),
+                                e.RoutePattern.RawText!.Replace("{barcode}", barcode, StringComparison.Ordinal)
+                                    .Replace("{service}", "classlink", StringComparison.Ordinal)
+                                    .Replace("{code}", "S01", StringComparison.Ordinal)
+                                    .Replace("{id:long}", "999999", StringComparison.Ordinal)
+                                    .Replace("{id:int}", "999999", StringComparison.Ordinal),
+                                HttpMethod.Parse(m)
+                            )
+                        )
+                ),
+        ];
+}
