@@ -49,7 +49,8 @@ public sealed class Installation : IAsyncDisposable
         SandboxOptions? sandbox = null,
         TimeProvider? time = null,
         bool connect = true,
-        MailOptions? mail = null
+        MailOptions? mail = null,
+        Action<IServiceCollection>? configure = null
     )
     {
         var folder = new TempFolder();
@@ -57,6 +58,7 @@ public sealed class Installation : IAsyncDisposable
         var services = new ServiceCollection();
         services.AddSingleton(time ?? TimeProvider.System);
         services.AddRollcall(new RollcallOptions(new StorageOptions(folder.Path, connection), AllowPrivateAddresses: true, Mail: mail));
+        configure?.Invoke(services);
         var installation = new Installation(services.BuildServiceProvider(), folder);
         await installation.Database.EnsureReadyAsync();
         installation.District = await installation.Get<DistrictService>().AddAsync("RIVER", "Riverbend", "UTC");
