@@ -227,15 +227,11 @@ public sealed partial class ConnectTests(Browser browser, EmptyLibrary library) 
     {
         await library.AddDistrictAsync();
         await library.Service<Integrations.IntegrationService>().StorePartnerKeyAsync(library.Sandbox.Options.PartnerKey);
-        foreach (var school in library.Sandbox.District.Schools)
+        foreach (var (i, school) in library.Sandbox.District.Schools.Index())
         {
             await library
                 .Service<Districts.SiteService>()
-                .AddAsync(
-                    library.District.Id,
-                    $"S{school.SourcedId}"[..Math.Min(20, school.SourcedId.Length + 1)],
-                    new(school.Name, null, null, null, null)
-                );
+                .AddAsync(library.District.Id, $"S{i + 1:00}", new(school.Name, null, null, null, null));
         }
 
         await using var visit = await browser.OpenAsync(library.Url);
