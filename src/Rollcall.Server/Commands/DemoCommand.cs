@@ -194,7 +194,11 @@ internal static class DemoCommand
         var found = (terminal.Variable("PATH") ?? "")
             .Split(Path.PathSeparator, StringSplitOptions.RemoveEmptyEntries)
             .Any(folder => File.Exists(Path.Combine(folder, "rollcall")));
-        return found ? "rollcall" : Environment.ProcessPath ?? "rollcall";
+        return found ? "rollcall"
+            : Environment.ProcessPath is not { } path ? "rollcall"
+            // Started through the SDK's own program, which needs to be told of which one.
+            : Path.GetFileNameWithoutExtension(path) == "dotnet" ? $"{path} {Environment.GetCommandLineArgs()[0]}"
+            : path;
     }
 
     private static double? Took(Operation operation) =>
