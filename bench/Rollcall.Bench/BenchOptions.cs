@@ -11,15 +11,20 @@ internal static class Tasks
     public const string Floor = "floor";
     public const string Undo = "undo";
     public const string Pages = "pages";
+    public const string WriteZip = "write-zip";
+    public const string ReadZip = "read-zip";
 }
 
 internal sealed record BenchOptions(IReadOnlyList<int> People, IReadOnlyList<string> Databases, bool Homerooms, bool UpdateReadme)
 {
+    /// <summary>Only reading is measured, from a server and from an archive, without a database.</summary>
+    public bool ReadingAlone { get; init; }
+
     public const string Sqlite = "sqlite";
     public const string Postgres = "postgres";
 
     public const string Usage =
-        "usage: dotnet run -c Release --project bench/Rollcall.Bench -- [--people 10000,100000,1000000] [--databases sqlite,postgres] [--no-homerooms] [--update-readme]";
+        "usage: dotnet run -c Release --project bench/Rollcall.Bench -- [--people 10000,100000,1000000] [--databases sqlite,postgres] [--no-homerooms] [--reading] [--update-readme]";
 
     /// <summary>More people than this and only the full syncs are measured, without the floor: nobody waits for the rest.</summary>
     public const int Many = 200_000;
@@ -46,6 +51,9 @@ internal sealed record BenchOptions(IReadOnlyList<int> People, IReadOnlyList<str
                     break;
                 case "--no-homerooms":
                     options = options with { Homerooms = false };
+                    break;
+                case "--reading":
+                    options = options with { ReadingAlone = true };
                     break;
                 case "--update-readme":
                     options = options with { UpdateReadme = true };

@@ -15,7 +15,7 @@ try
         return 2;
     }
 
-    await new BenchRun(options).RunAsync();
+    await (options.ReadingAlone ? new ReadingRun(options).RunAsync() : new BenchRun(options).RunAsync());
     return 0;
 }
 catch (BenchFailedException e)
@@ -37,6 +37,8 @@ static async Task RunAsChildAsync(Order order)
         Tasks.Sync => await SyncTasks.SyncAsync(order),
         Tasks.Bare => await ReadTasks.BareAsync(order),
         Tasks.Users => await ReadTasks.UsersAsync(order),
+        Tasks.WriteZip => ReadTasks.WriteZip(order),
+        Tasks.ReadZip => await ReadTasks.ZipAsync(order),
         Tasks.Undo => await SyncTasks.UndoAsync(order),
         Tasks.Pages => await PageTask.RunAsync(order),
         Tasks.Floor => await FloorTask.RunAsync(order),

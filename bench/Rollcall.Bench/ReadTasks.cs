@@ -2,6 +2,7 @@ using System.Globalization;
 using System.Net;
 using System.Net.Http.Headers;
 using Rollcall.OneRoster.ClassLink;
+using Rollcall.OneRoster.Csv;
 using Rollcall.OneRoster.Rest;
 using Rollcall.Sandbox;
 
@@ -80,5 +81,39 @@ internal static class ReadTasks
             $"Users were not read cleanly: {walk.Result}"
         );
         return measured with { Rows = users };
+    }
+
+    /// <summary>Writes the district of the first day as an archive. Nobody's time is measured.</summary>
+    public static Measured WriteZip(Order order)
+    {
+        using var gauge = new Gauge();
+        var path = SandboxCsv.Write(SandboxTask.Options(order.People), 0, new SandboxCsvOptions(), order.Folder);
+        return gauge.Stop() with { Bytes = new FileInfo(path).Length };
+    }
+
+    /// <summary>The archive as a sync takes it: judged whole, then its users read and kept nowhere.</summary>
+    public static async Task<Measured> ZipAsync(Order order)
+    {
+        long users = 0;
+        using var gauge = new Gauge();
+        gauge.See("Checking", "package");
+        var path = Directory.EnumerateFiles(order.Folder, "*.zip").Single();
+        using var package = CsvPackage.Read(path, TimeProvider.System.GetUtcNow());
+        BenchFailedException.ThrowUnless(package.IsUsable && package.HasAllPeople, $"The archive is refused: {package.Report.Comment}");
+        gauge.See("Reading", "users");
+        using var source = new CsvRosterSource([package]);
+        var walk = source.Users();
+        await foreach (var page in walk.ReadAsync())
+        {
+            users += page.Records.Count;
+            gauge.See("Reading", "users");
+        }
+
+        var measured = gauge.Stop();
+        BenchFailedException.ThrowUnless(
+            walk.Result is { UnreadableRows: 0, RowsShifted: false } && walk.Result.Rows == users,
+            $"Users were not read cleanly: {walk.Result}"
+        );
+        return measured with { Rows = users, Bytes = new FileInfo(path).Length };
     }
 }

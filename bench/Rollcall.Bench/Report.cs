@@ -12,6 +12,27 @@ internal static class Report
     private const string Begin = "<!-- table: written by --update-readme -->";
     private const string End = "<!-- end of table -->";
 
+    /// <summary>Users from a server and from an archive.</summary>
+    public static string Reading(IReadOnlyList<(string From, Measured Run)> rows)
+    {
+        var text = new StringBuilder();
+        var date = TimeProvider.System.GetUtcNow().ToString("yyyy-MM-dd", CultureInfo.InvariantCulture);
+        Line(text, $"{date}, {Environment.ProcessorCount} cores, {RuntimeInformation.FrameworkDescription}.");
+        text.AppendLine();
+        Line(text, $"| users | from | total s | of it checking s | users/s | own CPU s | bytes allocated per user | heap MB | peak MB |");
+        Line(text, $"|---:|---|---:|---:|---:|---:|---:|---:|---:|");
+        foreach (var (from, run) in rows)
+        {
+            var checking = run.Parts.TryGetValue("Checking", out var seconds) ? seconds.ToString("F2", CultureInfo.InvariantCulture) : "";
+            Line(
+                text,
+                $"| {run.Rows:N0} | {from} | {run.Seconds:F2} | {checking} | {run.Rows / run.Seconds:N0} | {run.Cpu:F2} | {run.Allocated * 1e6 / run.Rows:N0} | {run.Heap:F0} | {run.Peak:F0} |"
+            );
+        }
+
+        return text.ToString().TrimEnd();
+    }
+
     public static string Table(BenchOptions options, string versions, IReadOnlyList<Reading> readings, IReadOnlyList<Result> results)
     {
         var text = new StringBuilder();
@@ -98,14 +119,20 @@ internal static class Report
         return text.ToString().TrimEnd();
     }
 
-    public static void UpdateReadme(string table)
+    /// <param name="table">The table.</param>
+    /// <param name="name">Of the place where it stands.</param>
+    public static void UpdateReadme(string table, string name = "table")
     {
+        var (begin, end) = (
+            Begin.Replace("table:", name + ":", StringComparison.Ordinal),
+            End.Replace("table", name, StringComparison.Ordinal)
+        );
         var path = Path.Combine(Path.GetDirectoryName(SourceFile())!, "..", "README.md");
         var text = File.ReadAllText(path);
-        var from = text.IndexOf(Begin, StringComparison.Ordinal);
-        var to = text.IndexOf(End, StringComparison.Ordinal);
+        var from = text.IndexOf(begin, StringComparison.Ordinal);
+        var to = text.IndexOf(end, StringComparison.Ordinal);
         BenchFailedException.ThrowUnless(from >= 0 && to > from, "bench/README.md has no place for the table.");
-        File.WriteAllText(path, $"{text[..from]}{Begin}\n\n{table.ReplaceLineEndings("\n")}\n\n{text[to..]}");
+        File.WriteAllText(path, $"{text[..from]}{begin}\n\n{table.ReplaceLineEndings("\n")}\n\n{text[to..]}");
     }
 
     private static void Run(StringBuilder text, Result result, string name, Measured run, double? floor)

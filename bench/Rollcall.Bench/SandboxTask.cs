@@ -8,12 +8,7 @@ internal static class SandboxTask
 {
     public static async Task RunAsync(Order order)
     {
-        // How many of the ticked people are students follows from the district; a small one tells the share.
-        var sample = new SandboxOptions { Students = 4000 };
-        var share = sample.Students / (double)Ticked(SandboxDistrict.At(sample));
-        await using var server = await SandboxServer.StartAsync(
-            new SandboxOptions { Students = Math.Max(10, (int)Math.Round(order.People * share)) }
-        );
+        await using var server = await SandboxServer.StartAsync(Options(order.People));
         var ready = new SandboxReady(
             server.Url.ToString(),
             Ticked(server.District),
@@ -24,6 +19,15 @@ internal static class SandboxTask
         {
             // The end of the input is the end of the sandbox.
         }
+    }
+
+    /// <summary>A district with so many people of ticked roles.</summary>
+    public static SandboxOptions Options(int people)
+    {
+        // How many of them are students follows from the district; a small one tells the share.
+        var sample = new SandboxOptions { Students = 4000 };
+        var share = sample.Students / (double)Ticked(SandboxDistrict.At(sample));
+        return new SandboxOptions { Students = Math.Max(10, (int)Math.Round(people * share)) };
     }
 
     private static long Ticked(SandboxDistrict district) =>

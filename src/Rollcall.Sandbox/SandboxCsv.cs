@@ -110,19 +110,27 @@ public static class SandboxCsv
         }
 
         options = options with { Api = csv.Version == "1.2" ? SandboxApi.OneRoster12 : SandboxApi.OneRoster11 };
-        var files = Tables(SandboxDistrict.At(options, day), csv);
-        if (csv.Delta)
-        {
-            Subtract(files, Tables(SandboxDistrict.At(options, day - 1), csv), SandboxDistrict.At(options, day).World.TimeOf(day, 0));
-        }
-
-        var bytes = Spoil(files, csv);
         Directory.CreateDirectory(folder);
         var path = Path.Combine(folder, string.Create(CultureInfo.InvariantCulture, $"{(csv.Delta ? "delta" : "bulk")}-day-{day:D4}.zip"));
 
         // Whoever watches the folder never sees half of it.
         var part = path + ".part";
-        File.WriteAllBytes(part, bytes);
+        if (csv.Faults.Count == 0 && !csv.Delta)
+        {
+            using var file = File.Create(part);
+            WriteWhole(SandboxDistrict.At(options, day), csv, file);
+        }
+        else
+        {
+            var files = Tables(SandboxDistrict.At(options, day), csv);
+            if (csv.Delta)
+            {
+                Subtract(files, Tables(SandboxDistrict.At(options, day - 1), csv), SandboxDistrict.At(options, day).World.TimeOf(day, 0));
+            }
+
+            File.WriteAllBytes(part, Spoil(files, csv));
+        }
+
         File.Move(part, path, overwrite: true);
         return path;
     }
@@ -132,14 +140,20 @@ public static class SandboxCsv
     private static Dictionary<string, Table> Tables(SandboxDistrict district, SandboxCsvOptions csv)
     {
         var catalog = new Catalog(district, OverrideSet.None);
-        var tables = new Dictionary<string, Table>(StringComparer.Ordinal);
-        var present = new HashSet<string>(StringComparer.Ordinal);
-        var v12 = csv.Version == "1.2";
-        if (v12)
-        {
-            tables["roles"] = new Table(Header("roles", csv.Version), []);
-        }
+        var present = Present(catalog);
+        return FilesOf(csv)
+            .ToDictionary(
+                name => name,
+                name => new Table(Header(name, csv.Version), [.. RowsOf(catalog, name, csv, present)]),
+                StringComparer.Ordinal
+            );
+    }
 
+    private static IEnumerable<string> FilesOf(SandboxCsvOptions csv) => csv.Version == "1.2" ? s_files.Prepend("roles") : s_files;
+
+    private static HashSet<string> Present(Catalog catalog)
+    {
+        var present = new HashSet<string>(StringComparer.Ordinal);
         foreach (var row in Read(catalog, "users"))
         {
             if (Text(row, "status") == Active)
@@ -148,34 +162,63 @@ public static class SandboxCsv
             }
         }
 
-        foreach (var name in s_files)
-        {
-            var header = Header(name, csv.Version);
-            var rows = new List<string[]>();
-            foreach (var row in Read(catalog, name))
-            {
-                if (
-                    Text(row, "status") != Active
-                    || (name == "demographics" && !present.Contains(Text(row, "sourcedId")))
-                    || (name == "enrollments" && !present.Contains(Reference(row, "user")))
-                )
-                {
-                    continue;
-                }
+        return present;
+    }
 
-                var values = header.Select(h => Value(row, name, h, present)).ToArray();
-                BlankState(header, values, csv.Delta);
-                rows.Add(values);
-                if (name == "users" && v12)
-                {
-                    AddRoles(tables["roles"], row, values[Array.IndexOf(header, "dateLastModified")], csv.Delta);
-                }
+    private static IEnumerable<string[]> RowsOf(Catalog catalog, string name, SandboxCsvOptions csv, HashSet<string> present)
+    {
+        var header = Header(name == "roles" ? "users" : name, csv.Version);
+        foreach (var row in Read(catalog, name == "roles" ? "users" : name))
+        {
+            if (
+                Text(row, "status") != Active
+                || (name == "demographics" && !present.Contains(Text(row, "sourcedId")))
+                || (name == "enrollments" && !present.Contains(Reference(row, "user")))
+            )
+            {
+                continue;
             }
 
-            tables[name] = new Table(header, rows);
+            if (name == "roles")
+            {
+                foreach (var role in RolesOf(row, csv.Delta ? Value(row, "users", "dateLastModified", present) : "", csv.Delta))
+                {
+                    yield return role;
+                }
+
+                continue;
+            }
+
+            var values = header.Select(h => Value(row, name, h, present)).ToArray();
+            BlankState(header, values, csv.Delta);
+            yield return values;
+        }
+    }
+
+    /// <summary>A package without faults goes to the file row by row: a large district's tables are larger than memory.</summary>
+    private static void WriteWhole(SandboxDistrict district, SandboxCsvOptions csv, Stream file)
+    {
+        var catalog = new Catalog(district, OverrideSet.None);
+        var present = Present(catalog);
+        using var zip = new ZipArchive(file, ZipArchiveMode.Create, leaveOpen: true);
+        foreach (var name in FilesOf(csv))
+        {
+            using var writer = Entry(name);
+            WriteRow(writer, Header(name, csv.Version), quoted: false);
+            foreach (var row in RowsOf(catalog, name, csv, present))
+            {
+                WriteRow(writer, row, quoted: false);
+            }
         }
 
-        return tables;
+        if (csv.Version != "1.0")
+        {
+            using var writer = Entry("manifest");
+            writer.Write(Manifest(csv, [.. FilesOf(csv)], _ => false));
+        }
+
+        StreamWriter Entry(string name) =>
+            new(zip.CreateEntry(name + ".csv", CompressionLevel.Fastest).Open(), new UTF8Encoding(false), 64 * 1024);
     }
 
     private static void BlankState(string[] header, string[] values, bool delta)
@@ -189,13 +232,14 @@ public static class SandboxCsv
         }
     }
 
-    private static void AddRoles(Table roles, JsonElement user, string modified, bool delta)
+    private static IEnumerable<string[]> RolesOf(JsonElement user, string modified, bool delta)
     {
         var id = Text(user, "sourcedId");
         var number = 0;
         foreach (var role in user.GetProperty("roles").EnumerateArray())
         {
-            roles.Rows.Add([
+            yield return
+            [
                 $"{id}-r{number++}",
                 delta ? Active : "",
                 modified,
@@ -206,7 +250,7 @@ public static class SandboxCsv
                 "",
                 Reference(role, "org"),
                 "",
-            ]);
+            ];
         }
     }
 
@@ -411,7 +455,7 @@ public static class SandboxCsv
             .ToDictionary(t => t.Key, t => Lines(t.Value, Has("quoted")), StringComparer.Ordinal);
         if (csv.Version != "1.0" && !Has("no-manifest"))
         {
-            files["manifest"] = Manifest(csv, files.Keys, Has);
+            files["manifest"] = Manifest(csv, [.. files.Keys], Has);
         }
 
         if (Has("short-row"))
@@ -448,7 +492,7 @@ public static class SandboxCsv
         }
     }
 
-    private static string Manifest(SandboxCsvOptions csv, Dictionary<string, string>.KeyCollection there, Func<string, bool> has)
+    private static string Manifest(SandboxCsvOptions csv, IReadOnlyCollection<string> there, Func<string, bool> has)
     {
         var text = new StringBuilder("propertyName,value\r\n");
         text.Append(CultureInfo.InvariantCulture, $"manifest.version,{(has("manifest-version-1") ? "1" : "1.0")}\r\n");
@@ -472,19 +516,31 @@ public static class SandboxCsv
 
     private static string Lines(Table table, bool quoted)
     {
-        var text = new StringBuilder();
+        using var text = new StringWriter(CultureInfo.InvariantCulture);
         foreach (var row in table.Rows.Prepend(table.Header))
         {
-            text.AppendJoin(
-                    ',',
-                    row.Select(v =>
-                        quoted || v.AsSpan().ContainsAny(",\"\r\n") ? $"\"{v.Replace("\"", "\"\"", StringComparison.Ordinal)}\"" : v
-                    )
-                )
-                .Append("\r\n");
+            WriteRow(text, row, quoted);
         }
 
         return text.ToString();
+    }
+
+    private static void WriteRow(TextWriter text, string[] row, bool quoted)
+    {
+        for (var i = 0; i < row.Length; i++)
+        {
+            if (i > 0)
+            {
+                text.Write(',');
+            }
+
+            var value = row[i];
+            text.Write(
+                quoted || value.AsSpan().ContainsAny(",\"\r\n") ? $"\"{value.Replace("\"", "\"\"", StringComparison.Ordinal)}\"" : value
+            );
+        }
+
+        text.Write("\r\n");
     }
 
     private static byte[] Zip(Dictionary<string, string> files, Func<string, bool> has)

@@ -95,9 +95,18 @@ internal sealed class CsvCheck(string path, CsvLimits limits, DateTimeOffset now
                 container!.ResetBudget();
                 Guarded(part, () => CheckFile(part));
             }
+
+            if (file == CsvFile.Users)
+            {
+                CheckAgents();
+            }
+            else if (file is CsvFile.Demographics or CsvFile.Enrollments && ids.ContainsKey(file))
+            {
+                // Nobody refers to them; of a large district's enrollments the keys alone are many.
+                ids[file] = new IdSet(withValues: false);
+            }
         }
 
-        CheckAgents();
         CheckEverybodyHasARole();
         CheckCompanions();
         if (notOneRoster && findings.Refused)
@@ -345,7 +354,7 @@ internal sealed class CsvCheck(string path, CsvLimits limits, DateTimeOffset now
 
         var file = part.Entry.Name;
         var reader = table.Reader;
-        var own = ids[part.File] = new IdSet();
+        var own = ids[part.File] = new IdSet(withValues: part.File == CsvFile.Users);
         var (idColumn, statusColumn, timeColumn) = (table.Column("sourcedId"), table.Column("status"), table.Column("dateLastModified"));
         long filled = 0,
             blank = 0;

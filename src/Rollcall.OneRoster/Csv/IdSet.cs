@@ -3,12 +3,12 @@ using System.Runtime.InteropServices;
 
 namespace Rollcall.OneRoster.Csv;
 
-/// <summary>Keys by their 64-bit hash, each with a number: 12 bytes and a third a key. Keys of one package never come near the number at
-/// which two of them share a hash.</summary>
-internal sealed class IdSet
+/// <summary>Keys by their 64-bit hash, each with a number where that is wanted: 8 or 12 bytes and a third a key. Keys of one package never
+/// come near the number at which two of them share a hash.</summary>
+internal sealed class IdSet(bool withValues = false)
 {
     private ulong[] slots = new ulong[64];
-    private int[] values = new int[64];
+    private int[]? values = withValues ? new int[64] : null;
 
     public int Count { get; private set; }
 
@@ -33,7 +33,11 @@ internal sealed class IdSet
         }
 
         slots[at] = hash;
-        values[at] = value;
+        if (values is not null)
+        {
+            values[at] = value;
+        }
+
         Count++;
         return true;
     }
@@ -42,7 +46,7 @@ internal sealed class IdSet
         new()
         {
             slots = [.. slots],
-            values = [.. values],
+            values = values is null ? null : [.. values],
             Count = Count,
         };
 
@@ -51,14 +55,14 @@ internal sealed class IdSet
     public int? Value(ulong hash)
     {
         var at = Find(hash);
-        return slots[at] == hash ? values[at] : null;
+        return slots[at] == hash ? values?[at] : null;
     }
 
     /// <summary>Gives a key that is there another number.</summary>
     public void Set(ulong hash, int value)
     {
         var at = Find(hash);
-        if (slots[at] == hash)
+        if (values is not null && slots[at] == hash)
         {
             values[at] = value;
         }
@@ -68,7 +72,7 @@ internal sealed class IdSet
     {
         get
         {
-            for (var i = 0; i < slots.Length; i++)
+            for (var i = 0; values is not null && i < slots.Length; i++)
             {
                 if (slots[i] != 0)
                 {
@@ -94,14 +98,17 @@ internal sealed class IdSet
     {
         var (old, oldValues) = (slots, values);
         slots = new ulong[old.Length * 2];
-        values = new int[old.Length * 2];
+        values = oldValues is null ? null : new int[old.Length * 2];
         for (var i = 0; i < old.Length; i++)
         {
             if (old[i] != 0)
             {
                 var at = Find(old[i]);
                 slots[at] = old[i];
-                values[at] = oldValues[i];
+                if (values is not null)
+                {
+                    values[at] = oldValues![i];
+                }
             }
         }
     }

@@ -67,7 +67,7 @@ internal sealed class Catalog
     {
         var rows = Get(collection).Rows;
         var low = 0;
-        var high = rows.Length - 1;
+        var high = rows.Count - 1;
         while (low <= high)
         {
             var middle = (low + high) / 2;
@@ -94,7 +94,7 @@ internal sealed class Catalog
     public Row[] Where(View view, string path, string value)
     {
         var scratch = new List<string>();
-        return Array.FindAll(
+        return Found(
             view.Rows,
             row =>
             {
@@ -107,7 +107,7 @@ internal sealed class Catalog
     public Row[] Where(View view, string path, HashSet<string> values)
     {
         var scratch = new List<string>();
-        return Array.FindAll(
+        return Found(
             view.Rows,
             row =>
             {
@@ -153,7 +153,7 @@ internal sealed class Catalog
         var role = value == "student" ? Role.Student : Role.Teacher;
         return new(
             whole.Envelope,
-            Array.FindAll(
+            Found(
                 whole.Rows,
                 row =>
                     row.Main is Person person
@@ -163,7 +163,7 @@ internal sealed class Catalog
         );
     }
 
-    private Row[] Overridden(string collection)
+    private IReadOnlyList<Row> Overridden(string collection)
     {
         if (_overrides.Emptied.Contains(collection))
         {
@@ -181,7 +181,7 @@ internal sealed class Catalog
         return [.. rows.Select(row => (row.Id, row)).OrderBy(pair => pair.Id, StringComparer.Ordinal).Select(pair => pair.row)];
     }
 
-    private Row[] Own(string collection) =>
+    private IReadOnlyList<Row> Own(string collection) =>
         collection switch
         {
             "orgs" => Sorted(District.Orgs.Select(org => new Row(org))),
@@ -194,77 +194,22 @@ internal sealed class Catalog
                     .People.Where(person => World.IsServed(person) && World.HasDemographics(person))
                     .Select(person => new Row(person, Kind: RowKind.Demographics))
             ),
-            _ => Enrollments(),
+            _ => new Enrollments(World),
         };
 
-    private Row[] Enrollments()
+    /// <summary>The rows for which something holds.</summary>
+    public static Row[] Found(IReadOnlyList<Row> rows, Predicate<Row> holds)
     {
-        var taught = new Dictionary<Person, List<Klass>>();
-        foreach (var klass in World.Classes)
+        var found = new List<Row>();
+        foreach (var row in rows)
         {
-            Teach(klass.Teacher, klass);
-            Teach(klass.SecondTeacher, klass);
-        }
-
-        var rows = new List<Row>();
-        var seats = new List<(Klass Class, RowKind Kind)>();
-        foreach (var person in World.People)
-        {
-            if (person.Presence != SandboxPresence.Present)
+            if (holds(row))
             {
-                continue;
-            }
-
-            seats.Clear();
-            if (person.Role == Role.Student)
-            {
-                Sit(person, seats);
-            }
-            else if (taught.TryGetValue(person, out var classes))
-            {
-                seats.AddRange(classes.Select(c => (c, c.Teacher == person ? RowKind.Teacher : RowKind.SecondTeacher)));
-            }
-
-            seats.Sort(static (a, b) => a.Class.Number.CompareTo(b.Class.Number));
-            rows.AddRange(seats.Select(seat => new Row(person, seat.Class, seat.Kind)));
-        }
-
-        return [.. rows];
-
-        void Teach(Person? teacher, Klass klass)
-        {
-            if (teacher is not null)
-            {
-                if (!taught.TryGetValue(teacher, out var classes))
-                {
-                    taught.Add(teacher, classes = []);
-                }
-
-                classes.Add(klass);
+                found.Add(row);
             }
         }
-    }
 
-    private void Sit(Person student, List<(Klass Class, RowKind Kind)> seats)
-    {
-        var rooms = student.Rooms!;
-        Add(rooms.Current, RowKind.Seat);
-        Add(rooms.Second, RowKind.Seat);
-        Add(rooms.LastYear, RowKind.Seat);
-        if (World.Day - rooms.Since < 5)
-        {
-            Add(rooms.Former, RowKind.FormerSeat);
-        }
-
-        seats.AddRange(World.ScheduledClasses(student).Select(klass => (klass, RowKind.Seat)));
-
-        void Add(Klass? klass, RowKind kind)
-        {
-            if (klass is not null && !seats.Exists(seat => seat.Class == klass))
-            {
-                seats.Add((klass, kind));
-            }
-        }
+        return [.. found];
     }
 
     private static Row[] Sorted(IEnumerable<Row> source)

@@ -225,8 +225,9 @@ internal sealed class RosterService
 
         if (met.ContainsKey("unstable-order") && !context.Request.Query.ContainsKey("sort"))
         {
-            rows = [.. rows];
-            new Random(Interlocked.Increment(ref _revision)).Shuffle(rows);
+            Row[] mixed = [.. rows];
+            new Random(Interlocked.Increment(ref _revision)).Shuffle(mixed);
+            rows = mixed;
         }
 
         var limit = Math.Min(page.Limit, MostRows);
@@ -236,13 +237,13 @@ internal sealed class RosterService
         }
 
         var offset = met.ContainsKey("ignore-offset") ? 0 : page.Offset;
-        var start = Math.Min(met.ContainsKey("shift-rows") && offset > 0 ? offset - 1 : offset, rows.Length);
-        if (met.ContainsKey("never-empty") && start >= rows.Length)
+        var start = Math.Min(met.ContainsKey("shift-rows") && offset > 0 ? offset - 1 : offset, rows.Count);
+        if (met.ContainsKey("never-empty") && start >= rows.Count)
         {
-            start = Math.Max(0, rows.Length - limit);
+            start = Math.Max(0, rows.Count - limit);
         }
 
-        var count = Math.Min(limit, rows.Length - start);
+        var count = Math.Min(limit, rows.Count - start);
         if (met.ContainsKey("short-page") && count > 1)
         {
             count /= 2;
@@ -251,7 +252,7 @@ internal sealed class RosterService
         var headers = context.Response.Headers;
         if (!met.ContainsKey("no-totals") && !met.ContainsKey("never-empty"))
         {
-            var total = rows.Length;
+            var total = rows.Count;
             total += met.ContainsKey("total-changes") && offset > 0 ? 1 + (offset / Math.Max(1, limit)) : 0;
             total += met.ContainsKey("total-too-high") ? 1 : 0;
             total -= met.ContainsKey("total-too-low") ? 1 : 0;
@@ -270,7 +271,7 @@ internal sealed class RosterService
             headers["x-perm-rev"] = catalog.Revision;
         }
 
-        if (met.ContainsKey("link") && start + count < rows.Length)
+        if (met.ContainsKey("link") && start + count < rows.Count)
         {
             var target = context.Features.GetRequiredFeature<IHttpRequestFeature>().RawTarget;
             var address = $"{context.Request.Scheme}://{context.Request.Host}{target.Split('?')[0]}";
@@ -278,7 +279,7 @@ internal sealed class RosterService
         }
 
         var odd = met.ContainsKey("malformed-user") || met.ContainsKey("no-sourcedid") || met.ContainsKey("null-text");
-        var third = odd && path[0] == "users" && catalog.Get("users").Rows is { Length: > 2 } users ? users[2].Id : null;
+        var third = odd && path[0] == "users" && catalog.Get("users").Rows is { Count: > 2 } users ? users[2].Id : null;
         var breakAt = met.ContainsKey("drop-connection") || met.ContainsKey("drop-connection-at") ? count / 2 : -1;
         var closeAt = met.ContainsKey("half-close") ? count / 2 : -1;
         var stallAt = met.TryGetValue("stall", out var pause) ? count / 2 : -1;
@@ -300,7 +301,8 @@ internal sealed class RosterService
         }
 
         json.WriteStartArray();
-        for (var i = 0; i < count; i++)
+        using var next = (rows is Enrollments all ? all.From(start) : rows.Skip(start)).GetEnumerator();
+        for (var i = 0; i < count && next.MoveNext(); i++)
         {
             if (i == breakAt)
             {
@@ -332,7 +334,7 @@ internal sealed class RosterService
                 return;
             }
 
-            var row = rows[start + i];
+            var row = next.Current;
             catalog.Writer.Write(json, third is not null && row.Id == third ? Spoiled(catalog, row, met) : row, page.Fields);
             if (json.BytesPending > FlushAt)
             {
@@ -443,7 +445,7 @@ internal sealed class RosterService
                 var scratch = new List<string>();
                 if (filter is not null)
                 {
-                    rows = Array.FindAll(rows, row => filter.Matches(row, catalog.Reader, scratch));
+                    rows = Catalog.Found(rows, row => filter.Matches(row, catalog.Reader, scratch));
                 }
 
                 if (by is not null)
@@ -541,13 +543,13 @@ internal sealed class RosterService
             ids.UnionWith(scratch);
         }
 
-        return new(Catalog.Envelopes[collection], Array.FindAll(catalog.Get(collection).Rows, row => ids.Contains(row.Id)));
+        return new(Catalog.Envelopes[collection], Catalog.Found(catalog.Get(collection).Rows, row => ids.Contains(row.Id)));
     }
 
     // At places where pages of the usual sizes do not end between the two.
-    private static Row[] Doubled(Row[] rows)
+    private static Row[] Doubled(IReadOnlyList<Row> rows)
     {
-        var doubled = new List<Row>(rows.Length + (rows.Length / 90) + 1);
+        var doubled = new List<Row>(rows.Count + (rows.Count / 90) + 1);
         foreach (var row in rows)
         {
             doubled.Add(row);

@@ -46,4 +46,4 @@ internal enum RowKind : byte
 }
 
 /// <summary>A collection as served: sorted by sourcedId.</summary>
-internal sealed record View(string Envelope, Row[] Rows);
+internal sealed record View(string Envelope, IReadOnlyList<Row> Rows);
