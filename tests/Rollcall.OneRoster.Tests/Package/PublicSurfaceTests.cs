@@ -7,6 +7,8 @@ namespace Rollcall.OneRoster.Tests.Package;
 /// <summary>What others can call is written down, so that nothing enters or leaves it unseen. <c>ROLLCALL_WRITE_DOCS=true</c> writes it anew.</summary>
 public sealed class PublicSurfaceTests
 {
+    private static readonly NullabilityInfoContext s_nulls = new();
+
     [Fact]
     public async Task The_public_surface_is_the_recorded_one()
     {
@@ -68,9 +70,9 @@ public sealed class PublicSurfaceTests
                 {
                     ConstructorInfo c when Seen(c) => $"new({Parameters(c)})",
                     MethodInfo o when Seen(o) && o.GetBaseDefinition() == o =>
-                        $"{(o.IsStatic ? "static " : "")}{Name(o.ReturnType)} {o.Name}({Parameters(o)})",
+                        $"{(o.IsStatic ? "static " : "")}{Name(o.ReturnType, s_nulls.Create(o.ReturnParameter))} {o.Name}({Parameters(o)})",
                     PropertyInfo p when p.GetMethod is { } get && Seen(get) =>
-                        $"{(get.IsStatic ? "static " : "")}{Name(p.PropertyType)} {p.Name} {{ get;{Setter(p)} }}",
+                        $"{(get.IsStatic ? "static " : "")}{Name(p.PropertyType, s_nulls.Create(p))} {p.Name} {{ get;{Setter(p)} }}",
                     FieldInfo f when f.IsPublic || f.IsFamily => $"{(f.IsLiteral ? "const " : "")}{Name(f.FieldType)} {f.Name}",
                     _ => null,
                 }
@@ -90,10 +92,25 @@ public sealed class PublicSurfaceTests
     private static string Parameters(MethodBase method) =>
         string.Join(
             ", ",
-            method
-                .GetParameters()
-                .Select(p => $"{Name(p.ParameterType)} {p.Name}{(p.IsOptional ? " = " : "")}".TrimEnd('=', ' ') + (p.IsOptional ? "?" : ""))
+            method.GetParameters().Select(p => $"{Name(p.ParameterType, s_nulls.Create(p))} {p.Name}{(p.IsOptional ? " = default" : "")}")
         );
+
+    /// <summary>A type with its question marks, those of references too.</summary>
+    private static string Name(Type type, NullabilityInfo nulls)
+    {
+        if (type.IsValueType && Nullable.GetUnderlyingType(type) is null && !type.IsGenericType)
+        {
+            return Name(type);
+        }
+
+        var name =
+            type.IsGenericType && Nullable.GetUnderlyingType(type) is null
+                ? $"{type.Name.Split('`')[0]}<{string.Join(", ", type.GetGenericArguments().Zip(nulls.GenericTypeArguments, Name))}>"
+                : Name(type);
+        return !type.IsValueType && (nulls.ReadState == NullabilityState.Nullable || nulls.WriteState == NullabilityState.Nullable)
+            ? name + "?"
+            : name;
+    }
 
     private static string Name(Type type) =>
         type.IsByRef ? "ref " + Name(type.GetElementType()!)
