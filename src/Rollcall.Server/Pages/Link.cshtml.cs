@@ -65,6 +65,14 @@ internal sealed class LinkModel(Here here, Accounts accounts, Sessions sessions,
             return Page();
         }
 
+        if (account.TwoFactorEnabled)
+        {
+            // The link stands for the password, not for the second factor.
+            logger.LogInformation("Account {Account} set a password by a link from {Address}", account.Id, device.Address);
+            TempData["Said"] = "The password is set. Sign in with it, and with the code of your app.";
+            return LocalRedirect("/signin");
+        }
+
         var token = await sessions.OpenAsync(
             account,
             SignInMethod.Link,

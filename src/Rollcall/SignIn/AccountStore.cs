@@ -4,7 +4,7 @@ using Rollcall.Storage;
 
 namespace Rollcall.SignIn;
 
-/// <summary>Accounts in the database. The second factor's key is encrypted, recovery codes are kept as hashes: a copy of the database signs nobody in.</summary>
+/// <summary>Accounts in the database. The second factor's key is encrypted, and so are the hashes of recovery codes: a copy of the database signs nobody in.</summary>
 internal sealed class AccountStore(RollcallContext context, Secrets secrets, IdentityErrorDescriber describer)
     : UserOnlyStore<
         Account,
@@ -26,7 +26,7 @@ internal sealed class AccountStore(RollcallContext context, Secrets secrets, Ide
         await base.GetAuthenticatorKeyAsync(user, cancellationToken) is { } stored ? secrets.Unprotect(0, stored) : null;
 
     public override Task ReplaceCodesAsync(Account user, IEnumerable<string> recoveryCodes, CancellationToken cancellationToken) =>
-        SetTokenAsync(user, Provider, RecoveryCodes, string.Join(';', recoveryCodes.Select(Print)), cancellationToken);
+        KeepAsync(user, recoveryCodes.Select(Print), cancellationToken);
 
     public override async Task<bool> RedeemCodeAsync(Account user, string code, CancellationToken cancellationToken)
     {
@@ -36,20 +36,25 @@ internal sealed class AccountStore(RollcallContext context, Secrets secrets, Ide
             return false;
         }
 
-        await SetTokenAsync(user, Provider, RecoveryCodes, string.Join(';', left), cancellationToken);
+        await KeepAsync(user, left, cancellationToken);
         return true;
     }
+
+    /// <summary>A code is short enough to be found from its hash: without the master key nobody has the hash.</summary>
+    private Task KeepAsync(Account user, IEnumerable<string> prints, CancellationToken cancellationToken) =>
+        SetTokenAsync(user, Provider, RecoveryCodes, secrets.Protect(0, string.Join(';', prints)), cancellationToken);
 
     public override async Task<int> CountCodesAsync(Account user, CancellationToken cancellationToken) =>
         (await CodesAsync(user, cancellationToken)).Count;
 
-    private async Task<List<string>> CodesAsync(Account user, CancellationToken cancellationToken) =>
-        [
-            .. (await GetTokenAsync(user, Provider, RecoveryCodes, cancellationToken) ?? "").Split(
-                ';',
-                StringSplitOptions.RemoveEmptyEntries
-            ),
-        ];
+    private async Task<List<string>> CodesAsync(Account user, CancellationToken cancellationToken)
+    {
+        var stored = await GetTokenAsync(user, Provider, RecoveryCodes, cancellationToken) ?? "";
+
+        // Codes that an earlier version kept are bare hashes; the next one that is used encrypts the rest.
+        var prints = stored.All(c => char.IsAsciiHexDigitLower(c) || c == ';') ? stored : secrets.Unprotect(0, stored);
+        return [.. prints.Split(';', StringSplitOptions.RemoveEmptyEntries)];
+    }
 
     private static string Print(string code) => Tokens.Hash(code.Trim().ToUpperInvariant());
 }

@@ -4,6 +4,7 @@ using Microsoft.AspNetCore.Mvc.Infrastructure;
 using Microsoft.AspNetCore.Mvc.RazorPages;
 using Microsoft.AspNetCore.Mvc.RazorPages.Infrastructure;
 using Microsoft.AspNetCore.Routing;
+using Microsoft.EntityFrameworkCore;
 using Rollcall.Districts;
 using Rollcall.Patrons;
 using Rollcall.Server.Pages.Parts;
@@ -187,6 +188,85 @@ public sealed partial class AccessTests(SyncedLibrary library) : IClassFixture<S
         Assert.StartsWith("/signin", (await thief.GetAsync("/me")).Response.Headers.Location!.ToString(), StringComparison.Ordinal);
     }
 
+    [Fact]
+    public async Task A_link_sets_a_password_and_the_second_factor_is_asked_all_the_same()
+    {
+        var accounts = library.Service<Rollcall.SignIn.Accounts>();
+        var (account, code) = await accounts.AddAsync(
+            "factor@library.example",
+            library.District,
+            SecurityGroup.LibraryAdministrator,
+            null,
+            false,
+            "test"
+        );
+        await using (var context = library.Service<Rollcall.Storage.RollcallDatabase>().CreateContext())
+        {
+            await context.Accounts.Where(a => a.Id == account.Id).ExecuteUpdateAsync(s => s.SetProperty(a => a.TwoFactorEnabled, true));
+        }
+
+        using var visitor = new Visitor(library.Url, null);
+        const string password = "a password by a link";
+        var to = await visitor.SubmitAsync(
+            $"/link?code={code}",
+            "The same again",
+            "/link",
+            [("code", code!), ("password", password), ("again", password)]
+        );
+        Assert.Equal("/signin", to);
+        Assert.Null(visitor.Session);
+        Assert.Equal(
+            Rollcall.SignIn.PasswordAnswer.CodeNeeded,
+            (await accounts.CheckAsync("factor@library.example", password, null)).Answer
+        );
+    }
+
+    [Fact]
+    public async Task An_account_that_is_locked_on_its_page_is_out_and_the_audit_says_who_did_it()
+    {
+        var session = await library.SignInAsync(SecurityGroup.LibraryAdministrator, district: library.District);
+        var id = (await library.Service<Rollcall.SignIn.Accounts>().ListAsync(library.District.Id))
+            .Single(a => a.Email.StartsWith("libraryadministrator-", StringComparison.Ordinal))
+            .Id;
+        using var victim = new Visitor(library.Url, session);
+        await victim.PageAsync("/patrons");
+        using var admin = new Visitor(library.Url);
+        await admin.SubmitAsync(
+            "/accounts",
+            "/accounts?handler=Lock",
+            ("id", id.ToString(System.Globalization.CultureInfo.InvariantCulture))
+        );
+        Assert.StartsWith("/signin", (await victim.GetAsync("/patrons")).Response.Headers.Location!.ToString(), StringComparison.Ordinal);
+        var audit = await admin.PageAsync("/audit?what=account&q=locked");
+        Assert.Contains("libraryadministrator-", audit, StringComparison.Ordinal);
+        await admin.SubmitAsync(
+            "/accounts",
+            "/accounts?handler=Unlock",
+            ("id", id.ToString(System.Globalization.CultureInfo.InvariantCulture))
+        );
+
+        // A token is shown once, and ends when it is revoked.
+        var made = await admin.RefusedAsync(
+            "/preferences/tokens",
+            "/preferences/tokens?handler=Create",
+            ("name", "By the page"),
+            ("group", "LibraryAdministrator"),
+            ("scope", "patrons:read"),
+            ("days", "3")
+        );
+        var token = MadeToken().Match(made).Groups["token"].Value;
+        Assert.DoesNotContain(token, await admin.PageAsync("/preferences/tokens"), StringComparison.Ordinal);
+        var tokens = library.Service<Rollcall.SignIn.AccessTokens>();
+        var grant = (await tokens.FindAsync(token))!;
+        Assert.Equal((SecurityGroup.LibraryAdministrator, Rollcall.SignIn.TokenScopes.PatronsRead), (grant.Group, grant.Scopes));
+        await admin.SubmitAsync(
+            "/preferences/tokens",
+            "/preferences/tokens?handler=Revoke",
+            ("id", grant.TokenId.ToString(System.Globalization.CultureInfo.InvariantCulture))
+        );
+        Assert.Null(await tokens.FindAsync(token));
+    }
+
     private static string Content(string page) => page[page.IndexOf("<main", StringComparison.Ordinal)..];
 
     private async Task<string> PatronAsync(SecurityGroup group)
@@ -292,6 +372,9 @@ public sealed partial class AccessTests(SyncedLibrary library) : IClassFixture<S
 
     [GeneratedRegex(@"\{[^}]*\}", RegexOptions.ExplicitCapture, 1000)]
     private static partial Regex Parameter();
+
+    [GeneratedRegex("id=\"new-token\">(?<token>[^<]+)<", RegexOptions.ExplicitCapture, 1000)]
+    private static partial Regex MadeToken();
 
     [GeneratedRegex("name=\"__RequestVerificationToken\" type=\"hidden\" value=\"(?<token>[^\"]+)\"", RegexOptions.ExplicitCapture, 1000)]
     private static partial Regex TokenField();
