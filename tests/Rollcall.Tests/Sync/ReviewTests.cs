@@ -120,6 +120,46 @@ public sealed class ReviewTests(PostgresCluster cluster)
     [Theory]
     [InlineData(Db.Sqlite)]
     [InlineData(Db.Postgres)]
+    public async Task The_same_person_twice_among_the_new_becomes_one_patron_and_a_question(Db db)
+    {
+        await using var system = await StartAsync(db);
+        system.Sandbox.Person("p1", "Ada", "Byron", number: "77");
+        system.Sandbox.Person("p2", "Ada", "BYRON", number: "77");
+        system.Sandbox.Person("p3", "Ada", "Byron", number: "77");
+
+        // Others may share a number: another name, or another role group, is another person.
+        system.Sandbox.Person("q1", "Ben", "Carver", number: "78");
+        system.Sandbox.Person("q2", "Cleo", "Dunn", number: "78");
+        system.Sandbox.Person("r1", "Dan", "Ellis", number: "79");
+        system.Sandbox.Person("r2", "Dora", "Ellis", number: "79", role: "teacher");
+
+        // Upper and lower case of an id are two ids.
+        system.Sandbox.Person("s1", "Eve", "Ford", number: "a80");
+        system.Sandbox.Person("s2", "Eve", "Ford", number: "A80");
+        var preview = OperationQueue.CountsOf(await system.SyncAsync(preview: true));
+        Assert.Equal((7, 2), (preview.Created, preview.Review));
+        var counts = OperationQueue.CountsOf(await system.SyncAsync());
+        Assert.Equal((7, 2, true), (counts.Created, counts.Review, counts.AddUp));
+        var kept = (await system.PatronsByGuidAsync())["p1"];
+        var waiting = await WaitingAsync(system);
+        Assert.Equal(["p2", "p3"], waiting.Select(w => w.Guid).Order());
+        foreach (var item in waiting)
+        {
+            Assert.Contains("perhaps the same person twice", item.Reason, StringComparison.Ordinal);
+            Assert.Equal([kept.Barcode], item.Candidates);
+        }
+
+        // One is linked, of the other somebody says that it is another person after all.
+        await system.Get<ReviewDecisions>().LinkAsync(system.District.Id, waiting[0].Id, kept.Barcode, "librarian");
+        await system.Get<ReviewDecisions>().CreateAsync(system.District.Id, waiting[1].Id, "librarian");
+        Assert.Equal(8, (await system.AllPatronsAsync()).Count);
+        counts = OperationQueue.CountsOf(await system.SyncAsync());
+        Assert.Equal((8, 1, 0, 0), (counts.Unchanged, counts.Skipped, counts.Review, counts.Created));
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
     public async Task Merging_fills_blanks_takes_the_link_over_and_can_be_undone(Db db)
     {
         await using var system = await StartAsync(db);

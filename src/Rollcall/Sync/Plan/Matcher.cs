@@ -63,6 +63,12 @@ internal sealed class Matches(int people)
     /// <summary>Indexes of patrons whom the roster no longer has.</summary>
     public List<int> Absent { get; } = [];
 
+    /// <summary>People who become patrons because somebody decided so in Review.</summary>
+    public HashSet<int> DecidedCreates { get; } = [];
+
+    /// <summary>Student #s and barcodes that several new people have: perhaps the same person twice.</summary>
+    public HashSet<ulong> SharedByNew { get; set; } = [];
+
     private byte Number(string? word)
     {
         if (word is null)
@@ -135,6 +141,7 @@ internal sealed class Matcher
         matcher.ByAlias();
         matcher.ByStrongKeys();
         matcher.ByEmail();
+        matcher.FindSharedByNew();
         matcher.FindAbsent();
         return matcher._matches;
     }
@@ -232,6 +239,7 @@ internal sealed class Matcher
                     continue;
                 case ReviewStatus.Created:
                     _matches[i] = new Match(Decision.Create);
+                    _matches.DecidedCreates.Add(i);
                     continue;
             }
 
@@ -495,6 +503,35 @@ internal sealed class Matcher
 
             return free;
         }
+    }
+
+    /// <summary>Whose key nobody here has can still be twice among the new people.</summary>
+    private void FindSharedByNew()
+    {
+        var shared = new HashSet<ulong>();
+        foreach (var key in (Func<RosterPerson, ulong>[])[p => p.Student, p => p.Barcode])
+        {
+            var rows = new Rows<ulong>();
+            for (var i = 0; i < _persons.Count; i++)
+            {
+                if (_matches[i].Decision == Decision.Create && key(_persons[i]) is not 0 and var own)
+                {
+                    rows.Add(own);
+                }
+            }
+
+            var keys = rows.Take();
+            Array.Sort(keys);
+            for (var i = 1; i < keys.Length; i++)
+            {
+                if (keys[i] == keys[i - 1])
+                {
+                    shared.Add(keys[i]);
+                }
+            }
+        }
+
+        _matches.SharedByNew = shared;
     }
 
     private void FindAbsent()

@@ -65,6 +65,9 @@ internal sealed class Planner
     private readonly RiskTally _risks = new();
     private readonly Keys _keys;
     private readonly KeySet _claimedBarcodes = new();
+
+    // New people of this run by the keys that several of them have.
+    private readonly Dictionary<(int Field, string Key), List<NewPerson>> _newByKey = [];
     private readonly KeySet _rosterBarcodes = new();
     private readonly KeySet _unlinkedNames = new();
     private readonly HashSet<int> _sitesWithPatrons = [];
@@ -279,10 +282,15 @@ internal sealed class Planner
                 await EmitPersonAsync(ChangeKind.Skip, Outcome.Skipped, user, person.Group, null, match.Reason!, null, cancellationToken);
                 return;
             case Decision.Review:
-                await EmitReviewAsync(index, Map(user, person), match, cancellationToken);
+                await EmitReviewAsync(
+                    Map(user, person),
+                    match.Reason!,
+                    [.. _matches.Candidates[index].Select(p => _patrons[p].Id).Distinct()],
+                    cancellationToken
+                );
                 return;
             case Decision.Create:
-                await CreateAsync(Map(user, person), person, cancellationToken);
+                await CreateAsync(index, Map(user, person), person, cancellationToken);
                 return;
         }
 
@@ -642,7 +650,61 @@ internal sealed class Planner
         }
     }
 
-    private async ValueTask CreateAsync(MappedPerson person, RosterPerson row, CancellationToken cancellationToken)
+    /// <summary>The new person of this run who has the same Student # or barcode, and the same last name or birthdate.</summary>
+    /// <remarks>Some rosters have a record for each school of a person. Keys alone do not tell: staff and students may be numbered alike.</remarks>
+    private (NewPerson Other, string Key)? NewTwin(MappedPerson person, RosterPerson row)
+    {
+        foreach (
+            var (field, key) in (ReadOnlySpan<(int, ulong)>)[(PatronFields.CommunityId, row.Student), (PatronFields.Barcode, row.Barcode)]
+        )
+        {
+            if (!_matches.SharedByNew.Contains(key) || person.Value(field).Text is not { } text)
+            {
+                continue;
+            }
+
+            var same = _newByKey.TryGetValue((field, KeyText(field, text)), out var others) ? others : [];
+            var last = Text.Fold(person.Value(PatronFields.LastName).Text ?? "");
+            var birthdate = person.Value(PatronFields.Birthdate).Text;
+            if (
+                same.Find(o => o.Group == person.Group && (o.Last == last || (birthdate is not null && o.Birthdate == birthdate))) is
+                { } other
+            )
+            {
+                return (other, field == PatronFields.Barcode ? "barcode" : "Student #");
+            }
+        }
+
+        return null;
+    }
+
+    private void RememberNew(MappedPerson person, RosterPerson row, long patronId)
+    {
+        foreach (
+            var (field, key) in (ReadOnlySpan<(int, ulong)>)[(PatronFields.CommunityId, row.Student), (PatronFields.Barcode, row.Barcode)]
+        )
+        {
+            if (_matches.SharedByNew.Contains(key) && person.Value(field).Text is { } text)
+            {
+                var at = (field, KeyText(field, text));
+                (_newByKey.TryGetValue(at, out var list) ? list : _newByKey[at] = []).Add(
+                    new NewPerson(
+                        patronId,
+                        person.Group,
+                        Text.Fold(person.Value(PatronFields.LastName).Text ?? ""),
+                        person.Value(PatronFields.Birthdate).Text
+                    )
+                );
+            }
+        }
+    }
+
+    /// <summary>Ids compare exactly, barcodes whatever their case.</summary>
+    private static string KeyText(int field, string text) => field == PatronFields.Barcode ? Text.BarcodeKey(text) : text;
+
+    private sealed record NewPerson(long PatronId, RoleGroup Group, string Last, string? Birthdate);
+
+    private async ValueTask CreateAsync(int index, MappedPerson person, RosterPerson row, CancellationToken cancellationToken)
     {
         string? skip = null;
         if (person.Value(PatronFields.LastName).Text is null)
@@ -667,6 +729,32 @@ internal sealed class Planner
         if (skip is not null)
         {
             await EmitPersonAsync(ChangeKind.Skip, Outcome.Skipped, person.User, person.Group, null, skip, null, cancellationToken);
+            return;
+        }
+
+        if (!_matches.DecidedCreates.Contains(index) && NewTwin(person, row) is var (sameAs, sharedKey))
+        {
+            if (_roster.ChangesOnly)
+            {
+                await EmitPersonAsync(
+                    ChangeKind.Skip,
+                    Outcome.Skipped,
+                    person.User,
+                    person.Group,
+                    null,
+                    $"Another new person has the same {sharedKey}: the next full sync decides",
+                    null,
+                    cancellationToken
+                );
+                return;
+            }
+
+            await EmitReviewAsync(
+                person,
+                $"Another new person in the roster has the same {sharedKey}, and name or birthdate: perhaps the same person twice in the roster",
+                [sameAs.PatronId],
+                cancellationToken
+            );
             return;
         }
 
@@ -716,12 +804,14 @@ internal sealed class Planner
         _risks.Count(site.Id, person.Group, risk);
         Count(Outcome.Created);
         CountDrift(person.User, Outcome.Created);
+        var id = await _ids.NextAsync(cancellationToken);
+        RememberNew(person, row, id);
         await _writer.AddAsync(
             new Change
             {
                 Kind = ChangeKind.Create,
                 Outcome = Outcome.Created,
-                PatronId = await _ids.NextAsync(cancellationToken),
+                PatronId = id,
                 RosterId = person.User.SourcedId,
                 SiteId = site.Id,
                 RoleGroup = person.Group,
@@ -743,7 +833,7 @@ internal sealed class Planner
         );
     }
 
-    private async ValueTask EmitReviewAsync(int index, MappedPerson person, Match match, CancellationToken cancellationToken)
+    private async ValueTask EmitReviewAsync(MappedPerson person, string reason, long[] candidates, CancellationToken cancellationToken)
     {
         Count(Outcome.Review);
         var values = new ChangeValues();
@@ -760,7 +850,6 @@ internal sealed class Planner
             values.Add(PatronFields.Site, null, PersonPlan.Number(site));
         }
 
-        var candidates = _matches.Candidates[index].Select(p => _patrons[p].Id).Distinct().ToArray();
         await _writer.AddAsync(
             new Change
             {
@@ -779,7 +868,7 @@ internal sealed class Planner
                     LoginDisabled = !person.User.Enabled,
                 }.ToJson(),
                 Candidates = JsonSerializer.Serialize(candidates),
-                Reason = match.Reason,
+                Reason = reason,
             },
             cancellationToken
         );
