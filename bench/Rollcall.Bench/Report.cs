@@ -148,7 +148,7 @@ internal static class Report
     private static void Others(StringBuilder text, IReadOnlyList<Result> results)
     {
         text.AppendLine();
-        Line(text, $"Other work. *Changes*: a sync of what changed in three days. *Undo*: of the sync in which 10 % changed.");
+        Line(text, $"Other work. *Changes*: a sync of what changed in a day. *Undo*: of the sync in which 10 % changed.");
         text.AppendLine();
         Line(text, $"| people read | database | work | rows | total s | own CPU s | peak MB |");
         Line(text, $"|---:|---|---|---:|---:|---:|---:|");
