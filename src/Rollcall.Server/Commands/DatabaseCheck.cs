@@ -1,7 +1,9 @@
 using System.Data.Common;
 using System.Globalization;
 using Microsoft.EntityFrameworkCore;
+using Rollcall.Integrations;
 using Rollcall.Operations;
+using Rollcall.SignIn;
 using Rollcall.Storage;
 
 namespace Rollcall.Server.Commands;
@@ -158,7 +160,24 @@ internal sealed class DatabaseCheck(RollcallDatabase database, Secrets secrets)
 
         foreach (var setting in await context.InstallationSettings.AsNoTracking().ToListAsync(cancellationToken))
         {
-            Try(0, setting.Value, setting.Key);
+            var secret = setting.Key switch
+            {
+                RosterConnections.PartnerKeySetting => setting.Value,
+                ClassLinkSignIn.ClientSetting => ClassLinkSignIn.ClientOf(setting.Value)?.Secret,
+                _ => null,
+            };
+            if (!string.IsNullOrEmpty(secret))
+            {
+                Try(0, secret, setting.Key);
+            }
+        }
+
+        foreach (var notice in await context.NoticeSettings.AsNoTracking().ToListAsync(cancellationToken))
+        {
+            if (notice.WebhookSecret is { } secret)
+            {
+                Try(notice.DistrictId, secret, $"District {notice.DistrictId}, webhook");
+            }
         }
 
         return problems;

@@ -99,12 +99,15 @@ public sealed class ClassLinkSignIn(
     private readonly SemaphoreSlim _keysGate = new(1);
     private (string From, DateTimeOffset At, IReadOnlyList<SecurityKey> Keys) _keys = ("", DateTimeOffset.MinValue, []);
 
+    /// <summary>The client as <see cref="ClientSetting"/> holds it.</summary>
+    internal static ClassLinkClient? ClientOf(string stored) => JsonSerializer.Deserialize<ClassLinkClient>(stored, s_json);
+
     /// <summary>The client; null when none is set up.</summary>
     public async Task<ClassLinkClient?> ClientAsync(CancellationToken cancellationToken = default)
     {
         await using var context = database.CreateContext();
         var row = await context.InstallationSettings.AsNoTracking().SingleOrDefaultAsync(s => s.Key == ClientSetting, cancellationToken);
-        return row is null ? null : JsonSerializer.Deserialize<ClassLinkClient>(row.Value, s_json);
+        return row is null ? null : ClientOf(row.Value);
     }
 
     /// <summary>Some district lets people sign in with ClassLink.</summary>

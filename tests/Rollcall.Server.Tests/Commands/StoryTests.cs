@@ -92,6 +92,18 @@ public sealed class StoryTests
         using var patrons = JsonDocument.Parse((await RunAsync(data, "patron", "list", "--json")).Out);
         Assert.Equal(Of("created"), patrons.RootElement.GetArrayLength());
         Assert.Equal(0, (await RunAsync(data, "db", "check")).Code);
+
+        // Every secret is tried, and what is none is not taken for one.
+        Assert.Equal(0, (await RunAsync(data, "classlink", "login", "on", "--client-id", "app-1", "--client-secret-file", key)).Code);
+        Assert.Equal(0, (await RunAsync(data, "db", "check")).Code);
+        await File.WriteAllTextAsync(
+            Path.Combine(data, "master.key"),
+            Convert.ToBase64String(System.Security.Cryptography.RandomNumberGenerator.GetBytes(32))
+        );
+        var check = await RunAsync(data, "db", "check");
+        Assert.NotEqual(0, check.Code);
+        Assert.Contains("classlink.login: ", check.Out, StringComparison.Ordinal);
+        Assert.Contains("classlink.partner-key: ", check.Out, StringComparison.Ordinal);
     }
 
     [Theory]
