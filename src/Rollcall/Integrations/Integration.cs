@@ -182,6 +182,14 @@ public sealed record IntegrationState
     /// <summary>Why the next sync has to be a full one; null when it need not.</summary>
     public string? FullDue { get; init; }
 
+    /// <summary>The homerooms that changes syncs go on from; null when they have to read all enrollments.</summary>
+    public KnownHomerooms? Homerooms { get; init; }
+
     /// <summary>How far a CSV feed has been read; null for other services, and before the first sync.</summary>
     public FeedState? Feed { get; init; }
 }
+
+/// <summary>Where the homerooms of a whole read are kept.</summary>
+/// <param name="OperationId">Whose <see cref="Sync.Pull.HomeroomPart"/>s they are.</param>
+/// <param name="Seed">The seed of the keys in them.</param>
+public sealed record KnownHomerooms(long OperationId, long Seed);

@@ -133,6 +133,7 @@ internal static class IntegrationSwitch
                 cancellationToken
             );
         await context.PatronLinks.Where(l => l.DistrictId == districtId).ExecuteDeleteAsync(cancellationToken);
+        await context.HomeroomParts.Where(h => h.DistrictId == districtId).ExecuteDeleteAsync(cancellationToken);
         await context.ReviewItems.Where(r => r.DistrictId == districtId).ExecuteDeleteAsync(cancellationToken);
         await context
             .SiteOrgs.Where(o => o.DistrictId == districtId && (except == null || o.Kind != except))

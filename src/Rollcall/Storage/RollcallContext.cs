@@ -10,6 +10,7 @@ using Rollcall.Operations;
 using Rollcall.Patrons;
 using Rollcall.Review;
 using Rollcall.SignIn;
+using Rollcall.Sync.Pull;
 
 namespace Rollcall.Storage;
 
@@ -37,6 +38,7 @@ public abstract class RollcallContext(DbContextOptions options)
     public DbSet<Integration> Integrations => Set<Integration>();
     public DbSet<Patron> Patrons => Set<Patron>();
     public DbSet<PatronLink> PatronLinks => Set<PatronLink>();
+    public DbSet<HomeroomPart> HomeroomParts => Set<HomeroomPart>();
     public DbSet<Operation> Operations => Set<Operation>();
     public DbSet<Change> Changes => Set<Change>();
     public DbSet<ReviewItem> ReviewItems => Set<ReviewItem>();
@@ -185,6 +187,14 @@ public abstract class RollcallContext(DbContextOptions options)
             e.HasKey(l => new { l.DistrictId, l.PatronId });
             e.Property(l => l.PatronId).ValueGeneratedNever();
         });
+        builder
+            .Entity<HomeroomPart>()
+            .HasKey(h => new
+            {
+                h.DistrictId,
+                h.OperationId,
+                h.Part,
+            });
         builder.Entity<Operation>(e =>
         {
             e.HasKey(o => o.Id);

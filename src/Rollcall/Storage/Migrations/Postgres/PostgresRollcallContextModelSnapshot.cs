@@ -1580,6 +1580,30 @@ namespace Rollcall.Storage.Migrations.Postgres
                     b.ToTable("used_codes");
                 });
 
+            modelBuilder.Entity("Rollcall.Sync.Pull.HomeroomPart", b =>
+                {
+                    b.Property<int>("DistrictId")
+                        .HasColumnType("integer")
+                        .HasColumnName("district_id");
+
+                    b.Property<long>("OperationId")
+                        .HasColumnType("bigint")
+                        .HasColumnName("operation_id");
+
+                    b.Property<int>("Part")
+                        .HasColumnType("integer")
+                        .HasColumnName("part");
+
+                    b.Property<byte[]>("Data")
+                        .IsRequired()
+                        .HasColumnType("bytea")
+                        .HasColumnName("data");
+
+                    b.HasKey("DistrictId", "OperationId", "Part");
+
+                    b.ToTable("homeroom_parts");
+                });
+
             modelBuilder.Entity("Microsoft.AspNetCore.Identity.IdentityUserClaim<long>", b =>
                 {
                     b.HasOne("Rollcall.SignIn.Account", null)

@@ -1438,6 +1438,30 @@ namespace Rollcall.Storage.Migrations.Sqlite
                     b.ToTable("used_codes");
                 });
 
+            modelBuilder.Entity("Rollcall.Sync.Pull.HomeroomPart", b =>
+                {
+                    b.Property<int>("DistrictId")
+                        .HasColumnType("INTEGER")
+                        .HasColumnName("district_id");
+
+                    b.Property<long>("OperationId")
+                        .HasColumnType("INTEGER")
+                        .HasColumnName("operation_id");
+
+                    b.Property<int>("Part")
+                        .HasColumnType("INTEGER")
+                        .HasColumnName("part");
+
+                    b.Property<byte[]>("Data")
+                        .IsRequired()
+                        .HasColumnType("BLOB")
+                        .HasColumnName("data");
+
+                    b.HasKey("DistrictId", "OperationId", "Part");
+
+                    b.ToTable("homeroom_parts");
+                });
+
             modelBuilder.Entity("Microsoft.AspNetCore.Identity.IdentityUserClaim<long>", b =>
                 {
                     b.HasOne("Rollcall.SignIn.Account", null)
