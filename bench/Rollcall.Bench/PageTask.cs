@@ -7,6 +7,7 @@ using Rollcall.Integrations;
 using Rollcall.Operations;
 using Rollcall.Patrons;
 using Rollcall.Server.Pages.Parts;
+using Rollcall.Server.Watch;
 using Rollcall.Server.Worker;
 using Rollcall.SignIn;
 using Rollcall.Storage;
@@ -29,7 +30,12 @@ internal static class PageTask
     public static async Task<Measured> RunAsync(Order order)
     {
         var options = new RollcallOptions(new StorageOptions(order.Folder, order.Connection), AllowPrivateAddresses: true);
-        await using var server = await ServerProcess.StartAsync(options, "http://127.0.0.1:0", CancellationToken.None, LogLevel.Warning);
+        await using var server = await ServerProcess.StartAsync(
+            options,
+            "http://127.0.0.1:0",
+            CancellationToken.None,
+            new Watching(Least: LogLevel.Warning)
+        );
         var database = server.Services.GetRequiredService<RollcallDatabase>();
         var queue = server.Services.GetRequiredService<OperationQueue>();
         var before = await SyncTasks.StateAsync(database);

@@ -6,7 +6,7 @@ using Microsoft.EntityFrameworkCore;
 using Rollcall.Server.Api;
 using Rollcall.Server.Commands;
 using Rollcall.Server.Pages.Parts;
-using Rollcall.Storage;
+using Rollcall.Server.Watch;
 
 namespace Rollcall.Server;
 
@@ -25,6 +25,7 @@ internal static class RollcallWeb
         Reach? reach = null
     )
     {
+        Watching.KeepTracesHere();
         var builder = WebApplication.CreateSlimBuilder(
             new WebApplicationOptions
             {
@@ -59,6 +60,9 @@ internal static class RollcallWeb
             temp.Cookie.SecurePolicy = CookieSecurePolicy.SameAsRequest;
         });
         builder.Services.AddSingleton(reach ?? new Reach());
+        builder.Services.AddSingleton(new Watching());
+        builder.Services.AddSingleton<Pulse>();
+        builder.Services.AddSingleton<NodeHealth>();
         builder.Services.AddSingleton<Throttle>();
         builder.Services.AddSingleton<Assets>();
         builder.Services.AddSingleton<Reading>();
@@ -84,25 +88,12 @@ internal static class RollcallWeb
         app.MapRazorPages();
         app.MapGet("/assets/{print}/{**path}", (string path, Assets assets, HttpContext http) => assets.ServeAsync(path, http));
         app.MapGet("/favicon.ico", (Assets assets, HttpContext http) => assets.ServeAsync("icon.svg", http));
-        app.MapGet("/health", HealthAsync);
+        app.MapGet("/health/live", WatchServer.Live);
+        app.MapGet("/health/ready", (NodeHealth health, CancellationToken gone) => WatchServer.ReadyAsync(health, withWords: false, gone));
         app.MapGet("/operations/events", LiveEvents.StreamAsync);
         app.MapGet("/operations/{id:long}/download", LogDownload.SendAsync);
         app.MapGet("/patron/export", PatronDownload.SendAsync);
         ApiRoutes.Map(app);
         return app;
-    }
-
-    private static async Task<IResult> HealthAsync(RollcallDatabase database, CancellationToken cancellationToken)
-    {
-        try
-        {
-            await using var context = database.CreateContext();
-            await context.Districts.AnyAsync(cancellationToken);
-            return Results.Text("ok");
-        }
-        catch (Exception e) when (e is System.Data.Common.DbException or InvalidOperationException or TimeoutException)
-        {
-            return Results.Text("the database does not answer", statusCode: StatusCodes.Status503ServiceUnavailable);
-        }
     }
 }

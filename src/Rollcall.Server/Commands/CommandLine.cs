@@ -102,6 +102,7 @@ internal static partial class CommandLine
         root.Add(AccountCommands.Build(terminal));
         root.Add(TokenCommands.Build(terminal));
         root.Add(DatabaseCommands.Build(terminal));
+        root.Add(SupportBundleCommand.Build(terminal));
         return root;
     }
 

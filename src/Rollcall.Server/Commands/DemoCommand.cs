@@ -7,6 +7,7 @@ using Rollcall.Mapping;
 using Rollcall.Operations;
 using Rollcall.Patrons;
 using Rollcall.Sandbox;
+using Rollcall.Server.Watch;
 using Rollcall.Server.Worker;
 using Rollcall.SignIn;
 using Rollcall.Storage;
@@ -215,11 +216,16 @@ internal static class DemoCommand
 
         try
         {
-            return await ServerProcess.StartAsync(options, url ?? ServeCommand.DefaultUrl, cancellationToken, LogLevel.Warning);
+            return await ServerProcess.StartAsync(
+                options,
+                url ?? ServeCommand.DefaultUrl,
+                cancellationToken,
+                new Watching(Least: LogLevel.Warning)
+            );
         }
         catch (RollcallException e) when (url is null && Listening.IsInUse(e.InnerException))
         {
-            return await ServerProcess.StartAsync(options, "http://127.0.0.1:0", cancellationToken, LogLevel.Warning);
+            return await ServerProcess.StartAsync(options, "http://127.0.0.1:0", cancellationToken, new Watching(Least: LogLevel.Warning));
         }
     }
 

@@ -50,7 +50,7 @@ internal static class Listening
 
     /// <summary>Starts a server, and says in one line why it cannot.</summary>
     /// <exception cref="RollcallException">An address is in use or may not be used.</exception>
-    public static async Task<T> StartAsync<T>(string urls, Func<Task<T>> start)
+    public static async Task<T> StartAsync<T>(string urls, Func<Task<T>> start, string option = "--urls")
     {
         try
         {
@@ -58,12 +58,12 @@ internal static class Listening
         }
         catch (IOException e) when (IsInUse(e))
         {
-            throw new RollcallException($"{urls} is in use by another program. End it, or choose another address with --urls.", e);
+            throw new RollcallException($"{urls} is in use by another program. End it, or choose another address with {option}.", e);
         }
         catch (Exception e) when (e is IOException or SocketException or InvalidOperationException or FormatException)
         {
             throw new RollcallException(
-                $"{urls} cannot be listened on: {e.Message.ReplaceLineEndings(" ")} Choose another address with --urls.",
+                $"{urls} cannot be listened on: {e.Message.ReplaceLineEndings(" ")} Choose another address with {option}.",
                 e
             );
         }
@@ -86,7 +86,7 @@ internal static class Listening
         }
     }
 
-    private static bool IsLoopback(string url) =>
+    public static bool IsLoopback(string url) =>
         Host(url) is { } host
         && (
             host.Equals("localhost", StringComparison.OrdinalIgnoreCase)

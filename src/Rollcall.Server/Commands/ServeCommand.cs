@@ -2,6 +2,7 @@ using System.CommandLine;
 using System.Net;
 using Microsoft.Extensions.DependencyInjection;
 using Rollcall.Server.Pages.Parts;
+using Rollcall.Server.Watch;
 using Rollcall.Server.Worker;
 using Rollcall.SignIn;
 
@@ -16,7 +17,8 @@ internal static class ServeCommand
     public const string PublicUrlVariable = "ROLLCALL_PUBLIC_URL";
 
     /// <param name="Setup">The link that makes the first account; null once there is one.</param>
-    private sealed record Serving(string Url, string? Data, string Database, string? Setup);
+    /// <param name="Metrics">Where metrics are; null for nowhere.</param>
+    private sealed record Serving(string Url, string? Data, string Database, string? Setup, string? Metrics);
 
     public static Command Build(Terminal terminal)
     {
@@ -36,7 +38,13 @@ internal static class ServeCommand
         {
             Description = "Take passwords over unencrypted http from other computers. For a closed network with TLS ended elsewhere",
         };
-        var command = new Command("serve", "Run the web server and work on operations") { urls, publicUrl, proxies, plain };
+        var metrics = new Option<string?>("--metrics-url")
+        {
+            Description =
+                $"Where monitoring asks for metrics and health ({Watching.MetricsUrlVariable}), such as http://127.0.0.1:9464; without it nowhere",
+            HelpName = "URL",
+        };
+        var command = new Command("serve", "Run the web server and work on operations") { urls, publicUrl, proxies, plain, metrics };
         command.SetAction(
             async (result, cancellationToken) =>
             {
@@ -55,7 +63,13 @@ internal static class ServeCommand
                 {
                     PublicUrl = reach.PublicUrl?.GetLeftPart(UriPartial.Authority) ?? options.PublicUrl,
                 };
-                await using var server = await ServerProcess.StartAsync(options, url, cancellationToken, reach: reach);
+                await using var server = await ServerProcess.StartAsync(
+                    options,
+                    url,
+                    cancellationToken,
+                    Watching.Read(GlobalOptions.Given(result.GetValue(metrics)), terminal),
+                    reach
+                );
                 var setup = await server.Services.GetRequiredService<Accounts>().SetupLinkAsync(cancellationToken) is { } code
                     ? AccountCommands.Link(terminal, reach.PublicUrl?.GetLeftPart(UriPartial.Authority) ?? server.Url, code)
                     : null;
@@ -64,7 +78,13 @@ internal static class ServeCommand
                 {
                     await JsonText.WriteAsync(
                         terminal,
-                        new Serving(server.Url, folder, options.Storage.Connection is null ? "sqlite" : "postgresql", setup)
+                        new Serving(
+                            server.Url,
+                            folder,
+                            options.Storage.Connection is null ? "sqlite" : "postgresql",
+                            setup,
+                            server.WatchUrl
+                        )
                     );
                 }
                 else

@@ -1,12 +1,16 @@
 using Microsoft.Extensions.Hosting;
 using Microsoft.Extensions.Logging;
 using Rollcall.Operations;
+using Rollcall.Server.Watch;
 
 namespace Rollcall.Server.Worker;
 
 /// <summary>Looks at the clock for Daily Operations for as long as the server runs.</summary>
-internal sealed class DailyService(DailySchedule schedule, TimeProvider time, ILogger<DailyService> logger) : BackgroundService
+internal sealed class DailyService(DailySchedule schedule, Pulse pulse, TimeProvider time, ILogger<DailyService> logger) : BackgroundService
 {
+    /// <summary>Several looks in a row have failed.</summary>
+    public static readonly TimeSpan Silent = TimeSpan.FromSeconds(90);
+
     private static readonly TimeSpan s_every = TimeSpan.FromSeconds(20);
 
     protected override async Task ExecuteAsync(CancellationToken stoppingToken)
@@ -19,6 +23,8 @@ internal sealed class DailyService(DailySchedule schedule, TimeProvider time, IL
                 {
                     logger.LogInformation("Daily Operations queued operation {Id}", id);
                 }
+
+                pulse.Beat(Pulse.Schedule);
             }
             catch (OperationCanceledException) when (stoppingToken.IsCancellationRequested)
             {

@@ -5,10 +5,10 @@ using Microsoft.AspNetCore.Http.Features;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Hosting;
 using Microsoft.Extensions.Logging;
-using Microsoft.Extensions.Logging.Console;
 using Rollcall.Operations;
 using Rollcall.Server.Commands;
 using Rollcall.Server.Pages.Parts;
+using Rollcall.Server.Watch;
 using Rollcall.Storage;
 
 namespace Rollcall.Server.Worker;
@@ -21,14 +21,23 @@ internal sealed class ServerProcess : IAsyncDisposable
     private readonly WorkerService _worker;
     private readonly DailyService _daily;
     private readonly NoticeWorker _notices;
+    private readonly WatchServer? _watch;
 
-    private ServerProcess(WebApplication web, IDisposable workerLock, WorkerService worker, DailyService daily, NoticeWorker notices)
+    private ServerProcess(
+        WebApplication web,
+        IDisposable workerLock,
+        WorkerService worker,
+        DailyService daily,
+        NoticeWorker notices,
+        WatchServer? watch
+    )
     {
         _web = web;
         _workerLock = workerLock;
         _worker = worker;
         _daily = daily;
         _notices = notices;
+        _watch = watch;
     }
 
     public IServiceProvider Services => _web.Services;
@@ -37,38 +46,28 @@ internal sealed class ServerProcess : IAsyncDisposable
     public string Url =>
         _web.Services.GetRequiredService<IServer>().Features.GetRequiredFeature<IServerAddressesFeature>().Addresses.First();
 
+    /// <summary>Where metrics are; null when nobody asked for them.</summary>
+    public string? WatchUrl => _watch?.Url;
+
     /// <summary>Starts both. On SQLite this process alone works on the data folder from now on.</summary>
     /// <param name="options">Where the data is.</param>
     /// <param name="urls">Where to listen.</param>
     /// <param name="cancellationToken">Gives up starting.</param>
-    /// <param name="least">What is logged to standard error.</param>
+    /// <param name="watching">What is logged, measured and traced.</param>
     /// <param name="reach">Under which address people come; null when only this machine asks.</param>
     /// <exception cref="RollcallException">Another process does so already, the database is not ready, or the address cannot be used.</exception>
     public static async Task<ServerProcess> StartAsync(
         RollcallOptions options,
         string urls,
         CancellationToken cancellationToken,
-        LogLevel least = LogLevel.Information,
+        Watching? watching = null,
         Reach? reach = null
     )
     {
-        var web = RollcallWeb.Create(
-            options,
-            urls,
-            services =>
-            {
-                // Standard output is for results.
-                services.Configure<ConsoleLoggerOptions>(console => console.LogToStandardErrorThreshold = LogLevel.Trace);
-                services.AddLogging(logging =>
-                    logging
-                        .AddFilter("Rollcall", least)
-                        // What keeps a server from starting is told in one line, not as a stack trace beside it.
-                        .AddFilter("Microsoft.Extensions.Hosting.Internal.Host", LogLevel.None)
-                );
-            },
-            reach
-        );
+        watching ??= new Watching();
+        var web = RollcallWeb.Create(options, urls, watching.Configure, reach);
         IDisposable? workerLock = null;
+        WatchServer? watch = null;
         try
         {
             var database = web.Services.GetRequiredService<RollcallDatabase>();
@@ -87,14 +86,20 @@ internal sealed class ServerProcess : IAsyncDisposable
                     return true;
                 }
             );
+            var pulse = web.Services.GetRequiredService<Pulse>();
+            pulse.Expect(Pulse.Worker, WorkerService.Silent);
+            pulse.Expect(Pulse.Schedule, DailyService.Silent);
+            watch = await WatchServer.StartAsync(watching, web.Services, cancellationToken);
             var service = new WorkerService(
                 worker,
+                pulse,
                 web.Services.GetRequiredService<TimeProvider>(),
                 web.Services.GetRequiredService<ILogger<WorkerService>>()
             );
             await service.StartAsync(cancellationToken);
             var daily = new DailyService(
                 web.Services.GetRequiredService<DailySchedule>(),
+                pulse,
                 web.Services.GetRequiredService<TimeProvider>(),
                 web.Services.GetRequiredService<ILogger<DailyService>>()
             );
@@ -106,10 +111,15 @@ internal sealed class ServerProcess : IAsyncDisposable
                 web.Services.GetRequiredService<ILogger<NoticeWorker>>()
             );
             await notices.StartAsync(cancellationToken);
-            return new ServerProcess(web, workerLock, service, daily, notices);
+            return new ServerProcess(web, workerLock, service, daily, notices, watch);
         }
         catch
         {
+            if (watch is not null)
+            {
+                await watch.DisposeAsync();
+            }
+
             workerLock?.Dispose();
             await web.DisposeAsync();
             throw;
@@ -125,6 +135,11 @@ internal sealed class ServerProcess : IAsyncDisposable
         _notices.Dispose();
         await _worker.StopAsync(CancellationToken.None);
         _worker.Dispose();
+        if (_watch is not null)
+        {
+            await _watch.DisposeAsync();
+        }
+
         await _web.StopAsync(CancellationToken.None);
         await _web.DisposeAsync();
         _workerLock.Dispose();

@@ -146,6 +146,13 @@ public sealed class OperationQueue(RollcallDatabase database, TimeProvider time)
         return null;
     }
 
+    /// <summary>The code of an operation's district.</summary>
+    internal async Task<string> DistrictCodeAsync(Operation operation, CancellationToken cancellationToken)
+    {
+        await using var context = database.CreateContext();
+        return await context.Districts.Where(d => d.Id == operation.DistrictId).Select(d => d.Code).SingleAsync(cancellationToken);
+    }
+
     /// <summary>Renews the lease and stores progress.</summary>
     /// <returns>False when the operation is no longer this worker's; whether somebody asked to cancel it.</returns>
     internal async Task<(bool Mine, bool Cancel)> BeatAsync(

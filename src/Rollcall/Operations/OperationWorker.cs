@@ -37,6 +37,9 @@ internal sealed class OperationRun(Operation operation, OperationQueue queue, Ti
     /// <summary>Follows progress in this process too, beside the row.</summary>
     public Action<OperationStage, string?, long, long>? Watcher { get; set; }
 
+    /// <summary>Measures the stages; null before the work begins.</summary>
+    public OperationMeters.Work? Measured { get; set; }
+
     public void Start() => _timer = time.CreateTimer(_ => _ = BeatAsync(), null, s_beatEvery, s_beatEvery);
 
     /// <summary>Reports progress; the row is written at most twice a second.</summary>
@@ -45,6 +48,7 @@ internal sealed class OperationRun(Operation operation, OperationQueue queue, Ti
         var changed = stage != _stage || !string.Equals(text, _text, StringComparison.Ordinal);
         (_stage, _text, _done, _total) = (stage, text, done, total ?? 0);
         Watcher?.Invoke(stage, text, done, total ?? 0);
+        Measured?.Enter(stage);
         if (changed || time.GetElapsedTime(_lastWrite) > s_progressEvery)
         {
             await BeatAsync();
@@ -125,8 +129,23 @@ internal sealed class OperationWorker(
             return false;
         }
 
+        var district = await queue.DistrictCodeAsync(operation, cancellationToken);
+        using var scope = logger.BeginScope("District {District}, operation {Operation}", district, operation.Id);
+        using var measured = OperationMeters.Begin(operation, district, time);
+        await RunAsync(operation, measured, watcher, cancellationToken);
+        measured.Left(await queue.GetAsync(operation.DistrictId, operation.Id, CancellationToken.None));
+        return true;
+    }
+
+    private async Task RunAsync(
+        Operation operation,
+        OperationMeters.Work measured,
+        Action<OperationStage, string?, long, long>? watcher,
+        CancellationToken cancellationToken
+    )
+    {
         using var stop = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
-        await using var run = new OperationRun(operation, queue, time, stop) { Watcher = watcher };
+        await using var run = new OperationRun(operation, queue, time, stop) { Watcher = watcher, Measured = measured };
         run.Start();
         try
         {
@@ -164,8 +183,6 @@ internal sealed class OperationWorker(
         {
             await FailAsync(operation, e);
         }
-
-        return true;
     }
 
     /// <summary>Works on the operation, and goes on where it stopped when the database fails for a moment: every step can be taken up

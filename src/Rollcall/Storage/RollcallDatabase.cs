@@ -69,7 +69,8 @@ public sealed class RollcallDatabase : IAsyncDisposable, IDisposable
                 );
             }
 
-            _source = new NpgsqlDataSourceBuilder(ConnectionString).Build();
+            // The name is what metrics call the pool; without it they would show the connection.
+            _source = new NpgsqlDataSourceBuilder(ConnectionString) { Name = "rollcall" }.Build();
             Bulk = new PostgresBulk();
             _postgres = new DbContextOptionsBuilder<PostgresRollcallContext>().UseNpgsql(_source).Options;
         }

@@ -29,6 +29,9 @@ internal sealed class Cli : IAsyncDisposable
     /// <summary>PostgreSQL's connection; null on SQLite.</summary>
     public string? Database => _database;
 
+    /// <summary>Variables beside those that every test has.</summary>
+    public Dictionary<string, string> Variables { get; } = new(StringComparer.Ordinal);
+
     /// <summary>What is piped in.</summary>
     public byte[] In { get; set; } = [];
 
@@ -92,7 +95,7 @@ internal sealed class Cli : IAsyncDisposable
                     "ROLLCALL_ALLOW_PRIVATE_ADDRESSES" => "true",
                     "ROLLCALL_DATA" => Data,
                     "ROLLCALL_DATABASE" => _database,
-                    _ => null,
+                    _ => Variables.GetValueOrDefault(name),
                 },
             OutIsTerminal: false,
             ErrorIsTerminal: false

@@ -1,4 +1,6 @@
 using System.Diagnostics;
+using System.Text;
+using System.Text.Json;
 
 namespace Rollcall.Server.Tests.Commands;
 
@@ -31,7 +33,30 @@ internal static class RealProcess
             start.Environment["ROLLCALL_DATABASE"] = cli.Database;
         }
 
+        foreach (var (name, value) in cli.Variables)
+        {
+            start.Environment[name] = value;
+        }
+
         return Process.Start(start)!;
+    }
+
+    /// <summary>Starts a server on a free port, and waits until it serves.</summary>
+    /// <returns>The process, and what it said of itself.</returns>
+    public static async Task<(Process Process, JsonElement Said)> ServeAsync(Cli cli, params string[] args)
+    {
+        var process = Start(cli, ["serve", "--urls", "http://127.0.0.1:0", "--json", .. args]);
+        var said = new StringBuilder();
+        while (await process.StandardOutput.ReadLineAsync(Stop) is { } line)
+        {
+            said.AppendLine(line);
+            if (line == "}")
+            {
+                return (process, JsonSerializer.Deserialize<JsonElement>(said.ToString()));
+            }
+        }
+
+        throw new InvalidOperationException(await process.StandardError.ReadToEndAsync(Stop));
     }
 
     /// <summary>Waits for its end; what it wrote.</summary>

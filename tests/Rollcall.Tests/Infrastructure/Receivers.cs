@@ -131,7 +131,7 @@ internal sealed class HookServer : IAsyncDisposable
         builder.Logging.ClearProviders();
         var server = new HookServer(builder.Build());
         server._app.MapPost(
-            "/hook",
+            "/{**path}",
             async (HttpContext http) =>
             {
                 using var reader = new StreamReader(http.Request.Body);

@@ -30,7 +30,7 @@ internal enum Need
 /// <para>
 /// To add a page, add a line for each of its handlers: the page's path under <c>Pages</c> as it stands in the tree, a blank, the HTTP method
 /// and the handler's name as in the method (<c>OnPostSyncAsync</c> of <c>Pages/Index</c> is <c>/Index PostSync</c>; a page without handlers
-/// has <c>Get</c>). An address mapped in <see cref="RollcallWeb"/> is written by its pattern: <c>/health Get</c>. A page shows a button only
+/// has <c>Get</c>). An address mapped in <see cref="RollcallWeb"/> is written by its pattern: <c>/health/live Get</c>. A page shows a button only
 /// if <c>Here.Can("/Index PostSync")</c>, and a link only if the page it leads to can be got.
 /// </para>
 /// <para>
@@ -56,7 +56,8 @@ internal static class Access
         ["/Theme Get"] = Need.Anyone,
         ["/Theme Post"] = Need.Anyone,
         ["/Error *"] = Need.Anyone,
-        ["/health Get"] = Need.Anyone,
+        ["/health/live Get"] = Need.Anyone,
+        ["/health/ready Get"] = Need.Anyone,
         ["/favicon.ico Get"] = Need.Anyone,
         ["/assets/{print}/{**path} Get"] = Need.Anyone,
         ["/api/v1/health Get"] = Need.Anyone,

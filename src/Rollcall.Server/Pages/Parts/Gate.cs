@@ -65,7 +65,7 @@ internal sealed class Gate(RequestDelegate next, Reach reach)
             return next(http);
         }
 
-        return request.Path == "/health" && IsOwnName(request.Host.Host) && IsThisMachine(http.Connection.RemoteIpAddress)
+        return request.Path.StartsWithSegments("/health") && IsOwnName(request.Host.Host) && IsThisMachine(http.Connection.RemoteIpAddress)
             ? next(http)
             : RefuseAsync(http.Response, $"This server answers only as {url.Authority}.");
     }

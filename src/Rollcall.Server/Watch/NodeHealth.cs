@@ -1,0 +1,102 @@
+using System.Data.Common;
+using System.Globalization;
+using System.Net.Sockets;
+using Rollcall.Storage;
+
+namespace Rollcall.Server.Watch;
+
+/// <summary>One thing that a node needs to be of use.</summary>
+/// <param name="Name">Database, disk, schedule or worker.</param>
+/// <param name="Trouble">What is wrong, for the operator alone; null when nothing is.</param>
+internal sealed record ReadyCheck(string Name, string? Trouble);
+
+/// <summary>Whether this node is of use, as opposed to merely alive. Anybody may ask as often as they like: it looks once in two seconds.</summary>
+internal sealed class NodeHealth(RollcallDatabase database, Pulse pulse, Watching watching, TimeProvider time) : IDisposable
+{
+    private static readonly TimeSpan s_fresh = TimeSpan.FromSeconds(2);
+    private static readonly TimeSpan s_patience = TimeSpan.FromSeconds(5);
+    private readonly SemaphoreSlim _gate = new(1);
+    private (long At, IReadOnlyList<ReadyCheck> Checks)? _last;
+
+    public void Dispose() => _gate.Dispose();
+
+    public async Task<IReadOnlyList<ReadyCheck>> LookAsync(CancellationToken cancellationToken)
+    {
+        await _gate.WaitAsync(cancellationToken);
+        try
+        {
+            if (_last is { } last && time.GetElapsedTime(last.At) < s_fresh)
+            {
+                return last.Checks;
+            }
+
+            List<ReadyCheck> checks =
+            [
+                new("database", await DatabaseAsync()),
+                new("disk", Disk()),
+                .. pulse
+                    .Parts()
+                    .Select(p => new ReadyCheck(
+                        p.Part,
+                        p.SilentFor is { } silence
+                            ? string.Create(CultureInfo.InvariantCulture, $"silent for {silence.TotalSeconds:0} seconds")
+                            : null
+                    )),
+            ];
+            _last = (time.GetTimestamp(), checks);
+            return checks;
+        }
+        finally
+        {
+            _gate.Release();
+        }
+    }
+
+    /// <summary>Room where the data folder is, in bytes; null when the system does not say.</summary>
+    public long? FreeBytes()
+    {
+        try
+        {
+            return new DriveInfo(database.DataFolder).AvailableFreeSpace;
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException or ArgumentException)
+        {
+            return null;
+        }
+    }
+
+    private async Task<string?> DatabaseAsync()
+    {
+        // Whoever asks may go away; the answer is for the next one too.
+        using var patience = new CancellationTokenSource(s_patience, time);
+        try
+        {
+            if (database.FilePath is { } file && !File.Exists(file))
+            {
+                return "the file is gone";
+            }
+
+            return (await database.PendingMigrationsAsync(patience.Token).WaitAsync(s_patience, time, CancellationToken.None)).Count > 0
+                ? "not migrated to this version"
+                : null;
+        }
+        catch (Exception e)
+            when (e
+                    is DbException
+                        or SocketException
+                        or TimeoutException
+                        or InvalidOperationException
+                        or OperationCanceledException
+                        or IOException
+            )
+        {
+            return "does not answer";
+        }
+    }
+
+    private string? Disk() =>
+        FreeBytes() is not { } free ? "the data folder cannot be read"
+        : free < watching.LeastFreeMegabytes * 1024 * 1024
+            ? string.Create(CultureInfo.InvariantCulture, $"{free / 1024 / 1024} MB are free, {watching.LeastFreeMegabytes} are wanted")
+        : null;
+}
