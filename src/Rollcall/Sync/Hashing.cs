@@ -4,12 +4,14 @@ using System.Runtime.InteropServices;
 namespace Rollcall.Sync;
 
 /// <summary>Turns texts into the 64-bit keys that the planner's arrays hold in place of strings. Two texts can share a key, once in
-/// many million syncs: whoever acts on equal keys compares the texts first. Each run has its own seed, so that two people who share a
-/// key in one run do not in the next.</summary>
+/// many million syncs: whoever acts on equal keys compares the texts first. Each full sync has its own seed, so that two people who share a
+/// key in one do not in the next; changes syncs go on with the seed of the homerooms they know.</summary>
 /// <param name="seed">The run's own number.</param>
 /// <param name="bits">How many bits a key has; fewer than 64 only where a test wants keys to be shared.</param>
 internal sealed class Keys(long seed, int bits = 64)
 {
+    public long Seed => seed;
+
     /// <summary>The text's key; 0 stands for blank.</summary>
     public ulong Of(string? text)
     {

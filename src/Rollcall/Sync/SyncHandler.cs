@@ -116,7 +116,7 @@ internal sealed class SyncHandler(
             _ => source is RestRosterSource ? null : "a CSV package is always read whole",
         };
 
-    private async Task<(Roster? Roster, string? FullBecause)> PullChangesAsync(
+    private async Task<(Roster? Roster, KnownHomerooms? Homerooms, string? FullBecause)> PullChangesAsync(
         OperationRun run,
         SyncSetup setup,
         IRosterSource source,
@@ -126,19 +126,27 @@ internal sealed class SyncHandler(
     {
         if (FullBecause(setup, source) is { } why)
         {
-            return (null, why);
+            return (null, null, why);
+        }
+
+        if (setup.State.Homerooms is { } known && MakeKeys is null)
+        {
+            setup.Keys = new Keys(known.Seed);
         }
 
         await using var connection = await database.OpenAsync(cancellationToken);
         var pull = new ChangesPull(
             setup,
             (RestRosterSource)source,
+            run.Operation,
+            database,
             connection,
             SpoolFolder,
             warnings,
             (text, done, total) => run.ReportAsync(OperationStage.Pulling, text, done, total)
         );
-        return await pull.ReadAsync(setup.State.ChangesSince!.Value, cancellationToken);
+        var (roster, fullBecause) = await pull.ReadAsync(setup.State.ChangesSince!.Value, cancellationToken);
+        return (roster, pull.Homerooms, fullBecause);
     }
 
     /// <summary>The provider says that nothing changed since the last full sync, and nothing changed here either. A new day can end roles
@@ -191,6 +199,7 @@ internal sealed class SyncHandler(
         string? fullBecause = null;
         IReadOnlyDictionary<string, long> understood = new Dictionary<string, long>(StringComparer.Ordinal);
         FeedState? feedState = null;
+        KnownHomerooms? homerooms = null;
         IReadOnlyList<CsvImportReport>? reports = null;
         DateTimeOffset cursor;
         using (var source = await integrations.OpenAsync(operation.DistrictId, setup.Kind, cancellationToken))
@@ -238,7 +247,7 @@ internal sealed class SyncHandler(
             }
             else if (operation.Kind == OperationKind.ChangesSync)
             {
-                (roster, fullBecause) = await PullChangesAsync(run, setup, source, warnings, cancellationToken);
+                (roster, homerooms, fullBecause) = await PullChangesAsync(run, setup, source, warnings, cancellationToken);
             }
             else if (await IsUnchangedAsync(setup, source, cancellationToken))
             {
@@ -251,14 +260,21 @@ internal sealed class SyncHandler(
                 warnings.Clear();
             }
 
+            // A package is always read whole, and what a preview read is not gone on from.
+            var store = source is RestRosterSource && !operation.PreviewOnly ? new HomeroomStore(database, operation, operation.Id) : null;
             var pull = new RosterPull(
                 setup,
                 source,
                 SpoolFolder,
                 warnings,
-                (text, done, total) => run.ReportAsync(OperationStage.Pulling, text, done, total)
+                (text, done, total) => run.ReportAsync(OperationStage.Pulling, text, done, total),
+                store
             );
-            roster ??= await pull.ReadAsync(cancellationToken);
+            if (roster is null)
+            {
+                roster = await pull.ReadAsync(cancellationToken);
+                homerooms = store is null || roster.Homerooms is null ? null : new KnownHomerooms(operation.Id, setup.Keys.Seed);
+            }
 
             // Records are dated by the server's clock: where it is behind, what changes next is dated before this moment.
             cursor = source is RestRosterSource { ServerTime: { } theirs } && theirs < began ? theirs : began;
@@ -310,6 +326,7 @@ internal sealed class SyncHandler(
                 fullBecause,
                 leniencies,
                 feedState,
+                homerooms,
                 reports,
                 cancellationToken
             );
@@ -356,6 +373,7 @@ internal sealed class SyncHandler(
         string? fullBecause,
         IReadOnlyDictionary<string, long> leniencies,
         FeedState? feed,
+        KnownHomerooms? homerooms,
         IReadOnlyList<CsvImportReport>? imported,
         CancellationToken cancellationToken
     )
@@ -411,6 +429,7 @@ internal sealed class SyncHandler(
             configVersion = setup.State.ConfigVersion,
             leniencies,
             feed,
+            homerooms,
             imported,
         };
         var planned = await Sql.ExecuteAsync(
@@ -609,7 +628,9 @@ internal sealed class SyncHandler(
         );
         if (row is not null)
         {
-            row.State = JsonSerializer.Serialize(StateAfter(operation, IntegrationService.StateOf(row), counts), IntegrationService.Json);
+            var state = StateAfter(operation, IntegrationService.StateOf(row), counts);
+            row.State = JsonSerializer.Serialize(state, IntegrationService.Json);
+            await HomeroomStore.DropOthersAsync(context, operation.DistrictId, state.Homerooms, cancellationToken);
         }
     }
 
@@ -623,6 +644,7 @@ internal sealed class SyncHandler(
             return state with
             {
                 ChangesRan = true,
+                Homerooms = plan.Homerooms,
                 ChangesSince = counts.Held > 0 ? state.ChangesSince : plan.Cursor ?? plan.Began,
                 Feed = counts.Held > 0 ? state.Feed : plan.Feed ?? state.Feed,
             };
@@ -636,6 +658,7 @@ internal sealed class SyncHandler(
             ChangesSince = plan.Cursor ?? plan.Began,
             ChangesRan = false,
             Shared = plan.Shared,
+            Homerooms = plan.Homerooms,
             Feed = plan.Feed ?? state.Feed,
             // Settings that changed while it ran were not heeded.
             FullDue = state.ConfigVersion == plan.ConfigVersion ? null : state.FullDue,
@@ -653,6 +676,7 @@ internal sealed class SyncHandler(
         public long ConfigVersion { get; init; }
         public Dictionary<RoleGroup, long> Shared { get; init; } = [];
         public FeedState? Feed { get; init; }
+        public KnownHomerooms? Homerooms { get; init; }
     }
 
     private async Task EndUnchangedAsync(Operation operation, SyncSetup setup, CancellationToken cancellationToken)

@@ -1,3 +1,4 @@
+using Microsoft.EntityFrameworkCore;
 using Rollcall.Integrations;
 using Rollcall.Mapping;
 using Rollcall.Operations;
@@ -32,6 +33,7 @@ public sealed class ChangesTests(PostgresCluster cluster)
             clock.MoveTo(At(day));
             changes.Sandbox.SetDay(day);
             full.Sandbox.SetDay(day);
+            changes.Sandbox.ClearRequests();
             var operation = await changes.SyncAsync(kind: OperationKind.ChangesSync);
             Assert.Null(operation.Error);
             var counts = OperationQueue.CountsOf(operation);
@@ -39,6 +41,7 @@ public sealed class ChangesTests(PostgresCluster cluster)
             if (operation.Kind == OperationKind.ChangesSync)
             {
                 ofChanges++;
+                Assert.DoesNotContain(changes.Sandbox.Requests, IsWhole);
                 Assert.True(counts.Read < 100, operation.Counts);
                 Assert.Equal(0, counts.Absent);
             }
@@ -109,8 +112,7 @@ public sealed class ChangesTests(PostgresCluster cluster)
                 row =>
                 {
                     change(row);
-                    row["dateLastModified"] = At(1)
-                        .ToString("yyyy-MM-dd'T'HH:mm:ss.fff'Z'", System.Globalization.CultureInfo.InvariantCulture);
+                    row["dateLastModified"] = Modified(1);
                 }
             );
     }
@@ -126,7 +128,7 @@ public sealed class ChangesTests(PostgresCluster cluster)
         var student = (await system.PatronsByGuidAsync()).Values.First(p => p.Location is not null && p.Status == PatronStatus.Active);
         var homeroom = context.PatronLinks.Single(l => l.PatronId == student.Id).HomeroomClass!;
         var teacher = (await system.PatronsByGuidAsync()).Values.First(p => $"{p.LastName}, {p.FirstName}" == student.Location);
-        var modified = At(1).ToString("yyyy-MM-dd'T'HH:mm:ss.fff'Z'", System.Globalization.CultureInfo.InvariantCulture);
+        var modified = Modified(1);
         system.Sandbox.Overrides.Change(
             "users",
             teacher.Guid!,
@@ -172,7 +174,7 @@ public sealed class ChangesTests(PostgresCluster cluster)
         Assert.True(classmates > 5, $"{classmates}");
 
         var old = await EnrollmentAsync(system, mover.Guid!, from.Key);
-        var modified = At(1).ToString("yyyy-MM-dd'T'HH:mm:ss.fff'Z'", System.Globalization.CultureInfo.InvariantCulture);
+        var modified = Modified(1);
         var row = system.Sandbox.Overrides.Read("enrollments", old)!;
         row["sourcedId"] = "moved";
         row["class"]!["sourcedId"] = to.Key;
@@ -345,6 +347,108 @@ public sealed class ChangesTests(PostgresCluster cluster)
             Assert.Equal(skipped, OperationQueue.CountsOf(operation).Read == 0);
         }
     }
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task Homerooms_are_read_whole_only_where_what_is_known_does_not_tell(Db db)
+    {
+        var clock = new ShiftedTime(At(0));
+        await using var system = await StartAsync(db, clock, LocationSource.TeacherName);
+        await system.SyncAsync();
+        await ChangesAsync(day: 1, whole: false);
+        await ChangesAsync(day: 2, whole: false);
+
+        // Forgotten, as when somebody's data is erased: read once more, and known again.
+        await using (var context = system.Database.CreateContext())
+        {
+            Assert.True(context.HomeroomParts.Count(h => h.DistrictId == system.District.Id) >= 2);
+            await context.HomeroomParts.ExecuteDeleteAsync(TestContext.Current.CancellationToken);
+        }
+
+        await ChangesAsync(day: 3, whole: true);
+        await ChangesAsync(day: 4, whole: false);
+
+        // A class that was no homeroom before: whoever has been in it all the time is in no change.
+        var scheduled = await RowAsync("classes", c => (string?)c["classType"] == "scheduled");
+        system.Sandbox.Overrides.Change(
+            "classes",
+            scheduled,
+            c =>
+            {
+                c["classType"] = "homeroom";
+                c["dateLastModified"] = Modified(5);
+            }
+        );
+        await ChangesAsync(day: 5, whole: true);
+
+        // Not shared for a while: what changed meanwhile is not known.
+        system.Sandbox.Faults.Set("no-classes-403");
+        await ChangesAsync(day: 6, whole: false);
+        system.Sandbox.Faults.Set("");
+        await ChangesAsync(day: 7, whole: true);
+
+        // A preview reads, and keeps nothing.
+        var parts = await PartsAsync();
+        await system.SyncAsync(preview: true);
+        await system.SyncAsync(preview: true, kind: OperationKind.ChangesSync);
+        Assert.Equal(parts, await PartsAsync());
+        clock.MoveTo(At(7).AddHours(1));
+        var full = await system.SyncAsync();
+        Assert.Equal([full.Id], (await PartsAsync()).Select(p => p.OperationId).Distinct());
+
+        async Task ChangesAsync(int day, bool whole)
+        {
+            clock.MoveTo(At(day));
+            system.Sandbox.SetDay(day);
+            system.Sandbox.ClearRequests();
+            var operation = await system.SyncAsync(kind: OperationKind.ChangesSync);
+            Assert.Null(operation.Error);
+            Assert.Equal(OperationKind.ChangesSync, operation.Kind);
+            Assert.Equal(whole, system.Sandbox.Requests.Where(IsWhole).Any(r => r.Collection == "enrollments"));
+        }
+
+        async Task<string> RowAsync(string collection, Predicate<System.Text.Json.Nodes.JsonObject> holds)
+        {
+            using var source = await system.Integrations.OpenAsync(
+                system.District.Id,
+                IntegrationKind.ClassLink,
+                TestContext.Current.CancellationToken
+            );
+            await foreach (var page in source.Classes().ReadAsync())
+            {
+                if (page.Records.FirstOrDefault(c => holds(system.Sandbox.Overrides.Read(collection, c.SourcedId!)!)) is { } row)
+                {
+                    return row.SourcedId!;
+                }
+            }
+
+            throw new InvalidOperationException("None is like that.");
+        }
+
+        async Task<List<(long OperationId, int Part)>> PartsAsync()
+        {
+            await using var context = system.Database.CreateContext();
+            return
+            [
+                .. context
+                    .HomeroomParts.Select(h => new { h.OperationId, h.Part })
+                    .AsEnumerable()
+                    .Select(h => (h.OperationId, h.Part))
+                    .Order(),
+            ];
+        }
+    }
+
+    private static readonly string[] WholeCollections = ["users", "demographics", "classes", "enrollments"];
+
+    private static bool IsWhole(SandboxRequest request) =>
+        WholeCollections.Contains(request.Collection, StringComparer.Ordinal)
+        && request.Query.Contains("limit", StringComparison.Ordinal)
+        && !Uri.UnescapeDataString(request.Query).Contains("dateLastModified", StringComparison.Ordinal);
+
+    private static string Modified(int day) =>
+        At(day).ToString("yyyy-MM-dd'T'HH:mm:ss.fff'Z'", System.Globalization.CultureInfo.InvariantCulture);
 
     private static DateTimeOffset At(int day) => new(s_start.AddDays(day).ToDateTime(new TimeOnly(5, 0)), TimeSpan.Zero);
 

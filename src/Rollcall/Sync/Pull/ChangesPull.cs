@@ -4,6 +4,7 @@ using Rollcall.Mapping;
 using Rollcall.OneRoster;
 using Rollcall.OneRoster.Model;
 using Rollcall.OneRoster.Rest;
+using Rollcall.Operations;
 using Rollcall.Patrons;
 using Rollcall.Storage;
 
@@ -14,6 +15,8 @@ namespace Rollcall.Sync.Pull;
 internal sealed class ChangesPull(
     SyncSetup setup,
     RestRosterSource source,
+    Operation operation,
+    RollcallDatabase database,
     DbConnection connection,
     string spoolFolder,
     WarningLog warnings,
@@ -30,6 +33,9 @@ internal sealed class ChangesPull(
     private const int FetchAtLeast = 50;
 
     private readonly Dictionary<string, User?> _teachers = new(StringComparer.Ordinal);
+
+    /// <summary>What the next changes sync can go on from; null when it has to read all enrollments.</summary>
+    public KnownHomerooms? Homerooms { get; private set; }
 
     /// <summary>Reads the changes.</summary>
     /// <param name="since">When the last run began.</param>
@@ -80,11 +86,14 @@ internal sealed class ChangesPull(
             cancellationToken
         );
 
+        var homerooms = setup.Mapper.NeedsHomerooms ? await HomeroomsAsync(after, users, cancellationToken) : null;
         var concerned = new HashSet<string>(demographics.Keys, StringComparer.Ordinal);
-        var (links, linked, knownHomerooms) = await LinksAsync(users, concerned, cancellationToken);
-        var homerooms = setup.Mapper.NeedsHomerooms
-            ? await HomeroomsAsync(after, users, links, knownHomerooms, concerned, cancellationToken)
-            : null;
+        var (links, linked) = await LinksAsync(users, concerned, homerooms, cancellationToken);
+        if (homerooms is not null)
+        {
+            await ReadTeachersAsync(homerooms, [], [.. concerned.Concat(users.Keys).Select(KeyOf)], users, cancellationToken);
+            await KeepAsync(homerooms.Log, cancellationToken);
+        }
 
         // People of whom only something else changed: known ones alone, the others are nobody's patrons.
         var fetch = concerned.Where(id => !users.ContainsKey(id) && links.ContainsKey(id)).ToList();
@@ -113,7 +122,7 @@ internal sealed class ChangesPull(
             }
         }
 
-        return (Build(users, demographics, demographicsResult.NotShared, homerooms, orgs), null);
+        return (Build(users, demographics, demographicsResult.NotShared, homerooms?.Intake, orgs), null);
     }
 
     private Roster Build(
@@ -202,127 +211,138 @@ internal sealed class ChangesPull(
         return [.. missing];
     }
 
-    /// <summary>Homerooms, read whole when a homeroom is touched at all: which class is one cannot be told from an enrollment. A class that
-    /// changed, or its teacher, concerns those in it whose Location it makes another; a student who came or went, that student alone.</summary>
-    /// <returns>Null when no homeroom is touched: those known stay.</returns>
-    private async Task<HomeroomIntake?> HomeroomsAsync(
+    /// <summary>Who sits where now: what the last run knew and what changed since; all of it read where that is not enough.</summary>
+    /// <returns>Null when classes or enrollments are not shared: the homerooms known stay.</returns>
+    private async Task<HomeroomChanges?> HomeroomsAsync(
         DateTimeOffset after,
         Dictionary<string, User> users,
-        Dictionary<string, KnownLink> links,
-        HashSet<string> known,
-        HashSet<string> concerned,
         CancellationToken cancellationToken
     )
     {
-        var classes = new Dictionary<string, Class>(StringComparer.Ordinal);
+        var classes = new List<Class>();
         var enrollments = new List<Enrollment>();
-        var sessions = 0;
-        var classesResult = await WalkAsync(
-            "changed classes",
-            source.Classes(after),
-            c => classes[c.SourcedId ?? ""] = c,
-            classes.Clear,
-            cancellationToken
-        );
-        var enrollmentsResult = await WalkAsync(
-            "changed enrollments",
-            source.Enrollments(after),
-            enrollments.Add,
-            enrollments.Clear,
-            cancellationToken
-        );
-        await WalkAsync("changed sessions", source.AcademicSessions(after), _ => sessions++, () => sessions = 0, cancellationToken);
-        if (classesResult.NotShared || enrollmentsResult.NotShared)
+        var shared =
+            !(await WalkAsync("changed classes", source.Classes(after), classes.Add, classes.Clear, cancellationToken)).NotShared
+            && !(
+                await WalkAsync("changed enrollments", source.Enrollments(after), enrollments.Add, enrollments.Clear, cancellationToken)
+            ).NotShared;
+        if (!shared)
         {
             return null;
         }
 
+        HashSet<(ulong, uint)> members = [];
         var touched = new HashSet<string>(StringComparer.Ordinal);
-        touched.UnionWith(classes.Keys.Where(known.Contains));
-        touched.UnionWith(classes.Values.Where(IsHomeroom).Select(c => c.SourcedId!));
-        touched.UnionWith(enrollments.Where(e => !IsOfStudent(e)).Select(e => e.Class).OfType<string>().Where(known.Contains));
-        var members = enrollments
-            .Where(e => IsOfStudent(e) && e.Class is { } c && (known.Contains(c) || touched.Contains(c)))
-            .Select(e => e.User!)
-            .ToHashSet(StringComparer.Ordinal);
-        var unknown = enrollments
-            .Where(e => e.Class is { } c && !known.Contains(c) && !classes.ContainsKey(c))
-            .ToLookup(e => e.Class!, StringComparer.Ordinal);
-
-        // A deleted row may say no more than its id; whose it was shows only beside all that are left.
-        var unclear = enrollments.Any(e => e.Class is null || e.User is null);
-        Standing StandingOf(User user) => RoleGroups.StandingOf(user, setup.Settings.Roles, setup.Today);
-        var mayHaveTaught =
-            setup.Settings.Map.Location == LocationSource.TeacherName && users.Values.Any(u => StandingOf(u).Group == RoleGroup.Teacher);
-        var newcomers = users.Values.Any(u => !links.ContainsKey(u.SourcedId!) && StandingOf(u) is { Ticked: true });
-        var certain = touched.Count > 0 || members.Count > 0 || unclear || sessions > 0 || mayHaveTaught || newcomers;
-        if (!certain && unknown.Count == 0)
-        {
-            return null;
-        }
-
-        var intake = new HomeroomIntake(setup.Today, setup.Keys);
-        var allSessions = await WalkAsync(
+        var memory = await HomeroomStore.LoadAsync(connection, setup.District.Id, setup.State.Homerooms, setup.Keys, cancellationToken);
+        var log = memory?.Apply(classes, enrollments, members, touched);
+        var whole = log is null || memory!.Incomplete;
+        log = whole ? new HomeroomLog(setup.Keys) : log!;
+        Homerooms = whole ? new KnownHomerooms(operation.Id, setup.Keys.Seed) : setup.State.Homerooms;
+        var intake = new HomeroomIntake(setup.Today, setup.Keys, whole ? log : null);
+        var sessions = await WalkAsync(
             "academic sessions",
             source.AcademicSessions(),
             intake.Session,
             intake.ClearSessions,
             cancellationToken
         );
-        intake.SessionsShared = !allSessions.NotShared;
-        await WalkAsync("classes", source.Classes(), intake.Class, intake.ClearClasses, cancellationToken);
-        if (!certain && !unknown.Any(u => intake.Knows(u.Key)))
+        intake.SessionsShared = !sessions.NotShared;
+        if (whole)
         {
-            return null;
+            intake.ClearClasses();
+            await WalkAsync("classes", source.Classes(), intake.Class, intake.ClearClasses, cancellationToken, log);
+            await WalkAsync("enrollments", source.Enrollments(), intake.Enrollment, intake.ClearEnrollments, cancellationToken, log);
+            foreach (var row in enrollments.Where(e => e.Class is not null && intake.Knows(e.Class)))
+            {
+                if (HomeroomIntake.RoleOf(row) == HomeroomRole.Teacher)
+                {
+                    touched.Add(row.Class!);
+                }
+                else if (row.User is not null)
+                {
+                    members.Add(KeyOf(row.User));
+                }
+            }
+
+            touched.UnionWith(classes.Select(c => c.SourcedId).OfType<string>().Where(intake.Knows));
+        }
+        else
+        {
+            memory!.Feed(intake);
         }
 
-        await WalkAsync("enrollments", source.Enrollments(), intake.Enrollment, intake.ClearEnrollments, cancellationToken);
-
-        var index = intake.Build();
-        foreach (var row in unknown.Where(u => intake.Knows(u.Key)).SelectMany(u => u))
-        {
-            if (IsOfStudent(row))
-            {
-                members.Add(row.User!);
-            }
-            else
-            {
-                touched.Add(row.Class!);
-            }
-        }
-
+        var changes = new HomeroomChanges(intake, log, members, touched);
         touched.UnionWith(intake.ClassesOfTeachers(users.Keys));
-        await ReadTeachersAsync(intake, [.. intake.TeachersOfClasses(touched), .. intake.TeachersOf(members)], users, cancellationToken);
-        await foreach (var (id, link) in ReadLinksAsync(cancellationToken))
+        foreach (var user in users.Values)
         {
-            var now = index.ClassesOf(setup.Keys.Of(id), setup.Keys.Check(id)).ToList();
-            if (IsConcerned(id, link, now))
-            {
-                concerned.Add(id);
-                links[id] = link;
-            }
+            NameTeacher(changes, user);
         }
 
-        await ReadTeachersAsync(intake, intake.TeachersOf(concerned.Concat(users.Keys)), users, cancellationToken);
-        return intake;
+        await ReadTeachersAsync(changes, touched, members, users, cancellationToken);
+        return changes;
+    }
 
-        bool IsConcerned(string id, KnownLink link, List<HomeroomClass> now) =>
-            (now, link.HomeroomClass) switch
+    private (ulong Key, uint Check) KeyOf(string id) => (setup.Keys.Of(id), setup.Keys.Check(id));
+
+    /// <summary>What is new is kept for the next run, unless this one is to change nothing.</summary>
+    private async Task KeepAsync(HomeroomLog log, CancellationToken cancellationToken)
+    {
+        if (!operation.PreviewOnly)
+        {
+            _store ??= new HomeroomStore(database, operation, Homerooms!.OperationId);
+            await _store.AppendAsync(log, cancellationToken);
+        }
+    }
+
+    private HomeroomStore? _store;
+
+    /// <summary>Homerooms while changes are read.</summary>
+    /// <param name="Intake">All of them, as they are now.</param>
+    /// <param name="Log">Takes down what is new.</param>
+    /// <param name="Members">People whose membership may be another.</param>
+    /// <param name="Touched">Classes that changed, or whose teacher did.</param>
+    private sealed record HomeroomChanges(
+        HomeroomIntake Intake,
+        HomeroomLog Log,
+        HashSet<(ulong Key, uint Check)> Members,
+        HashSet<string> Touched
+    )
+    {
+        private readonly HomeroomIndex _index = Intake.Build();
+
+        /// <summary>The homeroom of somebody known may have become another, or its text. A class that changed, or its teacher, concerns those
+        /// in it whose Location it makes another; a student who came or went, that student alone.</summary>
+        public bool Concern((ulong Key, uint Check) person, KnownLink link, Mapper mapper)
+        {
+            HomeroomClass? only = null;
+            var (several, same, touched) = (false, false, false);
+            foreach (var homeroom in _index.ClassesOf(person.Key, person.Check))
             {
-                ([], null) => false,
-                (_, null) => true,
-                (_, { } before) when now.TrueForAll(c => c.Id != before) => true,
-                // The same one homeroom as before, whatever else of it or its teacher is new.
-                ([{ } same], _) => (members.Contains(id) || touched.Contains(same.Id))
-                    && setup.Mapper.LocationOf(same.Homeroom) != link.Location,
-                _ => members.Contains(id) || now.Exists(c => touched.Contains(c.Id)),
-            };
+                several = only is not null;
+                only = homeroom;
+                same |= homeroom.Id == link.HomeroomClass;
+                touched |= Touched.Contains(homeroom.Id);
+            }
+
+            return only is null
+                ? link.HomeroomClass is not null
+                : !same || ((touched || Members.Contains(person)) && (several || mapper.LocationOf(only.Homeroom) != link.Location));
+        }
+    }
+
+    private void NameTeacher(HomeroomChanges homerooms, User user)
+    {
+        if (setup.Settings.Map.Location == LocationSource.TeacherName && homerooms.Intake.Teacher(user))
+        {
+            homerooms.Log.Teacher(user.SourcedId!, HomeroomIntake.NameOf(user) ?? "");
+        }
     }
 
     /// <summary>Teachers' names stand in user records; those of homerooms that matter here have to be at hand.</summary>
     private async Task ReadTeachersAsync(
-        HomeroomIntake intake,
-        IReadOnlyList<string> teachers,
+        HomeroomChanges homerooms,
+        IReadOnlyCollection<string> classes,
+        IReadOnlyCollection<(ulong Key, uint Check)> people,
         Dictionary<string, User> users,
         CancellationToken cancellationToken
     )
@@ -332,11 +352,11 @@ internal sealed class ChangesPull(
             return;
         }
 
-        foreach (var teacher in teachers)
+        foreach (var teacher in homerooms.Intake.Unnamed(classes, people))
         {
             if ((users.GetValueOrDefault(teacher) ?? await TeacherAsync(teacher, cancellationToken)) is { } user)
             {
-                intake.Teacher(user);
+                NameTeacher(homerooms, user);
             }
         }
     }
@@ -351,53 +371,42 @@ internal sealed class ChangesPull(
         return user;
     }
 
-    private static bool IsOfStudent(Enrollment row) =>
-        row.User is not null && string.Equals(row.Role?.Trim(), "student", StringComparison.OrdinalIgnoreCase);
-
-    private static bool IsHomeroom(Class row) =>
-        row.SourcedId is not null && string.Equals(row.ClassType?.Trim(), "homeroom", StringComparison.OrdinalIgnoreCase);
-
     private sealed record KnownLink(string? Guardians, string? HomeroomClass, string? Location);
 
-    /// <summary>The links that matter, by GUID: of people who changed, whose demographics did, or one of whose guardians did, which adds
-    /// them to those concerned. All others pass by without being kept, however many there are.</summary>
-    /// <returns>Those links, how many there are in all, and the homerooms that anybody has.</returns>
-    private async Task<(Dictionary<string, KnownLink> Links, int Count, HashSet<string> Homerooms)> LinksAsync(
+    /// <summary>The links that matter, by GUID: of people who changed, whose demographics did, or whose homeroom or one of whose guardians
+    /// did, which adds them to those concerned. All others pass by without being kept, however many there are.</summary>
+    /// <returns>Those links, and how many there are in all.</returns>
+    private async Task<(Dictionary<string, KnownLink> Links, int Count)> LinksAsync(
         Dictionary<string, User> users,
         HashSet<string> concerned,
+        HomeroomChanges? homerooms,
         CancellationToken cancellationToken
     )
     {
         var links = new Dictionary<string, KnownLink>(StringComparer.Ordinal);
-        var homerooms = new HashSet<string>(StringComparer.Ordinal);
         var count = 0;
         var changed = users.GetAlternateLookup<ReadOnlySpan<char>>();
         await foreach (var (id, link) in ReadLinksAsync(cancellationToken))
         {
             count++;
-            if (link.HomeroomClass is { } homeroom)
-            {
-                homerooms.Add(homeroom);
-            }
-
-            var guardianChanged = false;
+            var concern = homerooms?.Concern(KeyOf(id), link, setup.Mapper) ?? false;
             foreach (var guardian in link.Guardians.AsSpan().Split('\n'))
             {
-                guardianChanged |= changed.ContainsKey(link.Guardians.AsSpan(guardian));
+                concern |= changed.ContainsKey(link.Guardians.AsSpan(guardian));
             }
 
-            if (guardianChanged)
+            if (concern)
             {
                 concerned.Add(id);
             }
 
-            if (guardianChanged || concerned.Contains(id) || users.ContainsKey(id))
+            if (concerned.Contains(id) || users.ContainsKey(id))
             {
                 links[id] = link;
             }
         }
 
-        return (links, count, homerooms);
+        return (links, count);
     }
 
     private async IAsyncEnumerable<(string Guid, KnownLink Link)> ReadLinksAsync(
@@ -424,7 +433,8 @@ internal sealed class ChangesPull(
         ICollectionWalk<T> walk,
         Action<T> take,
         Action clear,
-        CancellationToken cancellationToken
+        CancellationToken cancellationToken,
+        HomeroomLog? log = null
     )
     {
         await progress($"Reading {what}", 0, null);
@@ -440,6 +450,11 @@ internal sealed class ChangesPull(
             foreach (var record in page.Records)
             {
                 take(record);
+            }
+
+            if (log is not null)
+            {
+                await KeepAsync(log, cancellationToken);
             }
 
             await progress($"Reading {what}", page.RowsSoFar, page.Total);

@@ -48,7 +48,14 @@ internal sealed class PersonPull(SyncSetup setup, IRosterSource source, string s
             }
             else
             {
-                foreach (var teacher in (await UsersAsync(homerooms.TeachersOf([sourcedId]), cancellationToken)).Values)
+                foreach (
+                    var teacher in (
+                        await UsersAsync(
+                            homerooms.Unnamed([], [(setup.Keys.Of(sourcedId), setup.Keys.Check(sourcedId))]),
+                            cancellationToken
+                        )
+                    ).Values
+                )
                 {
                     homerooms.Teacher(teacher);
                 }

@@ -8,12 +8,19 @@ using Rollcall.Patrons;
 namespace Rollcall.Sync.Pull;
 
 /// <summary>Reads a roster: only what the mapping needs, page by page, into the spool and the planner's arrays.</summary>
+/// <param name="setup">The district and its settings.</param>
+/// <param name="source">The roster.</param>
+/// <param name="spoolFolder">Where people lie while the run works.</param>
+/// <param name="warnings">Gets what is to be reported.</param>
+/// <param name="progress">Hears what is read, how many rows so far and of how many.</param>
+/// <param name="store">Keeps the homerooms for the changes syncs to come; null where there will be none.</param>
 internal sealed class RosterPull(
     SyncSetup setup,
     IRosterSource source,
     string spoolFolder,
     WarningLog warnings,
-    Func<string, long, long?, ValueTask> progress
+    Func<string, long, long?, ValueTask> progress,
+    HomeroomStore? store = null
 )
 {
     private const int RevisionAttempts = 3;
@@ -105,6 +112,12 @@ internal sealed class RosterPull(
             );
         }
 
+        if (setup.Settings.Map.Location == LocationSource.TeacherName)
+        {
+            homerooms?.LogTeachers();
+            await KeepAsync(homerooms?.Log, cancellationToken);
+        }
+
         users.Report(warnings);
         var absenceUsable = users.RowsWithoutId == 0 && usersResult.UnreadableRows == 0 && !usersResult.RowsShifted;
         if (usersResult.RowsShifted)
@@ -158,7 +171,9 @@ internal sealed class RosterPull(
 
     private async Task<HomeroomIntake?> ReadHomeroomsAsync(RevisionWatch revision, CancellationToken cancellationToken)
     {
-        var intake = new HomeroomIntake(setup.Today, setup.Keys);
+        var log = store is null ? null : new HomeroomLog(setup.Keys);
+        log?.Reset();
+        var intake = new HomeroomIntake(setup.Today, setup.Keys, log);
         var sessions = await WalkAsync(
             "academic sessions",
             source.AcademicSessions(),
@@ -173,7 +188,8 @@ internal sealed class RosterPull(
             source.Classes(),
             intake.ClearClasses,
             page => page.ForEach(intake.Class, _ => ""),
-            cancellationToken
+            cancellationToken,
+            log
         );
         classes = WholeOrNotShared(classes);
         var enrollments = classes.NotShared
@@ -184,7 +200,8 @@ internal sealed class RosterPull(
                     source.Enrollments(),
                     intake.ClearEnrollments,
                     page => page.ForEach(intake.Enrollment, _ => ""),
-                    cancellationToken
+                    cancellationToken,
+                    log
                 )
             );
         foreach (
@@ -219,7 +236,8 @@ internal sealed class RosterPull(
         ICollectionWalk<T> walk,
         Action clear,
         Action<IReadOnlyList<T>> take,
-        CancellationToken cancellationToken
+        CancellationToken cancellationToken,
+        HomeroomLog? log = null
     )
     {
         await progress($"Reading {what}", 0, null);
@@ -233,6 +251,7 @@ internal sealed class RosterPull(
             }
 
             take(page.Records);
+            await KeepAsync(log, cancellationToken);
             await progress($"Reading {what}", page.RowsSoFar, page.Total);
         }
 
@@ -252,6 +271,14 @@ internal sealed class RosterPull(
         }
 
         return walk.Result;
+    }
+
+    private async Task KeepAsync(HomeroomLog? log, CancellationToken cancellationToken)
+    {
+        if (log is not null)
+        {
+            await store!.AppendAsync(log, cancellationToken);
+        }
     }
 
     private string SiteCode(int siteId) =>
@@ -483,212 +510,4 @@ internal sealed class UserIntake(SyncSetup setup, Spool people, Spool guardians,
 
         return _persons;
     }
-}
-
-/// <summary>Takes sessions, classes and enrollments, and keeps what makes homerooms.</summary>
-internal sealed class HomeroomIntake(DateOnly today, Keys keys)
-{
-    private readonly HashSet<string> _currentSessions = new(StringComparer.Ordinal);
-    private readonly List<HomeroomClass> _classes = [];
-    private readonly Dictionary<string, int> _byId = new(StringComparer.Ordinal);
-    private readonly Rows<ulong> _members = new();
-    private readonly Rows<ulong> _memberships = new();
-    private readonly Dictionary<string, List<HomeroomClass>> _teachers = new(StringComparer.Ordinal);
-    private HomeroomIndex? _index;
-
-    public bool SessionsShared { get; set; }
-
-    public void ClearSessions() => _currentSessions.Clear();
-
-    public void Session(AcademicSession session)
-    {
-        if (
-            session is { SourcedId: { } id, Status: RecordStatus.Active }
-            && (session.Start is not { } start || start <= today)
-            && (session.End is not { } end || end > today)
-        )
-        {
-            _currentSessions.Add(id);
-        }
-    }
-
-    public void ClearClasses()
-    {
-        _classes.Clear();
-        _byId.Clear();
-    }
-
-    public void Class(Class row)
-    {
-        if (row.SourcedId is not { } id)
-        {
-            return;
-        }
-
-        if (
-            row.Status != RecordStatus.Active
-            || !string.Equals(row.ClassType?.Trim(), "homeroom", StringComparison.OrdinalIgnoreCase)
-            || (SessionsShared && row.Terms is { Count: > 0 } terms && !terms.Any(_currentSessions.Contains))
-        )
-        {
-            // A class that comes twice counts as its later row has it.
-            _byId.Remove(id);
-            return;
-        }
-
-        if (_byId.TryGetValue(id, out var at))
-        {
-            _classes[at] = Make(row, id);
-            return;
-        }
-
-        _byId[id] = _classes.Count;
-        _classes.Add(Make(row, id));
-    }
-
-    public void ClearEnrollments()
-    {
-        _members.Clear();
-        _memberships.Clear();
-        _index = null;
-        foreach (var homeroom in _classes)
-        {
-            homeroom.TeacherId = null;
-            homeroom.TeacherPrimary = false;
-        }
-    }
-
-    public void Enrollment(Enrollment row)
-    {
-        if (
-            row is not { User: { } user, Class: { } classId, Status: RecordStatus.Active }
-            || !_byId.TryGetValue(classId, out var at)
-            || (row.Begin is { } begin && begin > today)
-            || (row.End is { } end && end <= today)
-        )
-        {
-            return;
-        }
-
-        var isTeacher = string.Equals(row.Role?.Trim(), "teacher", StringComparison.OrdinalIgnoreCase);
-        if (!isTeacher && !string.Equals(row.Role?.Trim(), "student", StringComparison.OrdinalIgnoreCase))
-        {
-            return;
-        }
-
-        _members.Add(keys.Of(user));
-        _memberships.Add(HomeroomIndex.Pack(keys.Check(user), at));
-        if (!isTeacher)
-        {
-            return;
-        }
-
-        var homeroom = _classes[at];
-        if (
-            homeroom.TeacherId is null
-            || (row.Primary && !homeroom.TeacherPrimary)
-            || (row.Primary == homeroom.TeacherPrimary && string.CompareOrdinal(user, homeroom.TeacherId) < 0)
-        )
-        {
-            homeroom.TeacherId = user;
-            homeroom.TeacherPrimary = row.Primary;
-        }
-    }
-
-    public void ClearTeachers()
-    {
-        foreach (var homeroom in _classes)
-        {
-            homeroom.Teacher = null;
-        }
-    }
-
-    public void Teacher(User user)
-    {
-        if (_teachers.Count == 0)
-        {
-            foreach (var homeroom in _classes)
-            {
-                if (homeroom.TeacherId is { } id)
-                {
-                    (_teachers.TryGetValue(id, out var list) ? list : _teachers[id] = []).Add(homeroom);
-                }
-            }
-
-            // A key that no user has marks the table as built when there are no teachers at all.
-            _teachers.TryAdd("", []);
-        }
-
-        if (!_teachers.TryGetValue(user.SourcedId!, out var own))
-        {
-            return;
-        }
-
-        var last = Text.Clean(user.FamilyName);
-        var first = Text.Clean(user.GivenName);
-        var name =
-            last is null ? first
-            : first is null ? last
-            : $"{last}, {first}";
-        foreach (var homeroom in own)
-        {
-            homeroom.Teacher = name;
-        }
-    }
-
-    /// <summary>The class is a current homeroom.</summary>
-    public bool Knows(string classId) => _byId.ContainsKey(classId);
-
-    /// <summary>Homerooms that these people teach.</summary>
-    public IEnumerable<string> ClassesOfTeachers(IEnumerable<string> people)
-    {
-        var wanted = people.ToHashSet(StringComparer.Ordinal);
-        return _classes.Where(c => c.TeacherId is not null && wanted.Contains(c.TeacherId)).Select(c => c.Id);
-    }
-
-    /// <summary>Teachers of these homerooms, each once.</summary>
-    public IReadOnlyList<string> TeachersOfClasses(IEnumerable<string> classes) =>
-        [
-            .. classes
-                .Select(c => _byId.TryGetValue(c, out var at) ? _classes[at].TeacherId : null)
-                .OfType<string>()
-                .Distinct(StringComparer.Ordinal),
-        ];
-
-    /// <summary>Teachers of the homerooms that these people are in.</summary>
-    public IReadOnlyList<string> TeachersOf(IEnumerable<string> people)
-    {
-        var index = Build();
-        return
-        [
-            .. people
-                .SelectMany(p => index.ClassesOf(keys.Of(p), keys.Check(p)))
-                .Select(c => c.TeacherId)
-                .OfType<string>()
-                .Distinct(StringComparer.Ordinal),
-        ];
-    }
-
-    /// <summary>Who is where, once all enrollments have been taken.</summary>
-    public HomeroomIndex Build()
-    {
-        if (_index is null)
-        {
-            var (people, memberships) = (_members.Take(), _memberships.Take());
-            Array.Sort(people, memberships);
-            _index = new HomeroomIndex(_classes, people, memberships);
-        }
-
-        return _index;
-    }
-
-    private static HomeroomClass Make(Class row, string id) =>
-        new()
-        {
-            Id = id,
-            Code = row.ClassCode,
-            Title = row.Title,
-            Location = row.Location,
-            School = row.School,
-        };
 }
