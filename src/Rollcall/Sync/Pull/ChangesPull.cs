@@ -92,7 +92,7 @@ internal sealed class ChangesPull(
         if (homerooms is not null)
         {
             await ReadTeachersAsync(homerooms, [], [.. concerned.Concat(users.Keys).Select(KeyOf)], users, cancellationToken);
-            await KeepAsync(homerooms.Log, cancellationToken);
+            await KeepAsync(homerooms.Log, all: true, cancellationToken);
         }
 
         // People of whom only something else changed: known ones alone, the others are nobody's patrons.
@@ -285,12 +285,12 @@ internal sealed class ChangesPull(
     private (ulong Key, uint Check) KeyOf(string id) => (setup.Keys.Of(id), setup.Keys.Check(id));
 
     /// <summary>What is new is kept for the next run, unless this one is to change nothing.</summary>
-    private async Task KeepAsync(HomeroomLog log, CancellationToken cancellationToken)
+    private async Task KeepAsync(HomeroomLog log, bool all, CancellationToken cancellationToken)
     {
         if (!operation.PreviewOnly)
         {
             _store ??= new HomeroomStore(database, operation, Homerooms!.OperationId);
-            await _store.AppendAsync(log, cancellationToken);
+            await _store.AppendAsync(log, all, cancellationToken);
         }
     }
 
@@ -454,7 +454,7 @@ internal sealed class ChangesPull(
 
             if (log is not null)
             {
-                await KeepAsync(log, cancellationToken);
+                await KeepAsync(log, all: false, cancellationToken);
             }
 
             await progress($"Reading {what}", page.RowsSoFar, page.Total);

@@ -47,9 +47,13 @@ internal sealed class HomeroomStore(RollcallDatabase database, Operation operati
     }
 
     /// <summary>Appends what has been written to the log since.</summary>
-    public async Task AppendAsync(HomeroomLog log, CancellationToken cancellationToken)
+    /// <param name="log">The log.</param>
+    /// <param name="all">False while it is being written: then what makes no good part yet waits.</param>
+    /// <param name="cancellationToken">Gives up.</param>
+    public async Task AppendAsync(HomeroomLog log, bool all, CancellationToken cancellationToken)
     {
-        if (log.TakePart() is not { } data)
+        const int GoodPart = 256 * 1024;
+        if ((!all && log.Entries.Length < GoodPart) || log.TakePart() is not { } data)
         {
             return;
         }

@@ -115,8 +115,9 @@ internal sealed class RosterPull(
         if (setup.Settings.Map.Location == LocationSource.TeacherName)
         {
             homerooms?.LogTeachers();
-            await KeepAsync(homerooms?.Log, cancellationToken);
         }
+
+        await KeepAsync(homerooms?.Log, all: true, cancellationToken);
 
         users.Report(warnings);
         var absenceUsable = users.RowsWithoutId == 0 && usersResult.UnreadableRows == 0 && !usersResult.RowsShifted;
@@ -251,7 +252,7 @@ internal sealed class RosterPull(
             }
 
             take(page.Records);
-            await KeepAsync(log, cancellationToken);
+            await KeepAsync(log, all: false, cancellationToken);
             await progress($"Reading {what}", page.RowsSoFar, page.Total);
         }
 
@@ -273,11 +274,11 @@ internal sealed class RosterPull(
         return walk.Result;
     }
 
-    private async Task KeepAsync(HomeroomLog? log, CancellationToken cancellationToken)
+    private async Task KeepAsync(HomeroomLog? log, bool all, CancellationToken cancellationToken)
     {
         if (log is not null)
         {
-            await store!.AppendAsync(log, cancellationToken);
+            await store!.AppendAsync(log, all, cancellationToken);
         }
     }
 
