@@ -50,6 +50,9 @@ internal sealed class Child : IAsyncDisposable
         }
     }
 
+    /// <summary>The most memory that the child ever held until now, in MB.</summary>
+    public double Peak => Gauge.PeakMemory(_process);
+
     public async ValueTask DisposeAsync()
     {
         // A child that serves goes when its input ends, as it does when this process is killed.

@@ -57,7 +57,7 @@ internal sealed class Gauge : IDisposable
         {
             Seconds = seconds,
             Cpu = (Process.GetCurrentProcess().TotalProcessorTime - _cpu).TotalSeconds,
-            Peak = PeakMemory(),
+            Peak = PeakMemory(Process.GetCurrentProcess()),
             Heap = Math.Max(_heap, GC.GetTotalMemory(forceFullCollection: false)) / 1e6,
             Allocated = (GC.GetTotalAllocatedBytes() - _allocated) / 1e6,
             Parts = _parts,
@@ -94,14 +94,13 @@ internal sealed class Gauge : IDisposable
     }
 
     /// <summary>VmHWM: the most that was ever resident.</summary>
-    private static double PeakMemory()
+    public static double PeakMemory(Process process)
     {
         const string Name = "VmHWM:";
-        var line = File.Exists("/proc/self/status")
-            ? File.ReadLines("/proc/self/status").FirstOrDefault(l => l.StartsWith(Name, StringComparison.Ordinal))
-            : null;
+        var status = string.Create(CultureInfo.InvariantCulture, $"/proc/{process.Id}/status");
+        var line = File.Exists(status) ? File.ReadLines(status).FirstOrDefault(l => l.StartsWith(Name, StringComparison.Ordinal)) : null;
         return line is null
-            ? Process.GetCurrentProcess().PeakWorkingSet64 / 1e6
+            ? process.PeakWorkingSet64 / 1e6
             : long.Parse(line[Name.Length..].Replace("kB", "", StringComparison.Ordinal).Trim(), CultureInfo.InvariantCulture) * 1024 / 1e6;
     }
 }

@@ -36,7 +36,7 @@ internal sealed record Order
 }
 
 /// <summary>Where the sandbox listens and what it has.</summary>
-internal sealed record SandboxReady(string Url, long Ticked, IReadOnlyList<School> Schools);
+internal sealed record SandboxReady(string Url, long Ticked, IReadOnlyList<School> Schools, double Seconds);
 
 internal sealed record School(string SourcedId, string Name);
 
@@ -62,6 +62,9 @@ internal sealed record Measured
 
     public long Rows { get; init; }
     public long Bytes { get; init; }
+
+    /// <summary>Seconds until the first page of users was there.</summary>
+    public double FirstPage { get; init; }
 
     /// <summary>Seconds by stage, and by what a stage said that it was doing.</summary>
     public Dictionary<string, double> Parts { get; init; } = [];

@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using System.Globalization;
 using System.Net;
 using System.Net.Http.Headers;
@@ -26,10 +27,12 @@ internal static class ReadTasks
         var buffer = new byte[128 * 1024];
         long rows = 0;
         long bytes = 0;
+        double firstPage = 0;
         using var gauge = new Gauge();
         foreach (var collection in collections)
         {
             gauge.See("Reading", collection);
+            var start = Stopwatch.GetTimestamp();
             for (long offset = 0, total = 1; offset < total; offset += PageSize)
             {
                 var url = new Uri(
@@ -51,6 +54,11 @@ internal static class ReadTasks
                 {
                     bytes += read;
                 }
+
+                if (offset == 0 && collection == "users")
+                {
+                    firstPage = Stopwatch.GetElapsedTime(start).TotalSeconds;
+                }
             }
         }
 
@@ -58,6 +66,7 @@ internal static class ReadTasks
         {
             Rows = rows,
             Bytes = bytes,
+            FirstPage = firstPage,
         };
     }
 

@@ -13,7 +13,10 @@ internal static class Report
     private const string End = "<!-- end of table -->";
 
     /// <summary>Users from a server and from an archive.</summary>
-    public static string Reading(IReadOnlyList<(string From, Measured Run)> rows)
+    public static string Reading(
+        IReadOnlyList<(string From, Measured Run)> rows,
+        IReadOnlyList<(SandboxReady Ready, Measured Users, Measured All, double Peak)> sandboxes
+    )
     {
         var text = new StringBuilder();
         var date = TimeProvider.System.GetUtcNow().ToString("yyyy-MM-dd", CultureInfo.InvariantCulture);
@@ -27,6 +30,19 @@ internal static class Report
             Line(
                 text,
                 $"| {run.Rows:N0} | {from} | {run.Seconds:F2} | {checking} | {run.Rows / run.Seconds:N0} | {run.Cpu:F2} | {run.Allocated * 1e6 / run.Rows:N0} | {run.Heap:F0} | {run.Peak:F0} |"
+            );
+        }
+
+        text.AppendLine();
+        Line(text, $"The sandbox's side of it, while all collections are read with nobody looking at them.");
+        text.AppendLine();
+        Line(text, $"| users | rows, all collections | start s | first page of users s | all rows s | rows/s | peak MB |");
+        Line(text, $"|---:|---:|---:|---:|---:|---:|---:|");
+        foreach (var (ready, users, all, peak) in sandboxes)
+        {
+            Line(
+                text,
+                $"| {users.Rows:N0} | {all.Rows:N0} | {ready.Seconds:F2} | {all.FirstPage:F2} | {all.Seconds:F2} | {all.Rows / all.Seconds:N0} | {peak:F0} |"
             );
         }
 

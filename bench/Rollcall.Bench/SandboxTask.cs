@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using System.Text.Json;
 using Rollcall.Sandbox;
 
@@ -8,11 +9,15 @@ internal static class SandboxTask
 {
     public static async Task RunAsync(Order order)
     {
-        await using var server = await SandboxServer.StartAsync(Options(order.People));
+        var options = Options(order.People);
+        var start = Stopwatch.GetTimestamp();
+        await using var server = await SandboxServer.StartAsync(options);
+        var seconds = Stopwatch.GetElapsedTime(start).TotalSeconds;
         var ready = new SandboxReady(
             server.Url.ToString(),
             Ticked(server.District),
-            [.. server.District.Schools.Select(s => new School(s.SourcedId, s.Name))]
+            [.. server.District.Schools.Select(s => new School(s.SourcedId, s.Name))],
+            seconds
         );
         Console.WriteLine(JsonSerializer.Serialize(ready, Wire.Json));
         while (await Console.In.ReadLineAsync() is not null)

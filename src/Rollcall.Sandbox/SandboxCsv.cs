@@ -140,48 +140,29 @@ public static class SandboxCsv
     private static Dictionary<string, Table> Tables(SandboxDistrict district, SandboxCsvOptions csv)
     {
         var catalog = new Catalog(district, OverrideSet.None);
-        var present = Present(catalog);
         return FilesOf(csv)
             .ToDictionary(
                 name => name,
-                name => new Table(Header(name, csv.Version), [.. RowsOf(catalog, name, csv, present)]),
+                name => new Table(Header(name, csv.Version), [.. RowsOf(catalog, name, csv)]),
                 StringComparer.Ordinal
             );
     }
 
     private static IEnumerable<string> FilesOf(SandboxCsvOptions csv) => csv.Version == "1.2" ? s_files.Prepend("roles") : s_files;
 
-    private static HashSet<string> Present(Catalog catalog)
-    {
-        var present = new HashSet<string>(StringComparer.Ordinal);
-        foreach (var row in Read(catalog, "users"))
-        {
-            if (Text(row, "status") == Active)
-            {
-                present.Add(Text(row, "sourcedId"));
-            }
-        }
-
-        return present;
-    }
-
-    private static IEnumerable<string[]> RowsOf(Catalog catalog, string name, SandboxCsvOptions csv, HashSet<string> present)
+    private static IEnumerable<string[]> RowsOf(Catalog catalog, string name, SandboxCsvOptions csv)
     {
         var header = Header(name == "roles" ? "users" : name, csv.Version);
-        foreach (var row in Read(catalog, name == "roles" ? "users" : name))
+        foreach (var (row, json) in Read(catalog, name == "roles" ? "users" : name))
         {
-            if (
-                Text(row, "status") != Active
-                || (name == "demographics" && !present.Contains(Text(row, "sourcedId")))
-                || (name == "enrollments" && !present.Contains(Reference(row, "user")))
-            )
+            if (Text(json, "status") != Active)
             {
                 continue;
             }
 
             if (name == "roles")
             {
-                foreach (var role in RolesOf(row, csv.Delta ? Value(row, "users", "dateLastModified", present) : "", csv.Delta))
+                foreach (var role in RolesOf(json, csv.Delta ? Text(json, "dateLastModified") : "", csv.Delta))
                 {
                     yield return role;
                 }
@@ -189,7 +170,7 @@ public static class SandboxCsv
                 continue;
             }
 
-            var values = header.Select(h => Value(row, name, h, present)).ToArray();
+            var values = header.Select(h => Value(row, json, name, h)).ToArray();
             BlankState(header, values, csv.Delta);
             yield return values;
         }
@@ -199,13 +180,12 @@ public static class SandboxCsv
     private static void WriteWhole(SandboxDistrict district, SandboxCsvOptions csv, Stream file)
     {
         var catalog = new Catalog(district, OverrideSet.None);
-        var present = Present(catalog);
         using var zip = new ZipArchive(file, ZipArchiveMode.Create, leaveOpen: true);
         foreach (var name in FilesOf(csv))
         {
             using var writer = Entry(name);
             WriteRow(writer, Header(name, csv.Version), quoted: false);
-            foreach (var row in RowsOf(catalog, name, csv, present))
+            foreach (var row in RowsOf(catalog, name, csv))
             {
                 WriteRow(writer, row, quoted: false);
             }
@@ -283,7 +263,7 @@ public static class SandboxCsv
         }
     }
 
-    private static IEnumerable<JsonElement> Read(Catalog catalog, string collection)
+    private static IEnumerable<(Row Row, JsonElement Json)> Read(Catalog catalog, string collection)
     {
         var buffer = new ArrayBufferWriter<byte>(1024);
         foreach (var row in catalog.Get(collection).Rows)
@@ -295,7 +275,7 @@ public static class SandboxCsv
             }
 
             using var document = JsonDocument.Parse(buffer.WrittenMemory);
-            yield return document.RootElement;
+            yield return (row, document.RootElement);
         }
     }
 
@@ -342,34 +322,37 @@ public static class SandboxCsv
         return header.Split(',');
     }
 
-    private static string Value(JsonElement row, string file, string header, HashSet<string> present) =>
+    private static string Value(Row row, JsonElement json, string file, string header) =>
         header switch
         {
-            "parentSourcedId" => Reference(row, "parent"),
-            "schoolYearSourcedId" or "schoolYearId" => Reference(row, "schoolYear"),
-            "orgSourcedId" => Reference(row, "org"),
-            "courseSourcedId" => Reference(row, "course"),
-            "schoolSourcedId" => Reference(row, "school"),
-            "classSourcedId" => Reference(row, "class"),
-            "userSourcedId" => file == "demographics" ? Text(row, "sourcedId") : Reference(row, "user"),
-            "termSourcedIds" or "termSourcedId" => References(row, "terms", null),
-            "orgSourcedIds" => References(row, "orgs", null),
-            "agentSourcedIds" or "agents" => References(row, "agents", present),
-            "primaryOrgSourcedId" => Reference(row, "primaryOrg"),
-            "metadata.primaryOrg" => row.TryGetProperty("metadata", out var metadata) ? Text(metadata, "primaryOrg") : "",
-            "userIds" => row.TryGetProperty("userIds", out var ids)
+            "parentSourcedId" => Reference(json, "parent"),
+            "schoolYearSourcedId" or "schoolYearId" => Reference(json, "schoolYear"),
+            "orgSourcedId" => Reference(json, "org"),
+            "courseSourcedId" => Reference(json, "course"),
+            "schoolSourcedId" => Reference(json, "school"),
+            "classSourcedId" => Reference(json, "class"),
+            "userSourcedId" => file == "demographics" ? Text(json, "sourcedId") : Reference(json, "user"),
+            "termSourcedIds" or "termSourcedId" => References(json, "terms"),
+            "orgSourcedIds" => References(json, "orgs"),
+            "agentSourcedIds" or "agents" => string.Join(
+                ',',
+                row.Person.Relatives.Where(p => p.Presence == SandboxPresence.Present).Select(p => Id(p.Id))
+            ),
+            "primaryOrgSourcedId" => Reference(json, "primaryOrg"),
+            "metadata.primaryOrg" => json.TryGetProperty("metadata", out var metadata) ? Text(metadata, "primaryOrg") : "",
+            "userIds" => json.TryGetProperty("userIds", out var ids)
                 ? string.Join(',', ids.EnumerateArray().Select(i => $"{{{Text(i, "type")}:{Text(i, "identifier")}}}"))
                 : "",
-            "userId" => row.TryGetProperty("userIds", out var all)
+            "userId" => json.TryGetProperty("userIds", out var all)
                 ? all.EnumerateArray().Where(i => Text(i, "type") == "LocalID").Select(i => Text(i, "identifier")).FirstOrDefault("")
                 : "",
-            "grades" or "grade" => List(row, "grades"),
-            "birthdate" => Text(row, "birthDate"),
-            "subjects" or "subjectCodes" or "periods" => List(row, header),
+            "grades" or "grade" => List(json, "grades"),
+            "birthdate" => Text(json, "birthDate"),
+            "subjects" or "subjectCodes" or "periods" => List(json, header),
 
             // CSV asks everybody for a login; guardians have none.
-            "username" => Text(row, "username") is { Length: > 0 } login ? login : Text(row, "sourcedId"),
-            _ => Text(row, header),
+            "username" => Text(json, "username") is { Length: > 0 } login ? login : Text(json, "sourcedId"),
+            _ => Text(json, header),
         };
 
     private static string Text(JsonElement row, string name) =>
@@ -382,10 +365,8 @@ public static class SandboxCsv
     private static string Reference(JsonElement row, string name) =>
         row.TryGetProperty(name, out var value) && value.ValueKind == JsonValueKind.Object ? Text(value, "sourcedId") : "";
 
-    private static string References(JsonElement row, string name, HashSet<string>? among) =>
-        row.TryGetProperty(name, out var list)
-            ? string.Join(',', list.EnumerateArray().Select(r => Text(r, "sourcedId")).Where(id => among?.Contains(id) != false))
-            : "";
+    private static string References(JsonElement row, string name) =>
+        row.TryGetProperty(name, out var list) ? string.Join(',', list.EnumerateArray().Select(r => Text(r, "sourcedId"))) : "";
 
     private static string List(JsonElement row, string name) =>
         row.TryGetProperty(name, out var list) && list.ValueKind == JsonValueKind.Array

@@ -8,9 +8,6 @@ namespace Rollcall.Sandbox;
 /// </summary>
 public sealed class SandboxDistrict
 {
-    private readonly Lazy<Dictionary<string, Person>> _byId;
-    private readonly Lazy<ILookup<Person, Klass>> _homeroomsOf;
-
     internal SandboxDistrict(World world)
     {
         World = world;
@@ -20,8 +17,6 @@ public sealed class SandboxDistrict
             new SandboxOrg(World.DepartmentOrg, "Central Office", "department", ""),
             .. world.Schools.Select(s => new SandboxOrg(s.Id, s.Name, "school", s.Index % 5 == 4 ? "" : $"4957{s.Index + 1:D3}")),
         ];
-        _byId = new(() => world.People.ToDictionary(p => p.Id, StringComparer.Ordinal));
-        _homeroomsOf = new(() => world.Classes.Where(c => c is { Kind: KlassKind.Homeroom, Teacher: not null }).ToLookup(c => c.Teacher!));
     }
 
     /// <summary>The day this is.</summary>
@@ -40,7 +35,7 @@ public sealed class SandboxDistrict
     public IEnumerable<SandboxPerson> People => World.People.Select(Describe);
 
     /// <summary>How many people <see cref="People"/> has.</summary>
-    public int PeopleCount => World.People.Count;
+    public int PeopleCount => World.Persons.Count;
 
     /// <summary>What happened from day 1 to this day, in order.</summary>
     public IReadOnlyList<SandboxEvent> Events => World.Events;
@@ -54,9 +49,9 @@ public sealed class SandboxDistrict
     public static SandboxDistrict At(SandboxOptions options, int? day = null) => new(new World(options, day ?? options.Day));
 
     /// <summary>The person with this sourcedId, or null if there never was one.</summary>
-    public SandboxPerson? Find(string sourcedId) => _byId.Value.TryGetValue(sourcedId, out var person) ? Describe(person) : null;
+    public SandboxPerson? Find(string sourcedId) => World.Find(sourcedId) is { } person ? Describe(person) : null;
 
-    private SandboxPerson Describe(Person p)
+    internal SandboxPerson Describe(Person p)
     {
         var (first, second) = World.Orgs(p);
         var (state, local, barcode) = World.Ids(p);
@@ -86,16 +81,24 @@ public sealed class SandboxDistrict
                     .Select(id => new SandboxUserId(id.Type, id.Identifier!)),
             ],
             Homerooms = [.. HomeroomsOf(p).OrderBy(c => c.Id, StringComparer.Ordinal).Select(Describe)],
-            Guardians =
-                p.Role != Role.Student ? [] : [.. p.Household!.Guardians.Where(g => g.Presence == SandboxPresence.Present).Select(Contact)],
+            Guardians = p.Role != Role.Student ? [] : [.. p.Relatives.Where(g => g.Presence == SandboxPresence.Present).Select(Contact)],
         };
     }
 
     private IEnumerable<Klass> HomeroomsOf(Person p) =>
-        p.Role == Role.Teacher ? _homeroomsOf.Value[p] : new[] { p.Rooms?.Current, p.Rooms?.Second }.OfType<Klass>();
+        p.Role == Role.Teacher
+            ? World.Taught(p).Where(c => c.Kind == KlassKind.Homeroom && c.Teacher == p)
+            : new[] { p.Room, p.SecondRoom }.OfType<Klass>();
 
     private static SandboxHomeroom Describe(Klass c) =>
-        new(c.Id, c.School.Id, c.Code, c.Location, c.Title, c.Teacher is null ? "" : $"{c.Teacher.Family.Text}, {c.Teacher.Given.Text}");
+        new(
+            c.Id,
+            c.School.Id,
+            c.Code,
+            c.Location,
+            c.Title,
+            c.Teacher is not { } teacher ? "" : $"{teacher.Family.Text}, {teacher.Given.Text}"
+        );
 
     private SandboxContact Contact(Person g)
     {

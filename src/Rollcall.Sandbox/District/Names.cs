@@ -3,11 +3,22 @@ using System.Text;
 namespace Rollcall.Sandbox.District;
 
 /// <summary>A name as written, and the plain letters that logins and addresses make of it.</summary>
-internal sealed record Name(string Text, string Login);
+internal sealed class Name(int number, string text, string login)
+{
+    /// <summary>By which people hold it: their district knows the name.</summary>
+    public int Number => number;
+
+    public string Text => text;
+
+    public string Login => login;
+}
 
 /// <summary>Invented people need believable names: frequent ones, ones beyond ASCII, and ones that break narrow columns.</summary>
 internal static class Names
 {
+    // The first is nobody's: 0 stands for no name.
+    private static readonly List<Name> s_all = [new(0, "", "")];
+
     public static readonly Name[] Girls = Split(
         "Emma Olivia Ava Sophia Isabella Mia Charlotte Amelia Harper Evelyn Abigail Emily Ella Madison Scarlett Grace Chloe Lily Hannah Aria "
             + "Layla Nora Zoey Riley Savannah Maya Naomi Aaliyah Ruby Leah Fatima Aisha Priya Ananya Keisha Imani Destiny Jasmine Ximena Valentina "
@@ -46,12 +57,12 @@ internal static class Names
             + "de_la_Cruz St._John MacDonald-Ross ʻAkana=akana N'Diaye"
     );
 
-    public static readonly Name LongFamily = new(
+    public static readonly Name LongFamily = New(
         "Wolfeschlegelsteinhausenbergerdorff-Featherstonehaugh-Cholmondeley-Marjoribanks-Papadiamantopoulos-Raharimanantsoa-Andriamampianina",
         "wolfeschlegel"
     );
 
-    public static readonly Name LongGiven = new(
+    public static readonly Name LongGiven = New(
         "Maria-Magdalena Theodora Wilhelmina Konstantina Evangelista Francesca Alexandra-Josephine",
         "mariamagdalena"
     );
@@ -92,7 +103,10 @@ internal static class Names
         "Clearwater",
     ];
 
-    public static Name Make(string text)
+    /// <summary>All of them; a name's number is its place.</summary>
+    public static IReadOnlyList<Name> All => s_all;
+
+    private static Name Make(string text)
     {
         var login = new StringBuilder(text.Length);
         foreach (var c in text)
@@ -107,7 +121,7 @@ internal static class Names
             }
         }
 
-        return new Name(text, login.Length == 0 ? "user" : login.ToString());
+        return New(text, login.Length == 0 ? "user" : login.ToString());
     }
 
     // An underscore stands for a blank, "=" gives the login of a name in another script.
@@ -115,8 +129,15 @@ internal static class Names
         [
             .. list.Split(' ')
                 .Select(item => item.Split('='))
-                .Select(parts => parts.Length == 2 ? new Name(parts[0], parts[1]) : Make(parts[0].Replace('_', ' '))),
+                .Select(parts => parts.Length == 2 ? New(parts[0], parts[1]) : Make(parts[0].Replace('_', ' '))),
         ];
+
+    private static Name New(string text, string login)
+    {
+        var name = new Name(s_all.Count, text, login);
+        s_all.Add(name);
+        return name;
+    }
 
     private static string? Plain(char c) =>
         c switch

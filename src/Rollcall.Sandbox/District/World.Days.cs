@@ -4,17 +4,31 @@ namespace Rollcall.Sandbox.District;
 internal sealed partial class World
 {
     private const int Window = 30;
-    private readonly HashSet<Person> _touched = [];
+    private readonly HashSet<int> _touched = [];
+    private readonly List<Happening> _happenings = [];
+
+    /// <summary>What happened, in order.</summary>
+    public IReadOnlyList<SandboxEvent> Events =>
+        new Made<SandboxEvent>(
+            _happenings.Count,
+            i =>
+            {
+                var (day, kind, number, detail) = _happenings[i];
+                var person = new Person(this, number);
+                return new SandboxEvent(day, kind, person.Id, person.Group, detail);
+            }
+        );
 
     private void LiveThroughDay(Chance chance)
     {
         _touched.Clear();
         if (_purges.Remove(Day, out var due))
         {
-            foreach (var person in due.Where(p => p.Presence == SandboxPresence.Deleted && p.PurgeOn == Day))
+            foreach (var each in due.Where(p => p.Presence == SandboxPresence.Deleted && p.PurgeOn == Day))
             {
+                var person = each;
                 person.Presence = SandboxPresence.Gone;
-                _touched.Add(person);
+                _touched.Add(person.Number);
                 TouchRelatives(person);
                 Note(SandboxEventKind.Purged, person, "");
             }
@@ -46,16 +60,16 @@ internal sealed partial class World
     }
 
     private void Note(SandboxEventKind kind, Person person, string detail) =>
-        Events.Add(new SandboxEvent(Day, kind, person.Id, person.Group, detail));
+        _happenings.Add(new Happening(Day, kind, person.Number, detail));
 
-    private Person? Pick(List<Person> from, Chance chance, Func<Person, bool>? also = null)
+    private Person? Pick(List<int> from, Chance chance, Func<Person, bool>? also = null)
     {
         for (var attempt = 0; attempt < 40; attempt++)
         {
-            var person = from[chance.Below(from.Count)];
-            if (person.Presence == SandboxPresence.Present && !_touched.Contains(person) && (also is null || also(person)))
+            var person = new Person(this, from[chance.Below(from.Count)]);
+            if (person.Presence == SandboxPresence.Present && !_touched.Contains(person.Number) && (also is null || also(person)))
             {
-                _touched.Add(person);
+                _touched.Add(person.Number);
                 return person;
             }
         }
@@ -108,7 +122,7 @@ internal sealed partial class World
             Vanish(student);
         }
 
-        _leavers.Add(student);
+        _leavers.Add(student.Number);
     }
 
     private void Delete(Person student, int on, int days, bool quiet)
@@ -116,11 +130,12 @@ internal sealed partial class World
         if (quiet)
         {
             Schools[student.School].Present[(int)SandboxRoleGroup.Student]--;
-            _leavers.Add(student);
+            _leavers.Add(student.Number);
         }
 
-        foreach (var person in WithoutChildren(student))
+        foreach (var each in WithoutChildren(student))
         {
+            var person = each;
             person.Presence = SandboxPresence.Deleted;
             person.Modified = on;
             person.PurgeOn = Math.Max(on + days, Day + 1);
@@ -140,8 +155,9 @@ internal sealed partial class World
 
     private void Vanish(Person student)
     {
-        foreach (var person in WithoutChildren(student))
+        foreach (var each in WithoutChildren(student))
         {
+            var person = each;
             person.Presence = SandboxPresence.Gone;
             TouchRelatives(person);
             Note(SandboxEventKind.Vanished, person, "");
@@ -152,7 +168,7 @@ internal sealed partial class World
     private static List<Person> WithoutChildren(Person student)
     {
         List<Person> going = [student];
-        var home = student.Household!;
+        var home = student.Household!.Value;
         if (!Array.Exists(home.Children, child => child != student && child.Presence == SandboxPresence.Present))
         {
             going.AddRange(home.Guardians.Where(g => g.Presence == SandboxPresence.Present));
@@ -164,9 +180,9 @@ internal sealed partial class World
     // Their lists of agents changed.
     private void TouchRelatives(Person person)
     {
-        var home = person.Household;
-        foreach (var other in (person.IsGuardian ? home?.Children : home?.Guardians) ?? [])
+        foreach (var relative in person.Relatives)
         {
+            var other = relative;
             if (IsServed(other))
             {
                 other.Modified = Day;
@@ -182,22 +198,22 @@ internal sealed partial class World
         }
 
         var index = chance.Below(_leavers.Count);
-        var student = _leavers[index];
-        if (student.Presence == SandboxPresence.Present || !_touched.Add(student))
+        var student = new Person(this, _leavers[index]);
+        if (student.Presence == SandboxPresence.Present || !_touched.Add(student.Number))
         {
             return;
         }
 
         _leavers[index] = _leavers[^1];
         _leavers.RemoveAt(_leavers.Count - 1);
-        var home = student.Household!;
+        var home = student.Household!.Value;
         var alone = !Array.Exists(home.Children, child => child.Presence == SandboxPresence.Present);
         Revive(student);
         Schools[student.School].Present[(int)SandboxRoleGroup.Student]++;
         student.EnrolledOn = Day;
         student.DemographicsModified = Day;
-        student.Rooms!.Former = null;
-        student.Rooms.Since = student.Rooms.OthersSince = Day;
+        student.FormerRoom = null;
+        student.RoomSince = student.OtherRoomsSince = Day;
         foreach (var guardian in home.Guardians)
         {
             if (alone && guardian.Presence != SandboxPresence.Present)
@@ -222,16 +238,16 @@ internal sealed partial class World
 
     private void FamilyArrives(Chance chance)
     {
-        var before = People.Count;
+        var before = Persons.Count;
         AddHousehold(chance, chance.Percent(70) ? 1 : 2, chance.Below(Schools.Length));
-        for (var i = before; i < People.Count; i++)
+        for (var number = before + 1; number <= Persons.Count; number++)
         {
-            var person = People[i];
-            _touched.Add(person);
+            var person = new Person(this, number);
+            _touched.Add(number);
             if (person.Role == Role.Student)
             {
                 Seat(person, chance);
-                person.Rooms!.LastYear = null;
+                person.LastYearRoom = null;
             }
 
             Note(SandboxEventKind.Arrived, person, "");
@@ -254,33 +270,30 @@ internal sealed partial class World
         var from = Schools[student.School];
         var to = chance.Of(others);
         CountLeave(student);
-        student.School = (short)to.Index;
+        student.School = to.Index;
         to.Present[(int)SandboxRoleGroup.Student]++;
         student.Modified = Day;
         student.EnrolledOn = Day;
-        ChangeRoom(student, to.Rooms[student.Grade], chance);
-        student.Rooms!.LastYear = null;
+        ChangeRoom(student, to, chance);
+        student.LastYearRoom = null;
         Note(SandboxEventKind.Moved, student, $"{from.Id} -> {to.Id}");
     }
 
-    private void ChangeRoom(Person student, Klass[] rooms, Chance chance)
+    private void ChangeRoom(Person student, School school, Chance chance)
     {
-        var seats = student.Rooms!;
-        var choice = rooms.Where(room => room != seats.Current).ToArray();
-        seats.Former = seats.Current;
-        seats.Current = choice.Length == 0 ? rooms[0] : chance.Of(choice);
-        seats.Since = Day;
-        if (seats.Former == seats.Current)
-        {
-            seats.Former = null;
-        }
+        var (first, count) = (school.FirstRoom[student.Grade], school.RoomCount[student.Grade]);
+        var former = student.Room;
+        var choice = Enumerable.Range(first, count).Where(room => room != former?.Number).ToArray();
+        student.Room = new Klass(this, choice.Length == 0 ? first : chance.Of(choice));
+        student.RoomSince = Day;
+        student.FormerRoom = former == student.Room ? null : former;
     }
 
     private void StudentRenamed(Chance chance)
     {
         if (Pick(_students, chance) is { } student)
         {
-            Rename(student, chance, student.Household!.Guardians);
+            Rename(student, chance, student.Relatives);
         }
     }
 
@@ -295,8 +308,9 @@ internal sealed partial class World
     private void Rename(Person person, Chance chance, Person[] relatives)
     {
         var old = person.Family;
-        var other = Array.Find(relatives, g => g.Family != old)?.Family ?? chance.Of(Names.Families);
-        if (other == old)
+        var relative = Array.FindIndex(relatives, g => g.Family.Text != old.Text);
+        var other = relative >= 0 ? relatives[relative].Family : chance.Of(Names.Families);
+        if (other.Text == old.Text)
         {
             other = Names.UnusualFamilies[0];
         }
@@ -321,20 +335,20 @@ internal sealed partial class World
         }
 
         var old = student.Grade;
-        student.Grade = (sbyte)grade;
+        student.Grade = grade;
         student.Modified = Day;
         student.EnrolledOn = Day;
-        ChangeRoom(student, school.Rooms[grade], chance);
+        ChangeRoom(student, school, chance);
         Note(SandboxEventKind.Regraded, student, $"{Grades[old]} -> {Grades[grade]}");
     }
 
     private void StudentChangesHomeroom(Chance chance)
     {
-        if (Pick(_students, chance, p => p.Rooms!.Current is not null && Schools[p.School].Rooms[p.Grade].Length > 1) is { } student)
+        if (Pick(_students, chance, p => p.Room is not null && Schools[p.School].RoomCount[p.Grade] > 1) is { } student)
         {
-            var old = student.Rooms!.Current!;
-            ChangeRoom(student, Schools[student.School].Rooms[student.Grade], chance);
-            Note(SandboxEventKind.HomeroomChanged, student, $"{old.Id} -> {student.Rooms.Current!.Id}");
+            var old = student.Room!.Value.Id;
+            ChangeRoom(student, Schools[student.School], chance);
+            Note(SandboxEventKind.HomeroomChanged, student, $"{old} -> {student.Room.Value.Id}");
         }
     }
 
@@ -384,7 +398,12 @@ internal sealed partial class World
             if (home.Guardians.Length < 4)
             {
                 var guardian = AddGuardian(home, 1, chance);
-                home.Guardians = [.. home.Guardians.Append(guardian).OrderBy(g => g.Id, StringComparer.Ordinal)];
+                if (!_laterGuardians.TryGetValue(home.Number, out var later))
+                {
+                    _laterGuardians.Add(home.Number, later = []);
+                }
+
+                later.Add(guardian);
                 TouchRelatives(guardian);
                 Note(SandboxEventKind.Arrived, guardian, "");
             }
@@ -431,16 +450,17 @@ internal sealed partial class World
         person.Presence = SandboxPresence.Gone;
         Note(SandboxEventKind.Vanished, person, "");
         var school = Schools[person.School];
-        if (!school.Teachers.Remove(person))
+        if (!school.Teachers.Remove(person.Number))
         {
             return;
         }
 
-        foreach (var klass in school.Classes)
+        for (var i = 0; i < school.ClassCount; i++)
         {
+            var klass = new Klass(this, school.FirstClass + i);
             if (klass.Teacher == person)
             {
-                klass.Teacher = school.Teachers[chance.Below(school.Teachers.Count)];
+                klass.Teacher = new Person(this, school.Teachers[chance.Below(school.Teachers.Count)]);
                 klass.TeacherSince = Day;
             }
 
@@ -459,4 +479,6 @@ internal sealed partial class World
             : Role.Administrator;
         Note(SandboxEventKind.Arrived, AddStaffMember(chance, role, Schools[chance.Below(Schools.Length)]), "");
     }
+
+    private readonly record struct Happening(int Day, SandboxEventKind Kind, int Number, string Detail);
 }

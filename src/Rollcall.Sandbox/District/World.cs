@@ -16,22 +16,26 @@ internal sealed partial class World
 
     public readonly SandboxOptions Options;
     public readonly DateOnly Today;
-    public readonly List<Person> People = [];
-    public readonly List<SandboxEvent> Events = [];
-    public readonly List<Klass> Classes = [];
+    public readonly Blocks<PersonRecord> Persons = new();
+    public readonly Blocks<HouseholdRecord> Households = new();
+    public readonly Blocks<KlassRecord> Klasses = new();
     public readonly List<Course> Courses = [];
     public School[] Schools = [];
     public Session[] Sessions = [];
-    private readonly List<Person> _students = [];
-    private readonly List<Person> _staff = [];
-    private readonly List<Person> _leavers = [];
+    private readonly List<int> _students = [];
+    private readonly List<int> _staff = [];
+    private readonly List<int> _leavers = [];
     private readonly Dictionary<int, List<Person>> _purges = [];
+    private readonly Dictionary<int, List<Person>> _laterGuardians = [];
     private readonly Dictionary<string, Name> _joined = new(StringComparer.Ordinal);
+    private readonly List<Name> _joinedNames = [];
+    private readonly int[][] _schoolsOfGrade = new int[13][];
+    private readonly Lazy<int[]> _byId;
+    private readonly Lazy<long[]> _taught;
     private readonly ulong _seed;
     private int _studentIds;
     private int _guardianIds;
     private int _staffIds;
-    private int _households;
 
     public World(SandboxOptions options, int day)
     {
@@ -49,14 +53,65 @@ internal sealed partial class World
 
         Day = day;
         Sessions = BuildSessions();
+        _byId = new(() => SourcedIds.Sorted(People, Persons.Count));
+        _taught = new(BuildTaught);
     }
 
     public int Day { get; private set; }
+
+    /// <summary>Everybody who was ever here.</summary>
+    public IEnumerable<Person> People => Enumerable.Range(1, Persons.Count).Select(number => new Person(this, number));
+
+    /// <summary>Numbers of all people in the order of their ids.</summary>
+    public int[] ById => _byId.Value;
+
+    public IEnumerable<Klass> Classes => Enumerable.Range(1, Klasses.Count).Select(number => new Klass(this, number));
 
     public int YearStart => Today.Month >= 8 ? Today.Year : Today.Year - 1;
 
     public DateTime TimeOf(int day, int number) =>
         Today.AddDays(day).ToDateTime(new TimeOnly(2, 0), DateTimeKind.Utc).AddMilliseconds(Hash(number, 1) % 7_200_000);
+
+    public Name NameOf(int number) => number < Names.All.Count ? Names.All[number] : _joinedNames[number - Names.All.Count];
+
+    /// <summary>Guardians who came to a household after it was added.</summary>
+    public IEnumerable<Person> LaterGuardians(int household) =>
+        _laterGuardians.TryGetValue(household, out var later) ? later : Enumerable.Empty<Person>();
+
+    /// <summary>The person with this sourcedId.</summary>
+    public Person? Find(string id)
+    {
+        var (low, high) = (0, ById.Length - 1);
+        while (low <= high)
+        {
+            var middle = (low + high) / 2;
+            var person = new Person(this, ById[middle]);
+            switch (string.CompareOrdinal(person.Id, id))
+            {
+                case 0:
+                    return person;
+                case < 0:
+                    low = middle + 1;
+                    break;
+                default:
+                    high = middle - 1;
+                    break;
+            }
+        }
+
+        return null;
+    }
+
+    /// <summary>The classes that a person teaches, alone or beside another, by number.</summary>
+    public IEnumerable<Klass> Taught(Person person)
+    {
+        var taught = _taught.Value;
+        var at = Array.BinarySearch(taught, (long)person.Number << 32);
+        for (at = at < 0 ? ~at : at; at < taught.Length && taught[at] >> 32 == person.Number; at++)
+        {
+            yield return new Klass(this, (int)taught[at]);
+        }
+    }
 
     public static string Email(Person p)
     {
@@ -77,8 +132,8 @@ internal sealed partial class World
             _ => "mail.example",
         };
         return p.EmailRevision == 0
-            ? $"{p.FirstGiven.Login}.{p.FirstFamily.Login}{p.Number}@{domain}"
-            : $"{p.FirstGiven.Login}.{p.FirstFamily.Login}{p.Number}-{p.EmailRevision}@{domain}";
+            ? $"{p.Given.Login}.{p.FirstFamily.Login}{p.Number}@{domain}"
+            : $"{p.Given.Login}.{p.FirstFamily.Login}{p.Number}-{p.EmailRevision}@{domain}";
     }
 
     public string Phone(Person p)
@@ -92,7 +147,7 @@ internal sealed partial class World
         return $"({201 + (int)(hash % 780)}) 555-{(int)(hash / 1024 % 10_000):D4}";
     }
 
-    public static string Username(Person p) => p.IsGuardian ? "" : $"{p.FirstGiven.Login[0]}{p.FirstFamily.Login}{p.Number}";
+    public static string Username(Person p) => p.IsGuardian ? "" : $"{p.Given.Login[0]}{p.FirstFamily.Login}{p.Number}";
 
     public string Identifier(Person p) =>
         p.IsGuardian || Hash(p.Number, 3) % 30 == 0 ? ""
@@ -155,15 +210,33 @@ internal sealed partial class World
     /// <summary>Scheduled classes follow from school, grade and number; they are not held.</summary>
     public IEnumerable<Klass> ScheduledClasses(Person p)
     {
-        if (p.School < 0 || Schools[p.School].Sections[p.Grade] is not { } subjects)
+        var school = p.School < 0 ? null : Schools[p.School];
+        var (first, count) = school is null ? (0, 0) : (school.FirstRoom[p.Grade], school.RoomCount[p.Grade]);
+        for (var subject = 0; subject < Subjects.Length && count > 0; subject++)
         {
-            yield break;
+            yield return new Klass(this, first + ((1 + subject) * count) + (int)(Hash(p.Number, 10 + subject) % (ulong)count));
+        }
+    }
+
+    private long[] BuildTaught()
+    {
+        var taught = new List<long>(Klasses.Count);
+        foreach (var klass in Classes)
+        {
+            Add(klass.Teacher, klass);
+            Add(klass.SecondTeacher, klass);
         }
 
-        for (var subject = 0; subject < subjects.Length; subject++)
+        long[] sorted = [.. taught];
+        Array.Sort(sorted);
+        return sorted;
+
+        void Add(Person? teacher, Klass klass)
         {
-            var sections = subjects[subject];
-            yield return sections[(int)(Hash(p.Number, 10 + subject) % (ulong)sections.Length)];
+            if (teacher is { Number: var number })
+            {
+                taught.Add(((long)number << 32) | (uint)klass.Number);
+            }
         }
     }
 
@@ -221,15 +294,15 @@ internal sealed partial class World
         }
 
         BuildClasses();
-        foreach (var student in _students)
+        foreach (var number in _students)
         {
-            Seat(student, chance);
+            Seat(new Person(this, number), chance);
         }
 
         // The roster does not begin clean: some who left before are still listed.
         for (var i = 0; i < Math.Max(_students.Count > 20 ? 1 : 0, _students.Count / 250); i++)
         {
-            var student = _students[chance.Below(_students.Count)];
+            var student = new Person(this, _students[chance.Below(_students.Count)]);
             if (student.Presence == SandboxPresence.Present && student.Other < 0)
             {
                 Delete(student, -chance.Below(4), 2 + chance.Below(9), quiet: true);
@@ -256,6 +329,11 @@ internal sealed partial class World
             var id = i == 6 ? $"{DistrictOrg}|{101 + i}" : $"{101 + i}";
             Schools[i] = new School(i, id, round == 0 ? $"{name} {kind}" : $"{name} {kind} No. {round + 1}", low, top);
         }
+
+        for (var grade = 0; grade < _schoolsOfGrade.Length; grade++)
+        {
+            _schoolsOfGrade[grade] = [.. Schools.Where(s => grade >= s.Low && grade <= s.High).Select(s => s.Index)];
+        }
     }
 
     private void AddHousehold(Chance chance, int most, int school)
@@ -266,12 +344,18 @@ internal sealed partial class World
             family = Join(family, chance.Of(Names.Families));
         }
 
-        if (_households == 19 || chance.Percent(0.03))
+        if (Households.Count == 19 || chance.Percent(0.03))
         {
             family = Names.LongFamily;
         }
 
-        var home = new Household(++_households, family, chance.Below(1 << 20)) { SharesEmail = chance.Percent(6) };
+        // Where in town: siblings go to the same schools.
+        var quarter = chance.Below(1 << 20);
+
+        // The children have no addresses of their own.
+        var sharesEmail = chance.Percent(6);
+        Households.Add(new HouseholdRecord { Family = family.Number, First = Persons.Count + 1 });
+        var home = new Household(this, Households.Count);
         var roll = chance.Below(100);
         var children =
             roll < 45 ? 1
@@ -279,7 +363,7 @@ internal sealed partial class World
             : roll < 95 ? 3
             : 4;
         children = Math.Min(children, most);
-        AddGuardians(home, chance);
+        var guardians = AddGuardians(home, chance);
         var kids = new Person[children];
         var grade = chance.Below(13);
         for (var i = 0; i < children; i++)
@@ -293,38 +377,26 @@ internal sealed partial class World
                 grade = (grade + 1 + chance.Below(4)) % 13;
             }
 
-            kids[i] = AddStudent(home, grade, school >= 0 ? school : SchoolFor(home, grade), chance);
-            var twin = Array.Find(kids, kid => kid is not null && kid != kids[i] && kid.Grade == kids[i].Grade);
-            if (twin is not null && twin.Birth != 0)
+            kids[i] = AddStudent(home, sharesEmail, grade, school >= 0 ? school : SchoolFor(quarter, grade), chance);
+            var twin = Array.FindIndex(kids, 0, i, kid => kid.Grade == grade);
+            if (twin >= 0 && kids[twin].Birth != 0)
             {
-                kids[i].Birth = twin.Birth;
+                kids[i].Birth = kids[twin].Birth;
             }
         }
 
-        home.Children = kids;
+        ref var record = ref Households.Change(home.Number - 1);
+        record.Guardians = (byte)guardians;
+        record.Children = (byte)children;
     }
 
-    private int SchoolFor(Household home, int grade)
+    private int SchoolFor(int quarter, int grade)
     {
-        var fitting = 0;
-        foreach (var school in Schools)
-        {
-            fitting += grade >= school.Low && grade <= school.High ? 1 : 0;
-        }
-
-        var wanted = home.Quarter % fitting;
-        foreach (var school in Schools)
-        {
-            if (grade >= school.Low && grade <= school.High && wanted-- == 0)
-            {
-                return school.Index;
-            }
-        }
-
-        return 0;
+        var fitting = _schoolsOfGrade[grade];
+        return fitting[quarter % fitting.Length];
     }
 
-    private Person AddStudent(Household home, int grade, int school, Chance chance)
+    private Person AddStudent(Household home, bool sharesEmail, int grade, int school, Chance chance)
     {
         var sex = chance.Below(1000) switch
         {
@@ -341,36 +413,42 @@ internal sealed partial class World
             given = Names.LongGiven;
         }
 
-        var student = new Person(People.Count + 1, StudentId(sequence), Role.Student, given, home.Family)
+        var family = home.Family.Number;
+        var student = new PersonRecord
         {
-            Household = home,
+            Sequence = sequence,
+            Role = Role.Student,
+            Given = (ushort)given.Number,
+            Family = family,
+            FirstFamily = family,
+            Household = home.Number,
             Grade = (sbyte)grade,
             School = (short)school,
+            Other = -1,
             Sex = (byte)sex,
             Birth = chance.Percent(0.6) ? 0 : new DateOnly(YearStart - 6 - grade, 9, 1).AddDays(chance.Below(365)).DayNumber,
             Email =
                 chance.Percent(7) ? EmailForm.Blank
-                : home.SharesEmail ? EmailForm.Household
+                : sharesEmail ? EmailForm.Household
                 : EmailForm.Own,
             HasPhone = chance.Percent(20),
-            Middle = MiddleName(sex, chance),
-            Modified = Day == 0 ? -1 - chance.Below(150) : Day,
-            EnrolledOn = Day == 0 ? -1 - chance.Below(100) : Day,
-            DemographicsModified = Day == 0 ? -1 - chance.Below(200) : Day,
-            Arrived = Day,
+            Middle = (ushort)(MiddleName(sex, chance)?.Number ?? 0),
+            Modified = (short)(Day == 0 ? -1 - chance.Below(150) : Day),
+            EnrolledOn = (short)(Day == 0 ? -1 - chance.Below(100) : Day),
+            DemographicsModified = (short)(Day == 0 ? -1 - chance.Below(200) : Day),
         };
         if (Schools.Length > 1 && chance.Percent(0.8))
         {
             student.Other = (short)((school + 1 + chance.Below(Schools.Length - 1)) % Schools.Length);
         }
 
-        People.Add(student);
-        _students.Add(student);
+        Persons.Add(student);
+        _students.Add(Persons.Count);
         Schools[school].Present[(int)SandboxRoleGroup.Student]++;
-        return student;
+        return new Person(this, Persons.Count);
     }
 
-    private void AddGuardians(Household home, Chance chance)
+    private int AddGuardians(Household home, Chance chance)
     {
         var roll = chance.Below(100);
         var count =
@@ -378,14 +456,12 @@ internal sealed partial class World
             : roll < 41 ? 1
             : roll < 96 ? 2
             : 3;
-        var people = new Person[count];
         for (var i = 0; i < count; i++)
         {
-            people[i] = AddGuardian(home, i, chance);
+            AddGuardian(home, i, chance);
         }
 
-        Array.Sort(people, static (a, b) => string.CompareOrdinal(a.Id, b.Id));
-        home.Guardians = people;
+        return count;
     }
 
     private Person AddGuardian(Household home, int place, Chance chance)
@@ -399,9 +475,18 @@ internal sealed partial class World
             chance.Percent(75) ? home.Family
             : chance.Percent(10) ? chance.Of(Names.UnusualFamilies)
             : chance.Of(Names.Families);
-        var guardian = new Person(People.Count + 1, $"4957_G4957-{++_guardianIds:D4}", role, GivenName(sex, chance), family)
+        var given = GivenName(sex, chance);
+        var guardian = new PersonRecord
         {
-            Household = home,
+            Sequence = ++_guardianIds,
+            Role = role,
+            Given = (ushort)given.Number,
+            Family = family.Number,
+            FirstFamily = family.Number,
+            Household = home.Number,
+            Grade = -1,
+            School = -1,
+            Other = -1,
             HasPhone = chance.Percent(90),
             Email = chance.Below(100) switch
             {
@@ -409,11 +494,10 @@ internal sealed partial class World
                 < 93 => EmailForm.Household,
                 _ => EmailForm.Blank,
             },
-            Modified = Day == 0 ? -1 - chance.Below(150) : Day,
-            Arrived = Day,
+            Modified = (short)(Day == 0 ? -1 - chance.Below(150) : Day),
         };
-        People.Add(guardian);
-        return guardian;
+        Persons.Add(guardian);
+        return new Person(this, Persons.Count);
     }
 
     private void AddStaff(Chance chance, School school)
@@ -439,35 +523,37 @@ internal sealed partial class World
     {
         var sex = chance.Percent(70) ? 2 : 1;
         var family = chance.Percent(8) ? chance.Of(Names.UnusualFamilies) : chance.Of(Names.Families);
-        var letter = role switch
+        var given = GivenName(sex, chance);
+        var record = new PersonRecord
         {
-            Role.Teacher => 'T',
-            Role.Aide => 'D',
-            _ => 'A',
-        };
-        var person = new Person(People.Count + 1, $"4957_{letter}4957-{++_staffIds:D4}", role, GivenName(sex, chance), family)
-        {
+            Sequence = ++_staffIds,
+            Role = role,
+            Given = (ushort)given.Number,
+            Family = family.Number,
+            FirstFamily = family.Number,
+            Grade = -1,
             School = (short)(school?.Index ?? -1),
+            Other = -1,
             HasPhone = chance.Percent(50),
             Email = chance.Percent(2) ? EmailForm.Blank : EmailForm.Own,
-            Middle = MiddleName(sex, chance),
-            Modified = Day == 0 ? -1 - chance.Below(150) : Day,
-            EnrolledOn = Day == 0 ? -1 - chance.Below(100) : Day,
-            Arrived = Day,
+            Middle = (ushort)(MiddleName(sex, chance)?.Number ?? 0),
+            Modified = (short)(Day == 0 ? -1 - chance.Below(150) : Day),
+            EnrolledOn = (short)(Day == 0 ? -1 - chance.Below(100) : Day),
         };
         if (school is not null && Schools.Length > 1 && chance.Percent(6))
         {
-            person.Other = (short)((school.Index + 1 + chance.Below(Schools.Length - 1)) % Schools.Length);
+            record.Other = (short)((school.Index + 1 + chance.Below(Schools.Length - 1)) % Schools.Length);
         }
 
-        People.Add(person);
-        _staff.Add(person);
+        Persons.Add(record);
+        _staff.Add(Persons.Count);
+        var person = new Person(this, Persons.Count);
         if (school is not null)
         {
             school.Present[(int)person.Group]++;
             if (role == Role.Teacher)
             {
-                school.Teachers.Add(person);
+                school.Teachers.Add(person.Number);
             }
         }
 
@@ -477,8 +563,9 @@ internal sealed partial class World
     private void BuildClasses()
     {
         var sizes = new int[Schools.Length, 13];
-        foreach (var student in _students)
+        foreach (var number in _students)
         {
+            var student = new Person(this, number);
             sizes[student.School, student.Grade]++;
         }
 
@@ -486,97 +573,91 @@ internal sealed partial class World
         foreach (var school in Schools)
         {
             var turn = 0;
-            school.LastYear = AddClass(school, KlassKind.LastYear, school.Low, -1, "Homeroom (last year)", chance, ref turn);
+            school.FirstClass = Klasses.Count + 1;
+            AddClass(school, KlassKind.LastYear, school.Low, -1, 1, chance, ref turn);
             Courses.Add(new Course($"{school.Id}_HR", "Homeroom", "HR", null, "Homeroom", school));
             for (var grade = school.Low; grade <= school.High; grade++)
             {
                 var rooms = Math.Max(1, (sizes[school.Index, grade] + 24) / 25);
-                school.Rooms[grade] = new Klass[rooms];
+                school.FirstRoom[grade] = Klasses.Count + 1;
+                school.RoomCount[grade] = rooms;
                 for (var i = 0; i < rooms; i++)
                 {
-                    school.Rooms[grade][i] = AddClass(
-                        school,
-                        KlassKind.Homeroom,
-                        grade,
-                        -1,
-                        $"Homeroom {Grades[grade]}-{i + 1}",
-                        chance,
-                        ref turn
-                    );
+                    AddClass(school, KlassKind.Homeroom, grade, -1, i + 1, chance, ref turn);
                 }
 
-                school.Sections[grade] = new Klass[Subjects.Length][];
                 for (var subject = 0; subject < Subjects.Length; subject++)
                 {
-                    var title = $"{Subjects[subject]} {Grades[grade]}";
                     Courses.Add(
                         new Course(
                             $"{school.Id}_{SubjectCodes[subject]}{Grades[grade]}",
-                            title,
+                            $"{Subjects[subject]} {Grades[grade]}",
                             $"{SubjectCodes[subject]}{Grades[grade]}",
                             Grades[grade],
                             Subjects[subject],
                             school
                         )
                     );
-                    school.Sections[grade][subject] = new Klass[rooms];
                     for (var i = 0; i < rooms; i++)
                     {
-                        school.Sections[grade][subject][i] = AddClass(
-                            school,
-                            KlassKind.Scheduled,
-                            grade,
-                            subject,
-                            $"{title} ({i + 1})",
-                            chance,
-                            ref turn
-                        );
+                        AddClass(school, KlassKind.Scheduled, grade, subject, i + 1, chance, ref turn);
                     }
                 }
             }
         }
     }
 
-    private Klass AddClass(School school, KlassKind kind, int grade, int subject, string title, Chance chance, ref int turn)
+    private void AddClass(School school, KlassKind kind, int grade, int subject, int section, Chance chance, ref int turn)
     {
-        var klass = new Klass(Classes.Count + 1, $"{school.Id}_{1001 + school.Classes.Count}", school, kind, grade, subject)
+        var klass = new KlassRecord
         {
-            Title = title,
-            Code =
-                chance.Percent(12) ? ""
-                : kind == KlassKind.Scheduled ? $"{SubjectCodes[subject]}{Grades[grade]}-{(char)('A' + chance.Below(26))}"
-                : $"HR{Grades[grade]}{(char)('A' + (school.Classes.Count % 26))}",
-            Location = chance.Percent(5) ? "" : $"{(char)('A' + chance.Below(4))}{100 + chance.Below(60)}",
-            Teacher = school.Teachers[turn % school.Teachers.Count],
-            Modified = -1 - chance.Below(150),
-            TeacherSince = -1 - chance.Below(100),
+            School = (short)school.Index,
+            Kind = kind,
+            Grade = (sbyte)grade,
+            Subject = (sbyte)subject,
+            Section = section,
+            Letter =
+                chance.Percent(12) ? '\0'
+                : kind == KlassKind.Scheduled ? (char)('A' + chance.Below(26))
+                : (char)('A' + (school.ClassCount % 26)),
         };
+        if (!chance.Percent(5))
+        {
+            klass.Building = (char)('A' + chance.Below(4));
+            klass.Location = (short)(100 + chance.Below(60));
+        }
+
+        klass.Teacher = school.Teachers[turn % school.Teachers.Count];
+        klass.Modified = (short)(-1 - chance.Below(150));
+        klass.TeacherSince = (short)(-1 - chance.Below(100));
         if (kind == KlassKind.Homeroom && school.Teachers.Count > 1 && chance.Percent(10))
         {
             klass.SecondTeacher = school.Teachers[(turn + 1) % school.Teachers.Count];
         }
 
         turn++;
-        Classes.Add(klass);
-        school.Classes.Add(klass);
-        return klass;
+        Klasses.Add(klass);
+        school.ClassCount++;
     }
 
     private void Seat(Person student, Chance chance)
     {
         var school = Schools[student.School];
-        var rooms = school.Rooms[student.Grade];
-        student.Rooms = new Homerooms(chance.Percent(1) ? null : rooms[chance.Below(rooms.Length)], student.EnrolledOn);
-        if (student.Other >= 0 && Schools[student.Other].Rooms[student.Grade] is { } others && chance.Percent(50))
+        student.Room = chance.Percent(1) ? null : RoomOf(school, student.Grade, chance);
+        student.RoomSince = student.OtherRoomsSince = student.EnrolledOn;
+        if (student.Other >= 0 && Schools[student.Other] is var other && other.RoomCount[student.Grade] > 0 && chance.Percent(50))
         {
-            student.Rooms.Second = others[chance.Below(others.Length)];
+            student.SecondRoom = RoomOf(other, student.Grade, chance);
         }
 
         if (chance.Percent(2))
         {
-            student.Rooms.LastYear = school.LastYear;
+            student.LastYearRoom = new Klass(this, school.FirstClass);
         }
     }
+
+    private Klass RoomOf(School school, int grade, Chance chance) =>
+        new(this, school.FirstRoom[grade] + chance.Below(school.RoomCount[grade]));
 
     private static Name GivenName(int sex, Chance chance) =>
         chance.Percent(8) ? chance.Of(Names.UnusualGiven)
@@ -593,31 +674,11 @@ internal sealed partial class World
         var text = $"{first.Text}-{second.Text}";
         if (!_joined.TryGetValue(text, out var name))
         {
-            name = new Name(text, first.Login + second.Login);
+            name = new Name(Names.All.Count + _joinedNames.Count, text, first.Login + second.Login);
+            _joinedNames.Add(name);
             _joined.Add(text, name);
         }
 
         return name;
-    }
-
-    /// <summary>Most ids look alike. Some hold what breaks paths, and one differs from another by case alone.</summary>
-    private static string StudentId(int sequence)
-    {
-        var id = string.Create(CultureInfo.InvariantCulture, $"4957_S4957-{sequence:D4}");
-        if (sequence >= 200 ? sequence % 400 != 0 : sequence % 12 != 0)
-        {
-            return id;
-        }
-
-        return ((sequence < 200 ? sequence / 12 : sequence / 400) % 7) switch
-        {
-            0 => $"4957|S|{sequence}",
-            1 => $"S/{sequence}",
-            2 => $"late entry {sequence}",
-            3 => $"50%{sequence}",
-            4 => $"élève-{sequence}",
-            5 => string.Create(CultureInfo.InvariantCulture, $"4957_s4957-{sequence - 1:D4}"),
-            _ => $"{sequence}+a&b=c?#",
-        };
     }
 }

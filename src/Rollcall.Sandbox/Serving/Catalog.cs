@@ -66,53 +66,19 @@ internal sealed class Catalog
     public Row? Find(string collection, string id)
     {
         var rows = Get(collection).Rows;
-        var low = 0;
-        var high = rows.Count - 1;
-        while (low <= high)
-        {
-            var middle = (low + high) / 2;
-            var order = string.CompareOrdinal(rows[middle].Id, id);
-            if (order == 0)
-            {
-                return rows[middle];
-            }
-
-            if (order < 0)
-            {
-                low = middle + 1;
-            }
-            else
-            {
-                high = middle - 1;
-            }
-        }
-
-        return null;
+        return View.PlaceOf(rows, id) is var place and >= 0 ? rows[place] : null;
     }
 
     /// <summary>The rows of a view for which a path has this value.</summary>
-    public Row[] Where(View view, string path, string value)
+    public IReadOnlyList<Row> Where(View view, string path, string value)
     {
         var scratch = new List<string>();
-        return Found(
+        return View.Found(
             view.Rows,
             row =>
             {
                 Reader.Values(row, path, scratch);
                 return scratch.Contains(value, StringComparer.Ordinal);
-            }
-        );
-    }
-
-    public Row[] Where(View view, string path, HashSet<string> values)
-    {
-        var scratch = new List<string>();
-        return Found(
-            view.Rows,
-            row =>
-            {
-                Reader.Values(row, path, scratch);
-                return scratch.Exists(values.Contains);
             }
         );
     }
@@ -153,11 +119,11 @@ internal sealed class Catalog
         var role = value == "student" ? Role.Student : Role.Teacher;
         return new(
             whole.Envelope,
-            Found(
+            View.Found(
                 whole.Rows,
                 row =>
-                    row.Main is Person person
-                        ? person.Role == role
+                    row.Kind == RowKind.User
+                        ? row.Person.Role == role
                         : row.Json is { } json && json["role"] is JsonValue text && text.TryGetValue<string>(out var name) && name == value
             )
         );
@@ -176,9 +142,34 @@ internal sealed class Catalog
             return own;
         }
 
-        List<Row> rows = [.. own.Where(row => !records.ContainsKey(row.Id))];
-        rows.AddRange(records.Values.Where(json => json is not null).Select(json => new Row(json!)));
-        return [.. rows.Select(row => (row.Id, row)).OrderBy(pair => pair.Id, StringComparer.Ordinal).Select(pair => pair.row)];
+        // Of those that are put in, the complement of their place stands among the places of the others.
+        Row[] put =
+        [
+            .. records.Values.Where(json => json is not null).Select(json => new Row(json!)).OrderBy(row => row.Id, StringComparer.Ordinal),
+        ];
+        var taken = records.Keys.Select(id => View.PlaceOf(own, id)).Where(place => place >= 0).ToHashSet();
+        var places = new List<int>(own.Count + put.Length);
+        var next = 0;
+        foreach (var (i, row) in put.Index())
+        {
+            var before = View.PlaceOf(own, row.Id);
+            Pass(before < 0 ? ~before : before);
+            places.Add(~i);
+        }
+
+        Pass(own.Count);
+        return View.Of([.. places], place => place < 0 ? put[~place] : own[place]);
+
+        void Pass(int end)
+        {
+            for (; next < end; next++)
+            {
+                if (!taken.Contains(next))
+                {
+                    places.Add(next);
+                }
+            }
+        }
     }
 
     private IReadOnlyList<Row> Own(string collection) =>
@@ -187,29 +178,23 @@ internal sealed class Catalog
             "orgs" => Sorted(District.Orgs.Select(org => new Row(org))),
             "academicSessions" => Sorted(World.Sessions.Select(session => new Row(session))),
             "courses" => Sorted(World.Courses.Select(course => new Row(course))),
-            "classes" => Sorted(World.Classes.Select(klass => new Row(klass))),
-            "users" => Sorted(World.People.Where(World.IsServed).Select(person => new Row(person))),
-            "demographics" => Sorted(
-                World
-                    .People.Where(person => World.IsServed(person) && World.HasDemographics(person))
-                    .Select(person => new Row(person, Kind: RowKind.Demographics))
+            "classes" => Classes(),
+            "users" => View.Of(Array.FindAll(World.ById, Served), number => new Row(new Person(World, number))),
+            "demographics" => View.Of(
+                Array.FindAll(World.ById, number => Served(number) && World.HasDemographics(new Person(World, number))),
+                number => new Row(new Person(World, number), RowKind.Demographics)
             ),
             _ => new Enrollments(World),
         };
 
-    /// <summary>The rows for which something holds.</summary>
-    public static Row[] Found(IReadOnlyList<Row> rows, Predicate<Row> holds)
-    {
-        var found = new List<Row>();
-        foreach (var row in rows)
-        {
-            if (holds(row))
-            {
-                found.Add(row);
-            }
-        }
+    private bool Served(int number) => World.IsServed(new Person(World, number));
 
-        return [.. found];
+    private IReadOnlyList<Row> Classes()
+    {
+        string[] keys = [.. World.Classes.Select(klass => klass.Id)];
+        int[] numbers = [.. Enumerable.Range(1, keys.Length)];
+        Array.Sort(keys, numbers, StringComparer.Ordinal);
+        return View.Of(numbers, number => new Row(new Klass(World, number)));
     }
 
     private static Row[] Sorted(IEnumerable<Row> source)

@@ -4,39 +4,30 @@ using Rollcall.Sandbox.District;
 namespace Rollcall.Sandbox.Serving;
 
 /// <summary>
-/// Every enrollment of a district, several times as many as people. They follow from who people are, so only where each person's begin is held.
+/// Every enrollment of a district, several times as many as people. They follow from who people are, so only where those of every sixteenth
+/// person begin is held.
 /// </summary>
 internal sealed class Enrollments : IReadOnlyList<Row>
 {
+    private const int Step = 16;
     private readonly World _world;
-    private readonly Dictionary<Person, List<Klass>> _taught = [];
-
-    /// <summary>Places in the world's people, of those who have any; and the place at which theirs begin.</summary>
-    private readonly List<int> _people = [];
     private readonly List<int> _begins = [];
 
     public Enrollments(World world)
     {
         _world = world;
-        foreach (var klass in world.Classes)
-        {
-            Teach(klass.Teacher, klass);
-            Teach(klass.SecondTeacher, klass);
-        }
-
         var seats = new List<(Klass Class, RowKind Kind)>();
-        for (var i = 0; i < world.People.Count; i++)
+        for (var i = 0; i < world.Persons.Count; i++)
         {
-            Of(world.People[i], seats);
-            if (seats.Count > 0)
+            if (i % Step == 0)
             {
-                _people.Add(i);
                 _begins.Add(Count);
-                Count += seats.Count;
             }
+
+            Of(new Person(world, i + 1), seats);
+            Count += seats.Count;
         }
 
-        _people.TrimExcess();
         _begins.TrimExcess();
     }
 
@@ -51,22 +42,26 @@ internal sealed class Enrollments : IReadOnlyList<Row>
     /// <summary>The rows from a place on.</summary>
     public IEnumerable<Row> From(int start)
     {
-        if (start >= Count)
+        // The last that begins there or before: those of several may begin at one place, where nobody has any.
+        var (low, high) = (0, _begins.Count - 1);
+        while (low < high)
         {
-            yield break;
+            var middle = (low + high + 1) / 2;
+            (low, high) = _begins[middle] <= start ? (middle, high) : (low, middle - 1);
         }
 
-        var at = _begins.BinarySearch(start);
-        at = at < 0 ? ~at - 1 : at;
+        var skip = start - _begins[low];
         var seats = new List<(Klass Class, RowKind Kind)>();
-        for (; at < _people.Count; at++)
+        for (var i = low * Step; i < _world.Persons.Count; i++)
         {
-            var person = _world.People[_people[at]];
+            var person = new Person(_world, i + 1);
             Of(person, seats);
-            for (var i = Math.Max(0, start - _begins[at]); i < seats.Count; i++)
+            for (var k = skip; k < seats.Count; k++)
             {
-                yield return new Row(person, seats[i].Class, seats[i].Kind);
+                yield return new Row(person, seats[k].Class, seats[k].Kind);
             }
+
+            skip = Math.Max(0, skip - seats.Count);
         }
     }
 
@@ -82,9 +77,9 @@ internal sealed class Enrollments : IReadOnlyList<Row>
         {
             Sit(person, seats);
         }
-        else if (_taught.TryGetValue(person, out var classes))
+        else if (person.Role == Role.Teacher)
         {
-            foreach (var klass in classes)
+            foreach (var klass in _world.Taught(person))
             {
                 seats.Add((klass, klass.Teacher == person ? RowKind.Teacher : RowKind.SecondTeacher));
             }
@@ -95,13 +90,12 @@ internal sealed class Enrollments : IReadOnlyList<Row>
 
     private void Sit(Person student, List<(Klass Class, RowKind Kind)> seats)
     {
-        var rooms = student.Rooms!;
-        Add(rooms.Current, RowKind.Seat);
-        Add(rooms.Second, RowKind.Seat);
-        Add(rooms.LastYear, RowKind.Seat);
-        if (_world.Day - rooms.Since < 5)
+        Add(student.Room, RowKind.Seat);
+        Add(student.SecondRoom, RowKind.Seat);
+        Add(student.LastYearRoom, RowKind.Seat);
+        if (_world.Day - student.RoomSince < 5)
         {
-            Add(rooms.Former, RowKind.FormerSeat);
+            Add(student.FormerRoom, RowKind.FormerSeat);
         }
 
         foreach (var klass in _world.ScheduledClasses(student))
@@ -111,23 +105,10 @@ internal sealed class Enrollments : IReadOnlyList<Row>
 
         void Add(Klass? klass, RowKind kind)
         {
-            if (klass is not null && !seats.Exists(seat => seat.Class == klass))
+            if (klass is { } one && !seats.Exists(seat => seat.Class == one))
             {
-                seats.Add((klass, kind));
+                seats.Add((one, kind));
             }
-        }
-    }
-
-    private void Teach(Person? teacher, Klass klass)
-    {
-        if (teacher is not null)
-        {
-            if (!_taught.TryGetValue(teacher, out var classes))
-            {
-                _taught.Add(teacher, classes = []);
-            }
-
-            classes.Add(klass);
         }
     }
 }

@@ -225,9 +225,10 @@ internal sealed class RosterService
 
         if (met.ContainsKey("unstable-order") && !context.Request.Query.ContainsKey("sort"))
         {
-            Row[] mixed = [.. rows];
-            new Random(Interlocked.Increment(ref _revision)).Shuffle(mixed);
-            rows = mixed;
+            int[] places = [.. Enumerable.Range(0, rows.Count)];
+            new Random(Interlocked.Increment(ref _revision)).Shuffle(places);
+            var ordered = rows;
+            rows = Serving.View.Of(places, i => ordered[i]);
         }
 
         var limit = Math.Min(page.Limit, MostRows);
@@ -301,7 +302,7 @@ internal sealed class RosterService
         }
 
         json.WriteStartArray();
-        using var next = (rows is Enrollments all ? all.From(start) : rows.Skip(start)).GetEnumerator();
+        using var next = (rows is Enrollments all ? all.From(start) : Enumerable.Range(start, count).Select(i => rows[i])).GetEnumerator();
         for (var i = 0; i < count && next.MoveNext(); i++)
         {
             if (i == breakAt)
@@ -445,24 +446,29 @@ internal sealed class RosterService
                 var scratch = new List<string>();
                 if (filter is not null)
                 {
-                    rows = Catalog.Found(rows, row => filter.Matches(row, catalog.Reader, scratch));
+                    rows = Serving.View.Found(rows, row => filter.Matches(row, catalog.Reader, scratch));
                 }
 
+                int[] places = [.. Enumerable.Range(0, rows.Count)];
                 if (by is not null)
                 {
-                    rows =
+                    string[] keys =
                     [
                         .. rows.Select(row =>
-                            {
-                                catalog.Reader.Values(row, sort, scratch);
-                                return (row, Key: scratch.Count > 0 ? scratch[0] : "");
-                            })
-                            .OrderBy(pair => pair.Key, StringComparer.Ordinal)
-                            .Select(pair => pair.row),
+                        {
+                            catalog.Reader.Values(row, sort, scratch);
+                            return scratch.Count > 0 ? scratch[0] : "";
+                        }),
                     ];
+                    places = [.. places.OrderBy(i => keys[i], StringComparer.Ordinal)];
                 }
 
-                return new View(whole.Envelope, down ? [.. rows.Reverse()] : rows);
+                if (down)
+                {
+                    Array.Reverse(places);
+                }
+
+                return new View(whole.Envelope, by is null && !down ? rows : Serving.View.Of(places, i => rows[i]));
             }
         );
     }
@@ -514,10 +520,10 @@ internal sealed class RosterService
     private static View Members(Catalog catalog, string classId, string collection) =>
         Among(catalog, collection, Seats(catalog, "class.sourcedId", classId, collection[..^1]), "user.sourcedId");
 
-    private static Row[] Seats(Catalog catalog, string path, string id, string? role)
+    private static IReadOnlyList<Row> Seats(Catalog catalog, string path, string id, string? role)
     {
         var scratch = new List<string>();
-        return Array.FindAll(
+        return Serving.View.Found(
             catalog.Where(catalog.Get("enrollments"), path, id),
             row =>
             {
@@ -533,7 +539,7 @@ internal sealed class RosterService
         );
     }
 
-    private static View Among(Catalog catalog, string collection, Row[] seats, string path)
+    private static View Among(Catalog catalog, string collection, IReadOnlyList<Row> seats, string path)
     {
         var scratch = new List<string>();
         var ids = new HashSet<string>(StringComparer.Ordinal);
@@ -543,23 +549,23 @@ internal sealed class RosterService
             ids.UnionWith(scratch);
         }
 
-        return new(Catalog.Envelopes[collection], Catalog.Found(catalog.Get(collection).Rows, row => ids.Contains(row.Id)));
+        return new(Catalog.Envelopes[collection], Serving.View.Found(catalog.Get(collection).Rows, row => ids.Contains(row.Id)));
     }
 
     // At places where pages of the usual sizes do not end between the two.
-    private static Row[] Doubled(IReadOnlyList<Row> rows)
+    private static IReadOnlyList<Row> Doubled(IReadOnlyList<Row> rows)
     {
-        var doubled = new List<Row>(rows.Count + (rows.Count / 90) + 1);
-        foreach (var row in rows)
+        var places = new List<int>(rows.Count + (rows.Count / 90) + 1);
+        for (var i = 0; i < rows.Count; i++)
         {
-            doubled.Add(row);
-            if (doubled.Count % 100 == 7 && row.Main is District.Person && row.Kind == RowKind.Plain)
+            places.Add(i);
+            if (places.Count % 100 == 7 && rows[i].Kind == RowKind.User)
             {
-                doubled.Add(row with { Stale = true });
+                places.Add(~i);
             }
         }
 
-        return [.. doubled];
+        return Serving.View.Of([.. places], i => i < 0 ? rows[~i] with { Stale = true } : rows[i]);
     }
 
     private static Row Spoiled(Catalog catalog, Row row, Dictionary<string, int> met)

@@ -31,16 +31,16 @@ internal sealed class RowReader(World world, RowWriter writer)
 
     public DateTime? Modified(Row row)
     {
-        switch (row.Main)
+        switch (row.Kind)
         {
-            case Person p when row.Class is not null:
-                return writer.EnrollmentTime(row, p);
-            case Person p when row.Kind == RowKind.Demographics:
-                return world.TimeOf(p.DemographicsModified, p.Number);
-            case Person p when !row.Stale:
-                return world.TimeOf(p.Modified, p.Number);
-            case Klass c:
-                return world.TimeOf(c.Modified, -c.Number);
+            case >= RowKind.Seat:
+                return writer.EnrollmentTime(row);
+            case RowKind.Demographics:
+                return world.TimeOf(row.Person.DemographicsModified, row.Person.Number);
+            case RowKind.User when !row.Stale:
+                return world.TimeOf(row.Person.Modified, row.Person.Number);
+            case RowKind.Class:
+                return world.TimeOf(row.Class.Modified, -row.Class.Number);
             default:
                 var values = new List<string>();
                 Values(row, "dateLastModified", values);
@@ -54,13 +54,15 @@ internal sealed class RowReader(World world, RowWriter writer)
 
     private bool Known(Row row, string path, List<string> into)
     {
-        if (row.Main is not Person p || row.Stale)
+        if (row.Kind is RowKind.Thing or RowKind.Class || row.Stale)
         {
             return false;
         }
 
-        if (row.Class is { } klass)
+        var p = row.Person;
+        if (row.IsEnrollment)
         {
+            var klass = row.Class;
             switch (path.ToLowerInvariant())
             {
                 case "user.sourcedid":
@@ -88,19 +90,19 @@ internal sealed class RowReader(World world, RowWriter writer)
             case "status":
                 into.Add(world.Status(p));
                 return true;
-            case "givenname" when row.Kind == RowKind.Plain:
+            case "givenname" when row.Kind == RowKind.User:
                 into.Add(p.Given.Text);
                 return true;
-            case "familyname" when row.Kind == RowKind.Plain:
+            case "familyname" when row.Kind == RowKind.User:
                 into.Add(p.Family.Text);
                 return true;
-            case "email" when row.Kind == RowKind.Plain:
+            case "email" when row.Kind == RowKind.User:
                 into.Add(World.Email(p));
                 return true;
-            case "role" when row.Kind == RowKind.Plain && world.Options.Api == SandboxApi.OneRoster11:
+            case "role" when row.Kind == RowKind.User && world.Options.Api == SandboxApi.OneRoster11:
                 into.Add(p.Role.ToString());
                 return true;
-            case "orgs.sourcedid" when row.Kind == RowKind.Plain && world.Options.Api == SandboxApi.OneRoster11:
+            case "orgs.sourcedid" when row.Kind == RowKind.User && world.Options.Api == SandboxApi.OneRoster11:
                 var (first, second) = world.Orgs(p);
                 into.Add(world.OrgId(first));
                 if (second >= 0)

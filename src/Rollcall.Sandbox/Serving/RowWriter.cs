@@ -20,35 +20,46 @@ internal sealed class RowWriter(World world)
     public void Write(Utf8JsonWriter json, Row row, ulong fields)
     {
         json.WriteStartObject();
-        switch (row.Main)
+        var o = new Out(json, fields);
+        switch (row.Kind)
         {
-            case Person person when row.Class is not null:
-                Enrollment(new Out(json, fields), row, person);
+            case RowKind.User:
+                User(o, row.Person, row.Stale);
                 break;
-            case Person person when row.Kind == RowKind.Plain:
-                User(new Out(json, fields), person, row.Stale);
+            case RowKind.Demographics:
+                Demographics(o, row.Person);
                 break;
-            case Person person:
-                Demographics(new Out(json, fields), person);
+            case RowKind.Class:
+                Class(o, row.Class);
                 break;
-            case Klass klass:
-                Class(new Out(json, fields), klass);
-                break;
-            case Course course:
-                Course(new Out(json, fields), course);
-                break;
-            case Session session:
-                Session(new Out(json, fields), session);
-                break;
-            case SandboxOrg org:
-                Org(new Out(json, fields), org);
+            case RowKind.Thing:
+                Thing(o, row, fields);
                 break;
             default:
-                Raw(json, row, fields);
+                Enrollment(o, row);
                 break;
         }
 
         json.WriteEndObject();
+    }
+
+    private void Thing(Out o, Row row, ulong fields)
+    {
+        switch (row.Thing)
+        {
+            case Course course:
+                Course(o, course);
+                break;
+            case Session session:
+                Session(o, session);
+                break;
+            case SandboxOrg org:
+                Org(o, org);
+                break;
+            default:
+                Raw(o.Json, row, fields);
+                break;
+        }
     }
 
     private void User(Out o, Person p, bool stale)
@@ -94,7 +105,7 @@ internal sealed class RowWriter(World world)
         if (o.Begin(Fields.Agents))
         {
             o.Json.WriteStartArray();
-            foreach (var other in (p.IsGuardian ? p.Household!.Children : p.Household?.Guardians) ?? [])
+            foreach (var other in p.Relatives)
             {
                 if (World.IsServed(other))
                 {
@@ -177,13 +188,13 @@ internal sealed class RowWriter(World world)
         }
     }
 
-    private void Enrollment(Out o, Row row, Person p)
+    private void Enrollment(Out o, Row row)
     {
-        var klass = row.Class!;
+        var (p, klass) = (row.Person, row.Class);
         var student = row.Kind is RowKind.Seat or RowKind.FormerSeat;
         o.Text(Fields.SourcedId, row.Id);
         o.Text(Fields.Status, row.Kind == RowKind.FormerSeat ? "tobedeleted" : "active");
-        o.Time(Fields.DateLastModified, EnrollmentTime(row, p));
+        o.Time(Fields.DateLastModified, EnrollmentTime(row));
         o.Text(Fields.Role, student ? "student" : "teacher");
         o.Text(Fields.Primary, row.Kind == RowKind.Teacher ? "true" : "false");
         o.Refer(Fields.User, "users", "user"u8, p.Id);
@@ -197,14 +208,17 @@ internal sealed class RowWriter(World world)
         );
     }
 
-    public DateTime EnrollmentTime(Row row, Person p) =>
-        world.TimeOf(
-            row.Kind is RowKind.Teacher or RowKind.SecondTeacher ? Math.Max(row.Class!.TeacherSince, p.EnrolledOn)
-                : row.Class!.Kind == KlassKind.Scheduled ? p.EnrolledOn
-                : row.Kind == RowKind.FormerSeat || row.Class == p.Rooms!.Current ? p.Rooms!.Since
-                : p.Rooms.OthersSince,
+    public DateTime EnrollmentTime(Row row)
+    {
+        var (p, klass) = (row.Person, row.Class);
+        return world.TimeOf(
+            row.Kind is RowKind.Teacher or RowKind.SecondTeacher ? Math.Max(klass.TeacherSince, p.EnrolledOn)
+                : klass.Kind == KlassKind.Scheduled ? p.EnrolledOn
+                : row.Kind == RowKind.FormerSeat || klass == p.Room ? p.RoomSince
+                : p.OtherRoomsSince,
             p.Number
         );
+    }
 
     private void Class(Out o, Klass c)
     {

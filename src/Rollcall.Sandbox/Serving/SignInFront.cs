@@ -5,6 +5,7 @@ using System.Text;
 using System.Text.Json;
 using Microsoft.AspNetCore.Http;
 using Microsoft.AspNetCore.WebUtilities;
+using Rollcall.Sandbox.District;
 
 namespace Rollcall.Sandbox.Serving;
 
@@ -45,12 +46,7 @@ internal sealed class SignInFront(SandboxServer server) : IDisposable
     private Task LaunchpadAsync(HttpContext context)
     {
         var rows = new StringBuilder();
-        var people = server
-            .District.People.Where(p => p.Role is not ("parent" or "guardian" or "relative"))
-            .Where(p => p.Presence == SandboxPresence.Present)
-            .OrderBy(p => p.Role == "student")
-            .Take(60);
-        foreach (var person in people)
+        foreach (var person in Choice())
         {
             // A tile leads straight to the application, with a code and no state.
             rows.Append(
@@ -63,6 +59,16 @@ internal sealed class SignInFront(SandboxServer server) : IDisposable
             context,
             $"<h1>LaunchPad of {Html(server.Options.TenantName)}</h1><p>Pretend people. A tile signs in as the person of its line.</p><table><tr><th>Person<th>Role<th>Tile</tr>{rows}</table>"
         );
+    }
+
+    /// <summary>People to sign in as: staff, then students.</summary>
+    private IEnumerable<SandboxPerson> Choice()
+    {
+        var world = server.District.World;
+        return Of(student: false).Concat(Of(student: true)).Take(60).Select(server.District.Describe);
+
+        IEnumerable<Person> Of(bool student) =>
+            world.People.Where(p => !p.IsGuardian && (p.Role == Role.Student) == student && p.Presence == SandboxPresence.Present);
     }
 
     private Task AuthorizeAsync(HttpContext context, string query)
@@ -106,12 +112,7 @@ internal sealed class SignInFront(SandboxServer server) : IDisposable
 
         var again = "/oauth2/v2/auth?" + query;
         var rows = new StringBuilder();
-        foreach (
-            var person in server
-                .District.People.Where(p => p.Role is not ("parent" or "guardian" or "relative") && p.Presence == SandboxPresence.Present)
-                .OrderBy(p => p.Role == "student")
-                .Take(60)
-        )
+        foreach (var person in Choice())
         {
             rows.Append(
                 CultureInfo.InvariantCulture,

@@ -1,3 +1,4 @@
+using System.Security.Cryptography;
 using System.Text.Json;
 using Rollcall.Sandbox;
 
@@ -24,6 +25,38 @@ public sealed class SandboxDayTests
 
         Assert.Equal(Print(SandboxDistrict.At(options)), Print(SandboxDistrict.At(options with { })));
         Assert.NotEqual(Print(SandboxDistrict.At(options)), Print(SandboxDistrict.At(options with { Seed = seed + 1 })));
+    }
+
+    /// <summary>Whoever keeps what a seed gave finds the same people in another version.</summary>
+    [Theory]
+    [InlineData(60, 1, 12, SandboxApi.OneRoster11, "7c8d82e2ef1870b5")]
+    [InlineData(300, 2, 7, SandboxApi.OneRoster12, "4c106243cb18a0ad")]
+    [InlineData(1200, 3, 0, SandboxApi.OneRoster11, "798b5d56df1665e6")]
+    public async Task A_seed_gives_the_district_that_it_always_gave(int students, int seed, int day, SandboxApi api, string expected)
+    {
+        var options = new SandboxOptions
+        {
+            Students = students,
+            Seed = seed,
+            Day = day,
+            Api = api,
+            Today = Today,
+        };
+        await using var server = await SandboxServer.StartAsync(options);
+        using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
+        foreach (var collection in new[] { "orgs", "academicSessions", "courses", "classes", "users", "enrollments", "demographics" })
+        {
+            using var response = await server.RosterAsync($"{collection}?limit=10000");
+            hash.AppendData(await response.Content.ReadAsByteArrayAsync());
+        }
+
+        foreach (var truth in new[] { "ledger", "events" })
+        {
+            using var response = await SandboxClient.GetAsync(new Uri(server.Url, $"/sandbox/{truth}").ToString());
+            hash.AppendData(await response.Content.ReadAsByteArrayAsync());
+        }
+
+        Assert.Equal(expected, Convert.ToHexStringLower(hash.GetHashAndReset())[..16]);
     }
 
     [Theory]
