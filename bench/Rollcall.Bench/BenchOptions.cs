@@ -20,11 +20,25 @@ internal sealed record BenchOptions(IReadOnlyList<int> People, IReadOnlyList<str
     /// <summary>Only reading is measured, from a server and from an archive, without a database.</summary>
     public bool ReadingAlone { get; init; }
 
+    /// <summary>Nights of so many districts are measured instead; 0 for none.</summary>
+    public int Districts { get; init; }
+
+    public int Nodes { get; init; } = 3;
+
+    /// <summary>Operations at once on each node.</summary>
+    public int Parallel { get; init; } = 2;
+
+    /// <summary>Answers a second that all roster services give together.</summary>
+    public int Rate { get; init; } = 200;
+
+    /// <summary>Students of the district in the middle.</summary>
+    public int Median { get; init; } = 1000;
+
     public const string Sqlite = "sqlite";
     public const string Postgres = "postgres";
 
     public const string Usage =
-        "usage: dotnet run -c Release --project bench/Rollcall.Bench -- [--people 10000,100000,1000000] [--databases sqlite,postgres] [--no-homerooms] [--reading] [--update-readme]";
+        "usage: dotnet run -c Release --project bench/Rollcall.Bench -- [--people 10000,100000,1000000] [--databases sqlite,postgres] [--no-homerooms] [--reading] [--update-readme]\n       ... -- --night DISTRICTS [--nodes 3] [--parallel 2] [--rate 200] [--median 1000] [--no-homerooms] [--update-readme]";
 
     /// <summary>More people than this and only the full syncs are measured, without the floor: nobody waits for the rest.</summary>
     public const int Many = 200_000;
@@ -47,6 +61,24 @@ internal sealed record BenchOptions(IReadOnlyList<int> People, IReadOnlyList<str
                     break;
                 case "--databases" when value.Length > 0 && value.All(v => v is Sqlite or Postgres):
                     options = options with { Databases = value };
+                    i++;
+                    break;
+                case "--night"
+                or "--nodes"
+                or "--parallel"
+                or "--rate"
+                or "--median"
+                    when value.Length == 1
+                        && int.TryParse(value[0], NumberStyles.None, CultureInfo.InvariantCulture, out var number)
+                        && number > 0:
+                    options = args[i] switch
+                    {
+                        "--night" => options with { Districts = number },
+                        "--nodes" => options with { Nodes = number },
+                        "--parallel" => options with { Parallel = number },
+                        "--rate" => options with { Rate = number },
+                        _ => options with { Median = number },
+                    };
                     i++;
                     break;
                 case "--no-homerooms":

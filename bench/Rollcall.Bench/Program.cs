@@ -15,7 +15,11 @@ try
         return 2;
     }
 
-    await (options.ReadingAlone ? new ReadingRun(options).RunAsync() : new BenchRun(options).RunAsync());
+    await (
+        options.Districts > 0 ? new NightRun(options).RunAsync()
+        : options.ReadingAlone ? new ReadingRun(options).RunAsync()
+        : new BenchRun(options).RunAsync()
+    );
     return 0;
 }
 catch (BenchFailedException e)

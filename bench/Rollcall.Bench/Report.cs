@@ -137,17 +137,18 @@ internal static class Report
 
     /// <param name="table">The table.</param>
     /// <param name="name">Of the place where it stands.</param>
-    public static void UpdateReadme(string table, string name = "table")
+    /// <param name="file">The document, from the bench's folder on.</param>
+    public static void UpdateReadme(string table, string name = "table", string file = "README.md")
     {
         var (begin, end) = (
             Begin.Replace("table:", name + ":", StringComparison.Ordinal),
             End.Replace("table", name, StringComparison.Ordinal)
         );
-        var path = Path.Combine(Path.GetDirectoryName(SourceFile())!, "..", "README.md");
+        var path = Path.Combine(Path.GetDirectoryName(SourceFile())!, "..", file);
         var text = File.ReadAllText(path);
         var from = text.IndexOf(begin, StringComparison.Ordinal);
         var to = text.IndexOf(end, StringComparison.Ordinal);
-        BenchFailedException.ThrowUnless(from >= 0 && to > from, "bench/README.md has no place for the table.");
+        BenchFailedException.ThrowUnless(from >= 0 && to > from, $"bench/{file} has no place for the table.");
         File.WriteAllText(path, $"{text[..from]}{begin}\n\n{table.ReplaceLineEndings("\n")}\n\n{text[to..]}");
     }
 

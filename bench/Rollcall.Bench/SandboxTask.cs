@@ -35,7 +35,7 @@ internal static class SandboxTask
         return new SandboxOptions { Students = Math.Max(10, (int)Math.Round(people * share)) };
     }
 
-    private static long Ticked(SandboxDistrict district) =>
+    public static long Ticked(SandboxDistrict district) =>
         district.People.LongCount(p =>
             p
                 is {

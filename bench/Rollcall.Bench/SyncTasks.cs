@@ -67,17 +67,18 @@ internal static class SyncTasks
                         Location = order.Homerooms ? LocationSource.TeacherName : LocationSource.NotMapped,
                     },
                     // A hold would leave work undone, and the next measurement would find other data.
-                    Thresholds = new Thresholds
-                    {
-                        Transfers = Never,
-                        Updates = Never,
-                        Creates = Never,
-                    },
+                    Thresholds = NoThresholds,
                 }
         );
     }
 
-    private static Threshold Never => new(100, int.MaxValue);
+    public static Thresholds NoThresholds { get; } =
+        new()
+        {
+            Transfers = new(100, int.MaxValue),
+            Updates = new(100, int.MaxValue),
+            Creates = new(100, int.MaxValue),
+        };
 
     /// <summary>One sync, from the request to its end.</summary>
     public static async Task<Measured> SyncAsync(Order order)

@@ -137,6 +137,9 @@ public sealed class SandboxServer : IAsyncDisposable
     /// <summary>Faults to switch on and off.</summary>
     public SandboxFaults Faults { get; } = new();
 
+    /// <summary>Waited for before anything is answered: how fast a service is that many districts share. Null for at once.</summary>
+    public Func<CancellationToken, ValueTask>? BeforeAnswer { get; set; }
+
     /// <summary>Single records to change.</summary>
     public SandboxOverrides Overrides { get; }
 

@@ -49,6 +49,11 @@ internal sealed class Front(SandboxServer server)
         });
         try
         {
+            if (server.BeforeAnswer is { } wait)
+            {
+                await wait(context.RequestAborted);
+            }
+
             await RouteAsync(context, path, query, segments);
         }
         catch (OperationCanceledException) when (context.RequestAborted.IsCancellationRequested) { }

@@ -21,9 +21,12 @@ internal sealed class Pulse(TimeProvider time)
         }
     }
 
-    /// <summary>The parts that are expected, and for how long each has been silent when that is too long; null when it lives.</summary>
+    /// <summary>The parts that are expected, and for how long each has been silent when that is too long; null when it lives. Several of a
+    /// kind ("worker 1", "worker 2") are one part, and the worst of them speaks for all.</summary>
     public IEnumerable<(string Part, TimeSpan? SilentFor)> Parts() =>
         _parts
-            .OrderBy(p => p.Key, StringComparer.Ordinal)
-            .Select(p => (p.Key, time.GetElapsedTime(p.Value.At) is var since && since > p.Value.Silent ? since : (TimeSpan?)null));
+            .Select(p => (p.Key, Silent: time.GetElapsedTime(p.Value.At) is var since && since > p.Value.Silent ? since : (TimeSpan?)null))
+            .GroupBy(p => p.Key.Split(' ')[0], p => p.Silent)
+            .OrderBy(g => g.Key, StringComparer.Ordinal)
+            .Select(g => (g.Key, g.Max()));
 }

@@ -12,20 +12,22 @@ using Rollcall.Server.Commands;
 
 namespace Rollcall.Server.Watch;
 
-/// <summary>What a server lets its operator see.</summary>
+/// <summary>What a server lets its operator see, and how much it does at once.</summary>
 /// <param name="Least">What is logged to standard error.</param>
 /// <param name="JsonLogs">Logs are JSON, one object a line.</param>
 /// <param name="MetricsUrl">Where metrics are asked for; null for nowhere.</param>
 /// <param name="MetricsToken">What has to be known to ask for them; null when only this machine can.</param>
 /// <param name="Export">Metrics and traces are sent to the collector that <c>OTEL_EXPORTER_OTLP_ENDPOINT</c> names.</param>
 /// <param name="LeastFreeMegabytes">With less room than this where the data folder is, a node is not ready.</param>
+/// <param name="AtOnce">How many operations it works on at once; null for what suits the database.</param>
 internal sealed record Watching(
     LogLevel Least = LogLevel.Information,
     bool JsonLogs = false,
     string? MetricsUrl = null,
     string? MetricsToken = null,
     bool Export = false,
-    long LeastFreeMegabytes = 256
+    long LeastFreeMegabytes = 256,
+    int? AtOnce = null
 )
 {
     public const string MetricsUrlVariable = "ROLLCALL_METRICS_URL";
@@ -33,6 +35,7 @@ internal sealed record Watching(
     private const string LogVariable = "ROLLCALL_LOG";
     private const string LevelVariable = "ROLLCALL_LOG_LEVEL";
     private const string FreeVariable = "ROLLCALL_LEAST_FREE_MB";
+    private const string ParallelVariable = "ROLLCALL_PARALLEL";
     private const int LeastToken = 16;
 
     /// <exception cref="RollcallException">A setting is none, or would show metrics to strangers.</exception>
@@ -63,9 +66,22 @@ internal sealed record Watching(
             url,
             token,
             Setting("OTEL_EXPORTER_OTLP_ENDPOINT") is not null,
-            Free(Setting(FreeVariable))
+            Free(Setting(FreeVariable)),
+            Number(Setting(ParallelVariable))
         );
     }
+
+    /// <summary>How many operations are worked on at once. SQLite has one writer, and the night's districts would wait for each other.</summary>
+    /// <exception cref="RollcallException">More than the database is for.</exception>
+    public int Parallel(bool onPostgres) =>
+        onPostgres ? AtOnce ?? 2
+        : AtOnce is null or 1 ? 1
+        : throw new RollcallException($"{ParallelVariable} is for PostgreSQL: on SQLite one operation is worked on after another.");
+
+    private static int? Number(string? word) =>
+        word is null ? null
+        : int.TryParse(word, NumberStyles.None, CultureInfo.InvariantCulture, out var number) && number is >= 1 and <= 32 ? number
+        : throw new RollcallException($"{ParallelVariable} '{word}' is not possible: write a number from 1 to 32.");
 
     public void Configure(IServiceCollection services)
     {

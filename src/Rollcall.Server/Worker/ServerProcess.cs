@@ -87,15 +87,15 @@ internal sealed class ServerProcess : IAsyncDisposable
                 }
             );
             var pulse = web.Services.GetRequiredService<Pulse>();
-            pulse.Expect(Pulse.Worker, WorkerService.Silent);
             pulse.Expect(Pulse.Schedule, DailyService.Silent);
-            watch = await WatchServer.StartAsync(watching, web.Services, cancellationToken);
             var service = new WorkerService(
                 worker,
                 pulse,
+                watching.Parallel(database.IsPostgres),
                 web.Services.GetRequiredService<TimeProvider>(),
                 web.Services.GetRequiredService<ILogger<WorkerService>>()
             );
+            watch = await WatchServer.StartAsync(watching, web.Services, cancellationToken);
             await service.StartAsync(cancellationToken);
             var daily = new DailyService(
                 web.Services.GetRequiredService<DailySchedule>(),

@@ -5,9 +5,9 @@ using Rollcall.Server.Watch;
 
 namespace Rollcall.Server.Worker;
 
-/// <summary>Works on operations for as long as the server runs. Stopping parks the one at hand for whoever comes next.</summary>
-internal sealed class WorkerService(OperationWorker worker, Pulse pulse, TimeProvider time, ILogger<WorkerService> logger)
-    : BackgroundService
+/// <summary>Works on operations for as long as the server runs: so many at once, and one more that people wait for, so that no night keeps
+/// them waiting. Stopping parks those at hand for whoever comes next.</summary>
+internal sealed class WorkerService : BackgroundService
 {
     /// <summary>Longer than a roster service may ask to be left alone: a worker that is silent for so long hangs.</summary>
     public static readonly TimeSpan Silent = TimeSpan.FromMinutes(20);
@@ -15,16 +15,42 @@ internal sealed class WorkerService(OperationWorker worker, Pulse pulse, TimePro
     private static readonly TimeSpan s_poll = TimeSpan.FromMilliseconds(250);
     private static readonly TimeSpan s_afterFault = TimeSpan.FromSeconds(5);
 
-    protected override async Task ExecuteAsync(CancellationToken stoppingToken)
+    private readonly OperationWorker _worker;
+    private readonly Pulse _pulse;
+    private readonly TimeProvider _time;
+    private readonly ILogger<WorkerService> _logger;
+    private readonly List<(string Name, bool Nights)> _lanes;
+
+    public WorkerService(OperationWorker worker, Pulse pulse, int parallel, TimeProvider time, ILogger<WorkerService> logger)
+    {
+        _worker = worker;
+        _pulse = pulse;
+        _time = time;
+        _logger = logger;
+        _lanes = [.. Enumerable.Range(1, parallel).Select(n => ($"{Pulse.Worker} {n}", true))];
+        if (parallel > 1)
+        {
+            // With one at once (SQLite has but one writer) there is no room for a second beside it.
+            _lanes.Add(($"{Pulse.Worker} for people", false));
+        }
+
+        // Missed from now on, also when it never begins.
+        _lanes.ForEach(l => pulse.Expect(l.Name, Silent));
+    }
+
+    protected override Task ExecuteAsync(CancellationToken stoppingToken) =>
+        Task.WhenAll(_lanes.Select(l => RunAsync(l.Name, l.Nights, stoppingToken)));
+
+    private async Task RunAsync(string lane, bool nights, CancellationToken stoppingToken)
     {
         while (!stoppingToken.IsCancellationRequested)
         {
             try
             {
-                pulse.Beat(Pulse.Worker);
-                if (!await worker.WorkAsync(null, (_, _, _, _) => pulse.Beat(Pulse.Worker), stoppingToken))
+                _pulse.Beat(lane);
+                if (!await _worker.WorkAsync(null, (_, _, _, _) => _pulse.Beat(lane), stoppingToken, nights))
                 {
-                    await Task.Delay(s_poll, time, stoppingToken);
+                    await Task.Delay(s_poll, _time, stoppingToken);
                 }
             }
             catch (OperationCanceledException) when (stoppingToken.IsCancellationRequested)
@@ -34,8 +60,8 @@ internal sealed class WorkerService(OperationWorker worker, Pulse pulse, TimePro
             catch (Exception e)
             {
                 // The database is away: the queue is still there when it comes back.
-                logger.LogError("The queue cannot be read, trying again: {Message}", e.Message);
-                await Task.Delay(s_afterFault, time, stoppingToken).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+                _logger.LogError("The queue cannot be read, trying again: {Message}", e.Message);
+                await Task.Delay(s_afterFault, _time, stoppingToken).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
             }
         }
     }

@@ -1,3 +1,4 @@
+using System.Collections.Concurrent;
 using System.Data.Common;
 using System.Globalization;
 using System.Text.Json;
@@ -15,6 +16,10 @@ public sealed class OperationQueue(RollcallDatabase database, TimeProvider time)
     {
         Encoder = System.Text.Encodings.Web.JavaScriptEncoder.UnsafeRelaxedJsonEscaping,
     };
+
+    /// <summary>When this process last took up an operation of each district, counted in claims.</summary>
+    private readonly ConcurrentDictionary<int, long> _served = [];
+    private long _claims;
 
     /// <summary>How long a worker may be silent before another one takes over.</summary>
     public static readonly TimeSpan Lease = TimeSpan.FromSeconds(30);
@@ -92,26 +97,21 @@ public sealed class OperationQueue(RollcallDatabase database, TimeProvider time)
     /// <param name="node">Name of this worker.</param>
     /// <param name="only">Claims this operation alone; null for any.</param>
     /// <param name="aloneHere">This process is the only one that can work (SQLite's lock): a running operation is a dead process's.</param>
+    /// <param name="cancellationToken">Gives up; nothing is claimed.</param>
+    /// <param name="nights">Daily Operations too; otherwise what people wait for alone.</param>
     /// <returns>The operation as claimed; null when there is none.</returns>
-    internal async Task<Operation?> ClaimAsync(string node, long? only, bool aloneHere, CancellationToken cancellationToken)
+    internal async Task<Operation?> ClaimAsync(
+        string node,
+        long? only,
+        bool aloneHere,
+        CancellationToken cancellationToken,
+        bool nights = true
+    )
     {
         await using var connection = await database.OpenAsync(cancellationToken);
-        await using var context = database.CreateContext(connection, null);
-        var now = time.GetUtcNow();
 
-        // What a person waits for goes before the night's work; within each, first come, first served.
-        var candidates = await context
-            .Operations.AsNoTracking()
-            .Where(o =>
-                o.Status == OperationStatus.Running || (o.Status == OperationStatus.Waiting && (o.NotBefore == null || o.NotBefore <= now))
-            )
-            .Where(o => only == null || o.Id == only)
-            .OrderBy(o => o.DailyDate != null)
-            .ThenBy(o => o.Id)
-            .Select(o => new { o.Id, o.DistrictId })
-            .ToListAsync(cancellationToken);
         var silent = aloneHere ? "1 = 1" : $"lease_until < {database.Bulk.NowMilliseconds}";
-        foreach (var candidate in candidates)
+        foreach (var candidate in await CandidatesAsync(connection, only, silent, nights, cancellationToken))
         {
             try
             {
@@ -134,6 +134,8 @@ public sealed class OperationQueue(RollcallDatabase database, TimeProvider time)
                 );
                 if (claimed == 1)
                 {
+                    _served[candidate.DistrictId] = Interlocked.Increment(ref _claims);
+                    await using var context = database.CreateContext(connection, null);
                     return await context.Operations.AsNoTracking().SingleAsync(o => o.Id == candidate.Id, cancellationToken);
                 }
             }
@@ -144,6 +146,46 @@ public sealed class OperationQueue(RollcallDatabase database, TimeProvider time)
         }
 
         return null;
+    }
+
+    /// <summary>What could be claimed, in the order in which it should be: what a person waits for goes before the night's work; within each
+    /// the district that has waited longest for its turn here, so that one with much to do keeps nobody waiting; within it first come, first
+    /// served.</summary>
+    private async Task<IEnumerable<(long Id, int DistrictId)>> CandidatesAsync(
+        DbConnection connection,
+        long? only,
+        string silent,
+        bool nights,
+        CancellationToken cancellationToken
+    )
+    {
+        await using var command = connection.CreateCommand();
+        command.CommandText = $"""
+            SELECT id, district_id, CASE WHEN daily_date IS NULL THEN 0 ELSE 1 END FROM operations w
+            WHERE (status = {(int)OperationStatus.Running} AND {silent}
+                OR status = {(int)OperationStatus.Waiting} AND (not_before IS NULL OR not_before <= @now)
+                  AND NOT EXISTS (SELECT 1 FROM operations o WHERE o.district_id = w.district_id AND o.id <> w.id AND o.status = {(int)
+                    OperationStatus.Running}))
+              {(only is null ? "" : "AND id = @only")} {(nights ? "" : "AND daily_date IS NULL")}
+            """;
+        Sql.Add(command, "@now", time.GetUtcNow().ToUnixTimeMilliseconds());
+        if (only is not null)
+        {
+            Sql.Add(command, "@only", only);
+        }
+
+        var found = new List<(long Id, int DistrictId, int Night)>();
+        await using var reader = await command.ExecuteReaderAsync(cancellationToken);
+        while (await reader.ReadAsync(cancellationToken))
+        {
+            found.Add((reader.GetInt64(0), reader.GetInt32(1), reader.GetInt32(2)));
+        }
+
+        return found
+            .OrderBy(o => o.Night)
+            .ThenBy(o => _served.GetValueOrDefault(o.DistrictId))
+            .ThenBy(o => o.Id)
+            .Select(o => (o.Id, o.DistrictId));
     }
 
     /// <summary>The code of an operation's district.</summary>

@@ -95,7 +95,7 @@ internal sealed class OperationRun(Operation operation, OperationQueue queue, Ti
     }
 }
 
-/// <summary>Claims operations and works on them, one at a time.</summary>
+/// <summary>Claims operations and works on them, one at a time for each caller.</summary>
 internal sealed class OperationWorker(
     RollcallDatabase database,
     OperationQueue queue,
@@ -120,10 +120,16 @@ internal sealed class OperationWorker(
     /// <param name="only">This one alone; null for any.</param>
     /// <param name="watcher">Follows progress; null for nobody.</param>
     /// <param name="cancellationToken">Parks the operation for another worker.</param>
+    /// <param name="nights">Daily Operations too; otherwise what people wait for alone.</param>
     /// <returns>False when there was nothing to claim.</returns>
-    public async Task<bool> WorkAsync(long? only, Action<OperationStage, string?, long, long>? watcher, CancellationToken cancellationToken)
+    public async Task<bool> WorkAsync(
+        long? only,
+        Action<OperationStage, string?, long, long>? watcher,
+        CancellationToken cancellationToken,
+        bool nights = true
+    )
     {
-        var operation = await queue.ClaimAsync(_node, only, aloneHere: !database.IsPostgres, cancellationToken);
+        var operation = await queue.ClaimAsync(_node, only, aloneHere: !database.IsPostgres, cancellationToken, nights);
         if (operation is null)
         {
             return false;
@@ -247,9 +253,9 @@ internal sealed class OperationWorker(
         var message = e switch
         {
             RollcallException or OneRoster.RosterException => e.Message,
-            IOException => $"A file could not be read or written: {e.Message} Check the disk, then run it again.",
+            IOException => $"A file could not be read or written: {e.Message.TrimEnd('.')}. Check the disk, then run it again.",
             _ when DatabaseErrors.IsFault(e) =>
-                $"The database refused the work: {e.Message.ReplaceLineEndings(" ")} Nothing is half-written; run it again.",
+                $"The database refused the work: {e.Message.ReplaceLineEndings(" ").TrimEnd('.')}. Nothing is half-written; run it again.",
             _ =>
                 $"An unexpected fault ended the operation ({e.GetType().Name}: {e.Message.ReplaceLineEndings(" ")}). Nothing is half-written; run it again, and report it if it stays.",
         };

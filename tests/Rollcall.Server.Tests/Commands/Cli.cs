@@ -19,10 +19,14 @@ internal sealed record Ran(int Code, string Out, string Error)
 /// <summary>A data folder of its own, on either database, and the command line on it.</summary>
 internal sealed class Cli : IAsyncDisposable
 {
-    private readonly TempFolder _folder = new();
+    private readonly TempFolder _folder;
     private readonly string? _database;
 
-    private Cli(string? database) => _database = database;
+    private Cli(string? database, string? parent = null)
+    {
+        _database = database;
+        _folder = new TempFolder(parent);
+    }
 
     public string Data => _folder.Path;
 
@@ -35,13 +39,23 @@ internal sealed class Cli : IAsyncDisposable
     /// <summary>What is piped in.</summary>
     public byte[] In { get; set; } = [];
 
-    public static async Task<Cli> OpenAsync(PostgresCluster? postgres = null) =>
-        new(postgres is null ? null : await postgres.CreateDatabaseAsync());
+    /// <param name="postgres">The cluster; null for SQLite.</param>
+    /// <param name="parent">Where the data folder is made; null for where temporary folders are.</param>
+    public static async Task<Cli> OpenAsync(PostgresCluster? postgres = null, string? parent = null) =>
+        new(postgres is null ? null : await postgres.CreateDatabaseAsync(), parent);
+
+    /// <summary>The same installation once more, on a copy of its database and with its key.</summary>
+    public static async Task<Cli> CopyAsync(PostgresCluster postgres, Cli from)
+    {
+        var copy = new Cli(await postgres.CopyDatabaseAsync(from.Database!));
+        System.IO.File.Copy(Path.Combine(from.Data, "master.key"), Path.Combine(copy.Data, "master.key"));
+        return copy;
+    }
 
     /// <summary>A district whose schools are matched and whose first sync is still to come.</summary>
-    public static async Task<Cli> ConnectedAsync(SandboxServer sandbox, PostgresCluster? postgres = null)
+    public static async Task<Cli> ConnectedAsync(SandboxServer sandbox, PostgresCluster? postgres = null, string? parent = null)
     {
-        var cli = await OpenAsync(postgres);
+        var cli = await OpenAsync(postgres, parent);
         await cli.OkAsync("district", "add", "RIVER", "--name", "Riverbend");
         await cli.ConnectAsync(sandbox);
         await cli.OkAsync("classlink", "on");

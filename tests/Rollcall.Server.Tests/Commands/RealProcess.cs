@@ -50,13 +50,17 @@ internal static class RealProcess
         while (await process.StandardOutput.ReadLineAsync(Stop) is { } line)
         {
             said.AppendLine(line);
-            if (line == "}")
+            if (
+                line == "}"
+                && JsonSerializer.Deserialize<JsonElement>(said.ToString()) is var answer
+                && answer.TryGetProperty("url", out _)
+            )
             {
-                return (process, JsonSerializer.Deserialize<JsonElement>(said.ToString()));
+                return (process, answer);
             }
         }
 
-        throw new InvalidOperationException(await process.StandardError.ReadToEndAsync(Stop));
+        throw new InvalidOperationException($"{said}{await process.StandardError.ReadToEndAsync(Stop)}");
     }
 
     /// <summary>Waits for its end; what it wrote.</summary>

@@ -254,7 +254,7 @@ public sealed class WatchTests(PostgresCluster postgres)
     {
         await using var sandbox = await SandboxServer.StartAsync(new SandboxOptions { Students = 60, Schools = 2 });
         await using var cli = await Cli.ConnectedAsync(sandbox, onPostgres ? postgres : null);
-        await cli.OkAsync("sync");
+        Assert.Equal(0, (await cli.RunAsync("sync")).Code);
         await cli.OkAsync("account", "add", "head.librarian@school.example", "--group", "DistrictAdministrator");
         await cli.OkAsync("operator", "partner-key", "--file", cli.File("key", "partner-key-of-this-installation"));
         await cli.OkAsync(

@@ -18,12 +18,54 @@ public sealed class PostgresCluster : IAsyncLifetime
     public async ValueTask InitializeAsync()
     {
         _given = Environment.GetEnvironmentVariable("ROLLCALL_TEST_POSTGRES");
-        if (!string.IsNullOrWhiteSpace(_given))
+        if (string.IsNullOrWhiteSpace(_given))
         {
-            return;
+            _given = null;
+            await StartAsync(Directory.CreateTempSubdirectory("rollcall-pg-").FullName);
+        }
+    }
+
+    /// <summary>One more cluster, for a test that does to it what others could not bear.</summary>
+    /// <param name="folder">Where its data are to be; null for a temporary folder.</param>
+    public static async Task<PostgresCluster> OwnAsync(string? folder = null)
+    {
+        var cluster = new PostgresCluster();
+        await cluster.StartAsync(folder ?? Directory.CreateTempSubdirectory("rollcall-pg-").FullName);
+        return cluster;
+    }
+
+    /// <summary>Ends the server in this mode of pg_ctl, and starts it after a pause. One that has ended by itself is started.</summary>
+    public async Task RestartAsync(string mode, TimeSpan pause)
+    {
+        try
+        {
+            await ServerAsync("pg_ctl", "-D", Path.Combine(_folder!, "data"), "-m", mode, "-w", "stop");
+        }
+        catch (InvalidOperationException)
+        {
+            // A full disk ends it.
         }
 
-        _given = null;
+        await Task.Delay(pause);
+        await ServerAsync(
+            "pg_ctl",
+            "-D",
+            Path.Combine(_folder!, "data"),
+            "-w",
+            "-l",
+            Path.Combine(_folder!, "log"),
+            "-o",
+            Options,
+            "start"
+        );
+    }
+
+    private string Options =>
+        $"-c listen_addresses='' -c unix_socket_directories='{_folder}' -c fsync=off -c full_page_writes=off -c max_connections=300";
+
+    private async Task StartAsync(string folder)
+    {
+        _folder = folder;
         _binaries = Directory.Exists("/usr/lib/postgresql")
             ? Directory
                 .GetDirectories("/usr/lib/postgresql")
@@ -40,24 +82,13 @@ public sealed class PostgresCluster : IAsyncLifetime
         }
 
         _asPostgres = Environment.UserName == "root";
-        _folder = Directory.CreateTempSubdirectory("rollcall-pg-").FullName;
         if (_asPostgres)
         {
             await RunAsync("chown", "postgres", _folder);
         }
 
         await ServerAsync("initdb", "-D", Path.Combine(_folder, "data"), "-U", "rollcall", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8");
-        await ServerAsync(
-            "pg_ctl",
-            "-D",
-            Path.Combine(_folder, "data"),
-            "-w",
-            "-l",
-            Path.Combine(_folder, "log"),
-            "-o",
-            $"-c listen_addresses='' -c unix_socket_directories='{_folder}' -c fsync=off -c full_page_writes=off -c max_connections=300",
-            "start"
-        );
+        await ServerAsync("pg_ctl", "-D", Path.Combine(_folder, "data"), "-w", "-l", Path.Combine(_folder, "log"), "-o", Options, "start");
     }
 
     /// <summary>A fresh, migrated database of its own.</summary>
@@ -178,9 +209,13 @@ public sealed class PostgresCluster : IAsyncLifetime
 }
 
 /// <summary>A folder that goes when the test does.</summary>
-public sealed class TempFolder : IDisposable
+/// <param name="parent">Where it is made; null for where temporary folders are.</param>
+public sealed class TempFolder(string? parent = null) : IDisposable
 {
-    public string Path { get; } = Directory.CreateTempSubdirectory("rollcall-test-").FullName;
+    public string Path { get; } =
+        parent is null
+            ? Directory.CreateTempSubdirectory("rollcall-test-").FullName
+            : Directory.CreateDirectory(System.IO.Path.Combine(parent, $"rollcall-test-{Guid.NewGuid():N}")).FullName;
 
     public void Dispose()
     {
