@@ -4,20 +4,40 @@ using Rollcall.OneRoster.Rest;
 namespace Rollcall.OneRoster.Csv;
 
 /// <summary>Reads a package once and finds everything that is wrong with it. Nothing is kept of a row but hashes of its keys.</summary>
-internal sealed class CsvCheck(string path, CsvLimits limits, DateTimeOffset now, CancellationToken cancellationToken)
+internal sealed class CsvCheck(string path, CsvLimits limits, DateTimeOffset now, CancellationToken cancellationToken) : IDisposable
 {
     private const int MostDuplicates = 100_000;
     private const int LongestId = 255;
     private const string NotOneRoster = "not-oneroster";
 
     /// <summary>Demographics have the key of their person.</summary>
+    private static readonly (string Rule, string Message) s_duplicateId = (
+        "duplicate-id",
+        "stands on more than one row; the later date counts, else the last row"
+    );
     private static readonly CsvColumn s_demographicsUser = new("sourcedId", CsvType.Reference, To: CsvFile.Users);
     private readonly CsvFindings findings = new();
     private readonly Dictionary<CsvFile, CsvPart> parts = [];
+
+    /// <summary>Of the files that do not grow with the people: what others refer to by the million.</summary>
     private readonly Dictionary<CsvFile, IdSet> ids = [];
+
+    /// <summary>Of the other files.</summary>
+    private readonly Dictionary<CsvFile, KeyLog> keys = [];
+
+    /// <summary>References to those, by the file they lead to. A use is the place in <see cref="uses"/>.</summary>
+    private readonly Dictionary<CsvFile, KeyLog> references = [];
+    private readonly List<(CsvFile File, string Column)> uses = [];
     private readonly Dictionary<CsvFile, string[]> headers = [];
-    private readonly IdSet primaryRoles = new();
-    private readonly List<(ulong Id, int Row)> agents = [];
+    private readonly KeyLog primaryRoles = new();
+
+    /// <summary>People who have a role.</summary>
+    private readonly KeyLog withRole = new();
+    private readonly List<(ulong Id, int Row)> parents = [];
+
+    /// <summary>Where the keys of a part are put in order.</summary>
+    private KeyOnRow[] space = [];
+    private KeyOnRow[] otherSpace = [];
     private CsvContainer? container;
     private bool rolesInProfiles;
     private CsvManifest? manifest;
@@ -49,6 +69,17 @@ internal sealed class CsvCheck(string path, CsvLimits limits, DateTimeOffset now
         }
 
         return new CsvPackage(name, container, parts, version, limits, all, Report(name, all));
+    }
+
+    public void Dispose()
+    {
+        foreach (var log in keys.Values.Concat(references.Values))
+        {
+            log.Dispose();
+        }
+
+        primaryRoles.Dispose();
+        withRole.Dispose();
     }
 
     private CsvImportReport Report(string name, IReadOnlyList<CsvFinding> all)
@@ -95,16 +126,11 @@ internal sealed class CsvCheck(string path, CsvLimits limits, DateTimeOffset now
                 container!.ResetBudget();
                 Guarded(part, () => CheckFile(part));
             }
+        }
 
-            if (file == CsvFile.Users)
-            {
-                CheckAgents();
-            }
-            else if (file is CsvFile.Demographics or CsvFile.Enrollments && ids.ContainsKey(file))
-            {
-                // Nobody refers to them; of a large district's enrollments the keys alone are many.
-                ids[file] = new IdSet(withValues: false);
-            }
+        foreach (var (to, log) in references)
+        {
+            CheckReferences(to, log);
         }
 
         CheckEverybodyHasARole();
@@ -354,7 +380,15 @@ internal sealed class CsvCheck(string path, CsvLimits limits, DateTimeOffset now
 
         var file = part.Entry.Name;
         var reader = table.Reader;
-        var own = ids[part.File] = new IdSet(withValues: part.File == CsvFile.Users);
+        if (IsLarge(part.File))
+        {
+            keys[part.File] = new KeyLog();
+        }
+        else
+        {
+            ids[part.File] = new IdSet();
+        }
+
         var (idColumn, statusColumn, timeColumn) = (table.Column("sourcedId"), table.Column("status"), table.Column("dateLastModified"));
         long filled = 0,
             blank = 0;
@@ -373,7 +407,7 @@ internal sealed class CsvCheck(string path, CsvLimits limits, DateTimeOffset now
             }
 
             var id = table.Value(idColumn);
-            CheckId(part, own, id, reader.Row);
+            CheckId(part, id, reader.Row);
             if (part.File == CsvFile.Demographics && !Blank.Is(id))
             {
                 CheckReference(part, s_demographicsUser, id, reader.Row, default);
@@ -401,6 +435,31 @@ internal sealed class CsvCheck(string path, CsvLimits limits, DateTimeOffset now
             else if (part.File is CsvFile.Enrollments)
             {
                 CheckDates(part, table, "beginDate", "endDate");
+            }
+        }
+
+        if (keys.TryGetValue(part.File, out var log))
+        {
+            var hashes = part.Duplicates;
+            Find(
+                part,
+                log,
+                "sourcedId",
+                s_duplicateId,
+                key =>
+                {
+                    hashes.Add(key.Hash);
+                    CheckMost(part, key.Row);
+                }
+            );
+            if (part.File == CsvFile.Roles)
+            {
+                Find(
+                    part,
+                    primaryRoles,
+                    "roleType",
+                    ("several-primary-roles", "is primary more than once for one person at one organisation")
+                );
             }
         }
 
@@ -438,7 +497,7 @@ internal sealed class CsvCheck(string path, CsvLimits limits, DateTimeOffset now
         CheckText(file, reader);
         if (part.File is CsvFile.Orgs or CsvFile.AcademicSessions)
         {
-            CheckParents(part, own);
+            CheckParents(part, ids[part.File]);
         }
     }
 
@@ -694,7 +753,17 @@ internal sealed class CsvCheck(string path, CsvLimits limits, DateTimeOffset now
         return value.StartsWith("ext:", StringComparison.Ordinal);
     }
 
-    private void CheckId(CsvPart part, IdSet own, ReadOnlySpan<char> id, long row)
+    /// <summary>Files with a row for each person or more.</summary>
+    private static bool IsLarge(CsvFile file) =>
+        file
+            is CsvFile.Users
+                or CsvFile.UserProfiles
+                or CsvFile.UserResources
+                or CsvFile.Roles
+                or CsvFile.Demographics
+                or CsvFile.Enrollments;
+
+    private void CheckId(CsvPart part, ReadOnlySpan<char> id, long row)
     {
         if (Blank.Is(id))
         {
@@ -704,19 +773,22 @@ internal sealed class CsvCheck(string path, CsvLimits limits, DateTimeOffset now
 
         CheckIdForm(part, "sourcedId", id, row);
         var hash = IdSet.Hash(id);
-        if (own.Add(hash, (int)Math.Min(row, int.MaxValue)))
+        if (keys.TryGetValue(part.File, out var log))
         {
-            return;
+            log.Add(new KeyOnRow(hash, Short(row)));
         }
+        else if (!ids[part.File].Add(hash))
+        {
+            findings.Error(part.Entry.Name, s_duplicateId.Rule, s_duplicateId.Message, "sourcedId", row);
+            part.Duplicates.Add(hash);
+            CheckMost(part, row);
+        }
+    }
 
-        findings.Error(
-            part.Entry.Name,
-            "duplicate-id",
-            "stands on more than one row; the later date counts, else the last row",
-            "sourcedId",
-            row
-        );
-        part.Duplicates.Add(hash);
+    private static int Short(long row) => (int)Math.Min(row, int.MaxValue);
+
+    private static void CheckMost(CsvPart part, long row)
+    {
         if (part.Duplicates.Count > MostDuplicates)
         {
             throw new CsvSyntaxException("duplicate-id", "nearly all rows share their sourcedId with others", row);
@@ -968,9 +1040,20 @@ internal sealed class CsvCheck(string path, CsvLimits limits, DateTimeOffset now
             {
                 findings.Error(part.Entry.Name, "self-reference", "refers to the row itself", column.Name, row);
             }
+            else if (IsLarge(to))
+            {
+                Refer(to, part, column, id, row);
+            }
             else
             {
-                agents.Add((IdSet.Hash(id), (int)Math.Min(row, int.MaxValue)));
+                parents.Add((IdSet.Hash(id), Short(row)));
+            }
+        }
+        else if (IsLarge(to))
+        {
+            if (keys.ContainsKey(to))
+            {
+                Refer(to, part, column, id, row);
             }
         }
         else if (parts.TryGetValue(to, out var target) && target.Mode == CsvMode.Bulk && ids.TryGetValue(to, out var known))
@@ -982,15 +1065,32 @@ internal sealed class CsvCheck(string path, CsvLimits limits, DateTimeOffset now
         }
     }
 
-    private void Dangling(string file, string column, string target, long row) =>
-        findings.Error(file, "dangling-reference", $"refers to a row that {target} does not have", column, row);
+    private void Refer(CsvFile to, CsvPart part, CsvColumn column, ReadOnlySpan<char> id, long row)
+    {
+        var use = uses.IndexOf((part.File, column.Name));
+        if (use < 0)
+        {
+            use = uses.Count;
+            uses.Add((part.File, column.Name));
+        }
+
+        if (!references.TryGetValue(to, out var log))
+        {
+            references[to] = log = new KeyLog();
+        }
+
+        log.Add(new KeyOnRow(IdSet.Hash(id), Short(row), use));
+    }
+
+    private void Dangling(string file, string column, string target, long row, long count = 1) =>
+        findings.Error(file, "dangling-reference", $"refers to a row that {target} does not have", column, row, count);
 
     /// <summary>References within a file can point forward, so they are looked at when all of it is known.</summary>
     private void CheckParents(CsvPart part, IdSet own)
     {
         if (part.Mode == CsvMode.Bulk)
         {
-            foreach (var (id, row) in agents)
+            foreach (var (id, row) in parents)
             {
                 if (!own.Contains(id))
                 {
@@ -999,23 +1099,122 @@ internal sealed class CsvCheck(string path, CsvLimits limits, DateTimeOffset now
             }
         }
 
-        agents.Clear();
+        parents.Clear();
     }
 
-    private void CheckAgents()
+    /// <summary>References to a large file, when both sides are known.</summary>
+    private void CheckReferences(CsvFile to, KeyLog log)
     {
-        if (parts.TryGetValue(CsvFile.Users, out var users) && users.Mode == CsvMode.Bulk && ids.TryGetValue(CsvFile.Users, out var known))
+        if (!parts.TryGetValue(to, out var target) || target.Mode != CsvMode.Bulk || !keys.TryGetValue(to, out var known))
         {
-            foreach (var (id, row) in agents)
+            return;
+        }
+
+        // A list with two wrong places is one wrong row.
+        var found = uses.ConvertAll(_ => new KeyLog());
+        try
+        {
+            Without(log, known, key => found[key.Use].Add(key with { Hash = (ulong)key.Row * 0x9e3779b97f4a7c15, Use = 0 }));
+            foreach (var ((file, column), rows) in uses.Zip(found))
             {
-                if (!known.Contains(id))
+                var first = new FirstRows();
+                Each(rows, (key, again) => first.Add(again ? 0 : key.Row));
+                first.Tell((row, count) => Dangling(parts[file].Entry.Name, column, target.Entry.Name, row, count));
+            }
+        }
+        finally
+        {
+            found.ForEach(f => f.Dispose());
+        }
+    }
+
+    /// <summary>Keys that stand on several rows.</summary>
+    private void Find(CsvPart part, KeyLog log, string column, (string Rule, string Message) what, Action<KeyOnRow>? also = null)
+    {
+        var first = new FirstRows();
+        Each(
+            log,
+            (key, again) =>
+            {
+                if (again)
                 {
-                    Dangling(users.Entry.Name, "agentSourcedIds", users.Entry.Name, row);
+                    first.Add(key.Row);
+                    also?.Invoke(key);
+                }
+            }
+        );
+        first.Tell((row, count) => findings.Error(part.Entry.Name, what.Rule, what.Message, column, row, count));
+    }
+
+    /// <summary>All keys in their order, each with whether the same came before.</summary>
+    private void Each(KeyLog log, Action<KeyOnRow, bool> see)
+    {
+        for (var part = 0; part < KeyLog.Parts; part++)
+        {
+            cancellationToken.ThrowIfCancellationRequested();
+            var sorted = log.Sorted(part, ref space);
+            for (var i = 0; i < sorted.Length; i++)
+            {
+                see(sorted[i], i > 0 && sorted[i].Hash == sorted[i - 1].Hash);
+            }
+        }
+    }
+
+    /// <summary>Those of the one log whose keys the other does not have.</summary>
+    private void Without(KeyLog log, KeyLog known, Action<KeyOnRow> see)
+    {
+        for (var part = 0; part < KeyLog.Parts; part++)
+        {
+            cancellationToken.ThrowIfCancellationRequested();
+            var sorted = log.Sorted(part, ref space);
+            var others = known.Sorted(part, ref otherSpace);
+            var at = 0;
+            foreach (var key in sorted)
+            {
+                while (at < others.Length && others[at].Hash < key.Hash)
+                {
+                    at++;
+                }
+
+                if (at == others.Length || others[at].Hash != key.Hash)
+                {
+                    see(key);
                 }
             }
         }
+    }
 
-        agents.Clear();
+    /// <summary>How many rows, and the first of them.</summary>
+    private sealed class FirstRows
+    {
+        private readonly SortedSet<int> rows = [];
+        private long count;
+
+        /// <param name="row">0 is none.</param>
+        public void Add(int row)
+        {
+            if (row == 0)
+            {
+                return;
+            }
+
+            count++;
+            rows.Add(row);
+            if (rows.Count > CsvFindings.RowsShown)
+            {
+                rows.Remove(rows.Max);
+            }
+        }
+
+        public void Tell(Action<long, long> say)
+        {
+            foreach (var row in rows)
+            {
+                say(row, 1);
+            }
+
+            say(0, count - rows.Count);
+        }
     }
 
     private void CheckRole(CsvPart part, CsvTable table)
@@ -1028,10 +1227,7 @@ internal sealed class CsvCheck(string path, CsvLimits limits, DateTimeOffset now
         }
 
         var hash = IdSet.Hash(user);
-        if (ids.TryGetValue(CsvFile.Users, out var users))
-        {
-            users.Set(hash, -1);
-        }
+        withRole.Add(new KeyOnRow(hash, 0));
 
         if (!table.Value(table.Column("roleType")).Trim().Equals("primary", StringComparison.OrdinalIgnoreCase))
         {
@@ -1039,16 +1235,7 @@ internal sealed class CsvCheck(string path, CsvLimits limits, DateTimeOffset now
         }
 
         var org = IdSet.Hash(table.Value(table.Column("orgSourcedId")).Trim());
-        if (!primaryRoles.Add(hash ^ System.Numerics.BitOperations.RotateLeft(org, 23)))
-        {
-            findings.Error(
-                part.Entry.Name,
-                "several-primary-roles",
-                "is primary more than once for one person at one organisation",
-                "roleType",
-                table.Row
-            );
-        }
+        primaryRoles.Add(new KeyOnRow(hash ^ System.Numerics.BitOperations.RotateLeft(org, 23), Short(table.Row)));
     }
 
     private void CheckDates(CsvPart part, CsvTable table, string first, string last)
@@ -1071,34 +1258,28 @@ internal sealed class CsvCheck(string path, CsvLimits limits, DateTimeOffset now
             || !parts.TryGetValue(CsvFile.Roles, out var roles)
             || users.Mode != CsvMode.Bulk
             || roles.Mode != CsvMode.Bulk
-            || !ids.TryGetValue(CsvFile.Users, out var people)
-            || !ids.ContainsKey(CsvFile.Roles)
+            || !keys.TryGetValue(CsvFile.Users, out var people)
+            || !keys.ContainsKey(CsvFile.Roles)
         )
         {
             return;
         }
 
-        long without = 0;
-        var rows = new SortedSet<int>();
-        foreach (var row in people.Values)
-        {
-            if (row >= 0)
+        var first = new FirstRows();
+        var last = 0UL;
+        Without(
+            people,
+            withRole,
+            key =>
             {
-                without++;
-                rows.Add(row);
-                if (rows.Count > 5)
-                {
-                    rows.Remove(rows.Max);
-                }
+                first.Add(key.Hash == last ? 0 : key.Row);
+                last = key.Hash;
             }
-        }
-
-        foreach (var row in rows)
-        {
-            findings.Error(users.Entry.Name, "no-role", $"has people without a row in {roles.Entry.Name}", row: row);
-        }
-
-        findings.Error(users.Entry.Name, "no-role", $"has people without a row in {roles.Entry.Name}", count: without - rows.Count);
+        );
+        first.Tell(
+            (row, count) =>
+                findings.Error(users.Entry.Name, "no-role", $"has people without a row in {roles.Entry.Name}", row: row, count: count)
+        );
     }
 
     private void CheckCompanions()

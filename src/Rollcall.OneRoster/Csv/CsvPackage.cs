@@ -75,12 +75,11 @@ public sealed class CsvPackage : IDisposable
     /// <param name="now">The date of the report.</param>
     /// <param name="limits">What the package may cost; the defaults where null.</param>
     /// <param name="cancellationToken">Gives up.</param>
-    public static CsvPackage Read(
-        string path,
-        DateTimeOffset now,
-        CsvLimits? limits = null,
-        CancellationToken cancellationToken = default
-    ) => new CsvCheck(path, limits ?? CsvLimits.Default, now, cancellationToken).Run();
+    public static CsvPackage Read(string path, DateTimeOffset now, CsvLimits? limits = null, CancellationToken cancellationToken = default)
+    {
+        using var check = new CsvCheck(path, limits ?? CsvLimits.Default, now, cancellationToken);
+        return check.Run();
+    }
 
     /// <summary>A hash over the names and contents of a package, whatever the times of its files.</summary>
     public static string HashOf(string path, CancellationToken cancellationToken = default)

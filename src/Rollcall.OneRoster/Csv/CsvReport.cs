@@ -83,7 +83,7 @@ public sealed record CsvImportReport(
 /// <summary>Findings while a package is checked, counted by file, column and rule, so that a million broken rows need no memory.</summary>
 internal sealed class CsvFindings
 {
-    private const int RowsShown = 5;
+    public const int RowsShown = 5;
     private readonly Dictionary<(string? File, string? Column, string Rule, string Message), Entry> entries = [];
 
     public bool Refused { get; private set; }

@@ -3,14 +3,12 @@ using System.Runtime.InteropServices;
 
 namespace Rollcall.OneRoster.Csv;
 
-/// <summary>Keys by their 64-bit hash, each with a number where that is wanted: 8 or 12 bytes and a third a key. Keys of one package never
-/// come near the number at which two of them share a hash.</summary>
-internal sealed class IdSet(bool withValues = false)
+/// <summary>Keys by their 64-bit hash: 8 bytes and a third a key. Keys of one package never come near the number at which two of them
+/// share a hash.</summary>
+internal sealed class IdSet
 {
     private ulong[] slots = new ulong[64];
-    private int[]? values = withValues ? new int[64] : null;
-
-    public int Count { get; private set; }
+    private int count;
 
     public static ulong Hash(ReadOnlySpan<char> id)
     {
@@ -19,9 +17,9 @@ internal sealed class IdSet(bool withValues = false)
     }
 
     /// <summary>Adds a key; false when it was there.</summary>
-    public bool Add(ulong hash, int value = 0)
+    public bool Add(ulong hash)
     {
-        if ((Count + 1) * 4L > slots.Length * 3L)
+        if ((count + 1) * 4L > slots.Length * 3L)
         {
             Grow();
         }
@@ -33,54 +31,13 @@ internal sealed class IdSet(bool withValues = false)
         }
 
         slots[at] = hash;
-        if (values is not null)
-        {
-            values[at] = value;
-        }
-
-        Count++;
+        count++;
         return true;
     }
 
-    public IdSet Copy() =>
-        new()
-        {
-            slots = [.. slots],
-            values = values is null ? null : [.. values],
-            Count = Count,
-        };
+    public IdSet Copy() => new() { slots = [.. slots], count = count };
 
     public bool Contains(ulong hash) => slots[Find(hash)] == hash;
-
-    public int? Value(ulong hash)
-    {
-        var at = Find(hash);
-        return slots[at] == hash ? values?[at] : null;
-    }
-
-    /// <summary>Gives a key that is there another number.</summary>
-    public void Set(ulong hash, int value)
-    {
-        var at = Find(hash);
-        if (values is not null && slots[at] == hash)
-        {
-            values[at] = value;
-        }
-    }
-
-    public IEnumerable<int> Values
-    {
-        get
-        {
-            for (var i = 0; values is not null && i < slots.Length; i++)
-            {
-                if (slots[i] != 0)
-                {
-                    yield return values[i];
-                }
-            }
-        }
-    }
 
     private int Find(ulong hash)
     {
@@ -96,19 +53,13 @@ internal sealed class IdSet(bool withValues = false)
 
     private void Grow()
     {
-        var (old, oldValues) = (slots, values);
+        var old = slots;
         slots = new ulong[old.Length * 2];
-        values = oldValues is null ? null : new int[old.Length * 2];
-        for (var i = 0; i < old.Length; i++)
+        foreach (var hash in old)
         {
-            if (old[i] != 0)
+            if (hash != 0)
             {
-                var at = Find(old[i]);
-                slots[at] = old[i];
-                if (values is not null)
-                {
-                    values[at] = oldValues![i];
-                }
+                slots[Find(hash)] = hash;
             }
         }
     }
