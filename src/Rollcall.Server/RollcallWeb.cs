@@ -93,6 +93,7 @@ internal static class RollcallWeb
         app.MapGet("/operations/events", LiveEvents.StreamAsync);
         app.MapGet("/operations/{id:long}/download", LogDownload.SendAsync);
         app.MapGet("/patron/export", PatronDownload.SendAsync);
+        app.MapGet("/patron/data", PatronDownload.SendOneAsync);
         ApiRoutes.Map(app);
         return app;
     }

@@ -8,6 +8,8 @@ using Rollcall.Districts;
 using Rollcall.Integrations;
 using Rollcall.Operations;
 using Rollcall.Patrons;
+using Rollcall.Patrons.Erasure;
+using Rollcall.Retention;
 using Rollcall.Review;
 using Rollcall.SignIn;
 using Rollcall.Storage;
@@ -57,6 +59,7 @@ public static class RollcallServices
         services.AddSingleton<PatronImport>();
         services.AddSingleton<PatronMerge>();
         services.AddSingleton<PatronBulk>();
+        services.AddSingleton<PatronErasure>();
         services.AddSingleton<ReviewService>();
         services.AddSingleton<ReviewDecisions>();
         services.AddSingleton<OperationQueue>();
@@ -68,6 +71,9 @@ public static class RollcallServices
         services.AddSingleton<IOperationHandler, PlannedHandler>();
         services.AddSingleton<IOperationHandler, UndoHandler>();
         services.AddSingleton<IOperationHandler, PersonHandler>();
+        services.AddSingleton<IOperationHandler, ErasureHandler>();
+        services.AddSingleton<IOperationHandler, RetentionHandler>();
+        services.AddSingleton<RetentionService>();
         services.AddSingleton<UndoService>();
         services.AddSingleton<PatronExplain>();
         services.AddSingleton<OperationWorker>();

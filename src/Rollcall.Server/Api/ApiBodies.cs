@@ -33,6 +33,12 @@ internal sealed record NewSite(string Code, string Name, string? NextBarcode, st
 /// <summary>What to change of a site; what is left out stays.</summary>
 internal sealed record SitePatch(string? Name, string? NextBarcode, string? Policy, string? Group, string? RoleGroup);
 
+/// <summary>Days that a district keeps things.</summary>
+internal sealed record RetentionView(int LogDays, int AuditDays, int SignInDays);
+
+/// <summary>Days to change; what is left out stays.</summary>
+internal sealed record RetentionPatch(int? LogDays, int? AuditDays, int? SignInDays);
+
 /// <summary>A connection. Secrets go in and never come out.</summary>
 internal sealed record ConnectBody
 {
@@ -162,6 +168,10 @@ internal sealed record Decided(long Operation, string? Barcode, string Message);
 internal sealed record PatronPatch(IReadOnlyDictionary<string, string?> Fields, long? Version);
 
 internal sealed record NewPatronBody(IReadOnlyDictionary<string, string?> Fields);
+
+/// <summary>Says again who is meant, so that nobody is erased by a slip.</summary>
+/// <param name="Barcode">The same as in the address.</param>
+internal sealed record EraseBody(string Barcode);
 
 /// <param name="Other">Barcode of the record that goes.</param>
 internal sealed record MergeBody(string Other);

@@ -204,6 +204,11 @@ internal sealed class ApiGate(RequestDelegate next, RollcallDatabase database, T
         }
 
         http.Features.Set(new Caller(grant, district));
+        if (district is not null)
+        {
+            Confinement.To(district.Id);
+        }
+
         if (
             endpoint.Metadata.GetMetadata<StartsSomething>() is not null
             && http.Request.Headers["Idempotency-Key"].ToString() is { Length: > 0 } key
@@ -231,7 +236,7 @@ internal sealed class ApiGate(RequestDelegate next, RollcallDatabase database, T
 
         var print = await PrintAsync(http.Request);
         var now = time.GetUtcNow();
-        await using (var context = database.CreateContext())
+        await using (var context = database.CreateContextAsOwner())
         {
             var old = now - s_kept;
             await context.IdempotentRequests.Where(r => r.CreatedAt < old).ExecuteDeleteAsync(http.RequestAborted);
@@ -267,7 +272,7 @@ internal sealed class ApiGate(RequestDelegate next, RollcallDatabase database, T
         finally
         {
             http.Response.Body = body;
-            await using var context = database.CreateContext();
+            await using var context = database.CreateContextAsOwner();
             var row = context.IdempotentRequests.Where(r => r.TokenId == grant.TokenId && r.Key == key);
             if (done)
             {
@@ -290,7 +295,7 @@ internal sealed class ApiGate(RequestDelegate next, RollcallDatabase database, T
 
     private async Task RepeatAsync(HttpContext http, long tokenId, string key, string print)
     {
-        await using var context = database.CreateContext();
+        await using var context = database.CreateContextAsOwner();
         var first = await context
             .IdempotentRequests.AsNoTracking()
             .SingleOrDefaultAsync(r => r.TokenId == tokenId && r.Key == key, http.RequestAborted);

@@ -7,6 +7,8 @@ using Rollcall.Integrations;
 using Rollcall.Mapping;
 using Rollcall.Operations;
 using Rollcall.Patrons;
+using Rollcall.Patrons.Erasure;
+using Rollcall.Retention;
 using Rollcall.Review;
 using Rollcall.Server.Commands;
 using Rollcall.Server.Pages.Parts;
@@ -41,6 +43,10 @@ internal static class ApiRoutes
         Read(api.MapGet("/sites", SitesAsync), "sites", "List the sites");
         Write(api.MapPost("/sites", AddSiteAsync), "addSite", "Add a site");
         Write(api.MapPatch("/sites/{code}", ChangeSiteAsync), "changeSite", "Change a site");
+
+        Read(api.MapGet("/retention", RetentionAsync), "retention", "Show how long logs, audit and sign-ins are kept");
+        Write(api.MapPatch("/retention", ChangeRetentionAsync), "changeRetention", "Change how long they are kept");
+        Starts(api.MapPost("/retention/run", RunRetentionAsync), "runRetention", "Remove now what is older");
 
         Read(api.MapGet("/integrations", IntegrationsAsync), "integrations", "List the roster services and their settings");
         Read(api.MapGet("/integrations/{service}", IntegrationAsync), "integration", "Show one roster service's settings");
@@ -98,6 +104,14 @@ internal static class ApiRoutes
         Read(api.MapGet("/patrons/{barcode}/history", HistoryAsync), "patronHistory", "Read what changed a patron, the newest first");
         Read(api.MapGet("/patrons/{barcode}/explain", ExplainAsync), "explainPatron", "Say where each value of a patron comes from");
         Starts(api.MapPost("/patrons/{barcode}/merge", MergeAsync), "mergePatrons", "Make one of two records of a person");
+        Read(
+            api.MapGet("/patrons/{barcode}/data", DataAsync),
+            "patronData",
+            "Read everything that is kept of one person",
+            "application/json"
+        );
+        Read(api.MapGet("/patrons/{barcode}/erasure", ErasurePreviewAsync), "erasurePreview", "Say what an erasure would take out");
+        Starts(api.MapPost("/patrons/{barcode}/erasure", EraseAsync), "erasePatron", "Take one person out of everything, for good");
     }
 
     private static void Read(RouteHandlerBuilder route, string id, string summary, string? contentType = null)
@@ -192,6 +206,25 @@ internal static class ApiRoutes
 
     private static Task NoteAsync(HttpContext http, District district, Actor actor, string details) =>
         http.RequestServices.GetRequiredService<Audit.AuditLog>().AddAsync(district.Id, actor.Name, "site", details, http.RequestAborted);
+
+    // Retention
+
+    private static async Task<RetentionView> RetentionAsync(RetentionService retention, HttpContext http) =>
+        View(await retention.FindAsync(Caller.Of(http).District.Id, http.RequestAborted));
+
+    private static async Task<RetentionView> ChangeRetentionAsync(RetentionPatch body, RetentionService retention, HttpContext http)
+    {
+        var (district, actor) = Caller.Of(http);
+        return View(await retention.SetAsync(district.Id, body.LogDays, body.AuditDays, body.SignInDays, actor.Name, http.RequestAborted));
+    }
+
+    private static async Task<Accepted<Started>> RunRetentionAsync(RetentionService retention, HttpContext http)
+    {
+        var (district, actor) = Caller.Of(http);
+        return Accepted(await retention.EnqueueAsync(district.Id, actor.Name, http.RequestAborted), isNew: true);
+    }
+
+    private static RetentionView View(RetentionSetting setting) => new(setting.LogDays, setting.AuditDays, setting.SignInDays);
 
     // Integrations
 
@@ -662,6 +695,45 @@ internal static class ApiRoutes
         return Accepted(await merge.MergeAsync(district.Id, patron.Barcode, body.Other, actor, http.RequestAborted), isNew: true);
     }
 
+    private static async Task<IResult> DataAsync(string barcode, PatronErasure erasure, HttpContext http)
+    {
+        var (district, actor) = Caller.Of(http);
+        return Results.Content(
+            await KeptAsync(() => erasure.DataAsync(district, Unescaped(barcode), actor, http.RequestAborted)),
+            "application/json; charset=utf-8"
+        );
+    }
+
+    private static Task<ErasurePreview> ErasurePreviewAsync(string barcode, PatronErasure erasure, HttpContext http)
+    {
+        var (district, actor) = Caller.Of(http);
+        return KeptAsync(() => erasure.PreviewAsync(district.Id, Unescaped(barcode), actor, http.RequestAborted));
+    }
+
+    private static async Task<Accepted<Started>> EraseAsync(string barcode, EraseBody body, PatronErasure erasure, HttpContext http)
+    {
+        var (district, actor) = Caller.Of(http);
+        var asked = Unescaped(barcode);
+        return string.Equals(asked, body.Barcode, StringComparison.OrdinalIgnoreCase)
+            ? Accepted(await erasure.EnqueueAsync(district.Id, asked, actor, http.RequestAborted), isNew: true)
+            : throw new RollcallException("The barcode in the body is another one than in the address. Nothing was erased.");
+    }
+
+    private static async Task<T> KeptAsync<T>(Func<Task<T>> find)
+    {
+        try
+        {
+            return await find();
+        }
+        catch (RollcallException e)
+        {
+            throw new NotFoundException(e.Message);
+        }
+    }
+
+    /// <summary>A barcode may hold a slash, which routing leaves as it came; none holds a percent sign.</summary>
+    private static string Unescaped(string barcode) => barcode.Replace("%2F", "/", StringComparison.OrdinalIgnoreCase);
+
     private static async Task<(Patron Patron, PatronLink? Link)> FindAsync(
         string barcode,
         PatronService patrons,
@@ -669,16 +741,7 @@ internal static class ApiRoutes
         HttpContext http
     )
     {
-        // A barcode may hold a slash, which routing leaves as it came; none holds a percent sign.
-        var asked = barcode.Replace("%2F", "/", StringComparison.OrdinalIgnoreCase);
-        try
-        {
-            return await patrons.GetAsync(district.Id, asked, http.RequestAborted);
-        }
-        catch (RollcallException e)
-        {
-            throw new NotFoundException(e.Message);
-        }
+        return await KeptAsync(() => patrons.GetAsync(district.Id, Unescaped(barcode), http.RequestAborted));
     }
 
     private static PatronDocument Document(Patron patron, PatronLink? link, IReadOnlyDictionary<int, Site> sites) =>

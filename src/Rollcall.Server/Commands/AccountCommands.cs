@@ -9,6 +9,8 @@ internal static class AccountCommands
 {
     private sealed record Added(string Email, string? District, string? Group, bool Operator, string? Link);
 
+    private sealed record Dropped(string Email);
+
     private sealed record Linked(string Email, string Link);
 
     private sealed record Place(string District, string Group, string? Sites);
@@ -23,7 +25,13 @@ internal static class AccountCommands
     );
 
     public static Command Build(Terminal terminal) =>
-        new("account", "Local accounts: the way in beside ClassLink") { Add(terminal), Reset(terminal), List(terminal) };
+        new("account", "Local accounts: the way in beside ClassLink")
+        {
+            Add(terminal),
+            Reset(terminal),
+            DropSecondFactor(terminal),
+            List(terminal),
+        };
 
     /// <summary>The address of a link that serves once.</summary>
     public static string Link(Terminal terminal, string? url, string code) =>
@@ -137,6 +145,31 @@ internal static class AccountCommands
                 else
                 {
                     await terminal.Out.WriteLineAsync($"This link sets the password; it serves once, within a day:\n{link}");
+                }
+            }
+        );
+        return command;
+    }
+
+    private static Command DropSecondFactor(Terminal terminal)
+    {
+        var email = new Argument<string>("EMAIL") { Description = "The account" };
+        var command = new Command("drop-second-factor", "Take away a second factor that was lost; ends the account's sessions") { email };
+        command.SetAction(
+            async (result, cancellationToken) =>
+            {
+                await using var session = await Session.OpenAsync(result, terminal, cancellationToken);
+                var address = result.GetRequiredValue(email).Trim();
+                await session.Get<Accounts>().DropSecondFactorAsync(address, Session.Actor, cancellationToken);
+                if (session.Json)
+                {
+                    await JsonText.WriteAsync(terminal, new Dropped(address));
+                }
+                else
+                {
+                    await terminal.Out.WriteLineAsync(
+                        $"{address} signs in with the password alone now, and can set up a new second factor."
+                    );
                 }
             }
         );

@@ -92,6 +92,7 @@ internal static partial class CommandLine
         root.Add(SiteCommands.Build(terminal));
         root.Add(OperatorCommands.Build(terminal));
         root.Add(NoticeCommands.Build(terminal));
+        root.Add(RetentionCommands.Build(terminal));
         root.Add(IntegrationCommands.Build(terminal, IntegrationKind.ClassLink));
         root.Add(IntegrationCommands.Build(terminal, IntegrationKind.OneRoster));
         root.Add(IntegrationCommands.Build(terminal, IntegrationKind.OneRosterCsv));

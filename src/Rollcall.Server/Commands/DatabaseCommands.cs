@@ -9,6 +9,8 @@ namespace Rollcall.Server.Commands;
 /// <summary><c>rollcall db</c>.</summary>
 internal static class DatabaseCommands
 {
+    private sealed record Compacted(long Bytes);
+
     private sealed record Migrated(IReadOnlyList<string> Applied);
 
     private sealed record RestoredBackup(BackupContent Backup, string? Kept, IReadOnlyList<string> Problems);
@@ -75,7 +77,35 @@ internal static class DatabaseCommands
                 return ok ? ExitCode.Done : ExitCode.Failed;
             }
         );
-        return new Command("db", "The database") { migrate, check, BackUp(terminal), Restore(terminal), Rehearse(terminal) };
+        var compact = new Command("compact", "Rebuild SQLite's file: what was deleted leaves no trace in it, and room is given back");
+        compact.SetAction(
+            async (result, cancellationToken) =>
+            {
+                await using var session = await Session.OpenAsync(result, terminal, cancellationToken);
+                var database = session.Get<RollcallDatabase>();
+                if (database.IsPostgres)
+                {
+                    throw new RollcallException("PostgreSQL looks after its files by itself: there is nothing to do.");
+                }
+
+                if (await database.ClearRemainsAsync(cancellationToken) is { } problem)
+                {
+                    throw new RollcallException($"The file could not be rebuilt: {problem} Make room, or try again when less is going on.");
+                }
+
+                if (session.Json)
+                {
+                    await JsonText.WriteAsync(terminal, new Compacted(new FileInfo(database.FilePath!).Length));
+                }
+                else
+                {
+                    await terminal.Out.WriteLineAsync(
+                        $"{database.FilePath} is rebuilt: {new FileInfo(database.FilePath!).Length:#,0} bytes."
+                    );
+                }
+            }
+        );
+        return new Command("db", "The database") { migrate, check, compact, BackUp(terminal), Restore(terminal), Rehearse(terminal) };
     }
 
     private static Command BackUp(Terminal terminal)

@@ -1,6 +1,7 @@
 using System.Globalization;
 using Rollcall.OneRoster.Csv;
 using Rollcall.Operations;
+using Rollcall.Retention;
 using Rollcall.Sync;
 
 namespace Rollcall.Server.Commands;
@@ -243,7 +244,7 @@ internal static class OperationText
     /// <summary>Totals, links, warnings and what can be done next.</summary>
     public static async Task WriteSummaryAsync(TextWriter text, Operation operation)
     {
-        await text.WriteLineAsync(Totals(operation));
+        await text.WriteLineAsync(RetentionService.NoteOf(operation) ?? Totals(operation));
         if (Linked(operation) is { } linked)
         {
             await text.WriteLineAsync(linked);

@@ -72,6 +72,8 @@ internal sealed class OperationRunner
             "import" => OperationKind.Import,
             "undo" or "reopen" => OperationKind.Undo,
             "remove" => OperationKind.Remove,
+            "erase" => OperationKind.Erase,
+            "run" => OperationKind.Retention,
             "set-all" => OperationKind.Edit,
             _ => null,
         };

@@ -23,6 +23,8 @@ internal static class PatronCommands
             PatronExportCommand.Build(terminal),
             Import(terminal),
             PatronBulkCommands.Remove(terminal),
+            PatronErasureCommands.Data(terminal),
+            PatronErasureCommands.Erase(terminal),
         };
 
     private static Command List(Terminal terminal)

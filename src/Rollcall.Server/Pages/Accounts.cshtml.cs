@@ -57,6 +57,12 @@ internal sealed class AccountsModel(Here here, Accounts accounts, AccountDesk de
     public Task<IActionResult> OnPostUnlockAsync(long id) =>
         DoAsync(() => desk.UnlockAsync(Here.District, id, Here.Who!, Gone), "The account can be signed in with again.");
 
+    public Task<IActionResult> OnPostFactorAsync(long id) =>
+        DoAsync(
+            () => desk.DropSecondFactorAsync(Here.District, id, Here.Who!, Gone),
+            "The second factor is taken away, and the account signed out everywhere. Make sure it was really its owner who asked."
+        );
+
     public Task<IActionResult> OnPostEndAsync(long id) =>
         DoAsync(() => desk.EndSessionsAsync(Here.District, id, Here.Who!, Gone), "The account is signed out everywhere.");
 

@@ -60,6 +60,7 @@ internal sealed class SignInCallbackModel(
             SessionCookie.Device(HttpContext),
             gone
         );
+        await classLink.NoteSignInAsync(result.DistrictId, result.PatronId, SessionCookie.Device(HttpContext).Address, gone);
         SessionCookie.Write(HttpContext, token);
         BeganCookie.Delete(HttpContext);
         return LocalRedirect(result.Back ?? "/");

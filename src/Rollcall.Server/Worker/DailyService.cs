@@ -1,12 +1,19 @@
 using Microsoft.Extensions.Hosting;
 using Microsoft.Extensions.Logging;
 using Rollcall.Operations;
+using Rollcall.Retention;
 using Rollcall.Server.Watch;
 
 namespace Rollcall.Server.Worker;
 
-/// <summary>Looks at the clock for Daily Operations for as long as the server runs.</summary>
-internal sealed class DailyService(DailySchedule schedule, Pulse pulse, TimeProvider time, ILogger<DailyService> logger) : BackgroundService
+/// <summary>Looks at the clock for Daily Operations and retention for as long as the server runs.</summary>
+internal sealed class DailyService(
+    DailySchedule schedule,
+    RetentionService retention,
+    Pulse pulse,
+    TimeProvider time,
+    ILogger<DailyService> logger
+) : BackgroundService
 {
     /// <summary>Several looks in a row have failed.</summary>
     public static readonly TimeSpan Silent = TimeSpan.FromSeconds(90);
@@ -22,6 +29,11 @@ internal sealed class DailyService(DailySchedule schedule, Pulse pulse, TimeProv
                 foreach (var id in await schedule.EnqueueDueAsync(stoppingToken))
                 {
                     logger.LogInformation("Daily Operations queued operation {Id}", id);
+                }
+
+                foreach (var id in await retention.EnqueueDueAsync(stoppingToken))
+                {
+                    logger.LogInformation("Retention queued operation {Id}", id);
                 }
 
                 pulse.Beat(Pulse.Schedule);

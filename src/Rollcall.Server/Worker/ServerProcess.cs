@@ -6,6 +6,7 @@ using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Hosting;
 using Microsoft.Extensions.Logging;
 using Rollcall.Operations;
+using Rollcall.Retention;
 using Rollcall.Server.Commands;
 using Rollcall.Server.Pages.Parts;
 using Rollcall.Server.Watch;
@@ -78,6 +79,7 @@ internal sealed class ServerProcess : IAsyncDisposable
                     $"Another rollcall process works on the data folder {database.DataFolder}: a server, or a sync that somebody runs. End it, or choose another folder with --data."
                 );
             await database.EnsureReadyAsync(cancellationToken);
+            await database.EnsureConfinableAsync(cancellationToken);
             await Listening.StartAsync(
                 urls,
                 async () =>
@@ -99,6 +101,7 @@ internal sealed class ServerProcess : IAsyncDisposable
             await service.StartAsync(cancellationToken);
             var daily = new DailyService(
                 web.Services.GetRequiredService<DailySchedule>(),
+                web.Services.GetRequiredService<RetentionService>(),
                 pulse,
                 web.Services.GetRequiredService<TimeProvider>(),
                 web.Services.GetRequiredService<ILogger<DailyService>>()

@@ -1,6 +1,7 @@
 namespace Rollcall.Audit;
 
-/// <summary>Who changed what in preferences, approvals and exports. Rows are only ever added.</summary>
+/// <summary>Who changed what in preferences, approvals and exports. Rows are added and never changed, but by the
+/// erasure of somebody whom they name; what is older than it is kept goes.</summary>
 public sealed class AuditEntry
 {
     public int DistrictId { get; set; }

@@ -14,7 +14,7 @@ public sealed class DistrictService(RollcallDatabase database, TimeProvider time
         code = CleanCode(code, "district");
         var cleanName = Text.Clean(name) ?? throw new RollcallException("A district needs a name: add --name NAME.");
         var zone = CheckTimeZone(timeZone ?? "UTC");
-        await using var context = database.CreateContext();
+        await using var context = database.CreateContextAsOwner();
         var codes = await context.Districts.Select(d => d.Code).ToListAsync(cancellationToken);
         if (codes.Contains(code, StringComparer.OrdinalIgnoreCase))
         {
@@ -99,7 +99,7 @@ public sealed class DistrictService(RollcallDatabase database, TimeProvider time
             );
         }
 
-        await using var context = database.CreateContext();
+        await using var context = database.CreateContextAsOwner();
         var owner = await context.DistrictTenants.SingleOrDefaultAsync(t => t.TenantId == tenant, cancellationToken);
         if (owner is not null && owner.DistrictId != district.Id)
         {

@@ -646,7 +646,8 @@ public sealed class IntegrationService(RollcallDatabase database, RosterConnecti
 
     private async Task CheckTenantIsFreeAsync(District district, string tenant, bool asOperator, CancellationToken cancellationToken)
     {
-        await using var context = database.CreateContext();
+        // Whether another district has it is the installation's to know.
+        await using var context = database.CreateContextAsOwner();
         var owner = await context.DistrictTenants.AsNoTracking().SingleOrDefaultAsync(t => t.TenantId == tenant, cancellationToken);
         if (owner is not null && owner.DistrictId != district.Id)
         {

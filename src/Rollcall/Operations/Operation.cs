@@ -16,6 +16,12 @@ public enum OperationKind
     Switch = 9,
     Review = 10,
     PersonSync = 11,
+
+    /// <summary>Takes one person out everywhere.</summary>
+    Erase = 12,
+
+    /// <summary>Removes what is older than the district keeps it.</summary>
+    Retention = 13,
 }
 
 /// <summary>Where an operation stands.</summary>
@@ -128,6 +134,9 @@ public sealed class Operation
 
     /// <summary>What follows from its end is done: notices are queued, trouble that repeats is acted on.</summary>
     public bool Settled { get; set; }
+
+    /// <summary>Its log is older than the district keeps logs: what is left of it is the history of patrons who are still here.</summary>
+    public bool Expired { get; set; }
 }
 
 /// <summary>The totals of a sync. Every roster person of a ticked role has one outcome.</summary>

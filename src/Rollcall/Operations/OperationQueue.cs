@@ -469,6 +469,23 @@ public sealed class OperationQueue(RollcallDatabase database, TimeProvider time)
             .ToListAsync(cancellationToken);
     }
 
+    /// <summary>The newest operations of one kind first.</summary>
+    public async Task<IReadOnlyList<Operation>> OfKindAsync(
+        int districtId,
+        OperationKind kind,
+        int take,
+        CancellationToken cancellationToken = default
+    )
+    {
+        await using var context = database.CreateContext();
+        return await context
+            .Operations.AsNoTracking()
+            .Where(o => o.DistrictId == districtId && o.Kind == kind)
+            .OrderByDescending(o => o.Id)
+            .Take(take)
+            .ToListAsync(cancellationToken);
+    }
+
     /// <summary>The status as JSON and the command line say it.</summary>
     public static string StatusWord(OperationStatus status) =>
         status switch
@@ -501,6 +518,8 @@ public sealed class OperationQueue(RollcallDatabase database, TimeProvider time)
             OperationKind.Undo => $"Undo of operation {operation.SubjectId}",
             OperationKind.Merge => "Patron Merge",
             OperationKind.Remove => $"Patron Removal{preview}",
+            OperationKind.Erase => "Patron Erasure",
+            OperationKind.Retention => "Retention",
             OperationKind.Review => "Review Decision",
             OperationKind.Import => $"Patron Import{preview}",
             OperationKind.Edit => $"Patron Edit{preview}",

@@ -142,7 +142,7 @@ public sealed class AccessTokens(RollcallDatabase database, TimeProvider time)
             CreatedAt = now,
             ExpiresAt = now + lives,
         };
-        await using var context = database.CreateContext();
+        await using var context = database.CreateContextAsOwner();
         context.AccessTokens.Add(row);
         AddAudit(
             context,
@@ -157,7 +157,7 @@ public sealed class AccessTokens(RollcallDatabase database, TimeProvider time)
     /// <summary>The tokens of a district, or with null the operator's, the newest first; those that ended are among them.</summary>
     public async Task<IReadOnlyList<AccessToken>> ListAsync(int? districtId, CancellationToken cancellationToken = default)
     {
-        await using var context = database.CreateContext();
+        await using var context = database.CreateContextAsOwner();
         return await context
             .AccessTokens.AsNoTracking()
             .Where(t => t.DistrictId == districtId)
@@ -170,7 +170,7 @@ public sealed class AccessTokens(RollcallDatabase database, TimeProvider time)
     public async Task RevokeAsync(int? districtId, long id, string actor, CancellationToken cancellationToken = default)
     {
         var now = time.GetUtcNow();
-        await using var context = database.CreateContext();
+        await using var context = database.CreateContextAsOwner();
         var row =
             await context.AccessTokens.SingleOrDefaultAsync(t => t.Id == id && t.DistrictId == districtId, cancellationToken)
             ?? throw new RollcallException($"There is no token {id}. 'rollcall token list' shows those there are.");
@@ -194,7 +194,7 @@ public sealed class AccessTokens(RollcallDatabase database, TimeProvider time)
 
         var hash = Tokens.Hash(token);
         var now = time.GetUtcNow();
-        await using var context = database.CreateContext();
+        await using var context = database.CreateContextAsOwner();
         var row = await context.AccessTokens.AsNoTracking().SingleOrDefaultAsync(t => t.Hash == hash, cancellationToken);
         if (row is null || row.RevokedAt is not null || row.ExpiresAt <= now)
         {

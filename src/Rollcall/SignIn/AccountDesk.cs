@@ -24,7 +24,7 @@ public sealed class AccountDesk(RollcallDatabase database, Accounts accounts, Ti
         CancellationToken cancellationToken = default
     )
     {
-        await using (var context = database.CreateContext())
+        await using (var context = database.CreateContextAsOwner())
         {
             var key = (email ?? "").Trim().ToUpperInvariant();
             var known = await context.Accounts.AsNoTracking().SingleOrDefaultAsync(a => a.NormalizedEmail == key, cancellationToken);
@@ -35,7 +35,7 @@ public sealed class AccountDesk(RollcallDatabase database, Accounts accounts, Ti
         }
 
         var (account, code) = await accounts.AddAsync(email ?? "", district, group, sites, isOperator: false, by.Name, cancellationToken);
-        await using var after = database.CreateContext();
+        await using var after = database.CreateContextAsOwner();
         return await RefusalAsync(after, district.Id, account, by, cancellationToken) is null ? code : null;
     }
 
@@ -43,7 +43,7 @@ public sealed class AccountDesk(RollcallDatabase database, Accounts accounts, Ti
     /// <exception cref="RollcallException">The account is not this district's alone, or is locked.</exception>
     public async Task<string> ResetAsync(District district, long accountId, Who by, CancellationToken cancellationToken = default)
     {
-        await using var context = database.CreateContext();
+        await using var context = database.CreateContextAsOwner();
         var account = await CheckAsync(context, district.Id, accountId, by, cancellationToken);
         if (Accounts.IsLockedByHand(account, time.GetUtcNow()))
         {
@@ -59,7 +59,7 @@ public sealed class AccountDesk(RollcallDatabase database, Accounts accounts, Ti
     /// <exception cref="RollcallException">The account is not this district's alone, or is one's own.</exception>
     public async Task LockAsync(District district, long accountId, Who by, CancellationToken cancellationToken = default)
     {
-        await using var context = database.CreateContext();
+        await using var context = database.CreateContextAsOwner();
         var account = await CheckAsync(context, district.Id, accountId, by, cancellationToken);
         NotOneself(accountId, by);
         await accounts.CloseAsync(account.Id, cancellationToken);
@@ -73,10 +73,22 @@ public sealed class AccountDesk(RollcallDatabase database, Accounts accounts, Ti
     /// <exception cref="RollcallException">The account is not this district's alone.</exception>
     public async Task UnlockAsync(District district, long accountId, Who by, CancellationToken cancellationToken = default)
     {
-        await using var context = database.CreateContext();
+        await using var context = database.CreateContextAsOwner();
         var account = await CheckAsync(context, district.Id, accountId, by, cancellationToken);
         await accounts.OpenAgainAsync(account.Id, cancellationToken);
         Note(context, district.Id, by.Name, $"{account.Email}: unlocked");
+        await context.SaveChangesAsync(cancellationToken);
+    }
+
+    /// <summary>Takes away a second factor that was lost; the account is signed out everywhere.</summary>
+    /// <exception cref="RollcallException">The account is not this district's alone, is one's own, or has none.</exception>
+    public async Task DropSecondFactorAsync(District district, long accountId, Who by, CancellationToken cancellationToken = default)
+    {
+        NotOneself(accountId, by);
+        await using var context = database.CreateContextAsOwner();
+        var account = await CheckAsync(context, district.Id, accountId, by, cancellationToken);
+        await accounts.DropSecondFactorAsync(account.Email!, by.Name, cancellationToken);
+        Note(context, district.Id, by.Name, $"{account.Email}: second factor taken away");
         await context.SaveChangesAsync(cancellationToken);
     }
 
@@ -84,7 +96,7 @@ public sealed class AccountDesk(RollcallDatabase database, Accounts accounts, Ti
     /// <exception cref="RollcallException">The account is not this district's alone.</exception>
     public async Task EndSessionsAsync(District district, long accountId, Who by, CancellationToken cancellationToken = default)
     {
-        await using var context = database.CreateContext();
+        await using var context = database.CreateContextAsOwner();
         var account = await CheckAsync(context, district.Id, accountId, by, cancellationToken);
         await context.SignInSessions.Where(s => s.AccountId == accountId).ExecuteDeleteAsync(cancellationToken);
         Note(context, district.Id, by.Name, $"{account.Email}: signed out everywhere");
@@ -96,7 +108,7 @@ public sealed class AccountDesk(RollcallDatabase database, Accounts accounts, Ti
     public async Task RemoveAsync(District district, long accountId, Who by, CancellationToken cancellationToken = default)
     {
         NotOneself(accountId, by);
-        await using var context = database.CreateContext();
+        await using var context = database.CreateContextAsOwner();
         var account = await FindAsync(context, district.Id, accountId, cancellationToken);
         await context.Memberships.Where(m => m.DistrictId == district.Id && m.AccountId == accountId).ExecuteDeleteAsync(cancellationToken);
         Note(context, district.Id, by.Name, $"{account.Email}: has no place in this district any more");
@@ -108,7 +120,7 @@ public sealed class AccountDesk(RollcallDatabase database, Accounts accounts, Ti
     {
         var now = time.GetUtcNow();
         var idle = now - Sessions.Idle;
-        await using var context = database.CreateContext();
+        await using var context = database.CreateContextAsOwner();
         return await context
             .SignInSessions.Where(s => s.AccountId != null && s.ExpiresAt > now && s.SeenAt > idle)
             .Where(s => context.Memberships.Any(m => m.DistrictId == districtId && m.AccountId == s.AccountId))

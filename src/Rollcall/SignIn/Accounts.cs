@@ -54,7 +54,7 @@ public sealed class Accounts(RollcallDatabase database, IServiceScopeFactory sco
 
     public async Task<bool> AnyAsync(CancellationToken cancellationToken = default)
     {
-        await using var context = database.CreateContext();
+        await using var context = database.CreateContextAsOwner();
         return await context.Accounts.AnyAsync(cancellationToken);
     }
 
@@ -66,7 +66,7 @@ public sealed class Accounts(RollcallDatabase database, IServiceScopeFactory sco
             return null;
         }
 
-        await using var context = database.CreateContext();
+        await using var context = database.CreateContextAsOwner();
         await context.OneTimeLinks.Where(l => l.Purpose == LinkPurpose.Setup).ExecuteDeleteAsync(cancellationToken);
         return await AddLinkAsync(context, LinkPurpose.Setup, null, cancellationToken);
     }
@@ -138,7 +138,7 @@ public sealed class Accounts(RollcallDatabase database, IServiceScopeFactory sco
     /// <exception cref="RollcallException">There is no such account.</exception>
     public async Task<string> ResetAsync(string email, string actor, CancellationToken cancellationToken = default)
     {
-        await using var context = database.CreateContext();
+        await using var context = database.CreateContextAsOwner();
         var account = await FindAsync(context, email, cancellationToken);
         AddAudit(context, 0, actor, "password link", account.Email!);
         return await AddLinkAsync(context, LinkPurpose.Password, account.Id, cancellationToken);
@@ -147,14 +147,14 @@ public sealed class Accounts(RollcallDatabase database, IServiceScopeFactory sco
     /// <summary>A link that signs the account in.</summary>
     public async Task<string> SignInLinkAsync(long accountId, CancellationToken cancellationToken = default)
     {
-        await using var context = database.CreateContext();
+        await using var context = database.CreateContextAsOwner();
         return await AddLinkAsync(context, LinkPurpose.SignIn, accountId, cancellationToken);
     }
 
     /// <summary>Accounts by address; of one district, or with null all.</summary>
     public async Task<IReadOnlyList<AccountRow>> ListAsync(int? districtId, CancellationToken cancellationToken = default)
     {
-        await using var context = database.CreateContext();
+        await using var context = database.CreateContextAsOwner();
         var codes = await context.Districts.AsNoTracking().ToDictionaryAsync(d => d.Id, d => d.Code, cancellationToken);
         var places = (
             await context
@@ -181,14 +181,14 @@ public sealed class Accounts(RollcallDatabase database, IServiceScopeFactory sco
 
     public async Task<Account?> GetAsync(long id, CancellationToken cancellationToken = default)
     {
-        await using var context = database.CreateContext();
+        await using var context = database.CreateContextAsOwner();
         return await context.Accounts.AsNoTracking().SingleOrDefaultAsync(a => a.Id == id, cancellationToken);
     }
 
     /// <summary>What a link leads to, as long as it has not been used; null otherwise.</summary>
     public async Task<(LinkPurpose Purpose, string? Email)?> PeekAsync(string? code, CancellationToken cancellationToken = default)
     {
-        await using var context = database.CreateContext();
+        await using var context = database.CreateContextAsOwner();
         return await LinkAsync(context, code, cancellationToken) is not { } link ? null
             : link.AccountId is not { } id ? (link.Purpose, null)
             : await context.Accounts.AsNoTracking().SingleOrDefaultAsync(a => a.Id == id, cancellationToken) is { } account
@@ -311,7 +311,7 @@ public sealed class Accounts(RollcallDatabase database, IServiceScopeFactory sco
         await ForgiveAsync(account.Id, cancellationToken);
         if (verified == PasswordVerificationResult.SuccessRehashNeeded)
         {
-            await using var context = database.CreateContext();
+            await using var context = database.CreateContextAsOwner();
             var hash = users.PasswordHasher.HashPassword(account, password);
             await context
                 .Accounts.Where(a => a.Id == account.Id && a.PasswordHash == account.PasswordHash)
@@ -416,6 +416,35 @@ public sealed class Accounts(RollcallDatabase database, IServiceScopeFactory sco
         await context.SaveChangesAsync(cancellationToken);
     }
 
+    /// <summary>Takes the second factor of somebody who lost it away, recovery codes included. Every session of theirs ends: the next one begins
+    /// with the password alone, and a new factor can be set up then.</summary>
+    /// <param name="email">The account.</param>
+    /// <param name="actor">Who does it, for the audit.</param>
+    /// <param name="cancellationToken">Gives up.</param>
+    /// <exception cref="RollcallException">There is no such account, or it has no second factor.</exception>
+    public async Task DropSecondFactorAsync(string email, string actor, CancellationToken cancellationToken = default)
+    {
+        await using var scope = scopes.CreateAsyncScope();
+        var users = scope.ServiceProvider.GetRequiredService<UserManager<Account>>();
+        var context = scope.ServiceProvider.GetRequiredService<RollcallContext>();
+        var account =
+            await users.FindByEmailAsync(email.Trim())
+            ?? throw new RollcallException(
+                $"There is no account {Text.Cut(email.Trim(), 80)}. 'rollcall account list' shows those there are."
+            );
+        if (!account.TwoFactorEnabled)
+        {
+            throw new RollcallException($"{account.Email} has no second factor.");
+        }
+
+        account.TwoFactorEnabled = false;
+        Check(await users.UpdateSecurityStampAsync(account));
+        await context.Set<IdentityUserToken<long>>().Where(t => t.UserId == account.Id).ExecuteDeleteAsync(cancellationToken);
+        await context.SignInSessions.Where(s => s.AccountId == account.Id).ExecuteDeleteAsync(cancellationToken);
+        AddAudit(context, 0, actor, "second factor", $"{account.Email}: taken away because it was lost; every session ended");
+        await context.SaveChangesAsync(cancellationToken);
+    }
+
     /// <summary>Gives an operator the rights of a District Administrator in a district. Audited there: the district sees it.</summary>
     public async Task EnterAsync(Who who, int districtId, CancellationToken cancellationToken = default)
     {
@@ -424,7 +453,7 @@ public sealed class Accounts(RollcallDatabase database, IServiceScopeFactory sco
             throw new RollcallException("Only the operator of this installation does that.");
         }
 
-        await using var context = database.CreateContext();
+        await using var context = database.CreateContextAsOwner();
         await PutMembershipAsync(context, districtId, account, SecurityGroup.DistrictAdministrator, null, cancellationToken);
         AddAudit(context, districtId, who.Name, "account", $"{who.Name}: the operator became District Administrator");
         await context.SaveChangesAsync(cancellationToken);
@@ -433,7 +462,7 @@ public sealed class Accounts(RollcallDatabase database, IServiceScopeFactory sco
     /// <summary>Closes an account until it is opened by hand.</summary>
     internal async Task CloseAsync(long accountId, CancellationToken cancellationToken)
     {
-        await using var context = database.CreateContext();
+        await using var context = database.CreateContextAsOwner();
         await context
             .Accounts.Where(a => a.Id == accountId)
             .ExecuteUpdateAsync(s => s.SetProperty(a => a.LockoutEnd, (DateTimeOffset?)s_forGood), cancellationToken);
@@ -442,7 +471,7 @@ public sealed class Accounts(RollcallDatabase database, IServiceScopeFactory sco
     /// <summary>Opens an account that was closed, however it was.</summary>
     internal async Task OpenAgainAsync(long accountId, CancellationToken cancellationToken)
     {
-        await using var context = database.CreateContext();
+        await using var context = database.CreateContextAsOwner();
         await context
             .Accounts.Where(a => a.Id == accountId)
             .ExecuteUpdateAsync(
@@ -454,7 +483,7 @@ public sealed class Accounts(RollcallDatabase database, IServiceScopeFactory sco
     /// <summary>Writes into the audit of each of the account's districts, or of the installation where it has none, that it was signed in.</summary>
     public async Task NoteSignInAsync(Account account, SignInMethod method, string? address, CancellationToken cancellationToken = default)
     {
-        await using var context = database.CreateContext();
+        await using var context = database.CreateContextAsOwner();
         var districts = await context
             .Memberships.Where(m => m.AccountId == account.Id)
             .Select(m => m.DistrictId)
@@ -465,7 +494,7 @@ public sealed class Accounts(RollcallDatabase database, IServiceScopeFactory sco
                 context,
                 district,
                 account.Email ?? "",
-                "sign-in",
+                Retention.RetentionService.SignInAction,
                 $"with {(method == SignInMethod.Link ? "a link" : "a password")}{(account.TwoFactorEnabled && method == SignInMethod.Password ? " and a second factor" : "")} from {address ?? "an unknown address"}"
             );
         }
@@ -478,7 +507,7 @@ public sealed class Accounts(RollcallDatabase database, IServiceScopeFactory sco
     {
         var now = time.GetUtcNow();
         var until = now + LockedFor;
-        await using var context = database.CreateContext();
+        await using var context = database.CreateContextAsOwner();
         await context
             .Accounts.Where(a => a.Id == accountId && a.LockoutEnd != null && a.LockoutEnd <= now)
             .ExecuteUpdateAsync(
@@ -504,7 +533,7 @@ public sealed class Accounts(RollcallDatabase database, IServiceScopeFactory sco
     private async Task ForgiveAsync(long accountId, CancellationToken cancellationToken)
     {
         var byHand = s_forGood;
-        await using var context = database.CreateContext();
+        await using var context = database.CreateContextAsOwner();
         await context
             .Accounts.Where(a => a.Id == accountId && (a.LockoutEnd == null || a.LockoutEnd < byHand))
             .ExecuteUpdateAsync(
@@ -743,7 +772,7 @@ internal static class UsedCodes
     public static async Task<bool> TakeAsync(RollcallDatabase database, TimeProvider time, string code, CancellationToken cancellationToken)
     {
         var now = time.GetUtcNow();
-        await using var context = database.CreateContext();
+        await using var context = database.CreateContextAsOwner();
         await context.UsedCodes.Where(c => c.ExpiresAt <= now).ExecuteDeleteAsync(cancellationToken);
         context.UsedCodes.Add(new UsedCode { Id = Tokens.Hash(code), ExpiresAt = now + Kept });
         try

@@ -105,7 +105,7 @@ public sealed class ClassLinkSignIn(
     /// <summary>The client; null when none is set up.</summary>
     public async Task<ClassLinkClient?> ClientAsync(CancellationToken cancellationToken = default)
     {
-        await using var context = database.CreateContext();
+        await using var context = database.CreateContextAsOwner();
         var row = await context.InstallationSettings.AsNoTracking().SingleOrDefaultAsync(s => s.Key == ClientSetting, cancellationToken);
         return row is null ? null : ClientOf(row.Value);
     }
@@ -113,7 +113,7 @@ public sealed class ClassLinkSignIn(
     /// <summary>Some district lets people sign in with ClassLink.</summary>
     public async Task<bool> IsOfferedAsync(CancellationToken cancellationToken = default)
     {
-        await using var context = database.CreateContext();
+        await using var context = database.CreateContextAsOwner();
         return (
                 await context
                     .Integrations.AsNoTracking()
@@ -155,7 +155,7 @@ public sealed class ClassLinkSignIn(
             );
         }
 
-        await using var context = database.CreateContext();
+        await using var context = database.CreateContextAsOwner();
         var row = await context.InstallationSettings.SingleOrDefaultAsync(s => s.Key == ClientSetting, cancellationToken);
         if (row is null)
         {
@@ -183,7 +183,7 @@ public sealed class ClassLinkSignIn(
             );
         }
 
-        await using var context = database.CreateContext();
+        await using var context = database.CreateContextAsOwner();
         var row = await context.Integrations.SingleOrDefaultAsync(
             i => i.DistrictId == districtId && i.Kind == IntegrationKind.ClassLink,
             cancellationToken
@@ -243,7 +243,7 @@ public sealed class ClassLinkSignIn(
             Back = back,
             ExpiresAt = now + s_pending,
         };
-        await using var context = database.CreateContext();
+        await using var context = database.CreateContextAsOwner();
         await context.PendingSignIns.Where(p => p.ExpiresAt <= now).ExecuteDeleteAsync(cancellationToken);
         context.PendingSignIns.Add(pending);
         await context.SaveChangesAsync(cancellationToken);
@@ -262,7 +262,7 @@ public sealed class ClassLinkSignIn(
 
         var id = Tokens.Hash(browser);
         var now = time.GetUtcNow();
-        await using var context = database.CreateContext();
+        await using var context = database.CreateContextAsOwner();
         return await context.PendingSignIns.CountAsync(p => p.Browser == id && p.ExpiresAt > now, cancellationToken);
     }
 
@@ -355,7 +355,7 @@ public sealed class ClassLinkSignIn(
         }
 
         var id = Tokens.Hash(state);
-        await using var context = database.CreateContext();
+        await using var context = database.CreateContextAsOwner();
         var pending = await context.PendingSignIns.AsNoTracking().SingleOrDefaultAsync(p => p.Id == id, cancellationToken);
         return
             pending is not null
@@ -503,7 +503,7 @@ public sealed class ClassLinkSignIn(
     /// <summary>Which patron a person of ClassLink is.</summary>
     private async Task<SignInResult> MatchAsync(Person person, CancellationToken cancellationToken)
     {
-        await using var context = database.CreateContext();
+        await using var context = database.CreateContextAsOwner();
         var rows = (
             await context.Integrations.Where(i => i.Kind == IntegrationKind.ClassLink && i.Enabled).ToListAsync(cancellationToken)
         ).FindAll(i => IntegrationService.SettingsOf(i) is { Login.On: true } s && s.TenantId == person.Tenant);
@@ -611,6 +611,34 @@ public sealed class ClassLinkSignIn(
         }
 
         return new SignInResult(SignInRefusal.None, district, patron.Id);
+    }
+
+    /// <summary>Writes into the district's audit that a patron signed in.</summary>
+    public async Task NoteSignInAsync(int districtId, long patronId, string? address, CancellationToken cancellationToken = default)
+    {
+        await using var context = database.CreateContextAsOwner();
+        var patron = await context
+            .Patrons.AsNoTracking()
+            .SingleOrDefaultAsync(p => p.DistrictId == districtId && p.Id == patronId, cancellationToken);
+        if (patron is null)
+        {
+            return;
+        }
+
+        context.AuditEntries.Add(
+            new AuditEntry
+            {
+                DistrictId = districtId,
+                At = time.GetUtcNow(),
+                Actor = patron.DisplayName,
+                Action = Retention.RetentionService.SignInAction,
+                Details = string.Create(
+                    System.Globalization.CultureInfo.InvariantCulture,
+                    $"patron {patronId} with ClassLink from {address ?? "an unknown address"}"
+                ),
+            }
+        );
+        await context.SaveChangesAsync(cancellationToken);
     }
 
     private SignInResult Refuse(SignInRefusal refusal, string why)

@@ -69,7 +69,7 @@ public sealed class Sessions(RollcallDatabase database, TimeProvider time)
         session.ExpiresAt = now + Longest;
         session.Browser = Text.Clean(device.Browser) is { } browser ? Text.Cut(browser, 300) : null;
         session.Address = device.Address;
-        await using var context = database.CreateContext();
+        await using var context = database.CreateContextAsOwner();
         var old = previous is null ? null : Tokens.Hash(previous);
         await context.SignInSessions.Where(s => s.ExpiresAt <= now || s.Id == old).ExecuteDeleteAsync(cancellationToken);
         context.SignInSessions.Add(session);
@@ -82,7 +82,7 @@ public sealed class Sessions(RollcallDatabase database, TimeProvider time)
     {
         var id = Tokens.Hash(token);
         var now = time.GetUtcNow();
-        await using var context = database.CreateContext();
+        await using var context = database.CreateContextAsOwner();
         var session = await context.SignInSessions.AsNoTracking().SingleOrDefaultAsync(s => s.Id == id, cancellationToken);
         if (session is null || session.ExpiresAt <= now || session.SeenAt + Idle <= now)
         {
@@ -106,7 +106,7 @@ public sealed class Sessions(RollcallDatabase database, TimeProvider time)
     public async Task EndAsync(string token, CancellationToken cancellationToken = default)
     {
         var id = Tokens.Hash(token);
-        await using var context = database.CreateContext();
+        await using var context = database.CreateContextAsOwner();
         await context.SignInSessions.Where(s => s.Id == id).ExecuteDeleteAsync(cancellationToken);
     }
 
@@ -115,7 +115,7 @@ public sealed class Sessions(RollcallDatabase database, TimeProvider time)
     {
         var now = time.GetUtcNow();
         var idle = now - Idle;
-        await using var context = database.CreateContext();
+        await using var context = database.CreateContextAsOwner();
         return await Of(context, who)
             .AsNoTracking()
             .Where(s => s.ExpiresAt > now && s.SeenAt > idle)
@@ -126,7 +126,7 @@ public sealed class Sessions(RollcallDatabase database, TimeProvider time)
     /// <summary>Ends one session of the same person, or with null all of them.</summary>
     public async Task EndAsync(Who who, string? sessionId, CancellationToken cancellationToken = default)
     {
-        await using var context = database.CreateContext();
+        await using var context = database.CreateContextAsOwner();
         await Of(context, who).Where(s => sessionId == null || s.Id == sessionId).ExecuteDeleteAsync(cancellationToken);
     }
 

@@ -12,7 +12,7 @@ internal static class SignInServices
 
     public static IServiceCollection AddSignIn(this IServiceCollection services)
     {
-        services.AddScoped<RollcallContext>(provider => provider.GetRequiredService<RollcallDatabase>().CreateContext());
+        services.AddScoped<RollcallContext>(provider => provider.GetRequiredService<RollcallDatabase>().CreateContextAsOwner());
         services
             .AddIdentityCore<Account>(identity =>
             {

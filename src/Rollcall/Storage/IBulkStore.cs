@@ -8,6 +8,9 @@ internal interface IBulkStore
     /// <summary>SQL for the database's own clock in Unix milliseconds.</summary>
     string NowMilliseconds { get; }
 
+    /// <summary>The function that says where in its first text the second one begins; 0 is nowhere.</summary>
+    string PositionOf { get; }
+
     /// <summary>Begins a transaction that will write: on SQLite it takes the write lock at once, so that what is read stays true.</summary>
     Task<DbTransaction> BeginWriteAsync(DbConnection connection, CancellationToken cancellationToken);
 

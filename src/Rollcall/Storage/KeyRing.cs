@@ -10,13 +10,13 @@ internal sealed class KeyRing(RollcallDatabase database) : IXmlRepository
 {
     public IReadOnlyCollection<XElement> GetAllElements()
     {
-        using var context = database.CreateContext();
+        using var context = database.CreateContextAsOwner();
         return [.. context.DataProtectionKeys.AsNoTracking().ToList().Select(k => XElement.Parse(k.Xml!))];
     }
 
     public void StoreElement(XElement element, string friendlyName)
     {
-        using var context = database.CreateContext();
+        using var context = database.CreateContextAsOwner();
         context.DataProtectionKeys.Add(
             new DataProtectionKey { FriendlyName = friendlyName, Xml = element.ToString(SaveOptions.DisableFormatting) }
         );

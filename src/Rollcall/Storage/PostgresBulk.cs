@@ -8,6 +8,8 @@ internal sealed class PostgresBulk : IBulkStore
 {
     public string NowMilliseconds => "(extract(epoch from clock_timestamp()) * 1000)::bigint";
 
+    public string PositionOf => "strpos";
+
     public TimeSpan PauseBetweenSlices => TimeSpan.Zero;
 
     public async Task<DbTransaction> BeginWriteAsync(DbConnection connection, CancellationToken cancellationToken) =>
@@ -49,13 +51,30 @@ internal sealed class PostgresBulk : IBulkStore
         await command.ExecuteNonQueryAsync(cancellationToken);
     }
 
-    public Task InsertAsync<T>(
+    public async Task InsertAsync<T>(
         DbConnection connection,
         DbTransaction transaction,
         BulkTable<T> table,
         IReadOnlyCollection<T> rows,
         CancellationToken cancellationToken
-    ) => CopyAsync((NpgsqlConnection)connection, table.Name, table, rows, cancellationToken);
+    )
+    {
+        if (!RowSecurity.IsConfined((NpgsqlConnection)connection))
+        {
+            await CopyAsync((NpgsqlConnection)connection, table.Name, table, rows, cancellationToken);
+            return;
+        }
+
+        // COPY goes past policies, so PostgreSQL refuses it where there are some.
+        await StageAsync(connection, transaction, table, rows, cancellationToken);
+        var columns = string.Join(", ", table.Columns.Select(c => $"\"{c.Name}\""));
+        await ExecuteAsync(
+            connection,
+            transaction,
+            $"INSERT INTO {table.Name} ({columns}) SELECT {columns} FROM stage_{table.Name}",
+            cancellationToken
+        );
+    }
 
     public async Task UpdateAsync<T>(
         DbConnection connection,

@@ -8,6 +8,7 @@ using Rollcall.Districts;
 using Rollcall.Integrations;
 using Rollcall.Operations;
 using Rollcall.Patrons;
+using Rollcall.Retention;
 using Rollcall.Review;
 using Rollcall.SignIn;
 using Rollcall.Sync.Pull;
@@ -26,6 +27,9 @@ public abstract class RollcallContext(DbContextOptions options)
     >(options),
         IDataProtectionKeyContext
 {
+    /// <summary>The district whose rows alone this context sees (<see cref="RowSecurity"/>); null on the owner's connections.</summary>
+    internal int? ConfinedTo { get; init; }
+
     protected override Version SchemaVersion => IdentitySchemaVersions.Version3;
 
     public DbSet<District> Districts => Set<District>();
@@ -54,6 +58,7 @@ public abstract class RollcallContext(DbContextOptions options)
     public DbSet<IdempotentRequest> IdempotentRequests => Set<IdempotentRequest>();
     public DbSet<NoticeSetting> NoticeSettings => Set<NoticeSetting>();
     public DbSet<Notice> Notices => Set<Notice>();
+    public DbSet<RetentionSetting> RetentionSettings => Set<RetentionSetting>();
     public DbSet<DataProtectionKey> DataProtectionKeys => Set<DataProtectionKey>();
 
     protected override void ConfigureConventions(ModelConfigurationBuilder configurationBuilder)
@@ -202,6 +207,7 @@ public abstract class RollcallContext(DbContextOptions options)
 
             // The previous binary writes rows without it.
             e.Property(o => o.ActingGroup).HasDefaultValue(SecurityGroup.DistrictAdministrator).HasSentinel((SecurityGroup)(-1));
+            e.Property(o => o.Expired).HasDefaultValue(false);
             e.HasIndex(o => new { o.DistrictId, o.Id });
             e.HasIndex(o => o.Status);
             e.HasIndex(o => o.FinishedAt, "unsettled").HasFilter(Database.IsNpgsql() ? "not settled" : "settled = 0");
@@ -238,6 +244,11 @@ public abstract class RollcallContext(DbContextOptions options)
             e.HasKey(n => n.DistrictId);
             e.Property(n => n.DistrictId).ValueGeneratedNever();
             e.Ignore(n => n.Addresses);
+        });
+        builder.Entity<RetentionSetting>(e =>
+        {
+            e.HasKey(r => r.DistrictId);
+            e.Property(r => r.DistrictId).ValueGeneratedNever();
         });
         builder.Entity<Notice>(e =>
         {

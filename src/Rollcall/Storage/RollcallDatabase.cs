@@ -24,6 +24,10 @@ public sealed class RollcallDatabase : IAsyncDisposable, IDisposable
     private readonly DbContextOptions? _sqlite;
     private readonly DbContextOptions? _postgres;
     private readonly NpgsqlDataSource? _source;
+
+    // A pool of their own: a confined connection is never anything else.
+    private readonly DbContextOptions? _confined;
+    private readonly NpgsqlDataSource? _confinedSource;
     private readonly Func<string, SqliteConnection>? _makeSqlite;
 
     public RollcallDatabase(StorageOptions options)
@@ -73,6 +77,11 @@ public sealed class RollcallDatabase : IAsyncDisposable, IDisposable
             _source = new NpgsqlDataSourceBuilder(ConnectionString) { Name = "rollcall" }.Build();
             Bulk = new PostgresBulk();
             _postgres = new DbContextOptionsBuilder<PostgresRollcallContext>().UseNpgsql(_source).Options;
+            _confinedSource = new NpgsqlDataSourceBuilder(RowSecurity.ConnectionString(ConnectionString)).Build();
+            _confined = new DbContextOptionsBuilder<PostgresRollcallContext>()
+                .UseNpgsql(_confinedSource)
+                .AddInterceptors(RowSecurity.Interceptor.Instance)
+                .Options;
         }
     }
 
@@ -85,8 +94,16 @@ public sealed class RollcallDatabase : IAsyncDisposable, IDisposable
 
     internal IBulkStore Bulk { get; }
 
-    /// <summary>A context for ordinary reading and writing. The caller disposes it.</summary>
+    /// <summary>A context for ordinary reading and writing, confined to the district of the request that runs, if one does. The caller
+    /// disposes it.</summary>
     public RollcallContext CreateContext() =>
+        IsPostgres && Confinement.Current?.DistrictId is { } district
+            ? new PostgresRollcallContext((DbContextOptions<PostgresRollcallContext>)_confined!) { ConfinedTo = district }
+            : CreateContextAsOwner();
+
+    /// <summary>A context that is never confined: for finding out who somebody is, which goes across districts, and for what belongs to the
+    /// installation. Everything else takes <see cref="CreateContext()"/>.</summary>
+    internal RollcallContext CreateContextAsOwner() =>
         IsPostgres
             ? new PostgresRollcallContext((DbContextOptions<PostgresRollcallContext>)_postgres!)
             : new SqliteRollcallContext(
@@ -115,12 +132,27 @@ public sealed class RollcallDatabase : IAsyncDisposable, IDisposable
         return context;
     }
 
-    /// <summary>An open connection, set up. The caller disposes it.</summary>
+    /// <summary>An open connection, set up, and confined as <see cref="CreateContext()"/> is. The caller disposes it.</summary>
     public async Task<DbConnection> OpenAsync(CancellationToken cancellationToken = default)
     {
         if (IsPostgres)
         {
-            return await _source!.OpenConnectionAsync(cancellationToken);
+            if (Confinement.Current?.DistrictId is not { } district)
+            {
+                return await _source!.OpenConnectionAsync(cancellationToken);
+            }
+
+            var confined = await _confinedSource!.OpenConnectionAsync(cancellationToken);
+            try
+            {
+                await RowSecurity.ConfineAsync(confined, district, cancellationToken);
+                return confined;
+            }
+            catch
+            {
+                await confined.DisposeAsync();
+                throw;
+            }
         }
 
         var connection = _makeSqlite?.Invoke(ConnectionString) ?? new SqliteConnection(ConnectionString);
@@ -143,7 +175,7 @@ public sealed class RollcallDatabase : IAsyncDisposable, IDisposable
     {
         // Opening also proves that the database is there: EF would make one of any name, a misspelt one too.
         var pending = await PendingMigrationsAsync(cancellationToken);
-        if (pending.Count == 0)
+        if (pending.Count == 0 && !IsPostgres)
         {
             return [];
         }
@@ -171,8 +203,30 @@ public sealed class RollcallDatabase : IAsyncDisposable, IDisposable
             return pending;
         }
 
-        await context.Database.MigrateAsync(cancellationToken);
+        await using var connection = (NpgsqlConnection)await OpenAsync(cancellationToken);
+        await RowSecurity.EnsureRoleAsync(connection, cancellationToken);
+        if (pending.Count > 0)
+        {
+            await context.Database.MigrateAsync(cancellationToken);
+        }
+
+        await RowSecurity.ApplyAsync(connection, context.Model, cancellationToken);
         return pending;
+    }
+
+    /// <summary>Makes sure that requests can be confined to their district, before a server takes any.</summary>
+    /// <exception cref="RollcallException">PostgreSQL's row-level security is not set up.</exception>
+    public async Task EnsureConfinableAsync(CancellationToken cancellationToken = default)
+    {
+        if (IsPostgres)
+        {
+            await using var context = CreateContext();
+            await using var connection = (NpgsqlConnection)await OpenAsync(cancellationToken);
+            if (await RowSecurity.ProblemAsync(connection, context.Model, cancellationToken) is { } problem)
+            {
+                throw new RollcallException(problem);
+            }
+        }
     }
 
     /// <summary>Makes sure that the database can be used: SQLite is migrated, PostgreSQL is checked.</summary>
@@ -256,6 +310,49 @@ public sealed class RollcallDatabase : IAsyncDisposable, IDisposable
         return pending;
     }
 
+    /// <summary>Names of the backups that migrations and restores left in the data folder.</summary>
+    public IReadOnlyList<string> CopiesInDataFolder() =>
+        [.. Directory.EnumerateFiles(DataFolder, "rollcall-before-*.db").Select(f => Path.GetFileName(f)).Order(StringComparer.Ordinal)];
+
+    /// <summary>Rebuilds SQLite's file, so that no byte of a deleted row is left in it, and gives back the room. Pages go on reading; a save
+    /// waits. PostgreSQL cleans up after itself, and is left to.</summary>
+    /// <returns>Why it could not be done; null when it is.</returns>
+    public async Task<string?> ClearRemainsAsync(CancellationToken cancellationToken = default)
+    {
+        if (FilePath is null)
+        {
+            return null;
+        }
+
+        try
+        {
+            // On a connection of its own: the copy that is made goes to a file, not to memory.
+            await using var connection = new SqliteConnection(
+                new SqliteConnectionStringBuilder(ConnectionString) { Pooling = false, DefaultTimeout = 300 }.ToString()
+            );
+            await connection.OpenAsync(cancellationToken);
+            await SqlitePragmas.SetAsync(connection, cancellationToken);
+            await Sql.ExecuteAsync(connection, null, "PRAGMA temp_store=FILE", cancellationToken);
+            await Sql.ExecuteAsync(connection, null, "VACUUM", cancellationToken);
+            for (var attempt = 0; attempt < 50; attempt++)
+            {
+                // 1: somebody reads or writes just now.
+                if (await Sql.ScalarAsync(connection, null, "PRAGMA wal_checkpoint(TRUNCATE)", cancellationToken) == 0)
+                {
+                    return null;
+                }
+
+                await Task.Delay(100, cancellationToken);
+            }
+
+            return "somebody kept reading it.";
+        }
+        catch (SqliteException e)
+        {
+            return e.Message;
+        }
+    }
+
     private async Task BackUpBeforeMigrationAsync(string version, CancellationToken cancellationToken)
     {
         var target = Path.Combine(DataFolder, $"rollcall-before-{version}.db");
@@ -331,13 +428,18 @@ public sealed class RollcallDatabase : IAsyncDisposable, IDisposable
         return builder.ToString();
     }
 
-    public void Dispose() => _source?.Dispose();
+    public void Dispose()
+    {
+        _source?.Dispose();
+        _confinedSource?.Dispose();
+    }
 
     public async ValueTask DisposeAsync()
     {
         if (_source is not null)
         {
             await _source.DisposeAsync();
+            await _confinedSource!.DisposeAsync();
         }
     }
 }

@@ -10,6 +10,8 @@ internal sealed class SqliteBulk : IBulkStore
 {
     public string NowMilliseconds => "CAST(unixepoch('subsec') * 1000 AS INTEGER)";
 
+    public string PositionOf => "instr";
+
     // Longer slices make a page's save wait for seconds, because SQLite has one writer and no queue.
     public TimeSpan PauseBetweenSlices => TimeSpan.FromMilliseconds(10);
 

@@ -22,6 +22,40 @@ public sealed class PatronFileTests(PostgresCluster postgres)
     [Theory]
     [InlineData(false)]
     [InlineData(true)]
+    public async Task One_persons_data_is_written_out_and_erased_when_it_is_said_twice(bool onPostgres)
+    {
+        await using var cli = await LibraryAsync(onPostgres ? postgres : null);
+        await ImportAsync(cli, "barcode,lastName,firstName,site\nA1001,Byron,Ada,NORTH\nA1002,Carver,Ben,NORTH\n");
+        Assert.Contains("Byron", (await cli.OkAsync("patron", "data", "a1001")).Out, StringComparison.Ordinal);
+        var shown = await cli.RunAsync("patron", "erase", "A1001");
+        Assert.Equal(2, shown.Code);
+        Assert.Contains("The patron's record", shown.Out, StringComparison.Ordinal);
+        Assert.Contains("--yes erases", shown.Error, StringComparison.Ordinal);
+        Assert.Equal("Byron, Ada", (await cli.RunAsync("patron", "erase", "A1001", "--json")).Word("name"));
+        var file = Path.Combine(cli.Data, "ada.json");
+        var erased = await cli.OkAsync("patron", "erase", "A1001", "--yes", "--export", file, "--json");
+        Assert.Equal(("erase", 1L), (erased.Word("kind"), erased.Number("removed")));
+        Assert.Contains("Byron", await File.ReadAllTextAsync(file, TestContext.Current.CancellationToken), StringComparison.Ordinal);
+        await cli.RefusedAsync(1, "Nothing is kept under that", "patron", "erase", "A1001", "--yes");
+        Assert.Contains("Carver", (await cli.OkAsync("patron", "list")).Out, StringComparison.Ordinal);
+        Assert.Contains(
+            "final",
+            (await cli.RunAsync("operation", "undo", $"{erased.Number("operation")}")).Error,
+            StringComparison.Ordinal
+        );
+        if (onPostgres)
+        {
+            await cli.RefusedAsync(1, "nothing to do", "db", "compact");
+        }
+        else
+        {
+            Assert.True((await cli.OkAsync("db", "compact", "--json")).Number("bytes") > 0);
+        }
+    }
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
     public async Task What_is_exported_and_imported_again_changes_nothing(bool onPostgres)
     {
         await using var cli = await LibraryAsync(onPostgres ? postgres : null);

@@ -8,6 +8,7 @@ using Rollcall.Server.Commands;
 using Rollcall.Server.Worker;
 using Rollcall.SignIn;
 using Rollcall.Storage;
+using Rollcall.Tests.Infrastructure;
 
 namespace Rollcall.Server.Tests.Pages;
 
@@ -28,6 +29,9 @@ public abstract class Library : IAsyncLifetime
 
     internal District District { get; private set; } = null!;
 
+    /// <summary>PostgreSQL's connection; null is SQLite.</summary>
+    protected virtual Task<string?> ConnectionAsync() => Task.FromResult<string?>(null);
+
     /// <summary>Pictures are taken of a larger district than tests need.</summary>
     protected virtual SandboxOptions Options =>
         int.TryParse(Environment.GetEnvironmentVariable("ROLLCALL_SCREENS_STUDENTS"), out var students)
@@ -40,8 +44,9 @@ public abstract class Library : IAsyncLifetime
     public async ValueTask InitializeAsync()
     {
         _sandbox = await SandboxServer.StartAsync(Options);
+        var connection = await ConnectionAsync();
         _server = await ServerProcess.StartAsync(
-            new RollcallOptions(new StorageOptions(_folder, null), AllowPrivateAddresses: true),
+            new RollcallOptions(new StorageOptions(_folder, connection), AllowPrivateAddresses: true),
             "http://127.0.0.1:0",
             CancellationToken.None
         );
@@ -118,7 +123,7 @@ public abstract class Library : IAsyncLifetime
 }
 
 /// <summary>A library that is connected, matched and synced once.</summary>
-public sealed class SyncedLibrary : Library
+public class SyncedLibrary : Library
 {
     /// <summary>A last name that a spreadsheet would run.</summary>
     public const string Formula = "=HYPERLINK(\"https://example.org\")";
@@ -131,6 +136,12 @@ public sealed class SyncedLibrary : Library
         await ConnectAsync();
         await SyncAsync();
     }
+}
+
+/// <summary>The same on PostgreSQL.</summary>
+public sealed class PostgresLibrary(PostgresCluster cluster) : SyncedLibrary
+{
+    protected override async Task<string?> ConnectionAsync() => await cluster.CreateDatabaseAsync();
 }
 
 /// <summary>A server that has just been installed.</summary>

@@ -6,7 +6,12 @@ using Rollcall.Patrons;
 namespace Rollcall.Server.Tests.Pages;
 
 /// <summary>A librarian's work on one patron and on many, on the pages.</summary>
-public sealed class PatronPageTests(SyncedLibrary library) : IClassFixture<SyncedLibrary>
+public sealed class PatronPageTests(SyncedLibrary library) : PatronPages(library), IClassFixture<SyncedLibrary>;
+
+/// <summary>The same on PostgreSQL, where every page works under row-level security.</summary>
+public sealed class PatronPageOnPostgresTests(PostgresLibrary library) : PatronPages(library), IClassFixture<PostgresLibrary>;
+
+public abstract class PatronPages(SyncedLibrary library)
 {
     private static long IdOf(string location) =>
         long.Parse(location.Split('/')[^1].Split('?')[0], System.Globalization.CultureInfo.InvariantCulture);
@@ -193,6 +198,29 @@ public sealed class PatronPageTests(SyncedLibrary library) : IClassFixture<Synce
         await library.EndOfAsync(IdOf(remove));
         await Assert.ThrowsAsync<RollcallException>(() => GetAsync("BULK2"));
         Assert.Equal("BULK1", (await GetAsync("BULK1")).Barcode);
+    }
+
+    [Fact]
+    public async Task A_person_is_given_out_and_erased_after_the_barcode_is_typed_again()
+    {
+        using var visitor = new Visitor(library.Url);
+        await library
+            .Service<PatronService>()
+            .AddAsync(library.District.Id, [new("lastName", "Vanisher"), new("barcode", "VAN/1"), new("site", "S01")], "test");
+        const string page = "/patron/erase?barcode=VAN%2F1";
+        Assert.Contains(page, await visitor.PageAsync("/patrons/VAN/1"), StringComparison.Ordinal);
+        Assert.Contains("there is no undo", await visitor.PageAsync(page), StringComparison.Ordinal);
+        var data = await visitor.GetAsync("/patron/data?barcode=VAN%2F1");
+        Assert.Contains("Vanisher", data.Body, StringComparison.Ordinal);
+        Assert.Equal("attachment", data.Response.Content.Headers.ContentDisposition!.DispositionType);
+        Assert.Equal(HttpStatusCode.NotFound, (await visitor.GetAsync("/patron/data?barcode=NOBODY")).Status);
+        Assert.Equal(page, await visitor.SubmitAsync(page, page, ("again", "VAN/2")));
+        Assert.Contains("Nothing was erased", await visitor.PageAsync(page), StringComparison.Ordinal);
+        var operation = await visitor.SubmitAsync(page, page, ("again", "van/1"));
+        Assert.Equal(OperationStatus.Completed, (await library.EndOfAsync(IdOf(operation))).Status);
+        Assert.Contains("Patron Erasure", await visitor.PageAsync(operation), StringComparison.Ordinal);
+        Assert.Equal(HttpStatusCode.NotFound, (await visitor.GetAsync(page)).Status);
+        Assert.DoesNotContain("Vanisher", await visitor.PageAsync("/operations?edits=on"), StringComparison.Ordinal);
     }
 
     [Fact]

@@ -125,6 +125,14 @@ public sealed class PostgresCluster : IAsyncLifetime
         }
     }
 
+    /// <summary>A fresh database without anything in it.</summary>
+    public async Task<string> CreateEmptyDatabaseAsync()
+    {
+        var name = $"rollcall_{Environment.ProcessId}_{Interlocked.Increment(ref _databases)}";
+        await SqlAsync("postgres", $"CREATE DATABASE {name}");
+        return Connection(name);
+    }
+
     /// <summary>A copy of a database. Whoever is connected to it is thrown out.</summary>
     public async Task<string> CopyDatabaseAsync(string connection)
     {

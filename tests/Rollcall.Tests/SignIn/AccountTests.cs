@@ -113,6 +113,26 @@ public sealed class AccountTests(PostgresCluster cluster)
             }
         }
 
+        // Lost with the phone: another administrator takes it away, nobody their own; every session ends, and the audit says who did it.
+        var sessions = system.Get<Sessions>();
+        var desk = system.Get<AccountDesk>();
+        var boss = await WithPasswordAsync(system, "boss@library.example");
+        var held = await sessions.OpenAsync((await accounts.GetAsync(account.Id))!, SignInMethod.Password, null, s_device);
+        var own = (await sessions.FindAsync(held))!;
+        await Assert.ThrowsAsync<RollcallException>(() => desk.DropSecondFactorAsync(system.District, account.Id, own));
+        var by = (await sessions.FindAsync(await sessions.OpenAsync(boss, SignInMethod.Password, null, s_device)))!;
+        await desk.DropSecondFactorAsync(system.District, account.Id, by);
+        Assert.Null(await sessions.FindAsync(held));
+        Assert.Equal(PasswordAnswer.Right, await TryAsync(accounts, Password));
+        Assert.Equal(PasswordAnswer.Wrong, await TryAsync(accounts, "not the password", recovery[2]));
+        await Assert.ThrowsAsync<RollcallException>(() => accounts.DropSecondFactorAsync(Address, "test"));
+        var (lines, _) = await system
+            .Get<AuditLog>()
+            .PageAsync(system.District.Id, new AuditFilter(Search: "second factor taken away"), 1, 9);
+        Assert.Equal("boss@library.example", Assert.Single(lines).Actor);
+
+        (key, _) = await accounts.BeginSecondFactorAsync(account.Id, Password);
+        await accounts.TurnSecondFactorOnAsync(account.Id, Totp(key));
         await Assert.ThrowsAsync<RollcallException>(() => accounts.TurnSecondFactorOffAsync(account.Id, "not the password"));
         await accounts.TurnSecondFactorOffAsync(account.Id, Password);
         Assert.Equal(PasswordAnswer.Right, await TryAsync(accounts, Password));
@@ -273,7 +293,7 @@ public sealed class AccountTests(PostgresCluster cluster)
         ((int.Parse(code, CultureInfo.InvariantCulture) + 1) % 1_000_000).ToString("D6", CultureInfo.InvariantCulture);
 
     /// <summary>The code of an authenticator app now (RFC 6238): written anew here, so that it proves the product's.</summary>
-    private static string Totp(string key)
+    internal static string Totp(string key)
     {
         const string alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
         var bits = string.Concat(

@@ -120,6 +120,9 @@ internal static class Access
         ["/operations/{id:long}/download Get"] = Need.LibraryAdministrator,
 
         // Preferences, accounts, audit.
+        ["/PatronErase Get"] = Need.DistrictAdministrator,
+        ["/PatronErase Post"] = Need.DistrictAdministrator,
+        ["/patron/data Get"] = Need.DistrictAdministrator,
         ["/Audit Get"] = Need.DistrictAdministrator,
         ["/Accounts Get"] = Need.DistrictAdministrator,
         ["/Accounts PostAdd"] = Need.DistrictAdministrator,
@@ -127,6 +130,7 @@ internal static class Access
         ["/Accounts PostLock"] = Need.DistrictAdministrator,
         ["/Accounts PostUnlock"] = Need.DistrictAdministrator,
         ["/Accounts PostEnd"] = Need.DistrictAdministrator,
+        ["/Accounts PostFactor"] = Need.DistrictAdministrator,
         ["/Accounts PostRemove"] = Need.DistrictAdministrator,
         ["/Preferences/Tokens Get"] = Need.DistrictAdministrator,
         ["/Preferences/Tokens PostCreate"] = Need.DistrictAdministrator,
@@ -155,6 +159,9 @@ internal static class Access
         ["/Preferences/Service PostForget"] = Need.DistrictAdministrator,
         ["/Preferences/Service PostSignIn"] = Need.DistrictAdministrator,
         ["/Preferences/Service PostClient"] = Need.Operator,
+        ["/Preferences/Retention Get"] = Need.DistrictAdministrator,
+        ["/Preferences/Retention Post"] = Need.DistrictAdministrator,
+        ["/Preferences/Retention PostRun"] = Need.DistrictAdministrator,
         ["/Preferences/Notices Get"] = Need.DistrictAdministrator,
         ["/Preferences/Notices Post"] = Need.DistrictAdministrator,
         ["/Preferences/Notices PostTest"] = Need.DistrictAdministrator,
@@ -174,6 +181,9 @@ internal static class Access
         ["/api/v1/sites Get"] = (Need.LibraryAdministrator, TokenScopes.PreferencesRead),
         ["/api/v1/sites Post"] = (Need.DistrictAdministrator, TokenScopes.PreferencesWrite),
         ["/api/v1/sites/{code} Patch"] = (Need.DistrictAdministrator, TokenScopes.PreferencesWrite),
+        ["/api/v1/retention Get"] = (Need.DistrictAdministrator, TokenScopes.PreferencesRead),
+        ["/api/v1/retention Patch"] = (Need.DistrictAdministrator, TokenScopes.PreferencesWrite),
+        ["/api/v1/retention/run Post"] = (Need.DistrictAdministrator, TokenScopes.PreferencesWrite),
         ["/api/v1/integrations Get"] = (Need.DistrictAdministrator, TokenScopes.PreferencesRead),
         ["/api/v1/integrations/{service} Get"] = (Need.DistrictAdministrator, TokenScopes.PreferencesRead),
         ["/api/v1/integrations/{service} Patch"] = (Need.DistrictAdministrator, TokenScopes.PreferencesWrite),
@@ -208,6 +218,9 @@ internal static class Access
         ["/api/v1/patrons/{barcode}/history Get"] = (Need.LibraryAdministrator, TokenScopes.PatronsRead),
         ["/api/v1/patrons/{barcode}/explain Get"] = (Need.LibraryAdministrator, TokenScopes.PatronsRead),
         ["/api/v1/patrons/{barcode}/merge Post"] = (Need.LibraryAdministrator, TokenScopes.PatronsWrite),
+        ["/api/v1/patrons/{barcode}/data Get"] = (Need.DistrictAdministrator, TokenScopes.PatronsRead),
+        ["/api/v1/patrons/{barcode}/erasure Get"] = (Need.DistrictAdministrator, TokenScopes.PatronsRead),
+        ["/api/v1/patrons/{barcode}/erasure Post"] = (Need.DistrictAdministrator, TokenScopes.PatronsWrite),
     }.ToFrozenDictionary(StringComparer.Ordinal);
 
     /// <summary>Every route that is listed.</summary>

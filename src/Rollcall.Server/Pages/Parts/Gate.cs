@@ -1,4 +1,5 @@
 using System.Net;
+using Rollcall.Storage;
 
 namespace Rollcall.Server.Pages.Parts;
 
@@ -14,6 +15,8 @@ internal sealed class Gate(RequestDelegate next, Reach reach)
 
     public Task InvokeAsync(HttpContext http)
     {
+        // Before anybody asks the database: each request is confined by itself.
+        Confinement.Begin();
         var headers = http.Response.Headers;
         http.Response.OnStarting(() =>
         {

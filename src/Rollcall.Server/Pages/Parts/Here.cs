@@ -3,6 +3,7 @@ using Microsoft.AspNetCore.Mvc.Filters;
 using Rollcall.Districts;
 using Rollcall.Patrons;
 using Rollcall.SignIn;
+using Rollcall.Storage;
 
 namespace Rollcall.Server.Pages.Parts;
 
@@ -106,6 +107,7 @@ internal sealed class Here(DistrictService districts, Reading reading, TimeProvi
 
         District = asked ?? Find(http.Request.Cookies[Cookie]) ?? Districts[0];
         Grant = own[District.Id];
+        Confinement.To(District.Id);
         return true;
 
         District? Find(string? code) =>

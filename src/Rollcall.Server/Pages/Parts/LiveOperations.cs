@@ -35,7 +35,12 @@ internal sealed class LiveOperations(Reading reading, TimeProvider time, IHostAp
             if (!_polling)
             {
                 _polling = true;
-                _ = Task.Run(PollAsync);
+
+                // It looks for all who watch, not for the one who came first.
+                using (ExecutionContext.SuppressFlow())
+                {
+                    _ = Task.Run(PollAsync);
+                }
             }
         }
 

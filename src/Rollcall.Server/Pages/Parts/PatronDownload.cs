@@ -2,6 +2,7 @@ using System.Globalization;
 using System.Text;
 using Rollcall.Districts;
 using Rollcall.Patrons;
+using Rollcall.Patrons.Erasure;
 using Rollcall.Server.Commands;
 
 namespace Rollcall.Server.Pages.Parts;
@@ -9,6 +10,32 @@ namespace Rollcall.Server.Pages.Parts;
 /// <summary>Patrons as a file, the ones that an address asks for.</summary>
 internal static class PatronDownload
 {
+    /// <summary>Everything that is kept of one person.</summary>
+    public static async Task SendOneAsync(HttpContext http, Here here, PatronErasure erasure)
+    {
+        if (!await here.LoadAsync(http))
+        {
+            http.Response.StatusCode = StatusCodes.Status404NotFound;
+            return;
+        }
+
+        string data;
+        try
+        {
+            data = await erasure.DataAsync(here.District, http.Request.Query["barcode"].ToString(), here.Actor, http.RequestAborted);
+        }
+        catch (RollcallException e)
+        {
+            http.Items[ErrorModel.WordsKey] = e.Message;
+            http.Response.StatusCode = StatusCodes.Status404NotFound;
+            return;
+        }
+
+        http.Response.ContentType = "application/json; charset=utf-8";
+        http.Response.Headers.ContentDisposition = $"attachment; filename=\"rollcall-person-{here.Today:yyyy-MM-dd}.json\"";
+        await http.Response.WriteAsync(data, http.RequestAborted);
+    }
+
     public static async Task SendAsync(HttpContext http, Here here, PatronService patrons, SiteService sites)
     {
         var format = http.Request.Query["format"].ToString();

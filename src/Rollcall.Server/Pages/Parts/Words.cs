@@ -20,6 +20,8 @@ internal static class Words
         (OperationKind.Export, "Export"),
         (OperationKind.Merge, "Merge"),
         (OperationKind.Remove, "Remove"),
+        (OperationKind.Erase, "Erase"),
+        (OperationKind.Retention, "Retention"),
         (OperationKind.Switch, "Switch"),
         (OperationKind.Review, "Review"),
     ];

@@ -144,6 +144,9 @@ public sealed class UndoService(RollcallDatabase database, TimeProvider time)
             { Kind: OperationKind.Undo } =>
                 $"Operation {operation.Id} is itself an undo. To bring its changes back, run the sync or the import again.",
             { Kind: OperationKind.Remove } => $"Operation {operation.Id} removed patrons: a removal is final.",
+            { Expired: true } => $"The log of operation {operation.Id} is older than logs are kept: there is nothing to undo from.",
+            { Kind: OperationKind.Retention } => $"Operation {operation.Id} removed what was too old to keep: that is final.",
+            { Kind: OperationKind.Erase } => $"Operation {operation.Id} erased a person: an erasure is final.",
             { Kind: OperationKind.Export } => $"Operation {operation.Id} changed no patron's fields.",
             { Status: OperationStatus.Waiting or OperationStatus.Running } =>
                 $"Operation {operation.Id} has not ended. Cancel it first, or wait: rollcall operation cancel {operation.Id}",

@@ -752,6 +752,12 @@ namespace Rollcall.Storage.Migrations.Postgres
                         .HasColumnName("error")
                         .UseCollation("C");
 
+                    b.Property<bool>("Expired")
+                        .ValueGeneratedOnAdd()
+                        .HasColumnType("boolean")
+                        .HasDefaultValue(false)
+                        .HasColumnName("expired");
+
                     b.Property<long>("Fence")
                         .HasColumnType("bigint")
                         .HasColumnName("fence");
@@ -1126,6 +1132,34 @@ namespace Rollcall.Storage.Migrations.Postgres
                     b.HasKey("DistrictId", "PatronId");
 
                     b.ToTable("patron_links");
+                });
+
+            modelBuilder.Entity("Rollcall.Retention.RetentionSetting", b =>
+                {
+                    b.Property<int>("DistrictId")
+                        .HasColumnType("integer")
+                        .HasColumnName("district_id");
+
+                    b.Property<int>("AuditDays")
+                        .HasColumnType("integer")
+                        .HasColumnName("audit_days");
+
+                    b.Property<int>("LogDays")
+                        .HasColumnType("integer")
+                        .HasColumnName("log_days");
+
+                    b.Property<string>("LookedOn")
+                        .HasColumnType("text")
+                        .HasColumnName("looked_on")
+                        .UseCollation("C");
+
+                    b.Property<int>("SignInDays")
+                        .HasColumnType("integer")
+                        .HasColumnName("sign_in_days");
+
+                    b.HasKey("DistrictId");
+
+                    b.ToTable("retention_settings");
                 });
 
             modelBuilder.Entity("Rollcall.Review.ReviewItem", b =>

@@ -682,6 +682,12 @@ namespace Rollcall.Storage.Migrations.Sqlite
                         .HasColumnType("TEXT")
                         .HasColumnName("error");
 
+                    b.Property<bool>("Expired")
+                        .ValueGeneratedOnAdd()
+                        .HasColumnType("INTEGER")
+                        .HasDefaultValue(false)
+                        .HasColumnName("expired");
+
                     b.Property<long>("Fence")
                         .HasColumnType("INTEGER")
                         .HasColumnName("fence");
@@ -1019,6 +1025,33 @@ namespace Rollcall.Storage.Migrations.Sqlite
                     b.HasKey("DistrictId", "PatronId");
 
                     b.ToTable("patron_links");
+                });
+
+            modelBuilder.Entity("Rollcall.Retention.RetentionSetting", b =>
+                {
+                    b.Property<int>("DistrictId")
+                        .HasColumnType("INTEGER")
+                        .HasColumnName("district_id");
+
+                    b.Property<int>("AuditDays")
+                        .HasColumnType("INTEGER")
+                        .HasColumnName("audit_days");
+
+                    b.Property<int>("LogDays")
+                        .HasColumnType("INTEGER")
+                        .HasColumnName("log_days");
+
+                    b.Property<string>("LookedOn")
+                        .HasColumnType("TEXT")
+                        .HasColumnName("looked_on");
+
+                    b.Property<int>("SignInDays")
+                        .HasColumnType("INTEGER")
+                        .HasColumnName("sign_in_days");
+
+                    b.HasKey("DistrictId");
+
+                    b.ToTable("retention_settings");
                 });
 
             modelBuilder.Entity("Rollcall.Review.ReviewItem", b =>

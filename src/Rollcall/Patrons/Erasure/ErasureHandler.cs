@@ -1,0 +1,299 @@
+using System.Text.Json;
+using Microsoft.EntityFrameworkCore;
+using Rollcall.Audit;
+using Rollcall.Operations;
+using Rollcall.Review;
+using Rollcall.Storage;
+using Rollcall.Sync.Person;
+
+namespace Rollcall.Patrons.Erasure;
+
+/// <summary>Takes one person out of everything, in one transaction; then clears what deleted rows leave behind in the file. A crash in
+/// between is taken up again: the person is gone, the clearing is left.</summary>
+internal sealed class ErasureHandler(RollcallDatabase database, OperationQueue queue, TimeProvider time) : IOperationHandler
+{
+    public bool Handles(OperationKind kind) => kind == OperationKind.Erase;
+
+    public async Task ExecuteAsync(OperationRun run, CancellationToken cancellationToken)
+    {
+        var operation = run.Operation;
+        var asked = JsonSerializer.Deserialize<ErasureOptions>(operation.Options, OperationQueue.Json);
+        if (asked is { Patrons.Length: > 0 } or { RosterIds.Length: > 0 })
+        {
+            await run.ReportAsync(OperationStage.Planning, "Looking everywhere for the person", 0, null);
+            await EraseAsync(operation, asked, cancellationToken);
+        }
+
+        await run.ReportAsync(OperationStage.Applying, "Clearing what deleted rows leave in the file", 0, null);
+        var warnings = new List<WarningGroup>();
+        if (await database.ClearRemainsAsync(cancellationToken) is { } problem)
+        {
+            warnings.Add(
+                new WarningGroup(
+                    "remains",
+                    $"The person is in no table any more, but the file could not be cleared of deleted rows: {problem}",
+                    1,
+                    "Make room, then run: rollcall db compact"
+                )
+            );
+        }
+
+        var copies = database.CopiesInDataFolder();
+        if (copies.Count > 0)
+        {
+            warnings.Add(
+                new WarningGroup(
+                    "copies",
+                    $"Backups in the data folder still hold this person: {string.Join(", ", copies.Take(5))}{(copies.Count > 5 ? " …" : "")}",
+                    copies.Count,
+                    "Delete them when you need them no more, and backups elsewhere; a restore of one brings the person back."
+                )
+            );
+        }
+
+        var counts = new SyncCounts
+        {
+            Read = 1,
+            Removed = 1,
+            Warnings = warnings.Sum(w => w.Count),
+        };
+        await queue.FinishAsync(
+            operation,
+            warnings.Count > 0 ? OperationStatus.CompletedWithWarnings : OperationStatus.Completed,
+            counts,
+            warnings,
+            null,
+            cancellationToken
+        );
+    }
+
+    private async Task EraseAsync(Operation operation, ErasureOptions asked, CancellationToken cancellationToken)
+    {
+        var district = operation.DistrictId;
+        while (true)
+        {
+            // Reading takes its time and no lock. Then the same is read again under the lock, but only if something was written meanwhile.
+            long seen;
+            PersonRecord person;
+            await using (var context = database.CreateContext())
+            {
+                seen = await VersionAsync(context, district, asked, cancellationToken);
+                person = await new PersonSearch(database.Bulk, context, district).FindAsync(
+                    asked.Patrons,
+                    asked.RosterIds,
+                    cancellationToken
+                );
+            }
+
+            await using var work = await DistrictTransaction.BeginAsync(database, district, cancellationToken);
+            if (await VersionAsync(work.Context, district, asked, cancellationToken) != seen)
+            {
+                continue;
+            }
+
+            await OperationQueue.EnsureMineAsync(work.Connection, work.Transaction, operation.Id, operation.Fence, cancellationToken);
+            await TakeOutAsync(work.Context, operation, person, cancellationToken);
+            await work.CommitAsync(cancellationToken);
+            return;
+        }
+    }
+
+    /// <summary>Moves with everything that could be written about somebody meanwhile: hand edits and decisions are operations.</summary>
+    private static async Task<long> VersionAsync(
+        RollcallContext context,
+        int district,
+        ErasureOptions asked,
+        CancellationToken cancellationToken
+    )
+    {
+        var operations = await context.Operations.Where(o => o.DistrictId == district).MaxAsync(o => o.Id, cancellationToken);
+        var audit = await context.AuditEntries.Where(a => a.DistrictId == district).MaxAsync(a => (long?)a.Id, cancellationToken) ?? 0;
+        var sessions = await context.SignInSessions.CountAsync(
+            s => s.DistrictId == district && s.PatronId != null && asked.Patrons.Contains(s.PatronId.Value),
+            cancellationToken
+        );
+        return HashCode.Combine(operations, audit, sessions);
+    }
+
+    private async Task TakeOutAsync(RollcallContext context, Operation operation, PersonRecord person, CancellationToken cancellationToken)
+    {
+        var district = operation.DistrictId;
+        var ids = person.PatronIds.ToArray();
+        var roster = person.RosterIds.ToArray();
+        await LeaveOutOfPlansAsync(context, district, person, cancellationToken);
+        foreach (var row in person.Rows)
+        {
+            // The line stays, so that the log still adds up; nobody is in it.
+            row.Kind = ChangeKind.Note;
+            row.PatronId = null;
+            row.RosterId = null;
+            row.Candidates = null;
+            row.Values = "{}";
+            row.Link = null;
+            row.LinkBefore = null;
+            row.Reason = "Erased";
+            row.Warning = null;
+            row.Chained = false;
+            row.Held = false;
+            context.Changes.Update(row);
+        }
+
+        foreach (var row in person.OthersRows)
+        {
+            row.Reason = person.Terms.Without(row.Reason);
+            row.Warning = person.Terms.Without(row.Warning);
+            row.Values = PersonSearch.WithoutPerson(row.Values, person.Values, person.Terms);
+            context.Changes.Update(row);
+        }
+
+        foreach (var entry in person.Audit)
+        {
+            entry.Actor = person.Terms.Without(entry.Actor)!;
+            entry.Details = person.Terms.Without(entry.Details)!;
+            context.AuditEntries.Update(entry);
+        }
+
+        foreach (var notice in person.Notices)
+        {
+            notice.Target = person.Terms.Without(notice.Target)!;
+            notice.Subject = person.Terms.Without(notice.Subject)!;
+            notice.Body = person.Terms.Without(notice.Body)!;
+            notice.Error = person.Terms.Without(notice.Error);
+            context.Notices.Update(notice);
+        }
+
+        foreach (var record in person.Switches)
+        {
+            record.Data = PersonSearch.WithoutPerson(record, roster, person.Terms);
+            context.SwitchRecords.Update(record);
+        }
+
+        await context.SaveChangesAsync(cancellationToken);
+        foreach (var named in person.Operations)
+        {
+            // A one-person sync tells each step with all its values.
+            var options =
+                named.Kind == OperationKind.PersonSync ? PersonOptions.For(PersonTerms.Erased) : person.Terms.WithoutInJson(named.Options);
+            var warnings = person.Terms.WithoutInJson(named.Warnings);
+            var (by, approved) = (person.Terms.Without(named.RequestedBy)!, person.Terms.Without(named.ApprovedBy));
+            var (error, text) = (person.Terms.Without(named.Error), person.Terms.Without(named.StageText));
+            await context
+                .Operations.Where(o => o.Id == named.Id)
+                .ExecuteUpdateAsync(
+                    s =>
+                        s.SetProperty(o => o.Options, options)
+                            .SetProperty(o => o.Warnings, warnings)
+                            .SetProperty(o => o.RequestedBy, by)
+                            .SetProperty(o => o.ApprovedBy, approved)
+                            .SetProperty(o => o.Error, error)
+                            .SetProperty(o => o.StageText, text),
+                    cancellationToken
+                );
+        }
+
+        await context
+            .Operations.Where(o => o.Id == operation.Id)
+            .ExecuteUpdateAsync(s => s.SetProperty(o => o.Options, "{}"), cancellationToken);
+        var reviews = person.Reviews.Select(r => r.Id).ToArray();
+        await context.ReviewItems.Where(r => r.DistrictId == district && reviews.Contains(r.Id)).ExecuteDeleteAsync(cancellationToken);
+        await context
+            .SignInSessions.Where(s => s.DistrictId == district && s.PatronId != null && ids.Contains(s.PatronId.Value))
+            .ExecuteDeleteAsync(cancellationToken);
+        foreach (var token in person.Tokens)
+        {
+            if (token.PatronId is not null)
+            {
+                await context.IdempotentRequests.Where(r => r.TokenId == token.Id).ExecuteDeleteAsync(cancellationToken);
+                await context.AccessTokens.Where(t => t.Id == token.Id).ExecuteDeleteAsync(cancellationToken);
+            }
+            else
+            {
+                var (name, by) = (person.Terms.Without(token.Name)!, person.Terms.Without(token.CreatedBy)!);
+                await context
+                    .AccessTokens.Where(t => t.Id == token.Id)
+                    .ExecuteUpdateAsync(s => s.SetProperty(t => t.Name, name).SetProperty(t => t.CreatedBy, by), cancellationToken);
+            }
+        }
+
+        // Answers to programs live for a day and may hold a record that was added.
+        await context
+            .IdempotentRequests.Where(r => context.AccessTokens.Any(t => t.Id == r.TokenId && t.DistrictId == district))
+            .ExecuteDeleteAsync(cancellationToken);
+        await LetGoOfAddressesAsync(context, district, person, cancellationToken);
+        foreach (
+            var decided in await context
+                .ReviewItems.Where(r => r.DistrictId == district && r.DecidedBy != null)
+                .ToListAsync(cancellationToken)
+        )
+        {
+            decided.DecidedBy = person.Terms.Without(decided.DecidedBy);
+            decided.Reason = person.Terms.Without(decided.Reason)!;
+        }
+
+        await context.PatronLinks.Where(l => l.DistrictId == district && ids.Contains(l.PatronId)).ExecuteDeleteAsync(cancellationToken);
+        await context.Patrons.Where(p => p.DistrictId == district && ids.Contains(p.Id)).ExecuteDeleteAsync(cancellationToken);
+        context.AuditEntries.Add(
+            new AuditEntry
+            {
+                DistrictId = district,
+                At = time.GetUtcNow(),
+                Actor = operation.RequestedBy,
+                Action = "erase",
+                Details =
+                    $"Operation {operation.Id}: one person, {person.Rows.Count} log lines, {person.Reviews.Count} entries in Review, {person.Audit.Count} lines of the audit",
+            }
+        );
+    }
+
+    /// <summary>What was planned and not applied yet does not come about: the totals say so.</summary>
+    private static async Task LeaveOutOfPlansAsync(
+        RollcallContext context,
+        int district,
+        PersonRecord person,
+        CancellationToken cancellationToken
+    )
+    {
+        foreach (var group in person.Rows.GroupBy(r => r.OperationId))
+        {
+            var plan = await context
+                .Operations.AsNoTracking()
+                .SingleOrDefaultAsync(o => o.DistrictId == district && o.Id == group.Key, cancellationToken);
+            if (plan is not { Status: OperationStatus.Waiting or OperationStatus.NeedsApproval or OperationStatus.Preview, Planned: true })
+            {
+                continue;
+            }
+
+            var open = group
+                .Where(r => r.Kind is not (ChangeKind.Note or ChangeKind.Skip or ChangeKind.Review))
+                .Where(r => r.Held ? r.Number > plan.HeldAppliedTo : r.Number > plan.AppliedTo)
+                .ToList();
+            var counts = OperationQueue.CountsOf(plan);
+            var dropped = OperationQueue.Drop(counts, open.GroupBy(r => r.Outcome).ToDictionary(g => g.Key, g => g.LongCount())) with
+            {
+                Held = counts.Held - open.LongCount(r => r.Held),
+            };
+            var json = JsonSerializer.Serialize(dropped, OperationQueue.Json);
+            await context
+                .Operations.Where(o => o.Id == plan.Id)
+                .ExecuteUpdateAsync(s => s.SetProperty(o => o.Counts, json), cancellationToken);
+            foreach (var row in open)
+            {
+                row.Outcome = Outcome.Skipped;
+            }
+        }
+    }
+
+    /// <summary>Nobody writes to somebody who was erased.</summary>
+    private static async Task LetGoOfAddressesAsync(
+        RollcallContext context,
+        int district,
+        PersonRecord person,
+        CancellationToken cancellationToken
+    )
+    {
+        if (await context.NoticeSettings.SingleOrDefaultAsync(n => n.DistrictId == district, cancellationToken) is { } notices)
+        {
+            notices.Emails = string.Join('\n', notices.Addresses.Where(a => !person.Terms.In(a)));
+        }
+    }
+}

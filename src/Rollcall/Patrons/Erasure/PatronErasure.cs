@@ -1,0 +1,265 @@
+using System.Text.Json;
+using Microsoft.EntityFrameworkCore;
+using Rollcall.Audit;
+using Rollcall.Districts;
+using Rollcall.Operations;
+using Rollcall.Review;
+using Rollcall.Storage;
+using Rollcall.Sync;
+
+namespace Rollcall.Patrons.Erasure;
+
+/// <summary>What is kept of one person: as a file for them, and out of everything for good.</summary>
+public sealed class PatronErasure(RollcallDatabase database, TimeProvider time)
+{
+    private static readonly JsonSerializerOptions s_file = new(OperationQueue.Json) { WriteIndented = true };
+
+    /// <summary>Everything that is kept of a person, as JSON for people and programs. The audit says that it was given out.</summary>
+    /// <param name="district">The district.</param>
+    /// <param name="asked">A patron's barcode, that of a patron who was removed, or a roster id of somebody who never became one.</param>
+    /// <param name="actor">Who.</param>
+    /// <param name="cancellationToken">Gives up.</param>
+    /// <exception cref="RollcallException">Nothing is kept under that.</exception>
+    public async Task<string> DataAsync(District district, string asked, Actor actor, CancellationToken cancellationToken = default)
+    {
+        await using var context = database.CreateContext();
+        var person = await FindAsync(context, district.Id, asked, cancellationToken);
+        var sites = await context
+            .Sites.AsNoTracking()
+            .Where(s => s.DistrictId == district.Id)
+            .ToDictionaryAsync(s => s.Id, cancellationToken);
+        var codes = sites.ToDictionary(s => s.Key.ToString(System.Globalization.CultureInfo.InvariantCulture), s => s.Value.Code);
+        object[] Changes(string json) =>
+            [
+                .. ChangeValues
+                    .Parse(json)
+                    .Items.Select(i => new
+                    {
+                        field = PatronFields.ByNumber(i.Field).Name,
+                        old = OperationLog.Display(i.Field, i.Old, codes),
+                        @new = OperationLog.Display(i.Field, i.New, codes),
+                    }),
+            ];
+        var data = new
+        {
+            district = district.Name,
+            at = time.GetUtcNow(),
+            patron = person.Patron is null ? null : PatronWords.Of(person.Patron, sites),
+            createdAt = person.Patron?.CreatedAt,
+            updatedAt = person.Patron?.UpdatedAt,
+            link = person.Link is null ? null : Link(person.Link),
+            log = person.Rows.Select(r =>
+            {
+                var operation = person.RowOperations.GetValueOrDefault(r.OperationId);
+                return new
+                {
+                    operation = r.OperationId,
+                    what = operation is null ? null : OperationQueue.Title(operation),
+                    at = operation is null ? (DateTimeOffset?)null : operation.FinishedAt ?? operation.CreatedAt,
+                    by = operation?.RequestedBy,
+                    kind = r.Kind.ToString().ToLowerInvariant(),
+                    outcome = OperationLog.OutcomeWord(r.Outcome),
+                    guid = r.RosterId,
+                    changes = Changes(r.Values),
+                    link = LinkState.Parse(r.Link),
+                    linkBefore = LinkState.Parse(r.LinkBefore),
+                    r.Reason,
+                    r.Warning,
+                };
+            }),
+            review = person.Reviews.Select(r => new
+            {
+                guid = r.RosterId,
+                status = r.Status.ToString().ToLowerInvariant(),
+                r.Reason,
+                values = Changes(r.Values),
+                r.CreatedAt,
+                r.DecidedAt,
+                r.DecidedBy,
+            }),
+            sessions = person.Sessions.Select(s => new
+            {
+                method = s.Method.ToString(),
+                s.CreatedAt,
+                s.SeenAt,
+                s.Browser,
+                s.Address,
+            }),
+            accessTokens = person.Tokens.Select(t => new
+            {
+                t.Name,
+                t.CreatedAt,
+                t.ExpiresAt,
+                t.LastUsedAt,
+            }),
+            audit = person.Audit.Select(a => new
+            {
+                a.At,
+                a.Actor,
+                a.Action,
+
+                // What somebody did to others is theirs to know, and who the others are is not.
+                details = person.Terms.In(a.Details) ? a.Details : null,
+            }),
+            operations = person.Operations.Select(o => new
+            {
+                operation = o.Id,
+                what = OperationQueue.Title(o),
+                at = o.FinishedAt ?? o.CreatedAt,
+                by = o.RequestedBy,
+            }),
+            mentionedInLinesAboutOthers = person.OthersRows.Select(r => new { operation = r.OperationId, number = r.Number }),
+        };
+        context.AuditEntries.Add(
+            new AuditEntry
+            {
+                DistrictId = district.Id,
+                At = time.GetUtcNow(),
+                Actor = actor.Name,
+                Action = "export",
+                Details = $"Everything that is kept of one person{Number(person)}",
+            }
+        );
+        await context.SaveChangesAsync(cancellationToken);
+        return JsonSerializer.Serialize(data, s_file);
+    }
+
+    /// <summary>What an erasure would take out, and what it cannot.</summary>
+    /// <inheritdoc cref="DataAsync"/>
+    public async Task<ErasurePreview> PreviewAsync(int districtId, string asked, Actor actor, CancellationToken cancellationToken = default)
+    {
+        await using var context = database.CreateContext();
+        return await PreviewAsync(
+            context,
+            await FindAsync(context, districtId, asked, cancellationToken),
+            districtId,
+            asked,
+            actor,
+            cancellationToken
+        );
+    }
+
+    /// <summary>Queues an erasure. It is final.</summary>
+    /// <returns>The operation, waiting.</returns>
+    /// <exception cref="RollcallException">Nothing is kept under that, or it cannot be done now.</exception>
+    public async Task<long> EnqueueAsync(int districtId, string asked, Actor actor, CancellationToken cancellationToken = default)
+    {
+        await using var context = database.CreateContext();
+        var person = await FindAsync(context, districtId, asked, cancellationToken);
+        var preview = await PreviewAsync(context, person, districtId, asked, actor, cancellationToken);
+        if (preview.Refusal is { } refusal)
+        {
+            throw new RollcallException(refusal);
+        }
+
+        var operation = new Operation
+        {
+            DistrictId = districtId,
+            Kind = OperationKind.Erase,
+            RequestedBy = actor.Name,
+            ActingGroup = actor.Right,
+            Options = JsonSerializer.Serialize(new ErasureOptions([.. person.PatronIds], [.. person.RosterIds]), OperationQueue.Json),
+            CreatedAt = time.GetUtcNow(),
+        };
+        context.Operations.Add(operation);
+        await context.SaveChangesAsync(cancellationToken);
+        return operation.Id;
+    }
+
+    private async Task<PersonRecord> FindAsync(RollcallContext context, int districtId, string asked, CancellationToken cancellationToken)
+    {
+        var search = new PersonSearch(database.Bulk, context, districtId);
+        var (patrons, roster) = await search.ResolveAsync(asked, cancellationToken);
+        return patrons.Length + roster.Length == 0
+            ? throw new RollcallException(
+                "Nothing is kept under that: it is no patron's barcode, none of a patron who was removed, and no roster id in Review or a log."
+            )
+            : await search.FindAsync(patrons, roster, cancellationToken);
+    }
+
+    private async Task<ErasurePreview> PreviewAsync(
+        RollcallContext context,
+        PersonRecord person,
+        int districtId,
+        string asked,
+        Actor actor,
+        CancellationToken cancellationToken
+    )
+    {
+        var name =
+            person.Patron?.DisplayName
+            ?? person
+                .Rows.Select(r => ChangeValues.Parse(r.Values))
+                .Select(v =>
+                    (
+                        Last: v.New(PatronFields.LastName) ?? v.Old(PatronFields.LastName),
+                        First: v.New(PatronFields.FirstName) ?? v.Old(PatronFields.FirstName)
+                    )
+                )
+                .Where(n => n.Last is not null)
+                .Select(n => n.First is null ? n.Last : $"{n.Last}, {n.First}")
+                .LastOrDefault();
+        var operations = person.Rows.Select(r => r.OperationId).Distinct().Count();
+        KeptThings[] goes =
+        [
+            new("The patron's record", person.Patron is null ? 0 : 1),
+            new("The link to the roster", person.Link is null ? 0 : 1),
+            new($"Lines in the logs of {operations} operation{(operations == 1 ? "" : "s")}, with old and new values", person.Rows.Count),
+            new("Words in log lines about others", person.OthersRows.Count),
+            new("Entries in Review", person.Reviews.Count),
+            new("Names in settings and messages of operations", person.Operations.Count),
+            new("What a switch of the roster service had set aside", person.Switches.Count),
+            new("Names in lines of the audit; the lines stay", person.Audit.Count),
+            new("Sign-in sessions", person.Sessions.Count),
+            new("Access tokens", person.Tokens.Count(t => t.PatronId is not null)),
+            new("Names in notices", person.Notices.Count),
+        ];
+        return new ErasurePreview(
+            person.Patron?.Barcode ?? asked.Trim(),
+            name,
+            [.. goes.Where(g => g.Count > 0)],
+            person is { Patron.Guid: not null, Link: { Absent: false } } && person.Patron.Status != PatronStatus.Transferred,
+            person.MentionedBy,
+            database.CopiesInDataFolder(),
+            await RefusalAsync(person, districtId, actor, cancellationToken)
+        );
+    }
+
+    private async Task<string?> RefusalAsync(PersonRecord person, int districtId, Actor actor, CancellationToken cancellationToken)
+    {
+        if (person.Terms.In(actor.Name))
+        {
+            return "That is your own record, and the audit has to say who erased it. Another District Administrator does this.";
+        }
+
+        // Accounts are the installation's: which are of this district is all that is asked.
+        await using var context = database.CreateContextAsOwner();
+        var emails = person.Values[PatronFields.Email].Select(e => e.ToUpperInvariant()).ToArray();
+        var account = await context
+            .Accounts.Where(a => a.NormalizedEmail != null && emails.Contains(a.NormalizedEmail))
+            .Where(a => context.Memberships.Any(m => m.DistrictId == districtId && m.AccountId == a.Id))
+            .Select(a => a.Email)
+            .FirstOrDefaultAsync(cancellationToken);
+        return account is null
+            ? null
+            : $"The account {account} signs in with this person's address. Remove it from the district's accounts first, then erase.";
+    }
+
+    private static string Number(PersonRecord person) =>
+        person.PatronIds.Count == 0 ? "" : $", patron {string.Join(", ", person.PatronIds.Order())}";
+
+    private static object Link(PatronLink link) =>
+        new
+        {
+            roleGroup = link.RoleGroup.ToString().ToLowerInvariant(),
+            aliases = link.Aliases?.Split('\n') ?? [],
+            link.Username,
+            guardians = link.Guardians?.Split('\n') ?? [],
+            link.HomeroomClass,
+            link.LoginDisabled,
+            link.Absent,
+        };
+}
+
+/// <summary>Whom an erasure takes out. Gone from the operation as soon as the person is.</summary>
+internal sealed record ErasureOptions(long[] Patrons, string[] RosterIds);

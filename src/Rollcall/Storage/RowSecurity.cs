@@ -1,0 +1,224 @@
+using System.Data.Common;
+using System.Globalization;
+using Microsoft.EntityFrameworkCore;
+using Microsoft.EntityFrameworkCore.Diagnostics;
+using Microsoft.EntityFrameworkCore.Metadata;
+using Npgsql;
+
+namespace Rollcall.Storage;
+
+/// <summary>The district that everything is confined to which runs on behalf of one request. Held by the request's flow: whatever it calls
+/// finds the same one, however deep.</summary>
+public sealed class Confinement
+{
+    private static readonly AsyncLocal<Confinement?> s_current = new();
+
+    /// <summary>Of the flow that asks; null outside of requests: the worker, the command line.</summary>
+    internal static Confinement? Current => s_current.Value;
+
+    /// <summary>Null as long as it is not known who asks: what looks for that works as the owner.</summary>
+    public int? DistrictId { get; private set; }
+
+    /// <summary>Begins a request.</summary>
+    public static void Begin() => s_current.Value = new Confinement();
+
+    /// <summary>From now on this request reads and writes one district alone. Without a request nothing is confined.</summary>
+    public static void To(int districtId)
+    {
+        if (s_current.Value is { } here)
+        {
+            here.DistrictId = districtId;
+        }
+    }
+}
+
+/// <summary>PostgreSQL's row-level security: the second lock between districts. Requests that know their district work under a role whose
+/// policies show them its rows alone, whatever a query asks for. Everything else is the owner, whom no policy binds.</summary>
+internal static class RowSecurity
+{
+    /// <summary>The role of confined connections.</summary>
+    public const string Role = "rollcall_web";
+
+    private const string Policy = "own_district";
+
+    /// <summary>Tables of the whole installation that confined requests need, and what they may do there.</summary>
+    private static readonly (string Table, string Rights)[] s_shared =
+    [
+        ("districts", "SELECT, UPDATE"),
+        ("installation_settings", "SELECT, INSERT, UPDATE"),
+    ];
+
+    /// <summary>The tables that belong to districts: all that name one.</summary>
+    public static IReadOnlyList<string> Tables(IModel model) =>
+        [
+            .. model
+                .GetEntityTypes()
+                .Where(e => e.FindProperty("DistrictId") is not null && e.GetTableName() is not null)
+                .Select(e => e.GetTableName()!)
+                .Distinct()
+                .Order(StringComparer.Ordinal),
+        ];
+
+    /// <summary>A connection string whose connections are the role from their first moment, and again after every reset of the pool.</summary>
+    public static string ConnectionString(string owner)
+    {
+        var builder = new NpgsqlConnectionStringBuilder(owner);
+        builder.Options = $"{builder.Options} -c role={Role}".Trim();
+        return builder.ToString();
+    }
+
+    /// <summary>This connection is the role's. COPY into a table with policies is refused to it.</summary>
+    public static bool IsConfined(NpgsqlConnection connection) =>
+        connection.ConnectionString.Contains($"role={Role}", StringComparison.Ordinal);
+
+    /// <summary>Says whose rows a connection of the role sees. Said anew by everybody who opens one, so that nothing is left of the last.</summary>
+    public static async Task ConfineAsync(DbConnection connection, int districtId, CancellationToken cancellationToken)
+    {
+        await using var command = Statement(connection, districtId);
+        await command.ExecuteNonQueryAsync(cancellationToken);
+    }
+
+    private static DbCommand Statement(DbConnection connection, int districtId)
+    {
+        var command = connection.CreateCommand();
+        command.CommandText = string.Create(CultureInfo.InvariantCulture, $"SET rollcall.district = '{districtId}'");
+        return command;
+    }
+
+    /// <summary>Makes the role where it is missing.</summary>
+    /// <exception cref="RollcallException">The user may not; the message says who has to do what.</exception>
+    public static async Task EnsureRoleAsync(NpgsqlConnection connection, CancellationToken cancellationToken)
+    {
+        try
+        {
+            if (await Sql.ScalarAsync(connection, null, $"SELECT COUNT(*) FROM pg_roles WHERE rolname = '{Role}'", cancellationToken) == 0)
+            {
+                try
+                {
+                    await Sql.ExecuteAsync(connection, null, $"CREATE ROLE {Role} NOLOGIN", cancellationToken);
+                }
+                catch (PostgresException e) when (e.SqlState is PostgresErrorCodes.DuplicateObject or PostgresErrorCodes.UniqueViolation)
+                {
+                    // Another installation on this server was faster.
+                }
+            }
+
+            try
+            {
+                await Sql.ExecuteAsync(connection, null, $"SET ROLE {Role}", cancellationToken);
+                await Sql.ExecuteAsync(connection, null, "RESET ROLE", cancellationToken);
+            }
+            catch (PostgresException e) when (e.SqlState == PostgresErrorCodes.InsufficientPrivilege)
+            {
+                await Sql.ExecuteAsync(connection, null, $"GRANT {Role} TO CURRENT_USER", cancellationToken);
+            }
+        }
+        catch (PostgresException e) when (e.SqlState == PostgresErrorCodes.InsufficientPrivilege)
+        {
+            var user = new NpgsqlConnectionStringBuilder(connection.ConnectionString).Username;
+            throw new RollcallException(
+                $"PostgreSQL does not let the user {user} make the role {Role}, which keeps districts apart. Let an administrator run 'CREATE ROLE {Role} NOLOGIN; GRANT {Role} TO \"{user}\";' once, then run 'rollcall db migrate' again.",
+                e
+            );
+        }
+    }
+
+    /// <summary>Turns the lock on at every table that has none yet.</summary>
+    public static async Task ApplyAsync(NpgsqlConnection connection, IModel model, CancellationToken cancellationToken)
+    {
+        if (
+            await Sql.ScalarAsync(
+                connection,
+                null,
+                $"SELECT has_schema_privilege('{Role}', current_schema(), 'USAGE')::int",
+                cancellationToken
+            ) == 0
+        )
+        {
+            await Sql.ExecuteAsync(
+                connection,
+                null,
+                $"DO $$ BEGIN EXECUTE format('GRANT USAGE ON SCHEMA %I TO {Role}', current_schema()); END $$",
+                cancellationToken
+            );
+        }
+
+        foreach (var (table, rights) in s_shared)
+        {
+            await Sql.ExecuteAsync(connection, null, $"GRANT {rights} ON {table} TO {Role}", cancellationToken);
+        }
+
+        foreach (var table in await UnlockedAsync(connection, Tables(model), cancellationToken))
+        {
+            await Sql.ExecuteAsync(
+                connection,
+                null,
+                $"""
+                ALTER TABLE {table} ENABLE ROW LEVEL SECURITY;
+                DROP POLICY IF EXISTS {Policy} ON {table};
+                CREATE POLICY {Policy} ON {table} TO {Role}
+                    USING (district_id = NULLIF(current_setting('rollcall.district', true), '')::integer);
+                GRANT SELECT, INSERT, UPDATE, DELETE ON {table} TO {Role};
+                """,
+                cancellationToken
+            );
+        }
+    }
+
+    /// <summary>Why confined connections cannot be had; null when they can.</summary>
+    public static async Task<string?> ProblemAsync(NpgsqlConnection connection, IModel model, CancellationToken cancellationToken) =>
+        (await UnlockedAsync(connection, Tables(model), cancellationToken)).Count > 0
+        || await Sql.ScalarAsync(
+            connection,
+            null,
+            $"SELECT COALESCE((SELECT pg_has_role(oid, 'MEMBER')::int FROM pg_roles WHERE rolname = '{Role}'), 0)",
+            cancellationToken
+        ) == 0
+            ? "The lock between districts is not set up in this database. Run 'rollcall db migrate' once, then start again."
+            : null;
+
+    /// <summary>Tables without the policy, or whose policy the role cannot use.</summary>
+    private static async Task<IReadOnlyList<string>> UnlockedAsync(
+        NpgsqlConnection connection,
+        IReadOnlyList<string> tables,
+        CancellationToken cancellationToken
+    )
+    {
+        var locked = new HashSet<string>(StringComparer.Ordinal);
+        await using var command = connection.CreateCommand();
+        command.CommandText = $"""
+            SELECT p.tablename FROM pg_policies p JOIN pg_class c ON c.relname = p.tablename AND c.relnamespace = p.schemaname::regnamespace
+            WHERE p.schemaname = current_schema() AND p.policyname = '{Policy}' AND c.relrowsecurity
+              AND '{Role}' = ANY(p.roles)
+            """;
+        await using var reader = await command.ExecuteReaderAsync(cancellationToken);
+        while (await reader.ReadAsync(cancellationToken))
+        {
+            locked.Add(reader.GetString(0));
+        }
+
+        return [.. tables.Where(t => !locked.Contains(t))];
+    }
+
+    /// <summary>Confines what EF opens.</summary>
+    internal sealed class Interceptor : DbConnectionInterceptor
+    {
+        public static readonly Interceptor Instance = new();
+
+        public override void ConnectionOpened(DbConnection connection, ConnectionEndEventData eventData)
+        {
+            using var command = Statement(connection, DistrictOf(eventData));
+            command.ExecuteNonQuery();
+        }
+
+        public override Task ConnectionOpenedAsync(
+            DbConnection connection,
+            ConnectionEndEventData eventData,
+            CancellationToken cancellationToken = default
+        ) => ConfineAsync(connection, DistrictOf(eventData), cancellationToken);
+
+        private static int DistrictOf(ConnectionEndEventData eventData) =>
+            (eventData.Context as RollcallContext)?.ConfinedTo
+            ?? throw new InvalidOperationException("A confined connection needs its district.");
+    }
+}

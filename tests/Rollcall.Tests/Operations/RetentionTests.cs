@@ -1,0 +1,180 @@
+using System.Globalization;
+using Microsoft.EntityFrameworkCore;
+using Rollcall.Audit;
+using Rollcall.Operations;
+using Rollcall.Patrons;
+using Rollcall.Retention;
+using Rollcall.Sync.Undo;
+using Rollcall.Tests.Infrastructure;
+using Rollcall.Tests.Sync;
+
+namespace Rollcall.Tests.Operations;
+
+/// <summary>What is older than a district keeps it goes by night; the history of patrons who are here stays.</summary>
+public sealed class RetentionTests(PostgresCluster cluster)
+{
+    private static readonly DateTimeOffset s_begin = new(2026, 9, 1, 12, 0, 0, TimeSpan.Zero);
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task Old_logs_go_but_the_history_of_patrons_who_are_here(Db db)
+    {
+        var time = new ShiftedTime(s_begin);
+        await using var system = await Installation.StartAsync(cluster, db, time: time);
+        var district = system.District.Id;
+        var retention = system.Get<RetentionService>();
+        system.Sandbox.OnlyMine();
+        system.Sandbox.Person("stays", "Ada", "Byron", phone: "1");
+        system.Sandbox.Person("goes", "Ben", "Carver", phone: "1");
+        system.Sandbox.Person("nowhere", "Cleo", "Dunn", orgs: ["no-such-org"]);
+        var first = await system.SyncAsync();
+        system.Sandbox.Person("stays", "Ada", "Byron", phone: "2");
+        system.Sandbox.Person("goes", "Ben", "Carver", phone: "2");
+        var preview = await system.SyncAsync(preview: true);
+        var second = await system.SyncAsync();
+        var people = await system.PatronsByGuidAsync();
+        system.Sandbox.Overrides.Remove("users", "goes");
+        await EndAsync(system, await system.Get<PatronBulk>().PlanRemovalAsync(district, [people["goes"].Barcode], false, "test"));
+        await using (var context = system.Database.CreateContext())
+        {
+            foreach (var (days, action) in new[] { (0, "sign-in"), (0, "merge") })
+            {
+                context.AuditEntries.Add(
+                    new AuditEntry
+                    {
+                        DistrictId = district,
+                        At = time.GetUtcNow().AddDays(-days),
+                        Actor = "anna",
+                        Action = action,
+                    }
+                );
+            }
+
+            await context.SaveChangesAsync();
+        }
+
+        // Nothing is old: no operation at all, however often and from however many nodes somebody looks.
+        time.MoveTo(s_begin.AddDays(80));
+        Assert.Empty(await retention.EnqueueDueAsync());
+
+        // Sign-ins have a time of their own.
+        time.MoveTo(s_begin.AddDays(91));
+        var looks = await Task.WhenAll(Enumerable.Range(0, 3).Select(_ => retention.EnqueueDueAsync()));
+        var run = await EndAsync(system, Assert.Single(looks.SelectMany(l => l)));
+        Assert.Equal((OperationStatus.Completed, new Removed(SignIns: 1)), (run.Status, RetentionService.RemovedBy(run)));
+        Assert.Equal((3, 3), await CountAsync(system, first.Id, second.Id));
+
+        time.MoveTo(s_begin.AddDays(401));
+        run = await EndAsync(system, Assert.Single(await retention.EnqueueDueAsync()));
+        var removed = RetentionService.RemovedBy(run)!;
+        Assert.True(removed is { Operations: >= 4, LogLines: >= 6, AuditLines: 0 }, run.Options);
+
+        // Of everything, the two lines are left that say what became of her.
+        Assert.Equal((1, 1), await CountAsync(system, first.Id, second.Id));
+        await using (var context = system.Database.CreateContext())
+        {
+            var stays = people["stays"].Id;
+            Assert.False(await context.Changes.AnyAsync(c => c.PatronId != stays));
+            Assert.False(await context.Operations.AnyAsync(o => o.Id == preview.Id));
+            Assert.True(await context.AuditEntries.AnyAsync(a => a.Action == "merge"));
+        }
+
+        var history = await system.Get<OperationLog>().HistoryAsync(district, people["stays"].Id);
+        Assert.Equal(["update", "create"], history.Select(h => h.Row.Kind));
+        var refused = await Assert.ThrowsAsync<RollcallException>(() => UndoTests.UndoAsync(system, second.Id));
+        Assert.Contains("older than logs are kept", refused.Message, StringComparison.Ordinal);
+
+        // The next night there is nothing to do, and the patron who transferred is still here.
+        time.MoveTo(s_begin.AddDays(402));
+        Assert.Empty(await retention.EnqueueDueAsync());
+        Assert.Single(await system.AllPatronsAsync());
+        time.MoveTo(s_begin.AddDays(1097));
+        run = await EndAsync(system, Assert.Single(await retention.EnqueueDueAsync()));
+        Assert.True(RetentionService.RemovedBy(run)!.AuditLines > 0);
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task Large_logs_go_in_slices_and_times_have_bounds(Db db)
+    {
+        var rows = int.Parse(Environment.GetEnvironmentVariable("ROLLCALL_RETENTION_ROWS") ?? "3000", CultureInfo.InvariantCulture);
+        var time = new ShiftedTime(s_begin);
+        await using var system = await Installation.StartAsync(
+            cluster,
+            db,
+            new Sandbox.SandboxOptions { Students = 1, Schools = 1 },
+            time,
+            connect: false
+        );
+        await using (var connection = await system.Database.OpenAsync())
+        await using (var context = system.Database.CreateContext(connection, null))
+        {
+            var operation = new Operation
+            {
+                DistrictId = system.District.Id,
+                Kind = OperationKind.FullSync,
+                Status = OperationStatus.Completed,
+                Planned = true,
+                PlanSize = rows,
+                AppliedTo = rows,
+                CreatedAt = s_begin,
+                FinishedAt = s_begin,
+            };
+            context.Operations.Add(operation);
+            await context.SaveChangesAsync();
+            foreach (var chunk in Enumerable.Range(1, rows).Chunk(50_000))
+            {
+                await using var transaction = await system.Database.Bulk.BeginWriteAsync(connection, CancellationToken.None);
+                await system.Database.Bulk.InsertAsync(
+                    connection,
+                    transaction,
+                    Rollcall.Storage.BulkTables.Changes,
+                    [
+                        .. chunk.Select(n => new Change
+                        {
+                            DistrictId = system.District.Id,
+                            OperationId = operation.Id,
+                            Number = n,
+                            Kind = ChangeKind.Update,
+                            PatronId = n,
+                            Values = "{\"1017\":[\"555-0100\",\"555-0199\"]}",
+                        }),
+                    ],
+                    CancellationToken.None
+                );
+                await transaction.CommitAsync();
+            }
+        }
+
+        time.MoveTo(s_begin.AddDays(401));
+        var run = await EndAsync(system, Assert.Single(await system.Get<RetentionService>().EnqueueDueAsync()));
+        Assert.Equal(new Removed(Operations: 1, LogLines: rows), RetentionService.RemovedBy(run));
+        TestContext.Current.TestOutputHelper?.WriteLine($"{rows} rows: {run.StartedAt} to {run.FinishedAt}");
+        foreach (
+            var (logs, audit, signIns) in new (int?, int?, int?)[]
+            {
+                (29, null, null),
+                (null, 364, null),
+                (null, null, 6),
+                (9999, null, null),
+            }
+        )
+        {
+            await Assert.ThrowsAsync<RollcallException>(() =>
+                system.Get<RetentionService>().SetAsync(system.District.Id, logs, audit, signIns, "test")
+            );
+        }
+
+        await system.Get<RetentionService>().SetAsync(system.District.Id, 30, null, 7, "test");
+        var setting = await system.Get<RetentionService>().FindAsync(system.District.Id);
+        Assert.Equal((30, 1096, 7), (setting.LogDays, setting.AuditDays, setting.SignInDays));
+    }
+
+    private static async Task<(int First, int Second)> CountAsync(Installation system, long first, long second) =>
+        ((await system.LogAsync(first)).Count, (await system.LogAsync(second)).Count);
+
+    private static Task<Operation> EndAsync(Installation system, long id) =>
+        system.Follower.RunAsync(system.District.Id, id, null, CancellationToken.None);
+}

@@ -1,0 +1,268 @@
+using Microsoft.EntityFrameworkCore;
+using Rollcall.Integrations;
+using Rollcall.Operations;
+using Rollcall.Patrons;
+using Rollcall.Patrons.Erasure;
+using Rollcall.Review;
+using Rollcall.SignIn;
+using Rollcall.Sync.Person;
+using Rollcall.Tests.Infrastructure;
+using Rollcall.Tests.Sync;
+
+namespace Rollcall.Tests.Patrons;
+
+/// <summary>One person's data as a file, and out of everything for good.</summary>
+public sealed class ErasureTests(PostgresCluster cluster)
+{
+    private const string Guid = "zzguid-QX71";
+    private const string Barcode = "QXB7781";
+
+    /// <summary>Values that are nobody else's.</summary>
+    private static readonly string[] s_marks =
+    [
+        "Quixalina",
+        "Zephyrwöld",
+        "zephyrwold",
+        Guid,
+        "STU88771",
+        "quix.zeph@example.org",
+        "second.quix@example.org",
+        Barcode,
+        "QXOLD55",
+        "555-0199-77",
+        "nutmegallergy",
+        "Parentia",
+    ];
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task A_person_is_given_out_whole_and_after_an_erasure_is_nowhere_and_comes_back_as_somebody_new(Db db)
+    {
+        var log = new LogTape();
+        await using var system = await Installation.StartAsync(cluster, db, configure: log.AddTo);
+        var before = await LiveAsync(system);
+        var erasure = system.Get<PatronErasure>();
+        var district = system.District.Id;
+
+        var data = await erasure.DataAsync(system.District, Barcode, "test");
+        Assert.All(s_marks.Where(m => m != "zephyrwold"), m => Assert.Contains(m, data, StringComparison.OrdinalIgnoreCase));
+        foreach (var other in (string[])["Carver", "OTHER99", "ben@example.org"])
+        {
+            Assert.DoesNotContain(other, data, StringComparison.OrdinalIgnoreCase);
+        }
+
+        var preview = await erasure.PreviewAsync(district, Barcode.ToLowerInvariant(), "test");
+        Assert.Null(preview.Refusal);
+        Assert.True(preview.InRoster);
+        Assert.Equal("Zephyrwöld, Quixalina", preview.Name);
+        Assert.All(preview.Goes, g => Assert.True(g.Count > 0, g.What));
+        Assert.Equal(11, preview.Goes.Count);
+        Assert.Equal(["OTHER99"], preview.MentionedBy);
+        Assert.NotEmpty(await Leftovers.FindAsync(system, log, s_marks));
+
+        // Nobody erases themselves: the audit has to say who did it.
+        var own = await Assert.ThrowsAsync<RollcallException>(() =>
+            erasure.EnqueueAsync(district, Barcode, new Actor("Zephyrwöld, Quixalina", SecurityGroup.DistrictAdministrator))
+        );
+        Assert.Contains("your own", own.Message, StringComparison.Ordinal);
+
+        // What another librarian wrote about her into a record of somebody else is theirs to change.
+        await system.Patrons.EditAsync(district, "OTHER99", [new("notes", null)], "librarian");
+        await EraseAsync(system, Barcode);
+        Assert.Equal([], await Leftovers.FindAsync(system, log, s_marks));
+
+        // Nobody else lost anything, and every total still adds up.
+        var after = await UndoTests.PictureAsync(system);
+        Assert.Equal(before.Where(p => p.Key != Guid), after);
+        await using (var context = system.Database.CreateContext())
+        {
+            foreach (var operation in await context.Operations.ToListAsync())
+            {
+                Assert.True(OperationQueue.CountsOf(operation).AddUp, $"{operation.Id}: {operation.Counts}");
+                _ = await system.LogAsync(operation.Id);
+            }
+
+            var line = await context.AuditEntries.SingleAsync(a => a.Action == "erase");
+            Assert.Equal("test", line.Actor);
+            Assert.DoesNotContain(await context.SignInSessions.ToListAsync(), s => s.PatronId is not null);
+        }
+
+        // A plan that held her applies the rest.
+        var plan = await PreviewOfAsync(system);
+        var approved = await system.ApproveAsync(plan.Id);
+        Assert.True(approved.Status is OperationStatus.Completed or OperationStatus.CompletedWithWarnings, approved.Error);
+        Assert.Equal("9", (await system.PatronsByGuidAsync())["p2"].Phone);
+        Assert.DoesNotContain(await system.AllPatronsAsync(), p => p.Guid == Guid);
+
+        // The roster still has her: she comes back, and nothing of what was here with her.
+        await system.SyncAsync();
+        var again = (await system.PatronsByGuidAsync())[Guid];
+        Assert.NotEqual(Barcode, again.Barcode);
+        Assert.Null(again.Notes);
+        var history = Assert.Single(await system.Get<OperationLog>().HistoryAsync(district, again.Id));
+        Assert.Equal("create", history.Row.Kind);
+
+        // Away from the roster, removed, and only then asked to be forgotten.
+        system.Sandbox.Overrides.Remove("users", Guid);
+        system.Sandbox.Overrides.Remove("users", "zzguid-TWIN");
+        await EndAsync(system, await system.Get<PatronBulk>().PlanRemovalAsync(district, [again.Barcode], false, "test"));
+        Assert.NotEmpty(await Leftovers.FindAsync(system, log, s_marks));
+        await EraseAsync(system, again.Barcode);
+        Assert.Equal([], await Leftovers.FindAsync(system, log, s_marks));
+        await Assert.ThrowsAsync<RollcallException>(() => erasure.EnqueueAsync(district, again.Barcode, "test"));
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task Whoever_has_an_account_or_never_became_a_patron(Db db)
+    {
+        var log = new LogTape();
+        await using var system = await Installation.StartAsync(cluster, db, configure: log.AddTo);
+        system.Sandbox.OnlyMine();
+        await system.ConfigureAsync(s => s with { Map = s.Map with { CommunityId = new(Mapping.IdSource.Identifier) } });
+        system.Sandbox.Person("p1", "Ada", "Byron", number: "77", email: "ada@example.org");
+        await system.SyncAsync();
+        var patron = (await system.PatronsByGuidAsync())["p1"];
+        await system.Get<Accounts>().AddAsync("Ada@example.org", system.District, SecurityGroup.LibraryAdministrator, null, false, "test");
+        var erasure = system.Get<PatronErasure>();
+        var refused = await Assert.ThrowsAsync<RollcallException>(() => erasure.EnqueueAsync(system.District.Id, patron.Barcode, "test"));
+        Assert.Contains("Remove it from the district's accounts", refused.Message, StringComparison.Ordinal);
+
+        // Somebody who only waits in Review is known by the roster's id alone.
+        system.Sandbox.Person("zzguid-WAIT", "Waitmar", "Zzolle", number: "77");
+        var run = await system.SyncAsync();
+        Assert.Equal(1, OperationQueue.CountsOf(run).Review);
+        Assert.NotEmpty(await Leftovers.FindAsync(system, log, "zzguid-WAIT", "Waitmar", "Zzolle"));
+        await EraseAsync(system, "zzguid-WAIT");
+        Assert.Equal([], await Leftovers.FindAsync(system, log, "zzguid-WAIT", "Waitmar", "Zzolle"));
+        Assert.Equal("77", (await system.PatronsByGuidAsync())["p1"].CommunityId);
+        await Assert.ThrowsAsync<RollcallException>(() => erasure.PreviewAsync(system.District.Id, "NOBODY", "test"));
+    }
+
+    [Fact]
+    public void Words_are_taken_out_whole_and_numbers_of_operations_stay()
+    {
+        var terms = new PersonTerms(["100", "A-1", "Lee, Ann", "x"]);
+        Assert.Equal("Operation 100: (erased) into B2", terms.Without("Operation 100: 100 into B2"));
+        Assert.Equal("(erased)! A-12 BA-1", terms.Without("a-1! A-12 BA-1"));
+        Assert.Equal("by (erased) x", terms.Without("by lee, ann x"));
+        Assert.Equal("""{"a":["(erased)",{"b":100}]}""", terms.WithoutInJson("""{"a":["Lee, Ann",{"b":100}]}"""));
+    }
+
+    /// <summary>A life that leaves traces everywhere.</summary>
+    /// <returns>Everybody as they are at its end.</returns>
+    private static async Task<SortedDictionary<string, string>> LiveAsync(Installation system)
+    {
+        var district = system.District.Id;
+        system.Sandbox.OnlyMine();
+        system.Sandbox.Person(Guid, "Quixalina", "Zephyrwöld", "STU88771", "quix.zeph@example.org", agents: ["g1"], phone: "1");
+        system.Sandbox.Person("g1", "Parentia", "Zephyrwöld", role: "parent", phone: "555-0199-77");
+        system.Sandbox.Person("p2", "Ben", "Carver", "S2", "ben@example.org", phone: "1");
+        await system.ConfigureAsync(s => s with { Map = s.Map with { CommunityId = new(Mapping.IdSource.Identifier) } });
+        await system.SyncAsync();
+        var people = await system.PatronsByGuidAsync();
+        await system.Patrons.EditAsync(district, people["p2"].Barcode, [new("barcode", "OTHER99")], "librarian");
+        await system.Patrons.EditAsync(
+            district,
+            people[Guid].Barcode,
+            [new("barcode", Barcode), new("notes", "nutmegallergy"), new("phone", "555-0199-77"), new("lastName", "Zephyrwold")],
+            "librarian"
+        );
+        await system.Patrons.EditAsync(district, Barcode, [new("lastName", "Zephyrwöld")], "librarian");
+
+        // A second record of her, merged; her address on somebody else by mistake; her own doing on somebody else.
+        await system.ImportAsync("barcode,lastName,firstName,site,email\nQXOLD55,Zephyrwöld,Quixalina,S1,second.quix@example.org\n");
+        await system.Get<PatronMerge>().MergeAsync(district, Barcode, "QXOLD55", "librarian");
+        await system.Patrons.EditAsync(district, "OTHER99", [new("email", "quix.zeph@example.org")], "librarian");
+        await system.Patrons.EditAsync(district, "OTHER99", [new("email", "ben@example.org")], "librarian");
+        await system.Patrons.EditAsync(
+            district,
+            "OTHER99",
+            [new("nickname", "Benny"), new("notes", "friend of Quixalina Zephyrwöld")],
+            new Actor("Zephyrwöld, Quixalina", SecurityGroup.LibraryAdministrator)
+        );
+        await system.Get<PatronMerge>().MergeAsync(district, "OTHER99", await ExtraAsync(system), "Zephyrwöld, Quixalina");
+
+        // A switch sets aside what waits in Review, and is taken back.
+        system.Sandbox.Person("zzguid-TWIN", "Quixalina", "Zephyrwöld", "STU88771");
+        Assert.Equal(1, OperationQueue.CountsOf(await system.SyncAsync()).Review);
+        var connected = await system.Integrations.ConnectAsync(
+            system.District,
+            IntegrationKind.ClassLink,
+            FailureTests.Elsewhere(system),
+            true,
+            true,
+            "test"
+        );
+        await UndoTests.UndoAsync(system, connected.Cleared!.Value);
+        var (id, _) = await system.Queue.EnqueueAsync(
+            district,
+            OperationKind.PersonSync,
+            IntegrationKind.ClassLink,
+            false,
+            "test",
+            PersonOptions.For(Barcode)
+        );
+        await EndAsync(system, id);
+
+        await using (var context = system.Database.CreateContext())
+        {
+            context.NoticeSettings.Add(new NoticeSetting { DistrictId = district, Emails = "quix.zeph@example.org\nboss@example.org" });
+            context.Notices.Add(
+                new Notice
+                {
+                    DistrictId = district,
+                    Channel = NoticeChannel.Email,
+                    Target = "quix.zeph@example.org",
+                    Status = NoticeStatus.Sent,
+                }
+            );
+            await context.SaveChangesAsync();
+        }
+
+        var patron = (await system.PatronsByGuidAsync())[Guid];
+        await system.Get<Sessions>().OpenAsync(district, patron.Id, SignInMethod.ClassLink, null, new Device("browser", null));
+        await system
+            .Get<AccessTokens>()
+            .CreateAsync(
+                system.District,
+                "her own",
+                SecurityGroup.LibraryAdministrator,
+                TokenScopes.PatronsRead,
+                TimeSpan.FromDays(1),
+                "Zephyrwöld, Quixalina",
+                null,
+                patron.Id
+            );
+
+        // A plan that waits with a change of hers.
+        system.Sandbox.Person(Guid, "Quixalina", "Zephyrwöld", "STU88771", "quix.zeph@example.org", agents: ["g1"], phone: "9");
+        system.Sandbox.Person("p2", "Ben", "Carver", "S2", "ben@example.org", phone: "9");
+        Assert.Equal(OperationStatus.Preview, (await system.SyncAsync(preview: true)).Status);
+        await system.Patrons.EditAsync(district, "OTHER99", [new("notes", null)], "librarian");
+        var picture = await UndoTests.PictureAsync(system);
+        await system.Patrons.EditAsync(district, "OTHER99", [new("notes", "friend of Quixalina Zephyrwöld")], "librarian");
+        return picture;
+    }
+
+    private static async Task<string> ExtraAsync(Installation system)
+    {
+        await system.ImportAsync("barcode,lastName,site\nEXTRA1,Extra,S1\n");
+        return "EXTRA1";
+    }
+
+    private static async Task<Operation> PreviewOfAsync(Installation system) =>
+        (await system.Queue.ListAsync(system.District.Id)).First(o => o.Status == OperationStatus.Preview);
+
+    private static async Task EraseAsync(Installation system, string asked)
+    {
+        var operation = await EndAsync(system, await system.Get<PatronErasure>().EnqueueAsync(system.District.Id, asked, "test"));
+        Assert.True(operation.Status == OperationStatus.Completed, $"{operation.Status} {operation.Error} {operation.Warnings}");
+        Assert.Equal(1, OperationQueue.CountsOf(operation).Removed);
+    }
+
+    private static Task<Operation> EndAsync(Installation system, long id) =>
+        system.Follower.RunAsync(system.District.Id, id, null, CancellationToken.None);
+}

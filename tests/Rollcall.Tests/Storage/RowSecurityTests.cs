@@ -1,0 +1,198 @@
+using System.Globalization;
+using Microsoft.EntityFrameworkCore;
+using Microsoft.EntityFrameworkCore.Metadata;
+using Npgsql;
+using Rollcall.Districts;
+using Rollcall.Patrons;
+using Rollcall.Storage;
+using Rollcall.Tests.Infrastructure;
+
+namespace Rollcall.Tests.Storage;
+
+/// <summary>The second lock between districts: what a request of one cannot see of another, whatever it asks for.</summary>
+public sealed class RowSecurityTests(PostgresCluster cluster)
+{
+    [Fact]
+    public async Task A_confined_connection_sees_and_changes_nothing_of_another_district_in_any_table()
+    {
+        await using var system = await Installation.StartAsync(cluster, Db.Postgres, new() { Students = 1, Schools = 1 }, connect: false);
+        var mine = system.District.Id;
+        var other = (await system.Get<DistrictService>().AddAsync("OTHER", "Another", "UTC")).Id;
+        IReadOnlyList<string> tables;
+        await using (var context = system.Database.CreateContext())
+        {
+            foreach (var entity in context.Model.GetEntityTypes().Where(e => e.FindProperty("DistrictId") is not null))
+            {
+                foreach (var district in (int[])[mine, other])
+                {
+                    await AddAsync(system, entity, district);
+                }
+            }
+
+            tables = RowSecurity.Tables(context.Model);
+        }
+
+        Assert.True(tables.Count >= 17, string.Join(", ", tables));
+        await ConfinedAsync(
+            mine,
+            async () =>
+            {
+                await using var connection = (NpgsqlConnection)await system.Database.OpenAsync();
+                Assert.True(RowSecurity.IsConfined(connection));
+                foreach (var table in tables)
+                {
+                    Assert.Equal(
+                        (table, 0L),
+                        (table, await CountAsync(connection, $"SELECT COUNT(*) FROM {table} WHERE district_id = {other}"))
+                    );
+                    Assert.True(await CountAsync(connection, $"SELECT COUNT(*) FROM {table}") > 0, table);
+                    Assert.Equal(0, await ExecuteAsync(connection, $"UPDATE {table} SET district_id = {mine} WHERE district_id = {other}"));
+                    Assert.Equal(0, await ExecuteAsync(connection, $"DELETE FROM {table} WHERE district_id = {other}"));
+
+                    // Nor does anything go over to another one.
+                    var refused = await Assert.ThrowsAsync<PostgresException>(() =>
+                        ExecuteAsync(connection, $"UPDATE {table} SET district_id = {other}")
+                    );
+                    Assert.Equal((table, PostgresErrorCodes.InsufficientPrivilege), (table, refused.SqlState));
+                }
+
+                // What belongs to the installation is closed as a whole.
+                foreach (var table in (string[])["accounts", "account_tokens", "data_protection_keys", "one_time_links", "used_codes"])
+                {
+                    await Assert.ThrowsAsync<PostgresException>(() => CountAsync(connection, $"SELECT COUNT(*) FROM {table}"));
+                }
+
+                await Assert.ThrowsAsync<PostgresException>(() => ExecuteAsync(connection, "CREATE TABLE mine (id int)"));
+            }
+        );
+        await using var owner = (NpgsqlConnection)await system.Database.OpenAsync();
+        foreach (var table in tables)
+        {
+            Assert.True(await CountAsync(owner, $"SELECT COUNT(*) FROM {table} WHERE district_id = {other}") > 0, table);
+        }
+    }
+
+    [Fact]
+    public async Task Connections_from_the_pool_carry_no_district_over()
+    {
+        await using var system = await Installation.StartAsync(cluster, Db.Postgres, new() { Students = 1, Schools = 1 }, connect: false);
+        var other = (await system.Get<DistrictService>().AddAsync("OTHER", "Another", "UTC")).Id;
+        int[] districts = [system.District.Id, other];
+        foreach (var district in districts)
+        {
+            await AddPatronsAsync(system, district, district * 10);
+        }
+
+        // Many requests at once, on fewer connections than there are requests.
+        await Task.WhenAll(
+            Enumerable
+                .Range(0, 200)
+                .Select(i =>
+                    ConfinedAsync(
+                        districts[i % 2],
+                        async () =>
+                        {
+                            await using var context = system.Database.CreateContext();
+                            Assert.Equal(districts[i % 2] * 10, await context.Patrons.CountAsync());
+                            await Task.Yield();
+                            await using var connection = await system.Database.OpenAsync();
+                            Assert.Equal(
+                                districts[i % 2] * 10,
+                                await CountAsync((NpgsqlConnection)connection, "SELECT COUNT(*) FROM patrons")
+                            );
+                        }
+                    )
+                )
+        );
+        await using var all = system.Database.CreateContext();
+        Assert.Equal(districts.Sum() * 10, await all.Patrons.CountAsync());
+    }
+
+    [Fact]
+    public async Task A_user_who_may_not_make_the_role_is_told_what_an_administrator_has_to_do()
+    {
+        var connection = new NpgsqlConnectionStringBuilder(await cluster.CreateEmptyDatabaseAsync());
+        await using (var admin = new NpgsqlConnection(connection.ToString()))
+        {
+            await admin.OpenAsync();
+            await ExecuteAsync(admin, "DROP ROLE IF EXISTS plain_user");
+            await ExecuteAsync(admin, "CREATE ROLE plain_user LOGIN");
+            await ExecuteAsync(admin, $"ALTER DATABASE {connection.Database} OWNER TO plain_user");
+            await ExecuteAsync(admin, $"ALTER SCHEMA public OWNER TO plain_user");
+        }
+
+        using var folder = new TempFolder();
+        await using var database = new RollcallDatabase(
+            new StorageOptions(folder.Path, new NpgsqlConnectionStringBuilder(connection.ToString()) { Username = "plain_user" }.ToString())
+        );
+        var refused = await Assert.ThrowsAsync<RollcallException>(() => database.MigrateAsync());
+        Assert.Contains("GRANT rollcall_web TO \"plain_user\";", refused.Message, StringComparison.Ordinal);
+        Assert.DoesNotContain('\n', refused.Message);
+        await using (var admin = new NpgsqlConnection(connection.ToString()))
+        {
+            await admin.OpenAsync();
+            await ExecuteAsync(admin, "GRANT rollcall_web TO plain_user");
+        }
+
+        await database.MigrateAsync();
+        await database.EnsureConfinableAsync();
+        Assert.Empty(await database.MigrateAsync());
+    }
+
+    private static async Task ConfinedAsync(int district, Func<Task> work) =>
+        await Task.Run(async () =>
+        {
+            Confinement.Begin();
+            Confinement.To(district);
+            await work();
+        });
+
+    /// <summary>One row of whatever table, of this district.</summary>
+    private static async Task AddAsync(Installation system, IEntityType entity, int district)
+    {
+        await using var context = system.Database.CreateContext();
+        var row = Activator.CreateInstance(entity.ClrType)!;
+        foreach (var property in entity.GetProperties().Where(p => p.PropertyInfo is not null && p.ValueGenerated == ValueGenerated.Never))
+        {
+            if (property.ClrType == typeof(string) && (property.IsKey() || property.IsIndex()))
+            {
+                property.PropertyInfo!.SetValue(row, string.Create(CultureInfo.InvariantCulture, $"x{district}"));
+            }
+        }
+
+        entity.FindProperty("DistrictId")!.PropertyInfo!.SetValue(row, district);
+        context.Add(row);
+        await context.SaveChangesAsync();
+    }
+
+    private static async Task AddPatronsAsync(Installation system, int district, int count)
+    {
+        await using var context = system.Database.CreateContext();
+        for (var i = 1; i <= count; i++)
+        {
+            var patron = new Patron
+            {
+                DistrictId = district,
+                Id = i,
+                Barcode = string.Create(CultureInfo.InvariantCulture, $"B{i:000}"),
+                LastName = "Byron",
+            };
+            patron.SetKeys();
+            context.Patrons.Add(patron);
+        }
+
+        await context.SaveChangesAsync();
+    }
+
+    private static async Task<long> CountAsync(NpgsqlConnection connection, string sql)
+    {
+        await using var command = new NpgsqlCommand(sql, connection);
+        return Convert.ToInt64(await command.ExecuteScalarAsync(), CultureInfo.InvariantCulture);
+    }
+
+    private static async Task<int> ExecuteAsync(NpgsqlConnection connection, string sql)
+    {
+        await using var command = new NpgsqlCommand(sql, connection);
+        return await command.ExecuteNonQueryAsync();
+    }
+}
