@@ -111,7 +111,7 @@ internal static class PatronErasureCommands
         return preview.Refusal is null ? ExitCode.Usage : ExitCode.Failed;
     }
 
-    private static Task WriteAsync(string file, string data) =>
+    private static Task<long> WriteAsync(string file, string data) =>
         PatronExportCommand.WriteFileAsync(
             file,
             async writer =>

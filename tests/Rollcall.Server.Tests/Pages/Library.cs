@@ -8,7 +8,6 @@ using Rollcall.Server.Commands;
 using Rollcall.Server.Worker;
 using Rollcall.SignIn;
 using Rollcall.Storage;
-using Rollcall.Tests.Infrastructure;
 
 namespace Rollcall.Server.Tests.Pages;
 
@@ -136,12 +135,6 @@ public class SyncedLibrary : Library
         await ConnectAsync();
         await SyncAsync();
     }
-}
-
-/// <summary>The same on PostgreSQL.</summary>
-public sealed class PostgresLibrary(PostgresCluster cluster) : SyncedLibrary
-{
-    protected override async Task<string?> ConnectionAsync() => await cluster.CreateDatabaseAsync();
 }
 
 /// <summary>A server that has just been installed.</summary>

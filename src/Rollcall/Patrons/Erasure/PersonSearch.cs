@@ -394,12 +394,15 @@ internal sealed class PersonSearch(IBulkStore bulk, RollcallContext context, int
         }
 
         var conditions = columns.SelectMany(c => words.Select((_, i) => $"{bulk.PositionOf}(lower(\"{c}\"), {{{i + 1}}}) > 0"));
+        // Table, columns and function are this program's own words; what is looked for goes in as parameters.
+#pragma warning disable EF1002
         return await set.FromSqlRaw(
                 $"SELECT * FROM {table} WHERE district_id = {{0}} AND ({string.Join(" OR ", conditions)})",
                 [districtId, .. words]
             )
             .AsNoTracking()
             .ToListAsync(cancellationToken);
+#pragma warning restore EF1002
     }
 
     private async Task<IReadOnlyList<string>> MentionsAsync(HashSet<long> ids, PersonTerms terms, CancellationToken cancellationToken) =>
@@ -420,7 +423,7 @@ internal sealed class PersonSearch(IBulkStore bulk, RollcallContext context, int
                 .Take(MentionsShown + 1),
         ];
 
-    private static IEnumerable<long> Candidates(ReviewItem item) => JsonSerializer.Deserialize<long[]>(item.Candidates) ?? [];
+    private static long[] Candidates(ReviewItem item) => JsonSerializer.Deserialize<long[]>(item.Candidates) ?? [];
 
     private static string[] Lines(string? lines) => lines?.Split('\n', StringSplitOptions.RemoveEmptyEntries) ?? [];
 }

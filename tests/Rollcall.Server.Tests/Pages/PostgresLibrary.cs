@@ -1,0 +1,9 @@
+using Rollcall.Tests.Infrastructure;
+
+namespace Rollcall.Server.Tests.Pages;
+
+/// <summary>A library that is connected, matched and synced once, on PostgreSQL.</summary>
+public sealed class PostgresLibrary(PostgresCluster cluster) : SyncedLibrary
+{
+    protected override async Task<string?> ConnectionAsync() => await cluster.CreateDatabaseAsync();
+}
