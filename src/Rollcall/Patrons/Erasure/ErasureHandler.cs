@@ -1,6 +1,7 @@
 using System.Text.Json;
 using Microsoft.EntityFrameworkCore;
 using Rollcall.Audit;
+using Rollcall.Integrations;
 using Rollcall.Operations;
 using Rollcall.Review;
 using Rollcall.Storage;
@@ -228,6 +229,13 @@ internal sealed class ErasureHandler(RollcallDatabase database, OperationQueue q
         {
             decided.DecidedBy = person.Terms.Without(decided.DecidedBy);
             decided.Reason = person.Terms.Without(decided.Reason)!;
+        }
+
+        // The memory of homerooms has names of teachers in it: it is made anew by the next sync that needs it.
+        await context.HomeroomParts.Where(h => h.DistrictId == district).ExecuteDeleteAsync(cancellationToken);
+        foreach (var row in await context.Integrations.Where(i => i.DistrictId == district).ToListAsync(cancellationToken))
+        {
+            row.State = JsonSerializer.Serialize(IntegrationService.StateOf(row) with { Homerooms = null }, IntegrationService.Json);
         }
 
         await context.PatronLinks.Where(l => l.DistrictId == district && ids.Contains(l.PatronId)).ExecuteDeleteAsync(cancellationToken);
