@@ -122,6 +122,11 @@ public sealed class ApiTests(SyncedLibrary library) : IClassFixture<SyncedLibrar
             }
         }
 
+        // Who may turn the roster service off has done so: the tests that come after, in whatever order, find it on.
+        await library
+            .Service<Rollcall.Integrations.IntegrationService>()
+            .TurnOnAsync(mine.Id, Rollcall.Integrations.IntegrationKind.ClassLink, clear: true, "test");
+
         // A browser's session opens nothing here: no page elsewhere can call with it.
         using var browser = new Visitor(library.Url);
         Assert.Equal(HttpStatusCode.Unauthorized, (await browser.GetAsync($"{Root}/patrons")).Status);
