@@ -58,6 +58,7 @@ public static class RollcallServices
         services.AddSingleton<PatronService>();
         services.AddSingleton<PatronImport>();
         services.AddSingleton<PatronMerge>();
+        services.AddSingleton<SavedFilters>();
         services.AddSingleton<PatronBulk>();
         services.AddSingleton<PatronErasure>();
         services.AddSingleton<ReviewService>();

@@ -1,4 +1,5 @@
 using Microsoft.AspNetCore.Mvc;
+using Microsoft.AspNetCore.WebUtilities;
 using Rollcall.Districts;
 using Rollcall.Patrons;
 using Rollcall.Server.Pages.Parts;
@@ -6,7 +7,8 @@ using Rollcall.Server.Pages.Parts;
 namespace Rollcall.Server.Pages;
 
 /// <summary>The list of patrons. Search, filters, order and page are all in the address, so that a view can be sent to a colleague.</summary>
-internal sealed class PatronsModel(Here here, PatronService patrons, SiteService sites, Reading reading) : RollcallPage(here)
+internal sealed class PatronsModel(Here here, PatronService patrons, SiteService sites, Reading reading, SavedFilters saved)
+    : RollcallPage(here)
 {
     public const int Size = 50;
 
@@ -22,6 +24,10 @@ internal sealed class PatronsModel(Here here, PatronService patrons, SiteService
     public IReadOnlyList<Site> Sites { get; private set; } = [];
     public IReadOnlyList<string> Levels { get; private set; } = [];
     public IReadOnlyList<string> Homerooms { get; private set; } = [];
+    public IReadOnlyList<SavedFilter> Saved { get; private set; } = [];
+
+    /// <summary>What is shown now, as a saved filter holds it; empty for everybody in order of name.</summary>
+    public string Current => QueryOf(Query, Sort, Down);
 
     /// <summary>The homerooms are too many to list until a site is chosen.</summary>
     public bool ChooseSiteFirst => Query.Site is null && Sites.Count > FewSites;
@@ -34,8 +40,8 @@ internal sealed class PatronsModel(Here here, PatronService patrons, SiteService
         Levels = await reading.LevelsAsync(DistrictId, Gone);
         Query = PatronQuery.Of(Request.Query, Sites);
         Homerooms = await HomeroomsAsync();
-        Sort = sort is "barcode" or "grade" or "changed" ? sort : "name";
-        Down = order == "down";
+        (Sort, Down) = (SortOf(sort), order == "down");
+        Saved = await saved.ListAsync(DistrictId, Owner, Gone);
         var by = Sort switch
         {
             "barcode" => PatronSort.Barcode,
@@ -52,6 +58,39 @@ internal sealed class PatronsModel(Here here, PatronService patrons, SiteService
             (List, Total) = await patrons.PageAsync(DistrictId, filter, by, Down, Number, Size, Gone);
         }
     }
+
+    public async Task<IActionResult> OnPostSaveAsync(string? name, string? filter)
+    {
+        // Read as an address is, so that nothing is saved which the list does not know.
+        var asked = QueryHelpers.ParseQuery(filter);
+        var query = PatronQuery.Of(new QueryCollection(asked), [.. (await sites.ListAsync(DistrictId, Gone)).Where(s => Here.Sees(s.Id))]);
+        var kept = QueryOf(query, SortOf(asked.GetValueOrDefault("sort")), asked.GetValueOrDefault("order") == "down");
+        return await ActAsync(
+            $"/patrons{kept}",
+            async () =>
+            {
+                await saved.SaveAsync(DistrictId, Owner, name, kept, Gone);
+                return $"Saved as “{Text.Clean(name)}”.";
+            }
+        );
+    }
+
+    public Task<IActionResult> OnPostForgetAsync(string? name) =>
+        ActAsync(
+            "/patrons",
+            async () =>
+            {
+                await saved.RemoveAsync(DistrictId, Owner, name, Gone);
+                return "The saved filter was removed. No patron was touched.";
+            }
+        );
+
+    private string Owner => SavedFilters.OwnerOf(Here.Who!, DistrictId);
+
+    private static string SortOf(string? sort) => sort is "barcode" or "grade" or "changed" ? sort : "name";
+
+    private static string QueryOf(PatronQuery query, string sort, bool down) =>
+        (query with { Barcodes = [] }).Address("", ("sort", sort == "name" ? null : sort), ("order", down ? "down" : null));
 
     /// <summary>A homeroom is called after its teacher often: those of other people's sites are not told.</summary>
     private async Task<IReadOnlyList<string>> HomeroomsAsync()

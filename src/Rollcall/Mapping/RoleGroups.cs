@@ -49,13 +49,14 @@ public static class RoleGroups
     /// <summary>What a user's roles mean for a district that has ticked <paramref name="ticked"/>.</summary>
     /// <param name="user">The roster user.</param>
     /// <param name="ticked">The ticked groups.</param>
-    /// <param name="today">The district's date: a role with an end up to today or a later begin is not current.</param>
+    /// <param name="today">The district's date: a role with an end up to today has ended, one with a later begin is still to come.</param>
     public static Standing StandingOf(User user, IReadOnlyList<RoleGroup> ticked, DateOnly today)
     {
         RoleGroup current = RoleGroup.None;
         RoleGroup tickedCurrent = RoleGroup.None;
         RoleGroup tickedEnded = RoleGroup.None;
         RoleGroup ended = RoleGroup.None;
+        RoleGroup toCome = RoleGroup.None;
         var guardian = false;
         var anyCurrent = false;
         string? unknown = null;
@@ -87,6 +88,10 @@ public static class RoleGroups
                     tickedCurrent = Prefer(tickedCurrent, group);
                 }
             }
+            else if (role.End is not { } end || end > today)
+            {
+                toCome = Prefer(toCome, group);
+            }
             else
             {
                 ended = Prefer(ended, group);
@@ -105,6 +110,12 @@ public static class RoleGroups
         if (current != RoleGroup.None)
         {
             return new Standing(current, Ticked: false, Ended: false, guardian, unknown);
+        }
+
+        // Between two roles, or before the first one: nobody has left, and nobody is here yet.
+        if (toCome != RoleGroup.None)
+        {
+            return new Standing(toCome, Ticked: false, Ended: false, guardian, unknown);
         }
 
         // All roles ended: as to be deleted, in the group they had.

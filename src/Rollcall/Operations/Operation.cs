@@ -269,6 +269,10 @@ public sealed class Change
     /// <summary>Takes a barcode that another row of this plan gives up: applied in one slice with it.</summary>
     public bool Chained { get; set; }
 
+    /// <summary>The new patron's barcode is the next one of the site: the site goes on behind it. One that the roster, a file or a person
+    /// brought moves no sequence, however much it looks like it.</summary>
+    public bool BarcodeDrawn { get; set; }
+
     /// <summary>The threshold that this change counts to.</summary>
     public Risk Risk { get; set; }
 

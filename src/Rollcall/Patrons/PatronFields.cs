@@ -350,7 +350,7 @@ public static class PatronFields
                 problem = kept.Contains(null) ? "Library keeps is a list of field names or numbers" : "";
                 break;
             default:
-                if (canonical.Length > field.MaxLength)
+                if (Text.IsLonger(canonical, field.MaxLength))
                 {
                     problem = $"{field.Label} has at most {field.MaxLength} characters";
                 }

@@ -450,7 +450,8 @@ public sealed class PatronImport(RollcallDatabase database, TimeProvider time)
                 }
             }
 
-            if (!values.Has(PatronFields.Barcode))
+            var drawn = !values.Has(PatronFields.Barcode);
+            if (drawn)
             {
                 if (site is null)
                 {
@@ -479,6 +480,7 @@ public sealed class PatronImport(RollcallDatabase database, TimeProvider time)
                 Kind = ChangeKind.Create,
                 Outcome = Outcome.Created,
                 SiteId = siteId,
+                BarcodeDrawn = drawn,
                 Values = values.ToJson(),
             };
         }

@@ -394,7 +394,8 @@ public sealed class PatronService(RollcallDatabase database, TimeProvider time)
         var site = siteId is null
             ? null
             : await context.Sites.AsNoTracking().SingleAsync(s => s.DistrictId == districtId && s.Id == siteId, cancellationToken);
-        if (!values.Has(PatronFields.Barcode))
+        var drawn = !values.Has(PatronFields.Barcode);
+        if (drawn)
         {
             if (site is null)
             {
@@ -426,6 +427,7 @@ public sealed class PatronService(RollcallDatabase database, TimeProvider time)
                     Outcome = Outcome.Created,
                     PatronId = id,
                     SiteId = siteId,
+                    BarcodeDrawn = drawn,
                     Values = values.ToJson(),
                     Reason = "Added by hand",
                 },

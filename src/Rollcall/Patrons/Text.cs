@@ -44,13 +44,17 @@ public static class Text
     /// <summary>At most <paramref name="length"/> UTF-16 units, never cutting a character in two.</summary>
     public static string Cut(string value, int length)
     {
-        if (value.Length <= length)
+        var end = 0;
+        while (length-- > 0 && end < value.Length)
         {
-            return value;
+            end += end + 1 < value.Length && char.IsSurrogatePair(value[end], value[end + 1]) ? 2 : 1;
         }
 
-        return char.IsHighSurrogate(value[length - 1]) ? value[..(length - 1)] : value[..length];
+        return value[..end];
     }
+
+    /// <summary>Has more characters of Unicode than this.</summary>
+    public static bool IsLonger(string value, int length) => value.Length > length && Cut(value, length).Length < value.Length;
 
     /// <summary>Case and accents aside, for names and search.</summary>
     public static string Fold(string? value)

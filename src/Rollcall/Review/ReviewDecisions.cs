@@ -103,10 +103,10 @@ public sealed class ReviewDecisions(RollcallDatabase database, UndoService undo,
         var sequences = new SiteSequences(districtId, context);
         await sequences.LoadAsync(cancellationToken);
         var wanted = mapped.New(PatronFields.Barcode);
-        var barcode =
-            wanted is not null && Barcodes.Problem(wanted) is null
-                ? wanted
-                : await sequences.NextFreeAsync(siteId, item.RoleGroup, new Dictionary<string, long>(), cancellationToken);
+        var drawn = wanted is null || Barcodes.Problem(wanted) is not null;
+        var barcode = !drawn
+            ? wanted
+            : await sequences.NextFreeAsync(siteId, item.RoleGroup, new Dictionary<string, long>(), cancellationToken);
         values.Add(PatronFields.Barcode, null, barcode);
         values.Add(PatronFields.Guid, null, item.RosterId);
         NewPatron.AddDefaults(values, site, own);
@@ -116,6 +116,7 @@ public sealed class ReviewDecisions(RollcallDatabase database, UndoService undo,
             Outcome = Outcome.Created,
             PatronId = await NewPatron.TakeIdAsync(context, districtId, cancellationToken),
             SiteId = siteId,
+            BarcodeDrawn = drawn,
             Values = values.ToJson(),
             Link = LinkOf(item).ToJson(),
         };

@@ -23,7 +23,7 @@ public sealed record ReviewRow(
 
     /// <summary>Mapped values by field number.</summary>
     [System.Text.Json.Serialization.JsonIgnore]
-    public required IReadOnlyDictionary<int, string> Values { get; init; }
+    public IReadOnlyDictionary<int, string> Values { get; init; } = new Dictionary<int, string>();
 }
 
 /// <summary>People who could not be matched safely.</summary>

@@ -106,6 +106,7 @@ internal static class BulkTables
             Int<Change>("matched_by", c => (int)c.MatchedBy),
             Bool<Change>("held", c => c.Held),
             Bool<Change>("chained", c => c.Chained),
+            Bool<Change>("barcode_drawn", c => c.BarcodeDrawn),
             Int<Change>("risk", c => (int)c.Risk),
             Text<Change>("candidates", c => c.Candidates),
             Bool<Change>("stale", c => c.Stale),

@@ -42,6 +42,7 @@ public abstract class RollcallContext(DbContextOptions options)
     public DbSet<Integration> Integrations => Set<Integration>();
     public DbSet<Patron> Patrons => Set<Patron>();
     public DbSet<PatronLink> PatronLinks => Set<PatronLink>();
+    public DbSet<SavedFilter> SavedFilters => Set<SavedFilter>();
     public DbSet<HomeroomPart> HomeroomParts => Set<HomeroomPart>();
     public DbSet<Operation> Operations => Set<Operation>();
     public DbSet<Change> Changes => Set<Change>();
@@ -199,6 +200,14 @@ public abstract class RollcallContext(DbContextOptions options)
                 h.DistrictId,
                 h.OperationId,
                 h.Part,
+            });
+        builder
+            .Entity<SavedFilter>()
+            .HasKey(f => new
+            {
+                f.DistrictId,
+                f.Owner,
+                f.Name,
             });
         builder.Entity<Operation>(e =>
         {

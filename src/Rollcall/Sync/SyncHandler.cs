@@ -163,7 +163,14 @@ internal sealed class SyncHandler(
 
         await using (var context = database.CreateContext())
         {
-            if (await context.Patrons.AnyAsync(p => p.DistrictId == setup.District.Id && p.UpdatedAt >= ended, cancellationToken))
+            // What waits for an approval is to be planned anew, and to be said again.
+            if (
+                await context.Patrons.AnyAsync(p => p.DistrictId == setup.District.Id && p.UpdatedAt >= ended, cancellationToken)
+                || await context.Operations.AnyAsync(
+                    o => o.DistrictId == setup.District.Id && o.Integration == setup.Kind && o.Status == OperationStatus.NeedsApproval,
+                    cancellationToken
+                )
+            )
             {
                 return false;
             }

@@ -1,3 +1,4 @@
+using System.Text.Json;
 using System.Text.Json.Nodes;
 
 namespace Rollcall.Server.Tests.Commands;
@@ -48,6 +49,9 @@ public sealed class EdFiTests
         // A pupil of two schools is two records there, with one number: one patron, and a question about the other record.
         var persons = people.DistinctBy(u => (string)u["identifier"]!).Count();
         Assert.Equal((persons, people.Count - persons), (first.Number("created"), first.Number("review")));
+        var waiting = JsonDocument.Parse((await cli.OkAsync("review", "list", "--json")).Out).RootElement;
+        Assert.Equal(people.Count - persons, waiting.GetArrayLength());
+        Assert.NotEmpty(waiting[0].GetProperty("reason").GetString()!);
 
         // The school of the primary role, in whatever order the roles came.
         var schools = server.Rows["orgs"].ToDictionary(o => (string)o["sourcedId"]!, o => (string)o["identifier"]!);

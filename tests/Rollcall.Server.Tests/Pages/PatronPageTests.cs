@@ -224,6 +224,53 @@ public abstract class PatronPages(SyncedLibrary library)
     }
 
     [Fact]
+    public async Task A_filter_is_saved_found_again_replaced_and_removed_by_its_owner_alone()
+    {
+        using var visitor = new Visitor(library.Url);
+        Assert.DoesNotContain("Save this filter", await visitor.PageAsync("/patrons"), StringComparison.Ordinal);
+        Assert.Contains("Save this filter", await visitor.PageAsync("/patrons?status=Active"), StringComparison.Ordinal);
+
+        // What the list does not know is not kept, nor who was ticked; what it knows leads there again.
+        const string filter = "?level=05&status=active&sort=grade&order=down&b=1&nonsense=%3Cb%3E&site=NOWHERE";
+        Assert.Equal(
+            "/patrons?status=Active&level=05&sort=grade&order=down",
+            await visitor.SubmitAsync("/patrons?level=05", "/patrons?handler=Save", ("name", " <Fifth> grade "), ("filter", filter))
+        );
+        var page = await visitor.PageAsync("/patrons?status=Active&level=05&sort=grade&order=down");
+        Assert.Contains(
+            "aria-current=\"true\"",
+            page[page.IndexOf("class=\"chips\"", StringComparison.Ordinal)..],
+            StringComparison.Ordinal
+        );
+        Assert.Contains("&lt;Fifth&gt; grade", page, StringComparison.Ordinal);
+        await visitor.SubmitAsync("/patrons?level=05", "/patrons?handler=Save", ("name", "<Fifth> grade"), ("filter", "?level=06"));
+        page = await visitor.PageAsync("/patrons");
+        Assert.Contains("href=\"/patrons?level=06\"", page, StringComparison.Ordinal);
+        Assert.DoesNotContain("level=05", page, StringComparison.Ordinal);
+
+        foreach (
+            var (name, asked, words) in ((string, string, string)[])
+                [
+                    (" ", "?level=05", "needs a name"),
+                    (new string('x', 61), "?level=05", "at most 60 characters"),
+                    ("Everybody", "?nonsense=1", "no filter to save"),
+                    ("Everybody", "", "no filter to save"),
+                ]
+        )
+        {
+            var then = await visitor.SubmitAsync("/patrons?level=05", "/patrons?handler=Save", ("name", name), ("filter", asked));
+            Assert.Contains(words, await visitor.PageAsync(then), StringComparison.Ordinal);
+        }
+
+        using var other = new Visitor(library.Url, await library.SignInAsync(SecurityGroup.Librarian, "S01"));
+        Assert.DoesNotContain("grade</a>", await other.PageAsync("/patrons"), StringComparison.Ordinal);
+        await other.SubmitAsync("/patrons?level=05", "/patrons?handler=Forget", ("name", "<Fifth> grade"));
+        Assert.Contains("level=06", await visitor.PageAsync("/patrons"), StringComparison.Ordinal);
+        await visitor.SubmitAsync("/patrons?level=06", "/patrons?handler=Forget", ("name", "<Fifth> grade"));
+        Assert.DoesNotContain("Saved filters", await visitor.PageAsync("/patrons"), StringComparison.Ordinal);
+    }
+
+    [Fact]
     public async Task Lists_turn_their_pages_filter_by_role_and_show_who_came()
     {
         using var visitor = new Visitor(library.Url);

@@ -56,6 +56,45 @@ public static class RosterPeople
         );
     }
 
+    /// <summary>Adds or replaces a homeroom of the first school.</summary>
+    public static void Homeroom(this SandboxServer sandbox, string id, string title, string modified = "2026-01-01T00:00:00.000Z") =>
+        sandbox.Overrides.Put(
+            "classes",
+            new JsonObject
+            {
+                ["sourcedId"] = id,
+                ["status"] = "active",
+                ["dateLastModified"] = modified,
+                ["title"] = title,
+                ["classType"] = "homeroom",
+                ["school"] = new JsonObject { ["sourcedId"] = sandbox.District.Schools.First().SourcedId, ["type"] = "org" },
+                ["terms"] = new JsonArray(),
+            }
+        );
+
+    /// <summary>Adds or replaces an enrollment.</summary>
+    public static void Enroll(
+        this SandboxServer sandbox,
+        string id,
+        string user,
+        string homeroom,
+        string role = "student",
+        string status = "active",
+        string modified = "2026-01-01T00:00:00.000Z"
+    ) =>
+        sandbox.Overrides.Put(
+            "enrollments",
+            new JsonObject
+            {
+                ["sourcedId"] = id,
+                ["status"] = status,
+                ["dateLastModified"] = modified,
+                ["role"] = role,
+                ["user"] = new JsonObject { ["sourcedId"] = user, ["type"] = "user" },
+                ["class"] = new JsonObject { ["sourcedId"] = homeroom, ["type"] = "class" },
+            }
+        );
+
     private static JsonArray Refs(string[] ids, string type) =>
         new([
             .. ids.Select(id =>

@@ -60,6 +60,9 @@ public sealed class ErasureTests(PostgresCluster cluster)
         Assert.Equal(11, preview.Goes.Count);
         Assert.Equal(["OTHER99"], preview.MentionedBy);
         Assert.NotEmpty(await Leftovers.FindAsync(system, log, s_marks));
+        var filters = system.Get<SavedFilters>();
+        await filters.SaveAsync(district, "account 7", "Her", $"?q={Uri.EscapeDataString("Zephyrwöld")}", CancellationToken.None);
+        await filters.SaveAsync(district, "account 7", "Fifth grade", "?level=05", CancellationToken.None);
 
         // Nobody erases themselves: the audit has to say who did it.
         var own = await Assert.ThrowsAsync<RollcallException>(() =>
@@ -71,6 +74,8 @@ public sealed class ErasureTests(PostgresCluster cluster)
         await system.Patrons.EditAsync(district, "OTHER99", [new("notes", null)], "librarian");
         await EraseAsync(system, Barcode);
         Assert.Equal([], await Leftovers.FindAsync(system, log, s_marks));
+
+        Assert.Equal("Fifth grade", Assert.Single(await filters.ListAsync(district, "account 7", CancellationToken.None)).Name);
 
         // Nobody else lost anything, and every total still adds up.
         var after = await UndoTests.PictureAsync(system);

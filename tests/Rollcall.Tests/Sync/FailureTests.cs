@@ -124,6 +124,11 @@ public sealed class FailureTests(PostgresCluster cluster)
                 }
 
                 Put(s, "t1", "Tea", "Cher", one, role: "teacher");
+                s.Homeroom("h1", "Room 1");
+                s.Homeroom("h2", "Room 2");
+                s.Enroll("e1", "u1", "h1");
+                s.Enroll("e12", "u12", "h1");
+                s.Enroll("t1", "t1", "h1", role: "teacher");
             },
             static s => s.ImportAsync(csv),
             Ended(OperationKind.Import)
@@ -197,6 +202,23 @@ public sealed class FailureTests(PostgresCluster cluster)
                 Put(s, "u12", "New12", "Renamed-Again", one, barcode: "CARD-12", modified: later);
                 Put(s, "u21", "Very", "Late", one, modified: later);
                 Put(s, "u10", "New10", "Person10", one, status: "tobedeleted", modified: later);
+                s.Enroll("e12", "u12", "h2", modified: later);
+                s.Enroll("e21", "u21", "h1", modified: later);
+            },
+            static s => s.SyncAsync(kind: OperationKind.ChangesSync),
+            Ended(OperationKind.ChangesSync)
+        )
+        {
+            Pulls = true,
+        };
+        yield return new Step(
+            "a changes sync that goes on from the one before",
+            static s =>
+            {
+                const string later = "2026-10-01T20:30:00.000Z";
+                s.Enroll("e21", "u21", "h1", status: "tobedeleted", modified: later);
+                s.Homeroom("h2", "Room 2, renamed", modified: later);
+                s.Enroll("t1", "t1", "h2", role: "teacher", modified: later);
             },
             static s => s.SyncAsync(kind: OperationKind.ChangesSync),
             Ended(OperationKind.ChangesSync)
@@ -316,6 +338,7 @@ public sealed class FailureTests(PostgresCluster cluster)
                     {
                         CommunityId = new IdMapping(IdSource.Identifier),
                         Barcode = new IdMapping(IdSource.UserIdType, "Card"),
+                        Location = LocationSource.ClassTitle,
                     },
                     Thresholds = new Thresholds { Transfers = new Threshold(10, 3) },
                 }
@@ -564,7 +587,7 @@ public sealed class FailureTests(PostgresCluster cluster)
                     {
                         var (settings, state) = (IntegrationService.SettingsOf(i), IntegrationService.StateOf(i));
                         return $"{i.Kind} {i.Enabled} {settings.Mode} {settings.TenantId} {settings.Daily.StoppedBecause is null} {i.Secret is null} "
-                            + $"{state.ConfigVersion} {state.FullDue is null} {state.ChangesRan} {state.LastFullAt is null} {state.ChangesSince is null}";
+                            + $"{state.ConfigVersion} {state.FullDue is null} {state.ChangesRan} {state.LastFullAt is null} {state.ChangesSince is null} {state.Homerooms is null}";
                     }),
                 ]
             );

@@ -75,6 +75,19 @@ public sealed class HoldTests(PostgresCluster cluster)
     }
 
     [Fact]
+    public async Task A_hold_is_planned_anew_though_the_service_says_that_nothing_changed()
+    {
+        await using var system = await Installation.StartAsync(cluster, Db.Sqlite, new SandboxOptions { Students = 120, Schools = 2 });
+        await system.SyncAsync();
+        system.Sandbox.Overrides.RemoveShare(system.Sandbox.District.Schools.First().SourcedId, 0.5);
+        system.Sandbox.Faults.Set("perm-rev");
+        var first = await system.SyncAsync();
+        var second = await system.SyncAsync();
+        Assert.Equal((OperationStatus.NeedsApproval, OperationStatus.NeedsApproval), (first.Status, second.Status));
+        Assert.Equal(OperationStatus.Superseded, (await system.Queue.GetAsync(system.District.Id, first.Id)).Status);
+    }
+
+    [Fact]
     public async Task A_patron_who_changed_meanwhile_is_left_out_of_an_approval()
     {
         await using var system = await Installation.StartAsync(cluster, Db.Sqlite, new SandboxOptions { Students = 400, Schools = 2 });

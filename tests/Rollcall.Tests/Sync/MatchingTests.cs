@@ -89,20 +89,25 @@ public sealed class MatchingTests(PostgresCluster cluster)
             CARD-4,1003,Cat,Gamma,,S1,,
             CARD-5,1005,Eve,Epsilon,eve@x.org,S1,,
             CARD-6,1006,Fay,Phi,fay@x.org,S1,,
+            CARD-7,1007,Gus,Chi,gus@x.org,S1,,
+            CARD-8,,Hal,Psi,both@x.org,S1,,
+            CARD-9,,Ida,Psi,both@x.org,S1,,
             """
         );
+        system.Sandbox.Person("mail-at-several", "Gus", "Chi", number: "1007", email: "both@x.org");
         system.Sandbox.Person("two-keys", "Ann", "Alpha", number: "1001", barcode: "CARD-2");
         system.Sandbox.Person("two-holders", "Cid", "Gamma", number: "1003");
         system.Sandbox.Person("mail-elsewhere", "Eve", "Epsilon", number: "1005", email: "fay@x.org");
         var before = (await system.AllPatronsAsync()).ToDictionary(p => p.Id, p => p.Version);
         var (log, counts) = await SyncAsync(system);
-        Assert.Equal((3, 3), (counts.Read, counts.Review));
+        Assert.Equal((4, 4), (counts.Read, counts.Review));
         Assert.Equal("review", Line(log, "two-keys").Outcome);
         Assert.Equal(before, (await system.AllPatronsAsync()).ToDictionary(p => p.Id, p => p.Version));
         var queue = await system.Get<ReviewService>().ListAsync(system.District.Id);
         Assert.Equal(["CARD-1", "CARD-2"], queue.Single(r => r.Guid == "two-keys").Candidates.Order());
         Assert.Equal(["CARD-3", "CARD-4"], queue.Single(r => r.Guid == "two-holders").Candidates.Order());
         Assert.Equal(["CARD-5", "CARD-6"], queue.Single(r => r.Guid == "mail-elsewhere").Candidates.Order());
+        Assert.Equal(["CARD-7", "CARD-8", "CARD-9"], queue.Single(r => r.Guid == "mail-at-several").Candidates.Order());
     }
 
     [Theory]

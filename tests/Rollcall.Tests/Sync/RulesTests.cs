@@ -295,7 +295,8 @@ public sealed class RulesTests(PostgresCluster cluster)
         );
         await system.ConfigureAsync(s => s with { Roles = [RoleGroup.Student] });
         await SyncAsync(system);
-        var three = (await system.PatronsByGuidAsync()).Keys.Order(StringComparer.Ordinal).Take(3).ToArray();
+        var known = (await system.PatronsByGuidAsync()).Keys.Order(StringComparer.Ordinal).Take(4).ToArray();
+        var three = known[..3];
         system.Sandbox.Overrides.Change("users", three[0], json => json["roles"]![0]!["endDate"] = "2020-06-30");
         system.Sandbox.Overrides.Change("users", three[1], json => json["roles"]![0]!["role"] = "teacher");
         system.Sandbox.Overrides.Change(
@@ -308,9 +309,33 @@ public sealed class RulesTests(PostgresCluster cluster)
                 ((JsonArray)json["roles"]!).Insert(0, more);
             }
         );
-        var counts = await SyncAsync(system);
-        Assert.Equal((1, 0), (counts.Transferred, counts.Absent));
+
+        // Between two roles nobody has left; before the first one nobody is here.
+        system.Sandbox.Overrides.Change(
+            "users",
+            known[3],
+            json =>
+            {
+                var next = json["roles"]![0]!.DeepClone();
+                json["roles"]![0]!["endDate"] = "2020-06-30";
+                next["beginDate"] = "2099-08-01";
+                ((JsonArray)json["roles"]!).Add(next);
+            }
+        );
+        var early = system.Sandbox.Overrides.Read("users", three[2])!;
+        early["sourcedId"] = "early";
+        early["roles"] = new JsonArray(early["roles"]![1]!.DeepClone());
+        early["roles"]![0]!["beginDate"] = "2099-08-01";
+        system.Sandbox.Overrides.Put("users", early);
+        var operation = await system.SyncAsync();
+        Assert.Null(operation.Error);
+        var counts = OperationQueue.CountsOf(operation);
+        Assert.Equal((1, 0, 0), (counts.Transferred, counts.Absent, counts.Created));
+        var line = Assert.Single(await system.LogAsync(operation.Id), r => r.Outcome == "transferred");
+        Assert.Equal((three[0], "All roles in the roster have ended"), (line.Guid, line.Reason));
         var patrons = await system.PatronsByGuidAsync();
+        Assert.Equal(PatronStatus.Active, patrons[known[3]].Status);
+        Assert.DoesNotContain("early", patrons.Keys);
         Assert.Equal(
             (PatronStatus.Transferred, PatronStatus.Active, PatronStatus.Active),
             (patrons[three[0]].Status, patrons[three[1]].Status, patrons[three[2]].Status)

@@ -328,6 +328,62 @@ public sealed class WritingTests(PostgresCluster cluster)
         Assert.Equal(3, (await SyncAsync(system)).Unchanged);
     }
 
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task A_barcode_that_somebody_brought_moves_no_sequence(Db db)
+    {
+        await using var system = await StartAsync(db, new FieldMap { Barcode = new IdMapping(IdSource.UserIdType, "Card") });
+        var sites = system.Get<Rollcall.Districts.SiteService>();
+        await sites.SetAsync(system.District.Id, "S1", new Rollcall.Districts.SiteChange(null, "A0001", null, null, null));
+        system.Sandbox.Person("brought", "Ann", "Alpha", barcode: "A999999");
+        system.Sandbox.Person("drawn", "Ben", "Beta");
+        await SyncAsync(system);
+        Assert.Equal("A0001", (await PatronAsync(system, "drawn")).Barcode);
+        Assert.Equal("A0002", await NextAsync());
+
+        // From a file, by hand, and of the sequence itself: what is taken is skipped, and its width is kept.
+        await system.ImportAsync("barcode,lastName,site\nA0500,Import,S1\nA0002,Second,S1\n,Drawn,S1\n");
+        Assert.Equal("A0004", await NextAsync());
+        await system.Patrons.AddAsync(system.District.Id, [new("barcode", "A0700"), new("lastName", "Hand"), new("site", "S1")], "test");
+        Assert.Equal("A0004", await NextAsync());
+        system.Sandbox.Person("later", "Cid", "Gamma");
+        await SyncAsync(system);
+        Assert.Equal("A0004", (await PatronAsync(system, "later")).Barcode);
+        Assert.Equal("A0005", await NextAsync());
+
+        async Task<string> NextAsync() => (await sites.ListAsync(system.District.Id)).Single(s => s.Code == "S1").NextBarcode;
+    }
+
+    [Fact]
+    public async Task A_status_that_the_library_keeps_is_not_counted_as_dealt_with()
+    {
+        await using var system = await StartAsync();
+        system.Sandbox.Person("stays", "Ann", "Alpha");
+        system.Sandbox.Person("goes", "Ben", "Beta");
+        await SyncAsync(system);
+        foreach (var policy in (FieldPolicy[])[FieldPolicy.LibraryKeeps, FieldPolicy.FillIfEmpty])
+        {
+            await PolicyAsync(policy);
+            system.Sandbox.Overrides.Remove("users", "goes");
+            var operation = await system.SyncAsync();
+            Assert.Contains(OperationQueue.WarningsOf(operation), w => w.Code == "status-kept");
+            Assert.Equal(PatronStatus.Active, (await PatronAsync(system, "goes")).Status);
+        }
+
+        await PolicyAsync(FieldPolicy.RosterWins);
+        Assert.Equal(1, (await SyncAsync(system)).Absent);
+        Assert.Equal(PatronStatus.Transferred, (await PatronAsync(system, "goes")).Status);
+
+        Task PolicyAsync(FieldPolicy policy) =>
+            system.ConfigureAsync(s =>
+                s with
+                {
+                    Map = new FieldMap { Rules = new Dictionary<int, FieldRule> { [PatronFields.Status] = new(policy, BlankRule.Keep) } },
+                }
+            );
+    }
+
     [Fact]
     public async Task Moves_take_the_homeroom_along()
     {

@@ -81,6 +81,8 @@ internal static class Access
         // People of one's sites.
         ["/Aide Get"] = Need.StudentAide,
         ["/Patrons Get"] = Need.Librarian,
+        ["/Patrons PostSave"] = Need.Librarian,
+        ["/Patrons PostForget"] = Need.Librarian,
         ["/Patron Get"] = Need.Librarian,
         ["/Index Get"] = Need.Librarian,
         ["/Operations Get"] = Need.Librarian,

@@ -17,7 +17,7 @@ internal sealed record PatronQuery
     public bool? Linked { get; private init; }
 
     /// <summary>Ticked patrons; empty when everybody who fits is meant.</summary>
-    public IReadOnlyList<string> Barcodes { get; private init; } = [];
+    public IReadOnlyList<string> Barcodes { get; init; } = [];
 
     /// <summary>Something beyond search, site, status and grade is asked for.</summary>
     public bool More => Location is not null || RoleGroup is not null || Linked is not null;

@@ -231,6 +231,24 @@ internal sealed class ErasureHandler(RollcallDatabase database, OperationQueue q
             decided.Reason = person.Terms.Without(decided.Reason)!;
         }
 
+        // Filters that were this person's own, and those that search for a name that this person has, though others may have it too.
+        var owners = ids.Select(SavedFilters.OwnerOf).ToHashSet(StringComparer.Ordinal);
+        var names = (
+            await context
+                .Patrons.Where(p => p.DistrictId == district && ids.Contains(p.Id))
+                .Select(p => new { p.FirstName, p.LastName })
+                .ToListAsync(cancellationToken)
+        )
+            .SelectMany(p => new[] { Text.Fold(p.FirstName), Text.Fold(p.LastName) })
+            .Where(n => n.Length > 2)
+            .ToList();
+        context.SavedFilters.RemoveRange(
+            (await context.SavedFilters.Where(f => f.DistrictId == district).ToListAsync(cancellationToken)).Where(f =>
+                owners.Contains(f.Owner) || Names($"{f.Name} {Uri.UnescapeDataString(f.Query)}")
+            )
+        );
+        bool Names(string text) => person.Terms.In(text) || names.Exists(Text.Fold(text).Contains);
+
         // The memory of homerooms has names of teachers in it: it is made anew by the next sync that needs it.
         await context.HomeroomParts.Where(h => h.DistrictId == district).ExecuteDeleteAsync(cancellationToken);
         foreach (var row in await context.Integrations.Where(i => i.DistrictId == district).ToListAsync(cancellationToken))

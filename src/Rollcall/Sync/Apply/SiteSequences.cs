@@ -51,7 +51,7 @@ internal sealed class SiteSequences(int districtId, RollcallContext context)
 
     public bool Exists(int siteId) => _sequences.ContainsKey((siteId, RoleGroup.None));
 
-    /// <summary>A barcode was given: when it is of the sequence, the sequence goes on behind it.</summary>
+    /// <summary>A barcode was drawn from the sequence, which goes on behind it, unless it has gone further already.</summary>
     public void Advance(int? siteId, RoleGroup group, string given)
     {
         if (

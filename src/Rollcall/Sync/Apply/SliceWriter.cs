@@ -221,9 +221,11 @@ internal sealed class SliceWriter(
         }
 
         var barcode = values.New(PatronFields.Barcode)!;
+        var drawn = row.BarcodeDrawn;
         if (slice.Barcodes.ContainsKey(Text.BarcodeKey(barcode)))
         {
             barcode = await sites.NextFreeAsync(row.SiteId, row.RoleGroup, slice.Barcodes, cancellationToken);
+            drawn = true;
             values.SetNew(PatronFields.Barcode, null, barcode);
             row.Values = values.ToJson();
             row.Warning = Join(row.Warning, "The planned barcode was taken meanwhile; the next one was given");
@@ -254,7 +256,10 @@ internal sealed class SliceWriter(
             slice.LinkWrites[patron.Id] = link.ToLink(districtId, patron.Id);
         }
 
-        sites.Advance(row.SiteId, row.RoleGroup, barcode);
+        if (drawn)
+        {
+            sites.Advance(row.SiteId, row.RoleGroup, barcode);
+        }
     }
 
     private void Update(Slice slice, Change row, ChangeValues values, bool approval)

@@ -228,7 +228,7 @@ internal sealed class Matcher
 
             if (_persons[i].Deleted)
             {
-                Skip(i, "Deleted in the roster and unknown here");
+                Skip(i, "Deleted in the roster, or without a role any more, and unknown here");
                 continue;
             }
 
@@ -277,10 +277,18 @@ internal sealed class Matcher
         foreach (ref var claim in claims.All)
         {
             var (person, patron) = (claim.Person, claim.Patron);
-            if (_matches[person].Decision == Decision.Match && _owner[patron] == person && EmailElsewhere(person, patron) is { } other)
+            if (
+                _matches[person].Decision == Decision.Match
+                && _owner[patron] == person
+                && EmailElsewhere(person, patron) is { Count: > 0 } others
+            )
             {
                 _owner[patron] = -1;
-                Ask(person, $"{Word(claim.Key)} and e-mail point at two patrons", patron, other);
+                Ask(
+                    person,
+                    $"{Word(claim.Key)} and e-mail point at {(others.Count == 1 ? "two" : "several")} patrons",
+                    [patron, .. others]
+                );
             }
         }
     }
@@ -379,29 +387,25 @@ internal sealed class Matcher
         static bool Elsewhere(ReadOnlySpan<int> holders, int patron) => holders.Length > 0 && !holders.Contains(patron);
     }
 
-    private int? EmailElsewhere(int person, int patron)
+    /// <summary>Free patrons who hold the person's address while the one that a stronger key found does not.</summary>
+    private List<int> EmailElsewhere(int person, int patron)
     {
         if (_persons[person].Email == 0 || _patrons[patron].Email == _persons[person].Email)
         {
-            return null;
+            return [];
         }
 
-        int? other = null;
+        List<int> others = [];
         foreach (var holder in _patrons.ByEmail(_persons[person].Email))
         {
             // A patron whom somebody else has by a stronger key shows that the address is shared, as in families.
             if (_patrons[holder].Guid == 0 && _owner[holder] < 0)
             {
-                if (other is not null)
-                {
-                    return null;
-                }
-
-                other = holder;
+                others.Add(holder);
             }
         }
 
-        return other;
+        return others;
     }
 
     private void ByEmail()

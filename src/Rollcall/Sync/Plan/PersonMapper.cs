@@ -44,7 +44,7 @@ internal static class PersonMapper
     }
 
     /// <summary>What of the rest of the roster concerns the person.</summary>
-    public static PersonContext Context(User user, in RosterPerson person, Roster roster, SyncSetup setup, int? site)
+    public static PersonContext Context(User user, in RosterPerson person, Roster roster, SyncSetup setup, int? site, bool counted = true)
     {
         var (guardians, readable) = person.Group == RoleGroup.Student ? roster.GuardiansOf(user) : ([], false);
         var (birthdate, sex) = roster.Demographics?.Of(person) ?? (MappedValue.NotSent, MappedValue.NotSent);
@@ -54,7 +54,7 @@ internal static class PersonMapper
             Sex = sex,
             Guardians = guardians,
             AgentsReadable = readable,
-            Homeroom = roster.Homerooms?.Of(person, site, setup.OrgSites),
+            Homeroom = roster.Homerooms?.Of(person, site, setup.OrgSites, counted),
             HomeroomsShared = roster.Homerooms is not null,
         };
     }

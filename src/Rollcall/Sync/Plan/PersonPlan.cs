@@ -166,7 +166,15 @@ internal static class PersonPlan
         if (person.Deleted)
         {
             // Deleted rows write the status and nothing else.
-            return Transfer(difference, old, link, oldLink, old.Status, setup, "Deleted in the roster");
+            return Transfer(
+                difference,
+                old,
+                link,
+                oldLink,
+                old.Status,
+                setup,
+                person.User.Status == OneRoster.Model.RecordStatus.Active ? "All roles in the roster have ended" : "Deleted in the roster"
+            );
         }
 
         var kept = old.KeptFields is { Length: > 0 } list ? list.Split(',') : [];
@@ -273,7 +281,7 @@ internal static class PersonPlan
                 return Transfer(difference, old, link, oldLink, old.Status, setup, "Left all matched schools");
             }
         }
-        else if (old.Status == PatronStatus.Transferred && !Keeps(PatronFields.Status))
+        else if (old.Status == PatronStatus.Transferred && !KeepsStatus(old, setup))
         {
             var back = link.StatusBefore is { } before and not PatronStatus.Transferred ? before : PatronStatus.Active;
             values.Add(PatronFields.Status, Number((int)old.Status), Number((int)back));
@@ -284,6 +292,11 @@ internal static class PersonPlan
 
         return Finish(difference, link, oldLink);
     }
+
+    /// <summary>The roster does not write the patron's status: every patron has one, so that nothing is ever filled there.</summary>
+    public static bool KeepsStatus(Patron patron, SyncSetup setup) =>
+        setup.Settings.Map.PolicyOf(PatronFields.Status) != FieldPolicy.RosterWins
+        || patron.KeptFields?.Split(',').Contains("1026") == true;
 
     /// <summary>A linked patron whom a verified full pull no longer has.</summary>
     public static PersonDifference Absent(Patron old, PatronLink link, SyncSetup setup)
@@ -328,14 +341,14 @@ internal static class PersonPlan
         string reason
     )
     {
-        var statusKept =
-            setup.Settings.Map.PolicyOf(PatronFields.Status) == FieldPolicy.LibraryKeeps
-            || old.KeptFields?.Split(',').Contains("1026") == true;
         if (old.DoNotTransfer)
         {
             difference.Warn("do-not-transfer", $"{reason}, but the patron is marked 'do not transfer'");
         }
-        else if (!statusKept && status is PatronStatus.Active or PatronStatus.CardLost or PatronStatus.Suspended or PatronStatus.Other)
+        else if (
+            !KeepsStatus(old, setup)
+            && status is PatronStatus.Active or PatronStatus.CardLost or PatronStatus.Suspended or PatronStatus.Other
+        )
         {
             difference.Values.Add(PatronFields.Status, Number((int)status), Number((int)PatronStatus.Transferred));
             link = link with { StatusBefore = status };

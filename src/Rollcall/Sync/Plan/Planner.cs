@@ -257,7 +257,7 @@ internal sealed class Planner
 
             cancellationToken.ThrowIfCancellationRequested();
             var user = reader.Read(person.Position);
-            _setup.Mapper.Fill(user, person.Group, PersonMapper.Context(user, person, _roster, _setup, site: null), values);
+            _setup.Mapper.Fill(user, person.Group, PersonMapper.Context(user, person, _roster, _setup, site: null, counted: false), values);
             _shared.See(person.Group, values);
             open[(int)person.Group] = _shared.IsOpen(person.Group, CanHave);
         }
@@ -621,6 +621,13 @@ internal sealed class Planner
                     continue;
                 }
 
+                if (PersonPlan.KeepsStatus(patron, _setup))
+                {
+                    // Not marked as done: should the roster write the status one day, it is.
+                    Warn("status-kept", "Patrons are no longer in the roster, and the library keeps their status", "");
+                    continue;
+                }
+
                 var transferred = difference.Outcome == Outcome.Transferred;
                 if (transferred)
                 {
@@ -780,6 +787,7 @@ internal sealed class Planner
             }
         }
 
+        var drawn = barcode is null;
         barcode ??= _sequences.Take(site.Id, person.Group);
         _claimedBarcodes.Add(_keys.Of(Text.BarcodeKey(barcode)));
         values.Add(PatronFields.Barcode, null, barcode);
@@ -816,6 +824,7 @@ internal sealed class Planner
                 SiteId = site.Id,
                 RoleGroup = person.Group,
                 Risk = risk,
+                BarcodeDrawn = drawn,
                 Values = values.ToJson(),
                 Link = new LinkState
                 {

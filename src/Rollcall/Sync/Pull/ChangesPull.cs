@@ -250,8 +250,17 @@ internal sealed class ChangesPull(
         if (whole)
         {
             intake.ClearClasses();
-            await WalkAsync("classes", source.Classes(), intake.Class, intake.ClearClasses, cancellationToken, log);
-            await WalkAsync("enrollments", source.Enrollments(), intake.Enrollment, intake.ClearEnrollments, cancellationToken, log);
+            if (
+                (await WalkAsync("classes", source.Classes(), intake.Class, intake.ClearClasses, cancellationToken, log)).NotShared
+                || (
+                    await WalkAsync("enrollments", source.Enrollments(), intake.Enrollment, intake.ClearEnrollments, cancellationToken, log)
+                ).NotShared
+            )
+            {
+                Homerooms = null;
+                return null;
+            }
+
             foreach (var row in enrollments.Where(e => e.Class is not null && intake.Knows(e.Class)))
             {
                 if (HomeroomIntake.RoleOf(row) == HomeroomRole.Teacher)

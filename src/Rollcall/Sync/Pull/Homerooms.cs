@@ -297,7 +297,7 @@ internal sealed class HomeroomIndex(IReadOnlyList<HomeroomClass> classes, ulong[
     public long Several { get; private set; }
 
     /// <summary>The person's homeroom: one at the given site before others, then the lowest class id.</summary>
-    public Homeroom? Of(in RosterPerson person, int? site, IReadOnlyDictionary<string, int> orgSites)
+    public Homeroom? Of(in RosterPerson person, int? site, IReadOnlyDictionary<string, int> orgSites, bool counted)
     {
         HomeroomClass? best = null;
         var bestAtSite = false;
@@ -326,7 +326,7 @@ internal sealed class HomeroomIndex(IReadOnlyList<HomeroomClass> classes, ulong[
             }
         }
 
-        if (equal)
+        if (equal && counted)
         {
             Several++;
         }

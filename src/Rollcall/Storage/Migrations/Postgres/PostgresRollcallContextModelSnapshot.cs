@@ -493,6 +493,10 @@ namespace Rollcall.Storage.Migrations.Postgres
                         .HasColumnType("bigint")
                         .HasColumnName("number");
 
+                    b.Property<bool>("BarcodeDrawn")
+                        .HasColumnType("boolean")
+                        .HasColumnName("barcode_drawn");
+
                     b.Property<string>("Candidates")
                         .HasColumnType("text")
                         .HasColumnName("candidates")
@@ -1132,6 +1136,33 @@ namespace Rollcall.Storage.Migrations.Postgres
                     b.HasKey("DistrictId", "PatronId");
 
                     b.ToTable("patron_links");
+                });
+
+            modelBuilder.Entity("Rollcall.Patrons.SavedFilter", b =>
+                {
+                    b.Property<int>("DistrictId")
+                        .HasColumnType("integer")
+                        .HasColumnName("district_id");
+
+                    b.Property<string>("Owner")
+                        .HasColumnType("text")
+                        .HasColumnName("owner")
+                        .UseCollation("C");
+
+                    b.Property<string>("Name")
+                        .HasColumnType("text")
+                        .HasColumnName("name")
+                        .UseCollation("C");
+
+                    b.Property<string>("Query")
+                        .IsRequired()
+                        .HasColumnType("text")
+                        .HasColumnName("query")
+                        .UseCollation("C");
+
+                    b.HasKey("DistrictId", "Owner", "Name");
+
+                    b.ToTable("saved_filters");
                 });
 
             modelBuilder.Entity("Rollcall.Retention.RetentionSetting", b =>

@@ -445,6 +445,10 @@ namespace Rollcall.Storage.Migrations.Sqlite
                         .HasColumnType("INTEGER")
                         .HasColumnName("number");
 
+                    b.Property<bool>("BarcodeDrawn")
+                        .HasColumnType("INTEGER")
+                        .HasColumnName("barcode_drawn");
+
                     b.Property<string>("Candidates")
                         .HasColumnType("TEXT")
                         .HasColumnName("candidates");
@@ -1025,6 +1029,30 @@ namespace Rollcall.Storage.Migrations.Sqlite
                     b.HasKey("DistrictId", "PatronId");
 
                     b.ToTable("patron_links");
+                });
+
+            modelBuilder.Entity("Rollcall.Patrons.SavedFilter", b =>
+                {
+                    b.Property<int>("DistrictId")
+                        .HasColumnType("INTEGER")
+                        .HasColumnName("district_id");
+
+                    b.Property<string>("Owner")
+                        .HasColumnType("TEXT")
+                        .HasColumnName("owner");
+
+                    b.Property<string>("Name")
+                        .HasColumnType("TEXT")
+                        .HasColumnName("name");
+
+                    b.Property<string>("Query")
+                        .IsRequired()
+                        .HasColumnType("TEXT")
+                        .HasColumnName("query");
+
+                    b.HasKey("DistrictId", "Owner", "Name");
+
+                    b.ToTable("saved_filters");
                 });
 
             modelBuilder.Entity("Rollcall.Retention.RetentionSetting", b =>
