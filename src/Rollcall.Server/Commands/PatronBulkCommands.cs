@@ -15,7 +15,7 @@ internal static class PatronBulkCommands
             Description = "A field's name or number, and its new value; without a value it is emptied",
             Arity = ArgumentArity.OneOrMore,
         };
-        var which = new Which();
+        var which = new WhichPatrons();
         var preview = Preview();
         var command = new Command("set-all", "Change fields of all patrons that are like this") { fields, preview };
         which.AddTo(command);
@@ -49,7 +49,7 @@ internal static class PatronBulkCommands
     public static Command Remove(Terminal terminal)
     {
         var barcodes = new Argument<string[]>("BARCODE") { Description = "The patrons' barcodes", Arity = ArgumentArity.ZeroOrMore };
-        var which = new Which();
+        var which = new WhichPatrons();
         var preview = Preview();
         var export = new Option<string?>("--export")
         {
@@ -141,60 +141,9 @@ internal static class PatronBulkCommands
                 return count;
             }
         );
+        await patrons.NoteExportAsync(district.Id, Path.GetFileName(file), Session.Actor, cancellationToken);
     }
 
     private static Option<bool> Preview() =>
         new("--preview") { Description = "Stop at the plan and write nothing. The plan can be approved" };
-
-    /// <summary>The options that choose patrons.</summary>
-    private sealed class Which
-    {
-        private readonly Option<string?> _status = new("--status")
-        {
-            Description = "Active, \"Card Lost\", Suspended, Transferred, Inactive or Other",
-        };
-        private readonly Option<string?> _site = new("--site") { Description = "A site's code", HelpName = "CODE" };
-        private readonly Option<string?> _level = new("--level") { Description = "A grade, exactly as stored" };
-
-        public void AddTo(Command command)
-        {
-            command.Add(_status);
-            command.Add(_site);
-            command.Add(_level);
-        }
-
-        public bool IsGiven(ParseResult result) =>
-            result.GetValue(_status) is not null || result.GetValue(_site) is not null || result.GetValue(_level) is not null;
-
-        public void Require(ParseResult result)
-        {
-            if (!IsGiven(result))
-            {
-                throw new UsageException("Say which patrons: --status, --site, --level, or several of them.");
-            }
-
-            _ = Status(result);
-        }
-
-        public async Task<PatronFilter> FilterAsync(
-            ParseResult result,
-            Session session,
-            District district,
-            CancellationToken cancellationToken
-        ) =>
-            new(
-                null,
-                PatronCommands.FindSite(await session.SitesAsync(district, cancellationToken), result.GetValue(_site)),
-                Status(result),
-                result.GetValue(_level)
-            );
-
-        private PatronStatus? Status(ParseResult result) =>
-            result.GetValue(_status) is { } word
-                ? PatronFields.ParseStatus(word)
-                    ?? throw new UsageException(
-                        $"'{word}' is no status: there is Active, Card Lost, Suspended, Transferred, Inactive and Other."
-                    )
-                : null;
-    }
 }

@@ -19,7 +19,9 @@ internal static class PatronExportCommand
             HelpName = "T",
         };
         var output = new Option<string?>("--output", "-o") { Description = "Write to this file, whole or not at all", HelpName = "FILE" };
-        var command = new Command("export", "Write all patrons out") { format, since, output };
+        var which = new WhichPatrons();
+        var command = new Command("export", "Write patrons out, all of them without being told which") { format, since, output };
+        which.AddTo(command);
         command.SetAction(
             async (result, cancellationToken) =>
             {
@@ -34,7 +36,7 @@ internal static class PatronExportCommand
                 await using var session = await Session.OpenAsync(result, terminal, cancellationToken);
                 var district = await session.DistrictAsync(cancellationToken);
                 var sites = await session.SitesAsync(district, cancellationToken);
-                var filter = new PatronFilter
+                var filter = await which.FilterAsync(result, session, district, cancellationToken) with
                 {
                     ChangedSince = result.GetValue(since) is { } text ? Arguments.Instant(text, "--changed-since", district) : null,
                 };

@@ -13,6 +13,10 @@ public sealed class DailySchedule(RollcallDatabase database, OperationQueue queu
     /// <summary>Who asks, in logs and lists.</summary>
     public const string Actor = "Daily Operations";
 
+    /// <summary>The time proposed to a district that has none: around four in the morning, each at another minute, so that a vendor's many
+    /// districts do not all begin at once.</summary>
+    public static TimeOnly Proposed(int districtId) => new TimeOnly(4, 0).AddMinutes((districtId - 1) * 7 % 60);
+
     /// <summary>Queues every district's run that is due and not there yet.</summary>
     /// <returns>The operations queued by this call.</returns>
     public async Task<IReadOnlyList<long>> EnqueueDueAsync(CancellationToken cancellationToken = default)

@@ -200,6 +200,12 @@ internal sealed class SyncHandler(
         var operation = run.Operation;
         var began = time.GetUtcNow();
         await queue.DeletePlanAsync(operation, cancellationToken);
+        if (ImportReports.Of(operation).Count > 0)
+        {
+            // Of an earlier try, which read another folder perhaps.
+            await KeepReportsAsync(operation, [], cancellationToken);
+        }
+
         var warnings = new WarningLog();
         Roster? roster = null;
         IReadOnlyDictionary<string, long> leniencies = new Dictionary<string, long>();

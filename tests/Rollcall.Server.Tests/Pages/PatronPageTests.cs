@@ -264,7 +264,7 @@ public abstract class PatronPages(SyncedLibrary library)
 
         using var other = new Visitor(library.Url, await library.SignInAsync(SecurityGroup.Librarian, "S01"));
         Assert.DoesNotContain("grade</a>", await other.PageAsync("/patrons"), StringComparison.Ordinal);
-        await other.SubmitAsync("/patrons?level=05", "/patrons?handler=Forget", ("name", "<Fifth> grade"));
+        await other.SubmitAsync("/patrons?level=05", "Save this filter", "/patrons?handler=Forget", [("name", "<Fifth> grade")]);
         Assert.Contains("level=06", await visitor.PageAsync("/patrons"), StringComparison.Ordinal);
         await visitor.SubmitAsync("/patrons?level=06", "/patrons?handler=Forget", ("name", "<Fifth> grade"));
         Assert.DoesNotContain("Saved filters", await visitor.PageAsync("/patrons"), StringComparison.Ordinal);

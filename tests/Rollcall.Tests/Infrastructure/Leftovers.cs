@@ -17,9 +17,17 @@ public static class Leftovers
         var found = new List<string>();
         foreach (var file in Directory.EnumerateFiles(system.Database.DataFolder, "*", SearchOption.AllDirectories))
         {
-            await using var stream = new FileStream(file, FileMode.Open, FileAccess.Read, FileShare.ReadWrite | FileShare.Delete);
             using var bytes = new MemoryStream();
-            await stream.CopyToAsync(bytes);
+            try
+            {
+                await using var stream = new FileStream(file, FileMode.Open, FileAccess.Read, FileShare.ReadWrite | FileShare.Delete);
+                await stream.CopyToAsync(bytes);
+            }
+            catch (FileNotFoundException)
+            {
+                // SQLite's files beside the database come and go with its connections.
+            }
+
             Look(Path.GetFileName(file), Encoding.Latin1.GetString(bytes.ToArray()), Encoding.UTF8);
         }
 

@@ -131,6 +131,10 @@ public sealed class RowSecurityTests(PostgresCluster cluster)
         await using (var admin = new NpgsqlConnection(connection.ToString()))
         {
             await admin.OpenAsync();
+            await ExecuteAsync(
+                admin,
+                "DO $$ BEGIN CREATE ROLE rollcall_web NOLOGIN; EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$"
+            );
             await ExecuteAsync(admin, "GRANT rollcall_web TO plain_user");
         }
 

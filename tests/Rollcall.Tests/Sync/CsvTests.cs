@@ -1,9 +1,11 @@
+using Microsoft.EntityFrameworkCore;
 using Rollcall.Districts;
 using Rollcall.Integrations;
 using Rollcall.Mapping;
 using Rollcall.Operations;
 using Rollcall.Patrons;
 using Rollcall.Sandbox;
+using Rollcall.Sync;
 using Rollcall.Tests.Infrastructure;
 
 namespace Rollcall.Tests.Sync;
@@ -115,6 +117,31 @@ public sealed class CsvTests(PostgresCluster cluster)
         // The next good one is taken, and the bad one before it is not looked at.
         csv.Deliver(2, "1.1", delta: false);
         Assert.Null((await csv.SyncAsync()).Error);
+    }
+
+    [Fact]
+    public async Task Another_try_shows_the_import_reports_of_what_it_read_itself()
+    {
+        await using var csv = await Feed.StartAsync(cluster, Db.Sqlite);
+        csv.Deliver(0, "1.1", delta: false);
+        await csv.MatchAsync();
+        csv.Deliver(1, "1.1", delta: false, "short-row");
+        var failed = await csv.SyncAsync();
+        Assert.NotEmpty(ImportReports.Of(failed));
+
+        // The folder is empty when it is tried again.
+        csv.Clear();
+        await using (var context = csv.System.Database.CreateContext())
+        {
+            await context.Operations.ExecuteUpdateAsync(
+                s => s.SetProperty(o => o.Status, OperationStatus.Waiting).SetProperty(o => o.Error, (string?)null),
+                TestContext.Current.CancellationToken
+            );
+        }
+
+        var again = await csv.System.Follower.RunAsync(csv.System.District.Id, failed.Id, null, CancellationToken.None);
+        Assert.Equal(OperationStatus.Failed, again.Status);
+        Assert.Empty(ImportReports.Of(again));
     }
 
     private static Thresholds Never =>
