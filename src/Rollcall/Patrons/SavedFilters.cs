@@ -28,8 +28,11 @@ public sealed class SavedFilters(RollcallDatabase database)
     /// <summary>Whose filters somebody's are: an account's, or a patron's who signs in without one.</summary>
     public static string OwnerOf(Who who, int districtId) =>
         who.AccountId is { } account
-            ? $"account {account}"
+            ? OwnerOfAccount(account)
             : OwnerOf(who.Grants.First(g => g.DistrictId == districtId).PatronId.GetValueOrDefault());
+
+    /// <summary>Those of an account.</summary>
+    public static string OwnerOfAccount(long accountId) => $"account {accountId}";
 
     /// <summary>Those of a patron who signs in without an account.</summary>
     public static string OwnerOf(long patronId) => $"patron {patronId}";

@@ -111,6 +111,8 @@ public sealed class AccountDesk(RollcallDatabase database, Accounts accounts, Ti
         await using var context = database.CreateContextAsOwner();
         var account = await FindAsync(context, district.Id, accountId, cancellationToken);
         await context.Memberships.Where(m => m.DistrictId == district.Id && m.AccountId == accountId).ExecuteDeleteAsync(cancellationToken);
+        var owner = SavedFilters.OwnerOfAccount(accountId);
+        await context.SavedFilters.Where(f => f.DistrictId == district.Id && f.Owner == owner).ExecuteDeleteAsync(cancellationToken);
         Note(context, district.Id, by.Name, $"{account.Email}: has no place in this district any more");
         await context.SaveChangesAsync(cancellationToken);
     }

@@ -233,6 +233,18 @@ public sealed class AccountTests(PostgresCluster cluster)
         await Assert.ThrowsAsync<RollcallException>(() => desk.RemoveAsync(system.District, admin.Id, by));
         await Assert.ThrowsAsync<RollcallException>(() => desk.AddAsync(system.District, Address, SecurityGroup.Librarian, "S1", by));
 
+        // Whoever has no place here any more leaves no filters behind.
+        var filters = system.Get<SavedFilters>();
+        var (leaving, staying) = (SavedFilters.OwnerOfAccount(ids["shared@library.example"]), SavedFilters.OwnerOfAccount(admin.Id));
+        foreach (var owner in (string[])[leaving, staying])
+        {
+            await filters.SaveAsync(system.District.Id, owner, "Fifth grade", "?level=05", CancellationToken.None);
+        }
+
+        await desk.RemoveAsync(system.District, ids["shared@library.example"], by);
+        Assert.Empty(await filters.ListAsync(system.District.Id, leaving, CancellationToken.None));
+        Assert.Single(await filters.ListAsync(system.District.Id, staying, CancellationToken.None));
+
         // Locked is locked: sessions, password, links and tokens, for longer than wrong passwords last.
         var victim = await WithPasswordAsync(system, "cleo@library.example");
         var session = await sessions.OpenAsync(victim, SignInMethod.Password, null, s_device);
