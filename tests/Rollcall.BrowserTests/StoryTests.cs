@@ -25,7 +25,7 @@ public sealed partial class StoryTests(Browser browser, SyncedLibrary library) :
         await visit.Button("Sync Now").ClickAsync();
         await visit.SeesAsync("The sync is on its way.");
         await Assertions.Expect(page.Locator("progress")).ToBeVisibleAsync();
-        await page.ScreenshotAsync(new PageScreenshotOptions { Path = Path.Combine(Browser.Screens, "operation-live-wide.png") });
+        await visit.ScreenshotAsync("operation-live");
 
         // The page finds out by itself: nobody reloads.
         await page.EvaluateAsync("window.stayed = true");
