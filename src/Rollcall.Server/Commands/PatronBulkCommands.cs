@@ -36,7 +36,7 @@ internal static class PatronBulkCommands
                                 await which.FilterAsync(result, session, district, cancellationToken),
                                 changes,
                                 result.GetValue(preview),
-                                session.Actor,
+                                Session.Actor,
                                 cancellationToken
                             ),
                     cancellationToken
@@ -96,17 +96,13 @@ internal static class PatronBulkCommands
                         var filter = await which.FilterAsync(result, session, district, cancellationToken);
                         if (GlobalOptions.Given(result.GetValue(export)) is { } file)
                         {
-                            session.RefuseHere(
-                                "--export",
-                                "Write the file with 'rollcall patron export -o FILE' and the same options, look at it, then remove."
-                            );
-                            await ExportAsync(terminal, session, district, named, filter, file, cancellationToken);
+                            await ExportAsync(session, district, named, filter, file, cancellationToken);
                         }
 
                         var bulk = session.Get<PatronBulk>();
                         return named.Length > 0
-                            ? await bulk.PlanRemovalAsync(district.Id, named, result.GetValue(preview), session.Actor, cancellationToken)
-                            : await bulk.PlanRemovalAsync(district.Id, filter, result.GetValue(preview), session.Actor, cancellationToken);
+                            ? await bulk.PlanRemovalAsync(district.Id, named, result.GetValue(preview), Session.Actor, cancellationToken)
+                            : await bulk.PlanRemovalAsync(district.Id, filter, result.GetValue(preview), Session.Actor, cancellationToken);
                     },
                     cancellationToken
                 );
@@ -116,7 +112,6 @@ internal static class PatronBulkCommands
     }
 
     private static async Task ExportAsync(
-        Terminal terminal,
         Session session,
         District district,
         string[] named,
@@ -131,7 +126,7 @@ internal static class PatronBulkCommands
             named.Length > 0
                 ? (await patrons.FindAllAsync(district.Id, named, cancellationToken)).Select(f => f.Patron).ToAsyncEnumerable()
                 : patrons.AllAsync(district.Id, filter, cancellationToken);
-        await terminal.Files.WriteAsync(
+        await PatronExportCommand.WriteFileAsync(
             file,
             async writer =>
             {
@@ -146,7 +141,7 @@ internal static class PatronBulkCommands
                 return count;
             }
         );
-        await patrons.NoteExportAsync(district.Id, Path.GetFileName(file), session.Actor.Name, cancellationToken);
+        await patrons.NoteExportAsync(district.Id, Path.GetFileName(file), Session.Actor, cancellationToken);
     }
 
     private static Option<bool> Preview() =>

@@ -56,7 +56,7 @@ internal static class SyncCommand
                                 kind,
                                 on.Kind,
                                 result.GetValue(preview),
-                                session.Actor.Name,
+                                Session.Actor,
                                 one is null ? "{}" : PersonOptions.For(one),
                                 cancellationToken: cancellationToken
                             );

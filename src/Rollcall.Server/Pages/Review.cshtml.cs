@@ -1,4 +1,7 @@
+using System.Globalization;
 using Microsoft.AspNetCore.Mvc;
+using Rollcall.Districts;
+using Rollcall.Operations;
 using Rollcall.Patrons;
 using Rollcall.Review;
 using Rollcall.Server.Pages.Parts;
@@ -6,33 +9,65 @@ using Rollcall.Server.Pages.Parts;
 namespace Rollcall.Server.Pages;
 
 /// <summary>Roster people who could not be matched safely.</summary>
-internal sealed class ReviewModel(Here here, ReviewDecisions decisions, PatronService patrons, Reading reading) : RollcallPage(here)
+internal sealed class ReviewModel(Here here, ReviewDecisions decisions, PatronService patrons, SiteService sites, Reading reading)
+    : RollcallPage(here)
 {
     public const int Size = 50;
 
     /// <summary>Values that help to tell people apart.</summary>
-    private static readonly int[] s_telling = [PatronFields.CommunityId, PatronFields.Email, PatronFields.Level, PatronFields.Birthdate];
+    private static readonly int[] s_telling =
+    [
+        PatronFields.LastName,
+        PatronFields.FirstName,
+        PatronFields.MiddleName,
+        PatronFields.Birthdate,
+        PatronFields.CommunityId,
+        PatronFields.Email,
+        PatronFields.Level,
+        PatronFields.Location,
+        PatronFields.Site,
+    ];
+
+    private IReadOnlyDictionary<string, string> _codes = new Dictionary<string, string>(StringComparer.Ordinal);
+    private IReadOnlyDictionary<string, Patron> _people = new Dictionary<string, Patron>(StringComparer.Ordinal);
+
+    /// <summary>A field of the roster person beside the same field of each patron in question.</summary>
+    /// <param name="Label">What the field is called.</param>
+    /// <param name="Roster">What the roster says; null for nothing.</param>
+    /// <param name="Patrons">What each patron has, in the order of the row's candidates; null for nothing.</param>
+    internal sealed record Compared(string Label, string? Roster, IReadOnlyList<string?> Patrons)
+    {
+        /// <summary>Whether a patron's value is the roster's: null where one side is blank and nothing can be said.</summary>
+        public bool? Agrees(string? patron) =>
+            Roster is null || patron is null ? null : string.Equals(Roster, patron, StringComparison.OrdinalIgnoreCase);
+    }
 
     public IReadOnlyList<ReviewRow> List { get; private set; } = [];
-    public IReadOnlyDictionary<string, string> Names { get; private set; } = new Dictionary<string, string>(StringComparer.Ordinal);
     public IReadOnlyList<ReviewRow> Decided { get; private set; } = [];
     public int Total { get; private set; }
     public int Number { get; private set; }
 
-    public async Task OnGetAsync([FromQuery(Name = "page")] int? page)
+    public async Task OnGetAsync([FromQuery(Name = "page")] int? page, int? next)
     {
         var all = await reading.ReviewAsync(Here, Gone);
         Total = all.Count;
-        Number = PageWithin(page, Size, Total);
+        // Whom the last decision leads to may be on any page.
+        var at = next is null ? -1 : all.ToList().FindIndex(r => r.Id == next);
+        Number = at >= 0 ? (at / Size) + 1 : PageWithin(page, Size, Total);
         List = [.. all.Skip((Number - 1) * Size).Take(Size)];
         Decided = await reading.ReviewAsync(Here, Gone, decided: true);
-        Names = await reading.NamesAsync(DistrictId, List.SelectMany(r => r.Candidates), Gone, Here.Sites);
+        _people = await reading.PeopleAsync(DistrictId, List.SelectMany(r => r.Candidates), Gone, Here.Sites);
+        _codes = (await sites.ListAsync(DistrictId, Gone)).ToDictionary(
+            s => s.Id.ToString(CultureInfo.InvariantCulture),
+            s => s.Code,
+            StringComparer.Ordinal
+        );
     }
 
-    /// <summary>A decision on somebody whom the visitor may see.</summary>
-    private Task<IActionResult> DecideAsync(int id, Func<Task<string>> decide) =>
+    /// <summary>A decision on somebody whom the visitor may see; the one after is shown next.</summary>
+    private Task<IActionResult> DecideAsync(int id, int? next, Func<Task<string>> decide) =>
         ActAsync(
-            "/review",
+            next is null ? "/review" : string.Create(CultureInfo.InvariantCulture, $"/review?next={next}#person-{next}"),
             async () =>
             {
                 if (
@@ -49,9 +84,10 @@ internal sealed class ReviewModel(Here here, ReviewDecisions decisions, PatronSe
             }
         );
 
-    public Task<IActionResult> OnPostLinkAsync(int id, string barcode) =>
+    public Task<IActionResult> OnPostLinkAsync(int id, string barcode, int? next) =>
         DecideAsync(
             id,
+            next,
             async () =>
             {
                 var (target, _) = await patrons.GetAsync(DistrictId, barcode ?? "", Gone);
@@ -64,15 +100,27 @@ internal sealed class ReviewModel(Here here, ReviewDecisions decisions, PatronSe
             }
         );
 
-    public Task<IActionResult> OnPostCreateAsync(int id) =>
-        DecideAsync(id, async () => (await decisions.CreateAsync(DistrictId, id, Here.Actor, Gone)).Message);
+    public Task<IActionResult> OnPostCreateAsync(int id, int? next) =>
+        DecideAsync(id, next, async () => (await decisions.CreateAsync(DistrictId, id, Here.Actor, Gone)).Message);
 
-    public Task<IActionResult> OnPostIgnoreAsync(int id) =>
-        DecideAsync(id, async () => (await decisions.IgnoreAsync(DistrictId, id, Here.Actor, Gone)).Message);
+    public Task<IActionResult> OnPostIgnoreAsync(int id, int? next) =>
+        DecideAsync(id, next, async () => (await decisions.IgnoreAsync(DistrictId, id, Here.Actor, Gone)).Message);
 
     public Task<IActionResult> OnPostReopenAsync(int id) =>
-        DecideAsync(id, async () => (await decisions.ReopenAsync(DistrictId, id, Here.Actor, Gone)).Message);
+        DecideAsync(id, null, async () => (await decisions.ReopenAsync(DistrictId, id, Here.Actor, Gone)).Message);
 
-    public static IEnumerable<(string Label, string Value)> Telling(ReviewRow row) =>
-        s_telling.Where(row.Values.ContainsKey).Select(n => (PatronFields.ByNumber(n).Label, row.Values[n]));
+    public string NameOf(string barcode) => _people.TryGetValue(barcode, out var patron) ? patron.DisplayName : barcode;
+
+    /// <summary>The roster person beside the patrons in question, field by field. A field that all of them leave blank is left out.</summary>
+    public IEnumerable<Compared> Compare(ReviewRow row) =>
+        s_telling
+            .Select(PatronFields.ByNumber)
+            .Select(field => new Compared(
+                field.Label,
+                Say(field, row.Values.GetValueOrDefault(field.Number)),
+                [.. row.Candidates.Select(b => Say(field, _people.TryGetValue(b, out var patron) ? field.Get(patron) : null))]
+            ))
+            .Where(c => c.Roster is not null || c.Patrons.Any(p => p is not null));
+
+    private string? Say(PatronField field, string? value) => OperationLog.Display(field.Number, value, _codes);
 }

@@ -121,6 +121,13 @@ public sealed class IntegrationService(RollcallDatabase database, RosterConnecti
             .SingleOrDefaultAsync(i => i.DistrictId == districtId && i.Enabled, cancellationToken);
     }
 
+    /// <summary>A partner key is stored for the whole installation.</summary>
+    public async Task<bool> HasPartnerKeyAsync(CancellationToken cancellationToken = default)
+    {
+        await using var context = database.CreateContext();
+        return await context.InstallationSettings.AnyAsync(s => s.Key == RosterConnections.PartnerKeySetting, cancellationToken);
+    }
+
     /// <summary>Stores the partner key of the whole installation.</summary>
     public async Task StorePartnerKeyAsync(string key, CancellationToken cancellationToken = default)
     {

@@ -183,7 +183,7 @@ public sealed class RosterConnections(RollcallOptions options, Secrets secrets, 
         var key =
             await context.InstallationSettings.FindAsync([PartnerKeySetting], cancellationToken)
             ?? throw new RollcallException(
-                "This installation has no ClassLink partner key. Its operator stores one with 'rollcall operator partner-key --file F'; without one, connect directly with --direct."
+                "This installation has no ClassLink partner key. Its operator stores one with 'rollcall operator partner-key --file F'; without one, connect directly, with the district's own key and secret ('--direct' on the command line)."
             );
         CheckAddress(proxy);
         return new ClassLinkDirectory(secrets.Unprotect(0, key.Value), proxy, ClientOptions(somebodyWaits));

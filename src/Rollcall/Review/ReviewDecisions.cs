@@ -25,6 +25,14 @@ public sealed record ReviewDecision(long OperationId, string? Barcode, string Me
 /// <summary>Decides on people who could not be matched safely. A decision applies at once, is an operation of its own, and is remembered.</summary>
 public sealed class ReviewDecisions(RollcallDatabase database, UndoService undo, TimeProvider time)
 {
+    /// <summary>What the roster calls the person, or the id where it gives no name.</summary>
+    private static string NameOf(ReviewItem item)
+    {
+        var values = ChangeValues.Parse(item.Values);
+        string?[] names = [values.New(PatronFields.LastName), values.New(PatronFields.FirstName)];
+        return names.Any(n => n is not null) ? string.Join(", ", names.OfType<string>()) : item.RosterId;
+    }
+
     /// <summary>The person is this patron. Where the patron is linked to a person who is in the roster too, the second id becomes an
     /// alias; otherwise the patron takes over the id and the roster's values.</summary>
     /// <exception cref="RollcallException">Decided already, or the patron cannot be that person; nothing was written.</exception>
@@ -126,7 +134,7 @@ public sealed class ReviewDecisions(RollcallDatabase database, UndoService undo,
             change,
             actor,
             null,
-            $"A new patron was made for {item.RosterId}.",
+            $"A new patron was made for {NameOf(item)}.",
             time,
             cancellationToken
         );
@@ -150,7 +158,7 @@ public sealed class ReviewDecisions(RollcallDatabase database, UndoService undo,
             change,
             actor,
             null,
-            $"{work.Item.RosterId} is ignored from now on.",
+            $"{NameOf(work.Item)} is ignored from now on.",
             time,
             cancellationToken
         );

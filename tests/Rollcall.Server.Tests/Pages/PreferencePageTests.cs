@@ -72,7 +72,7 @@ public sealed class PreferencePageTests(EmptyLibrary library) : IClassFixture<Em
         await visitor.SubmitAsync(sites, $"{sites}?handler=Match", ("site", "S0"), ("org", schools[0].SourcedId));
         await visitor.SubmitAsync(sites, $"{sites}?handler=Suggested");
         var matched = await visitor.PageAsync(sites);
-        Assert.Contains("0 sites and 2 organisations", matched, StringComparison.Ordinal);
+        Assert.Contains("Every site is matched, and 2 organisations", matched, StringComparison.Ordinal);
         await visitor.SubmitAsync(sites, $"{sites}?handler=Unmatch", ("org", schools[0].SourcedId));
         Assert.Contains("1 site and 3 organisations", await visitor.PageAsync(sites), StringComparison.Ordinal);
         await visitor.SubmitAsync(sites, $"{sites}?handler=Match", ("site", "S0"), ("org", ""));

@@ -172,8 +172,8 @@ internal sealed class Reading(
             .Select(s => s.Code)
             .ToHashSet(StringComparer.Ordinal);
         var seen = rows.Where(r => r.Site is not null && codes.Contains(r.Site)).ToList();
-        var names = await NamesAsync(here.District.Id, seen.SelectMany(r => r.Candidates), cancellationToken, here.Sites);
-        return [.. seen.Select(r => r with { Candidates = [.. r.Candidates.Where(names.ContainsKey)] })];
+        var people = await PeopleAsync(here.District.Id, seen.SelectMany(r => r.Candidates), cancellationToken, here.Sites);
+        return [.. seen.Select(r => r with { Candidates = [.. r.Candidates.Where(people.ContainsKey)] })];
     }
 
     /// <summary>The orgs that are matched, in the order of their sites' preference.</summary>
@@ -203,8 +203,8 @@ internal sealed class Reading(
             .ToListAsync(cancellationToken);
     }
 
-    /// <summary>Names by barcode.</summary>
-    public async Task<IReadOnlyDictionary<string, string>> NamesAsync(
+    /// <summary>Patrons by barcode.</summary>
+    public async Task<IReadOnlyDictionary<string, Patron>> PeopleAsync(
         int districtId,
         IEnumerable<string> barcodes,
         CancellationToken cancellationToken,
@@ -212,7 +212,7 @@ internal sealed class Reading(
     )
     {
         await using var context = database.CreateContext();
-        var names = new Dictionary<string, string>(StringComparer.Ordinal);
+        var people = new Dictionary<string, Patron>(StringComparer.Ordinal);
         foreach (var chunk in barcodes.Distinct(StringComparer.Ordinal).Select(Text.BarcodeKey).Chunk(500))
         {
             foreach (
@@ -223,11 +223,11 @@ internal sealed class Reading(
                     .ToListAsync(cancellationToken)
             )
             {
-                names[patron.Barcode] = patron.DisplayName;
+                people[patron.Barcode] = patron;
             }
         }
 
-        return names;
+        return people;
     }
 
     /// <summary>The grades of the district in the order a school has them. Kept for a minute: finding them reads every patron.</summary>

@@ -126,7 +126,7 @@ public sealed class ModuleTagHelper : TagHelper
     public string Icon { get; set; } = "";
     public string Label { get; set; } = "";
 
-    /// <summary>Another beginning of addresses that belong to the module; null or empty when there is none.</summary>
+    /// <summary>Other beginnings of addresses that belong to the module, with blanks between them; null or empty when there is none.</summary>
     public string? Also { get; set; }
 
     /// <summary>How much waits there; 0 shows nothing.</summary>
@@ -138,9 +138,9 @@ public sealed class ModuleTagHelper : TagHelper
         var inside =
             Href == "/"
                 ? path == "/"
-                : ((string?[])[Href, Also]).Any(h =>
-                    !string.IsNullOrEmpty(h) && path.StartsWithSegments(h, StringComparison.OrdinalIgnoreCase)
-                );
+                : $"{Href} {Also}"
+                    .Split(' ', StringSplitOptions.RemoveEmptyEntries)
+                    .Any(h => path.StartsWithSegments(h, StringComparison.OrdinalIgnoreCase));
         output.TagName = "a";
         output.TagMode = TagMode.StartTagAndEndTag;
         output.Attributes.SetAttribute("class", "module");

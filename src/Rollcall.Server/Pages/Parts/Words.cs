@@ -108,6 +108,56 @@ internal static class Words
             : "/patrons/-?barcode=" + Uri.EscapeDataString(barcode) + (query is null ? "" : "&" + query);
     }
 
+    /// <summary>An id of the roster as screens call it.</summary>
+    /// <param name="source">As <c>map</c> takes it.</param>
+    public static string Id(string source) => source.Replace("user-id:", "User ID of Type ", StringComparison.Ordinal);
+
+    /// <summary>A browser as people call it, "Firefox on Windows"; what it says of itself where that is not known.</summary>
+    /// <param name="agent">The header User-Agent; null or empty when there was none.</param>
+    public static string Browser(string? agent)
+    {
+        if (string.IsNullOrEmpty(agent))
+        {
+            return "Unknown browser";
+        }
+
+        // The order matters: nearly everybody claims to be Safari, and most claim to be Chrome.
+        var browser = Named(
+            ("Edg", "Edge"),
+            ("OPR/", "Opera"),
+            ("Firefox/", "Firefox"),
+            ("FxiOS/", "Firefox"),
+            ("Chrome/", "Chrome"),
+            ("CriOS/", "Chrome"),
+            ("Safari/", "Safari")
+        );
+        var system = Named(
+            ("Windows", "Windows"),
+            ("iPhone", "iPhone"),
+            ("iPad", "iPad"),
+            ("Android", "Android"),
+            ("CrOS", "a Chromebook"),
+            ("Mac OS X", "Mac"),
+            ("Linux", "Linux")
+        );
+        return browser is null ? agent
+            : system is null ? browser
+            : $"{browser} on {system}";
+
+        string? Named(params ReadOnlySpan<(string Sign, string Name)> signs)
+        {
+            foreach (var (sign, name) in signs)
+            {
+                if (agent.Contains(sign, StringComparison.Ordinal))
+                {
+                    return name;
+                }
+            }
+
+            return null;
+        }
+    }
+
     /// <summary>An instant where the district is, short.</summary>
     public static string When(DateTimeOffset at, TimeZoneInfo zone, DateTimeOffset now)
     {

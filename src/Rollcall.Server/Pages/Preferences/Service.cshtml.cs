@@ -112,6 +112,9 @@ internal sealed class ServiceModel(
     public string? Problem { get; private set; }
 
     /// <summary>What was typed, for another try. Secrets are never shown again.</summary>
+    /// <summary>ClassLink's proxy can be reached with the key of this installation; always so for a service that has no such key.</summary>
+    public bool HasPartnerKey { get; private set; }
+
     public ConnectRequest Typed { get; private set; } = new(ConnectionMode.Proxy, null, null);
 
     /// <summary>What connecting as typed would clear; null when that was not asked for.</summary>
@@ -730,9 +733,17 @@ internal sealed class ServiceModel(
         State = IntegrationService.StateOf(row);
         AnyMatch = (await reading.OrgsAsync(DistrictId, Kind, Gone)).Count > 0;
         Sites = await sites.ListAsync(DistrictId, Gone);
+        HasPartnerKey = Kind != IntegrationKind.ClassLink || await integrations.HasPartnerKeyAsync(Gone);
         if (Problem is null && Impact is null)
         {
-            Typed = new ConnectRequest(Settings.Mode ?? Modes[0], Settings.TenantId, Settings.Url, Settings.Key, null, Settings.Signature)
+            Typed = new ConnectRequest(
+                Settings.Mode ?? (HasPartnerKey ? Modes[0] : Modes[^1]),
+                Settings.TenantId,
+                Settings.Url,
+                Settings.Key,
+                null,
+                Settings.Signature
+            )
             {
                 TokenUrl = Settings.TokenUrl,
             };

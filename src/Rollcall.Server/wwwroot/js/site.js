@@ -49,6 +49,19 @@
     }
   });
 
+  // A live page that renews itself may take away what has the focus. Its heading has it then, and nobody is thrown back to the top.
+  let held = false;
+  document.addEventListener("htmx:beforeSwap", event => {
+    held = event.detail.target.contains(document.activeElement);
+  });
+  document.addEventListener("htmx:afterSettle", () => {
+    if (!held || document.activeElement !== document.body) return;
+    held = false;
+    const heading = document.querySelector("main h1");
+    heading.tabIndex = -1;
+    heading.focus();
+  });
+
   for (const button of document.querySelectorAll("[data-print]")) {
     button.hidden = false;
     button.addEventListener("click", () => window.print());
