@@ -14,6 +14,15 @@ public enum Look
     Dark,
 }
 
+/// <summary>What a visitor works the pages with.</summary>
+public enum Hand
+{
+    Mouse,
+
+    /// <summary>Tab, Shift+Tab, Enter, Space and arrows, and nothing else but the keys of a text.</summary>
+    Keyboard,
+}
+
 /// <summary>One Chromium for all tests, the system's own.</summary>
 public sealed class Browser : IAsyncLifetime
 {
@@ -57,7 +66,8 @@ public sealed class Browser : IAsyncLifetime
     /// <param name="look">How the visitor looks at them.</param>
     /// <param name="script">JavaScript runs.</param>
     /// <param name="signedIn">As the library's operator and District Administrator; else as nobody.</param>
-    public async Task<Visit> OpenAsync(Uri server, Look look = Look.Wide, bool script = true, bool signedIn = true)
+    /// <param name="hand">What the visitor works the pages with.</param>
+    public async Task<Visit> OpenAsync(Uri server, Look look = Look.Wide, bool script = true, bool signedIn = true, Hand hand = Hand.Mouse)
     {
         var context = await _browser!.NewContextAsync(
             new BrowserNewContextOptions
@@ -82,7 +92,7 @@ public sealed class Browser : IAsyncLifetime
             ]);
         }
 
-        return new Visit(context, await context.NewPageAsync(), look);
+        return new Visit(context, await context.NewPageAsync(), look, hand);
     }
 
     public async ValueTask DisposeAsync()
@@ -104,11 +114,13 @@ public sealed class Visit : IAsyncDisposable
     private static readonly string[] s_standards = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"];
 
     private readonly IBrowserContext _context;
+    private readonly Hand _hand;
     private readonly List<string> _complaints = [];
 
-    internal Visit(IBrowserContext context, IPage page, Look look)
+    internal Visit(IBrowserContext context, IPage page, Look look, Hand hand)
     {
         _context = context;
+        _hand = hand;
         Page = page;
         Look = look;
         page.Console += (_, message) =>
@@ -141,20 +153,143 @@ public sealed class Visit : IAsyncDisposable
 
     public Task SeesAsync(string text) => Assertions.Expect(Page.GetByText(text).First).ToBeVisibleAsync();
 
-    /// <summary>Goes on with the Tab key until this has the focus. What the key cannot reach fails the test.</summary>
+    /// <summary>Presses a button, follows a link or opens what a summary hides.</summary>
+    public async Task UseAsync(ILocator control)
+    {
+        if (_hand == Hand.Mouse)
+        {
+            await control.ClickAsync();
+            return;
+        }
+
+        await TabToAsync(control);
+        await Page.Keyboard.PressAsync("Enter");
+    }
+
+    /// <summary>Writes a text into a field, in place of what stands there.</summary>
+    public async Task WriteAsync(ILocator field, string text)
+    {
+        if (_hand == Hand.Mouse)
+        {
+            await field.FillAsync(text);
+            return;
+        }
+
+        // The Tab key selects what a field holds.
+        await TabToAsync(field);
+        await Page.Keyboard.TypeAsync(text);
+        Assert.Equal(text, await field.InputValueAsync());
+    }
+
+    /// <summary>Ticks a box, or chooses one of a group of radio buttons.</summary>
+    public async Task TickAsync(ILocator box)
+    {
+        if (_hand == Hand.Mouse)
+        {
+            await box.CheckAsync();
+            return;
+        }
+
+        if (await box.EvaluateAsync<string>("e => e.type") == "radio")
+        {
+            // The Tab key stops once at a group; arrows go on within it.
+            await TabAsync(box, "e => document.activeElement.form === e.form && document.activeElement.name === e.name");
+            for (var presses = 0; presses < 40 && !await HasFocusAsync(box); presses++)
+            {
+                await Page.Keyboard.PressAsync("ArrowDown");
+            }
+        }
+        else
+        {
+            await TabToAsync(box);
+        }
+
+        if (!await box.IsCheckedAsync())
+        {
+            await Page.Keyboard.PressAsync("Space");
+        }
+
+        Assert.True(await box.IsCheckedAsync(), $"{box} was not ticked on {Page.Url}");
+    }
+
+    /// <summary>Chooses an entry of a list by its value.</summary>
+    public async Task ChooseAsync(ILocator list, string value)
+    {
+        if (_hand == Hand.Mouse)
+        {
+            await list.SelectOptionAsync(value);
+            return;
+        }
+
+        await TabToAsync(list);
+        var steps = await list.EvaluateAsync<int>(
+            "(e, value) => [...e.options].findIndex(o => o.value === value) - e.selectedIndex",
+            value
+        );
+        for (; steps != 0; steps -= Math.Sign(steps))
+        {
+            await Page.Keyboard.PressAsync(steps > 0 ? "ArrowDown" : "ArrowUp");
+        }
+
+        Assert.Equal(value, await list.InputValueAsync());
+    }
+
+    /// <summary>Gives a file to a field that asks for one.</summary>
+    public async Task GiveAsync(ILocator field, FilePayload file)
+    {
+        var chooser = await Page.RunAndWaitForFileChooserAsync(() => UseAsync(field));
+        await chooser.SetFilesAsync(file);
+    }
+
+    /// <summary>Goes on with the Tab key, or back with Shift, until this has the focus and can be seen. What the key cannot reach
+    /// fails the test, with the stops that it made.</summary>
     public async Task TabToAsync(ILocator locator)
     {
-        for (var presses = 0; presses < 400; presses++)
+        await TabAsync(locator, "e => e === document.activeElement");
+        Assert.True(
+            await locator.EvaluateAsync<bool>(
+                """
+                e => {
+                  const box = e.getBoundingClientRect();
+                  const top = document.elementFromPoint(
+                    Math.min(Math.max(box.x + box.width / 2, 0), innerWidth - 1),
+                    Math.min(Math.max(box.y + box.height / 2, 0), innerHeight - 1));
+                  return box.bottom > 0 && box.top < innerHeight && (e.contains(top) || top?.contains(e));
+                }
+                """
+            ),
+            $"{locator} has the focus on {Page.Url}, but cannot be seen"
+        );
+    }
+
+    private static Task<bool> HasFocusAsync(ILocator locator) => locator.EvaluateAsync<bool>("e => e === document.activeElement");
+
+    /// <summary>Presses Tab or Shift+Tab until the condition holds of the element.</summary>
+    private async Task TabAsync(ILocator locator, string condition)
+    {
+        var stops = new List<string>();
+        for (var presses = 0; presses < 150; presses++)
         {
-            if (await locator.EvaluateAsync<bool>("e => e === document.activeElement"))
+            var way = await locator.EvaluateAsync<string>(
+                $$"""
+                e => {
+                  const at = document.activeElement;
+                  if (({{condition}})(e)) return "";
+                  const behind = at !== document.body && (at.compareDocumentPosition(e) & Node.DOCUMENT_POSITION_PRECEDING) !== 0;
+                  return `${behind ? "Shift+Tab" : "Tab"} ${at.tagName} ${(at.ariaLabel ?? at.labels?.[0]?.textContent ?? at.textContent).trim().slice(0, 30)}`;
+                }
+                """
+            );
+            if (way.Length == 0)
             {
                 return;
             }
 
-            await Page.Keyboard.PressAsync("Tab");
+            stops.Add(way);
+            await Page.Keyboard.PressAsync(way.Split(' ')[0]);
         }
 
-        Assert.Fail($"The Tab key does not reach {locator} on {Page.Url}");
+        Assert.Fail($"The Tab key does not reach {locator} on {Page.Url}. It pressed and was at: {string.Join(" · ", stops)}");
     }
 
     /// <summary>Nothing sticks out of the page sideways.</summary>
@@ -183,6 +318,17 @@ public sealed class Visit : IAsyncDisposable
         );
         Assert.True(violations.Length == 0, string.Join('\n', violations.Select(v => $"{Look} {new Uri(Page.Url).PathAndQuery} {v}")));
         await FitsAsync();
+    }
+
+    /// <summary>The page as it stands can be used by everybody, and is kept as a picture. By keyboard the same pages come by again: once
+    /// is enough.</summary>
+    public async Task LookAsync(string name)
+    {
+        if (_hand == Hand.Mouse)
+        {
+            await ScreenshotAsync(name);
+            await IsAccessibleAsync();
+        }
     }
 
     /// <summary>Looks at the page that is open in another way.</summary>

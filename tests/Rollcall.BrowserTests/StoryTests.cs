@@ -29,8 +29,13 @@ public sealed partial class StoryTests(Browser browser, SyncedLibrary library) :
 
         // The page finds out by itself: nobody reloads.
         await page.EvaluateAsync("window.stayed = true");
+        await visit.Button("Cancel").FocusAsync();
+        Assert.Equal(0, await page.EvaluateAsync<int>("document.getAnimations().length"));
         library.Sandbox.Faults.Clear();
         await Assertions.Expect(page.Locator(".page-head .mark")).ToHaveTextAsync(CompletedText());
+
+        // The button that had the focus is gone: nobody is thrown back to the top of the page.
+        await Assertions.Expect(page.GetByRole(AriaRole.Heading, new PageGetByRoleOptions { Level = 1 })).ToBeFocusedAsync();
         await Assertions.Expect(page.Locator("progress")).ToHaveCountAsync(0);
         Assert.True(await page.EvaluateAsync<bool>("window.stayed === true"));
         await Assertions.Expect(visit.Heading("Log")).ToBeVisibleAsync();
