@@ -183,21 +183,7 @@ internal sealed class ApiGate(RequestDelegate next, RollcallDatabase database, T
             logger.LogError("The route '{Route}' is not in the table of permissions: nobody gets there", route);
         }
 
-        var scope = Access.ScopeOf(route);
-        var refusal =
-            need is null || scope is null ? "Nobody may do this."
-            : need == Need.SignedIn ? null
-            : need == Need.Operator ? (grant.DistrictId is null ? null : "This needs a token of the installation's operator.")
-            : district is null ? "This needs a token of a district; the operator's opens none."
-            : Access.Group(need.Value) is { } group && grant.Group < group
-                ? $"This needs a token of the group {PatronFields.GroupWord(group)}."
-            : null;
-        if (refusal is null && scope is { } wanted && wanted != TokenScopes.None && !grant.Scopes.HasFlag(wanted))
-        {
-            refusal = $"This token is not for that: it lacks the scope {string.Join(", ", AccessTokens.WordsOf(wanted))}.";
-        }
-
-        if (refusal is not null)
+        if (Refusal(need, Access.ScopeOf(route), grant, district) is { } refusal)
         {
             await ProblemAsync(http, StatusCodes.Status403Forbidden, refusal);
             return;
@@ -220,6 +206,16 @@ internal sealed class ApiGate(RequestDelegate next, RollcallDatabase database, T
 
         await next(http);
     }
+
+    /// <summary>Why a token may not do what needs this; null when it may.</summary>
+    public static string? Refusal(Need? need, TokenScopes? scope, TokenGrant grant, District? district) =>
+        need is null || scope is null ? "Nobody may do this."
+        : need == Need.Operator && grant.DistrictId is not null ? "This needs a token of the installation's operator."
+        : need is not (Need.SignedIn or Need.Operator) && district is null ? "This needs a token of a district; the operator's opens none."
+        : Access.Group(need.Value) is { } group && grant.Group < group ? $"This needs a token of the group {PatronFields.GroupWord(group)}."
+        : !grant.Scopes.HasFlag(scope.Value)
+            ? $"This token is not for that: it lacks the scope {string.Join(", ", AccessTokens.WordsOf(scope.Value))}."
+        : null;
 
     /// <summary>Carries a request out once per key; sent again, it gets the first one's answer.</summary>
     private async Task OnceAsync(HttpContext http, TokenGrant grant, string key)
@@ -361,6 +357,8 @@ internal sealed class ApiGate(RequestDelegate next, RollcallDatabase database, T
         {
             case NotFoundException:
                 return ProblemAsync(http, StatusCodes.Status404NotFound, fault.Message);
+            case ForbiddenException:
+                return ProblemAsync(http, StatusCodes.Status403Forbidden, fault.Message);
             case ImportRefusedException refused:
                 return ProblemAsync(http, StatusCodes.Status422UnprocessableEntity, refused.Message, refused.Problems);
             case RollcallException or UsageException:
@@ -425,6 +423,9 @@ internal sealed class ApiGate(RequestDelegate next, RollcallDatabase database, T
 
 /// <summary>What was asked for is not there, or not the caller's to see.</summary>
 internal sealed class NotFoundException(string message) : Exception(message);
+
+/// <summary>The token is not for what was asked.</summary>
+internal sealed class ForbiddenException(string message) : Exception(message);
 
 /// <summary>What an error is answered with (RFC 9457).</summary>
 /// <param name="Title">The status in words.</param>

@@ -36,6 +36,13 @@ internal static class ApiRoutes
         api.MapGet("/openapi.json", OpenApiShape.SendAsync).ExcludeFromDescription();
         Read(api.MapGet("/health", HealthAsync), "health", "Say whether the server and its database answer");
 
+        Read(
+            api.MapPost(Remote.Path, ApiCommands.RunAsync).WithMetadata(new RequestSizeLimitAttribute(Remote.LargestBody)),
+            "runCommand",
+            "Run a command of the command line; answered line by line while it runs",
+            "application/x-ndjson"
+        );
+
         Read(api.MapGet("/districts", DistrictsAsync), "districts", "List the districts that the token opens");
         Write(api.MapPost("/districts", AddDistrictAsync), "addDistrict", "Add a district");
         Write(api.MapPost("/districts/{code}/tenants", AllowTenantAsync), "allowTenant", "Let a district use a ClassLink tenant");

@@ -95,7 +95,7 @@ internal static class AccountCommands
                         chosen,
                         sites.Length == 0 ? null : string.Join(',', sites),
                         isOperator,
-                        Session.Actor,
+                        Session.OwnActor,
                         cancellationToken
                     );
                 var link = code is null ? null : Link(terminal, GlobalOptions.Given(result.GetValue(url)), code);
@@ -136,7 +136,7 @@ internal static class AccountCommands
             {
                 await using var session = await Session.OpenAsync(result, terminal, cancellationToken);
                 var address = result.GetRequiredValue(email);
-                var code = await session.Get<Accounts>().ResetAsync(address, Session.Actor, cancellationToken);
+                var code = await session.Get<Accounts>().ResetAsync(address, Session.OwnActor, cancellationToken);
                 var link = Link(terminal, GlobalOptions.Given(result.GetValue(url)), code);
                 if (session.Json)
                 {
@@ -160,7 +160,7 @@ internal static class AccountCommands
             {
                 await using var session = await Session.OpenAsync(result, terminal, cancellationToken);
                 var address = result.GetRequiredValue(email).Trim();
-                await session.Get<Accounts>().DropSecondFactorAsync(address, Session.Actor, cancellationToken);
+                await session.Get<Accounts>().DropSecondFactorAsync(address, Session.OwnActor, cancellationToken);
                 if (session.Json)
                 {
                     await JsonText.WriteAsync(terminal, new Dropped(address));

@@ -41,13 +41,12 @@ internal static class Arguments
 
     /// <summary>The one line of a key, secret or token file.</summary>
     /// <exception cref="RollcallException">It is missing, unreadable or empty.</exception>
-    public static async Task<string> SecretAsync(string path, string what, CancellationToken cancellationToken)
+    public static async Task<string> SecretAsync(IFiles files, string path, string what, CancellationToken cancellationToken)
     {
         string text;
         try
         {
-            // Read as a stream: it may be a pipe, which has no length.
-            using var reader = new StreamReader(new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.ReadWrite));
+            using var reader = new StreamReader(files.OpenRead(path));
             var buffer = new char[LongestSecret];
             var length = await reader.ReadBlockAsync(buffer, cancellationToken);
             text = new string(buffer, 0, length).Trim();

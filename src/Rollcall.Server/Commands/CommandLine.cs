@@ -31,8 +31,7 @@ internal static partial class CommandLine
         var json = args.Contains(GlobalOptions.Json.Name, StringComparer.Ordinal);
         try
         {
-            // A value may begin with '@' (a password in a connection): no response files.
-            var result = CommandLineParser.Parse(Build(terminal), args, new ParserConfiguration { ResponseFileTokenReplacer = null });
+            var result = Parse(terminal, args);
             if (result.Errors.Count > 0 && result.Action is not HelpAction)
             {
                 await FailAsync(terminal, result, json, Misused(result));
@@ -50,7 +49,9 @@ internal static partial class CommandLine
             };
             try
             {
-                return await result.InvokeAsync(configuration, cancellationToken);
+                return RemoteCommand.IsMeant(result, terminal)
+                    ? await RemoteCommand.RunAsync(result, terminal, cancellationToken)
+                    : await result.InvokeAsync(configuration, cancellationToken);
             }
             catch (UsageException e)
             {
@@ -75,6 +76,10 @@ internal static partial class CommandLine
         }
     }
 
+    /// <summary>Understands a line. A value may begin with '@' (a password in a connection): no response files.</summary>
+    public static ParseResult Parse(Terminal terminal, IReadOnlyList<string> args) =>
+        CommandLineParser.Parse(Build(terminal), args, new ParserConfiguration { ResponseFileTokenReplacer = null });
+
     /// <summary>The whole tree of verbs.</summary>
     public static RootCommand Build(Terminal terminal)
     {
@@ -84,6 +89,8 @@ internal static partial class CommandLine
             GlobalOptions.Database,
             GlobalOptions.District,
             GlobalOptions.Json,
+            GlobalOptions.Server,
+            GlobalOptions.TokenFile,
         };
         root.Add(DemoCommand.Build(terminal));
         root.Add(ServeCommand.Build(terminal));
@@ -140,15 +147,21 @@ internal static partial class CommandLine
 
     private sealed record Refusal(string Error);
 
-    private static string Misused(ParseResult result)
+    /// <summary>The verbs of a line, such as <c>operation list</c>.</summary>
+    public static string PathOf(ParseResult result)
     {
         var path = new List<string>();
-        for (SymbolResult? at = result.CommandResult; at is CommandResult command; at = at.Parent)
+        for (SymbolResult? at = result.CommandResult; at is CommandResult { Parent: not null } command; at = at.Parent)
         {
-            path.Insert(0, command.Parent is null ? "rollcall" : command.Command.Name);
+            path.Insert(0, command.Command.Name);
         }
 
-        var name = string.Join(' ', path);
+        return string.Join(' ', path);
+    }
+
+    private static string Misused(ParseResult result)
+    {
+        var name = $"rollcall {PathOf(result)}".TrimEnd();
         var children = result.CommandResult.Command.Subcommands.Select(c => c.Name).ToList();
         var stray = result.UnmatchedTokens.Count > 0 ? result.UnmatchedTokens[0] : null;
         var message =

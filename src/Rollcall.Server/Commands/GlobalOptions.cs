@@ -31,6 +31,20 @@ internal static class GlobalOptions
 
     public static readonly Option<bool> Json = new("--json") { Description = "Print JSON and nothing else", Recursive = true };
 
+    public static readonly Option<string?> Server = new("--server")
+    {
+        Description = "Run the command on another machine's server, over its API",
+        HelpName = "URL",
+        Recursive = true,
+    };
+
+    public static readonly Option<string?> TokenFile = new("--token-file")
+    {
+        Description = "A file with an access token of that server alone (ROLLCALL_TOKEN_FILE)",
+        HelpName = "F",
+        Recursive = true,
+    };
+
     /// <summary>Where the data is and what may be reached, from options and environment.</summary>
     public static RollcallOptions Read(ParseResult result, Terminal terminal) =>
         new(

@@ -74,14 +74,14 @@ internal static class IntegrationCommands
             Description = "By ClassLink's proxy at this address, with the installation's partner key",
             HelpName = "URL",
         };
-        var partner = new Option<string?>("--partner-key-file")
+        var partner = new FileOption("--partner-key-file")
         {
             Description = "Stores the partner key too, as 'rollcall operator partner-key' does, when ClassLink accepts it",
             HelpName = "F",
         };
         var direct = new Option<string?>("--direct") { Description = "Directly, with OAuth 1.0a", HelpName = "URL" };
         var key = new Option<string?>("--key") { Description = "The consumer key of direct access", HelpName = "K" };
-        var secret = new Option<string?>("--secret-file") { Description = "A file with the consumer secret alone", HelpName = "F" };
+        var secret = new FileOption("--secret-file") { Description = "A file with the consumer secret alone", HelpName = "F" };
         var signature = new Option<string?>("--signature")
         {
             Description = "HMAC-SHA256 (without being told) or HMAC-SHA1",
@@ -93,7 +93,7 @@ internal static class IntegrationCommands
             Description = "By the proxy, with an address that ClassLink gave to the district",
             HelpName = "URL",
         };
-        var token = new Option<string?>("--token-file") { Description = "A file with the token of that address alone", HelpName = "F" };
+        var token = new FileOption("--token-file") { Description = "A file with the token of that address alone", HelpName = "F" };
         var yes = Yes();
         var command = new Command("connect", "Check a connection and store it; nothing is stored when it is refused")
         {
@@ -141,7 +141,9 @@ internal static class IntegrationCommands
                 }
 
                 // Files are read before anything is opened: a wrong path is told at once.
-                var partnerKey = Given(partner) is { } path ? await Arguments.SecretAsync(path, "partner key", cancellationToken) : null;
+                var partnerKey = Given(partner) is { } path
+                    ? await Arguments.SecretAsync(terminal.Files, path, "partner key", cancellationToken)
+                    : null;
                 var request = new ConnectRequest(
                     way == proxy ? ConnectionMode.Proxy
                         : way == direct ? ConnectionMode.Direct
@@ -149,8 +151,8 @@ internal static class IntegrationCommands
                     result.GetRequiredValue(tenant),
                     Given(way),
                     Given(key),
-                    way == direct ? await Arguments.SecretAsync(Given(secret)!, "secret", cancellationToken)
-                        : way == prefix ? await Arguments.SecretAsync(Given(token)!, "token", cancellationToken)
+                    way == direct ? await Arguments.SecretAsync(terminal.Files, Given(secret)!, "secret", cancellationToken)
+                        : way == prefix ? await Arguments.SecretAsync(terminal.Files, Given(token)!, "token", cancellationToken)
                         : null,
                     way == direct ? Given(signature) ?? "HMAC-SHA256" : null,
                     partnerKey
@@ -173,8 +175,24 @@ internal static class IntegrationCommands
     {
         await using var session = await Session.OpenAsync(result, terminal, cancellationToken);
         var district = await session.DistrictAsync(cancellationToken);
+        if (request.PartnerKey is not null)
+        {
+            session.RefuseHere(
+                "--partner-key-file",
+                "The partner key is the installation's: its operator stores it there. Connect with --proxy URL alone."
+            );
+        }
+
         var integrations = session.Get<IntegrationService>();
-        var connected = await integrations.ConnectAsync(district, kind, request, asOperator: true, clear, Session.Actor, cancellationToken);
+        var connected = await integrations.ConnectAsync(
+            district,
+            kind,
+            request,
+            asOperator: !session.IsRemote,
+            clear,
+            session.Actor.Name,
+            cancellationToken
+        );
         await WriteConnectedAsync(terminal, session, connected);
         if (!session.Json && (await integrations.FindAsync(district.Id, kind, cancellationToken)) is { Enabled: false })
         {
@@ -193,8 +211,10 @@ internal static class IntegrationCommands
                     result,
                     terminal,
                     kind,
-                    async (integrations, district) =>
-                        cleared = await integrations.TurnOnAsync(district.Id, kind, result.GetValue(yes), Session.Actor, cancellationToken),
+                    async (session, district) =>
+                        cleared = await session
+                            .Get<IntegrationService>()
+                            .TurnOnAsync(district.Id, kind, result.GetValue(yes), session.Actor.Name, cancellationToken),
                     _ =>
                         cleared is { } operation
                             ? $"{IntegrationWords.Name(kind)} is on. {Cleared(operation)}"
@@ -214,7 +234,8 @@ internal static class IntegrationCommands
                     result,
                     terminal,
                     kind,
-                    (integrations, district) => integrations.TurnOffAsync(district.Id, kind, Session.Actor, cancellationToken),
+                    (session, district) =>
+                        session.Get<IntegrationService>().TurnOffAsync(district.Id, kind, session.Actor.Name, cancellationToken),
                     _ => $"{IntegrationWords.Name(kind)} is off. Identifiers stay, so it can be turned on again.",
                     cancellationToken
                 )
@@ -388,7 +409,7 @@ internal static class IntegrationCommands
                 await using var session = await Session.OpenAsync(result, terminal, cancellationToken);
                 var district = await session.DistrictAsync(cancellationToken);
                 var (code, id) = (result.GetRequiredValue(site), result.GetRequiredValue(org));
-                await session.Get<IntegrationService>().MatchAsync(district, kind, code, id, Session.Actor, cancellationToken);
+                await session.Get<IntegrationService>().MatchAsync(district, kind, code, id, session.Actor.Name, cancellationToken);
                 var sites = await session.Get<SiteService>().ListAsync(district.Id, cancellationToken);
                 code = sites.First(s => string.Equals(s.Code, code.Trim(), StringComparison.OrdinalIgnoreCase)).Code;
                 if (session.Json)
@@ -414,7 +435,7 @@ internal static class IntegrationCommands
                 await using var session = await Session.OpenAsync(result, terminal, cancellationToken);
                 var district = await session.DistrictAsync(cancellationToken);
                 var id = result.GetRequiredValue(org);
-                await session.Get<IntegrationService>().UnmatchAsync(district, kind, id, Session.Actor, cancellationToken);
+                await session.Get<IntegrationService>().UnmatchAsync(district, kind, id, session.Actor.Name, cancellationToken);
                 if (session.Json)
                 {
                     await JsonText.WriteAsync(terminal, new Unmatched(id));
@@ -711,7 +732,8 @@ internal static class IntegrationCommands
             result,
             terminal,
             kind,
-            (integrations, district) => integrations.ConfigureAsync(district.Id, kind, Session.Actor, what, change, cancellationToken),
+            (session, district) =>
+                session.Get<IntegrationService>().ConfigureAsync(district.Id, kind, session.Actor.Name, what, change, cancellationToken),
             say,
             cancellationToken
         );
@@ -721,7 +743,7 @@ internal static class IntegrationCommands
         ParseResult result,
         Terminal terminal,
         IntegrationKind kind,
-        Func<IntegrationService, District, Task> act,
+        Func<Session, District, Task> act,
         Func<IntegrationView, string> say,
         CancellationToken cancellationToken
     )
@@ -729,7 +751,7 @@ internal static class IntegrationCommands
         await using var session = await Session.OpenAsync(result, terminal, cancellationToken);
         var district = await session.DistrictAsync(cancellationToken);
         var integrations = session.Get<IntegrationService>();
-        await act(integrations, district);
+        await act(session, district);
         var view = IntegrationView.Of(kind, await integrations.FindAsync(district.Id, kind, cancellationToken));
         if (session.Json)
         {

@@ -18,7 +18,7 @@ internal static class LoginCommand
             Description = "This installation's application id from the ClassLink Partner Portal",
             HelpName = "ID",
         };
-        var secret = new Option<string?>("--client-secret-file")
+        var secret = new FileOption("--client-secret-file")
         {
             Description = "A file with the application's secret alone; kept encrypted",
             HelpName = "F",
@@ -61,12 +61,13 @@ internal static class LoginCommand
                 string? Given(Option<string?> option) => GlobalOptions.Given(result.GetValue(option));
                 var on = result.GetRequiredValue(state) == "on";
                 var file = Given(secret);
-                var stored = file is null ? null : await Arguments.SecretAsync(file, "client secret", cancellationToken);
+                var stored = file is null ? null : await Arguments.SecretAsync(terminal.Files, file, "client secret", cancellationToken);
                 await using var session = await Session.OpenAsync(result, terminal, cancellationToken);
                 var district = await session.DistrictAsync(cancellationToken);
                 var signIn = session.Get<ClassLinkSignIn>();
                 if (new[] { id, launchpad, api, tiles }.Any(o => Given(o) is not null) || stored is not null)
                 {
+                    session.RefuseHere("The application of ClassLink", "It is the installation's: its operator stores it there.");
                     await signIn.StoreClientAsync(
                         Given(id),
                         stored,
@@ -77,7 +78,13 @@ internal static class LoginCommand
                     );
                 }
 
-                await signIn.TurnAsync(district.Id, on, Given(email) is { } word ? word == "on" : null, Session.Actor, cancellationToken);
+                await signIn.TurnAsync(
+                    district.Id,
+                    on,
+                    Given(email) is { } word ? word == "on" : null,
+                    session.Actor.Name,
+                    cancellationToken
+                );
                 const string path = "/signin/classlink/callback";
                 if (session.Json)
                 {

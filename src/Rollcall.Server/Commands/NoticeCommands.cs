@@ -53,7 +53,7 @@ internal static class NoticeCommands
             Description = "An address that gets a signed POST; none for nobody",
             HelpName = "URL",
         };
-        var secret = new Option<string?>("--webhook-secret-file")
+        var secret = new FileOption("--webhook-secret-file")
         {
             Description = "A file with the secret that webhooks are signed with alone",
             HelpName = "F",
@@ -72,7 +72,7 @@ internal static class NoticeCommands
                 }
 
                 NoticeEvents? wanted = told is null ? null : Events(told);
-                var key = file is null ? null : await Arguments.SecretAsync(file, "webhook secret", cancellationToken);
+                var key = file is null ? null : await Arguments.SecretAsync(terminal.Files, file, "webhook secret", cancellationToken);
                 await using var session = await Session.OpenAsync(result, terminal, cancellationToken);
                 var district = await session.DistrictAsync(cancellationToken);
                 await session
@@ -85,7 +85,7 @@ internal static class NoticeCommands
                         wanted,
                         address == "none" ? "" : address,
                         key,
-                        Session.Actor,
+                        session.Actor.Name,
                         cancellationToken
                     );
                 await WriteAsync(session, terminal, district.Id, cancellationToken);

@@ -28,8 +28,8 @@ internal static class OneRosterConnectCommand
             Description = "The key: client id with --token-url, consumer key of OAuth 1.0a without it",
             HelpName = "K",
         };
-        var secret = new Option<string?>("--secret-file") { Description = "A file with the secret of the key alone", HelpName = "F" };
-        var token = new Option<string?>("--token-file") { Description = "A file with a fixed bearer token alone", HelpName = "F" };
+        var secret = new FileOption("--secret-file") { Description = "A file with the secret of the key alone", HelpName = "F" };
+        var token = new FileOption("--token-file") { Description = "A file with a fixed bearer token alone", HelpName = "F" };
         var signature = new Option<string?>("--signature")
         {
             Description = "Hash of OAuth 1.0a; without being told: the one that is accepted",
@@ -127,8 +127,8 @@ internal static class OneRosterConnectCommand
                     address,
                     Given(key),
                     mode == ConnectionMode.Bearer
-                        ? await Arguments.SecretAsync(Given(token)!, "token", cancellationToken)
-                        : await Arguments.SecretAsync(Given(secret)!, "secret", cancellationToken),
+                        ? await Arguments.SecretAsync(terminal.Files, Given(token)!, "token", cancellationToken)
+                        : await Arguments.SecretAsync(terminal.Files, Given(secret)!, "secret", cancellationToken),
                     Given(signature)
                 )
                 {

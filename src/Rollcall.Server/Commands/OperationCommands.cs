@@ -21,7 +21,7 @@ internal static class OperationCommands
                 terminal,
                 "discard",
                 "Drop what waits in an operation; what was applied before stays",
-                (queue, district, id, token) => queue.DiscardAsync(district.Id, id, Session.Actor, token)
+                (session, district, id, token) => session.Get<OperationQueue>().DiscardAsync(district.Id, id, session.Actor.Name, token)
             ),
             Undo(terminal),
             Decide(terminal, "cancel", "Stop an operation that waits or runs; what was applied before stays", CancelAsync),
@@ -161,7 +161,7 @@ internal static class OperationCommands
                     {
                         await session
                             .Get<OperationQueue>()
-                            .ApproveAsync(district.Id, result.GetRequiredValue(id), Session.Actor, cancellationToken);
+                            .ApproveAsync(district.Id, result.GetRequiredValue(id), session.Actor, cancellationToken);
                         return result.GetRequiredValue(id);
                     },
                     cancellationToken
@@ -188,7 +188,7 @@ internal static class OperationCommands
                                 district.Id,
                                 result.GetRequiredValue(id),
                                 GlobalOptions.Given(result.GetValue(patron)),
-                                Session.Actor,
+                                session.Actor,
                                 cancellationToken
                             ),
                     cancellationToken
@@ -201,7 +201,7 @@ internal static class OperationCommands
         Terminal terminal,
         string verb,
         string description,
-        Func<OperationQueue, District, long, CancellationToken, Task> act
+        Func<Session, District, long, CancellationToken, Task> act
     )
     {
         var id = Id();
@@ -212,7 +212,7 @@ internal static class OperationCommands
                 await using var session = await Session.OpenAsync(result, terminal, cancellationToken);
                 var district = await session.DistrictAsync(cancellationToken);
                 var queue = session.Get<OperationQueue>();
-                await act(queue, district, result.GetRequiredValue(id), cancellationToken);
+                await act(session, district, result.GetRequiredValue(id), cancellationToken);
                 var operation = await queue.GetAsync(district.Id, result.GetRequiredValue(id), cancellationToken);
                 if (session.Json)
                 {
@@ -231,6 +231,6 @@ internal static class OperationCommands
         return command;
     }
 
-    private static Task CancelAsync(OperationQueue queue, District district, long id, CancellationToken cancellationToken) =>
-        queue.CancelAsync(district.Id, id, cancellationToken);
+    private static Task CancelAsync(Session session, District district, long id, CancellationToken cancellationToken) =>
+        session.Get<OperationQueue>().CancelAsync(district.Id, id, cancellationToken);
 }

@@ -43,6 +43,7 @@ internal sealed class OperationRunner
             session = await Session.OpenAsync(result, terminal, cancellationToken);
             district = await session.DistrictAsync(cancellationToken);
             id = await start(session, district);
+            terminal.Watcher?.Began(id.Value);
             var operation = await runner.WatchAsync(session, district, id.Value, cancellationToken);
             await runner.ReportAsync(operation);
             return OperationText.ExitCodeOf(operation.Status);
@@ -83,8 +84,9 @@ internal sealed class OperationRunner
     private async Task<Operation> WatchAsync(Session session, District district, long id, CancellationToken cancellationToken)
     {
         var follower = session.Get<OperationFollower>();
-        return _terminal.ErrorIsTerminal
-            ? await ProgressBar.ShowAsync(_terminal, report => follower.RunAsync(district.Id, id, report, cancellationToken))
+        return _terminal.Watcher is { } watcher ? await follower.FollowAsync(district.Id, id, watcher.Report, cancellationToken)
+            : _terminal.ErrorIsTerminal
+                ? await ProgressBar.ShowAsync(_terminal, report => follower.RunAsync(district.Id, id, report, cancellationToken))
             : await follower.RunAsync(district.Id, id, new ProgressLines(_terminal).Report, cancellationToken);
     }
 

@@ -23,7 +23,7 @@ internal static class OperatorCommands
         key.SetAction(
             async (result, cancellationToken) =>
             {
-                var secret = await Arguments.SecretAsync(result.GetRequiredValue(file), "partner key", cancellationToken);
+                var secret = await Arguments.SecretAsync(terminal.Files, result.GetRequiredValue(file), "partner key", cancellationToken);
                 await using var session = await Session.OpenAsync(result, terminal, cancellationToken);
                 await session.Get<IntegrationService>().StorePartnerKeyAsync(secret, cancellationToken);
                 if (session.Json)

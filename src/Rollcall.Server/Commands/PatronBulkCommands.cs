@@ -36,7 +36,7 @@ internal static class PatronBulkCommands
                                 await which.FilterAsync(result, session, district, cancellationToken),
                                 changes,
                                 result.GetValue(preview),
-                                Session.Actor,
+                                session.Actor,
                                 cancellationToken
                             ),
                     cancellationToken
@@ -96,13 +96,17 @@ internal static class PatronBulkCommands
                         var filter = await which.FilterAsync(result, session, district, cancellationToken);
                         if (GlobalOptions.Given(result.GetValue(export)) is { } file)
                         {
-                            await ExportAsync(session, district, named, filter, file, cancellationToken);
+                            session.RefuseHere(
+                                "--export",
+                                "Write the file with 'rollcall patron export -o FILE' and the same options, look at it, then remove."
+                            );
+                            await ExportAsync(terminal, session, district, named, filter, file, cancellationToken);
                         }
 
                         var bulk = session.Get<PatronBulk>();
                         return named.Length > 0
-                            ? await bulk.PlanRemovalAsync(district.Id, named, result.GetValue(preview), Session.Actor, cancellationToken)
-                            : await bulk.PlanRemovalAsync(district.Id, filter, result.GetValue(preview), Session.Actor, cancellationToken);
+                            ? await bulk.PlanRemovalAsync(district.Id, named, result.GetValue(preview), session.Actor, cancellationToken)
+                            : await bulk.PlanRemovalAsync(district.Id, filter, result.GetValue(preview), session.Actor, cancellationToken);
                     },
                     cancellationToken
                 );
@@ -112,6 +116,7 @@ internal static class PatronBulkCommands
     }
 
     private static async Task ExportAsync(
+        Terminal terminal,
         Session session,
         District district,
         string[] named,
@@ -126,7 +131,7 @@ internal static class PatronBulkCommands
             named.Length > 0
                 ? (await patrons.FindAllAsync(district.Id, named, cancellationToken)).Select(f => f.Patron).ToAsyncEnumerable()
                 : patrons.AllAsync(district.Id, filter, cancellationToken);
-        await PatronExportCommand.WriteFileAsync(
+        await terminal.Files.WriteAsync(
             file,
             async writer =>
             {
@@ -141,7 +146,7 @@ internal static class PatronBulkCommands
                 return count;
             }
         );
-        await patrons.NoteExportAsync(district.Id, Path.GetFileName(file), Session.Actor, cancellationToken);
+        await patrons.NoteExportAsync(district.Id, Path.GetFileName(file), session.Actor.Name, cancellationToken);
     }
 
     private static Option<bool> Preview() =>

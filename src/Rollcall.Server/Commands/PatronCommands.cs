@@ -147,7 +147,7 @@ internal static class PatronCommands
                 var district = await session.DistrictAsync(cancellationToken);
                 var patron = await session
                     .Get<PatronService>()
-                    .EditAsync(district.Id, result.GetRequiredValue(barcode), changes, Session.Actor, cancellationToken: cancellationToken);
+                    .EditAsync(district.Id, result.GetRequiredValue(barcode), changes, session.Actor, cancellationToken: cancellationToken);
                 await WriteAsync(session, terminal, district, patron.Barcode, withHistory: false, cancellationToken);
             }
         );
@@ -184,7 +184,7 @@ internal static class PatronCommands
                         district.Id,
                         result.GetRequiredValue(keep),
                         result.GetRequiredValue(other),
-                        Session.Actor,
+                        session.Actor,
                         cancellationToken
                     );
                 if (!session.Json)
@@ -200,7 +200,7 @@ internal static class PatronCommands
 
     private static Command Import(Terminal terminal)
     {
-        var file = new Argument<string>("FILE") { Description = "CSV with a header of field names or numbers; '-' reads what is piped in" };
+        var file = new FileArgument("FILE") { Description = "CSV with a header of field names or numbers; '-' reads what is piped in" };
         var preview = new Option<bool>("--preview") { Description = "Stop at the plan and write nothing. The plan can be approved" };
         var command = new Command("import", "Add and change patrons from a file. A file with a mistake is refused as a whole")
         {
@@ -216,7 +216,7 @@ internal static class PatronCommands
                     async (session, district) =>
                     {
                         var path = result.GetRequiredValue(file);
-                        await using var content = path == "-" ? terminal.In() : Open(path);
+                        await using var content = path == "-" ? terminal.In() : Open(terminal, path);
                         return await session
                             .Get<PatronImport>()
                             .PlanAsync(
@@ -224,7 +224,7 @@ internal static class PatronCommands
                                 content,
                                 path,
                                 result.GetValue(preview),
-                                Session.Actor,
+                                session.Actor,
                                 cancellationToken: cancellationToken
                             );
                     },
@@ -234,7 +234,7 @@ internal static class PatronCommands
         return command;
     }
 
-    private static FileStream Open(string path)
+    private static Stream Open(Terminal terminal, string path)
     {
         if (Directory.Exists(path))
         {
@@ -243,7 +243,7 @@ internal static class PatronCommands
 
         try
         {
-            return new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.ReadWrite);
+            return terminal.Files.OpenRead(path);
         }
         catch (Exception e) when (e is FileNotFoundException or DirectoryNotFoundException)
         {

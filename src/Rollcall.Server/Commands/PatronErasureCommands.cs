@@ -14,7 +14,12 @@ internal static class PatronErasureCommands
     public static Command Data(Terminal terminal)
     {
         var who = new Argument<string>("BARCODE") { Description = Whose };
-        var output = new Option<string?>("--output", "-o") { Description = "Write to this file, whole or not at all", HelpName = "FILE" };
+        var output = new FileOption("--output", "-o")
+        {
+            Description = "Write to this file, whole or not at all",
+            HelpName = "FILE",
+            IsWritten = true,
+        };
         var command = new Command("data", "Write everything that is kept of one person as JSON, for them") { who, output };
         command.SetAction(
             async (result, cancellationToken) =>
@@ -23,17 +28,17 @@ internal static class PatronErasureCommands
                 var district = await session.DistrictAsync(cancellationToken);
                 var data = await session
                     .Get<PatronErasure>()
-                    .DataAsync(district, result.GetRequiredValue(who), Session.Actor, cancellationToken);
+                    .DataAsync(district, result.GetRequiredValue(who), session.Actor, cancellationToken);
                 if (GlobalOptions.Given(result.GetValue(output)) is not { } file)
                 {
                     await terminal.Out.WriteLineAsync(data);
                     return;
                 }
 
-                await WriteAsync(file, data);
+                await WriteAsync(terminal, file, data);
                 if (session.Json)
                 {
-                    await JsonText.WriteAsync(terminal, new Written(Path.GetFullPath(file)));
+                    await JsonText.WriteAsync(terminal, new Written(terminal.Files.FullName(file)));
                 }
                 else
                 {
@@ -72,10 +77,14 @@ internal static class PatronErasureCommands
                         var asked = result.GetRequiredValue(who);
                         if (GlobalOptions.Given(result.GetValue(export)) is { } file)
                         {
-                            await WriteAsync(file, await erasure.DataAsync(district, asked, Session.Actor, cancellationToken));
+                            session.RefuseHere(
+                                "--export",
+                                "Keep what the person may ask for with 'rollcall patron data BARCODE -o FILE', look at it, then erase."
+                            );
+                            await WriteAsync(terminal, file, await erasure.DataAsync(district, asked, session.Actor, cancellationToken));
                         }
 
-                        return await erasure.EnqueueAsync(district.Id, asked, Session.Actor, cancellationToken);
+                        return await erasure.EnqueueAsync(district.Id, asked, session.Actor, cancellationToken);
                     },
                     cancellationToken
                 );
@@ -88,7 +97,7 @@ internal static class PatronErasureCommands
     {
         await using var session = await Session.OpenAsync(result, terminal, cancellationToken);
         var district = await session.DistrictAsync(cancellationToken);
-        var preview = await session.Get<PatronErasure>().PreviewAsync(district.Id, asked, Session.Actor, cancellationToken);
+        var preview = await session.Get<PatronErasure>().PreviewAsync(district.Id, asked, session.Actor, cancellationToken);
         if (session.Json)
         {
             await JsonText.WriteAsync(terminal, preview);
@@ -111,8 +120,8 @@ internal static class PatronErasureCommands
         return preview.Refusal is null ? ExitCode.Usage : ExitCode.Failed;
     }
 
-    private static Task<long> WriteAsync(string file, string data) =>
-        PatronExportCommand.WriteFileAsync(
+    private static Task<long> WriteAsync(Terminal terminal, string file, string data) =>
+        terminal.Files.WriteAsync(
             file,
             async writer =>
             {

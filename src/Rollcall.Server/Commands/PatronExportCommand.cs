@@ -1,5 +1,4 @@
 using System.CommandLine;
-using System.Text;
 using Rollcall.Patrons;
 
 namespace Rollcall.Server.Commands;
@@ -18,7 +17,12 @@ internal static class PatronExportCommand
             Description = "Only patrons changed at or after this time, such as 2026-09-01 or 2026-09-01T04:00:00Z",
             HelpName = "T",
         };
-        var output = new Option<string?>("--output", "-o") { Description = "Write to this file, whole or not at all", HelpName = "FILE" };
+        var output = new FileOption("--output", "-o")
+        {
+            Description = "Write to this file, whole or not at all",
+            HelpName = "FILE",
+            IsWritten = true,
+        };
         var which = new WhichPatrons();
         var command = new Command("export", "Write patrons out, all of them without being told which") { format, since, output };
         which.AddTo(command);
@@ -43,7 +47,7 @@ internal static class PatronExportCommand
                 var patrons = session.Get<PatronService>().AllAsync(district.Id, filter, cancellationToken);
                 await session
                     .Get<PatronService>()
-                    .NoteExportAsync(district.Id, Path.GetFileName(file ?? "standard output"), Session.Actor, cancellationToken);
+                    .NoteExportAsync(district.Id, Path.GetFileName(file ?? "standard output"), session.Actor.Name, cancellationToken);
                 if (file is null && json && chosen is null)
                 {
                     await JsonText.WriteArrayAsync(terminal.Out, patrons.Select(p => PatronWords.Of(p, sites)), cancellationToken);
@@ -75,10 +79,10 @@ internal static class PatronExportCommand
                     return;
                 }
 
-                var written = await WriteFileAsync(file, WriteAsync);
+                var written = await terminal.Files.WriteAsync(file, WriteAsync);
                 if (json)
                 {
-                    await JsonText.WriteAsync(terminal, new Written(Path.GetFullPath(file), written));
+                    await JsonText.WriteAsync(terminal, new Written(terminal.Files.FullName(file), written));
                 }
                 else
                 {
@@ -87,48 +91,5 @@ internal static class PatronExportCommand
             }
         );
         return command;
-    }
-
-    /// <summary>Written beside and moved: nobody ever finds half a file, and a failure leaves the old one.</summary>
-    public static async Task<long> WriteFileAsync(string file, Func<TextWriter, Task<long>> write)
-    {
-        var target = Path.GetFullPath(file);
-        if (Directory.Exists(target))
-        {
-            throw new RollcallException($"{file} is a folder. Name a file.");
-        }
-
-        if (!Directory.Exists(Path.GetDirectoryName(target)))
-        {
-            throw new RollcallException($"The folder {Path.GetDirectoryName(target)} does not exist. Make it, or name another file.");
-        }
-
-        var draft = $"{target}.{Guid.NewGuid():N}.part";
-        var options = new FileStreamOptions { Mode = FileMode.CreateNew, Access = FileAccess.Write };
-        if (!OperatingSystem.IsWindows())
-        {
-            // Children's data: for the owner alone.
-            options.UnixCreateMode = UnixFileMode.UserRead | UnixFileMode.UserWrite;
-        }
-
-        try
-        {
-            long count;
-            await using (var writer = new StreamWriter(draft, new UTF8Encoding(false), options))
-            {
-                count = await write(writer);
-            }
-
-            File.Move(draft, target, overwrite: true);
-            return count;
-        }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
-        {
-            throw new RollcallException($"The file {file} cannot be written: {e.Message}", e);
-        }
-        finally
-        {
-            File.Delete(draft);
-        }
     }
 }

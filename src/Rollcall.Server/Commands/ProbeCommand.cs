@@ -14,8 +14,9 @@ internal static class ProbeCommand
     public static Command Build(Terminal terminal, IntegrationKind kind)
     {
         var quick = new Option<bool>("--quick") { Description = "Read the first page of each collection alone" };
-        var log = new Option<string?>("--log")
+        var log = new FileOption("--log")
         {
+            IsWritten = true,
             Description = "Write every test to a CSV file with the six fields of a conformance log",
             HelpName = "FILE",
         };
@@ -45,7 +46,14 @@ internal static class ProbeCommand
 
                 if (GlobalOptions.Given(result.GetValue(log)) is { } path)
                 {
-                    await File.WriteAllTextAsync(path, Log(report), new UTF8Encoding(false), cancellationToken);
+                    await terminal.Files.WriteAsync(
+                        path,
+                        async writer =>
+                        {
+                            await writer.WriteAsync(Log(report));
+                            return 1;
+                        }
+                    );
                 }
 
                 if (session.Json)

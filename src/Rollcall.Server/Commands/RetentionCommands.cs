@@ -43,7 +43,7 @@ internal static class RetentionCommands
                             result.GetValue(log),
                             result.GetValue(audit),
                             result.GetValue(signIns),
-                            Session.Actor,
+                            session.Actor.Name,
                             cancellationToken
                         )
                 );
@@ -75,7 +75,7 @@ internal static class RetentionCommands
                     result,
                     terminal,
                     OperationKind.Retention,
-                    (session, district) => session.Get<RetentionService>().EnqueueAsync(district.Id, Session.Actor, cancellationToken),
+                    (session, district) => session.Get<RetentionService>().EnqueueAsync(district.Id, session.Actor.Name, cancellationToken),
                     cancellationToken
                 )
         );

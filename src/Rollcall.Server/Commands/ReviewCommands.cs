@@ -46,22 +46,22 @@ internal static class ReviewCommands
                 "link",
                 "The person is this patron",
                 barcode,
-                (decisions, result, district, id, token) =>
-                    decisions.LinkAsync(district.Id, id, result.GetRequiredValue(barcode), Session.Actor, token)
+                (session, result, district, id, token) =>
+                    session.Get<ReviewDecisions>().LinkAsync(district.Id, id, result.GetRequiredValue(barcode), session.Actor, token)
             ),
             Decision(
                 terminal,
                 "create",
                 "The person is none of the patrons: make a new one",
                 null,
-                (decisions, _, district, id, token) => decisions.CreateAsync(district.Id, id, Session.Actor, token)
+                (session, _, district, id, token) => session.Get<ReviewDecisions>().CreateAsync(district.Id, id, session.Actor, token)
             ),
             Decision(
                 terminal,
                 "ignore",
                 "Do not sync this person",
                 null,
-                (decisions, _, district, id, token) => decisions.IgnoreAsync(district.Id, id, Session.Actor, token)
+                (session, _, district, id, token) => session.Get<ReviewDecisions>().IgnoreAsync(district.Id, id, session.Actor, token)
             ),
             Reopen(terminal),
         };
@@ -74,7 +74,7 @@ internal static class ReviewCommands
         string verb,
         string description,
         Argument<string>? barcode,
-        Func<ReviewDecisions, ParseResult, District, int, CancellationToken, Task<ReviewDecision>> decide
+        Func<Session, ParseResult, District, int, CancellationToken, Task<ReviewDecision>> decide
     )
     {
         var id = Id();
@@ -89,7 +89,7 @@ internal static class ReviewCommands
             {
                 await using var session = await Session.OpenAsync(result, terminal, cancellationToken);
                 var district = await session.DistrictAsync(cancellationToken);
-                var done = await decide(session.Get<ReviewDecisions>(), result, district, result.GetRequiredValue(id), cancellationToken);
+                var done = await decide(session, result, district, result.GetRequiredValue(id), cancellationToken);
                 if (session.Json)
                 {
                     await JsonText.WriteAsync(terminal, new Decided(done.OperationId, done.Barcode, done.Message));
@@ -117,7 +117,7 @@ internal static class ReviewCommands
                         (
                             await session
                                 .Get<ReviewDecisions>()
-                                .ReopenAsync(district.Id, result.GetRequiredValue(id), Session.Actor, cancellationToken)
+                                .ReopenAsync(district.Id, result.GetRequiredValue(id), session.Actor, cancellationToken)
                         ).OperationId,
                     cancellationToken
                 )

@@ -1,4 +1,5 @@
 using System.CommandLine;
+using Rollcall.Audit;
 using Rollcall.Districts;
 using Rollcall.Patrons;
 
@@ -89,6 +90,15 @@ internal static class SiteCommands
                 var district = await session.DistrictAsync(cancellationToken);
                 var sites = session.Get<SiteService>();
                 var site = await act(sites, district.Id, result.GetRequiredValue(code), change, cancellationToken);
+                await session
+                    .Get<AuditLog>()
+                    .AddAsync(
+                        district.Id,
+                        session.Actor.Name,
+                        "site",
+                        $"site {site.Code} {(required ? "added" : "changed")}",
+                        cancellationToken
+                    );
                 var row = Of(site, await sites.DefaultsAsync(district.Id, cancellationToken));
                 if (session.Json)
                 {

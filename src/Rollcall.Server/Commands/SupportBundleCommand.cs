@@ -269,7 +269,7 @@ internal static partial class SupportBundleCommand
             o.PreviewOnly,
             o.SubjectId,
             o.DailyDate,
-            RequestedBy = o.RequestedBy is DailySchedule.Actor or Session.Actor ? o.RequestedBy : "a person",
+            RequestedBy = o.RequestedBy is DailySchedule.Actor or Session.OwnActor ? o.RequestedBy : "a person",
             o.CreatedAt,
             o.StartedAt,
             o.FinishedAt,

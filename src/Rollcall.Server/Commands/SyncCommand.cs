@@ -56,7 +56,7 @@ internal static class SyncCommand
                                 kind,
                                 on.Kind,
                                 result.GetValue(preview),
-                                Session.Actor,
+                                session.Actor.Name,
                                 one is null ? "{}" : PersonOptions.For(one),
                                 cancellationToken: cancellationToken
                             );

@@ -20,6 +20,18 @@ internal sealed record Terminal(
     bool ErrorIsTerminal
 )
 {
+    /// <summary>The files that commands name.</summary>
+    public IFiles Files { get; init; } = DiskFiles.Instance;
+
+    /// <summary>Who sent the command over the API; null when it was typed on this machine.</summary>
+    public RemoteCaller? Caller { get; init; }
+
+    /// <summary>Whoever follows the command from elsewhere; null when this process shows what it does.</summary>
+    public IWatcher? Watcher { get; init; }
+
+    /// <summary>The width of the window that <see cref="Out"/> is shown in, and whether it knows escapes; null asks this process's own.</summary>
+    public (int Width, bool Ansi)? Window { get; init; }
+
     /// <summary>Wide enough that no table wraps where a program reads it.</summary>
     private const int Unlimited = 10_000;
 
@@ -44,7 +56,7 @@ internal sealed record Terminal(
     }
 
     /// <summary>For tables.</summary>
-    public IAnsiConsole Tables => field ??= Make(Out, OutIsTerminal);
+    public IAnsiConsole Tables => field ??= Make(Out, OutIsTerminal, Window);
 
     /// <summary>For progress bars.</summary>
     public IAnsiConsole Progress => field ??= Make(Error, ErrorIsTerminal);
@@ -131,20 +143,28 @@ internal sealed record Terminal(
         : text.Any(char.IsControl) ? new string([.. text.Select(c => char.IsControl(c) ? ' ' : c)])
         : text;
 
-    private static IAnsiConsole Make(TextWriter writer, bool isTerminal)
+    private static IAnsiConsole Make(TextWriter writer, bool isTerminal, (int Width, bool Ansi)? window = null)
     {
         var console = AnsiConsole.Create(
             new AnsiConsoleSettings
             {
                 Out = new AnsiConsoleOutput(writer),
-                Ansi = isTerminal ? AnsiSupport.Detect : AnsiSupport.No,
-                ColorSystem = isTerminal ? ColorSystemSupport.Detect : ColorSystemSupport.NoColors,
+                Ansi =
+                    !isTerminal ? AnsiSupport.No
+                    : window is null ? AnsiSupport.Detect
+                    : window.Value.Ansi ? AnsiSupport.Yes
+                    : AnsiSupport.No,
+                ColorSystem = isTerminal && window is null ? ColorSystemSupport.Detect : ColorSystemSupport.NoColors,
                 Interactive = isTerminal ? InteractionSupport.Detect : InteractionSupport.No,
             }
         );
         if (!isTerminal)
         {
             console.Profile.Width = Unlimited;
+        }
+        else if (window is { } its)
+        {
+            console.Profile.Width = its.Width;
         }
         else if (Console.WindowWidth is > 0 and var width)
         {

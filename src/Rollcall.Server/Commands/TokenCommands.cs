@@ -88,7 +88,7 @@ internal static class TokenCommands
                         chosen,
                         AccessTokens.Parse(words),
                         TimeSpan.FromDays(result.GetValue(days) ?? DefaultDays),
-                        Session.Actor,
+                        Session.OwnActor,
                         cancellationToken: cancellationToken
                     );
                 if (session.Json)
@@ -182,7 +182,7 @@ internal static class TokenCommands
                 await using var session = await Session.OpenAsync(result, terminal, cancellationToken);
                 var district = result.GetValue(forOperator) ? null : await session.DistrictAsync(cancellationToken);
                 var token = result.GetRequiredValue(id);
-                await session.Get<AccessTokens>().RevokeAsync(district?.Id, token, Session.Actor, cancellationToken);
+                await session.Get<AccessTokens>().RevokeAsync(district?.Id, token, Session.OwnActor, cancellationToken);
                 if (session.Json)
                 {
                     await JsonText.WriteAsync(terminal, new Revoked(token));

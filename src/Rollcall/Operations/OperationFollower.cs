@@ -13,10 +13,27 @@ internal sealed class OperationFollower(OperationQueue queue, OperationWorker wo
     /// <param name="progress">Called while it runs: stage, text, done, total (0 when unknown).</param>
     /// <param name="cancellationToken">Stops following; an operation that is worked on here is parked for another worker.</param>
     /// <returns>The operation as it ended.</returns>
-    public async Task<Operation> RunAsync(
+    public Task<Operation> RunAsync(
         int districtId,
         long id,
         Action<OperationStage, string?, long, long>? progress,
+        CancellationToken cancellationToken
+    ) => RunAsync(districtId, id, progress, mayWork: true, cancellationToken);
+
+    /// <summary>As <see cref="RunAsync(int, long, Action{OperationStage, string?, long, long}?, CancellationToken)"/>, but a worker works on it:
+    /// for requests, which are confined to their district and end when whoever sent them goes away.</summary>
+    public Task<Operation> FollowAsync(
+        int districtId,
+        long id,
+        Action<OperationStage, string?, long, long>? progress,
+        CancellationToken cancellationToken
+    ) => RunAsync(districtId, id, progress, mayWork: false, cancellationToken);
+
+    private async Task<Operation> RunAsync(
+        int districtId,
+        long id,
+        Action<OperationStage, string?, long, long>? progress,
+        bool mayWork,
         CancellationToken cancellationToken
     )
     {
@@ -35,7 +52,7 @@ internal sealed class OperationFollower(OperationQueue queue, OperationWorker wo
                 return operation;
             }
 
-            using (var mine = worker.TryBecomeWorker())
+            using (var mine = mayWork ? worker.TryBecomeWorker() : null)
             {
                 if (mine is not null)
                 {

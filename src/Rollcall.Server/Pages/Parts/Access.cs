@@ -177,6 +177,8 @@ internal static class Access
         StringComparer.Ordinal
     )
     {
+        // What the command itself needs stands in Commands/Remote.cs.
+        ["/api/v1/commands Post"] = (Need.SignedIn, TokenScopes.None),
         ["/api/v1/districts Get"] = (Need.SignedIn, TokenScopes.None),
         ["/api/v1/districts Post"] = (Need.Operator, TokenScopes.Installation),
         ["/api/v1/districts/{code}/tenants Post"] = (Need.Operator, TokenScopes.Installation),

@@ -1,0 +1,85 @@
+using System.CommandLine;
+using System.Text;
+
+namespace Rollcall.Server.Commands;
+
+/// <summary>The files that a command names: those of this machine, or what came along with a command over the API.</summary>
+internal interface IFiles
+{
+    /// <summary>Opens a file to read it.</summary>
+    /// <exception cref="FileNotFoundException">There is none.</exception>
+    Stream OpenRead(string path);
+
+    /// <summary>Writes a file whole or not at all, for its owner alone.</summary>
+    /// <returns>What <paramref name="write"/> counted.</returns>
+    Task<long> WriteAsync(string path, Func<TextWriter, Task<long>> write);
+
+    /// <summary>A file's name as programs want it.</summary>
+    string FullName(string path);
+}
+
+/// <summary>An option that names a file of whoever typed the command.</summary>
+internal sealed class FileOption(string name, params string[] aliases) : Option<string?>(name, aliases)
+{
+    /// <summary>The command writes it; without being told it reads it.</summary>
+    public bool IsWritten { get; init; }
+}
+
+/// <summary>An argument that names a file that the command reads; <c>-</c> is what is piped in.</summary>
+internal sealed class FileArgument(string name) : Argument<string>(name);
+
+/// <summary>Files of this machine.</summary>
+internal sealed class DiskFiles : IFiles
+{
+    public static readonly DiskFiles Instance = new();
+
+    private DiskFiles() { }
+
+    // Read as a stream: it may be a pipe, which has no length.
+    public Stream OpenRead(string path) => new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.ReadWrite);
+
+    public string FullName(string path) => Path.GetFullPath(path);
+
+    /// <summary>Written beside and moved: nobody ever finds half a file, and a failure leaves the old one.</summary>
+    public async Task<long> WriteAsync(string path, Func<TextWriter, Task<long>> write)
+    {
+        var target = Path.GetFullPath(path);
+        if (Directory.Exists(target))
+        {
+            throw new RollcallException($"{path} is a folder. Name a file.");
+        }
+
+        if (!Directory.Exists(Path.GetDirectoryName(target)))
+        {
+            throw new RollcallException($"The folder {Path.GetDirectoryName(target)} does not exist. Make it, or name another file.");
+        }
+
+        var draft = $"{target}.{Guid.NewGuid():N}.part";
+        var options = new FileStreamOptions { Mode = FileMode.CreateNew, Access = FileAccess.Write };
+        if (!OperatingSystem.IsWindows())
+        {
+            // Children's data: for the owner alone.
+            options.UnixCreateMode = UnixFileMode.UserRead | UnixFileMode.UserWrite;
+        }
+
+        try
+        {
+            long count;
+            await using (var writer = new StreamWriter(draft, new UTF8Encoding(false), options))
+            {
+                count = await write(writer);
+            }
+
+            File.Move(draft, target, overwrite: true);
+            return count;
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw new RollcallException($"The file {path} cannot be written: {e.Message}", e);
+        }
+        finally
+        {
+            File.Delete(draft);
+        }
+    }
+}
