@@ -24,11 +24,13 @@ namespace Rollcall;
 /// <param name="AllowPrivateAddresses">Roster services may be reached over plain http and at loopback and private addresses.</param>
 /// <param name="Mail">How e-mail is sent; null when it is not.</param>
 /// <param name="PublicUrl">Where people reach the pages, for links in notices; null for none.</param>
+/// <param name="PageSize">Rows that roster services are asked for at once; null for the client's own number.</param>
 public sealed record RollcallOptions(
     StorageOptions Storage,
     bool AllowPrivateAddresses = false,
     MailOptions? Mail = null,
-    string? PublicUrl = null
+    string? PublicUrl = null,
+    int? PageSize = null
 );
 
 /// <summary>Puts the system together, for the server, the command line and tests alike.</summary>

@@ -23,7 +23,6 @@ internal sealed class CollectionWalk<T>(
     where T : RosterRecord
 {
     private const int MostAttempts = 3;
-    private const int SmallestPage = 100;
 
     // No server's pages are smaller than this.
     private const int SmallestTotalInDoubt = 10;
@@ -266,9 +265,9 @@ internal sealed class CollectionWalk<T>(
                 {
                     sorted = false;
                 }
-                else if (limit > SmallestPage)
+                else if (limit > RosterClientOptions.SmallestPage)
                 {
-                    (limit, sorted) = (SmallestPage, true);
+                    (limit, sorted) = (RosterClientOptions.SmallestPage, true);
                 }
                 else
                 {
@@ -308,7 +307,7 @@ internal sealed class CollectionWalk<T>(
         var began = options.Time.GetTimestamp();
         return transport.GetAsync(
             () => Url(offset),
-            () => limit = Math.Max(SmallestPage, limit / 2),
+            () => limit = Math.Max(RosterClientOptions.SmallestPage, limit / 2),
             async (response, body, token) =>
             {
                 var page = await reader.ReadAsync(body, token);

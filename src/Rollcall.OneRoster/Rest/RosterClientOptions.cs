@@ -13,7 +13,14 @@ public sealed record RosterClientOptions
     /// address is the whole base already. The form of the data is detected from the data.</summary>
     public string ServicePath { get; init; } = "/ims/oneroster/v1p1";
 
-    /// <summary>Rows asked for at once, 100 to 10,000. The server may send fewer.</summary>
+    /// <summary>The smallest <see cref="PageSize"/>.</summary>
+    public const int SmallestPage = 100;
+
+    /// <summary>The largest <see cref="PageSize"/>, which is what ClassLink gives at most.</summary>
+    public const int LargestPage = 10_000;
+
+    /// <summary>Rows asked for at once, <see cref="SmallestPage"/> to <see cref="LargestPage"/>. The server may send fewer, and is asked for
+    /// fewer where it finds so many too heavy.</summary>
     public int PageSize { get; init; } = 1000;
 
     /// <summary>Time for one response with its whole body, not counting retries.</summary>
@@ -49,8 +56,8 @@ public sealed record RosterClientOptions
 
     internal void Check()
     {
-        ArgumentOutOfRangeException.ThrowIfLessThan(PageSize, 100);
-        ArgumentOutOfRangeException.ThrowIfGreaterThan(PageSize, 10_000);
+        ArgumentOutOfRangeException.ThrowIfLessThan(PageSize, SmallestPage);
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(PageSize, LargestPage);
         ArgumentOutOfRangeException.ThrowIfLessThanOrEqual(Timeout, TimeSpan.Zero);
         ArgumentOutOfRangeException.ThrowIfLessThan(MaxResponseBytes, 1);
         ArgumentOutOfRangeException.ThrowIfLessThan(MaxRequests, 1);

@@ -1,5 +1,6 @@
 using System.CommandLine;
 using System.Globalization;
+using Rollcall.OneRoster.Rest;
 using Rollcall.Operations;
 using Rollcall.Storage;
 
@@ -54,7 +55,17 @@ internal static class GlobalOptions
             ),
             string.Equals(terminal.Variable("ROLLCALL_ALLOW_PRIVATE_ADDRESSES")?.Trim(), "true", StringComparison.OrdinalIgnoreCase),
             Mail(terminal),
-            PublicUrl(terminal)
+            PublicUrl(terminal),
+            PageSize(terminal)
+        );
+
+    private static int? PageSize(Terminal terminal) =>
+        Given(terminal.Variable("ROLLCALL_PAGE_SIZE"))?.Trim() is not { } text ? null
+        : int.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out var rows)
+        && rows is >= RosterClientOptions.SmallestPage and <= RosterClientOptions.LargestPage
+            ? rows
+        : throw new RollcallException(
+            $"ROLLCALL_PAGE_SIZE '{text}' is not possible: roster services are asked for {RosterClientOptions.SmallestPage} to {RosterClientOptions.LargestPage} rows at once."
         );
 
     private static string? PublicUrl(Terminal terminal) =>

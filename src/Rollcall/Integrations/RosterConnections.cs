@@ -26,7 +26,12 @@ public sealed class RosterConnections(RollcallOptions options, Secrets secrets, 
     /// <summary>A sync waits for a service that is away for a while; somebody who looks at a screen is told soon.</summary>
     private RosterClientOptions ClientOptions(bool somebodyWaits)
     {
-        var client = RosterClientOptions.Default with { AllowPrivateAddresses = options.AllowPrivateAddresses, Time = time };
+        var client = RosterClientOptions.Default with
+        {
+            AllowPrivateAddresses = options.AllowPrivateAddresses,
+            PageSize = options.PageSize ?? RosterClientOptions.Default.PageSize,
+            Time = time,
+        };
         return somebodyWaits
             ? client with
             {

@@ -43,6 +43,25 @@ public sealed class RefusalTests(PostgresCluster postgres)
     }
 
     [Fact]
+    public async Task A_roster_is_asked_for_as_many_rows_at_once_as_the_setting_says()
+    {
+        await using var sandbox = await SandboxAsync();
+        await using var cli = await Cli.ConnectedAsync(sandbox);
+        foreach (var wrong in new[] { "99", "10001", "many", "-5" })
+        {
+            cli.Variables["ROLLCALL_PAGE_SIZE"] = wrong;
+            await cli.RefusedAsync(1, "ROLLCALL_PAGE_SIZE", "sync");
+        }
+
+        cli.Variables["ROLLCALL_PAGE_SIZE"] = "150";
+        sandbox.ClearRequests();
+        await cli.OkAsync("sync", "--json");
+        var users = sandbox.Requests.Where(r => r.Collection == "users").ToList();
+        Assert.NotEmpty(users);
+        Assert.All(users, r => Assert.Contains("limit=150&", r.Query, StringComparison.Ordinal));
+    }
+
+    [Fact]
     public async Task A_roster_that_cannot_be_read_fails_the_sync_and_changes_nobody()
     {
         await using var sandbox = await SandboxAsync();
