@@ -25,8 +25,15 @@ internal sealed record Order
     /// <summary>Roster people of ticked roles that the sandbox shall have.</summary>
     public int People { get; init; }
 
+    /// <summary>The sandbox's day, for the clock.</summary>
+    public int Day { get; init; }
+
     /// <summary>Only what changed is pulled.</summary>
     public bool ChangesOnly { get; init; }
+
+    /// <summary>The same kind of sync is done before, in this process, and then the sandbox goes to this day: how long a server takes that
+    /// has been running. Zero: the sync is the first thing that the process does.</summary>
+    public int AgainOnDay { get; init; }
 
     /// <summary>The operation that is taken back.</summary>
     public long Subject { get; init; }

@@ -165,7 +165,10 @@ internal static class Report
     private static void Others(StringBuilder text, IReadOnlyList<Result> results)
     {
         text.AppendLine();
-        Line(text, $"Other work. *Changes*: a sync of what changed in a day. *Undo*: of the sync in which 10 % changed.");
+        Line(
+            text,
+            $"Other work. *Changes*: a sync of what changed in a day, by a process that has just started; *again*: by one that did one before. *Undo*: of the sync in which 10 % changed."
+        );
         text.AppendLine();
         Line(text, $"| people read | database | work | rows | total s | own CPU s | peak MB |");
         Line(text, $"|---:|---|---|---:|---:|---:|---:|");
@@ -175,6 +178,7 @@ internal static class Report
                 var (name, run) in ((string, Measured?)[])
                     [
                         (result.Delta?.FullBecause is { } why ? $"changes (became full: {why})" : "changes", result.Delta),
+                        ("changes, again", result.Again),
                         ("undo", result.Undo),
                     ]
             )
@@ -227,6 +231,7 @@ internal static class Report
                     ($"{r.Database} first", r.First),
                     ($"{r.Database} unchanged", r.Unchanged),
                     ($"{r.Database} changes", r.Delta),
+                    ($"{r.Database} changes, again", r.Again),
                     ($"{r.Database} undo", r.Undo),
                 }
                     .Where(n => n.Item2 is not null)

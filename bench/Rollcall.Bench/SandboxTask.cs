@@ -11,7 +11,9 @@ internal static class SandboxTask
     {
         var options = Options(order.People);
         var start = Stopwatch.GetTimestamp();
-        await using var server = await SandboxServer.StartAsync(options);
+        SandboxServer? running = null;
+        await using var server = await SandboxServer.StartAsync(options with { Clock = new DayClock(() => running?.District.Day ?? 0) });
+        running = server;
         var seconds = Stopwatch.GetElapsedTime(start).TotalSeconds;
         var ready = new SandboxReady(
             server.Url.ToString(),
@@ -24,6 +26,14 @@ internal static class SandboxTask
         {
             // The end of the input is the end of the sandbox.
         }
+    }
+
+    /// <summary>Lets days pass at the sandbox with this address.</summary>
+    public static async Task GoToAsync(string url, int day)
+    {
+        using var client = new HttpClient { Timeout = TimeSpan.FromMinutes(10) };
+        using var answer = await client.PostAsync(new Uri($"{url.TrimEnd('/')}/sandbox/day?day={day}"), content: null);
+        answer.EnsureSuccessStatusCode();
     }
 
     /// <summary>A district with so many people of ticked roles.</summary>

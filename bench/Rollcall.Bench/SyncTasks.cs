@@ -19,9 +19,10 @@ internal static class SyncTasks
     /// <summary>Somebody who has to be found among the patrons: pages are asked for him.</summary>
     public const string FirstBarcode = "P1000001";
 
-    private static ServiceProvider Services(Order order)
+    private static ServiceProvider Services(Order order, Func<int>? day = null)
     {
         var services = new ServiceCollection();
+        services.AddSingleton<TimeProvider>(new DayClock(day ?? (() => order.Day)));
         services.AddRollcall(new RollcallOptions(new StorageOptions(order.Folder, order.Connection), AllowPrivateAddresses: true));
         return services.BuildServiceProvider();
     }
@@ -83,13 +84,23 @@ internal static class SyncTasks
     /// <summary>One sync, from the request to its end.</summary>
     public static async Task<Measured> SyncAsync(Order order)
     {
-        await using var services = Services(order);
+        var day = order.Day;
+        await using var services = Services(order, () => day);
         var database = services.GetRequiredService<RollcallDatabase>();
         await database.EnsureReadyAsync();
-        var before = await StateAsync(database);
         var queue = services.GetRequiredService<OperationQueue>();
-        using var gauge = new Gauge();
         var kind = order.ChangesOnly ? OperationKind.ChangesSync : OperationKind.FullSync;
+        if (order.AgainOnDay > 0)
+        {
+            var (earlier, _) = await queue.EnqueueAsync(1, kind, IntegrationKind.ClassLink, preview: false, By);
+            await services.GetRequiredService<OperationFollower>().RunAsync(1, earlier, null, CancellationToken.None);
+            await SandboxTask.GoToAsync(order.Url, order.AgainOnDay);
+            day = order.AgainOnDay;
+            await ReadTasks.BareAsync(order);
+        }
+
+        var before = await StateAsync(database);
+        using var gauge = new Gauge();
         var (id, _) = await queue.EnqueueAsync(1, kind, IntegrationKind.ClassLink, preview: false, By);
         return await FollowAsync(services, id, gauge, before);
     }
