@@ -108,7 +108,10 @@ internal static class ReadTasks
         gauge.See("Checking", "package");
         var path = Directory.EnumerateFiles(order.Folder, "*.zip").Single();
         using var package = CsvPackage.Read(path, TimeProvider.System.GetUtcNow());
-        BenchFailedException.ThrowUnless(package.IsUsable && package.HasAllPeople, $"The archive is refused: {package.Report.Comment}");
+        BenchFailedException.ThrowUnless(
+            package is { IsUsable: true, HasAllPeople: true, Report.Status: "Success" },
+            $"The archive has faults that nobody put there: {package.Report.Comment}"
+        );
         gauge.See("Reading", "users");
         using var source = new CsvRosterSource([package]);
         var walk = source.Users();

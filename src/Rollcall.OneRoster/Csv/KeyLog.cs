@@ -36,7 +36,7 @@ internal sealed class KeyLog : IDisposable
         {
             if (buffer.Length < MostInPart)
             {
-                Array.Resize(ref buffers[part], buffer.Length * 4);
+                Array.Resize(ref buffers[part], Math.Min(MostInPart, buffer.Length * 4));
                 buffer = buffers[part];
             }
             else
