@@ -37,6 +37,15 @@ public sealed class Browser : IAsyncLifetime
             ? Directory.CreateDirectory(folder).FullName
             : null;
 
+    /// <summary>The pictures that are wanted, by what their names begin with; none named: all of them.</summary>
+    private static readonly string[] s_wanted = (Environment.GetEnvironmentVariable("ROLLCALL_SCREENS_ONLY") ?? "").Split(
+        ' ',
+        StringSplitOptions.RemoveEmptyEntries
+    );
+
+    /// <summary>Somebody wants a picture of this name.</summary>
+    internal static bool Wants(string name) => s_wanted.Length == 0 || s_wanted.Any(w => name.StartsWith(w, StringComparison.Ordinal));
+
     public async ValueTask InitializeAsync()
     {
         // Patient: the machine may be busy with other things.
@@ -343,7 +352,7 @@ public sealed class Visit : IAsyncDisposable
 
     /// <summary>A picture, where somebody asked for pictures: they take longer than all the rest.</summary>
     public Task ScreenshotAsync(string name) =>
-        Browser.Screens is { } folder
+        Browser.Screens is { } folder && Browser.Wants(name)
             ? Page.ScreenshotAsync(
                 new PageScreenshotOptions { Path = Path.Combine(folder, $"{name}-{Look.ToString().ToLowerInvariant()}.png") }
             )
