@@ -76,6 +76,7 @@ internal static class RollcallWeb
         });
         builder.Services.Configure<RouteHandlerOptions>(routes => routes.ThrowOnBadRequest = true);
         OpenApiShape.Add(builder.Services);
+        PasskeyCeremony.Add(builder.Services);
         configure?.Invoke(builder.Services);
 
         var app = builder.Build();

@@ -20,6 +20,7 @@ internal static class AccountCommands
         bool Operator,
         bool HasPassword,
         bool SecondFactor,
+        int Passkeys,
         DateTimeOffset? LockedUntil,
         IReadOnlyList<Place> Memberships
     );
@@ -154,7 +155,13 @@ internal static class AccountCommands
     private static Command DropSecondFactor(Terminal terminal)
     {
         var email = new Argument<string>("EMAIL") { Description = "The account" };
-        var command = new Command("drop-second-factor", "Take away a second factor that was lost; ends the account's sessions") { email };
+        var command = new Command(
+            "drop-second-factor",
+            "Take away a second factor that was lost, passkeys too; ends the account's sessions"
+        )
+        {
+            email,
+        };
         command.SetAction(
             async (result, cancellationToken) =>
             {
@@ -193,6 +200,7 @@ internal static class AccountCommands
                             a.IsOperator,
                             a.HasPassword,
                             a.SecondFactor,
+                            a.Passkeys,
                             a.LockedUntil,
                             [.. a.Memberships.Select(m => new Place(m.District, PatronFields.GroupWord(m.Group), m.Sites))]
                         )),
@@ -208,7 +216,7 @@ internal static class AccountCommands
                 else
                 {
                     terminal.WriteTable(
-                        ["Email", "Groups", "Password", "Second factor", "Locked until"],
+                        ["Email", "Groups", "Password", "Second factor", "Passkeys", "Locked until"],
                         all.Select(a =>
                             (string?[])
                                 [
@@ -223,6 +231,7 @@ internal static class AccountCommands
                                     ),
                                     a.HasPassword ? "set" : "not yet",
                                     a.SecondFactor ? "on" : null,
+                                    a.Passkeys > 0 ? $"{a.Passkeys}" : null,
                                     a.LockedUntil is { } until ? JsonText.Instant(until) : null,
                                 ]
                         )

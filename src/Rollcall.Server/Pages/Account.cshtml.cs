@@ -5,8 +5,8 @@ using Rollcall.SignIn;
 
 namespace Rollcall.Server.Pages;
 
-/// <summary>One's own account: password, second factor, and where one is signed in.</summary>
-internal sealed class AccountModel(Here here, Accounts accounts, Sessions sessions) : PageModel
+/// <summary>One's own account: password, second factor, passkeys, and where one is signed in.</summary>
+internal sealed class AccountModel(Here here, Accounts accounts, Sessions sessions, Passkeys passkeys, PasskeyCeremony ceremony) : PageModel
 {
     public Here Here { get; } = here;
 
@@ -20,6 +20,14 @@ internal sealed class AccountModel(Here here, Accounts accounts, Sessions sessio
 
     /// <summary>Shown once; null otherwise.</summary>
     public IReadOnlyList<string>? RecoveryCodes { get; private set; }
+
+    public IReadOnlyList<PasskeyRow> Passkeys { get; private set; } = [];
+
+    /// <summary>The browser makes passkeys for this server's address.</summary>
+    public bool PasskeysArePossible => PasskeyCeremony.IsPossible(HttpContext.Request.Host);
+
+    /// <summary>A passkey that the browser is to make, and what it will be called; null unless one is being added.</summary>
+    public (PasskeyQuestion Question, string Name)? NewPasskey { get; private set; }
 
     public string? Refused { get; private set; }
 
@@ -73,6 +81,39 @@ internal sealed class AccountModel(Here here, Accounts accounts, Sessions sessio
             return LocalRedirect("/account");
         });
 
+    public Task<IActionResult> OnPostPasskeyAsync(string? name, string? password) =>
+        TryAsync(async id =>
+        {
+            Rollcall.SignIn.Passkeys.CheckName(name);
+            NewPasskey = (await ceremony.AskForNewAsync(await accounts.ProveAsync(id, password, Gone), HttpContext), name!);
+            return null;
+        });
+
+    public Task<IActionResult> OnPostPasskeyAddAsync(string? name, string? state, string? answer) =>
+        TryAsync(async id =>
+        {
+            await ceremony.AddAsync(id, state, answer, name, HttpContext);
+            TempData["Said"] = "The passkey is added. It signs you in from now on, without password and code.";
+            return LocalRedirect("/account");
+        });
+
+    public Task<IActionResult> OnPostPasskeyNameAsync(string? passkey, string? name) =>
+        TryAsync(async id =>
+        {
+            await passkeys.RenameAsync(id, passkey, name, Gone);
+            TempData["Said"] = "The passkey has its new name.";
+            return LocalRedirect("/account");
+        });
+
+    public Task<IActionResult> OnPostPasskeyRemoveAsync(string? passkey, string? password) =>
+        TryAsync(async id =>
+        {
+            await accounts.ProveAsync(id, password, Gone);
+            await passkeys.RemoveAsync(id, passkey, Gone);
+            TempData["Said"] = "The passkey is taken away. It signs nobody in any more; you may delete it on the device too.";
+            return LocalRedirect("/account");
+        });
+
     public async Task<IActionResult> OnPostEndAsync(string? session)
     {
         if (session is not null)
@@ -120,6 +161,7 @@ internal sealed class AccountModel(Here here, Accounts accounts, Sessions sessio
     private async Task LoadAsync()
     {
         Account = Who.AccountId is { } id ? await accounts.GetAsync(id, Gone) : null;
+        Passkeys = Who.AccountId is { } own ? await passkeys.ListAsync(own, Gone) : [];
         Open = await sessions.ListAsync(Who, Gone);
     }
 }

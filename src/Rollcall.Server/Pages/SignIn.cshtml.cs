@@ -12,6 +12,8 @@ internal sealed class SignInModel(
     Sessions sessions,
     Throttle throttle,
     ClassLinkSignIn classLink,
+    Passkeys passkeys,
+    PasskeyCeremony ceremony,
     ILogger<SignInModel> logger
 ) : PageModel
 {
@@ -27,9 +29,13 @@ internal sealed class SignInModel(
     /// <summary>Some district's people sign in with ClassLink.</summary>
     public bool Offered { get; private set; }
 
+    /// <summary>Somebody has a passkey here.</summary>
+    public bool HasPasskeys { get; private set; }
+
     public async Task OnGetAsync(string? back)
     {
         Back = Inside(back);
+        HasPasskeys = PasskeyCeremony.IsPossible(HttpContext.Request.Host) && await passkeys.AnyAsync(HttpContext.RequestAborted);
         Offered = await classLink.IsOfferedAsync(HttpContext.RequestAborted);
     }
 
@@ -60,16 +66,52 @@ internal sealed class SignInModel(
             return Page();
         }
 
-        var token = await sessions.OpenAsync(
-            account,
-            SignInMethod.Password,
-            SessionCookie.Read(HttpContext),
-            device,
-            HttpContext.RequestAborted
-        );
+        return await EnterAsync(account, SignInMethod.Password, device);
+    }
+
+    /// <summary>What the browser asks its device for.</summary>
+    public async Task<IActionResult> OnGetPasskeyAsync() => new JsonResult(await ceremony.AskAsync(HttpContext));
+
+    public async Task<IActionResult> OnPostPasskeyAsync(string? state, string? answer, string? back)
+    {
+        await OnGetAsync(back);
+        var device = SessionCookie.Device(HttpContext);
+        Account? account = null;
+        if (throttle.IsClosed(device.Address))
+        {
+            Refused = $"Too many tries. Wait {Accounts.LockedFor.TotalMinutes:0} minutes, or sign in another way.";
+        }
+        else
+        {
+            try
+            {
+                account = await ceremony.CheckAsync(state, answer, HttpContext);
+                Refused = account is null
+                    ? "That passkey opens nothing here: it was taken away, or the account is locked. Sign in with your password, or ask whoever runs this installation."
+                    : null;
+            }
+            catch (RollcallException e)
+            {
+                Refused = e.Message;
+            }
+        }
+
+        if (account is null)
+        {
+            throttle.Failed(device.Address);
+            logger.LogWarning("Sign-in with a passkey refused from {Address}", device.Address);
+            return Page();
+        }
+
+        return await EnterAsync(account, SignInMethod.Passkey, device);
+    }
+
+    private async Task<IActionResult> EnterAsync(Account account, SignInMethod method, Device device)
+    {
+        var token = await sessions.OpenAsync(account, method, SessionCookie.Read(HttpContext), device, HttpContext.RequestAborted);
         SessionCookie.Write(HttpContext, token);
-        await accounts.NoteSignInAsync(account, SignInMethod.Password, device.Address, HttpContext.RequestAborted);
-        logger.LogInformation("Account {Account} signed in with a password from {Address}", account.Id, device.Address);
+        await accounts.NoteSignInAsync(account, method, device.Address, HttpContext.RequestAborted);
+        logger.LogInformation("Account {Account} signed in by {Method} from {Address}", account.Id, method, device.Address);
         return LocalRedirect(Back ?? "/");
     }
 

@@ -3,7 +3,7 @@ using Rollcall.Patrons;
 
 namespace Rollcall.SignIn;
 
-/// <summary>The local way in of a person: e-mail address, password, second factor. What it may do stands in its memberships.</summary>
+/// <summary>The local way in of a person: e-mail address, password, second factor, passkeys. What it may do stands in its memberships.</summary>
 public sealed class Account : IdentityUser<long>
 {
     /// <summary>Runs the installation: districts, tenants, accounts. Shows nothing of a district by itself: that takes a membership.</summary>
@@ -32,6 +32,7 @@ public enum SignInMethod
     Link = 2,
 
     ClassLink = 3,
+    Passkey = 4,
 }
 
 /// <summary>Somebody who is signed in on one browser: an account or a patron, whichever way they came.</summary>

@@ -30,6 +30,7 @@ public sealed record AccountRow(
     bool IsOperator,
     bool HasPassword,
     bool SecondFactor,
+    int Passkeys,
     DateTimeOffset? LockedUntil,
     IReadOnlyList<(string District, SecurityGroup Group, string? Sites)> Memberships
 );
@@ -163,6 +164,11 @@ public sealed class Accounts(RollcallDatabase database, IServiceScopeFactory sco
                 .OrderBy(m => m.DistrictId)
                 .ToListAsync(cancellationToken)
         ).ToLookup(m => m.AccountId);
+        var passkeys = await context
+            .Set<IdentityUserPasskey<long>>()
+            .GroupBy(p => p.UserId)
+            .Select(g => new { g.Key, Count = g.Count() })
+            .ToDictionaryAsync(g => g.Key, g => g.Count, cancellationToken);
         return
         [
             .. (await context.Accounts.AsNoTracking().OrderBy(a => a.NormalizedEmail).ToListAsync(cancellationToken))
@@ -173,6 +179,7 @@ public sealed class Accounts(RollcallDatabase database, IServiceScopeFactory sco
                     a.IsOperator,
                     a.PasswordHash is not null,
                     a.TwoFactorEnabled,
+                    passkeys.GetValueOrDefault(a.Id),
                     a.LockoutEnd > time.GetUtcNow() ? a.LockoutEnd : null,
                     [.. places[a.Id].Select(m => (codes.GetValueOrDefault(m.DistrictId, "?"), m.Group, m.SiteAccess))]
                 )),
@@ -416,12 +423,22 @@ public sealed class Accounts(RollcallDatabase database, IServiceScopeFactory sco
         await context.SaveChangesAsync(cancellationToken);
     }
 
-    /// <summary>Takes the second factor of somebody who lost it away, recovery codes included. Every session of theirs ends: the next one begins
-    /// with the password alone, and a new factor can be set up then.</summary>
+    /// <summary>Says the account's password once more, before something changes how it is signed in to.</summary>
+    /// <returns>The account.</returns>
+    /// <exception cref="RollcallException">The password is wrong, or the account is locked.</exception>
+    public async Task<Account> ProveAsync(long accountId, string? password, CancellationToken cancellationToken = default)
+    {
+        await using var scope = scopes.CreateAsyncScope();
+        var users = scope.ServiceProvider.GetRequiredService<UserManager<Account>>();
+        return await ProveAsync(users, accountId, password, cancellationToken);
+    }
+
+    /// <summary>Takes the second factor of somebody who lost it away, recovery codes and passkeys included. Every session of theirs ends: the next
+    /// one begins with the password alone, and a new factor can be set up then.</summary>
     /// <param name="email">The account.</param>
     /// <param name="actor">Who does it, for the audit.</param>
     /// <param name="cancellationToken">Gives up.</param>
-    /// <exception cref="RollcallException">There is no such account, or it has no second factor.</exception>
+    /// <exception cref="RollcallException">There is no such account, or it has neither second factor nor passkey.</exception>
     public async Task DropSecondFactorAsync(string email, string actor, CancellationToken cancellationToken = default)
     {
         await using var scope = scopes.CreateAsyncScope();
@@ -432,16 +449,26 @@ public sealed class Accounts(RollcallDatabase database, IServiceScopeFactory sco
             ?? throw new RollcallException(
                 $"There is no account {Text.Cut(email.Trim(), 80)}. 'rollcall account list' shows those there are."
             );
-        if (!account.TwoFactorEnabled)
+        var passkeys = await context
+            .Set<IdentityUserPasskey<long>>()
+            .Where(p => p.UserId == account.Id)
+            .ExecuteDeleteAsync(cancellationToken);
+        if (!account.TwoFactorEnabled && passkeys == 0)
         {
-            throw new RollcallException($"{account.Email} has no second factor.");
+            throw new RollcallException($"{account.Email} has neither a second factor nor a passkey.");
         }
 
         account.TwoFactorEnabled = false;
         Check(await users.UpdateSecurityStampAsync(account));
         await context.Set<IdentityUserToken<long>>().Where(t => t.UserId == account.Id).ExecuteDeleteAsync(cancellationToken);
         await context.SignInSessions.Where(s => s.AccountId == account.Id).ExecuteDeleteAsync(cancellationToken);
-        AddAudit(context, 0, actor, "second factor", $"{account.Email}: taken away because it was lost; every session ended");
+        AddAudit(
+            context,
+            0,
+            actor,
+            "second factor",
+            $"{account.Email}: taken away because it was lost{(passkeys == 0 ? "" : $", with {passkeys} passkey{(passkeys == 1 ? "" : "s")}")}; every session ended"
+        );
         await context.SaveChangesAsync(cancellationToken);
     }
 
@@ -495,7 +522,7 @@ public sealed class Accounts(RollcallDatabase database, IServiceScopeFactory sco
                 district,
                 account.Email ?? "",
                 Retention.RetentionService.SignInAction,
-                $"with {(method == SignInMethod.Link ? "a link" : "a password")}{(account.TwoFactorEnabled && method == SignInMethod.Password ? " and a second factor" : "")} from {address ?? "an unknown address"}"
+                $"with {(method switch { SignInMethod.Link => "a link", SignInMethod.Passkey => "a passkey", _ => "a password" })}{(account.TwoFactorEnabled && method == SignInMethod.Password ? " and a second factor" : "")} from {address ?? "an unknown address"}"
             );
         }
 
@@ -749,7 +776,7 @@ public sealed class Accounts(RollcallDatabase database, IServiceScopeFactory sco
             : address;
     }
 
-    private static void Check(IdentityResult result)
+    internal static void Check(IdentityResult result)
     {
         if (!result.Succeeded)
         {

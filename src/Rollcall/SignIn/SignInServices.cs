@@ -35,6 +35,7 @@ internal static class SignInServices
             .AddTokenProvider<AuthenticatorTokenProvider<Account>>(TokenOptions.DefaultAuthenticatorProvider);
         services.Configure<PasswordHasherOptions>(hasher => hasher.IterationCount = Iterations);
         services.AddSingleton<Accounts>();
+        services.AddSingleton<Passkeys>();
         services.AddSingleton<Sessions>();
         services.AddSingleton<AccessTokens>();
         services.AddSingleton<AccountDesk>();

@@ -9,27 +9,6 @@ using Rollcall.Storage;
 
 namespace Rollcall.Server.Tests.Pages;
 
-/// <summary>A synced library whose people sign in with ClassLink.</summary>
-public sealed class SignInLibrary : Library
-{
-    protected override async Task SetUpAsync()
-    {
-        await AddDistrictAsync();
-        await ConnectAsync();
-        await SyncAsync();
-        Sandbox.RedirectUri = new Uri(Url, "/signin/classlink/callback").ToString();
-        await Service<ClassLinkSignIn>()
-            .StoreClientAsync(
-                Sandbox.Options.ClientId,
-                Sandbox.Options.ClientSecret,
-                Sandbox.Url.GetLeftPart(UriPartial.Authority),
-                Sandbox.Url.GetLeftPart(UriPartial.Authority),
-                acceptTiles: false
-            );
-        await Service<ClassLinkSignIn>().TurnAsync(District.Id, true, null, "test");
-    }
-}
-
 /// <summary>Sign-in with ClassLink, and what attackers make of it.</summary>
 public sealed class ClassLinkSignInTests(SignInLibrary library) : IClassFixture<SignInLibrary>
 {

@@ -142,3 +142,24 @@ public sealed class EmptyLibrary : Library
 {
     protected override Task SetUpAsync() => Task.CompletedTask;
 }
+
+/// <summary>A synced library whose people sign in with ClassLink.</summary>
+public sealed class SignInLibrary : Library
+{
+    protected override async Task SetUpAsync()
+    {
+        await AddDistrictAsync();
+        await ConnectAsync();
+        await SyncAsync();
+        Sandbox.RedirectUri = new Uri(Url, "/signin/classlink/callback").ToString();
+        await Service<ClassLinkSignIn>()
+            .StoreClientAsync(
+                Sandbox.Options.ClientId,
+                Sandbox.Options.ClientSecret,
+                Sandbox.Url.GetLeftPart(UriPartial.Authority),
+                Sandbox.Url.GetLeftPart(UriPartial.Authority),
+                acceptTiles: false
+            );
+        await Service<ClassLinkSignIn>().TurnAsync(District.Id, true, null, "test");
+    }
+}

@@ -62,6 +62,35 @@
     heading.focus();
   });
 
+  // Passkeys: the browser asks the device, and the form carries the answer.
+  for (const form of document.querySelectorAll("form[data-passkey]")) {
+    if (!window.PublicKeyCredential || !PublicKeyCredential.parseRequestOptionsFromJSON) continue;
+    form.hidden = false;
+    for (const without of document.querySelectorAll("[data-passkey-without]")) without.hidden = true;
+    const failed = form.querySelector("[data-passkey-failed]");
+    form.addEventListener("submit", async event => {
+      if (form.elements.answer.value) return;
+      event.preventDefault();
+      failed.hidden = true;
+      try {
+        let options = form.dataset.options;
+        if (form.dataset.ask) {
+          const asked = await (await fetch(form.dataset.ask)).json();
+          options = asked.options;
+          form.elements.state.value = asked.state;
+        }
+        const parsed = JSON.parse(options);
+        const answer = form.dataset.passkey === "create"
+          ? await navigator.credentials.create({ publicKey: PublicKeyCredential.parseCreationOptionsFromJSON(parsed) })
+          : await navigator.credentials.get({ publicKey: PublicKeyCredential.parseRequestOptionsFromJSON(parsed) });
+        form.elements.answer.value = JSON.stringify(answer);
+        form.requestSubmit();
+      } catch {
+        failed.hidden = false;
+      }
+    });
+  }
+
   for (const button of document.querySelectorAll("[data-print]")) {
     button.hidden = false;
     button.addEventListener("click", () => window.print());
