@@ -134,10 +134,11 @@ public sealed class Visit : IAsyncDisposable
         Look = look;
         page.Console += (_, message) =>
         {
-            // A page that is meant to be missing is reported here too, and so is the live stream of a page that is being left.
+            // A page that is meant to be missing or closed is reported here too, and so is the live stream of a page that is being left.
             if (
                 message.Type is "error" or "warning"
-                && !message.Text.Contains("404", StringComparison.Ordinal)
+                && !message.Text.Contains("status of 404", StringComparison.Ordinal)
+                && !message.Text.Contains("status of 403", StringComparison.Ordinal)
                 && message.Text != "[object Event]"
             )
             {
