@@ -278,6 +278,17 @@ public sealed class Visit : IAsyncDisposable
     private async Task TabAsync(ILocator locator, string condition)
     {
         var stops = new List<string>();
+
+        // From the top of a page the first stop leads past the side bar.
+        if (await locator.EvaluateAsync<bool>("e => document.activeElement === document.body && e.closest('main') !== null"))
+        {
+            await Page.Keyboard.PressAsync("Tab");
+            if (await Page.EvaluateAsync<bool>("document.activeElement.matches('.skip')"))
+            {
+                await Page.Keyboard.PressAsync("Enter");
+            }
+        }
+
         for (var presses = 0; presses < 150; presses++)
         {
             var way = await locator.EvaluateAsync<string>(
