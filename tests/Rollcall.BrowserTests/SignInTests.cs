@@ -34,6 +34,7 @@ public sealed class SignInTests(Browser browser, SignInLibrary library) : IClass
         await Assertions.Expect(visit.Page.Locator("h1")).Not.ToHaveTextAsync("Patrons");
         await visit.GoAsync("/me");
         await visit.Button("Sign out").First.ClickAsync();
+        await Assertions.Expect(visit.Heading("Sign in")).ToBeVisibleAsync();
         await visit.Page.GoBackAsync();
         await Assertions.Expect(visit.Page.GetByText(await BarcodeAsync(second))).ToHaveCountAsync(0);
     }

@@ -47,7 +47,7 @@ internal static class SyncCommand
                         var on =
                             await session.Get<IntegrationService>().EnabledAsync(district.Id, cancellationToken)
                             ?? throw new RollcallException(
-                                "No roster service is on. Connect one with 'connect' and turn it on with 'on', of 'rollcall classlink', 'rollcall oneroster' or 'rollcall oneroster-csv'."
+                                "No roster service is on. Connect one, like 'rollcall classlink connect', and turn it on, like 'rollcall classlink on'; the others are oneroster and oneroster-csv."
                             );
                         var (id, _) = await session
                             .Get<OperationQueue>()
