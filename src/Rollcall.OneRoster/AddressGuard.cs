@@ -1,15 +1,20 @@
 using System.Globalization;
 using System.Net;
 using System.Net.Sockets;
+using Rollcall.OneRoster.Rest;
 
 namespace Rollcall.OneRoster;
 
 /// <summary>Decides which addresses typed by customers may be called: public https hosts only, unless private ones are allowed
 /// for development. Names are checked again when the connection is made, for every address they resolve to.</summary>
 /// <param name="allowPrivate">Allows plain http, loopback and private networks.</param>
-public sealed class AddressGuard(bool allowPrivate)
+/// <param name="hint">A sentence that tells people how they are allowed; without one, refusals name the option of this package.</param>
+public sealed class AddressGuard(bool allowPrivate, string? hint = null)
 {
-    private const string Hint = "For development, ROLLCALL_ALLOW_PRIVATE_ADDRESSES=true allows it.";
+    internal AddressGuard(RosterClientOptions options)
+        : this(options.AllowPrivateAddresses, options.PrivateAddressHint) { }
+
+    private string Hint => hint ?? "For development, AllowPrivateAddresses allows it.";
 
     /// <summary>Why the address may not be called, as one sentence for the person who typed it; <see langword="null"/> when it may.</summary>
     /// <param name="address">An absolute URL without user name, query and fragment.</param>
@@ -139,7 +144,7 @@ public sealed class AddressGuard(bool allowPrivate)
         }
     }
 
-    private static string RefusedMessage(string host) =>
+    private string RefusedMessage(string host) =>
         $"The address {host} belongs to this computer or a private network and is refused. {Hint}";
 
     /// <summary>Wide digits, circled letters and the like, which a resolver may turn into a plain name or number after it was judged.

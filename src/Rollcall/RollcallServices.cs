@@ -6,6 +6,7 @@ using Microsoft.Extensions.Options;
 using Rollcall.Audit;
 using Rollcall.Districts;
 using Rollcall.Integrations;
+using Rollcall.OneRoster;
 using Rollcall.Operations;
 using Rollcall.Patrons;
 using Rollcall.Patrons.Erasure;
@@ -31,7 +32,14 @@ public sealed record RollcallOptions(
     MailOptions? Mail = null,
     string? PublicUrl = null,
     int? PageSize = null
-);
+)
+{
+    /// <summary>How private addresses are allowed, for whoever was refused one.</summary>
+    public const string PrivateAddressHint = "For development, ROLLCALL_ALLOW_PRIVATE_ADDRESSES=true allows it.";
+
+    /// <summary>Which addresses that customers type may be called.</summary>
+    internal AddressGuard Addresses() => new(AllowPrivateAddresses, PrivateAddressHint);
+}
 
 /// <summary>Puts the system together, for the server, the command line and tests alike.</summary>
 public static class RollcallServices

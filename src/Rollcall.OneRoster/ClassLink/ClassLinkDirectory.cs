@@ -29,7 +29,7 @@ public sealed class ClassLinkDirectory : IDisposable
     {
         options ??= RosterClientOptions.Default;
         options.Check();
-        var guard = new AddressGuard(options.AllowPrivateAddresses);
+        var guard = new AddressGuard(options);
         address = new BaseAddress(string.IsNullOrWhiteSpace(host) ? DefaultHost : host, guard);
         transport = new Transport(address, new BearerCredentials(partnerKey), guard, options);
     }

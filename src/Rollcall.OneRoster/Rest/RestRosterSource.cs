@@ -33,7 +33,7 @@ public sealed class RestRosterSource : IRosterSource, IRosterProbe
         ArgumentNullException.ThrowIfNull(endpoint);
         this.options = options ?? RosterClientOptions.Default;
         this.options.Check();
-        var guard = new AddressGuard(this.options.AllowPrivateAddresses);
+        var guard = new AddressGuard(this.options);
         address = new BaseAddress(endpoint.Address, guard);
         var service = this.options.ServicePath.Trim('/');
         path = address.HasServicePath || service.Length == 0 ? "" : "/" + service;

@@ -46,6 +46,10 @@ public sealed record RosterClientOptions
     /// <summary>Allows plain http, loopback and private networks; see <see cref="AddressGuard"/>.</summary>
     public bool AllowPrivateAddresses { get; init; }
 
+    /// <summary>A sentence at the end of a refusal that tells people how such addresses are allowed in the application; null names
+    /// <see cref="AllowPrivateAddresses"/>.</summary>
+    public string? PrivateAddressHint { get; init; }
+
     /// <summary>The clock of timestamps, waits and time-outs.</summary>
     public TimeProvider Time { get; init; } = TimeProvider.System;
 

@@ -152,7 +152,7 @@ public static partial class RosterServers
                 );
             }
 
-            if (new AddressGuard(options.AllowPrivateAddresses).Refusal(query.Address) is { } refusal)
+            if (new AddressGuard(options).Refusal(query.Address) is { } refusal)
             {
                 throw new RosterException(RosterFault.Unreachable, refusal);
             }

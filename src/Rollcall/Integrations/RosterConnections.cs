@@ -29,6 +29,7 @@ public sealed class RosterConnections(RollcallOptions options, Secrets secrets, 
         var client = RosterClientOptions.Default with
         {
             AllowPrivateAddresses = options.AllowPrivateAddresses,
+            PrivateAddressHint = RollcallOptions.PrivateAddressHint,
             PageSize = options.PageSize ?? RosterClientOptions.Default.PageSize,
             Time = time,
         };
@@ -197,7 +198,7 @@ public sealed class RosterConnections(RollcallOptions options, Secrets secrets, 
     /// <summary>Refuses addresses that customers may not make the server call.</summary>
     public void CheckAddress(string? address)
     {
-        if (address is not null && new AddressGuard(options.AllowPrivateAddresses).Refusal(address) is { } refusal)
+        if (address is not null && options.Addresses().Refusal(address) is { } refusal)
         {
             throw new RollcallException(refusal);
         }

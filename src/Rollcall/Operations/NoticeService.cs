@@ -44,7 +44,7 @@ public sealed class NoticeService(RollcallDatabase database, Secrets secrets, Ro
             AllowAutoRedirect = false,
             UseCookies = false,
             PooledConnectionLifetime = TimeSpan.FromMinutes(2),
-            ConnectCallback = new AddressGuard(options.AllowPrivateAddresses).ConnectAsync,
+            ConnectCallback = options.Addresses().ConnectAsync,
         }
     )
     {
@@ -290,7 +290,7 @@ public sealed class NoticeService(RollcallDatabase database, Secrets secrets, Ro
     private void CheckWebhook(string url)
     {
         // What may follow a question mark here is the receiver's own; the rest is judged as any address that customers type.
-        if (new AddressGuard(options.AllowPrivateAddresses).Refusal(url.Split('?')[0]) is { } refusal)
+        if (options.Addresses().Refusal(url.Split('?')[0]) is { } refusal)
         {
             throw new RollcallException(refusal);
         }

@@ -168,7 +168,7 @@ public sealed class ClassLinkSignIn(
 
         string? Address(string? address) =>
             address is null ? null
-            : new AddressGuard(options.AllowPrivateAddresses).Refusal(address) is { } refusal ? throw new RollcallException(refusal)
+            : options.Addresses().Refusal(address) is { } refusal ? throw new RollcallException(refusal)
             : address.Trim().TrimEnd('/');
     }
 
