@@ -320,10 +320,10 @@ public abstract class RollcallContext(DbContextOptions options)
         return builder.ToString();
     }
 
-    private sealed class InstantConverter()
+    internal sealed class InstantConverter()
         : ValueConverter<DateTimeOffset, long>(v => v.ToUnixTimeMilliseconds(), v => DateTimeOffset.FromUnixTimeMilliseconds(v));
 
-    private sealed class DateConverter()
+    internal sealed class DateConverter()
         : ValueConverter<DateOnly, string>(
             v => v.ToString("yyyy-MM-dd", System.Globalization.CultureInfo.InvariantCulture),
             v => DateOnly.ParseExact(v, "yyyy-MM-dd", System.Globalization.CultureInfo.InvariantCulture)

@@ -1,4 +1,5 @@
 using Microsoft.EntityFrameworkCore;
+using Microsoft.EntityFrameworkCore.Infrastructure;
 using Microsoft.EntityFrameworkCore.Metadata;
 using Rollcall.Operations;
 using Rollcall.Patrons;
@@ -34,6 +35,22 @@ public sealed class ModelTests(PostgresCluster cluster)
         Assert.Empty(await context.Database.GetPendingMigrationsAsync());
         await context.Database.ExecuteSqlAsync($"""DELETE FROM "__EFMigrationsHistory" WHERE "MigrationId" = {all[^1]}""");
         Assert.Equal([all[^1]], await database.PendingMigrationsAsync());
+    }
+
+    /// <summary>What <c>dotnet ef dbcontext optimize</c> wrote down spares each command the building of the model; it must be the model.</summary>
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task The_compiled_model_is_the_model(Db db)
+    {
+        const MetadataDebugStringOptions Long = MetadataDebugStringOptions.LongDefault;
+        using var folder = new TempFolder();
+        await using var database = await OpenAsync(db, folder);
+        await using var context = database.CreateContext();
+        Assert.Equal("Rollcall.Storage.Models." + db, context.Model.GetType().Namespace);
+        var built = context.GetService<IModelSource>().GetModel(context, context.GetService<ModelCreationDependencies>(), designTime: false);
+        Assert.Equal(built.ToDebugString(Long), context.Model.ToDebugString(Long));
+        Assert.Equal(built.GetRelationalModel().ToDebugString(Long), context.Model.GetRelationalModel().ToDebugString(Long));
     }
 
     [Theory]
