@@ -1,7 +1,10 @@
 namespace Rollcall.OneRoster.Rest;
 
 /// <summary>Passes a response through until it is larger than allowed.</summary>
-internal sealed class CappedStream(Stream inner, long most) : Stream
+/// <param name="inner">The response.</param>
+/// <param name="most">How many bytes are allowed.</param>
+/// <param name="ended">Called when all of it has been read; may be called again.</param>
+internal sealed class CappedStream(Stream inner, long most, Action ended) : Stream
 {
     private long left = most;
 
@@ -16,12 +19,12 @@ internal sealed class CappedStream(Stream inner, long most) : Stream
     }
 
     public override async ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default) =>
-        Count(await inner.ReadAsync(buffer, cancellationToken));
+        Count(await inner.ReadAsync(buffer, cancellationToken), buffer.Length);
 
     public override Task<int> ReadAsync(byte[] buffer, int offset, int count, CancellationToken cancellationToken) =>
         ReadAsync(buffer.AsMemory(offset, count), cancellationToken).AsTask();
 
-    public override int Read(byte[] buffer, int offset, int count) => Count(inner.Read(buffer, offset, count));
+    public override int Read(byte[] buffer, int offset, int count) => Count(inner.Read(buffer, offset, count), count);
 
     public override void Flush() { }
 
@@ -31,8 +34,13 @@ internal sealed class CappedStream(Stream inner, long most) : Stream
 
     public override void Write(byte[] buffer, int offset, int count) => throw new NotSupportedException();
 
-    private int Count(int got)
+    private int Count(int got, int wanted)
     {
+        if (got == 0 && wanted > 0)
+        {
+            ended();
+        }
+
         left -= got;
         return left < 0 ? throw new BodyTooLargeException() : got;
     }

@@ -36,6 +36,9 @@ internal sealed class CollectionWalk<T>(
     private bool sorted = true;
     private WalkResult? result;
     private int started;
+    private Guess? guess;
+    private bool guesses;
+    private CancellationToken stopped;
 
     private bool Optional => collection is not (RosterCollection.Orgs or RosterCollection.Users);
 
@@ -71,12 +74,14 @@ internal sealed class CollectionWalk<T>(
 
             Task<Page?>? ahead = null;
             using var stop = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
+            (guess, guesses, stopped) = (null, false, stop.Token);
             try
             {
                 for (var pageNumber = 0; ; pageNumber++)
                 {
                     var page = await (ahead ?? FirstOrNextAsync(reader, rows, attempt, stop.Token));
                     ahead = null;
+                    var full = page?.Rows == page?.Asked;
                     if (page is null)
                     {
                         result = new WalkResult { NotShared = true, Leniencies = leniencies.ToDictionary() };
@@ -153,10 +158,11 @@ internal sealed class CollectionWalk<T>(
                     }
 
                     leniencies.Add(context.Counts);
+                    guesses = full;
                     if (rows != total)
                     {
                         // The server makes the next page while this one is taken over; still one request at a time.
-                        ahead = FirstOrNextAsync(reader, rows, attempt, stop.Token);
+                        ahead = await GuessedAsync(rows) ?? FirstOrNextAsync(reader, rows, attempt, stop.Token);
                     }
 
                     yield return new RosterPage<T>
@@ -185,8 +191,10 @@ internal sealed class CollectionWalk<T>(
                 {
                     // Whoever reads stopped early.
                     await stop.CancelAsync();
-                    await ahead.ContinueWith(static _ => { }, CancellationToken.None, TaskContinuationOptions.None, TaskScheduler.Default);
+                    await EndedAsync(ahead);
                 }
+
+                await DropGuessAsync();
             }
 
             if (order is null && seen is null)
@@ -234,8 +242,56 @@ internal sealed class CollectionWalk<T>(
         }
     }
 
-    /// <summary>A page with what its headers said.</summary>
-    private sealed record Page(List<T> Records, int Rows, int Unreadable, long? Total, long? Count, string? Revision);
+    /// <summary>A page with how many rows were asked for and what its headers said.</summary>
+    private sealed record Page(List<T> Records, int Rows, int Unreadable, int Asked, long? Total, long? Count, string? Revision);
+
+    /// <summary>The page that probably comes next, asked for when all of the one before has been received and not yet read. It is not
+    /// looked at before that one has turned out to be as full as those before it.</summary>
+    private sealed class Guess(long offset, CancellationTokenSource stop)
+    {
+        public long Offset => offset;
+        public CancellationTokenSource Stop => stop;
+        public TaskCompletionSource Turn { get; } = new(TaskCreationOptions.RunContinuationsAsynchronously);
+        public Task<Page>? Page { get; set; }
+    }
+
+    /// <summary>The page at an offset that has been asked for already; <see langword="null"/> when another has, or none.</summary>
+    private async Task<Task<Page?>?> GuessedAsync(long offset)
+    {
+        if (guess is not { } guessed || guessed.Offset != offset)
+        {
+            await DropGuessAsync();
+            return null;
+        }
+
+        guess = null;
+        guessed.Turn.SetResult();
+        return ReadAsync(guessed);
+
+        static async Task<Page?> ReadAsync(Guess guessed)
+        {
+            using (guessed.Stop)
+            {
+                return await guessed.Page!;
+            }
+        }
+    }
+
+    private async Task DropGuessAsync()
+    {
+        if (guess is not { } wrong)
+        {
+            return;
+        }
+
+        guess = null;
+        await wrong.Stop.CancelAsync();
+        await EndedAsync(wrong.Page!);
+        wrong.Stop.Dispose();
+    }
+
+    /// <summary>Waits for the end, whatever it is.</summary>
+    private static async Task EndedAsync(Task task) => await task.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
 
     /// <summary>The page at an offset; <see langword="null"/> when the provider does not share this collection.</summary>
     private async Task<Page?> FirstOrNextAsync(PageReader<T> reader, long offset, int attempt, CancellationToken cancellationToken)
@@ -302,39 +358,70 @@ internal sealed class CollectionWalk<T>(
 
     private bool IsNotShared(RosterException e, long offset) => Optional && offset == 0 && e.StatusCode is 403 or 404;
 
-    private Task<Page> PageAsync(PageReader<T> reader, long offset, CancellationToken cancellationToken)
+    private Task<Page> PageAsync(PageReader<T> reader, long offset, CancellationToken cancellationToken) =>
+        PageAsync(reader, offset, Task.CompletedTask, cancellationToken);
+
+    private Task<Page> PageAsync(PageReader<T> reader, long offset, Task turn, CancellationToken cancellationToken)
     {
         var began = options.Time.GetTimestamp();
+        var asked = limit;
+        Guess? own = null;
         return transport.GetAsync(
-            () => Url(offset),
+            () => Url(offset, asked = limit),
             () => limit = Math.Max(RosterClientOptions.SmallestPage, limit / 2),
             async (response, body, token) =>
             {
-                var page = await reader.ReadAsync(body, token);
-                observe?.Invoke(
-                    new PageSeen(
-                        limit,
+                try
+                {
+                    var page = await reader.ReadAsync(body, turn, Received, token);
+                    observe?.Invoke(
+                        new PageSeen(
+                            asked,
+                            page.Rows,
+                            Number(response, "x-total-count"),
+                            Header(response, "link") is not null,
+                            Header(response, "x-perm-rev") is not null,
+                            options.Time.GetElapsedTime(began)
+                        )
+                    );
+                    return new Page(
+                        page.Records,
                         page.Rows,
+                        page.Unreadable,
+                        asked,
                         Number(response, "x-total-count"),
-                        Header(response, "link") is not null,
-                        Header(response, "x-perm-rev") is not null,
-                        options.Time.GetElapsedTime(began)
-                    )
-                );
-                return new Page(
-                    page.Records,
-                    page.Rows,
-                    page.Unreadable,
-                    Number(response, "x-total-count"),
-                    Number(response, "x-count"),
-                    Header(response, "x-perm-rev")
-                );
+                        Number(response, "x-count"),
+                        Header(response, "x-perm-rev")
+                    );
+                }
+                catch
+                {
+                    // Perhaps the page is asked for again, and one request is made at a time.
+                    if (own is not null)
+                    {
+                        await DropGuessAsync();
+                        own = null;
+                    }
+
+                    throw;
+                }
+
+                void Received()
+                {
+                    // Only where the server says that there is more: a page too many is a request that nobody needs.
+                    var next = offset + asked;
+                    if (guesses && TryNumber(response, "x-total-count", out var total) && total > next)
+                    {
+                        guess = own = new Guess(next, CancellationTokenSource.CreateLinkedTokenSource(stopped));
+                        own.Page = PageAsync(reader, next, own.Turn.Task, own.Stop.Token);
+                    }
+                }
             },
             cancellationToken
         );
     }
 
-    private string Url(long offset)
+    private string Url(long offset, int limit)
     {
         var url = string.Create(CultureInfo.InvariantCulture, $"{path}/{key}?limit={limit}&offset={offset}");
         if (sorted)
@@ -443,12 +530,12 @@ internal sealed class CollectionWalk<T>(
 
     private long? Number(HttpResponseMessage response, string name)
     {
-        if (Header(response, name) is not { } text)
+        if (Header(response, name) is null)
         {
             return null;
         }
 
-        if (long.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out var number))
+        if (TryNumber(response, name, out var number))
         {
             return number;
         }
@@ -456,6 +543,9 @@ internal sealed class CollectionWalk<T>(
         context.Count(Leniency.UnreadableCount);
         return null;
     }
+
+    private static bool TryNumber(HttpResponseMessage response, string name, out long number) =>
+        long.TryParse(Header(response, name), NumberStyles.None, CultureInfo.InvariantCulture, out number);
 
     private static string? Header(HttpResponseMessage response, string name)
     {

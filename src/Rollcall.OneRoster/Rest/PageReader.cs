@@ -29,7 +29,7 @@ internal sealed class NotAPageException(string message) : Exception(message);
 /// <param name="context">Counts leniencies; cleared at the start of a page.</param>
 internal sealed class PageReader<T>(string key, RecordParser<T> parse, ReadContext context)
 {
-    private const int FirstBuffer = 512 * 1024;
+    private const int FirstBuffer = 1024 * 1024;
 
     // What does not end within this is no record, and a server must not decide how much memory is taken.
     private const int MostRecord = 16 * 1024 * 1024;
@@ -62,12 +62,18 @@ internal sealed class PageReader<T>(string key, RecordParser<T> parse, ReadConte
     /// <summary>Reads the whole response.</summary>
     /// <exception cref="TruncatedBodyException">The JSON did not end.</exception>
     /// <exception cref="NotAPageException">It is no JSON, or holds no array of records.</exception>
-    public async ValueTask<ParsedPage<T>> ReadAsync(Stream body, CancellationToken cancellationToken)
+    public ValueTask<ParsedPage<T>> ReadAsync(Stream body, CancellationToken cancellationToken) =>
+        ReadAsync(body, Task.CompletedTask, received: null, cancellationToken);
+
+    /// <summary>Reads the whole response, and looks at it only when it may: until then this reader may be busy with another.</summary>
+    /// <param name="body">The response.</param>
+    /// <param name="turn">Ends when it may be looked at.</param>
+    /// <param name="received">Called when all of it has been received and it may be looked at, before the last of it is.</param>
+    /// <param name="cancellationToken">Stops the reading and the wait.</param>
+    /// <exception cref="TruncatedBodyException">The JSON did not end.</exception>
+    /// <exception cref="NotAPageException">It is no JSON, or holds no array of records.</exception>
+    public async ValueTask<ParsedPage<T>> ReadAsync(Stream body, Task turn, Action? received, CancellationToken cancellationToken)
     {
-        context.Counts.Clear();
-        (proper, other, filling, otherArrays, bare) = (null, null, null, 0, false);
-        where = Where.Start;
-        state = new JsonReaderState(Options);
         var buffer = ArrayPool<byte>.Shared.Rent(FirstBuffer);
         try
         {
@@ -89,11 +95,25 @@ internal sealed class PageReader<T>(string key, RecordParser<T> parse, ReadConte
                     filled += got;
                 }
 
+                if (!ended && !turn.IsCompleted && buffer.Length <= MostRecord)
+                {
+                    // Received now, so that the server is done with it.
+                    buffer = Larger(buffer, filled);
+                    continue;
+                }
+
                 var skip = 0;
                 if (atStart)
                 {
+                    await turn.WaitAsync(cancellationToken);
+                    Begin();
                     atStart = false;
                     skip = CheckStart(buffer.AsSpan(0, filled));
+                }
+
+                if (ended)
+                {
+                    received?.Invoke();
                 }
 
                 int used;
@@ -122,10 +142,7 @@ internal sealed class PageReader<T>(string key, RecordParser<T> parse, ReadConte
                         );
                     }
 
-                    var larger = ArrayPool<byte>.Shared.Rent(buffer.Length * 2);
-                    buffer.AsSpan(0, filled).CopyTo(larger);
-                    ArrayPool<byte>.Shared.Return(buffer, clearArray: true);
-                    buffer = larger;
+                    buffer = Larger(buffer, filled);
                 }
                 else
                 {
@@ -139,6 +156,22 @@ internal sealed class PageReader<T>(string key, RecordParser<T> parse, ReadConte
             // Passwords that the server sent may still lie in it.
             ArrayPool<byte>.Shared.Return(buffer, clearArray: true);
         }
+    }
+
+    private static byte[] Larger(byte[] buffer, int filled)
+    {
+        var larger = ArrayPool<byte>.Shared.Rent(buffer.Length * 2);
+        buffer.AsSpan(0, filled).CopyTo(larger);
+        ArrayPool<byte>.Shared.Return(buffer, clearArray: true);
+        return larger;
+    }
+
+    private void Begin()
+    {
+        context.Counts.Clear();
+        (proper, other, filling, otherArrays, bare) = (null, null, null, 0, false);
+        where = Where.Start;
+        state = new JsonReaderState(Options);
     }
 
     private static int CheckStart(ReadOnlySpan<byte> data)

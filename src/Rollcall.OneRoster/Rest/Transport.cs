@@ -9,7 +9,7 @@ using Rollcall.OneRoster.Auth;
 
 namespace Rollcall.OneRoster.Rest;
 
-/// <summary>Sends signed GET requests, one at a time, with retries, and turns every failure into a <see cref="RosterException"/>.</summary>
+/// <summary>Sends signed GET requests, the next when the answer to one has been received, with retries, and turns every failure into a <see cref="RosterException"/>.</summary>
 internal sealed class Transport : IDisposable
 {
     private const int MostServerText = 200;
@@ -68,13 +68,14 @@ internal sealed class Transport : IDisposable
         CancellationToken cancellationToken
     )
     {
-        await oneAtATime.WaitAsync(cancellationToken);
+        var turn = new Turn(oneAtATime);
         try
         {
             var heavy = 0;
             var refreshed = false;
             for (var failures = 0; ; )
             {
+                await turn.TakeAsync(cancellationToken);
                 if (++sent > options.MaxRequests)
                 {
                     throw new RosterException(
@@ -84,7 +85,7 @@ internal sealed class Transport : IDisposable
                 }
 
                 await signer.PrepareAsync(cancellationToken);
-                var (outcome, result) = await TryAsync(url(), read, cancellationToken);
+                var (outcome, result) = await TryAsync(url(), read, turn, cancellationToken);
                 if (outcome is null)
                 {
                     return result!;
@@ -135,7 +136,7 @@ internal sealed class Transport : IDisposable
         }
         finally
         {
-            oneAtATime.Release();
+            turn.End();
         }
     }
 
@@ -144,6 +145,29 @@ internal sealed class Transport : IDisposable
         http.Dispose();
         oneAtATime.Dispose();
         (signer as IDisposable)?.Dispose();
+    }
+
+    /// <summary>The right to ask the server, which ends when all of the answer has been received.</summary>
+    private sealed class Turn(SemaphoreSlim gate)
+    {
+        private int held;
+
+        public async ValueTask TakeAsync(CancellationToken cancellationToken)
+        {
+            if (Volatile.Read(ref held) == 0)
+            {
+                await gate.WaitAsync(cancellationToken);
+                Volatile.Write(ref held, 1);
+            }
+        }
+
+        public void End()
+        {
+            if (Interlocked.Exchange(ref held, 0) == 1)
+            {
+                gate.Release();
+            }
+        }
     }
 
     private sealed record Outcome(RosterException Failure)
@@ -157,6 +181,7 @@ internal sealed class Transport : IDisposable
     private async Task<(Outcome? Outcome, TResult? Result)> TryAsync<TResult>(
         string url,
         Func<HttpResponseMessage, Stream, CancellationToken, ValueTask<TResult>> read,
+        Turn turn,
         CancellationToken cancellationToken
     )
     {
@@ -185,7 +210,16 @@ internal sealed class Transport : IDisposable
                 throw new BodyTooLargeException();
             }
 
-            await using var body = new CappedStream(await response.Content.ReadAsStreamAsync(linked.Token), options.MaxResponseBytes);
+            await using var body = new CappedStream(
+                await response.Content.ReadAsStreamAsync(linked.Token),
+                options.MaxResponseBytes,
+                () =>
+                {
+                    // Nothing more is expected of the server, however long the answer is worked on here.
+                    deadline.CancelAfter(Timeout.InfiniteTimeSpan);
+                    turn.End();
+                }
+            );
             return (null, await read(response, body, linked.Token));
         }
         catch (OperationCanceledException e) when (!cancellationToken.IsCancellationRequested)

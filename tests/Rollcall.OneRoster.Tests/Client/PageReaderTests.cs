@@ -470,7 +470,7 @@ public class PageReaderTests
 
         // Blanks are no record: they take no memory, and end with the limit of the answer.
         await Assert.ThrowsAsync<BodyTooLargeException>(() =>
-            Reading.PageAsync("users", RecordParsers.User, new CappedStream(new Endless("{\"users\":[", (byte)' '), 100_000_000))
+            Reading.PageAsync("users", RecordParsers.User, new CappedStream(new Endless("{\"users\":[", (byte)' '), 100_000_000, () => { }))
         );
     }
 

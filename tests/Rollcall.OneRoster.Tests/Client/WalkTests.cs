@@ -90,6 +90,98 @@ public class WalkTests
         Assert.Contains($"says there are {users - 1} users but sends more", fault.Message, StringComparison.Ordinal);
     }
 
+    /// <summary>While a page is looked at, the server makes the next; a page beyond that waits for somebody to take one.</summary>
+    [Fact]
+    public async Task Two_pages_are_asked_for_ahead_and_one_request_is_made_at_a_time()
+    {
+        var (busy, atOnce) = (0, 0);
+        var provider = Provider(550, clamp: 100, counts: true);
+        await using var server = await ScriptedServer.StartAsync(
+            async (http, seen, n) =>
+            {
+                atOnce = Math.Max(atOnce, Interlocked.Increment(ref busy));
+                await Task.Yield();
+                Interlocked.Decrement(ref busy);
+                await provider(http, seen, n);
+            }
+        );
+        using var source = server.Source(time, o => o with { PageSize = 100 });
+        List<string?> read = [];
+        await foreach (var page in source.Users().ReadAsync(TestContext.Current.CancellationToken))
+        {
+            if (read.Count == 0)
+            {
+                // Nobody asks for more; what was asked for ahead comes all the same, and then nothing.
+                while (server.Requests.Count < 3)
+                {
+                    await Task.Delay(1, TestContext.Current.CancellationToken);
+                }
+            }
+
+            Assert.InRange(server.Requests.Count, 1, (read.Count / 100) + 3);
+            read.AddRange(page.Records.Select(r => r.SourcedId));
+        }
+
+        Assert.Equal(Enumerable.Range(0, 550).Select(Id), read);
+        Assert.Equal([0, 100, 200, 300, 400, 500], server.Requests.Select(r => r.Offset));
+        Assert.Equal(1, atOnce);
+    }
+
+    /// <summary>What comes after a page is known when it has been read: what was asked for on the chance is thrown away.</summary>
+    [Theory]
+    [InlineData("short")]
+    [InlineData("cut")]
+    [InlineData("refused")]
+    public async Task A_page_that_is_not_what_was_expected_changes_what_comes_next(string oddity)
+    {
+        var odd = true;
+        await using var server = await ScriptedServer.StartAsync(
+            async (http, seen, n) =>
+            {
+                var page = Enumerable.Range(0, 650).Skip(seen.Offset).Take(seen.Limit).Select(Id).ToList();
+                var text = Answers.Users(page);
+                if (seen.Offset == 200 && odd)
+                {
+                    odd = false;
+                    (text, var status) = oddity switch
+                    {
+                        "short" => (Answers.Users(page.Take(30)), 200),
+                        "cut" => (text[..^50], 200),
+                        _ => ("", 503),
+                    };
+                    await http.Text(status, text, headers: ("x-total-count", "650"));
+                    return;
+                }
+
+                await http.Text(200, text, headers: ("x-total-count", "650"));
+            }
+        );
+        using var source = server.Source(time, o => o with { PageSize = 100 });
+        var pulled = await source.Users().PullAsync();
+
+        Assert.Equal(Enumerable.Range(0, 650).Select(Id), pulled.Records.Select(r => r.SourcedId));
+        Assert.Equal((650, 1), (pulled.Result.Rows, pulled.Attempts));
+        Assert.Contains(oddity == "short" ? 230 : 200, server.Requests.Skip(3).Select(r => r.Offset));
+    }
+
+    [Fact]
+    public async Task Whoever_stops_reading_leaves_no_request_behind()
+    {
+        await using var server = await ScriptedServer.StartAsync(Provider(1000, clamp: 100, counts: true));
+        using var source = server.Source(time, o => o with { PageSize = 100 });
+        await foreach (var page in source.Users().ReadAsync(TestContext.Current.CancellationToken))
+        {
+            if (page.RowsSoFar == 300)
+            {
+                break;
+            }
+        }
+
+        // The turn to ask is free again, and nothing uses it.
+        Assert.Equal(1000, (await source.Users().PullAsync()).Records.Count);
+        Assert.InRange(server.Requests.Count, 3 + 10, 5 + 11);
+    }
+
     [Fact]
     public async Task Whatever_the_page_size_and_the_clamp_every_record_comes_once()
     {
