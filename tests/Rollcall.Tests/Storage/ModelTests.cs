@@ -48,7 +48,9 @@ public sealed class ModelTests(PostgresCluster cluster)
         await using var database = await OpenAsync(db, folder);
         await using var context = database.CreateContext();
         Assert.Equal("Rollcall.Storage.Models." + db, context.Model.GetType().Namespace);
-        var built = context.GetService<IModelSource>().GetModel(context, context.GetService<ModelCreationDependencies>(), designTime: false);
+        var built = context
+            .GetService<IModelSource>()
+            .GetModel(context, context.GetService<ModelCreationDependencies>(), designTime: false);
         Assert.Equal(built.ToDebugString(Long), context.Model.ToDebugString(Long));
         Assert.Equal(built.GetRelationalModel().ToDebugString(Long), context.Model.GetRelationalModel().ToDebugString(Long));
     }
