@@ -72,7 +72,7 @@ internal static class Arguments
     {
         if (DateTime.TryParseExact(text.Trim(), s_local, CultureInfo.InvariantCulture, DateTimeStyles.None, out var local))
         {
-            return new DateTimeOffset(local, TimeZoneInfo.FindSystemTimeZoneById(district.TimeZone).GetUtcOffset(local));
+            return new DateTimeOffset(local, district.Zone.GetUtcOffset(local));
         }
 
         return DateTimeOffset.TryParseExact(

@@ -108,6 +108,19 @@ internal sealed class DatabaseCheck(RollcallDatabase database, Secrets secrets)
                 )
             )
         );
+        findings.Add(
+            new(
+                "This machine knows every district's time zone",
+                [
+                    .. (await context.Districts.AsNoTracking().OrderBy(d => d.Id).ToListAsync(cancellationToken))
+                        .Where(d => !d.KnowsZone(out _))
+                        .Select(d =>
+                            $"District {d.Code}: {d.TimeZone} is not known here, so its clock is UTC. Install the system's time zone data (tzdata), or set another zone"
+                        )
+                        .Take(Shown),
+                ]
+            )
+        );
         findings.Add(new("At most one roster service of a district is on", await EnabledAsync(context, cancellationToken)));
         findings.Add(new("The outcomes of every operation add up to the people read", await CountsAsync(context, cancellationToken)));
         findings.Add(new("Stored secrets can be read with this installation's master key", await SecretsAsync(context, cancellationToken)));

@@ -13,7 +13,14 @@ internal static class DatabaseCommands
 
     private sealed record Migrated(IReadOnlyList<string> Applied);
 
-    private sealed record RestoredBackup(BackupContent Backup, string? Kept, IReadOnlyList<string> Problems);
+    private sealed record RestoredBackup(
+        BackupContent Backup,
+        string? Kept,
+        IReadOnlyList<UnfinishedOperation> Unfinished,
+        long SessionsEnded,
+        long Tokens,
+        IReadOnlyList<string> Problems
+    );
 
     private sealed record Rehearsed(BackupContent Backup, double Seconds, IReadOnlyList<string> Problems);
 
@@ -147,13 +154,12 @@ internal static class DatabaseCommands
         command.SetAction(
             async (result, cancellationToken) =>
             {
-                BackupContent content;
-                string? kept;
+                RestoreResult restore;
                 bool json;
                 await using (var session = Session.OpenUnchecked(result, terminal))
                 {
                     json = session.Json;
-                    (content, kept) = await DatabaseCheck.GuardAsync(
+                    restore = await DatabaseCheck.GuardAsync(
                         session.Get<RollcallDatabase>(),
                         () => session.Get<Backup>().RestoreAsync(result.GetRequiredValue(file), result.GetValue(yes), cancellationToken)
                     );
@@ -164,14 +170,24 @@ internal static class DatabaseCommands
                 var problems = await ProblemsAsync(restored, cancellationToken);
                 if (json)
                 {
-                    await JsonText.WriteAsync(terminal, new RestoredBackup(content, kept, problems));
+                    await JsonText.WriteAsync(
+                        terminal,
+                        new RestoredBackup(
+                            restore.Content,
+                            restore.Kept,
+                            restore.Unfinished,
+                            restore.SessionsEnded,
+                            restore.Tokens,
+                            problems
+                        )
+                    );
                     return;
                 }
 
-                await terminal.Out.WriteLineAsync($"Restored: {InWords(content)}.");
-                if (kept is not null)
+                await terminal.Out.WriteLineAsync($"Restored: {InWords(restore.Content)}.");
+                foreach (var line in Consequences(restore))
                 {
-                    await terminal.Out.WriteLineAsync($"What was here is kept in {kept}.");
+                    await terminal.Out.WriteLineAsync(Terminal.Plain(line));
                 }
 
                 await WriteProblemsAsync(terminal, problems);
@@ -200,9 +216,9 @@ internal static class DatabaseCommands
 
                     var started = Stopwatch.GetTimestamp();
                     await using var rehearsal = Session.Of(result, options with { Storage = new StorageOptions(folder) });
-                    var (content, _) = await rehearsal
-                        .Get<Backup>()
-                        .RestoreAsync(result.GetRequiredValue(file), replace: false, cancellationToken);
+                    var content = (
+                        await rehearsal.Get<Backup>().RestoreAsync(result.GetRequiredValue(file), replace: false, cancellationToken)
+                    ).Content;
                     var problems = await ProblemsAsync(rehearsal, cancellationToken);
                     var seconds = Math.Round(Stopwatch.GetElapsedTime(started).TotalSeconds, 1);
                     if (rehearsal.Json)
@@ -245,10 +261,35 @@ internal static class DatabaseCommands
         }
     }
 
+    /// <summary>What is not as it was a moment ago, or not as it was when the backup was taken.</summary>
+    private static IEnumerable<string> Consequences(RestoreResult restore)
+    {
+        if (restore.Kept is { } kept)
+        {
+            yield return $"What was here is kept in {kept}.";
+        }
+
+        foreach (var left in restore.Unfinished)
+        {
+            yield return $"Operation {left.Operation} of {left.District}, {left.Title}, {(left.Begun ? "was at work and goes on" : "waits and begins")} when a server starts; 'rollcall operation cancel {left.Operation} --district {left.District}' drops it.";
+        }
+
+        if (restore.SessionsEnded > 0)
+        {
+            yield return "Everybody signs in anew: sign-ins of the time before the backup are not taken over, nor are links that had been sent.";
+        }
+
+        if (restore.Tokens > 0)
+        {
+            yield return $"{Many(restore.Tokens, "access token")} of the backup can be used again; revoke what had been revoked since: 'rollcall token list'.";
+        }
+    }
+
+    private static string Many(long count, string one) =>
+        string.Create(CultureInfo.InvariantCulture, $"{count:#,0} {one}{(count == 1 ? "" : "s")}");
+
     private static string InWords(BackupContent content)
     {
-        static string Many(long count, string one) =>
-            string.Create(CultureInfo.InvariantCulture, $"{count:#,0} {one}{(count == 1 ? "" : "s")}");
         var newest = content.LatestAt is { } at
             ? string.Create(CultureInfo.InvariantCulture, $", the newest of {at:yyyy-MM-dd HH:mm} UTC")
             : "";

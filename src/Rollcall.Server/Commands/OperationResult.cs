@@ -279,7 +279,5 @@ internal static class OperationText
 
     /// <summary>An instant where the district is.</summary>
     public static string When(DateTimeOffset? instant, Districts.District district) =>
-        instant is { } at
-            ? TimeZoneInfo.ConvertTime(at, TimeZoneInfo.FindSystemTimeZoneById(district.TimeZone)).ToString("yyyy-MM-dd HH:mm:ss")
-            : "";
+        instant is { } at ? TimeZoneInfo.ConvertTime(at, district.Zone).ToString("yyyy-MM-dd HH:mm:ss") : "";
 }

@@ -14,7 +14,8 @@ internal sealed class IndexModel(
     PatronService patrons,
     SiteService sites,
     IntegrationService integrations,
-    OperationQueue queue
+    OperationQueue queue,
+    NoticeService notices
 ) : RollcallPage(here)
 {
     public const int DaysShown = 30;
@@ -34,6 +35,9 @@ internal sealed class IndexModel(
 
     /// <summary>Why Daily Operations have stopped, and where that is changed; null when they have not.</summary>
     public (string Because, string Link)? Stopped { get; private set; }
+
+    /// <summary>Notices of the last days that reached nobody, and why; 0 when all did.</summary>
+    public (int Count, string? Error) Untold { get; private set; }
 
     /// <summary>What a new library does first, and whether it is done; empty once a full sync has been done.</summary>
     public IReadOnlyList<(string Label, string Link, string Hint, bool Done)> First { get; private set; } = [];
@@ -66,6 +70,11 @@ internal sealed class IndexModel(
             var from = Here.Today.AddDays(1 - DaysShown);
             Days = DayCount.Of(await reading.SyncCountsAsync(DistrictId, Here.StartOf(from), Gone), from, Here.Today, Here.Zone);
             Syncs = await reading.LastSyncsAsync(DistrictId, 8, Gone);
+        }
+
+        if (Here.Can("/Preferences/Notices Get"))
+        {
+            Untold = await notices.GivenUpAsync(DistrictId, Here.Now.AddDays(-7), Gone);
         }
 
         if (Here.Can("/Preferences/Service Get"))

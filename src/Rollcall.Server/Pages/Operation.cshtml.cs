@@ -19,7 +19,8 @@ internal sealed class OperationModel(
     OperationLog log,
     Reading reading,
     SiteService sites,
-    UndoService undo
+    UndoService undo,
+    NoticeService notices
 ) : RollcallPage(here)
 {
     public const int Size = 100;
@@ -30,6 +31,9 @@ internal sealed class OperationModel(
 
     /// <summary>What was found in the OneRoster CSV packages that it read.</summary>
     public IReadOnlyList<CsvImportReport> Imported { get; private set; } = [];
+
+    /// <summary>Who was told of it, and who could not be.</summary>
+    public IReadOnlyList<Notice> Notices { get; private set; } = [];
     public LogFilter Filter { get; private set; } = new();
     public string? SiteCode { get; private set; }
     public IReadOnlyList<Site> Sites { get; private set; } = [];
@@ -88,6 +92,7 @@ internal sealed class OperationModel(
         Warnings = Here.Sites is null ? OperationQueue.WarningsOf(Operation) : [];
         Options = Here.Sites is null ? [.. OptionsOf(Operation)] : [];
         Imported = Here.Sites is null ? ImportReports.Of(Operation) : [];
+        Notices = Here.Sites is null ? await notices.ListAsync(DistrictId, id, cancellationToken: Gone) : [];
         Sites = [.. (await sites.ListAsync(DistrictId, Gone)).Where(s => Here.Sees(s.Id))];
         Filter = LogQuery.Filter(Request.Query, Sites) with { Sites = Here.Sites };
         SiteCode = Sites.FirstOrDefault(s => s.Id == Filter.SiteId)?.Code;

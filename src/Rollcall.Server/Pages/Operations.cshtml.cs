@@ -6,7 +6,7 @@ using Rollcall.Server.Pages.Parts;
 namespace Rollcall.Server.Pages;
 
 /// <summary>Operations Management: the queue and what it has done, by day and type.</summary>
-internal sealed class OperationsModel(Here here, Reading reading) : RollcallPage(here)
+internal sealed class OperationsModel(Here here, Reading reading, NoticeService notices) : RollcallPage(here)
 {
     public const int Size = 50;
 
@@ -20,6 +20,9 @@ internal sealed class OperationsModel(Here here, Reading reading) : RollcallPage
     public int Number { get; private set; }
     public int Total { get; private set; }
     public IReadOnlyList<Operation> List { get; private set; } = [];
+
+    /// <summary>Operations of which somebody who was to be told has not been.</summary>
+    public IReadOnlySet<long> Untold { get; private set; } = new HashSet<long>();
 
     public async Task OnGetAsync(string? from, string? to, string? type, string? by, [FromQuery(Name = "page")] int? page)
     {
@@ -45,6 +48,8 @@ internal sealed class OperationsModel(Here here, Reading reading) : RollcallPage
             Number = PageWithin(page, Size, Total);
             (List, Total) = await reading.QueueAsync(DistrictId, filter, Number, Size, Gone);
         }
+
+        Untold = Here.Sites is null ? await notices.UntoldAsync(DistrictId, [.. List.Select(o => o.Id)], Gone) : Untold;
     }
 
     public static string Day(DateOnly date) => date.ToString("yyyy-MM-dd", CultureInfo.InvariantCulture);

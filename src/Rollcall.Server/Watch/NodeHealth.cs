@@ -76,8 +76,13 @@ internal sealed class NodeHealth(RollcallDatabase database, Pulse pulse, Watchin
                 return "the file is gone";
             }
 
-            return (await database.PendingMigrationsAsync(patience.Token).WaitAsync(s_patience, time, CancellationToken.None)).Count > 0
-                ? "not migrated to this version"
+            if ((await database.PendingMigrationsAsync(patience.Token).WaitAsync(s_patience, time, CancellationToken.None)).Count > 0)
+            {
+                return "not migrated to this version";
+            }
+
+            return await database.IsReadOnlyAsync(patience.Token).WaitAsync(s_patience, time, CancellationToken.None)
+                ? "takes no writes"
                 : null;
         }
         catch (Exception e)

@@ -4,6 +4,7 @@ using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.DependencyInjection.Extensions;
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Logging.Console;
+using OpenTelemetry;
 using OpenTelemetry.Metrics;
 using OpenTelemetry.Resources;
 using OpenTelemetry.Trace;
@@ -34,6 +35,7 @@ internal sealed record Watching(
     private const string TokenVariable = "ROLLCALL_METRICS_TOKEN_FILE";
     private const string LogVariable = "ROLLCALL_LOG";
     private const string LevelVariable = "ROLLCALL_LOG_LEVEL";
+    private const string ExportVariable = "OTEL_EXPORTER_OTLP_ENDPOINT";
     private const string FreeVariable = "ROLLCALL_LEAST_FREE_MB";
     private const string ParallelVariable = "ROLLCALL_PARALLEL";
     private const int LeastToken = 16;
@@ -65,7 +67,7 @@ internal sealed record Watching(
             },
             url,
             token,
-            Setting("OTEL_EXPORTER_OTLP_ENDPOINT") is not null,
+            Setting(ExportVariable) is not null,
             Free(Setting(FreeVariable)),
             Number(Setting(ParallelVariable))
         );
@@ -114,15 +116,7 @@ internal sealed record Watching(
         }
 
         services.AddSingleton<Gauges>();
-        var telemetry = services
-            .AddOpenTelemetry()
-            .ConfigureResource(resource =>
-                resource.AddService(
-                    Environment.GetEnvironmentVariable("OTEL_SERVICE_NAME") ?? "rollcall",
-                    serviceVersion: Pages.AboutModel.ProgramVersion,
-                    serviceInstanceId: $"{Environment.MachineName}:{Environment.ProcessId}"
-                )
-            );
+        var telemetry = services.AddOpenTelemetry().ConfigureResource(Name);
         telemetry.WithMetrics(metrics =>
         {
             metrics.AddMeter(
@@ -147,6 +141,42 @@ internal sealed record Watching(
         {
             // Operations and their stages alone. Spans of pages and requests would carry addresses, and addresses carry people's numbers.
             telemetry.WithTracing(traces => traces.AddSource(OperationMeters.Name).AddOtlpExporter());
+        }
+    }
+
+    private static void Name(ResourceBuilder resource) =>
+        resource.AddService(
+            Environment.GetEnvironmentVariable("OTEL_SERVICE_NAME") ?? "rollcall",
+            serviceVersion: Pages.AboutModel.ProgramVersion,
+            serviceInstanceId: $"{Environment.MachineName}:{Environment.ProcessId}"
+        );
+
+    /// <summary>Measures and traces what a command does in its own process, and sends it to the collector at the end: a sync from a timetable
+    /// of the system's is a night like any other.</summary>
+    /// <returns>What sends when it is disposed of; null when no collector is named.</returns>
+    public static IDisposable? OfCommand(Terminal terminal)
+    {
+        if (GlobalOptions.Given(terminal.Variable(ExportVariable)) is null)
+        {
+            return null;
+        }
+
+        return new CommandTelemetry(
+            Sdk.CreateMeterProviderBuilder()
+                .ConfigureResource(Name)
+                .AddMeter(OperationMeters.Name, "System.Net.Http", "Npgsql")
+                .AddOtlpExporter()
+                .Build(),
+            Sdk.CreateTracerProviderBuilder().ConfigureResource(Name).AddSource(OperationMeters.Name).AddOtlpExporter().Build()
+        );
+    }
+
+    private sealed class CommandTelemetry(MeterProvider metrics, TracerProvider traces) : IDisposable
+    {
+        public void Dispose()
+        {
+            metrics.Dispose();
+            traces.Dispose();
         }
     }
 

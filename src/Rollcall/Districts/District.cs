@@ -12,6 +12,14 @@ public sealed class District
     /// <summary>IANA name.</summary>
     public string TimeZone { get; set; } = "UTC";
 
+    /// <summary>The time zone; UTC where this machine does not know it, as after a restore on one without time zone data: one district's
+    /// clock must not keep the nights and notices of all others waiting. <c>rollcall db check</c> says so.</summary>
+    public TimeZoneInfo Zone => KnowsZone(out var zone) ? zone : TimeZoneInfo.Utc;
+
+    /// <summary>Whether this machine knows the time zone.</summary>
+    public bool KnowsZone([System.Diagnostics.CodeAnalysis.NotNullWhen(true)] out TimeZoneInfo? zone) =>
+        TimeZoneInfo.TryFindSystemTimeZoneById(TimeZone, out zone);
+
     /// <summary>The id that the next patron gets. Plans reserve a range of it; ids that a discarded plan reserved stay unused.</summary>
     public long NextPatronId { get; set; } = 1;
 

@@ -133,7 +133,7 @@ public sealed class DistrictService(RollcallDatabase database, TimeProvider time
 
     /// <summary>The date at an instant where the district is.</summary>
     public static DateOnly DateAt(District district, DateTimeOffset instant) =>
-        DateOnly.FromDateTime(TimeZoneInfo.ConvertTime(instant, TimeZoneInfo.FindSystemTimeZoneById(district.TimeZone)).DateTime);
+        DateOnly.FromDateTime(TimeZoneInfo.ConvertTime(instant, district.Zone).DateTime);
 
     internal static string CleanCode(string code, string what)
     {

@@ -193,7 +193,7 @@ public sealed class Aftermath(RollcallDatabase database, RollcallOptions options
     private static string Letter(Operation operation, District district, NoticeEvents told, bool stopped, string? publicUrl)
     {
         var counts = OperationQueue.CountsOf(operation);
-        var zone = TimeZoneInfo.FindSystemTimeZoneById(district.TimeZone);
+        var zone = district.Zone;
         var lines = new List<string>
         {
             $"{OperationQueue.Title(operation)} of {district.Name}, operation {operation.Id}, "
@@ -204,7 +204,11 @@ public sealed class Aftermath(RollcallDatabase database, RollcallOptions options
         {
             case NoticeEvents.Failed:
                 lines.Add(operation.Error ?? "It failed.");
-                lines.Add("No patron was changed by what failed.");
+                lines.Add(
+                    operation.AppliedTo > 0 || operation.HeldAppliedTo > 0
+                        ? "What had been written before stays, each patron whole; the next sync does the rest."
+                        : "No patron was changed by what failed."
+                );
                 if (stopped)
                 {
                     lines.Add(

@@ -35,7 +35,7 @@ public sealed class DailySchedule(RollcallDatabase database, OperationQueue queu
             var district = candidate.District;
             var daily = IntegrationService.SettingsOf(candidate.Integration).Daily;
             if (
-                Due(daily, TimeZoneInfo.FindSystemTimeZoneById(district.TimeZone), now) is not { } date
+                Due(daily, district.Zone, now) is not { } date
                 || await context.Operations.AnyAsync(o => o.DistrictId == district.Id && o.DailyDate == date, cancellationToken)
             )
             {

@@ -3,6 +3,7 @@ using System.Net;
 using System.Security.Cryptography;
 using System.Text;
 using System.Text.Json;
+using MailKit;
 using MailKit.Net.Smtp;
 using MailKit.Security;
 using Microsoft.EntityFrameworkCore;
@@ -26,6 +27,7 @@ public sealed class NoticeService(RollcallDatabase database, Secrets secrets, Ro
     public const string DeliveryHeader = "Rollcall-Delivery";
 
     private const int MostAddresses = 20;
+    private const int AtOnce = 8;
     private static readonly TimeSpan s_lease = TimeSpan.FromMinutes(5);
     private static readonly TimeSpan s_timeout = TimeSpan.FromSeconds(20);
 
@@ -178,6 +180,61 @@ public sealed class NoticeService(RollcallDatabase database, Secrets secrets, Ro
             .ToListAsync(cancellationToken);
     }
 
+    /// <summary>Those of these operations of which somebody could not be told, or has not been yet though it was tried.</summary>
+    public async Task<IReadOnlySet<long>> UntoldAsync(
+        int districtId,
+        IReadOnlyList<long> operations,
+        CancellationToken cancellationToken = default
+    )
+    {
+        if (operations.Count == 0)
+        {
+            return new HashSet<long>();
+        }
+
+        await using var context = database.CreateContext();
+        return (
+            await context
+                .Notices.Where(n => n.DistrictId == districtId && n.OperationId != null && operations.Contains(n.OperationId.Value))
+                .Where(n => n.Status != NoticeStatus.Sent && n.Error != null)
+                .Select(n => n.OperationId!.Value)
+                .ToListAsync(cancellationToken)
+        ).ToHashSet();
+    }
+
+    /// <summary>Notices that were given up since, tests aside, and the last reason; 0 when there are none, or one was delivered after them.</summary>
+    public async Task<(int Count, string? Error)> GivenUpAsync(
+        int districtId,
+        DateTimeOffset since,
+        CancellationToken cancellationToken = default
+    )
+    {
+        await using var context = database.CreateContext();
+        var lately = await context
+            .Notices.AsNoTracking()
+            .Where(n => n.DistrictId == districtId && n.CreatedAt >= since && n.Status != NoticeStatus.Waiting)
+            .OrderByDescending(n => n.Id)
+            .Select(n => new
+            {
+                n.OperationId,
+                n.Channel,
+                n.Target,
+                n.Status,
+                n.Error,
+            })
+            .Take(200)
+            .ToListAsync(cancellationToken);
+
+        // A place that has been reached since, by a test too, is mended; one that nobody wants told any more is no trouble.
+        var setting = await FindAsync(districtId, cancellationToken);
+        var lost = lately
+            .Where(n => n.Channel == NoticeChannel.Email ? setting.Addresses.Contains(n.Target) : n.Target == setting.WebhookUrl)
+            .GroupBy(n => (n.Channel, n.Target))
+            .SelectMany(place => place.TakeWhile(n => n.Status == NoticeStatus.Failed).Where(n => n.OperationId is not null))
+            .ToList();
+        return (lost.Count, lost.FirstOrDefault()?.Error);
+    }
+
     /// <summary>Sends a test to every place at once, and says what came of each.</summary>
     /// <exception cref="RollcallException">Nobody is to be told.</exception>
     public async Task<IReadOnlyList<Notice>> TestAsync(District district, CancellationToken cancellationToken = default)
@@ -243,43 +300,58 @@ public sealed class NoticeService(RollcallDatabase database, Secrets secrets, Ro
             .Take(50)
             .ToListAsync(cancellationToken);
         var tried = 0;
-        foreach (var notice in due)
-        {
-            var until = time.GetUtcNow() + s_lease;
-            var mine = await context
-                .Notices.Where(n => n.Id == notice.Id && n.Status == NoticeStatus.Waiting && n.DueAt == notice.DueAt)
-                .ExecuteUpdateAsync(
-                    s => s.SetProperty(n => n.DueAt, until).SetProperty(n => n.Attempts, n => n.Attempts + 1),
-                    cancellationToken
-                );
-            if (mine == 0)
-            {
-                continue;
-            }
 
-            tried++;
-            var setting = await FindAsync(notice.DistrictId, cancellationToken);
-            var error = await TrySendAsync(notice, setting.WebhookSecret, cancellationToken);
-            var ended = time.GetUtcNow();
-            var status =
-                error is null ? NoticeStatus.Sent
-                : notice.Attempts < Pauses.Count ? NoticeStatus.Waiting
-                : NoticeStatus.Failed;
-            var next = status == NoticeStatus.Waiting ? ended + Pauses[notice.Attempts] : ended;
-            DateTimeOffset? sent = error is null ? ended : null;
-            await context
-                .Notices.Where(n => n.Id == notice.Id && n.DueAt == until)
-                .ExecuteUpdateAsync(
-                    s =>
-                        s.SetProperty(n => n.Status, status)
-                            .SetProperty(n => n.DueAt, next)
-                            .SetProperty(n => n.SentAt, sent)
-                            .SetProperty(n => n.Error, error),
-                    cancellationToken
-                );
+        // Beside each other: a place that hangs keeps those of other districts waiting for no longer than it must.
+        await Parallel.ForEachAsync(
+            due,
+            new ParallelOptions { MaxDegreeOfParallelism = AtOnce, CancellationToken = cancellationToken },
+            async (notice, stop) =>
+            {
+                if (await SendAsync(notice, stop))
+                {
+                    Interlocked.Increment(ref tried);
+                }
+            }
+        );
+        return tried;
+    }
+
+    /// <returns>False when another node has it.</returns>
+    private async Task<bool> SendAsync(Notice notice, CancellationToken cancellationToken)
+    {
+        await using var context = database.CreateContext();
+        var until = time.GetUtcNow() + s_lease;
+        var mine = await context
+            .Notices.Where(n => n.Id == notice.Id && n.Status == NoticeStatus.Waiting && n.DueAt == notice.DueAt)
+            .ExecuteUpdateAsync(
+                s => s.SetProperty(n => n.DueAt, until).SetProperty(n => n.Attempts, n => n.Attempts + 1),
+                cancellationToken
+            );
+        if (mine == 0)
+        {
+            return false;
         }
 
-        return tried;
+        var setting = await FindAsync(notice.DistrictId, cancellationToken);
+        var error = await TrySendAsync(notice, setting.WebhookSecret, cancellationToken);
+        var ended = time.GetUtcNow();
+        var status =
+            error is null ? NoticeStatus.Sent
+            : notice.Attempts < Pauses.Count ? NoticeStatus.Waiting
+            : NoticeStatus.Failed;
+        var next = status == NoticeStatus.Waiting ? ended + Pauses[notice.Attempts] : ended;
+        DateTimeOffset? sent = error is null ? ended : null;
+        await context
+            .Notices.Where(n => n.Id == notice.Id && n.DueAt == until)
+            .ExecuteUpdateAsync(
+                s =>
+                    s.SetProperty(n => n.Status, status)
+                        .SetProperty(n => n.DueAt, next)
+                        .SetProperty(n => n.SentAt, sent)
+                        .SetProperty(n => n.Error, error),
+                cancellationToken
+            );
+        return true;
     }
 
     /// <summary>The value of <see cref="SignatureHeader"/>.</summary>
@@ -362,7 +434,14 @@ public sealed class NoticeService(RollcallDatabase database, Secrets secrets, Ro
         }
 
         await client.SendAsync(message, patience.Token);
-        await client.DisconnectAsync(quit: true, patience.Token);
+        try
+        {
+            await client.DisconnectAsync(quit: true, patience.Token);
+        }
+        catch (Exception e) when (e is IOException or ProtocolException or OperationCanceledException or System.Net.Sockets.SocketException)
+        {
+            // It has the message, and has said so: how it says goodbye is no reason to send another one.
+        }
     }
 
     private async Task<string?> PostAsync(Notice notice, string? protectedSecret, CancellationToken cancellationToken)

@@ -56,14 +56,13 @@ internal sealed class OperationFollower(OperationQueue queue, OperationWorker wo
             {
                 if (mine is not null)
                 {
-                    // Those that came before go first, as in the queue that people see.
+                    // One of the district whose worker is gone is in the way, and perhaps no server is there to take it up.
                     if (
                         !await worker.WorkAsync(id, progress, cancellationToken)
-                        && !database.IsPostgres
-                        && await BlockedAsync(districtId, id, cancellationToken)
+                        && await InTheWayAsync(districtId, id, cancellationToken) is { } other
                     )
                     {
-                        await worker.WorkAsync(null, progress, cancellationToken);
+                        await worker.WorkAsync(other, progress, cancellationToken);
                     }
 
                     operation = await queue.GetAsync(districtId, id, cancellationToken);
@@ -79,12 +78,12 @@ internal sealed class OperationFollower(OperationQueue queue, OperationWorker wo
         }
     }
 
-    private async Task<bool> BlockedAsync(int districtId, long id, CancellationToken cancellationToken)
+    private async Task<long?> InTheWayAsync(int districtId, long id, CancellationToken cancellationToken)
     {
         await using var context = database.CreateContext();
-        return await context.Operations.AnyAsync(
-            o => o.DistrictId == districtId && o.Id != id && o.Status == OperationStatus.Running,
-            cancellationToken
-        );
+        return await context
+            .Operations.Where(o => o.DistrictId == districtId && o.Id != id && o.Status == OperationStatus.Running)
+            .Select(o => (long?)o.Id)
+            .FirstOrDefaultAsync(cancellationToken);
     }
 }

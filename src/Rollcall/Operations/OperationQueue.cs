@@ -99,19 +99,21 @@ public sealed class OperationQueue(RollcallDatabase database, TimeProvider time)
     /// <param name="aloneHere">This process is the only one that can work (SQLite's lock): a running operation is a dead process's.</param>
     /// <param name="cancellationToken">Gives up; nothing is claimed.</param>
     /// <param name="nights">Daily Operations too; otherwise what people wait for alone.</param>
+    /// <param name="kinds">What this program can work on; null for everything. Beside newer nodes, theirs is left to them.</param>
     /// <returns>The operation as claimed; null when there is none.</returns>
     internal async Task<Operation?> ClaimAsync(
         string node,
         long? only,
         bool aloneHere,
         CancellationToken cancellationToken,
-        bool nights = true
+        bool nights = true,
+        IReadOnlyCollection<OperationKind>? kinds = null
     )
     {
         await using var connection = await database.OpenAsync(cancellationToken);
 
         var silent = aloneHere ? "1 = 1" : $"lease_until < {database.Bulk.NowMilliseconds}";
-        foreach (var candidate in await CandidatesAsync(connection, only, silent, nights, cancellationToken))
+        foreach (var candidate in await CandidatesAsync(connection, only, silent, nights, kinds, cancellationToken))
         {
             try
             {
@@ -156,13 +158,14 @@ public sealed class OperationQueue(RollcallDatabase database, TimeProvider time)
         long? only,
         string silent,
         bool nights,
+        IReadOnlyCollection<OperationKind>? kinds,
         CancellationToken cancellationToken
     )
     {
         await using var command = connection.CreateCommand();
         command.CommandText = $"""
             SELECT id, district_id, CASE WHEN daily_date IS NULL THEN 0 ELSE 1 END FROM operations w
-            WHERE (status = {(int)OperationStatus.Running} AND {silent}
+            WHERE {(kinds is null ? "" : $"kind IN ({string.Join(", ", kinds.Select(k => (int)k))}) AND")} (status = {(int)OperationStatus.Running} AND {silent}
                 OR status = {(int)OperationStatus.Waiting} AND (not_before IS NULL OR not_before <= @now)
                   AND NOT EXISTS (SELECT 1 FROM operations o WHERE o.district_id = w.district_id AND o.id <> w.id AND o.status = {(int)
                     OperationStatus.Running}))

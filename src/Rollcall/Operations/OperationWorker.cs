@@ -109,6 +109,7 @@ internal sealed class OperationWorker(
     // Together shorter than a lease, so that nobody takes over meanwhile.
     private static readonly TimeSpan[] s_retryAfter = [TimeSpan.FromSeconds(1), TimeSpan.FromSeconds(5), TimeSpan.FromSeconds(15)];
 
+    private readonly OperationKind[] _kinds = [.. Enum.GetValues<OperationKind>().Where(k => handlers.Any(h => h.Handles(k)))];
     private readonly string _node = $"{Environment.MachineName}:{Environment.ProcessId}";
 
     /// <summary>On SQLite one process alone works: the holder of this lock. On PostgreSQL every process may.</summary>
@@ -129,7 +130,7 @@ internal sealed class OperationWorker(
         bool nights = true
     )
     {
-        var operation = await queue.ClaimAsync(_node, only, aloneHere: !database.IsPostgres, cancellationToken, nights);
+        var operation = await queue.ClaimAsync(_node, only, aloneHere: !database.IsPostgres, cancellationToken, nights, _kinds);
         if (operation is null)
         {
             return false;
@@ -155,12 +156,7 @@ internal sealed class OperationWorker(
         run.Start();
         try
         {
-            var handler =
-                handlers.FirstOrDefault(h => h.Handles(operation.Kind))
-                ?? throw new RollcallException(
-                    $"This version cannot work on an operation of the kind '{OperationQueue.KindWord(operation.Kind)}'."
-                );
-            await ExecuteAsync(handler, run, stop.Token);
+            await ExecuteAsync(handlers.First(h => h.Handles(operation.Kind)), run, stop.Token);
         }
         catch (Exception) when (run.Lost)
         {

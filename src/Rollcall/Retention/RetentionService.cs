@@ -91,7 +91,7 @@ public sealed class RetentionService(RollcallDatabase database, OperationQueue q
         var queued = new List<long>();
         foreach (var district in districts)
         {
-            var local = TimeZoneInfo.ConvertTime(time.GetUtcNow(), TimeZoneInfo.FindSystemTimeZoneById(district.TimeZone)).DateTime;
+            var local = TimeZoneInfo.ConvertTime(time.GetUtcNow(), district.Zone).DateTime;
             var date = DateOnly.FromDateTime(local);
             if (TimeOnly.FromDateTime(local) < s_at || looked.GetValueOrDefault(district.Id) >= date)
             {

@@ -16,6 +16,27 @@ namespace Rollcall.Storage;
 /// <param name="LatestAt">When the newest operation in it was asked for; null when there is none.</param>
 public sealed record BackupContent(string File, long Bytes, long Districts, long Patrons, long Operations, DateTimeOffset? LatestAt);
 
+/// <summary>An operation that a backup caught before its end.</summary>
+/// <param name="Operation">Its number.</param>
+/// <param name="District">The district's code.</param>
+/// <param name="Title">What it is, in words.</param>
+/// <param name="Begun">It was at work; otherwise it waited.</param>
+public sealed record UnfinishedOperation(long Operation, string District, string Title, bool Begun);
+
+/// <summary>What a restore came to.</summary>
+/// <param name="Content">What is there now.</param>
+/// <param name="Kept">The file that keeps what was there before; null when nothing was.</param>
+/// <param name="Unfinished">What a worker goes on with.</param>
+/// <param name="SessionsEnded">Sign-ins that are not taken over: whoever was signed out since the backup stays so.</param>
+/// <param name="Tokens">Access tokens that open the door again, those that were revoked since the backup among them.</param>
+public sealed record RestoreResult(
+    BackupContent Content,
+    string? Kept,
+    IReadOnlyList<UnfinishedOperation> Unfinished,
+    long SessionsEnded,
+    long Tokens
+);
+
 /// <summary>Backups and restores. A backup is one SQLite file, whichever database it is of, so that it can be looked into with common tools,
 /// rehearsed anywhere, and carried from SQLite to PostgreSQL or back. It never contains the master key.</summary>
 public sealed class Backup(RollcallDatabase database, TimeProvider time)
@@ -86,13 +107,8 @@ public sealed class Backup(RollcallDatabase database, TimeProvider time)
     /// <param name="file">The backup, of either database and of this version or an older one.</param>
     /// <param name="replace">Districts that are here already may be replaced.</param>
     /// <param name="cancellationToken">Gives up; the database stays as it was.</param>
-    /// <returns>What is restored, and the file that keeps what was there; null when nothing was.</returns>
     /// <exception cref="RollcallException">The file is no backup, something works on the database, or <paramref name="replace"/> is needed.</exception>
-    public async Task<(BackupContent Content, string? Kept)> RestoreAsync(
-        string file,
-        bool replace,
-        CancellationToken cancellationToken = default
-    )
+    public async Task<RestoreResult> RestoreAsync(string file, bool replace, CancellationToken cancellationToken = default)
     {
         var content = await InspectAsync(file, cancellationToken);
         using var worker = database.IsPostgres
@@ -114,7 +130,7 @@ public sealed class Backup(RollcallDatabase database, TimeProvider time)
                 await source.CopyToAsync(target, cancellationToken);
             }
 
-            await PrepareAsync(staged, cancellationToken);
+            var result = await PrepareAsync(staged, new RestoreResult(content, kept, [], 0, 0), cancellationToken);
             if (database.IsPostgres)
             {
                 await CopyToPostgresAsync(staged, cancellationToken);
@@ -124,7 +140,7 @@ public sealed class Backup(RollcallDatabase database, TimeProvider time)
                 await ReplaceFileAsync(staged, cancellationToken);
             }
 
-            return (content, kept);
+            return result;
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
@@ -153,6 +169,22 @@ public sealed class Backup(RollcallDatabase database, TimeProvider time)
         if (live > 0)
         {
             throw new RollcallException("A server is at work on this database. Stop every node, then restore.");
+        }
+
+        // A node that has nothing to do looks for work four times a second all the same.
+        await using var nodes = connection.CreateCommand();
+        nodes.CommandText = """
+            SELECT DISTINCT application_name FROM pg_stat_activity
+            WHERE datname = current_database() AND application_name LIKE 'rollcall %' AND application_name <> @mine
+              AND state_change > clock_timestamp() - interval '20 seconds'
+            """;
+        Sql.Add(nodes, "@mine", RollcallDatabase.ApplicationName);
+        await using var reader = await nodes.ExecuteReaderAsync(cancellationToken);
+        if (await reader.ReadAsync(cancellationToken))
+        {
+            throw new RollcallException(
+                $"{reader.GetString(0)} (machine:process) is connected to this database. Stop every node, then restore."
+            );
         }
     }
 
@@ -183,8 +215,9 @@ public sealed class Backup(RollcallDatabase database, TimeProvider time)
         ).File;
     }
 
-    /// <summary>Brings the copy to this version, and lets no worker of the time before it write under an old claim.</summary>
-    private static async Task PrepareAsync(string staged, CancellationToken cancellationToken)
+    /// <summary>Brings the copy to this version, and lets no worker of the time before it write under an old claim. What people did since
+    /// to keep others out, signing them out or using a link up, is not undone.</summary>
+    private async Task<RestoreResult> PrepareAsync(string staged, RestoreResult result, CancellationToken cancellationToken)
     {
         await using var context = new SqliteRollcallContext(
             new DbContextOptionsBuilder<SqliteRollcallContext>().UseSqlite(Text(staged)).Options
@@ -194,6 +227,29 @@ public sealed class Backup(RollcallDatabase database, TimeProvider time)
             $"UPDATE operations SET fence = fence + 1000000, lease_until = 0 WHERE status IN ({(int)Operations.OperationStatus.Waiting}, {(int)Operations.OperationStatus.Running})",
             cancellationToken
         );
+        await context.PendingSignIns.ExecuteDeleteAsync(cancellationToken);
+        await context.OneTimeLinks.ExecuteDeleteAsync(cancellationToken);
+        var now = time.GetUtcNow();
+        var unfinished = await context
+            .Operations.AsNoTracking()
+            .Where(o => o.Status == Operations.OperationStatus.Waiting || o.Status == Operations.OperationStatus.Running)
+            .Join(context.Districts, o => o.DistrictId, d => d.Id, (o, d) => new { Operation = o, d.Code })
+            .OrderBy(x => x.Operation.Id)
+            .ToListAsync(cancellationToken);
+        return result with
+        {
+            Unfinished =
+            [
+                .. unfinished.Select(x => new UnfinishedOperation(
+                    x.Operation.Id,
+                    x.Code,
+                    Operations.OperationQueue.Title(x.Operation),
+                    x.Operation.Status == Operations.OperationStatus.Running || x.Operation.Planned
+                )),
+            ],
+            SessionsEnded = await context.SignInSessions.ExecuteDeleteAsync(cancellationToken),
+            Tokens = await context.AccessTokens.CountAsync(t => t.RevokedAt == null && t.ExpiresAt > now, cancellationToken),
+        };
     }
 
     private async Task ReplaceFileAsync(string staged, CancellationToken cancellationToken)

@@ -85,6 +85,9 @@ public sealed class RollcallDatabase : IAsyncDisposable, IDisposable
         }
     }
 
+    /// <summary>What PostgreSQL's own lists call this process, unless the connection names it otherwise.</summary>
+    internal static string ApplicationName { get; } = $"rollcall {Environment.MachineName}:{Environment.ProcessId}";
+
     public bool IsPostgres { get; }
     public string DataFolder { get; }
     public string ConnectionString { get; }
@@ -310,6 +313,23 @@ public sealed class RollcallDatabase : IAsyncDisposable, IDisposable
         return pending;
     }
 
+    /// <summary>PostgreSQL answers and takes no writes: a standby, or one that somebody has closed.</summary>
+    public async Task<bool> IsReadOnlyAsync(CancellationToken cancellationToken = default)
+    {
+        if (!IsPostgres)
+        {
+            return false;
+        }
+
+        await using var connection = await OpenAsync(cancellationToken);
+        return await Sql.ScalarAsync(
+                connection,
+                null,
+                "SELECT CASE WHEN current_setting('transaction_read_only') = 'on' THEN 1 ELSE 0 END",
+                cancellationToken
+            ) == 1;
+    }
+
     /// <summary>Names of the backups that migrations and restores left in the data folder.</summary>
     public IReadOnlyList<string> CopiesInDataFolder() =>
         [.. Directory.EnumerateFiles(DataFolder, "rollcall-before-*.db").Select(f => Path.GetFileName(f)).Order(StringComparer.Ordinal)];
@@ -392,7 +412,7 @@ public sealed class RollcallDatabase : IAsyncDisposable, IDisposable
             && !connection.StartsWith("postgresql://", StringComparison.OrdinalIgnoreCase)
         )
         {
-            return new NpgsqlConnectionStringBuilder(connection) { IncludeErrorDetail = false }.ToString();
+            return Named(new NpgsqlConnectionStringBuilder(connection) { IncludeErrorDetail = false });
         }
 
         var uri = new Uri(connection);
@@ -425,7 +445,13 @@ public sealed class RollcallDatabase : IAsyncDisposable, IDisposable
             builder[name] = Uri.UnescapeDataString(parts.ElementAtOrDefault(1) ?? "");
         }
 
-        return builder.ToString();
+        return Named(builder);
+
+        static string Named(NpgsqlConnectionStringBuilder builder)
+        {
+            builder.ApplicationName ??= ApplicationName;
+            return builder.ToString();
+        }
     }
 
     public void Dispose()

@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using System.Text;
 using System.Text.Json;
 using Rollcall.Sandbox;
@@ -21,6 +22,7 @@ internal sealed class Cli : IAsyncDisposable
 {
     private readonly TempFolder _folder;
     private readonly string? _database;
+    private readonly List<Process> _processes = [];
 
     private Cli(string? database, string? parent = null)
     {
@@ -141,8 +143,33 @@ internal sealed class Cli : IAsyncDisposable
         return line;
     }
 
+    /// <summary>A process works on this data folder: whatever the test comes to, it ends no later than the folder.</summary>
+    public void Own(int process)
+    {
+        try
+        {
+            // A hold of its own: that of the test may be let go while the process runs.
+            _processes.Add(Process.GetProcessById(process));
+        }
+        catch (ArgumentException)
+        {
+            // It has ended already.
+        }
+    }
+
     public ValueTask DisposeAsync()
     {
+        foreach (var process in _processes)
+        {
+            if (!process.HasExited)
+            {
+                process.Kill();
+                process.WaitForExit();
+            }
+
+            process.Dispose();
+        }
+
         _folder.Dispose();
         return ValueTask.CompletedTask;
     }

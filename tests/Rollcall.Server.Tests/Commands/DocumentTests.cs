@@ -1,5 +1,6 @@
 using System.CommandLine;
 using System.Text;
+using System.Text.RegularExpressions;
 using Rollcall.Server.Commands;
 
 namespace Rollcall.Server.Tests.Commands;
@@ -27,6 +28,31 @@ public sealed class DocumentTests
 
         // When this differs: run this test once with ROLLCALL_WRITE_DOCS=true and look at the change.
         Assert.Equal(written, text[begin..end]);
+    }
+
+    [Fact]
+    public async Task Every_setting_is_documented_and_deployed_files_set_no_other()
+    {
+        async Task<HashSet<string>> NamedAsync(string folder, string pattern, string before) =>
+            [
+                .. (
+                    await Task.WhenAll(
+                        Directory
+                            .GetFiles(Path.Combine(Root(), folder), pattern, SearchOption.AllDirectories)
+                            .Where(f =>
+                                !f.Contains($"{Path.DirectorySeparatorChar}obj{Path.DirectorySeparatorChar}", StringComparison.Ordinal)
+                            )
+                            .Select(f => File.ReadAllTextAsync(f, TestContext.Current.CancellationToken))
+                    )
+                ).SelectMany(text => Regex.Matches(text, before + "((ROLLCALL|OTEL)_[A-Z_]+)").Select(m => m.Groups[1].Value)),
+            ];
+
+        var read = await NamedAsync("src", "*.cs", "\"");
+        Assert.InRange(read.Count, 15, 60);
+        Assert.Empty(read.Except(await NamedAsync("docs", "*.md", "`")));
+        var set = await NamedAsync("deploy", "*", "");
+        Assert.InRange(set.Count, 4, 20);
+        Assert.Empty(set.Except(read));
     }
 
     [Fact]

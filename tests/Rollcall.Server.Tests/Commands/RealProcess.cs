@@ -38,7 +38,9 @@ internal static class RealProcess
             start.Environment[name] = value;
         }
 
-        return Process.Start(start)!;
+        var process = Process.Start(start)!;
+        cli.Own(process.Id);
+        return process;
     }
 
     /// <summary>Starts a server on a free port, and waits until it serves.</summary>

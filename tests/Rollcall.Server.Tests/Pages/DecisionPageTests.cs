@@ -2,12 +2,56 @@ using System.Text;
 using Rollcall.Operations;
 using Rollcall.Patrons;
 using Rollcall.Review;
+using Rollcall.Storage;
+using Rollcall.Tests.Infrastructure;
 
 namespace Rollcall.Server.Tests.Pages;
 
 /// <summary>The way back, and people who wait in Review, on the pages.</summary>
 public sealed class DecisionPageTests(SyncedLibrary library) : IClassFixture<SyncedLibrary>
 {
+    [Fact]
+    public async Task A_notice_that_reached_nobody_is_shown_where_people_look_until_its_place_is_mended()
+    {
+        const string lost = "could not be delivered";
+        using var visitor = new Visitor(library.Url);
+        await using var hook = await HookServer.StartAsync();
+        var notices = library.Service<NoticeService>();
+        await notices.SetAsync(library.District.Id, [], NoticeEvents.Failed, hook.Url, "a secret of enough length", "test");
+        var sync = (await library.Service<OperationQueue>().ListAsync(library.District.Id)).Last(o => o.Kind == OperationKind.FullSync);
+        Assert.DoesNotContain("id=\"notices\"", await visitor.PageAsync($"/operations/{sync.Id}"), StringComparison.Ordinal);
+        await using (var context = library.Service<RollcallDatabase>().CreateContext())
+        {
+            context.Notices.Add(
+                new Notice
+                {
+                    DistrictId = library.District.Id,
+                    OperationId = sync.Id,
+                    Channel = NoticeChannel.Webhook,
+                    Target = hook.Url,
+                    Status = NoticeStatus.Failed,
+                    Attempts = 5,
+                    Error = "The webhook answered 500.",
+                    CreatedAt = TimeProvider.System.GetUtcNow(),
+                }
+            );
+            await context.SaveChangesAsync();
+        }
+
+        Assert.Contains(lost, await visitor.PageAsync("/operations"), StringComparison.Ordinal);
+        var page = await visitor.PageAsync($"/operations/{sync.Id}");
+        Assert.Contains("Who was told", page, StringComparison.Ordinal);
+        Assert.Contains("The webhook answered 500.", page, StringComparison.Ordinal);
+        Assert.Contains($"1 notice of the last seven days {lost}", await visitor.PageAsync("/"), StringComparison.Ordinal);
+
+        // The test button reaches the place: the dashboard is calm again, and the operation still says what became of its notice.
+        await visitor.SubmitAsync("/preferences/notices", "/preferences/notices?handler=Test");
+        Assert.Contains("\"event\":\"test\"", Assert.Single(hook.Posts).Body, StringComparison.Ordinal);
+        Assert.DoesNotContain(lost, await visitor.PageAsync("/"), StringComparison.Ordinal);
+        Assert.Contains("The webhook answered 500.", await visitor.PageAsync($"/operations/{sync.Id}"), StringComparison.Ordinal);
+        await notices.SetAsync(library.District.Id, [], null, "", null, "test");
+    }
+
     [Fact]
     public async Task An_import_is_undone_from_its_page_and_a_person_in_Review_is_linked_and_reopened()
     {

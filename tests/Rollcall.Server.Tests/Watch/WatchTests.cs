@@ -141,6 +141,15 @@ public sealed class WatchTests(PostgresCluster postgres)
             .Single(l => l.GetProperty("Message").GetString()!.Contains("ended", StringComparison.Ordinal));
         Assert.Contains("\"District\":\"RIVER\"", ended.GetRawText(), StringComparison.Ordinal);
         AssertNoneOf(planted, string.Concat(lines));
+
+        // A command that syncs in its own process tells as much before it ends.
+        var before = collector.Posts.Count;
+        using var own = RealProcess.Start(cli, "sync", "--json");
+        Assert.Equal(0, (await RealProcess.EndAsync(own)).Code);
+        sent = string.Concat(collector.Posts.Skip(before).Select(p => p.Body));
+        Assert.Contains("operation full", sent, StringComparison.Ordinal);
+        Assert.Contains("rollcall.people", sent, StringComparison.Ordinal);
+        AssertNoneOf(planted, sent);
     }
 
     [Fact]
@@ -171,6 +180,24 @@ public sealed class WatchTests(PostgresCluster postgres)
         // Without a token a foreign name is how a page elsewhere would reach in through a browser here.
         Assert.Equal(HttpStatusCode.BadRequest, (await AskAsync("metrics", "/metrics", "evil.example")).Item1);
         Assert.Equal(HttpStatusCode.OK, (await AskAsync("metrics", "/metrics")).Item1);
+
+        // One that can be read and not written is of no use either: a standby, or a database that somebody has closed.
+        var name = new NpgsqlConnectionStringBuilder(cli.Database!).Database;
+        await using (var connection = new NpgsqlConnection(cli.Database + ";Pooling=false"))
+        {
+            await connection.OpenAsync(Stop);
+            await using var close = new NpgsqlCommand(
+                $"ALTER DATABASE \"{name}\" SET default_transaction_read_only = on; SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()",
+                connection
+            );
+            await close.ExecuteNonQueryAsync(Stop);
+        }
+
+        do
+        {
+            await Task.Delay(100, Stop);
+            (_, text) = await AskAsync("metrics", "/health/ready");
+        } while (!text.StartsWith("database: takes no writes\n", StringComparison.Ordinal));
 
         NpgsqlConnection.ClearAllPools();
         await postgres.DropDatabaseAsync(cli.Database!);

@@ -1,6 +1,8 @@
 using Microsoft.EntityFrameworkCore;
+using Rollcall.Districts;
 using Rollcall.Integrations;
 using Rollcall.Operations;
+using Rollcall.Retention;
 using Rollcall.Tests.Infrastructure;
 
 namespace Rollcall.Tests.Operations;
@@ -102,6 +104,21 @@ public sealed class DailyTests(PostgresCluster cluster)
         Assert.Equal(dates.Distinct().Count(), dates.Count);
         Assert.Equal(dates.Order(), dates);
         Assert.InRange(dates.Count, 12, 21);
+    }
+
+    [Fact]
+    public async Task A_district_whose_time_zone_this_machine_does_not_know_keeps_no_other_one_waiting()
+    {
+        await using var system = await Installation.StartAsync(cluster, Db.Sqlite, time: new ShiftedTime(s_before.AddHours(5)));
+        await system.ConfigureAsync(s => SettingsChange.Daily(s, "04:00", "full", s_before));
+        await using (var context = system.Database.CreateContext())
+        {
+            await context.Districts.ExecuteUpdateAsync(s => s.SetProperty(d => d.TimeZone, "Mars/Olympus"), default);
+        }
+
+        Assert.Single(await system.Get<DailySchedule>().EnqueueDueAsync());
+        Assert.Empty(await system.Get<RetentionService>().EnqueueDueAsync());
+        Assert.Equal(TimeZoneInfo.Utc, (await system.Get<DistrictService>().ListAsync()).Single().Zone);
     }
 
     [Fact]

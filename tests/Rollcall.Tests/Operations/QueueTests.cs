@@ -54,6 +54,9 @@ public sealed class QueueTests(PostgresCluster cluster)
         Assert.Null(await ClaimAsync());
         Assert.True(await system.Queue.FinishAsync(first, OperationStatus.Completed, null, null, null, Stop));
 
+        // What only a newer node knows is left to it.
+        Assert.Null(await system.Queue.ClaimAsync("one", null, aloneHere: false, Stop, kinds: [OperationKind.Import]));
+
         // The other district came last and is served next.
         var theirs = await AskAsync(harbor.Id, OperationKind.FullSync);
         Assert.Equal([theirs, rivers[1], rivers[2], null], [await NextAsync(), await NextAsync(), await NextAsync(), await NextAsync()]);

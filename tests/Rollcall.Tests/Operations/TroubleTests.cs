@@ -171,6 +171,20 @@ public sealed class TroubleTests(PostgresCluster cluster)
             text => names.Any(n => text.Contains(n, StringComparison.Ordinal))
         );
         Assert.Equal(0, await notices.SendDueAsync(Stop));
+
+        // One that failed half-way has written something, and says so.
+        Assert.Contains(mail.Messages, m => m.Contains("No patron was changed by what failed", StringComparison.Ordinal));
+        await using (var context = system.Database.CreateContext())
+        {
+            await context
+                .Operations.Where(o => o.Id == failed.Id)
+                .ExecuteUpdateAsync(s => s.SetProperty(o => o.Settled, false).SetProperty(o => o.AppliedTo, 7), Stop);
+        }
+
+        await system.Get<Aftermath>().SettleAsync(Stop);
+        await notices.SendDueAsync(Stop);
+        Assert.Contains("What had been written before stays", mail.Messages[^1], StringComparison.Ordinal);
+        Assert.DoesNotContain("No patron was changed", mail.Messages[^1], StringComparison.Ordinal);
     }
 
     [Fact]

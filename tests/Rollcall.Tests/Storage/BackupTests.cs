@@ -2,6 +2,7 @@ using System.Text.Json;
 using Microsoft.EntityFrameworkCore;
 using Rollcall.Integrations;
 using Rollcall.Operations;
+using Rollcall.SignIn;
 using Rollcall.Storage;
 using Rollcall.Tests.Infrastructure;
 
@@ -66,10 +67,11 @@ public sealed class BackupTests(PostgresCluster cluster)
         await using var other = await Installation.StartAsync(cluster, to, connect: false);
         var refused = await Assert.ThrowsAsync<RollcallException>(() => other.Get<Backup>().RestoreAsync(file, replace: false, Stop));
         Assert.Contains("--yes", refused.Message, StringComparison.Ordinal);
-        var (content, kept) = await other.Get<Backup>().RestoreAsync(file, replace: true, Stop);
-        Assert.Equal(written, content);
+        var restored = await other.Get<Backup>().RestoreAsync(file, replace: true, Stop);
+        Assert.Equal(written, restored.Content);
+        Assert.Empty(restored.Unfinished);
         Assert.Equal(await DumpAsync(system.Database), await DumpAsync(other.Database));
-        Assert.Equal(0, (await Backup.InspectAsync(kept!, Stop)).Patrons);
+        Assert.Equal(0, (await Backup.InspectAsync(restored.Kept!, Stop)).Patrons);
 
         // Numbers go on where they were: nothing is given out twice.
         var before = (await other.Queue.ListAsync(system.District.Id, cancellationToken: Stop)).Max(o => o.Id);
@@ -145,6 +147,72 @@ public sealed class BackupTests(PostgresCluster cluster)
                 (await context.Patrons.Select(p => p.Guid).ToListAsync(Stop)).ToHashSet()
             );
         }
+    }
+
+    [Fact]
+    public async Task A_restore_lets_nobody_in_who_was_shut_out_since_and_tells_what_goes_on()
+    {
+        using var folder = new TempFolder();
+        var file = Path.Combine(folder.Path, "district.bak");
+        await using var system = await Installation.StartAsync(cluster, Db.Sqlite, connect: false);
+        var later = TimeProvider.System.GetUtcNow().AddDays(9);
+        await using (var context = system.Database.CreateContext())
+        {
+            context.SignInSessions.Add(
+                new SignInSession
+                {
+                    Id = "s",
+                    AccountId = 1,
+                    ExpiresAt = later,
+                }
+            );
+            context.OneTimeLinks.Add(new OneTimeLink { Id = "l", ExpiresAt = later });
+            context.PendingSignIns.Add(new PendingSignIn { Id = "p", ExpiresAt = later });
+            context.AccessTokens.AddRange(
+                new AccessToken
+                {
+                    Name = "good",
+                    Hash = "g",
+                    ExpiresAt = later,
+                },
+                new AccessToken
+                {
+                    Name = "revoked",
+                    Hash = "r",
+                    ExpiresAt = later,
+                    RevokedAt = later,
+                },
+                new AccessToken
+                {
+                    Name = "over",
+                    Hash = "o",
+                    ExpiresAt = TimeProvider.System.GetUtcNow().AddDays(-1),
+                }
+            );
+            await context.SaveChangesAsync(Stop);
+        }
+
+        async Task<long> AskAsync(OperationKind kind) =>
+            (
+                await system.Queue.EnqueueAsync(system.District.Id, kind, IntegrationKind.ClassLink, false, "test", cancellationToken: Stop)
+            ).Id;
+        var running = await AskAsync(OperationKind.FullSync);
+        var waiting = await AskAsync(OperationKind.ChangesSync);
+        await system.Queue.ClaimAsync("one", running, aloneHere: true, Stop);
+        await system.Get<Backup>().WriteAsync(file, Stop);
+        await using var other = await Installation.StartAsync(cluster, Db.Postgres, connect: false);
+        var restored = await other.Get<Backup>().RestoreAsync(file, replace: true, Stop);
+        Assert.Equal(
+            [new(running, "RIVER", "ClassLink Full Sync", true), new(waiting, "RIVER", "ClassLink Changes Sync", false)],
+            restored.Unfinished
+        );
+        Assert.Equal((1, 1), (restored.SessionsEnded, restored.Tokens));
+        await using var there = other.Database.CreateContext();
+        Assert.Empty(await there.SignInSessions.ToListAsync(Stop));
+        Assert.Empty(await there.OneTimeLinks.ToListAsync(Stop));
+        Assert.Empty(await there.PendingSignIns.ToListAsync(Stop));
+        Assert.Equal(3, await there.AccessTokens.CountAsync(Stop));
+        Assert.Equal(running, (await other.Queue.ClaimAsync("two", null, aloneHere: false, Stop))!.Id);
     }
 
     [Fact]

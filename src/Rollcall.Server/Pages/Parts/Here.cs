@@ -57,7 +57,7 @@ internal sealed class Here(DistrictService districts, Reading reading, TimeProvi
     /// <summary>The visitor may take this route of <see cref="Access"/>, such as <c>/Index PostSync</c>.</summary>
     public bool Can(string route) => Access.Of(route) is { } need && May(need);
 
-    public TimeZoneInfo Zone => field ??= TimeZoneInfo.FindSystemTimeZoneById(District.TimeZone);
+    public TimeZoneInfo Zone => District.Zone;
 
     public DateTimeOffset Now => time.GetUtcNow();
 

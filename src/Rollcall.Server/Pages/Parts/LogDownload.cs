@@ -127,9 +127,7 @@ internal static class LogDownload
         }
 
         string Local(DateTimeOffset at) =>
-            TimeZoneInfo
-                .ConvertTime(at, TimeZoneInfo.FindSystemTimeZoneById(district.TimeZone))
-                .ToString("yyyy-MM-dd HH:mm:ss", CultureInfo.InvariantCulture);
+            TimeZoneInfo.ConvertTime(at, district.Zone).ToString("yyyy-MM-dd HH:mm:ss", CultureInfo.InvariantCulture);
     }
 
     private static async Task WriteTextAsync(StreamWriter writer, LogRow row)

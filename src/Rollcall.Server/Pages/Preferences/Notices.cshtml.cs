@@ -17,6 +17,29 @@ internal sealed class NoticesModel(Here here, NoticeService notices, RollcallOpt
         (NoticeEvents.Completed, "A nightly sync ended without any"),
     ];
 
+    /// <summary>What became of a notice, in a word.</summary>
+    public static string Outcome(Notice notice) =>
+        notice.Status switch
+        {
+            NoticeStatus.Sent => "Sent",
+            NoticeStatus.Failed => "Failed",
+            _ => notice.Attempts switch
+            {
+                0 => "Waiting",
+                1 => "Tried once",
+                var times => $"Tried {times} times",
+            },
+        };
+
+    /// <summary>The colour of that word.</summary>
+    public static string Tone(Notice notice) =>
+        notice.Status switch
+        {
+            NoticeStatus.Sent => "good",
+            NoticeStatus.Failed => "bad",
+            _ => notice.Error is null ? "quiet" : "warn",
+        };
+
     public NoticeSetting Setting { get; private set; } = new();
     public IReadOnlyList<Notice> Sent { get; private set; } = [];
 
