@@ -301,15 +301,18 @@ public sealed class NoticeService(RollcallDatabase database, Secrets secrets, Ro
             .ToListAsync(cancellationToken);
         var tried = 0;
 
-        // Beside each other: a place that hangs keeps those of other districts waiting for no longer than it must.
+        // Places beside each other, so that one that hangs keeps no other waiting for longer than it must.
         await Parallel.ForEachAsync(
-            due,
+            due.GroupBy(n => (n.Channel, n.Target)),
             new ParallelOptions { MaxDegreeOfParallelism = AtOnce, CancellationToken = cancellationToken },
-            async (notice, stop) =>
+            async (place, stop) =>
             {
-                if (await SendAsync(notice, stop))
+                foreach (var notice in place)
                 {
-                    Interlocked.Increment(ref tried);
+                    if (await SendAsync(notice, stop))
+                    {
+                        Interlocked.Increment(ref tried);
+                    }
                 }
             }
         );

@@ -97,6 +97,9 @@ public sealed class RollcallDatabase : IAsyncDisposable, IDisposable
 
     internal IBulkStore Bulk { get; }
 
+    /// <summary>How long a migration of PostgreSQL waits for others to let go of a table.</summary>
+    internal TimeSpan MigrationPatience { get; init; } = TimeSpan.FromSeconds(10);
+
     /// <summary>A context for ordinary reading and writing, confined to the district of the request that runs, if one does. The caller
     /// disposes it.</summary>
     public RollcallContext CreateContext() =>
@@ -207,13 +210,32 @@ public sealed class RollcallDatabase : IAsyncDisposable, IDisposable
         }
 
         await using var connection = (NpgsqlConnection)await OpenAsync(cancellationToken);
-        await RowSecurity.EnsureRoleAsync(connection, cancellationToken);
-        if (pending.Count > 0)
+        try
         {
-            await context.Database.MigrateAsync(cancellationToken);
+            // Behind a lock that is waited for, every node's statements wait too: rather not now than that.
+            await Sql.ExecuteAsync(
+                connection,
+                null,
+                string.Create(CultureInfo.InvariantCulture, $"SET lock_timeout = {(long)MigrationPatience.TotalMilliseconds}"),
+                cancellationToken
+            );
+            await RowSecurity.EnsureRoleAsync(connection, cancellationToken);
+            if (pending.Count > 0)
+            {
+                await using var migrating = CreateContext(connection, null);
+                await migrating.Database.MigrateAsync(cancellationToken);
+            }
+
+            await RowSecurity.ApplyAsync(connection, context.Model, cancellationToken);
+        }
+        catch (PostgresException e) when (e.SqlState == PostgresErrorCodes.LockNotAvailable)
+        {
+            throw new RollcallException(
+                "Something holds a table that is to be changed: a backup that is being taken, perhaps. Nodes go on meanwhile; run 'rollcall db migrate' again when it is done.",
+                e
+            );
         }
 
-        await RowSecurity.ApplyAsync(connection, context.Model, cancellationToken);
         return pending;
     }
 

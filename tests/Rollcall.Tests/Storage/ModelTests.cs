@@ -1,6 +1,8 @@
 using Microsoft.EntityFrameworkCore;
 using Microsoft.EntityFrameworkCore.Infrastructure;
 using Microsoft.EntityFrameworkCore.Metadata;
+using Microsoft.EntityFrameworkCore.Migrations;
+using Microsoft.EntityFrameworkCore.Migrations.Operations;
 using Rollcall.Operations;
 using Rollcall.Patrons;
 using Rollcall.Storage;
@@ -53,6 +55,79 @@ public sealed class ModelTests(PostgresCluster cluster)
             .GetModel(context, context.GetService<ModelCreationDependencies>(), designTime: false);
         Assert.Equal(built.ToDebugString(Long), context.Model.ToDebugString(Long));
         Assert.Equal(built.GetRelationalModel().ToDebugString(Long), context.Model.GetRelationalModel().ToDebugString(Long));
+    }
+
+    /// <summary>Nodes are replaced one after another: whatever a program of the version before reads and writes is still there, and what it
+    /// leaves out has a value. What is to go goes a version after the last program that knew it, and is named here then.</summary>
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task Migrations_only_add_so_that_the_version_before_works_on(Db db)
+    {
+        using var folder = new TempFolder();
+        await using var database = await OpenAsync(db, folder);
+        await using var context = database.CreateContext();
+        var assembly = context.GetService<IMigrationsAssembly>();
+        var first = true;
+        foreach (var (id, type) in assembly.Migrations)
+        {
+            var made = new HashSet<string>(StringComparer.Ordinal);
+            foreach (var operation in first ? [] : assembly.CreateMigration(type, context.Database.ProviderName!).UpOperations)
+            {
+                switch (operation)
+                {
+                    case CreateTableOperation table:
+                        made.Add(table.Name);
+                        break;
+                    case AddColumnOperation column:
+                        Assert.True(
+                            column.IsNullable || column.DefaultValue is not null || column.DefaultValueSql is not null,
+                            $"{id}: {column.Table}.{column.Name}"
+                        );
+                        break;
+                    case CreateIndexOperation index:
+                        Assert.True(
+                            !index.IsUnique || made.Contains(index.Table) || index.Name == "ix_operations_district_id_daily_date",
+                            $"{id}: {index.Name}"
+                        );
+                        break;
+                    default:
+                        Assert.True(operation is DropIndexOperation, $"{id}: {operation.GetType().Name}");
+                        break;
+                }
+            }
+
+            first = false;
+        }
+
+        Assert.False(first);
+    }
+
+    [Fact]
+    public async Task A_migration_that_would_keep_the_nodes_waiting_is_put_off()
+    {
+        using var folder = new TempFolder();
+        await using var database = new RollcallDatabase(new StorageOptions(folder.Path, await cluster.CreateDatabaseAsync()))
+        {
+            MigrationPatience = TimeSpan.FromMilliseconds(50),
+        };
+        await using (var context = database.CreateContext())
+        {
+            var all = context.Database.GetMigrations().ToList();
+            await context.GetService<IMigrator>().MigrateAsync(all[^2]);
+        }
+
+        // A backup reads for as long as it takes, and changes of its tables would queue behind it, with everybody behind them.
+        await using (var reading = await database.OpenAsync())
+        await using (var moment = await reading.BeginTransactionAsync())
+        {
+            await Sql.ExecuteAsync(reading, moment, "LOCK TABLE changes IN ACCESS SHARE MODE", default);
+            var refused = await Assert.ThrowsAsync<RollcallException>(() => database.MigrateAsync());
+            Assert.Contains("db migrate", refused.Message, StringComparison.Ordinal);
+        }
+
+        Assert.Single(await database.MigrateAsync());
+        Assert.Empty(await database.PendingMigrationsAsync());
     }
 
     [Theory]
