@@ -58,7 +58,7 @@ internal static class AccountCommands
         };
         var site = new Option<string[]>("--site")
         {
-            Description = "A site that a librarian or aide works at; may be said several times",
+            Description = "A site that a librarian or aide works at; may be said several times, and need not where there is only one",
             HelpName = "CODE",
         };
         var url = UrlOption();

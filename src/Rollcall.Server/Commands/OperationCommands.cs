@@ -164,7 +164,8 @@ internal static class OperationCommands
                             .ApproveAsync(district.Id, result.GetRequiredValue(id), session.Actor, cancellationToken);
                         return result.GetRequiredValue(id);
                     },
-                    cancellationToken
+                    cancellationToken,
+                    known: result.GetRequiredValue(id)
                 )
         );
         return command;

@@ -26,12 +26,14 @@ internal sealed class OperationRunner
     /// <param name="kind">What it is, for the report of a failure before it exists.</param>
     /// <param name="start">Makes or wakes the operation.</param>
     /// <param name="cancellationToken">Parks it.</param>
+    /// <param name="known">The operation that the command is about; null when it makes a new one.</param>
     public static async Task<int> RunAsync(
         ParseResult result,
         Terminal terminal,
         OperationKind kind,
         Func<Session, District, Task<long>> start,
-        CancellationToken cancellationToken
+        CancellationToken cancellationToken,
+        long? known = null
     )
     {
         var runner = new OperationRunner(terminal, result.GetValue(GlobalOptions.Json));
@@ -55,7 +57,8 @@ internal sealed class OperationRunner
         }
         catch (Exception e) when (e is not UsageException)
         {
-            return await runner.FailedAsync(kind, id, e);
+            var about = id is null && known is { } number && district is not null ? await AboutAsync(session!, district, number) : null;
+            return await runner.FailedAsync(kind, id, about, e);
         }
         finally
         {
@@ -63,6 +66,19 @@ internal sealed class OperationRunner
             {
                 await session.DisposeAsync();
             }
+        }
+    }
+
+    /// <summary>What a command was refused about stands as it stood; null when there is no such operation.</summary>
+    private static async Task<Operation?> AboutAsync(Session session, District district, long id)
+    {
+        try
+        {
+            return await session.Get<OperationQueue>().GetAsync(district.Id, id, CancellationToken.None);
+        }
+        catch (RollcallException)
+        {
+            return null;
         }
     }
 
@@ -138,7 +154,7 @@ internal sealed class OperationRunner
         return ExitCode.Failed;
     }
 
-    private async Task<int> FailedAsync(OperationKind kind, long? id, Exception e)
+    private async Task<int> FailedAsync(OperationKind kind, long? id, Operation? about, Exception e)
     {
         var error = e is OperationCanceledException ? "Interrupted." : CommandLine.Sentence(e);
         var problems = e is Patrons.ImportRefusedException { Problems.Count: > 0 } refused ? refused.Problems : null;
@@ -146,11 +162,16 @@ internal sealed class OperationRunner
         {
             await JsonText.WriteAsync(
                 _terminal,
-                OperationResult.FailedBefore(kind, Seconds, error) with
-                {
-                    Operation = id,
-                    Problems = problems,
-                }
+                about is null
+                    ? OperationResult.FailedBefore(kind, Seconds, error) with
+                    {
+                        Operation = id,
+                        Problems = problems,
+                    }
+                    : OperationResult.Of(about, Seconds) with
+                    {
+                        Error = error,
+                    }
             );
         }
         else

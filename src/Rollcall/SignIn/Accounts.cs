@@ -718,9 +718,17 @@ public sealed class Accounts(RollcallDatabase database, IServiceScopeFactory sco
             );
         }
 
+        if (chosen.Count == 0 && known.Count == 1)
+        {
+            // There is nothing to choose.
+            return known[0];
+        }
+
         return chosen.Count == 0
             ? throw new RollcallException(
-                $"A {PatronFields.GroupWord(group)} works at sites: say which, by their codes (--site CODE on the command line)."
+                known.Count == 0
+                    ? $"A {PatronFields.GroupWord(group)} works at sites, and district {district.Code} has none yet. Add one first ('rollcall site add')."
+                    : $"A {PatronFields.GroupWord(group)} works at sites: say at which of {Text.Cut(string.Join(", ", known.Order(StringComparer.Ordinal)), 200)} (--site CODE on the command line)."
             )
             : string.Join(',', chosen.Distinct(StringComparer.Ordinal));
     }

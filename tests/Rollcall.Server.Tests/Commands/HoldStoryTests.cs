@@ -53,6 +53,11 @@ public sealed class HoldStoryTests(PostgresCluster postgres)
         Assert.DoesNotContain("{", text.Out, StringComparison.Ordinal);
         await cli.OkAsync("operation", "discard", $"{held.Number("operation")}");
         await cli.RefusedAsync(1, "is discarded", "operation", "approve", $"{held.Number("operation")}");
+        var refused = await cli.RunAsync("operation", "approve", $"{held.Number("operation")}", "--json");
+        Assert.Equal(
+            (held.Number("operation"), "discarded", true),
+            (refused.Number("operation"), refused.Word("status"), refused.Word("error")!.Contains("is discarded", StringComparison.Ordinal))
+        );
 
         held = await cli.RunAsync("sync");
         Assert.Equal(3, held.Code);

@@ -40,6 +40,11 @@ public sealed class PersonTests(PostgresCluster cluster)
         Assert.Contains("nobody with the sourcedId p1", PersonOptions.Of(gone).Steps[0].Text, StringComparison.Ordinal);
         Assert.Equal(PatronStatus.Active, (await system.AllPatronsAsync()).Single().Status);
 
+        // Whom nobody knows was mistyped.
+        var unknown = await RunAsync(system, "p11", fails: true);
+        Assert.Equal(OperationStatus.Failed, unknown.Status);
+        Assert.Contains("p11, neither in the roster nor here", unknown.Error, StringComparison.Ordinal);
+
         // What one person brought is compared again by the next full sync, and nothing is found.
         system.Sandbox.Overrides.Restore("users", ["p1"]);
         system.Sandbox.Person("p1", "Adah", "Byron", number: "77", phone: "2", agents: ["g1"]);
@@ -96,7 +101,7 @@ public sealed class PersonTests(PostgresCluster cluster)
         Assert.Contains("nobody with this GUID", told.RosterProblem, StringComparison.Ordinal);
     }
 
-    private static async Task<Operation> RunAsync(Installation system, string person, bool preview = false)
+    private static async Task<Operation> RunAsync(Installation system, string person, bool preview = false, bool fails = false)
     {
         var (id, _) = await system.Queue.EnqueueAsync(
             system.District.Id,
@@ -107,7 +112,7 @@ public sealed class PersonTests(PostgresCluster cluster)
             PersonOptions.For(person)
         );
         var ended = await system.Follower.RunAsync(system.District.Id, id, null, CancellationToken.None);
-        Assert.Null(ended.Error);
+        Assert.Equal(fails, ended.Error is not null);
         return ended;
     }
 

@@ -104,6 +104,13 @@ internal sealed class PersonHandler(RollcallDatabase database, IntegrationServic
                 text => run.ReportAsync(OperationStage.Pulling, text, 0, null)
             );
             using var roster = await pull.ReadAsync(sourcedId, cancellationToken);
+            if (pull.User is null && !await IsKnownAsync(operation.DistrictId, sourcedId, cancellationToken))
+            {
+                throw new RollcallException(
+                    $"Nobody has the sourcedId or barcode {Text.Cut(sourcedId, 60)}, neither in the roster nor here. Check it; 'rollcall patron list' shows barcodes."
+                );
+            }
+
             steps.Add(new PersonStep("found", Found(pull.User, sourcedId, roster, setup)));
             await run.ReportAsync(OperationStage.Planning, "Matching the person", 0, 1);
             var patrons = await PatronIndex.LoadAsync(connection, operation.DistrictId, setup.Keys, cancellationToken);
@@ -177,6 +184,20 @@ internal sealed class PersonHandler(RollcallDatabase database, IntegrationServic
                 ?? throw new RollcallException(
                     $"The patron {patron.Barcode} is not linked to anybody in the roster. Give the person's sourcedId instead, or run a full sync."
                 );
+    }
+
+    /// <summary>A patron is linked to this roster person, perhaps by a further <c>sourcedId</c>.</summary>
+    private async Task<bool> IsKnownAsync(int districtId, string sourcedId, CancellationToken cancellationToken)
+    {
+        await using var context = database.CreateContext();
+        return await context.Patrons.AnyAsync(p => p.DistrictId == districtId && p.Guid == sourcedId, cancellationToken)
+            || (
+                await context
+                    .PatronLinks.AsNoTracking()
+                    .Where(l => l.DistrictId == districtId && l.Aliases != null && l.Aliases.Contains(sourcedId))
+                    .Select(l => l.Aliases!)
+                    .ToListAsync(cancellationToken)
+            ).Exists(a => a.Split('\n').Contains(sourcedId, StringComparer.Ordinal));
     }
 
     private static string Found(User? user, string sourcedId, Roster roster, SyncSetup setup)
