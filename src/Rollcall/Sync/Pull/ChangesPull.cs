@@ -221,19 +221,32 @@ internal sealed class ChangesPull(
     {
         var classes = new List<Class>();
         var enrollments = new List<Enrollment>();
-        var shared =
-            !(await WalkAsync("changed classes", source.Classes(after), classes.Add, classes.Clear, cancellationToken)).NotShared
-            && !(
-                await WalkAsync("changed enrollments", source.Enrollments(after), enrollments.Add, enrollments.Clear, cancellationToken)
-            ).NotShared;
-        if (!shared)
+
+        // What the last run knew is read while the server makes its pages; nothing else uses the connection meanwhile.
+        var remembering = Task.Run(
+            () => HomeroomStore.LoadAsync(connection, setup.District.Id, setup.State.Homerooms, setup.Keys, cancellationToken),
+            cancellationToken
+        );
+        try
         {
-            return null;
+            if (
+                (await WalkAsync("changed classes", source.Classes(after), classes.Add, classes.Clear, cancellationToken)).NotShared
+                || (
+                    await WalkAsync("changed enrollments", source.Enrollments(after), enrollments.Add, enrollments.Clear, cancellationToken)
+                ).NotShared
+            )
+            {
+                return null;
+            }
+        }
+        finally
+        {
+            await ((Task)remembering).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
         }
 
         HashSet<(ulong, uint)> members = [];
         var touched = new HashSet<string>(StringComparer.Ordinal);
-        var memory = await HomeroomStore.LoadAsync(connection, setup.District.Id, setup.State.Homerooms, setup.Keys, cancellationToken);
+        var memory = await remembering;
         var log = memory?.Apply(classes, enrollments, members, touched);
         var whole = log is null || memory!.Incomplete;
         log = whole ? new HomeroomLog(setup.Keys) : log!;
