@@ -30,6 +30,23 @@ public abstract class RollcallContext(DbContextOptions options)
     /// <summary>The district whose rows alone this context sees (<see cref="RowSecurity"/>); null on the owner's connections.</summary>
     internal int? ConfinedTo { get; init; }
 
+    /// <summary>The request whose connection this context has until it is disposed; null when it opens its own.</summary>
+    internal Confinement? Lender { get; init; }
+
+    public override void Dispose()
+    {
+        base.Dispose();
+        Lender?.GiveBack();
+        GC.SuppressFinalize(this);
+    }
+
+    public override async ValueTask DisposeAsync()
+    {
+        await base.DisposeAsync();
+        Lender?.GiveBack();
+        GC.SuppressFinalize(this);
+    }
+
     protected override Version SchemaVersion => IdentitySchemaVersions.Version3;
 
     public DbSet<District> Districts => Set<District>();

@@ -28,6 +28,7 @@ public sealed class RollcallDatabase : IAsyncDisposable, IDisposable
     // A pool of their own: a confined connection is never anything else.
     private readonly DbContextOptions? _confined;
     private readonly NpgsqlDataSource? _confinedSource;
+    private readonly SemaphoreSlim? _keptConnections;
     private readonly Func<string, SqliteConnection>? _makeSqlite;
 
     public RollcallDatabase(StorageOptions options)
@@ -78,6 +79,7 @@ public sealed class RollcallDatabase : IAsyncDisposable, IDisposable
             Bulk = new PostgresBulk();
             _postgres = new DbContextOptionsBuilder<PostgresRollcallContext>().UseNpgsql(_source).Options;
             _confinedSource = new NpgsqlDataSourceBuilder(RowSecurity.ConnectionString(ConnectionString)).Build();
+            _keptConnections = new SemaphoreSlim(Math.Max(1, new NpgsqlConnectionStringBuilder(ConnectionString).MaxPoolSize / 2));
             _confined = new DbContextOptionsBuilder<PostgresRollcallContext>()
                 .UseNpgsql(_confinedSource)
                 .AddInterceptors(RowSecurity.Interceptor.Instance)
@@ -103,9 +105,22 @@ public sealed class RollcallDatabase : IAsyncDisposable, IDisposable
     /// <summary>A context for ordinary reading and writing, confined to the district of the request that runs, if one does. The caller
     /// disposes it.</summary>
     public RollcallContext CreateContext() =>
-        IsPostgres && Confinement.Current?.DistrictId is { } district
-            ? new PostgresRollcallContext((DbContextOptions<PostgresRollcallContext>)_confined!) { ConfinedTo = district }
+        IsPostgres && Confinement.Current is { DistrictId: { } district } request
+            ? CreateConfined(request, district)
             : CreateContextAsOwner();
+
+    private PostgresRollcallContext CreateConfined(Confinement request, int district)
+    {
+        var options = (DbContextOptions<PostgresRollcallContext>)_confined!;
+        if (request.Borrow(_confinedSource!, _keptConnections!) is not { } kept)
+        {
+            return new PostgresRollcallContext(options) { ConfinedTo = district };
+        }
+
+        var context = new PostgresRollcallContext(options) { ConfinedTo = district, Lender = request };
+        context.Database.SetDbConnection(kept, contextOwnsConnection: false);
+        return context;
+    }
 
     /// <summary>A context that is never confined: for finding out who somebody is, which goes across districts, and for what belongs to the
     /// installation. Everything else takes <see cref="CreateContext()"/>.</summary>
@@ -480,6 +495,7 @@ public sealed class RollcallDatabase : IAsyncDisposable, IDisposable
     {
         _source?.Dispose();
         _confinedSource?.Dispose();
+        _keptConnections?.Dispose();
     }
 
     public async ValueTask DisposeAsync()
@@ -488,6 +504,7 @@ public sealed class RollcallDatabase : IAsyncDisposable, IDisposable
         {
             await _source.DisposeAsync();
             await _confinedSource!.DisposeAsync();
+            _keptConnections!.Dispose();
         }
     }
 }

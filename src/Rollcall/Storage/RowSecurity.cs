@@ -9,9 +9,16 @@ namespace Rollcall.Storage;
 
 /// <summary>The district that everything is confined to which runs on behalf of one request. Held by the request's flow: whatever it calls
 /// finds the same one, however deep.</summary>
-public sealed class Confinement
+public sealed class Confinement : IAsyncDisposable
 {
     private static readonly AsyncLocal<Confinement?> s_current = new();
+    private const int Free = 0;
+    private const int Lent = 1;
+    private const int Over = 2;
+    private NpgsqlConnection? _kept;
+    private SemaphoreSlim? _place;
+    private int? _keptFor;
+    private int _state = Over;
 
     /// <summary>Of the flow that asks; null outside of requests: the worker, the command line.</summary>
     internal static Confinement? Current => s_current.Value;
@@ -19,8 +26,8 @@ public sealed class Confinement
     /// <summary>Null as long as it is not known who asks: what looks for that works as the owner.</summary>
     public int? DistrictId { get; private set; }
 
-    /// <summary>Begins a request.</summary>
-    public static void Begin() => s_current.Value = new Confinement();
+    /// <summary>Begins a request. Whoever begins it disposes what is returned when the request is over.</summary>
+    public static Confinement Begin() => s_current.Value = new Confinement();
 
     /// <summary>From now on this request reads and writes one district alone. Without a request nothing is confined.</summary>
     public static void To(int districtId)
@@ -28,6 +35,57 @@ public sealed class Confinement
         if (s_current.Value is { } here)
         {
             here.DistrictId = districtId;
+        }
+    }
+
+    /// <summary>This request is short and asks much: it keeps one connection to its end, so that not each question has to say again whose
+    /// rows it may see. For PostgreSQL alone.</summary>
+    public static void KeepConnection()
+    {
+        if (s_current.Value is { } here)
+        {
+            Interlocked.CompareExchange(ref here._state, Free, Over);
+        }
+    }
+
+    /// <summary>The request's own connection, which opens by itself and then stays open; null where none is kept, another context has it
+    /// now, or it shows another district. <see cref="GiveBack"/> ends it.</summary>
+    /// <param name="source">Makes it.</param>
+    /// <param name="places">For so many requests at once, that there are always connections left for those that need a second.</param>
+    internal NpgsqlConnection? Borrow(NpgsqlDataSource source, SemaphoreSlim places)
+    {
+        if (Interlocked.CompareExchange(ref _state, Lent, Free) != Free)
+        {
+            return null;
+        }
+
+        if (_kept is null && places.Wait(0))
+        {
+            (_kept, _keptFor, _place) = (source.CreateConnection(), DistrictId, places);
+        }
+
+        if (_kept is null || _keptFor != DistrictId)
+        {
+            GiveBack();
+            return null;
+        }
+
+        return _kept;
+    }
+
+    internal void GiveBack() => Interlocked.CompareExchange(ref _state, Free, Lent);
+
+    /// <summary>The connection stays with the request: nobody closes it but its end.</summary>
+    internal bool Keeps(DbConnection connection) => ReferenceEquals(connection, _kept) && Volatile.Read(ref _state) != Over;
+
+    /// <summary>The request is over.</summary>
+    public async ValueTask DisposeAsync()
+    {
+        Volatile.Write(ref _state, Over);
+        if (Interlocked.Exchange(ref _kept, null) is { } kept)
+        {
+            await kept.DisposeAsync();
+            _place!.Release();
         }
     }
 }
@@ -216,6 +274,21 @@ internal static class RowSecurity
             ConnectionEndEventData eventData,
             CancellationToken cancellationToken = default
         ) => ConfineAsync(connection, DistrictOf(eventData), cancellationToken);
+
+        public override InterceptionResult ConnectionClosing(
+            DbConnection connection,
+            ConnectionEventData eventData,
+            InterceptionResult result
+        ) => IsKept(connection, eventData) ? InterceptionResult.Suppress() : result;
+
+        public override ValueTask<InterceptionResult> ConnectionClosingAsync(
+            DbConnection connection,
+            ConnectionEventData eventData,
+            InterceptionResult result
+        ) => ValueTask.FromResult(IsKept(connection, eventData) ? InterceptionResult.Suppress() : result);
+
+        private static bool IsKept(DbConnection connection, ConnectionEventData eventData) =>
+            (eventData.Context as RollcallContext)?.Lender?.Keeps(connection) == true;
 
         private static int DistrictOf(ConnectionEndEventData eventData) =>
             (eventData.Context as RollcallContext)?.ConfinedTo

@@ -109,6 +109,105 @@ public sealed class RowSecurityTests(PostgresCluster cluster)
     }
 
     [Fact]
+    public async Task A_request_that_keeps_its_connection_asks_over_it_alone_and_leaves_nothing_there()
+    {
+        await using var system = await Installation.StartAsync(cluster, Db.Postgres, new() { Students = 1, Schools = 1 }, connect: false);
+        var other = (await system.Get<DistrictService>().AddAsync("OTHER", "Another", "UTC")).Id;
+        int[] districts = [system.District.Id, other];
+        foreach (var district in districts)
+        {
+            await AddPatronsAsync(system, district, district * 10);
+        }
+
+        var pool = new NpgsqlConnectionStringBuilder(system.Database.ConnectionString).MaxPoolSize;
+        await Task.WhenAll(
+            Enumerable
+                .Range(0, pool / 2)
+                .Select(i =>
+                    ConfinedAsync(
+                        districts[i % 2],
+                        async () =>
+                        {
+                            Confinement.KeepConnection();
+                            var first = await LookAsync(districts[i % 2]);
+                            await using (var held = system.Database.CreateContext())
+                            {
+                                // While one context has it, the next gets one of its own, as confined.
+                                Assert.Equal(first, await BackendAsync(held));
+                                Assert.NotEqual(first, await LookAsync(districts[i % 2]));
+                            }
+
+                            // A context that failed and one that changed something give it back as it was.
+                            await Assert.ThrowsAsync<PostgresException>(async () =>
+                            {
+                                await using var fails = system.Database.CreateContext();
+                                await using var transaction = await fails.Database.BeginTransactionAsync();
+                                await fails.Database.ExecuteSqlRawAsync("SELECT 1/0");
+                            });
+                            await using (var unfinished = system.Database.CreateContext())
+                            {
+                                await using var transaction = await unfinished.Database.BeginTransactionAsync();
+                                await unfinished.Patrons.ExecuteDeleteAsync();
+                            }
+
+                            Assert.Equal(first, await LookAsync(districts[i % 2]));
+
+                            // The request turns to another district: what it has shows the first one, and is not used for it.
+                            Confinement.To(districts[1 - (i % 2)]);
+                            Assert.NotEqual(first, await LookAsync(districts[1 - (i % 2)]));
+                        }
+                    )
+                )
+        );
+        await using var all = system.Database.CreateContext();
+        Assert.Equal(districts.Sum() * 10, await all.Patrons.CountAsync());
+
+        // More requests than connections, each of which needs a second one: none waits for ever.
+        await Task.WhenAll(
+            Enumerable
+                .Range(0, pool * 3)
+                .Select(_ =>
+                    ConfinedAsync(
+                        other,
+                        async () =>
+                        {
+                            Confinement.KeepConnection();
+                            await LookAsync(other);
+                            await using var held = system.Database.CreateContext();
+                            await BackendAsync(held);
+                            await LookAsync(other);
+                        }
+                    )
+                )
+        );
+
+        // Nobody keeps one beyond the request, nor borrows one then.
+        Confinement? over = null;
+        await ConfinedAsync(
+            other,
+            async () =>
+            {
+                Confinement.KeepConnection();
+                over = Confinement.Current;
+                await LookAsync(other);
+            }
+        );
+        await using var source = NpgsqlDataSource.Create(system.Database.ConnectionString);
+        using var places = new SemaphoreSlim(1);
+        Assert.Null(over!.Borrow(source, places));
+
+        async Task<int> LookAsync(int district)
+        {
+            await using var context = system.Database.CreateContext();
+            Assert.Equal(district * 10, await context.Patrons.CountAsync());
+            return await BackendAsync(context);
+        }
+
+        static Task<int> BackendAsync(RollcallContext context) =>
+            context.Database.SqlQueryRaw<int>("SELECT pg_backend_pid() AS \"Value\"").SingleAsync();
+    }
+
+    [Fact]
     public async Task A_user_who_may_not_make_the_role_is_told_what_an_administrator_has_to_do()
     {
         var connection = new NpgsqlConnectionStringBuilder(await cluster.CreateEmptyDatabaseAsync());
@@ -146,7 +245,7 @@ public sealed class RowSecurityTests(PostgresCluster cluster)
     private static async Task ConfinedAsync(int district, Func<Task> work) =>
         await Task.Run(async () =>
         {
-            Confinement.Begin();
+            await using var request = Confinement.Begin();
             Confinement.To(district);
             await work();
         });

@@ -16,7 +16,7 @@ internal sealed class Gate(RequestDelegate next, Reach reach)
     public Task InvokeAsync(HttpContext http)
     {
         // Before anybody asks the database: each request is confined by itself.
-        Confinement.Begin();
+        http.Response.RegisterForDisposeAsync(Confinement.Begin());
         var headers = http.Response.Headers;
         http.Response.OnStarting(() =>
         {

@@ -2,6 +2,7 @@ using System.Data.Common;
 using System.Security.Claims;
 using Microsoft.AspNetCore.Mvc.RazorPages;
 using Rollcall.SignIn;
+using Rollcall.Storage;
 
 namespace Rollcall.Server.Pages.Parts;
 
@@ -56,6 +57,11 @@ internal sealed class SignedIn(RequestDelegate next, ILogger<SignedIn> logger)
         {
             await next(http);
             return;
+        }
+
+        if (page is not null)
+        {
+            Confinement.KeepConnection();
         }
 
         Who? who = null;
