@@ -243,7 +243,8 @@ public sealed class RollcallDatabase : IAsyncDisposable, IDisposable
 
             await RowSecurity.ApplyAsync(connection, context.Model, cancellationToken);
         }
-        catch (PostgresException e) when (e.SqlState == PostgresErrorCodes.LockNotAvailable)
+        catch (Exception e)
+            when ((e as PostgresException ?? e.InnerException as PostgresException)?.SqlState == PostgresErrorCodes.LockNotAvailable)
         {
             throw new RollcallException(
                 "Something holds a table that is to be changed: a backup that is being taken, perhaps. Nodes go on meanwhile; run 'rollcall db migrate' again when it is done.",
