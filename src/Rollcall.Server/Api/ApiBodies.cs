@@ -30,6 +30,10 @@ internal sealed record SiteView(string Code, string Name, string? Guid, string? 
 /// <summary>A new site.</summary>
 internal sealed record NewSite(string Code, string Name, string? NextBarcode, string? Policy, string? Group, string? RoleGroup);
 
+/// <summary>What to change of the token's own district.</summary>
+/// <param name="TimeZone">An IANA name, such as <c>America/New_York</c>: days and Daily Operations are its.</param>
+internal sealed record DistrictPatch(string TimeZone);
+
 /// <summary>What to change of a site; what is left out stays.</summary>
 internal sealed record SitePatch(string? Name, string? NextBarcode, string? Policy, string? Group, string? RoleGroup);
 
@@ -95,6 +99,9 @@ internal sealed record SettingsPatch
 
     /// <summary>A site's code: the thresholds are this site's alone.</summary>
     public string? ThresholdsOfSite { get; init; }
+
+    /// <summary>With <c>thresholdsOfSite</c>: the site follows the district's numbers again.</summary>
+    public bool? ForgetThresholds { get; init; }
     public ScheduleBody? Schedule { get; init; }
 }
 
@@ -114,6 +121,9 @@ internal sealed record ScheduleBody
     /// <summary>The first day, <c>YYYY-MM-DD</c>, on which nothing runs by itself.</summary>
     public string? PauseFrom { get; init; }
     public string? PauseTo { get; init; }
+
+    /// <summary>The pause of these days is taken away, and no other.</summary>
+    public bool? Unpause { get; init; }
 
     /// <summary>Pauses and what an undo put in the way are taken away.</summary>
     public bool? Resume { get; init; }
@@ -190,3 +200,160 @@ internal sealed record HistoryItem(
 
 /// <summary>Whether the server answers.</summary>
 internal sealed record HealthView(string Status, string Version);
+
+/// <summary>Which patrons: those whom every member that is given fits. At least one is.</summary>
+internal sealed record PatronChoice
+{
+    public string? Search { get; init; }
+    public string? Site { get; init; }
+    public string? Status { get; init; }
+    public string? Level { get; init; }
+    public string? Homeroom { get; init; }
+
+    /// <summary><c>student</c>, <c>teacher</c> or <c>admin</c>.</summary>
+    public string? RoleGroup { get; init; }
+    public bool? Linked { get; init; }
+    public IReadOnlyList<string>? Barcodes { get; init; }
+}
+
+/// <summary>Which patrons, in an address; everybody when nothing is given.</summary>
+internal sealed record ChoiceQuery(
+    string? Search,
+    string? Site,
+    string? Status,
+    string? Level,
+    string? Homeroom,
+    string? RoleGroup,
+    bool? Linked
+)
+{
+    public PatronChoice Choice =>
+        new()
+        {
+            Search = Search,
+            Site = Site,
+            Status = Status,
+            Level = Level,
+            Homeroom = Homeroom,
+            RoleGroup = RoleGroup,
+            Linked = Linked,
+        };
+}
+
+/// <summary>The same change for many patrons.</summary>
+internal sealed record BulkChangeBody
+{
+    public required PatronChoice Patrons { get; init; }
+
+    /// <summary>Field → value; null empties one.</summary>
+    public required IReadOnlyDictionary<string, string?> Fields { get; init; }
+
+    /// <summary>Stops at the plan, which can be approved; true when it is left out.</summary>
+    public bool? Preview { get; init; }
+}
+
+/// <summary>Patrons who are removed for good.</summary>
+internal sealed record BulkRemovalBody
+{
+    public required PatronChoice Patrons { get; init; }
+
+    /// <summary>Stops at the plan, which can be approved; true when it is left out.</summary>
+    public bool? Preview { get; init; }
+}
+
+/// <summary>How many patrons of a site have a status.</summary>
+/// <param name="Site">Its code; null for patrons without a site.</param>
+internal sealed record PatronCount(string? Site, string Status, int Count);
+
+/// <summary>A saved filter of the list of patrons.</summary>
+/// <param name="Query">What the list's address holds behind the question mark.</param>
+internal sealed record FilterView(string Name, string Query);
+
+/// <summary>A filter to save, such as <c>status=Active&amp;site=NORTH</c>, in the words of the list's address.</summary>
+internal sealed record NewFilter(string Name, string Query);
+
+/// <summary>Whom the district tells.</summary>
+/// <param name="Events"><c>failed</c>, <c>held</c>, <c>warnings</c>, <c>completed</c>.</param>
+internal sealed record NoticeSettingView(IReadOnlyList<string> Emails, IReadOnlyList<string> Events, string? Webhook);
+
+/// <summary>What to change; what is left out stays. An empty list or text takes away.</summary>
+/// <param name="WebhookSecret">What webhooks are signed with; goes in and never comes out.</param>
+internal sealed record NoticeSettingPatch(
+    IReadOnlyList<string>? Emails,
+    IReadOnlyList<string>? Events,
+    string? Webhook,
+    string? WebhookSecret
+);
+
+/// <summary>A notice and what became of it.</summary>
+internal sealed record NoticeView(
+    long Id,
+    long? Operation,
+    string Channel,
+    string Target,
+    string Event,
+    string Subject,
+    string Status,
+    int Attempts,
+    DateTimeOffset CreatedAt,
+    DateTimeOffset? SentAt,
+    string? Error
+);
+
+/// <summary>Sign-in with ClassLink.</summary>
+/// <param name="On">People of the district may sign in with it.</param>
+/// <param name="ByEmail">Whom no id finds may be found by an e-mail address that only one patron has.</param>
+/// <param name="ApplicationKnown">The operator has stored the application by which ClassLink knows this installation.</param>
+/// <param name="RedirectPath">Behind the server's address: the redirect URI to register there.</param>
+internal sealed record ClassLinkSignInView(bool On, bool ByEmail, bool ApplicationKnown, string RedirectPath);
+
+/// <summary>What to change; what is left out stays.</summary>
+internal sealed record ClassLinkSignInPatch(bool? On, bool? ByEmail);
+
+/// <summary>What to change of the application; what is left out stays.</summary>
+/// <param name="AcceptTiles">A LaunchPad tile is taken as it comes; false begins the sign-in anew from here.</param>
+internal sealed record ClassLinkApplicationPatch(string? ClientId, string? ClientSecret, bool? AcceptTiles);
+
+/// <summary>A line of the audit.</summary>
+internal sealed record AuditView(long Id, DateTimeOffset At, string Actor, string Action, string Details);
+
+/// <summary>An account of the district.</summary>
+internal sealed record AccountView(
+    long Id,
+    string Email,
+    string Group,
+    IReadOnlyList<string> Sites,
+    bool HasPassword,
+    bool SecondFactor,
+    int Passkeys,
+    bool Locked,
+    int Sessions
+);
+
+/// <summary>A new account, or another place for one that exists.</summary>
+/// <param name="Sites">Codes of the sites that a librarian or an aide works at.</param>
+internal sealed record NewAccount(string Email, string Group, IReadOnlyList<string>? Sites);
+
+/// <summary>A link that sets a password, once, within a day.</summary>
+/// <param name="Link">Give it to the account's owner; null when the account has a password already, or is not this district's alone.</param>
+internal sealed record AccountLink(string Email, string? Link);
+
+/// <summary>An access token, without its secret.</summary>
+internal sealed record TokenView(
+    long Id,
+    string Name,
+    string Group,
+    IReadOnlyList<string> Scopes,
+    string CreatedBy,
+    DateTimeOffset CreatedAt,
+    DateTimeOffset ExpiresAt,
+    DateTimeOffset? LastUsedAt,
+    DateTimeOffset? RevokedAt
+);
+
+/// <summary>An access token to make. It has at most the scopes, the group and the life of the token that makes it.</summary>
+/// <param name="Group">Library Administrator or District Administrator; that of the token that makes it when it is left out.</param>
+internal sealed record NewToken(string Name, IReadOnlyList<string> Scopes, int Days, string? Group);
+
+/// <summary>A token that was made. It is shown this once.</summary>
+internal sealed record MadeToken(TokenView Token, string Secret);

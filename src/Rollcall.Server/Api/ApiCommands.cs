@@ -22,11 +22,17 @@ internal static class ApiCommands
     public static async Task RunAsync(CommandBody body, IHostApplicationLifetime lifetime, ILogger<ApiGate> logger, HttpContext http)
     {
         var caller = http.Features.Get<Caller>()!;
-        using var stop = CancellationTokenSource.CreateLinkedTokenSource(http.RequestAborted, lifetime.ApplicationStopping);
+
+        // A server that stops breaks the connection: whoever follows an operation asks the server that comes after.
+        await using var stopping = lifetime.ApplicationStopping.Register(http.Abort);
         var frames = Channel.CreateBounded<CommandFrame>(new BoundedChannelOptions(64) { SingleReader = true });
         await using var output = new FrameWriter(frames.Writer, text => new CommandFrame { Out = text });
         await using var error = new FrameWriter(frames.Writer, text => new CommandFrame { Error = text });
-        var files = new SentFiles(body.Files ?? new Dictionary<string, byte[]>(), frames.Writer);
+        var files = new SentFiles(
+            body.Files ?? new Dictionary<string, byte[]>(),
+            body.FullNames ?? new Dictionary<string, string>(),
+            frames.Writer
+        );
         var terminal = new Terminal(
             output,
             error,
@@ -39,6 +45,7 @@ internal static class ApiCommands
             Files = files,
             Caller = new RemoteCaller(http.RequestServices, caller.District, caller.Actor),
             Watcher = new Watcher(frames.Writer),
+            Follow = body.Follow,
             Window = body.Width is { } width ? (Math.Clamp(width, 20, 1000), body.Ansi == true) : null,
         };
         var arguments = body.Arguments.ToArray();
@@ -46,7 +53,7 @@ internal static class ApiCommands
         if (parsed.Errors.Count == 0)
         {
             var path = CommandLine.PathOf(parsed);
-            var (need, scope) = Remote.Of(path) ?? throw new ForbiddenException(Remote.OnlyThere(path));
+            var (need, scope) = Remote.Of(parsed) ?? throw new ForbiddenException(Remote.OnlyThere(path));
             if (ApiGate.Refusal(need, scope, caller.Grant, caller.District) is { } refusal)
             {
                 throw new ForbiddenException(refusal);
@@ -60,7 +67,7 @@ internal static class ApiCommands
         var sending = SendAsync(frames.Reader, http);
         try
         {
-            var exit = await CommandLine.RunAsync(arguments, terminal, stop.Token);
+            var exit = await CommandLine.RunAsync(arguments, terminal, http.RequestAborted);
             await frames.Writer.WriteAsync(new CommandFrame { Exit = exit }, CancellationToken.None);
         }
         catch (Exception e) when (http.RequestAborted.IsCancellationRequested)
@@ -182,14 +189,18 @@ internal static class ApiCommands
     }
 
     /// <summary>The files that came along with a command, and those that it writes where it was typed. No file of this machine.</summary>
-    private sealed class SentFiles(IReadOnlyDictionary<string, byte[]> sent, ChannelWriter<CommandFrame> frames) : IFiles
+    private sealed class SentFiles(
+        IReadOnlyDictionary<string, byte[]> sent,
+        IReadOnlyDictionary<string, string> fullNames,
+        ChannelWriter<CommandFrame> frames
+    ) : IFiles
     {
         public Stream OpenRead(string path) =>
             sent.TryGetValue(path, out var content)
                 ? new MemoryStream(content, writable: false)
                 : throw new FileNotFoundException($"The file {path} was not sent.");
 
-        public string FullName(string path) => path;
+        public string FullName(string path) => fullNames.GetValueOrDefault(path, path);
 
         public async Task<long> WriteAsync(string path, Func<TextWriter, Task<long>> write)
         {

@@ -87,6 +87,8 @@ internal sealed class ApiGate(RequestDelegate next, RollcallDatabase database, T
         Token,
     }
 
+    private readonly ApiRoom _room = new();
+
     public void Dispose() => _limiter.Dispose();
 
     public async Task InvokeAsync(HttpContext http, AccessTokens tokens, DistrictService districts)
@@ -189,6 +191,22 @@ internal sealed class ApiGate(RequestDelegate next, RollcallDatabase database, T
             return;
         }
 
+        ApiRoom.Lease? room = null;
+        if (endpoint.Metadata.GetMetadata<HoldsBody>() is not null)
+        {
+            if (!_room.TryTake(grant.TokenId, http.Request.ContentLength, out room))
+            {
+                await NoRoomAsync(http);
+                return;
+            }
+
+            if (http.Request.ContentLength is null)
+            {
+                http.Request.Body = new ApiRoom.CountedBody(http.Request.Body, room);
+            }
+        }
+
+        using var taken = room;
         http.Features.Set(new Caller(grant, district));
         if (district is not null)
         {
@@ -214,7 +232,7 @@ internal sealed class ApiGate(RequestDelegate next, RollcallDatabase database, T
         : need is not (Need.SignedIn or Need.Operator) && district is null ? "This needs a token of a district; the operator's opens none."
         : Access.Group(need.Value) is { } group && grant.Group < group ? $"This needs a token of the group {PatronFields.GroupWord(group)}."
         : !grant.Scopes.HasFlag(scope.Value)
-            ? $"This token is not for that: it lacks the scope {string.Join(", ", AccessTokens.WordsOf(scope.Value))}."
+            ? $"This token is not for that: it lacks the scope {string.Join(", ", AccessTokens.WordsOf(scope.Value & ~grant.Scopes))}."
         : null;
 
     /// <summary>Carries a request out once per key; sent again, it gets the first one's answer.</summary>
@@ -351,10 +369,22 @@ internal sealed class ApiGate(RequestDelegate next, RollcallDatabase database, T
         return true;
     }
 
+    private static Task NoRoomAsync(HttpContext http)
+    {
+        http.Response.Headers.RetryAfter = "5";
+        return ProblemAsync(
+            http,
+            StatusCodes.Status429TooManyRequests,
+            $"Too much is worked on at once: a token has {ApiRoom.MostAtOnce} commands or imports under way at most, and {ApiRoom.MostBytes / 1024 / 1024} MB of their bodies. Wait 5 seconds, then send this again."
+        );
+    }
+
     private Task FaultAsync(HttpContext http, Exception fault)
     {
         switch (fault)
         {
+            case NoRoomException:
+                return NoRoomAsync(http);
             case NotFoundException:
                 return ProblemAsync(http, StatusCodes.Status404NotFound, fault.Message);
             case ForbiddenException:

@@ -27,6 +27,9 @@ internal static class ApiRoutes
     private const int LargestPage = 1000;
     private const long LargestImport = 32 * 1024 * 1024;
 
+    /// <summary>The most patrons that a bulk change names one by one.</summary>
+    private const int MostBarcodes = 1000;
+
     /// <summary>Changes that are being written while a page is read are younger than this.</summary>
     private static readonly TimeSpan s_inFlight = TimeSpan.FromMinutes(2);
 
@@ -37,7 +40,7 @@ internal static class ApiRoutes
         Read(api.MapGet("/health", HealthAsync), "health", "Say whether the server and its database answer");
 
         Read(
-            api.MapPost(Remote.Path, ApiCommands.RunAsync).WithMetadata(new RequestSizeLimitAttribute(Remote.LargestBody)),
+            api.MapPost(Remote.Path, ApiCommands.RunAsync).WithMetadata(new RequestSizeLimitAttribute(Remote.LargestBody), new HoldsBody()),
             "runCommand",
             "Run a command of the command line; answered line by line while it runs",
             "application/x-ndjson"
@@ -46,6 +49,8 @@ internal static class ApiRoutes
         Read(api.MapGet("/districts", DistrictsAsync), "districts", "List the districts that the token opens");
         Write(api.MapPost("/districts", AddDistrictAsync), "addDistrict", "Add a district");
         Write(api.MapPost("/districts/{code}/tenants", AllowTenantAsync), "allowTenant", "Let a district use a ClassLink tenant");
+
+        Write(api.MapPatch("/district", ChangeDistrictAsync), "changeDistrict", "Change the time zone of the token's district");
 
         Read(api.MapGet("/sites", SitesAsync), "sites", "List the sites");
         Write(api.MapPost("/sites", AddSiteAsync), "addSite", "Add a site");
@@ -97,12 +102,31 @@ internal static class ApiRoutes
         Starts(api.MapPost("/review/{id:int}/ignore", IgnoreAsync), "reviewIgnore", "The person is not to be synced");
         Starts(api.MapPost("/review/{id:int}/reopen", ReopenAsync), "reviewReopen", "Take a decision back");
 
+        Starts(
+            api.MapPost("/patrons/change", ChangeManyAsync),
+            "changePatrons",
+            "Plan the same change for many; a preview unless told otherwise"
+        );
+        Starts(
+            api.MapPost("/patrons/removal", RemoveManyAsync),
+            "removePatrons",
+            "Plan the removal of patrons for good; a preview unless told otherwise"
+        );
+        Read(api.MapGet("/patrons.csv", PatronsCsvAsync), "patronsCsv", "Read patrons as CSV, which can be imported again", "text/csv");
+        Read(api.MapGet("/patrons.jsonl", PatronLinesAsync), "patronLines", "Read patrons as JSON Lines", "application/x-ndjson");
+        Read(api.MapGet("/patron-counts", PatronCountsAsync), "patronCounts", "Count patrons by site and status");
+        Read(api.MapGet("/lists/arrivals", ArrivalsAsync), "arrivals", "List who came since a day and may need a card, by homeroom");
+        Read(api.MapGet("/lists/leavers", LeaversAsync), "leavers", "List who left since a day, by homeroom");
+        Read(api.MapGet("/filters", FiltersAsync), "filters", "List the saved filters of whoever made the token");
+        Write(api.MapPut("/filters", SaveFilterAsync), "saveFilter", "Save a filter of the list of patrons; one of that name is replaced");
+        Write(api.MapDelete("/filters/{name}", RemoveFilterAsync), "removeFilter", "Remove a saved filter");
+
         Read(api.MapGet("/patrons", PatronsAsync), "patrons", "List patrons, page by page; with changedSince to follow along");
         Starts(api.MapPost("/patrons", AddPatronAsync), "addPatron", "Add a patron by hand");
         Starts(
             api.MapPost("/patrons/import", ImportAsync)
                 .Accepts<string>("text/csv")
-                .WithMetadata(new RequestSizeLimitAttribute(LargestImport)),
+                .WithMetadata(new RequestSizeLimitAttribute(LargestImport), new HoldsBody()),
             "importPatrons",
             "Plan an import from CSV; a preview unless told otherwise"
         );
@@ -119,6 +143,7 @@ internal static class ApiRoutes
         );
         Read(api.MapGet("/patrons/{barcode}/erasure", ErasurePreviewAsync), "erasurePreview", "Say what an erasure would take out");
         Starts(api.MapPost("/patrons/{barcode}/erasure", EraseAsync), "erasePatron", "Take one person out of everything, for good");
+        ApiAdministration.Map(api);
     }
 
     private static void Read(RouteHandlerBuilder route, string id, string summary, string? contentType = null)
@@ -135,7 +160,7 @@ internal static class ApiRoutes
     private static void Starts(RouteHandlerBuilder route, string id, string summary) =>
         Describe(route, id, summary).WithMetadata(new StartsSomething());
 
-    private static RouteHandlerBuilder Describe(RouteHandlerBuilder route, string id, string summary) =>
+    internal static RouteHandlerBuilder Describe(RouteHandlerBuilder route, string id, string summary) =>
         route.WithName(id).WithSummary(summary);
 
     // Installation
@@ -170,6 +195,13 @@ internal static class ApiRoutes
             ) ?? throw new NotFoundException($"There is no district {Text.Cut(code, 40)}. /districts lists those there are.");
         await districts.AllowTenantAsync(district, body.TenantId, http.RequestAborted);
         return View(district);
+    }
+
+    private static async Task<DistrictView> ChangeDistrictAsync(DistrictPatch body, DistrictService districts, HttpContext http)
+    {
+        var (district, actor) = Caller.Of(http);
+        await districts.SetTimeZoneAsync(district, body.TimeZone, actor.Name, http.RequestAborted);
+        return View((await districts.ListAsync(http.RequestAborted)).First(d => d.Id == district.Id));
     }
 
     private static DistrictView View(District district) => new(district.Code, district.Name, district.TimeZone);
@@ -572,18 +604,18 @@ internal static class ApiRoutes
         var (district, _) = Caller.Of(http);
         var asOf = time.GetUtcNow() - s_inFlight;
         var size = Size(limit);
-        var filter = new PatronFilter(
-            search is null ? null : Text.Cut(search, 200),
-            site is null ? null : (await SiteAsync(sites, district, site, http)).Id,
-            status is null
-                ? null
-                : PatronFields.ParseStatus(status) ?? throw new RollcallException($"'{Text.Cut(status, 40)}' is no status."),
-            level
-        )
+        var choice = new PatronChoice
         {
-            Location = homeroom,
-            RoleGroup = RoleGroupOf(roleGroup),
+            Search = search,
+            Site = site,
+            Status = status,
+            Level = level,
+            Homeroom = homeroom,
+            RoleGroup = roleGroup,
             Linked = linked,
+        };
+        var filter = await FilterAsync(choice, sites, district, http) with
+        {
             ChangedSince = changedSince is null ? null : Arguments.Instant(changedSince, "changedSince", district),
         };
         var byChange = filter.ChangedSince is not null;
@@ -597,6 +629,174 @@ internal static class ApiRoutes
             asOf
         );
     }
+
+    private static async Task<PatronFilter> FilterAsync(PatronChoice choice, SiteService sites, District district, HttpContext http) =>
+        new(
+            choice.Search is null ? null : Text.Cut(choice.Search, 200),
+            choice.Site is null ? null : (await SiteAsync(sites, district, choice.Site, http)).Id,
+            choice.Status is null
+                ? null
+                : PatronFields.ParseStatus(choice.Status) ?? throw new RollcallException($"'{Text.Cut(choice.Status, 40)}' is no status."),
+            choice.Level
+        )
+        {
+            Location = choice.Homeroom,
+            RoleGroup = RoleGroupOf(choice.RoleGroup),
+            Linked = choice.Linked,
+            Barcodes = choice.Barcodes,
+        };
+
+    /// <summary>Somebody in particular is meant: a body that was sent without its filter does not reach everybody.</summary>
+    private static Task<PatronFilter> SomeAsync(PatronChoice choice, SiteService sites, District district, HttpContext http)
+    {
+        if (choice == new PatronChoice())
+        {
+            throw new RollcallException("Say which patrons: search, site, status, level, homeroom, roleGroup, linked or barcodes.");
+        }
+
+        return choice.Barcodes is { Count: 0 or > MostBarcodes }
+            ? throw new RollcallException($"barcodes names 1 to {MostBarcodes} patrons.")
+            : FilterAsync(choice, sites, district, http);
+    }
+
+    private static async Task<Accepted<Started>> ChangeManyAsync(BulkChangeBody body, PatronBulk bulk, SiteService sites, HttpContext http)
+    {
+        var (district, actor) = Caller.Of(http);
+        var filter = await SomeAsync(body.Patrons, sites, district, http);
+        return Accepted(
+            await bulk.PlanEditAsync(district.Id, filter, [.. body.Fields], body.Preview != false, actor, http.RequestAborted),
+            isNew: true
+        );
+    }
+
+    private static async Task<Accepted<Started>> RemoveManyAsync(BulkRemovalBody body, PatronBulk bulk, SiteService sites, HttpContext http)
+    {
+        var (district, actor) = Caller.Of(http);
+        var filter = await SomeAsync(body.Patrons, sites, district, http);
+        var preview = body.Preview != false;
+
+        // Of those who are named alone, each has to be there.
+        var id =
+            body.Patrons.Barcodes is { } named && body.Patrons == new PatronChoice { Barcodes = named }
+                ? await bulk.PlanRemovalAsync(district.Id, named, preview, actor, http.RequestAborted)
+                : await bulk.PlanRemovalAsync(district.Id, filter, preview, actor, http.RequestAborted);
+        return Accepted(id, isNew: true);
+    }
+
+    private static Task PatronsCsvAsync(PatronService patrons, SiteService sites, HttpContext http, [AsParameters] ChoiceQuery which) =>
+        SendPatronsAsync("csv", patrons, sites, which, http);
+
+    private static Task PatronLinesAsync(PatronService patrons, SiteService sites, HttpContext http, [AsParameters] ChoiceQuery which) =>
+        SendPatronsAsync("jsonl", patrons, sites, which, http);
+
+    private static async Task SendPatronsAsync(string format, PatronService patrons, SiteService sites, ChoiceQuery which, HttpContext http)
+    {
+        var (district, actor) = Caller.Of(http);
+        var filter = await FilterAsync(which.Choice, sites, district, http);
+        await patrons.NoteExportAsync(district.Id, $"patrons.{format} over the API", actor.Name, http.RequestAborted);
+        await PatronDownload.WriteAsync(http, format, district, filter, patrons, sites);
+    }
+
+    private static async Task<IReadOnlyList<PatronCount>> PatronCountsAsync(PatronService patrons, SiteService sites, HttpContext http)
+    {
+        var (district, _) = Caller.Of(http);
+        var codes = (await sites.ListAsync(district.Id, http.RequestAborted)).ToDictionary(s => s.Id, s => s.Code);
+        return
+        [
+            .. (await patrons.CountsAsync(district.Id, http.RequestAborted))
+                .Select(c => new PatronCount(
+                    c.SiteId is { } id ? codes.GetValueOrDefault(id) : null,
+                    PatronFields.StatusWord(c.Status),
+                    c.Count
+                ))
+                .OrderBy(c => c.Site, StringComparer.Ordinal)
+                .ThenBy(c => c.Status, StringComparer.Ordinal),
+        ];
+    }
+
+    private static Task<Page<PatronDocument>> ArrivalsAsync(
+        SiteService sites,
+        Reading reading,
+        TimeProvider time,
+        HttpContext http,
+        string? since = null,
+        string? site = null,
+        int? limit = null,
+        string? cursor = null
+    ) => MovedAsync(left: false, sites, reading, time, http, since, site, limit, cursor);
+
+    private static Task<Page<PatronDocument>> LeaversAsync(
+        SiteService sites,
+        Reading reading,
+        TimeProvider time,
+        HttpContext http,
+        string? since = null,
+        string? site = null,
+        int? limit = null,
+        string? cursor = null
+    ) => MovedAsync(left: true, sites, reading, time, http, since, site, limit, cursor);
+
+    /// <summary>The lists that a school prints; thirty days back without being told, as on their page.</summary>
+    private static async Task<Page<PatronDocument>> MovedAsync(
+        bool left,
+        SiteService sites,
+        Reading reading,
+        TimeProvider time,
+        HttpContext http,
+        string? since,
+        string? site,
+        int? limit,
+        string? cursor
+    )
+    {
+        var (district, _) = Caller.Of(http);
+        var size = Size(limit);
+        var skip = cursor is null ? 0 : (int)Math.Min(Number(cursor), int.MaxValue / 2);
+        var codes = (await sites.ListAsync(district.Id, http.RequestAborted)).ToDictionary(s => s.Id);
+        var people = await reading.MovedAsync(
+            district.Id,
+            left,
+            since is null ? time.GetUtcNow().AddDays(-30) : Arguments.Instant(since, "since", district),
+            site is null ? null : (await SiteAsync(sites, district, site, http)).Id,
+            size,
+            http.RequestAborted,
+            skip
+        );
+        return new([.. people.Select(p => Document(p, null, codes))], people.Count < size ? null : Cursor(skip + size));
+    }
+
+    private static async Task<IReadOnlyList<FilterView>> FiltersAsync(SavedFilters filters, HttpContext http) =>
+        [
+            .. (await filters.ListAsync(Caller.Of(http).District.Id, OwnerOf(http), http.RequestAborted)).Select(f => new FilterView(
+                f.Name,
+                f.Query.TrimStart('?')
+            )),
+        ];
+
+    private static async Task<FilterView> SaveFilterAsync(NewFilter body, SavedFilters filters, SiteService sites, HttpContext http)
+    {
+        var (district, _) = Caller.Of(http);
+        var kept = Pages.PatronsModel.Kept(body.Query, await sites.ListAsync(district.Id, http.RequestAborted));
+        await filters.SaveAsync(district.Id, OwnerOf(http), body.Name, kept, http.RequestAborted);
+        return new(Text.Clean(body.Name)!, kept.TrimStart('?'));
+    }
+
+    private static async Task<NoContent> RemoveFilterAsync(string name, SavedFilters filters, HttpContext http)
+    {
+        await filters.RemoveAsync(Caller.Of(http).District.Id, OwnerOf(http), Unescaped(name), http.RequestAborted);
+        return TypedResults.NoContent();
+    }
+
+    /// <summary>Saved filters are somebody's own: those of whoever made the token.</summary>
+    private static string OwnerOf(HttpContext http) =>
+        http.Features.Get<Caller>()!.Grant switch
+        {
+            { AccountId: { } account } => SavedFilters.OwnerOfAccount(account),
+            { PatronId: { } patron } => SavedFilters.OwnerOf(patron),
+            _ => throw new RollcallException(
+                "Saved filters are a person's own, and nobody made this token on the pages: it is the installation's. Make one under Preferences, Access Tokens."
+            ),
+        };
 
     private static async Task<Created<PatronDocument>> AddPatronAsync(
         NewPatronBody body,
@@ -772,7 +972,7 @@ internal static class ApiRoutes
             new Started(id, isNew)
         );
 
-    private static int Size(int? limit) =>
+    internal static int Size(int? limit) =>
         limit switch
         {
             null => DefaultPage,
@@ -780,7 +980,7 @@ internal static class ApiRoutes
             { } size => size,
         };
 
-    private static string Cursor(params long[] numbers) =>
+    internal static string Cursor(params long[] numbers) =>
         Microsoft.AspNetCore.WebUtilities.WebEncoders.Base64UrlEncode(
             Encoding.ASCII.GetBytes(string.Join('.', numbers.Select(n => n.ToString(CultureInfo.InvariantCulture))))
         );
@@ -793,7 +993,7 @@ internal static class ApiRoutes
         : numbers is [var alone] ? (default, alone)
         : throw BadCursor();
 
-    private static long Number(string cursor) => Numbers(cursor) is [var number] ? number : throw BadCursor();
+    internal static long Number(string cursor) => Numbers(cursor) is [var number] ? number : throw BadCursor();
 
     private static long[] Numbers(string cursor)
     {

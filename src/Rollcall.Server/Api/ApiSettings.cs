@@ -53,6 +53,12 @@ internal static class ApiSettings
             );
         }
 
+        if (patch.ForgetThresholds == true)
+        {
+            var site = thresholdsOf ?? throw new RollcallException("Say whose thresholds are forgotten: thresholdsOfSite.");
+            changes.Add(($"thresholds of site {site} taken away", s => SettingsChange.ForgetThresholds(s, site)));
+        }
+
         if (patch.Schedule is { } schedule)
         {
             if (schedule.Resume == true)
@@ -71,10 +77,11 @@ internal static class ApiSettings
 
             if (schedule.PauseFrom is not null || schedule.PauseTo is not null)
             {
+                var (first, last) = (schedule.PauseFrom ?? "", schedule.PauseTo ?? schedule.PauseFrom ?? "");
                 changes.Add(
                     (
-                        $"pause {schedule.PauseFrom} to {schedule.PauseTo}",
-                        s => SettingsChange.Pause(s, schedule.PauseFrom ?? "", schedule.PauseTo ?? schedule.PauseFrom ?? "")
+                        $"{(schedule.Unpause == true ? "no " : "")}pause {schedule.PauseFrom} to {schedule.PauseTo}",
+                        s => schedule.Unpause == true ? SettingsChange.Unpause(s, first, last) : SettingsChange.Pause(s, first, last)
                     )
                 );
             }

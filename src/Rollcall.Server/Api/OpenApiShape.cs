@@ -100,7 +100,7 @@ internal static class OpenApiShape
             operation.Description =
                 scope == TokenScopes.None
                     ? "Needs a token."
-                    : $"Needs the scope {string.Join(", ", AccessTokens.WordsOf(scope))}{(Access.Group(need.Value) is { } group ? $" and the group {PatronFields.GroupWord(group)}" : "")}.";
+                    : $"Needs {(scope == AccessTokens.AllOfDistrict ? "every scope of a district" : $"the scope {string.Join(", ", AccessTokens.WordsOf(scope))}")}{(Access.Group(need.Value) is { } group ? $" and the group {PatronFields.GroupWord(group)}" : "")}.";
         }
 
         if (endpoint.OfType<StartsSomething>().Any())

@@ -45,7 +45,7 @@ internal sealed class OperationRunner
             session = await Session.OpenAsync(result, terminal, cancellationToken);
             district = await session.DistrictAsync(cancellationToken);
             using var telemetry = session.IsRemote ? null : Watch.Watching.OfCommand(terminal);
-            id = await start(session, district);
+            id = terminal.Follow ?? await start(session, district);
             terminal.Watcher?.Began(id.Value);
             var operation = await runner.WatchAsync(session, district, id.Value, cancellationToken);
             await runner.ReportAsync(operation);

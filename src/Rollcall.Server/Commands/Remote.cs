@@ -1,4 +1,6 @@
 using System.Collections.Frozen;
+using System.CommandLine;
+using System.CommandLine.Parsing;
 using System.Text.Json.Serialization;
 using Rollcall.Districts;
 using Rollcall.Integrations;
@@ -36,6 +38,12 @@ internal sealed record CommandBody
 
     /// <summary>Columns of the window that a person reads results in; null where a program reads them.</summary>
     public int? Width { get; init; }
+
+    /// <summary>What the files that the command writes are called in full where it was typed, by the names that it gives them.</summary>
+    public IReadOnlyDictionary<string, string>? FullNames { get; init; }
+
+    /// <summary>The operation that this command started before the connection broke: it is followed, and nothing is started.</summary>
+    public long? Follow { get; init; }
 
     /// <summary>The window shows bold text by escapes.</summary>
     public bool? Ansi { get; init; }
@@ -94,6 +102,19 @@ internal static class Remote
 
     /// <summary>What a command's token needs; null for one that does not go over the API.</summary>
     public static (Need Need, TokenScopes Scope)? Of(string path) => s_commands.TryGetValue(path, out var needed) ? needed : null;
+
+    /// <summary>What a command as it was typed needs: what only shows something needs to read alone.</summary>
+    public static (Need Need, TokenScopes Scope)? Of(ParseResult typed)
+    {
+        var given = typed.CommandResult.Children.OfType<OptionResult>().Where(o => !o.Implicit && !o.Option.Recursive).ToList();
+        var needed = Of(CommandLine.PathOf(typed));
+        return typed.CommandResult.Command.Name switch
+        {
+            "schedule" when given.Count == 0 => needed is { } schedule ? (schedule.Need, TokenScopes.PreferencesRead) : null,
+            "erase" when given.All(o => o.Option.Name != "--yes") => needed is { } erase ? (erase.Need, TokenScopes.PatronsRead) : null,
+            _ => needed,
+        };
+    }
 
     /// <summary>What is said of a command that does not go over the API.</summary>
     public static string OnlyThere(string path) =>

@@ -21,12 +21,17 @@ internal sealed class RemoteCommand
     /// <summary>The server says something every 15 seconds.</summary>
     private static readonly TimeSpan s_silent = TimeSpan.FromSeconds(60);
 
+    /// <summary>How long after a broken connection the operation is asked for again; some two minutes in all, for a server that starts anew.</summary>
+    private static readonly TimeSpan[] s_again = [.. new[] { 1, 2, 4, 8, 15, 30, 60 }.Select(s => TimeSpan.FromSeconds(s))];
+
     private static readonly JsonSerializerOptions s_json = new(JsonSerializerDefaults.Web);
 
     private readonly Terminal _terminal;
     private readonly Uri _server;
-    private readonly HashSet<string> _written = new(StringComparer.Ordinal);
+    private readonly Dictionary<string, string> _written = new(StringComparer.Ordinal);
     private long? _operation;
+    private bool _hasSpoken;
+    private bool _isFollowing;
 
     private RemoteCommand(Terminal terminal, Uri server)
     {
@@ -63,7 +68,7 @@ internal sealed class RemoteCommand
         var body = await command.BodyAsync(result, cancellationToken);
         try
         {
-            return await command.SendAsync(body, token, cancellationToken);
+            return await command.FollowAsync(body, token, cancellationToken);
         }
         catch (OperationCanceledException) when (cancellationToken.IsCancellationRequested && command._operation is { } id)
         {
@@ -146,7 +151,7 @@ internal sealed class RemoteCommand
 
             if (isWritten)
             {
-                _written.Add(file);
+                _written[file] = _terminal.Files.FullName(file);
             }
             else if (await ReadAsync(file, cancellationToken) is { } content)
             {
@@ -158,6 +163,7 @@ internal sealed class RemoteCommand
         {
             Arguments = [.. result.Tokens.Where(t => !own.Contains(t)).Select(t => t.Value)],
             Files = files.Count == 0 ? null : files,
+            FullNames = _written.Count == 0 ? null : _written,
             Width = _terminal.OutIsTerminal ? _terminal.Tables.Profile.Width : null,
             Ansi = _terminal.OutIsTerminal ? _terminal.Tables.Profile.Capabilities.Ansi : null,
         };
@@ -195,6 +201,36 @@ internal sealed class RemoteCommand
         }
     }
 
+    /// <summary>Sends the command. Where the connection breaks once its operation is known, that is followed again: nothing is started twice.</summary>
+    private async Task<int> FollowAsync(CommandBody body, string token, CancellationToken cancellationToken)
+    {
+        for (var pause = 0; ; )
+        {
+            try
+            {
+                return await SendAsync(_operation is { } id ? body with { Follow = id, Files = null } : body, token, cancellationToken);
+            }
+            catch (RollcallException e) when (_operation is not null)
+            {
+                throw new RollcallException($"Operation {_operation} goes on at {Name}, and cannot be followed: {e.Message}", e);
+            }
+            catch (Exception e)
+                when (IsBroken(e, cancellationToken) && _operation is not null && !_hasSpoken && (_isFollowing || pause < s_again.Length))
+            {
+                // Whoever was heard from meanwhile is waited for anew.
+                pause = _isFollowing ? 0 : pause;
+                _isFollowing = false;
+                await _terminal.Error.WriteLineAsync(
+                    $"The connection to {Name} broke. Operation {_operation} is followed as soon as it answers."
+                );
+                await Task.Delay(s_again[pause++], cancellationToken);
+            }
+        }
+    }
+
+    private static bool IsBroken(Exception e, CancellationToken cancellationToken) =>
+        e is HttpRequestException or IOException || (e is OperationCanceledException && !cancellationToken.IsCancellationRequested);
+
     private async Task<int> SendAsync(CommandBody body, string token, CancellationToken cancellationToken)
     {
         // A redirect is told and not followed: the token is for this server.
@@ -206,6 +242,14 @@ internal sealed class RemoteCommand
         using var silence = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
         silence.CancelAfter(s_silent);
         using var response = await http.SendAsync(request, HttpCompletionOption.ResponseHeadersRead, silence.Token);
+        if (
+            _operation is not null
+            && response.StatusCode is (HttpStatusCode.BadGateway or HttpStatusCode.ServiceUnavailable or HttpStatusCode.GatewayTimeout)
+        )
+        {
+            throw new HttpRequestException("The server is not back yet.");
+        }
+
         if (!response.IsSuccessStatusCode)
         {
             throw new RollcallException(await RefusalAsync(response, silence.Token));
@@ -222,6 +266,7 @@ internal sealed class RemoteCommand
         {
             silence.CancelAfter(s_silent);
             var line = await reader.ReadLineAsync(silence.Token) ?? throw new IOException("The answer ends before the command does.");
+            _isFollowing = true;
             return JsonSerializer.Deserialize<CommandFrame>(line, s_json) ?? new CommandFrame();
         });
     }
@@ -255,6 +300,7 @@ internal sealed class RemoteCommand
             }
             else if (frame.Out is { } text)
             {
+                _hasSpoken = true;
                 await _terminal.Out.WriteAsync(text);
             }
 
@@ -286,7 +332,7 @@ internal sealed class RemoteCommand
 
     private async Task ReceiveAsync(string file, CommandFrame first, Func<Task<CommandFrame>> next)
     {
-        if (!_written.Contains(file))
+        if (!_written.ContainsKey(file))
         {
             throw new RollcallException($"{Name} sends a file that the command does not name. Nothing was written.");
         }

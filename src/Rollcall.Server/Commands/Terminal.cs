@@ -29,6 +29,9 @@ internal sealed record Terminal(
     /// <summary>Whoever follows the command from elsewhere; null when this process shows what it does.</summary>
     public IWatcher? Watcher { get; init; }
 
+    /// <summary>The operation that this command started before, over a connection that broke: it is followed and nothing is started. Null starts.</summary>
+    public long? Follow { get; init; }
+
     /// <summary>The width of the window that <see cref="Out"/> is shown in, and whether it knows escapes; null asks this process's own.</summary>
     public (int Width, bool Ansi)? Window { get; init; }
 

@@ -61,10 +61,7 @@ internal sealed class PatronsModel(Here here, PatronService patrons, SiteService
 
     public async Task<IActionResult> OnPostSaveAsync(string? name, string? filter)
     {
-        // Read as an address is, so that nothing is saved which the list does not know.
-        var asked = QueryHelpers.ParseQuery(filter);
-        var query = PatronQuery.Of(new QueryCollection(asked), [.. (await sites.ListAsync(DistrictId, Gone)).Where(s => Here.Sees(s.Id))]);
-        var kept = QueryOf(query, SortOf(asked.GetValueOrDefault("sort")), asked.GetValueOrDefault("order") == "down");
+        var kept = Kept(filter, [.. (await sites.ListAsync(DistrictId, Gone)).Where(s => Here.Sees(s.Id))]);
         return await ActAsync(
             $"/patrons{kept}",
             async () =>
@@ -84,6 +81,14 @@ internal sealed class PatronsModel(Here here, PatronService patrons, SiteService
                 return "The saved filter was removed. No patron was touched.";
             }
         );
+
+    /// <summary>A filter as it is saved: read as an address is, so that nothing is saved which the list does not know.</summary>
+    public static string Kept(string? filter, IReadOnlyList<Site> sites)
+    {
+        var asked = QueryHelpers.ParseQuery(filter);
+        var query = PatronQuery.Of(new QueryCollection(asked), sites);
+        return QueryOf(query, SortOf(asked.GetValueOrDefault("sort")), asked.GetValueOrDefault("order") == "down");
+    }
 
     private string Owner => SavedFilters.OwnerOf(Here.Who!, DistrictId);
 

@@ -8,7 +8,14 @@ namespace Rollcall.Audit;
 /// <param name="To">Before this instant.</param>
 /// <param name="Action">One action, exactly.</param>
 /// <param name="Search">Part of who did it or of what they did, case aside.</param>
-public sealed record AuditFilter(DateTimeOffset? From = null, DateTimeOffset? To = null, string? Action = null, string? Search = null);
+/// <param name="Before">Lines older than the one with this id.</param>
+public sealed record AuditFilter(
+    DateTimeOffset? From = null,
+    DateTimeOffset? To = null,
+    string? Action = null,
+    string? Search = null,
+    long? Before = null
+);
 
 /// <summary>Who did what. Lines are added and read; nothing here changes or removes one.</summary>
 public sealed class AuditLog(RollcallDatabase database, TimeProvider time)
@@ -59,6 +66,11 @@ public sealed class AuditLog(RollcallDatabase database, TimeProvider time)
         if (filter.To is { } to)
         {
             query = query.Where(a => a.At < to);
+        }
+
+        if (filter.Before is { } before)
+        {
+            query = query.Where(a => a.Id < before);
         }
 
         if (filter.Action is { } action)

@@ -22,6 +22,11 @@ public enum TokenScopes
 
     /// <summary>Districts and tenants; for the operator's tokens alone.</summary>
     Installation = 256,
+    AuditRead = 512,
+
+    /// <summary>Accounts and access tokens of the district.</summary>
+    AccountsRead = 1024,
+    AccountsWrite = 2048,
 }
 
 /// <summary>A program's way in to the REST API. Only its hash is kept: who reads this table cannot use any.</summary>
@@ -49,6 +54,9 @@ public sealed class AccessToken
 
     /// <summary>The patron who made it; null for accounts and the command line.</summary>
     public long? PatronId { get; set; }
+
+    /// <summary>The token that made it, and with which it ends; null for people and the command line.</summary>
+    public long? ParentId { get; set; }
 
     public DateTimeOffset CreatedAt { get; set; }
     public DateTimeOffset ExpiresAt { get; set; }

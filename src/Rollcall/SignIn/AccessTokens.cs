@@ -12,7 +12,21 @@ namespace Rollcall.SignIn;
 /// <param name="DistrictId">Its district; null for the operator's.</param>
 /// <param name="Group">Its security group there.</param>
 /// <param name="Scopes">What it may be used for.</param>
-public sealed record TokenGrant(long TokenId, string Name, int? DistrictId, SecurityGroup Group, TokenScopes Scopes)
+/// <param name="ExpiresAt">When it ends by itself.</param>
+/// <param name="AccountId">The account that made it; null for patrons and the command line.</param>
+/// <param name="PatronId">The patron who made it; null for accounts and the command line.</param>
+/// <param name="IsChild">A token made it: it makes none itself.</param>
+public sealed record TokenGrant(
+    long TokenId,
+    string Name,
+    int? DistrictId,
+    SecurityGroup Group,
+    TokenScopes Scopes,
+    DateTimeOffset ExpiresAt,
+    long? AccountId,
+    long? PatronId,
+    bool IsChild
+)
 {
     /// <summary>As operations and the audit name it.</summary>
     public Actor Actor => new($"{Name} (token {TokenId})", Group);
@@ -44,6 +58,9 @@ public sealed class AccessTokens(RollcallDatabase database, TimeProvider time)
         (TokenScopes.ReviewWrite, "review:write", "Decide on people in Review"),
         (TokenScopes.PreferencesRead, "preferences:read", "Read sites and integrations"),
         (TokenScopes.PreferencesWrite, "preferences:write", "Change sites and integrations"),
+        (TokenScopes.AuditRead, "audit:read", "Read who did what"),
+        (TokenScopes.AccountsRead, "accounts:read", "Read accounts and access tokens"),
+        (TokenScopes.AccountsWrite, "accounts:write", "Add and end accounts and access tokens, never with more rights than its own"),
         (TokenScopes.Installation, "installation", "Districts and tenants; for an operator's token alone"),
     ];
 
@@ -81,6 +98,7 @@ public sealed class AccessTokens(RollcallDatabase database, TimeProvider time)
     /// <param name="actor">Who makes it.</param>
     /// <param name="accountId">Their account; null for patrons and the command line.</param>
     /// <param name="patronId">Their patron; null for accounts and the command line.</param>
+    /// <param name="by">The token that makes it: it hands on no more than it has, and for no longer. Null for people and the command line.</param>
     /// <param name="cancellationToken">Gives up.</param>
     /// <returns>The row, and the token itself: it is never to be had again.</returns>
     /// <exception cref="RollcallException">A value does not fit, or is above the actor; nothing was made.</exception>
@@ -93,6 +111,7 @@ public sealed class AccessTokens(RollcallDatabase database, TimeProvider time)
         Actor actor,
         long? accountId = null,
         long? patronId = null,
+        TokenGrant? by = null,
         CancellationToken cancellationToken = default
     )
     {
@@ -127,8 +146,32 @@ public sealed class AccessTokens(RollcallDatabase database, TimeProvider time)
             );
         }
 
-        var token = Prefix + Tokens.New();
         var now = time.GetUtcNow();
+        if (by is not null)
+        {
+            if (by.IsChild)
+            {
+                throw new RollcallException(
+                    "A token that was made by a token makes none itself. Use the first one, or let a person make it."
+                );
+            }
+
+            if ((scopes & ~by.Scopes) != TokenScopes.None)
+            {
+                throw new RollcallException(
+                    $"A token hands on no more than it has: it lacks {string.Join(", ", WordsOf(scopes & ~by.Scopes))}."
+                );
+            }
+
+            if (now + lives > by.ExpiresAt)
+            {
+                throw new RollcallException(
+                    $"A token hands on nothing for longer than it lives itself: until {by.ExpiresAt:yyyy-MM-dd HH:mm} UTC. Give fewer days."
+                );
+            }
+        }
+
+        var token = Prefix + Tokens.New();
         var row = new AccessToken
         {
             DistrictId = district?.Id,
@@ -139,6 +182,7 @@ public sealed class AccessTokens(RollcallDatabase database, TimeProvider time)
             CreatedBy = actor.Name,
             AccountId = accountId,
             PatronId = patronId,
+            ParentId = by?.TokenId,
             CreatedAt = now,
             ExpiresAt = now + lives,
         };
@@ -201,6 +245,14 @@ public sealed class AccessTokens(RollcallDatabase database, TimeProvider time)
             return null;
         }
 
+        if (
+            row.ParentId is { } parent
+            && !await context.AccessTokens.AnyAsync(t => t.Id == parent && t.RevokedAt == null && t.ExpiresAt > now, cancellationToken)
+        )
+        {
+            return null;
+        }
+
         var maker = await MakerAsync(context, row, cancellationToken);
         if (maker is null)
         {
@@ -215,7 +267,17 @@ public sealed class AccessTokens(RollcallDatabase database, TimeProvider time)
         }
 
         var group = maker < row.Group ? maker.Value : row.Group;
-        return new TokenGrant(row.Id, row.Name, row.DistrictId, group, row.Scopes);
+        return new TokenGrant(
+            row.Id,
+            row.Name,
+            row.DistrictId,
+            group,
+            row.Scopes,
+            row.ExpiresAt,
+            row.AccountId,
+            row.PatronId,
+            row.ParentId is not null
+        );
     }
 
     /// <summary>The right that whoever made the token has now; null when they have none.</summary>

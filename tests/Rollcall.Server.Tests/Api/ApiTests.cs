@@ -394,7 +394,8 @@ public sealed class ApiTests(SyncedLibrary library) : IClassFixture<SyncedLibrar
                                     .Replace("{service}", "classlink", StringComparison.Ordinal)
                                     .Replace("{code}", "S01", StringComparison.Ordinal)
                                     .Replace("{id:long}", "999999", StringComparison.Ordinal)
-                                    .Replace("{id:int}", "999999", StringComparison.Ordinal),
+                                    .Replace("{id:int}", "999999", StringComparison.Ordinal)
+                                    .Replace("{name}", "none", StringComparison.Ordinal),
                                 HttpMethod.Parse(m)
                             )
                         )

@@ -124,6 +124,51 @@ public abstract class RemoteTests(Library library) : IAsyncLifetime
     }
 
     [Fact]
+    public async Task An_operation_is_followed_again_when_the_connection_breaks()
+    {
+        await using var wire = new CutOnce(library.Url.Port, "\"operation\":");
+        var ran = await _here.RunAsync(["sync", "--preview", "--json", "--server", wire.Url.ToString(), "--token-file", _token]);
+        Assert.Equal((0, "preview"), (ran.Code, ran.Word("status")));
+        Assert.Contains($"Operation {ran.Number("operation")} is followed", ran.Error, StringComparison.Ordinal);
+        Assert.Equal(2, wire.Connections);
+
+        // It was started once: nothing came after it.
+        var last = (await OkAsync("operation", "list", "--json")).Json.EnumerateArray().First();
+        Assert.Equal(ran.Number("operation"), last.GetProperty("operation").GetInt64());
+        await OkAsync("operation", "discard", $"{ran.Number("operation")}");
+    }
+
+    [Fact]
+    public async Task Whoever_only_looks_needs_to_read_alone()
+    {
+        var preferences = await TokenFileAsync("look", SecurityGroup.DistrictAdministrator, TokenScopes.PreferencesRead);
+        var shown = await _here.RunAsync(["classlink", "schedule", "--server", library.Url.ToString(), "--token-file", preferences]);
+        Assert.Equal(0, shown.Code);
+        await RefusedAsync(
+            ExitCode.Failed,
+            "lacks the scope preferences:write",
+            library.Url,
+            preferences,
+            "classlink",
+            "schedule",
+            "--daily",
+            "04:15"
+        );
+        var patrons = await TokenFileAsync("look2", SecurityGroup.DistrictAdministrator, TokenScopes.PatronsRead);
+        var barcode = (await library.Service<PatronService>().PageAsync(library.District.Id, new(), PatronSort.Name, false, 1, 1))
+            .Patrons[0]
+            .Barcode;
+        var goes = await _here.RunAsync(["patron", "erase", barcode, "--server", library.Url.ToString(), "--token-file", patrons]);
+        Assert.Contains("Nothing was erased", goes.Error, StringComparison.Ordinal);
+        await RefusedAsync(ExitCode.Failed, "lacks the scope patrons:write", library.Url, patrons, "patron", "erase", barcode, "--yes");
+
+        // A file is named in full as this side has it.
+        var csv = Path.Combine(_here.Data, "named.csv");
+        var relative = Path.GetRelativePath(Environment.CurrentDirectory, csv);
+        Assert.Equal(csv, (await OkAsync("patron", "export", "-o", relative, "--json")).Word("file"));
+    }
+
+    [Fact]
     public async Task What_a_token_or_this_side_may_not_do_is_one_clear_line()
     {
         // What is wrong on this side is told before anything is sent.
@@ -321,5 +366,90 @@ public abstract class RemoteTests(Library library) : IAsyncLifetime
         Assert.Equal(0, await CommandLine.RunAsync(args, terminal, TestContext.Current.CancellationToken));
         Assert.Equal("", error.ToString());
         return output.ToString();
+    }
+}
+
+/// <summary>Carries connections to a server, and cuts the first one behind certain words of an answer.</summary>
+internal sealed class CutOnce : IAsyncDisposable
+{
+    private readonly System.Net.Sockets.TcpListener _listener = new(IPAddress.Loopback, 0);
+    private readonly CancellationTokenSource _stop = new();
+    private readonly Task _accepting;
+    private int _connections;
+
+    public CutOnce(int port, string words)
+    {
+        _listener.Start();
+        Url = new Uri($"http://127.0.0.1:{((IPEndPoint)_listener.LocalEndpoint).Port}");
+        _accepting = AcceptAsync(port, words);
+    }
+
+    public Uri Url { get; }
+
+    public int Connections => Volatile.Read(ref _connections);
+
+    private async Task AcceptAsync(int port, string words)
+    {
+        var carried = new List<Task>();
+        try
+        {
+            while (true)
+            {
+                var client = await _listener.AcceptTcpClientAsync(_stop.Token);
+                carried.Add(CarryAsync(client, port, Interlocked.Increment(ref _connections) == 1 ? words : null));
+            }
+        }
+        catch (OperationCanceledException)
+        {
+            await Task.WhenAll(carried);
+        }
+    }
+
+    private async Task CarryAsync(System.Net.Sockets.TcpClient client, int port, string? words)
+    {
+        using var here = client;
+        using var there = new System.Net.Sockets.TcpClient();
+        await there.ConnectAsync(IPAddress.Loopback, port, _stop.Token);
+        var up = here.GetStream().CopyToAsync(there.GetStream(), _stop.Token);
+        var seen = new StringBuilder();
+        var buffer = new byte[4096];
+        try
+        {
+            int read;
+            while ((read = await there.GetStream().ReadAsync(buffer, _stop.Token)) > 0)
+            {
+                await here.GetStream().WriteAsync(buffer.AsMemory(0, read), _stop.Token);
+                if (
+                    words is not null
+                    && seen.Append(Encoding.UTF8.GetString(buffer, 0, read)).ToString().Contains(words, StringComparison.Ordinal)
+                )
+                {
+                    break;
+                }
+            }
+        }
+        catch (Exception e) when (e is IOException or OperationCanceledException)
+        {
+            // Somebody hung up.
+        }
+
+        here.Close();
+        there.Close();
+        try
+        {
+            await up;
+        }
+        catch (Exception e) when (e is IOException or OperationCanceledException or ObjectDisposedException)
+        {
+            // As it was cut.
+        }
+    }
+
+    public async ValueTask DisposeAsync()
+    {
+        await _stop.CancelAsync();
+        await _accepting;
+        _listener.Dispose();
+        _stop.Dispose();
     }
 }

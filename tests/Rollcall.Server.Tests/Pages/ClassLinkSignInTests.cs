@@ -140,6 +140,19 @@ public sealed class ClassLinkSignInTests(SignInLibrary library) : IClassFixture<
         await RefusedAsync(victim, $"{Callback}?code=x&state=forged", "That took too long");
         Assert.Null(victim.Session);
 
+        // A code of the attacker's, slipped into a sign-in that the victim began: it was made for another one.
+        using var hasty = new Visitor(library.Url, null);
+        var own = (await hasty.GetAsync("/signin/classlink")).Response.Headers.Location!;
+        var theirs = await BackAsync((await attacker.GetAsync("/signin/classlink")).Response.Headers.Location!, Student(8));
+        var state = Microsoft.AspNetCore.WebUtilities.QueryHelpers.ParseQuery(own.Query)["state"].ToString();
+        var code = Microsoft.AspNetCore.WebUtilities.QueryHelpers.ParseQuery(theirs.Split('?')[1])["code"].ToString();
+        await RefusedAsync(
+            hasty,
+            $"{Callback}?code={Uri.EscapeDataString(code)}&state={Uri.EscapeDataString(state)}",
+            "ClassLink could not say who you are"
+        );
+        Assert.Null(hasty.Session);
+
         // Tried elsewhere, it is used up at home too.
         await RefusedAsync(attacker, back, "That took too long");
         Assert.Null(attacker.Session);
@@ -169,6 +182,45 @@ public sealed class ClassLinkSignInTests(SignInLibrary library) : IClassFixture<
         library.Sandbox.RotateSigningKey();
         Assert.Equal("/", await SignInAsync(visitor, Student(10)));
         Assert.NotEqual("planted-by-somebody-else", visitor.Session);
+    }
+
+    [Fact]
+    public async Task A_password_opens_a_session_of_its_own_and_leads_nowhere_else()
+    {
+        var accounts = library.Service<Accounts>();
+        var (_, code) = await accounts.AddAsync(
+            "fixed@library.example",
+            library.District,
+            SecurityGroup.LibraryAdministrator,
+            null,
+            false,
+            "test"
+        );
+        await accounts.UseAsync(code, null, "a long enough sentence");
+        foreach (
+            var (back, to) in (KeyValuePair<string, string>[])
+                [new("/sites", "/sites"), new("//evil.example/", "/"), new("/\\evil.example", "/"), new("https://evil.example/", "/")]
+        )
+        {
+            using var visitor = new Visitor(library.Url, "planted-by-somebody-else");
+            var page = $"/signin?back={Uri.EscapeDataString(back)}";
+            Assert.Equal(
+                to,
+                await visitor.SubmitAsync(
+                    page,
+                    "name=\"password\"",
+                    page,
+                    [("email", "fixed@library.example"), ("password", "a long enough sentence"), ("back", back)]
+                )
+            );
+            Assert.NotEqual("planted-by-somebody-else", visitor.Session);
+            using var planter = new Visitor(library.Url, "planted-by-somebody-else");
+            Assert.StartsWith(
+                "/signin",
+                (await planter.GetAsync("/sites")).Response.Headers.Location!.ToString(),
+                StringComparison.Ordinal
+            );
+        }
     }
 
     [Fact]

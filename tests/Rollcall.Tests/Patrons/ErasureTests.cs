@@ -59,6 +59,33 @@ public sealed class ErasureTests(PostgresCluster cluster)
         Assert.All(preview.Goes, g => Assert.True(g.Count > 0, g.What));
         Assert.Equal(11, preview.Goes.Count);
         Assert.Equal(["OTHER99"], preview.MentionedBy);
+
+        // She is wherever a person can be: what is searched for below would be found. A new table that holds people belongs here.
+        if (db == Db.Postgres)
+        {
+            Assert.Equal(
+                [
+                    "access_tokens",
+                    "audit_entries",
+                    "changes",
+                    "idempotent_requests",
+                    "notice_settings",
+                    "notices",
+                    "operations",
+                    "patron_links",
+                    "patrons",
+                    "review_items",
+                    "switch_records",
+                ],
+                (await Leftovers.FindAsync(system, log, s_marks))
+                    .Select(f => f[(f.IndexOf(" in ", StringComparison.Ordinal) + 4)..])
+                    .Where(f => f.StartsWith("table ", StringComparison.Ordinal))
+                    .Select(f => f["table ".Length..])
+                    .Distinct()
+                    .Order(StringComparer.Ordinal)
+            );
+        }
+
         Assert.NotEmpty(await Leftovers.FindAsync(system, log, s_marks));
         var filters = system.Get<SavedFilters>();
         await filters.SaveAsync(district, "account 7", "Her", $"?q={Uri.EscapeDataString("Zephyrwöld")}", CancellationToken.None);
@@ -214,6 +241,27 @@ public sealed class ErasureTests(PostgresCluster cluster)
 
         await using (var context = system.Database.CreateContext())
         {
+            // A program that added her, not a day ago, has its answer kept.
+            var (program, _) = await system
+                .Get<AccessTokens>()
+                .CreateAsync(
+                    system.District,
+                    "catalogue",
+                    SecurityGroup.LibraryAdministrator,
+                    TokenScopes.PatronsWrite,
+                    TimeSpan.FromDays(1),
+                    "test"
+                );
+            context.IdempotentRequests.Add(
+                new IdempotentRequest
+                {
+                    TokenId = program.Id,
+                    Key = "added",
+                    Status = 201,
+                    Body = "{\"lastName\":\"Zephyrwöld\"}",
+                    CreatedAt = DateTimeOffset.UtcNow,
+                }
+            );
             context.NoticeSettings.Add(new NoticeSetting { DistrictId = district, Emails = "quix.zeph@example.org\nboss@example.org" });
             context.Notices.Add(
                 new Notice

@@ -1,6 +1,7 @@
 using System.Buffers.Binary;
 using System.Globalization;
 using System.Security.Cryptography;
+using Microsoft.AspNetCore.Identity;
 using Microsoft.EntityFrameworkCore;
 using Microsoft.Extensions.DependencyInjection;
 using Rollcall.Audit;
@@ -136,6 +137,53 @@ public sealed class AccountTests(PostgresCluster cluster)
         await Assert.ThrowsAsync<RollcallException>(() => accounts.TurnSecondFactorOffAsync(account.Id, "not the password"));
         await accounts.TurnSecondFactorOffAsync(account.Id, Password);
         Assert.Equal(PasswordAnswer.Right, await TryAsync(accounts, Password));
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task Passkeys_are_kept_called_counted_and_taken_away_and_are_one_accounts_alone(Db db)
+    {
+        await using var system = await Installation.StartAsync(cluster, db, new() { Students = 1, Schools = 1 }, connect: false);
+        var accounts = system.Get<Accounts>();
+        var passkeys = system.Get<Passkeys>();
+        var (ada, _) = await accounts.AddAsync("ada@example.org", system.District, SecurityGroup.LibraryAdministrator, null, false, "test");
+        var (eve, _) = await accounts.AddAsync("eve@example.org", system.District, SecurityGroup.LibraryAdministrator, null, false, "test");
+        Assert.False(await passkeys.AnyAsync());
+        await passkeys.AddAsync(ada.Id, Passkey(1, counter: 4), " Phone ");
+        await passkeys.AddAsync(ada.Id, Passkey(2, counter: 0), "Key ring");
+        await Assert.ThrowsAsync<RollcallException>(() => passkeys.AddAsync(ada.Id, Passkey(3, counter: 0), " "));
+        Assert.True(await passkeys.AnyAsync());
+        var listed = await passkeys.ListAsync(ada.Id);
+        Assert.Equal(["Phone", "Key ring"], listed.Select(p => p.Name));
+        Assert.Empty(await passkeys.ListAsync(eve.Id));
+        Assert.Equal(2, (await accounts.ListAsync(system.District.Id)).Single(a => a.Id == ada.Id).Passkeys);
+
+        // Nobody touches another's.
+        await Assert.ThrowsAsync<RollcallException>(() => passkeys.RenameAsync(eve.Id, listed[0].Id, "Mine"));
+        await Assert.ThrowsAsync<RollcallException>(() => passkeys.RemoveAsync(eve.Id, listed[0].Id));
+        await passkeys.RenameAsync(ada.Id, listed[0].Id, "Pocket");
+        Assert.Equal("Pocket", (await passkeys.ListAsync(ada.Id))[0].Name);
+
+        // The counter goes on, and the name stays.
+        Assert.Equal(ada.Id, (await passkeys.AcceptAsync(ada.Id, Passkey(1, counter: 9)))!.Id);
+        await using (var context = system.Database.CreateContext())
+        {
+            var kept = await context.Set<IdentityUserPasskey<long>>().AsNoTracking().Where(p => p.UserId == ada.Id).ToListAsync();
+            Assert.Contains(kept, p => p.Data.SignCount == 9);
+        }
+
+        // Taken away, or the account closed: it signs nobody in.
+        await passkeys.RemoveAsync(ada.Id, listed[0].Id);
+        Assert.Null(await passkeys.AcceptAsync(ada.Id, Passkey(1, counter: 10)));
+        await system.Get<AccountDesk>().LockAsync(system.District, ada.Id, new Who("", "test", SignInMethod.Link, null, false, []));
+        Assert.Null(await passkeys.AcceptAsync(ada.Id, Passkey(2, counter: 1)));
+        await system.Get<AccountDesk>().UnlockAsync(system.District, ada.Id, new Who("", "test", SignInMethod.Link, null, false, []));
+        await accounts.DropSecondFactorAsync("ada@example.org", "test");
+        Assert.Empty(await passkeys.ListAsync(ada.Id));
+
+        static UserPasskeyInfo Passkey(byte id, uint counter) =>
+            new([id, 2, 3, 4], [5, 6], DateTimeOffset.UtcNow.AddMinutes(id), counter, ["internal"], true, true, false, [7], [8]);
     }
 
     [Fact]

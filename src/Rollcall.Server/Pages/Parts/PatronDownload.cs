@@ -46,20 +46,30 @@ internal static class PatronDownload
         }
 
         var all = await sites.ListAsync(here.District.Id, http.RequestAborted);
-        var byId = all.ToDictionary(s => s.Id);
         var query = PatronQuery.Of(http.Request.Query, all);
-        var file = string.Create(
-            CultureInfo.InvariantCulture,
-            $"rollcall-patrons-{here.Today:yyyy-MM-dd}.{(format == "csv" ? "csv" : "jsonl")}"
-        );
+        var file = string.Create(CultureInfo.InvariantCulture, $"rollcall-patrons-{here.Today:yyyy-MM-dd}.{format}");
         await patrons.NoteExportAsync(
             here.District.Id,
             query.Any ? $"{file}: those {query.InWords}" : file,
             here.Actor.Name,
             http.RequestAborted
         );
-        http.Response.ContentType = format == "csv" ? "text/csv; charset=utf-8" : "application/x-ndjson; charset=utf-8";
         http.Response.Headers.ContentDisposition = $"attachment; filename=\"{file}\"";
+        await WriteAsync(http, format, here.District, query.Filter, patrons, sites);
+    }
+
+    /// <summary>The file itself, <c>csv</c> or <c>jsonl</c>.</summary>
+    public static async Task WriteAsync(
+        HttpContext http,
+        string format,
+        District district,
+        PatronFilter filter,
+        PatronService patrons,
+        SiteService sites
+    )
+    {
+        var byId = (await sites.ListAsync(district.Id, http.RequestAborted)).ToDictionary(s => s.Id);
+        http.Response.ContentType = format == "csv" ? "text/csv; charset=utf-8" : "application/x-ndjson; charset=utf-8";
         await using var writer = new StreamWriter(http.Response.Body, new UTF8Encoding(false), 32 * 1024)
         {
             NewLine = format == "csv" ? "\r\n" : "\n",
@@ -71,7 +81,7 @@ internal static class PatronDownload
             await writer.WriteLineAsync(PatronWords.CsvHeader);
         }
 
-        await foreach (var patron in patrons.AllAsync(here.District.Id, query.Filter, http.RequestAborted))
+        await foreach (var patron in patrons.AllAsync(district.Id, filter, http.RequestAborted))
         {
             await writer.WriteLineAsync(format == "csv" ? PatronWords.CsvLine(patron, byId) : JsonText.Line(PatronWords.Of(patron, byId)));
         }

@@ -270,7 +270,8 @@ internal sealed class Reading(
         DateTimeOffset since,
         int? siteId,
         int most,
-        CancellationToken cancellationToken
+        CancellationToken cancellationToken,
+        int skip = 0
     )
     {
         await using var context = database.CreateContext();
@@ -293,6 +294,8 @@ internal sealed class Reading(
             .Where(p => left ? p.Status == PatronStatus.Transferred : p.Status != PatronStatus.Transferred)
             .OrderBy(p => p.Location)
             .ThenBy(p => p.NameKey)
+            .ThenBy(p => p.Id)
+            .Skip(skip)
             .Take(most)
             .ToListAsync(cancellationToken);
     }

@@ -41,7 +41,7 @@ internal sealed class TokensModel(Here here, AccessTokens tokens) : RollcallPage
                 Here.Actor,
                 Here.Who!.AccountId,
                 Here.Grant!.PatronId,
-                Gone
+                cancellationToken: Gone
             );
             Made = (row.Name, token);
             (Name, Chosen, Days) = ("", [], DefaultDays);

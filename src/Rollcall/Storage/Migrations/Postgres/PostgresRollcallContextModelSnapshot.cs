@@ -1321,6 +1321,10 @@ namespace Rollcall.Storage.Migrations.Postgres
                         .HasColumnName("name")
                         .UseCollation("C");
 
+                    b.Property<long?>("ParentId")
+                        .HasColumnType("bigint")
+                        .HasColumnName("parent_id");
+
                     b.Property<long?>("PatronId")
                         .HasColumnType("bigint")
                         .HasColumnName("patron_id");

@@ -1199,6 +1199,10 @@ namespace Rollcall.Storage.Migrations.Sqlite
                         .HasColumnType("TEXT")
                         .HasColumnName("name");
 
+                    b.Property<long?>("ParentId")
+                        .HasColumnType("INTEGER")
+                        .HasColumnName("parent_id");
+
                     b.Property<long?>("PatronId")
                         .HasColumnType("INTEGER")
                         .HasColumnName("patron_id");

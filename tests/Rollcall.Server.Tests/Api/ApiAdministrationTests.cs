@@ -1,0 +1,602 @@
+using System.Net;
+using System.Net.Http.Json;
+using System.Text;
+using System.Text.Json;
+using Microsoft.EntityFrameworkCore;
+using Rollcall.Patrons;
+using Rollcall.Server.Api;
+using Rollcall.Server.Tests.Pages;
+using Rollcall.SignIn;
+using Rollcall.Storage;
+
+namespace Rollcall.Server.Tests.Api;
+
+/// <summary>What an administrator's screens do, over the API.</summary>
+public sealed class SqliteApiAdministrationTests(SyncedLibrary library) : ApiAdministrationTests(library), IClassFixture<SyncedLibrary>;
+
+/// <inheritdoc cref="SqliteApiAdministrationTests"/>
+public sealed class PostgresApiAdministrationTests(PostgresLibrary library)
+    : ApiAdministrationTests(library),
+        IClassFixture<PostgresLibrary>;
+
+public abstract class ApiAdministrationTests(Library library)
+{
+    private const string Root = "/api/v1";
+
+    [Fact]
+    public async Task Many_patrons_are_changed_and_removed_as_previews_that_somebody_approves()
+    {
+        using var http = await ClientAsync();
+        foreach (var name in (string[])["BULK-1", "BULK-2"])
+        {
+            await SentAsync(
+                await http.PostAsJsonAsync(
+                    $"{Root}/patrons",
+                    new
+                    {
+                        fields = new
+                        {
+                            barcode = name,
+                            lastName = "Bulk",
+                            status = "Transferred",
+                        },
+                    }
+                )
+            );
+        }
+
+        // Nobody in particular is nobody.
+        foreach (var body in (object[])[new { patrons = new { } }, new { patrons = new { barcodes = Array.Empty<string>() } }])
+        {
+            await RefusedAsync(
+                await http.PostAsJsonAsync($"{Root}/patrons/removal", body),
+                HttpStatusCode.UnprocessableEntity,
+                body.ToString()!.Contains("barcodes", StringComparison.Ordinal) ? "1 to 1000" : "Say which patrons"
+            );
+        }
+
+        await RefusedAsync(
+            await http.PostAsJsonAsync(
+                $"{Root}/patrons/change",
+                new { patrons = new { search = "Bulk" }, fields = new { lastName = "X" } }
+            ),
+            HttpStatusCode.UnprocessableEntity,
+            "differs from patron to patron"
+        );
+        await RefusedAsync(
+            await http.PostAsJsonAsync($"{Root}/patrons/removal", new { patrons = new { barcodes = (string[])["BULK-1", "NOBODY"] } }),
+            HttpStatusCode.UnprocessableEntity,
+            "nobody"
+        );
+
+        var change = await StartedAsync(
+            await http.PostAsJsonAsync(
+                $"{Root}/patrons/change",
+                new { patrons = new { search = "Bulk", status = "Transferred" }, fields = new { notes = "left" } }
+            )
+        );
+        Assert.Equal(("preview", 2L), await EndAsync(http, change));
+        await SentAsync(await http.PostAsync(new Uri($"{Root}/operations/{change}/approve", UriKind.Relative), null));
+        await EndAsync(http, change);
+        Assert.Equal("left", (await http.GetFromJsonAsync<JsonElement>($"{Root}/patrons/BULK-2")).GetProperty("notes").GetString());
+
+        // End of year: counted, exported, removed.
+        var counts = await http.GetFromJsonAsync<JsonElement>($"{Root}/patron-counts");
+        Assert.Equal(
+            (await library.Service<PatronService>().PageAsync(library.District.Id, new(), PatronSort.Name, false, 1, 1)).Total,
+            counts.EnumerateArray().Sum(c => c.GetProperty("count").GetInt32())
+        );
+        var csv = await http.GetStringAsync(new Uri($"{Root}/patrons.csv?search=Bulk", UriKind.Relative));
+        Assert.Equal(3, csv.Split('\n', StringSplitOptions.RemoveEmptyEntries).Length);
+        Assert.Contains(
+            "\"BULK-1\"",
+            (await http.GetStringAsync(new Uri($"{Root}/patrons.jsonl?search=Bulk", UriKind.Relative))),
+            StringComparison.Ordinal
+        );
+        var removal = await StartedAsync(
+            await http.PostAsJsonAsync($"{Root}/patrons/removal", new { patrons = new { barcodes = (string[])["bulk-1", "BULK-2"] } })
+        );
+        Assert.Equal("preview", (await EndAsync(http, removal)).Status);
+        await SentAsync(await http.GetAsync(new Uri($"{Root}/patrons/BULK-1", UriKind.Relative)));
+        await SentAsync(await http.PostAsync(new Uri($"{Root}/operations/{removal}/approve", UriKind.Relative), null));
+        await EndAsync(http, removal);
+        await RefusedAsync(await http.GetAsync(new Uri($"{Root}/patrons/BULK-1", UriKind.Relative)), HttpStatusCode.NotFound, "BULK-1");
+
+        // The lists that a school prints, in pages.
+        var all = await http.GetFromJsonAsync<JsonElement>($"{Root}/lists/arrivals?limit=1000");
+        Assert.True(all.GetProperty("items").GetArrayLength() > 50);
+        var first = await http.GetFromJsonAsync<JsonElement>($"{Root}/lists/arrivals?limit=30");
+        var second = await http.GetFromJsonAsync<JsonElement>(
+            $"{Root}/lists/arrivals?limit=30&cursor={first.GetProperty("next").GetString()}"
+        );
+        Assert.Equal(Barcodes(all).Take(60), Barcodes(first).Concat(Barcodes(second)));
+        Assert.Empty(Barcodes(await http.GetFromJsonAsync<JsonElement>($"{Root}/lists/leavers?site=S01&since=2000-01-01")));
+
+        static IEnumerable<string?> Barcodes(JsonElement page) =>
+            page.GetProperty("items").EnumerateArray().Select(p => p.GetProperty("barcode").GetString());
+    }
+
+    [Fact]
+    public async Task Preferences_and_the_audit_are_read_and_changed_without_showing_a_secret()
+    {
+        using var http = await ClientAsync();
+        var notices = await PatchAsync(
+            http,
+            "notices/settings",
+            new
+            {
+                emails = (string[])["desk@library.example"],
+                events = (string[])["failed", "completed"],
+                webhook = library.Sandbox.Url.ToString(),
+                webhookSecret = "sixteen-or-more-characters",
+            }
+        );
+        Assert.Equal(["failed", "completed"], notices.GetProperty("events").EnumerateArray().Select(e => e.GetString()));
+        var shown = await http.GetStringAsync(new Uri($"{Root}/notices/settings", UriKind.Relative));
+        Assert.Contains("desk@library.example", shown, StringComparison.Ordinal);
+        Assert.DoesNotContain("sixteen", shown, StringComparison.Ordinal);
+        await RefusedAsync(
+            await http.PatchAsJsonAsync($"{Root}/notices/settings", new { events = (string[])["never"] }),
+            HttpStatusCode.UnprocessableEntity,
+            "'never' is no event"
+        );
+        await PatchAsync(http, "notices/settings", new { emails = Array.Empty<string>(), webhook = "" });
+        await RefusedAsync(
+            await http.PostAsync(new Uri($"{Root}/notices/test", UriKind.Relative), null),
+            HttpStatusCode.UnprocessableEntity,
+            "Nobody is told"
+        );
+        await SentAsync(await http.GetAsync(new Uri($"{Root}/notices", UriKind.Relative)));
+
+        await RefusedAsync(
+            await http.PatchAsJsonAsync($"{Root}/integrations/classlink/sign-in", new { on = true }),
+            HttpStatusCode.UnprocessableEntity,
+            "does not know this installation yet"
+        );
+        using (var operators = Client(await TokenAsync(null, default, default)))
+        {
+            var stored = await operators.PatchAsJsonAsync(
+                $"{Root}/classlink-application",
+                new
+                {
+                    clientId = "c1",
+                    clientSecret = "client-secret-value",
+                    acceptTiles = false,
+                }
+            );
+            Assert.Equal(HttpStatusCode.NoContent, stored.StatusCode);
+        }
+
+        var signIn = await PatchAsync(http, "integrations/classlink/sign-in", new { on = true });
+        Assert.True(signIn.GetProperty("on").GetBoolean());
+        Assert.Equal("/signin/classlink/callback", signIn.GetProperty("redirectPath").GetString());
+        Assert.False((await PatchAsync(http, "integrations/classlink/sign-in", new { on = false })).GetProperty("on").GetBoolean());
+        Assert.Equal(
+            "Europe/Berlin",
+            (await PatchAsync(http, "district", new { timeZone = "Europe/Berlin" })).GetProperty("timeZone").GetString()
+        );
+        await RefusedAsync(
+            await http.PatchAsJsonAsync($"{Root}/integrations/classlink", new { forgetThresholds = true }),
+            HttpStatusCode.UnprocessableEntity,
+            "thresholdsOfSite"
+        );
+        await PatchAsync(http, "integrations/classlink", new { schedule = new { pauseFrom = "2026-12-20", pauseTo = "2027-01-03" } });
+        var rest = await PatchAsync(
+            http,
+            "integrations/classlink",
+            new
+            {
+                schedule = new
+                {
+                    pauseFrom = "2026-12-20",
+                    pauseTo = "2027-01-03",
+                    unpause = true,
+                },
+            }
+        );
+        Assert.Equal(0, rest.GetProperty("daily").GetProperty("pauses").GetArrayLength());
+
+        // The audit, line by line over the pages, the newest first.
+        var lines = new List<JsonElement>();
+        string? cursor = null;
+        do
+        {
+            var page = await http.GetFromJsonAsync<JsonElement>($"{Root}/audit?limit=3{(cursor is null ? "" : $"&cursor={cursor}")}");
+            lines.AddRange(page.GetProperty("items").EnumerateArray());
+            cursor = page.GetProperty("next").GetString();
+        } while (cursor is not null);
+
+        var ids = lines.ConvertAll(l => l.GetProperty("id").GetInt64());
+        Assert.Equal(ids.Distinct().OrderDescending(), ids);
+        Assert.Contains(
+            lines,
+            l =>
+                l.GetProperty("action").GetString() == "log-in with ClassLink"
+                && l.GetProperty("actor").GetString()!.Contains("(token ", StringComparison.Ordinal)
+        );
+        var found = await http.GetFromJsonAsync<JsonElement>($"{Root}/audit?action=log-in%20with%20ClassLink&search=off");
+        Assert.All(found.GetProperty("items").EnumerateArray(), l => Assert.Equal("off", l.GetProperty("details").GetString()));
+        Assert.DoesNotContain(lines, l => l.ToString().Contains("client-secret-value", StringComparison.Ordinal));
+    }
+
+    [Fact]
+    public async Task No_token_makes_an_account_or_a_token_that_opens_more_than_itself()
+    {
+        var accounts = library.Service<Accounts>();
+        var (maker, _) = await accounts.AddAsync(
+            $"maker-{Guid.NewGuid():N}@library.example",
+            library.District,
+            SecurityGroup.DistrictAdministrator,
+            null,
+            false,
+            "test"
+        );
+        using var whole = Client(
+            await TokenAsync(library.District, SecurityGroup.DistrictAdministrator, AccessTokens.AllOfDistrict, maker.Id)
+        );
+        var most = AccessTokens.AllOfDistrict & ~TokenScopes.AuditRead;
+        using var part = Client(await TokenAsync(library.District, SecurityGroup.DistrictAdministrator, most, maker.Id));
+        var email = $"new-{Guid.NewGuid():N}@library.example";
+
+        // An account may do all that its group may, the least of them too.
+        foreach (var group in (string[])["Student Aide", "District Administrator"])
+        {
+            await RefusedAsync(
+                await part.PostAsJsonAsync(
+                    $"{Root}/accounts",
+                    new
+                    {
+                        email,
+                        group,
+                        sites = (string[])["S01"],
+                    }
+                ),
+                HttpStatusCode.Forbidden,
+                "lacks the scope audit:read."
+            );
+        }
+
+        var made = await SentAsync(
+            await whole.PostAsJsonAsync(
+                $"{Root}/accounts",
+                new
+                {
+                    email,
+                    group = "Librarian",
+                    sites = (string[])["S01"],
+                }
+            )
+        );
+        var link = new Uri(made.GetProperty("link").GetString()!);
+        Assert.Equal(email, (await accounts.PeekAsync(link.Query["?code=".Length..]))!.Value.Email);
+        var row = (await http()).EnumerateArray().Single(a => a.GetProperty("email").GetString() == email);
+        Assert.Equal("Librarian", row.GetProperty("group").GetString());
+        var id = row.GetProperty("id").GetInt64();
+        foreach (var (method, path) in ((HttpMethod, string)[])[(HttpMethod.Post, "password-link"), (HttpMethod.Delete, "second-factor")])
+        {
+            using var request = new HttpRequestMessage(method, $"{Root}/accounts/{id}/{path}");
+            await RefusedAsync(await part.SendAsync(request), HttpStatusCode.Forbidden, "lacks the scope audit:read.");
+        }
+
+        // What only takes away is for whoever looks after accounts.
+        await SentAsync(await part.PostAsync(new Uri($"{Root}/accounts/{id}/lock", UriKind.Relative), null));
+        Assert.True((await http()).EnumerateArray().Single(a => a.GetProperty("id").GetInt64() == id).GetProperty("locked").GetBoolean());
+        await RefusedAsync(
+            await whole.PostAsync(new Uri($"{Root}/accounts/{id}/password-link", UriKind.Relative), null),
+            HttpStatusCode.UnprocessableEntity,
+            "locked"
+        );
+        await SentAsync(await part.PostAsync(new Uri($"{Root}/accounts/{id}/unlock", UriKind.Relative), null));
+        await SentAsync(await whole.PostAsync(new Uri($"{Root}/accounts/{id}/password-link", UriKind.Relative), null));
+        await SentAsync(await part.DeleteAsync(new Uri($"{Root}/accounts/{id}/sessions", UriKind.Relative)));
+        await SentAsync(await part.DeleteAsync(new Uri($"{Root}/accounts/{id}", UriKind.Relative)));
+        await RefusedAsync(
+            await part.DeleteAsync(new Uri($"{Root}/accounts/{id}", UriKind.Relative)),
+            HttpStatusCode.NotFound,
+            "no account"
+        );
+        await RefusedAsync(
+            await part.DeleteAsync(new Uri($"{Root}/accounts/{maker.Id}", UriKind.Relative)),
+            HttpStatusCode.UnprocessableEntity,
+            "your own account"
+        );
+
+        // A token hands on a part of what it has, for no longer, and the new one ends with it and makes none.
+        await RefusedAsync(
+            await part.PostAsJsonAsync(
+                $"{Root}/tokens",
+                new
+                {
+                    name = "more",
+                    scopes = (string[])["audit:read"],
+                    days = 1,
+                }
+            ),
+            HttpStatusCode.UnprocessableEntity,
+            "it lacks audit:read"
+        );
+        await RefusedAsync(
+            await part.PostAsJsonAsync(
+                $"{Root}/tokens",
+                new
+                {
+                    name = "longer",
+                    scopes = (string[])["patrons:read"],
+                    days = 90,
+                }
+            ),
+            HttpStatusCode.UnprocessableEntity,
+            "longer than it lives"
+        );
+        var child = await SentAsync(
+            await part.PostAsJsonAsync(
+                $"{Root}/tokens",
+                new
+                {
+                    name = "child",
+                    scopes = (string[])["patrons:read", "accounts:write"],
+                    days = 1,
+                    group = "District Administrator",
+                }
+            )
+        );
+        var secret = child.GetProperty("secret").GetString()!;
+        using var below = Client(secret);
+        await SentAsync(await below.GetAsync(new Uri($"{Root}/patrons?limit=1", UriKind.Relative)));
+        await RefusedAsync(
+            await below.PostAsJsonAsync(
+                $"{Root}/tokens",
+                new
+                {
+                    name = "grandchild",
+                    scopes = (string[])["patrons:read"],
+                    days = 0,
+                }
+            ),
+            HttpStatusCode.UnprocessableEntity,
+            ""
+        );
+        await RefusedAsync(
+            await below.PostAsJsonAsync(
+                $"{Root}/tokens",
+                new
+                {
+                    name = "grandchild",
+                    scopes = (string[])["patrons:read"],
+                    days = 1,
+                }
+            ),
+            HttpStatusCode.UnprocessableEntity,
+            "makes none itself"
+        );
+        var tokens = await whole.GetStringAsync(new Uri($"{Root}/tokens", UriKind.Relative));
+        Assert.Contains("\"child\"", tokens, StringComparison.Ordinal);
+        Assert.DoesNotContain(secret, tokens, StringComparison.Ordinal);
+        var parent = (await library.Service<AccessTokens>().FindAsync(part.DefaultRequestHeaders.Authorization!.Parameter!))!.TokenId;
+        await SentAsync(await whole.DeleteAsync(new Uri($"{Root}/tokens/{parent}", UriKind.Relative)));
+        foreach (var ended in (HttpClient[])[part, below])
+        {
+            Assert.Equal(HttpStatusCode.Unauthorized, (await ended.GetAsync(new Uri($"{Root}/patrons", UriKind.Relative))).StatusCode);
+        }
+
+        // A key keeps no answer with a secret.
+        using var keyed = new HttpRequestMessage(HttpMethod.Post, $"{Root}/tokens")
+        {
+            Content = JsonContent.Create(
+                new
+                {
+                    name = "keyed",
+                    scopes = (string[])["patrons:read"],
+                    days = 1,
+                }
+            ),
+        };
+        keyed.Headers.Add("Idempotency-Key", "secret-1");
+        await SentAsync(await whole.SendAsync(keyed));
+        await using (var context = library.Service<RollcallDatabase>().CreateContext())
+        {
+            Assert.Empty(await context.IdempotentRequests.Where(r => r.Key == "secret-1").ToListAsync());
+        }
+
+        // Saved filters are those of whoever made the token, and of nobody else.
+        Assert.Equal(
+            "status=Active&site=S01",
+            (
+                await SentAsync(
+                    await whole.PutAsJsonAsync($"{Root}/filters", new { name = "Mine", query = "site=S01&status=active&nonsense=1" })
+                )
+            )
+                .GetProperty("query")
+                .GetString()
+                is { } saved
+                ? string.Join('&', saved.Split('&').OrderDescending())
+                : null
+        );
+        Assert.Single(await library.Service<SavedFilters>().ListAsync(library.District.Id, SavedFilters.OwnerOfAccount(maker.Id), default));
+        using var nobodys = await ClientAsync();
+        await RefusedAsync(
+            await nobodys.GetAsync(new Uri($"{Root}/filters", UriKind.Relative)),
+            HttpStatusCode.UnprocessableEntity,
+            "a person's own"
+        );
+        await SentAsync(await whole.DeleteAsync(new Uri($"{Root}/filters/Mine", UriKind.Relative)));
+        Assert.Equal("[]", await whole.GetStringAsync(new Uri($"{Root}/filters", UriKind.Relative)));
+
+        Task<JsonElement> http() => whole.GetFromJsonAsync<JsonElement>($"{Root}/accounts");
+    }
+
+    [Fact]
+    public async Task A_token_fills_no_memory_with_commands_that_it_never_ends()
+    {
+        var token = await TokenAsync(library.District, SecurityGroup.LibraryAdministrator, AccessTokens.AllOfDistrict);
+        using var http = Client(token);
+
+        // Room is kept for what somebody says that they will send; who says nothing is counted as it comes.
+        var endless = new List<Task<HttpResponseMessage>>();
+        await EventuallyRefusedAsync(() =>
+        {
+            // One of them gets in, as soon as none of those below is there.
+            endless.Add(SendAsync(http, new EndlessContent(ApiRoom.MostBytes)));
+            return SendAsync(http, Large(said: true));
+        });
+        await EventuallyRefusedAsync(() => SendAsync(http, Large(said: false)));
+
+        // A word gets through beside it; and of those, so many.
+        Assert.Equal(HttpStatusCode.OK, (await CommandAsync(http)).StatusCode);
+        var waiting = new List<Task<HttpResponseMessage>>();
+        await EventuallyRefusedAsync(() =>
+        {
+            waiting.Add(SendAsync(http, new EndlessContent(ApiRoom.Small)));
+            return CommandAsync(http);
+        });
+
+        // Another token is not its victim.
+        using var other = Client(await TokenAsync(library.District, SecurityGroup.LibraryAdministrator, AccessTokens.AllOfDistrict));
+        Assert.Equal(HttpStatusCode.OK, (await CommandAsync(other)).StatusCode);
+
+        // Whoever hangs up gives the room back.
+        http.CancelPendingRequests();
+        await Task.WhenAll(endless.Concat(waiting).Select(w => w.ContinueWith(_ => { }, TaskScheduler.Default)));
+        HttpStatusCode status;
+        do
+        {
+            status = (await CommandAsync(http)).StatusCode;
+            Assert.True(status is HttpStatusCode.OK or HttpStatusCode.TooManyRequests, status.ToString());
+        } while (status != HttpStatusCode.OK);
+
+        Task<HttpResponseMessage> CommandAsync(HttpClient client) =>
+            client.PostAsJsonAsync($"{Root}/commands", new { arguments = (string[])["site", "list"] });
+
+        static Task<HttpResponseMessage> SendAsync(HttpClient client, HttpContent content) =>
+            client.PostAsync(new Uri($"{Root}/commands", UriKind.Relative), content);
+
+        static HttpContent Large(bool said)
+        {
+            var body = new StreamContent(new MemoryStream(Encoding.ASCII.GetBytes(new string(' ', (int)ApiRoom.Small + 1))));
+            body.Headers.ContentType = new("application/json");
+            if (!said)
+            {
+                return new UnsaidContent(body);
+            }
+
+            return body;
+        }
+
+        // The requests before have to arrive first: until then this one is merely wrong.
+        static async Task EventuallyRefusedAsync(Func<Task<HttpResponseMessage>> send)
+        {
+            for (var tries = 0; tries < 200; tries++)
+            {
+                using var response = await send();
+                if (response.StatusCode == HttpStatusCode.TooManyRequests)
+                {
+                    Assert.Contains("worked on at once", await response.Content.ReadAsStringAsync(), StringComparison.Ordinal);
+                    Assert.Equal(TimeSpan.FromSeconds(5), response.Headers.RetryAfter!.Delta);
+                    return;
+                }
+            }
+
+            Assert.Fail("It was never refused.");
+        }
+    }
+
+    /// <summary>A body whose length is not said.</summary>
+    private sealed class UnsaidContent : HttpContent
+    {
+        private readonly HttpContent _inner;
+
+        public UnsaidContent(HttpContent inner)
+        {
+            _inner = inner;
+            Headers.ContentType = inner.Headers.ContentType;
+        }
+
+        protected override Task SerializeToStreamAsync(Stream stream, TransportContext? context) => _inner.CopyToAsync(stream);
+
+        protected override bool TryComputeLength(out long length)
+        {
+            length = 0;
+            return false;
+        }
+    }
+
+    /// <summary>A body that takes its time.</summary>
+    private sealed class EndlessContent : HttpContent
+    {
+        private readonly long _length;
+
+        public EndlessContent(long length)
+        {
+            _length = length;
+            Headers.ContentType = new("application/json");
+        }
+
+        protected override async Task SerializeToStreamAsync(Stream stream, TransportContext? context, CancellationToken cancellationToken)
+        {
+            await stream.WriteAsync("{"u8.ToArray(), cancellationToken);
+            await stream.FlushAsync(cancellationToken);
+
+            // The server hangs up on whoever sends less than 240 bytes a second.
+            for (long sent = 1; sent < _length - 300; sent += 300)
+            {
+                await Task.Delay(TimeSpan.FromMilliseconds(500), cancellationToken);
+                await stream.WriteAsync(
+                    new byte[300]
+                        .Select(_ => (byte)' ')
+                        .ToArray(),
+                    cancellationToken
+                );
+                await stream.FlushAsync(cancellationToken);
+            }
+        }
+
+        protected override Task SerializeToStreamAsync(Stream stream, TransportContext? context) =>
+            SerializeToStreamAsync(stream, context, CancellationToken.None);
+
+        protected override bool TryComputeLength(out long length)
+        {
+            length = _length;
+            return true;
+        }
+    }
+
+    private async Task<(string? Status, long Updated)> EndAsync(HttpClient http, long id)
+    {
+        await library.EndOfAsync(id);
+        var operation = await http.GetFromJsonAsync<JsonElement>($"{Root}/operations/{id}");
+        return (operation.GetProperty("status").GetString(), operation.GetProperty("updated").GetInt64());
+    }
+
+    private static async Task<long> StartedAsync(HttpResponseMessage response) =>
+        (await SentAsync(response)).GetProperty("operation").GetInt64();
+
+    private static async Task<JsonElement> PatchAsync(HttpClient http, string path, object body) =>
+        await SentAsync(await http.PatchAsJsonAsync($"{Root}/{path}", body));
+
+    private static async Task<JsonElement> SentAsync(HttpResponseMessage response)
+    {
+        var body = await response.Content.ReadAsStringAsync();
+        Assert.True(response.IsSuccessStatusCode, $"{response.StatusCode} from {response.RequestMessage?.RequestUri}: {body}");
+        return body.Length == 0 ? default : JsonDocument.Parse(body).RootElement;
+    }
+
+    private static async Task RefusedAsync(HttpResponseMessage response, HttpStatusCode status, string words)
+    {
+        var body = await response.Content.ReadAsStringAsync();
+        Assert.True(status == response.StatusCode, $"{response.StatusCode} from {response.RequestMessage?.RequestUri}: {body}");
+        Assert.Contains(words, JsonDocument.Parse(body).RootElement.GetProperty("detail").GetString()!, StringComparison.Ordinal);
+    }
+
+    private HttpClient Client(string token)
+    {
+        var http = new HttpClient { BaseAddress = library.Url };
+        http.DefaultRequestHeaders.Authorization = new("Bearer", token);
+        return http;
+    }
+
+    private async Task<HttpClient> ClientAsync() =>
+        Client(await TokenAsync(library.District, SecurityGroup.DistrictAdministrator, AccessTokens.AllOfDistrict));
+
+    private async Task<string> TokenAsync(Districts.District? district, SecurityGroup group, TokenScopes scopes, long? accountId = null) =>
+        (await library.Service<AccessTokens>().CreateAsync(district, "test", group, scopes, TimeSpan.FromDays(2), "test", accountId)).Token;
+}
