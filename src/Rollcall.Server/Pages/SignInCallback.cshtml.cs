@@ -66,6 +66,23 @@ internal sealed class SignInCallbackModel(
         return LocalRedirect(result.Back ?? "/");
     }
 
+    /// <summary>What a librarian who is asked can go by; the server's log says more.</summary>
+    public string Reason =>
+        Refusal switch
+        {
+            SignInRefusal.Consent => "consent was refused at ClassLink.",
+            SignInRefusal.Stale => "the sign-in was not begun in this browser, or is older than ten minutes.",
+            SignInRefusal.CodeUsed => "ClassLink's code was used before.",
+            SignInRefusal.NotProved => "what ClassLink sent does not prove who this is; the server's log says why.",
+            SignInRefusal.Unreachable => "ClassLink could not be reached from this server.",
+            SignInRefusal.Tenant => "no district here has this ClassLink tenant and lets people sign in with it.",
+            SignInRefusal.Unknown => "no patron is linked to this person.",
+            SignInRefusal.Ambiguous => "several patrons fit this person; Review or a merge settles it.",
+            SignInRefusal.Status => "the patron's status is Transferred, Inactive or Other.",
+            SignInRefusal.Disabled => "the roster has disabled this person's login.",
+            _ => "another session was open in this browser.",
+        };
+
     private PageResult Refuse(SignInRefusal refusal)
     {
         logger.LogInformation("The sign-in page says {Refusal}", refusal);

@@ -63,14 +63,25 @@ public static class PatronFields
             Get = p => Null(p.Barcode),
             Set = (p, v) => p.Barcode = v ?? "",
             MaxLength = Barcodes.MaxLength,
-            Aliases = ["patron barcode"],
+            Aliases = ["patron barcode", "barcode number", "card number", "card no", "library card", "library card number"],
         },
         new(CommunityId, "communityId", "Student #")
         {
             Get = p => p.CommunityId,
             Set = (p, v) => p.CommunityId = v,
             MaxLength = 255,
-            Aliases = ["community id", "student number", "studentNumber", "student id"],
+            Aliases =
+            [
+                "community id",
+                "student",
+                "student number",
+                "student no",
+                "student id",
+                "pupil number",
+                "pupil id",
+                "sis id",
+                "local id",
+            ],
         },
         new(GovernmentId, "governmentId", "Government ID")
         {
@@ -83,6 +94,7 @@ public static class PatronFields
             Get = p => p.Location,
             Set = (p, v) => p.Location = v,
             MaxLength = 255,
+            Aliases = ["home room", "homeroom name", "hr"],
         },
         new(SecondLocation, "secondLocation", "2nd Location")
         {
@@ -96,40 +108,42 @@ public static class PatronFields
             Get = p => Null(p.LastName),
             Set = (p, v) => p.LastName = v ?? "",
             MaxLength = 255,
-            Aliases = ["familyName", "surname"],
+            Aliases = ["last", "familyName", "surname"],
         },
         new(FirstName, "firstName", "First Name")
         {
             Get = p => p.FirstName,
             Set = (p, v) => p.FirstName = v,
             MaxLength = 255,
-            Aliases = ["givenName"],
+            Aliases = ["first", "given", "givenName", "forename"],
         },
         new(MiddleName, "middleName", "Middle Name")
         {
             Get = p => p.MiddleName,
             Set = (p, v) => p.MiddleName = v,
             MaxLength = 255,
+            Aliases = ["middle", "middle initial"],
         },
         new(Level, "level", "Grade")
         {
             Get = p => p.Level,
             Set = (p, v) => p.Level = v,
             MaxLength = 255,
+            Aliases = ["grade level", "year group", "class year"],
         },
         new(Phone, "phone", "Phone Number")
         {
             Get = p => p.Phone,
             Set = (p, v) => p.Phone = v,
             MaxLength = 255,
-            Aliases = ["telephone"],
+            Aliases = ["telephone", "home phone", "mobile", "mobile phone", "cell phone"],
         },
         new(Email, "email", "Email")
         {
             Get = p => p.Email,
             Set = (p, v) => p.Email = v,
             MaxLength = 320,
-            Aliases = ["e-mail", "email address"],
+            Aliases = ["mail", "email address", "student email"],
         },
         new(Status, "status", "Status")
         {
@@ -152,32 +166,33 @@ public static class PatronFields
         {
             Get = p => Date(p.Birthdate),
             Set = (p, v) => p.Birthdate = ParseDate(v),
-            Aliases = ["birth date", "date of birth"],
+            Aliases = ["birthday", "date of birth", "dob"],
         },
         new(GraduationDate, "graduationDate", "Graduation Date")
         {
             Get = p => Date(p.GraduationDate),
             Set = (p, v) => p.GraduationDate = ParseDate(v),
+            Aliases = ["graduation", "grad date"],
         },
         new(AdditionalContact, "additionalContact", "Parent/guardian")
         {
             Get = p => p.AdditionalContact,
             Set = (p, v) => p.AdditionalContact = v,
             MaxLength = 2000,
-            Aliases = ["additional contact"],
+            Aliases = ["additional contact", "guardian", "parent", "parent name", "guardian name"],
         },
         new(OtherEmails, "otherEmails", "Parent email")
         {
             Get = p => p.OtherEmails,
             Set = (p, v) => p.OtherEmails = v,
             MaxLength = 2000,
-            Aliases = ["other emails"],
+            Aliases = ["other emails", "guardian email", "parent emails"],
         },
         new(Site, "site", "Site")
         {
             Get = p => p.SiteId?.ToString(CultureInfo.InvariantCulture),
             Set = (p, v) => p.SiteId = v is null ? null : int.Parse(v, CultureInfo.InvariantCulture),
-            Aliases = ["site code"],
+            Aliases = ["site code", "school code"],
         },
         new(Nickname, "nickname", "Nickname")
         {

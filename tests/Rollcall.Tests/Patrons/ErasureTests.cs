@@ -259,7 +259,7 @@ public sealed class ErasureTests(PostgresCluster cluster)
                     Key = "added",
                     Status = 201,
                     Body = "{\"lastName\":\"Zephyrwöld\"}",
-                    CreatedAt = DateTimeOffset.UtcNow,
+                    CreatedAt = TimeProvider.System.GetUtcNow(),
                 }
             );
             context.NoticeSettings.Add(new NoticeSetting { DistrictId = district, Emails = "quix.zeph@example.org\nboss@example.org" });

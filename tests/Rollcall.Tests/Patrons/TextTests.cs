@@ -9,6 +9,28 @@ namespace Rollcall.Tests.Patrons;
 public sealed class TextTests
 {
     [Theory]
+    [InlineData("Last", "lastName")]
+    [InlineData("FIRST", "firstName")]
+    [InlineData("Mail", "email")]
+    [InlineData("E-mail", "email")]
+    [InlineData("Student No.", "communityId")]
+    [InlineData("Student ID", "communityId")]
+    [InlineData("Student #", "communityId")]
+    [InlineData("DOB", "birthdate")]
+    [InlineData("Birth Date", "birthdate")]
+    [InlineData("Gender", "sex")]
+    [InlineData("Homeroom", "location")]
+    [InlineData("Home Room", "location")]
+    [InlineData("Grade Level", "level")]
+    [InlineData("Middle Initial", "middleName")]
+    [InlineData("Guardian Email", "otherEmails")]
+    [InlineData("School Code", "site")]
+    [InlineData("Teacher", null)]
+    [InlineData("Name", null)]
+    public void Headers_of_other_systems_mean_their_fields(string header, string? field) =>
+        Assert.Equal(field, PatronFields.Find(header)?.Name);
+
+    [Theory]
     [InlineData("Çelik", "celik")]
     [InlineData("C\u0327elik", "celik")]
     [InlineData("NGUYỄN", "nguyen")]

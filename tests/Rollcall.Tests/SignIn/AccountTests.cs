@@ -183,7 +183,7 @@ public sealed class AccountTests(PostgresCluster cluster)
         Assert.Empty(await passkeys.ListAsync(ada.Id));
 
         static UserPasskeyInfo Passkey(byte id, uint counter) =>
-            new([id, 2, 3, 4], [5, 6], DateTimeOffset.UtcNow.AddMinutes(id), counter, ["internal"], true, true, false, [7], [8]);
+            new([id, 2, 3, 4], [5, 6], TimeProvider.System.GetUtcNow().AddMinutes(id), counter, ["internal"], true, true, false, [7], [8]);
     }
 
     [Fact]

@@ -21,7 +21,7 @@ namespace Rollcall.Storage.Models.Postgres
                 "Rollcall.SignIn.AccessToken",
                 typeof(AccessToken),
                 baseEntityType,
-                propertyCount: 13,
+                propertyCount: 14,
                 unnamedIndexCount: 2,
                 keyCount: 1);
 
@@ -116,6 +116,15 @@ namespace Rollcall.Storage.Models.Postgres
                 fieldInfo: typeof(AccessToken).GetField("<Name>k__BackingField", BindingFlags.NonPublic | BindingFlags.Instance | BindingFlags.DeclaredOnly));
             name.AddAnnotation("Npgsql:ValueGenerationStrategy", NpgsqlValueGenerationStrategy.None);
             name.AddAnnotation("Relational:ColumnName", "name");
+
+            var parentId = runtimeEntityType.AddProperty(
+                "ParentId",
+                typeof(long?),
+                propertyInfo: typeof(AccessToken).GetProperty("ParentId", BindingFlags.Public | BindingFlags.Instance | BindingFlags.DeclaredOnly),
+                fieldInfo: typeof(AccessToken).GetField("<ParentId>k__BackingField", BindingFlags.NonPublic | BindingFlags.Instance | BindingFlags.DeclaredOnly),
+                nullable: true);
+            parentId.AddAnnotation("Npgsql:ValueGenerationStrategy", NpgsqlValueGenerationStrategy.None);
+            parentId.AddAnnotation("Relational:ColumnName", "parent_id");
 
             var patronId = runtimeEntityType.AddProperty(
                 "PatronId",

@@ -12,7 +12,7 @@ namespace Rollcall.Storage.Models.Postgres
     public partial class PostgresRollcallContextModel
     {
         private PostgresRollcallContextModel()
-            : base(skipDetectChanges: false, modelId: new Guid("5ed09538-696a-47ff-ba56-a9b26f1fc03c"), entityTypeCount: 34)
+            : base(skipDetectChanges: false, modelId: new Guid("c75efc76-18a6-408e-b6d8-95d670a98164"), entityTypeCount: 34)
         {
         }
 

@@ -20,7 +20,7 @@ namespace Rollcall.Storage.Models.Sqlite
                 "Rollcall.SignIn.AccessToken",
                 typeof(AccessToken),
                 baseEntityType,
-                propertyCount: 13,
+                propertyCount: 14,
                 unnamedIndexCount: 2,
                 keyCount: 1);
 
@@ -105,6 +105,14 @@ namespace Rollcall.Storage.Models.Sqlite
                 propertyInfo: typeof(AccessToken).GetProperty("Name", BindingFlags.Public | BindingFlags.Instance | BindingFlags.DeclaredOnly),
                 fieldInfo: typeof(AccessToken).GetField("<Name>k__BackingField", BindingFlags.NonPublic | BindingFlags.Instance | BindingFlags.DeclaredOnly));
             name.AddAnnotation("Relational:ColumnName", "name");
+
+            var parentId = runtimeEntityType.AddProperty(
+                "ParentId",
+                typeof(long?),
+                propertyInfo: typeof(AccessToken).GetProperty("ParentId", BindingFlags.Public | BindingFlags.Instance | BindingFlags.DeclaredOnly),
+                fieldInfo: typeof(AccessToken).GetField("<ParentId>k__BackingField", BindingFlags.NonPublic | BindingFlags.Instance | BindingFlags.DeclaredOnly),
+                nullable: true);
+            parentId.AddAnnotation("Relational:ColumnName", "parent_id");
 
             var patronId = runtimeEntityType.AddProperty(
                 "PatronId",

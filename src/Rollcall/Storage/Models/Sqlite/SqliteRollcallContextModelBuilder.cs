@@ -11,7 +11,7 @@ namespace Rollcall.Storage.Models.Sqlite
     public partial class SqliteRollcallContextModel
     {
         private SqliteRollcallContextModel()
-            : base(skipDetectChanges: false, modelId: new Guid("bb676629-98ff-4aa8-a6d9-6607d93a8102"), entityTypeCount: 34)
+            : base(skipDetectChanges: false, modelId: new Guid("1ffb2129-aefe-49ff-be3d-1875926638ac"), entityTypeCount: 34)
         {
         }
 
