@@ -113,8 +113,11 @@ public sealed class ModelTests(PostgresCluster cluster)
         };
         await using (var context = database.CreateContext())
         {
+            // The last migration that touches that table is still to come, with what follows it.
             var all = context.Database.GetMigrations().ToList();
-            await context.GetService<IMigrator>().MigrateAsync(all[^2]);
+            await context
+                .GetService<IMigrator>()
+                .MigrateAsync(all[all.FindIndex(m => m.EndsWith("_SavedFilters", StringComparison.Ordinal)) - 1]);
         }
 
         // A backup reads for as long as it takes, and changes of its tables would queue behind it, with everybody behind them.
@@ -126,7 +129,7 @@ public sealed class ModelTests(PostgresCluster cluster)
             Assert.Contains("db migrate", refused.Message, StringComparison.Ordinal);
         }
 
-        Assert.Single(await database.MigrateAsync());
+        Assert.NotEmpty(await database.MigrateAsync());
         Assert.Empty(await database.PendingMigrationsAsync());
     }
 
