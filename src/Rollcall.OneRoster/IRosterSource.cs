@@ -6,7 +6,7 @@ namespace Rollcall.OneRoster;
 /// <summary>A roster that can be read whole: a REST provider or a CSV package.</summary>
 public interface IRosterSource : IDisposable
 {
-    /// <summary>Schools and other organisations.</summary>
+    /// <summary>Schools and other organizations.</summary>
     ICollectionWalk<Org> Orgs();
 
     /// <summary>Periods of the school calendar.</summary>

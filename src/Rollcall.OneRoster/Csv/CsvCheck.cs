@@ -458,7 +458,7 @@ internal sealed class CsvCheck(string path, CsvLimits limits, DateTimeOffset now
                     part,
                     primaryRoles,
                     "roleType",
-                    ("several-primary-roles", "is primary more than once for one person at one organisation")
+                    ("several-primary-roles", "is primary more than once for one person at one organization")
                 );
             }
         }

@@ -3,7 +3,7 @@ using Rollcall.OneRoster.Rest;
 
 namespace Rollcall.OneRoster.Csv;
 
-/// <summary>The roles of <c>roles.csv</c> by person: 24 bytes each, and one string for each organisation and each kind of role.</summary>
+/// <summary>The roles of <c>roles.csv</c> by person: 24 bytes each, and one string for each organization and each kind of role.</summary>
 internal sealed class RoleIndex
 {
     private const int NoDay = -1;

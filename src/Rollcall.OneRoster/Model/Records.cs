@@ -24,7 +24,7 @@ public abstract record RosterRecord
     public DateTimeOffset? LastModified { get; init; }
 }
 
-/// <summary>A school, district or other organisation (OneRoster 1.1 §4.10, 1.2 "Org").</summary>
+/// <summary>A school, district or other organization (OneRoster 1.1 §4.10, 1.2 "Org").</summary>
 public sealed record Org : RosterRecord
 {
     /// <summary>The name people know it by.</summary>
@@ -36,7 +36,7 @@ public sealed record Org : RosterRecord
     /// <summary>The school's own number; often blank.</summary>
     public string? Identifier { get; init; }
 
-    /// <summary><c>sourcedId</c> of the parent organisation.</summary>
+    /// <summary><c>sourcedId</c> of the parent organization.</summary>
     public string? Parent { get; init; }
 }
 
@@ -119,10 +119,10 @@ public sealed record Demographics : RosterRecord
 /// <param name="Identifier">The id; blank when sent blank.</param>
 public readonly record struct UserId(string Type, string Identifier);
 
-/// <summary>One role of a person at one organisation. OneRoster 1.1's <c>role</c> and <c>orgs</c> become one entry an org, in
+/// <summary>One role of a person at one organization. OneRoster 1.1's <c>role</c> and <c>orgs</c> become one entry an org, in
 /// the order sent, the first primary; a 1.1 user without orgs gets one entry with a <see langword="null"/> org.</summary>
 /// <param name="Role">The role's name, trimmed, as the provider spells it.</param>
-/// <param name="Org"><c>sourcedId</c> of the organisation.</param>
+/// <param name="Org"><c>sourcedId</c> of the organization.</param>
 /// <param name="Primary">1.2 <c>roleType</c> <c>primary</c>; 1.1 the first org.</param>
 /// <param name="Begin">First day, inclusive; <see langword="null"/> when open.</param>
 /// <param name="End">End, exclusive; <see langword="null"/> when open.</param>

@@ -175,7 +175,7 @@ internal sealed class ProbeReading(
 
         if (Census.WithoutOrg > 0)
         {
-            yield return new(ProbeWeight.Problem, $"{N(Census.WithoutOrg)} people have no organisation and can get no site.");
+            yield return new(ProbeWeight.Problem, $"{N(Census.WithoutOrg)} people have no organization and can get no site.");
         }
 
         if (Census.WithoutRole > 0)
@@ -185,7 +185,7 @@ internal sealed class ProbeReading(
 
         if (Census.UnknownOrg > 0)
         {
-            yield return new(ProbeWeight.Problem, $"{N(Census.UnknownOrg)} people belong to organisations that are not in orgs.");
+            yield return new(ProbeWeight.Problem, $"{N(Census.UnknownOrg)} people belong to organizations that are not in orgs.");
         }
 
         if (Census.SharedIdentifiers > 0)

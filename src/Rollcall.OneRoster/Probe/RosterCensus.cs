@@ -74,7 +74,7 @@ public sealed class RosterCensus
 
     internal RosterCensus() { }
 
-    /// <summary>Types of organisations.</summary>
+    /// <summary>Types of organizations.</summary>
     public ValueCounts OrgTypes { get; } = new();
 
     /// <summary>Types of classes.</summary>
@@ -98,13 +98,13 @@ public sealed class RosterCensus
     /// <summary>People without any role.</summary>
     public long WithoutRole { get; private set; }
 
-    /// <summary>Members without any organisation.</summary>
+    /// <summary>Members without any organization.</summary>
     public long WithoutOrg { get; private set; }
 
-    /// <summary>Members with several organisations.</summary>
+    /// <summary>Members with several organizations.</summary>
     public long SeveralOrgs { get; private set; }
 
-    /// <summary>Members whose first organisation is not among the organisations read.</summary>
+    /// <summary>Members whose first organization is not among the organizations read.</summary>
     public long UnknownOrg { get; private set; }
 
     /// <summary>People whose login is disabled.</summary>
@@ -128,7 +128,7 @@ public sealed class RosterCensus
             .Where(l => l.Value is not (0, 0))
             .ToDictionary(l => l.Key, l => new Lacking(l.Value.NotSent, l.Value.Blank), StringComparer.Ordinal);
 
-    /// <summary>Members with a primary organisation of their own: 1.2 <c>primaryOrg</c> or <c>metadata.primaryOrg</c>.</summary>
+    /// <summary>Members with a primary organization of their own: 1.2 <c>primaryOrg</c> or <c>metadata.primaryOrg</c>.</summary>
     public long WithPrimaryOrg { get; private set; }
 
     /// <summary>Classes without a title, of all; likewise code and location.</summary>

@@ -65,7 +65,7 @@ public sealed class RestRosterSource : IRosterSource, IRosterProbe
     /// <inheritdoc/>
     public ICollectionWalk<Demographics> Demographics() => Demographics(null);
 
-    /// <summary>Organisations changed after a time (<c>dateLastModified</c> filter); all of them for <see langword="null"/>. A
+    /// <summary>Organizations changed after a time (<c>dateLastModified</c> filter); all of them for <see langword="null"/>. A
     /// filtered walk may be empty, misses changes by nature (school moves and removals often leave the date alone), and nobody's absence may be concluded from it.</summary>
     public ICollectionWalk<Org> Orgs(DateTimeOffset? modifiedAfter) =>
         Walk(RosterCollection.Orgs, "orgs", RecordParsers.Org, modifiedAfter);
@@ -90,8 +90,8 @@ public sealed class RestRosterSource : IRosterSource, IRosterProbe
     public ICollectionWalk<Demographics> Demographics(DateTimeOffset? modifiedAfter) =>
         Walk(RosterCollection.Demographics, "demographics", RecordParsers.Demographics, modifiedAfter);
 
-    /// <summary>Reads one organisation, to prove that the address, the credentials and the permission are right.</summary>
-    /// <returns>What came: usually one organisation, none when the district shares none, more when the server ignores <c>limit</c>.</returns>
+    /// <summary>Reads one organization, to prove that the address, the credentials and the permission are right.</summary>
+    /// <returns>What came: usually one organization, none when the district shares none, more when the server ignores <c>limit</c>.</returns>
     public async Task<IReadOnlyList<Org>> ProbeAsync(CancellationToken cancellationToken = default) =>
         (await ProbePageAsync(cancellationToken)).Orgs;
 

@@ -64,7 +64,7 @@ public static partial class RosterServers
 {
     private static readonly string[] CoreScopes = ["roster-core.readonly", "roster.readonly"];
 
-    /// <summary>Tries the places and ways that servers are known to have, until one sends organisations.</summary>
+    /// <summary>Tries the places and ways that servers are known to have, until one sends organizations.</summary>
     /// <exception cref="RosterException">None does. The message is about the most telling answer.</exception>
     public static async Task<RosterServer> FindAsync(
         RosterServerQuery query,

@@ -74,11 +74,11 @@ internal static class ApiRoutes
         Read(
             api.MapGet("/integrations/{service}/orgs", OrgsAsync),
             "orgs",
-            "List the roster's organisations and the sites they are matched to"
+            "List the roster's organizations and the sites they are matched to"
         );
         Read(api.MapGet("/integrations/{service}/readiness", ReadinessAsync), "readiness", "Count what a first sync would meet");
-        Write(api.MapPost("/integrations/{service}/matches", MatchAsync), "match", "Match an organisation to a site");
-        Write(api.MapDelete("/integrations/{service}/matches", UnmatchAsync), "unmatch", "Take an organisation off its site");
+        Write(api.MapPost("/integrations/{service}/matches", MatchAsync), "match", "Match an organization to a site");
+        Write(api.MapDelete("/integrations/{service}/matches", UnmatchAsync), "unmatch", "Take an organization off its site");
 
         Read(api.MapGet("/operations", OperationsAsync), "operations", "List operations, the newest first");
         Starts(api.MapPost("/operations/sync", SyncAsync), "startSync", "Start a sync or a preview");

@@ -311,7 +311,7 @@ internal static class IntegrationCommands
 
     private static Command Orgs(Terminal terminal, IntegrationKind kind)
     {
-        var command = new Command("orgs", "Show the roster's organisations and the sites they are matched to");
+        var command = new Command("orgs", "Show the roster's organizations and the sites they are matched to");
         command.SetAction(
             async (result, cancellationToken) =>
             {
@@ -401,8 +401,8 @@ internal static class IntegrationCommands
     private static Command Match(Terminal terminal, IntegrationKind kind)
     {
         var site = new Argument<string>("SITE") { Description = "The site's code" };
-        var org = new Argument<string>("ORG-SOURCEDID") { Description = "The organisation, as 'orgs' shows it" };
-        var command = new Command("match", "Match an organisation of the roster to a site. A site may have several") { site, org };
+        var org = new Argument<string>("ORG-SOURCEDID") { Description = "The organization, as 'orgs' shows it" };
+        var command = new Command("match", "Match an organization of the roster to a site. A site may have several") { site, org };
         command.SetAction(
             async (result, cancellationToken) =>
             {
@@ -418,7 +418,7 @@ internal static class IntegrationCommands
                 }
                 else
                 {
-                    await terminal.Out.WriteLineAsync($"Organisation {id} is matched to site {code}.");
+                    await terminal.Out.WriteLineAsync($"Organization {id} is matched to site {code}.");
                 }
             }
         );
@@ -427,8 +427,8 @@ internal static class IntegrationCommands
 
     private static Command Unmatch(Terminal terminal, IntegrationKind kind)
     {
-        var org = new Argument<string>("ORG-SOURCEDID") { Description = "The organisation" };
-        var command = new Command("unmatch", "Take an organisation off its site") { org };
+        var org = new Argument<string>("ORG-SOURCEDID") { Description = "The organization" };
+        var command = new Command("unmatch", "Take an organization off its site") { org };
         command.SetAction(
             async (result, cancellationToken) =>
             {
@@ -442,7 +442,7 @@ internal static class IntegrationCommands
                 }
                 else
                 {
-                    await terminal.Out.WriteLineAsync($"Organisation {id} is no longer matched.");
+                    await terminal.Out.WriteLineAsync($"Organization {id} is no longer matched.");
                 }
             }
         );
@@ -513,7 +513,7 @@ internal static class IntegrationCommands
     {
         var from = new Argument<string>("ORG") { Description = "first-org, first-matched or primary-org" };
         from.AcceptOnlyFromAmong("first-org", "first-matched", "primary-org");
-        var command = new Command("site-from", "Say which organisation of a person decides the site") { from };
+        var command = new Command("site-from", "Say which organization of a person decides the site") { from };
         command.SetAction(
             (result, cancellationToken) =>
                 ConfigureAsync(

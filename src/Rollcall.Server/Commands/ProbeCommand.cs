@@ -291,7 +291,7 @@ internal static class ProbeCommand
                 )
             );
             Row(
-                "Organisations",
+                "Organizations",
                 $"none {N(census.WithoutOrg)}, several {N(census.SeveralOrgs)}, with a primary one stated {N(census.WithPrimaryOrg)}"
             );
             Row("Guardians", $"named by {N(census.StudentsWithAgents)} students");

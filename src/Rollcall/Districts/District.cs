@@ -91,7 +91,7 @@ public sealed class SiteDefault
     public SecurityGroup? Group { get; set; }
 }
 
-/// <summary>A roster organisation as last seen, and the site it is matched to.</summary>
+/// <summary>A roster organization as last seen, and the site it is matched to.</summary>
 public sealed class SiteOrg
 {
     public int DistrictId { get; set; }

@@ -70,7 +70,7 @@ public sealed record SwitchImpact(int Guids, int Links, int SiteGuids, int Match
 {
     public bool IsEmpty => Guids == 0 && Links == 0 && SiteGuids == 0 && Matches == 0;
 
-    public string InWords => $"{Guids} patron GUIDs, {Links} links, {SiteGuids} site GUIDs and {Matches} matched organisations";
+    public string InWords => $"{Guids} patron GUIDs, {Links} links, {SiteGuids} site GUIDs and {Matches} matched organizations";
 }
 
 /// <summary>A connection that can be examined; disposing it closes it.</summary>
@@ -82,7 +82,7 @@ internal sealed class OpenProbe(IRosterSource source, IRosterProbe probe) : IDis
     public void Dispose() => source.Dispose();
 }
 
-/// <summary>A roster organisation beside the site it is matched to.</summary>
+/// <summary>A roster organization beside the site it is matched to.</summary>
 public sealed record OrgMatch(string SourcedId, string? Name, string? Type, string? SiteCode, string? SuggestedSite);
 
 /// <summary>Which roster service is on, how it is reached, and what it maps.</summary>
@@ -445,7 +445,7 @@ public sealed class IntegrationService(RollcallDatabase database, RosterConnecti
         await work.CommitAsync(cancellationToken);
     }
 
-    /// <summary>The roster's organisations now, each with its site, and a suggestion where name or code agree.</summary>
+    /// <summary>The roster's organizations now, each with its site, and a suggestion where name or code agree.</summary>
     public async Task<IReadOnlyList<OrgMatch>> OrgsAsync(
         District district,
         IntegrationKind kind,
@@ -484,8 +484,8 @@ public sealed class IntegrationService(RollcallDatabase database, RosterConnecti
         return result;
     }
 
-    /// <summary>Matches an organisation to a site. A site may have several; the first is its GUID.</summary>
-    /// <exception cref="RollcallException">There is no such site or organisation, or the organisation belongs to another site.</exception>
+    /// <summary>Matches an organization to a site. A site may have several; the first is its GUID.</summary>
+    /// <exception cref="RollcallException">There is no such site or organization, or the organization belongs to another site.</exception>
     public async Task MatchAsync(
         District district,
         IntegrationKind kind,
@@ -500,7 +500,7 @@ public sealed class IntegrationService(RollcallDatabase database, RosterConnecti
                 string.Equals(o.SourcedId, orgId, StringComparison.Ordinal)
             )
             ?? throw new RollcallException(
-                $"The roster has no organisation {orgId}. Site Mapping and 'rollcall {IntegrationWords.Verb(kind)} orgs' show those there are."
+                $"The roster has no organization {orgId}. Site Mapping and 'rollcall {IntegrationWords.Verb(kind)} orgs' show those there are."
             );
         await using var work = await DistrictTransaction.BeginAsync(database, district.Id, cancellationToken);
         var context = work.Context;
@@ -511,7 +511,7 @@ public sealed class IntegrationService(RollcallDatabase database, RosterConnecti
         {
             var other = await context.Sites.SingleAsync(s => s.DistrictId == district.Id && s.Id == have.SiteId, cancellationToken);
             throw new RollcallException(
-                $"Organisation {orgId} is matched to site {other.Code}. Unmatch it first: under Site Mapping, or with 'rollcall {IntegrationWords.Verb(kind)} unmatch {orgId}'."
+                $"Organization {orgId} is matched to site {other.Code}. Unmatch it first: under Site Mapping, or with 'rollcall {IntegrationWords.Verb(kind)} unmatch {orgId}'."
             );
         }
 
@@ -539,11 +539,11 @@ public sealed class IntegrationService(RollcallDatabase database, RosterConnecti
         }
 
         Bump(await GetOrAddAsync(context, district.Id, kind, cancellationToken));
-        AddAudit(context, district.Id, actor, "match", $"organisation {orgId} to site {site.Code}");
+        AddAudit(context, district.Id, actor, "match", $"organization {orgId} to site {site.Code}");
         await work.CommitAsync(cancellationToken);
     }
 
-    /// <summary>Takes an organisation off its site.</summary>
+    /// <summary>Takes an organization off its site.</summary>
     /// <exception cref="RollcallException">It is not matched.</exception>
     public async Task UnmatchAsync(
         District district,
@@ -558,12 +558,12 @@ public sealed class IntegrationService(RollcallDatabase database, RosterConnecti
         var matches = await context.SiteOrgs.Where(o => o.DistrictId == district.Id && o.Kind == kind).ToListAsync(cancellationToken);
         var match =
             matches.Find(m => string.Equals(m.OrgId, orgId, StringComparison.Ordinal))
-            ?? throw new RollcallException($"Organisation {orgId} is not matched to any site.");
+            ?? throw new RollcallException($"Organization {orgId} is not matched to any site.");
         context.SiteOrgs.Remove(match);
         var site = await context.Sites.SingleAsync(s => s.DistrictId == district.Id && s.Id == match.SiteId, cancellationToken);
         site.Guid = matches.Where(m => m.SiteId == site.Id && m != match).OrderBy(m => m.Position).FirstOrDefault()?.OrgId;
         Bump(await GetOrAddAsync(context, district.Id, kind, cancellationToken));
-        AddAudit(context, district.Id, actor, "unmatch", $"organisation {orgId} from site {site.Code}");
+        AddAudit(context, district.Id, actor, "unmatch", $"organization {orgId} from site {site.Code}");
         await work.CommitAsync(cancellationToken);
     }
 

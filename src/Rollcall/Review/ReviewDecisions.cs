@@ -85,14 +85,14 @@ public sealed class ReviewDecisions(RollcallDatabase database, UndoService undo,
         if (mapped.New(PatronFields.Site) is not { } siteText)
         {
             throw new RollcallException(
-                "The person's organisation is not matched to a site, so the new patron would belong nowhere. Match it first, then sync."
+                "The person's organization is not matched to a site, so the new patron would belong nowhere. Match it first, then sync."
             );
         }
 
         var siteId = int.Parse(siteText, CultureInfo.InvariantCulture);
         var site =
             await context.Sites.AsNoTracking().SingleOrDefaultAsync(s => s.DistrictId == districtId && s.Id == siteId, cancellationToken)
-            ?? throw new RollcallException("The person's site is gone. Match the organisation to another site, then sync.");
+            ?? throw new RollcallException("The person's site is gone. Match the organization to another site, then sync.");
         var own = await context
             .SiteDefaults.AsNoTracking()
             .SingleOrDefaultAsync(

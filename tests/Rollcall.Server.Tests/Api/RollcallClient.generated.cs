@@ -1710,7 +1710,7 @@ namespace Rollcall.Server.Tests.Api.Generated
 
         /// <param name="cancellationToken">A cancellation token that can be used by other objects or threads to receive notice of cancellation.</param>
         /// <summary>
-        /// List the roster's organisations and the sites they are matched to
+        /// List the roster's organizations and the sites they are matched to
         /// </summary>
         /// <remarks>
         /// Needs the scope preferences:read and the group District Administrator.
@@ -1882,7 +1882,7 @@ namespace Rollcall.Server.Tests.Api.Generated
 
         /// <param name="cancellationToken">A cancellation token that can be used by other objects or threads to receive notice of cancellation.</param>
         /// <summary>
-        /// Match an organisation to a site
+        /// Match an organization to a site
         /// </summary>
         /// <remarks>
         /// Needs the scope preferences:write and the group District Administrator.
@@ -1975,7 +1975,7 @@ namespace Rollcall.Server.Tests.Api.Generated
 
         /// <param name="cancellationToken">A cancellation token that can be used by other objects or threads to receive notice of cancellation.</param>
         /// <summary>
-        /// Take an organisation off its site
+        /// Take an organization off its site
         /// </summary>
         /// <remarks>
         /// Needs the scope preferences:write and the group District Administrator.

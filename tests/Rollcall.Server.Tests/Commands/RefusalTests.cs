@@ -109,7 +109,7 @@ public sealed class RefusalTests(PostgresCluster postgres)
         var school = sandbox.District.Schools.First();
         await cli.RefusedAsync(1, "No site is matched", "sync");
         await cli.OkAsync("site", "add", "S1", "--name", school.Name);
-        await cli.RefusedAsync(1, "no organisation NOPE", "classlink", "match", "S1", "NOPE");
+        await cli.RefusedAsync(1, "no organization NOPE", "classlink", "match", "S1", "NOPE");
         await cli.RefusedAsync(1, "no site NOPE", "classlink", "match", "NOPE", school.SourcedId);
         await cli.OkAsync("classlink", "match", "S1", school.SourcedId);
         await cli.RefusedAsync(1, "roles", "sync");

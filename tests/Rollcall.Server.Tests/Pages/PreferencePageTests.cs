@@ -72,9 +72,9 @@ public sealed class PreferencePageTests(EmptyLibrary library) : IClassFixture<Em
         await visitor.SubmitAsync(sites, $"{sites}?handler=Match", ("site", "S0"), ("org", schools[0].SourcedId));
         await visitor.SubmitAsync(sites, $"{sites}?handler=Suggested");
         var matched = await visitor.PageAsync(sites);
-        Assert.Contains("Every site is matched, and 2 organisations", matched, StringComparison.Ordinal);
+        Assert.Contains("Every site is matched, and 2 organizations", matched, StringComparison.Ordinal);
         await visitor.SubmitAsync(sites, $"{sites}?handler=Unmatch", ("org", schools[0].SourcedId));
-        Assert.Contains("1 site is not matched yet, and 3 organisations", await visitor.PageAsync(sites), StringComparison.Ordinal);
+        Assert.Contains("1 site is not matched yet, and 3 organizations", await visitor.PageAsync(sites), StringComparison.Ordinal);
         await visitor.SubmitAsync(sites, $"{sites}?handler=Match", ("site", "S0"), ("org", ""));
         Assert.Contains("Choose one site", await visitor.PageAsync(sites), StringComparison.Ordinal);
         await visitor.SubmitAsync(sites, $"{sites}?handler=Match", ("site", "S0"), ("org", schools[0].SourcedId));

@@ -40,7 +40,7 @@ public sealed class ServicePageTests(SyncedLibrary library) : IClassFixture<Sync
                     .Url
             );
             await visitor.SubmitAsync(Csv, $"{Csv}?handler=Test");
-            Assert.Contains("organisations", await visitor.PageAsync($"{Csv}/sites"), StringComparison.Ordinal);
+            Assert.Contains("organizations", await visitor.PageAsync($"{Csv}/sites"), StringComparison.Ordinal);
             Assert.DoesNotContain("Sign-in</a>", await visitor.PageAsync(Csv), StringComparison.Ordinal);
 
             // A District Administrator who is no operator reads where it is, and cannot name another.

@@ -25,7 +25,7 @@ public sealed class SwitchTests(PostgresCluster cluster)
         var refused = await Assert.ThrowsAsync<RollcallException>(() =>
             system.Integrations.ConnectAsync(system.District, IntegrationKind.ClassLink, elsewhere, true, clear: false, "test")
         );
-        Assert.Contains("4 patron GUIDs, 4 links, 2 site GUIDs and 2 matched organisations", refused.Message, StringComparison.Ordinal);
+        Assert.Contains("4 patron GUIDs, 4 links, 2 site GUIDs and 2 matched organizations", refused.Message, StringComparison.Ordinal);
         Assert.Equal(before, await UndoTests.PictureAsync(system));
 
         var connected = await system.Integrations.ConnectAsync(system.District, IntegrationKind.ClassLink, elsewhere, true, true, "test");

@@ -76,9 +76,9 @@ internal sealed class ServiceModel(
 
     public static readonly IReadOnlyList<(SiteFrom From, string Label)> SiteSources =
     [
-        (SiteFrom.FirstOrg, "The person's first organisation"),
-        (SiteFrom.FirstMatched, "Their first organisation that is matched"),
-        (SiteFrom.PrimaryOrg, "Their primary organisation"),
+        (SiteFrom.FirstOrg, "The person's first organization"),
+        (SiteFrom.FirstMatched, "Their first organization that is matched"),
+        (SiteFrom.PrimaryOrg, "Their primary organization"),
     ];
 
     /// <summary>Time zones to choose from: America's first, where most districts are, and the present one.</summary>
@@ -290,7 +290,7 @@ internal sealed class ServiceModel(
             {
                 if (string.IsNullOrEmpty(site) || string.IsNullOrEmpty(org))
                 {
-                    throw new RollcallException("Choose one site on the left and one organisation on the right, then Match.");
+                    throw new RollcallException("Choose one site on the left and one organization on the right, then Match.");
                 }
 
                 await integrations.MatchAsync(Here.District, Kind, site, org, Here.Actor.Name, Gone);

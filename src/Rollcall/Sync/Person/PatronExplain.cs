@@ -239,9 +239,9 @@ public sealed class PatronExplain(RollcallDatabase database, PatronService patro
             PatronFields.Nickname => map.NicknameFromPreferredName ? "preferredFirstName" : null,
             PatronFields.Site => map.SiteFrom switch
             {
-                SiteFrom.FirstMatched => "the first organisation that is matched",
-                SiteFrom.PrimaryOrg => "the primary organisation",
-                _ => "the first organisation",
+                SiteFrom.FirstMatched => "the first organization that is matched",
+                SiteFrom.PrimaryOrg => "the primary organization",
+                _ => "the first organization",
             },
             PatronFields.Status => "status",
             _ => null,

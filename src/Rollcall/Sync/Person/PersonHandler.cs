@@ -243,7 +243,7 @@ internal sealed class PersonHandler(RollcallDatabase database, IntegrationServic
         parts.Add(
             person.Site is { } site && setup.Sites.TryGetValue(site, out var known)
                 ? $"Site {known.Code}"
-                : "Site unknown: the organisation is not matched"
+                : "Site unknown: the organization is not matched"
         );
         return string.Join("; ", parts) + ".";
     }

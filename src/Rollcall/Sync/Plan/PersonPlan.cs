@@ -262,11 +262,11 @@ internal static class PersonPlan
 
         if (person.Org is null)
         {
-            difference.Warn("no-org", "The person has no organisation in the roster; the site stays");
+            difference.Warn("no-org", "The person has no organization in the roster; the site stays");
         }
         else if (person.Site is null)
         {
-            difference.Warn("org-unmatched", "The person's organisation is not matched to a site; the site stays", person.Org);
+            difference.Warn("org-unmatched", "The person's organization is not matched to a site; the site stays", person.Org);
         }
 
         var leftAll = person.Org is not null && person.AnySite is null && old.SiteId is { } present && siteIsMatched(present);

@@ -721,8 +721,8 @@ internal sealed class Planner
         }
         else if (person.Org is null)
         {
-            skip = "The person belongs to no organisation";
-            Warn("no-org-new", "New people belong to no organisation and were skipped", "");
+            skip = "The person belongs to no organization";
+            Warn("no-org-new", "New people belong to no organization and were skipped", "");
         }
         else if (person.Site is null)
         {
@@ -983,7 +983,7 @@ internal sealed class Planner
         var (text, hint) = code switch
         {
             "org-unmatched" => (
-                $"{(_roster.Orgs.TryGetValue(detail, out var org) && Text.Clean(org.Name) is { } name ? name : "An organisation")} ({detail}) is not matched to a site: its new people are skipped, others keep their site",
+                $"{(_roster.Orgs.TryGetValue(detail, out var org) && Text.Clean(org.Name) is { } name ? name : "An organization")} ({detail}) is not matched to a site: its new people are skipped, others keep their site",
                 "Match it on the Site Mapping page, or leave it if the library does not serve it."
             ),
             "barcode-taken" => (
@@ -996,7 +996,7 @@ internal sealed class Planner
             ),
             "key-elsewhere" => (message, "The GUID decides. Look both patrons up: perhaps a record stands twice."),
             "no-org" => (
-                "People have no organisation in the roster; their site stays",
+                "People have no organization in the roster; their site stays",
                 "Ask the district to give them a school in the SIS."
             ),
             "no-org-new" => (message, "Ask the district to give them a school in the SIS."),

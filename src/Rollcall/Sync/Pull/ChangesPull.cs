@@ -48,7 +48,7 @@ internal sealed class ChangesPull(
         await WalkAsync("orgs", source.Orgs(), o => orgs[o.SourcedId ?? ""] = o, orgs.Clear, cancellationToken);
         if (setup.OrgSites.Keys.Any(m => !orgs.TryGetValue(m, out var org) || org.Status == RecordStatus.ToBeDeleted))
         {
-            return (null, "a matched organisation is gone");
+            return (null, "a matched organization is gone");
         }
 
         var users = new Dictionary<string, User>(StringComparer.Ordinal);

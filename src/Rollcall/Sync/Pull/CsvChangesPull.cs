@@ -31,7 +31,7 @@ internal sealed class CsvChangesPull(
         {
             throw new RosterException(
                 RosterFault.Incomplete,
-                $"The package deletes organisation {gone}, which is matched to a site. Unmatch it, or ask the district to share it again; nothing was changed."
+                $"The package deletes organization {gone}, which is matched to a site. Unmatch it, or ask the district to share it again; nothing was changed."
             );
         }
 
@@ -159,7 +159,7 @@ internal sealed class CsvChangesPull(
         }
     }
 
-    /// <summary>The role that the link knows, at the organisation of the patron's site.</summary>
+    /// <summary>The role that the link knows, at the organization of the patron's site.</summary>
     private UserRole[] RolesOf(Known link)
     {
         var org = link.Site is { } site
