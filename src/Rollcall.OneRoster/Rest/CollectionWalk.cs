@@ -81,7 +81,6 @@ internal sealed class CollectionWalk<T>(
                 {
                     var page = await (ahead ?? FirstOrNextAsync(reader, rows, attempt, stop.Token));
                     ahead = null;
-                    var full = page?.Rows == page?.Asked;
                     if (page is null)
                     {
                         result = new WalkResult { NotShared = true, Leniencies = leniencies.ToDictionary() };
@@ -158,7 +157,7 @@ internal sealed class CollectionWalk<T>(
                     }
 
                     leniencies.Add(context.Counts);
-                    guesses = full;
+                    guesses = page.Rows == page.Asked;
                     if (rows != total)
                     {
                         // The server makes the next page while this one is taken over; still one request at a time.
