@@ -528,17 +528,7 @@ public sealed class ClassLinkSignIn(
             found = await patrons.Where(p => p.Guid == sourcedId).Select(p => p.Id).ToListAsync(cancellationToken);
             if (found.Count == 0)
             {
-                found =
-                [
-                    .. (
-                        await links
-                            .Where(l => l.Aliases != null && l.Aliases.Contains(sourcedId))
-                            .Select(l => new { l.PatronId, l.Aliases })
-                            .ToListAsync(cancellationToken)
-                    )
-                        .Where(l => l.Aliases!.Split('\n').Contains(sourcedId, StringComparer.Ordinal))
-                        .Select(l => l.PatronId),
-                ];
+                found = await Patrons.PatronAliases.FindAsync(links, sourcedId, cancellationToken);
             }
         }
 

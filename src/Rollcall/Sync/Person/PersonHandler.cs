@@ -192,12 +192,8 @@ internal sealed class PersonHandler(RollcallDatabase database, IntegrationServic
         await using var context = database.CreateContext();
         return await context.Patrons.AnyAsync(p => p.DistrictId == districtId && p.Guid == sourcedId, cancellationToken)
             || (
-                await context
-                    .PatronLinks.AsNoTracking()
-                    .Where(l => l.DistrictId == districtId && l.Aliases != null && l.Aliases.Contains(sourcedId))
-                    .Select(l => l.Aliases!)
-                    .ToListAsync(cancellationToken)
-            ).Exists(a => a.Split('\n').Contains(sourcedId, StringComparer.Ordinal));
+                await PatronAliases.FindAsync(context.PatronLinks.Where(l => l.DistrictId == districtId), sourcedId, cancellationToken)
+            ).Count > 0;
     }
 
     private static string Found(User? user, string sourcedId, Roster roster, SyncSetup setup)
