@@ -321,11 +321,19 @@ public sealed class Visit : IAsyncDisposable
         Assert.Fail($"The Tab key does not reach {locator} on {Page.Url}. It pressed and was at: {string.Join(" · ", stops)}");
     }
 
-    /// <summary>Nothing sticks out of the page sideways.</summary>
+    /// <summary>Nothing sticks out of the page sideways, and no table has a scroll bar of its own beside the page's.</summary>
     public async Task FitsAsync()
     {
-        var over = await Page.EvaluateAsync<int>("document.documentElement.scrollWidth - document.documentElement.clientWidth");
-        Assert.Equal((Page.Url, 0), (Page.Url, over));
+        var over = await Page.EvaluateAsync<int[]>(
+            """
+            () => [
+              document.documentElement.scrollWidth - document.documentElement.clientWidth,
+              [...document.querySelectorAll('.table-box')].filter(
+                box => box.scrollHeight > box.clientHeight && getComputedStyle(box).overflowY === 'auto').length,
+            ]
+            """
+        );
+        Assert.Equal((Page.Url, 0, 0), (Page.Url, over[0], over[1]));
     }
 
     /// <summary>Everybody can use the page as it stands, and nothing sticks out of it.</summary>

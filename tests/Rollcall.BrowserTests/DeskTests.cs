@@ -440,7 +440,7 @@ public sealed partial class ConnectTests(Browser browser)
         await visit.SeesAsync("Connected");
         await visit.UseAsync(visit.Link("Turn it on"));
         await visit.UseAsync(page.Locator("summary", new PageLocatorOptions { HasText = "Turn on…" }));
-        await visit.SeesAsync($"{linked.Total} patron GUIDs");
+        await visit.SeesAsync($"{linked.Total.ToString("N0", CultureInfo.InvariantCulture)} patron GUIDs");
         await visit.LookAsync("switch-service");
         await visit.UseAsync(visit.Button("Yes, turn it on"));
         await visit.SeesAsync("OneRoster is on");

@@ -374,7 +374,10 @@ internal sealed class Front(SandboxServer server)
             <code>{{Html(server.Bearer)}}</code></li>
             <li>Direct, OAuth 1.0a: <code>{{Html(origin)}}</code>, key <code>{{Html(options.ConsumerKey)}}</code>, secret
             <code>{{Html(options.ConsumerSecret)}}</code></li>
-            <li>Client credentials: <code>{{Html(origin)}}/token</code> with the same key and secret</li></ul>
+            <li>Client credentials: <code>{{Html(origin)}}/token</code> with the same key and secret</li>
+            <li>Signing in: application <code>{{Html(options.ClientId)}}</code>, secret <code>{{Html(
+                options.ClientSecret
+            )}}</code></li></ul>
             <h2>Driving it</h2><ul>
             <li><code>POST /sandbox/day?day=N</code> or <code>day=next</code></li>
             <li><code>POST /sandbox/faults?set=429@2,clamp=500:users</code>; empty switches all off</li>

@@ -215,11 +215,16 @@ internal static class SandboxCommand
                 ("Proxy", $"{origin}   partner key {options.PartnerKey}"),
                 ("Direct", $"{origin}   key {options.ConsumerKey}, secret {options.ConsumerSecret}"),
                 ("Prefix", $"{server.ProxyPrefix}   token {server.Bearer}"),
+                ("Sign-in", $"{origin}   application {options.ClientId}, secret {options.ClientSecret}"),
                 ("Next day", $"curl -X POST '{origin}/sandbox/day?day=next'"),
             ]);
             await text.WriteLineAsync("Connect a district with ROLLCALL_ALLOW_PRIVATE_ADDRESSES=true set, and the partner key in a file:");
             await text.WriteLineAsync(
                 $"  rollcall classlink connect --tenant-id {options.TenantId} --proxy {origin} --partner-key-file FILE"
+            );
+            await text.WriteLineAsync("Sign in with it once people are synced, the application's secret in a file:");
+            await text.WriteLineAsync(
+                $"  rollcall classlink login on --client-id {options.ClientId} --client-secret-file FILE --launchpad {origin} --api {origin}"
             );
             await text.WriteLineAsync("Ctrl-C stops it.");
         }

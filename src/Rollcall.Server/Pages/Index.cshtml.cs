@@ -1,3 +1,4 @@
+using System.Globalization;
 using Microsoft.AspNetCore.Mvc;
 using Rollcall.Districts;
 using Rollcall.Integrations;
@@ -35,6 +36,9 @@ internal sealed class IndexModel(
 
     /// <summary>Why Daily Operations have stopped, and where that is changed; null when they have not.</summary>
     public (string Because, string Link)? Stopped { get; private set; }
+
+    /// <summary>When the next sync runs by itself, in words, and where that is changed; null where no service is on.</summary>
+    public (string Words, string Link)? Daily { get; private set; }
 
     /// <summary>Notices of the last days that reached nobody, and why; 0 when all did.</summary>
     public (int Count, string? Error) Untold { get; private set; }
@@ -75,6 +79,22 @@ internal sealed class IndexModel(
         if (Here.Can("/Preferences/Notices Get"))
         {
             Untold = await notices.GivenUpAsync(DistrictId, Here.Now.AddDays(-7), Gone);
+        }
+
+        if (
+            Service is { } service
+            && IntegrationService.SettingsOf(service) is { Daily.StoppedBecause: null } settings
+            && Hindrance is null
+            && Here.Can("/Index PostSync")
+        )
+        {
+            var next = Preferences.ServiceModel.NextRunOf(settings, Here);
+            Daily = (
+                next is { } at
+                    ? $"The next sync runs by itself on {at.ToString("dddd, MMMM d, HH:mm", CultureInfo.InvariantCulture)}."
+                    : "No sync runs by itself: people sync with the buttons above.",
+                $"/preferences/sis/{IntegrationWords.Verb(service.Kind)}/schedule"
+            );
         }
 
         if (Here.Can("/Preferences/Service Get"))
@@ -166,7 +186,7 @@ internal sealed class IndexModel(
     }
 
     private async Task<(string Words, string Link, string Label)?> HindranceAsync(int siteCount) =>
-        siteCount == 0 ? ("There is no site yet. Add the schools first.", "/sites", "Sites")
+        siteCount == 0 ? ("There is no site yet. Add the schools first.", "/sites/edit", "Add a site")
         : Service is null ? ("No roster service is on. Connect one and turn it on.", "/preferences/sis", "SIS Integrations")
         : IntegrationService.SettingsOf(Service).Roles.Count == 0
             ? ("Nobody is ticked for syncing. Say who.", $"/preferences/sis/{IntegrationWords.Verb(Service.Kind)}/syncing", "Syncing")

@@ -71,6 +71,23 @@ internal sealed class OperationModel(
     /// <summary>How many lines an approval would apply.</summary>
     public long Waiting => Operation.Status == OperationStatus.Preview ? Operation.PlanSize : OperationQueue.CountsOf(Operation).Held;
 
+    /// <summary>What an approval would do, in words. Lines of a sync's preview that change no patron are not counted.</summary>
+    public string WhatWaits
+    {
+        get
+        {
+            var counts = OperationQueue.CountsOf(Operation);
+            var changes = Operation
+                is {
+                    Status: OperationStatus.Preview,
+                    Kind: OperationKind.FullSync or OperationKind.ChangesSync or OperationKind.PersonSync
+                }
+                ? counts.Created + counts.Updated + counts.Transferred + counts.Reactivated
+                : Waiting;
+            return changes == 0 ? "it" : Words.Count(changes, "change", "changes");
+        }
+    }
+
     public async Task<IActionResult> OnGetAsync(long id, [FromQuery(Name = "page")] int? page)
     {
         try

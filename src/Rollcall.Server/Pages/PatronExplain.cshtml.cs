@@ -32,4 +32,8 @@ internal sealed class PatronExplainModel(Here here, PatronExplain explain, Integ
         Asked &= Told.RosterProblem is null && CanAsk;
         return Page();
     }
+
+    /// <summary>Who wrote a value: the operation, and apart from it when and by whom.</summary>
+    public static (string Operation, string? More) Parted(string? origin) =>
+        origin?.Split(", ", 2) is [var operation, var more] ? (operation, more) : (origin ?? "", null);
 }

@@ -29,6 +29,9 @@ internal sealed class SignInModel(
     /// <summary>Some district's people sign in with ClassLink.</summary>
     public bool Offered { get; private set; }
 
+    /// <summary>Somebody can sign in with a password; on a new installation nobody can.</summary>
+    public bool HasAccounts { get; private set; }
+
     /// <summary>Somebody has a passkey here.</summary>
     public bool HasPasskeys { get; private set; }
 
@@ -36,6 +39,7 @@ internal sealed class SignInModel(
     {
         Back = Inside(back);
         HasPasskeys = PasskeyCeremony.IsPossible(HttpContext.Request.Host) && await passkeys.AnyAsync(HttpContext.RequestAborted);
+        HasAccounts = await accounts.AnyAsync(HttpContext.RequestAborted);
         Offered = await classLink.IsOfferedAsync(HttpContext.RequestAborted);
     }
 

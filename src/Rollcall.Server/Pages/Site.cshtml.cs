@@ -19,7 +19,10 @@ internal sealed class SiteModel(Here here, SiteService sites) : RollcallPage(her
 
     public string? this[string name] => Values.GetValueOrDefault(name);
 
-    public async Task<IActionResult> OnGetAsync([FromRoute] string? code)
+    /// <summary>Where one came from: the list of sites, or the page that asked for a site for a school of the roster.</summary>
+    public string Back => this["back"] is { } back && Url.IsLocalUrl(back) ? back : "/sites";
+
+    public async Task<IActionResult> OnGetAsync([FromRoute] string? code, [FromQuery] string? name, [FromQuery] string? back)
     {
         if (!await FindAsync(code))
         {
@@ -28,7 +31,8 @@ internal sealed class SiteModel(Here here, SiteService sites) : RollcallPage(her
 
         var values = new Dictionary<string, string?>(StringComparer.Ordinal)
         {
-            ["name"] = Site?.Name,
+            ["name"] = Site?.Name ?? Text.Clean(name),
+            ["back"] = Text.Clean(back),
             ["nextBarcode"] = Site?.NextBarcode,
             ["policy"] = Site?.DefaultPolicy,
             ["group"] = Site is null ? null : PatronFields.GroupWord(Site.DefaultGroup),
@@ -72,7 +76,7 @@ internal sealed class SiteModel(Here here, SiteService sites) : RollcallPage(her
             }
 
             TempData["Said"] = isNew ? $"{Site.Name} is added." : $"{Site.Name} is saved.";
-            return LocalRedirect("/sites");
+            return LocalRedirect(Back);
         }
         catch (RollcallException e)
         {

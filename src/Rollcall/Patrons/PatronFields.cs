@@ -81,6 +81,9 @@ public static class PatronFields
                 "pupil id",
                 "sis id",
                 "local id",
+                "local student id",
+                "local student number",
+                "district student id",
             ],
         },
         new(GovernmentId, "governmentId", "Government ID")
@@ -94,7 +97,7 @@ public static class PatronFields
             Get = p => p.Location,
             Set = (p, v) => p.Location = v,
             MaxLength = 255,
-            Aliases = ["home room", "homeroom name", "hr"],
+            Aliases = ["home room", "homeroom name", "homeroom teacher", "hr"],
         },
         new(SecondLocation, "secondLocation", "2nd Location")
         {

@@ -211,6 +211,13 @@ public sealed class PageTests(SyncedLibrary library) : IClassFixture<SyncedLibra
         Assert.Contains("Main &lt;Library&gt;", list, StringComparison.Ordinal);
         Assert.Contains("T0001", list, StringComparison.Ordinal);
         Assert.Contains("already", await visitor.RefusedAsync("/sites/edit", "/sites/edit", site), StringComparison.Ordinal);
+        var away = await visitor.SubmitAsync(
+            "/sites/edit",
+            "Save",
+            "/sites/edit",
+            [("code", "L2"), ("name", "2"), ("back", "//x.example")]
+        );
+        Assert.Equal("/sites", away);
         (string, string)[] wrong = [("name", "Main"), ("nextBarcode", "NO-DIGIT")];
         var refused = await visitor.RefusedAsync("/sites/edit/LIB", "/sites/edit/LIB", wrong);
         Assert.Contains("has to end in a digit", refused, StringComparison.Ordinal);

@@ -59,9 +59,15 @@ public sealed class PreferencePageTests(EmptyLibrary library) : IClassFixture<Em
         Assert.Contains(library.Sandbox.Options.TenantName, await visitor.PageAsync(Page), StringComparison.Ordinal);
         await visitor.SubmitAsync(Page, $"{Page}?handler=Test");
 
-        // Sites: one by hand, the rest as suggested, one undone.
+        // Sites: the first made from what the roster calls its school, one matched by hand, the rest as suggested, one undone.
         var schools = library.Sandbox.District.Schools.ToList();
-        for (var i = 0; i < schools.Count; i++)
+        var make = $"/sites/edit?name={Uri.EscapeDataString(schools[0].Name)}&back={Uri.EscapeDataString($"{Page}/sites")}";
+        Assert.Contains(make, WebUtility.HtmlDecode(await visitor.PageAsync($"{Page}/sites")), StringComparison.Ordinal);
+        var prefilled = WebUtility.HtmlDecode(await visitor.PageAsync(make));
+        Assert.Contains($"value=\"{schools[0].Name}\"", prefilled, StringComparison.Ordinal);
+        (string, string)[] site = [("code", "S0"), ("name", schools[0].Name)];
+        Assert.Equal($"{Page}/sites", await visitor.SubmitAsync(make, "Save", "/sites/edit", [.. site, ("back", $"{Page}/sites")]));
+        for (var i = 1; i < schools.Count; i++)
         {
             await library
                 .Service<SiteService>()
@@ -98,11 +104,16 @@ public sealed class PreferencePageTests(EmptyLibrary library) : IClassFixture<Em
         Assert.Contains("The barcode cannot come from", mapping, StringComparison.Ordinal);
         Assert.Contains("User ID of Type LocalID", mapping, StringComparison.Ordinal);
         await visitor.SubmitAsync($"{Page}/readiness", $"{Page}/readiness?handler=Read");
-        Assert.Contains("Near misses", await visitor.PageAsync($"{Page}/readiness"), StringComparison.Ordinal);
+        var ready = await visitor.PageAsync($"{Page}/readiness");
+        Assert.Contains("Near misses", ready, StringComparison.Ordinal);
+        Assert.Contains("The library has no patrons yet", ready, StringComparison.Ordinal);
 
         // On, synced, and the way in is gone.
         Assert.Contains("On the way to the first sync", await visitor.PageAsync(Page), StringComparison.Ordinal);
         await visitor.SubmitAsync("/preferences/sis", "/preferences/sis?handler=On", ("kind", "ClassLink"));
+        var before = await visitor.PageAsync("/");
+        Assert.Contains("Nothing waits for you.</strong> No sync has run yet.", before, StringComparison.Ordinal);
+        Assert.Contains("No sync runs by itself", before, StringComparison.Ordinal);
         var operation = await visitor.SubmitAsync("/", "/?handler=Sync");
         var ended = await library.EndOfAsync(long.Parse(operation.Split('/')[^1], System.Globalization.CultureInfo.InvariantCulture));
         Assert.True(OperationQueue.CountsOf(ended).Created > 100);

@@ -1,6 +1,11 @@
+using Microsoft.Extensions.DependencyInjection;
 using Rollcall.Operations;
 using Rollcall.Patrons;
 using Rollcall.Sandbox;
+using Rollcall.Server.Pages.Parts;
+using Rollcall.Server.Worker;
+using Rollcall.SignIn;
+using Rollcall.Storage;
 
 namespace Rollcall.Server.Tests.Pages;
 
@@ -26,7 +31,9 @@ public sealed class SyncPageTests(SyncedLibrary library) : IClassFixture<SyncedL
         // A preview shows them and touches nobody.
         var preview = await visitor.SubmitAsync("/", "/?handler=Preview");
         Assert.Equal(OperationStatus.Preview, (await library.EndOfAsync(IdOf(preview))).Status);
-        Assert.Contains("This is a preview", await visitor.PageAsync(preview), StringComparison.Ordinal);
+        var shown = await visitor.PageAsync(preview);
+        Assert.Contains("This is a preview", shown, StringComparison.Ordinal);
+        Assert.Contains($"Yes, apply {gone.Count} changes", shown, StringComparison.Ordinal);
         Assert.Equal(0, await TransferredAsync());
         Assert.Equal(preview, await visitor.SubmitAsync(preview, $"{preview}?handler=Discard"));
 
@@ -52,7 +59,48 @@ public sealed class SyncPageTests(SyncedLibrary library) : IClassFixture<SyncedL
         Assert.Equal(gone.Count, OperationQueue.CountsOf(approved).Transferred);
         Assert.Equal(gone.Count, await TransferredAsync());
         Assert.Equal("operator@library.example", approved.ApprovedBy);
-        Assert.DoesNotContain("handler=Approve", await visitor.PageAsync(held), StringComparison.Ordinal);
+        var after = await visitor.PageAsync(held);
+        Assert.DoesNotContain("handler=Approve", after, StringComparison.Ordinal);
+        Assert.Contains("after the approval", after, StringComparison.Ordinal);
+        Assert.Contains("Were held", after, StringComparison.Ordinal);
+
+        // Days of waiting for an approval are not work.
+        var (start, end) = (approved.CreatedAt, approved.CreatedAt.AddDays(3));
+        var days = new Operation
+        {
+            StartedAt = start,
+            ApprovedAt = end.AddSeconds(-2),
+            FinishedAt = end,
+        };
+        Assert.Equal(TimeSpan.FromSeconds(2), Words.Worked(days));
+    }
+}
+
+/// <summary>A server that has just been started, before its link made the first account.</summary>
+public sealed class NoAccountTests : IDisposable
+{
+    private readonly string _folder = Directory.CreateTempSubdirectory("rollcall-new-").FullName;
+
+    [Fact]
+    public async Task Whoever_comes_without_the_link_reads_where_it_is()
+    {
+        await using var server = await ServerProcess.StartAsync(
+            new RollcallOptions(new StorageOptions(_folder, null)),
+            "http://127.0.0.1:0",
+            CancellationToken.None
+        );
+        using var visitor = new Visitor(new Uri(server.Url), session: null);
+        Assert.Contains("There is no account yet", await visitor.PageAsync("/signin"), StringComparison.Ordinal);
+        await server
+            .Services.GetRequiredService<Accounts>()
+            .AddAsync("a@library.example", null, SecurityGroup.DistrictAdministrator, null, true, "test");
+        Assert.DoesNotContain("There is no account yet", await visitor.PageAsync("/signin"), StringComparison.Ordinal);
+    }
+
+    public void Dispose()
+    {
+        Microsoft.Data.Sqlite.SqliteConnection.ClearAllPools();
+        Directory.Delete(_folder, recursive: true);
     }
 }
 

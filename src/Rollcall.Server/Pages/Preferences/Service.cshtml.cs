@@ -82,13 +82,13 @@ internal sealed class ServiceModel(
     ];
 
     /// <summary>Time zones to choose from: America's first, where most districts are, and the present one.</summary>
-    public static IEnumerable<string> Zones(string now) =>
+    public static IEnumerable<string> Zones(string? now) =>
         TimeZoneInfo
             .GetSystemTimeZones()
             .Select(z => z.Id)
             .Where(z => z.Contains('/', StringComparison.Ordinal) && !z.StartsWith("Etc/", StringComparison.Ordinal))
             .Append("UTC")
-            .Append(now)
+            .Append(string.IsNullOrEmpty(now) ? "UTC" : now)
             .Distinct(StringComparer.Ordinal)
             .OrderBy(z => !z.StartsWith("America/", StringComparison.Ordinal) && !z.StartsWith("US/", StringComparison.Ordinal))
             .ThenBy(z => z, StringComparer.Ordinal);
@@ -632,29 +632,29 @@ internal sealed class ServiceModel(
     private int? People(string grade) => Ready?.Grades.FirstOrDefault(t => t.Value == grade)?.Count;
 
     /// <summary>When Daily Operations run next, where the district is; null when they do not.</summary>
-    public DateTime? NextRun
+    public DateTime? NextRun => Enabled ? NextRunOf(Settings, Here) : null;
+
+    /// <summary>When Daily Operations of a service that is on run next, where the district is; null when they do not.</summary>
+    public static DateTime? NextRunOf(IntegrationSettings settings, Here here)
     {
-        get
+        if (settings.Daily is not { At: { } at, StoppedBecause: null })
         {
-            if (!Enabled || Settings.Daily is not { At: { } at, StoppedBecause: null })
-            {
-                return null;
-            }
-
-            var local = TimeZoneInfo.ConvertTime(Here.Now, Here.Zone).DateTime;
-            var date = DateOnly.FromDateTime(local);
-            if (date.ToDateTime(at) <= local)
-            {
-                date = date.AddDays(1);
-            }
-
-            while (Settings.Daily.Pauses.FirstOrDefault(p => p.From <= date && date <= p.To) is { } pause)
-            {
-                date = pause.To.AddDays(1);
-            }
-
-            return date.ToDateTime(at);
+            return null;
         }
+
+        var local = TimeZoneInfo.ConvertTime(here.Now, here.Zone).DateTime;
+        var date = DateOnly.FromDateTime(local);
+        if (date.ToDateTime(at) <= local)
+        {
+            date = date.AddDays(1);
+        }
+
+        while (settings.Daily.Pauses.FirstOrDefault(p => p.From <= date && date <= p.To) is { } pause)
+        {
+            date = pause.To.AddDays(1);
+        }
+
+        return date.ToDateTime(at);
     }
 
     private Task ConfigureAsync(string what, Func<IntegrationSettings, IntegrationSettings> change) =>

@@ -91,6 +91,12 @@
     });
   }
 
+  // A new district most likely lies where its administrator does.
+  for (const zones of document.querySelectorAll("select[data-zone]")) {
+    const mine = Intl.DateTimeFormat().resolvedOptions().timeZone;
+    if (!zones.value && [...zones.options].some(o => o.value === mine)) zones.value = mine;
+  }
+
   for (const button of document.querySelectorAll("[data-print]")) {
     button.hidden = false;
     button.addEventListener("click", () => window.print());
