@@ -693,7 +693,14 @@ internal static class ApiRoutes
     {
         var (district, actor) = Caller.Of(http);
         var filter = await FilterAsync(which.Choice, sites, district, http);
-        await patrons.NoteExportAsync(district.Id, $"patrons.{format} over the API", actor.Name, http.RequestAborted);
+        await patrons.NoteExportAsync(
+            district.Id,
+            $"patrons.{format} over the API",
+            filter.InWords((await sites.ListAsync(district.Id, http.RequestAborted)).FirstOrDefault(s => s.Id == filter.Site)?.Name),
+            await patrons.CountAsync(district.Id, filter, http.RequestAborted),
+            actor,
+            http.RequestAborted
+        );
         await PatronDownload.WriteAsync(http, format, district, filter, patrons, sites);
     }
 

@@ -175,6 +175,11 @@ internal static class OperationText
     public static string Totals(Operation operation)
     {
         var counts = OperationQueue.CountsOf(operation);
+        if (operation.Kind == OperationKind.Export)
+        {
+            return $"{Count(counts.Read, "patron", "patrons")} exported.";
+        }
+
         var absent =
             counts.Absent == 0 ? ""
             : counts.Absent == counts.Transferred ? " (no longer in the roster)"

@@ -127,10 +127,17 @@ internal static class PatronBulkCommands
     {
         var patrons = session.Get<PatronService>();
         var sites = await session.SitesAsync(district, cancellationToken);
-        var chosen =
-            named.Length > 0
-                ? (await patrons.FindAllAsync(district.Id, named, cancellationToken)).Select(f => f.Patron).ToAsyncEnumerable()
-                : patrons.AllAsync(district.Id, filter, cancellationToken);
+        var byBarcode = named.Length > 0 ? await patrons.FindAllAsync(district.Id, named, cancellationToken) : null;
+        var chosen = byBarcode?.Select(f => f.Patron).ToAsyncEnumerable() ?? patrons.AllAsync(district.Id, filter, cancellationToken);
+        var which = byBarcode is null ? filter : new PatronFilter { Barcodes = named };
+        await patrons.NoteExportAsync(
+            district.Id,
+            Path.GetFileName(file),
+            which.InWords(which.Site is { } site ? sites[site].Name : null),
+            byBarcode?.Count ?? await patrons.CountAsync(district.Id, filter, cancellationToken),
+            session.Actor,
+            cancellationToken
+        );
         await terminal.Files.WriteAsync(
             file,
             async writer =>
@@ -146,7 +153,6 @@ internal static class PatronBulkCommands
                 return count;
             }
         );
-        await patrons.NoteExportAsync(district.Id, Path.GetFileName(file), session.Actor.Name, cancellationToken);
     }
 
     private static Option<bool> Preview() =>

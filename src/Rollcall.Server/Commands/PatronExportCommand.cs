@@ -44,10 +44,16 @@ internal static class PatronExportCommand
                 {
                     ChangedSince = result.GetValue(since) is { } text ? Arguments.Instant(text, "--changed-since", district) : null,
                 };
-                var patrons = session.Get<PatronService>().AllAsync(district.Id, filter, cancellationToken);
-                await session
-                    .Get<PatronService>()
-                    .NoteExportAsync(district.Id, Path.GetFileName(file ?? "standard output"), session.Actor.Name, cancellationToken);
+                var service = session.Get<PatronService>();
+                var patrons = service.AllAsync(district.Id, filter, cancellationToken);
+                await service.NoteExportAsync(
+                    district.Id,
+                    Path.GetFileName(file ?? "standard output"),
+                    filter.InWords(filter.Site is { } site ? sites[site].Name : null),
+                    await service.CountAsync(district.Id, filter, cancellationToken),
+                    session.Actor,
+                    cancellationToken
+                );
                 if (file is null && json && chosen is null)
                 {
                     await JsonText.WriteArrayAsync(terminal.Out, patrons.Select(p => PatronWords.Of(p, sites)), cancellationToken);

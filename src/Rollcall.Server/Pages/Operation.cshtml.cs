@@ -269,6 +269,11 @@ internal sealed class OperationModel(
             yield return ("File", file);
         }
 
+        if (Words("which") is { } which)
+        {
+            yield return ("Which patrons", which);
+        }
+
         string? Words(string property) =>
             root.TryGetProperty(property, out var value) && value.ValueKind == JsonValueKind.String ? value.GetString() : null;
 

@@ -525,6 +525,7 @@ public sealed class OperationQueue(RollcallDatabase database, TimeProvider time)
             OperationKind.Retention => "Retention",
             OperationKind.Review => "Review Decision",
             OperationKind.Import => $"Patron Import{preview}",
+            OperationKind.Export => "Patron Export",
             OperationKind.Edit => $"Patron Edit{preview}",
             OperationKind.Switch => $"{service}Switch",
             _ => operation.Kind.ToString(),

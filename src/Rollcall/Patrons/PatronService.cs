@@ -1,5 +1,6 @@
 using System.Globalization;
 using Microsoft.EntityFrameworkCore;
+using Rollcall.Mapping;
 using Rollcall.Operations;
 using Rollcall.Storage;
 using Rollcall.Sync;
@@ -36,6 +37,30 @@ public sealed record PatronFilter(string? Search = null, int? Site = null, Patro
 
     /// <summary>The search looks at names and barcodes alone: what may not be seen may not be found out by searching either.</summary>
     public bool NamesOnly { get; init; }
+
+    /// <summary>Who is meant, in words; empty for everybody.</summary>
+    /// <param name="siteName">The name of <see cref="Site"/>; null when there is none.</param>
+    public string InWords(string? siteName) =>
+        string.Join(
+            ", ",
+            new[]
+            {
+                Search is null ? null : $"found by “{Search}”",
+                siteName is null ? null : $"of {siteName}",
+                Status is { } status ? $"with the status {PatronFields.StatusWord(status)}" : null,
+                Level is null ? null : $"in grade {Level}",
+                Location is null ? null : $"in homeroom {Location}",
+                RoleGroup is { } group ? RoleGroups.Label(group) : null,
+                Linked is { } linked ? (linked ? "linked to the roster" : "not linked to the roster") : null,
+                ChangedSince is { } changed
+                    ? string.Create(CultureInfo.InvariantCulture, $"changed since {changed:yyyy-MM-dd HH:mm} UTC")
+                    : null,
+                CreatedSince is { } created
+                    ? string.Create(CultureInfo.InvariantCulture, $"entered since {created:yyyy-MM-dd HH:mm} UTC")
+                    : null,
+                Barcodes is { Count: > 0 } ? "picked one by one" : null,
+            }.Where(w => w is not null)
+        );
 }
 
 /// <summary>How a list is sorted.</summary>
@@ -163,21 +188,65 @@ public sealed class PatronService(RollcallDatabase database, TimeProvider time)
         return [.. patrons.Select(p => (p, links.GetValueOrDefault(p.Id)))];
     }
 
-    /// <summary>Writes into the audit that patrons leave as a file.</summary>
-    public async Task NoteExportAsync(int districtId, string target, string actor, CancellationToken cancellationToken = default)
+    /// <summary>Says that patrons leave as a file, before the first of them does: as an operation, which people see, and in the audit.</summary>
+    /// <param name="districtId">The district.</param>
+    /// <param name="file">Where to: a file's name without its folder, or what stands for one.</param>
+    /// <param name="which">Which patrons, in words; empty when all.</param>
+    /// <param name="patrons">How many there are.</param>
+    /// <param name="actor">Who takes them.</param>
+    /// <param name="cancellationToken">Gives up; the caller must not write the file then.</param>
+    public async Task NoteExportAsync(
+        int districtId,
+        string file,
+        string which,
+        int patrons,
+        Actor actor,
+        CancellationToken cancellationToken = default
+    )
     {
+        var now = time.GetUtcNow();
         await using var context = database.CreateContext();
+        context.Operations.Add(
+            new Operation
+            {
+                DistrictId = districtId,
+                Kind = OperationKind.Export,
+                Status = OperationStatus.Completed,
+                Stage = OperationStage.Finished,
+                RequestedBy = actor.Name,
+                ActingGroup = actor.Right,
+                CreatedAt = now,
+                StartedAt = now,
+                FinishedAt = now,
+                Planned = true,
+                Options = System.Text.Json.JsonSerializer.Serialize(
+                    new { file, which = which.Length == 0 ? null : which },
+                    OperationQueue.Json
+                ),
+                Counts = System.Text.Json.JsonSerializer.Serialize(
+                    new SyncCounts { Read = patrons, Unchanged = patrons },
+                    OperationQueue.Json
+                ),
+            }
+        );
         context.AuditEntries.Add(
             new Audit.AuditEntry
             {
                 DistrictId = districtId,
-                At = time.GetUtcNow(),
-                Actor = actor,
+                At = now,
+                Actor = actor.Name,
                 Action = "export",
-                Details = $"Patrons to {target}",
+                Details = which.Length == 0 ? $"Patrons to {file}" : $"Patrons to {file}: those {which}",
             }
         );
         await context.SaveChangesAsync(cancellationToken);
+    }
+
+    /// <summary>How many patrons a filter finds.</summary>
+    public async Task<int> CountAsync(int districtId, PatronFilter filter, CancellationToken cancellationToken = default)
+    {
+        await using var context = database.CreateContext();
+        return await Query(context, districtId, filter).CountAsync(cancellationToken);
     }
 
     /// <summary>The patron with this barcode.</summary>

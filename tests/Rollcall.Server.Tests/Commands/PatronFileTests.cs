@@ -107,6 +107,34 @@ public sealed class PatronFileTests(PostgresCluster postgres)
         Assert.Equal(before, (await cli.OkAsync("patron", "list", "--json")).Out);
     }
 
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task An_export_is_an_operation_that_says_who_took_whom_and_nothing_undoes(bool onPostgres)
+    {
+        await using var cli = await LibraryAsync(onPostgres ? postgres : null);
+        await ImportAsync(cli, "barcode,lastName,site\nA100,Foo,NORTH\nA101,Bar,NORTH\nA102,Elsewhere,\n");
+        await cli.OkAsync("patron", "export", "-o", Path.Combine(cli.Data, "all.csv"));
+        await cli.OkAsync("patron", "export", "--format", "jsonl", "--site", "north", "--status", "Active");
+        await cli.OkAsync("patron", "remove", "A102", "--export", Path.Combine(cli.Data, "gone.csv"), "--preview");
+        var exports = (await cli.OkAsync("operation", "list", "--json"))
+            .Json.EnumerateArray()
+            .Where(o => o.GetProperty("kind").GetString() == "export")
+            .Select(o => (Id: o.GetProperty("operation").GetInt64(), Read: o.GetProperty("read").GetInt64()))
+            .OrderBy(o => o.Id)
+            .ToList();
+        Assert.Equal([3, 2, 1], exports.Select(e => e.Read));
+        var shown = await cli.OkAsync("operation", "show", $"{exports[1].Id}", "--json");
+        Assert.Equal("completed", shown.Word("status"));
+        var options = shown.Json.GetProperty("options");
+        Assert.Equal("standard output", options.GetProperty("file").GetString());
+        Assert.Equal("of North High, with the status Active", options.GetProperty("which").GetString());
+        Assert.Contains("gone.csv", (await cli.OkAsync("operation", "show", $"{exports[2].Id}", "--json")).Out, StringComparison.Ordinal);
+        Assert.Contains("3 patrons exported.", (await cli.OkAsync("operation", "show", $"{exports[0].Id}")).Out, StringComparison.Ordinal);
+        Assert.Equal("[]\n", (await cli.OkAsync("operation", "log", $"{exports[0].Id}", "--json")).Out);
+        await cli.RefusedAsync(1, "changed no patron", "operation", "undo", $"{exports[0].Id}");
+    }
+
     [Fact]
     public void The_guard_comes_off_whatever_the_text() =>
         Gen.String[Gen.Char["'=+-@\t\r1a. ＝"], 0, 6]

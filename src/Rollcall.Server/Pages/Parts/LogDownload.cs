@@ -208,6 +208,11 @@ internal static class Totals
     public static IEnumerable<(string Label, long Count)> Of(Operation operation)
     {
         var c = OperationQueue.CountsOf(operation);
+        if (operation.Kind == OperationKind.Export)
+        {
+            return [("Exported", c.Read)];
+        }
+
         (string, long)[] removed = c.Removed > 0 ? [("Removed", c.Removed)] : [];
         return
         [

@@ -50,8 +50,10 @@ internal static class PatronDownload
         var file = string.Create(CultureInfo.InvariantCulture, $"rollcall-patrons-{here.Today:yyyy-MM-dd}.{format}");
         await patrons.NoteExportAsync(
             here.District.Id,
-            query.Any ? $"{file}: those {query.InWords}" : file,
-            here.Actor.Name,
+            file,
+            query.InWords,
+            await patrons.CountAsync(here.District.Id, query.Filter, http.RequestAborted),
+            here.Actor,
             http.RequestAborted
         );
         http.Response.Headers.ContentDisposition = $"attachment; filename=\"{file}\"";

@@ -85,21 +85,7 @@ internal sealed record PatronQuery
         );
 
     /// <summary>Who is meant, in words; empty for everybody.</summary>
-    public string InWords =>
-        string.Join(
-            ", ",
-            new[]
-            {
-                Search is null ? null : $"found by “{Search}”",
-                Site is null ? null : $"of {Site.Name}",
-                Status is { } status ? $"with the status {PatronFields.StatusWord(status)}" : null,
-                Level is null ? null : $"in grade {Level}",
-                Location is null ? null : $"in homeroom {Location}",
-                RoleGroup is { } group ? RoleGroups.Label(group) : null,
-                Linked is { } linked ? (linked ? "linked to the roster" : "not linked to the roster") : null,
-                Barcodes.Count > 0 ? "ticked in the list" : null,
-            }.Where(w => w is not null)
-        );
+    public string InWords => Filter.InWords(Site?.Name);
 
     private static string? Blank(Microsoft.Extensions.Primitives.StringValues value) =>
         string.IsNullOrWhiteSpace(value.ToString()) ? null : value.ToString();

@@ -17,7 +17,7 @@ internal static class Words
         (OperationKind.Import, "Patron Import"),
         (OperationKind.Edit, "Patron Edit"),
         (OperationKind.Undo, "Undo"),
-        (OperationKind.Export, "Export"),
+        (OperationKind.Export, "Patron Export"),
         (OperationKind.Merge, "Merge"),
         (OperationKind.Remove, "Remove"),
         (OperationKind.Erase, "Erase"),
