@@ -384,15 +384,13 @@ public static class PatronFields
 
     /// <summary>Reads an ISO 8601 date, or month/day/year with slashes as American files have it; null when neither.</summary>
     public static DateOnly? ParseDate(string? value) =>
-        DateOnly.TryParseExact(
-            value,
-            ["yyyy-MM-dd", "M/d/yyyy", "yyyy/M/d"],
-            CultureInfo.InvariantCulture,
-            DateTimeStyles.None,
-            out var date
-        )
+        string.IsNullOrEmpty(value) ? null
+        : DateOnly.TryParseExact(value, "yyyy-MM-dd", CultureInfo.InvariantCulture, DateTimeStyles.None, out var date)
+        || DateOnly.TryParseExact(value, s_dateForms, CultureInfo.InvariantCulture, DateTimeStyles.None, out date)
             ? date
-            : null;
+        : null;
+
+    private static readonly string[] s_dateForms = ["M/d/yyyy", "yyyy/M/d"];
 
     private static string? Null(string value) => value.Length == 0 ? null : value;
 

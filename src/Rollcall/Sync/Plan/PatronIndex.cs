@@ -131,9 +131,14 @@ internal sealed class PatronIndex
     public static async Task<PatronIndex> LoadAsync(DbConnection connection, int districtId, Keys keys, CancellationToken cancellationToken)
     {
         await using var command = connection.CreateCommand();
+        // Every column costs calls into the database's library, and on SQLite these are most of the time: nothing is null, and what is small comes
+        // as one number.
         command.CommandText = """
-            SELECT p.id, p.guid, p.community_id, p.barcode_key, p.email_key, p.last_name, p.first_name, p.birthdate, p.status, p.site_id,
-                   p."group", p.do_not_transfer, l.role_group, l.sync_hash, l.absent, l.aliases
+            SELECT p.id, coalesce(p.guid, ''), coalesce(p.community_id, ''), p.barcode_key, coalesce(p.email_key, ''), p.last_name,
+                   coalesce(p.first_name, ''), coalesce(p.birthdate, ''), coalesce(p.site_id, 0), coalesce(l.sync_hash, 0),
+                   coalesce(l.aliases, ''),
+                   p.status + 8 * p."group" + CASE WHEN p.do_not_transfer THEN 64 ELSE 0 END + CASE WHEN l.absent THEN 128 ELSE 0 END
+                       + 256 * (coalesce(l.role_group, -1) + 1)
             FROM patrons p LEFT JOIN patron_links l ON l.district_id = p.district_id AND l.patron_id = p.id
             WHERE p.district_id = @district ORDER BY p.id
             """;
@@ -145,30 +150,29 @@ internal sealed class PatronIndex
         var builder = new Builder(keys);
         while (await reader.ReadAsync(cancellationToken))
         {
+            var rest = reader.GetInt32(11);
             builder.Add(
                 reader.GetInt64(0),
-                Text(reader, 1),
-                Text(reader, 2),
-                Text(reader, 3),
-                Text(reader, 4),
-                Text(reader, 5),
-                Text(reader, 6),
-                PatronFields.ParseDate(Text(reader, 7)),
-                (PatronStatus)reader.GetInt32(8),
-                reader.IsDBNull(9) ? null : reader.GetInt32(9),
-                (SecurityGroup)reader.GetInt32(10),
-                reader.GetBoolean(11),
-                reader.IsDBNull(12) ? null : (RoleGroup)reader.GetInt32(12),
-                reader.IsDBNull(13) ? 0 : reader.GetInt64(13),
-                !reader.IsDBNull(14) && reader.GetBoolean(14),
-                Text(reader, 15)
+                reader.GetString(1),
+                reader.GetString(2),
+                reader.GetString(3),
+                reader.GetString(4),
+                reader.GetString(5),
+                reader.GetString(6),
+                PatronFields.ParseDate(reader.GetString(7)),
+                (PatronStatus)(rest & 7),
+                reader.GetInt32(8),
+                (SecurityGroup)((rest >> 3) & 7),
+                (rest & 64) != 0,
+                rest >> 8 == 0 ? null : (RoleGroup)((rest >> 8) - 1),
+                reader.GetInt64(9),
+                (rest & 128) != 0,
+                reader.GetString(10)
             );
         }
 
         return builder.Build();
     }
-
-    private static string? Text(DbDataReader reader, int ordinal) => reader.IsDBNull(ordinal) ? null : reader.GetString(ordinal);
 
     private sealed class Builder(Keys keys)
     {
@@ -177,24 +181,24 @@ internal sealed class PatronIndex
 
         public void Add(
             long id,
-            string? guid,
-            string? communityId,
-            string? barcodeKey,
-            string? emailKey,
-            string? lastName,
-            string? firstName,
+            string guid,
+            string communityId,
+            string barcodeKey,
+            string emailKey,
+            string lastName,
+            string firstName,
             DateOnly? birthdate,
             PatronStatus status,
-            int? siteId,
+            int siteId,
             SecurityGroup group,
             bool doNotTransfer,
             RoleGroup? roleGroup,
             long syncHash,
             bool absent,
-            string? aliases
+            string aliases
         )
         {
-            foreach (var alias in aliases?.Split('\n', StringSplitOptions.RemoveEmptyEntries) ?? [])
+            foreach (var alias in aliases.Split('\n', StringSplitOptions.RemoveEmptyEntries))
             {
                 _aliases.Add((keys.Of(alias), _rows.Count));
             }
@@ -211,7 +215,7 @@ internal sealed class PatronIndex
                     First = keys.Of(Patrons.Text.NameKey(firstName)),
                     BirthDay = birthdate?.DayNumber ?? 0,
                     Status = status,
-                    SiteId = siteId ?? 0,
+                    SiteId = siteId,
                     AbovePatron = group > SecurityGroup.Patron,
                     DoNotTransfer = doNotTransfer,
                     Linked = roleGroup is not null,

@@ -437,13 +437,13 @@ internal sealed class ChangesPull(
     {
         await using var command = connection.CreateCommand();
         command.CommandText = """
-            SELECT p.guid, l.guardians, l.homeroom_class, p.location FROM patron_links l
+            SELECT p.guid, coalesce(l.guardians, ''), coalesce(l.homeroom_class, ''), coalesce(p.location, '') FROM patron_links l
             JOIN patrons p ON p.district_id = l.district_id AND p.id = l.patron_id
             WHERE l.district_id = @district AND p.guid IS NOT NULL
             """;
         Sql.Add(command, "@district", setup.District.Id);
         await using var reader = await command.ExecuteReaderAsync(cancellationToken);
-        string? Text(int column) => reader.IsDBNull(column) ? null : reader.GetString(column);
+        string? Text(int column) => reader.GetString(column) is { Length: > 0 } text ? text : null;
         while (await reader.ReadAsync(cancellationToken))
         {
             yield return (reader.GetString(0), new KnownLink(Text(1), Text(2), Text(3)));
