@@ -35,7 +35,11 @@ internal static class ApiAdministration
 
     public static void Map(RouteGroupBuilder api)
     {
-        ApiRoutes.Describe(api.MapGet("/notices", NoticesAsync), "notices", "List the newest notices and what became of them");
+        ApiRoutes.Describe(
+            api.MapGet("/notices", NoticesAsync),
+            "notices",
+            "List notices and what became of them, the newest first, page by page"
+        );
         ApiRoutes.Describe(
             api.MapGet("/notices/settings", NoticeSettingsAsync),
             "noticeSettings",
@@ -114,12 +118,22 @@ internal static class ApiAdministration
 
     // Notices
 
-    private static async Task<IReadOnlyList<NoticeView>> NoticesAsync(NoticeService notices, HttpContext http, int? limit = null) =>
-        [
-            .. (
-                await notices.ListAsync(Caller.Of(http).District.Id, take: ApiRoutes.Size(limit), cancellationToken: http.RequestAborted)
-            ).Select(View),
-        ];
+    private static async Task<Page<NoticeView>> NoticesAsync(
+        NoticeService notices,
+        HttpContext http,
+        int? limit = null,
+        string? cursor = null
+    )
+    {
+        var size = ApiRoutes.Size(limit);
+        var page = await notices.ListAsync(
+            Caller.Of(http).District.Id,
+            take: size,
+            before: cursor is null ? null : ApiRoutes.Number(cursor),
+            cancellationToken: http.RequestAborted
+        );
+        return new([.. page.Select(View)], page.Count < size ? null : ApiRoutes.Cursor(page[^1].Id));
+    }
 
     private static async Task<NoticeSettingView> NoticeSettingsAsync(NoticeService notices, HttpContext http) =>
         View(await notices.FindAsync(Caller.Of(http).District.Id, http.RequestAborted));

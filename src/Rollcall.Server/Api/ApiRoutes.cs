@@ -267,23 +267,37 @@ internal static class ApiRoutes
 
     // Integrations
 
-    private static async Task<IReadOnlyList<IntegrationView>> IntegrationsAsync(IntegrationService integrations, HttpContext http)
+    private static async Task<IReadOnlyList<IntegrationView>> IntegrationsAsync(
+        IntegrationService integrations,
+        SiteService sites,
+        HttpContext http
+    )
     {
         var (district, _) = Caller.Of(http);
+        var all = await sites.ListAsync(district.Id, http.RequestAborted);
         var views = new List<IntegrationView>();
         foreach (var kind in Enum.GetValues<IntegrationKind>())
         {
-            views.Add(IntegrationView.Of(kind, await integrations.FindAsync(district.Id, kind, http.RequestAborted)));
+            views.Add(IntegrationView.Of(kind, await integrations.FindAsync(district.Id, kind, http.RequestAborted), all));
         }
 
         return views;
     }
 
-    private static async Task<IntegrationView> IntegrationAsync(string service, IntegrationService integrations, HttpContext http)
+    private static async Task<IntegrationView> IntegrationAsync(
+        string service,
+        IntegrationService integrations,
+        SiteService sites,
+        HttpContext http
+    )
     {
         var (district, _) = Caller.Of(http);
         var kind = Kind(service);
-        return IntegrationView.Of(kind, await integrations.FindAsync(district.Id, kind, http.RequestAborted));
+        return IntegrationView.Of(
+            kind,
+            await integrations.FindAsync(district.Id, kind, http.RequestAborted),
+            await sites.ListAsync(district.Id, http.RequestAborted)
+        );
     }
 
     private static async Task<IntegrationView> ChangeIntegrationAsync(
@@ -307,7 +321,7 @@ internal static class ApiRoutes
             s => changes.Aggregate(s, (settings, c) => c.Change(settings)),
             http.RequestAborted
         );
-        return await IntegrationAsync(service, integrations, http);
+        return await IntegrationAsync(service, integrations, sites, http);
     }
 
     private static async Task<ConnectedView> ConnectAsync(

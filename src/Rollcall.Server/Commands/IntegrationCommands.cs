@@ -253,7 +253,8 @@ internal static class IntegrationCommands
                 var district = await session.DistrictAsync(cancellationToken);
                 var view = IntegrationView.Of(
                     kind,
-                    await session.Get<IntegrationService>().FindAsync(district.Id, kind, cancellationToken)
+                    await session.Get<IntegrationService>().FindAsync(district.Id, kind, cancellationToken),
+                    (await session.SitesAsync(district, cancellationToken)).Values
                 );
                 if (session.Json)
                 {
@@ -278,6 +279,10 @@ internal static class IntegrationCommands
                     ("Grades", string.Join(", ", view.Grades.Select(g => $"{g.Key} → {g.Value}"))),
                     .. view.Thresholds.Select(t =>
                         ($"Hold {t.Key}", (string?)$"from {t.Value.Count} people and above {t.Value.Percent} %")
+                    ),
+                    .. view.SiteThresholds.SelectMany(s =>
+                        s.Value.Where(t => t.Value != view.Thresholds[t.Key])
+                            .Select(t => ($"  at {s.Key}, {t.Key}", (string?)$"from {t.Value.Count} people and above {t.Value.Percent} %"))
                     ),
                     ("Last full sync", OperationText.When(view.LastFullAt, district)),
                 ]);
@@ -596,12 +601,12 @@ internal static class IntegrationCommands
                 Usage(s =>
                     SettingsChange.Threshold(s, result.GetRequiredValue(what), result.GetValue(percent), result.GetValue(count), null)
                 );
-                int? siteId = null;
+                Site? at = null;
                 if (GlobalOptions.Given(result.GetValue(site)) is { } code)
                 {
                     await using var session = await Session.OpenAsync(result, terminal, cancellationToken);
-                    var district = await session.DistrictAsync(cancellationToken);
-                    siteId = PatronCommands.FindSite(await session.SitesAsync(district, cancellationToken), code);
+                    var sites = await session.SitesAsync(await session.DistrictAsync(cancellationToken), cancellationToken);
+                    at = PatronCommands.FindSite(sites, code) is { } id ? sites[id] : null;
                 }
 
                 await ConfigureAsync(
@@ -615,16 +620,14 @@ internal static class IntegrationCommands
                             result.GetRequiredValue(what),
                             result.GetValue(percent),
                             result.GetValue(count),
-                            siteId
+                            at?.Id
                         ),
                     v =>
                     {
                         var name = result.GetRequiredValue(what);
                         var threshold =
-                            siteId is { } id && v.SiteThresholds.TryGetValue(id, out var own) && own.TryGetValue(name, out var its)
-                                ? its
-                                : v.Thresholds[name];
-                        return $"{name} {(siteId is null ? "" : $"at {result.GetValue(site)} ")}are held from {threshold.Count} people and above {threshold.Percent} %.";
+                            at is not null && v.SiteThresholds.TryGetValue(at.Code, out var own) ? own[name] : v.Thresholds[name];
+                        return $"{name} {(at is null ? "" : $"at {at.Code} ")}are held from {threshold.Count} people and above {threshold.Percent} %.";
                     },
                     cancellationToken
                 );
@@ -752,7 +755,8 @@ internal static class IntegrationCommands
         var district = await session.DistrictAsync(cancellationToken);
         var integrations = session.Get<IntegrationService>();
         await act(session, district);
-        var view = IntegrationView.Of(kind, await integrations.FindAsync(district.Id, kind, cancellationToken));
+        var sites = await session.SitesAsync(district, cancellationToken);
+        var view = IntegrationView.Of(kind, await integrations.FindAsync(district.Id, kind, cancellationToken), sites.Values);
         if (session.Json)
         {
             await JsonText.WriteAsync(terminal, view);

@@ -1,3 +1,4 @@
+using Rollcall.Districts;
 using Rollcall.Integrations;
 using Rollcall.Mapping;
 using Rollcall.Patrons;
@@ -22,14 +23,12 @@ internal sealed record IntegrationView
     public required IReadOnlyDictionary<string, FieldRuleView> Fields { get; init; }
     public required IReadOnlyDictionary<string, Threshold> Thresholds { get; init; }
 
-    /// <summary>By site id; only what differs from the district's.</summary>
-    [System.Text.Json.Serialization.JsonIgnore]
-    public IReadOnlyDictionary<int, IReadOnlyDictionary<string, Threshold>> SiteThresholds { get; init; } =
-        new Dictionary<int, IReadOnlyDictionary<string, Threshold>>();
+    /// <summary>By the code of each site that has numbers of its own: what holds there.</summary>
+    public required IReadOnlyDictionary<string, IReadOnlyDictionary<string, Threshold>> SiteThresholds { get; init; }
     public required DailyOperations Daily { get; init; }
     public required DateTimeOffset? LastFullAt { get; init; }
 
-    public static IntegrationView Of(IntegrationKind kind, Integration? row)
+    public static IntegrationView Of(IntegrationKind kind, Integration? row, IEnumerable<Site> sites)
     {
         var settings = IntegrationService.SettingsOf(row);
         var map = settings.Map;
@@ -61,16 +60,19 @@ internal sealed record IntegrationView
                 ["updates"] = settings.Thresholds.Updates,
                 ["creates"] = settings.Thresholds.Creates,
             },
-            SiteThresholds = settings.Thresholds.Sites.ToDictionary(
-                t => t.Key,
-                IReadOnlyDictionary<string, Threshold> (t) =>
-                    new Dictionary<string, Threshold>(StringComparer.Ordinal)
-                    {
-                        ["transfers"] = settings.Thresholds.At(t.Key, Operations.Risk.Transfers),
-                        ["updates"] = settings.Thresholds.At(t.Key, Operations.Risk.Updates),
-                        ["creates"] = settings.Thresholds.At(t.Key, Operations.Risk.Creates),
-                    }
-            ),
+            SiteThresholds = sites
+                .Where(s => settings.Thresholds.Sites.ContainsKey(s.Id))
+                .OrderBy(s => s.Code, StringComparer.OrdinalIgnoreCase)
+                .ToDictionary(
+                    s => s.Code,
+                    IReadOnlyDictionary<string, Threshold> (s) =>
+                        new Dictionary<string, Threshold>(StringComparer.Ordinal)
+                        {
+                            ["transfers"] = settings.Thresholds.At(s.Id, Operations.Risk.Transfers),
+                            ["updates"] = settings.Thresholds.At(s.Id, Operations.Risk.Updates),
+                            ["creates"] = settings.Thresholds.At(s.Id, Operations.Risk.Creates),
+                        }
+                ),
             Daily = settings.Daily,
             LastFullAt = IntegrationService.StateOf(row).LastFullAt,
         };

@@ -163,11 +163,13 @@ public sealed class NoticeService(RollcallDatabase database, Secrets secrets, Ro
     /// <param name="districtId">The district.</param>
     /// <param name="operationId">Of this operation alone; null for all.</param>
     /// <param name="take">At most so many.</param>
+    /// <param name="before">Only those older than this one; null begins with the newest.</param>
     /// <param name="cancellationToken">Gives up.</param>
     public async Task<IReadOnlyList<Notice>> ListAsync(
         int districtId,
         long? operationId = null,
         int take = 100,
+        long? before = null,
         CancellationToken cancellationToken = default
     )
     {
@@ -175,6 +177,7 @@ public sealed class NoticeService(RollcallDatabase database, Secrets secrets, Ro
         return await context
             .Notices.AsNoTracking()
             .Where(n => n.DistrictId == districtId && (operationId == null || n.OperationId == operationId))
+            .Where(n => before == null || n.Id < before)
             .OrderByDescending(n => n.Id)
             .Take(take)
             .ToListAsync(cancellationToken);

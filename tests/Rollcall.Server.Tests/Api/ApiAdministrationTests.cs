@@ -140,6 +140,23 @@ public abstract class ApiAdministrationTests(Library library)
             HttpStatusCode.UnprocessableEntity,
             "'never' is no event"
         );
+        for (var i = 0; i < 3; i++)
+        {
+            await SentAsync(await http.PostAsync(new Uri($"{Root}/notices/test", UriKind.Relative), null));
+        }
+
+        var told = await http.GetFromJsonAsync<JsonElement>($"{Root}/notices?limit=1000");
+        Assert.Equal(JsonValueKind.Null, told.GetProperty("next").ValueKind);
+        var pages = new List<string>();
+        for (string? next = ""; next is not null; )
+        {
+            var page = await http.GetFromJsonAsync<JsonElement>($"{Root}/notices?limit=2{(next.Length == 0 ? "" : $"&cursor={next}")}");
+            pages.AddRange(page.GetProperty("items").EnumerateArray().Select(n => n.GetRawText()));
+            next = page.GetProperty("next").GetString();
+        }
+
+        Assert.True(pages.Count >= 3);
+        Assert.Equal(told.GetProperty("items").EnumerateArray().Select(n => n.GetRawText()), pages);
         await PatchAsync(http, "notices/settings", new { emails = Array.Empty<string>(), webhook = "" });
         await RefusedAsync(
             await http.PostAsync(new Uri($"{Root}/notices/test", UriKind.Relative), null),
@@ -175,6 +192,20 @@ public abstract class ApiAdministrationTests(Library library)
             "Europe/Berlin",
             (await PatchAsync(http, "district", new { timeZone = "Europe/Berlin" })).GetProperty("timeZone").GetString()
         );
+        var own = await PatchAsync(
+            http,
+            "integrations/classlink",
+            new
+            {
+                thresholdsOfSite = "s01",
+                thresholds = new Dictionary<string, object> { ["transfers"] = new { percent = 2.5, count = 5 } },
+            }
+        );
+        var atSite = own.GetProperty("siteThresholds").GetProperty("S01");
+        Assert.Equal(2.5, atSite.GetProperty("transfers").GetProperty("percent").GetDouble());
+        Assert.Equal(own.GetProperty("thresholds").GetProperty("updates").GetRawText(), atSite.GetProperty("updates").GetRawText());
+        var forgotten = await PatchAsync(http, "integrations/classlink", new { thresholdsOfSite = "S01", forgetThresholds = true });
+        Assert.Empty(forgotten.GetProperty("siteThresholds").EnumerateObject());
         await RefusedAsync(
             await http.PatchAsJsonAsync($"{Root}/integrations/classlink", new { forgetThresholds = true }),
             HttpStatusCode.UnprocessableEntity,

@@ -2,6 +2,8 @@ using System.CommandLine;
 using System.Text;
 using System.Text.RegularExpressions;
 using Rollcall.Server.Commands;
+using Rollcall.Server.Pages.Parts;
+using Rollcall.SignIn;
 
 namespace Rollcall.Server.Tests.Commands;
 
@@ -28,6 +30,103 @@ public sealed class DocumentTests
 
         // When this differs: run this test once with ROLLCALL_WRITE_DOCS=true and look at the change.
         Assert.Equal(written, text[begin..end]);
+    }
+
+    [Fact]
+    public async Task The_tables_of_rights_are_the_server_s_own()
+    {
+        var path = Path.Combine(Root(), "docs", "permissions.md");
+        var text = await File.ReadAllTextAsync(path, TestContext.Current.CancellationToken);
+        var written = Replaced(Replaced(text, "pages", PagesWritten()), "routes", RoutesWritten());
+        if (Environment.GetEnvironmentVariable("ROLLCALL_WRITE_DOCS") == "true")
+        {
+            await File.WriteAllTextAsync(path, written, TestContext.Current.CancellationToken);
+            return;
+        }
+
+        // When this differs: run this test once with ROLLCALL_WRITE_DOCS=true and look at the change.
+        Assert.Equal(written, text);
+
+        static string Replaced(string text, string name, string written)
+        {
+            var begin = $"<!-- {name}: written by the test, do not edit -->";
+            var at = text.IndexOf(begin, StringComparison.Ordinal) + begin.Length;
+            var end = text.IndexOf($"<!-- end of {name} -->", StringComparison.Ordinal);
+            Assert.True(at >= begin.Length && end > at);
+            return $"{text[..at]}\n{written}{text[end..]}";
+        }
+    }
+
+    /// <summary>Every page and what can be done on it, in the column of the least group that may.</summary>
+    private static string PagesWritten()
+    {
+        (Need Need, string Head)[] columns =
+        [
+            (Need.Anyone, "nobody signed in"),
+            (Need.SignedIn, "anybody signed in"),
+            (Need.PatronLimited, "Patron"),
+            (Need.StudentAide, "Student Aide"),
+            (Need.Librarian, "Librarian"),
+            (Need.LibraryAdministrator, "Library Administrator"),
+            (Need.DistrictAdministrator, "District Administrator"),
+            (Need.Operator, "operator"),
+        ];
+        var text = new StringBuilder();
+        text.Append($"| page | {string.Join(" | ", columns.Select(c => c.Head))} |\n|---|{string.Concat(columns.Select(_ => "---|"))}\n");
+        var pages = Access
+            .Routes.Where(r => Access.ScopeOf(r) is null)
+            .Select(r => (Page: r.Split(' ')[0], What: r.Split(' ')[1], Need: Access.Of(r)!.Value))
+            .GroupBy(r => r.Page, StringComparer.Ordinal)
+            .OrderBy(p => p.Key.TrimStart('/'), StringComparer.OrdinalIgnoreCase);
+        foreach (var page in pages)
+        {
+            var cells = columns.Select(c =>
+                string.Join(", ", page.Where(r => r.Need == c.Need).Select(r => What(r.What)).Distinct().Order(StringComparer.Ordinal))
+            );
+            text.Append($"| {page.Key[1..]} | {string.Join(" | ", cells)} |\n");
+        }
+
+        return text.ToString();
+
+        // A handler's name in words: PostSecondFactorOff is "second factor off".
+        static string What(string handler) =>
+            handler is "Get" or "*" ? "look"
+            : handler == "Post" ? "save"
+            : string.Join(
+                    ' ',
+                    Regex
+                        .Matches(handler[(handler.StartsWith("Post", StringComparison.Ordinal) ? 4 : 3)..], "[A-Z][a-z]*")
+                        .Select(m => m.Value)
+                )
+                .ToLowerInvariant();
+    }
+
+    private static string RoutesWritten()
+    {
+        var text = new StringBuilder("| address | scope | least group |\n|---|---|---|\n");
+        foreach (
+            var (route, scope) in Access
+                .Routes.Select(r => (Route: r, Scope: Access.ScopeOf(r)))
+                .Where(r => r.Scope is not null)
+                .OrderBy(r => r.Route.Split(' ')[0], StringComparer.Ordinal)
+        )
+        {
+            var parts = route.Split(' ');
+            var words =
+                scope == TokenScopes.None ? "any"
+                : scope == AccessTokens.AllOfDistrict ? "all of a district"
+                : string.Join(", ", AccessTokens.Words.Where(w => scope!.Value.HasFlag(w.Scope)).Select(w => $"`{w.Word}`"));
+            var group = Access.Of(route) switch
+            {
+                Need.Operator => "operator",
+                Need.LibraryAdministrator => "Library Administrator",
+                Need.DistrictAdministrator => "District Administrator",
+                _ => "any",
+            };
+            text.Append($"| `{parts[1].ToUpperInvariant()} {parts[0]}` | {words} | {group} |\n");
+        }
+
+        return text.ToString();
     }
 
     [Fact]

@@ -44,6 +44,13 @@ public sealed class EngineStoryTests
         Assert.DoesNotContain("Paused", (await cli.OkAsync("classlink", "schedule", "--resume")).Out, StringComparison.Ordinal);
         await cli.RefusedAsync(2, "no time of day", "classlink", "schedule", "--daily", "25:00");
         await cli.RefusedAsync(2, "before it begins", "classlink", "schedule", "--pause", "2027-01-06", "2026-12-20");
+        var site = (await cli.OkAsync("site", "list", "--json")).Json[0].GetProperty("code").GetString()!;
+        Assert.Contains(
+            $"transfers at {site} are held from 10 people and above 5 %",
+            (await cli.OkAsync("classlink", "threshold", "transfers", "--percent", "5", "--site", site.ToLowerInvariant())).Out,
+            StringComparison.Ordinal
+        );
+        Assert.Contains($"at {site}, transfers", (await cli.OkAsync("classlink", "show")).Out, StringComparison.Ordinal);
         await cli.RefusedAsync(1, "no site", "classlink", "threshold", "transfers", "--percent", "5", "--site", "NOWHERE");
 
         await cli.OkAsync("patron", "set", patrons[2], "status=Transferred");
