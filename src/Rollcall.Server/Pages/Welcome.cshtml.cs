@@ -1,18 +1,22 @@
 using Microsoft.AspNetCore.Mvc;
 using Microsoft.AspNetCore.Mvc.RazorPages;
 using Rollcall.Districts;
+using Rollcall.Integrations;
 using Rollcall.Server.Pages.Parts;
 using Rollcall.SignIn;
 
 namespace Rollcall.Server.Pages;
 
 /// <summary>For somebody who belongs to no district, and for the operator: the districts there are.</summary>
-internal sealed class WelcomeModel(Here here, DistrictService districts, Accounts accounts) : PageModel
+internal sealed class WelcomeModel(Here here, DistrictService districts, Accounts accounts, IntegrationService integrations) : PageModel
 {
     public Here Here { get; } = here;
 
     /// <summary>All of the installation, for the operator; empty for others.</summary>
     public IReadOnlyList<District> All { get; private set; } = [];
+
+    /// <summary>The installation's ClassLink partner key is kept already.</summary>
+    public bool HasPartnerKey { get; private set; }
 
     public string? Refused { get; private set; }
     public string? Code { get; private set; }
@@ -61,5 +65,43 @@ internal sealed class WelcomeModel(Here here, DistrictService districts, Account
         return LocalRedirect($"/?district={Uri.EscapeDataString(chosen.Code)}");
     }
 
-    private async Task LoadAsync() => All = Here.May(Need.Operator) ? await districts.ListAsync(HttpContext.RequestAborted) : [];
+    /// <summary>Lets a district use a ClassLink tenant, as it asked for.</summary>
+    public Task<IActionResult> OnPostTenantAsync(string? district, string? tenantId) =>
+        TryAsync(async () =>
+        {
+            var chosen = await districts.ResolveAsync(district ?? "", HttpContext.RequestAborted);
+            await districts.AllowTenantAsync(chosen, tenantId ?? "", HttpContext.RequestAborted);
+            return $"{chosen.Name} may connect to tenant {tenantId}.";
+        });
+
+    public Task<IActionResult> OnPostPartnerKeyAsync(string? key) =>
+        TryAsync(async () =>
+        {
+            await integrations.StorePartnerKeyAsync(key ?? "", HttpContext.RequestAborted);
+            return "The partner key is kept. Districts connect with it from now on.";
+        });
+
+    private async Task<IActionResult> TryAsync(Func<Task<string>> act)
+    {
+        try
+        {
+            TempData["Said"] = await act();
+            return LocalRedirect("/welcome");
+        }
+        catch (RollcallException e)
+        {
+            Refused = e.Message;
+            await LoadAsync();
+            return Page();
+        }
+    }
+
+    private async Task LoadAsync()
+    {
+        if (Here.May(Need.Operator))
+        {
+            All = await districts.ListAsync(HttpContext.RequestAborted);
+            HasPartnerKey = await integrations.HasPartnerKeyAsync(HttpContext.RequestAborted);
+        }
+    }
 }

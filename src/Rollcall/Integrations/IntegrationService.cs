@@ -134,7 +134,7 @@ public sealed class IntegrationService(RollcallDatabase database, RosterConnecti
         if (Text.Clean(key) is not { } clean || clean.Any(char.IsWhiteSpace))
         {
             throw new RollcallException(
-                "The partner key file is empty or holds more than one word. It holds the key alone, as the ClassLink Partner Portal shows it."
+                "The partner key is empty or more than one word. Give the key alone, as the ClassLink Partner Portal shows it."
             );
         }
 
@@ -666,7 +666,7 @@ public sealed class IntegrationService(RollcallDatabase database, RosterConnecti
         if (owner is null && !asOperator)
         {
             throw new RollcallException(
-                $"Tenant {tenant} is waiting for this installation's operator to allow it: rollcall district allow-tenant {district.Code} {tenant}"
+                $"Tenant {tenant} is waiting for this installation's operator to allow it, under All districts or by: rollcall district allow-tenant {district.Code} {tenant}"
             );
         }
     }

@@ -147,6 +147,7 @@ public sealed partial class AccessTests(SyncedLibrary library) : IClassFixture<S
 
         Assert.DoesNotContain("Sync Now", await librarian.PageAsync("/"), StringComparison.Ordinal);
         Assert.DoesNotContain("Preferences", await librarian.PageAsync("/"), StringComparison.Ordinal);
+        Assert.DoesNotContain("type=\"checkbox\" name=\"b\"", await librarian.PageAsync("/patrons"), StringComparison.Ordinal);
 
         using var aide = new Visitor(library.Url, await library.SignInAsync(SecurityGroup.StudentAide, "S01"));
         var list = await aide.PageAsync($"/aide?q={mine.Barcode}");

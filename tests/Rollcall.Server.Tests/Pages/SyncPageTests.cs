@@ -1,4 +1,5 @@
 using Microsoft.Extensions.DependencyInjection;
+using Rollcall.Districts;
 using Rollcall.Operations;
 using Rollcall.Patrons;
 using Rollcall.Sandbox;
@@ -123,5 +124,18 @@ public sealed class EmptyPageTests(EmptyLibrary library) : IClassFixture<EmptyLi
         Assert.Contains("There are no sites yet", await visitor.PageAsync("/sites"), StringComparison.Ordinal);
         Assert.Contains("Nothing has run today", await visitor.PageAsync("/operations"), StringComparison.Ordinal);
         Assert.Contains("Nobody waits in Review", await visitor.PageAsync("/review"), StringComparison.Ordinal);
+
+        // What the operator keeps for all districts.
+        const string connect = "/preferences/sis/classlink";
+        Assert.Contains("has not stored one yet", await visitor.PageAsync(connect), StringComparison.Ordinal);
+        await visitor.SubmitAsync("/welcome", "/welcome?handler=PartnerKey", ("key", "a-partner-key"));
+        Assert.DoesNotContain("has not stored one yet", await visitor.PageAsync(connect), StringComparison.Ordinal);
+        var two = await visitor.RefusedAsync("/welcome", "/welcome?handler=PartnerKey", ("key", "two words"));
+        Assert.Contains("The partner key is empty or more than one word", two, StringComparison.Ordinal);
+        (string, string)[] tenant = [("district", "DEMO"), ("tenantId", "7001")];
+        await visitor.SubmitAsync("/welcome", "/welcome?handler=Tenant", tenant);
+        var other = await library.Service<DistrictService>().AddAsync("OTHER", "Other", null);
+        var taken = await visitor.RefusedAsync("/welcome", "/welcome?handler=Tenant", ("district", other.Code), ("tenantId", "7001"));
+        Assert.Contains("belongs to another district", taken, StringComparison.Ordinal);
     }
 }

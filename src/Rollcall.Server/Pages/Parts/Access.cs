@@ -82,6 +82,8 @@ internal static class Access
 
         // The installation.
         ["/Welcome PostDistrict"] = Need.Operator,
+        ["/Welcome PostTenant"] = Need.Operator,
+        ["/Welcome PostPartnerKey"] = Need.Operator,
         ["/Welcome PostEnter"] = Need.Operator,
 
         // People of one's sites.
