@@ -26,12 +26,14 @@ namespace Rollcall;
 /// <param name="Mail">How e-mail is sent; null when it is not.</param>
 /// <param name="PublicUrl">Where people reach the pages, for links in notices; null for none.</param>
 /// <param name="PageSize">Rows that roster services are asked for at once; null for the client's own number.</param>
+/// <param name="RequireSecondFactor">Whoever signs in with a password sees nothing before a second factor is set up.</param>
 public sealed record RollcallOptions(
     StorageOptions Storage,
     bool AllowPrivateAddresses = false,
     MailOptions? Mail = null,
     string? PublicUrl = null,
-    int? PageSize = null
+    int? PageSize = null,
+    bool RequireSecondFactor = false
 )
 {
     /// <summary>How private addresses are allowed, for whoever was refused one.</summary>

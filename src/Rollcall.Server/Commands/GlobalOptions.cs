@@ -53,11 +53,15 @@ internal static class GlobalOptions
                 Given(result.GetValue(Data)) ?? Given(terminal.Variable("ROLLCALL_DATA")) ?? DefaultFolder(terminal),
                 result.GetResult(Database) is not null ? Given(result.GetValue(Database)) : Given(terminal.Variable("ROLLCALL_DATABASE"))
             ),
-            string.Equals(terminal.Variable("ROLLCALL_ALLOW_PRIVATE_ADDRESSES")?.Trim(), "true", StringComparison.OrdinalIgnoreCase),
+            IsTrue(terminal, "ROLLCALL_ALLOW_PRIVATE_ADDRESSES"),
             Mail(terminal),
             PublicUrl(terminal),
-            PageSize(terminal)
+            PageSize(terminal),
+            IsTrue(terminal, "ROLLCALL_REQUIRE_SECOND_FACTOR")
         );
+
+    private static bool IsTrue(Terminal terminal, string variable) =>
+        string.Equals(terminal.Variable(variable)?.Trim(), "true", StringComparison.OrdinalIgnoreCase);
 
     private static int? PageSize(Terminal terminal) =>
         Given(terminal.Variable("ROLLCALL_PAGE_SIZE"))?.Trim() is not { } text ? null

@@ -141,6 +141,7 @@ internal static partial class SupportBundleCommand
             DataFolderFreeMegabytes = drive.AvailableFreeSpace / 1024 / 1024,
             Mail = options.Mail is not null,
             options.AllowPrivateAddresses,
+            options.RequireSecondFactor,
             TimeZone = TimeZoneInfo.Local.Id,
         };
     }

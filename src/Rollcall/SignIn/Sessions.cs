@@ -6,7 +6,7 @@ using Rollcall.Storage;
 namespace Rollcall.SignIn;
 
 /// <summary>Who is signed in on which browser. Rights are never kept in a session: they are read when they are needed.</summary>
-public sealed class Sessions(RollcallDatabase database, TimeProvider time)
+public sealed class Sessions(RollcallDatabase database, RollcallOptions options, TimeProvider time)
 {
     /// <summary>A session that is not used ends: computers of a library are shared.</summary>
     public static readonly TimeSpan Idle = TimeSpan.FromMinutes(30);
@@ -174,7 +174,11 @@ public sealed class Sessions(RollcallDatabase database, TimeProvider time)
             grants.Add(new Grant(m.DistrictId, m.Group, sites, null));
         }
 
-        return new Who(session.Id, account.Email ?? "", session.Method, accountId, account.IsOperator, grants);
+        return new Who(session.Id, account.Email ?? "", session.Method, accountId, account.IsOperator, grants)
+        {
+            // A passkey is two factors in one: the device, and the finger, face or PIN it asks for.
+            LacksFactor = options.RequireSecondFactor && !account.TwoFactorEnabled && session.Method != SignInMethod.Passkey,
+        };
     }
 
     private static async Task<Who?> OfPatronAsync(RollcallContext context, SignInSession session, CancellationToken cancellationToken)

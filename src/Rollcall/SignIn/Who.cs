@@ -18,6 +18,9 @@ public sealed record Grant(int DistrictId, SecurityGroup Group, IReadOnlyList<in
 /// <param name="Grants">One per district; more than one only for accounts.</param>
 public sealed record Who(string SessionId, string Name, SignInMethod Method, long? AccountId, bool IsOperator, IReadOnlyList<Grant> Grants)
 {
+    /// <summary>The installation asks for a second factor and this account has none: until it is set up there is nothing else to do.</summary>
+    public bool LacksFactor { get; init; }
+
     /// <summary>The same person, whichever session it is.</summary>
     public bool IsSamePersonAs(Who? other) =>
         other is not null

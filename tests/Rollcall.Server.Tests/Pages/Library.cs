@@ -37,6 +37,9 @@ public abstract class Library : IAsyncLifetime
             ? new() { Students = students }
             : new() { Students = 240, Schools = 3 };
 
+    /// <summary>Accounts have to have a second factor.</summary>
+    protected virtual bool IsStrict => false;
+
     internal T Service<T>()
         where T : notnull => Server.Services.GetRequiredService<T>();
 
@@ -45,7 +48,7 @@ public abstract class Library : IAsyncLifetime
         _sandbox = await SandboxServer.StartAsync(Options);
         var connection = await ConnectionAsync();
         _server = await ServerProcess.StartAsync(
-            new RollcallOptions(new StorageOptions(_folder, connection), AllowPrivateAddresses: true),
+            new RollcallOptions(new StorageOptions(_folder, connection), AllowPrivateAddresses: true, RequireSecondFactor: IsStrict),
             "http://127.0.0.1:0",
             CancellationToken.None
         );
@@ -137,6 +140,12 @@ public class SyncedLibrary : Library
     }
 }
 
+/// <summary>A synced library where accounts have to have a second factor.</summary>
+public sealed class StrictLibrary : SignInLibrary
+{
+    protected override bool IsStrict => true;
+}
+
 /// <summary>A server that has just been installed.</summary>
 public sealed class EmptyLibrary : Library
 {
@@ -144,7 +153,7 @@ public sealed class EmptyLibrary : Library
 }
 
 /// <summary>A synced library whose people sign in with ClassLink.</summary>
-public sealed class SignInLibrary : Library
+public class SignInLibrary : Library
 {
     protected override async Task SetUpAsync()
     {

@@ -89,7 +89,7 @@ public sealed class SecretTests(PostgresCluster cluster)
         await accounts.CheckAsync("anna@library.example", Plant("planted wrong password 7788"), null);
         var (key, _) = await accounts.BeginSecondFactorAsync(account.Id, password);
         Plant(key.Replace(" ", "", StringComparison.Ordinal));
-        secrets.AddRange(await accounts.TurnSecondFactorOnAsync(account.Id, AccountTests.Totp(key)));
+        secrets.AddRange(await accounts.TurnSecondFactorOnAsync(account.Id, Authenticator.Code(key)));
         Plant(await system.Get<Sessions>().OpenAsync(account, SignInMethod.Password, null, new Device("test", null)));
         Plant(
             (

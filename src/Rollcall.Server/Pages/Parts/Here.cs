@@ -39,7 +39,8 @@ internal sealed class Here(DistrictService districts, Reading reading, TimeProvi
 
     /// <summary>The first page of somebody like this.</summary>
     public string Home =>
-        May(Need.Librarian) ? "/"
+        Who is { LacksFactor: true } ? "/account"
+        : May(Need.Librarian) ? "/"
         : May(Need.StudentAide) ? "/aide"
         : May(Need.PatronLimited) ? "/me"
         : "/welcome";
@@ -50,6 +51,7 @@ internal sealed class Here(DistrictService districts, Reading reading, TimeProvi
         {
             Need.Anyone => true,
             Need.SignedIn => Who is not null,
+            _ when Who is { LacksFactor: true } => false,
             Need.Operator => Who is { IsOperator: true },
             _ => Grant is { } grant && Access.Group(need) is { } group && grant.Group >= group,
         };
@@ -169,6 +171,7 @@ internal sealed class HereFilter(Here here, ILogger<HereFilter> logger) : IAsync
         {
             context.Result =
                 here.Who is null ? new RedirectResult("/signin")
+                : here.Who.LacksFactor && HttpMethods.IsGet(http.Request.Method) ? new RedirectResult("/account")
                 : here.Grant is null && HttpMethods.IsGet(http.Request.Method) && Access.Group(need.Value) is not null
                     ? new RedirectResult("/welcome")
                 : page is "/Index" && HttpMethods.IsGet(http.Request.Method) ? new RedirectResult(here.Home)
