@@ -87,27 +87,18 @@ public sealed class PatronService(RollcallDatabase database, TimeProvider time)
     )
     {
         await using var context = database.CreateContext();
-        var query = Query(context, districtId, filter);
-        var sorted = (sort, descending) switch
-        {
-            (PatronSort.Barcode, false) => query.OrderBy(p => p.BarcodeKey),
-            (PatronSort.Barcode, true) => query.OrderByDescending(p => p.BarcodeKey),
-            (PatronSort.Level, false) => query.OrderBy(p => p.Level).ThenBy(p => p.NameKey),
-            (PatronSort.Level, true) => query.OrderByDescending(p => p.Level).ThenBy(p => p.NameKey),
-            (PatronSort.Updated, false) => query.OrderBy(p => p.UpdatedAt).ThenBy(p => p.NameKey),
-            (PatronSort.Updated, true) => query.OrderByDescending(p => p.UpdatedAt).ThenBy(p => p.NameKey),
-            (_, true) => query.OrderByDescending(p => p.NameKey),
-            _ => query.OrderBy(p => p.NameKey),
-        };
-        sorted = sorted.ThenBy(p => p.Id);
         if (Text.Clean(filter.Search) is null)
         {
+            var query = Query(context, districtId, filter);
             var total = await query.CountAsync(cancellationToken);
+            var sorted = Sorted(query, sort, descending);
             return (await sorted.Skip((page - 1) * size).Take(size).ToListAsync(cancellationToken), total);
         }
 
-        // Whoever a search finds is looked for once, not once for the count and once more for the page.
-        var found = await sorted.Select(p => p.Id).ToListAsync(cancellationToken);
+        // Whoever a search finds is looked for once, not once for the count and once more for the page. On PostgreSQL the ids are found past
+        // its lock between districts, under which it uses no index for a search; the patrons that are shown are read behind it.
+        await using var finding = database.CreateContextAsOwner();
+        var found = await Sorted(Query(finding, districtId, filter), sort, descending).Select(p => p.Id).ToListAsync(cancellationToken);
         var shown = found.Skip((page - 1) * size).Take(size).ToArray();
         var patrons = await context
             .Patrons.AsNoTracking()
@@ -604,6 +595,21 @@ public sealed class PatronService(RollcallDatabase database, TimeProvider time)
             .SingleOrDefaultAsync(l => l.DistrictId == districtId && l.PatronId == patron.Id, cancellationToken);
         return (patron, link);
     }
+
+    private static IQueryable<Patron> Sorted(IQueryable<Patron> query, PatronSort sort, bool descending) =>
+        (
+            (sort, descending) switch
+            {
+                (PatronSort.Barcode, false) => query.OrderBy(p => p.BarcodeKey),
+                (PatronSort.Barcode, true) => query.OrderByDescending(p => p.BarcodeKey),
+                (PatronSort.Level, false) => query.OrderBy(p => p.Level).ThenBy(p => p.NameKey),
+                (PatronSort.Level, true) => query.OrderByDescending(p => p.Level).ThenBy(p => p.NameKey),
+                (PatronSort.Updated, false) => query.OrderBy(p => p.UpdatedAt).ThenBy(p => p.NameKey),
+                (PatronSort.Updated, true) => query.OrderByDescending(p => p.UpdatedAt).ThenBy(p => p.NameKey),
+                (_, true) => query.OrderByDescending(p => p.NameKey),
+                _ => query.OrderBy(p => p.NameKey),
+            }
+        ).ThenBy(p => p.Id);
 
     private static IQueryable<Patron> Query(RollcallContext context, int districtId, PatronFilter filter)
     {

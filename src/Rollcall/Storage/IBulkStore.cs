@@ -54,6 +54,9 @@ internal interface IBulkStore
         CancellationToken cancellationToken
     );
 
+    /// <summary>Tables have grown to several times their size: what is asked meanwhile is to be planned for what is there now.</summary>
+    Task TablesGrewAsync(DbConnection connection, CancellationToken cancellationToken);
+
     /// <summary>Rows of a slice after <paramref name="lastSize"/> rows took <paramref name="elapsed"/>.</summary>
     int NextSlice(int lastSize, TimeSpan elapsed);
 

@@ -113,6 +113,22 @@ internal sealed class PostgresBulk : IBulkStore
         );
     }
 
+    public async Task TablesGrewAsync(DbConnection connection, CancellationToken cancellationToken)
+    {
+        try
+        {
+            // PostgreSQL looks by itself once a minute; until then it takes the tables for empty.
+            await Sql.ExecuteAsync(connection, null, "SET lock_timeout = 1000", cancellationToken);
+            await Sql.ExecuteAsync(connection, null, "ANALYZE patrons, patron_links, changes", cancellationToken);
+        }
+        catch (PostgresException e) when (e.SqlState == PostgresErrorCodes.LockNotAvailable)
+        {
+            // It is looking just now.
+        }
+
+        await Sql.ExecuteAsync(connection, null, "RESET lock_timeout", cancellationToken);
+    }
+
     public int NextSlice(int lastSize, TimeSpan elapsed) => 5000;
 
     private static async Task StageAsync<T>(

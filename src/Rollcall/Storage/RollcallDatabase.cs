@@ -242,6 +242,7 @@ public sealed class RollcallDatabase : IAsyncDisposable, IDisposable
             }
 
             await RowSecurity.ApplyAsync(connection, context.Model, cancellationToken);
+            await PostgresSearchIndex.EnsureAsync(connection, cancellationToken);
         }
         catch (Exception e)
             when ((e as PostgresException ?? e.InnerException as PostgresException)?.SqlState == PostgresErrorCodes.LockNotAvailable)

@@ -82,6 +82,8 @@ internal sealed class SqliteBulk : IBulkStore
         return Task.CompletedTask;
     }
 
+    public Task TablesGrewAsync(DbConnection connection, CancellationToken cancellationToken) => Task.CompletedTask;
+
     public int NextSlice(int lastSize, TimeSpan elapsed)
     {
         var milliseconds = Math.Max(elapsed.TotalMilliseconds, 0.5);

@@ -17,6 +17,10 @@ internal sealed class Applier(RollcallDatabase database, Operation operation, Fi
 {
     private const int ReadAhead = 4000;
 
+    // After so many new patrons, and then after each five times as many, the database is told that its tables grew.
+    private const int FirstGrowth = 2000;
+    private const int Growth = 5;
+
     private static readonly ChangeKind[] s_writing =
     [
         ChangeKind.Create,
@@ -61,6 +65,7 @@ internal sealed class Applier(RollcallDatabase database, Operation operation, Fi
         var position = held ? operation.HeldAppliedTo : operation.AppliedTo;
         await CountEarlierAsync(connection, held, position, cancellationToken);
         var size = 200;
+        var (created, grown) = (0, FirstGrowth);
         while (true)
         {
             List<Change> rows;
@@ -98,6 +103,13 @@ internal sealed class Applier(RollcallDatabase database, Operation operation, Fi
                 at = rows.FindIndex(at, r => r.Number > end) is >= 0 and var next ? next : rows.Count;
                 size = database.Bulk.NextSlice(slice.Count, Stopwatch.GetElapsedTime(watch));
                 await progress(position);
+                created += slice.Count(r => r.Kind == ChangeKind.Create);
+                if (created >= grown)
+                {
+                    grown = created * Growth;
+                    await database.Bulk.TablesGrewAsync(connection, cancellationToken);
+                }
+
                 if (database.Bulk.PauseBetweenSlices > TimeSpan.Zero)
                 {
                     await Task.Delay(database.Bulk.PauseBetweenSlices, time, cancellationToken);

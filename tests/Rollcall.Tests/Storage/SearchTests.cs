@@ -1,0 +1,111 @@
+using Npgsql;
+using Rollcall.Districts;
+using Rollcall.Patrons;
+using Rollcall.Storage;
+using Rollcall.Sync;
+using Rollcall.Tests.Infrastructure;
+
+namespace Rollcall.Tests.Storage;
+
+/// <summary>What a search finds, by whichever way the database looks.</summary>
+public sealed class SearchTests(PostgresCluster cluster)
+{
+    private const string Index =
+        "SELECT count(*) FROM pg_index WHERE indexrelid = to_regclass('ix_patrons_search_key_trgm') AND indisvalid";
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task A_search_finds_parts_of_names_and_numbers_in_the_own_district_alone(Db db)
+    {
+        await using var system = await Installation.StartAsync(cluster, db, new() { Students = 1, Schools = 1 }, connect: false);
+        var other = (await system.Get<DistrictService>().AddAsync("OTHER", "Another", "UTC")).Id;
+        var patrons = system.Get<PatronService>();
+        string[] names = ["Marín", "O'Hara", "Tamar 50%", "Under_score", "Back\\slash", "Zoë", "Lee"];
+        foreach (var district in (int[])[system.District.Id, other])
+        {
+            for (var i = 0; i < names.Length; i++)
+            {
+                await patrons.AddAsync(
+                    district,
+                    [KeyValuePair.Create("barcode", (string?)$"D{district}-{i}"), KeyValuePair.Create("lastName", (string?)names[i])],
+                    new Actor("test", SecurityGroup.DistrictAdministrator)
+                );
+            }
+        }
+
+        // As the owner, and as a request that is confined to its district.
+        foreach (var confined in (bool[])[false, true])
+        {
+            await using var request = Confinement.Begin();
+            if (confined)
+            {
+                Confinement.To(system.District.Id);
+            }
+
+            async Task FindsAsync(string search, params string[] found)
+            {
+                var (page, total) = await patrons.PageAsync(system.District.Id, new PatronFilter(search), PatronSort.Name, false, 1, 50);
+                Assert.Equal(
+                    (search, string.Join(", ", found.Order(StringComparer.Ordinal)), found.Length),
+                    (search, string.Join(", ", page.Select(p => p.LastName).Order(StringComparer.Ordinal)), total)
+                );
+                Assert.All(page, p => Assert.Equal(system.District.Id, p.DistrictId));
+            }
+
+            await FindsAsync("mar", "Marín", "Tamar 50%");
+            await FindsAsync("MARIN", "Marín");
+            await FindsAsync("ö", "O'Hara", "Under_score", "Zoë");
+            await FindsAsync("zoe", "Zoë");
+            await FindsAsync("50%", "Tamar 50%");
+            await FindsAsync("%", "Tamar 50%");
+            await FindsAsync("_", "Under_score");
+            await FindsAsync("r_s", "Under_score");
+            await FindsAsync("k\\s", "Back\\slash");
+            await FindsAsync("o'h", "O'Hara");
+            await FindsAsync("ee", "Lee");
+            await FindsAsync($"d{system.District.Id}-6", "Lee");
+            await FindsAsync($"d{other}-6", []);
+        }
+    }
+
+    [Fact]
+    public async Task The_index_is_made_where_it_is_missing_or_broken_and_a_search_works_without_it()
+    {
+        await using var system = await Installation.StartAsync(cluster, Db.Postgres, new() { Students = 1, Schools = 1 }, connect: false);
+        var actor = new Actor("test", SecurityGroup.DistrictAdministrator);
+        var patrons = system.Get<PatronService>();
+        await patrons.AddAsync(
+            system.District.Id,
+            [KeyValuePair.Create("barcode", (string?)"A100"), KeyValuePair.Create("lastName", (string?)"Marín")],
+            actor
+        );
+        await using var connection = (NpgsqlConnection)await system.Database.OpenAsync();
+        Task<long> ValidAsync() => Sql.ScalarAsync(connection, null, Index, CancellationToken.None);
+        async Task<int> FoundAsync() =>
+            (await patrons.PageAsync(system.District.Id, new PatronFilter("ari"), PatronSort.Name, false, 1, 50)).Total;
+        Assert.Equal(1, await ValidAsync());
+
+        // A build that was killed leaves an index that nobody uses.
+        await Sql.ExecuteAsync(
+            connection,
+            null,
+            "UPDATE pg_index SET indisvalid = false WHERE indexrelid = to_regclass('ix_patrons_search_key_trgm')",
+            CancellationToken.None
+        );
+        Assert.Equal(0, await ValidAsync());
+        Assert.Equal(1, await FoundAsync());
+        await system.Database.MigrateAsync();
+        Assert.Equal(1, await ValidAsync());
+
+        // Somebody else's user may not install it.
+        await Sql.ExecuteAsync(connection, null, "DROP EXTENSION pg_trgm CASCADE", CancellationToken.None);
+        Assert.Equal(1, await FoundAsync());
+        await Sql.ExecuteAsync(connection, null, "CREATE ROLE search_nobody NOLOGIN; SET ROLE search_nobody", CancellationToken.None);
+        Assert.False(await PostgresSearchIndex.EnsureAsync(connection, CancellationToken.None));
+        await Sql.ExecuteAsync(connection, null, "RESET ROLE; DROP ROLE search_nobody", CancellationToken.None);
+        await system.Database.MigrateAsync();
+        Assert.Equal(1, await ValidAsync());
+        Assert.Equal(1, await FoundAsync());
+    }
+}
