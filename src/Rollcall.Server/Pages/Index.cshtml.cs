@@ -12,7 +12,6 @@ namespace Rollcall.Server.Pages;
 internal sealed class IndexModel(
     Here here,
     Reading reading,
-    PatronService patrons,
     SiteService sites,
     IntegrationService integrations,
     OperationQueue queue,
@@ -58,7 +57,7 @@ internal sealed class IndexModel(
         (Last, Live) = await reading.SyncsAsync(DistrictId, Gone);
         Waiting = await reading.WaitingForApprovalAsync(DistrictId, Gone);
         var all = (await sites.ListAsync(DistrictId, Gone)).Where(s => Here.Sees(s.Id)).ToList();
-        var counts = (await patrons.CountsAsync(DistrictId, Gone)).Where(c => Here.Sees(c.SiteId)).ToList();
+        var counts = (await reading.PatronCountsAsync(DistrictId, moving: Live is not null, Gone)).Where(c => Here.Sees(c.SiteId)).ToList();
         var bySite = counts.ToLookup(c => c.SiteId);
         Sites = [.. all.Select(s => Row(s.Code, s.Name, bySite[s.Id]))];
         if (bySite[null].Any())

@@ -47,6 +47,25 @@ internal sealed class Reading(
             )
         )!;
 
+    /// <summary>Patrons by site and status. While a sync moves them all they are counted every few seconds, not for every look.</summary>
+    public async Task<IReadOnlyList<(int? SiteId, PatronStatus Status, int Count)>> PatronCountsAsync(
+        int districtId,
+        bool moving,
+        CancellationToken cancellationToken
+    ) =>
+        !moving
+            ? await patrons.CountsAsync(districtId, cancellationToken)
+            : (
+                await cache.GetOrCreateAsync(
+                    ("patrons", districtId),
+                    entry =>
+                    {
+                        entry.AbsoluteExpirationRelativeToNow = TimeSpan.FromSeconds(5);
+                        return patrons.CountsAsync(districtId, cancellationToken);
+                    }
+                )
+            )!;
+
     /// <summary>A page of the queue, the newest first, and how many there are in all. Whatever waits or runs is always in it.</summary>
     public async Task<(IReadOnlyList<Operation> Operations, int Total)> QueueAsync(
         int districtId,
