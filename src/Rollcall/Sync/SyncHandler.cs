@@ -120,6 +120,7 @@ internal sealed class SyncHandler(
         OperationRun run,
         SyncSetup setup,
         IRosterSource source,
+        PatronsAhead ahead,
         WarningLog warnings,
         CancellationToken cancellationToken
     )
@@ -143,6 +144,7 @@ internal sealed class SyncHandler(
             connection,
             SpoolFolder,
             warnings,
+            ahead,
             (text, done, total) => run.ReportAsync(OperationStage.Pulling, text, done, total)
         );
         var (roster, fullBecause) = await pull.ReadAsync(setup.State.ChangesSince!.Value, cancellationToken);
@@ -215,6 +217,7 @@ internal sealed class SyncHandler(
         KnownHomerooms? homerooms = null;
         IReadOnlyList<CsvImportReport>? reports = null;
         DateTimeOffset cursor;
+        await using var ahead = new PatronsAhead(database, setup);
         using (var source = await integrations.OpenAsync(operation.DistrictId, setup.Kind, cancellationToken))
         {
             if (source is CsvFeedSource feed)
@@ -260,7 +263,7 @@ internal sealed class SyncHandler(
             }
             else if (operation.Kind == OperationKind.ChangesSync)
             {
-                (roster, homerooms, fullBecause) = await PullChangesAsync(run, setup, source, warnings, cancellationToken);
+                (roster, homerooms, fullBecause) = await PullChangesAsync(run, setup, source, ahead, warnings, cancellationToken);
             }
             else if (await IsUnchangedAsync(setup, source, cancellationToken))
             {
@@ -269,6 +272,8 @@ internal sealed class SyncHandler(
 
             if (fullBecause is not null && feedState is null)
             {
+                // A whole read takes its time and its memory.
+                await ahead.DropAsync();
                 operation.Kind = OperationKind.FullSync;
                 warnings.Clear();
             }
@@ -302,7 +307,7 @@ internal sealed class SyncHandler(
             GiveBackMemory(roster.Persons.Count);
             await run.ReportAsync(OperationStage.Planning, "Reading patrons", 0, null);
             await using var connection = await database.OpenAsync(cancellationToken);
-            var patrons = await PatronIndex.LoadAsync(connection, operation.DistrictId, setup.Keys, cancellationToken);
+            var patrons = await ahead.TakeAsync(connection, cancellationToken);
             GiveBackMemory(patrons.Count);
             var decisions = await LoadDecisionsAsync(database, operation.DistrictId, setup.Keys, cancellationToken);
             await run.ReportAsync(OperationStage.Planning, "Matching people", 0, roster.Persons.Count);

@@ -7,6 +7,7 @@ using Rollcall.OneRoster.Rest;
 using Rollcall.Operations;
 using Rollcall.Patrons;
 using Rollcall.Storage;
+using Rollcall.Sync.Plan;
 
 namespace Rollcall.Sync.Pull;
 
@@ -20,6 +21,7 @@ internal sealed class ChangesPull(
     DbConnection connection,
     string spoolFolder,
     WarningLog warnings,
+    PatronsAhead ahead,
     Func<string, long, long?, ValueTask> progress
 )
 {
@@ -88,6 +90,7 @@ internal sealed class ChangesPull(
 
         var homerooms = setup.Mapper.NeedsHomerooms ? await HomeroomsAsync(after, users, cancellationToken) : null;
         var concerned = new HashSet<string>(demographics.Keys, StringComparer.Ordinal);
+        ahead.Begin();
         var (links, linked) = await LinksAsync(users, concerned, homerooms, cancellationToken);
         if (homerooms is not null)
         {
