@@ -63,6 +63,7 @@ public static class RollcallServices
         services.AddSingleton<Backup>();
         services.AddSingleton<AuditLog>();
         services.AddSingleton<DistrictService>();
+        services.AddSingleton<TenantRequests>();
         services.AddSingleton<SiteService>();
         services.AddSingleton<RosterConnections>();
         services.AddSingleton<IntegrationService>();

@@ -18,7 +18,13 @@ internal sealed record PatronPage(IReadOnlyList<PatronDocument> Items, string? N
 internal sealed class PatronDocument(IDictionary<string, object?> values) : Dictionary<string, object?>(values, StringComparer.Ordinal);
 
 /// <summary>A district.</summary>
-internal sealed record DistrictView(string Code, string Name, string TimeZone);
+/// <summary>A district.</summary>
+/// <param name="Code">Its code.</param>
+/// <param name="Name">Its name.</param>
+/// <param name="TimeZone">IANA name.</param>
+/// <param name="Tenants">The ClassLink tenants that the operator has allowed it.</param>
+/// <param name="AsksForTenant">The tenant that it waits for; null when it waits for none.</param>
+internal sealed record DistrictView(string Code, string Name, string TimeZone, IReadOnlyList<string> Tenants, string? AsksForTenant);
 
 internal sealed record NewDistrict(string Code, string Name, string? TimeZone);
 

@@ -174,18 +174,20 @@ internal static class ApiRoutes
     private static async Task<IReadOnlyList<DistrictView>> DistrictsAsync(DistrictService districts, HttpContext http)
     {
         var caller = http.Features.Get<Caller>()!;
-        return caller.District is { } own
-            ? [View(own)]
-            :
-            [
-                .. (await districts.ListAsync(http.RequestAborted))
-                    .Where(_ => caller.Grant.Scopes.HasFlag(TokenScopes.Installation))
-                    .Select(View),
-            ];
+        return await ViewAsync(
+            caller.District is { } own ? [own]
+                : caller.Grant.Scopes.HasFlag(TokenScopes.Installation) ? await districts.ListAsync(http.RequestAborted)
+                : [],
+            districts,
+            http
+        );
     }
 
     private static async Task<Created<DistrictView>> AddDistrictAsync(NewDistrict body, DistrictService districts, HttpContext http) =>
-        Created("/districts", View(await districts.AddAsync(body.Code, body.Name, body.TimeZone, http.RequestAborted)));
+        Created(
+            "/districts",
+            (await ViewAsync([await districts.AddAsync(body.Code, body.Name, body.TimeZone, http.RequestAborted)], districts, http))[0]
+        );
 
     private static async Task<DistrictView> AllowTenantAsync(string code, AllowedTenant body, DistrictService districts, HttpContext http)
     {
@@ -194,17 +196,30 @@ internal static class ApiRoutes
                 string.Equals(d.Code, code, StringComparison.OrdinalIgnoreCase)
             ) ?? throw new NotFoundException($"There is no district {Text.Cut(code, 40)}. /districts lists those there are.");
         await districts.AllowTenantAsync(district, body.TenantId, http.RequestAborted);
-        return View(district);
+        return (await ViewAsync([district], districts, http))[0];
     }
 
     private static async Task<DistrictView> ChangeDistrictAsync(DistrictPatch body, DistrictService districts, HttpContext http)
     {
         var (district, actor) = Caller.Of(http);
         await districts.SetTimeZoneAsync(district, body.TimeZone, actor.Name, http.RequestAborted);
-        return View((await districts.ListAsync(http.RequestAborted)).First(d => d.Id == district.Id));
+        var changed = (await districts.ListAsync(http.RequestAborted)).First(d => d.Id == district.Id);
+        return (await ViewAsync([changed], districts, http))[0];
     }
 
-    private static DistrictView View(District district) => new(district.Code, district.Name, district.TimeZone);
+    private static async Task<IReadOnlyList<DistrictView>> ViewAsync(
+        IReadOnlyList<District> some,
+        DistrictService districts,
+        HttpContext http
+    )
+    {
+        var tenants = await districts.TenantsAsync(http.RequestAborted);
+        var asked = (await http.RequestServices.GetRequiredService<TenantRequests>().ListAsync(http.RequestAborted)).ToDictionary(
+            r => r.DistrictId,
+            r => r.TenantId
+        );
+        return [.. some.Select(d => new DistrictView(d.Code, d.Name, d.TimeZone, [.. tenants[d.Id]], asked.GetValueOrDefault(d.Id)))];
+    }
 
     // Sites
 
@@ -710,7 +725,10 @@ internal static class ApiRoutes
         await patrons.NoteExportAsync(
             district.Id,
             $"patrons.{format} over the API",
-            filter.InWords((await sites.ListAsync(district.Id, http.RequestAborted)).FirstOrDefault(s => s.Id == filter.Site)?.Name),
+            filter.InWords(
+                (await sites.ListAsync(district.Id, http.RequestAborted)).FirstOrDefault(s => s.Id == filter.Site)?.Name,
+                kept: true
+            ),
             await patrons.CountAsync(district.Id, filter, http.RequestAborted),
             actor,
             http.RequestAborted

@@ -6,7 +6,14 @@ namespace Rollcall.Server.Commands;
 /// <summary><c>rollcall district</c>.</summary>
 internal static class DistrictCommands
 {
-    private sealed record Row(string Code, string Name, string TimeZone, DateTimeOffset CreatedAt);
+    private sealed record Row(
+        string Code,
+        string Name,
+        string TimeZone,
+        DateTimeOffset CreatedAt,
+        IReadOnlyList<string> Tenants,
+        string? AsksForTenant
+    );
 
     private sealed record Allowed(string District, string TenantId);
 
@@ -28,7 +35,7 @@ internal static class DistrictCommands
                     .AddAsync(result.GetRequiredValue(code), result.GetRequiredValue(name), result.GetValue(zone), cancellationToken);
                 if (session.Json)
                 {
-                    await JsonText.WriteAsync(terminal, Of(district));
+                    await JsonText.WriteAsync(terminal, Of(district, [], null));
                 }
                 else
                 {
@@ -49,9 +56,18 @@ internal static class DistrictCommands
             {
                 await using var session = await Session.OpenAsync(result, terminal, cancellationToken);
                 var districts = await session.Get<DistrictService>().ListAsync(cancellationToken);
+                var tenants = await session.Get<DistrictService>().TenantsAsync(cancellationToken);
+                var asked = (await session.Get<TenantRequests>().ListAsync(cancellationToken)).ToDictionary(
+                    r => r.DistrictId,
+                    r => r.TenantId
+                );
                 if (session.Json)
                 {
-                    await JsonText.WriteArrayAsync(terminal, districts.Select(Of), cancellationToken);
+                    await JsonText.WriteArrayAsync(
+                        terminal,
+                        districts.Select(d => Of(d, [.. tenants[d.Id]], asked.GetValueOrDefault(d.Id))),
+                        cancellationToken
+                    );
                 }
                 else if (districts.Count == 0)
                 {
@@ -59,7 +75,21 @@ internal static class DistrictCommands
                 }
                 else
                 {
-                    terminal.WriteTable(["Code", "Name", "Time zone"], districts.Select(d => (string?[])[d.Code, d.Name, d.TimeZone]));
+                    terminal.WriteTable(
+                        ["Code", "Name", "Time zone", "ClassLink tenants"],
+                        districts.Select(d =>
+                            (string?[])
+                                [
+                                    d.Code,
+                                    d.Name,
+                                    d.TimeZone,
+                                    string.Join(
+                                        ", ",
+                                        asked.TryGetValue(d.Id, out var wanted) ? tenants[d.Id].Append($"asks for {wanted}") : tenants[d.Id]
+                                    ),
+                                ]
+                        )
+                    );
                 }
             }
         );
@@ -91,5 +121,6 @@ internal static class DistrictCommands
         return command;
     }
 
-    private static Row Of(District district) => new(district.Code, district.Name, district.TimeZone, district.CreatedAt);
+    private static Row Of(District district, IReadOnlyList<string> tenants, string? asksFor) =>
+        new(district.Code, district.Name, district.TimeZone, district.CreatedAt, tenants, asksFor);
 }

@@ -133,7 +133,7 @@ internal static class PatronBulkCommands
         await patrons.NoteExportAsync(
             district.Id,
             Path.GetFileName(file),
-            which.InWords(which.Site is { } site ? sites[site].Name : null),
+            which.InWords(which.Site is { } site ? sites[site].Name : null, kept: true),
             byBarcode?.Count ?? await patrons.CountAsync(district.Id, filter, cancellationToken),
             session.Actor,
             cancellationToken

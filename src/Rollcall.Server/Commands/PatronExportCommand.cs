@@ -49,7 +49,7 @@ internal static class PatronExportCommand
                 await service.NoteExportAsync(
                     district.Id,
                     Path.GetFileName(file ?? "standard output"),
-                    filter.InWords(filter.Site is { } site ? sites[site].Name : null),
+                    filter.InWords(filter.Site is { } site ? sites[site].Name : null, kept: true),
                     await service.CountAsync(district.Id, filter, cancellationToken),
                     session.Actor,
                     cancellationToken

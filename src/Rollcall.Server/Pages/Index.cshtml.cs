@@ -98,7 +98,7 @@ internal sealed class IndexModel(
 
         if (Here.Can("/Preferences/Service Get"))
         {
-            if (Service is { } on && IntegrationService.SettingsOf(on).Daily.StoppedBecause is { } because)
+            if (Service is { } on && IntegrationService.SettingsOf(on).Daily is { At: not null, StoppedBecause: { } because })
             {
                 Stopped = (because, $"/preferences/sis/{IntegrationWords.Verb(on.Kind)}/schedule");
             }

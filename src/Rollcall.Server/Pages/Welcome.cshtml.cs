@@ -8,12 +8,24 @@ using Rollcall.SignIn;
 namespace Rollcall.Server.Pages;
 
 /// <summary>For somebody who belongs to no district, and for the operator: the districts there are.</summary>
-internal sealed class WelcomeModel(Here here, DistrictService districts, Accounts accounts, IntegrationService integrations) : PageModel
+internal sealed class WelcomeModel(
+    Here here,
+    DistrictService districts,
+    TenantRequests requests,
+    Accounts accounts,
+    IntegrationService integrations
+) : PageModel
 {
     public Here Here { get; } = here;
 
     /// <summary>All of the installation, for the operator; empty for others.</summary>
     public IReadOnlyList<District> All { get; private set; } = [];
+
+    /// <summary>The ClassLink tenants that each may use, by its id.</summary>
+    public ILookup<int, string> Tenants { get; private set; } = Array.Empty<int>().ToLookup(i => i, _ => "");
+
+    /// <summary>Districts that wait for a tenant to be allowed, and which.</summary>
+    public IReadOnlyList<(District District, TenantRequest Request)> Asking { get; private set; } = [];
 
     /// <summary>The installation's ClassLink partner key is kept already.</summary>
     public bool HasPartnerKey { get; private set; }
@@ -74,6 +86,15 @@ internal sealed class WelcomeModel(Here here, DistrictService districts, Account
             return $"{chosen.Name} may connect to tenant {tenantId}.";
         });
 
+    /// <summary>The district does not get what it asked for. Nothing else changes: it may ask again.</summary>
+    public Task<IActionResult> OnPostRefuseAsync(string? district) =>
+        TryAsync(async () =>
+        {
+            var chosen = await districts.ResolveAsync(district ?? "", HttpContext.RequestAborted);
+            await requests.DropAsync(chosen.Id, HttpContext.RequestAborted);
+            return $"What {chosen.Name} asked for is put aside.";
+        });
+
     public Task<IActionResult> OnPostPartnerKeyAsync(string? key) =>
         TryAsync(async () =>
         {
@@ -101,6 +122,8 @@ internal sealed class WelcomeModel(Here here, DistrictService districts, Account
         if (Here.May(Need.Operator))
         {
             All = await districts.ListAsync(HttpContext.RequestAborted);
+            Tenants = await districts.TenantsAsync(HttpContext.RequestAborted);
+            Asking = [.. (await requests.ListAsync(HttpContext.RequestAborted)).Join(All, r => r.DistrictId, d => d.Id, (r, d) => (d, r))];
             HasPartnerKey = await integrations.HasPartnerKeyAsync(HttpContext.RequestAborted);
         }
     }

@@ -108,6 +108,9 @@ public sealed class DistrictService(RollcallDatabase database, TimeProvider time
             );
         }
 
+        // What the district asked for is decided by this, whichever tenant it gets.
+        var asked = TenantRequests.Key(district.Id);
+        await context.InstallationSettings.Where(s => s.Key == asked).ExecuteDeleteAsync(cancellationToken);
         if (owner is null)
         {
             context.DistrictTenants.Add(
@@ -127,6 +130,16 @@ public sealed class DistrictService(RollcallDatabase database, TimeProvider time
                 throw new RollcallException($"Tenant {tenant} has just been given to another district. Check the number.", e);
             }
         }
+    }
+
+    /// <summary>The tenants that each district may use, by its id.</summary>
+    public async Task<ILookup<int, string>> TenantsAsync(CancellationToken cancellationToken = default)
+    {
+        await using var context = database.CreateContextAsOwner();
+        return (await context.DistrictTenants.AsNoTracking().OrderBy(t => t.TenantId).ToListAsync(cancellationToken)).ToLookup(
+            t => t.DistrictId,
+            t => t.TenantId
+        );
     }
 
     public static DateOnly Today(District district, TimeProvider time) => DateAt(district, time.GetUtcNow());

@@ -86,7 +86,13 @@ internal sealed class OpenProbe(IRosterSource source, IRosterProbe probe) : IDis
 public sealed record OrgMatch(string SourcedId, string? Name, string? Type, string? SiteCode, string? SuggestedSite);
 
 /// <summary>Which roster service is on, how it is reached, and what it maps.</summary>
-public sealed class IntegrationService(RollcallDatabase database, RosterConnections connections, Secrets secrets, TimeProvider time)
+public sealed class IntegrationService(
+    RollcallDatabase database,
+    RosterConnections connections,
+    Secrets secrets,
+    TenantRequests requests,
+    TimeProvider time
+)
 {
     internal static readonly JsonSerializerOptions Json = new(JsonSerializerDefaults.Web)
     {
@@ -194,7 +200,7 @@ public sealed class IntegrationService(RollcallDatabase database, RosterConnecti
                 throw new RollcallException(TenantCheck.Of(request.TenantId, []).Message);
             }
 
-            await CheckTenantIsFreeAsync(district, tenant, asOperator, cancellationToken);
+            await CheckTenantIsFreeAsync(district, tenant, asOperator, actor, cancellationToken);
             request = await WithOperatorsProxyAsync(request, asOperator, cancellationToken);
         }
 
@@ -651,7 +657,13 @@ public sealed class IntegrationService(RollcallDatabase database, RosterConnecti
         ];
     }
 
-    private async Task CheckTenantIsFreeAsync(District district, string tenant, bool asOperator, CancellationToken cancellationToken)
+    private async Task CheckTenantIsFreeAsync(
+        District district,
+        string tenant,
+        bool asOperator,
+        string actor,
+        CancellationToken cancellationToken
+    )
     {
         // Whether another district has it is the installation's to know.
         await using var context = database.CreateContextAsOwner();
@@ -665,8 +677,9 @@ public sealed class IntegrationService(RollcallDatabase database, RosterConnecti
 
         if (owner is null && !asOperator)
         {
+            await requests.AskAsync(district.Id, tenant, actor, cancellationToken);
             throw new RollcallException(
-                $"Tenant {tenant} is waiting for this installation's operator to allow it, under All districts or by: rollcall district allow-tenant {district.Code} {tenant}"
+                $"Tenant {tenant} is waiting for this installation's operator, who has been asked to allow it: under All districts, or by: rollcall district allow-tenant {district.Code} {tenant}. Connect again when that is done."
             );
         }
     }

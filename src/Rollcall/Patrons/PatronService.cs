@@ -40,12 +40,15 @@ public sealed record PatronFilter(string? Search = null, int? Site = null, Patro
 
     /// <summary>Who is meant, in words; empty for everybody.</summary>
     /// <param name="siteName">The name of <see cref="Site"/>; null when there is none.</param>
-    public string InWords(string? siteName) =>
+    /// <param name="kept">The words are kept: they do not say what was searched for, which is mostly somebody's name.</param>
+    public string InWords(string? siteName, bool kept = false) =>
         string.Join(
             ", ",
             new[]
             {
-                Search is null ? null : $"found by “{Search}”",
+                Search is null ? null
+                : kept ? "found by a search"
+                : $"found by “{Search}”",
                 siteName is null ? null : $"of {siteName}",
                 Status is { } status ? $"with the status {PatronFields.StatusWord(status)}" : null,
                 Level is null ? null : $"in grade {Level}",

@@ -91,6 +91,15 @@ public sealed class ErasureTests(PostgresCluster cluster)
         await filters.SaveAsync(district, "account 7", "Her", $"?q={Uri.EscapeDataString("Zephyrwöld")}", CancellationToken.None);
         await filters.SaveAsync(district, "account 7", "Fifth grade", "?level=05", CancellationToken.None);
 
+        // Whoever took her out as a file searched for her by name.
+        await system.Patrons.NoteExportAsync(
+            district,
+            "patrons.csv",
+            new PatronFilter("Zephyrwöld") { Barcodes = [Barcode] }.InWords(null, kept: true),
+            1,
+            "test"
+        );
+
         // Nobody erases themselves: the audit has to say who did it.
         var own = await Assert.ThrowsAsync<RollcallException>(() =>
             erasure.EnqueueAsync(district, Barcode, new Actor("Zephyrwöld, Quixalina", SecurityGroup.DistrictAdministrator))

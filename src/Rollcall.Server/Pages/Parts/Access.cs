@@ -82,6 +82,7 @@ internal static class Access
 
         // The installation.
         ["/Welcome PostDistrict"] = Need.Operator,
+        ["/Welcome PostRefuse"] = Need.Operator,
         ["/Welcome PostTenant"] = Need.Operator,
         ["/Welcome PostPartnerKey"] = Need.Operator,
         ["/Welcome PostEnter"] = Need.Operator,

@@ -8,7 +8,7 @@ using Rollcall.Storage;
 namespace Rollcall.Server.Pages.Parts;
 
 /// <summary>Who asks, in which district, and what every page of it shows.</summary>
-internal sealed class Here(DistrictService districts, Reading reading, TimeProvider time)
+internal sealed class Here(DistrictService districts, TenantRequests requests, Reading reading, TimeProvider time)
 {
     private const string Cookie = "rollcall-district";
     private bool _loaded;
@@ -36,6 +36,9 @@ internal sealed class Here(DistrictService districts, Reading reading, TimeProvi
 
     /// <summary>Operations that need an approval, and people in Review.</summary>
     public (int Approvals, int Reviews) Open { get; private set; }
+
+    /// <summary>Districts that wait for a tenant to be allowed; for the operator alone.</summary>
+    public int TenantRequests { get; private set; }
 
     /// <summary>The first page of somebody like this.</summary>
     public string Home =>
@@ -116,10 +119,13 @@ internal sealed class Here(DistrictService districts, Reading reading, TimeProvi
             code is null ? null : Districts.FirstOrDefault(d => string.Equals(d.Code, code, StringComparison.OrdinalIgnoreCase));
     }
 
-    public async Task CountOpenAsync(CancellationToken cancellationToken) =>
+    public async Task CountOpenAsync(CancellationToken cancellationToken)
+    {
         Open = Sites is null
             ? await reading.OpenAsync(District.Id, cancellationToken)
             : (0, (await reading.ReviewAsync(this, cancellationToken)).Count);
+        TenantRequests = May(Need.Operator) ? (await requests.ListAsync(cancellationToken)).Count : 0;
+    }
 
     /// <summary>The instant at which a date begins where the district is.</summary>
     public DateTimeOffset StartOf(DateOnly date)

@@ -51,7 +51,7 @@ internal static class PatronDownload
         await patrons.NoteExportAsync(
             here.District.Id,
             file,
-            query.InWords,
+            query.Filter.InWords(query.Site?.Name, kept: true),
             await patrons.CountAsync(here.District.Id, query.Filter, http.RequestAborted),
             here.Actor,
             http.RequestAborted

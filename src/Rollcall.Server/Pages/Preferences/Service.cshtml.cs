@@ -19,6 +19,7 @@ internal sealed class ServiceModel(
     Here here,
     IntegrationService integrations,
     DistrictService districts,
+    TenantRequests requests,
     SiteService sites,
     PatronExplain explain,
     ReadinessService readiness,
@@ -110,6 +111,9 @@ internal sealed class ServiceModel(
 
     /// <summary>Why what was asked did not work; null when it did.</summary>
     public string? Problem { get; private set; }
+
+    /// <summary>The tenant that waits for the operator to allow it; null when none does.</summary>
+    public TenantRequest? Asked { get; private set; }
 
     /// <summary>What was typed, for another try. Secrets are never shown again.</summary>
     /// <summary>ClassLink's proxy can be reached with the key of this installation; always so for a service that has no such key.</summary>
@@ -727,6 +731,7 @@ internal sealed class ServiceModel(
 
     private async Task LoadAsync()
     {
+        Asked = Kind == IntegrationKind.ClassLink && Tab == "settings" ? await requests.FindAsync(DistrictId, Gone) : null;
         var row = await integrations.FindAsync(DistrictId, Kind, Gone);
         Enabled = row?.Enabled == true;
         Settings = IntegrationService.SettingsOf(row);

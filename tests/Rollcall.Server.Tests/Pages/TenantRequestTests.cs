@@ -1,0 +1,64 @@
+using Rollcall.Districts;
+using Rollcall.Integrations;
+using Rollcall.Patrons;
+
+namespace Rollcall.Server.Tests.Pages;
+
+/// <summary>A district asks for its ClassLink tenant, and the operator decides.</summary>
+public sealed class TenantRequestTests(EmptyLibrary library) : IClassFixture<EmptyLibrary>
+{
+    private const string Page = "/preferences/sis/classlink";
+
+    [Fact]
+    public async Task What_a_district_asks_for_waits_on_the_operators_page_until_it_is_decided()
+    {
+        await library.AddDistrictAsync();
+        var tenant = library.Sandbox.Options.TenantId;
+        await library.Service<IntegrationService>().StorePartnerKeyAsync(library.Sandbox.Options.PartnerKey);
+        var river = await library.Service<DistrictService>().AddAsync("RIVER", "River & Lake", "UTC", CancellationToken.None);
+        using var visitor = new Visitor(library.Url, await library.SignInAsync(SecurityGroup.DistrictAdministrator, district: river));
+        using var owner = new Visitor(library.Url);
+        Task<string> TryAsync(string number) =>
+            visitor.RefusedAsync(
+                Page,
+                $"{Page}?handler=Connect",
+                ("mode", "Direct"),
+                ("tenantId", number),
+                ("url", library.Sandbox.Url.GetLeftPart(UriPartial.Authority) + "/ims/oneroster/v1p1"),
+                ("key", library.Sandbox.Options.ConsumerKey),
+                ("secret", "not the secret")
+            );
+
+        // A number with a slip, then the right one: only that waits.
+        Assert.DoesNotContain("asks to connect", await owner.PageAsync("/welcome"), StringComparison.Ordinal);
+        Assert.Contains("who has been asked to allow it", await TryAsync("77"), StringComparison.Ordinal);
+        Assert.Contains("who has been asked to allow it", await TryAsync(tenant), StringComparison.Ordinal);
+        Assert.Contains($"Tenant {tenant} waits for this installation’s operator", await visitor.PageAsync(Page), StringComparison.Ordinal);
+        Assert.Contains("Asked the operator to allow tenant 77", await visitor.PageAsync("/audit"), StringComparison.Ordinal);
+        var asked = await owner.PageAsync("/welcome");
+        Assert.Contains($"ClassLink tenant <strong>{tenant}</strong>", asked, StringComparison.Ordinal);
+        Assert.Contains("River &amp; Lake", asked, StringComparison.Ordinal);
+        Assert.DoesNotContain("<strong>77</strong>", asked, StringComparison.Ordinal);
+        Assert.Contains("<span class=\"waiting\">1", await owner.PageAsync("/account"), StringComparison.Ordinal);
+        Assert.DoesNotContain("All districts", await visitor.PageAsync("/account"), StringComparison.Ordinal);
+
+        // Put aside, it may be asked again; allowed, it is no longer in the way.
+        await owner.SubmitAsync("/welcome", "/welcome?handler=Refuse", ("district", "RIVER"));
+        Assert.DoesNotContain("asks to connect", await owner.PageAsync("/welcome"), StringComparison.Ordinal);
+        Assert.DoesNotContain("waits for this installation", await visitor.PageAsync(Page), StringComparison.Ordinal);
+        await TryAsync(tenant);
+        await owner.SubmitAsync("/welcome", "/welcome?handler=Tenant", ("district", "RIVER"), ("tenantId", tenant));
+        var allowed = await owner.PageAsync("/welcome");
+        Assert.DoesNotContain("asks to connect", allowed, StringComparison.Ordinal);
+        Assert.Contains($"class=\"code\">{tenant}</td>", allowed, StringComparison.Ordinal);
+        Assert.DoesNotContain("waits for this installation", await visitor.PageAsync(Page), StringComparison.Ordinal);
+        Assert.DoesNotContain("has been asked", await TryAsync(tenant), StringComparison.Ordinal);
+
+        // One tenant belongs to one district: the other is told, and asks for nothing.
+        var other = await library.Service<DistrictService>().AddAsync("LAKE", "Lake", "UTC", CancellationToken.None);
+        using var third = new Visitor(library.Url, await library.SignInAsync(SecurityGroup.DistrictAdministrator, district: other));
+        var refused = await third.RefusedAsync(Page, $"{Page}?handler=Connect", ("mode", "Proxy"), ("tenantId", tenant), ("url", ""));
+        Assert.Contains("is used by another district", refused, StringComparison.Ordinal);
+        Assert.Empty(await library.Service<TenantRequests>().ListAsync());
+    }
+}
