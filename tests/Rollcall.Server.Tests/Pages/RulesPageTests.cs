@@ -45,16 +45,20 @@ public sealed class RulesPageTests(SyncedLibrary library) : IClassFixture<Synced
         await visitor.SubmitAsync(schedule, $"{schedule}?handler=Daily", ("mode", "full"), ("zone", library.District.TimeZone));
         Assert.Null((await SettingsAsync()).Daily.At);
 
-        // What an undo put in the way is said on the page and on the dashboard, with the way out.
-        await library
-            .Service<IntegrationService>()
-            .ConfigureAsync(
-                library.District.Id,
-                IntegrationKind.ClassLink,
-                "test",
-                "stop",
-                s => s with { Daily = s.Daily with { StoppedBecause = "Operation 1 was undone." } }
-            );
+        // What an undo put in the way is said on the page and on the dashboard, with the way out; not where nothing runs by itself anyway.
+        Task StopAsync(TimeOnly? at) =>
+            library
+                .Service<IntegrationService>()
+                .ConfigureAsync(
+                    library.District.Id,
+                    IntegrationKind.ClassLink,
+                    "test",
+                    "stop",
+                    s => s with { Daily = s.Daily with { At = at, StoppedBecause = "Operation 1 was undone." } }
+                );
+        await StopAsync(null);
+        Assert.DoesNotContain("have stopped", await visitor.PageAsync("/"), StringComparison.Ordinal);
+        await StopAsync(new TimeOnly(4, 0));
         Assert.Contains("Operation 1 was undone.", await visitor.PageAsync("/"), StringComparison.Ordinal);
         await visitor.SubmitAsync(schedule, $"{schedule}?handler=Resume");
         Assert.DoesNotContain("have stopped", await visitor.PageAsync("/"), StringComparison.Ordinal);
