@@ -39,6 +39,9 @@ internal static class PostgresSearchIndex
                         or PostgresErrorCodes.FeatureNotSupported
                         or PostgresErrorCodes.UndefinedFile
                         or PostgresErrorCodes.UndefinedObject
+                        // Somebody else is making it just now.
+                        or PostgresErrorCodes.DuplicateTable
+                        or PostgresErrorCodes.DeadlockDetected
             )
         {
             return false;

@@ -40,6 +40,7 @@ public sealed class TenantRequestTests(EmptyLibrary library) : IClassFixture<Emp
         Assert.Contains("River &amp; Lake", asked, StringComparison.Ordinal);
         Assert.DoesNotContain("<strong>77</strong>", asked, StringComparison.Ordinal);
         Assert.Contains("<span class=\"waiting\">1", await owner.PageAsync("/account"), StringComparison.Ordinal);
+        Assert.DoesNotContain("@if", asked, StringComparison.Ordinal);
         Assert.DoesNotContain("All districts", await visitor.PageAsync("/account"), StringComparison.Ordinal);
 
         // Put aside, it may be asked again; allowed, it is no longer in the way.

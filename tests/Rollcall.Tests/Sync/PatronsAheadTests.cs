@@ -41,12 +41,14 @@ public sealed class PatronsAheadTests(PostgresCluster cluster)
         {
             await using var ahead = new PatronsAhead(system.Database, setup);
             ahead.Begin();
-            await ahead.Reading;
+            await ahead.Reading!;
             await meanwhile(ahead);
             return await ahead.TakeAsync(connection, CancellationToken.None);
         }
 
-        Assert.Equal(1, (await TakenAsync(_ => Task.CompletedTask)).Count);
+        PatronIndex? read = null;
+        Assert.Same(await TakenAsync(async ahead => read = (await ahead.Reading!).Patrons), read);
+        Assert.Equal(1, read!.Count);
         Assert.Equal(2, (await TakenAsync(_ => AddAsync("A101"))).Count);
         var number = setup.Keys.Of("7001");
         var changed = await TakenAsync(_ =>

@@ -13,8 +13,8 @@ internal sealed class PatronsAhead(RollcallDatabase database, SyncSetup setup) :
     /// <summary>Begins to read, once.</summary>
     public void Begin() => _reading = Task.Run(ReadAsync);
 
-    /// <summary>Ends when what was begun has been read.</summary>
-    internal Task Reading => _reading ?? Task.CompletedTask;
+    /// <summary>What has been begun; null when nothing has, or it has been taken.</summary>
+    internal Task<(long Mark, PatronIndex Patrons)>? Reading => _reading;
 
     /// <summary>The patrons as they are now.</summary>
     /// <param name="connection">Asks what has come since, and for the patrons where they have to be read now.</param>
