@@ -36,7 +36,7 @@ internal static class SyncTasks
         var sites = services.GetRequiredService<SiteService>();
         var integrations = services.GetRequiredService<IntegrationService>();
         var sandbox = new SandboxOptions();
-        await integrations.StorePartnerKeyAsync(sandbox.PartnerKey);
+        await integrations.StorePartnerKeyAsync(sandbox.PartnerKey, "test");
         await integrations.ConnectAsync(
             district,
             IntegrationKind.ClassLink,

@@ -373,7 +373,7 @@ public sealed partial class ConnectTests(Browser browser)
         await using var library = new EmptyLibrary();
         await library.InitializeAsync();
         await library.AddDistrictAsync();
-        await library.Service<Integrations.IntegrationService>().StorePartnerKeyAsync(library.Sandbox.Options.PartnerKey);
+        await library.Service<Integrations.IntegrationService>().StorePartnerKeyAsync(library.Sandbox.Options.PartnerKey, "test");
         foreach (var (i, school) in library.Sandbox.District.Schools.Index())
         {
             await library

@@ -67,6 +67,22 @@ internal static class ApiAdministration
             "changeClassLinkApplication",
             "Store the application by which ClassLink knows this installation"
         );
+        ApiRoutes.Describe(api.MapGet("/partner-key", PartnerKeyAsync), "partnerKey", "Say whether a ClassLink partner key is stored");
+        ApiRoutes.Describe(
+            api.MapPut("/partner-key", StorePartnerKeyAsync),
+            "storePartnerKey",
+            "Store this installation's ClassLink partner key, in place of the one before; it is never shown"
+        );
+        ApiRoutes.Describe(
+            api.MapDelete("/partner-key", RemovePartnerKeyAsync),
+            "removePartnerKey",
+            "Remove the partner key: districts that connect with it do so no more"
+        );
+        ApiRoutes.Describe(
+            api.MapDelete("/districts/{code}/tenant-request", RefuseTenantAsync),
+            "refuseTenant",
+            "Put aside what a district asked for; it may ask again"
+        );
 
         ApiRoutes.Describe(api.MapGet("/audit", AuditAsync), "audit", "Read who did what, the newest first, page by page");
 
@@ -227,6 +243,35 @@ internal static class ApiAdministration
         return TypedResults.NoContent();
     }
 
+    // What the operator keeps for all districts
+
+    private static async Task<PartnerKeyView> PartnerKeyAsync(IntegrationService integrations, HttpContext http) =>
+        new(await integrations.HasPartnerKeyAsync(http.RequestAborted));
+
+    private static async Task<NoContent> StorePartnerKeyAsync(NewPartnerKey body, IntegrationService integrations, HttpContext http)
+    {
+        await integrations.StorePartnerKeyAsync(body.Key, Caller.Of(http).Actor.Name, http.RequestAborted);
+        return TypedResults.NoContent();
+    }
+
+    private static async Task<NoContent> RemovePartnerKeyAsync(IntegrationService integrations, HttpContext http) =>
+        await integrations.RemovePartnerKeyAsync(Caller.Of(http).Actor.Name, http.RequestAborted)
+            ? TypedResults.NoContent()
+            : throw new NotFoundException("No partner key is stored.");
+
+    private static async Task<NoContent> RefuseTenantAsync(
+        string code,
+        DistrictService districts,
+        TenantRequests requests,
+        HttpContext http
+    )
+    {
+        var district = await ApiRoutes.DistrictAsync(code, districts, http);
+        return await requests.RefuseAsync(district.Id, Caller.Of(http).Actor.Name, http.RequestAborted)
+            ? TypedResults.NoContent()
+            : throw new NotFoundException($"{district.Name} asks for no tenant. /districts shows what each asks for.");
+    }
+
     // Audit
 
     private static async Task<Page<AuditView>> AuditAsync(
@@ -284,21 +329,21 @@ internal static class ApiAdministration
 
     private static async Task<AccountLink> AddAccountAsync(NewAccount body, AccountDesk desk, Reach reach, HttpContext http)
     {
-        var caller = http.Features.Get<Caller>()!;
+        var caller = Caller.Of(http);
         var group =
             PatronFields.ParseGroup(body.Group)
             ?? throw new RollcallException(
                 $"'{Text.Cut(body.Group, 40)}' is no security group: an account's is Student Aide, Librarian, Library Administrator or District Administrator."
             );
         var sites = body.Sites is { Count: > 0 } given ? string.Join(',', given) : null;
-        var code = await desk.AddAsync(caller.District!, body.Email, group, sites, By(caller), http.RequestAborted);
+        var code = await desk.AddAsync(caller.District, body.Email, group, sites, By(caller), http.RequestAborted);
         return Link(body.Email.Trim(), code, reach, http);
     }
 
     private static async Task<AccountLink> PasswordLinkAsync(long id, Accounts accounts, AccountDesk desk, Reach reach, HttpContext http)
     {
-        var caller = http.Features.Get<Caller>()!;
-        var code = await FoundAsync(id, accounts, http, () => desk.ResetAsync(caller.District!, id, By(caller), http.RequestAborted));
+        var caller = Caller.Of(http);
+        var code = await FoundAsync(id, accounts, http, () => desk.ResetAsync(caller.District, id, By(caller), http.RequestAborted));
         return Link((await accounts.GetAsync(id, http.RequestAborted))?.Email ?? "", code, reach, http);
     }
 
@@ -319,14 +364,14 @@ internal static class ApiAdministration
 
     private static async Task<NoContent> DoAsync(long id, Accounts accounts, HttpContext http, Func<District, Who, Task> act)
     {
-        var caller = http.Features.Get<Caller>()!;
+        var caller = Caller.Of(http);
         await FoundAsync(
             id,
             accounts,
             http,
             async () =>
             {
-                await act(caller.District!, By(caller));
+                await act(caller.District, By(caller));
                 return true;
             }
         );
@@ -354,8 +399,8 @@ internal static class ApiAdministration
 
     private static async Task<MadeToken> AddTokenAsync(NewToken body, AccessTokens tokens, HttpContext http)
     {
-        var (district, actor) = Caller.Of(http);
-        var grant = http.Features.Get<Caller>()!.Grant;
+        var caller = Caller.Of(http);
+        var grant = caller.Grant;
         var group = body.Group is null
             ? grant.Group
             : PatronFields.ParseGroup(body.Group)
@@ -363,12 +408,12 @@ internal static class ApiAdministration
                     $"'{Text.Cut(body.Group, 40)}' is no security group: a token's is Library Administrator or District Administrator."
                 );
         var (row, token) = await tokens.CreateAsync(
-            district,
+            caller.District,
             body.Name,
             group,
             AccessTokens.Parse(body.Scopes),
             TimeSpan.FromDays(Math.Clamp(body.Days, 0, 10_000)),
-            actor,
+            caller.Actor,
             grant.AccountId,
             grant.PatronId,
             grant,
@@ -377,7 +422,7 @@ internal static class ApiAdministration
         return new(View(row), token);
     }
 
-    private static async Task<NoContent> RevokeTokenAsync(long id, AccessTokens tokens, HttpContext http)
+    private static async Task<RevokedToken> RevokeTokenAsync(long id, AccessTokens tokens, HttpContext http)
     {
         var (district, actor) = Caller.Of(http);
         if ((await tokens.ListAsync(district.Id, http.RequestAborted)).All(t => t.Id != id))
@@ -387,8 +432,7 @@ internal static class ApiAdministration
             );
         }
 
-        await tokens.RevokeAsync(district.Id, id, actor.Name, http.RequestAborted);
-        return TypedResults.NoContent();
+        return new(id, await tokens.RevokeAsync(district.Id, id, actor.Name, http.RequestAborted));
     }
 
     private static TokenView View(AccessToken row) =>

@@ -320,6 +320,14 @@ internal sealed record ClassLinkSignInPatch(bool? On, bool? ByEmail);
 /// <param name="AcceptTiles">A LaunchPad tile is taken as it comes; false begins the sign-in anew from here.</param>
 internal sealed record ClassLinkApplicationPatch(string? ClientId, string? ClientSecret, bool? AcceptTiles);
 
+/// <summary>The key by which ClassLink's proxy knows this installation. It is never shown.</summary>
+/// <param name="Stored">There is one.</param>
+internal sealed record PartnerKeyView(bool Stored);
+
+/// <summary>The partner key to store.</summary>
+/// <param name="Key">As the ClassLink Partner Portal shows it.</param>
+internal sealed record NewPartnerKey(string Key);
+
 /// <summary>A line of the audit.</summary>
 internal sealed record AuditView(long Id, DateTimeOffset At, string Actor, string Action, string Details);
 
@@ -360,6 +368,10 @@ internal sealed record TokenView(
 /// <summary>An access token to make. It has at most the scopes, the group and the life of the token that makes it.</summary>
 /// <param name="Group">Library Administrator or District Administrator; that of the token that makes it when it is left out.</param>
 internal sealed record NewToken(string Name, IReadOnlyList<string> Scopes, int Days, string? Group);
+
+/// <summary>A token that has ended.</summary>
+/// <param name="AccountsItAdded">Addresses of accounts that it added or changed the group of. They stay: lock or remove those that should not.</param>
+internal sealed record RevokedToken(long Id, IReadOnlyList<string> AccountsItAdded);
 
 /// <summary>A token that was made. It is shown this once.</summary>
 internal sealed record MadeToken(TokenView Token, string Secret);

@@ -21,7 +21,7 @@ internal static class ApiCommands
 
     public static async Task RunAsync(CommandBody body, IHostApplicationLifetime lifetime, ILogger<ApiGate> logger, HttpContext http)
     {
-        var caller = http.Features.Get<Caller>()!;
+        var caller = Caller.Of(http);
 
         // A server that stops breaks the connection: whoever follows an operation asks the server that comes after.
         await using var stopping = lifetime.ApplicationStopping.Register(http.Abort);
@@ -43,7 +43,7 @@ internal static class ApiCommands
         )
         {
             Files = files,
-            Caller = new RemoteCaller(http.RequestServices, caller.District, caller.Actor),
+            Caller = new RemoteCaller(http.RequestServices, caller.OwnDistrict, caller.Actor),
             Watcher = new Watcher(frames.Writer),
             Follow = body.Follow,
             Window = body.Width is { } width ? (Math.Clamp(width, 20, 1000), body.Ansi == true) : null,

@@ -15,17 +15,24 @@ using Rollcall.Storage;
 namespace Rollcall.Server.Api;
 
 /// <summary>Who calls the API. Handlers take district and actor from here and from nowhere else.</summary>
-/// <param name="Grant">The token.</param>
-/// <param name="District">The token's district; null for the operator's, which no route of a district lets in.</param>
-internal sealed record Caller(TokenGrant Grant, District? District)
+/// <param name="grant">The token.</param>
+/// <param name="district">The token's district; null for the operator's, which no route of a district lets in.</param>
+internal sealed class Caller(TokenGrant grant, District? district)
 {
-    public Actor Actor => Grant.Actor;
+    public TokenGrant Grant => grant;
+    public Actor Actor => grant.Actor;
 
-    /// <summary>The caller of a route that needs a district.</summary>
-    public static (District District, Actor Actor) Of(HttpContext http) =>
-        http.Features.Get<Caller>() is { District: { } district } caller
-            ? (district, caller.Actor)
-            : throw new InvalidOperationException("The route is not closed to callers without a district.");
+    /// <summary>Of a route that needs one.</summary>
+    public District District =>
+        OwnDistrict ?? throw new InvalidOperationException("The route is not closed to callers without a district.");
+
+    /// <summary>Of a route that an operator's token may take too; null for that.</summary>
+    public District? OwnDistrict { get; } = district;
+
+    public static Caller Of(HttpContext http) =>
+        http.Features.Get<Caller>() ?? throw new InvalidOperationException("The route is open to callers without a token.");
+
+    public void Deconstruct(out District district, out Actor actor) => (district, actor) = (District, Actor);
 }
 
 /// <summary>Marks a route that starts something: it takes an <c>Idempotency-Key</c>.</summary>

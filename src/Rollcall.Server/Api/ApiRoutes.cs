@@ -173,9 +173,9 @@ internal static class ApiRoutes
 
     private static async Task<IReadOnlyList<DistrictView>> DistrictsAsync(DistrictService districts, HttpContext http)
     {
-        var caller = http.Features.Get<Caller>()!;
+        var caller = Caller.Of(http);
         return await ViewAsync(
-            caller.District is { } own ? [own]
+            caller.OwnDistrict is { } own ? [own]
                 : caller.Grant.Scopes.HasFlag(TokenScopes.Installation) ? await districts.ListAsync(http.RequestAborted)
                 : [],
             districts,
@@ -191,13 +191,16 @@ internal static class ApiRoutes
 
     private static async Task<DistrictView> AllowTenantAsync(string code, AllowedTenant body, DistrictService districts, HttpContext http)
     {
-        var district =
-            (await districts.ListAsync(http.RequestAborted)).FirstOrDefault(d =>
-                string.Equals(d.Code, code, StringComparison.OrdinalIgnoreCase)
-            ) ?? throw new NotFoundException($"There is no district {Text.Cut(code, 40)}. /districts lists those there are.");
-        await districts.AllowTenantAsync(district, body.TenantId, http.RequestAborted);
+        var district = await DistrictAsync(code, districts, http);
+        await districts.AllowTenantAsync(district, body.TenantId, Caller.Of(http).Actor.Name, http.RequestAborted);
         return (await ViewAsync([district], districts, http))[0];
     }
+
+    /// <summary>One of the installation's districts, by its code.</summary>
+    internal static async Task<District> DistrictAsync(string code, DistrictService districts, HttpContext http) =>
+        (await districts.ListAsync(http.RequestAborted)).FirstOrDefault(d =>
+            string.Equals(d.Code, code, StringComparison.OrdinalIgnoreCase)
+        ) ?? throw new NotFoundException($"There is no district {Text.Cut(code, 40)}. /districts lists those there are.");
 
     private static async Task<DistrictView> ChangeDistrictAsync(DistrictPatch body, DistrictService districts, HttpContext http)
     {
@@ -828,7 +831,7 @@ internal static class ApiRoutes
 
     /// <summary>Saved filters are somebody's own: those of whoever made the token.</summary>
     private static string OwnerOf(HttpContext http) =>
-        http.Features.Get<Caller>()!.Grant switch
+        Caller.Of(http).Grant switch
         {
             { AccountId: { } account } => SavedFilters.OwnerOfAccount(account),
             { PatronId: { } patron } => SavedFilters.OwnerOf(patron),

@@ -256,7 +256,7 @@ internal static class DemoCommand
         const string actor = "demo";
         var integrations = services.GetRequiredService<IntegrationService>();
         var sites = services.GetRequiredService<SiteService>();
-        await integrations.StorePartnerKeyAsync(sandbox.Options.PartnerKey, cancellationToken);
+        await integrations.StorePartnerKeyAsync(sandbox.Options.PartnerKey, actor, cancellationToken);
         var request = new ConnectRequest(ConnectionMode.Proxy, sandbox.Options.TenantId, sandbox.Url.GetLeftPart(UriPartial.Authority));
         await integrations.ConnectAsync(district, kind, request, asOperator: true, clear: false, actor, cancellationToken);
         var schools = (await integrations.OrgsAsync(district, kind, cancellationToken)).Where(o => o.Type == "school").ToList();

@@ -107,7 +107,7 @@ internal static class DistrictCommands
                 await using var session = await Session.OpenAsync(result, terminal, cancellationToken);
                 var districts = session.Get<DistrictService>();
                 var district = await districts.ResolveAsync(result.GetRequiredValue(code), cancellationToken);
-                await districts.AllowTenantAsync(district, result.GetRequiredValue(tenant), cancellationToken);
+                await districts.AllowTenantAsync(district, result.GetRequiredValue(tenant), session.Actor.Name, cancellationToken);
                 if (session.Json)
                 {
                     await JsonText.WriteAsync(terminal, new Allowed(district.Code, result.GetRequiredValue(tenant).Trim()));

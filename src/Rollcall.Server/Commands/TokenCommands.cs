@@ -1,5 +1,6 @@
 using System.CommandLine;
 using Rollcall.Patrons;
+using Rollcall.Server.Pages.Preferences;
 using Rollcall.SignIn;
 
 namespace Rollcall.Server.Commands;
@@ -31,7 +32,7 @@ internal static class TokenCommands
         DateTimeOffset? RevokedAt
     );
 
-    private sealed record Revoked(long Id);
+    private sealed record Revoked(long Id, IReadOnlyList<string> AccountsItAdded);
 
     public static Command Build(Terminal terminal) =>
         new("token", "Access tokens: the way in of programs to the REST API") { Create(terminal), List(terminal), Revoke(terminal) };
@@ -182,14 +183,14 @@ internal static class TokenCommands
                 await using var session = await Session.OpenAsync(result, terminal, cancellationToken);
                 var district = result.GetValue(forOperator) ? null : await session.DistrictAsync(cancellationToken);
                 var token = result.GetRequiredValue(id);
-                await session.Get<AccessTokens>().RevokeAsync(district?.Id, token, Session.OwnActor, cancellationToken);
+                var accounts = await session.Get<AccessTokens>().RevokeAsync(district?.Id, token, Session.OwnActor, cancellationToken);
                 if (session.Json)
                 {
-                    await JsonText.WriteAsync(terminal, new Revoked(token));
+                    await JsonText.WriteAsync(terminal, new Revoked(token, accounts));
                 }
                 else
                 {
-                    await terminal.Out.WriteLineAsync($"Token {token} is revoked: it opens nothing any more.");
+                    await terminal.Out.WriteLineAsync(TokensModel.RevokedSentence($"Token {token}", accounts));
                 }
             }
         );

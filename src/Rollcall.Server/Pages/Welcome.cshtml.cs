@@ -82,7 +82,7 @@ internal sealed class WelcomeModel(
         TryAsync(async () =>
         {
             var chosen = await districts.ResolveAsync(district ?? "", HttpContext.RequestAborted);
-            await districts.AllowTenantAsync(chosen, tenantId ?? "", HttpContext.RequestAborted);
+            await districts.AllowTenantAsync(chosen, tenantId ?? "", Here.Who!.Name, HttpContext.RequestAborted);
             return $"{chosen.Name} may connect to tenant {tenantId}.";
         });
 
@@ -91,15 +91,22 @@ internal sealed class WelcomeModel(
         TryAsync(async () =>
         {
             var chosen = await districts.ResolveAsync(district ?? "", HttpContext.RequestAborted);
-            await requests.DropAsync(chosen.Id, HttpContext.RequestAborted);
+            await requests.RefuseAsync(chosen.Id, Here.Who!.Name, HttpContext.RequestAborted);
             return $"What {chosen.Name} asked for is put aside.";
         });
 
     public Task<IActionResult> OnPostPartnerKeyAsync(string? key) =>
         TryAsync(async () =>
         {
-            await integrations.StorePartnerKeyAsync(key ?? "", HttpContext.RequestAborted);
+            await integrations.StorePartnerKeyAsync(key ?? "", Here.Who!.Name, HttpContext.RequestAborted);
             return "The partner key is kept. Districts connect with it from now on.";
+        });
+
+    public Task<IActionResult> OnPostForgetKeyAsync() =>
+        TryAsync(async () =>
+        {
+            await integrations.RemovePartnerKeyAsync(Here.Who!.Name, HttpContext.RequestAborted);
+            return "The partner key is removed. Districts that connected with it do so no more.";
         });
 
     private async Task<IActionResult> TryAsync(Func<Task<string>> act)

@@ -88,9 +88,9 @@ public sealed class DistrictService(RollcallDatabase database, TimeProvider time
         };
     }
 
-    /// <summary>Lets a district use a ClassLink tenant.</summary>
+    /// <summary>Lets a district use a ClassLink tenant. The district's audit says so.</summary>
     /// <exception cref="RollcallException">The number is no tenant, or another district has it.</exception>
-    public async Task AllowTenantAsync(District district, string tenantId, CancellationToken cancellationToken = default)
+    public async Task AllowTenantAsync(District district, string tenantId, string actor, CancellationToken cancellationToken = default)
     {
         if (!OneRoster.ClassLink.TenantId.TryParse(tenantId, out var tenant))
         {
@@ -121,6 +121,7 @@ public sealed class DistrictService(RollcallDatabase database, TimeProvider time
                     AllowedAt = time.GetUtcNow(),
                 }
             );
+            TenantRequests.Note(context, district.Id, time.GetUtcNow(), actor, $"The operator allowed tenant {tenant}");
             try
             {
                 await context.SaveChangesAsync(cancellationToken);

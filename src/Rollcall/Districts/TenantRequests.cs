@@ -50,38 +50,49 @@ public sealed class TenantRequests(RollcallDatabase database, TimeProvider time)
     public async Task AskAsync(int districtId, string tenantId, string actor, CancellationToken cancellationToken = default)
     {
         await using var context = database.CreateContextAsOwner();
+        await using var transaction = await context.Database.BeginTransactionAsync(cancellationToken);
         var now = time.GetUtcNow();
-        var value = JsonSerializer.Serialize(new Stored(tenantId, now));
-        var row = await context.InstallationSettings.FindAsync([Key(districtId)], cancellationToken);
-        if (row is null)
+        await InstallationSettings.PutAsync(
+            context,
+            Key(districtId),
+            JsonSerializer.Serialize(new Stored(tenantId, now)),
+            cancellationToken
+        );
+        Note(context, districtId, now, actor, $"Asked the operator to allow tenant {tenantId}");
+        await context.SaveChangesAsync(cancellationToken);
+        await transaction.CommitAsync(cancellationToken);
+    }
+
+    /// <summary>The operator puts aside what the district asked for. It may ask again.</summary>
+    /// <returns>False when it asked for nothing.</returns>
+    public async Task<bool> RefuseAsync(int districtId, string actor, CancellationToken cancellationToken = default)
+    {
+        var key = Key(districtId);
+        await using var context = database.CreateContextAsOwner();
+        await using var transaction = await context.Database.BeginTransactionAsync(cancellationToken);
+        if (await context.InstallationSettings.Where(s => s.Key == key).ExecuteDeleteAsync(cancellationToken) == 0)
         {
-            context.InstallationSettings.Add(new InstallationSetting { Key = Key(districtId), Value = value });
-        }
-        else
-        {
-            row.Value = value;
+            return false;
         }
 
+        Note(context, districtId, time.GetUtcNow(), actor, "The operator put aside what was asked for");
+        await context.SaveChangesAsync(cancellationToken);
+        await transaction.CommitAsync(cancellationToken);
+        return true;
+    }
+
+    /// <summary>A line of the district's audit about its tenants.</summary>
+    internal static void Note(RollcallContext context, int districtId, DateTimeOffset at, string actor, string details) =>
         context.AuditEntries.Add(
             new Audit.AuditEntry
             {
                 DistrictId = districtId,
-                At = now,
+                At = at,
                 Actor = actor,
                 Action = "tenant",
-                Details = $"Asked the operator to allow tenant {tenantId}",
+                Details = details,
             }
         );
-        await context.SaveChangesAsync(cancellationToken);
-    }
-
-    /// <summary>The operator has decided, or the district has what it asked for.</summary>
-    public async Task DropAsync(int districtId, CancellationToken cancellationToken = default)
-    {
-        var key = Key(districtId);
-        await using var context = database.CreateContextAsOwner();
-        await context.InstallationSettings.Where(s => s.Key == key).ExecuteDeleteAsync(cancellationToken);
-    }
 
     internal static string Key(int districtId) => string.Create(CultureInfo.InvariantCulture, $"{Prefix}{districtId}");
 }

@@ -134,8 +134,9 @@ public sealed class IntegrationService(
         return await context.InstallationSettings.AnyAsync(s => s.Key == RosterConnections.PartnerKeySetting, cancellationToken);
     }
 
-    /// <summary>Stores the partner key of the whole installation.</summary>
-    public async Task StorePartnerKeyAsync(string key, CancellationToken cancellationToken = default)
+    /// <summary>Stores the partner key of the whole installation, in place of the one before.</summary>
+    /// <exception cref="RollcallException">It is empty, or more than a key.</exception>
+    public async Task StorePartnerKeyAsync(string key, string actor, CancellationToken cancellationToken = default)
     {
         if (Text.Clean(key) is not { } clean || clean.Any(char.IsWhiteSpace))
         {
@@ -144,9 +145,33 @@ public sealed class IntegrationService(
             );
         }
 
-        await using var context = database.CreateContext();
-        await PutSettingAsync(context, RosterConnections.PartnerKeySetting, secrets.Protect(0, clean), cancellationToken);
+        await using var context = database.CreateContextAsOwner();
+        await using var transaction = await context.Database.BeginTransactionAsync(cancellationToken);
+        await InstallationSettings.PutAsync(context, RosterConnections.PartnerKeySetting, secrets.Protect(0, clean), cancellationToken);
+        AddAudit(context, 0, actor, "partner key", "stored");
         await context.SaveChangesAsync(cancellationToken);
+        await transaction.CommitAsync(cancellationToken);
+    }
+
+    /// <summary>Removes the partner key. Districts that connect with it do so no more; what they have stays.</summary>
+    /// <returns>False when there was none.</returns>
+    public async Task<bool> RemovePartnerKeyAsync(string actor, CancellationToken cancellationToken = default)
+    {
+        await using var context = database.CreateContextAsOwner();
+        await using var transaction = await context.Database.BeginTransactionAsync(cancellationToken);
+        if (
+            await context
+                .InstallationSettings.Where(s => s.Key == RosterConnections.PartnerKeySetting)
+                .ExecuteDeleteAsync(cancellationToken) == 0
+        )
+        {
+            return false;
+        }
+
+        AddAudit(context, 0, actor, "partner key", "removed");
+        await context.SaveChangesAsync(cancellationToken);
+        await transaction.CommitAsync(cancellationToken);
+        return true;
     }
 
     /// <summary>What connecting to <paramref name="request"/> would clear: another tenant or endpoint while people are linked.</summary>
@@ -272,12 +297,12 @@ public sealed class IntegrationService(
 
         if (partnerKey is not null)
         {
-            await PutSettingAsync(context, RosterConnections.PartnerKeySetting, partnerKey, cancellationToken);
+            await InstallationSettings.PutAsync(context, RosterConnections.PartnerKeySetting, partnerKey, cancellationToken);
         }
 
         if (asOperator && request is { Mode: ConnectionMode.Proxy, Url: { Length: > 0 } proxy })
         {
-            await PutSettingAsync(context, RosterConnections.ProxySetting, proxy, cancellationToken);
+            await InstallationSettings.PutAsync(context, RosterConnections.ProxySetting, proxy, cancellationToken);
         }
 
         var row = await GetOrAddAsync(context, district.Id, kind, cancellationToken);
@@ -896,19 +921,6 @@ public sealed class IntegrationService(
                 Details = details,
             }
         );
-
-    private static async Task PutSettingAsync(RollcallContext context, string key, string value, CancellationToken cancellationToken)
-    {
-        var row = await context.InstallationSettings.FindAsync([key], cancellationToken);
-        if (row is null)
-        {
-            context.InstallationSettings.Add(new InstallationSetting { Key = key, Value = value });
-        }
-        else
-        {
-            row.Value = value;
-        }
-    }
 
     private static string? Suggest(Org org, List<Site> sites)
     {

@@ -29,7 +29,7 @@ public sealed record TokenGrant(
 )
 {
     /// <summary>As operations and the audit name it.</summary>
-    public Actor Actor => new($"{Name} (token {TokenId})", Group);
+    public Actor Actor => new(AccessTokens.ActorName(Name, TokenId), Group);
 }
 
 /// <summary>
@@ -209,9 +209,18 @@ public sealed class AccessTokens(RollcallDatabase database, TimeProvider time)
             .ToListAsync(cancellationToken);
     }
 
-    /// <summary>Ends a token at once.</summary>
+    /// <summary>
+    /// Ends a token at once, those that it made, and the links that set a password which they got and nobody has used yet. Accounts stay: they
+    /// are people's.
+    /// </summary>
+    /// <returns>Addresses of the accounts that they added to the district or changed the group of, and that are there still.</returns>
     /// <exception cref="RollcallException">There is no such token, or it has ended.</exception>
-    public async Task RevokeAsync(int? districtId, long id, string actor, CancellationToken cancellationToken = default)
+    public async Task<IReadOnlyList<string>> RevokeAsync(
+        int? districtId,
+        long id,
+        string actor,
+        CancellationToken cancellationToken = default
+    )
     {
         var now = time.GetUtcNow();
         await using var context = database.CreateContextAsOwner();
@@ -225,8 +234,65 @@ public sealed class AccessTokens(RollcallDatabase database, TimeProvider time)
 
         row.RevokedAt = now;
         AddAudit(context, districtId ?? 0, actor, $"'{row.Name}' (token {id}) revoked");
+        var (touched, added) = await AccountsOfAsync(context, row, cancellationToken);
+        await context
+            .OneTimeLinks.Where(l => l.Purpose == LinkPurpose.Password && touched.Contains(l.AccountId!.Value))
+            .ExecuteDeleteAsync(cancellationToken);
         await context.SaveChangesAsync(cancellationToken);
+        return added;
     }
+
+    /// <summary>What a token and those that it made did with accounts, as the audit has it: that is also what says so years later.</summary>
+    /// <returns>The accounts that they did anything with, and the addresses of those that they added or changed.</returns>
+    private static async Task<(List<long> Touched, List<string> Added)> AccountsOfAsync(
+        RollcallContext context,
+        AccessToken row,
+        CancellationToken cancellationToken
+    )
+    {
+        if (row.DistrictId is not { } district)
+        {
+            // An operator's token opens no accounts.
+            return ([], []);
+        }
+
+        var actors = (
+            await context
+                .AccessTokens.AsNoTracking()
+                .Where(t => t.Id == row.Id || t.ParentId == row.Id)
+                .Select(t => new { t.Id, t.Name })
+                .ToListAsync(cancellationToken)
+        ).ConvertAll(t => ActorName(t.Name, t.Id));
+        var lines = await context
+            .AuditEntries.AsNoTracking()
+            .Where(a => a.DistrictId == district && a.Action == Accounts.AuditAction && actors.Contains(a.Actor))
+            .Select(a => a.Details)
+            .ToListAsync(cancellationToken);
+        if (lines.Count == 0)
+        {
+            return ([], []);
+        }
+
+        var here = await context
+            .Accounts.AsNoTracking()
+            .Where(a => context.Memberships.Any(m => m.DistrictId == district && m.AccountId == a.Id))
+            .Select(a => new { a.Id, Email = a.Email! })
+            .ToListAsync(cancellationToken);
+        var touched = here.Where(a => lines.Exists(l => l.StartsWith($"{a.Email}: ", StringComparison.OrdinalIgnoreCase))).ToList();
+        var groups = Enum.GetValues<SecurityGroup>().Select(PatronFields.GroupWord).ToList();
+        return (
+            touched.ConvertAll(a => a.Id),
+            [
+                .. touched
+                    .Where(a => groups.Exists(g => lines.Exists(l => l.StartsWith($"{a.Email}: {g}", StringComparison.OrdinalIgnoreCase))))
+                    .Select(a => a.Email)
+                    .Order(StringComparer.OrdinalIgnoreCase),
+            ]
+        );
+    }
+
+    /// <summary>As operations and the audit name a token.</summary>
+    internal static string ActorName(string name, long id) => $"{name} (token {id})";
 
     /// <summary>What this token may do now; null when it may do nothing (any more).</summary>
     public async Task<TokenGrant?> FindAsync(string token, CancellationToken cancellationToken = default)

@@ -187,7 +187,7 @@ public sealed class AccountDesk(RollcallDatabase database, Accounts accounts, Ti
                 DistrictId = districtId,
                 At = time.GetUtcNow(),
                 Actor = actor,
-                Action = "account",
+                Action = Accounts.AuditAction,
                 Details = details,
             }
         );

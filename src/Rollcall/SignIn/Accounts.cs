@@ -41,6 +41,9 @@ public sealed class Accounts(RollcallDatabase database, IServiceScopeFactory sco
     /// <summary>So many wrong passwords or codes in a row close the account for <see cref="LockedFor"/>.</summary>
     public const int Attempts = 5;
 
+    /// <summary>Of lines in the audit that begin with an account's address and say what became of it.</summary>
+    internal const string AuditAction = "account";
+
     public static readonly TimeSpan LockedFor = TimeSpan.FromMinutes(15);
     public static readonly TimeSpan LinkLives = TimeSpan.FromHours(24);
 
@@ -126,7 +129,7 @@ public sealed class Accounts(RollcallDatabase database, IServiceScopeFactory sco
             context,
             district?.Id ?? 0,
             actor,
-            "account",
+            AuditAction,
             $"{address}: {(district is null ? "operator" : PatronFields.GroupWord(group))}{(sites is null ? "" : $" at {sites}")}"
         );
         await context.SaveChangesAsync(cancellationToken);
@@ -240,7 +243,7 @@ public sealed class Accounts(RollcallDatabase database, IServiceScopeFactory sco
                 await PutMembershipAsync(context, only, account.Id, SecurityGroup.DistrictAdministrator, null, cancellationToken);
             }
 
-            AddAudit(context, 0, account.Email!, "account", "the first account, by the setup link");
+            AddAudit(context, 0, account.Email!, AuditAction, "the first account, by the setup link");
         }
         else
         {
@@ -482,7 +485,7 @@ public sealed class Accounts(RollcallDatabase database, IServiceScopeFactory sco
 
         await using var context = database.CreateContextAsOwner();
         await PutMembershipAsync(context, districtId, account, SecurityGroup.DistrictAdministrator, null, cancellationToken);
-        AddAudit(context, districtId, who.Name, "account", $"{who.Name}: the operator became District Administrator");
+        AddAudit(context, districtId, who.Name, AuditAction, $"{who.Name}: the operator became District Administrator");
         await context.SaveChangesAsync(cancellationToken);
     }
 

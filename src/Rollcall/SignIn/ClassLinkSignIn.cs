@@ -156,15 +156,7 @@ public sealed class ClassLinkSignIn(
         }
 
         await using var context = database.CreateContextAsOwner();
-        var row = await context.InstallationSettings.SingleOrDefaultAsync(s => s.Key == ClientSetting, cancellationToken);
-        if (row is null)
-        {
-            row = new InstallationSetting { Key = ClientSetting };
-            context.InstallationSettings.Add(row);
-        }
-
-        row.Value = JsonSerializer.Serialize(next, s_json);
-        await context.SaveChangesAsync(cancellationToken);
+        await InstallationSettings.PutAsync(context, ClientSetting, JsonSerializer.Serialize(next, s_json), cancellationToken);
 
         string? Address(string? address) =>
             address is null ? null

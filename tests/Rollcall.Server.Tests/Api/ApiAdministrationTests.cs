@@ -251,6 +251,161 @@ public abstract class ApiAdministrationTests(Library library)
     }
 
     [Fact]
+    public async Task An_operators_token_keeps_the_partner_key_and_puts_requests_for_tenants_aside()
+    {
+        var integrations = library.Service<Integrations.IntegrationService>();
+        var requests = library.Service<Districts.TenantRequests>();
+        var code = $"ASK{Guid.NewGuid():N}"[..12];
+        var asking = await library.Service<Districts.DistrictService>().AddAsync(code, "Asking", null, CancellationToken.None);
+        using var http = Client(await TokenAsync(null, default, default));
+        var key = new Uri($"{Root}/partner-key", UriKind.Relative);
+        var request = new Uri($"{Root}/districts/{code.ToLowerInvariant()}/tenant-request", UriKind.Relative);
+
+        // The tests beside this one sync with the key: it is back at the end.
+        var kept = library.Sandbox.Options.PartnerKey;
+        try
+        {
+            Assert.True((await SentAsync(await http.GetAsync(key))).GetProperty("stored").GetBoolean());
+            Assert.Equal(HttpStatusCode.NoContent, (await http.DeleteAsync(key)).StatusCode);
+            Assert.False((await SentAsync(await http.GetAsync(key))).GetProperty("stored").GetBoolean());
+            Assert.False(await integrations.HasPartnerKeyAsync());
+            await RefusedAsync(await http.DeleteAsync(key), HttpStatusCode.NotFound, "No partner key");
+            foreach (var wrong in (string[])["", " ", "two words"])
+            {
+                await RefusedAsync(
+                    await http.PutAsJsonAsync(key, new { key = wrong }),
+                    HttpStatusCode.UnprocessableEntity,
+                    "empty or more than one word"
+                );
+            }
+
+            await RefusedAsync(await http.PutAsJsonAsync(key, new { }), HttpStatusCode.UnprocessableEntity, "empty or more than one word");
+            Assert.False(await integrations.HasPartnerKeyAsync());
+        }
+        finally
+        {
+            var stored = await http.PutAsJsonAsync(key, new { key = kept });
+            Assert.Equal(HttpStatusCode.NoContent, stored.StatusCode);
+        }
+
+        Assert.Equal("{\"stored\":true}", await http.GetStringAsync(key));
+        using (var districts = await ClientAsync())
+        {
+            // It is the key that the districts connect with.
+            await SentAsync(await districts.PostAsync(new Uri($"{Root}/integrations/classlink/test", UriKind.Relative), null));
+        }
+
+        await RefusedAsync(await http.DeleteAsync(request), HttpStatusCode.NotFound, "asks for no tenant");
+        await requests.AskAsync(asking.Id, "771", "somebody");
+        Assert.Equal("771", await AsksAsync());
+        Assert.Equal(HttpStatusCode.NoContent, (await http.DeleteAsync(request)).StatusCode);
+        Assert.Null(await AsksAsync());
+        Assert.Null(await requests.FindAsync(asking.Id));
+        await RefusedAsync(
+            await http.DeleteAsync(new Uri($"{Root}/districts/NOWHERE/tenant-request", UriKind.Relative)),
+            HttpStatusCode.NotFound,
+            "There is no district NOWHERE"
+        );
+
+        // Both decisions are told to the district, by whom.
+        await SentAsync(await http.PostAsJsonAsync($"{Root}/districts/{code}/tenants", new { tenantId = "772" }));
+        var audit = (await library.Service<Audit.AuditLog>().PageAsync(asking.Id, new Audit.AuditFilter(Action: "tenant"), 1, 10)).Lines;
+        Assert.Equal(
+            ["The operator allowed tenant 772", "The operator put aside what was asked for", "Asked the operator to allow tenant 771"],
+            audit.Select(l => l.Details)
+        );
+        Assert.All(audit.Take(2), l => Assert.Contains("token", l.Actor, StringComparison.Ordinal));
+
+        async Task<string?> AsksAsync() =>
+            (await http.GetFromJsonAsync<JsonElement>($"{Root}/districts"))
+                .EnumerateArray()
+                .Single(d => d.GetProperty("code").GetString() == code)
+                .GetProperty("asksForTenant")
+                .GetString();
+    }
+
+    [Fact]
+    public async Task A_revoked_token_leaves_no_link_behind_and_says_which_accounts_it_added()
+    {
+        using var http = await ClientAsync();
+        var accounts = library.Service<Accounts>();
+        var (row, secret) = await library
+            .Service<AccessTokens>()
+            .CreateAsync(
+                library.District,
+                "provisioning",
+                SecurityGroup.DistrictAdministrator,
+                AccessTokens.AllOfDistrict,
+                TimeSpan.FromDays(2),
+                "test"
+            );
+        using var program = Client(secret);
+        string Address(string name) => $"{name}-{Guid.NewGuid():N}@library.example";
+        var (added, byChild, owned, removed) = (Address("b-added"), Address("a-by-child"), Address("owned"), Address("removed"));
+        async Task<string> AddAsync(HttpClient by, string email) => new Uri((
+                    await SentAsync(
+                        await by.PostAsJsonAsync(
+                            $"{Root}/accounts",
+                            new
+                            {
+                                email,
+                                group = "Librarian",
+                                sites = (string[])["S01"],
+                            }
+                        )
+                    )
+                ).GetProperty("link").GetString()!).Query["?code=".Length..];
+        async Task<long> IdAsync(string email) =>
+            (await http.GetFromJsonAsync<JsonElement>($"{Root}/accounts"))
+                .EnumerateArray()
+                .Single(a => a.GetProperty("email").GetString() == email)
+                .GetProperty("id")
+                .GetInt64();
+
+        var first = await AddAsync(program, added);
+        var child = await SentAsync(
+            await program.PostAsJsonAsync(
+                $"{Root}/tokens",
+                new
+                {
+                    name = "child",
+                    scopes = (string[])["all"],
+                    days = 1,
+                }
+            )
+        );
+        using var childs = Client(child.GetProperty("secret").GetString()!);
+        var second = await AddAsync(childs, byChild);
+        await AddAsync(program, removed);
+        await SentAsync(await http.DeleteAsync(new Uri($"{Root}/accounts/{await IdAsync(removed)}", UriKind.Relative)));
+
+        // Somebody else's account, and a link to it that the token got; and one that it has nothing to do with.
+        await AddAsync(http, owned);
+        var got = await SentAsync(
+            await program.PostAsync(new Uri($"{Root}/accounts/{await IdAsync(owned)}/password-link", UriKind.Relative), null)
+        );
+        var third = new Uri(got.GetProperty("link").GetString()!).Query["?code=".Length..];
+        var apart = await AddAsync(http, Address("apart"));
+        foreach (var code in (string[])[first, second, third, apart])
+        {
+            Assert.NotNull(await accounts.PeekAsync(code));
+        }
+
+        var revoked = await SentAsync(await http.DeleteAsync(new Uri($"{Root}/tokens/{row.Id}", UriKind.Relative)));
+        Assert.Equal([byChild, added], revoked.GetProperty("accountsItAdded").EnumerateArray().Select(a => a.GetString()));
+        foreach (var code in (string[])[first, second, third])
+        {
+            Assert.Null(await accounts.PeekAsync(code));
+            await Assert.ThrowsAsync<RollcallException>(() => accounts.UseAsync(code, null, "four words that nobody knows"));
+        }
+
+        Assert.NotNull(await accounts.PeekAsync(apart));
+        Assert.NotEqual(0, await IdAsync(added));
+        Assert.Null(await library.Service<AccessTokens>().FindAsync(secret));
+        Assert.Null(await library.Service<AccessTokens>().FindAsync(child.GetProperty("secret").GetString()!));
+    }
+
+    [Fact]
     public async Task No_token_makes_an_account_or_a_token_that_opens_more_than_itself()
     {
         var accounts = library.Service<Accounts>();

@@ -83,7 +83,7 @@ public sealed class ApiStoryTests(EmptyLibrary library) : IClassFixture<EmptyLib
         };
         Assert.Contains("operator", await RefusedAsync(() => client.ConnectAsync("classlink", direct)), StringComparison.Ordinal);
         await installation.AllowTenantAsync("API", new AllowedTenant { TenantId = library.Sandbox.Options.TenantId });
-        await library.Service<Integrations.IntegrationService>().StorePartnerKeyAsync(library.Sandbox.Options.PartnerKey);
+        await installation.StorePartnerKeyAsync(new NewPartnerKey { Key = library.Sandbox.Options.PartnerKey });
         Assert.Contains(
             "partner key is sent to ClassLink",
             await RefusedAsync(() =>

@@ -122,7 +122,8 @@ public sealed class ApiTests(SyncedLibrary library) : IClassFixture<SyncedLibrar
             }
         }
 
-        // Who may turn the roster service off has done so: the tests that come after, in whatever order, find it on.
+        // Who may turn the roster service off, or remove the partner key, has done so: the tests that come after, in whatever order, find it on.
+        await library.Service<Rollcall.Integrations.IntegrationService>().StorePartnerKeyAsync(library.Sandbox.Options.PartnerKey, "test");
         await library
             .Service<Rollcall.Integrations.IntegrationService>()
             .TurnOnAsync(mine.Id, Rollcall.Integrations.IntegrationKind.ClassLink, clear: true, "test");

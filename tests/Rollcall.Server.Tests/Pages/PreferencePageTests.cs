@@ -34,7 +34,7 @@ public sealed class PreferencePageTests(EmptyLibrary library) : IClassFixture<Em
                 ("secret", secret)
             );
         Assert.Contains("no ClassLink partner key", await TryAsync("Proxy", library.Sandbox.Options.TenantId), StringComparison.Ordinal);
-        await integrations.StorePartnerKeyAsync(library.Sandbox.Options.PartnerKey);
+        await integrations.StorePartnerKeyAsync(library.Sandbox.Options.PartnerKey, "test");
         Assert.Contains("a number of up to ten digits", await TryAsync("Proxy", "riverbend"), StringComparison.Ordinal);
         Assert.Contains("lists no district", await TryAsync("Proxy", SandboxTenants.NeverAdded), StringComparison.Ordinal);
         var disabled = await TryAsync("Proxy", SandboxTenants.Disabled);

@@ -14,7 +14,7 @@ public sealed class TenantRequestTests(EmptyLibrary library) : IClassFixture<Emp
     {
         await library.AddDistrictAsync();
         var tenant = library.Sandbox.Options.TenantId;
-        await library.Service<IntegrationService>().StorePartnerKeyAsync(library.Sandbox.Options.PartnerKey);
+        await library.Service<IntegrationService>().StorePartnerKeyAsync(library.Sandbox.Options.PartnerKey, "test");
         var river = await library.Service<DistrictService>().AddAsync("RIVER", "River & Lake", "UTC", CancellationToken.None);
         using var visitor = new Visitor(library.Url, await library.SignInAsync(SecurityGroup.DistrictAdministrator, district: river));
         using var owner = new Visitor(library.Url);
@@ -54,6 +54,14 @@ public sealed class TenantRequestTests(EmptyLibrary library) : IClassFixture<Emp
         Assert.Contains($"class=\"code\">{tenant}</td>", allowed, StringComparison.Ordinal);
         Assert.DoesNotContain("waits for this installation", await visitor.PageAsync(Page), StringComparison.Ordinal);
         Assert.DoesNotContain("has been asked", await TryAsync(tenant), StringComparison.Ordinal);
+
+        // The partner key is removed where it was stored, and stored again.
+        await owner.SubmitAsync("/welcome", "/welcome?handler=ForgetKey");
+        Assert.Contains("The partner key is removed", await owner.PageAsync("/welcome"), StringComparison.Ordinal);
+        Assert.False(await library.Service<IntegrationService>().HasPartnerKeyAsync());
+        Assert.DoesNotContain("ForgetKey", await owner.PageAsync("/welcome"), StringComparison.Ordinal);
+        await owner.SubmitAsync("/welcome", "/welcome?handler=PartnerKey", ("key", library.Sandbox.Options.PartnerKey));
+        Assert.True(await library.Service<IntegrationService>().HasPartnerKeyAsync());
 
         // One tenant belongs to one district: the other is told, and asks for nothing.
         var other = await library.Service<DistrictService>().AddAsync("LAKE", "Lake", "UTC", CancellationToken.None);

@@ -108,7 +108,7 @@ public sealed class Installation : IAsyncDisposable
                 .AddAsync(District.Id, $"S{++number}", new SiteChange(school.Name, $"P{number}00001", null, null, null));
         }
 
-        await Integrations.StorePartnerKeyAsync(Sandbox.Options.PartnerKey);
+        await Integrations.StorePartnerKeyAsync(Sandbox.Options.PartnerKey, "test");
         await Integrations.ConnectAsync(
             District,
             IntegrationKind.ClassLink,

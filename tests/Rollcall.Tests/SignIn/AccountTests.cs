@@ -19,6 +19,74 @@ public sealed class AccountTests(PostgresCluster cluster)
     private const string Address = "anna@library.example";
     private static readonly Device s_device = new("test", "192.0.2.1");
 
+    [Fact]
+    public void Common_passwords_are_those_that_the_length_lets_through()
+    {
+        Assert.InRange(PasswordRules.Common.Count, 3_000, 20_000);
+        Assert.All(PasswordRules.Common, p => Assert.InRange(p.Length, PasswordRules.Shortest, PasswordRules.Longest));
+
+        // What is looked up is folded: an entry that is not would never be found.
+        Assert.All(PasswordRules.Common, p => Assert.Equal(Text.Fold(p), p));
+        Assert.All(PasswordRules.Common, p => Assert.NotNull(PasswordRules.Why(p, null, [])));
+        Assert.All(PasswordRules.Common, p => Assert.NotNull(PasswordRules.Why(p.ToUpperInvariant(), null, [])));
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task What_everybody_tries_first_is_no_password_whichever_way_it_is_set(Db db)
+    {
+        await using var system = await StartAsync(db);
+        var accounts = system.Get<Accounts>();
+        await system
+            .Get<SiteService>()
+            .AddAsync(system.District.Id, "SOUTH", new SiteChange("Ångström Middle School", null, null, null, null));
+        const string Mine = "theodora.lindqvist@riverbend-isd.example";
+        string[] tried =
+        [
+            "Q1W2e3r4t5y6u7i8",
+            "ManchesterUnited",
+            "michelangelo1504!",
+            "Riverbend-2026-2026",
+            "angstrom middle SCHOOL 1",
+            "SouthSouthSouth99",
+            "TheodoraLindqvist1!",
+            "riverbendisd2026!",
+            "jkzwq jkzwq jkzwq ",
+            "Library-Password-1234",
+        ];
+
+        async Task RefusedAsync(Func<string, Task> set)
+        {
+            foreach (var password in tried)
+            {
+                var refusal = await Assert.ThrowsAsync<RollcallException>(() => set(password));
+                Assert.Matches("on the list of common passwords|too easy to guess", refusal.Message);
+                Assert.DoesNotContain('\n', refusal.Message);
+                Assert.DoesNotContain(password, refusal.Message, StringComparison.Ordinal);
+            }
+        }
+
+        // The first account, an invitation, a link that resets, a change by oneself. No link is used up by a refusal.
+        var setup = (await accounts.SetupLinkAsync())!;
+        await RefusedAsync(p => accounts.UseAsync(setup, Mine, p));
+        var first = await accounts.UseAsync(setup, Mine, Password);
+        await RefusedAsync(p => accounts.ChangePasswordAsync(first.Id, Password, p));
+        const string Theirs = "theodora.lindqvist@river.riverbend-isd.example";
+        var (invited, code) = await accounts.AddAsync(Theirs, system.District, SecurityGroup.Librarian, "SOUTH", false, "test");
+        await RefusedAsync(p => accounts.UseAsync(code, null, p));
+        await accounts.UseAsync(code, null, Password);
+        var reset = await accounts.ResetAsync(Theirs, "test");
+        await RefusedAsync(p => accounts.UseAsync(reset, null, p));
+        await accounts.UseAsync(reset, null, "a south wind over riverbend");
+        await RefusedAsync(p => accounts.ChangePasswordAsync(invited.Id, "a south wind over riverbend", p));
+        Assert.Equal(PasswordAnswer.Right, (await accounts.CheckAsync(Theirs, "a south wind over riverbend", null)).Answer);
+
+        // Names of a district that is none of theirs are words like others.
+        await system.Get<DistrictService>().AddAsync("LAKE", "Lakeview Unified", "UTC");
+        await accounts.ChangePasswordAsync(invited.Id, "a south wind over riverbend", "Lakeview Unified");
+    }
+
     [Theory]
     [InlineData(Db.Sqlite)]
     [InlineData(Db.Postgres)]

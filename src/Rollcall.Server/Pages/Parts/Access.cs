@@ -85,6 +85,7 @@ internal static class Access
         ["/Welcome PostRefuse"] = Need.Operator,
         ["/Welcome PostTenant"] = Need.Operator,
         ["/Welcome PostPartnerKey"] = Need.Operator,
+        ["/Welcome PostForgetKey"] = Need.Operator,
         ["/Welcome PostEnter"] = Need.Operator,
 
         // People of one's sites.
@@ -252,6 +253,10 @@ internal static class Access
         ["/api/v1/integrations/classlink/sign-in Get"] = (Need.DistrictAdministrator, TokenScopes.PreferencesRead),
         ["/api/v1/integrations/classlink/sign-in Patch"] = (Need.DistrictAdministrator, TokenScopes.PreferencesWrite),
         ["/api/v1/classlink-application Patch"] = (Need.Operator, TokenScopes.Installation),
+        ["/api/v1/partner-key Get"] = (Need.Operator, TokenScopes.Installation),
+        ["/api/v1/partner-key Put"] = (Need.Operator, TokenScopes.Installation),
+        ["/api/v1/partner-key Delete"] = (Need.Operator, TokenScopes.Installation),
+        ["/api/v1/districts/{code}/tenant-request Delete"] = (Need.Operator, TokenScopes.Installation),
         ["/api/v1/audit Get"] = (Need.DistrictAdministrator, TokenScopes.AuditRead),
         ["/api/v1/accounts Get"] = (Need.DistrictAdministrator, TokenScopes.AccountsRead),
         ["/api/v1/tokens Get"] = (Need.DistrictAdministrator, TokenScopes.AccountsRead),

@@ -60,9 +60,17 @@ internal sealed class TokensModel(Here here, AccessTokens tokens) : RollcallPage
             "/preferences/tokens",
             async () =>
             {
-                await tokens.RevokeAsync(DistrictId, id, Here.Actor.Name, Gone);
-                return "The token is revoked: it opens nothing any more.";
+                return RevokedSentence("The token", await tokens.RevokeAsync(DistrictId, id, Here.Actor.Name, Gone));
             }
+        );
+
+    /// <summary>Says that a token is revoked, and which accounts stay for somebody to look at.</summary>
+    internal static string RevokedSentence(string token, IReadOnlyList<string> accounts) =>
+        $"{token} is revoked: it opens nothing any more."
+        + (
+            accounts.Count == 0
+                ? ""
+                : $" Accounts that it added or changed stay: {string.Join(", ", accounts)}. Lock or remove those that should not."
         );
 
     /// <summary>How a token stands, in a word.</summary>
