@@ -61,11 +61,11 @@ internal sealed class SignInFront(SandboxServer server) : IDisposable
         );
     }
 
-    /// <summary>People to sign in as: staff, then students.</summary>
+    /// <summary>People to sign in as: some of the staff, then some students, however many of either there are.</summary>
     private IEnumerable<SandboxPerson> Choice()
     {
         var world = server.District.World;
-        return Of(student: false).Concat(Of(student: true)).Take(60).Select(server.District.Describe);
+        return Of(student: false).Take(30).Concat(Of(student: true).Take(30)).Select(server.District.Describe);
 
         IEnumerable<Person> Of(bool student) =>
             world.People.Where(p => !p.IsGuardian && (p.Role == Role.Student) == student && p.Presence == SandboxPresence.Present);
