@@ -2,6 +2,7 @@ using Microsoft.AspNetCore.Diagnostics;
 using Microsoft.AspNetCore.Mvc;
 using Microsoft.AspNetCore.Mvc.Filters;
 using Microsoft.AspNetCore.Mvc.RazorPages;
+using Rollcall.Server.Pages.Parts;
 
 namespace Rollcall.Server.Pages;
 
@@ -17,8 +18,33 @@ internal sealed class ErrorModel : PageModel
     public string Heading { get; private set; } = "";
     public string Advice { get; private set; } = "";
 
+    /// <summary>A form that was filled in by somebody whose sign-in had ended, for another try; null where there is none.</summary>
+    public SentForm? Sent { get; private set; }
+
     /// <summary>Runs for every method: whatever was asked may have failed.</summary>
-    public override void OnPageHandlerExecuting(PageHandlerExecutingContext context)
+    public override async Task OnPageHandlerExecutionAsync(PageHandlerExecutingContext context, PageHandlerExecutionDelegate next)
+    {
+        ArgumentNullException.ThrowIfNull(next);
+        Describe();
+        Sent = Code is 400 or 401 ? await SentForm.OfAsync(HttpContext) : null;
+        if (Sent is not null)
+        {
+            (Heading, Advice) =
+                Code == 401
+                    ? (
+                        "You have been signed out",
+                        "Nothing was saved. What you typed is kept on this page: sign in in another tab, come back here and send it again."
+                    )
+                    : (
+                        "Signed in anew",
+                        "Nothing was saved yet: this form was filled in before you signed in. If it is yours, send it again; what you typed is kept on this page."
+                    );
+        }
+
+        await next();
+    }
+
+    private void Describe()
     {
         var fault = HttpContext.Features.Get<IExceptionHandlerFeature>()?.Error;
         Code =

@@ -190,6 +190,53 @@ public sealed partial class AccessTests(SyncedLibrary library) : IClassFixture<S
     }
 
     [Fact]
+    public async Task What_was_typed_while_the_sign_in_ended_is_sent_again_by_whoever_signed_in_since()
+    {
+        const string page = "/patron/edit";
+        (string, string)[] typed = [("lastName", "Überlang & <Söhne>"), ("barcode", "AGAIN-1"), ("secret", "not-to-be-shown")];
+        var session = await library.SignInAsync(SecurityGroup.LibraryAdministrator);
+        using var visitor = new Visitor(library.Url, session);
+        var token = Visitor.TokenOf(await visitor.PageAsync(page));
+        await library.Service<Rollcall.SignIn.Sessions>().EndAsync(session);
+        var ended = await ReadAsync(await visitor.PostAsync(page, [.. typed, token]), HttpStatusCode.Unauthorized);
+        Assert.Contains("You have been signed out", ended, StringComparison.Ordinal);
+        Assert.Contains("value=\"Überlang & <Söhne>\"", ended, StringComparison.Ordinal);
+        Assert.Contains("Passwords and secrets are not kept", ended, StringComparison.Ordinal);
+        Assert.DoesNotContain("not-to-be-shown", ended, StringComparison.Ordinal);
+
+        // The form of the old sign-in is not taken by itself: whoever is signed in now is asked.
+        visitor.Enter(await library.SignInAsync(SecurityGroup.LibraryAdministrator));
+        var asked = await ReadAsync(await visitor.PostAsync(page, [.. typed, token]), HttpStatusCode.BadRequest);
+        Assert.Contains("Send it again as ", asked, StringComparison.Ordinal);
+        Assert.Contains("value=\"AGAIN-1\"", asked, StringComparison.Ordinal);
+        using (var sent = await visitor.PostAsync(page, [.. typed, Visitor.TokenOf(asked)]))
+        {
+            Assert.Equal(HttpStatusCode.Redirect, sent.StatusCode);
+        }
+
+        Assert.Equal(
+            "Überlang & <Söhne>",
+            (await library.Service<PatronService>().GetAsync(library.District.Id, "AGAIN-1")).Patron.LastName
+        );
+
+        // What another site sends does not wait here for a press of our own button.
+        foreach (var site in new[] { "cross-site", "same-site" })
+        {
+            var foreign = await ReadAsync(await visitor.PostFromAsync(site, page, typed), HttpStatusCode.BadRequest);
+            Assert.DoesNotContain("Send it again", foreign, StringComparison.Ordinal);
+        }
+
+        static async Task<string> ReadAsync(HttpResponseMessage response, HttpStatusCode status)
+        {
+            using (response)
+            {
+                Assert.Equal(status, response.StatusCode);
+                return WebUtility.HtmlDecode(await response.Content.ReadAsStringAsync());
+            }
+        }
+    }
+
+    [Fact]
     public async Task A_link_sets_a_password_and_the_second_factor_is_asked_all_the_same()
     {
         var accounts = library.Service<Rollcall.SignIn.Accounts>();

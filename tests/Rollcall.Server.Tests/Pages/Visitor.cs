@@ -83,11 +83,26 @@ internal sealed partial class Visitor : IDisposable
         return WebUtility.HtmlDecode(await response.Content.ReadAsStringAsync());
     }
 
-    public async Task<HttpResponseMessage> PostAsync(string action, params (string Name, string Value)[] fields)
+    public Task<HttpResponseMessage> PostAsync(string action, params (string Name, string Value)[] fields) =>
+        PostFromAsync("same-origin", action, fields);
+
+    /// <summary>Sends a form from a page of this <paramref name="site"/>, as browsers say it: same-origin, same-site, cross-site.</summary>
+    public async Task<HttpResponseMessage> PostFromAsync(string site, string action, params (string Name, string Value)[] fields)
     {
-        using var form = new FormUrlEncodedContent(fields.Select(f => KeyValuePair.Create(f.Name, f.Value)));
-        return await _http.PostAsync(new Uri(action, UriKind.Relative), form);
+        using var request = new HttpRequestMessage(HttpMethod.Post, new Uri(action, UriKind.Relative))
+        {
+            Content = new FormUrlEncodedContent(fields.Select(f => KeyValuePair.Create(f.Name, f.Value))),
+        };
+        request.Headers.Add("Sec-Fetch-Site", site);
+        return await _http.SendAsync(request);
     }
+
+    /// <summary>The hidden field that binds the forms of a page to the session.</summary>
+    public static (string Name, string Value) TokenOf(string page) =>
+        ("__RequestVerificationToken", TokenField().Match(page).Groups["token"].Value);
+
+    /// <summary>Signs in with this session, in the browser as it is.</summary>
+    public void Enter(string session) => _cookies.Add(_http.BaseAddress!, new Cookie("rollcall-session", session));
 
     public void Dispose() => _http.Dispose();
 
