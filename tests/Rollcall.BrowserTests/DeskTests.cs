@@ -374,12 +374,10 @@ public sealed partial class ConnectTests(Browser browser)
         await library.InitializeAsync();
         await library.AddDistrictAsync();
         await library.Service<Integrations.IntegrationService>().StorePartnerKeyAsync(library.Sandbox.Options.PartnerKey, "test");
-        foreach (var (i, school) in library.Sandbox.District.Schools.Index())
-        {
-            await library
-                .Service<Districts.SiteService>()
-                .AddAsync(library.District.Id, $"S{i + 1:00}", new(school.Name, null, null, null, null));
-        }
+        var schools = library.Sandbox.District.Schools.ToList();
+        await library
+            .Service<Districts.SiteService>()
+            .AddAsync(library.District.Id, "S01", new Districts.SiteChange(schools[0].Name, null, null, null, null));
 
         await using var visit = await browser.OpenAsync(library.Url, hand: hand);
         var page = visit.Page;
@@ -398,6 +396,16 @@ public sealed partial class ConnectTests(Browser browser)
         await visit.UseAsync(visit.Link("Site Mapping"));
         await visit.UseAsync(visit.Button("Match as suggested"));
         await visit.SeesAsync("matched as suggested");
+        await visit.UseAsync(page.Locator("summary", new PageLocatorOptions { HasText = "Add sites…" }));
+        var code = page.GetByLabel($"Code of the site for {schools[1].Name}");
+        await visit.WriteAsync(code, "s01");
+        await visit.UseAsync(visit.Button("Add and match"));
+        await visit.SeesAsync($"The code s01 cannot be {schools[1].Name}'s");
+        await visit.LookAsync("classlink-add-sites");
+        await visit.WriteAsync(code, "OURS");
+        await visit.UseAsync(visit.Button("Add and match"));
+        await visit.SeesAsync("Every site is matched");
+        Assert.Equal(schools.Count, (await library.Service<Districts.SiteService>().ListAsync(library.District.Id)).Count);
         await visit.UseAsync(visit.Link("Syncing"));
         await visit.TickAsync(page.GetByLabel("Student", new PageGetByLabelOptions { Exact = true }));
         await visit.UseAsync(visit.Button("Save"));

@@ -72,6 +72,19 @@ public sealed class LookTests(Browser browser, SyncedLibrary library) : IClassFi
             await visit.LookAsync(Look.Wide);
         }
 
+        // On paper nothing can be unfolded: the log of an operation shows what it wrote.
+        await visit.GoAsync("/operations/1");
+        var written = visit.Page.Locator("details.values dl").First;
+        await Microsoft.Playwright.Assertions.Expect(written).ToBeHiddenAsync();
+        await visit.Page.EmulateMediaAsync(new() { Media = Microsoft.Playwright.Media.Print });
+        Assert.True(
+            await written.EvaluateAsync<bool>(
+                "e => e.checkVisibility({ contentVisibilityAuto: true }) && e.getBoundingClientRect().height > 0"
+            )
+        );
+        await visit.ScreenshotAsync("log-printed");
+        await visit.Page.EmulateMediaAsync(new() { Media = Microsoft.Playwright.Media.Screen });
+
         await visit.LookAsync(Look.Phone);
         await visit.GoAsync("/");
         await visit.Page.GetByText("Menu").ClickAsync();

@@ -202,7 +202,7 @@ internal sealed class ProbeReading(
             && (email.Blank + email.NotSent) * 2 > Census.Members
         )
         {
-            yield return new(ProbeWeight.Notice, "Most people have no e-mail address: match by Student # or barcode.");
+            yield return new(ProbeWeight.Notice, "Most people have no email address: match by Student # or barcode.");
         }
 
         if (Census.EnrollmentsOfUnknown > 0 && !options.FirstPagesOnly)

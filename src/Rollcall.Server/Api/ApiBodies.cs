@@ -78,7 +78,18 @@ internal sealed record TurnOnBody(bool? Clear);
 
 internal sealed record TurnedOn(bool Enabled, long? Cleared);
 
-internal sealed record OrgView(string SourcedId, string? Name, string? Type, string? Site, string? SuggestedSite);
+/// <param name="ProposedCode">The code of a site that could be made for it; null unless it is a school without a site, matched or suggested.</param>
+internal sealed record OrgView(string SourcedId, string? Name, string? Type, string? Site, string? SuggestedSite, string? ProposedCode);
+
+/// <param name="Sites">The organizations that get a site; left out: every school without a site, matched or suggested.</param>
+internal sealed record NewSitesBody(IReadOnlyList<NewSiteOfOrg>? Sites);
+
+/// <param name="Org">The organization's <c>sourcedId</c>.</param>
+/// <param name="Code">Left out: as proposed.</param>
+/// <param name="Name">Left out: the organization's own.</param>
+internal sealed record NewSiteOfOrg(string Org, string? Code, string? Name);
+
+internal sealed record AddedSite(string Site, string Name, string Org, string NextBarcode);
 
 internal sealed record MatchBody(string Site, string Org);
 

@@ -77,6 +77,11 @@ internal static class ApiRoutes
             "List the roster's organizations and the sites they are matched to"
         );
         Read(api.MapGet("/integrations/{service}/readiness", ReadinessAsync), "readiness", "Count what a first sync would meet");
+        Write(
+            api.MapPost("/integrations/{service}/sites", AddSitesAsync),
+            "addSites",
+            "Add a site for schools of the roster and match the two: all of them, or none"
+        );
         Write(api.MapPost("/integrations/{service}/matches", MatchAsync), "match", "Match an organization to a site");
         Write(api.MapDelete("/integrations/{service}/matches", UnmatchAsync), "unmatch", "Take an organization off its site");
 
@@ -395,12 +400,26 @@ internal static class ApiRoutes
                 o.Name,
                 o.Type,
                 o.SiteCode,
-                o.SuggestedSite
+                o.SuggestedSite,
+                o.ProposedCode
             )),
         ];
 
     private static Task<Readiness> ReadinessAsync(string service, ReadinessService readiness, HttpContext http) =>
         readiness.CheckAsync(Caller.Of(http).District, Kind(service), http.RequestAborted);
+
+    private static async Task<IReadOnlyList<AddedSite>> AddSitesAsync(
+        string service,
+        NewSitesBody body,
+        IntegrationService integrations,
+        HttpContext http
+    )
+    {
+        var (district, actor) = Caller.Of(http);
+        IReadOnlyList<SiteOfOrg>? wanted = body.Sites is { } sites ? [.. sites.Select(s => new SiteOfOrg(s.Org, s.Code, s.Name))] : null;
+        var added = await integrations.AddSitesAsync(district, Kind(service), wanted, actor.Name, http.RequestAborted);
+        return [.. added.Select(s => new AddedSite(s.Code, s.Name, s.Guid!, s.NextBarcode))];
+    }
 
     private static async Task<MatchBody> MatchAsync(string service, MatchBody body, IntegrationService integrations, HttpContext http)
     {

@@ -94,7 +94,7 @@ internal static class GlobalOptions
         var from =
             Given(terminal.Variable("ROLLCALL_SMTP_FROM"))?.Trim()
             ?? throw new RollcallException(
-                "ROLLCALL_SMTP_FROM is missing: the address that e-mail is sent from, like rollcall@school.example."
+                "ROLLCALL_SMTP_FROM is missing: the address that email is sent from, like rollcall@school.example."
             );
         var passwordFile = Given(terminal.Variable("ROLLCALL_SMTP_PASSWORD_FILE"));
         string? password;
@@ -110,7 +110,7 @@ internal static class GlobalOptions
         var plain = string.Equals(terminal.Variable("ROLLCALL_SMTP_TLS")?.Trim(), "off", StringComparison.OrdinalIgnoreCase);
         return plain && !(host is "localhost" || (System.Net.IPAddress.TryParse(host, out var ip) && System.Net.IPAddress.IsLoopback(ip)))
             ? throw new RollcallException(
-                "ROLLCALL_SMTP_TLS=off sends e-mail in the clear: only a server on this machine (localhost) may be used so."
+                "ROLLCALL_SMTP_TLS=off sends email in the clear: only a server on this machine (localhost) may be used so."
             )
             : new MailOptions(host, number, from, Given(terminal.Variable("ROLLCALL_SMTP_USER")), password, plain);
     }

@@ -12,7 +12,9 @@ internal static class IntegrationCommands
 {
     private sealed record Connected(string Mode, string? TenantId, string? DistrictName, bool Confirmed, string Message, long? Cleared);
 
-    private sealed record OrgRow(string SourcedId, string? Name, string? Type, string? Site, string? SuggestedSite);
+    private sealed record OrgRow(string SourcedId, string? Name, string? Type, string? Site, string? SuggestedSite, string? ProposedCode);
+
+    private sealed record AddedSite(string Site, string Name, string Org, string NextBarcode);
 
     private sealed record Matched(string Site, string Org);
 
@@ -38,6 +40,7 @@ internal static class IntegrationCommands
             Orgs(terminal, kind),
             ProbeCommand.Build(terminal, kind),
             Readiness(terminal, kind),
+            AddSites(terminal, kind),
             Match(terminal, kind),
             Unmatch(terminal, kind),
             Roles(terminal, kind),
@@ -327,7 +330,7 @@ internal static class IntegrationCommands
                 {
                     await JsonText.WriteArrayAsync(
                         terminal,
-                        orgs.Select(o => new OrgRow(o.SourcedId, o.Name, o.Type, o.SiteCode, o.SuggestedSite)),
+                        orgs.Select(o => new OrgRow(o.SourcedId, o.Name, o.Type, o.SiteCode, o.SuggestedSite, o.ProposedCode)),
                         cancellationToken
                     );
                     return;
@@ -340,6 +343,12 @@ internal static class IntegrationCommands
                             [o.SourcedId, o.Name, o.Type, o.SiteCode ?? (o.SuggestedSite is null ? "" : $"(perhaps {o.SuggestedSite})")]
                     )
                 );
+                if (orgs.Count(o => o.ProposedCode is not null) is var lacking and > 0)
+                {
+                    await terminal.Out.WriteLineAsync(
+                        $"{OperationText.N(lacking)} {(lacking == 1 ? "school has" : "schools have")} no site: 'rollcall {IntegrationWords.Verb(kind)} add-sites --all' adds one for each."
+                    );
+                }
             }
         );
         return command;
@@ -368,11 +377,11 @@ internal static class IntegrationCommands
                         .. ready.RosterByRole.Select(r => (string?[])[$"  {r.Key}s", "", N(r.Value)]),
                         ["With Student #", N(ready.PatronsWithStudentNumber), ""],
                         ["With identifier", "", N(ready.RosterWithIdentifier)],
-                        ["With e-mail", N(ready.PatronsWithEmail), N(ready.RosterWithEmail)],
+                        ["With email", N(ready.PatronsWithEmail), N(ready.RosterWithEmail)],
                         ["With GUID", N(ready.PatronsWithGuid), ""],
                         ["Without any school", "", N(ready.RosterWithoutOrg)],
                         ["Same GUID", N(ready.MatchByGuid), ""],
-                        ["Same e-mail", N(ready.MatchByEmail), ""],
+                        ["Same email", N(ready.MatchByEmail), ""],
                     ],
                     1,
                     2
@@ -401,6 +410,61 @@ internal static class IntegrationCommands
             }
         );
         return command;
+    }
+
+    private static Command AddSites(Terminal terminal, IntegrationKind kind)
+    {
+        var schools = new Argument<string[]>("ORG-SOURCEDID")
+        {
+            Description = "The organizations, as 'orgs' shows them; ORG-SOURCEDID=CODE says which code the site gets",
+            Arity = ArgumentArity.ZeroOrMore,
+        };
+        var all = new Option<bool>("--all") { Description = "For every school that has no site and for which none is suggested" };
+        var command = new Command("add-sites", "Add a site for schools of the roster and match the two: all of them, or none")
+        {
+            schools,
+            all,
+        };
+        command.SetAction(
+            async (result, cancellationToken) =>
+            {
+                var named = result.GetRequiredValue(schools);
+                if (named.Length == 0 != result.GetValue(all))
+                {
+                    throw new UsageException("Name the organizations that get a site, or say --all: one of the two.");
+                }
+
+                await using var session = await Session.OpenAsync(result, terminal, cancellationToken);
+                var district = await session.DistrictAsync(cancellationToken);
+                var added = await session
+                    .Get<IntegrationService>()
+                    .AddSitesAsync(
+                        district,
+                        kind,
+                        named.Length == 0 ? null : [.. named.Select(SiteOf)],
+                        session.Actor.Name,
+                        cancellationToken
+                    );
+                if (session.Json)
+                {
+                    await JsonText.WriteArrayAsync(
+                        terminal,
+                        added.Select(s => new AddedSite(s.Code, s.Name, s.Guid!, s.NextBarcode)),
+                        cancellationToken
+                    );
+                    return;
+                }
+
+                terminal.WriteTable(
+                    ["Site", "Name", "Organization", "Next Barcode"],
+                    added.Select(s => (string?[])[s.Code, s.Name, s.Guid, s.NextBarcode])
+                );
+            }
+        );
+        return command;
+
+        static SiteOfOrg SiteOf(string text) =>
+            text.LastIndexOf('=') is var at and > 0 ? new(text[..at], text[(at + 1)..]) : new SiteOfOrg(text);
     }
 
     private static Command Match(Terminal terminal, IntegrationKind kind)

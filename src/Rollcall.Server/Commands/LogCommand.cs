@@ -152,7 +152,7 @@ internal static class LogCommand
         {
             "guid" => "GUID",
             "studentNumber" => "Student #",
-            "email" => "e-mail",
+            "email" => "email",
             "reissued" => "a re-issued id",
             _ => key,
         };

@@ -41,7 +41,7 @@ internal static class LoginCommand
         tiles.AcceptOnlyFromAmong("restart", "accept");
         var email = new Option<string?>("--by-email")
         {
-            Description = "on: whom no id finds may be found by an e-mail address that only one patron has; off without being told",
+            Description = "on: whom no id finds may be found by an email address that only one patron has; off without being told",
             HelpName = "STATE",
         };
         email.AcceptOnlyFromAmong("on", "off");

@@ -173,7 +173,7 @@ internal static class NoticeCommands
         }
 
         terminal.WritePairs([
-            ("E-mail to", setting.Addresses.Count == 0 ? "nobody" : string.Join(", ", setting.Addresses)),
+            ("Email to", setting.Addresses.Count == 0 ? "nobody" : string.Join(", ", setting.Addresses)),
             ("Webhook", setting.WebhookUrl ?? "none"),
             ("When", words.Count == 0 ? "never" : string.Join(", ", words)),
         ]);

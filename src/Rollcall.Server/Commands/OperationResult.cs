@@ -218,7 +218,7 @@ internal static class OperationText
             (counts.LinkedGuid, "by GUID"),
             (counts.LinkedStudentNumber, "by Student #"),
             (counts.LinkedBarcode, "by barcode"),
-            (counts.LinkedEmail, "by e-mail"),
+            (counts.LinkedEmail, "by email"),
         ];
         var said = string.Join(", ", parts.Where(p => p.Count > 0).Select(p => $"{N(p.Count)} {p.Word}"));
         return said.Length == 0 ? null : $"Matched with patrons that were here: {said}.";

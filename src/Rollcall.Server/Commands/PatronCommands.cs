@@ -29,7 +29,7 @@ internal static class PatronCommands
 
     private static Command List(Terminal terminal)
     {
-        var search = new Option<string?>("--search") { Description = "Part of a name, barcode, Student # or e-mail", HelpName = "TEXT" };
+        var search = new Option<string?>("--search") { Description = "Part of a name, barcode, Student # or email", HelpName = "TEXT" };
         var site = new Option<string?>("--site") { Description = "A site's code", HelpName = "CODE" };
         var status = new Option<string?>("--status") { Description = "Active, \"Card Lost\", Suspended, Transferred, Inactive or Other" };
         var level = new Option<string?>("--level") { Description = "A grade, exactly as stored" };

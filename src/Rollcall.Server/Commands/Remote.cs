@@ -152,7 +152,21 @@ internal static class Remote
                 Add(Need.DistrictAdministrator, TokenScopes.PreferencesRead, $"{service} {verb}");
             }
 
-            string[] changing = ["on", "off", "match", "unmatch", "roles", "map", "site-from", "grade", "field", "threshold", "schedule"];
+            string[] changing =
+            [
+                "on",
+                "off",
+                "add-sites",
+                "match",
+                "unmatch",
+                "roles",
+                "map",
+                "site-from",
+                "grade",
+                "field",
+                "threshold",
+                "schedule",
+            ];
             foreach (var verb in changing)
             {
                 Add(Need.DistrictAdministrator, TokenScopes.PreferencesWrite, $"{service} {verb}");

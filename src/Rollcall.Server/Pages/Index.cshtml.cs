@@ -131,7 +131,12 @@ internal sealed class IndexModel(
         var settings = IntegrationService.SettingsOf(Service ?? await integrations.FindAsync(DistrictId, kind, Gone));
         return
         [
-            ("Add the sites", "/sites", "One for each school library, with the barcode its next new patron gets.", siteCount > 0),
+            (
+                "Add the sites",
+                "/sites",
+                "One for each school library. Or connect the roster first, and Site Mapping adds one for each of its schools.",
+                siteCount > 0
+            ),
             (
                 "Import the patrons you have",
                 "/patron/import",
@@ -185,7 +190,8 @@ internal sealed class IndexModel(
     }
 
     private async Task<(string Words, string Link, string Label)?> HindranceAsync(int siteCount) =>
-        siteCount == 0 ? ("There is no site yet. Add the schools first.", "/sites/edit", "Add a site")
+        siteCount == 0
+            ? ("There is no site yet. Add the schools, or take them from the roster under Site Mapping.", "/sites/edit", "Add a site")
         : Service is null ? ("No roster service is on. Connect one and turn it on.", "/preferences/sis", "SIS Integrations")
         : IntegrationService.SettingsOf(Service).Roles.Count == 0
             ? ("Nobody is ticked for syncing. Say who.", $"/preferences/sis/{IntegrationWords.Verb(Service.Kind)}/syncing", "Syncing")

@@ -42,7 +42,9 @@ internal sealed class PatronImportModel(Here here, PatronImport import) : Rollca
             FileName = Path.GetFileName(file.FileName);
             await using var stream = file.OpenReadStream();
             await InspectAsync(stream);
-            Chosen = [.. Columns.Select(c => c.Field?.Name ?? "")];
+
+            // Of two columns that mean one field (home phone and mobile), the first is proposed and the other left out.
+            Chosen = [.. Columns.Select((c, i) => Columns.Take(i).All(b => b.Field != c.Field) ? c.Field?.Name ?? "" : "")];
         }
 
         return Page();

@@ -19,10 +19,13 @@ internal sealed class SiteModel(Here here, SiteService sites) : RollcallPage(her
 
     public string? this[string name] => Values.GetValueOrDefault(name);
 
+    /// <summary>What a field held when the form was opened.</summary>
+    public string? Was(string name) => Values.TryGetValue($"was.{name}", out var was) ? was : this[name];
+
     /// <summary>Where one came from: the list of sites, or the page that asked for a site for a school of the roster.</summary>
     public string Back => this["back"] is { } back && Url.IsLocalUrl(back) ? back : "/sites";
 
-    public async Task<IActionResult> OnGetAsync([FromRoute] string? code, [FromQuery] string? name, [FromQuery] string? back)
+    public async Task<IActionResult> OnGetAsync([FromRoute] string? code, [FromQuery] string? back)
     {
         if (!await FindAsync(code))
         {
@@ -31,7 +34,7 @@ internal sealed class SiteModel(Here here, SiteService sites) : RollcallPage(her
 
         var values = new Dictionary<string, string?>(StringComparer.Ordinal)
         {
-            ["name"] = Site?.Name ?? Text.Clean(name),
+            ["name"] = Site?.Name,
             ["back"] = Text.Clean(back),
             ["nextBarcode"] = Site?.NextBarcode,
             ["policy"] = Site?.DefaultPolicy,
@@ -58,23 +61,27 @@ internal sealed class SiteModel(Here here, SiteService sites) : RollcallPage(her
         Values = Request.Form.Where(f => f.Key[0] != '_').ToDictionary(f => f.Key, f => Text.Clean(f.Value), StringComparer.Ordinal);
         try
         {
-            var change = new SiteChange(this["name"] ?? "", this["nextBarcode"], this["policy"] ?? "", this["group"], null);
+            SiteChange[] changes =
+            [
+                new(
+                    Changed("name"),
+                    this["nextBarcode"] is null ? null : Changed("nextBarcode"),
+                    Changed("policy"),
+                    this["group"] is null ? null : Changed("group"),
+                    null
+                ),
+                .. Groups.Select(group => new SiteChange(
+                    null,
+                    Changed($"{group}.nextBarcode"),
+                    Changed($"{group}.policy"),
+                    Changed($"{group}.group"),
+                    group
+                )),
+            ];
             var isNew = Site is null;
             Site = isNew
-                ? await sites.AddAsync(DistrictId, this["code"] ?? "", change, Gone)
-                : await sites.SetAsync(DistrictId, Site!.Code, change, Gone);
-            foreach (var group in Groups)
-            {
-                var own = new SiteChange(
-                    null,
-                    this[$"{group}.nextBarcode"] ?? "",
-                    this[$"{group}.policy"] ?? "",
-                    this[$"{group}.group"] ?? "",
-                    group
-                );
-                await sites.SetAsync(DistrictId, Site.Code, own, Gone);
-            }
-
+                ? await sites.AddAsync(DistrictId, this["code"] ?? "", changes, Gone)
+                : await sites.SetAsync(DistrictId, Site!.Code, changes, Gone);
             TempData["Said"] = isNew ? $"{Site.Name} is added." : $"{Site.Name} is saved.";
             return LocalRedirect(Back);
         }
@@ -84,6 +91,12 @@ internal sealed class SiteModel(Here here, SiteService sites) : RollcallPage(her
             return Page();
         }
     }
+
+    /// <summary>
+    /// What was typed over what stood there; null where nothing was. A sync moves Next Barcode on, and another window may have changed the
+    /// rest, while the form is open.
+    /// </summary>
+    private string? Changed(string name) => this[name] == this[$"was.{name}"] ? null : this[name] ?? "";
 
     private async Task<bool> FindAsync(string? code)
     {

@@ -15,6 +15,9 @@ public sealed record SiteChange(string? Name, string? NextBarcode, string? Polic
 /// <summary>The district's sites and the defaults that new patrons get.</summary>
 public sealed class SiteService(RollcallDatabase database)
 {
+    /// <summary>In characters of Unicode.</summary>
+    public const int LongestName = 255;
+
     public async Task<IReadOnlyList<Site>> ListAsync(int districtId, CancellationToken cancellationToken = default)
     {
         await using var context = database.CreateContext();
@@ -32,16 +35,71 @@ public sealed class SiteService(RollcallDatabase database)
     }
 
     /// <exception cref="RollcallException">The code is taken, or a value does not fit.</exception>
-    public async Task<Site> AddAsync(int districtId, string code, SiteChange change, CancellationToken cancellationToken = default)
+    public Task<Site> AddAsync(int districtId, string code, SiteChange change, CancellationToken cancellationToken = default) =>
+        AddAsync(districtId, code, [change], cancellationToken);
+
+    /// <summary>Adds a site with all that is set on it, or nothing.</summary>
+    /// <param name="changes">First the site's own, with its name; then those of single role groups.</param>
+    /// <exception cref="RollcallException">The code is taken, or a value does not fit.</exception>
+    public async Task<Site> AddAsync(
+        int districtId,
+        string code,
+        IReadOnlyList<SiteChange> changes,
+        CancellationToken cancellationToken = default
+    )
     {
-        code = DistrictService.CleanCode(code, "site");
-        if (Text.Clean(change.Name) is not { } name)
+        await using var work = await DistrictTransaction.BeginAsync(database, districtId, cancellationToken);
+        var sites = await work.Context.Sites.Where(s => s.DistrictId == districtId).ToListAsync(cancellationToken);
+        var site = Add(
+            work.Context,
+            districtId,
+            sites,
+            code,
+            Text.Clean(changes[0].Name) ?? throw new RollcallException("A site needs a name: add --name NAME.")
+        );
+        foreach (var change in changes)
         {
-            throw new RollcallException("A site needs a name: add --name NAME.");
+            await ApplyAsync(work.Context, site, change, cancellationToken);
         }
 
-        await using var context = database.CreateContext();
-        var sites = await context.Sites.Where(s => s.DistrictId == districtId).ToListAsync(cancellationToken);
+        await work.CommitAsync(cancellationToken);
+        return site;
+    }
+
+    /// <exception cref="RollcallException">There is no such site, or a value does not fit.</exception>
+    public Task<Site> SetAsync(int districtId, string code, SiteChange change, CancellationToken cancellationToken = default) =>
+        SetAsync(districtId, code, [change], cancellationToken);
+
+    /// <summary>Writes all of the changes, or none.</summary>
+    /// <exception cref="RollcallException">There is no such site, or a value does not fit.</exception>
+    public async Task<Site> SetAsync(
+        int districtId,
+        string code,
+        IReadOnlyList<SiteChange> changes,
+        CancellationToken cancellationToken = default
+    )
+    {
+        await using var work = await DistrictTransaction.BeginAsync(database, districtId, cancellationToken);
+        var site = await FindAsync(work.Context, districtId, code, cancellationToken);
+        foreach (var change in changes)
+        {
+            if (change.Name is not null)
+            {
+                site.Name = CleanName(Text.Clean(change.Name) ?? throw new RollcallException("A site's name may not be blank."));
+            }
+
+            await ApplyAsync(work.Context, site, change, cancellationToken);
+        }
+
+        await work.CommitAsync(cancellationToken);
+        return site;
+    }
+
+    /// <summary>Puts a new site beside the <paramref name="sites"/> that the district has, and into that list. Saves nothing.</summary>
+    /// <exception cref="RollcallException">The code is taken or cannot be one, or the name is too long.</exception>
+    internal static Site Add(RollcallContext context, int districtId, List<Site> sites, string code, string name)
+    {
+        code = DistrictService.CleanCode(code, "site");
         if (sites.Exists(s => string.Equals(s.Code, code, StringComparison.OrdinalIgnoreCase)))
         {
             throw new RollcallException(
@@ -54,29 +112,18 @@ public sealed class SiteService(RollcallDatabase database)
             DistrictId = districtId,
             Id = sites.Count == 0 ? 1 : sites.Max(s => s.Id) + 1,
             Code = code,
-            Name = name,
+            Name = CleanName(name),
             NextBarcode = Barcodes.FirstFor(code),
         };
         context.Sites.Add(site);
-        await ApplyAsync(context, site, change, cancellationToken);
-        await context.SaveChangesAsync(cancellationToken);
+        sites.Add(site);
         return site;
     }
 
-    /// <exception cref="RollcallException">There is no such site, or a value does not fit.</exception>
-    public async Task<Site> SetAsync(int districtId, string code, SiteChange change, CancellationToken cancellationToken = default)
-    {
-        await using var context = database.CreateContext();
-        var site = await FindAsync(context, districtId, code, cancellationToken);
-        if (change.Name is not null)
-        {
-            site.Name = Text.Clean(change.Name) ?? throw new RollcallException("A site's name may not be blank.");
-        }
-
-        await ApplyAsync(context, site, change, cancellationToken);
-        await context.SaveChangesAsync(cancellationToken);
-        return site;
-    }
+    private static string CleanName(string name) =>
+        Text.IsLonger(name, LongestName)
+            ? throw new RollcallException($"A site's name has at most {LongestName} characters: shorten '{Text.Cut(name, 40)}…'.")
+            : name;
 
     internal static async Task<Site> FindAsync(RollcallContext context, int districtId, string code, CancellationToken cancellationToken)
     {
@@ -114,7 +161,10 @@ public sealed class SiteService(RollcallDatabase database)
                 throw new RollcallException("A policy code has 1 to 4 characters.");
             }
 
-            if (!await context.Policies.AnyAsync(p => p.DistrictId == site.DistrictId && p.Code == policy, cancellationToken))
+            if (
+                !context.Policies.Local.Any(p => p.DistrictId == site.DistrictId && p.Code == policy)
+                && !await context.Policies.AnyAsync(p => p.DistrictId == site.DistrictId && p.Code == policy, cancellationToken)
+            )
             {
                 context.Policies.Add(
                     new Policy

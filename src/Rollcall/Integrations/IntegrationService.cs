@@ -70,7 +70,11 @@ public sealed record SwitchImpact(int Guids, int Links, int SiteGuids, int Match
 {
     public bool IsEmpty => Guids == 0 && Links == 0 && SiteGuids == 0 && Matches == 0;
 
-    public string InWords => $"{Guids} patron GUIDs, {Links} links, {SiteGuids} site GUIDs and {Matches} matched organizations";
+    public string InWords =>
+        string.Create(
+            System.Globalization.CultureInfo.InvariantCulture,
+            $"{Guids:N0} patron GUIDs, {Links:N0} links, {SiteGuids:N0} site GUIDs and {Matches:N0} matched organizations"
+        );
 }
 
 /// <summary>A connection that can be examined; disposing it closes it.</summary>
@@ -83,7 +87,21 @@ internal sealed class OpenProbe(IRosterSource source, IRosterProbe probe) : IDis
 }
 
 /// <summary>A roster organization beside the site it is matched to.</summary>
-public sealed record OrgMatch(string SourcedId, string? Name, string? Type, string? SiteCode, string? SuggestedSite);
+/// <param name="ProposedCode">The code of a site that could be made for it; null unless it is a school without a site, matched or suggested.</param>
+public sealed record OrgMatch(
+    string SourcedId,
+    string? Name,
+    string? Type,
+    string? SiteCode,
+    string? SuggestedSite,
+    string? ProposedCode = null
+);
+
+/// <summary>A site that is to be made for an organization of the roster.</summary>
+/// <param name="Org">The organization's <c>sourcedId</c>.</param>
+/// <param name="Code">Null: as proposed.</param>
+/// <param name="Name">Null: the organization's own.</param>
+public sealed record SiteOfOrg(string Org, string? Code = null, string? Name = null);
 
 /// <summary>Which roster service is on, how it is reached, and what it maps.</summary>
 public sealed class IntegrationService(
@@ -491,13 +509,21 @@ public sealed class IntegrationService(
             .Where(o => o.DistrictId == district.Id && o.Kind == kind)
             .ToDictionaryAsync(o => o.OrgId, StringComparer.Ordinal, cancellationToken);
         var codes = sites.ToDictionary(s => s.Id, s => s.Code);
-        var result = orgs.Select(o => new OrgMatch(
-                o.SourcedId!,
-                Text.Clean(o.Name),
-                Text.Clean(o.Type),
-                matches.TryGetValue(o.SourcedId!, out var match) ? codes.GetValueOrDefault(match.SiteId) : null,
-                matches.ContainsKey(o.SourcedId!) ? null : Suggest(o, sites)
-            ))
+        var taken = TakenCodes(sites);
+        var result = orgs.Select(o =>
+            {
+                var site = matches.TryGetValue(o.SourcedId!, out var match) ? codes.GetValueOrDefault(match.SiteId) : null;
+                var suggested = match is null ? Suggest(o, sites) : null;
+                var lacks = match is null && suggested is null && IsSchool(o);
+                return new OrgMatch(
+                    o.SourcedId!,
+                    Text.Clean(o.Name),
+                    Text.Clean(o.Type),
+                    site,
+                    suggested,
+                    lacks ? SiteCodes.Propose(o.Identifier, o.Name, o.SourcedId!, taken) : null
+                );
+            })
             .ToList();
 
         // A matched org that the roster no longer has stops every sync: it has to be seen to be unmatched.
@@ -572,6 +598,105 @@ public sealed class IntegrationService(
         Bump(await GetOrAddAsync(context, district.Id, kind, cancellationToken));
         AddAudit(context, district.Id, actor, "match", $"organization {orgId} to site {site.Code}");
         await work.CommitAsync(cancellationToken);
+    }
+
+    /// <summary>Makes sites for organizations of the roster and matches each to its own: all of them, or none.</summary>
+    /// <param name="wanted">Null: every school that has no site and for which none is suggested.</param>
+    /// <returns>The new sites, in the order asked for.</returns>
+    /// <exception cref="RollcallException">
+    /// There is nothing to add; there is no such organization, or it has a site; a code or a name is taken or does not fit.
+    /// </exception>
+    public async Task<IReadOnlyList<Site>> AddSitesAsync(
+        District district,
+        IntegrationKind kind,
+        IReadOnlyList<SiteOfOrg>? wanted,
+        string actor,
+        CancellationToken cancellationToken = default
+    )
+    {
+        if (wanted is { Count: 0 })
+        {
+            throw new RollcallException("Choose at least one school: a site is added for each.");
+        }
+
+        var orgs = await ReadOrgsAsync(district.Id, kind, cancellationToken);
+        await using var work = await DistrictTransaction.BeginAsync(database, district.Id, cancellationToken);
+        var context = work.Context;
+        var sites = await context.Sites.Where(s => s.DistrictId == district.Id).ToListAsync(cancellationToken);
+        var had = sites.Count;
+        var matches = (
+            await context.SiteOrgs.Where(o => o.DistrictId == district.Id && o.Kind == kind).ToListAsync(cancellationToken)
+        ).ToDictionary(m => m.OrgId, m => m.SiteId, StringComparer.Ordinal);
+        var before = sites.ToList();
+        wanted ??=
+        [
+            .. orgs.Where(o => IsSchool(o) && !matches.ContainsKey(o.SourcedId!) && Suggest(o, before) is null)
+                .Select(o => new SiteOfOrg(o.SourcedId!)),
+        ];
+        if (wanted.Count == 0)
+        {
+            throw new RollcallException("Every school of the roster has a site or one is suggested for it: there is none to add.");
+        }
+
+        var taken = TakenCodes(sites);
+        taken.UnionWith(wanted.Select(w => Text.Clean(w.Code)).OfType<string>());
+        foreach (var one in wanted)
+        {
+            var org =
+                orgs.FirstOrDefault(o => string.Equals(o.SourcedId, one.Org, StringComparison.Ordinal))
+                ?? throw new RollcallException(
+                    $"The roster has no organization {one.Org}. Site Mapping and 'rollcall {IntegrationWords.Verb(kind)} orgs' show those there are."
+                );
+            var called = Text.Clean(org.Name) ?? one.Org;
+            if (matches.TryGetValue(one.Org, out var siteId))
+            {
+                var other = sites.Find(s => s.Id == siteId)!;
+                throw new RollcallException(
+                    sites.IndexOf(other) >= had
+                        ? $"Organization {one.Org} ({called}) is named twice: one site is added for it."
+                        : $"Organization {one.Org} ({called}) is matched to site {other.Code} already: leave it out."
+                );
+            }
+
+            var name = Text.Clean(one.Name) ?? Text.Cut(called, SiteService.LongestName);
+            if (sites.Find(s => Text.Fold(s.Name) == Text.Fold(name)) is { } namesake)
+            {
+                throw new RollcallException(
+                    sites.IndexOf(namesake) >= had
+                        ? $"Two of the new sites would be named {name}: give {one.Org} another name."
+                        : $"There is a site named {name} already, {namesake.Code}: match it to {one.Org}, or give the new one another name."
+                );
+            }
+
+            var code = Text.Clean(one.Code) ?? SiteCodes.Propose(org.Identifier, org.Name, one.Org, taken);
+            if (sites.Find(s => string.Equals(s.Code, code, StringComparison.OrdinalIgnoreCase)) is { } holder)
+            {
+                throw new RollcallException(
+                    $"The code {code} cannot be {called}'s: {(sites.IndexOf(holder) >= had ? "another of the new sites" : "site")} {holder.Name} has it. Choose another code."
+                );
+            }
+
+            var site = SiteService.Add(context, district.Id, sites, code, name);
+            site.Guid = one.Org;
+            matches.Add(one.Org, site.Id);
+            context.SiteOrgs.Add(
+                new SiteOrg
+                {
+                    DistrictId = district.Id,
+                    Kind = kind,
+                    OrgId = one.Org,
+                    SiteId = site.Id,
+                    Position = 0,
+                    OrgName = Text.Clean(org.Name),
+                    OrgType = Text.Clean(org.Type),
+                }
+            );
+            AddAudit(context, district.Id, actor, "add site", $"site {site.Code}, matched to organization {one.Org}");
+        }
+
+        Bump(await GetOrAddAsync(context, district.Id, kind, cancellationToken));
+        await work.CommitAsync(cancellationToken);
+        return sites[had..];
     }
 
     /// <summary>Takes an organization off its site.</summary>
@@ -921,6 +1046,11 @@ public sealed class IntegrationService(
                 Details = details,
             }
         );
+
+    private static bool IsSchool(Org org) => string.Equals(org.Type, "school", StringComparison.OrdinalIgnoreCase);
+
+    private static HashSet<string> TakenCodes(IEnumerable<Site> sites) =>
+        sites.Select(s => s.Code).ToHashSet(StringComparer.OrdinalIgnoreCase);
 
     private static string? Suggest(Org org, List<Site> sites)
     {

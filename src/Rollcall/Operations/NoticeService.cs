@@ -95,7 +95,7 @@ public sealed class NoticeService(RollcallDatabase database, Secrets secrets, Ro
             var clean = emails.Select(e => e.Trim()).Where(e => e.Length > 0).Distinct(StringComparer.OrdinalIgnoreCase).ToList();
             if (clean.Find(e => !IsAddress(e)) is { } odd)
             {
-                throw new RollcallException($"'{Patrons.Text.Cut(odd, 60)}' is no e-mail address. Write it like office@school.example.");
+                throw new RollcallException($"'{Patrons.Text.Cut(odd, 60)}' is no email address. Write it like office@school.example.");
             }
 
             if (clean.Count > MostAddresses)
@@ -152,7 +152,7 @@ public sealed class NoticeService(RollcallDatabase database, Secrets secrets, Ro
                 Actor = actor,
                 Action = "notices",
                 Details =
-                    $"{setting.Addresses.Count} e-mail addresses, {(setting.WebhookUrl is null ? "no webhook" : "a webhook")}, events: {setting.Events}",
+                    $"{setting.Addresses.Count} email addresses, {(setting.WebhookUrl is null ? "no webhook" : "a webhook")}, events: {setting.Events}",
             }
         );
         await context.SaveChangesAsync(cancellationToken);
@@ -273,7 +273,7 @@ public sealed class NoticeService(RollcallDatabase database, Secrets secrets, Ro
 
         if (notices.Count == 0)
         {
-            throw new RollcallException("Nobody is told of anything yet. Enter an e-mail address or a webhook first.");
+            throw new RollcallException("Nobody is told of anything yet. Enter an email address or a webhook first.");
         }
 
         await using var context = database.CreateContext();
@@ -410,7 +410,7 @@ public sealed class NoticeService(RollcallDatabase database, Secrets secrets, Ro
         var mail =
             options.Mail
             ?? throw new RollcallException(
-                "This installation cannot send e-mail: its operator sets ROLLCALL_SMTP_HOST and ROLLCALL_SMTP_FROM."
+                "This installation cannot send email: its operator sets ROLLCALL_SMTP_HOST and ROLLCALL_SMTP_FROM."
             );
         using var message = new MimeMessage();
         message.From.Add(MailboxAddress.Parse(mail.From));

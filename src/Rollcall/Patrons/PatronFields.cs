@@ -63,7 +63,20 @@ public static class PatronFields
             Get = p => Null(p.Barcode),
             Set = (p, v) => p.Barcode = v ?? "",
             MaxLength = Barcodes.MaxLength,
-            Aliases = ["patron barcode", "barcode number", "card number", "card no", "library card", "library card number"],
+            Aliases =
+            [
+                "patron barcode",
+                "barcode number",
+                "card",
+                "card number",
+                "card no",
+                "library card",
+                "library card number",
+                "patron number",
+                "patron no",
+                "borrower number",
+                "borrower barcode",
+            ],
         },
         new(CommunityId, "communityId", "Student #")
         {
@@ -84,6 +97,10 @@ public static class PatronFields
                 "local student id",
                 "local student number",
                 "district student id",
+                "district id",
+                "alternate id",
+                "school id",
+                "admission number",
             ],
         },
         new(GovernmentId, "governmentId", "Government ID")
@@ -97,7 +114,7 @@ public static class PatronFields
             Get = p => p.Location,
             Set = (p, v) => p.Location = v,
             MaxLength = 255,
-            Aliases = ["home room", "homeroom name", "homeroom teacher", "hr"],
+            Aliases = ["home room", "homeroom name", "homeroom teacher", "hr", "local address", "form", "tutor group"],
         },
         new(SecondLocation, "secondLocation", "2nd Location")
         {
@@ -111,42 +128,52 @@ public static class PatronFields
             Get = p => Null(p.LastName),
             Set = (p, v) => p.LastName = v ?? "",
             MaxLength = 255,
-            Aliases = ["last", "familyName", "surname"],
+            Aliases = ["last", "family", "familyName", "surname"],
         },
         new(FirstName, "firstName", "First Name")
         {
             Get = p => p.FirstName,
             Set = (p, v) => p.FirstName = v,
             MaxLength = 255,
-            Aliases = ["first", "given", "givenName", "forename"],
+            Aliases = ["first", "given", "givenName", "given names", "forename", "forenames"],
         },
         new(MiddleName, "middleName", "Middle Name")
         {
             Get = p => p.MiddleName,
             Set = (p, v) => p.MiddleName = v,
             MaxLength = 255,
-            Aliases = ["middle", "middle initial"],
+            Aliases = ["middle", "middle initial", "middle names"],
         },
         new(Level, "level", "Grade")
         {
             Get = p => p.Level,
             Set = (p, v) => p.Level = v,
             MaxLength = 255,
-            Aliases = ["grade level", "year group", "class year"],
+            Aliases = ["grade level", "current grade", "year level", "year group", "class year"],
         },
         new(Phone, "phone", "Phone Number")
         {
             Get = p => p.Phone,
             Set = (p, v) => p.Phone = v,
             MaxLength = 255,
-            Aliases = ["telephone", "home phone", "mobile", "mobile phone", "cell phone"],
+            Aliases =
+            [
+                "telephone",
+                "primary phone",
+                "home phone",
+                "phone 1",
+                "mobile",
+                "mobile phone",
+                "cell phone",
+                "address primary phone number primary",
+            ],
         },
         new(Email, "email", "Email")
         {
             Get = p => p.Email,
             Set = (p, v) => p.Email = v,
             MaxLength = 320,
-            Aliases = ["mail", "email address", "student email"],
+            Aliases = ["mail", "email address", "primary email", "email primary", "email 1", "student email"],
         },
         new(Status, "status", "Status")
         {
@@ -158,18 +185,19 @@ public static class PatronFields
             Get = p => p.Policy,
             Set = (p, v) => p.Policy = v,
             MaxLength = 4,
+            Aliases = ["patron policy", "policy code"],
         },
         new(Sex, "sex", "Sex")
         {
             Get = p => p.Sex,
             Set = (p, v) => p.Sex = v,
-            Aliases = ["gender"],
+            Aliases = ["gender", "sex gender"],
         },
         new(Birthdate, "birthdate", "Birthdate")
         {
             Get = p => Date(p.Birthdate),
             Set = (p, v) => p.Birthdate = ParseDate(v),
-            Aliases = ["birthday", "date of birth", "dob"],
+            Aliases = ["birthday", "birth date", "date of birth", "dob"],
         },
         new(GraduationDate, "graduationDate", "Graduation Date")
         {
@@ -182,26 +210,38 @@ public static class PatronFields
             Get = p => p.AdditionalContact,
             Set = (p, v) => p.AdditionalContact = v,
             MaxLength = 2000,
-            Aliases = ["additional contact", "guardian", "parent", "parent name", "guardian name"],
+            Aliases = ["additional contact", "guardian", "parent", "parent name", "guardian name", "contact name"],
         },
         new(OtherEmails, "otherEmails", "Parent email")
         {
             Get = p => p.OtherEmails,
             Set = (p, v) => p.OtherEmails = v,
             MaxLength = 2000,
-            Aliases = ["other emails", "guardian email", "parent emails"],
+            Aliases = ["other emails", "guardian email", "parent emails", "email cc"],
         },
         new(Site, "site", "Site")
         {
             Get = p => p.SiteId?.ToString(CultureInfo.InvariantCulture),
             Set = (p, v) => p.SiteId = v is null ? null : int.Parse(v, CultureInfo.InvariantCulture),
-            Aliases = ["site code", "school code"],
+            Aliases =
+            [
+                "site code",
+                "site short name",
+                "school",
+                "school code",
+                "branch",
+                "branch code",
+                "library",
+                "library code",
+                "home library",
+            ],
         },
         new(Nickname, "nickname", "Nickname")
         {
             Get = p => p.Nickname,
             Set = (p, v) => p.Nickname = v,
             MaxLength = 255,
+            Aliases = ["preferred name", "preferred first name", "known as"],
         },
         new(Guid, "guid", "GUID")
         {
@@ -222,12 +262,13 @@ public static class PatronFields
             Get = p => p.Notes,
             Set = (p, v) => p.Notes = v,
             MaxLength = 8000,
+            Aliases = ["note", "patron notes", "borrower notes"],
         },
         new(Expiration, "expiration", "Expiration")
         {
             Get = p => Date(p.Expiration),
             Set = (p, v) => p.Expiration = ParseDate(v),
-            Aliases = ["expiration date"],
+            Aliases = ["expiration date", "expires", "expire date", "expiry date", "date expiry", "card expires"],
         },
         new(Stamps, "stamps", "Stamps") { Get = p => p.Stamps, Set = (p, v) => p.Stamps = v },
         new(DoNotTransfer, "doNotTransfer", "Do not transfer")
@@ -325,7 +366,13 @@ public static class PatronFields
                 problem = Barcodes.Problem(canonical) is { } unfit ? $"The barcode cannot be used: {unfit}" : "";
                 break;
             case Status:
-                var status = ParseStatus(canonical!);
+                // Files of other library systems shorten two of the words.
+                var status = canonical!.ToLowerInvariant() switch
+                {
+                    "a" => PatronStatus.Active,
+                    "i" => PatronStatus.Inactive,
+                    _ => ParseStatus(canonical!),
+                };
                 canonical = status is null ? null : ((int)status.Value).ToString(CultureInfo.InvariantCulture);
                 problem = status is null ? "Status is one of Active, Card Lost, Suspended, Transferred, Inactive, Other" : "";
                 break;

@@ -782,7 +782,7 @@ public sealed class Accounts(RollcallDatabase database, IServiceScopeFactory sco
             || address.Length > 200
             || address.Any(c => char.IsWhiteSpace(c) || char.IsControl(c) || c is '<' or '>' or '"' or ',' or ';')
             ? throw new RollcallException(
-                $"'{Text.Cut(address, 60)}' is no e-mail address. Accounts sign in with one, like name@example.org."
+                $"'{Text.Cut(address, 60)}' is no email address. Accounts sign in with one, like name@example.org."
             )
             : address;
     }

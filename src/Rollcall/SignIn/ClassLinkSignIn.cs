@@ -535,7 +535,7 @@ public sealed class ClassLinkSignIn(
 
         if (found.Count == 0 && confirmed && settings.Login.ByEmail && Patrons.Text.EmailKey(person.Email) is { } email)
         {
-            how = "e-mail";
+            how = "email";
             found = await patrons.Where(p => p.EmailKey == email).Select(p => p.Id).Take(2).ToListAsync(cancellationToken);
         }
 
@@ -554,10 +554,10 @@ public sealed class ClassLinkSignIn(
             return Refuse(SignInRefusal.Unknown, $"district {district}: patron {patron.Id} is not linked to the roster");
         }
 
-        if (how == "e-mail" && patron.Group > SecurityGroup.Patron)
+        if (how == "email" && patron.Group > SecurityGroup.Patron)
         {
             // Whoever edits records could put their own address on an administrator's.
-            return Refuse(SignInRefusal.Unknown, $"district {district}: patron {patron.Id} is above Patron and was found by e-mail alone");
+            return Refuse(SignInRefusal.Unknown, $"district {district}: patron {patron.Id} is above Patron and was found by email alone");
         }
 
         if (!Sessions.MaySignIn(patron.Status))

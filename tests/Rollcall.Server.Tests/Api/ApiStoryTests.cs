@@ -102,20 +102,29 @@ public sealed class ApiStoryTests(EmptyLibrary library) : IClassFixture<EmptyLib
 
         Assert.Equal("direct", (await client.ConnectAsync("classlink", direct)).Mode);
         Assert.Contains("Connected", (await client.TestConnectionAsync("classlink")).Message, StringComparison.Ordinal);
-        var number = 0;
-        foreach (var org in (await client.OrgsAsync("classlink")).Where(o => o.Type == "school").ToList())
-        {
-            var code = $"A{++number}";
-            await client.AddSiteAsync(
-                new NewSite
-                {
-                    Code = code,
-                    Name = org.Name ?? code,
-                    NextBarcode = $"A{number}00001",
-                }
-            );
-            await client.MatchAsync("classlink", new MatchBody { Site = code, Org = org.SourcedId });
-        }
+        var orgs = (await client.OrgsAsync("classlink")).Where(o => o.Type == "school").ToList();
+        await client.AddSiteAsync(
+            new NewSite
+            {
+                Code = "A1",
+                Name = "The first",
+                NextBarcode = "A100001",
+            }
+        );
+        await client.MatchAsync("classlink", new MatchBody { Site = "A1", Org = orgs[0].SourcedId });
+        List<NewSiteOfOrg> wanted = [.. orgs.Skip(1).Select((o, i) => new NewSiteOfOrg { Org = o.SourcedId, Code = $"A{i + 2}" })];
+        Assert.Contains(
+            "named twice",
+            await RefusedAsync(() => client.AddSitesAsync("classlink", new NewSitesBody { Sites = [.. wanted, wanted[0]] })),
+            StringComparison.Ordinal
+        );
+        Assert.Single(await client.SitesAsync());
+        var sites = await client.AddSitesAsync("classlink", new NewSitesBody { Sites = wanted });
+        Assert.Equal(wanted.Select(w => (w.Org, w.Code)), sites.Select(s => (s.Org, (string?)s.Site)));
+        Assert.All(
+            await client.OrgsAsync("classlink"),
+            o => Assert.True(o.Type != "school" || (o.Site is not null && o.ProposedCode is null))
+        );
 
         var settings = await client.ChangeIntegrationAsync(
             "classlink",

@@ -11,7 +11,7 @@ public sealed class NoticeStoryTests
         Assert.Contains("nobody", (await cli.OkAsync("notice", "show")).Out, StringComparison.Ordinal);
         await cli.RefusedAsync(2, "what to change", "notice", "set");
         await cli.RefusedAsync(2, "no event", "notice", "set", "--events", "failed,sometimes");
-        await cli.RefusedAsync(1, "no e-mail address", "notice", "set", "--email", "office");
+        await cli.RefusedAsync(1, "no email address", "notice", "set", "--email", "office");
         await cli.RefusedAsync(1, "secret", "notice", "set", "--webhook", "https://hooks.example/x");
         await cli.RefusedAsync(1, "Nobody", "notice", "test");
 

@@ -51,11 +51,15 @@ public sealed class OneRosterStoryTests(PostgresCluster postgres)
         Assert.Equal("OneRoster is on.\n", (await cli.OkAsync("oneroster", "on")).Out);
         await cli.RefusedAsync(1, "rollcall oneroster match", "sync");
         await cli.RefusedAsync(1, "'rollcall oneroster orgs'", "oneroster", "match", await SiteAsync(cli, "S0"), "nowhere");
-        var number = 0;
-        foreach (var school in sandbox.District.Schools)
-        {
-            await cli.OkAsync("oneroster", "match", await SiteAsync(cli, $"S{++number}"), school.SourcedId);
-        }
+        var schools = sandbox.District.Schools.ToList();
+        await cli.OkAsync("oneroster", "match", await SiteAsync(cli, "S1"), schools[0].SourcedId);
+        Assert.Contains("1 school has no site", (await cli.OkAsync("oneroster", "orgs")).Out, StringComparison.Ordinal);
+        await cli.RefusedAsync(2, "one of the two", "oneroster", "add-sites");
+        await cli.RefusedAsync(2, "one of the two", "oneroster", "add-sites", schools[1].SourcedId, "--all");
+        await cli.RefusedAsync(1, "The code s1 cannot be", "oneroster", "add-sites", $"{schools[1].SourcedId}=s1");
+        var added = (await cli.OkAsync("oneroster", "add-sites", "--all", "--json")).Out;
+        Assert.Contains($"\"org\":{System.Text.Json.JsonSerializer.Serialize(schools[1].SourcedId)}", added, StringComparison.Ordinal);
+        await cli.RefusedAsync(1, "there is none to add", "oneroster", "add-sites", "--all");
 
         await cli.RefusedAsync(1, "rollcall oneroster roles", "sync");
         await cli.OkAsync("oneroster", "roles", "student,teacher,admin");

@@ -1,5 +1,6 @@
 using System.Net;
 using System.Text;
+using System.Text.RegularExpressions;
 using Rollcall.Operations;
 using Rollcall.Patrons;
 
@@ -11,7 +12,7 @@ public sealed class PatronPageTests(SyncedLibrary library) : PatronPages(library
 /// <summary>The same on PostgreSQL, where every page works under row-level security.</summary>
 public sealed class PatronPageOnPostgresTests(PostgresLibrary library) : PatronPages(library), IClassFixture<PostgresLibrary>;
 
-public abstract class PatronPages(SyncedLibrary library)
+public abstract partial class PatronPages(SyncedLibrary library)
 {
     private static long IdOf(string location) =>
         long.Parse(location.Split('/')[^1].Split('?')[0], System.Globalization.CultureInfo.InvariantCulture);
@@ -133,6 +134,37 @@ public abstract class PatronPages(SyncedLibrary library)
             StringComparison.Ordinal
         );
     }
+
+    [Theory]
+    [InlineData(
+        "SiteShortName,Barcode,DistrictID,LastName,FirstName,MiddleName,Nickname,Gender,Status,CardExpires,GradeLevel,Homeroom,BirthDate,EmailPrimary",
+        "site barcode communityId lastName firstName middleName nickname sex status expiration level location birthdate email"
+    )]
+    [InlineData(
+        "cardnumber,surname,firstname,email,phone,mobile,dateofbirth,branchcode,dateexpiry,contactname,borrowernotes,sex",
+        "barcode lastName firstName email phone - birthdate site expiration additionalContact notes sex"
+    )]
+    [InlineData(
+        "Patron Number,AlternateId,Surname,GivenName,Email,EmailCC,MobilePhone,HomePhone,HomeLibrary,LocalAddress,ExpireDate",
+        "barcode communityId lastName firstName email otherEmails phone - site location expiration"
+    )]
+    [InlineData("1000\t1006\tCommunity ID\tSecond Location\tLevel", "barcode lastName communityId secondLocation level")]
+    public async Task Columns_of_what_other_library_systems_export_are_known(string header, string fields)
+    {
+        using var visitor = new Visitor(library.Url);
+        var separator = header.Contains('\t', StringComparison.Ordinal) ? '\t' : ',';
+        var file = $"{header}\n{string.Join(separator, header.Split(separator).Select((_, i) => $"v{i}"))}\n";
+        var page = await visitor.UploadAsync("/patron/import", "/patron/import?handler=File", "export.csv", file);
+        var chosen = ChosenColumn().Matches(page).Select(m => m.Groups["field"].Value is { Length: > 0 } field ? field : "-");
+        Assert.Equal(fields, string.Join(' ', chosen));
+    }
+
+    [GeneratedRegex(
+        "<select[^>]*name=\"column\"(?:(?!</select>).)*?(?:<option value=\"(?<field>[^\"]*)\" selected|</select>)",
+        RegexOptions.Singleline | RegexOptions.ExplicitCapture,
+        1000
+    )]
+    private static partial Regex ChosenColumn();
 
     [Fact]
     public async Task Many_patrons_are_imported_by_matched_columns_edited_exported_and_removed()

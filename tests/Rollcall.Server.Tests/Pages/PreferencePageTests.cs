@@ -59,14 +59,27 @@ public sealed class PreferencePageTests(EmptyLibrary library) : IClassFixture<Em
         Assert.Contains(library.Sandbox.Options.TenantName, await visitor.PageAsync(Page), StringComparison.Ordinal);
         await visitor.SubmitAsync(Page, $"{Page}?handler=Test");
 
-        // Sites: the first made from what the roster calls its school, one matched by hand, the rest as suggested, one undone.
+        // Sites: the first made for a ticked school of the roster, the rest matched as suggested, one undone.
         var schools = library.Sandbox.District.Schools.ToList();
-        var make = $"/sites/edit?name={Uri.EscapeDataString(schools[0].Name)}&back={Uri.EscapeDataString($"{Page}/sites")}";
-        Assert.Contains(make, WebUtility.HtmlDecode(await visitor.PageAsync($"{Page}/sites")), StringComparison.Ordinal);
-        var prefilled = WebUtility.HtmlDecode(await visitor.PageAsync(make));
-        Assert.Contains($"value=\"{schools[0].Name}\"", prefilled, StringComparison.Ordinal);
-        (string, string)[] site = [("code", "S0"), ("name", schools[0].Name)];
-        Assert.Equal($"{Page}/sites", await visitor.SubmitAsync(make, "Save", "/sites/edit", [.. site, ("back", $"{Page}/sites")]));
+        (string, string)[] typed =
+        [
+            ("org", schools[0].SourcedId),
+            ("name", "Our own name"),
+            ("code", "S 0"),
+            .. schools.Skip(1).SelectMany(s => ((string, string)[])[("org", s.SourcedId), ("name", ""), ("code", "")]),
+        ];
+        var add = $"{Page}/sites?handler=AddSites";
+        Assert.Contains("Choose at least one school", await visitor.RefusedAsync($"{Page}/sites", add, typed), StringComparison.Ordinal);
+        var again = await visitor.RefusedAsync($"{Page}/sites", add, [.. typed, ("b", schools[0].SourcedId)]);
+        Assert.Contains("A site code has 1 to 32 letters", again, StringComparison.Ordinal);
+        Assert.Contains("value=\"Our own name\"", again, StringComparison.Ordinal);
+        Assert.Contains("value=\"S 0\"", again, StringComparison.Ordinal);
+        Assert.Empty(await library.Service<SiteService>().ListAsync(library.District.Id));
+        typed[1] = ("name", "");
+        typed[2] = ("code", "S0");
+        Assert.Equal($"{Page}/sites", await visitor.SubmitAsync($"{Page}/sites", add, [.. typed, ("b", schools[0].SourcedId)]));
+        var made = Assert.Single(await library.Service<SiteService>().ListAsync(library.District.Id));
+        Assert.Equal(("S0", schools[0].Name, schools[0].SourcedId), (made.Code, made.Name, made.Guid));
         for (var i = 1; i < schools.Count; i++)
         {
             await library
@@ -75,7 +88,6 @@ public sealed class PreferencePageTests(EmptyLibrary library) : IClassFixture<Em
         }
 
         var sites = $"{Page}/sites";
-        await visitor.SubmitAsync(sites, $"{sites}?handler=Match", ("site", "S0"), ("org", schools[0].SourcedId));
         await visitor.SubmitAsync(sites, $"{sites}?handler=Suggested");
         var matched = await visitor.PageAsync(sites);
         Assert.Contains("Every site is matched, and 2 organizations", matched, StringComparison.Ordinal);

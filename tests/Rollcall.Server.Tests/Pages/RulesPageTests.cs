@@ -126,6 +126,82 @@ public sealed class RulesPageTests(SyncedLibrary library) : IClassFixture<Synced
     }
 
     [Fact]
+    public async Task A_window_that_was_open_before_saves_what_it_changed_and_nothing_else()
+    {
+        using var visitor = new Visitor(library.Url);
+        var before = await SettingsAsync();
+        const string mapping = $"{Page}/mapping";
+        const string rules = $"{mapping}?handler=Rules";
+        (string, string) was = ($"was-policy-{PatronFields.Sex}", "roster");
+        (string, string) stale = ($"policy-{PatronFields.Sex}", "roster");
+        await visitor.SubmitAsync(mapping, rules, ($"policy-{PatronFields.Sex}", "library"), was);
+        await visitor.SubmitAsync(
+            mapping,
+            rules,
+            stale,
+            was,
+            ($"policy-{PatronFields.Level}", "fill"),
+            ($"was-policy-{PatronFields.Level}", "roster")
+        );
+        var map = (await SettingsAsync()).Map;
+        Assert.Equal(
+            (FieldPolicy.LibraryKeeps, FieldPolicy.FillIfEmpty),
+            (map.PolicyOf(PatronFields.Sex), map.PolicyOf(PatronFields.Level))
+        );
+
+        const string grades = $"{mapping}?handler=Grades";
+        await visitor.SubmitAsync(mapping, grades, ("from", "07"), ("was", ""), ("to", "7th"));
+        await visitor.SubmitAsync(mapping, grades, ("from", "07"), ("was", ""), ("to", ""), ("from", "08"), ("was", ""), ("to", "8th"));
+        Assert.Equal(("7th", "8th"), ((await SettingsAsync()).Map.Grades["07"], (await SettingsAsync()).Map.Grades["08"]));
+
+        const string holds = $"{Page}/holds";
+        (string, string)[] updates = [("kind", "updates"), ("count", "33"), ("wasCount", "10"), ("percent", "10"), ("wasPercent", "10")];
+        await visitor.SubmitAsync(holds, $"{holds}?handler=Holds", updates);
+        (string, string)[] later = [("kind", "updates"), ("count", "10"), ("wasCount", "10"), ("percent", "44"), ("wasPercent", "10")];
+        await visitor.SubmitAsync(holds, $"{holds}?handler=Holds", later);
+        Assert.Equal(new Threshold(44, 33), (await SettingsAsync()).Thresholds.Updates);
+        await visitor.SubmitAsync(holds, $"{holds}?handler=Holds", [.. later[..3], ("percent", "10"), ("wasPercent", "10")]);
+        Assert.Contains("nothing was changed", await visitor.PageAsync(holds), StringComparison.Ordinal);
+
+        // The page says what the fields held, so that a browser sends it along.
+        Assert.Contains(
+            $"name=\"was-policy-{PatronFields.Sex}\" value=\"library\"",
+            await visitor.PageAsync(mapping),
+            StringComparison.Ordinal
+        );
+        Assert.Contains("name=\"wasCount\" value=\"33\"", await visitor.PageAsync(holds), StringComparison.Ordinal);
+
+        // A sync moves Next Barcode on while a site's form is open: saving its name does not set it back.
+        var sites = library.Service<SiteService>();
+        await sites.AddAsync(library.District.Id, "OPEN", new SiteChange("Open", "OPEN-00001", null, null, null));
+        Assert.Contains(
+            "name=\"was.nextBarcode\" value=\"OPEN-00001\"",
+            await visitor.PageAsync("/sites/edit/OPEN"),
+            StringComparison.Ordinal
+        );
+        await sites.SetAsync(library.District.Id, "OPEN", new SiteChange(null, "OPEN-00009", null, null, null));
+        (string, string)[] form =
+        [
+            ("name", "Opened"),
+            ("was.name", "Open"),
+            ("nextBarcode", "OPEN-00001"),
+            ("was.nextBarcode", "OPEN-00001"),
+        ];
+        await visitor.SubmitAsync("/sites/edit/OPEN", "Save", "/sites/edit/OPEN", form);
+        var site = (await sites.ListAsync(library.District.Id)).Single(s => s.Code == "OPEN");
+        Assert.Equal(("Opened", "OPEN-00009"), (site.Name, site.NextBarcode));
+        await library
+            .Service<IntegrationService>()
+            .ConfigureAsync(
+                library.District.Id,
+                IntegrationKind.ClassLink,
+                "test",
+                "as before",
+                s => s with { Map = before.Map, Thresholds = before.Thresholds }
+            );
+    }
+
+    [Fact]
     public async Task The_dashboard_draws_what_syncs_did_and_a_OneRoster_server_has_its_own_page()
     {
         using var visitor = new Visitor(library.Url);

@@ -112,7 +112,7 @@ public sealed class ServicePageTests(SyncedLibrary library) : IClassFixture<Sync
         using var visitor = new Visitor(library.Url);
         Assert.Contains("Nothing has been sent yet", await visitor.PageAsync(Notices), StringComparison.Ordinal);
         await visitor.SubmitAsync(Notices, Notices, ("emails", "office"));
-        Assert.Contains("no e-mail address", await visitor.PageAsync(Notices), StringComparison.Ordinal);
+        Assert.Contains("no email address", await visitor.PageAsync(Notices), StringComparison.Ordinal);
         await visitor.SubmitAsync(
             Notices,
             Notices,

@@ -233,7 +233,7 @@ public sealed class TroubleTests(PostgresCluster cluster)
         )
         {
             var refused = await Assert.ThrowsAsync<RollcallException>(() => Set([odd]));
-            Assert.Contains("no e-mail address", refused.Message, StringComparison.Ordinal);
+            Assert.Contains("no email address", refused.Message, StringComparison.Ordinal);
         }
 
         await RefusedAsync("secret", () => Set(hook: "https://hooks.example/x"));

@@ -12,7 +12,7 @@ public sealed class TextTests
     [InlineData("Last", "lastName")]
     [InlineData("FIRST", "firstName")]
     [InlineData("Mail", "email")]
-    [InlineData("E-mail", "email")]
+    [InlineData("Email", "email")]
     [InlineData("Student No.", "communityId")]
     [InlineData("Student ID", "communityId")]
     [InlineData("Student #", "communityId")]

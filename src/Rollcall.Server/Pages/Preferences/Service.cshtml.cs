@@ -15,6 +15,8 @@ using Rollcall.Sync.Person;
 namespace Rollcall.Server.Pages.Preferences;
 
 /// <summary>The page of one roster service: a way in until the first sync is done, tabs afterwards. The same parts serve every service.</summary>
+// A district may have hundreds of schools, each with fields of its own in one form.
+[RequestFormLimits(ValueCountLimit = 20_000)]
 internal sealed class ServiceModel(
     Here here,
     IntegrationService integrations,
@@ -125,6 +127,10 @@ internal sealed class ServiceModel(
     public SwitchImpact? Impact { get; private set; }
     public IReadOnlyList<Site> Sites { get; private set; } = [];
     public IReadOnlyList<OrgMatch> Orgs { get; private set; } = [];
+
+    /// <summary>Sites as typed for schools of the roster, when they could not be made.</summary>
+    public IReadOnlyDictionary<string, (SiteOfOrg Site, bool Ticked)> TypedSites { get; private set; } =
+        new Dictionary<string, (SiteOfOrg, bool)>();
     public string? Search { get; private set; }
     public Readiness? Ready { get; private set; }
 
@@ -321,6 +327,43 @@ internal sealed class ServiceModel(
             }
         );
 
+    /// <summary>Makes a site for each ticked school and matches the two. What was typed comes back where one of them cannot be made.</summary>
+    public async Task<IActionResult> OnPostAddSitesAsync(string service, string[] b, string[] org, string?[] name, string?[] code)
+    {
+        if (!Choose(service, "sites"))
+        {
+            return NotFound();
+        }
+
+        var ticked = b.ToHashSet(StringComparer.Ordinal);
+        TypedSites = org.Select(
+                (id, i) => (new SiteOfOrg(id, code.ElementAtOrDefault(i), name.ElementAtOrDefault(i)), Ticked: ticked.Contains(id))
+            )
+            .ToDictionary(t => t.Item1.Org, t => t, StringComparer.Ordinal);
+        try
+        {
+            var added = await integrations.AddSitesAsync(
+                Here.District,
+                Kind,
+                [.. org.Where(ticked.Contains).Select(id => TypedSites[id].Site)],
+                Here.Actor.Name,
+                Gone
+            );
+            TempData["Said"] =
+                added.Count == 1
+                    ? $"{added[0].Name} is added and matched. Its barcodes begin with {added[0].NextBarcode}; Sites changes that."
+                    : $"{Words.Count(added.Count, "site", "sites")} are added and matched. The barcodes of each begin with its code; Sites changes that.";
+            return LocalRedirect($"{Base}/sites");
+        }
+        catch (Exception e) when (e is RollcallException or RosterException)
+        {
+            Problem = e.Message;
+        }
+
+        await LoadAsync();
+        return Page();
+    }
+
     public Task<IActionResult> OnPostUnmatchAsync(string service, string org) =>
         DoAsync(
             service,
@@ -359,23 +402,32 @@ internal sealed class ServiceModel(
             "mapping",
             async () =>
             {
-                Func<FieldMap, FieldMap>[] changes;
+                var form = await Request.ReadFormAsync(Gone);
+                var wanted = new[]
+                {
+                    (Row: "barcode", Source: barcode, Was: form["was-barcode"].ToString()),
+                    (Row: "community-id", Source: communityId, Was: form["was-communityId"].ToString()),
+                    (Row: "location", Source: location, Was: form["was-location"].ToString()),
+                }
+                    .Where(w => w.Source != w.Was)
+                    .ToList();
+                List<Func<FieldMap, FieldMap>> changes;
                 try
                 {
-                    changes =
-                    [
-                        MapArguments.Parse("barcode", barcode),
-                        MapArguments.Parse("community-id", communityId),
-                        MapArguments.Parse("location", location),
-                    ];
+                    changes = wanted.ConvertAll(w => MapArguments.Parse(w.Row, w.Source));
                 }
                 catch (UsageException e)
                 {
                     throw new RollcallException(e.Message);
                 }
 
+                if (changes.Count == 0)
+                {
+                    return "Everything is as it was: nothing was changed.";
+                }
+
                 await ConfigureAsync(
-                    $"barcode {barcode}, community-id {communityId}, location {location}",
+                    string.Join(", ", wanted.Select(w => $"{w.Row} {w.Source}")),
                     s => s with { Map = changes.Aggregate(s.Map, (map, change) => change(map)) }
                 );
                 return "Saved. The next sync is a full one and writes what the new mapping says.";
@@ -396,14 +448,8 @@ internal sealed class ServiceModel(
                 foreach (var number in SettingsChange.FieldsWithPolicy)
                 {
                     var name = PatronFields.ByNumber(number).Name;
-                    var policy =
-                        form[$"policy-{number}"].ToString() is { Length: > 0 } p && p != MapArguments.Word(now.Map.PolicyOf(number))
-                            ? p
-                            : null;
-                    var blank =
-                        form[$"blank-{number}"].ToString() is { Length: > 0 } b && b != MapArguments.Word(now.Map.BlankOf(number))
-                            ? b
-                            : null;
+                    var policy = Changed($"policy-{number}", MapArguments.Word(now.Map.PolicyOf(number)));
+                    var blank = Changed($"blank-{number}", MapArguments.Word(now.Map.BlankOf(number)));
                     if (policy is not null || blank is not null)
                     {
                         changed.Add(
@@ -413,16 +459,16 @@ internal sealed class ServiceModel(
                     }
                 }
 
-                if (form["siteFrom"].ToString() is { Length: > 0 } from && from != MapArguments.Word(now.Map.SiteFrom))
+                if (Changed("siteFrom", MapArguments.Word(now.Map.SiteFrom)) is { } from)
                 {
                     changed.Add($"site from {from}");
                     wanted.Add(s => SettingsChange.SiteFrom(s, from));
                 }
 
-                if (form.TryGetValue("nickname", out var nickname) && nickname.Contains("yes") != now.Map.NicknameFromPreferredName)
+                if (Changed("nickname", now.Map.NicknameFromPreferredName ? "yes" : "no") is { } nickname)
                 {
-                    changed.Add($"nickname {(nickname.Contains("yes") ? "from preferredFirstName" : "not mapped")}");
-                    wanted.Add(s => s with { Map = s.Map with { NicknameFromPreferredName = nickname.Contains("yes") } });
+                    changed.Add($"nickname {(nickname == "yes" ? "from preferredFirstName" : "not mapped")}");
+                    wanted.Add(s => s with { Map = s.Map with { NicknameFromPreferredName = nickname == "yes" } });
                 }
 
                 if (wanted.Count == 0)
@@ -432,16 +478,26 @@ internal sealed class ServiceModel(
 
                 await ConfigureAsync(string.Join("; ", changed), s => wanted.Aggregate(s, (settings, change) => change(settings)));
                 return $"Saved: {Words.Count(wanted.Count, "rule", "rules")} changed. The next sync is a full one.";
+
+                // What this window did not touch is another's to change: it may have been changed since this one was opened.
+                string? Changed(string name, string stands) =>
+                    form[name].ToString() is { Length: > 0 } value
+                    && value != stands
+                    && (form[$"was-{name}"].ToString() is not { Length: > 0 } was || value != was)
+                        ? value
+                        : null;
             }
         );
 
-    public Task<IActionResult> OnPostGradesAsync(string service, string[] from, string[] to) =>
+    public Task<IActionResult> OnPostGradesAsync(string service, string[] from, string[] to, string?[] was) =>
         DoAsync(
             service,
             "mapping",
             async () =>
             {
-                var pairs = from.Zip(to, (f, t) => (From: Text.Clean(f), To: Text.Clean(t))).ToList();
+                var pairs = from.Zip(to, (f, t) => (From: Text.Clean(f), To: Text.Clean(t)))
+                    .Where((p, i) => i >= was.Length || p.To != Text.Clean(was[i]))
+                    .ToList();
                 if (pairs.Find(p => p.From is null && p.To is not null) is { To: { } lone })
                 {
                     throw new RollcallException($"Say which grade of the roster becomes {lone}.");
@@ -529,7 +585,15 @@ internal sealed class ServiceModel(
             }
         );
 
-    public Task<IActionResult> OnPostHoldsAsync(string service, string? site, string[] kind, string?[] percent, string?[] count) =>
+    public Task<IActionResult> OnPostHoldsAsync(
+        string service,
+        string? site,
+        string[] kind,
+        string?[] percent,
+        string?[] count,
+        string?[] wasPercent,
+        string?[] wasCount
+    ) =>
         DoAsync(
             service,
             "holds",
@@ -540,14 +604,27 @@ internal sealed class ServiceModel(
                     : (await sites.ListAsync(DistrictId, Gone)).FirstOrDefault(s => s.Code == site)
                         ?? throw new RollcallException($"There is no site {site}.");
                 var wanted = kind.Select(
-                        (name, i) => (Name: name, Percent: Number(percent.ElementAtOrDefault(i)), Count: Whole(count.ElementAtOrDefault(i)))
+                        (name, i) =>
+                            (
+                                Name: name,
+                                Percent: Number(Changed(percent.ElementAtOrDefault(i), wasPercent.ElementAtOrDefault(i))),
+                                Count: Whole(Changed(count.ElementAtOrDefault(i), wasCount.ElementAtOrDefault(i)))
+                            )
                     )
+                    .Where(w => w.Percent is not null || w.Count is not null)
                     .ToList();
+                if (wanted.Count == 0)
+                {
+                    return "Everything is as it was: nothing was changed.";
+                }
+
                 await ConfigureAsync(
                     $"thresholds{(at is null ? "" : $" at {at.Code}")}: {string.Join(", ", wanted.Select(w => $"{w.Name} {w.Percent}% {w.Count}"))}",
                     s => wanted.Aggregate(s, (settings, w) => SettingsChange.Threshold(settings, w.Name, w.Percent, w.Count, at?.Id))
                 );
                 return at is null ? "Saved for all sites that have no numbers of their own." : $"Saved for {at.Name}.";
+
+                static string? Changed(string? now, string? was) => now == was ? null : now;
             }
         );
 
@@ -774,7 +851,8 @@ internal sealed class ServiceModel(
         }
         catch (Exception e) when (e is RollcallException or RosterException)
         {
-            Problem = e.Message;
+            // What was asked and refused comes first; the roster may be unreachable for both.
+            Problem ??= e.Message;
         }
     }
 }

@@ -12,6 +12,21 @@
     if (unsaved) event.preventDefault();
   });
 
+  // A second press while the first is on its way would ask twice. An answer that is a file leaves the page as it is: it may ask again then.
+  document.addEventListener("submit", event => {
+    const form = event.target;
+    if (event.defaultPrevented || form.getAttribute("method") !== "post") return;
+    if (form.dataset.sent) {
+      event.preventDefault();
+      return;
+    }
+    form.dataset.sent = "yes";
+    setTimeout(() => delete form.dataset.sent, 5000);
+  });
+  window.addEventListener("pageshow", () => {
+    for (const form of document.querySelectorAll("form[data-sent]")) delete form.dataset.sent;
+  });
+
   // One tick for the whole page of a list, and a count of what is ticked.
   for (const form of document.querySelectorAll("form[data-ticks]")) {
     const all = form.querySelector("[data-all]");
@@ -96,6 +111,16 @@
     const mine = Intl.DateTimeFormat().resolvedOptions().timeZone;
     if (!zones.value && [...zones.options].some(o => o.value === mine)) zones.value = mine;
   }
+
+  // Paper cannot be unfolded: browsers that cannot be told so by a style sheet open everything for it.
+  let opened = [];
+  window.addEventListener("beforeprint", () => {
+    opened = [...document.querySelectorAll("details.values:not([open])")];
+    for (const values of opened) values.open = true;
+  });
+  window.addEventListener("afterprint", () => {
+    for (const values of opened) values.open = false;
+  });
 
   for (const button of document.querySelectorAll("[data-print]")) {
     button.hidden = false;

@@ -284,11 +284,7 @@ internal sealed class Matcher
             )
             {
                 _owner[patron] = -1;
-                Ask(
-                    person,
-                    $"{Word(claim.Key)} and e-mail point at {(others.Count == 1 ? "two" : "several")} patrons",
-                    [patron, .. others]
-                );
+                Ask(person, $"{Word(claim.Key)} and email point at {(others.Count == 1 ? "two" : "several")} patrons", [patron, .. others]);
             }
         }
     }
@@ -381,7 +377,7 @@ internal sealed class Matcher
         }
         else if (_patrons.ByEmail(_persons[person].Email) is [var other] && other != patron && _patrons[other].Guid == 0)
         {
-            _matches[person] = _matches[person] with { Warning = "The e-mail of the roster belongs to another patron here" };
+            _matches[person] = _matches[person] with { Warning = "The email of the roster belongs to another patron here" };
         }
 
         static bool Elsewhere(ReadOnlySpan<int> holders, int patron) => holders.Length > 0 && !holders.Contains(patron);
@@ -435,7 +431,7 @@ internal sealed class Matcher
             if (_roster.ChangesOnly)
             {
                 // Who else has the address only a whole roster can tell; a new patron now might double an old one.
-                Skip(i, "A patron who is not linked yet has this e-mail: the next full sync decides");
+                Skip(i, "A patron who is not linked yet has this email: the next full sync decides");
                 continue;
             }
 
@@ -446,7 +442,7 @@ internal sealed class Matcher
             {
                 if (patrons.Length == 1 && people.Length == 1)
                 {
-                    Ask(i, "One patron has this e-mail, but under another last name", patrons);
+                    Ask(i, "One patron has this email, but under another last name", patrons);
                 }
 
                 continue;
@@ -460,7 +456,7 @@ internal sealed class Matcher
                 peopleSameLast = Array.FindAll(peopleSameLast, p => _persons[p].First == first);
                 if (both.Length != 1 || peopleSameLast.Length != 1)
                 {
-                    Ask(i, "Several people share this e-mail and last name", both.Length > 0 ? both : sameLast);
+                    Ask(i, "Several people share this email and last name", both.Length > 0 ? both : sameLast);
                     continue;
                 }
 
@@ -470,7 +466,7 @@ internal sealed class Matcher
             var patron = sameLast[0];
             if (_patrons[patron].AbovePatron)
             {
-                Ask(i, "The patron with this e-mail works in the library: not linked by e-mail alone", patron);
+                Ask(i, "The patron with this email works in the library: not linked by email alone", patron);
             }
             else if (_owner[patron] >= 0)
             {
@@ -486,7 +482,7 @@ internal sealed class Matcher
         {
             if (claims.Of(claim.Patron).Winners > 1)
             {
-                Ask(claim.Person, "Several roster people reach the same patron by e-mail", claim.Patron);
+                Ask(claim.Person, "Several roster people reach the same patron by email", claim.Patron);
             }
             else
             {

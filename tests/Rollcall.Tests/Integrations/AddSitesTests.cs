@@ -1,0 +1,144 @@
+using Microsoft.EntityFrameworkCore;
+using Rollcall.Districts;
+using Rollcall.Integrations;
+using Rollcall.Patrons;
+using Rollcall.Sandbox;
+using Rollcall.Tests.Infrastructure;
+
+namespace Rollcall.Tests.Integrations;
+
+/// <summary>Sites that are made for the roster's schools all at once.</summary>
+public sealed class AddSitesTests(PostgresCluster cluster)
+{
+    private const IntegrationKind Kind = IntegrationKind.ClassLink;
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task Every_school_without_a_site_gets_one_of_its_own_and_a_sync_can_follow(Db db)
+    {
+        await using var system = await StartAsync(db);
+        var schools = system.Sandbox.District.Schools.ToList();
+
+        // One school has its site already, and one is suggested for another: neither gets a second.
+        await system.Get<SiteService>().AddAsync(system.District.Id, "ONE", new SiteChange("One", null, null, null, null));
+        await system.Integrations.MatchAsync(system.District, Kind, "ONE", schools[0].SourcedId, "test");
+        await system.Get<SiteService>().AddAsync(system.District.Id, "TWO", new SiteChange(schools[1].Name, null, null, null, null));
+        var proposed = (await system.Integrations.OrgsAsync(system.District, Kind)).Where(o => o.ProposedCode is not null).ToList();
+        Assert.Equal(schools.Skip(2).Select(s => s.SourcedId).Order(), proposed.Select(o => o.SourcedId).Order());
+
+        var added = await system.Integrations.AddSitesAsync(system.District, Kind, null, "librarian");
+        Assert.Equal(
+            proposed.ConvertAll(o => (o.SourcedId, o.Name, o.ProposedCode)),
+            [.. added.Select(s => (s.Guid!, (string?)s.Name, (string?)s.Code))]
+        );
+        Assert.Equal(added.Count, added.Select(s => s.NextBarcode).Distinct().Count());
+        var orgs = await system.Integrations.OrgsAsync(system.District, Kind);
+        Assert.All(added, s => Assert.Equal(s.Code, orgs.Single(o => o.SourcedId == s.Guid).SiteCode));
+        await using (var context = system.Database.CreateContext())
+        {
+            Assert.Equal(added.Count, await context.AuditEntries.CountAsync(a => a.Action == "add site" && a.Actor == "librarian"));
+        }
+
+        await RefusedAsync(system, null, "there is none to add");
+        await system.ConfigureAsync(s => s with { Roles = [RoleGroup.Student] });
+        var sync = await system.SyncAsync();
+        Assert.Null(sync.Error);
+        Assert.Contains(await system.AllPatronsAsync(), p => p.SiteId == added[0].Id);
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task If_one_cannot_be_made_none_is_and_the_reason_names_it(Db db)
+    {
+        await using var system = await StartAsync(db);
+        var schools = system.Sandbox.District.Schools.ToList();
+        var (first, second, third) = (schools[0].SourcedId, schools[1].SourcedId, schools[2].SourcedId);
+        await system.Get<SiteService>().AddAsync(system.District.Id, "NORTH", new SiteChange("North High", null, null, null, null));
+
+        await RefusedAsync(system, [], "Choose at least one school");
+        await RefusedAsync(system, [new(first), new("nowhere")], "no organization nowhere");
+        await RefusedAsync(system, [new(first), new(first, "B", "Bee")], "named twice");
+        await RefusedAsync(system, [new(first), new(second, "north")], "The code north", "North High has it");
+        await RefusedAsync(system, [new(first), new(second, "B", "NORTH HIGH")], "There is a site named NORTH HIGH already, NORTH");
+        await RefusedAsync(system, [new(first, "B"), new(second, "b")], "The code b", "another of the new sites");
+        await RefusedAsync(system, [new(first, "B", "Same"), new(second, "C", "same")], "Two of the new sites would be named same");
+        await RefusedAsync(system, [new(first), new(second, "not a code")], "A site code has 1 to 32 letters");
+        await RefusedAsync(system, [new(first), new(second, "B", new string('n', 256))], "at most 255 characters");
+        await using (var context = system.Database.CreateContext())
+        {
+            Assert.Equal("NORTH", Assert.Single(await context.Sites.ToListAsync()).Code);
+            Assert.False(await context.SiteOrgs.AnyAsync());
+            Assert.False(await context.AuditEntries.AnyAsync(a => a.Action == "add site"));
+        }
+
+        // A code that somebody chose is not proposed for another school; two windows that ask at once make one site.
+        var taken = (await system.Integrations.OrgsAsync(system.District, Kind)).Single(o => o.SourcedId == second).ProposedCode;
+        var made = await system.Integrations.AddSitesAsync(system.District, Kind, [new(second), new(first, taken, "First")], "test");
+        Assert.Equal([$"{taken}-2", taken!], made.Select(s => s.Code));
+        var windows = await Task.WhenAll(Enumerable.Range(0, 2).Select(_ => Task.Run(() => TryAsync(system, third))));
+        Assert.Single(windows, w => w is null);
+        Assert.Contains("already", Assert.Single(windows, w => w is not null), StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task A_site_is_added_and_changed_with_all_its_defaults_or_not_at_all(Db db)
+    {
+        await using var system = await StartAsync(db);
+        var sites = system.Get<SiteService>();
+        SiteChange good = new("North", "N0001", "STU", null, null);
+        SiteChange wrong = new(null, "ends-in-a-letter", null, null, RoleGroup.Teacher);
+        await Assert.ThrowsAsync<RollcallException>(() => sites.AddAsync(system.District.Id, "NORTH", [good, wrong]));
+        Assert.Empty(await sites.ListAsync(system.District.Id));
+
+        // The same new policy for two role groups is one policy.
+        var staff = new SiteChange(null, null, "STU", null, RoleGroup.Teacher);
+        await sites.AddAsync(system.District.Id, "NORTH", [good, staff, staff with { RoleGroup = RoleGroup.Admin }]);
+        Assert.Equal(2, (await sites.DefaultsAsync(system.District.Id)).Count);
+        await Assert.ThrowsAsync<RollcallException>(() =>
+            sites.SetAsync(system.District.Id, "NORTH", [good with { Name = "South" }, wrong])
+        );
+        Assert.Equal("North", Assert.Single(await sites.ListAsync(system.District.Id)).Name);
+    }
+
+    private async Task<Installation> StartAsync(Db db)
+    {
+        var system = await Installation.StartAsync(cluster, db, new SandboxOptions { Students = 60, Schools = 4 }, connect: false);
+        await system.Integrations.StorePartnerKeyAsync(system.Sandbox.Options.PartnerKey, "test");
+        await system.Integrations.ConnectAsync(
+            system.District,
+            Kind,
+            new ConnectRequest(ConnectionMode.Proxy, system.Sandbox.Options.TenantId, system.Sandbox.Url.ToString()),
+            asOperator: true,
+            clear: false,
+            "test"
+        );
+        await system.Integrations.TurnOnAsync(system.District.Id, Kind, clear: false, "test");
+        return system;
+    }
+
+    private static async Task<string?> TryAsync(Installation system, string org)
+    {
+        try
+        {
+            await system.Integrations.AddSitesAsync(system.District, Kind, [new(org)], "test");
+            return null;
+        }
+        catch (RollcallException e)
+        {
+            return e.Message;
+        }
+    }
+
+    private static async Task RefusedAsync(Installation system, IReadOnlyList<SiteOfOrg>? wanted, params string[] words)
+    {
+        var refused = await Assert.ThrowsAsync<RollcallException>(() =>
+            system.Integrations.AddSitesAsync(system.District, Kind, wanted, "test")
+        );
+        Assert.All(words, w => Assert.Contains(w, refused.Message, StringComparison.Ordinal));
+        Assert.DoesNotContain('\n', refused.Message);
+    }
+}
