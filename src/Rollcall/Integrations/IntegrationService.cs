@@ -163,9 +163,11 @@ public sealed class IntegrationService(
             );
         }
 
+        // Before the transaction: the first secret of an installation makes the key ring, over a connection of its own.
+        var kept = secrets.Protect(0, clean);
         await using var context = database.CreateContextAsOwner();
         await using var transaction = await context.Database.BeginTransactionAsync(cancellationToken);
-        await InstallationSettings.PutAsync(context, RosterConnections.PartnerKeySetting, secrets.Protect(0, clean), cancellationToken);
+        await InstallationSettings.PutAsync(context, RosterConnections.PartnerKeySetting, kept, cancellationToken);
         AddAudit(context, 0, actor, "partner key", "stored");
         await context.SaveChangesAsync(cancellationToken);
         await transaction.CommitAsync(cancellationToken);
