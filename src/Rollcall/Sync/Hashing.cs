@@ -24,6 +24,13 @@ internal sealed class Keys(long seed, int bits = 64)
         return hash == 0 ? 1 : hash;
     }
 
+    /// <summary>Half a key, for names: they are only compared between people whom another key has brought together. 0 stands for blank.</summary>
+    public uint Name(string? name)
+    {
+        var key = Of(Patrons.Text.NameKey(name));
+        return (uint)key == 0 && key != 0 ? 1 : (uint)key;
+    }
+
     /// <summary>A second number of the text, independent of its key: beside a key it does the work of the text itself.</summary>
     public uint Check(string? text) =>
         string.IsNullOrEmpty(text) ? 0 : (uint)XxHash3.HashToUInt64(MemoryMarshal.AsBytes(text.AsSpan()), ~seed);

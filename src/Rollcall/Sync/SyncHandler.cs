@@ -312,6 +312,7 @@ internal sealed class SyncHandler(
             var decisions = await LoadDecisionsAsync(database, operation.DistrictId, setup.Keys, cancellationToken);
             await run.ReportAsync(OperationStage.Planning, "Matching people", 0, roster.Persons.Count);
             var matches = Matcher.Run(patrons, roster, setup, decisions);
+            GiveBackMemory(patrons.Count);
             var planner = new Planner(
                 database,
                 connection,

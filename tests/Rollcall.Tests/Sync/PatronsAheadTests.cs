@@ -54,7 +54,7 @@ public sealed class PatronsAheadTests(PostgresCluster cluster)
         var changed = await TakenAsync(_ =>
             service.EditAsync(system.District.Id, "A100", [KeyValuePair.Create("communityId", (string?)"7001")], actor)
         );
-        Assert.Equal(1, changed.ByStudent(number).Length);
+        Assert.Equal(1, changed.LookUp().ByStudent(number).Length);
         Assert.Equal(2, (await TakenAsync(ahead => ahead.DropAsync())).Count);
 
         // Never begun, it reads when it is asked.

@@ -94,6 +94,7 @@ internal sealed class Matches(int people)
 internal sealed class Matcher
 {
     private readonly PatronIndex _patrons;
+    private readonly PatronLookups _lookups;
     private readonly Roster _roster;
     private readonly Rows<RosterPerson> _persons;
     private readonly SyncSetup _setup;
@@ -114,6 +115,7 @@ internal sealed class Matcher
     )
     {
         _patrons = patrons;
+        _lookups = patrons.LookUp();
         _roster = roster;
         _persons = roster.Persons;
         _setup = setup;
@@ -163,7 +165,7 @@ internal sealed class Matcher
                 continue;
             }
 
-            var found = _patrons.ByGuid(_persons[i].Guid);
+            var found = _lookups.ByGuid(_persons[i].Guid);
             if (found.Length > 0)
             {
                 Take(i, found[0], MatchKey.Guid);
@@ -181,7 +183,7 @@ internal sealed class Matcher
                 continue;
             }
 
-            var found = _patrons.ByAlias(_persons[i].Guid);
+            var found = _lookups.ByAlias(_persons[i].Guid);
             if (found.Length == 0)
             {
                 continue;
@@ -292,7 +294,7 @@ internal sealed class Matcher
     /// <summary>The patron that Student # and barcode agree on, if any; sends the person to Review where they do not.</summary>
     private (int Patron, MatchKey Key, bool Reissued)? StrongCandidate(int person)
     {
-        var byStudent = _patrons.ByStudent(_persons[person].Student);
+        var byStudent = _lookups.ByStudent(_persons[person].Student);
         var byBarcode = _patrons.ByBarcode(_persons[person].Barcode);
         if (byStudent.Length > 1)
         {
@@ -367,7 +369,7 @@ internal sealed class Matcher
             return;
         }
 
-        if (Elsewhere(_patrons.ByStudent(_persons[person].Student), patron))
+        if (Elsewhere(_lookups.ByStudent(_persons[person].Student), patron))
         {
             _matches[person] = _matches[person] with { Warning = "The Student # of the roster belongs to another patron here" };
         }
@@ -375,7 +377,7 @@ internal sealed class Matcher
         {
             _matches[person] = _matches[person] with { Warning = "The barcode of the roster belongs to another patron here" };
         }
-        else if (_patrons.ByEmail(_persons[person].Email) is [var other] && other != patron && _patrons[other].Guid == 0)
+        else if (_lookups.ByEmail(_persons[person].Email) is [var other] && other != patron && _patrons[other].Guid == 0)
         {
             _matches[person] = _matches[person] with { Warning = "The email of the roster belongs to another patron here" };
         }
@@ -392,7 +394,7 @@ internal sealed class Matcher
         }
 
         List<int> others = [];
-        foreach (var holder in _patrons.ByEmail(_persons[person].Email))
+        foreach (var holder in _lookups.ByEmail(_persons[person].Email))
         {
             // A patron whom somebody else has by a stronger key shows that the address is shared, as in families.
             if (_patrons[holder].Guid == 0 && _owner[holder] < 0)
@@ -422,7 +424,7 @@ internal sealed class Matcher
                 continue;
             }
 
-            int[] patrons = [.. Unlinked(_patrons.ByEmail(_persons[i].Email))];
+            int[] patrons = [.. Unlinked(_lookups.ByEmail(_persons[i].Email))];
             if (patrons.Length == 0)
             {
                 continue;

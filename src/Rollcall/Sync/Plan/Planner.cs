@@ -235,8 +235,8 @@ internal sealed class Planner
     }
 
     /// <summary>One key of a name at a site; it only counts people for the thresholds.</summary>
-    private static ulong NameAt(int site, ulong last, ulong first) =>
-        System.IO.Hashing.XxHash3.HashToUInt64(System.Runtime.InteropServices.MemoryMarshal.AsBytes<ulong>([last, first]), site);
+    private static ulong NameAt(int site, uint last, uint first) =>
+        System.IO.Hashing.XxHash3.HashToUInt64(System.Runtime.InteropServices.MemoryMarshal.AsBytes<uint>([last, first]), site);
 
     private async Task FindSharedFieldsAsync(CancellationToken cancellationToken)
     {

@@ -4,7 +4,7 @@ using Rollcall.Patrons;
 
 namespace Rollcall.Sync.Pull;
 
-/// <summary>What the planner's first pass needs of a roster person, in 64 bytes. Texts are keys, 0 where blank.</summary>
+/// <summary>What the planner's first pass needs of a roster person, in 56 bytes. Texts are keys, 0 where blank.</summary>
 internal struct RosterPerson
 {
     /// <summary>Where the person lies in the spool; -1 for people of roles that are not ticked.</summary>
@@ -13,8 +13,8 @@ internal struct RosterPerson
     public ulong Student;
     public ulong Barcode;
     public ulong Email;
-    public ulong Last;
-    public ulong First;
+    public uint Last;
+    public uint First;
 
     /// <summary>Beside <see cref="Guid"/> it tells the person from everybody else in the roster.</summary>
     public uint Check;
