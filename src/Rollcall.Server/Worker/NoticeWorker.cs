@@ -4,20 +4,27 @@ using Rollcall.Operations;
 
 namespace Rollcall.Server.Worker;
 
-/// <summary>Settles operations that have ended and sends notices, for as long as the server runs.</summary>
+/// <summary>Settles operations that have ended and sends notices, for as long as the server runs. Each goes its own way: a mail server that takes
+/// connections and says nothing keeps neither webhooks waiting nor a district that has to be set aside.</summary>
 internal sealed class NoticeWorker(Aftermath aftermath, NoticeService notices, TimeProvider time, ILogger<NoticeWorker> logger)
     : BackgroundService
 {
     private static readonly TimeSpan s_every = TimeSpan.FromSeconds(5);
 
-    protected override async Task ExecuteAsync(CancellationToken stoppingToken)
+    protected override Task ExecuteAsync(CancellationToken stoppingToken) =>
+        Task.WhenAll(
+            RepeatAsync("Operations that ended cannot be settled", aftermath.SettleAsync, stoppingToken),
+            RepeatAsync("E-mails cannot be sent", stop => notices.SendDueAsync(NoticeChannel.Email, stop), stoppingToken),
+            RepeatAsync("Webhooks cannot be sent", stop => notices.SendDueAsync(NoticeChannel.Webhook, stop), stoppingToken)
+        );
+
+    private async Task RepeatAsync(string trouble, Func<CancellationToken, Task<int>> work, CancellationToken stoppingToken)
     {
         while (!stoppingToken.IsCancellationRequested)
         {
             try
             {
-                await aftermath.SettleAsync(stoppingToken);
-                await notices.SendDueAsync(stoppingToken);
+                await work(stoppingToken);
             }
             catch (OperationCanceledException) when (stoppingToken.IsCancellationRequested)
             {
@@ -26,7 +33,7 @@ internal sealed class NoticeWorker(Aftermath aftermath, NoticeService notices, T
             catch (Exception e)
             {
                 // What is not settled or sent stays so, and is looked at again.
-                logger.LogError("Notices cannot be looked after, trying again: {Message}", e.Message);
+                logger.LogError("{Trouble}, trying again: {Message}", trouble, e.Message);
             }
 
             await Task.Delay(s_every, time, stoppingToken).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);

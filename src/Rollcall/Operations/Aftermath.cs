@@ -14,8 +14,9 @@ public sealed class Aftermath(RollcallDatabase database, RollcallOptions options
     /// <summary>Nights in a row that fail before Daily Operations of a district stop by themselves.</summary>
     internal const int FailedNights = 5;
 
-    /// <summary>Settles what has ended.</summary>
+    /// <summary>Settles what has ended. One that cannot be settled keeps no other from it.</summary>
     /// <returns>How many operations.</returns>
+    /// <exception cref="AggregateException">Some could not be settled.</exception>
     public async Task<int> SettleAsync(CancellationToken cancellationToken = default)
     {
         await using var context = database.CreateContext();
@@ -30,12 +31,20 @@ public sealed class Aftermath(RollcallDatabase database, RollcallOptions options
             .Take(100)
             .Select(o => new { o.Id, o.DistrictId })
             .ToListAsync(cancellationToken);
+        var failed = new List<Exception>();
         foreach (var operation in ended)
         {
-            await SettleAsync(operation.DistrictId, operation.Id, cancellationToken);
+            try
+            {
+                await SettleAsync(operation.DistrictId, operation.Id, cancellationToken);
+            }
+            catch (Exception e) when (e is not OperationCanceledException)
+            {
+                failed.Add(new InvalidOperationException($"Operation {operation.Id} could not be settled: {e.Message}", e));
+            }
         }
 
-        return ended.Count;
+        return failed.Count == 0 ? ended.Count : throw new AggregateException(failed);
     }
 
     private async Task SettleAsync(int districtId, long id, CancellationToken cancellationToken)

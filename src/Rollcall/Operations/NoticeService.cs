@@ -279,26 +279,30 @@ public sealed class NoticeService(RollcallDatabase database, Secrets secrets, Ro
         await using var context = database.CreateContext();
         context.Notices.AddRange(notices);
         await context.SaveChangesAsync(cancellationToken);
-        foreach (var notice in notices)
-        {
-            notice.Error = await TrySendAsync(notice, setting.WebhookSecret, cancellationToken);
-            notice.Status = notice.Error is null ? NoticeStatus.Sent : NoticeStatus.Failed;
-            notice.SentAt = notice.Error is null ? time.GetUtcNow() : null;
-        }
+        await Parallel.ForEachAsync(
+            notices,
+            new ParallelOptions { MaxDegreeOfParallelism = AtOnce, CancellationToken = cancellationToken },
+            async (notice, stop) =>
+            {
+                notice.Error = await TrySendAsync(notice, setting.WebhookSecret, stop);
+                notice.Status = notice.Error is null ? NoticeStatus.Sent : NoticeStatus.Failed;
+                notice.SentAt = notice.Error is null ? time.GetUtcNow() : null;
+            }
+        );
 
         await context.SaveChangesAsync(cancellationToken);
         return notices;
     }
 
-    /// <summary>Sends what is due. Several nodes may do so at once.</summary>
+    /// <summary>Sends what is due one way. Several nodes may do so at once.</summary>
     /// <returns>How many were tried.</returns>
-    public async Task<int> SendDueAsync(CancellationToken cancellationToken = default)
+    public async Task<int> SendDueAsync(NoticeChannel channel, CancellationToken cancellationToken = default)
     {
         await using var context = database.CreateContext();
         var now = time.GetUtcNow();
         var due = await context
             .Notices.AsNoTracking()
-            .Where(n => n.Status == NoticeStatus.Waiting && n.DueAt <= now)
+            .Where(n => n.Status == NoticeStatus.Waiting && n.Channel == channel && n.DueAt <= now)
             .OrderBy(n => n.DueAt)
             .Take(50)
             .ToListAsync(cancellationToken);
@@ -306,7 +310,7 @@ public sealed class NoticeService(RollcallDatabase database, Secrets secrets, Ro
 
         // Places beside each other, so that one that hangs keeps no other waiting for longer than it must.
         await Parallel.ForEachAsync(
-            due.GroupBy(n => (n.Channel, n.Target)),
+            due.GroupBy(n => n.Target),
             new ParallelOptions { MaxDegreeOfParallelism = AtOnce, CancellationToken = cancellationToken },
             async (place, stop) =>
             {
