@@ -118,15 +118,15 @@ internal sealed class PostgresBulk : IBulkStore
         try
         {
             // PostgreSQL looks by itself once a minute; until then it takes the tables for empty.
-            await Sql.ExecuteAsync(connection, null, "SET lock_timeout = 1000", cancellationToken);
-            await Sql.ExecuteAsync(connection, null, "ANALYZE patrons, patron_links, changes", cancellationToken);
+            await using var transaction = await connection.BeginTransactionAsync(cancellationToken);
+            await ExecuteAsync(connection, transaction, "SET LOCAL lock_timeout = 1000", cancellationToken);
+            await ExecuteAsync(connection, transaction, "ANALYZE patrons, patron_links, changes", cancellationToken);
+            await transaction.CommitAsync(cancellationToken);
         }
         catch (PostgresException e) when (e.SqlState == PostgresErrorCodes.LockNotAvailable)
         {
             // It is looking just now.
         }
-
-        await Sql.ExecuteAsync(connection, null, "RESET lock_timeout", cancellationToken);
     }
 
     public int NextSlice(int lastSize, TimeSpan elapsed) => 5000;

@@ -21,6 +21,9 @@ public sealed record StorageOptions(string DataFolder, string? Connection = null
 /// <summary>The one place that knows which database is behind.</summary>
 public sealed class RollcallDatabase : IAsyncDisposable, IDisposable
 {
+    // On each connection.
+    private const int PreparedStatements = 100;
+
     private readonly DbContextOptions? _sqlite;
     private readonly DbContextOptions? _postgres;
     private readonly NpgsqlDataSource? _source;
@@ -75,10 +78,27 @@ public sealed class RollcallDatabase : IAsyncDisposable, IDisposable
             }
 
             // The name is what metrics call the pool; without it they would show the connection.
-            _source = new NpgsqlDataSourceBuilder(ConnectionString) { Name = "rollcall" }.Build();
+            // What a statement of a page costs PostgreSQL is to a good half its planning: those that come again are prepared.
+            _source = new NpgsqlDataSourceBuilder(
+                new NpgsqlConnectionStringBuilder(ConnectionString)
+                {
+                    MaxAutoPrepare = PreparedStatements,
+
+                    // Nobody leaves anything behind on these that outlives a transaction, and a reset costs more than what follows it.
+                    NoResetOnClose = true,
+                }.ToString()
+            )
+            {
+                Name = "rollcall",
+            }.Build();
             Bulk = new PostgresBulk();
             _postgres = new DbContextOptionsBuilder<PostgresRollcallContext>().UseNpgsql(_source).Options;
-            _confinedSource = new NpgsqlDataSourceBuilder(RowSecurity.ConnectionString(ConnectionString)).Build();
+            _confinedSource = new NpgsqlDataSourceBuilder(
+                new NpgsqlConnectionStringBuilder(RowSecurity.ConnectionString(ConnectionString))
+                {
+                    MaxAutoPrepare = PreparedStatements,
+                }.ToString()
+            ).Build();
             _keptConnections = new SemaphoreSlim(Math.Max(1, new NpgsqlConnectionStringBuilder(ConnectionString).MaxPoolSize / 2));
             _confined = new DbContextOptionsBuilder<PostgresRollcallContext>()
                 .UseNpgsql(_confinedSource)
@@ -224,7 +244,11 @@ public sealed class RollcallDatabase : IAsyncDisposable, IDisposable
             return pending;
         }
 
-        await using var connection = (NpgsqlConnection)await OpenAsync(cancellationToken);
+        // Of no pool: what is set here holds for the whole session.
+        await using var connection = new NpgsqlConnection(
+            new NpgsqlConnectionStringBuilder(ConnectionString) { Pooling = false }.ToString()
+        );
+        await connection.OpenAsync(cancellationToken);
         try
         {
             // Behind a lock that is waited for, every node's statements wait too: rather not now than that.
@@ -331,7 +355,10 @@ public sealed class RollcallDatabase : IAsyncDisposable, IDisposable
             .OfType<string>()
             .Order(StringComparer.Ordinal)
             .ToList();
-        await using var connection = await OpenAsync(cancellationToken);
+        // A page asks too, and which migrations there were is behind no district's lock.
+        await using var connection = IsPostgres
+            ? await _source!.OpenConnectionAsync(cancellationToken)
+            : await OpenAsync(cancellationToken);
         await using var exists = connection.CreateCommand();
         exists.CommandText = IsPostgres
             ? "SELECT count(*) FROM pg_catalog.pg_tables WHERE schemaname = current_schema() AND tablename = '__EFMigrationsHistory'"
