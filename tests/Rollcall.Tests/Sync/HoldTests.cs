@@ -47,6 +47,33 @@ public sealed class HoldTests(PostgresCluster cluster)
     [Theory]
     [InlineData(Db.Sqlite)]
     [InlineData(Db.Postgres)]
+    public async Task What_was_applied_beside_a_hold_is_undone_and_the_hold_can_no_longer_be_approved(Db db)
+    {
+        await using var system = await Installation.StartAsync(cluster, db, new SandboxOptions { Students = 400, Schools = 2 });
+        await system.SyncAsync();
+        var before = await UndoTests.PictureAsync(system);
+        var patrons = await system.PatronsByGuidAsync();
+        var gone = system.Sandbox.Overrides.RemoveShare(system.Sandbox.District.Schools.First().SourcedId, 0.3);
+        system.Sandbox.Overrides.Change(
+            "users",
+            patrons.Keys.First(k => !gone.Contains(k) && Present(system, k)),
+            u => u["givenName"] = "Renamed"
+        );
+        var held = await system.SyncAsync();
+        Assert.Equal(OperationStatus.NeedsApproval, held.Status);
+        Assert.NotEqual(before, await UndoTests.PictureAsync(system));
+
+        await UndoTests.UndoAsync(system, held.Id);
+        Assert.Equal(before, await UndoTests.PictureAsync(system));
+        var refused = await Assert.ThrowsAsync<RollcallException>(() => system.ApproveAsync(held.Id));
+        Assert.Contains("undone", refused.Message, StringComparison.Ordinal);
+        Assert.Equal(before, await UndoTests.PictureAsync(system));
+        Assert.Equal(OperationStatus.NeedsApproval, (await system.SyncAsync()).Status);
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
     public async Task A_discarded_hold_changes_nothing_and_the_next_sync_supersedes_one_that_waits(Db db)
     {
         await using var system = await Installation.StartAsync(cluster, db, new SandboxOptions { Students = 400, Schools = 2 });

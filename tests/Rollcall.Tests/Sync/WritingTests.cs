@@ -1,4 +1,5 @@
 using System.Text.Json.Nodes;
+using Rollcall.Districts;
 using Rollcall.Integrations;
 using Rollcall.Mapping;
 using Rollcall.Operations;
@@ -32,6 +33,27 @@ public sealed class WritingTests(PostgresCluster cluster)
 
     private static Task<Patron> EditAsync(Installation system, Patron patron, string field, string? value) =>
         system.Patrons.EditAsync(system.District.Id, patron.Barcode, [new(field, value)], "librarian");
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task A_site_without_a_barcode_left_stops_the_sync_before_it_writes(Db db)
+    {
+        await using var system = await StartAsync(db);
+        system.Sandbox.Person("a", "Ann", "Alpha");
+        system.Sandbox.Person("b", "Ben", "Beta");
+        var sites = system.Get<SiteService>();
+        var site = (await sites.ListAsync(system.District.Id))[0];
+        Task SetAsync(string next) => sites.SetAsync(system.District.Id, site.Code, new SiteChange(null, next, null, null, null));
+        await SetAsync("P" + new string('9', Barcodes.MaxLength - 2) + "8");
+        var failed = await system.SyncAsync();
+        Assert.Equal(OperationStatus.Failed, failed.Status);
+        Assert.Contains($"the site {site.Code} another Next Barcode", failed.Error, StringComparison.Ordinal);
+        Assert.Empty(await system.AllPatronsAsync());
+
+        await SetAsync("P100");
+        Assert.Equal(2, (await SyncAsync(system)).Created);
+    }
 
     [Theory]
     [InlineData(Db.Sqlite)]
