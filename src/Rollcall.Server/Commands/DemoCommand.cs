@@ -63,10 +63,12 @@ internal static class DemoCommand
                 var folder = given ?? Directory.CreateTempSubdirectory("rollcall-demo-").FullName;
                 try
                 {
-                    var options = new RollcallOptions(
-                        new StorageOptions(folder, GlobalOptions.Given(result.GetValue(GlobalOptions.Database))),
-                        AllowPrivateAddresses: true
-                    );
+                    var options = GlobalOptions.Read(result, terminal) with
+                    {
+                        Storage = new StorageOptions(folder, GlobalOptions.Given(result.GetValue(GlobalOptions.Database))),
+                        AllowPrivateAddresses = true,
+                        PublicUrl = null,
+                    };
                     return await RunAsync(
                         terminal,
                         options,
