@@ -143,7 +143,7 @@ internal static class DemoCommand
                     link,
                     sandbox.Url.GetLeftPart(UriPartial.Authority),
                     options.Storage.DataFolder,
-                    OperationResult.Of(operation, Took(operation))
+                    OperationResult.Of(operation, operation.Worked?.TotalSeconds)
                 )
             );
         }
@@ -162,7 +162,7 @@ internal static class DemoCommand
         {
             await terminal.Out.WriteLineAsync();
             await terminal.Out.WriteLineAsync(
-                $"{sandbox.Options.TenantName}: {OperationText.Count(OperationQueue.CountsOf(operation).Read, "person", "people")} of {OperationText.Count(schools, "school", "schools")}, synced in {Took(operation):0.0} s. Everybody is invented."
+                $"{sandbox.Options.TenantName}: {OperationText.Count(OperationQueue.CountsOf(operation).Read, "person", "people")} of {OperationText.Count(schools, "school", "schools")}, synced in {operation.Worked?.TotalSeconds:0.0} s. Everybody is invented."
             );
             await terminal.Out.WriteLineAsync();
             terminal.WritePairs([
@@ -203,9 +203,6 @@ internal static class DemoCommand
             : Path.GetFileNameWithoutExtension(path) == "dotnet" ? $"{path} {Environment.GetCommandLineArgs()[0]}"
             : path;
     }
-
-    private static double? Took(Operation operation) =>
-        operation is { StartedAt: { } started, FinishedAt: { } finished } ? (finished - started).TotalSeconds : null;
 
     /// <summary>The usual address; another free port when somebody has it and no address was asked for.</summary>
     private static async Task<ServerProcess> StartServerAsync(RollcallOptions options, string? url, CancellationToken cancellationToken)

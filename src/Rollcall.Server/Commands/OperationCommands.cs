@@ -116,8 +116,8 @@ internal static class OperationCommands
         );
         if (operation.StartedAt is not null)
         {
-            var end = operation is { FinishedAt: { } finished, StartedAt: { } started }
-                ? $", ended {OperationText.When(finished, district)} after {(finished - started).TotalSeconds:0.0} s"
+            var end = operation.FinishedAt is { } finished
+                ? $", ended {OperationText.When(finished, district)}{(operation.Worked is { } worked ? $", {worked.TotalSeconds:0.0} s after {(operation.ApprovedAt is null ? "it started" : "the approval")}" : "")}"
                 : "";
             await text.WriteLineAsync($"Started {OperationText.When(operation.StartedAt, district)}{end}");
         }

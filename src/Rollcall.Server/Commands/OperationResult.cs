@@ -137,7 +137,7 @@ internal sealed record OperationDetails : OperationResult
                 WarningGroups = OperationQueue.WarningsOf(operation),
             },
             operation,
-            operation is { StartedAt: { } started, FinishedAt: { } finished } ? (finished - started).TotalSeconds : null
+            operation.Worked?.TotalSeconds
         );
 }
 

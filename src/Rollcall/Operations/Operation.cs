@@ -123,6 +123,13 @@ public sealed class Operation
     public string? ApprovedBy { get; set; }
     public DateTimeOffset? ApprovedAt { get; set; }
 
+    /// <summary>How long it worked; null while it does. What it waited for an approval is not work: of one that somebody approved
+    /// it is the time since.</summary>
+    public TimeSpan? Worked =>
+        FinishedAt is { } end && (ApprovedAt is { } approved && approved <= end ? approved : StartedAt) is { } start && end >= start
+            ? end - start
+            : null;
+
     /// <summary>Somebody asked to stop it.</summary>
     public bool CancelRequested { get; set; }
 

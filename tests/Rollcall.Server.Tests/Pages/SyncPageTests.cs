@@ -73,7 +73,7 @@ public sealed class SyncPageTests(SyncedLibrary library) : IClassFixture<SyncedL
             ApprovedAt = end.AddSeconds(-2),
             FinishedAt = end,
         };
-        Assert.Equal(TimeSpan.FromSeconds(2), Words.Worked(days));
+        Assert.Equal(TimeSpan.FromSeconds(2), days.Worked);
     }
 }
 

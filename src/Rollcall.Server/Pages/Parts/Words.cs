@@ -94,16 +94,7 @@ internal static class Words
         : $"{(int)span.TotalHours} h {span.Minutes} min";
 
     /// <summary>How long an operation worked; null before it began.</summary>
-    public static string? Took(Operation operation) => Worked(operation) is { } worked ? Took(worked) : null;
-
-    /// <summary>How long an operation worked; null while it does. What it waited for an approval is not work: of one that somebody approved
-    /// it is the time since.</summary>
-    public static TimeSpan? Worked(Operation operation) =>
-        operation.FinishedAt is { } end
-        && (operation.ApprovedAt is { } approved && approved <= end ? approved : operation.StartedAt) is { } start
-        && end >= start
-            ? end - start
-            : null;
+    public static string? Took(Operation operation) => operation.Worked is { } worked ? Took(worked) : null;
 
     /// <summary>Where a patron's page is. A barcode whose path a browser would fold goes into the query.</summary>
     /// <param name="barcode">Whose.</param>
