@@ -35,7 +35,7 @@ internal static class ApiRoutes
 
     public static void Map(WebApplication app)
     {
-        var api = app.MapGroup($"{ApiGate.Root}/{Version}").DisableAntiforgery();
+        var api = app.MapGroup($"{ApiGate.Root}/{Version}").DisableAntiforgery().AddEndpointFilter(ApiRequired.CheckAsync);
         api.MapGet("/openapi.json", OpenApiShape.SendAsync).ExcludeFromDescription();
         Read(api.MapGet("/health", HealthAsync), "health", "Say whether the server and its database answer");
 

@@ -1,0 +1,414 @@
+using System.Globalization;
+using System.Net;
+using System.Text;
+using System.Text.Json;
+using System.Text.Json.Nodes;
+using System.Text.RegularExpressions;
+using Microsoft.AspNetCore.Http;
+using Microsoft.AspNetCore.Mvc.Infrastructure;
+using Microsoft.AspNetCore.Mvc.RazorPages;
+using Microsoft.AspNetCore.Mvc.RazorPages.Infrastructure;
+using Microsoft.EntityFrameworkCore;
+using Rollcall.Districts;
+using Rollcall.Patrons;
+using Rollcall.Server.Pages.Parts;
+using Rollcall.Server.Tests.Pages;
+using Rollcall.SignIn;
+using Rollcall.Storage;
+
+namespace Rollcall.Server.Tests.Api;
+
+/// <summary>Every form and every address with what it does not expect: ids of another district, and bodies that do not fit. All are made from
+/// the server's own routes and document, so that none is forgotten.</summary>
+public sealed class SqliteOtherDistrictTests(SyncedLibrary library) : OtherDistrictTests(library), IClassFixture<SyncedLibrary>;
+
+/// <inheritdoc cref="SqliteOtherDistrictTests"/>
+public sealed class PostgresOtherDistrictTests(PostgresLibrary library) : OtherDistrictTests(library), IClassFixture<PostgresLibrary>;
+
+public abstract partial class OtherDistrictTests(Library library)
+{
+    [Fact]
+    public async Task Nothing_that_another_districts_administrator_sends_changes_this_one()
+    {
+        var other = await AddDistrictAsync();
+        var victim = await library.SignInAsync(SecurityGroup.Librarian, "S01");
+        var theirs = await TheirsAsync();
+        var before = await RowsAsync(library.District.Id);
+        var reached = 0;
+
+        foreach (var (page, handler) in Handlers())
+        {
+            foreach (var id in theirs.Ids)
+            {
+                // A session for each: some of what is sent ends one's own.
+                using var visitor = new Visitor(
+                    library.Url,
+                    await library.SignInAsync(SecurityGroup.DistrictAdministrator, district: other)
+                );
+                var token = TokenField().Match(await visitor.PageAsync("/account")).Groups["token"].Value;
+                var fields = handler.Parameters.Select(p => (p.Name, Value(p.Name, p.ParameterType, id, theirs))).ToList();
+                fields.Add(("__RequestVerificationToken", token));
+                var path = Placeholder()
+                    .Replace(
+                        page,
+                        m =>
+                            m.Value.Contains("barcode", StringComparison.Ordinal) ? theirs.Barcode
+                            : m.Value.Contains("id", StringComparison.Ordinal) ? id.ToString(CultureInfo.InvariantCulture)
+                            : m.Value.Contains("code", StringComparison.Ordinal) ? "S01"
+                            : ""
+                    )
+                    .TrimEnd('/');
+                using var response = await visitor.PostAsync(
+                    handler.Name is null ? $"/{path}" : $"/{path}?handler={handler.Name}",
+                    [.. fields]
+                );
+                Assert.True((int)response.StatusCode < 500, $"{response.StatusCode} from {page} {handler.Name} with {id}");
+                reached +=
+                    response.StatusCode is HttpStatusCode.OK
+                    || (response.StatusCode == HttpStatusCode.Redirect && response.Headers.Location!.ToString() != "/signin")
+                        ? 1
+                        : 0;
+                if (!handler.Parameters.Any(p => p.Name.Contains("id", StringComparison.OrdinalIgnoreCase)))
+                {
+                    break;
+                }
+            }
+        }
+
+        Assert.InRange(reached, 40, 1000);
+        using var document = await DocumentAsync();
+        foreach (var (path, method, schema) in Bodies(document.RootElement).Concat(Deletes(document.RootElement)))
+        {
+            using var http = Client(await TokenAsync(other));
+            foreach (var id in path.Contains("{id}", StringComparison.Ordinal) ? theirs.Ids : theirs.Ids.Take(1))
+            {
+                using var request = new HttpRequestMessage(
+                    method,
+                    Fill(path, theirs.Barcode, id.ToString(CultureInfo.InvariantCulture), library.District.Code)
+                );
+                if (schema is { } described)
+                {
+                    var body = Body(document.RootElement, described, name => Word(name, theirs));
+                    request.Content = new StringContent(body!.ToJsonString(), Encoding.UTF8, "application/json");
+                }
+
+                using var response = await http.SendAsync(request);
+                Assert.True((int)response.StatusCode < 500, $"{response.StatusCode} from {method} {path}");
+            }
+        }
+
+        Same(before, await RowsAsync(library.District.Id));
+        Assert.NotNull(await library.Service<Sessions>().FindAsync(victim));
+
+        // It is looked at: what their own administrator changes is seen.
+        await library.Service<PatronService>().EditAsync(library.District.Id, theirs.Barcode, [new("notes", "seen")], "test");
+        var after = await RowsAsync(library.District.Id);
+        Assert.NotEqual(before["patrons"], after["patrons"]);
+    }
+
+    [Fact]
+    public async Task No_body_that_does_not_fit_makes_the_server_fail()
+    {
+        var other = await AddDistrictAsync();
+        using var document = await DocumentAsync();
+        var sent = 0;
+        foreach (var (path, method, schema) in Bodies(document.RootElement))
+        {
+            var isOperators = document
+                .RootElement.GetProperty("paths")
+                .GetProperty(path)
+                .GetProperty(method.Method.ToLowerInvariant())
+                .GetProperty("description")
+                .GetString()!
+                .Contains("installation", StringComparison.Ordinal);
+            using var http = Client(await TokenAsync(isOperators ? null : other));
+            foreach (var body in Misfits(document.RootElement, schema!.Value))
+            {
+                using var request = new HttpRequestMessage(method, Fill(path, "NOBODY", "999999", other.Code))
+                {
+                    Content = new StringContent(body, Encoding.UTF8, "application/json"),
+                };
+                using var response = await http.SendAsync(request);
+                var answer = await response.Content.ReadAsStringAsync();
+                Assert.True(
+                    response.StatusCode != HttpStatusCode.InternalServerError,
+                    $"{method} {path} failed at {body[..Math.Min(200, body.Length)]}"
+                );
+                if (!response.IsSuccessStatusCode)
+                {
+                    Assert.Equal("application/problem+json", response.Content.Headers.ContentType?.MediaType);
+                    Assert.DoesNotContain(
+                        "Exception",
+                        JsonDocument.Parse(answer).RootElement.GetProperty("detail").GetString()!,
+                        StringComparison.Ordinal
+                    );
+                }
+
+                sent++;
+            }
+        }
+
+        Assert.InRange(sent, 300, 5000);
+        using var operators = Client(await TokenAsync(null));
+        using var empty = new StringContent("{}", Encoding.UTF8, "application/json");
+        using var lacking = await operators.PutAsync(new Uri("/api/v1/partner-key", UriKind.Relative), empty);
+        Assert.Equal(HttpStatusCode.BadRequest, lacking.StatusCode);
+        Assert.Contains("The body does not fit at $.key.", await lacking.Content.ReadAsStringAsync(), StringComparison.Ordinal);
+        await library.Service<Rollcall.Integrations.IntegrationService>().StorePartnerKeyAsync(library.Sandbox.Options.PartnerKey, "test");
+    }
+
+    private sealed record Theirs(string Barcode, string Second, string Org, string Session, IReadOnlyList<long> Ids);
+
+    /// <summary>What another district could know of this one.</summary>
+    private async Task<Theirs> TheirsAsync()
+    {
+        var district = library.District.Id;
+        await using var context = library.Service<RollcallDatabase>().CreateContext();
+        var patrons = await context
+            .Patrons.Where(p => p.DistrictId == district && p.Guid != null)
+            .OrderBy(p => p.Id)
+            .Select(p => p.Barcode)
+            .Take(2)
+            .ToListAsync();
+        var (token, _) = await library
+            .Service<AccessTokens>()
+            .CreateAsync(
+                library.District,
+                "theirs",
+                SecurityGroup.LibraryAdministrator,
+                TokenScopes.PatronsRead,
+                TimeSpan.FromDays(1),
+                "test"
+            );
+        return new(
+            patrons[0],
+            patrons[1],
+            library.Sandbox.District.Schools.First().SourcedId,
+            await context.SignInSessions.Select(s => s.Id).FirstAsync(),
+            [
+                await context.Operations.Where(o => o.DistrictId == district).Select(o => o.Id).FirstAsync(),
+                (await library.Service<Accounts>().ListAsync(district)).First(a => !a.IsOperator).Id,
+                token.Id,
+            ]
+        );
+    }
+
+    private static string Value(string name, Type type, long id, Theirs theirs) =>
+        type == typeof(bool) || type == typeof(bool?) ? "true"
+        : type.IsEnum ? Enum.GetNames(type)[^1]
+        : type == typeof(long) || type == typeof(int) || type == typeof(long?) || type == typeof(int?)
+            ? id.ToString(CultureInfo.InvariantCulture)
+        : Word(name, theirs);
+
+    private static string Word(string name, Theirs theirs) =>
+        name.ToUpperInvariant() switch
+        {
+            "SITE" or "CODE" or "THRESHOLDSOFSITE" => "S01",
+            "ORG" => theirs.Org,
+            "OTHER" or "SECOND" => theirs.Second,
+            "SESSION" => theirs.Session,
+            "DISTRICT" => "DEMO",
+            "GROUP" => "Librarian",
+            "CONFIRM" or "SURE" or "CLEAR" => "yes",
+            _ => theirs.Barcode,
+        };
+
+    private IEnumerable<(string Page, HandlerMethodDescriptor Handler)> Handlers()
+    {
+        var loader = library.Service<PageLoader>();
+        return library
+            .Service<IActionDescriptorCollectionProvider>()
+            .ActionDescriptors.Items.OfType<PageActionDescriptor>()
+            .SelectMany(page =>
+                loader
+                    .LoadAsync(page, EndpointMetadataCollection.Empty)
+                    .GetAwaiter()
+                    .GetResult()
+                    .HandlerMethods.Where(h => h.HttpMethod == "Post")
+                    .Where(h => Access.Of($"{page.ViewEnginePath} Post{h.Name}") is { } need and not Need.Operator && need != Need.Anyone)
+                    .Select(h => (page.AttributeRouteInfo!.Template!, h))
+            );
+    }
+
+    /// <summary>All rows that name a district, table by table.</summary>
+    private async Task<Dictionary<string, List<string>>> RowsAsync(int districtId)
+    {
+        await using var context = library.Service<RollcallDatabase>().CreateContext();
+        var connection = context.Database.GetDbConnection();
+        await connection.OpenAsync();
+        var all = new Dictionary<string, List<string>>(StringComparer.Ordinal);
+        foreach (var table in RowSecurity.Tables(context.Model))
+        {
+            await using var command = connection.CreateCommand();
+            command.CommandText = $"SELECT * FROM {table} WHERE district_id = {districtId}";
+            await using var reader = await command.ExecuteReaderAsync();
+            var rows = new List<string>();
+            while (await reader.ReadAsync())
+            {
+                rows.Add(string.Join('|', Enumerable.Range(0, reader.FieldCount).Select(i => $"{reader.GetName(i)}={reader.GetValue(i)}")));
+            }
+
+            rows.Sort(StringComparer.Ordinal);
+            all[table] = rows;
+        }
+
+        return all;
+    }
+
+    private static void Same(Dictionary<string, List<string>> before, Dictionary<string, List<string>> after)
+    {
+        foreach (var (table, rows) in before)
+        {
+            Assert.True(
+                rows.SequenceEqual(after[table]),
+                $"{table}: {string.Join("; ", rows.Except(after[table]).Concat(after[table].Except(rows)).Take(4))}"
+            );
+        }
+    }
+
+    private async Task<JsonDocument> DocumentAsync()
+    {
+        using var http = new HttpClient { BaseAddress = library.Url };
+        return JsonDocument.Parse(await http.GetStringAsync(new Uri("/api/v1/openapi.json", UriKind.Relative)));
+    }
+
+    private static IEnumerable<(string Path, HttpMethod Method, JsonElement? Schema)> Bodies(JsonElement document) =>
+        from path in document.GetProperty("paths").EnumerateObject()
+        from method in path.Value.EnumerateObject()
+        where method.Value.ValueKind == JsonValueKind.Object && method.Value.TryGetProperty("requestBody", out _)
+        let content = method.Value.GetProperty("requestBody").GetProperty("content")
+        where content.TryGetProperty("application/json", out _)
+        select (
+            path.Name,
+            HttpMethod.Parse(method.Name.ToUpperInvariant()),
+            (JsonElement?)content.GetProperty("application/json").GetProperty("schema")
+        );
+
+    private static IEnumerable<(string Path, HttpMethod Method, JsonElement? Schema)> Deletes(JsonElement document) =>
+        from path in document.GetProperty("paths").EnumerateObject()
+        where path.Value.TryGetProperty("delete", out _)
+        select (path.Name, HttpMethod.Delete, (JsonElement?)null);
+
+    private static string Fill(string path, string barcode, string id, string code) =>
+        path.Replace("{barcode}", Uri.EscapeDataString(barcode), StringComparison.Ordinal)
+            .Replace("{id}", id, StringComparison.Ordinal)
+            .Replace("{service}", "classlink", StringComparison.Ordinal)
+            .Replace("/districts/{code}", $"/districts/{code}", StringComparison.Ordinal)
+            .Replace("{code}", "S01", StringComparison.Ordinal)
+            .Replace("{name}", "none", StringComparison.Ordinal);
+
+    /// <summary>A body of the right shape.</summary>
+    private static JsonNode? Body(JsonElement document, JsonElement schema, Func<string, string> word, string name = "")
+    {
+        if (schema.TryGetProperty("$ref", out var reference))
+        {
+            var part = reference.GetString()!.Split('/')[^1];
+            return Body(document, document.GetProperty("components").GetProperty("schemas").GetProperty(part), word, name);
+        }
+
+        if (schema.TryGetProperty("allOf", out var all))
+        {
+            return Body(document, all[0], word, name);
+        }
+
+        switch (schema.TryGetProperty("type", out var type) ? type.GetString() : "object")
+        {
+            case "object":
+                var body = new JsonObject();
+                if (schema.TryGetProperty("properties", out var properties))
+                {
+                    foreach (var property in properties.EnumerateObject())
+                    {
+                        body[property.Name] = Body(document, property.Value, word, property.Name);
+                    }
+                }
+                else if (schema.TryGetProperty("additionalProperties", out var more) && more.ValueKind == JsonValueKind.Object)
+                {
+                    body["notes"] = Body(document, more, word, "notes");
+                }
+
+                return body;
+            case "array":
+                return new JsonArray(Body(document, schema.GetProperty("items"), word, name));
+            case "boolean":
+                return true;
+            case "integer" or "number":
+                return 1;
+            default:
+                return word(name);
+        }
+    }
+
+    /// <summary>Bodies that do not fit: of another kind, empty, and the right one with one member that is something else.</summary>
+    private static IEnumerable<string> Misfits(JsonElement document, JsonElement schema)
+    {
+        foreach (var whole in (string[])["{}", "[]", "null", "\"x\"", "1", "{\"unknown\":1}", "{", ""])
+        {
+            yield return whole;
+        }
+
+        if (Body(document, schema, _ => "x") is not JsonObject right)
+        {
+            yield break;
+        }
+
+        JsonNode?[] others =
+        [
+            null,
+            1,
+            -1e300,
+            true,
+            "",
+            " ",
+            "\0",
+            new string('x', 20_000),
+            "😀\u202e",
+            new JsonArray(),
+            new JsonArray((JsonNode?)null),
+            new JsonObject(),
+        ];
+        foreach (var name in right.Select(p => p.Key).ToList())
+        {
+            foreach (var value in others)
+            {
+                var body = right.DeepClone().AsObject();
+                body[name] = value?.DeepClone();
+                yield return body.ToJsonString();
+            }
+
+            var without = right.DeepClone().AsObject();
+            without.Remove(name);
+            yield return without.ToJsonString();
+        }
+    }
+
+    private async Task<District> AddDistrictAsync() =>
+        await library.Service<DistrictService>().AddAsync($"OD{Guid.NewGuid():N}"[..12], "Another district", null, CancellationToken.None);
+
+    private async Task<string> TokenAsync(District? district) =>
+        (
+            await library
+                .Service<AccessTokens>()
+                .CreateAsync(
+                    district,
+                    "test",
+                    SecurityGroup.DistrictAdministrator,
+                    AccessTokens.AllOfDistrict,
+                    TimeSpan.FromDays(1),
+                    "test"
+                )
+        ).Token;
+
+    private HttpClient Client(string token)
+    {
+        var http = new HttpClient { BaseAddress = library.Url };
+        http.DefaultRequestHeaders.Authorization = new("Bearer", token);
+        return http;
+    }
+
+    [GeneratedRegex(@"\{[^}]*\}", RegexOptions.ExplicitCapture, 1000)]
+    private static partial Regex Placeholder();
+
+    [GeneratedRegex("name=\"__RequestVerificationToken\" type=\"hidden\" value=\"(?<token>[^\"]+)\"", RegexOptions.ExplicitCapture, 1000)]
+    private static partial Regex TokenField();
+}
