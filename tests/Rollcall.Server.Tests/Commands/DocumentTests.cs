@@ -155,6 +155,26 @@ public sealed class DocumentTests
     }
 
     [Fact]
+    public async Task Whatever_is_typed_unseen_on_a_page_is_known_as_a_secret()
+    {
+        var names = new List<string>();
+        foreach (
+            var file in Directory.GetFiles(Path.Combine(Root(), "src", "Rollcall.Server", "Pages"), "*.cshtml", SearchOption.AllDirectories)
+        )
+        {
+            var text = await File.ReadAllTextAsync(file, TestContext.Current.CancellationToken);
+            names.AddRange(
+                Regex
+                    .Matches(text, "<input[^>]*type=\"password\"[^>]*>")
+                    .Select(input => Regex.Match(input.Value, " name=\"([^\"]+)\"").Groups[1].Value)
+            );
+        }
+
+        Assert.InRange(names.Count, 10, 100);
+        Assert.All(names, name => Assert.True(Rollcall.Server.Pages.Parts.SentForm.IsSecret(name), $"'{name}' would be kept in a page"));
+    }
+
+    [Fact]
     public async Task Every_verb_argument_and_option_says_what_it_is()
     {
         await using var cli = await Cli.OpenAsync();

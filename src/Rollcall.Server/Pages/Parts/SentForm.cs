@@ -44,6 +44,9 @@ internal sealed record SentForm(string Address, IReadOnlyList<KeyValuePair<strin
         }
     }
 
-    private static bool IsSecret(string name) =>
-        name.Contains("password", StringComparison.OrdinalIgnoreCase) || name.Contains("secret", StringComparison.OrdinalIgnoreCase);
+    /// <summary>Whether a field of this name holds what must not lie in a page: whatever is typed unseen.</summary>
+    public static bool IsSecret(string name) =>
+        name is "present" or "again" or "key"
+        || name.Contains("password", StringComparison.OrdinalIgnoreCase)
+        || name.Contains("secret", StringComparison.OrdinalIgnoreCase);
 }
