@@ -200,7 +200,7 @@ internal sealed class NightRun(BenchOptions options)
             foreach (var school in sandbox.District.Schools)
             {
                 var code = $"S{++number}";
-                await sites.AddAsync(district.Id, code, new SiteChange(school.Name, $"P{number}000001", null, null, null));
+                await sites.AddAsync(district.Id, code, new SiteChange(school.Name, $"P{number}000001", null, null, null), "bench");
                 await integrations.MatchAsync(district, IntegrationKind.ClassLink, code, school.SourcedId, By);
             }
 

@@ -49,7 +49,7 @@ internal static class SyncTasks
         for (var i = 0; i < schools.Count; i++)
         {
             var code = $"S{i + 1}";
-            await sites.AddAsync(district.Id, code, new SiteChange(schools[i].Name, $"P{i + 1}000001", null, null, null));
+            await sites.AddAsync(district.Id, code, new SiteChange(schools[i].Name, $"P{i + 1}000001", null, null, null), "bench");
             await integrations.MatchAsync(district, IntegrationKind.ClassLink, code, schools[i].SourcedId, By);
         }
 

@@ -377,7 +377,7 @@ public sealed partial class ConnectTests(Browser browser)
         var schools = library.Sandbox.District.Schools.ToList();
         await library
             .Service<Districts.SiteService>()
-            .AddAsync(library.District.Id, "S01", new Districts.SiteChange(schools[0].Name, null, null, null, null));
+            .AddAsync(library.District.Id, "S01", new Districts.SiteChange(schools[0].Name, null, null, null, null), "test");
 
         await using var visit = await browser.OpenAsync(library.Url, hand: hand);
         var page = visit.Page;

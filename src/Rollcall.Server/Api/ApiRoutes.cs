@@ -241,8 +241,7 @@ internal static class ApiRoutes
     {
         var (district, actor) = Caller.Of(http);
         var change = new SiteChange(body.Name, body.NextBarcode, body.Policy, body.Group, RoleGroupOf(body.RoleGroup));
-        var site = await sites.AddAsync(district.Id, body.Code, change, http.RequestAborted);
-        await NoteAsync(http, district, actor, $"site {site.Code} added");
+        var site = await sites.AddAsync(district.Id, body.Code, change, actor.Name, http.RequestAborted);
         return Created("/sites", View(site));
     }
 
@@ -251,8 +250,7 @@ internal static class ApiRoutes
         var (district, actor) = Caller.Of(http);
         await SiteAsync(sites, district, code, http);
         var change = new SiteChange(body.Name, body.NextBarcode, body.Policy, body.Group, RoleGroupOf(body.RoleGroup));
-        var site = await sites.SetAsync(district.Id, code, change, http.RequestAborted);
-        await NoteAsync(http, district, actor, $"site {site.Code} changed");
+        var site = await sites.SetAsync(district.Id, code, change, actor.Name, http.RequestAborted);
         return View(site);
     }
 
@@ -265,9 +263,6 @@ internal static class ApiRoutes
         new(site.Code, site.Name, site.Guid, site.NextBarcode, site.DefaultPolicy, PatronFields.GroupWord(site.DefaultGroup));
 
     private static RoleGroup? RoleGroupOf(string? word) => string.IsNullOrWhiteSpace(word) ? null : Arguments.RoleGroup(word);
-
-    private static Task NoteAsync(HttpContext http, District district, Actor actor, string details) =>
-        http.RequestServices.GetRequiredService<Audit.AuditLog>().AddAsync(district.Id, actor.Name, "site", details, http.RequestAborted);
 
     // Retention
 

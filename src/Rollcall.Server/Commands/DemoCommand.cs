@@ -275,6 +275,7 @@ internal static class DemoCommand
                     district.Id,
                     code,
                     new SiteChange(school.Name ?? code, $"{number * 100_000L + 1:D8}", null, null, null),
+                    actor,
                     cancellationToken
                 );
             }

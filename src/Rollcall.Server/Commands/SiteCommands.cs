@@ -1,5 +1,4 @@
 using System.CommandLine;
-using Rollcall.Audit;
 using Rollcall.Districts;
 using Rollcall.Patrons;
 
@@ -28,14 +27,14 @@ internal static class SiteCommands
                 "add",
                 "Add a site",
                 required: true,
-                (sites, district, code, change, token) => sites.AddAsync(district, code, change, token)
+                (sites, district, code, change, actor, token) => sites.AddAsync(district, code, change, actor, token)
             ),
             Change(
                 terminal,
                 "set",
                 "Change a site",
                 required: false,
-                (sites, district, code, change, token) => sites.SetAsync(district, code, change, token)
+                (sites, district, code, change, actor, token) => sites.SetAsync(district, code, change, actor, token)
             ),
             List(terminal),
         };
@@ -45,7 +44,7 @@ internal static class SiteCommands
         string verb,
         string description,
         bool required,
-        Func<SiteService, int, string, SiteChange, CancellationToken, Task<Site>> act
+        Func<SiteService, int, string, SiteChange, string, CancellationToken, Task<Site>> act
     )
     {
         var code = new Argument<string>("CODE") { Description = "The site's code" };
@@ -89,16 +88,7 @@ internal static class SiteCommands
                 await using var session = await Session.OpenAsync(result, terminal, cancellationToken);
                 var district = await session.DistrictAsync(cancellationToken);
                 var sites = session.Get<SiteService>();
-                var site = await act(sites, district.Id, result.GetRequiredValue(code), change, cancellationToken);
-                await session
-                    .Get<AuditLog>()
-                    .AddAsync(
-                        district.Id,
-                        session.Actor.Name,
-                        "site",
-                        $"site {site.Code} {(required ? "added" : "changed")}",
-                        cancellationToken
-                    );
+                var site = await act(sites, district.Id, result.GetRequiredValue(code), change, session.Actor.Name, cancellationToken);
                 var row = Of(site, await sites.DefaultsAsync(district.Id, cancellationToken));
                 if (session.Json)
                 {

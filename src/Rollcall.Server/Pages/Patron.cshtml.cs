@@ -51,7 +51,7 @@ internal sealed class PatronModel(
         }
         catch (RollcallException e)
         {
-            return Missing($"{e.Message} It may have got another barcode since: search by name.");
+            return Missing($"{e.Message} It may have got another barcode since, or have been removed: search by name.");
         }
 
         var byId = (await sites.ListAsync(DistrictId, Gone)).ToDictionary(s => s.Id);

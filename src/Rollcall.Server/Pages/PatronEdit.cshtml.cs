@@ -85,7 +85,7 @@ internal sealed class PatronEditModel(Here here, PatronService patrons, SiteServ
         }
         catch (RollcallException e)
         {
-            return Missing($"{e.Message} It may have got another barcode since: search by name.");
+            return Missing($"{e.Message} It may have got another barcode since, or have been removed: search by name.");
         }
 
         var service = Patron.Guid is null ? null : await integrations.EnabledAsync(DistrictId, Gone);

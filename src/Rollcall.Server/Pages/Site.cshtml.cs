@@ -80,8 +80,8 @@ internal sealed class SiteModel(Here here, SiteService sites) : RollcallPage(her
             ];
             var isNew = Site is null;
             Site = isNew
-                ? await sites.AddAsync(DistrictId, this["code"] ?? "", changes, Gone)
-                : await sites.SetAsync(DistrictId, Site!.Code, changes, Gone);
+                ? await sites.AddAsync(DistrictId, this["code"] ?? "", changes, Here.Actor.Name, Gone)
+                : await sites.SetAsync(DistrictId, Site!.Code, changes, Here.Actor.Name, Gone);
             TempData["Said"] = isNew ? $"{Site.Name} is added." : $"{Site.Name} is saved.";
             return LocalRedirect(Back);
         }

@@ -1,4 +1,5 @@
 using Microsoft.EntityFrameworkCore;
+using Rollcall.Audit;
 using Rollcall.Patrons;
 using Rollcall.Storage;
 
@@ -13,7 +14,7 @@ namespace Rollcall.Districts;
 public sealed record SiteChange(string? Name, string? NextBarcode, string? Policy, string? Group, RoleGroup? RoleGroup);
 
 /// <summary>The district's sites and the defaults that new patrons get.</summary>
-public sealed class SiteService(RollcallDatabase database)
+public sealed class SiteService(RollcallDatabase database, TimeProvider time)
 {
     /// <summary>In characters of Unicode.</summary>
     public const int LongestName = 255;
@@ -35,8 +36,13 @@ public sealed class SiteService(RollcallDatabase database)
     }
 
     /// <exception cref="RollcallException">The code is taken, or a value does not fit.</exception>
-    public Task<Site> AddAsync(int districtId, string code, SiteChange change, CancellationToken cancellationToken = default) =>
-        AddAsync(districtId, code, [change], cancellationToken);
+    public Task<Site> AddAsync(
+        int districtId,
+        string code,
+        SiteChange change,
+        string actor,
+        CancellationToken cancellationToken = default
+    ) => AddAsync(districtId, code, [change], actor, cancellationToken);
 
     /// <summary>Adds a site with all that is set on it, or nothing.</summary>
     /// <param name="changes">First the site's own, with its name; then those of single role groups.</param>
@@ -45,6 +51,7 @@ public sealed class SiteService(RollcallDatabase database)
         int districtId,
         string code,
         IReadOnlyList<SiteChange> changes,
+        string actor,
         CancellationToken cancellationToken = default
     )
     {
@@ -62,13 +69,19 @@ public sealed class SiteService(RollcallDatabase database)
             await ApplyAsync(work.Context, site, change, cancellationToken);
         }
 
+        AddAudit(work.Context, site, "added", changes, actor);
         await work.CommitAsync(cancellationToken);
         return site;
     }
 
     /// <exception cref="RollcallException">There is no such site, or a value does not fit.</exception>
-    public Task<Site> SetAsync(int districtId, string code, SiteChange change, CancellationToken cancellationToken = default) =>
-        SetAsync(districtId, code, [change], cancellationToken);
+    public Task<Site> SetAsync(
+        int districtId,
+        string code,
+        SiteChange change,
+        string actor,
+        CancellationToken cancellationToken = default
+    ) => SetAsync(districtId, code, [change], actor, cancellationToken);
 
     /// <summary>Writes all of the changes, or none.</summary>
     /// <exception cref="RollcallException">There is no such site, or a value does not fit.</exception>
@@ -76,6 +89,7 @@ public sealed class SiteService(RollcallDatabase database)
         int districtId,
         string code,
         IReadOnlyList<SiteChange> changes,
+        string actor,
         CancellationToken cancellationToken = default
     )
     {
@@ -91,6 +105,7 @@ public sealed class SiteService(RollcallDatabase database)
             await ApplyAsync(work.Context, site, change, cancellationToken);
         }
 
+        AddAudit(work.Context, site, "changed", changes, actor);
         await work.CommitAsync(cancellationToken);
         return site;
     }
@@ -118,6 +133,44 @@ public sealed class SiteService(RollcallDatabase database)
         context.Sites.Add(site);
         sites.Add(site);
         return site;
+    }
+
+    private void AddAudit(RollcallContext context, Site site, string how, IReadOnlyList<SiteChange> changes, string actor)
+    {
+        var words = changes.Select(InWords).Where(w => w.Length > 0).ToList();
+        if (how == "changed" && words.Count == 0)
+        {
+            return;
+        }
+
+        context.AuditEntries.Add(
+            new AuditEntry
+            {
+                DistrictId = site.DistrictId,
+                At = time.GetUtcNow(),
+                Actor = actor,
+                Action = "site",
+                Details = $"site {site.Code} {how}{(words.Count == 0 ? "" : $": {string.Join("; ", words)}")}",
+            }
+        );
+    }
+
+    /// <summary>What a change sets, for the audit; nothing when it leaves all as it is.</summary>
+    private static string InWords(SiteChange change)
+    {
+        var said = string.Join(
+            ", ",
+            new[]
+            {
+                ("name", change.Name),
+                ("Next Barcode", change.NextBarcode),
+                ("policy", change.Policy),
+                ("security group", change.Group),
+            }
+                .Where(f => f.Item2 is not null)
+                .Select(f => $"{f.Item1} {Text.Clean(f.Item2) ?? "taken away"}")
+        );
+        return said.Length == 0 || change.RoleGroup is not { } role ? said : $"{role} {said}";
     }
 
     private static string CleanName(string name) =>

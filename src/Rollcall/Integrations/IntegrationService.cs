@@ -693,7 +693,7 @@ public sealed class IntegrationService(
                     OrgType = Text.Clean(org.Type),
                 }
             );
-            AddAudit(context, district.Id, actor, "add site", $"site {site.Code}, matched to organization {one.Org}");
+            AddAudit(context, district.Id, actor, "site", $"site {site.Code} added: name {site.Name}, matched to organization {one.Org}");
         }
 
         Bump(await GetOrAddAsync(context, district.Id, kind, cancellationToken));

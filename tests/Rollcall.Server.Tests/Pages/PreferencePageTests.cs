@@ -84,7 +84,7 @@ public sealed class PreferencePageTests(EmptyLibrary library) : IClassFixture<Em
         {
             await library
                 .Service<SiteService>()
-                .AddAsync(library.District.Id, $"S{i}", new SiteChange(schools[i].Name, null, null, null, null));
+                .AddAsync(library.District.Id, $"S{i}", new SiteChange(schools[i].Name, null, null, null, null), "test");
         }
 
         var sites = $"{Page}/sites";

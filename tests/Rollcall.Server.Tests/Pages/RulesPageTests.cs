@@ -173,13 +173,13 @@ public sealed class RulesPageTests(SyncedLibrary library) : IClassFixture<Synced
 
         // A sync moves Next Barcode on while a site's form is open: saving its name does not set it back.
         var sites = library.Service<SiteService>();
-        await sites.AddAsync(library.District.Id, "OPEN", new SiteChange("Open", "OPEN-00001", null, null, null));
+        await sites.AddAsync(library.District.Id, "OPEN", new SiteChange("Open", "OPEN-00001", null, null, null), "test");
         Assert.Contains(
             "name=\"was.nextBarcode\" value=\"OPEN-00001\"",
             await visitor.PageAsync("/sites/edit/OPEN"),
             StringComparison.Ordinal
         );
-        await sites.SetAsync(library.District.Id, "OPEN", new SiteChange(null, "OPEN-00009", null, null, null));
+        await sites.SetAsync(library.District.Id, "OPEN", new SiteChange(null, "OPEN-00009", null, null, null), "test");
         (string, string)[] form =
         [
             ("name", "Opened"),

@@ -105,7 +105,7 @@ public sealed class Installation : IAsyncDisposable
         foreach (var school in Sandbox.District.Schools)
         {
             await Get<SiteService>()
-                .AddAsync(District.Id, $"S{++number}", new SiteChange(school.Name, $"P{number}00001", null, null, null));
+                .AddAsync(District.Id, $"S{++number}", new SiteChange(school.Name, $"P{number}00001", null, null, null), "test");
         }
 
         await Integrations.StorePartnerKeyAsync(Sandbox.Options.PartnerKey, "test");

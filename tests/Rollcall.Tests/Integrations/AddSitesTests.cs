@@ -21,9 +21,11 @@ public sealed class AddSitesTests(PostgresCluster cluster)
         var schools = system.Sandbox.District.Schools.ToList();
 
         // One school has its site already, and one is suggested for another: neither gets a second.
-        await system.Get<SiteService>().AddAsync(system.District.Id, "ONE", new SiteChange("One", null, null, null, null));
+        await system.Get<SiteService>().AddAsync(system.District.Id, "ONE", new SiteChange("One", null, null, null, null), "test");
         await system.Integrations.MatchAsync(system.District, Kind, "ONE", schools[0].SourcedId, "test");
-        await system.Get<SiteService>().AddAsync(system.District.Id, "TWO", new SiteChange(schools[1].Name, null, null, null, null));
+        await system
+            .Get<SiteService>()
+            .AddAsync(system.District.Id, "TWO", new SiteChange(schools[1].Name, null, null, null, null), "test");
         var proposed = (await system.Integrations.OrgsAsync(system.District, Kind)).Where(o => o.ProposedCode is not null).ToList();
         Assert.Equal(schools.Skip(2).Select(s => s.SourcedId).Order(), proposed.Select(o => o.SourcedId).Order());
 
@@ -37,7 +39,7 @@ public sealed class AddSitesTests(PostgresCluster cluster)
         Assert.All(added, s => Assert.Equal(s.Code, orgs.Single(o => o.SourcedId == s.Guid).SiteCode));
         await using (var context = system.Database.CreateContext())
         {
-            Assert.Equal(added.Count, await context.AuditEntries.CountAsync(a => a.Action == "add site" && a.Actor == "librarian"));
+            Assert.Equal(added.Count, await context.AuditEntries.CountAsync(a => a.Action == "site" && a.Actor == "librarian"));
         }
 
         await RefusedAsync(system, null, "there is none to add");
@@ -55,7 +57,7 @@ public sealed class AddSitesTests(PostgresCluster cluster)
         await using var system = await StartAsync(db);
         var schools = system.Sandbox.District.Schools.ToList();
         var (first, second, third) = (schools[0].SourcedId, schools[1].SourcedId, schools[2].SourcedId);
-        await system.Get<SiteService>().AddAsync(system.District.Id, "NORTH", new SiteChange("North High", null, null, null, null));
+        await system.Get<SiteService>().AddAsync(system.District.Id, "NORTH", new SiteChange("North High", null, null, null, null), "test");
 
         await RefusedAsync(system, [], "Choose at least one school");
         await RefusedAsync(system, [new(first), new("nowhere")], "no organization nowhere");
@@ -70,7 +72,7 @@ public sealed class AddSitesTests(PostgresCluster cluster)
         {
             Assert.Equal("NORTH", Assert.Single(await context.Sites.ToListAsync()).Code);
             Assert.False(await context.SiteOrgs.AnyAsync());
-            Assert.False(await context.AuditEntries.AnyAsync(a => a.Action == "add site"));
+            Assert.Equal(1, await context.AuditEntries.CountAsync(a => a.Action == "site"));
         }
 
         // A code that somebody chose is not proposed for another school; two windows that ask at once make one site.
@@ -91,17 +93,38 @@ public sealed class AddSitesTests(PostgresCluster cluster)
         var sites = system.Get<SiteService>();
         SiteChange good = new("North", "N0001", "STU", null, null);
         SiteChange wrong = new(null, "ends-in-a-letter", null, null, RoleGroup.Teacher);
-        await Assert.ThrowsAsync<RollcallException>(() => sites.AddAsync(system.District.Id, "NORTH", [good, wrong]));
+        await Assert.ThrowsAsync<RollcallException>(() => sites.AddAsync(system.District.Id, "NORTH", [good, wrong], "test"));
         Assert.Empty(await sites.ListAsync(system.District.Id));
 
         // The same new policy for two role groups is one policy.
         var staff = new SiteChange(null, null, "STU", null, RoleGroup.Teacher);
-        await sites.AddAsync(system.District.Id, "NORTH", [good, staff, staff with { RoleGroup = RoleGroup.Admin }]);
+        await sites.AddAsync(system.District.Id, "NORTH", [good, staff, staff with { RoleGroup = RoleGroup.Admin }], "test");
         Assert.Equal(2, (await sites.DefaultsAsync(system.District.Id)).Count);
         await Assert.ThrowsAsync<RollcallException>(() =>
-            sites.SetAsync(system.District.Id, "NORTH", [good with { Name = "South" }, wrong])
+            sites.SetAsync(system.District.Id, "NORTH", [good with { Name = "South" }, wrong], "test")
         );
         Assert.Equal("North", Assert.Single(await sites.ListAsync(system.District.Id)).Name);
+
+        // The audit says what became of it, in the same transaction: nothing of what was refused, and nothing where nothing was changed.
+        await sites.SetAsync(
+            system.District.Id,
+            "NORTH",
+            [new(null, null, "", null, null), new(null, null, null, null, RoleGroup.Student)],
+            "she"
+        );
+        await sites.SetAsync(system.District.Id, "NORTH", new SiteChange(null, null, null, null, null), "nobody");
+        await using var context = system.Database.CreateContext();
+        Assert.Equal(
+            [
+                "test: site NORTH added: name North, Next Barcode N0001, policy STU; Teacher policy STU; Admin policy STU",
+                "she: site NORTH changed: policy taken away",
+            ],
+            await context
+                .AuditEntries.Where(a => a.Action == "site")
+                .OrderBy(a => a.Id)
+                .Select(a => a.Actor + ": " + a.Details)
+                .ToListAsync()
+        );
     }
 
     private async Task<Installation> StartAsync(Db db)

@@ -40,7 +40,7 @@ public sealed class AccountTests(PostgresCluster cluster)
         var accounts = system.Get<Accounts>();
         await system
             .Get<SiteService>()
-            .AddAsync(system.District.Id, "SOUTH", new SiteChange("Ångström Middle School", null, null, null, null));
+            .AddAsync(system.District.Id, "SOUTH", new SiteChange("Ångström Middle School", null, null, null, null), "test");
         const string Mine = "theodora.lindqvist@riverbend-isd.example";
         string[] tried =
         [

@@ -225,7 +225,7 @@ public sealed class CsvTests(PostgresCluster cluster)
             {
                 await System
                     .Get<SiteService>()
-                    .AddAsync(System.District.Id, $"S{++number}", new SiteChange(school.Name, $"P{number}00001", null, null, null));
+                    .AddAsync(System.District.Id, $"S{++number}", new SiteChange(school.Name, $"P{number}00001", null, null, null), "test");
                 await System.Integrations.MatchAsync(System.District, Kind, $"S{number}", SandboxCsv.Id(school.SourcedId), "test");
             }
 

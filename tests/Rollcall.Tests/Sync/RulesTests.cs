@@ -350,21 +350,21 @@ public sealed class RulesTests(PostgresCluster cluster)
         await using var system = await StartAsync(db);
         var sites = system.Get<SiteService>();
         var district = system.District.Id;
-        await sites.SetAsync(district, "S1", new SiteChange(null, null, "KID", "Patron Limited", null));
-        await sites.SetAsync(district, "S1", new SiteChange(null, "T-001", "TCH", "Patron", RoleGroup.Teacher));
+        await sites.SetAsync(district, "S1", new SiteChange(null, null, "KID", "Patron Limited", null), "test");
+        await sites.SetAsync(district, "S1", new SiteChange(null, "T-001", "TCH", "Patron", RoleGroup.Teacher), "test");
         Assert.Single(await sites.DefaultsAsync(district));
-        await sites.SetAsync(district, "S1", new SiteChange(null, "", null, " ", RoleGroup.Teacher));
+        await sites.SetAsync(district, "S1", new SiteChange(null, "", null, " ", RoleGroup.Teacher), "test");
         var own = Assert.Single(await sites.DefaultsAsync(district));
         Assert.Equal((null, "TCH", null), (own.NextBarcode, own.Policy, own.Group));
-        await sites.SetAsync(district, "S1", new SiteChange(null, null, "", null, RoleGroup.Teacher));
+        await sites.SetAsync(district, "S1", new SiteChange(null, null, "", null, RoleGroup.Teacher), "test");
         Assert.Empty(await sites.DefaultsAsync(district));
-        await sites.SetAsync(district, "S1", new SiteChange(null, null, "", null, RoleGroup.Admin));
+        await sites.SetAsync(district, "S1", new SiteChange(null, null, "", null, RoleGroup.Admin), "test");
         Assert.Empty(await sites.DefaultsAsync(district));
 
-        var site = await sites.SetAsync(district, "S1", new SiteChange(null, null, "", "", null));
+        var site = await sites.SetAsync(district, "S1", new SiteChange(null, null, "", "", null), "test");
         Assert.Equal((null, SecurityGroup.Patron), (site.DefaultPolicy, site.DefaultGroup));
         var refused = await Assert.ThrowsAsync<RollcallException>(() =>
-            sites.SetAsync(district, "S1", new SiteChange(null, "", null, null, null))
+            sites.SetAsync(district, "S1", new SiteChange(null, "", null, null, null), "test")
         );
         Assert.Contains("Next Barcode", refused.Message, StringComparison.Ordinal);
     }

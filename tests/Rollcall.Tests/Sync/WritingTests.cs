@@ -44,7 +44,7 @@ public sealed class WritingTests(PostgresCluster cluster)
         system.Sandbox.Person("b", "Ben", "Beta");
         var sites = system.Get<SiteService>();
         var site = (await sites.ListAsync(system.District.Id))[0];
-        Task SetAsync(string next) => sites.SetAsync(system.District.Id, site.Code, new SiteChange(null, next, null, null, null));
+        Task SetAsync(string next) => sites.SetAsync(system.District.Id, site.Code, new SiteChange(null, next, null, null, null), "test");
         await SetAsync("P" + new string('9', Barcodes.MaxLength - 2) + "8");
         var failed = await system.SyncAsync();
         Assert.Equal(OperationStatus.Failed, failed.Status);
@@ -357,7 +357,7 @@ public sealed class WritingTests(PostgresCluster cluster)
     {
         await using var system = await StartAsync(db, new FieldMap { Barcode = new IdMapping(IdSource.UserIdType, "Card") });
         var sites = system.Get<Rollcall.Districts.SiteService>();
-        await sites.SetAsync(system.District.Id, "S1", new Rollcall.Districts.SiteChange(null, "A0001", null, null, null));
+        await sites.SetAsync(system.District.Id, "S1", new Rollcall.Districts.SiteChange(null, "A0001", null, null, null), "test");
         system.Sandbox.Person("brought", "Ann", "Alpha", barcode: "A999999");
         system.Sandbox.Person("drawn", "Ben", "Beta");
         await SyncAsync(system);
