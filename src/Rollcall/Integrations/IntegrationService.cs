@@ -148,7 +148,7 @@ public sealed class IntegrationService(
     /// <summary>A partner key is stored for the whole installation.</summary>
     public async Task<bool> HasPartnerKeyAsync(CancellationToken cancellationToken = default)
     {
-        await using var context = database.CreateContext();
+        await using var context = database.CreateContextAsOwner();
         return await context.InstallationSettings.AnyAsync(s => s.Key == RosterConnections.PartnerKeySetting, cancellationToken);
     }
 
@@ -315,16 +315,6 @@ public sealed class IntegrationService(
             );
         }
 
-        if (partnerKey is not null)
-        {
-            await InstallationSettings.PutAsync(context, RosterConnections.PartnerKeySetting, partnerKey, cancellationToken);
-        }
-
-        if (asOperator && request is { Mode: ConnectionMode.Proxy, Url: { Length: > 0 } proxy })
-        {
-            await InstallationSettings.PutAsync(context, RosterConnections.ProxySetting, proxy, cancellationToken);
-        }
-
         var row = await GetOrAddAsync(context, district.Id, kind, cancellationToken);
         row.Settings = JsonSerializer.Serialize(WithConnection(SettingsOf(row), settings), Json);
         row.Secret = stored;
@@ -349,7 +339,28 @@ public sealed class IntegrationService(
             $"{IntegrationWords.Name(kind)} by {request.Mode}{(tenant is null ? "" : $", tenant {tenant}")}{(cleared is null ? "" : $"; cleared {impact.InWords}, operation {cleared}")}"
         );
         await work.CommitAsync(cancellationToken);
+        await StoreForAllAsync(
+            partnerKey,
+            asOperator && request is { Mode: ConnectionMode.Proxy, Url: { Length: > 0 } proxy } ? proxy : null,
+            cancellationToken
+        );
         return new ConnectResult(request.Mode, tenant, name, name is not null, message, cleared);
+    }
+
+    /// <summary>What the operator connected with becomes the installation's. Not in the district's transaction: a request of a district may not
+    /// write what all share.</summary>
+    private async Task StoreForAllAsync(string? partnerKey, string? proxy, CancellationToken cancellationToken)
+    {
+        await using var context = database.CreateContextAsOwner();
+        if (partnerKey is not null)
+        {
+            await InstallationSettings.PutAsync(context, RosterConnections.PartnerKeySetting, partnerKey, cancellationToken);
+        }
+
+        if (proxy is not null)
+        {
+            await InstallationSettings.PutAsync(context, RosterConnections.ProxySetting, proxy, cancellationToken);
+        }
     }
 
     /// <summary>The partner key is the whole installation's: it goes to ClassLink, or where its operator said, and nowhere else.</summary>
@@ -368,7 +379,7 @@ public sealed class IntegrationService(
             );
         }
 
-        await using var context = database.CreateContext();
+        await using var context = database.CreateContextAsOwner();
         var chosen = (await context.InstallationSettings.FindAsync([RosterConnections.ProxySetting], cancellationToken))?.Value;
         var asked = Text.Clean(request.Url)?.TrimEnd('/');
         return

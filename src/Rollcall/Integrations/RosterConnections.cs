@@ -185,7 +185,7 @@ public sealed class RosterConnections(RollcallOptions options, Secrets secrets, 
             return new ClassLinkDirectory(partnerKey, proxy, ClientOptions(somebodyWaits));
         }
 
-        await using var context = database.CreateContext();
+        await using var context = database.CreateContextAsOwner();
         var key =
             await context.InstallationSettings.FindAsync([PartnerKeySetting], cancellationToken)
             ?? throw new RollcallException(

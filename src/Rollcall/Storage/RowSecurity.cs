@@ -99,12 +99,7 @@ internal static class RowSecurity
 
     private const string Policy = "own_district";
 
-    /// <summary>Tables of the whole installation that confined requests need, and what they may do there.</summary>
-    private static readonly (string Table, string Rights)[] s_shared =
-    [
-        ("districts", "SELECT, UPDATE"),
-        ("installation_settings", "SELECT, INSERT, UPDATE"),
-    ];
+    private const string Districts = "districts";
 
     /// <summary>The tables that belong to districts: all that name one.</summary>
     public static IReadOnlyList<string> Tables(IModel model) =>
@@ -201,13 +196,11 @@ internal static class RowSecurity
             );
         }
 
-        foreach (var (table, rights) in s_shared)
+        // What belongs to the whole installation is asked for by the owner.
+        await Sql.ExecuteAsync(connection, null, $"REVOKE ALL ON installation_settings FROM {Role}", cancellationToken);
+        foreach (var table in await UnlockedAsync(connection, Locked(model), cancellationToken))
         {
-            await Sql.ExecuteAsync(connection, null, $"GRANT {rights} ON {table} TO {Role}", cancellationToken);
-        }
-
-        foreach (var table in await UnlockedAsync(connection, Tables(model), cancellationToken))
-        {
+            var (column, rights) = table == Districts ? ("id", "SELECT, UPDATE") : ("district_id", "SELECT, INSERT, UPDATE, DELETE");
             await Sql.ExecuteAsync(
                 connection,
                 null,
@@ -215,8 +208,8 @@ internal static class RowSecurity
                 ALTER TABLE {table} ENABLE ROW LEVEL SECURITY;
                 DROP POLICY IF EXISTS {Policy} ON {table};
                 CREATE POLICY {Policy} ON {table} TO {Role}
-                    USING (district_id = NULLIF(current_setting('rollcall.district', true), '')::integer);
-                GRANT SELECT, INSERT, UPDATE, DELETE ON {table} TO {Role};
+                    USING ({column} = NULLIF(current_setting('rollcall.district', true), '')::integer);
+                GRANT {rights} ON {table} TO {Role};
                 """,
                 cancellationToken
             );
@@ -225,7 +218,7 @@ internal static class RowSecurity
 
     /// <summary>Why confined connections cannot be had; null when they can.</summary>
     public static async Task<string?> ProblemAsync(NpgsqlConnection connection, IModel model, CancellationToken cancellationToken) =>
-        (await UnlockedAsync(connection, Tables(model), cancellationToken)).Count > 0
+        (await UnlockedAsync(connection, Locked(model), cancellationToken)).Count > 0
         || await Sql.ScalarAsync(
             connection,
             null,
@@ -234,6 +227,8 @@ internal static class RowSecurity
         ) == 0
             ? "The lock between districts is not set up in this database. Run 'rollcall db migrate' once, then start again."
             : null;
+
+    private static IReadOnlyList<string> Locked(IModel model) => [.. Tables(model), Districts];
 
     /// <summary>Tables without the policy, or whose policy the role cannot use.</summary>
     private static async Task<IReadOnlyList<string>> UnlockedAsync(

@@ -56,8 +56,16 @@ public sealed class RowSecurityTests(PostgresCluster cluster)
                     Assert.Equal((table, PostgresErrorCodes.InsufficientPrivilege), (table, refused.SqlState));
                 }
 
+                // Of the districts there is its own.
+                Assert.Equal(mine, await CountAsync(connection, "SELECT MAX(id) + COUNT(*) - 1 FROM districts"));
+                Assert.Equal(1, await ExecuteAsync(connection, "UPDATE districts SET name = name"));
+                Assert.Equal(0, await ExecuteAsync(connection, $"UPDATE districts SET name = 'Taken' WHERE id = {other}"));
+
                 // What belongs to the installation is closed as a whole.
-                foreach (var table in (string[])["accounts", "account_tokens", "data_protection_keys", "one_time_links", "used_codes"])
+                foreach (
+                    var table in (string[])
+                        ["accounts", "account_tokens", "data_protection_keys", "installation_settings", "one_time_links", "used_codes"]
+                )
                 {
                     await Assert.ThrowsAsync<PostgresException>(() => CountAsync(connection, $"SELECT COUNT(*) FROM {table}"));
                 }
