@@ -78,21 +78,16 @@ public sealed class RollcallDatabase : IAsyncDisposable, IDisposable
             }
 
             // The name is what metrics call the pool; without it they would show the connection.
-            // What a statement of a page costs PostgreSQL is to a good half its planning: those that come again are prepared.
-            _source = new NpgsqlDataSourceBuilder(
-                new NpgsqlConnectionStringBuilder(ConnectionString)
-                {
-                    MaxAutoPrepare = PreparedStatements,
-
-                    // Nobody leaves anything behind on these that outlives a transaction, and a reset costs more than what follows it.
-                    NoResetOnClose = true,
-                }.ToString()
-            )
+            // Nobody leaves anything behind on these that outlives a transaction, and a reset costs more than what follows it. Syncs work on
+            // them: a plan that was made for an empty table would last until they have filled it.
+            _source = new NpgsqlDataSourceBuilder(new NpgsqlConnectionStringBuilder(ConnectionString) { NoResetOnClose = true }.ToString())
             {
                 Name = "rollcall",
             }.Build();
             Bulk = new PostgresBulk();
             _postgres = new DbContextOptionsBuilder<PostgresRollcallContext>().UseNpgsql(_source).Options;
+
+            // What a statement of a page costs PostgreSQL is to a good half its planning: those that come again are prepared.
             _confinedSource = new NpgsqlDataSourceBuilder(
                 new NpgsqlConnectionStringBuilder(RowSecurity.ConnectionString(ConnectionString))
                 {
