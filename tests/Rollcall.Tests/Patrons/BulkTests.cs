@@ -158,7 +158,7 @@ public sealed class BulkTests(PostgresCluster cluster)
         system.Sandbox.OnlyMine();
         system.Sandbox.Person("p1", "Ada", "Byron");
         await system.SyncAsync();
-        using var file = new MemoryStream(System.Text.Encoding.UTF8.GetBytes("card,who,room,junk\nC1001,Carver,R 1,x\nC1002,Dunn,R 2,y\n"));
+        using var file = new MemoryStream(System.Text.Encoding.UTF8.GetBytes("chip,who,room,junk\nC1001,Carver,R 1,x\nC1002,Dunn,R 2,y\n"));
         var (text, columns, rows) = await PatronImport.InspectAsync(file);
         Assert.Equal((2, 4, "Carver"), (rows, columns.Count, columns[1].Samples[0]));
         Assert.All(columns, c => Assert.Null(c.Field));
