@@ -164,13 +164,7 @@ public sealed class IntegrationService(
         }
 
         // Before the transaction: the first secret of an installation makes the key ring, over a connection of its own.
-        var kept = secrets.Protect(0, clean);
-        await using var context = database.CreateContextAsOwner();
-        await using var transaction = await context.Database.BeginTransactionAsync(cancellationToken);
-        await InstallationSettings.PutAsync(context, RosterConnections.PartnerKeySetting, kept, cancellationToken);
-        AddAudit(context, 0, actor, "partner key", "stored");
-        await context.SaveChangesAsync(cancellationToken);
-        await transaction.CommitAsync(cancellationToken);
+        await StoreForAllAsync(secrets.Protect(0, clean), proxy: null, actor, cancellationToken);
     }
 
     /// <summary>Removes the partner key. Districts that connect with it do so no more; what they have stays.</summary>
@@ -342,25 +336,37 @@ public sealed class IntegrationService(
         await StoreForAllAsync(
             partnerKey,
             asOperator && request is { Mode: ConnectionMode.Proxy, Url: { Length: > 0 } proxy } ? proxy : null,
+            actor,
             cancellationToken
         );
         return new ConnectResult(request.Mode, tenant, name, name is not null, message, cleared);
     }
 
-    /// <summary>What the operator connected with becomes the installation's. Not in the district's transaction: a request of a district may not
-    /// write what all share.</summary>
-    private async Task StoreForAllAsync(string? partnerKey, string? proxy, CancellationToken cancellationToken)
+    /// <summary>What the operator entered becomes the installation's. Not in a district's transaction: a request of a district may not write what
+    /// all share.</summary>
+    private async Task StoreForAllAsync(string? partnerKey, string? proxy, string actor, CancellationToken cancellationToken)
     {
+        if (partnerKey is null && proxy is null)
+        {
+            return;
+        }
+
         await using var context = database.CreateContextAsOwner();
+        await using var transaction = await context.Database.BeginTransactionAsync(cancellationToken);
         if (partnerKey is not null)
         {
             await InstallationSettings.PutAsync(context, RosterConnections.PartnerKeySetting, partnerKey, cancellationToken);
+            AddAudit(context, 0, actor, "partner key", "stored");
         }
 
         if (proxy is not null)
         {
             await InstallationSettings.PutAsync(context, RosterConnections.ProxySetting, proxy, cancellationToken);
+            AddAudit(context, 0, actor, "partner key", $"is sent to {proxy}");
         }
+
+        await context.SaveChangesAsync(cancellationToken);
+        await transaction.CommitAsync(cancellationToken);
     }
 
     /// <summary>The partner key is the whole installation's: it goes to ClassLink, or where its operator said, and nowhere else.</summary>

@@ -72,6 +72,8 @@ public sealed class PreferencePageTests(EmptyLibrary library) : IClassFixture<Em
         Assert.Contains("Choose at least one school", await visitor.RefusedAsync($"{Page}/sites", add, typed), StringComparison.Ordinal);
         var again = await visitor.RefusedAsync($"{Page}/sites", add, [.. typed, ("b", schools[0].SourcedId)]);
         Assert.Contains("A site code has 1 to 32 letters", again, StringComparison.Ordinal);
+        var doubled = await visitor.RefusedAsync($"{Page}/sites", add, [.. typed, .. typed, ("b", schools[0].SourcedId)]);
+        Assert.Contains("A site code has 1 to 32 letters", doubled, StringComparison.Ordinal);
         Assert.Contains("value=\"Our own name\"", again, StringComparison.Ordinal);
         Assert.Contains("value=\"S 0\"", again, StringComparison.Ordinal);
         Assert.Empty(await library.Service<SiteService>().ListAsync(library.District.Id));

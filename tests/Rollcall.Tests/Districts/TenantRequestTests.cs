@@ -1,6 +1,7 @@
 using Microsoft.EntityFrameworkCore;
 using Rollcall.Audit;
 using Rollcall.Districts;
+using Rollcall.Integrations;
 using Rollcall.Storage;
 using Rollcall.Tests.Infrastructure;
 
@@ -46,9 +47,27 @@ public sealed class TenantRequestTests(PostgresCluster cluster)
         Assert.True(await system.Integrations.HasPartnerKeyAsync());
         Assert.True(await system.Integrations.RemovePartnerKeyAsync("operator"));
         Assert.False(await system.Integrations.HasPartnerKeyAsync());
+
+        // Whoever connects with one stores it, too.
+        var options = system.Sandbox.Options;
+        await system.Integrations.ConnectAsync(
+            system.District,
+            IntegrationKind.ClassLink,
+            new ConnectRequest(ConnectionMode.Proxy, options.TenantId, system.Sandbox.Url.ToString(), PartnerKey: options.PartnerKey),
+            asOperator: true,
+            clear: false,
+            "connector"
+        );
+        Assert.True(await system.Integrations.HasPartnerKeyAsync());
         await using var context = system.Database.CreateContext();
         var lines = await context.AuditEntries.Where(a => a.DistrictId == 0 && a.Action == "partner key").ToListAsync();
-        Assert.Equal(8, lines.Where(l => l.Details == "stored").Select(l => l.Actor).Distinct().Count());
+        Assert.Equal(
+            2,
+            lines.Count(l =>
+                l.Actor == "connector" && (l.Details == "stored" || l.Details.StartsWith("is sent to", StringComparison.Ordinal))
+            )
+        );
+        Assert.Equal(9, lines.Where(l => l.Details == "stored").Select(l => l.Actor).Distinct().Count());
         Assert.Single(lines, l => l is { Details: "removed", Actor: "operator" });
     }
 

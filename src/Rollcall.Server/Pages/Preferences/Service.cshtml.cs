@@ -339,13 +339,14 @@ internal sealed class ServiceModel(
         TypedSites = org.Select(
                 (id, i) => (new SiteOfOrg(id, code.ElementAtOrDefault(i), name.ElementAtOrDefault(i)), Ticked: ticked.Contains(id))
             )
+            .DistinctBy(t => t.Item1.Org, StringComparer.Ordinal)
             .ToDictionary(t => t.Item1.Org, t => t, StringComparer.Ordinal);
         try
         {
             var added = await integrations.AddSitesAsync(
                 Here.District,
                 Kind,
-                [.. org.Where(ticked.Contains).Select(id => TypedSites[id].Site)],
+                [.. TypedSites.Values.Where(t => t.Ticked).Select(t => t.Site)],
                 Here.Actor.Name,
                 Gone
             );
