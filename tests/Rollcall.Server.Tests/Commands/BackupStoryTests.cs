@@ -59,13 +59,16 @@ public sealed class BackupStoryTests(PostgresCluster cluster)
         var told = RealProcess.EndAsync(process);
         foreach (var (moment, so) in ((string, string)[])[("read", "stage = 1"), ("applied", "applied_to > 0")])
         {
+            // Looked at while it is held: a moment later it could have written the rest.
+            await RealProcess.SignalAsync(process, "STOP");
             while (await NumberAsync(home, $"SELECT count(*) FROM operations WHERE status = 1 AND {so}") == 0)
             {
+                await RealProcess.SignalAsync(process, "CONT");
                 Assert.False(process.HasExited, "The sync was faster than this test");
                 await Task.Delay(2, Stop);
+                await RealProcess.SignalAsync(process, "STOP");
             }
 
-            await RealProcess.SignalAsync(process, "STOP");
             await home.OkAsync("db", "backup", Copy(moment));
             await RealProcess.SignalAsync(process, "CONT");
         }
