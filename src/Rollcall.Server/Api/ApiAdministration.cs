@@ -238,6 +238,7 @@ internal static class ApiAdministration
             launchpad: null,
             api: null,
             body.AcceptTiles,
+            Caller.Of(http).Actor.Name,
             http.RequestAborted
         );
         return TypedResults.NoContent();

@@ -54,7 +54,7 @@ internal static class ApiCommands
         {
             var path = CommandLine.PathOf(parsed);
             var (need, scope) = Remote.Of(parsed) ?? throw new ForbiddenException(Remote.OnlyThere(path));
-            if (ApiGate.Refusal(need, scope, caller.Grant, caller.District) is { } refusal)
+            if (ApiGate.Refusal(need, scope, caller.Grant, caller.OwnDistrict) is { } refusal)
             {
                 throw new ForbiddenException(refusal);
             }

@@ -128,6 +128,7 @@ internal static class DemoCommand
             classLink,
             classLink,
             acceptTiles: false,
+            "demo",
             cancellationToken
         );
         await login.TurnAsync(district.Id, true, null, "demo", cancellationToken);

@@ -74,6 +74,7 @@ internal static class LoginCommand
                         Given(launchpad),
                         Given(api),
                         Given(tiles) is { } how ? how == "accept" : null,
+                        session.Actor.Name,
                         cancellationToken
                     );
                 }

@@ -63,9 +63,11 @@ public sealed class DistrictService(RollcallDatabase database, TimeProvider time
         await context.SaveChangesAsync(cancellationToken);
     }
 
+    /// <summary>All districts of the installation, whoever asks: what somebody sees of them is for the caller to choose.</summary>
     public async Task<IReadOnlyList<District>> ListAsync(CancellationToken cancellationToken = default)
     {
-        await using var context = database.CreateContext();
+        // An operator decides about other districts from a page of their own.
+        await using var context = database.CreateContextAsOwner();
         return await context.Districts.AsNoTracking().OrderBy(d => d.Code).ToListAsync(cancellationToken);
     }
 

@@ -122,7 +122,7 @@ public sealed class ClassLinkSignIn(
             ).Exists(i => IntegrationService.SettingsOf(i).Login.On) && await ClientAsync(cancellationToken) is not null;
     }
 
-    /// <summary>Stores the client of the installation. What is null stays as it is.</summary>
+    /// <summary>Stores the client of the installation, and says so in the installation's audit. What is null stays as it is.</summary>
     /// <exception cref="RollcallException">Id or secret are missing, or an address is not possible.</exception>
     public async Task StoreClientAsync(
         string? clientId,
@@ -130,6 +130,7 @@ public sealed class ClassLinkSignIn(
         string? launchpad,
         string? api,
         bool? acceptTiles,
+        string actor,
         CancellationToken cancellationToken = default
     )
     {
@@ -156,12 +157,44 @@ public sealed class ClassLinkSignIn(
         }
 
         await using var context = database.CreateContextAsOwner();
+        await using var transaction = await context.Database.BeginTransactionAsync(cancellationToken);
         await InstallationSettings.PutAsync(context, ClientSetting, JsonSerializer.Serialize(next, s_json), cancellationToken);
+        var said = InWords(present, next, newSecret: secret is not null);
+        if (said.Length > 0)
+        {
+            context.AuditEntries.Add(
+                new AuditEntry
+                {
+                    DistrictId = 0,
+                    At = time.GetUtcNow(),
+                    Actor = actor,
+                    Action = "ClassLink application",
+                    Details = said,
+                }
+            );
+            await context.SaveChangesAsync(cancellationToken);
+        }
+
+        await transaction.CommitAsync(cancellationToken);
 
         string? Address(string? address) =>
             address is null ? null
             : options.Addresses().Refusal(address) is { } refusal ? throw new RollcallException(refusal)
             : address.Trim().TrimEnd('/');
+    }
+
+    /// <summary>What is different, without the secret; empty when nothing is.</summary>
+    private static string InWords(ClassLinkClient before, ClassLinkClient after, bool newSecret)
+    {
+        (string Words, bool Said)[] parts =
+        [
+            ($"id {after.ClientId}", after.ClientId != before.ClientId),
+            ("secret stored", newSecret),
+            ($"LaunchPad at {after.Launchpad}", after.Launchpad != before.Launchpad),
+            ($"API at {after.Api}", after.Api != before.Api),
+            (after.AcceptTiles ? "tiles are taken as they come" : "tiles begin anew", after.AcceptTiles != before.AcceptTiles),
+        ];
+        return string.Join(", ", parts.Where(p => p.Said).Select(p => p.Words));
     }
 
     /// <summary>Lets a district's people sign in with ClassLink, or stops it; sessions that came that way end then.</summary>

@@ -1,6 +1,7 @@
 using System.Text.Json;
 using Rollcall.Sandbox;
 using Rollcall.Server.Commands;
+using Rollcall.Tests.Infrastructure;
 
 namespace Rollcall.Server.Tests.Commands;
 
@@ -26,7 +27,8 @@ public sealed class StoryTests
     [Fact]
     public async Task A_district_is_connected_matched_and_synced()
     {
-        var data = Directory.CreateTempSubdirectory("rollcall-story-").FullName;
+        using var folder = new TempFolder();
+        var data = folder.Path;
         await using var sandbox = await SandboxServer.StartAsync(new SandboxOptions { Students = 100, Schools = 2 });
         var key = Path.Combine(data, "partner.key");
         await File.WriteAllTextAsync(key, sandbox.Options.PartnerKey + "\n");

@@ -400,7 +400,7 @@ public sealed class ClassLinkSignInTests(SignInLibrary library) : IClassFixture<
         return await context.Patrons.Where(p => p.Guid == person.SourcedId).Select(p => p.Barcode).SingleAsync();
     }
 
-    private Task TilesAsync(bool accept) => library.Service<ClassLinkSignIn>().StoreClientAsync(null, null, null, null, accept);
+    private Task TilesAsync(bool accept) => library.Service<ClassLinkSignIn>().StoreClientAsync(null, null, null, null, accept, "test");
 
     private async Task<string> SignInAsync(Visitor visitor, SandboxPerson person) =>
         await ReturnAsync(visitor, (await visitor.GetAsync("/signin/classlink")).Response.Headers.Location!, person);

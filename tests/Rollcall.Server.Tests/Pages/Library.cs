@@ -167,7 +167,8 @@ public class SignInLibrary : Library
                 Sandbox.Options.ClientSecret,
                 Sandbox.Url.GetLeftPart(UriPartial.Authority),
                 Sandbox.Url.GetLeftPart(UriPartial.Authority),
-                acceptTiles: false
+                acceptTiles: false,
+                "test"
             );
         await Service<ClassLinkSignIn>().TurnAsync(District.Id, true, null, "test");
     }

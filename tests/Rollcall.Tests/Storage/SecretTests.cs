@@ -72,7 +72,7 @@ public sealed class SecretTests(PostgresCluster cluster)
         await system
             .Get<NoticeService>()
             .SetAsync(system.District.Id, null, null, $"{origin}/hook", Plant("planted-webhook-secret-7786"), "test");
-        await system.Get<ClassLinkSignIn>().StoreClientAsync("client", made.ClientSecret, origin, origin, null);
+        await system.Get<ClassLinkSignIn>().StoreClientAsync("client", made.ClientSecret, origin, origin, null, "test");
 
         var accounts = system.Get<Accounts>();
         var (account, code) = await accounts.AddAsync(

@@ -283,6 +283,7 @@ internal sealed class ServiceModel(
                         launchpad: null,
                         api: null,
                         tiles == "accept",
+                        Here.Actor.Name,
                         Gone
                     );
                     return "Saved. ClassLink's answer shows at the first sign-in.";
