@@ -20,6 +20,9 @@ internal sealed record BenchOptions(IReadOnlyList<int> People, IReadOnlyList<str
     /// <summary>Only reading is measured, from a server and from an archive, without a database.</summary>
     public bool ReadingAlone { get; init; }
 
+    /// <summary>Only the waits for pages during a first sync are measured, and the longest are told one by one.</summary>
+    public bool PagesAlone { get; init; }
+
     /// <summary>Nights of so many districts are measured instead; 0 for none.</summary>
     public int Districts { get; init; }
 
@@ -38,7 +41,7 @@ internal sealed record BenchOptions(IReadOnlyList<int> People, IReadOnlyList<str
     public const string Postgres = "postgres";
 
     public const string Usage =
-        "usage: dotnet run -c Release --project bench/Rollcall.Bench -- [--people 10000,100000,1000000] [--databases sqlite,postgres] [--no-homerooms] [--reading] [--update-readme]\n       ... -- --night DISTRICTS [--nodes 3] [--parallel 2] [--rate 200] [--median 1000] [--no-homerooms] [--update-readme]";
+        "usage: dotnet run -c Release --project bench/Rollcall.Bench -- [--people 10000,100000,1000000] [--databases sqlite,postgres] [--no-homerooms] [--reading|--pages] [--update-readme]\n       ... -- --night DISTRICTS [--nodes 3] [--parallel 2] [--rate 200] [--median 1000] [--no-homerooms] [--update-readme]";
 
     /// <summary>More people than this and only the full syncs are measured, without the floor: nobody waits for the rest.</summary>
     public const int Many = 200_000;
@@ -86,6 +89,9 @@ internal sealed record BenchOptions(IReadOnlyList<int> People, IReadOnlyList<str
                     break;
                 case "--reading":
                     options = options with { ReadingAlone = true };
+                    break;
+                case "--pages":
+                    options = options with { PagesAlone = true };
                     break;
                 case "--update-readme":
                     options = options with { UpdateReadme = true };

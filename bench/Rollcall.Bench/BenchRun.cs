@@ -1,3 +1,4 @@
+using System.Globalization;
 using Microsoft.Data.Sqlite;
 using Rollcall.Storage;
 using Rollcall.Tests.Infrastructure;
@@ -41,6 +42,11 @@ internal sealed class BenchRun(BenchOptions options)
                 await MeasureSizeAsync(size, cluster, readings, results);
             }
 
+            if (options.PagesAlone)
+            {
+                return;
+            }
+
             var table = Report.Table(options, versions, readings, results);
             Console.WriteLine(table);
             if (options.UpdateReadme)
@@ -66,6 +72,13 @@ internal sealed class BenchRun(BenchOptions options)
                     Url = ready.Url,
                     Homerooms = options.Homerooms,
                 };
+
+                if (options.PagesAlone)
+                {
+                    await Child.MeasureAsync(read);
+                    await PagesAsync(database, cluster, ready, read);
+                    continue;
+                }
 
                 if (size > BenchOptions.Many)
                 {
@@ -161,26 +174,44 @@ internal sealed class BenchRun(BenchOptions options)
         Checks.Undo(undo, many);
         Say(undo);
 
-        Say($"{size} people, {database}: first, with visitors");
-        using var pagesFolder = new TempFolder();
+        var pages = await PagesAsync(database, cluster, ready, order);
+        return result with { Delta = delta, Again = again, Many = many, Undo = undo, Pages = pages };
+    }
+
+    private static async Task<Measured> PagesAsync(string database, PostgresCluster? cluster, SandboxReady ready, Order order)
+    {
+        Say($"{ready.Ticked} people, {database}: first, with visitors");
+        using var folder = new TempFolder();
         var visited = order with
         {
             Task = Tasks.Pages,
-            Folder = pagesFolder.Path,
-            Connection = postgres ? await cluster!.CreateDatabaseAsync() : null,
+            Folder = folder.Path,
+            Connection = database == BenchOptions.Postgres ? await cluster!.CreateDatabaseAsync() : null,
         };
         await SyncTasks.PrepareAsync(visited, ready.Schools);
         var pages = await Child.MeasureAsync(visited);
         Say(pages);
-
-        return result with
+        foreach (var (page, waits) in pages.Pages)
         {
-            Delta = delta,
-            Again = again,
-            Many = many,
-            Undo = undo,
-            Pages = pages,
-        };
+            Say(
+                string.Create(
+                    CultureInfo.InvariantCulture,
+                    $"  {page}: {waits.Times} times, median {waits.Median:F0} ms, p99 {waits.P99:F0}, longest {waits.Longest:F0}"
+                )
+            );
+        }
+
+        foreach (var wait in pages.LongWaits)
+        {
+            Say(
+                string.Create(
+                    CultureInfo.InvariantCulture,
+                    $"    {wait.Milliseconds:F0} ms, {wait.Page}, after {wait.At:F2} s, {wait.Stage} ({wait.Collecting:F0} ms collecting)"
+                )
+            );
+        }
+
+        return pages;
     }
 
     /// <summary>Lets days pass. The first reader afterwards pays for what the sandbox makes on demand.</summary>
@@ -213,7 +244,7 @@ internal sealed class BenchRun(BenchOptions options)
     private static void Say(Measured run) =>
         Say(
             string.Create(
-                System.Globalization.CultureInfo.InvariantCulture,
+                CultureInfo.InvariantCulture,
                 $"  {run.Counts.Read:N0} people, {run.Seconds:F1} s, own CPU {run.Cpu:F1} s, peak {run.Peak:F0} MB{(run.FullBecause is { } why ? $" (became full: {why})" : "")}"
             )
         );

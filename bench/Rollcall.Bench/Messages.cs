@@ -85,6 +85,9 @@ internal sealed record Measured
     /// <summary>How long pages took while the work went on, in milliseconds, by page.</summary>
     public Dictionary<string, Waits> Pages { get; init; } = [];
 
+    /// <summary>The pages that were waited for longest, the longest first.</summary>
+    public IReadOnlyList<LongWait> LongWaits { get; init; } = [];
+
     /// <summary>Why a sync of changes became a full one; null when it did not.</summary>
     public string? FullBecause { get; init; }
 
@@ -97,6 +100,13 @@ internal sealed record Measured
 
 /// <summary>How long something took, in milliseconds.</summary>
 internal sealed record Waits(int Times, double Median, double P99, double Longest);
+
+/// <summary>One wait for a page.</summary>
+/// <param name="Milliseconds">How long it took.</param>
+/// <param name="At">Seconds since the sync was asked for.</param>
+/// <param name="Stage">What the sync was doing before.</param>
+/// <param name="Collecting">Milliseconds of it in which the process stood still for its garbage collector.</param>
+internal sealed record LongWait(string Page, double Milliseconds, double At, string Stage, double Collecting);
 
 internal static class Wire
 {

@@ -27,6 +27,9 @@ internal static class PageTask
         ("operations", "/operations"),
     ];
 
+    // So many are told of one by one.
+    private const int LongWaits = 20;
+
     public static async Task<Measured> RunAsync(Order order)
     {
         var options = new RollcallOptions(new StorageOptions(order.Folder, order.Connection), AllowPrivateAddresses: true);
@@ -52,7 +55,9 @@ internal static class PageTask
         }
 
         var waits = s_pages.ToDictionary(p => p.Name, _ => new List<double>(), StringComparer.Ordinal);
+        var slow = new List<LongWait>();
         using var gauge = new Gauge();
+        var begin = Stopwatch.GetTimestamp();
         var (id, _) = await queue.EnqueueAsync(1, OperationKind.FullSync, IntegrationKind.ClassLink, preview: false, "bench");
         var operation = await queue.GetAsync(1, id);
         while (operation.Status is OperationStatus.Waiting or OperationStatus.Running)
@@ -60,9 +65,20 @@ internal static class PageTask
             foreach (var (name, path) in s_pages)
             {
                 var start = Stopwatch.GetTimestamp();
+                var paused = GC.GetTotalPauseDuration();
                 using var answer = await http.GetAsync(new Uri(path, UriKind.Relative));
                 await answer.Content.ReadAsByteArrayAsync();
-                waits[name].Add(Stopwatch.GetElapsedTime(start).TotalMilliseconds);
+                var waited = Stopwatch.GetElapsedTime(start).TotalMilliseconds;
+                waits[name].Add(waited);
+                slow.Add(
+                    new LongWait(
+                        name,
+                        waited,
+                        Stopwatch.GetElapsedTime(begin, start).TotalSeconds,
+                        $"{operation.Stage}: {operation.StageText}",
+                        (GC.GetTotalPauseDuration() - paused).TotalMilliseconds
+                    )
+                );
 
                 // The patron is not there before his time.
                 BenchFailedException.ThrowUnless(
@@ -78,7 +94,11 @@ internal static class PageTask
 
         var measured = await SyncTasks.CheckedAsync(database, operation, gauge.Stop(), before);
         var all = waits.Values.SelectMany(w => w).ToList();
-        return measured with { Pages = waits.Append(new("all", all)).ToDictionary(w => w.Key, w => Of(w.Value), StringComparer.Ordinal) };
+        return measured with
+        {
+            Pages = waits.Append(new("all", all)).ToDictionary(w => w.Key, w => Of(w.Value), StringComparer.Ordinal),
+            LongWaits = [.. slow.OrderByDescending(w => w.Milliseconds).Take(LongWaits)],
+        };
     }
 
     /// <summary>A librarian of every site, signed in past the form.</summary>
