@@ -58,7 +58,6 @@ internal sealed class ApiGate(RequestDelegate next, RollcallDatabase database, T
     public const int Strangers = 300;
 
     private const int LargestKept = 256 * 1024;
-    private static readonly TimeSpan s_kept = TimeSpan.FromHours(24);
 
     private readonly PartitionedRateLimiter<(Asker Kind, string Key)> _limiter = PartitionedRateLimiter.Create<
         (Asker Kind, string Key),
@@ -259,7 +258,7 @@ internal sealed class ApiGate(RequestDelegate next, RollcallDatabase database, T
         var now = time.GetUtcNow();
         await using (var context = database.CreateContextAsOwner())
         {
-            var old = now - s_kept;
+            var old = now - IdempotentRequest.Kept;
             await context.IdempotentRequests.Where(r => r.CreatedAt < old).ExecuteDeleteAsync(http.RequestAborted);
             context.IdempotentRequests.Add(
                 new IdempotentRequest

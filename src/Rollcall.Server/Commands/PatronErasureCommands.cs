@@ -7,7 +7,8 @@ namespace Rollcall.Server.Commands;
 /// <summary><c>rollcall patron data</c> and <c>rollcall patron erase</c>: what is kept of one person, and out of everything for good.</summary>
 internal static class PatronErasureCommands
 {
-    private const string Whose = "A patron's barcode, that of a patron who was removed, or a roster id of somebody who never became one";
+    private const string Whose =
+        "A patron's barcode, that of a patron who was removed, or a roster id or planned barcode of somebody who never became one";
 
     private sealed record Written(string File);
 

@@ -19,9 +19,11 @@ internal sealed class DailyService(
     public static readonly TimeSpan Silent = TimeSpan.FromSeconds(90);
 
     private static readonly TimeSpan s_every = TimeSpan.FromSeconds(20);
+    private static readonly TimeSpan s_tidyEvery = TimeSpan.FromHours(1);
 
     protected override async Task ExecuteAsync(CancellationToken stoppingToken)
     {
+        var tidy = DateTimeOffset.MinValue;
         while (!stoppingToken.IsCancellationRequested)
         {
             try
@@ -34,6 +36,12 @@ internal sealed class DailyService(
                 foreach (var id in await retention.EnqueueDueAsync(stoppingToken))
                 {
                     logger.LogInformation("Retention queued operation {Id}", id);
+                }
+
+                if (time.GetUtcNow() >= tidy)
+                {
+                    await retention.TidyAsync(stoppingToken);
+                    tidy = time.GetUtcNow() + s_tidyEvery;
                 }
 
                 pulse.Beat(Pulse.Schedule);

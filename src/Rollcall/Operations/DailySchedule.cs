@@ -1,5 +1,6 @@
 using System.Data.Common;
 using Microsoft.EntityFrameworkCore;
+using Microsoft.Extensions.Logging;
 using Rollcall.Districts;
 using Rollcall.Integrations;
 using Rollcall.Storage;
@@ -8,7 +9,7 @@ namespace Rollcall.Operations;
 
 /// <summary>Daily Operations: looks at the clock and queues what is due, once for each local date of a district. The date's row in the
 /// operation table is the judge, so that any number of nodes may look, and one that was down catches up once.</summary>
-public sealed class DailySchedule(RollcallDatabase database, OperationQueue queue, TimeProvider time)
+public sealed class DailySchedule(RollcallDatabase database, OperationQueue queue, TimeProvider time, ILogger<DailySchedule> logger)
 {
     /// <summary>Who asks, in logs and lists.</summary>
     public const string Actor = "Daily Operations";
@@ -30,16 +31,25 @@ public sealed class DailySchedule(RollcallDatabase database, OperationQueue queu
             .ToListAsync(cancellationToken);
         var now = time.GetUtcNow();
         var queued = new List<long>();
-        foreach (var candidate in enabled)
+        await EveryDistrict.DoAsync(
+            enabled,
+            x => x.District,
+            x => LookAsync(x.District, x.Integration),
+            logger,
+            "what is due",
+            cancellationToken
+        );
+        return queued;
+
+        async Task LookAsync(District district, Integration integration)
         {
-            var district = candidate.District;
-            var daily = IntegrationService.SettingsOf(candidate.Integration).Daily;
+            var daily = IntegrationService.SettingsOf(integration).Daily;
             if (
                 Due(daily, district.Zone, now) is not { } date
                 || await context.Operations.AnyAsync(o => o.DistrictId == district.Id && o.DailyDate == date, cancellationToken)
             )
             {
-                continue;
+                return;
             }
 
             try
@@ -47,7 +57,7 @@ public sealed class DailySchedule(RollcallDatabase database, OperationQueue queu
                 var (id, _) = await queue.EnqueueAsync(
                     district.Id,
                     daily.ChangesOnly ? OperationKind.ChangesSync : OperationKind.FullSync,
-                    candidate.Integration.Kind,
+                    integration.Kind,
                     preview: false,
                     Actor,
                     cancellationToken: cancellationToken,
@@ -61,8 +71,6 @@ public sealed class DailySchedule(RollcallDatabase database, OperationQueue queu
                 // Another node was faster.
             }
         }
-
-        return queued;
     }
 
     /// <summary>The local date whose run is due: the last time of day that has passed. A time that a clock change skips is due when the

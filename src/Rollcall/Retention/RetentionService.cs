@@ -1,16 +1,18 @@
 using System.Globalization;
 using System.Text.Json;
 using Microsoft.EntityFrameworkCore;
+using Microsoft.Extensions.Logging;
 using Rollcall.Audit;
 using Rollcall.Districts;
 using Rollcall.Operations;
 using Rollcall.Review;
+using Rollcall.SignIn;
 using Rollcall.Storage;
 
 namespace Rollcall.Retention;
 
 /// <summary>How long things are kept, and the nightly look whether something is older. Patrons are never removed by themselves.</summary>
-public sealed class RetentionService(RollcallDatabase database, OperationQueue queue, TimeProvider time)
+public sealed class RetentionService(RollcallDatabase database, OperationQueue queue, TimeProvider time, ILogger<RetentionService> logger)
 {
     /// <summary>Who asks, in logs and lists.</summary>
     public const string Actor = "Retention";
@@ -89,13 +91,16 @@ public sealed class RetentionService(RollcallDatabase database, OperationQueue q
             .RetentionSettings.AsNoTracking()
             .ToDictionaryAsync(r => r.DistrictId, r => r.LookedOn, cancellationToken);
         var queued = new List<long>();
-        foreach (var district in districts)
+        await EveryDistrict.DoAsync(districts, d => d, LookAsync, logger, "what is older than it is kept", cancellationToken);
+        return queued;
+
+        async Task LookAsync(District district)
         {
             var local = TimeZoneInfo.ConvertTime(time.GetUtcNow(), district.Zone).DateTime;
             var date = DateOnly.FromDateTime(local);
             if (TimeOnly.FromDateTime(local) < s_at || looked.GetValueOrDefault(district.Id) >= date)
             {
-                continue;
+                return;
             }
 
             await using var work = await DistrictTransaction.BeginAsync(database, district.Id, cancellationToken);
@@ -103,7 +108,7 @@ public sealed class RetentionService(RollcallDatabase database, OperationQueue q
             if (setting.LookedOn >= date)
             {
                 // Another node was faster.
-                continue;
+                return;
             }
 
             setting.LookedOn = date;
@@ -114,8 +119,23 @@ public sealed class RetentionService(RollcallDatabase database, OperationQueue q
                 queued.Add(await EnqueueAsync(district.Id, Actor, cancellationToken));
             }
         }
+    }
 
-        return queued;
+    /// <summary>Removes what is no district's and has had its time: answers that are kept for repetitions, sessions that ended, and lines of the
+    /// installation's own audit, which are kept as long as a district's by default.</summary>
+    public async Task TidyAsync(CancellationToken cancellationToken = default)
+    {
+        var now = time.GetUtcNow();
+        var answers = now - IdempotentRequest.Kept;
+        var (_, audit, signIns) = Before(new RetentionSetting(), now);
+        await using var context = database.CreateContextAsOwner();
+        await context
+            .IdempotentRequests.Where(r => r.CreatedAt < answers || !context.AccessTokens.Any(t => t.Id == r.TokenId))
+            .ExecuteDeleteAsync(cancellationToken);
+        await context.SignInSessions.Where(s => s.ExpiresAt <= now).ExecuteDeleteAsync(cancellationToken);
+        await context
+            .AuditEntries.Where(a => a.DistrictId == 0 && a.At < (a.Action == SignInAction ? signIns : audit))
+            .ExecuteDeleteAsync(cancellationToken);
     }
 
     /// <summary>Queues a run now.</summary>
@@ -141,13 +161,13 @@ public sealed class RetentionService(RollcallDatabase database, OperationQueue q
         DateTimeOffset now
     ) => (now.AddDays(-setting.LogDays), now.AddDays(-setting.AuditDays), now.AddDays(-setting.SignInDays));
 
-    /// <summary>Operations whose log is too old, as long as nothing of them waits for somebody.</summary>
+    /// <summary>Operations whose log is too old, as long as nothing of them waits for somebody. A plan that was interrupted while it was made
+    /// never ended.</summary>
     internal static IQueryable<Operation> Old(RollcallContext context, int districtId, DateTimeOffset before) =>
         context.Operations.Where(o =>
             o.DistrictId == districtId
             && !o.Expired
-            && o.FinishedAt != null
-            && o.FinishedAt < before
+            && (o.FinishedAt < before || (o.FinishedAt == null && o.CreatedAt < before))
             && o.Status != OperationStatus.Waiting
             && o.Status != OperationStatus.Running
             && o.Status != OperationStatus.NeedsApproval

@@ -71,6 +71,9 @@ public sealed class AccessToken
 /// <summary>A request that starts something, and what it was answered: sent again with the same key it starts nothing.</summary>
 public sealed class IdempotentRequest
 {
+    /// <summary>How long a repetition gets the first answer.</summary>
+    public static readonly TimeSpan Kept = TimeSpan.FromHours(24);
+
     public long TokenId { get; set; }
 
     /// <summary>The header's value.</summary>
@@ -82,7 +85,7 @@ public sealed class IdempotentRequest
     /// <summary>The answer's status code; 0 while the first one is still being worked on.</summary>
     public int Status { get; set; }
 
-    /// <summary>The answer's JSON; it names operations, and no person.</summary>
+    /// <summary>The answer's JSON; it may be the record of a person who was added.</summary>
     public string? Body { get; set; }
 
     public DateTimeOffset CreatedAt { get; set; }

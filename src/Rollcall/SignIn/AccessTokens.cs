@@ -239,6 +239,11 @@ public sealed class AccessTokens(RollcallDatabase database, TimeProvider time)
             .OneTimeLinks.Where(l => l.Purpose == LinkPurpose.Password && touched.Contains(l.AccountId!.Value))
             .ExecuteDeleteAsync(cancellationToken);
         await context.SaveChangesAsync(cancellationToken);
+
+        // Nobody can ask for their answers any more.
+        await context
+            .IdempotentRequests.Where(r => r.TokenId == id || context.AccessTokens.Any(t => t.Id == r.TokenId && t.ParentId == id))
+            .ExecuteDeleteAsync(cancellationToken);
         return added;
     }
 
@@ -369,12 +374,10 @@ public sealed class AccessTokens(RollcallDatabase database, TimeProvider time)
             )?.Group;
         }
 
-        if (row.PatronId is { } patronId)
+        if (row is { PatronId: { } patronId, DistrictId: { } home })
         {
-            var patron = await context
-                .Patrons.AsNoTracking()
-                .SingleOrDefaultAsync(p => p.DistrictId == row.DistrictId && p.Id == patronId, cancellationToken);
-            return patron is not null && Sessions.MaySignIn(patron.Status) ? patron.Group : null;
+            // Patrons come in by ClassLink alone: who could not any more has no program that goes on for them.
+            return (await Sessions.ComingInAsync(context, home, patronId, byClassLink: true, cancellationToken))?.Group;
         }
 
         return row.Group;

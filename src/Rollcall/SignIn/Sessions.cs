@@ -188,6 +188,33 @@ public sealed class Sessions(RollcallDatabase database, RollcallOptions options,
             return null;
         }
 
+        if (await ComingInAsync(context, district, id, session.Method == SignInMethod.ClassLink, cancellationToken) is not { } patron)
+        {
+            return null;
+        }
+
+        IReadOnlyList<int>? sites =
+            patron.Group >= SecurityGroup.LibraryAdministrator ? null
+            : patron.Group == SecurityGroup.Librarian ? await SitesAsync(context, district, patron.SiteAccess, cancellationToken)
+            : patron is { Group: SecurityGroup.StudentAide, SiteId: { } own } ? [own]
+            : [];
+        return new Who(session.Id, patron.DisplayName, session.Method, null, false, [new Grant(district, patron.Group, sites, id)]);
+    }
+
+    /// <summary>The patron, if they may come in now.</summary>
+    /// <param name="context">Of the owner.</param>
+    /// <param name="district">Their district.</param>
+    /// <param name="id">Their id.</param>
+    /// <param name="byClassLink">They come by ClassLink: the roster has not disabled them, and the district has this way in turned on.</param>
+    /// <param name="cancellationToken">Gives up.</param>
+    internal static async Task<Patron?> ComingInAsync(
+        RollcallContext context,
+        int district,
+        long id,
+        bool byClassLink,
+        CancellationToken cancellationToken
+    )
+    {
         var patron = await context
             .Patrons.AsNoTracking()
             .SingleOrDefaultAsync(p => p.DistrictId == district && p.Id == id, cancellationToken);
@@ -196,9 +223,9 @@ public sealed class Sessions(RollcallDatabase database, RollcallOptions options,
             return null;
         }
 
-        if (session.Method == SignInMethod.ClassLink)
+        if (byClassLink)
         {
-            // What let this person in may have ended since: the roster disabled them, or the district turned the way in off.
+            // What let this person in may have ended since.
             var link = await context
                 .PatronLinks.AsNoTracking()
                 .SingleOrDefaultAsync(l => l.DistrictId == district && l.PatronId == id, cancellationToken);
@@ -211,12 +238,7 @@ public sealed class Sessions(RollcallDatabase database, RollcallOptions options,
             }
         }
 
-        IReadOnlyList<int>? sites =
-            patron.Group >= SecurityGroup.LibraryAdministrator ? null
-            : patron.Group == SecurityGroup.Librarian ? await SitesAsync(context, district, patron.SiteAccess, cancellationToken)
-            : patron is { Group: SecurityGroup.StudentAide, SiteId: { } own } ? [own]
-            : [];
-        return new Who(session.Id, patron.DisplayName, session.Method, null, false, [new Grant(district, patron.Group, sites, id)]);
+        return patron;
     }
 
     /// <summary>A patron of this status may come in.</summary>

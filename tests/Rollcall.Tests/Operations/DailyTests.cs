@@ -121,6 +121,51 @@ public sealed class DailyTests(PostgresCluster cluster)
         Assert.Equal(TimeZoneInfo.Utc, (await system.Get<DistrictService>().ListAsync()).Single().Zone);
     }
 
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task What_is_wrong_with_one_district_keeps_no_other_one_waiting(Db db)
+    {
+        var tape = new LogTape();
+        await using var system = await Installation.StartAsync(
+            cluster,
+            db,
+            time: new ShiftedTime(s_before.AddHours(5)),
+            configure: tape.AddTo
+        );
+        await system.ConfigureAsync(s => SettingsChange.Daily(s, "04:00", "full", s_before));
+        var second = await system.Get<DistrictService>().AddAsync("LAKE", "Lake", "UTC");
+        await using (var context = system.Database.CreateContext())
+        {
+            var good = await context.Integrations.AsNoTracking().SingleAsync();
+            context.Integrations.Add(
+                new Integration
+                {
+                    DistrictId = second.Id,
+                    Kind = good.Kind,
+                    Enabled = true,
+                    Settings = good.Settings,
+                }
+            );
+            await context
+                .Integrations.Where(i => i.DistrictId == system.District.Id)
+                .ExecuteUpdateAsync(s => s.SetProperty(i => i.Settings, "{\"daily\":7}"));
+            await context.SaveChangesAsync();
+        }
+
+        var night = Assert.Single(await system.Get<DailySchedule>().EnqueueDueAsync());
+        Assert.Equal(second.Id, (await system.Queue.GetAsync(second.Id, night)).DistrictId);
+        Assert.Contains(tape.Lines, l => l.Contains("District RIVER: it cannot be seen what is due", StringComparison.Ordinal));
+
+        // When nobody's can be seen, it is said so: that is no trouble of one district.
+        await using (var context = system.Database.CreateContext())
+        {
+            await context.Integrations.ExecuteUpdateAsync(s => s.SetProperty(i => i.Settings, "{\"daily\":7}"));
+        }
+
+        await Assert.ThrowsAsync<InvalidOperationException>(() => system.Get<DailySchedule>().EnqueueDueAsync());
+    }
+
     [Fact]
     public async Task Sync_Now_at_the_time_is_the_nights_run_and_the_run_itself_syncs()
     {

@@ -4,6 +4,7 @@ using Rollcall.Audit;
 using Rollcall.Operations;
 using Rollcall.Patrons;
 using Rollcall.Retention;
+using Rollcall.SignIn;
 using Rollcall.Sync.Undo;
 using Rollcall.Tests.Infrastructure;
 using Rollcall.Tests.Sync;
@@ -170,6 +171,134 @@ public sealed class RetentionTests(PostgresCluster cluster)
         await system.Get<RetentionService>().SetAsync(system.District.Id, 30, null, 7, "test");
         var setting = await system.Get<RetentionService>().FindAsync(system.District.Id);
         Assert.Equal((30, 1096, 7), (setting.LogDays, setting.AuditDays, setting.SignInDays));
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task An_import_that_was_interrupted_while_it_was_read_goes_like_other_logs(Db db)
+    {
+        var time = new ShiftedTime(s_begin);
+        await using var system = await Installation.StartAsync(
+            cluster,
+            db,
+            new Sandbox.SandboxOptions { Students = 1, Schools = 1 },
+            time,
+            connect: false
+        );
+        await using (var context = system.Database.CreateContext())
+        {
+            // As a process leaves it that is killed while it reads the file.
+            var operation = PlannedOperation.Begin(system.District.Id, OperationKind.Import, false, "test", "{}", time);
+            context.Operations.Add(operation);
+            await context.SaveChangesAsync();
+            context.Changes.Add(
+                new Change
+                {
+                    DistrictId = system.District.Id,
+                    OperationId = operation.Id,
+                    Number = 1,
+                    Kind = ChangeKind.Create,
+                    PatronId = 1,
+                    Values = "{\"1006\":[null,\"Byron\"]}",
+                }
+            );
+            await context.SaveChangesAsync();
+        }
+
+        time.MoveTo(s_begin.AddDays(399));
+        Assert.Empty(await system.Get<RetentionService>().EnqueueDueAsync());
+        time.MoveTo(s_begin.AddDays(401));
+        var run = await EndAsync(system, Assert.Single(await system.Get<RetentionService>().EnqueueDueAsync()));
+        Assert.Equal(new Removed(Operations: 1, LogLines: 1), RetentionService.RemovedBy(run));
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task What_is_the_installations_goes_in_its_time_and_answers_to_programs_with_their_tokens(Db db)
+    {
+        var time = new ShiftedTime(s_begin);
+        await using var system = await Installation.StartAsync(
+            cluster,
+            db,
+            new Sandbox.SandboxOptions { Students = 1, Schools = 1 },
+            time,
+            connect: false
+        );
+        var tokens = system.Get<AccessTokens>();
+        async Task<long> TokenAsync() =>
+            (
+                await tokens.CreateAsync(
+                    system.District,
+                    "catalogue",
+                    SecurityGroup.LibraryAdministrator,
+                    TokenScopes.PatronsWrite,
+                    TimeSpan.FromDays(30),
+                    "test"
+                )
+            )
+                .Row
+                .Id;
+        var (stays, goes) = (await TokenAsync(), await TokenAsync());
+        await using var context = system.Database.CreateContext();
+        void Answer(long token, string key) =>
+            context.IdempotentRequests.Add(
+                new IdempotentRequest
+                {
+                    TokenId = token,
+                    Key = key,
+                    Body = "{\"lastName\":\"Byron\"}",
+                    CreatedAt = time.GetUtcNow(),
+                }
+            );
+        foreach (var token in new[] { stays, goes, goes + 1000 })
+        {
+            Answer(token, "added");
+        }
+
+        foreach (var action in new[] { "sign-in", "district" })
+        {
+            context.AuditEntries.Add(
+                new AuditEntry
+                {
+                    DistrictId = 0,
+                    At = time.GetUtcNow(),
+                    Actor = "operator",
+                    Action = action,
+                }
+            );
+        }
+
+        await context.SaveChangesAsync();
+        async Task<string> LeftAsync() =>
+            string.Join(
+                ' ',
+                (await context.IdempotentRequests.AsNoTracking().OrderBy(r => r.TokenId).Select(r => r.TokenId).ToListAsync())
+                    .Select(t =>
+                        t == stays ? "stays"
+                        : t == goes ? "goes"
+                        : "nobody's"
+                    )
+                    .Concat(await context.AuditEntries.Where(a => a.DistrictId == 0).OrderBy(a => a.Id).Select(a => a.Action).ToListAsync())
+            );
+
+        // With its token, or when there is no token to it.
+        await tokens.RevokeAsync(system.District.Id, goes, "test");
+        Assert.Equal("stays nobody's sign-in district", await LeftAsync());
+        await system.Get<RetentionService>().TidyAsync();
+        Assert.Equal("stays sign-in district", await LeftAsync());
+
+        // By their age.
+        time.MoveTo(s_begin.AddHours(25));
+        await system.Get<RetentionService>().TidyAsync();
+        Assert.Equal("sign-in district", await LeftAsync());
+        time.MoveTo(s_begin.AddDays(91));
+        await system.Get<RetentionService>().TidyAsync();
+        Assert.Equal("district", await LeftAsync());
+        time.MoveTo(s_begin.AddDays(1097));
+        await system.Get<RetentionService>().TidyAsync();
+        Assert.Equal("", await LeftAsync());
     }
 
     private static async Task<(int First, int Second)> CountAsync(Installation system, long first, long second) =>

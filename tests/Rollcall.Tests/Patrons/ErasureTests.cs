@@ -182,6 +182,120 @@ public sealed class ErasureTests(PostgresCluster cluster)
         await Assert.ThrowsAsync<RollcallException>(() => erasure.PreviewAsync(system.District.Id, "NOBODY", "test"));
     }
 
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task Whoever_was_in_plans_that_came_to_nothing_is_given_out_and_erased(Db db)
+    {
+        var log = new LogTape();
+        await using var system = await Installation.StartAsync(cluster, db, configure: log.AddTo);
+        var district = system.District.Id;
+        var erasure = system.Get<PatronErasure>();
+        system.Sandbox.OnlyMine();
+        system.Sandbox.Person("p1", "Ada", "Byron", email: "ada@example.org");
+        await system.SyncAsync();
+
+        // Two previews had him. One was superseded, the other discarded, and the roster has him no more.
+        system.Sandbox.Person("zzguid-PLAN", "Plannard", "Zzubert", email: "zz.plan@example.org");
+        var preview = await system.SyncAsync(preview: true);
+        var proposed = Assert.Single(await system.LogAsync(preview.Id), r => r.Guid == "zzguid-PLAN").Barcode!;
+        await system.Queue.DiscardAsync(district, (await system.SyncAsync(preview: true)).Id, "test");
+        system.Sandbox.Overrides.Remove("users", "zzguid-PLAN");
+        string[] marks = ["zzguid-PLAN", "Plannard", "Zzubert", "zz.plan@example.org"];
+        Assert.NotEmpty(await Leftovers.FindAsync(system, log, marks));
+        var data = await erasure.DataAsync(system.District, proposed, "test");
+        Assert.All(marks, m => Assert.Contains(m, data, StringComparison.Ordinal));
+        Assert.Equal(
+            data.Split("\"operation\"").Length,
+            (await erasure.DataAsync(system.District, "zzguid-PLAN", "test")).Split("\"operation\"").Length
+        );
+
+        // The same number was to be somebody else's in a later plan: both are asked about by the roster's id, and the other one's line stays.
+        system.Sandbox.Person("other", "Cleo", "Dunn");
+        var later = await system.SyncAsync(preview: true);
+        Assert.Equal(proposed, Assert.Single(await system.LogAsync(later.Id), r => r.Guid == "other").Barcode);
+        var refused = await Assert.ThrowsAsync<RollcallException>(() => erasure.PreviewAsync(district, proposed, "test"));
+        Assert.Contains("zzguid-PLAN", refused.Message, StringComparison.Ordinal);
+        Assert.DoesNotContain('\n', refused.Message);
+        await EraseAsync(system, "zzguid-PLAN");
+        Assert.Equal([], await Leftovers.FindAsync(system, log, marks));
+        await system.ApproveAsync(later.Id);
+        Assert.Equal(proposed, (await system.PatronsByGuidAsync())["other"].Barcode);
+
+        // An import that nobody approved.
+        using (var file = new MemoryStream("barcode,lastName,firstName,site\nQXFILE1,Zzubert,Importia,S1\n"u8.ToArray()))
+        {
+            var import = await system.Get<PatronImport>().PlanAsync(district, file, "patrons.csv", preview: true, "test");
+            Assert.Equal(OperationStatus.Preview, (await EndAsync(system, import)).Status);
+        }
+
+        Assert.Equal("Zzubert, Importia", (await erasure.PreviewAsync(district, "qxfile1", "test")).Name);
+        await EraseAsync(system, "QXFILE1");
+        Assert.Equal([], await Leftovers.FindAsync(system, log, "QXFILE1", "Importia", "Zzubert"));
+
+        // Who is a patron is found by the roster's id as well, whatever plans had of them before.
+        Assert.Equal("Byron, Ada", (await erasure.PreviewAsync(district, "p1", "test")).Name);
+        await Assert.ThrowsAsync<RollcallException>(() => erasure.PreviewAsync(district, "QXFILE1", "test"));
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task An_erasure_ends_though_others_sign_in_and_work_all_the_while(Db db)
+    {
+        var log = new LogTape();
+        await using var system = await Installation.StartAsync(cluster, db, configure: log.AddTo);
+        var district = system.District.Id;
+        system.Sandbox.OnlyMine();
+        system.Sandbox.Person("zzguid-BUSY", "Busymar", "Zzolle", email: "busy@example.org");
+        await system.SyncAsync();
+        var patron = (await system.PatronsByGuidAsync())["zzguid-BUSY"];
+        var id = await system.Get<PatronErasure>().EnqueueAsync(district, patron.Barcode, "test");
+        using var stop = new CancellationTokenSource(TimeSpan.FromMinutes(1));
+        var busy = Task.Run(async () =>
+        {
+            for (var i = 0; !stop.IsCancellationRequested; i++)
+            {
+                await using var context = system.Database.CreateContext();
+                context.AuditEntries.Add(
+                    new Audit.AuditEntry
+                    {
+                        DistrictId = district,
+                        At = TimeProvider.System.GetUtcNow(),
+                        Actor = i % 10 == 0 ? "Zzolle, Busymar" : "Byron, Ada",
+                        Action = "sign-in",
+                        Details = "with ClassLink",
+                    }
+                );
+                context.Operations.Add(
+                    new Operation
+                    {
+                        DistrictId = district,
+                        Kind = OperationKind.Edit,
+                        Status = OperationStatus.Completed,
+                        RequestedBy = "librarian",
+                        CreatedAt = TimeProvider.System.GetUtcNow(),
+                        FinishedAt = TimeProvider.System.GetUtcNow(),
+                    }
+                );
+                await context.SaveChangesAsync();
+                await Task.Delay(1);
+            }
+        });
+        var run = await EndAsync(system, id);
+        Assert.False(stop.IsCancellationRequested, "It ended only when nobody wrote any more.");
+        await stop.CancelAsync();
+        await busy;
+        Assert.True(run.Status == OperationStatus.Completed, $"{run.Status} {run.Error} {run.Warnings}");
+        await using var after = system.Database.CreateContext();
+        Assert.False(await after.Patrons.AnyAsync(p => p.Id == patron.Id));
+
+        // Lines that were written before it was over name nobody; what this test went on writing does. SQLite has one writer, and so an order.
+        var named = await after.AuditEntries.Where(a => a.Actor == "Zzolle, Busymar").MinAsync(a => (long?)a.Id) ?? long.MaxValue;
+        var erased = await after.AuditEntries.Where(a => a.Action == "erase").Select(a => a.Id).SingleAsync();
+        Assert.True(db == Db.Postgres || named > erased, $"line {named} names her, line {erased} is the erasure's");
+    }
+
     [Fact]
     public void Words_are_taken_out_whole_and_numbers_of_operations_stay()
     {

@@ -3,6 +3,7 @@ using Microsoft.EntityFrameworkCore;
 using Rollcall.Audit;
 using Rollcall.Integrations;
 using Rollcall.Operations;
+using Rollcall.Retention;
 using Rollcall.Review;
 using Rollcall.Storage;
 using Rollcall.Sync.Person;
@@ -13,6 +14,11 @@ namespace Rollcall.Patrons.Erasure;
 /// between is taken up again: the person is gone, the clearing is left.</summary>
 internal sealed class ErasureHandler(RollcallDatabase database, OperationQueue queue, TimeProvider time) : IOperationHandler
 {
+    private const int RoundsWithoutLock = 3;
+
+    // A line has its number before others see it: so many before the last one may not have been there yet.
+    private const int LinesBeingWritten = 1000;
+
     public bool Handles(OperationKind kind) => kind == OperationKind.Erase;
 
     public async Task ExecuteAsync(OperationRun run, CancellationToken cancellationToken)
@@ -71,52 +77,69 @@ internal sealed class ErasureHandler(RollcallDatabase database, OperationQueue q
     private async Task EraseAsync(Operation operation, ErasureOptions asked, CancellationToken cancellationToken)
     {
         var district = operation.DistrictId;
-        while (true)
+        Task<PersonRecord> ReadAsync(RollcallContext context) =>
+            new PersonSearch(database.Bulk, context, district).FindAsync(asked.Patrons, asked.RosterIds, cancellationToken);
+        for (var round = 1; ; round++)
         {
             // Reading takes its time and no lock. Then the same is read again under the lock, but only if something was written meanwhile.
-            long seen;
-            PersonRecord person;
-            await using (var context = database.CreateContext())
+            // Where something always is, the lock is taken first: others wait for once.
+            Version? seen = null;
+            PersonRecord? person = null;
+            if (round <= RoundsWithoutLock)
             {
+                await using var context = database.CreateContext();
                 seen = await VersionAsync(context, district, asked, cancellationToken);
-                person = await new PersonSearch(database.Bulk, context, district).FindAsync(
-                    asked.Patrons,
-                    asked.RosterIds,
-                    cancellationToken
-                );
+                person = await ReadAsync(context);
             }
 
             await using var work = await DistrictTransaction.BeginAsync(database, district, cancellationToken);
-            if (await VersionAsync(work.Context, district, asked, cancellationToken) != seen)
+            var now = await VersionAsync(work.Context, district, asked, cancellationToken);
+            if (person is null || seen is null)
+            {
+                (seen, person) = (now, await ReadAsync(work.Context));
+            }
+            else if (now with { SignIn = seen.SignIn } != seen)
             {
                 continue;
             }
 
             await OperationQueue.EnsureMineAsync(work.Connection, work.Transaction, operation.Id, operation.Fence, cancellationToken);
-            await TakeOutAsync(work.Context, operation, person, cancellationToken);
+            await TakeOutAsync(work.Context, operation, person, seen.SignIn, cancellationToken);
             await work.CommitAsync(cancellationToken);
             return;
         }
     }
 
-    /// <summary>Moves with everything that could be written about somebody meanwhile: hand edits and decisions are operations.</summary>
-    private static async Task<long> VersionAsync(
+    /// <summary>Moves with everything that could be written about somebody meanwhile: hand edits and decisions are operations. Sign-ins, of which
+    /// a school has one every second in the morning, are looked at for themselves.</summary>
+    private static async Task<Version> VersionAsync(
         RollcallContext context,
         int district,
         ErasureOptions asked,
         CancellationToken cancellationToken
     )
     {
-        var operations = await context.Operations.Where(o => o.DistrictId == district).MaxAsync(o => o.Id, cancellationToken);
-        var audit = await context.AuditEntries.Where(a => a.DistrictId == district).MaxAsync(a => (long?)a.Id, cancellationToken) ?? 0;
-        var sessions = await context.SignInSessions.CountAsync(
-            s => s.DistrictId == district && s.PatronId != null && asked.Patrons.Contains(s.PatronId.Value),
-            cancellationToken
+        var audit = context.AuditEntries.Where(a => a.DistrictId == district);
+        return new Version(
+            await context.Operations.Where(o => o.DistrictId == district).MaxAsync(o => o.Id, cancellationToken),
+            await audit.Where(a => a.Action != RetentionService.SignInAction).MaxAsync(a => (long?)a.Id, cancellationToken) ?? 0,
+            await context.SignInSessions.CountAsync(
+                s => s.DistrictId == district && s.PatronId != null && asked.Patrons.Contains(s.PatronId.Value),
+                cancellationToken
+            ),
+            await audit.MaxAsync(a => (long?)a.Id, cancellationToken) ?? 0
         );
-        return HashCode.Combine(operations, audit, sessions);
     }
 
-    private async Task TakeOutAsync(RollcallContext context, Operation operation, PersonRecord person, CancellationToken cancellationToken)
+    private sealed record Version(long Operation, long Audit, int Sessions, long SignIn);
+
+    private async Task TakeOutAsync(
+        RollcallContext context,
+        Operation operation,
+        PersonRecord person,
+        long seenSignIn,
+        CancellationToken cancellationToken
+    )
     {
         var district = operation.DistrictId;
         var ids = person.PatronIds.ToArray();
@@ -145,13 +168,6 @@ internal sealed class ErasureHandler(RollcallDatabase database, OperationQueue q
             row.Warning = person.Terms.Without(row.Warning);
             row.Values = PersonSearch.WithoutPerson(row.Values, person.Values, person.Terms);
             context.Changes.Update(row);
-        }
-
-        foreach (var entry in person.Audit)
-        {
-            entry.Actor = person.Terms.Without(entry.Actor)!;
-            entry.Details = person.Terms.Without(entry.Details)!;
-            context.AuditEntries.Update(entry);
         }
 
         foreach (var notice in person.Notices)
@@ -216,9 +232,9 @@ internal sealed class ErasureHandler(RollcallDatabase database, OperationQueue q
             }
         }
 
-        // Answers to programs live for a day and may hold a record that was added.
+        // Answers to programs live for a day and may hold a record that was added. Those of a token that is gone are nobody's.
         await context
-            .IdempotentRequests.Where(r => context.AccessTokens.Any(t => t.Id == r.TokenId && t.DistrictId == district))
+            .IdempotentRequests.Where(r => !context.AccessTokens.Any(t => t.Id == r.TokenId && t.DistrictId != district))
             .ExecuteDeleteAsync(cancellationToken);
         await LetGoOfAddressesAsync(context, district, person, cancellationToken);
         foreach (
@@ -258,6 +274,19 @@ internal sealed class ErasureHandler(RollcallDatabase database, OperationQueue q
 
         await context.PatronLinks.Where(l => l.DistrictId == district && ids.Contains(l.PatronId)).ExecuteDeleteAsync(cancellationToken);
         await context.Patrons.Where(p => p.DistrictId == district && ids.Contains(p.Id)).ExecuteDeleteAsync(cancellationToken);
+        // Last, for those who sign in at this moment.
+        var late = await new PersonSearch(database.Bulk, context, district).AuditAsync(
+            person.Terms,
+            seenSignIn - LinesBeingWritten,
+            cancellationToken
+        );
+        foreach (var entry in person.Audit.UnionBy(late, a => a.Id))
+        {
+            entry.Actor = person.Terms.Without(entry.Actor)!;
+            entry.Details = person.Terms.Without(entry.Details)!;
+            context.AuditEntries.Update(entry);
+        }
+
         context.AuditEntries.Add(
             new AuditEntry
             {

@@ -16,7 +16,7 @@ public sealed class PatronErasure(RollcallDatabase database, TimeProvider time)
 
     /// <summary>Everything that is kept of a person, as JSON for people and programs. The audit says that it was given out.</summary>
     /// <param name="district">The district.</param>
-    /// <param name="asked">A patron's barcode, that of a patron who was removed, or a roster id of somebody who never became one.</param>
+    /// <param name="asked">A patron's barcode, that of a patron who was removed, or a roster id or planned barcode of somebody who never became one.</param>
     /// <param name="actor">Who.</param>
     /// <param name="cancellationToken">Gives up.</param>
     /// <exception cref="RollcallException">Nothing is kept under that.</exception>
@@ -172,7 +172,7 @@ public sealed class PatronErasure(RollcallDatabase database, TimeProvider time)
         var (patrons, roster) = await search.ResolveAsync(asked, cancellationToken);
         return patrons.Length + roster.Length == 0
             ? throw new RollcallException(
-                "Nothing is kept under that: it is no patron's barcode, none of a patron who was removed, and no roster id in Review or a log."
+                "Nothing is kept under that: it is no patron's barcode, none of a patron who was removed or was to be added, and no roster id in Review or a log."
             )
             : await search.FindAsync(patrons, roster, cancellationToken);
     }

@@ -1,7 +1,9 @@
 using System.Data.Common;
 using System.Globalization;
+using System.Linq.Expressions;
 using System.Text.Json;
 using Microsoft.EntityFrameworkCore;
+using Rollcall.Audit;
 using Rollcall.Integrations;
 using Rollcall.Operations;
 using Rollcall.Review;
@@ -38,8 +40,10 @@ internal sealed class PersonSearch(IBulkStore bulk, RollcallContext context, int
         PatronFields.OtherEmails,
     ];
 
-    /// <summary>The records that somebody asks for: a patron's barcode, the barcode of one who was removed, or a roster's id.</summary>
+    /// <summary>The records that somebody asks for: a patron's barcode, the barcode of one who was removed, a roster's id, or the barcode that
+    /// a plan had for somebody who never became a patron.</summary>
     /// <returns>Patron ids and roster ids; both empty when there is nobody.</returns>
+    /// <exception cref="RollcallException">Plans had that barcode for more than one person.</exception>
     public async Task<(long[] PatronIds, string[] RosterIds)> ResolveAsync(string asked, CancellationToken cancellationToken)
     {
         asked = asked.Trim();
@@ -53,35 +57,94 @@ internal sealed class PersonSearch(IBulkStore bulk, RollcallContext context, int
             return ([id], []);
         }
 
-        var removed = new HashSet<long>();
-        var quoted = $"\"{PatronFields.Barcode}\":[\"{Operations.OperationQueue.Json.Encoder!.Encode(key)}\"";
-        var gone = context
+        var removed = await NobodysRows(ChangeKind.Remove, $"\"{PatronFields.Barcode}\":[{Quoted(key)}")
+            .Select(c => c.PatronId!.Value)
+            .Distinct()
+            .ToArrayAsync(cancellationToken);
+        return removed.Length > 0 ? (removed, [])
+            : await ByRosterIdAsync(asked, cancellationToken) is { } known ? known
+            : await ProposedAsync(Proposed(key), cancellationToken);
+    }
+
+    /// <summary>Rows of people who are no patrons, in whose values a text is.</summary>
+    private IQueryable<Change> NobodysRows(ChangeKind kind, string text) =>
+        context
             .Changes.AsNoTracking()
-            .Where(c => c.DistrictId == districtId && c.Kind == ChangeKind.Remove && c.PatronId != null)
+            .Where(c => c.DistrictId == districtId && c.Kind == kind && c.PatronId != null)
 #pragma warning disable CA1862 // Databases know no StringComparison.
-            .Where(c => c.Values.ToLower().Contains(quoted))
+            .Where(c => c.Values.ToLower().Contains(text))
 #pragma warning restore CA1862
-            .Select(c => c.PatronId!.Value);
-        foreach (var patron in await gone.Distinct().ToListAsync(cancellationToken))
+            .Where(c => !context.Patrons.Any(p => p.DistrictId == districtId && p.Id == c.PatronId));
+
+    private static string Quoted(string key) => $"\"{OperationQueue.Json.Encoder!.Encode(key)}\"";
+
+    /// <summary>How values say that somebody new gets this barcode.</summary>
+    private static string Proposed(string key) => $"\"{PatronFields.Barcode}\":[null,{Quoted(key)}";
+
+    /// <summary>Whom the roster calls so; null when nothing is kept of anybody whom it does.</summary>
+    private async Task<(long[] PatronIds, string[] RosterIds)?> ByRosterIdAsync(string asked, CancellationToken cancellationToken)
+    {
+        var holder =
+            await context
+                .Patrons.Where(p => p.DistrictId == districtId && p.Guid == asked)
+                .Select(p => (long?)p.Id)
+                .SingleOrDefaultAsync(cancellationToken)
+            ?? await AliasHolderAsync(asked, cancellationToken);
+        if (holder is { } patron)
         {
-            if (!await context.Patrons.AnyAsync(p => p.DistrictId == districtId && p.Id == patron, cancellationToken))
-            {
-                removed.Add(patron);
-            }
+            return ([patron], []);
         }
 
-        if (removed.Count > 0)
-        {
-            return ([.. removed], []);
-        }
+        // A plan that nobody approved has numbers for patrons who never were.
+        var rows = await context
+            .Changes.Where(c => c.DistrictId == districtId && c.RosterId == asked)
+            .Where(c => c.PatronId == null || !context.Patrons.Any(p => p.DistrictId == districtId && p.Id == c.PatronId))
+            .Select(c => c.PatronId)
+            .Distinct()
+            .ToListAsync(cancellationToken);
+        return
+            rows.Count > 0 || await context.ReviewItems.AnyAsync(r => r.DistrictId == districtId && r.RosterId == asked, cancellationToken)
+            ? ([.. rows.OfType<long>()], [asked])
+            : null;
+    }
 
-        var known =
-            await context.ReviewItems.AnyAsync(r => r.DistrictId == districtId && r.RosterId == asked, cancellationToken)
-            || await context.Changes.AnyAsync(
-                c => c.DistrictId == districtId && c.PatronId == null && c.RosterId == asked,
-                cancellationToken
+    private async Task<long?> AliasHolderAsync(string rosterId, CancellationToken cancellationToken) =>
+        await PatronAliases.FindAsync(
+            context.PatronLinks.AsNoTracking().Where(l => l.DistrictId == districtId),
+            rosterId,
+            cancellationToken
+        )
+            is [var one]
+            ? one
+            : null;
+
+    /// <summary>Who was to get a barcode in a plan that came to nothing.</summary>
+    private async Task<(long[] PatronIds, string[] RosterIds)> ProposedAsync(string text, CancellationToken cancellationToken)
+    {
+        var rows = await NobodysRows(ChangeKind.Create, text).ToListAsync(cancellationToken);
+        var people = rows.Select(r => r.RosterId ?? Name(r)).Distinct(StringComparer.Ordinal).ToList();
+        if (people.Count > 1)
+        {
+            var rosterIds = rows.Select(r => r.RosterId).OfType<string>().Distinct(StringComparer.Ordinal).ToList();
+            throw new RollcallException(
+                $"{people.Count} people were to get this barcode and none did: see the logs of operations {string.Join(", ", rows.Select(r => r.OperationId).Distinct().Order())}. "
+                    + (
+                        rosterIds.Count == 0
+                            ? "Removing what is old takes them out."
+                            : $"Ask by the roster's id: {string.Join(", ", rosterIds)}."
+                    )
             );
-        return known ? ([], [asked]) : ([], []);
+        }
+
+        return rows.Select(r => r.RosterId).FirstOrDefault() is { } rosterId
+            ? await ByRosterIdAsync(rosterId, cancellationToken) ?? ([], [])
+            : ([.. rows.Select(r => r.PatronId!.Value).Distinct()], []);
+
+        static string Name(Change row)
+        {
+            var values = ChangeValues.Parse(row.Values);
+            return $"{Text.Fold(values.New(PatronFields.LastName))}\n{Text.Fold(values.New(PatronFields.FirstName))}";
+        }
     }
 
     /// <summary>Everything that is kept of the person.</summary>
@@ -164,9 +227,7 @@ internal sealed class PersonSearch(IBulkStore bulk, RollcallContext context, int
         var notices = (await ByTextAsync(context.Notices, "notices", ["target", "subject", "body", "error"], terms, cancellationToken))
             .Where(n => terms.In(n.Target) || terms.In(n.Subject) || terms.In(n.Body) || terms.In(n.Error))
             .ToList();
-        var audit = (await ByTextAsync(context.AuditEntries, "audit_entries", ["actor", "details"], terms, cancellationToken))
-            .Where(a => terms.In(a.Actor) || terms.In(a.Details))
-            .ToList();
+        var audit = await AuditAsync(terms, 0, cancellationToken);
         var operations = (
             await ByTextAsync(
                 context.Operations,
@@ -226,6 +287,17 @@ internal sealed class PersonSearch(IBulkStore bulk, RollcallContext context, int
             MentionedBy = await MentionsAsync(ids, terms, cancellationToken),
         };
     }
+
+    /// <summary>Lines of the audit that name the person.</summary>
+    /// <param name="terms">Who it is.</param>
+    /// <param name="after">Only lines with a higher number.</param>
+    /// <param name="cancellationToken">Gives up.</param>
+    public async Task<List<AuditEntry>> AuditAsync(PersonTerms terms, long after, CancellationToken cancellationToken) =>
+        [
+            .. (
+                await ByTextAsync(context.AuditEntries, "audit_entries", ["actor", "details"], terms, cancellationToken, a => a.Id > after)
+            ).Where(a => terms.In(a.Actor) || terms.In(a.Details)),
+        ];
 
     /// <summary>Values of a row about somebody else, without those that are this person's.</summary>
     public static string WithoutPerson(string json, IReadOnlyDictionary<int, HashSet<string>> person, PersonTerms terms)
@@ -329,6 +401,19 @@ internal sealed class PersonSearch(IBulkStore bulk, RollcallContext context, int
             await others.Where(p => barcodes.Contains(p.BarcodeKey)).Select(p => p.BarcodeKey).ToListAsync(cancellationToken)
         ).ToHashSet(StringComparer.Ordinal);
         values[PatronFields.Barcode].RemoveWhere(b => held.Contains(Text.BarcodeKey(b)));
+        foreach (var barcode in values[PatronFields.Barcode].ToList())
+        {
+            // Plans that came to nothing had one number for several people: what somebody else's still says stays.
+            var own = values[PatronFields.Guid].ToArray();
+            if (
+                await NobodysRows(ChangeKind.Create, Proposed(Text.BarcodeKey(barcode)))
+                    .AnyAsync(c => !ids.Contains(c.PatronId!.Value) && !own.Contains(c.RosterId), cancellationToken)
+            )
+            {
+                values[PatronFields.Barcode].Remove(barcode);
+            }
+        }
+
         held = (
             await others
                 .Where(p => p.EmailKey != null && emails.Contains(p.EmailKey))
@@ -383,7 +468,8 @@ internal sealed class PersonSearch(IBulkStore bulk, RollcallContext context, int
         string table,
         string[] columns,
         PersonTerms terms,
-        CancellationToken cancellationToken
+        CancellationToken cancellationToken,
+        Expression<Func<T, bool>>? among = null
     )
         where T : class
     {
@@ -396,12 +482,12 @@ internal sealed class PersonSearch(IBulkStore bulk, RollcallContext context, int
         var conditions = columns.SelectMany(c => words.Select((_, i) => $"{bulk.PositionOf}(lower(\"{c}\"), {{{i + 1}}}) > 0"));
         // Table, columns and function are this program's own words; what is looked for goes in as parameters.
 #pragma warning disable EF1002
-        return await set.FromSqlRaw(
+        var found = set.FromSqlRaw(
                 $"SELECT * FROM {table} WHERE district_id = {{0}} AND ({string.Join(" OR ", conditions)})",
                 [districtId, .. words]
             )
-            .AsNoTracking()
-            .ToListAsync(cancellationToken);
+            .AsNoTracking();
+        return await (among is null ? found : found.Where(among)).ToListAsync(cancellationToken);
 #pragma warning restore EF1002
     }
 
