@@ -88,7 +88,7 @@ public static class RoleGroups
                     tickedCurrent = Prefer(tickedCurrent, group);
                 }
             }
-            else if (role.End is not { } end || end > today)
+            else if (user.Status == RecordStatus.Active && (role.End is not { } end || end > today))
             {
                 toCome = Prefer(toCome, group);
             }

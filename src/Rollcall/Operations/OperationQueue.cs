@@ -238,7 +238,18 @@ public sealed class OperationQueue(RollcallDatabase database, TimeProvider time)
     )
     {
         await using var connection = await database.OpenAsync(cancellationToken);
-        return await FinishAsync(connection, null, operation, status, counts, warnings, error, cancellationToken);
+        await using var transaction = await database.Bulk.BeginWriteAsync(connection, cancellationToken);
+        await database.Bulk.LockDistrictAsync(connection, transaction, operation.DistrictId, cancellationToken);
+        var done = await FinishAsync(connection, transaction, operation, status, counts, warnings, error, cancellationToken);
+        if (done && status is OperationStatus.Failed or OperationStatus.Cancelled)
+        {
+            await using var context = database.CreateContext(connection, transaction);
+            await GiveUpApprovalAsync(context, operation, cancellationToken);
+            await context.SaveChangesAsync(cancellationToken);
+        }
+
+        await transaction.CommitAsync(cancellationToken);
+        return done;
     }
 
     /// <summary>Ends an operation and writes what follows from its end, in one transaction of the district's.</summary>
@@ -419,23 +430,52 @@ public sealed class OperationQueue(RollcallDatabase database, TimeProvider time)
     /// <exception cref="RollcallException">It has ended already.</exception>
     public async Task CancelAsync(int districtId, long id, CancellationToken cancellationToken = default)
     {
-        await using var context = database.CreateContext();
+        await using var connection = await database.OpenAsync(cancellationToken);
+        await using var transaction = await database.Bulk.BeginWriteAsync(connection, cancellationToken);
+        await database.Bulk.LockDistrictAsync(connection, transaction, districtId, cancellationToken);
+        await using var context = database.CreateContext(connection, transaction);
         var operation = await FindAsync(context, districtId, id, cancellationToken);
         if (operation.Status is not (OperationStatus.Waiting or OperationStatus.Running))
         {
             throw new RollcallException($"Operation {id} is {StatusWord(operation.Status).Replace('-', ' ')}: there is nothing to cancel.");
         }
 
-        await context
-            .Operations.Where(o => o.Id == id && o.Status == OperationStatus.Running)
-            .ExecuteUpdateAsync(s => s.SetProperty(o => o.CancelRequested, true), cancellationToken);
         var now = time.GetUtcNow();
-        await context
+        var cancelled = await context
             .Operations.Where(o => o.Id == id && o.Status == OperationStatus.Waiting)
             .ExecuteUpdateAsync(
                 s => s.SetProperty(o => o.Status, OperationStatus.Cancelled).SetProperty(o => o.FinishedAt, now),
                 cancellationToken
             );
+        if (cancelled == 1)
+        {
+            await GiveUpApprovalAsync(context, operation, cancellationToken);
+        }
+        else
+        {
+            await context
+                .Operations.Where(o => o.Id == id && o.Status == OperationStatus.Running)
+                .ExecuteUpdateAsync(s => s.SetProperty(o => o.CancelRequested, true), cancellationToken);
+        }
+
+        await context.SaveChangesAsync(cancellationToken);
+        await transaction.CommitAsync(cancellationToken);
+    }
+
+    /// <summary>What was approved and then not written is still so in the roster, but did not change there: only a full sync sees it again.</summary>
+    private static async Task GiveUpApprovalAsync(RollcallContext context, Operation operation, CancellationToken cancellationToken)
+    {
+        if (
+            operation is { ApprovedAt: not null, PreviewOnly: false, Integration: { } kind }
+            && await context.Integrations.SingleOrDefaultAsync(
+                i => i.DistrictId == operation.DistrictId && i.Kind == kind,
+                cancellationToken
+            )
+                is { } row
+        )
+        {
+            IntegrationService.RequireFull(row, $"operation {operation.Id} ended before all that was approved was written");
+        }
     }
 
     /// <summary>The operation; throws when the district has none of that id.</summary>

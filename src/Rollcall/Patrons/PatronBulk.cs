@@ -81,16 +81,6 @@ public sealed class PatronBulk(RollcallDatabase database, TimeProvider time)
                         Kind = ChangeKind.Edit,
                         Outcome = Outcome.Updated,
                         Values = values.ToJson(),
-                        LinkBefore = link is null ? null : LinkState.Of(link).ToJson(),
-                        Link = link is null
-                            ? null
-                            : (
-                                LinkState.Of(link) with
-                                {
-                                    SyncHash = 0,
-                                    StatusBefore = values.Has(PatronFields.Status) ? null : link.StatusBefore,
-                                }
-                            ).ToJson(),
                     };
             },
             cancellationToken

@@ -169,6 +169,10 @@ internal sealed class SyncHandler(
             if (
                 await context.Patrons.AnyAsync(p => p.DistrictId == setup.District.Id && p.UpdatedAt >= ended, cancellationToken)
                 || await context.Operations.AnyAsync(
+                    o => o.DistrictId == setup.District.Id && s_takingOut.Contains(o.Kind) && o.FinishedAt >= ended,
+                    cancellationToken
+                )
+                || await context.Operations.AnyAsync(
                     o => o.DistrictId == setup.District.Id && o.Integration == setup.Kind && o.Status == OperationStatus.NeedsApproval,
                     cancellationToken
                 )
@@ -180,6 +184,16 @@ internal sealed class SyncHandler(
 
         return string.Equals(await source.RevisionAsync(cancellationToken), revision, StringComparison.Ordinal);
     }
+
+    /// <summary>What leaves no patron behind whose last change could be looked at.</summary>
+    private static readonly OperationKind[] s_takingOut =
+    [
+        OperationKind.Remove,
+        OperationKind.Erase,
+        OperationKind.Merge,
+        OperationKind.Undo,
+        OperationKind.Review,
+    ];
 
     /// <summary>A folder that nobody fills any more looks like a roster in which nothing happens.</summary>
     private void EnsureFresh(SyncSetup setup, CsvFeedSource feed)
@@ -431,6 +445,18 @@ internal sealed class SyncHandler(
             );
         }
 
+        if (held > 0 && await HoldWholeChainsAsync(context, operation, cancellationToken) is > 0 and var along)
+        {
+            held += along;
+            warnings.Add(
+                "held",
+                $"{along} changes take over a barcode from somebody whose change is held, or give theirs up to them: held for approval with them",
+                "Look at them, then approve or discard.",
+                1,
+                "chain"
+            );
+        }
+
         var counts = plan.Counts with { Held = held, Warnings = warnings.Count };
         var options = new
         {
@@ -492,6 +518,63 @@ internal sealed class SyncHandler(
         operation.Counts = JsonSerializer.Serialize(counts, OperationQueue.Json);
         operation.Warnings = JsonSerializer.Serialize(warnings.Groups, OperationQueue.Json);
         operation.Options = JsonSerializer.Serialize(options, IntegrationService.Json);
+    }
+
+    /// <summary>Barcodes that change hands do so together: where one of a chain is held, nobody of it can be written.</summary>
+    /// <returns>How many rows are held for that alone.</returns>
+    private static async Task<long> HoldWholeChainsAsync(RollcallContext context, Operation operation, CancellationToken cancellationToken)
+    {
+        var rows = await context
+            .Changes.AsNoTracking()
+            .Where(c => c.DistrictId == operation.DistrictId && c.OperationId == operation.Id && c.Chained)
+            .OrderBy(c => c.Number)
+            .Select(c => new
+            {
+                c.Number,
+                c.Held,
+                c.Values,
+            })
+            .ToListAsync(cancellationToken);
+        if (!rows.Exists(r => r.Held))
+        {
+            return 0;
+        }
+
+        var links = rows.ConvertAll(r =>
+        {
+            var values = ChangeValues.Parse(r.Values);
+            return (
+                r.Number,
+                r.Held,
+                From: Text.BarcodeKey(values.Old(PatronFields.Barcode)!),
+                To: Text.BarcodeKey(values.New(PatronFields.Barcode)!)
+            );
+        });
+        var byBarcode = links
+            .SelectMany(l => ((string Key, long Number)[])[(l.From, l.Number), (l.To, l.Number)])
+            .ToLookup(l => l.Key, l => l.Number);
+        var ends = links.ToDictionary(l => l.Number, l => (l.From, l.To));
+        var held = links.Where(l => l.Held).Select(l => l.Number).ToHashSet();
+        var next = new Queue<long>(held);
+        var along = new List<long>();
+        while (next.TryDequeue(out var number))
+        {
+            var (from, to) = ends[number];
+            foreach (var other in byBarcode[from].Concat(byBarcode[to]).Where(held.Add))
+            {
+                along.Add(other);
+                next.Enqueue(other);
+            }
+        }
+
+        foreach (var some in along.Chunk(500))
+        {
+            await context
+                .Changes.Where(c => c.DistrictId == operation.DistrictId && c.OperationId == operation.Id && some.Contains(c.Number))
+                .ExecuteUpdateAsync(s => s.SetProperty(c => c.Held, true), cancellationToken);
+        }
+
+        return along.Count;
     }
 
     internal static async Task<Dictionary<(ulong Id, uint Check), ReviewStatus>> LoadDecisionsAsync(
@@ -611,7 +694,7 @@ internal sealed class SyncHandler(
             status,
             counts,
             warnings,
-            context => AfterAsync(context, operation, counts, approved, cancellationToken),
+            context => AfterAsync(context, operation, counts, approved, applier.ChangedMeanwhile > 0, cancellationToken),
             cancellationToken
         );
         logger.LogInformation("Operation {Id} ended: {Status}", operation.Id, OperationQueue.StatusWord(status));
@@ -623,10 +706,12 @@ internal sealed class SyncHandler(
         Operation operation,
         SyncCounts counts,
         bool approved,
+        bool leftOut,
         CancellationToken cancellationToken
     )
     {
-        if (operation.Kind == OperationKind.FullSync)
+        // An approval is a second end: questions that were opened again meanwhile are not its to settle.
+        if (operation.Kind == OperationKind.FullSync && (operation.PreviewOnly || !approved))
         {
             // Whoever was not sent to Review again has been settled by this run.
             await context
@@ -636,20 +721,26 @@ internal sealed class SyncHandler(
                 .ExecuteUpdateAsync(s => s.SetProperty(r => r.Status, ReviewStatus.Settled), cancellationToken);
         }
 
-        if (operation.PreviewOnly || approved)
-        {
-            return;
-        }
-
         var row = await context.Integrations.SingleOrDefaultAsync(
             i => i.DistrictId == operation.DistrictId && i.Kind == operation.Integration,
             cancellationToken
         );
-        if (row is not null)
+        if (row is null)
+        {
+            return;
+        }
+
+        if (!operation.PreviewOnly && !approved)
         {
             var state = StateAfter(operation, IntegrationService.StateOf(row), counts);
             row.State = JsonSerializer.Serialize(state, IntegrationService.Json);
             await HomeroomStore.DropOthersAsync(context, operation.DistrictId, state.Homerooms, cancellationToken);
+        }
+
+        if (leftOut && !operation.PreviewOnly)
+        {
+            // Those people did not change in the roster, so that a sync of changes would not look at them again.
+            IntegrationService.RequireFull(row, $"operation {operation.Id} left changes out");
         }
     }
 

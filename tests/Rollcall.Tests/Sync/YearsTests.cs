@@ -228,9 +228,21 @@ public sealed class YearsTests(PostgresCluster cluster)
             Say(_random.Next(2) == 0 ? $"approve {waiting.Id}" : $"discard {waiting.Id}");
             if (_diary.ToString().EndsWith($"approve {waiting.Id}{Environment.NewLine}", StringComparison.Ordinal))
             {
+                var before = (await system.AllPatronsAsync()).ToDictionary(p => p.Id);
                 var approved = await system.ApproveAsync(waiting.Id);
                 Assert.Null(approved.Error);
                 Assert.True(OperationQueue.CountsOf(approved).AddUp, approved.Counts);
+
+                // What the library marked since the plan holds.
+                foreach (var patron in await system.AllPatronsAsync())
+                {
+                    var was = before[patron.Id];
+                    Assert.True(
+                        was.Status == patron.Status
+                            || !(was.DoNotTransfer || was.KeptFields?.Contains("1026", StringComparison.Ordinal) == true)
+                    );
+                    Assert.True(was.FirstName == patron.FirstName || was.KeptFields?.Contains("1006", StringComparison.Ordinal) != true);
+                }
             }
             else
             {
@@ -245,6 +257,27 @@ public sealed class YearsTests(PostgresCluster cluster)
             Say($"{share:P0} of {school} vanish");
             var gone = system.Sandbox.Overrides.RemoveShare(school, share);
             await SyncAsync();
+
+            // The librarian looks through those who wait before deciding.
+            for (var i = _random.Next(6); i > 0; i--)
+            {
+                var patrons = (await system.PatronsByGuidAsync()).Values.Where(p => gone.Contains(p.Guid!)).ToList();
+                if (patrons.Count == 0)
+                {
+                    break;
+                }
+
+                var patron = patrons[_random.Next(patrons.Count)];
+                if (_random.Next(4) == 0)
+                {
+                    await MergeAsync();
+                }
+                else
+                {
+                    await EditAsync(patron);
+                }
+            }
+
             await SettleAsync();
             if (_random.Next(3) > 0)
             {
@@ -262,12 +295,15 @@ public sealed class YearsTests(PostgresCluster cluster)
 
         private async Task EditAsync()
         {
-            if (await SomebodyAsync() is not { } patron)
+            if (await SomebodyAsync() is { } patron)
             {
-                return;
+                await EditAsync(patron);
             }
+        }
 
-            KeyValuePair<string, string?> change = _random.Next(8) switch
+        private async Task EditAsync(Patron patron)
+        {
+            KeyValuePair<string, string?> change = _random.Next(9) switch
             {
                 0 => new("status", ((int)Enum.GetValues<PatronStatus>()[_random.Next(6)]).ToString(CultureInfo.InvariantCulture)),
                 1 => new("lastName", $"Edited{++_number}"),
@@ -276,6 +312,7 @@ public sealed class YearsTests(PostgresCluster cluster)
                 4 => new("barcode", $"HAND{++_number}"),
                 5 => new("doNotTransfer", _random.Next(2) == 0 ? "true" : null),
                 6 => new("keptFields", "1006,1019"),
+                7 => new("keptFields", "1026"),
                 _ => new("guid", null),
             };
             Say($"edit {patron.Barcode}: {change.Key} = {change.Value}");

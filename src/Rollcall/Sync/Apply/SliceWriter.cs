@@ -270,14 +270,24 @@ internal sealed class SliceWriter(
             return;
         }
 
-        var link = LinkState.Parse(row.Link);
-        var moved = HasMoved(patron, values);
+        var present = slice.Links.GetValueOrDefault(patron.Id);
+        var before = LinkState.Parse(row.LinkBefore);
+        if (map is not null && Meanwhile.Refusal(row, values, patron, before, present) is { } refusal)
+        {
+            slice.LeaveOut(row, refusal);
+            return;
+        }
+
+        var kept = map is null ? [] : Meanwhile.Kept(patron, values);
+        var moved = HasMoved(patron, values) || kept.Count > 0;
         if (moved && approval)
         {
             slice.LeaveOut(row, "Left out as stale: the patron changed since the plan");
             return;
         }
 
+        var link = LinkState.Parse(row.Link);
+        var dropped = false;
         var applied = new ChangeValues();
         foreach (var (field, old, value) in values.Items)
         {
@@ -288,15 +298,24 @@ internal sealed class SliceWriter(
                 continue;
             }
 
-            if (!string.Equals(current, old, StringComparison.Ordinal) && !StillWins(field, patron, current, value, ref link))
+            if (
+                kept.Contains(field)
+                || (!string.Equals(current, old, StringComparison.Ordinal) && !StillWins(field, patron, current, value, ref link))
+            )
             {
+                if (field == PatronFields.Status)
+                {
+                    // What goes with the status is not so either.
+                    link = link is null ? null : link with { StatusBefore = before?.StatusBefore, Absent = before?.Absent ?? false };
+                }
+
                 continue;
             }
 
             if (field == PatronFields.Barcode && slice.Barcodes.TryGetValue(Text.BarcodeKey(value!), out var holder) && holder != patron.Id)
             {
                 row.Warning = Join(row.Warning, "The barcode was taken meanwhile; the present one stays");
-                slice.Rewritten.Add(row);
+                dropped = true;
                 link = link is null ? null : link with { SyncHash = 0 };
                 continue;
             }
@@ -310,11 +329,16 @@ internal sealed class SliceWriter(
             applied.Add(field, current, value);
         }
 
+        if (moved || dropped)
+        {
+            // The row tells what was written: history and undo go by it.
+            row.Values = applied.ToJson();
+            slice.Rewritten.Add(row);
+        }
+
         if (moved)
         {
-            row.Values = applied.ToJson();
             row.Warning = Join(row.Warning, ChangedSincePlan);
-            slice.Rewritten.Add(row);
             slice.ChangedSincePlan++;
         }
 
@@ -350,13 +374,13 @@ internal sealed class SliceWriter(
             slice.LinkWrites.Remove(patron.Id);
             slice.LinksGone.Add(patron.Id);
         }
-        else if (link is not null)
+        else if (link is not null && (present is not null || before is null))
         {
-            slice.LinkWrites[patron.Id] = link.ToLink(districtId, patron.Id);
+            slice.LinkWrites[patron.Id] = Meanwhile.Merge(before, link, present).ToLink(districtId, patron.Id);
         }
         else if (
             applied.Count > 0
-            && slice.Links.TryGetValue(patron.Id, out var present)
+            && present is not null
             && (present.SyncHash != 0 || (present.StatusBefore is not null && applied.Has(PatronFields.Status)))
         )
         {

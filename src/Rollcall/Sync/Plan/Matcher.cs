@@ -139,6 +139,7 @@ internal sealed class Matcher
     )
     {
         var matcher = new Matcher(patrons, roster, setup, decisions);
+        matcher.GiveRolesToDeleted();
         matcher.ByGuid();
         matcher.ByAlias();
         matcher.ByStrongKeys();
@@ -149,6 +150,26 @@ internal sealed class Matcher
     }
 
     private bool Counts(int person) => _persons[person] is { Ticked: true, Replaced: false };
+
+    /// <summary>A deleted row without a role is of the group of whoever is linked to it; of nobody's, it is nothing.</summary>
+    private void GiveRolesToDeleted()
+    {
+        for (var i = 0; i < _persons.Count; i++)
+        {
+            ref var person = ref _persons[i];
+            if (person is not { Group: RoleGroup.None, Deleted: true, Replaced: false })
+            {
+                continue;
+            }
+
+            var found = _lookups.ByGuid(person.Guid);
+            found = found.Length > 0 ? found : _lookups.ByAlias(person.Guid);
+            if (found.Length > 0 && _patrons[found[0]] is { Linked: true } patron && _setup.IsTicked(patron.RoleGroup))
+            {
+                (person.Group, person.Ticked) = (patron.RoleGroup, true);
+            }
+        }
+    }
 
     private void ByGuid()
     {
@@ -265,12 +286,6 @@ internal sealed class Matcher
             }
             else
             {
-                if (_byGuid[patron] is >= 0 and var old)
-                {
-                    // Only a deleted row can still hold the old id here: the person goes on under the new one.
-                    Skip(old, "The id was re-issued: the person goes on under another record");
-                }
-
                 Take(person, patron, claim.Reissued ? MatchKey.Reissued : claim.Key);
             }
         }
@@ -279,13 +294,23 @@ internal sealed class Matcher
         foreach (ref var claim in claims.All)
         {
             var (person, patron) = (claim.Person, claim.Patron);
-            if (
-                _matches[person].Decision == Decision.Match
-                && _owner[patron] == person
-                && EmailElsewhere(person, patron) is { Count: > 0 } others
-            )
+            if (_matches[person].Decision != Decision.Match || _owner[patron] != person)
             {
-                _owner[patron] = -1;
+                continue;
+            }
+
+            // Only a deleted row can still hold the old id here.
+            var old = _byGuid[patron];
+            if (EmailElsewhere(person, patron) is not { Count: > 0 } others)
+            {
+                if (old >= 0)
+                {
+                    Skip(old, "The id was re-issued: the person goes on under another record");
+                }
+            }
+            else
+            {
+                _owner[patron] = old;
                 Ask(person, $"{Word(claim.Key)} and email point at {(others.Count == 1 ? "two" : "several")} patrons", [patron, .. others]);
             }
         }

@@ -112,6 +112,12 @@ internal sealed class MappedPerson
 /// <summary>What changes for one patron that was found. Pure.</summary>
 internal static class PersonPlan
 {
+    /// <summary>Why somebody is marked Transferred whom no row names any more.</summary>
+    public const string NoLongerThere = "No longer in the roster";
+
+    /// <summary>Why somebody is marked Transferred whose orgs are none that is matched.</summary>
+    public const string LeftAllSchools = "Left all matched schools";
+
     /// <summary>Hash of everything the roster says about a person and everything that decides what it does here. Never 0.</summary>
     public static long ContentHash(MappedPerson person, SharedFields shared, long configHash)
     {
@@ -278,7 +284,7 @@ internal static class PersonPlan
             }
             else
             {
-                return Transfer(difference, old, link, oldLink, old.Status, setup, "Left all matched schools");
+                return Transfer(difference, old, link, oldLink, old.Status, setup, LeftAllSchools);
             }
         }
         else if (old.Status == PatronStatus.Transferred && !KeepsStatus(old, setup))
@@ -302,19 +308,7 @@ internal static class PersonPlan
     public static PersonDifference Absent(Patron old, PatronLink link, SyncSetup setup)
     {
         var difference = new PersonDifference { Values = new ChangeValues() };
-        return Transfer(
-            difference,
-            old,
-            LinkState.Of(link) with
-            {
-                Absent = true,
-                SyncHash = 0,
-            },
-            link,
-            old.Status,
-            setup,
-            "No longer in the roster"
-        );
+        return Transfer(difference, old, LinkState.Of(link) with { Absent = true, SyncHash = 0 }, link, old.Status, setup, NoLongerThere);
     }
 
     /// <summary>Drops the new barcode because somebody else has it.</summary>

@@ -418,14 +418,15 @@ internal sealed class Planner
         bool SameBarcode() =>
             _setup.Mapper.Barcode(user).Text is { } barcode
             && string.Equals(patron.BarcodeKey, Text.BarcodeKey(barcode), StringComparison.Ordinal);
+        bool IsFree() => patron.Guid is null || string.Equals(patron.Guid, user.SourcedId, StringComparison.Ordinal);
         bool SameLastName() => string.Equals(Text.NameKey(patron.LastName), Text.NameKey(user.FamilyName), StringComparison.Ordinal);
         return comparison.Match.Key switch
         {
             MatchKey.Guid => string.Equals(patron.Guid, user.SourcedId, StringComparison.Ordinal)
                 || link?.Aliases?.Split('\n').Contains(user.SourcedId, StringComparer.Ordinal) == true,
-            MatchKey.StudentNumber => SameStudent(),
-            MatchKey.Barcode => SameBarcode(),
-            MatchKey.Email => patron.Guid is null
+            MatchKey.StudentNumber => IsFree() && SameStudent(),
+            MatchKey.Barcode => IsFree() && SameBarcode(),
+            MatchKey.Email => IsFree()
                 && string.Equals(patron.EmailKey, Text.EmailKey(user.Email), StringComparison.Ordinal)
                 && SameLastName(),
             MatchKey.Reissued => (SameStudent() || SameBarcode())
@@ -502,15 +503,26 @@ internal sealed class Planner
             }
         } while (broke);
 
-        foreach (var (comparison, difference, _) in _barcodeChain)
-        {
-            var isGood = good.Contains(comparison.Match.Patron);
-            if (!isGood)
-            {
-                PersonPlan.RefuseBarcode(difference, comparison.StoredLink);
-            }
+        // Those who change hands stand side by side: they are written in one transaction, and nobody else with them.
+        await EmitAsync(isGood: false);
+        await EmitAsync(isGood: true);
 
-            await EmitDifferenceAsync(comparison, difference, comparison.Stored!, comparison.StoredLink, isGood, cancellationToken);
+        async Task EmitAsync(bool isGood)
+        {
+            foreach (var (comparison, difference, _) in _barcodeChain)
+            {
+                if (good.Contains(comparison.Match.Patron) != isGood)
+                {
+                    continue;
+                }
+
+                if (!isGood)
+                {
+                    PersonPlan.RefuseBarcode(difference, comparison.StoredLink);
+                }
+
+                await EmitDifferenceAsync(comparison, difference, comparison.Stored!, comparison.StoredLink, isGood, cancellationToken);
+            }
         }
     }
 
@@ -598,8 +610,13 @@ internal sealed class Planner
             var stored = await LoadAsync(chunk.Select(i => _patrons[i].Id), cancellationToken);
             foreach (var index in chunk)
             {
-                var (patron, link) = stored[_patrons[index].Id];
-                if (link is null)
+                // Librarians work on while a sync plans: the patron may be gone, or be somebody else's by now.
+                if (
+                    !stored.TryGetValue(_patrons[index].Id, out var found)
+                    || found is not ({ Guid: { } guid } patron, { Absent: false } link)
+                    || _roster.Has(_keys.Of(guid))
+                    || link.Aliases?.Split('\n').Any(a => _roster.Has(_keys.Of(a))) == true
+                )
                 {
                     continue;
                 }

@@ -7,7 +7,8 @@ namespace Rollcall.Sync.Pull;
 /// <summary>What the planner's first pass needs of a roster person, in 56 bytes. Texts are keys, 0 where blank.</summary>
 internal struct RosterPerson
 {
-    /// <summary>Where the person lies in the spool; -1 for people of roles that are not ticked.</summary>
+    /// <summary>Where the person lies in the spool; -1 for people of roles that are not ticked. A deleted row without a role has its place:
+    /// its group is the link's, where somebody is linked to it.</summary>
     public long Position;
     public ulong Guid;
     public ulong Student;

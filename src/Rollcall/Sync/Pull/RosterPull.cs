@@ -377,6 +377,21 @@ internal sealed class UserIntake(SyncSetup setup, Spool people, Spool guardians,
 
         if (user.Roles.Count == 0)
         {
+            if (user.Status == RecordStatus.ToBeDeleted && id != 0)
+            {
+                // Some servers leave nothing but the id of somebody who was deleted. Whose it was the link tells.
+                _persons.Add(
+                    new RosterPerson
+                    {
+                        Position = people.Append(user),
+                        Guid = id,
+                        Check = keys.Check(user.SourcedId),
+                        Deleted = true,
+                    }
+                );
+                return;
+            }
+
             _withoutRole++;
             return;
         }

@@ -153,12 +153,6 @@ internal sealed class UndoPlanner
             _read++;
             var id = row.PatronId!.Value;
             var touched = later.GetValueOrDefault(id);
-            if (touched?.UndoneAlready == true)
-            {
-                Count(Outcome.Unchanged);
-                continue;
-            }
-
             var change = row.Kind switch
             {
                 ChangeKind.Create => Uncreate(row, values, patrons.GetValueOrDefault(id), links.GetValueOrDefault(id), touched),
@@ -298,7 +292,7 @@ internal sealed class UndoPlanner
         {
             var field = PatronFields.ByNumber(number);
             var current = field.Get(patron);
-            if (string.Equals(current, old, StringComparison.Ordinal))
+            if (string.Equals(current, old, StringComparison.Ordinal) || later?.TookBack(number) == true)
             {
                 continue;
             }
@@ -384,7 +378,7 @@ internal sealed class UndoPlanner
             return (null, null);
         }
 
-        if (guidKept)
+        if (guidKept || later is { LinkTakenBack: true })
         {
             return (null, null);
         }
@@ -474,7 +468,7 @@ internal sealed class UndoPlanner
                 );
             if (row.Kind == OperationKind.Undo && row.SubjectId == subject)
             {
-                later.UndoneAlready = true;
+                later.Undone(fields, row.Link is not null);
             }
             else if (row.Kind == OperationKind.Undo && row.SubjectId > subject)
             {
@@ -495,8 +489,20 @@ internal sealed class UndoPlanner
         private readonly SortedDictionary<long, HashSet<int>> _fields = [];
         private readonly SortedSet<long> _links = [];
 
-        /// <summary>This very operation has been taken back for the patron before.</summary>
-        public bool UndoneAlready { get; set; }
+        private readonly HashSet<int> _takenBack = [];
+
+        /// <summary>An earlier undo of this very operation took the link back.</summary>
+        public bool LinkTakenBack { get; private set; }
+
+        /// <summary>An earlier undo of this very operation took the field back.</summary>
+        public bool TookBack(int field) => _takenBack.Contains(field);
+
+        /// <summary>Notes what an earlier undo of this very operation did.</summary>
+        public void Undone(IEnumerable<int> fields, bool link)
+        {
+            _takenBack.UnionWith(fields);
+            LinkTakenBack |= link;
+        }
 
         public bool Any => _links.Count > 0 || _fields.Values.Any(f => f.Count > 0);
 

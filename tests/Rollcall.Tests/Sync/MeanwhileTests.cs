@@ -1,0 +1,485 @@
+using System.Text.Json.Nodes;
+using Rollcall.Integrations;
+using Rollcall.Mapping;
+using Rollcall.Operations;
+using Rollcall.Patrons;
+using Rollcall.Review;
+using Rollcall.Sandbox;
+using Rollcall.Sync.Undo;
+using Rollcall.Tests.Infrastructure;
+
+namespace Rollcall.Tests.Sync;
+
+/// <summary>What people do between the plan of a change and its writing: days can lie between where it waits for an approval.</summary>
+public sealed class MeanwhileTests(PostgresCluster cluster)
+{
+    private async Task<Installation> StartAsync(Db db, FieldMap? map = null)
+    {
+        var system = await Installation.StartAsync(cluster, db, new SandboxOptions { Students = 60, Schools = 2 });
+        system.Sandbox.OnlyMine();
+        await system.ConfigureAsync(s => s with { Map = map ?? new FieldMap() });
+        return system;
+    }
+
+    private static async Task<Operation> SyncAsync(Installation system, OperationKind kind = OperationKind.FullSync) =>
+        Sound(await system.SyncAsync(kind: kind));
+
+    private static Operation Sound(Operation operation)
+    {
+        Assert.Null(operation.Error);
+        Assert.True(OperationQueue.CountsOf(operation).AddUp, operation.Counts);
+        return operation;
+    }
+
+    private static Task<Patron> EditAsync(Installation system, string barcode, string field, string? value) =>
+        system.Patrons.EditAsync(system.District.Id, barcode, [new(field, value)], "librarian");
+
+    private static async Task<string?> FullDueAsync(Installation system) =>
+        IntegrationService.StateOf(await system.Integrations.FindAsync(system.District.Id, IntegrationKind.ClassLink)).FullDue;
+
+    /// <summary>Runs a sync and does something when it has matched people, before it compares them.</summary>
+    private static async Task<Operation> SyncWithAsync(Installation system, Func<Task> meanwhile)
+    {
+        var (id, _) = await system.Queue.EnqueueAsync(
+            system.District.Id,
+            OperationKind.FullSync,
+            IntegrationKind.ClassLink,
+            preview: false,
+            "test"
+        );
+        var done = false;
+        var operation = await system.Follower.RunAsync(
+            system.District.Id,
+            id,
+            (_, text, _, _) =>
+            {
+                if (text == "Comparing people" && !done)
+                {
+                    done = true;
+                    Task.Run(meanwhile).GetAwaiter().GetResult();
+                }
+            },
+            CancellationToken.None
+        );
+        Assert.True(done);
+        return operation;
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task An_approval_spares_whom_a_librarian_marked_raised_or_merged_since(Db db)
+    {
+        await using var system = await StartAsync(db);
+        for (var i = 1; i <= 30; i++)
+        {
+            system.Sandbox.Person($"p{i:00}", "Pat", $"Person{i:00}");
+        }
+
+        await SyncAsync(system);
+        system.Sandbox.Overrides.Remove("users", Enumerable.Range(1, 14).Select(i => $"p{i:00}"));
+        system.Sandbox.Person("q04", "Pat", "Person04");
+        var held = await SyncAsync(system);
+        Assert.Equal(OperationStatus.NeedsApproval, held.Status);
+        Assert.Equal(14, OperationQueue.CountsOf(held).Held);
+
+        var patrons = await system.PatronsByGuidAsync();
+        await EditAsync(system, patrons["p01"].Barcode, "doNotTransfer", "true");
+        await EditAsync(system, patrons["p02"].Barcode, "keptFields", "status");
+        await EditAsync(system, patrons["p03"].Barcode, "group", "Librarian");
+        await system.Get<PatronMerge>().MergeAsync(system.District.Id, patrons["p04"].Barcode, patrons["q04"].Barcode, "librarian");
+        await EditAsync(system, patrons["p05"].Barcode, "notes", "owes a book");
+
+        var approved = Sound(await system.ApproveAsync(held.Id));
+        Assert.Equal(10, OperationQueue.CountsOf(approved).Absent);
+        var after = await system.PatronsByGuidAsync();
+        Assert.All((string[])["p01", "p02", "p03", "p04"], g => Assert.Equal(PatronStatus.Active, after[g].Status));
+        Assert.All(Enumerable.Range(5, 10), i => Assert.Equal(PatronStatus.Transferred, after[$"p{i:00}"].Status));
+        var log = await system.LogAsync(held.Id);
+        Assert.Equal(["p01", "p02", "p03", "p04"], log.Where(r => r.Stale).Select(r => r.Guid!).Order());
+        Assert.All(log.Where(r => r.Stale), r => Assert.Contains("stale", r.Warning, StringComparison.Ordinal));
+
+        // The other record of the one who was merged is known from now on, and makes nobody new.
+        Assert.NotNull(await FullDueAsync(system));
+        var next = await SyncAsync(system);
+        Assert.Equal((0, 0), (OperationQueue.CountsOf(next).Created, OperationQueue.CountsOf(next).Absent));
+        Assert.Equal(30, (await system.AllPatronsAsync()).Count);
+        Assert.Equal(PatronStatus.Active, (await system.PatronsByGuidAsync())["p04"].Status);
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task A_hand_edit_beside_what_an_approval_writes_is_seen_by_the_next_sync(Db db)
+    {
+        await using var system = await StartAsync(db);
+        for (var i = 1; i <= 20; i++)
+        {
+            system.Sandbox.Person($"p{i:00}", "Pat", "Before", phone: "555-0100");
+        }
+
+        await SyncAsync(system);
+        await SyncAsync(system);
+        for (var i = 1; i <= 12; i++)
+        {
+            system.Sandbox.Person($"p{i:00}", "Pat", "After", phone: "555-0100");
+        }
+
+        var held = await SyncAsync(system);
+        Assert.Equal(OperationStatus.NeedsApproval, held.Status);
+        await EditAsync(system, (await system.PatronsByGuidAsync())["p01"].Barcode, "phone", "by hand");
+        Sound(await system.ApproveAsync(held.Id));
+        var patron = (await system.PatronsByGuidAsync())["p01"];
+        Assert.Equal(("After", "by hand"), (patron.LastName, patron.Phone));
+
+        Assert.Equal(1, OperationQueue.CountsOf(await SyncAsync(system)).Updated);
+        Assert.Equal("555-0100", (await system.PatronsByGuidAsync())["p01"].Phone);
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task Barcodes_that_change_hands_skip_nobody_who_stands_between_them(Db db)
+    {
+        await using var system = await StartAsync(db, new FieldMap { Barcode = new IdMapping(IdSource.UserIdType, "Card") });
+        await system.ConfigureAsync(s => s with { Thresholds = new Thresholds { Updates = new Threshold(100, 1000) } });
+        const int Before = 185;
+        const int InChain = 60;
+        string Id(int i) => $"p{i:000}";
+        string Card(int i) => $"C-{i:000}";
+        for (var i = 0; i < Before + InChain; i++)
+        {
+            system.Sandbox.Person(Id(i), "Pat", "Person", barcode: Card(i));
+        }
+
+        await SyncAsync(system);
+        for (var i = 0; i < Before; i++)
+        {
+            system.Sandbox.Person(Id(i), "Patricia", "Person", barcode: Card(i));
+        }
+
+        // Of three: two who swap, and one who wants the card of somebody who keeps it. All have something else to write.
+        var wanted = new Dictionary<string, string>(StringComparer.Ordinal);
+        for (var i = Before; i < Before + InChain; i += 3)
+        {
+            wanted[Id(i)] = Card(i + 2);
+            wanted[Id(i + 2)] = Card(i);
+            wanted[Id(i + 1)] = Card(i + 1);
+            system.Sandbox.Person(Id(i), "Patricia", "Person", barcode: Card(i + 2));
+            system.Sandbox.Person(Id(i + 1), "Patricia", "Person", barcode: Card(i - Before));
+            system.Sandbox.Person(Id(i + 2), "Patricia", "Person", barcode: Card(i));
+        }
+
+        var operation = await SyncAsync(system);
+        Assert.Equal(Before + InChain, OperationQueue.CountsOf(operation).Updated);
+        var after = await system.PatronsByGuidAsync();
+        Assert.All(after.Values, p => Assert.Equal("Patricia", p.FirstName));
+        Assert.All(wanted, w => Assert.Equal(w.Value, after[w.Key].Barcode));
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task Whoever_swaps_a_barcode_with_somebody_held_is_held_too(Db db)
+    {
+        await using var system = await StartAsync(db, new FieldMap { Barcode = new IdMapping(IdSource.UserIdType, "Card") });
+        var there = system.Sandbox.District.Schools.Skip(1).First().SourcedId;
+        for (var i = 1; i <= 12; i++)
+        {
+            system.Sandbox.Person($"b{i:00}", "Ben", "Before", barcode: $"B-{i:00}", orgs: [there]);
+        }
+
+        system.Sandbox.Person("a", "Ann", "Alpha", barcode: "A-01");
+        system.Sandbox.Person("c", "Cid", "Gamma", barcode: "C-01");
+        system.Sandbox.Person("d", "Dan", "Delta", barcode: "D-01");
+        await SyncAsync(system);
+        for (var i = 2; i <= 12; i++)
+        {
+            system.Sandbox.Person($"b{i:00}", "Ben", "After", barcode: $"B-{i:00}", orgs: [there]);
+        }
+
+        system.Sandbox.Person("b01", "Ben", "Before", barcode: "A-01", orgs: [there]);
+        system.Sandbox.Person("a", "Ann", "Alpha", barcode: "B-01");
+        system.Sandbox.Person("c", "Cid", "Gamma", barcode: "D-01");
+        system.Sandbox.Person("d", "Dan", "Delta", barcode: "C-01");
+        var held = await SyncAsync(system);
+        Assert.Equal(13, OperationQueue.CountsOf(held).Held);
+        var patrons = await system.PatronsByGuidAsync();
+        Assert.Equal(("A-01", "B-01"), (patrons["a"].Barcode, patrons["b01"].Barcode));
+
+        // A swap that has nothing to do with it is carried out.
+        Assert.Equal(("D-01", "C-01"), (patrons["c"].Barcode, patrons["d"].Barcode));
+        Sound(await system.ApproveAsync(held.Id));
+        patrons = await system.PatronsByGuidAsync();
+        Assert.Equal(("B-01", "A-01"), (patrons["a"].Barcode, patrons["b01"].Barcode));
+        Assert.Equal(15, OperationQueue.CountsOf(await SyncAsync(system)).Unchanged);
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task A_row_tells_no_value_that_was_not_written(Db db)
+    {
+        await using var system = await StartAsync(db, new FieldMap { Barcode = new IdMapping(IdSource.UserIdType, "Card") });
+        system.Sandbox.Person("a", "Ann", "Alpha", barcode: "C-100");
+        await SyncAsync(system);
+        system.Sandbox.Person("a", "Anna", "Alpha", barcode: "C-900");
+        var preview = await system.SyncAsync(preview: true);
+        await system.Patrons.AddAsync(
+            system.District.Id,
+            [new("lastName", "Quick"), new("site", "S1"), new("barcode", "C-900")],
+            "librarian"
+        );
+        Sound(await system.ApproveAsync(preview.Id));
+        var patron = (await system.PatronsByGuidAsync())["a"];
+        Assert.Equal(("Anna", "C-100"), (patron.FirstName, patron.Barcode));
+        var row = Assert.Single(await system.LogAsync(preview.Id), r => r.Guid == "a");
+        Assert.Equal(["firstName"], row.Changes.Select(c => c.Field));
+        Assert.Contains("taken meanwhile", row.Warning, StringComparison.Ordinal);
+
+        var undo = await UndoTests.UndoAsync(system, preview.Id);
+        Assert.Equal(OperationStatus.Completed, undo.Status);
+        Assert.Equal(("Ann", "C-100"), ((await system.PatronsByGuidAsync())["a"] is var p ? (p.FirstName, p.Barcode) : default));
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task Merges_while_a_sync_compares_fail_nothing_and_transfer_nobody(Db db)
+    {
+        await using var system = await StartAsync(db);
+        foreach (var id in (string[])["gone", "other", "stays", "again"])
+        {
+            system.Sandbox.Person(id, "Pat", "Of " + id);
+        }
+
+        for (var i = 0; i < 20; i++)
+        {
+            system.Sandbox.Person($"more{i}", "Pat", $"More {i}");
+        }
+
+        await SyncAsync(system);
+        var patrons = await system.PatronsByGuidAsync();
+        system.Sandbox.Overrides.Remove("users", "gone", "stays");
+        var merge = system.Get<PatronMerge>();
+        var operation = await SyncWithAsync(
+            system,
+            async () =>
+            {
+                // One of those who are absent is merged away; the other turns out to go on under another id.
+                await merge.MergeAsync(system.District.Id, patrons["other"].Barcode, patrons["gone"].Barcode, "librarian");
+                await merge.MergeAsync(system.District.Id, patrons["stays"].Barcode, patrons["again"].Barcode, "librarian");
+            }
+        );
+        Sound(operation);
+        Assert.Equal(0, OperationQueue.CountsOf(operation).Absent);
+        Sound(await system.SyncAsync());
+        var after = await system.AllPatronsAsync();
+        Assert.Equal(22, after.Count);
+        Assert.All(after, p => Assert.Equal(PatronStatus.Active, p.Status));
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task A_patron_who_is_linked_by_hand_while_a_sync_compares_keeps_that_link(Db db)
+    {
+        await using var system = await StartAsync(db, new FieldMap { CommunityId = new IdMapping(IdSource.Identifier) });
+        system.Sandbox.Person("first", "Ann", "Alpha", number: "");
+        await SyncAsync(system);
+        Assert.Null((await system.ImportAsync("barcode,communityId,lastName,firstName,site\nCARD-1,1001,Alpha,Ann,S1\n")).Error);
+        system.Sandbox.Person("second", "Ann", "Alpha", number: "1001");
+        var first = (await system.PatronsByGuidAsync())["first"];
+        var operation = await SyncWithAsync(
+            system,
+            () => system.Get<PatronMerge>().MergeAsync(system.District.Id, "CARD-1", first.Barcode, "librarian")
+        );
+        Sound(operation);
+        var patron = Assert.Single(await system.AllPatronsAsync());
+        Assert.Equal(("CARD-1", "first"), (patron.Barcode, patron.Guid));
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task An_approval_that_is_cancelled_lets_the_next_sync_be_a_full_one(Db db)
+    {
+        await using var system = await StartAsync(db);
+        for (var i = 1; i <= 20; i++)
+        {
+            system.Sandbox.Person($"p{i:00}", "Pat", $"Person{i:00}");
+        }
+
+        await SyncAsync(system);
+        system.Sandbox.Overrides.Remove("users", Enumerable.Range(1, 12).Select(i => $"p{i:00}"));
+        var held = await SyncAsync(system);
+        Assert.Equal(OperationStatus.NeedsApproval, held.Status);
+        Assert.Null(await FullDueAsync(system));
+        await system.Queue.ApproveAsync(system.District.Id, held.Id, "test");
+        await system.Queue.CancelAsync(system.District.Id, held.Id);
+        Assert.Equal(OperationStatus.Cancelled, (await system.Queue.GetAsync(system.District.Id, held.Id)).Status);
+        Assert.Contains($"{held.Id}", await FullDueAsync(system), StringComparison.Ordinal);
+
+        var next = await SyncAsync(system, OperationKind.ChangesSync);
+        Assert.Equal((OperationKind.FullSync, OperationStatus.NeedsApproval), (next.Kind, next.Status));
+
+        // So does one that is cancelled while it writes.
+        await system.Queue.ApproveAsync(system.District.Id, next.Id, "test");
+        var cancelled = await system.Follower.RunAsync(
+            system.District.Id,
+            next.Id,
+            (stage, _, _, _) =>
+            {
+                if (stage == OperationStage.Applying)
+                {
+                    Task.Run(() => system.Queue.CancelAsync(system.District.Id, next.Id)).GetAwaiter().GetResult();
+                }
+            },
+            CancellationToken.None
+        );
+        if (cancelled.Status == OperationStatus.Cancelled)
+        {
+            Assert.Contains($"{next.Id}", await FullDueAsync(system), StringComparison.Ordinal);
+        }
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task A_deleted_row_without_a_role_transfers_whoever_is_linked_to_it(Db db)
+    {
+        await using var system = await StartAsync(db);
+        foreach (var id in (string[])["a", "b", "c", "d"])
+        {
+            system.Sandbox.Person(id, "Pat", "Of " + id);
+        }
+
+        await SyncAsync(system);
+        static JsonObject Tombstone(string id) =>
+            new()
+            {
+                ["sourcedId"] = id,
+                ["status"] = "tobedeleted",
+                ["dateLastModified"] = TimeProvider
+                    .System.GetUtcNow()
+                    .ToString("yyyy-MM-ddTHH:mm:ss.fffZ", System.Globalization.CultureInfo.InvariantCulture),
+            };
+        system.Sandbox.Overrides.Put("users", Tombstone("a"));
+        system.Sandbox.Overrides.Put("users", Tombstone("nobody"));
+        var counts = OperationQueue.CountsOf(await SyncAsync(system));
+        Assert.Equal((4, 1, 3), (counts.Read, counts.Transferred, counts.Unchanged));
+        Assert.Equal(PatronStatus.Transferred, (await system.PatronsByGuidAsync())["a"].Status);
+
+        // The same in a sync of changes, and no second time.
+        system.Sandbox.Overrides.Put("users", Tombstone("b"));
+        await SyncAsync(system, OperationKind.ChangesSync);
+        Assert.Equal(PatronStatus.Transferred, (await system.PatronsByGuidAsync())["b"].Status);
+        var again = await SyncAsync(system);
+        Assert.Equal(0, OperationQueue.CountsOf(again).Transferred);
+        Assert.DoesNotContain(OperationQueue.WarningsOf(again), w => w.Code == "role-missing");
+
+        // Not for roles that are not ticked.
+        await system.ConfigureAsync(s => s with { Roles = [RoleGroup.Teacher] });
+        system.Sandbox.Overrides.Put("users", Tombstone("c"));
+        system.Sandbox.Person("t", "Tea", "Cher", role: "teacher");
+        Assert.Equal(1, OperationQueue.CountsOf(await SyncAsync(system)).Read);
+        Assert.Equal(PatronStatus.Active, (await system.PatronsByGuidAsync())["c"].Status);
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task An_old_id_that_was_deleted_stays_the_patrons_while_its_new_one_is_in_review(Db db)
+    {
+        await using var system = await StartAsync(db, new FieldMap { CommunityId = new IdMapping(IdSource.Identifier) });
+        system.Sandbox.Person("old", "Ann", "Alpha", number: "1001", email: "ann@x.org");
+        system.Sandbox.Person("else", "Eve", "Epsilon", number: "1005", email: "eve@x.org");
+        await SyncAsync(system);
+        Assert.Null((await system.ImportAsync("barcode,lastName,firstName,email,site\nCARD-9,Alpha,Anna,both@x.org,S1\n")).Error);
+        system.Sandbox.Person("old", "Ann", "Alpha", number: "1001", status: "tobedeleted");
+        system.Sandbox.Person("new", "Ann", "Alpha", number: "1001", email: "both@x.org");
+        var operation = await SyncAsync(system);
+        Assert.Equal(1, OperationQueue.CountsOf(operation).Review);
+        var log = await system.LogAsync(operation.Id);
+        Assert.Equal("transferred", Assert.Single(log, r => r.Guid == "old").Outcome);
+        Assert.Equal(PatronStatus.Transferred, (await system.PatronsByGuidAsync())["old"].Status);
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task An_approval_settles_no_question_that_was_opened_again_meanwhile(Db db)
+    {
+        await using var system = await StartAsync(db, new FieldMap { CommunityId = new IdMapping(IdSource.Identifier) });
+        Assert.Null(
+            (
+                await system.ImportAsync(
+                    "barcode,communityId,lastName,firstName,site\nCARD-1,1001,Alpha,Ann,S1\nCARD-2,1001,Alpha,Anna,S1\n"
+                )
+            ).Error
+        );
+        system.Sandbox.Person("ask", "Ann", "Alpha", number: "1001");
+        for (var i = 1; i <= 20; i++)
+        {
+            system.Sandbox.Person($"p{i:00}", "Pat", $"Person{i:00}");
+        }
+
+        await SyncAsync(system);
+        var review = system.Get<ReviewService>();
+        var decisions = system.Get<ReviewDecisions>();
+        var item = Assert.Single(await review.ListAsync(system.District.Id));
+        await decisions.IgnoreAsync(system.District.Id, item.Id, "librarian");
+        system.Sandbox.Overrides.Remove("users", Enumerable.Range(1, 12).Select(i => $"p{i:00}"));
+        var held = await SyncAsync(system);
+        Assert.Equal(OperationStatus.NeedsApproval, held.Status);
+        var reopened = await decisions.ReopenAsync(system.District.Id, item.Id, "librarian");
+        await system.Follower.RunAsync(system.District.Id, reopened.OperationId, null, CancellationToken.None);
+        Assert.Equal(1, await review.OpenCountAsync(system.District.Id));
+        Sound(await system.ApproveAsync(held.Id));
+        Assert.Equal(1, await review.OpenCountAsync(system.District.Id));
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task A_second_undo_takes_back_what_the_first_one_had_to_leave(Db db)
+    {
+        await using var system = await StartAsync(db);
+        system.Sandbox.Person("a", "Ann", "Alpha", phone: "1");
+        system.Sandbox.Person("b", "Ben", "Beta", phone: "1");
+        await SyncAsync(system);
+        system.Sandbox.Person("a", "Anna", "Alpha", phone: "2");
+        system.Sandbox.Person("b", "Benno", "Beta", phone: "2");
+        var run = await SyncAsync(system);
+        var patron = (await system.PatronsByGuidAsync())["a"];
+        await EditAsync(system, patron.Barcode, "phone", "3");
+        var edit = (await system.Queue.ListAsync(system.District.Id, withEdits: true))[0];
+
+        await UndoTests.UndoAsync(system, run.Id, patron.Barcode);
+        var half = (await system.PatronsByGuidAsync())["a"];
+        Assert.Equal(("Ann", "3"), (half.FirstName, half.Phone));
+        await UndoTests.UndoAsync(system, edit.Id);
+        Assert.Equal("2", (await system.PatronsByGuidAsync())["a"].Phone);
+        await UndoTests.UndoAsync(system, run.Id);
+        var after = await system.PatronsByGuidAsync();
+        Assert.Equal(("Ann", "1"), (after["a"].FirstName, after["a"].Phone));
+        Assert.Equal(("Ben", "1"), (after["b"].FirstName, after["b"].Phone));
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task A_removed_patron_comes_again_though_the_service_says_that_nothing_changed(Db db)
+    {
+        await using var system = await StartAsync(db);
+        system.Sandbox.Faults.Set("perm-rev");
+        system.Sandbox.Person("a", "Ann", "Alpha");
+        system.Sandbox.Person("b", "Ben", "Beta");
+        await SyncAsync(system);
+        Assert.Equal(0, OperationQueue.CountsOf(await SyncAsync(system)).Read);
+        var gone = (await system.PatronsByGuidAsync())["a"];
+        var removal = await system.Get<PatronBulk>().PlanRemovalAsync(system.District.Id, [gone.Barcode], preview: false, "librarian");
+        await system.Follower.RunAsync(system.District.Id, removal, null, CancellationToken.None);
+        Assert.Equal(1, OperationQueue.CountsOf(await SyncAsync(system)).Created);
+    }
+}
