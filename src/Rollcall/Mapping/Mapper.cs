@@ -125,12 +125,12 @@ public sealed class Mapper(FieldMap map)
         var anyCurrent = false;
         foreach (var role in user.Roles)
         {
-            anyCurrent |= RoleGroups.IsCurrent(role, today);
+            anyCurrent |= IsOwn(role) && RoleGroups.IsCurrent(role, today);
         }
 
         foreach (var role in user.Roles)
         {
-            if (role.Org is { } org && (!anyCurrent || RoleGroups.IsCurrent(role, today)) && !orgs.Contains(org))
+            if (role.Org is { } org && Counts(role) && !orgs.Contains(org))
             {
                 orgs.Add(org);
             }
@@ -143,11 +143,7 @@ public sealed class Mapper(FieldMap map)
             string? primary = null;
             foreach (var role in user.Roles)
             {
-                if (
-                    role is { Primary: true, Org: { } org }
-                    && orgs.Contains(org)
-                    && (primary is null || string.CompareOrdinal(org, primary) < 0)
-                )
+                if (role is { Primary: true, Org: { } org } && Counts(role) && (primary is null || string.CompareOrdinal(org, primary) < 0))
                 {
                     primary = org;
                 }
@@ -166,6 +162,11 @@ public sealed class Mapper(FieldMap map)
             var matched = orgs.Find(o => isMatched(o));
             First(orgs, matched);
         }
+
+        bool Counts(UserRole role) => IsOwn(role) && (!anyCurrent || RoleGroups.IsCurrent(role, today));
+
+        // A teacher who is a parent at another school belongs to the one where they teach.
+        static bool IsOwn(UserRole role) => !RoleGroups.IsGuardian(role.Role);
     }
 
     private static void First(List<string> orgs, string? org)

@@ -93,6 +93,39 @@ public sealed class RulesTests(PostgresCluster cluster)
     }
 
     [Theory]
+    [InlineData("teacher:b parent:a", "b")]
+    [InlineData("parent:a:primary teacher:b:primary", "b")]
+    [InlineData("guardian:a teacher:c:primary teacher:b", "c b")]
+    [InlineData("teacher:a:ended aide:b", "b")]
+    [InlineData("teacher:a:ended:primary parent:b", "a")]
+    [InlineData("teacher:c aide:b", "b c")]
+    public void The_orgs_of_a_role_list_are_those_of_current_roles_and_never_a_guardians(string roles, string expected)
+    {
+        var today = new DateOnly(2026, 10, 1);
+        var user = new OneRoster.Model.User
+        {
+            SourcedId = "u",
+            HasRoleList = true,
+            Roles =
+            [
+                .. roles
+                    .Split(' ')
+                    .Select(r => r.Split(':'))
+                    .Select(r => new OneRoster.Model.UserRole(
+                        r[0],
+                        r[1],
+                        r.Contains("primary"),
+                        null,
+                        r.Contains("ended") ? today.AddDays(-1) : null
+                    )),
+            ],
+        };
+        var orgs = new List<string>();
+        new Mapper(new FieldMap()).Orgs(user, today, _ => true, orgs);
+        Assert.Equal(expected, string.Join(' ', orgs));
+    }
+
+    [Theory]
     [InlineData(Db.Sqlite)]
     [InlineData(Db.Postgres)]
     public async Task Thresholds_of_a_site_hold_there_alone(Db db)
