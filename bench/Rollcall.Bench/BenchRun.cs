@@ -174,6 +174,13 @@ internal sealed class BenchRun(BenchOptions options)
         Checks.Undo(undo, many);
         Say(undo);
 
+        if (postgres)
+        {
+            // PostgreSQL would tidy up behind all this while visitors wait.
+            await cluster!.DropDatabaseAsync(order.Connection!);
+            await cluster.DropDatabaseAsync(order.TargetConnection!);
+        }
+
         var pages = await PagesAsync(database, cluster, ready, order);
         return result with { Delta = delta, Again = again, Many = many, Undo = undo, Pages = pages };
     }
