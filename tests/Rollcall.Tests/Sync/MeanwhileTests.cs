@@ -469,6 +469,48 @@ public sealed class MeanwhileTests(PostgresCluster cluster)
     [Theory]
     [InlineData(Db.Sqlite)]
     [InlineData(Db.Postgres)]
+    public async Task An_undone_edit_of_the_status_brings_back_what_a_return_to_the_roster_restores(Db db)
+    {
+        await using var system = await StartAsync(db);
+        foreach (var id in (string[])["one", "many", "stays"])
+        {
+            system.Sandbox.Person(id, "Pat", "Of " + id);
+        }
+
+        await SyncAsync(system);
+        var patrons = await system.PatronsByGuidAsync();
+        await EditAsync(system, patrons["one"].Barcode, "status", "Suspended");
+        await EditAsync(system, patrons["many"].Barcode, "status", "Suspended");
+        system.Sandbox.Overrides.Remove("users", "one", "many");
+        Assert.Equal(2, OperationQueue.CountsOf(await SyncAsync(system)).Absent);
+        await EditAsync(system, patrons["one"].Barcode, "status", "Inactive");
+        var bulk = await system
+            .Get<PatronBulk>()
+            .PlanEditAsync(
+                system.District.Id,
+                new PatronFilter { Search = "Of many" },
+                [new("status", "Inactive")],
+                preview: false,
+                "librarian"
+            );
+        Sound(await system.Follower.RunAsync(system.District.Id, bulk, null, CancellationToken.None));
+        Assert.Equal(PatronStatus.Inactive, (await system.PatronsByGuidAsync())["many"].Status);
+        foreach (var edit in (await system.Queue.ListAsync(system.District.Id, withEdits: true)).Take(2).ToList())
+        {
+            await UndoTests.UndoAsync(system, edit.Id);
+        }
+
+        Assert.Equal(PatronStatus.Transferred, (await system.PatronsByGuidAsync())["one"].Status);
+        system.Sandbox.Person("one", "Pat", "Of one");
+        system.Sandbox.Person("many", "Pat", "Of many");
+        await SyncAsync(system);
+        patrons = await system.PatronsByGuidAsync();
+        Assert.Equal((PatronStatus.Suspended, PatronStatus.Suspended), (patrons["one"].Status, patrons["many"].Status));
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
     public async Task A_removed_patron_comes_again_though_the_service_says_that_nothing_changed(Db db)
     {
         await using var system = await StartAsync(db);

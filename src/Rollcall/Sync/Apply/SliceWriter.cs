@@ -385,10 +385,14 @@ internal sealed class SliceWriter(
         )
         {
             // Not a sync: what the roster says has to be compared again.
+            var was = LinkState.Of(present);
             present.SyncHash = 0;
-            if (applied.Has(PatronFields.Status))
+            if (applied.Has(PatronFields.Status) && present.StatusBefore is not null)
             {
+                // The row tells, so that an undo brings it back.
                 present.StatusBefore = null;
+                (row.LinkBefore, row.Link) = (was.ToJson(), LinkState.Of(present).ToJson());
+                slice.Rewritten.Add(row);
             }
 
             slice.LinkWrites[patron.Id] = present;
