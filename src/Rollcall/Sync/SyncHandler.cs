@@ -512,12 +512,81 @@ internal sealed class SyncHandler(
                 s => s.SetProperty(o => o.Status, OperationStatus.Superseded).SetProperty(o => o.FinishedAt, now),
                 cancellationToken
             );
+        if (!operation.PreviewOnly)
+        {
+            await SupersedeContradictedAsync(context, operation, plan.SeenAlive, now, cancellationToken);
+        }
+
         await transaction.CommitAsync(cancellationToken);
         operation.Planned = true;
         operation.PlanSize = plan.Rows;
         operation.Counts = JsonSerializer.Serialize(counts, OperationQueue.Json);
         operation.Warnings = JsonSerializer.Serialize(warnings.Groups, OperationQueue.Json);
         operation.Options = JsonSerializer.Serialize(options, IntegrationService.Json);
+    }
+
+    /// <summary>A hold that would transfer somebody who has been seen in the roster since is out of date: the next full sync says what is so now.</summary>
+    private static async Task SupersedeContradictedAsync(
+        RollcallContext context,
+        Operation operation,
+        IReadOnlyList<long> seen,
+        DateTimeOffset now,
+        CancellationToken cancellationToken
+    )
+    {
+        if (seen.Count == 0)
+        {
+            return;
+        }
+
+        var waiting = await context
+            .Operations.Where(o =>
+                o.DistrictId == operation.DistrictId
+                && o.Integration == operation.Integration
+                && o.Id < operation.Id
+                && o.Status == OperationStatus.NeedsApproval
+            )
+            .Select(o => o.Id)
+            .ToListAsync(cancellationToken);
+        foreach (var hold in waiting)
+        {
+            var contradicted = false;
+            foreach (var some in seen.Chunk(500))
+            {
+                contradicted |= await context.Changes.AnyAsync(
+                    c =>
+                        c.DistrictId == operation.DistrictId
+                        && c.OperationId == hold
+                        && c.Held
+                        && c.Risk == Risk.Transfers
+                        && some.Contains(c.PatronId ?? 0),
+                    cancellationToken
+                );
+            }
+
+            if (!contradicted)
+            {
+                continue;
+            }
+
+            await context
+                .Operations.Where(o => o.Id == hold && o.Status == OperationStatus.NeedsApproval)
+                .ExecuteUpdateAsync(
+                    s => s.SetProperty(o => o.Status, OperationStatus.Superseded).SetProperty(o => o.FinishedAt, now),
+                    cancellationToken
+                );
+            if (
+                await context.Integrations.SingleOrDefaultAsync(
+                    i => i.DistrictId == operation.DistrictId && i.Kind == operation.Integration,
+                    cancellationToken
+                ) is
+                { } row
+            )
+            {
+                IntegrationService.RequireFull(row, $"people whom operation {hold} would transfer are in the roster again");
+                await context.SaveChangesAsync(cancellationToken);
+            }
+        }
     }
 
     /// <summary>Barcodes that change hands do so together: where one of a chain is held, nobody of it can be written.</summary>

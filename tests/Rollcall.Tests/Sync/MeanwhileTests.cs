@@ -511,6 +511,37 @@ public sealed class MeanwhileTests(PostgresCluster cluster)
     [Theory]
     [InlineData(Db.Sqlite)]
     [InlineData(Db.Postgres)]
+    public async Task A_hold_ends_when_a_sync_of_changes_sees_those_whom_it_would_transfer(Db db)
+    {
+        await using var system = await StartAsync(db);
+        static string Now() =>
+            TimeProvider.System.GetUtcNow().ToString("yyyy-MM-ddTHH:mm:ss.fffZ", System.Globalization.CultureInfo.InvariantCulture);
+        for (var i = 1; i <= 30; i++)
+        {
+            system.Sandbox.Person($"p{i:00}", "Pat", $"Person{i:00}");
+        }
+
+        await SyncAsync(system);
+        system.Sandbox.Overrides.Remove("users", Enumerable.Range(1, 14).Select(i => $"p{i:00}"));
+        var held = await SyncAsync(system);
+        Assert.Equal(OperationStatus.NeedsApproval, held.Status);
+
+        // Who has nothing to do with it leaves it as it is.
+        system.Sandbox.Person("p30", "Patricia", "Person30", modified: Now());
+        await SyncAsync(system, OperationKind.ChangesSync);
+        Assert.Equal(OperationStatus.NeedsApproval, (await system.Queue.GetAsync(system.District.Id, held.Id)).Status);
+
+        system.Sandbox.Person("p07", "Pat", "Person07", modified: Now());
+        Assert.Equal(OperationKind.ChangesSync, (await SyncAsync(system, OperationKind.ChangesSync)).Kind);
+        Assert.Equal(OperationStatus.Superseded, (await system.Queue.GetAsync(system.District.Id, held.Id)).Status);
+        Assert.NotNull(await FullDueAsync(system));
+        var next = await SyncAsync(system, OperationKind.ChangesSync);
+        Assert.Equal((OperationKind.FullSync, 13), (next.Kind, (int)OperationQueue.CountsOf(next).Held));
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
     public async Task A_removed_patron_comes_again_though_the_service_says_that_nothing_changed(Db db)
     {
         await using var system = await StartAsync(db);

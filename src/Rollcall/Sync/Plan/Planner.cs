@@ -20,6 +20,9 @@ internal sealed record PlanResult(SyncCounts Counts, long Rows, RiskTally Risks,
 
     /// <summary>Changes that earlier runs should have seen and did not.</summary>
     public required long Drift { get; init; }
+
+    /// <summary>Patrons whom a pull of changes found in the roster, not deleted; empty for a full one.</summary>
+    public required IReadOnlyList<long> SeenAlive { get; init; }
 }
 
 /// <summary>A patron who turned out to agree with the roster: the link remembers it, unless the patron changed meanwhile.</summary>
@@ -82,6 +85,7 @@ internal sealed class Planner
     private readonly long[] _outcomes = new long[Enum.GetValues<Outcome>().Length];
     private readonly long[] _linkedBy = new long[Enum.GetValues<MatchKey>().Length];
     private long _read;
+    private readonly List<long> _seenAlive = [];
     private long _withoutHomeroom;
     private long _drift;
 
@@ -189,6 +193,7 @@ internal sealed class Planner
         {
             Shared = Enum.GetValues<RoleGroup>().Where(g => g != RoleGroup.None).ToDictionary(g => g, _shared.Bits),
             Drift = _drift,
+            SeenAlive = _seenAlive,
         };
     }
 
@@ -299,6 +304,11 @@ internal sealed class Planner
         var patron = _patrons[match.Patron];
         _linkedBy[(int)(match.Key == MatchKey.Reissued ? ReissuedBy(person, patron) : match.Key)]++;
         var group = patron.Linked ? patron.RoleGroup : person.Group;
+        if (_roster.ChangesOnly && !person.Deleted)
+        {
+            _seenAlive.Add(patron.Id);
+        }
+
         if (!_roster.ChangesOnly)
         {
             _risks.Matched[(patron.SiteId, group)] = _risks.Matched.GetValueOrDefault((patron.SiteId, group)) + 1;
