@@ -71,10 +71,14 @@ public sealed record SwitchImpact(int Guids, int Links, int SiteGuids, int Match
     public bool IsEmpty => Guids == 0 && Links == 0 && SiteGuids == 0 && Matches == 0;
 
     public string InWords =>
-        string.Create(
-            System.Globalization.CultureInfo.InvariantCulture,
-            $"{Guids:N0} patron GUIDs, {Links:N0} links, {SiteGuids:N0} site GUIDs and {Matches:N0} matched organizations"
-        );
+        (
+            Guids == 0 && Links == 0 && SiteGuids == 0
+                ? ""
+                : string.Create(
+                    System.Globalization.CultureInfo.InvariantCulture,
+                    $"{Guids:N0} patron GUIDs, {Links:N0} links, {SiteGuids:N0} site GUIDs and "
+                )
+        ) + string.Create(System.Globalization.CultureInfo.InvariantCulture, $"{Matches:N0} matched organizations");
 }
 
 /// <summary>A connection that can be examined; disposing it closes it.</summary>
@@ -303,6 +307,7 @@ public sealed class IntegrationService(
                 kind,
                 except: null,
                 impact,
+                matchesAlone: false,
                 actor,
                 time,
                 cancellationToken
@@ -435,9 +440,55 @@ public sealed class IntegrationService(
     )
     {
         await using var context = database.CreateContext();
-        var others = await context.Integrations.AnyAsync(i => i.DistrictId == districtId && i.Kind != kind && i.Enabled, cancellationToken);
-        var otherMatches = await context.SiteOrgs.AnyAsync(o => o.DistrictId == districtId && o.Kind != kind, cancellationToken);
-        return others || otherMatches ? await ImpactAsync(districtId, kind, cancellationToken) : new SwitchImpact(0, 0, 0, 0);
+        return (await TurningOnAsync(context, districtId, kind, cancellationToken)).Impact;
+    }
+
+    private async Task<(SwitchImpact Impact, bool MatchesAlone)> TurningOnAsync(
+        RollcallContext context,
+        int districtId,
+        IntegrationKind kind,
+        CancellationToken cancellationToken
+    )
+    {
+        if (await OthersLinkedAsync(context, districtId, kind, cancellationToken))
+        {
+            return (await ImpactAsync(districtId, kind, cancellationToken), false);
+        }
+
+        // What patrons carry is this service's own, or nobody's: of another one there can be matches alone.
+        var matches = await context.SiteOrgs.CountAsync(o => o.DistrictId == districtId && o.Kind != kind, cancellationToken);
+        return (new SwitchImpact(0, 0, 0, matches), true);
+    }
+
+    /// <summary>Whether another service's syncs linked people, or were about to: since the last switch, or as far as its own memory tells.</summary>
+    private static async Task<bool> OthersLinkedAsync(
+        RollcallContext context,
+        int districtId,
+        IntegrationKind kind,
+        CancellationToken cancellationToken
+    )
+    {
+        var others = await context
+            .Integrations.AsNoTracking()
+            .Where(i => i.DistrictId == districtId && i.Kind != kind)
+            .ToListAsync(cancellationToken);
+        if (others.Exists(o => StateOf(o) is { LastFullAt: not null } or { ChangesSince: not null }))
+        {
+            return true;
+        }
+
+        var operations = context.Operations.AsNoTracking().Where(o => o.DistrictId == districtId && o.Status != OperationStatus.Undone);
+        var switched =
+            await operations.Where(o => o.Kind == OperationKind.Switch).MaxAsync(o => (long?)o.Id, cancellationToken) ?? long.MinValue;
+        return await operations.AnyAsync(
+            o =>
+                o.Id > switched
+                && o.Integration != null
+                && o.Integration != kind
+                && (o.Kind == OperationKind.FullSync || o.Kind == OperationKind.ChangesSync || o.Kind == OperationKind.PersonSync)
+                && (o.AppliedTo > 0 || o.HeldAppliedTo > 0),
+            cancellationToken
+        );
     }
 
     /// <summary>Turns an integration on, and every other one off.</summary>
@@ -453,7 +504,7 @@ public sealed class IntegrationService(
     {
         await using var work = await DistrictTransaction.BeginAsync(database, districtId, cancellationToken);
         var context = work.Context;
-        var impact = await ImpactOfTurningOnAsync(districtId, kind, cancellationToken);
+        var (impact, matchesAlone) = await TurningOnAsync(context, districtId, kind, cancellationToken);
         if (!impact.IsEmpty && !clear)
         {
             throw new RollcallException(
@@ -477,10 +528,12 @@ public sealed class IntegrationService(
                 kind,
                 except: kind,
                 impact,
+                matchesAlone,
                 actor,
                 time,
                 cancellationToken
             );
+            RequireFull(row, $"{IntegrationWords.Name(kind)} was turned on");
         }
 
         foreach (

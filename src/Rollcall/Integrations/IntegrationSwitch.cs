@@ -26,6 +26,9 @@ internal sealed record SwitchedOff
 {
     /// <summary>The service whose own connection and matches the switch left alone; null when it cleared those of every one.</summary>
     public IntegrationKind? Except { get; init; }
+
+    /// <summary>The switch left patrons, links and Review alone: they were those of the service that was turned on.</summary>
+    public bool PatronsStayed { get; init; }
     public List<Integration> Integrations { get; init; } = [];
     public List<SiteOrg> Matches { get; init; } = [];
     public Dictionary<int, string> SiteGuids { get; init; } = [];
@@ -43,6 +46,7 @@ internal static class IntegrationSwitch
     /// <param name="kind">The service that is turned to.</param>
     /// <param name="except">Its connection and matches stay; null when it is itself connected elsewhere.</param>
     /// <param name="impact">What is there to clear.</param>
+    /// <param name="matchesAlone">Patrons and links are this service's own and stay.</param>
     /// <param name="actor">Who asked.</param>
     /// <param name="time">The clock.</param>
     /// <param name="cancellationToken">Gives up.</param>
@@ -55,6 +59,7 @@ internal static class IntegrationSwitch
         IntegrationKind kind,
         IntegrationKind? except,
         SwitchImpact impact,
+        bool matchesAlone,
         string actor,
         TimeProvider time,
         CancellationToken cancellationToken
@@ -105,36 +110,22 @@ internal static class IntegrationSwitch
             {
                 DistrictId = districtId,
                 OperationId = operation.Id,
-                Data = JsonSerializer.Serialize(await ReadAsync(context, districtId, except, cancellationToken), IntegrationService.Json),
+                Data = JsonSerializer.Serialize(
+                    await ReadAsync(context, districtId, except, matchesAlone, cancellationToken),
+                    IntegrationService.Json
+                ),
             }
         );
 
-        var rows = await WriteRowsAsync(database, work, districtId, operation.Id, cancellationToken);
+        var rows = matchesAlone ? 0 : await WriteRowsAsync(database, work, districtId, operation.Id, cancellationToken);
         operation.PlanSize = rows;
         operation.AppliedTo = rows;
         operation.Counts = JsonSerializer.Serialize(new SyncCounts { Read = rows, Updated = rows }, OperationQueue.Json);
+        if (!matchesAlone)
+        {
+            await ClearPatronsAsync(context, districtId, now, cancellationToken);
+        }
 
-        // What waits was planned from the roster that is left behind.
-        await context
-            .Operations.Where(o => o.DistrictId == districtId)
-            .Where(o => o.Kind == OperationKind.FullSync || o.Kind == OperationKind.ChangesSync || o.Kind == OperationKind.PersonSync)
-            .Where(o => o.Status == OperationStatus.NeedsApproval || o.Status == OperationStatus.Preview)
-            .ExecuteUpdateAsync(
-                s => s.SetProperty(o => o.Status, OperationStatus.Superseded).SetProperty(o => o.FinishedAt, now),
-                cancellationToken
-            );
-        await context
-            .Patrons.Where(p => p.DistrictId == districtId && p.Guid != null)
-            .ExecuteUpdateAsync(
-                s =>
-                    s.SetProperty(p => p.Guid, (string?)null)
-                        .SetProperty(p => p.Version, p => p.Version + 1)
-                        .SetProperty(p => p.UpdatedAt, now),
-                cancellationToken
-            );
-        await context.PatronLinks.Where(l => l.DistrictId == districtId).ExecuteDeleteAsync(cancellationToken);
-        await context.HomeroomParts.Where(h => h.DistrictId == districtId).ExecuteDeleteAsync(cancellationToken);
-        await context.ReviewItems.Where(r => r.DistrictId == districtId).ExecuteDeleteAsync(cancellationToken);
         await context
             .SiteOrgs.Where(o => o.DistrictId == districtId && (except == null || o.Kind != except))
             .ExecuteDeleteAsync(cancellationToken);
@@ -165,6 +156,36 @@ internal static class IntegrationSwitch
         return operation.Id;
     }
 
+    private static async Task ClearPatronsAsync(
+        RollcallContext context,
+        int districtId,
+        DateTimeOffset now,
+        CancellationToken cancellationToken
+    )
+    {
+        // What waits was planned from the roster that is left behind.
+        await context
+            .Operations.Where(o => o.DistrictId == districtId)
+            .Where(o => o.Kind == OperationKind.FullSync || o.Kind == OperationKind.ChangesSync || o.Kind == OperationKind.PersonSync)
+            .Where(o => o.Status == OperationStatus.NeedsApproval || o.Status == OperationStatus.Preview)
+            .ExecuteUpdateAsync(
+                s => s.SetProperty(o => o.Status, OperationStatus.Superseded).SetProperty(o => o.FinishedAt, now),
+                cancellationToken
+            );
+        await context
+            .Patrons.Where(p => p.DistrictId == districtId && p.Guid != null)
+            .ExecuteUpdateAsync(
+                s =>
+                    s.SetProperty(p => p.Guid, (string?)null)
+                        .SetProperty(p => p.Version, p => p.Version + 1)
+                        .SetProperty(p => p.UpdatedAt, now),
+                cancellationToken
+            );
+        await context.PatronLinks.Where(l => l.DistrictId == districtId).ExecuteDeleteAsync(cancellationToken);
+        await context.HomeroomParts.Where(h => h.DistrictId == districtId).ExecuteDeleteAsync(cancellationToken);
+        await context.ReviewItems.Where(r => r.DistrictId == districtId).ExecuteDeleteAsync(cancellationToken);
+    }
+
     /// <summary>Why a switch cannot be taken back now; null when it can.</summary>
     public static async Task<string?> RefusalAsync(RollcallContext context, Operation operation, CancellationToken cancellationToken)
     {
@@ -175,7 +196,7 @@ internal static class IntegrationSwitch
         }
 
         var linked = await context.Patrons.CountAsync(p => p.DistrictId == district && p.Guid != null, cancellationToken);
-        if (linked == 0)
+        if (linked == 0 || (await RecordAsync(context, operation, cancellationToken)).PatronsStayed)
         {
             return null;
         }
@@ -202,11 +223,7 @@ internal static class IntegrationSwitch
     public static async Task RestoreAsync(RollcallContext context, Operation operation, CancellationToken cancellationToken)
     {
         var district = operation.DistrictId;
-        var record = await context
-            .Set<SwitchRecord>()
-            .AsNoTracking()
-            .SingleAsync(r => r.DistrictId == district && r.OperationId == operation.Id, cancellationToken);
-        var was = JsonSerializer.Deserialize<SwitchedOff>(record.Data, IntegrationService.Json)!;
+        var was = await RecordAsync(context, operation, cancellationToken);
         var rows = await context.Integrations.Where(i => i.DistrictId == district).ToListAsync(cancellationToken);
         foreach (var row in rows)
         {
@@ -244,19 +261,33 @@ internal static class IntegrationSwitch
             site.Guid = was.SiteGuids.GetValueOrDefault(site.Id);
         }
 
-        await context.ReviewItems.Where(r => r.DistrictId == district).ExecuteDeleteAsync(cancellationToken);
-        context.ReviewItems.AddRange(was.Reviews);
+        if (!was.PatronsStayed)
+        {
+            await context.ReviewItems.Where(r => r.DistrictId == district).ExecuteDeleteAsync(cancellationToken);
+            context.ReviewItems.AddRange(was.Reviews);
+        }
+    }
+
+    private static async Task<SwitchedOff> RecordAsync(RollcallContext context, Operation operation, CancellationToken cancellationToken)
+    {
+        var record = await context
+            .Set<SwitchRecord>()
+            .AsNoTracking()
+            .SingleAsync(r => r.DistrictId == operation.DistrictId && r.OperationId == operation.Id, cancellationToken);
+        return JsonSerializer.Deserialize<SwitchedOff>(record.Data, IntegrationService.Json)!;
     }
 
     private static async Task<SwitchedOff> ReadAsync(
         RollcallContext context,
         int districtId,
         IntegrationKind? except,
+        bool matchesAlone,
         CancellationToken cancellationToken
     ) =>
         new()
         {
             Except = except,
+            PatronsStayed = matchesAlone,
             Integrations = await context.Integrations.AsNoTracking().Where(i => i.DistrictId == districtId).ToListAsync(cancellationToken),
             Matches = await context
                 .SiteOrgs.AsNoTracking()

@@ -589,6 +589,7 @@ public sealed class OperationQueue(RollcallDatabase database, TimeProvider time)
     {
         await using var connection = await database.OpenAsync(cancellationToken);
         await using var transaction = await database.Bulk.BeginWriteAsync(connection, cancellationToken);
+        await database.Bulk.LockDistrictAsync(connection, transaction, districtId, cancellationToken);
         await using var context = database.CreateContext(connection, transaction);
         var operation = await FindAsync(context, districtId, id, cancellationToken);
         if (operation.Status is not (OperationStatus.NeedsApproval or OperationStatus.Preview))

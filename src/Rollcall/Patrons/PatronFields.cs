@@ -412,7 +412,10 @@ public static class PatronFields
                     .Select(Find)
                     .ToList();
                 canonical = string.Join(',', kept.Where(f => f is not null).Select(f => f!.Number).Distinct().Order());
-                problem = kept.Contains(null) ? "Library keeps is a list of field names or numbers" : "";
+                problem =
+                    kept.Contains(null) ? "Library keeps is a list of field names or numbers"
+                    : kept.Exists(f => f!.Number == Guid) ? "The GUID cannot be kept: it says whom of the roster the patron is"
+                    : "";
                 break;
             default:
                 if (Text.IsLonger(canonical, field.MaxLength))

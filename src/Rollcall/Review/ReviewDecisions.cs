@@ -275,9 +275,14 @@ public sealed class ReviewDecisions(RollcallDatabase database, UndoService undo,
                 );
             }
 
+            var others = await PatronAliases.FindAsync(
+                context.PatronLinks.Where(l => l.DistrictId == districtId),
+                work.Item.RosterId,
+                cancellationToken
+            );
             if (
                 await context
-                    .Patrons.Where(p => p.DistrictId == districtId && p.Guid == work.Item.RosterId)
+                    .Patrons.Where(p => p.DistrictId == districtId && (p.Guid == work.Item.RosterId || others.Contains(p.Id)))
                     .Select(p => p.Barcode)
                     .FirstOrDefaultAsync(cancellationToken) is
                 { } linked

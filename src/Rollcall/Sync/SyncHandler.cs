@@ -589,36 +589,31 @@ internal sealed class SyncHandler(
         }
     }
 
+    private static readonly string s_barcode = $"\"{PatronFields.Barcode}\":";
+
     /// <summary>Barcodes that change hands do so together: where one of a chain is held, nobody of it can be written.</summary>
     /// <returns>How many rows are held for that alone.</returns>
     private static async Task<long> HoldWholeChainsAsync(RollcallContext context, Operation operation, CancellationToken cancellationToken)
     {
-        var rows = await context
-            .Changes.AsNoTracking()
-            .Where(c => c.DistrictId == operation.DistrictId && c.OperationId == operation.Id && c.Chained)
-            .OrderBy(c => c.Number)
-            .Select(c => new
-            {
-                c.Number,
-                c.Held,
-                c.Values,
-            })
-            .ToListAsync(cancellationToken);
-        if (!rows.Exists(r => r.Held))
+        var changes = context.Changes.AsNoTracking().Where(c => c.DistrictId == operation.DistrictId && c.OperationId == operation.Id);
+        if (!await changes.AnyAsync(c => c.Chained && !c.Held, cancellationToken))
         {
             return 0;
         }
 
-        var links = rows.ConvertAll(r =>
-        {
-            var values = ChangeValues.Parse(r.Values);
-            return (
-                r.Number,
-                r.Held,
-                From: Text.BarcodeKey(values.Old(PatronFields.Barcode)!),
-                To: Text.BarcodeKey(values.New(PatronFields.Barcode)!)
-            );
-        });
+        // Whoever takes a free barcode is in no chain, but may be the one whom a chain waits for.
+        var links = (
+            await changes
+                .Where(c => c.Chained || (c.Held && c.Values.Contains(s_barcode)))
+                .OrderBy(c => c.Number)
+                .Select(c => new
+                {
+                    c.Number,
+                    c.Held,
+                    c.Values,
+                })
+                .ToListAsync(cancellationToken)
+        ).Select(r => (Row: r, Values: ChangeValues.Parse(r.Values))).Where(r => r.Values.Old(PatronFields.Barcode) is not null && r.Values.New(PatronFields.Barcode) is not null).Select(r => (r.Row.Number, r.Row.Held, From: Text.BarcodeKey(r.Values.Old(PatronFields.Barcode)!), To: Text.BarcodeKey(r.Values.New(PatronFields.Barcode)!))).ToList();
         var byBarcode = links
             .SelectMany(l => ((string Key, long Number)[])[(l.From, l.Number), (l.To, l.Number)])
             .ToLookup(l => l.Key, l => l.Number);
@@ -779,8 +774,8 @@ internal sealed class SyncHandler(
         CancellationToken cancellationToken
     )
     {
-        // An approval is a second end: questions that were opened again meanwhile are not its to settle.
-        if (operation.Kind == OperationKind.FullSync && (operation.PreviewOnly || !approved))
+        // Days may lie between a plan and its approval: questions that were opened again meanwhile are not its to settle.
+        if (operation.Kind == OperationKind.FullSync && !approved)
         {
             // Whoever was not sent to Review again has been settled by this run.
             await context

@@ -1,4 +1,5 @@
 using Microsoft.EntityFrameworkCore;
+using Rollcall.Districts;
 using Rollcall.Integrations;
 using Rollcall.Mapping;
 using Rollcall.Operations;
@@ -130,6 +131,71 @@ public sealed class SwitchTests(PostgresCluster cluster)
         Assert.Equal(rest, await RestAsync(system));
         var next = OperationQueue.CountsOf(await system.SyncAsync());
         Assert.Equal((0, 4), (next.Created, next.LinkedGuid));
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task What_is_cleared_is_what_another_service_left_whether_or_not_it_is_still_matched(Db db)
+    {
+        await using var system = await StartAsync(db);
+        var district = system.District.Id;
+        var before = await UndoTests.PictureAsync(system);
+        var school = system.Sandbox.District.Schools.First().SourcedId;
+        await using (var context = system.Database.CreateContext())
+        {
+            context.Integrations.Add(
+                new Integration
+                {
+                    DistrictId = district,
+                    Kind = IntegrationKind.OneRoster,
+                    Settings = """{"mode":"Bearer","url":"https://roster.example.org"}""",
+                    Secret = "protected",
+                }
+            );
+            context.SiteOrgs.Add(
+                new SiteOrg
+                {
+                    DistrictId = district,
+                    Kind = IntegrationKind.OneRoster,
+                    OrgId = school,
+                    SiteId = (await context.Sites.OrderBy(s => s.Id).FirstAsync()).Id,
+                }
+            );
+            await context.SaveChangesAsync();
+        }
+
+        // Off and on again, with another service prepared: of that one there are matches alone, and patrons keep what is this one's.
+        await system.Integrations.TurnOffAsync(district, IntegrationKind.ClassLink, "test");
+        var impact = await system.Integrations.ImpactOfTurningOnAsync(district, IntegrationKind.ClassLink);
+        Assert.Equal(new SwitchImpact(0, 0, 0, 1), impact);
+        await Refused(
+            async () => await system.Integrations.TurnOnAsync(district, IntegrationKind.ClassLink, clear: false, "test"),
+            "clears 1 matched organizations"
+        );
+        var switched = await system.Integrations.TurnOnAsync(district, IntegrationKind.ClassLink, clear: true, "test");
+        Assert.Equal(before, await UndoTests.PictureAsync(system));
+        var next = OperationQueue.CountsOf(await system.SyncAsync());
+        Assert.Equal((0, 4), (next.Created, next.LinkedGuid));
+        await UndoTests.UndoAsync(system, switched!.Value);
+        Assert.Equal(before, await UndoTests.PictureAsync(system));
+        Assert.Null(await system.Integrations.EnabledAsync(district));
+
+        // ClassLink off and not matched to anything any more: what it left on patrons is cleared all the same.
+        foreach (var org in system.Sandbox.District.Schools)
+        {
+            await system.Integrations.UnmatchAsync(system.District, IntegrationKind.ClassLink, org.SourcedId, "test");
+        }
+
+        impact = await system.Integrations.ImpactOfTurningOnAsync(district, IntegrationKind.OneRoster);
+        Assert.Equal((4, 4), (impact.Guids, impact.Links));
+        await Refused(
+            async () => await system.Integrations.TurnOnAsync(district, IntegrationKind.OneRoster, clear: false, "test"),
+            "clears 4 patron GUIDs"
+        );
+        await system.Integrations.TurnOnAsync(district, IntegrationKind.OneRoster, clear: true, "test");
+        Assert.All(await system.AllPatronsAsync(), p => Assert.Null(p.Guid));
+        Assert.True((await system.Integrations.ImpactOfTurningOnAsync(district, IntegrationKind.OneRoster)).IsEmpty);
     }
 
     [Fact]

@@ -1,3 +1,4 @@
+using System.IO.Compression;
 using Microsoft.EntityFrameworkCore;
 using Rollcall.Districts;
 using Rollcall.Integrations;
@@ -93,6 +94,64 @@ public sealed class CsvTests(PostgresCluster cluster)
     }
 
     [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task A_delta_alone_concludes_nothing_from_roles_that_it_does_not_name(Db db)
+    {
+        await using var csv = await Feed.StartAsync(cluster, db);
+        csv.Deliver(0, "1.2", delta: false);
+        await csv.MatchAsync();
+        Assert.Null((await csv.SyncAsync()).Error);
+        var schools = SandboxDistrict.At(s_options, 0).Schools.Select(s => SandboxCsv.Id(s.SourcedId)).ToArray();
+        var before = (await csv.System.PatronsByGuidAsync()).Values.Where(p => p.Status == PatronStatus.Active).OrderBy(p => p.Id).ToList();
+        var atFirst = before.Where(p => p.SiteId == before[0].SiteId).Take(5).ToList();
+        var links = await LinksAsync();
+        csv.Clear();
+        csv.Deliver(
+            1,
+            "1.2",
+            delta: true,
+            atFirst.ConvertAll(p => p.Guid!) is var ids
+                ? new Dictionary<string, string[]>(StringComparer.Ordinal)
+                {
+                    ["users.csv"] = [],
+                    ["demographics.csv"] = [],
+                    ["roles.csv"] =
+                    [
+                        Role(ids[0], "r0", schools[1], "secondary", end: "2026-10-01"),
+                        Role(ids[1], "r1", "elsewhere", "secondary"),
+                        Role(ids[2], "r2", schools[1], "secondary"),
+                        Role(ids[3], "r3", schools[1], "primary"),
+                        Role(ids[4], "r4", "elsewhere", "primary"),
+                    ],
+                }
+                : []
+        );
+        var operation = await csv.SyncAsync();
+        Assert.Null(operation.Error);
+        Assert.Equal(OperationKind.ChangesSync, operation.Kind);
+        var after = (await csv.System.PatronsByGuidAsync()).Values.ToDictionary(p => p.Id);
+        Assert.All(before, p => Assert.Equal(p.Status, after[p.Id].Status));
+
+        // Only a main role at a school of the library says where somebody belongs now.
+        Assert.Equal([atFirst[3].Id], before.Where(p => p.SiteId != after[p.Id].SiteId).Select(p => p.Id));
+        Assert.Equal(4, Assert.Single(OperationQueue.WarningsOf(operation), w => w.Code == "role-deleted").Count);
+        Assert.Equal(links, await LinksAsync());
+
+        async Task<List<string>> LinksAsync()
+        {
+            await using var context = csv.System.Database.CreateContext();
+            return await context
+                .PatronLinks.OrderBy(l => l.PatronId)
+                .Select(l => $"{l.PatronId} {l.RoleGroup} {l.Username} {l.Guardians} {l.LoginDisabled}")
+                .ToListAsync(TestContext.Current.CancellationToken);
+        }
+
+        static string Role(string user, string id, string org, string type, string end = "") =>
+            string.Join(',', id, "active", "2026-10-05T00:00:00.000Z", user, type, "student", "", end, org, "");
+    }
+
+    [Theory]
     [InlineData("truncated-zip", "is refused")]
     [InlineData("bad-crc", "checksum")]
     [InlineData("short-row", "users.csv: a row has")]
@@ -180,6 +239,32 @@ public sealed class CsvTests(PostgresCluster cluster)
             );
             Directory.CreateDirectory(feed._folder);
             return feed;
+        }
+
+        /// <summary>Delivers the day's package with other rows in some files.</summary>
+        public void Deliver(int day, string version, bool delta, IReadOnlyDictionary<string, string[]> rows)
+        {
+            Deliver(day, version, delta);
+            var path = Directory.EnumerateFiles(_folder).Single();
+            var written = File.GetLastWriteTimeUtc(path);
+            using (var zip = ZipFile.Open(path, ZipArchiveMode.Update))
+            {
+                foreach (var (name, lines) in rows)
+                {
+                    var entry = zip.GetEntry(name) ?? throw new InvalidOperationException($"No {name} in {path}.");
+                    string header;
+                    using (var reader = new StreamReader(entry.Open()))
+                    {
+                        header = reader.ReadLine()!;
+                    }
+
+                    entry.Delete();
+                    using var writer = new StreamWriter(zip.CreateEntry(name).Open());
+                    writer.Write(string.Concat(lines.Prepend(header).Select(l => l + "\r\n")));
+                }
+            }
+
+            File.SetLastWriteTimeUtc(path, written);
         }
 
         public void Deliver(int day, string version, bool delta, params string[] faults)

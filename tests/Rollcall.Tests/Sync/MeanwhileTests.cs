@@ -216,6 +216,93 @@ public sealed class MeanwhileTests(PostgresCluster cluster)
     }
 
     [Theory]
+    [InlineData(Db.Sqlite, "keptFields", "barcode")]
+    [InlineData(Db.Postgres, "keptFields", "barcode")]
+    [InlineData(Db.Sqlite, "guid", null)]
+    [InlineData(Db.Postgres, "guid", null)]
+    public async Task One_of_a_swap_who_is_left_out_keeps_the_barcode_and_fails_nobody(Db db, string field, string? value)
+    {
+        await using var system = await StartAsync(db, new FieldMap { Barcode = new IdMapping(IdSource.UserIdType, "Card") });
+        system.Sandbox.Person("a", "Ann", "Alpha", barcode: "A-01");
+        system.Sandbox.Person("b", "Ben", "Beta", barcode: "B-01");
+        for (var i = 0; i < 12; i++)
+        {
+            system.Sandbox.Person($"p{i:00}", "Pat", "Before", barcode: $"P-{i:00}");
+        }
+
+        await SyncAsync(system);
+        system.Sandbox.Person("a", "Anna", "Alpha", barcode: "B-01");
+        system.Sandbox.Person("b", "Benno", "Beta", barcode: "A-01");
+        for (var i = 0; i < 12; i++)
+        {
+            system.Sandbox.Person($"p{i:00}", "Pat", "After", barcode: $"P-{i:00}");
+        }
+
+        var held = await SyncAsync(system);
+        Assert.Equal(14, OperationQueue.CountsOf(held).Held);
+        await EditAsync(system, "A-01", field, value);
+        Sound(await system.ApproveAsync(held.Id));
+        var patrons = (await system.AllPatronsAsync()).ToDictionary(p => p.Barcode);
+        Assert.Equal(("Ann", "Benno"), (patrons["A-01"].FirstName, patrons["B-01"].FirstName));
+        Assert.Equal(12, patrons.Values.Count(p => p.LastName == "After"));
+        var log = await system.LogAsync(held.Id);
+        Assert.True(Assert.Single(log, r => r.Guid == "a").Stale);
+        Assert.Contains("taken meanwhile", Assert.Single(log, r => r.Guid == "b").Warning, StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task Whoever_waits_for_the_barcode_of_somebody_held_is_held_too(Db db)
+    {
+        await using var system = await StartAsync(db, new FieldMap { Barcode = new IdMapping(IdSource.UserIdType, "Card") });
+        var there = system.Sandbox.District.Schools.Skip(1).First().SourcedId;
+        for (var i = 1; i <= 12; i++)
+        {
+            system.Sandbox.Person($"p{i:00}", "Pat", "Before", barcode: $"P-{i:00}", orgs: [there]);
+        }
+
+        system.Sandbox.Person("b", "Ben", "Beta", barcode: "B-01");
+        await SyncAsync(system);
+        for (var i = 1; i <= 12; i++)
+        {
+            // All but the first keep their cards; hers becomes free, and is handed on.
+            system.Sandbox.Person($"p{i:00}", "Pat", "After", barcode: i == 1 ? "X-01" : $"P-{i:00}", orgs: [there]);
+        }
+
+        system.Sandbox.Person("b", "Benno", "Beta", barcode: "P-01");
+        var held = await SyncAsync(system);
+        Assert.Equal(13, OperationQueue.CountsOf(held).Held);
+        Assert.Equal(("Ben", "B-01"), ((await system.PatronsByGuidAsync())["b"] is var b ? (b.FirstName, b.Barcode) : default));
+        Sound(await system.ApproveAsync(held.Id));
+        var after = await system.PatronsByGuidAsync();
+        Assert.Equal(("X-01", "P-01"), (after["p01"].Barcode, after["b"].Barcode));
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task Whoever_was_linked_as_another_record_since_a_preview_is_no_new_patron(Db db)
+    {
+        await using var system = await StartAsync(db, new FieldMap { CommunityId = new IdMapping(IdSource.Identifier) });
+        system.Sandbox.Person("a", "Ann", "Alpha", number: "1001");
+        await SyncAsync(system);
+        system.Sandbox.Person("a2", "Ann", "Alpha", number: "1001");
+        await SyncAsync(system);
+        var item = Assert.Single(await system.Get<ReviewService>().ListAsync(system.District.Id));
+        var patron = Assert.Single(await system.AllPatronsAsync());
+
+        // Without the number nothing tells any more that both are one, until the librarian says so.
+        await EditAsync(system, patron.Barcode, "communityId", null);
+        var preview = await system.SyncAsync(preview: true);
+        Assert.Equal(1, OperationQueue.CountsOf(preview).Created);
+        await system.Get<ReviewDecisions>().LinkAsync(system.District.Id, item.Id, patron.Barcode, "librarian");
+        Sound(await system.ApproveAsync(preview.Id));
+        Assert.Single(await system.AllPatronsAsync());
+        Assert.True(Assert.Single(await system.LogAsync(preview.Id), r => r.Guid == "a2").Stale);
+    }
+
+    [Theory]
     [InlineData(Db.Sqlite)]
     [InlineData(Db.Postgres)]
     public async Task A_row_tells_no_value_that_was_not_written(Db db)

@@ -44,7 +44,12 @@ internal static class Meanwhile
     public static IReadOnlyCollection<int> Kept(Patron patron, ChangeValues values) =>
         patron.KeptFields is not { Length: > 0 } kept
             ? []
-            : [.. kept.Split(',').Select(f => int.Parse(f, System.Globalization.CultureInfo.InvariantCulture)).Where(values.Has)];
+            :
+            [
+                .. kept.Split(',')
+                    .Select(f => int.Parse(f, System.Globalization.CultureInfo.InvariantCulture))
+                    .Where(f => f != PatronFields.Guid && values.Has(f)),
+            ];
 
     /// <summary>The link after the row: what the row changes of it, and nothing else.</summary>
     /// <remarks>The hash says that patron and roster agree. That is known only where nobody wrote since the plan: every other writer sets it

@@ -128,10 +128,10 @@ internal sealed class SliceWriter(
 
     /// <summary>A chain's barcodes are let go before any of them is taken. A row that cannot take its new one keeps the old one, and so
     /// do those behind it.</summary>
-    private static void ReleaseChain(Slice slice, List<(Change Row, ChangeValues Values)> rows, bool approval)
+    private void ReleaseChain(Slice slice, List<(Change Row, ChangeValues Values)> rows, bool approval)
     {
         var chain = rows.Where(r => r.Row.Chained && r.Values.Has(PatronFields.Barcode) && r.Row.PatronId is not null)
-            .Where(r => slice.Patrons.TryGetValue(r.Row.PatronId!.Value, out var patron) && !(approval && HasMoved(patron, r.Values)))
+            .Where(r => slice.Patrons.TryGetValue(r.Row.PatronId!.Value, out var patron) && GivesUp(r.Row, r.Values, patron))
             .ToDictionary(r => r.Row.PatronId!.Value, r => Text.BarcodeKey(r.Values.New(PatronFields.Barcode)!));
         long[] stuck;
         do
@@ -151,6 +151,26 @@ internal sealed class SliceWriter(
         foreach (var patron in chain.Keys)
         {
             slice.Barcodes.Remove(slice.Patrons[patron].BarcodeKey);
+        }
+
+        // A row that will be left out, or whose barcode will, gives nothing up.
+        bool GivesUp(Change row, ChangeValues values, Patron patron)
+        {
+            if (map is not null)
+            {
+                var kept = Meanwhile.Kept(patron, values);
+                var before = LinkState.Parse(row.LinkBefore);
+                if (
+                    Meanwhile.Refusal(row, values, patron, before, slice.Links.GetValueOrDefault(patron.Id)) is not null
+                    || kept.Contains(PatronFields.Barcode)
+                    || (approval && kept.Count > 0)
+                )
+                {
+                    return false;
+                }
+            }
+
+            return !(approval && HasMoved(patron, values));
         }
     }
 
@@ -180,6 +200,32 @@ internal sealed class SliceWriter(
             )
             {
                 slice.Barcodes[holder.BarcodeKey] = holder.Id;
+            }
+        }
+
+        // Who was linked as another record of somebody since the plan is no new patron.
+        if (
+            rows.Exists(r => r.Row.Kind == ChangeKind.Create && r.Row.Link is not null)
+            && await context.Operations.AnyAsync(
+                o =>
+                    o.DistrictId == districtId
+                    && o.Id > operationId
+                    && (o.Kind == OperationKind.Review || o.Kind == OperationKind.Merge || o.Kind == OperationKind.Undo),
+                cancellationToken
+            )
+        )
+        {
+            foreach (
+                var link in await context
+                    .PatronLinks.Where(l => l.DistrictId == districtId && l.Aliases != null)
+                    .Select(l => new { l.PatronId, l.Aliases })
+                    .ToListAsync(cancellationToken)
+            )
+            {
+                foreach (var alias in link.Aliases!.Split('\n'))
+                {
+                    slice.Guids[alias] = link.PatronId;
+                }
             }
         }
 

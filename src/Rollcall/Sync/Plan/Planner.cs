@@ -439,7 +439,8 @@ internal sealed class Planner
             MatchKey.Email => IsFree()
                 && string.Equals(patron.EmailKey, Text.EmailKey(user.Email), StringComparison.Ordinal)
                 && SameLastName(),
-            MatchKey.Reissued => (SameStudent() || SameBarcode())
+            MatchKey.Reissued => (IsFree() || _keys.Of(patron.Guid) == _patrons[comparison.Match.Patron].Guid)
+                && (SameStudent() || SameBarcode())
                 && (
                     SameLastName()
                     || (

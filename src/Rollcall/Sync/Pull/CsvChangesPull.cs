@@ -21,7 +21,9 @@ internal sealed class CsvChangesPull(
     Func<string, long, long?, ValueTask> progress
 )
 {
-    private sealed record Known(RoleGroup Group, int? Site, PatronStatus Status);
+    private sealed record Known(RoleGroup Group, int? Site, PatronStatus Status, string? Username, string? Guardians, bool LoginDisabled);
+
+    private long _unclearRoles;
 
     public async Task<Roster> ReadAsync(CancellationToken cancellationToken)
     {
@@ -55,15 +57,14 @@ internal sealed class CsvChangesPull(
                     seen.Add(id);
 
                     // In 1.2 the roles stand in a file of their own, and a delta has only those that changed.
-                    if (user is { HasRoleList: true, Roles.Count: 0 })
+                    if (user.HasRoleList && links.TryGetValue(id, out var link))
                     {
-                        if (!links.TryGetValue(id, out var link))
-                        {
-                            noRole += user.Status == RecordStatus.Active ? 1 : 0;
-                            return;
-                        }
-
-                        user = user with { Roles = RolesOf(link) };
+                        user = user with { Roles = Settled(link, user.Roles) };
+                    }
+                    else if (user is { HasRoleList: true, Roles.Count: 0 })
+                    {
+                        noRole += user.Status == RecordStatus.Active ? 1 : 0;
+                        return;
                     }
 
                     intake.Take(user);
@@ -77,7 +78,6 @@ internal sealed class CsvChangesPull(
                 noRole
             );
 
-            long lostRoles = 0;
             foreach (var (user, roles) in source.RolesByUser())
             {
                 var id = setup.Keys.Of(user);
@@ -85,42 +85,28 @@ internal sealed class CsvChangesPull(
                 {
                     if (roles.Count == 0)
                     {
-                        lostRoles++;
+                        _unclearRoles++;
                     }
                     else if (link.Status != PatronStatus.Transferred)
                     {
                         seen.Add(id);
-                        intake.Take(
-                            new User
-                            {
-                                SourcedId = user,
-                                HasRoleList = true,
-                                Roles = [.. roles],
-                            }
-                        );
+                        intake.Take(Unchanged(user, link, Settled(link, roles)));
                     }
                 }
             }
 
             warnings.Add(
                 "role-deleted",
-                "People lost a role, and the package does not say which they still have; they stay as they are",
+                "Roles of people changed, and the package does not say which others they have; they stay where they are",
                 "The next complete package settles it.",
-                lostRoles
+                _unclearRoles
             );
             foreach (var id in demographics.Keys)
             {
                 var key = setup.Keys.Of(id);
                 if (links.TryGetValue(key, out var link) && link.Status != PatronStatus.Transferred && seen.Add(key))
                 {
-                    intake.Take(
-                        new User
-                        {
-                            SourcedId = id,
-                            HasRoleList = true,
-                            Roles = RolesOf(link),
-                        }
-                    );
+                    intake.Take(Unchanged(id, link, RolesOf(link)));
                 }
             }
 
@@ -159,6 +145,41 @@ internal sealed class CsvChangesPull(
         }
     }
 
+    /// <summary>The roles of somebody of whom a delta names some. What it does not name is as it was, so that neither an end nor a place follows from
+    /// the others: only a main role that is current now, at a school of this library, takes the place of the one that is known.</summary>
+    private UserRole[] Settled(Known link, IReadOnlyList<UserRole> named)
+    {
+        if (source.HasAllRoles)
+        {
+            return named.Count == 0 ? RolesOf(link) : [.. named];
+        }
+
+        UserRole[] main =
+        [
+            .. named.Where(r =>
+                r.Primary
+                && RoleGroups.IsCurrent(r, setup.Today)
+                && RoleGroups.Of(r.Role) != RoleGroup.None
+                && r.Org is { } org
+                && setup.OrgSites.ContainsKey(org)
+            ),
+        ];
+        _unclearRoles += named.Count > main.Length ? 1 : 0;
+        return main.Length > 0 ? main : RolesOf(link);
+    }
+
+    /// <summary>Somebody of whom no row of their own came.</summary>
+    private static User Unchanged(string id, Known link, UserRole[] roles) =>
+        new()
+        {
+            SourcedId = id,
+            HasRoleList = true,
+            Roles = roles,
+            Username = link.Username,
+            Agents = link.Guardians?.Split('\n'),
+            Enabled = !link.LoginDisabled,
+        };
+
     /// <summary>The role that the link knows, at the organization of the patron's site.</summary>
     private UserRole[] RolesOf(Known link)
     {
@@ -179,7 +200,7 @@ internal sealed class CsvChangesPull(
         var links = new Dictionary<ulong, Known>();
         await using var command = connection.CreateCommand();
         command.CommandText = """
-            SELECT p.guid, l.role_group, p.site_id, p.status FROM patron_links l
+            SELECT p.guid, l.role_group, p.site_id, p.status, l.username, l.guardians, l.login_disabled FROM patron_links l
             JOIN patrons p ON p.district_id = l.district_id AND p.id = l.patron_id
             WHERE l.district_id = @district AND p.guid IS NOT NULL
             """;
@@ -190,7 +211,10 @@ internal sealed class CsvChangesPull(
             links[setup.Keys.Of(reader.GetString(0))] = new Known(
                 (RoleGroup)reader.GetInt32(1),
                 reader.IsDBNull(2) ? null : reader.GetInt32(2),
-                (PatronStatus)reader.GetInt32(3)
+                (PatronStatus)reader.GetInt32(3),
+                reader.IsDBNull(4) ? null : reader.GetString(4),
+                reader.IsDBNull(5) ? null : reader.GetString(5),
+                reader.GetBoolean(6)
             );
         }
 
