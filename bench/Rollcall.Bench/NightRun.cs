@@ -180,7 +180,7 @@ internal sealed class NightRun(BenchOptions options)
             );
             sandbox.BeforeAnswer = WaitAsync;
             _sandboxes.Add(sandbox);
-            var district = await districts.AddAsync($"D{i + 1}", $"District {i + 1}", "UTC");
+            var district = await districts.AddAsync($"D{i + 1}", $"District {i + 1}", "UTC", "bench");
             await integrations.ConnectAsync(
                 district,
                 IntegrationKind.ClassLink,

@@ -32,7 +32,7 @@ internal static class SyncTasks
     {
         await using var services = Services(order);
         await services.GetRequiredService<RollcallDatabase>().EnsureReadyAsync();
-        var district = await services.GetRequiredService<DistrictService>().AddAsync("BENCH", "Bench", "UTC");
+        var district = await services.GetRequiredService<DistrictService>().AddAsync("BENCH", "Bench", "UTC", "test");
         var sites = services.GetRequiredService<SiteService>();
         var integrations = services.GetRequiredService<IntegrationService>();
         var sandbox = new SandboxOptions();

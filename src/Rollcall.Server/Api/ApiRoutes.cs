@@ -191,7 +191,13 @@ internal static class ApiRoutes
     private static async Task<Created<DistrictView>> AddDistrictAsync(NewDistrict body, DistrictService districts, HttpContext http) =>
         Created(
             "/districts",
-            (await ViewAsync([await districts.AddAsync(body.Code, body.Name, body.TimeZone, http.RequestAborted)], districts, http))[0]
+            (
+                await ViewAsync(
+                    [await districts.AddAsync(body.Code, body.Name, body.TimeZone, Caller.Of(http).Actor.Name, http.RequestAborted)],
+                    districts,
+                    http
+                )
+            )[0]
         );
 
     private static async Task<DistrictView> AllowTenantAsync(string code, AllowedTenant body, DistrictService districts, HttpContext http)
@@ -528,10 +534,7 @@ internal static class ApiRoutes
     {
         var (district, actor) = Caller.Of(http);
         await FindAsync(id, queue, http);
-        await http
-            .RequestServices.GetRequiredService<Audit.AuditLog>()
-            .AddAsync(district.Id, actor.Name, "export", $"Log of operation {id} as {format}", http.RequestAborted);
-        await LogDownload.StreamAsync(http, id, format, district, wholeDistrict: true, queue, log);
+        await LogDownload.StreamAsync(http, id, format, district, wholeDistrict: true, actor, queue, log);
     }
 
     private static async Task<Accepted<Started>> ApproveAsync(long id, OperationQueue queue, HttpContext http)

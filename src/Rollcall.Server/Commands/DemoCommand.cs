@@ -240,7 +240,9 @@ internal static class DemoCommand
             );
         }
 
-        return there.Count > 0 ? there[0] : await districts.AddAsync(DistrictCode, sandbox.Options.TenantName, null, cancellationToken);
+        return there.Count > 0
+            ? there[0]
+            : await districts.AddAsync(DistrictCode, sandbox.Options.TenantName, null, "demo", cancellationToken);
     }
 
     /// <summary>Connects ClassLink, makes a site of each school, ticks everybody and turns the service on.</summary>

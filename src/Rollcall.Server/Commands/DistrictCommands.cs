@@ -32,7 +32,13 @@ internal static class DistrictCommands
                 await using var session = await Session.OpenAsync(result, terminal, cancellationToken);
                 var district = await session
                     .Get<DistrictService>()
-                    .AddAsync(result.GetRequiredValue(code), result.GetRequiredValue(name), result.GetValue(zone), cancellationToken);
+                    .AddAsync(
+                        result.GetRequiredValue(code),
+                        result.GetRequiredValue(name),
+                        result.GetValue(zone),
+                        session.Actor.Name,
+                        cancellationToken
+                    );
                 if (session.Json)
                 {
                     await JsonText.WriteAsync(terminal, Of(district, [], null));

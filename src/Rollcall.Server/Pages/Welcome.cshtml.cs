@@ -53,7 +53,7 @@ internal sealed class WelcomeModel(
         try
         {
             var zone = string.IsNullOrWhiteSpace(timeZone) ? null : timeZone;
-            var district = await districts.AddAsync(code ?? "", name ?? "", zone, HttpContext.RequestAborted);
+            var district = await districts.AddAsync(code ?? "", name ?? "", zone, Here.Who!.Name, HttpContext.RequestAborted);
             await accounts.EnterAsync(Here.Who!, district.Id, HttpContext.RequestAborted);
             return LocalRedirect($"/?district={Uri.EscapeDataString(district.Code)}");
         }

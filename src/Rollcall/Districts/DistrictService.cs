@@ -9,12 +9,19 @@ public sealed class DistrictService(RollcallDatabase database, TimeProvider time
 {
     /// <summary>Adds a district with the Standard Patron policy.</summary>
     /// <exception cref="RollcallException">The code is taken or not usable, or the time zone is unknown.</exception>
-    public async Task<District> AddAsync(string code, string name, string? timeZone, CancellationToken cancellationToken = default)
+    public async Task<District> AddAsync(
+        string code,
+        string name,
+        string? timeZone,
+        string actor,
+        CancellationToken cancellationToken = default
+    )
     {
         code = CleanCode(code, "district");
         var cleanName = Text.Clean(name) ?? throw new RollcallException("A district needs a name: add --name NAME.");
         var zone = CheckTimeZone(timeZone ?? "UTC");
         await using var context = database.CreateContextAsOwner();
+        await using var transaction = await context.Database.BeginTransactionAsync(cancellationToken);
         var codes = await context.Districts.Select(d => d.Code).ToListAsync(cancellationToken);
         if (codes.Contains(code, StringComparer.OrdinalIgnoreCase))
         {
@@ -38,7 +45,18 @@ public sealed class DistrictService(RollcallDatabase database, TimeProvider time
                 Name = "Standard Patron",
             }
         );
+        context.AuditEntries.Add(
+            new Audit.AuditEntry
+            {
+                DistrictId = district.Id,
+                At = district.CreatedAt,
+                Actor = actor,
+                Action = "district",
+                Details = $"{code}, {cleanName}, added",
+            }
+        );
         await context.SaveChangesAsync(cancellationToken);
+        await transaction.CommitAsync(cancellationToken);
         return district;
     }
 

@@ -1,3 +1,5 @@
+using System.Text.Json;
+using System.Text.Json.Serialization;
 using Rollcall.Mapping;
 using Rollcall.Patrons;
 
@@ -53,6 +55,10 @@ public sealed class Integration
 /// <summary>Everything a person chose on the integration's page, secrets aside.</summary>
 public sealed record IntegrationSettings
 {
+    /// <summary>What a newer version wrote, beside which this one works during an upgrade: it is written back as it was.</summary>
+    [JsonExtensionData]
+    public Dictionary<string, JsonElement>? Unknown { get; init; }
+
     public ConnectionMode? Mode { get; init; }
 
     /// <summary>ClassLink's number of the district; null for other services.</summary>
@@ -92,6 +98,10 @@ public sealed record IntegrationSettings
 /// <summary>Sign-in with ClassLink as one district has it.</summary>
 public sealed record ClassLinkLogin
 {
+    /// <summary>What a newer version wrote, beside which this one works during an upgrade: it is written back as it was.</summary>
+    [JsonExtensionData]
+    public Dictionary<string, JsonElement>? Unknown { get; init; }
+
     public bool On { get; init; }
 
     /// <summary>A person whom neither SourcedId nor LoginId finds may be found by an e-mail address that only one patron has.</summary>
@@ -104,6 +114,10 @@ public sealed record ClassLinkLogin
 /// <summary>When a district's roster is synced by itself.</summary>
 public sealed record DailyOperations
 {
+    /// <summary>What a newer version wrote, beside which this one works during an upgrade: it is written back as it was.</summary>
+    [JsonExtensionData]
+    public Dictionary<string, JsonElement>? Unknown { get; init; }
+
     /// <summary>Time of day where the district is; null while nothing runs by itself.</summary>
     public TimeOnly? At { get; init; }
 
@@ -129,6 +143,10 @@ public sealed record PauseDates(DateOnly From, DateOnly To);
 /// <summary>When changes wait for a person.</summary>
 public sealed record Thresholds
 {
+    /// <summary>What a newer version wrote, beside which this one works during an upgrade: it is written back as it was.</summary>
+    [JsonExtensionData]
+    public Dictionary<string, JsonElement>? Unknown { get; init; }
+
     public Threshold Transfers { get; init; } = new(10, 10);
     public Threshold Updates { get; init; } = new(10, 10);
     public Threshold Creates { get; init; } = new(0, 10);
@@ -158,6 +176,10 @@ public sealed record Threshold(double Percent, int Count);
 /// <summary>What syncs have learnt about a roster.</summary>
 public sealed record IntegrationState
 {
+    /// <summary>What a newer version wrote, beside which this one works during an upgrade: it is written back as it was.</summary>
+    [JsonExtensionData]
+    public Dictionary<string, JsonElement>? Unknown { get; init; }
+
     /// <summary>Raised by every change of connection, roles, matches, mapping or policies.</summary>
     public long ConfigVersion { get; init; } = 1;
 

@@ -207,14 +207,21 @@ public sealed class IntegrationService(
             || (
                 settings.TenantId is not null || request.TenantId is not null
                     ? string.Equals(settings.TenantId, Text.Clean(request.TenantId), StringComparison.Ordinal)
-                    : string.Equals(
-                        RosterServers.Root(settings.Url ?? ""),
-                        RosterServers.Root(request.Url ?? ""),
-                        StringComparison.OrdinalIgnoreCase
-                    )
+                        && !IsElsewhere(settings, request)
+                    : IsSameRoot(settings.Url, request.Url)
             );
         return same ? new SwitchImpact(0, 0, 0, 0) : await ImpactAsync(districtId, null, cancellationToken);
     }
+
+    /// <summary>The number of the tenant is what somebody typed: another server reached in the same way is another roster, whatever they say. From
+    /// one way to another nothing tells; the proxy looks the tenant up itself.</summary>
+    private static bool IsElsewhere(IntegrationSettings settings, ConnectRequest request) =>
+        settings.Mode == request.Mode
+        && settings.Mode is ConnectionMode.Direct or ConnectionMode.Prefix
+        && !IsSameRoot(settings.Url, request.Url);
+
+    private static bool IsSameRoot(string? one, string? other) =>
+        string.Equals(RosterServers.Root(one ?? ""), RosterServers.Root(other ?? ""), StringComparison.OrdinalIgnoreCase);
 
     /// <summary>Checks a connection with the service and stores it. Nothing is stored when it is refused.</summary>
     /// <param name="district">The district.</param>
@@ -420,6 +427,15 @@ public sealed class IntegrationService(
             TokenUrl = from.TokenUrl,
             TokenForm = from.TokenForm,
             Scope = from.Scope,
+
+            // That a sign-in proved tenant and roster to be one was said of another connection.
+            Login =
+                now.Mode == from.Mode && now.Key == from.Key && IsSameRoot(now.Url, from.Url)
+                    ? now.Login
+                    : now.Login with
+                    {
+                        ConfirmedTenant = null,
+                    },
         };
 
     /// <summary>Tries the stored connection.</summary>

@@ -1,3 +1,5 @@
+using System.Text.Json;
+using System.Text.Json.Serialization;
 using Rollcall.Patrons;
 
 namespace Rollcall.Mapping;
@@ -55,6 +57,10 @@ public sealed record FieldRule(FieldPolicy? Policy = null, BlankRule? Blank = nu
 /// <summary>A district's field mapping: data, no code.</summary>
 public sealed record FieldMap
 {
+    /// <summary>What a newer version wrote, beside which this one works during an upgrade: it is written back as it was.</summary>
+    [JsonExtensionData]
+    public Dictionary<string, JsonElement>? Unknown { get; init; }
+
     public IdMapping Barcode { get; init; } = new();
     public IdMapping CommunityId { get; init; } = new();
     public LocationSource Location { get; init; }

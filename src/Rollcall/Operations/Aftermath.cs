@@ -51,6 +51,7 @@ public sealed class Aftermath(RollcallDatabase database, RollcallOptions options
     {
         await using var connection = await database.OpenAsync(cancellationToken);
         await using var transaction = await database.Bulk.BeginWriteAsync(connection, cancellationToken);
+        await database.Bulk.LockDistrictAsync(connection, transaction, districtId, cancellationToken);
         await using var context = database.CreateContext(connection, transaction);
         var mine = await context
             .Operations.Where(o => o.Id == id && !o.Settled && o.FinishedAt != null)
@@ -109,6 +110,8 @@ public sealed class Aftermath(RollcallDatabase database, RollcallOptions options
             .Where(o => o.DistrictId == operation.DistrictId && o.Integration == operation.Integration && o.Id <= operation.Id)
             .Where(o => o.Kind == OperationKind.FullSync || o.Kind == OperationKind.ChangesSync)
             .Where(o => !o.PreviewOnly && o.FinishedAt != null && o.Status != OperationStatus.Cancelled)
+            // That somebody tried between two nights, and failed too, brings nobody back.
+            .Where(o => o.DailyDate != null || o.Status != OperationStatus.Failed)
             .OrderByDescending(o => o.Id)
             .Take(FailedNights)
             .Select(o => o.Status == OperationStatus.Failed && o.DailyDate != null)

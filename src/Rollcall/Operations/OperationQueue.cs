@@ -54,9 +54,10 @@ public sealed class OperationQueue(RollcallDatabase database, TimeProvider time)
             {
                 if (dailyDate is null)
                 {
-                    // Somebody wants it now: it is theirs, and waits for no later try.
+                    // Somebody wants it now: it is theirs, goes before the night's work, and waits for no later try.
                     await context
-                        .Operations.Where(o => o.Id == equal.Id && o.NotBefore != null)
+                        .Operations.Where(o => o.Id == equal.Id && o.Status == OperationStatus.Waiting)
+                        .Where(o => o.NotBefore != null || (o.DailyDate != null && o.RequestedBy == DailySchedule.Actor))
                         .ExecuteUpdateAsync(
                             s => s.SetProperty(o => o.NotBefore, (DateTimeOffset?)null).SetProperty(o => o.RequestedBy, requestedBy),
                             cancellationToken
@@ -150,6 +151,9 @@ public sealed class OperationQueue(RollcallDatabase database, TimeProvider time)
         return null;
     }
 
+    /// <summary>The schedule's work, for which nobody waits. What somebody asked for or approved is theirs, though it does the night's work too.</summary>
+    private const string AtNight = $"daily_date IS NOT NULL AND approved_at IS NULL AND requested_by = '{DailySchedule.Actor}'";
+
     /// <summary>What could be claimed, in the order in which it should be: what a person waits for goes before the night's work; within each
     /// the district that has waited longest for its turn here, so that one with much to do keeps nobody waiting; within it first come, first
     /// served.</summary>
@@ -164,12 +168,12 @@ public sealed class OperationQueue(RollcallDatabase database, TimeProvider time)
     {
         await using var command = connection.CreateCommand();
         command.CommandText = $"""
-            SELECT id, district_id, CASE WHEN daily_date IS NULL THEN 0 ELSE 1 END FROM operations w
+            SELECT id, district_id, CASE WHEN {AtNight} THEN 1 ELSE 0 END FROM operations w
             WHERE {(kinds is null ? "" : $"kind IN ({string.Join(", ", kinds.Select(k => (int)k))}) AND")} (status = {(int)OperationStatus.Running} AND {silent}
                 OR status = {(int)OperationStatus.Waiting} AND (not_before IS NULL OR not_before <= @now)
                   AND NOT EXISTS (SELECT 1 FROM operations o WHERE o.district_id = w.district_id AND o.id <> w.id AND o.status = {(int)
                     OperationStatus.Running}))
-              {(only is null ? "" : "AND id = @only")} {(nights ? "" : "AND daily_date IS NULL")}
+              {(only is null ? "" : "AND id = @only")} {(nights ? "" : $"AND NOT ({AtNight})")}
             """;
         Sql.Add(command, "@now", time.GetUtcNow().ToUnixTimeMilliseconds());
         if (only is not null)
@@ -390,6 +394,40 @@ public sealed class OperationQueue(RollcallDatabase database, TimeProvider time)
             ) == 1;
     }
 
+    /// <summary>Ends as failed what somebody asked for that did the night's work too, and leaves that to be tried again by itself.</summary>
+    internal async Task FailBesideNightAsync(Operation operation, TimeSpan pause, string error, CancellationToken cancellationToken)
+    {
+        await using var connection = await database.OpenAsync(cancellationToken);
+        await using var transaction = await database.Bulk.BeginWriteAsync(connection, cancellationToken);
+        await database.Bulk.LockDistrictAsync(connection, transaction, operation.DistrictId, cancellationToken);
+        if (!await FinishAsync(connection, transaction, operation, OperationStatus.Failed, null, null, error, cancellationToken))
+        {
+            return;
+        }
+
+        await using var context = database.CreateContext(connection, transaction);
+        await context
+            .Operations.Where(o => o.Id == operation.Id)
+            .ExecuteUpdateAsync(s => s.SetProperty(o => o.DailyDate, (DateOnly?)null), cancellationToken);
+        var now = time.GetUtcNow();
+        context.Operations.Add(
+            new Operation
+            {
+                DistrictId = operation.DistrictId,
+                Kind = operation.Kind,
+                Integration = operation.Integration,
+                RequestedBy = DailySchedule.Actor,
+                DailyDate = operation.DailyDate,
+                Attempts = operation.Attempts + 1,
+                NotBefore = now + pause,
+                Error = error,
+                CreatedAt = now,
+            }
+        );
+        await context.SaveChangesAsync(cancellationToken);
+        await transaction.CommitAsync(cancellationToken);
+    }
+
     /// <summary>Approves what waits in an operation: it is queued again and applies the rest.</summary>
     /// <exception cref="RollcallException">Nothing of it waits for an approval.</exception>
     public Task ApproveAsync(int districtId, long id, Actor by, CancellationToken cancellationToken = default) =>
@@ -434,28 +472,37 @@ public sealed class OperationQueue(RollcallDatabase database, TimeProvider time)
         await using var transaction = await database.Bulk.BeginWriteAsync(connection, cancellationToken);
         await database.Bulk.LockDistrictAsync(connection, transaction, districtId, cancellationToken);
         await using var context = database.CreateContext(connection, transaction);
-        var operation = await FindAsync(context, districtId, id, cancellationToken);
-        if (operation.Status is not (OperationStatus.Waiting or OperationStatus.Running))
+        while (true)
         {
-            throw new RollcallException($"Operation {id} is {StatusWord(operation.Status).Replace('-', ' ')}: there is nothing to cancel.");
-        }
+            var operation = await FindAsync(context.Operations.AsNoTracking(), districtId, id, cancellationToken);
+            if (operation.Status is not (OperationStatus.Waiting or OperationStatus.Running))
+            {
+                throw new RollcallException(
+                    $"Operation {id} is {StatusWord(operation.Status).Replace('-', ' ')}: there is nothing to cancel."
+                );
+            }
 
-        var now = time.GetUtcNow();
-        var cancelled = await context
-            .Operations.Where(o => o.Id == id && o.Status == OperationStatus.Waiting)
-            .ExecuteUpdateAsync(
-                s => s.SetProperty(o => o.Status, OperationStatus.Cancelled).SetProperty(o => o.FinishedAt, now),
-                cancellationToken
-            );
-        if (cancelled == 1)
-        {
-            await GiveUpApprovalAsync(context, operation, cancellationToken);
-        }
-        else
-        {
-            await context
-                .Operations.Where(o => o.Id == id && o.Status == OperationStatus.Running)
+            var now = time.GetUtcNow();
+            var mine = context.Operations.Where(o => o.DistrictId == districtId && o.Id == id);
+            var cancelled = await mine.Where(o => o.Status == OperationStatus.Waiting)
+                .ExecuteUpdateAsync(
+                    s => s.SetProperty(o => o.Status, OperationStatus.Cancelled).SetProperty(o => o.FinishedAt, now),
+                    cancellationToken
+                );
+            if (cancelled == 1)
+            {
+                await GiveUpApprovalAsync(context, operation, cancellationToken);
+                break;
+            }
+
+            var asked = await mine.Where(o => o.Status == OperationStatus.Running)
                 .ExecuteUpdateAsync(s => s.SetProperty(o => o.CancelRequested, true), cancellationToken);
+            if (asked == 1)
+            {
+                break;
+            }
+
+            // A worker has taken it up, put it back or ended it between the two.
         }
 
         await context.SaveChangesAsync(cancellationToken);
@@ -694,7 +741,15 @@ public sealed class OperationQueue(RollcallDatabase database, TimeProvider time)
         };
     }
 
-    private static async Task<Operation> FindAsync(RollcallContext context, int districtId, long id, CancellationToken cancellationToken) =>
-        await context.Operations.SingleOrDefaultAsync(o => o.DistrictId == districtId && o.Id == id, cancellationToken)
+    private static Task<Operation> FindAsync(RollcallContext context, int districtId, long id, CancellationToken cancellationToken) =>
+        FindAsync(context.Operations, districtId, id, cancellationToken);
+
+    private static async Task<Operation> FindAsync(
+        IQueryable<Operation> operations,
+        int districtId,
+        long id,
+        CancellationToken cancellationToken
+    ) =>
+        await operations.SingleOrDefaultAsync(o => o.DistrictId == districtId && o.Id == id, cancellationToken)
         ?? throw new RollcallException($"There is no operation {id}. 'rollcall operation list' shows those there are.");
 }

@@ -260,14 +260,21 @@ internal sealed class OperationWorker(
             logger.LogError(e, "Operation {Id} failed", operation.Id);
         }
 
-        if (
-            string.Equals(operation.RequestedBy, DailySchedule.Actor, StringComparison.Ordinal)
-            && operation.Attempts < RetryPauses.Count
-            && MayPass(e)
-        )
+        if (operation.Attempts < RetryPauses.Count && MayPass(e))
         {
-            await queue.RetryLaterAsync(operation, RetryPauses[operation.Attempts], message, CancellationToken.None);
-            return;
+            var pause = RetryPauses[operation.Attempts];
+            if (string.Equals(operation.RequestedBy, DailySchedule.Actor, StringComparison.Ordinal))
+            {
+                await queue.RetryLaterAsync(operation, pause, message, CancellationToken.None);
+                return;
+            }
+
+            if (operation is { DailyDate: not null, ApprovedAt: null })
+            {
+                // It fails before their eyes. The night goes on trying, as if they had not asked.
+                await queue.FailBesideNightAsync(operation, pause, message, CancellationToken.None);
+                return;
+            }
         }
 
         await queue.FinishAsync(operation, OperationStatus.Failed, null, null, message, CancellationToken.None);

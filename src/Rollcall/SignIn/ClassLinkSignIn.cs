@@ -208,8 +208,8 @@ public sealed class ClassLinkSignIn(
             );
         }
 
-        await using var context = database.CreateContextAsOwner();
-        var row = await context.Integrations.SingleOrDefaultAsync(
+        await using var work = await DistrictTransaction.BeginAsync(database, districtId, cancellationToken);
+        var row = await work.Context.Integrations.SingleOrDefaultAsync(
             i => i.DistrictId == districtId && i.Kind == IntegrationKind.ClassLink,
             cancellationToken
         );
@@ -219,30 +219,26 @@ public sealed class ClassLinkSignIn(
             throw new RollcallException("ClassLink is not connected yet. Connect it first: rollcall classlink connect.");
         }
 
-        row.Settings = JsonSerializer.Serialize(
-            settings with
-            {
-                Login = settings.Login with { On = on, ByEmail = byEmail ?? settings.Login.ByEmail },
-            },
-            IntegrationService.Json
-        );
-        context.AuditEntries.Add(
+        var login = settings.Login with { On = on, ByEmail = byEmail ?? settings.Login.ByEmail };
+        row.Settings = JsonSerializer.Serialize(settings with { Login = login }, IntegrationService.Json);
+        work.Context.AuditEntries.Add(
             new AuditEntry
             {
                 DistrictId = districtId,
                 At = time.GetUtcNow(),
                 Actor = actor,
                 Action = "log-in with ClassLink",
-                Details = on ? "on" : "off",
+                Details = on ? $"on, {(login.ByEmail ? "by e-mail too" : "not by e-mail")}" : "off",
             }
         );
-        await context.SaveChangesAsync(cancellationToken);
         if (!on)
         {
-            await context
-                .SignInSessions.Where(s => s.DistrictId == districtId && s.Method == SignInMethod.ClassLink)
+            await work
+                .Context.SignInSessions.Where(s => s.DistrictId == districtId && s.Method == SignInMethod.ClassLink)
                 .ExecuteDeleteAsync(cancellationToken);
         }
+
+        await work.CommitAsync(cancellationToken);
     }
 
     /// <summary>Begins a sign-in.</summary>
@@ -530,7 +526,10 @@ public sealed class ClassLinkSignIn(
     {
         await using var context = database.CreateContextAsOwner();
         var rows = (
-            await context.Integrations.Where(i => i.Kind == IntegrationKind.ClassLink && i.Enabled).ToListAsync(cancellationToken)
+            await context
+                .Integrations.AsNoTracking()
+                .Where(i => i.Kind == IntegrationKind.ClassLink && i.Enabled)
+                .ToListAsync(cancellationToken)
         ).FindAll(i => IntegrationService.SettingsOf(i) is { Login.On: true } s && s.TenantId == person.Tenant);
 
         // One tenant belongs to one district; if ever two had it, neither gets anybody.
@@ -564,6 +563,10 @@ public sealed class ClassLinkSignIn(
         {
             how = "LoginId";
             found = await links.Where(l => l.Username == login).Select(l => l.PatronId).ToListAsync(cancellationToken);
+            if (found.Count == 0)
+            {
+                found = await ByLoginAsideFromCaseAsync(links, login, cancellationToken);
+            }
         }
 
         if (found.Count == 0 && confirmed && settings.Login.ByEmail && Patrons.Text.EmailKey(person.Email) is { } email)
@@ -605,27 +608,67 @@ public sealed class ClassLinkSignIn(
 
         if (how == "SourcedId" && settings.Login.ConfirmedTenant != settings.TenantId)
         {
-            row.Settings = JsonSerializer.Serialize(
-                settings with
-                {
-                    Login = settings.Login with { ConfirmedTenant = settings.TenantId },
-                },
-                IntegrationService.Json
-            );
-            context.AuditEntries.Add(
-                new AuditEntry
-                {
-                    DistrictId = district,
-                    At = time.GetUtcNow(),
-                    Actor = "ClassLink",
-                    Action = "tenant confirmed",
-                    Details = $"{settings.TenantId}, by the first sign-in of a linked person",
-                }
-            );
-            await context.SaveChangesAsync(cancellationToken);
+            await ConfirmTenantAsync(district, person.Tenant, cancellationToken);
         }
 
         return new SignInResult(SignInRefusal.None, district, patron.Id);
+    }
+
+    /// <summary>Directories do not tell names apart by case, and not everything between them and here keeps it.</summary>
+    private static async Task<List<long>> ByLoginAsideFromCaseAsync(
+        IQueryable<PatronLink> links,
+        string login,
+        CancellationToken cancellationToken
+    )
+    {
+        // Databases lower the letters of ASCII alone: for others they say who comes into question.
+        var lower = login.ToLowerInvariant();
+        var alike = System.Text.Ascii.IsValid(login)
+#pragma warning disable CA1862 // Databases know no StringComparison.
+            ? links.Where(l => l.Username != null && l.Username.ToLower() == lower)
+#pragma warning restore CA1862
+            : links.Where(l => l.Username != null && l.Username.Length == login.Length);
+        return
+        [
+            .. (await alike.Select(l => new { l.PatronId, l.Username }).ToListAsync(cancellationToken))
+                .Where(l => string.Equals(l.Username, login, StringComparison.OrdinalIgnoreCase))
+                .Select(l => l.PatronId),
+        ];
+    }
+
+    /// <summary>A linked person of this tenant has signed in: roster and tenant belong together.</summary>
+    private async Task ConfirmTenantAsync(int district, string tenant, CancellationToken cancellationToken)
+    {
+        await using var work = await DistrictTransaction.BeginAsync(database, district, cancellationToken);
+        var row = await work.Context.Integrations.SingleAsync(
+            i => i.DistrictId == district && i.Kind == IntegrationKind.ClassLink,
+            cancellationToken
+        );
+        var settings = IntegrationService.SettingsOf(row);
+        if (settings.TenantId != tenant || settings.Login.ConfirmedTenant == tenant)
+        {
+            // Connected elsewhere meanwhile, or somebody else was first.
+            return;
+        }
+
+        row.Settings = JsonSerializer.Serialize(
+            settings with
+            {
+                Login = settings.Login with { ConfirmedTenant = tenant },
+            },
+            IntegrationService.Json
+        );
+        work.Context.AuditEntries.Add(
+            new AuditEntry
+            {
+                DistrictId = district,
+                At = time.GetUtcNow(),
+                Actor = "ClassLink",
+                Action = "tenant confirmed",
+                Details = $"{tenant}, by the first sign-in of a linked person",
+            }
+        );
+        await work.CommitAsync(cancellationToken);
     }
 
     /// <summary>Writes into the district's audit that a patron signed in.</summary>

@@ -256,7 +256,7 @@ public abstract class ApiAdministrationTests(Library library)
         var integrations = library.Service<Integrations.IntegrationService>();
         var requests = library.Service<Districts.TenantRequests>();
         var code = $"ASK{Guid.NewGuid():N}"[..12];
-        var asking = await library.Service<Districts.DistrictService>().AddAsync(code, "Asking", null, CancellationToken.None);
+        var asking = await library.Service<Districts.DistrictService>().AddAsync(code, "Asking", null, "test");
         using var http = Client(await TokenAsync(null, default, default));
         var key = new Uri($"{Root}/partner-key", UriKind.Relative);
         var request = new Uri($"{Root}/districts/{code.ToLowerInvariant()}/tenant-request", UriKind.Relative);

@@ -25,9 +25,7 @@ public sealed class ApiTests(SyncedLibrary library) : IClassFixture<SyncedLibrar
     [Fact]
     public async Task No_token_gets_more_than_its_group_and_scopes_and_no_other_district()
     {
-        var other = await library
-            .Service<DistrictService>()
-            .AddAsync($"API{Guid.NewGuid():N}"[..12], "Another district", null, CancellationToken.None);
+        var other = await library.Service<DistrictService>().AddAsync($"API{Guid.NewGuid():N}"[..12], "Another district", null, "test");
         var mine = library.District;
         var gone = await TokenAsync(mine, SecurityGroup.DistrictAdministrator, AccessTokens.AllOfDistrict);
         var rows = await library.Service<AccessTokens>().ListAsync(mine.Id);

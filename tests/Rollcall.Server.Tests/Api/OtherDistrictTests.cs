@@ -389,7 +389,7 @@ public abstract partial class OtherDistrictTests(Library library)
     }
 
     private async Task<District> AddDistrictAsync() =>
-        await library.Service<DistrictService>().AddAsync($"OD{Guid.NewGuid():N}"[..12], "Another district", null, CancellationToken.None);
+        await library.Service<DistrictService>().AddAsync($"OD{Guid.NewGuid():N}"[..12], "Another district", null, "test");
 
     private async Task<string> TokenAsync(District? district) =>
         (

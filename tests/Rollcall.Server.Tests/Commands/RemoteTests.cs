@@ -2,6 +2,7 @@ using System.Net;
 using System.Net.Http.Json;
 using System.Text;
 using System.Text.Json;
+using Microsoft.EntityFrameworkCore;
 using Rollcall.Districts;
 using Rollcall.Patrons;
 using Rollcall.Server.Api;
@@ -229,6 +230,34 @@ public abstract class RemoteTests(Library library) : IAsyncLifetime
             "patron",
             "list"
         );
+    }
+
+    [Fact]
+    public async Task An_operators_token_adds_districts_and_allows_tenants_and_opens_none()
+    {
+        var token = Closed(
+            "operator",
+            (
+                await library
+                    .Service<AccessTokens>()
+                    .CreateAsync(null, "operator", SecurityGroup.PatronLimited, TokenScopes.None, TimeSpan.FromDays(1), "test")
+            ).Token
+        );
+        Task<Ran> AskAsync(params string[] args) =>
+            _here.OkAsync([.. args, "--json", "--server", library.Url.ToString(), "--token-file", token]);
+        var code = $"OP{Guid.NewGuid():N}"[..12].ToUpperInvariant();
+        var tenant = $"{Random.Shared.Next(100_000_000, 999_999_999)}";
+        Assert.Equal(code, (await AskAsync("district", "add", code, "--name", "Operated")).Word("code"));
+        Assert.Equal(tenant, (await AskAsync("district", "allow-tenant", code, tenant)).Word("tenantId"));
+        var listed = (await AskAsync("district", "list")).Json.EnumerateArray().ToList();
+        Assert.Contains(listed, d => d.GetProperty("code").GetString() == library.District.Code);
+        var added = Assert.Single(listed, d => d.GetProperty("code").GetString() == code);
+        Assert.Equal([tenant], added.GetProperty("tenants").EnumerateArray().Select(t => t.GetString()));
+        await RefusedAsync(ExitCode.Failed, "needs a token of a district", library.Url, token, "patron", "list");
+
+        // The command line on the server's own machine has one district again, as other tests expect it.
+        await using var context = library.Service<Rollcall.Storage.RollcallDatabase>().CreateContext();
+        await context.Districts.Where(d => d.Code == code).ExecuteDeleteAsync();
     }
 
     [Fact]

@@ -26,9 +26,7 @@ public sealed partial class AccessTests(SyncedLibrary library) : IClassFixture<S
     [Fact]
     public async Task Nobody_gets_what_the_table_does_not_give_them()
     {
-        var other = await library
-            .Service<DistrictService>()
-            .AddAsync($"OTHER{Guid.NewGuid():N}"[..12], "Another district", null, CancellationToken.None);
+        var other = await library.Service<DistrictService>().AddAsync($"OTHER{Guid.NewGuid():N}"[..12], "Another district", null, "test");
         (string Who, Need Most, string? Session)[] people =
         [
             ("nobody", Need.Anyone, null),

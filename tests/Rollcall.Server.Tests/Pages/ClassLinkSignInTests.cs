@@ -298,6 +298,43 @@ public sealed class ClassLinkSignInTests(SignInLibrary library) : IClassFixture<
     }
 
     [Fact]
+    public async Task A_login_name_in_other_case_finds_who_alone_has_it_and_the_exact_one_goes_first()
+    {
+        var (student, other) = (Student(18), Student(19));
+        await using var context = library.Service<RollcallDatabase>().CreateContext();
+        var patron = await context.Patrons.AsNoTracking().SingleAsync(p => p.Guid == student.SourcedId);
+        var twin = await context.Patrons.AsNoTracking().SingleAsync(p => p.Guid == other.SourcedId);
+        var (own, others) = (await NameAsync(patron), await NameAsync(twin));
+        Assert.NotEqual(own, own!.ToUpperInvariant());
+        using var visitor = new Visitor(library.Url, null);
+        library.Sandbox.Faults.Set("blank-sourcedid");
+        try
+        {
+            await CalledAsync(patron, own.ToUpperInvariant());
+            Assert.Equal("/", await SignInAsync(visitor, student));
+            Assert.Contains(patron.Barcode, await visitor.PageAsync("/me"), StringComparison.Ordinal);
+
+            // Two whose names differ by case alone: nobody guesses. The exact one is no guess.
+            await CalledAsync(twin, own[..1].ToUpperInvariant() + own[1..^1] + own[^1..].ToUpperInvariant());
+            await CalledAsync(patron, own.ToUpperInvariant());
+            await RefusedAsync(visitor, await BeginAndBackAsync(visitor, student), "The library is not sure who you are");
+            await CalledAsync(patron, own);
+            Assert.Equal("/", await SignInAsync(visitor, student));
+            Assert.Contains(patron.Barcode, await visitor.PageAsync("/me"), StringComparison.Ordinal);
+        }
+        finally
+        {
+            library.Sandbox.Faults.Clear();
+            await CalledAsync(patron, own);
+            await CalledAsync(twin, others!);
+        }
+
+        Task<string?> NameAsync(Patron who) => context.PatronLinks.Where(l => l.PatronId == who.Id).Select(l => l.Username).SingleAsync();
+        Task CalledAsync(Patron who, string name) =>
+            context.PatronLinks.Where(l => l.PatronId == who.Id).ExecuteUpdateAsync(s => s.SetProperty(l => l.Username, name));
+    }
+
+    [Fact]
     public async Task A_second_id_of_the_same_person_signs_the_same_patron_in_and_a_part_of_an_id_does_not()
     {
         var student = Student(15);
@@ -360,7 +397,7 @@ public sealed class ClassLinkSignInTests(SignInLibrary library) : IClassFixture<
     [Fact]
     public async Task A_district_that_enters_anothers_tenant_gets_nobody_of_it()
     {
-        var thief = await library.Service<DistrictService>().AddAsync("THIEF", "Thief", null, CancellationToken.None);
+        var thief = await library.Service<DistrictService>().AddAsync("THIEF", "Thief", null, "test");
         await using var context = library.Service<RollcallDatabase>().CreateContext();
         var real = await context
             .Integrations.AsNoTracking()

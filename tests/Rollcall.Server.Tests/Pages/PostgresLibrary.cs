@@ -7,3 +7,9 @@ public sealed class PostgresLibrary(PostgresCluster cluster) : SyncedLibrary
 {
     protected override async Task<string?> ConnectionAsync() => await cluster.CreateDatabaseAsync();
 }
+
+/// <summary>A server that has just been installed, on PostgreSQL.</summary>
+public sealed class PostgresEmptyLibrary(PostgresCluster cluster) : EmptyLibrary
+{
+    protected override async Task<string?> ConnectionAsync() => await cluster.CreateDatabaseAsync();
+}

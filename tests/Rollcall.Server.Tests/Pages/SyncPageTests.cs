@@ -134,7 +134,7 @@ public sealed class EmptyPageTests(EmptyLibrary library) : IClassFixture<EmptyLi
         Assert.Contains("The partner key is empty or more than one word", two, StringComparison.Ordinal);
         (string, string)[] tenant = [("district", "DEMO"), ("tenantId", "7001")];
         await visitor.SubmitAsync("/welcome", "/welcome?handler=Tenant", tenant);
-        var other = await library.Service<DistrictService>().AddAsync("OTHER", "Other", null);
+        var other = await library.Service<DistrictService>().AddAsync("OTHER", "Other", null, "test");
         var taken = await visitor.RefusedAsync("/welcome", "/welcome?handler=Tenant", ("district", other.Code), ("tenantId", "7001"));
         Assert.Contains("belongs to another district", taken, StringComparison.Ordinal);
     }

@@ -5,7 +5,14 @@ using Rollcall.Patrons;
 namespace Rollcall.Server.Tests.Pages;
 
 /// <summary>A district asks for its ClassLink tenant, and the operator decides.</summary>
-public sealed class TenantRequestTests(EmptyLibrary library) : IClassFixture<EmptyLibrary>
+public sealed class TenantRequestTests(EmptyLibrary library) : TenantRequests(library), IClassFixture<EmptyLibrary>;
+
+/// <summary>The same on PostgreSQL, where an operator who belongs to a district is confined to it on every page but this one.</summary>
+public sealed class TenantRequestOnPostgresTests(PostgresEmptyLibrary library)
+    : TenantRequests(library),
+        IClassFixture<PostgresEmptyLibrary>;
+
+public abstract class TenantRequests(EmptyLibrary library)
 {
     private const string Page = "/preferences/sis/classlink";
 
@@ -15,7 +22,7 @@ public sealed class TenantRequestTests(EmptyLibrary library) : IClassFixture<Emp
         await library.AddDistrictAsync();
         var tenant = library.Sandbox.Options.TenantId;
         await library.Service<IntegrationService>().StorePartnerKeyAsync(library.Sandbox.Options.PartnerKey, "test");
-        var river = await library.Service<DistrictService>().AddAsync("RIVER", "River & Lake", "UTC", CancellationToken.None);
+        var river = await library.Service<DistrictService>().AddAsync("RIVER", "River & Lake", "UTC", "test");
         using var visitor = new Visitor(library.Url, await library.SignInAsync(SecurityGroup.DistrictAdministrator, district: river));
         using var owner = new Visitor(library.Url);
         Task<string> TryAsync(string number) =>
@@ -64,10 +71,28 @@ public sealed class TenantRequestTests(EmptyLibrary library) : IClassFixture<Emp
         Assert.True(await library.Service<IntegrationService>().HasPartnerKeyAsync());
 
         // One tenant belongs to one district: the other is told, and asks for nothing.
-        var other = await library.Service<DistrictService>().AddAsync("LAKE", "Lake", "UTC", CancellationToken.None);
+        var other = await library.Service<DistrictService>().AddAsync("LAKE", "Lake", "UTC", "test");
         using var third = new Visitor(library.Url, await library.SignInAsync(SecurityGroup.DistrictAdministrator, district: other));
         var refused = await third.RefusedAsync(Page, $"{Page}?handler=Connect", ("mode", "Proxy"), ("tenantId", tenant), ("url", ""));
         Assert.Contains("is used by another district", refused, StringComparison.Ordinal);
-        Assert.Empty(await library.Service<TenantRequests>().ListAsync());
+        Assert.Empty(await library.Service<Rollcall.Districts.TenantRequests>().ListAsync());
+
+        await EntersAsync(owner);
+    }
+
+    /// <summary>The operator, who belongs to one district, enters another and adds a third.</summary>
+    private async Task EntersAsync(Visitor owner)
+    {
+        Assert.Contains("DEMO", await owner.PageAsync("/about"), StringComparison.Ordinal);
+        Assert.Equal("/?district=LAKE", await owner.SubmitAsync("/welcome", "/welcome?handler=Enter", ("district", "LAKE")));
+        await owner.PageAsync("/?district=LAKE");
+        Assert.Contains("the operator became District Administrator", await owner.PageAsync("/audit"), StringComparison.Ordinal);
+        Assert.Contains("LAKE, Lake, added", await owner.PageAsync("/audit"), StringComparison.Ordinal);
+        Assert.Equal(
+            "/?district=HILL",
+            await owner.SubmitAsync("/welcome", "/welcome?handler=District", ("code", "HILL"), ("name", "Hill"), ("timeZone", "UTC"))
+        );
+        var all = await owner.PageAsync("/welcome?district=DEMO");
+        Assert.All((string[])["DEMO", "RIVER", "LAKE", "HILL"], d => Assert.Contains(d, all, StringComparison.Ordinal));
     }
 }

@@ -61,7 +61,7 @@ public sealed class Installation : IAsyncDisposable
         configure?.Invoke(services);
         var installation = new Installation(services.BuildServiceProvider(), folder);
         await installation.Database.EnsureReadyAsync();
-        installation.District = await installation.Get<DistrictService>().AddAsync("RIVER", "Riverbend", "UTC");
+        installation.District = await installation.Get<DistrictService>().AddAsync("RIVER", "Riverbend", "UTC", "test");
         sandbox ??= new SandboxOptions { Students = 200, Schools = 4 };
 
         // Both sides have one time, unless a test wants it otherwise.

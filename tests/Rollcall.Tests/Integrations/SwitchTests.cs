@@ -67,6 +67,83 @@ public sealed class SwitchTests(PostgresCluster cluster)
     [Theory]
     [InlineData(Db.Sqlite)]
     [InlineData(Db.Postgres)]
+    public async Task Another_server_of_the_same_number_is_a_switch_and_has_to_prove_its_tenant_anew(Db db)
+    {
+        await using var system = await StartAsync(db);
+        var options = system.Sandbox.Options;
+        var origin = system.Sandbox.Url.GetLeftPart(UriPartial.Authority);
+        ConnectRequest By(ConnectionMode mode, string url) =>
+            new(
+                mode,
+                options.TenantId,
+                url,
+                Key: options.ConsumerKey,
+                Secret: mode == ConnectionMode.Direct ? options.ConsumerSecret : options.Bearer
+            );
+        async Task<bool> SwitchesAsync(ConnectRequest request) =>
+            !(await system.Integrations.ImpactOfConnectAsync(system.District.Id, IntegrationKind.ClassLink, request)).IsEmpty;
+        async Task<string?> ConfirmedAsync() =>
+            IntegrationService
+                .SettingsOf(await system.Integrations.FindAsync(system.District.Id, IntegrationKind.ClassLink))
+                .Login.ConfirmedTenant;
+        Task ConfirmAsync() => system.ConfigureAsync(s => s with { Login = s.Login with { ConfirmedTenant = options.TenantId } });
+        async Task ConnectAsync(ConnectRequest request) =>
+            Assert.Null(
+                (await system.Integrations.ConnectAsync(system.District, IntegrationKind.ClassLink, request, true, false, "test")).Cleared
+            );
+
+        // From one way to another nothing tells, and nothing is cleared; but whose roster it is has to be proved again.
+        await ConfirmAsync();
+        var prefix = By(ConnectionMode.Prefix, $"{system.Sandbox.Url}{options.ApplicationId}/ims/oneroster/v1p1/");
+        Assert.False(await SwitchesAsync(prefix));
+        await ConnectAsync(prefix);
+        Assert.Null(await ConfirmedAsync());
+        await ConfirmAsync();
+
+        // The same place written otherwise is the same place.
+        await ConnectAsync(By(ConnectionMode.Prefix, $"{system.Sandbox.Url}{options.ApplicationId}"));
+        Assert.Equal(options.TenantId, await ConfirmedAsync());
+        Assert.True(await SwitchesAsync(By(ConnectionMode.Prefix, $"{system.Sandbox.Url}another-application")));
+        await ConnectAsync(By(ConnectionMode.Direct, $"{origin}/ims/oneroster/v1p1"));
+        Assert.Null(await ConfirmedAsync());
+        Assert.False(await SwitchesAsync(By(ConnectionMode.Direct, origin.ToUpperInvariant())));
+        var elsewhere = By(ConnectionMode.Direct, "https://other-district.example.org/ims/oneroster/v1p1");
+        Assert.True(await SwitchesAsync(elsewhere));
+        await Refused(
+            () => system.Integrations.ConnectAsync(system.District, IntegrationKind.ClassLink, elsewhere, true, clear: false, "test"),
+            "People are linked to another roster"
+        );
+        Assert.False(await SwitchesAsync(new ConnectRequest(ConnectionMode.Proxy, options.TenantId, system.Sandbox.Url.ToString())));
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task What_a_newer_version_wrote_into_settings_outlives_an_older_ones_change(Db db)
+    {
+        await using var system = await StartAsync(db);
+        const string Newer =
+            """{"mode":"Proxy","later":[1],"login":{"on":true,"later":2},"daily":{"later":3},"thresholds":{"later":4},"map":{"later":5}}""";
+        await using (var context = system.Database.CreateContext())
+        {
+            await context.Integrations.ExecuteUpdateAsync(s =>
+                s.SetProperty(i => i.Settings, Newer).SetProperty(i => i.State, """{"configVersion":7,"later":6}""")
+            );
+        }
+
+        await system.ConfigureAsync(s => s with { Roles = [RoleGroup.Student], Login = s.Login with { ByEmail = true } });
+        var row = (await system.Integrations.FindAsync(system.District.Id, IntegrationKind.ClassLink))!;
+        Assert.All(
+            (string[])["\"later\":[1]", "\"later\":2", "\"later\":3", "\"later\":4", "\"later\":5", "\"byEmail\":true"],
+            part => Assert.Contains(part, row.Settings, StringComparison.Ordinal)
+        );
+        Assert.Contains("\"later\":6", row.State, StringComparison.Ordinal);
+        Assert.Contains("\"configVersion\":8", row.State, StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
     public async Task Syncs_with_the_new_roster_are_undone_before_the_switch(Db db)
     {
         await using var system = await StartAsync(db);

@@ -134,7 +134,7 @@ public sealed class DailyTests(PostgresCluster cluster)
             configure: tape.AddTo
         );
         await system.ConfigureAsync(s => SettingsChange.Daily(s, "04:00", "full", s_before));
-        var second = await system.Get<DistrictService>().AddAsync("LAKE", "Lake", "UTC");
+        var second = await system.Get<DistrictService>().AddAsync("LAKE", "Lake", "UTC", "test");
         await using (var context = system.Database.CreateContext())
         {
             var good = await context.Integrations.AsNoTracking().SingleAsync();

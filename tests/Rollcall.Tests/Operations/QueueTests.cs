@@ -16,7 +16,7 @@ public sealed class QueueTests(PostgresCluster cluster)
     public async Task A_district_with_much_to_do_keeps_no_other_one_waiting_and_people_go_before_the_night(Db db)
     {
         await using var system = await Installation.StartAsync(cluster, db, connect: false);
-        var harbor = await system.Get<DistrictService>().AddAsync("HARBOR", "Harbor Point", "UTC");
+        var harbor = await system.Get<DistrictService>().AddAsync("HARBOR", "Harbor Point", "UTC", "test");
         var river = system.District.Id;
         async Task<long> AskAsync(int district, OperationKind kind, bool preview = false, DateOnly? night = null) =>
             (
@@ -25,7 +25,7 @@ public sealed class QueueTests(PostgresCluster cluster)
                     kind,
                     IntegrationKind.ClassLink,
                     preview,
-                    "test",
+                    night is null ? "test" : DailySchedule.Actor,
                     dailyDate: night,
                     cancellationToken: Stop
                 )
@@ -66,5 +66,64 @@ public sealed class QueueTests(PostgresCluster cluster)
         Assert.Null(await ClaimAsync(nights: false));
         var asked = await AskAsync(harbor.Id, OperationKind.ChangesSync);
         Assert.Equal([asked, night], [await NextAsync(), await NextAsync()]);
+
+        // What somebody asks for is theirs, though the night asked first; so it stays when the night asks after them.
+        night = await AskAsync(river, OperationKind.FullSync, night: new DateOnly(2026, 3, 3));
+        Assert.Equal(night, await AskAsync(river, OperationKind.FullSync));
+        var theirNight = await AskAsync(harbor.Id, OperationKind.FullSync);
+        Assert.Equal(theirNight, await AskAsync(harbor.Id, OperationKind.FullSync, night: new DateOnly(2026, 3, 3)));
+        foreach (var id in new[] { night, theirNight }.Order())
+        {
+            var claimed = await ClaimAsync(nights: false);
+            Assert.NotNull(claimed);
+            Assert.Equal("test", claimed.RequestedBy);
+            Assert.Equal(new DateOnly(2026, 3, 3), claimed.DailyDate);
+            Assert.True(await system.Queue.FinishAsync(claimed, OperationStatus.NeedsApproval, null, null, null, Stop));
+        }
+
+        // So is what somebody approves of a night.
+        night = await AskAsync(river, OperationKind.FullSync, night: new DateOnly(2026, 3, 4));
+        var held = await ClaimAsync();
+        Assert.Equal(night, held!.Id);
+        Assert.True(await system.Queue.FinishAsync(held, OperationStatus.NeedsApproval, null, null, null, Stop));
+        await system.Queue.ApproveAsync(river, night, "anna", Stop);
+        Assert.Equal(night, (await ClaimAsync(nights: false))!.Id);
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task What_is_cancelled_while_a_worker_takes_it_up_is_cancelled_all_the_same(Db db)
+    {
+        await using var system = await Installation.StartAsync(cluster, db, connect: false);
+        var district = system.District.Id;
+        for (var round = 0; round < 60; round++)
+        {
+            var (id, _) = await system.Queue.EnqueueAsync(
+                district,
+                OperationKind.FullSync,
+                IntegrationKind.ClassLink,
+                preview: false,
+                "test",
+                cancellationToken: Stop
+            );
+            var claim = Task.Run(async () => await system.Queue.ClaimAsync("one", null, aloneHere: false, Stop), Stop);
+            if (round % 3 > 0)
+            {
+                await Task.Delay(round % 3, Stop);
+            }
+
+            await system.Queue.CancelAsync(district, id, Stop);
+            var claimed = await claim;
+            var operation = await system.Queue.GetAsync(district, id, Stop);
+            Assert.True(
+                operation is { Status: OperationStatus.Cancelled } or { Status: OperationStatus.Running, CancelRequested: true },
+                $"round {round}: {operation.Status}, {operation.CancelRequested}"
+            );
+            if (claimed is not null)
+            {
+                Assert.True(await system.Queue.FinishAsync(claimed, OperationStatus.Cancelled, null, null, null, Stop));
+            }
+        }
     }
 }

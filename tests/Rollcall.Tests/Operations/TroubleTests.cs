@@ -91,6 +91,35 @@ public sealed class TroubleTests(PostgresCluster cluster)
     [Theory]
     [InlineData(Db.Sqlite)]
     [InlineData(Db.Postgres)]
+    public async Task Sync_Now_in_an_outage_fails_before_their_eyes_and_the_night_goes_on_trying(Db db)
+    {
+        var (system, clock) = await NightAsync(db);
+        await using var _ = system;
+        var id = Assert.Single(await system.Get<DailySchedule>().EnqueueDueAsync(Stop));
+        system.Sandbox.Faults.Set("revision-changes");
+        Assert.True(await WorkAsync(system));
+        var failed = await system.SyncAsync();
+        Assert.Equal((id, OperationStatus.Failed, "test", null), (failed.Id, failed.Status, failed.RequestedBy, failed.DailyDate));
+        Assert.NotNull(failed.Error);
+        var night = Assert.Single(await system.Queue.ListAsync(system.District.Id, cancellationToken: Stop), o => o.DailyDate is not null);
+        Assert.Equal(
+            (OperationStatus.Waiting, 2, DailySchedule.Actor, new DateOnly(2026, 3, 2)),
+            (night.Status, night.Attempts, night.RequestedBy, night.DailyDate)
+        );
+        Assert.Empty(await system.Get<DailySchedule>().EnqueueDueAsync(Stop));
+        Assert.False(await WorkAsync(system));
+
+        // The outage is over: the night is caught up without anybody.
+        system.Sandbox.Faults.Set("");
+        clock.MoveTo(night.NotBefore!.Value.AddSeconds(1));
+        Assert.True(await WorkAsync(system));
+        var ended = await system.Queue.GetAsync(system.District.Id, night.Id, Stop);
+        Assert.True(ended.Status is OperationStatus.Completed or OperationStatus.CompletedWithWarnings, $"{ended.Status} {ended.Error}");
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
     public async Task Five_failed_nights_set_a_district_aside_and_a_sync_that_succeeds_brings_it_back(Db db)
     {
         var (system, clock) = await NightAsync(db);
@@ -103,6 +132,12 @@ public sealed class TroubleTests(PostgresCluster cluster)
             Assert.True(await WorkAsync(system));
             Assert.Null(await StoppedAsync());
             await system.Get<Aftermath>().SettleAsync(Stop);
+            if (night == 2)
+            {
+                // Somebody tries by day, and is no luckier.
+                Assert.Equal(OperationStatus.Failed, (await system.SyncAsync()).Status);
+                await system.Get<Aftermath>().SettleAsync(Stop);
+            }
         }
 
         var why = await StoppedAsync();

@@ -83,7 +83,7 @@ public sealed class AccountTests(PostgresCluster cluster)
         Assert.Equal(PasswordAnswer.Right, (await accounts.CheckAsync(Theirs, "a south wind over riverbend", null)).Answer);
 
         // Names of a district that is none of theirs are words like others.
-        await system.Get<DistrictService>().AddAsync("LAKE", "Lakeview Unified", "UTC");
+        await system.Get<DistrictService>().AddAsync("LAKE", "Lakeview Unified", "UTC", "test");
         await accounts.ChangePasswordAsync(invited.Id, "a south wind over riverbend", "Lakeview Unified");
     }
 
@@ -324,7 +324,7 @@ public sealed class AccountTests(PostgresCluster cluster)
         var time = new ShiftedTime(TimeProvider.System.GetUtcNow());
         await using var system = await StartAsync(db, time);
         var (accounts, desk, sessions) = (system.Get<Accounts>(), system.Get<AccountDesk>(), system.Get<Sessions>());
-        var other = await system.Get<DistrictService>().AddAsync("OTHER", "Other", null);
+        var other = await system.Get<DistrictService>().AddAsync("OTHER", "Other", null, "test");
         var admin = await WithPasswordAsync(system, Address);
         var by = (await sessions.FindAsync(await sessions.OpenAsync(admin, SignInMethod.Password, null, s_device)))!;
 

@@ -17,7 +17,7 @@ public sealed class RowSecurityTests(PostgresCluster cluster)
     {
         await using var system = await Installation.StartAsync(cluster, Db.Postgres, new() { Students = 1, Schools = 1 }, connect: false);
         var mine = system.District.Id;
-        var other = (await system.Get<DistrictService>().AddAsync("OTHER", "Another", "UTC")).Id;
+        var other = (await system.Get<DistrictService>().AddAsync("OTHER", "Another", "UTC", "test")).Id;
         IReadOnlyList<string> tables;
         await using (var context = system.Database.CreateContext())
         {
@@ -84,7 +84,7 @@ public sealed class RowSecurityTests(PostgresCluster cluster)
     public async Task Connections_from_the_pool_carry_no_district_over()
     {
         await using var system = await Installation.StartAsync(cluster, Db.Postgres, new() { Students = 1, Schools = 1 }, connect: false);
-        var other = (await system.Get<DistrictService>().AddAsync("OTHER", "Another", "UTC")).Id;
+        var other = (await system.Get<DistrictService>().AddAsync("OTHER", "Another", "UTC", "test")).Id;
         int[] districts = [system.District.Id, other];
         foreach (var district in districts)
         {
@@ -120,7 +120,7 @@ public sealed class RowSecurityTests(PostgresCluster cluster)
     public async Task A_request_that_keeps_its_connection_asks_over_it_alone_and_leaves_nothing_there()
     {
         await using var system = await Installation.StartAsync(cluster, Db.Postgres, new() { Students = 1, Schools = 1 }, connect: false);
-        var other = (await system.Get<DistrictService>().AddAsync("OTHER", "Another", "UTC")).Id;
+        var other = (await system.Get<DistrictService>().AddAsync("OTHER", "Another", "UTC", "test")).Id;
         int[] districts = [system.District.Id, other];
         foreach (var district in districts)
         {

@@ -19,7 +19,7 @@ public sealed class SearchTests(PostgresCluster cluster)
     public async Task A_search_finds_parts_of_names_and_numbers_in_the_own_district_alone(Db db)
     {
         await using var system = await Installation.StartAsync(cluster, db, new() { Students = 1, Schools = 1 }, connect: false);
-        var other = (await system.Get<DistrictService>().AddAsync("OTHER", "Another", "UTC")).Id;
+        var other = (await system.Get<DistrictService>().AddAsync("OTHER", "Another", "UTC", "test")).Id;
         var patrons = system.Get<PatronService>();
         string[] names = ["Marín", "O'Hara", "Tamar 50%", "Under_score", "Back\\slash", "Zoë", "Lee"];
         foreach (var district in (int[])[system.District.Id, other])

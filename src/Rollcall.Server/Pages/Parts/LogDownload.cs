@@ -26,16 +26,17 @@ internal static class LogDownload
             return;
         }
 
-        await StreamAsync(http, id, format, here.District, wholeDistrict: here.Sites is null, queue, log);
+        await StreamAsync(http, id, format, here.District, wholeDistrict: here.Sites is null, here.Actor, queue, log);
     }
 
-    /// <summary>Sends the log of a district's operation; 404 when it has none of that id.</summary>
+    /// <summary>Sends the log of a district's operation, and says so in the audit; 404 when it has none of that id.</summary>
     public static async Task StreamAsync(
         HttpContext http,
         long id,
         string format,
         District district,
         bool wholeDistrict,
+        Actor actor,
         OperationQueue queue,
         OperationLog log
     )
@@ -51,6 +52,9 @@ internal static class LogDownload
             return;
         }
 
+        await http
+            .RequestServices.GetRequiredService<Audit.AuditLog>()
+            .AddAsync(district.Id, actor.Name, "export", $"Log of operation {id} as {format}", http.RequestAborted);
         var (type, ending) = format switch
         {
             "csv" => ("text/csv; charset=utf-8", "csv"),
