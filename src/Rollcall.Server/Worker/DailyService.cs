@@ -26,37 +26,57 @@ internal sealed class DailyService(
         var tidy = DateTimeOffset.MinValue;
         while (!stoppingToken.IsCancellationRequested)
         {
-            try
+            // Each for itself: what one of them cannot do keeps no other waiting.
+            var looked = await TryAsync(
+                async () =>
+                {
+                    foreach (var id in await schedule.EnqueueDueAsync(stoppingToken))
+                    {
+                        logger.LogInformation("Daily Operations queued operation {Id}", id);
+                    }
+                },
+                stoppingToken
+            );
+            looked &= await TryAsync(
+                async () =>
+                {
+                    foreach (var id in await retention.EnqueueDueAsync(stoppingToken))
+                    {
+                        logger.LogInformation("Retention queued operation {Id}", id);
+                    }
+                },
+                stoppingToken
+            );
+            if (time.GetUtcNow() >= tidy && await TryAsync(() => retention.TidyAsync(stoppingToken), stoppingToken))
             {
-                foreach (var id in await schedule.EnqueueDueAsync(stoppingToken))
-                {
-                    logger.LogInformation("Daily Operations queued operation {Id}", id);
-                }
+                tidy = time.GetUtcNow() + s_tidyEvery;
+            }
 
-                foreach (var id in await retention.EnqueueDueAsync(stoppingToken))
-                {
-                    logger.LogInformation("Retention queued operation {Id}", id);
-                }
-
-                if (time.GetUtcNow() >= tidy)
-                {
-                    await retention.TidyAsync(stoppingToken);
-                    tidy = time.GetUtcNow() + s_tidyEvery;
-                }
-
+            if (looked)
+            {
                 pulse.Beat(Pulse.Schedule);
-            }
-            catch (OperationCanceledException) when (stoppingToken.IsCancellationRequested)
-            {
-                return;
-            }
-            catch (Exception e)
-            {
-                // The database is away: what is due stays due until it is back.
-                logger.LogError("Daily Operations cannot look what is due, trying again: {Message}", e.Message);
             }
 
             await Task.Delay(s_every, time, stoppingToken).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        }
+    }
+
+    private async Task<bool> TryAsync(Func<Task> look, CancellationToken stoppingToken)
+    {
+        try
+        {
+            await look();
+            return true;
+        }
+        catch (OperationCanceledException) when (stoppingToken.IsCancellationRequested)
+        {
+            return false;
+        }
+        catch (Exception e)
+        {
+            // The database is away: what is due stays due until it is back.
+            logger.LogError("Daily Operations cannot look what is due, trying again: {Message}", e.Message);
+            return false;
         }
     }
 }

@@ -121,6 +121,15 @@ internal static class IntegrationSwitch
         operation.PlanSize = rows;
         operation.AppliedTo = rows;
         operation.Counts = JsonSerializer.Serialize(new SyncCounts { Read = rows, Updated = rows }, OperationQueue.Json);
+        // What waits was planned from the roster that is left behind.
+        await context
+            .Operations.Where(o => o.DistrictId == districtId && (!matchesAlone || o.Integration != kind))
+            .Where(o => o.Kind == OperationKind.FullSync || o.Kind == OperationKind.ChangesSync || o.Kind == OperationKind.PersonSync)
+            .Where(o => o.Status == OperationStatus.NeedsApproval || o.Status == OperationStatus.Preview)
+            .ExecuteUpdateAsync(
+                s => s.SetProperty(o => o.Status, OperationStatus.Superseded).SetProperty(o => o.FinishedAt, now),
+                cancellationToken
+            );
         if (!matchesAlone)
         {
             await ClearPatronsAsync(context, districtId, now, cancellationToken);
@@ -163,15 +172,6 @@ internal static class IntegrationSwitch
         CancellationToken cancellationToken
     )
     {
-        // What waits was planned from the roster that is left behind.
-        await context
-            .Operations.Where(o => o.DistrictId == districtId)
-            .Where(o => o.Kind == OperationKind.FullSync || o.Kind == OperationKind.ChangesSync || o.Kind == OperationKind.PersonSync)
-            .Where(o => o.Status == OperationStatus.NeedsApproval || o.Status == OperationStatus.Preview)
-            .ExecuteUpdateAsync(
-                s => s.SetProperty(o => o.Status, OperationStatus.Superseded).SetProperty(o => o.FinishedAt, now),
-                cancellationToken
-            );
         await context
             .Patrons.Where(p => p.DistrictId == districtId && p.Guid != null)
             .ExecuteUpdateAsync(
@@ -195,8 +195,29 @@ internal static class IntegrationSwitch
             return $"Operation {operation.Id} kept no record of what it cleared: it cannot be undone.";
         }
 
+        var was = await RecordAsync(context, operation, cancellationToken);
+        if (was.PatronsStayed)
+        {
+            var later = await context
+                .Operations.Where(o =>
+                    o.DistrictId == district && o.Kind == OperationKind.Switch && o.Id > operation.Id && o.Status != OperationStatus.Undone
+                )
+                .MaxAsync(o => (long?)o.Id, cancellationToken);
+            var connected = (
+                await context
+                    .Integrations.AsNoTracking()
+                    .Where(i => i.DistrictId == district && i.Kind != was.Except)
+                    .ToListAsync(cancellationToken)
+            ).Find(i => IntegrationService.SettingsOf(i).Mode is not null);
+            return later is not null
+                    ? $"Since operation {operation.Id}, another service was turned on. Undo operation {later} first, then this one."
+                : connected is not null
+                    ? $"{IntegrationWords.Name(connected.Kind)} has been connected again since operation {operation.Id}: what that one cleared cannot come back over it."
+                : null;
+        }
+
         var linked = await context.Patrons.CountAsync(p => p.DistrictId == district && p.Guid != null, cancellationToken);
-        if (linked == 0 || (await RecordAsync(context, operation, cancellationToken)).PatronsStayed)
+        if (linked == 0)
         {
             return null;
         }
@@ -246,6 +267,11 @@ internal static class IntegrationSwitch
             {
                 (row.Settings, row.Secret, row.State) = (old.Settings, old.Secret, old.State);
             }
+            else if (!was.PatronsStayed)
+            {
+                // Nobody is linked by it any more: what its syncs remember is of no use.
+                row.State = "{}";
+            }
 
             IntegrationService.RequireFull(row, $"operation {operation.Id} was undone");
         }
@@ -258,7 +284,8 @@ internal static class IntegrationSwitch
         context.SiteOrgs.AddRange(was.Matches.Where(m => known.Contains(m.SiteId)));
         foreach (var site in sites)
         {
-            site.Guid = was.SiteGuids.GetValueOrDefault(site.Id);
+            var former = was.SiteGuids.GetValueOrDefault(site.Id);
+            site.Guid = was.PatronsStayed ? site.Guid ?? former : former;
         }
 
         if (!was.PatronsStayed)

@@ -406,6 +406,15 @@ public sealed class OperationQueue(RollcallDatabase database, TimeProvider time)
         }
 
         await using var context = database.CreateContext(connection, transaction);
+
+        // The night may have joined while it was at work.
+        var date = await context.Operations.Where(o => o.Id == operation.Id).Select(o => o.DailyDate).SingleAsync(cancellationToken);
+        if (date is null)
+        {
+            await transaction.CommitAsync(cancellationToken);
+            return;
+        }
+
         await context
             .Operations.Where(o => o.Id == operation.Id)
             .ExecuteUpdateAsync(s => s.SetProperty(o => o.DailyDate, (DateOnly?)null), cancellationToken);
@@ -417,7 +426,7 @@ public sealed class OperationQueue(RollcallDatabase database, TimeProvider time)
                 Kind = operation.Kind,
                 Integration = operation.Integration,
                 RequestedBy = DailySchedule.Actor,
-                DailyDate = operation.DailyDate,
+                DailyDate = date,
                 Attempts = operation.Attempts + 1,
                 NotBefore = now + pause,
                 Error = error,

@@ -269,9 +269,9 @@ internal sealed class OperationWorker(
                 return;
             }
 
-            if (operation is { DailyDate: not null, ApprovedAt: null })
+            if (operation.ApprovedAt is null)
             {
-                // It fails before their eyes. The night goes on trying, as if they had not asked.
+                // It fails before their eyes. A night that joined it goes on trying, as if they had not asked.
                 await queue.FailBesideNightAsync(operation, pause, message, CancellationToken.None);
                 return;
             }

@@ -639,7 +639,7 @@ public sealed class ClassLinkSignIn(
     /// <summary>A linked person of this tenant has signed in: roster and tenant belong together.</summary>
     private async Task ConfirmTenantAsync(int district, string tenant, CancellationToken cancellationToken)
     {
-        await using var work = await DistrictTransaction.BeginAsync(database, district, cancellationToken);
+        await using var work = await DistrictTransaction.BeginAsOwnerAsync(database, district, cancellationToken);
         var row = await work.Context.Integrations.SingleAsync(
             i => i.DistrictId == district && i.Kind == IntegrationKind.ClassLink,
             cancellationToken

@@ -14,9 +14,27 @@ internal sealed class DistrictTransaction : IAsyncDisposable
     public RollcallContext Context { get; }
 
     /// <summary>Waits for its turn. What is not committed is rolled back when it is disposed.</summary>
-    public static async Task<DistrictTransaction> BeginAsync(RollcallDatabase database, int districtId, CancellationToken cancellationToken)
+    public static async Task<DistrictTransaction> BeginAsync(
+        RollcallDatabase database,
+        int districtId,
+        CancellationToken cancellationToken
+    ) => await BeginAsync(await database.OpenAsync(cancellationToken), database, districtId, cancellationToken);
+
+    /// <summary>As <see cref="BeginAsync(RollcallDatabase, int, CancellationToken)"/>, whichever district the request is of: who signs in may
+    /// do so where another district is still open.</summary>
+    public static async Task<DistrictTransaction> BeginAsOwnerAsync(
+        RollcallDatabase database,
+        int districtId,
+        CancellationToken cancellationToken
+    ) => await BeginAsync(await database.OpenAsOwnerAsync(cancellationToken), database, districtId, cancellationToken);
+
+    private static async Task<DistrictTransaction> BeginAsync(
+        DbConnection connection,
+        RollcallDatabase database,
+        int districtId,
+        CancellationToken cancellationToken
+    )
     {
-        var connection = await database.OpenAsync(cancellationToken);
         try
         {
             var transaction = await database.Bulk.BeginWriteAsync(connection, cancellationToken);

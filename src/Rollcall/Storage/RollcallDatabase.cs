@@ -175,7 +175,7 @@ public sealed class RollcallDatabase : IAsyncDisposable, IDisposable
         {
             if (Confinement.Current?.DistrictId is not { } district)
             {
-                return await _source!.OpenConnectionAsync(cancellationToken);
+                return await OpenAsOwnerAsync(cancellationToken);
             }
 
             var confined = await _confinedSource!.OpenConnectionAsync(cancellationToken);
@@ -189,6 +189,17 @@ public sealed class RollcallDatabase : IAsyncDisposable, IDisposable
                 await confined.DisposeAsync();
                 throw;
             }
+        }
+
+        return await OpenAsOwnerAsync(cancellationToken);
+    }
+
+    /// <summary>An open connection, set up, that is never confined. The caller disposes it.</summary>
+    internal async Task<DbConnection> OpenAsOwnerAsync(CancellationToken cancellationToken = default)
+    {
+        if (IsPostgres)
+        {
+            return await _source!.OpenConnectionAsync(cancellationToken);
         }
 
         var connection = _makeSqlite?.Invoke(ConnectionString) ?? new SqliteConnection(ConnectionString);

@@ -413,6 +413,7 @@ internal sealed class SyncHandler(
     {
         var operation = run.Operation;
         await using var transaction = await database.Bulk.BeginWriteAsync(connection, cancellationToken);
+        await database.Bulk.LockDistrictAsync(connection, transaction, operation.DistrictId, cancellationToken);
         await using var context = database.CreateContext(connection, transaction);
         long held = 0;
         foreach (var hold in holds)
@@ -544,7 +545,11 @@ internal sealed class SyncHandler(
                 o.DistrictId == operation.DistrictId
                 && o.Integration == operation.Integration
                 && o.Id < operation.Id
-                && o.Status == OperationStatus.NeedsApproval
+                && (
+                    o.Status == OperationStatus.NeedsApproval
+                    // Approved while this one was at work: it waits for its turn.
+                    || (o.Status == OperationStatus.Waiting && o.ApprovedAt != null && !o.PreviewOnly)
+                )
             )
             .Select(o => o.Id)
             .ToListAsync(cancellationToken);
@@ -570,7 +575,7 @@ internal sealed class SyncHandler(
             }
 
             await context
-                .Operations.Where(o => o.Id == hold && o.Status == OperationStatus.NeedsApproval)
+                .Operations.Where(o => o.Id == hold && (o.Status == OperationStatus.NeedsApproval || o.Status == OperationStatus.Waiting))
                 .ExecuteUpdateAsync(
                     s => s.SetProperty(o => o.Status, OperationStatus.Superseded).SetProperty(o => o.FinishedAt, now),
                     cancellationToken

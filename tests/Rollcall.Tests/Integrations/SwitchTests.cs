@@ -254,6 +254,18 @@ public sealed class SwitchTests(PostgresCluster cluster)
         Assert.Equal(before, await UndoTests.PictureAsync(system));
         var next = OperationQueue.CountsOf(await system.SyncAsync());
         Assert.Equal((0, 4), (next.Created, next.LinkedGuid));
+        // What was connected again since is not overwritten.
+        async Task ModeAsync(string mode)
+        {
+            await using var context = system.Database.CreateContext();
+            await context
+                .Integrations.Where(i => i.Kind == IntegrationKind.OneRoster)
+                .ExecuteUpdateAsync(u => u.SetProperty(i => i.Settings, $$"""{"mode":{{mode}},"url":"https://new.example.org"}"""));
+        }
+
+        await ModeAsync("\"Bearer\"");
+        await Refused(() => UndoAsync(system, switched!.Value), "has been connected again");
+        await ModeAsync("null");
         await UndoTests.UndoAsync(system, switched!.Value);
         Assert.Equal(before, await UndoTests.PictureAsync(system));
         Assert.Null(await system.Integrations.EnabledAsync(district));
@@ -273,6 +285,43 @@ public sealed class SwitchTests(PostgresCluster cluster)
         await system.Integrations.TurnOnAsync(district, IntegrationKind.OneRoster, clear: true, "test");
         Assert.All(await system.AllPatronsAsync(), p => Assert.Null(p.Guid));
         Assert.True((await system.Integrations.ImpactOfTurningOnAsync(district, IntegrationKind.OneRoster)).IsEmpty);
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task A_switch_back_leaves_no_memory_of_the_service_that_was_tried(Db db)
+    {
+        await using var system = await StartAsync(db);
+        var district = system.District.Id;
+        await using (var context = system.Database.CreateContext())
+        {
+            context.Integrations.Add(
+                new Integration
+                {
+                    DistrictId = district,
+                    Kind = IntegrationKind.OneRoster,
+                    Settings = """{"mode":"Bearer","url":"https://roster.example.org"}""",
+                    Secret = "protected",
+                }
+            );
+            await context.SaveChangesAsync();
+        }
+
+        var before = await UndoTests.PictureAsync(system);
+        var switched = await system.Integrations.TurnOnAsync(district, IntegrationKind.OneRoster, clear: true, "test");
+        await using (var context = system.Database.CreateContext())
+        {
+            // As a sync leaves it, and as it stays when that sync is undone.
+            var row = await context.Integrations.SingleAsync(i => i.Kind == IntegrationKind.OneRoster);
+            row.State = """{"lastFullAt":"2026-10-01T04:00:00+00:00","changesSince":"2026-10-01T04:00:00+00:00"}""";
+            await context.SaveChangesAsync();
+        }
+
+        await UndoTests.UndoAsync(system, switched!.Value);
+        Assert.Equal(before, await UndoTests.PictureAsync(system));
+        await system.Integrations.TurnOffAsync(district, IntegrationKind.ClassLink, "test");
+        Assert.True((await system.Integrations.ImpactOfTurningOnAsync(district, IntegrationKind.ClassLink)).IsEmpty);
     }
 
     [Fact]

@@ -120,6 +120,42 @@ public sealed class TroubleTests(PostgresCluster cluster)
     [Theory]
     [InlineData(Db.Sqlite)]
     [InlineData(Db.Postgres)]
+    public async Task A_night_that_joins_a_sync_at_work_has_its_tries_left_when_that_fails(Db db)
+    {
+        var (system, _) = await NightAsync(db);
+        await using var installation = system;
+        system.Sandbox.Faults.Set("revision-changes");
+        var (id, _) = await system.Queue.EnqueueAsync(
+            system.District.Id,
+            OperationKind.FullSync,
+            IntegrationKind.ClassLink,
+            preview: false,
+            "test",
+            cancellationToken: Stop
+        );
+        var joined = false;
+        var failed = await system.Follower.RunAsync(
+            system.District.Id,
+            id,
+            (stage, _, _, _) =>
+            {
+                if (stage == OperationStage.Pulling && !joined)
+                {
+                    joined = true;
+                    Task.Run(() => system.Get<DailySchedule>().EnqueueDueAsync(Stop)).GetAwaiter().GetResult();
+                }
+            },
+            Stop
+        );
+        Assert.True(joined);
+        Assert.Equal((OperationStatus.Failed, null), (failed.Status, failed.DailyDate));
+        var night = Assert.Single(await system.Queue.ListAsync(system.District.Id, cancellationToken: Stop), o => o.DailyDate is not null);
+        Assert.Equal((OperationStatus.Waiting, DailySchedule.Actor), (night.Status, night.RequestedBy));
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
     public async Task Five_failed_nights_set_a_district_aside_and_a_sync_that_succeeds_brings_it_back(Db db)
     {
         var (system, clock) = await NightAsync(db);

@@ -170,7 +170,8 @@ internal sealed class SliceWriter(
                 }
             }
 
-            return !(approval && HasMoved(patron, values));
+            return !(approval && HasMoved(patron, values))
+                && !(values.New(PatronFields.Guid) is { } guid && slice.Guids.TryGetValue(guid, out var linked) && linked != patron.Id);
         }
     }
 
@@ -205,7 +206,8 @@ internal sealed class SliceWriter(
 
         // Who was linked as another record of somebody since the plan is no new patron.
         if (
-            rows.Exists(r => r.Row.Kind == ChangeKind.Create && r.Row.Link is not null)
+            map is not null
+            && rows.Exists(r => r.Row.Kind == ChangeKind.Create && r.Row.Link is not null)
             && await context.Operations.AnyAsync(
                 o =>
                     o.DistrictId == districtId

@@ -304,11 +304,6 @@ internal sealed class Planner
         var patron = _patrons[match.Patron];
         _linkedBy[(int)(match.Key == MatchKey.Reissued ? ReissuedBy(person, patron) : match.Key)]++;
         var group = patron.Linked ? patron.RoleGroup : person.Group;
-        if (_roster.ChangesOnly && !person.Deleted)
-        {
-            _seenAlive.Add(patron.Id);
-        }
-
         if (!_roster.ChangesOnly)
         {
             _risks.Matched[(patron.SiteId, group)] = _risks.Matched.GetValueOrDefault((patron.SiteId, group)) + 1;
@@ -373,6 +368,11 @@ internal sealed class Planner
 
             var (patron, link) = found;
             var difference = PersonPlan.Compare(comparison.Person, patron, link, _setup, _shared, comparison.Hash, _matchedSites.Contains);
+            if (_roster.ChangesOnly && !comparison.Person.Deleted && difference.Outcome != Outcome.Transferred)
+            {
+                _seenAlive.Add(patron.Id);
+            }
+
             if (comparison.Match.Warning is { } warning)
             {
                 difference.Warn("key-elsewhere", warning);
