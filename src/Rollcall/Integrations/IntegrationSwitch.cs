@@ -127,7 +127,7 @@ internal static class IntegrationSwitch
             .Where(o => o.Kind == OperationKind.FullSync || o.Kind == OperationKind.ChangesSync || o.Kind == OperationKind.PersonSync)
             .Where(o => o.Status == OperationStatus.NeedsApproval || o.Status == OperationStatus.Preview)
             .ExecuteUpdateAsync(
-                s => s.SetProperty(o => o.Status, OperationStatus.Superseded).SetProperty(o => o.FinishedAt, now),
+                s => s.SetProperty(o => o.Status, OperationStatus.Superseded).SetProperty(o => o.FinishedAt, o => o.FinishedAt ?? now),
                 cancellationToken
             );
         if (!matchesAlone)

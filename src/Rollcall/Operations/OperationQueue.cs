@@ -467,8 +467,9 @@ public sealed class OperationQueue(RollcallDatabase database, TimeProvider time)
             "discard",
             operation =>
             {
+                // Its work ended when it began to wait.
                 operation.Status = OperationStatus.Discarded;
-                operation.FinishedAt = time.GetUtcNow();
+                operation.FinishedAt ??= time.GetUtcNow();
             },
             cancellationToken
         );

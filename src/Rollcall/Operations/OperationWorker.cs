@@ -19,7 +19,9 @@ internal sealed class OperationRun(Operation operation, OperationQueue queue, Ti
     private static readonly TimeSpan s_progressEvery = TimeSpan.FromMilliseconds(500);
     private static readonly TimeSpan s_beatEvery = TimeSpan.FromSeconds(5);
     private readonly SemaphoreSlim _gate = new(1);
+    private static readonly TimeSpan s_quietFor = TimeSpan.FromSeconds(15);
     private long _lastWrite = time.GetTimestamp();
+    private long _lastReport = time.GetTimestamp();
     private ITimer? _timer;
     private OperationStage _stage;
     private string? _text;
@@ -47,6 +49,7 @@ internal sealed class OperationRun(Operation operation, OperationQueue queue, Ti
     {
         var changed = stage != _stage || !string.Equals(text, _text, StringComparison.Ordinal);
         (_stage, _text, _done, _total) = (stage, text, done, total ?? 0);
+        _lastReport = time.GetTimestamp();
         Watcher?.Invoke(stage, text, done, total ?? 0);
         Measured?.Enter(stage);
         if (changed || time.GetElapsedTime(_lastWrite) > s_progressEvery)
@@ -54,6 +57,17 @@ internal sealed class OperationRun(Operation operation, OperationQueue queue, Ti
             await BeatAsync();
         }
     }
+
+    /// <summary>What is being done. A reader hears from the run with every page: where it has not for a while, a roster service keeps it
+    /// waiting, and whoever looks on shall know whom to ask.</summary>
+    private string? TextNow() =>
+        _text is not null
+        && _stage == OperationStage.Pulling
+        && Operation.Integration is Integrations.IntegrationKind.ClassLink or Integrations.IntegrationKind.OneRoster
+        && time.GetElapsedTime(_lastReport) is var waited
+        && waited >= s_quietFor
+            ? $"{_text}: waiting for the roster service, {(waited.TotalMinutes < 2 ? $"{waited.TotalSeconds:0} seconds" : $"{Math.Floor(waited.TotalMinutes):0} minutes")} now"
+            : _text;
 
     private async Task BeatAsync()
     {
@@ -65,7 +79,7 @@ internal sealed class OperationRun(Operation operation, OperationQueue queue, Ti
         try
         {
             _lastWrite = time.GetTimestamp();
-            var (mine, cancel) = await queue.BeatAsync(Operation, _stage, _text, _done, _total, CancellationToken.None);
+            var (mine, cancel) = await queue.BeatAsync(Operation, _stage, TextNow(), _done, _total, CancellationToken.None);
             Lost |= !mine;
             Cancelled |= cancel;
             if (Lost || Cancelled)

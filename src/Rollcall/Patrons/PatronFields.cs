@@ -396,7 +396,9 @@ public static class PatronFields
             case Birthdate or GraduationDate or Expiration:
                 var date = ParseDate(canonical);
                 canonical = Date(date);
-                problem = date is null ? $"{field.Label} is a date like 2012-09-30" : "";
+                problem = date is null
+                    ? $"{field.Label} is a whole date with the year in four digits, such as 2012-09-30 or 9/30/2012"
+                    : "";
                 break;
             case DoNotTransfer:
                 (canonical, problem) = canonical!.ToLowerInvariant() switch
@@ -432,7 +434,8 @@ public static class PatronFields
     /// <summary>ISO 8601 date text.</summary>
     public static string? Date(DateOnly? date) => date?.ToString("yyyy-MM-dd", CultureInfo.InvariantCulture);
 
-    /// <summary>Reads an ISO 8601 date, or month/day/year with slashes as American files have it; null when neither.</summary>
+    /// <summary>Reads an ISO 8601 date, or month/day/year with slashes as American files have it; null when neither. A year of two digits
+    /// may be of either century, and a year alone names no day: neither is guessed at.</summary>
     public static DateOnly? ParseDate(string? value) =>
         string.IsNullOrEmpty(value) ? null
         : DateOnly.TryParseExact(value, "yyyy-MM-dd", CultureInfo.InvariantCulture, DateTimeStyles.None, out var date)

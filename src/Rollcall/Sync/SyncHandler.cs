@@ -510,7 +510,7 @@ internal sealed class SyncHandler(
             )
             .Where(o => o.Status == OperationStatus.Preview || (o.Status == OperationStatus.NeedsApproval && !operation.PreviewOnly))
             .ExecuteUpdateAsync(
-                s => s.SetProperty(o => o.Status, OperationStatus.Superseded).SetProperty(o => o.FinishedAt, now),
+                s => s.SetProperty(o => o.Status, OperationStatus.Superseded).SetProperty(o => o.FinishedAt, o => o.FinishedAt ?? now),
                 cancellationToken
             );
         if (!operation.PreviewOnly)
@@ -577,7 +577,7 @@ internal sealed class SyncHandler(
             await context
                 .Operations.Where(o => o.Id == hold && (o.Status == OperationStatus.NeedsApproval || o.Status == OperationStatus.Waiting))
                 .ExecuteUpdateAsync(
-                    s => s.SetProperty(o => o.Status, OperationStatus.Superseded).SetProperty(o => o.FinishedAt, now),
+                    s => s.SetProperty(o => o.Status, OperationStatus.Superseded).SetProperty(o => o.FinishedAt, o => o.FinishedAt ?? now),
                     cancellationToken
                 );
             if (

@@ -126,4 +126,85 @@ public sealed class QueueTests(PostgresCluster cluster)
             }
         }
     }
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task An_operation_says_that_the_roster_service_keeps_it_waiting(Db db)
+    {
+        await using var system = await Installation.StartAsync(cluster, db, connect: false);
+        var (id, _) = await system.Queue.EnqueueAsync(
+            system.District.Id,
+            OperationKind.FullSync,
+            IntegrationKind.ClassLink,
+            preview: false,
+            "test",
+            cancellationToken: Stop
+        );
+        var operation = await system.Queue.ClaimAsync("one", id, aloneHere: true, Stop);
+        var clock = new HandTime();
+        using var stop = new CancellationTokenSource();
+        await using var run = new OperationRun(operation!, system.Queue, clock, stop);
+        run.Start();
+        await run.ReportAsync(OperationStage.Pulling, "Reading users", 1000, 2000);
+        await SaysAsync("Reading users");
+        clock.Pass(TimeSpan.FromSeconds(10));
+        await SaysAsync("Reading users");
+        clock.Pass(TimeSpan.FromSeconds(10));
+        await SaysAsync("Reading users: waiting for the roster service, 20 seconds now");
+        clock.Pass(TimeSpan.FromMinutes(3));
+        await SaysAsync("Reading users: waiting for the roster service, 3 minutes now");
+        await run.ReportAsync(OperationStage.Pulling, "Reading users", 2000, 2000);
+        await SaysAsync("Reading users");
+
+        // Its own work takes as long as it takes.
+        await run.ReportAsync(OperationStage.Planning, "Comparing people", 0, 2000);
+        clock.Pass(TimeSpan.FromMinutes(1));
+        await SaysAsync("Comparing people");
+
+        async Task SaysAsync(string text)
+        {
+            for (var tries = 0; (await TextAsync()) != text && tries < 200; tries++)
+            {
+                await Task.Delay(50, Stop);
+                clock.Pass(TimeSpan.Zero);
+            }
+
+            Assert.Equal(text, await TextAsync());
+        }
+
+        async Task<string?> TextAsync() => (await system.Queue.GetAsync(system.District.Id, id, Stop)).StageText;
+    }
+
+    /// <summary>Time that passes when it is told to; timers run then.</summary>
+    private sealed class HandTime : TimeProvider
+    {
+        private readonly List<Action> _timers = [];
+        private long _now;
+
+        public override long TimestampFrequency => TimeSpan.TicksPerSecond;
+
+        public override long GetTimestamp() => _now;
+
+        public override ITimer CreateTimer(TimerCallback callback, object? state, TimeSpan dueTime, TimeSpan period)
+        {
+            _timers.Add(() => callback(state));
+            return new NoTimer();
+        }
+
+        public void Pass(TimeSpan time)
+        {
+            _now += time.Ticks;
+            _timers.ForEach(t => t());
+        }
+
+        private sealed class NoTimer : ITimer
+        {
+            public bool Change(TimeSpan dueTime, TimeSpan period) => true;
+
+            public void Dispose() { }
+
+            public ValueTask DisposeAsync() => ValueTask.CompletedTask;
+        }
+    }
 }

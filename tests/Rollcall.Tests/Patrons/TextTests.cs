@@ -111,4 +111,21 @@ public sealed class TextTests
 
         return [.. all];
     }
+
+    [Theory]
+    [InlineData(PatronFields.Birthdate, "2012-09-30", "2012-09-30")]
+    [InlineData(PatronFields.Birthdate, "9/30/2012", "2012-09-30")]
+    [InlineData(PatronFields.Birthdate, "09/30/12", null)]
+    [InlineData(PatronFields.GraduationDate, "2027", null)]
+    [InlineData(PatronFields.GraduationDate, "6/15/27", null)]
+    public void A_date_is_taken_whole_and_no_century_or_day_is_guessed(int number, string written, string? taken)
+    {
+        var field = PatronFields.ByNumber(number);
+        Assert.Equal(taken is not null, PatronFields.TryCanonical(field, written, out var canonical, out var problem));
+        Assert.Equal(taken, canonical);
+        Assert.Equal(
+            taken is not null ? "" : $"{field.Label} is a whole date with the year in four digits, such as 2012-09-30 or 9/30/2012",
+            problem
+        );
+    }
 }

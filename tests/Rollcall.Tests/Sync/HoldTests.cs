@@ -91,13 +91,17 @@ public sealed class HoldTests(PostgresCluster cluster)
         Assert.Equal(before, (await system.AllPatronsAsync()).ToDictionary(p => p.Id, p => p.Version));
         var discarded = await system.Queue.GetAsync(system.District.Id, held.Id);
         Assert.Equal(OperationStatus.Discarded, discarded.Status);
+
+        // What it waited for somebody was no work.
+        Assert.Equal(held.Worked, discarded.Worked);
         Assert.True(OperationQueue.CountsOf(discarded).AddUp);
 
         var second = await system.SyncAsync();
         Assert.Equal(OperationStatus.NeedsApproval, second.Status);
         var third = await system.SyncAsync();
         Assert.Equal(OperationStatus.NeedsApproval, third.Status);
-        Assert.Equal(OperationStatus.Superseded, (await system.Queue.GetAsync(system.District.Id, second.Id)).Status);
+        var superseded = await system.Queue.GetAsync(system.District.Id, second.Id);
+        Assert.Equal((OperationStatus.Superseded, second.Worked), (superseded.Status, superseded.Worked));
         Assert.Equal(before, (await system.AllPatronsAsync()).ToDictionary(p => p.Id, p => p.Version));
     }
 
