@@ -44,6 +44,9 @@ public sealed class Browser : IAsyncLifetime
         StringSplitOptions.RemoveEmptyEntries
     );
 
+    /// <summary>Pictures show what lies below the screen's edge, too.</summary>
+    internal static bool Whole { get; } = Environment.GetEnvironmentVariable("ROLLCALL_SCREENS_WHOLE") is { Length: > 0 };
+
     /// <summary>Somebody wants a picture of this name.</summary>
     internal static bool Wants(string name) => s_wanted.Length == 0 || s_wanted.Any(w => name.StartsWith(w, StringComparison.Ordinal));
 
@@ -140,6 +143,7 @@ public sealed class Visit : IAsyncDisposable
                 message.Type is "error" or "warning"
                 && !message.Text.Contains("status of 404", StringComparison.Ordinal)
                 && !message.Text.Contains("status of 403", StringComparison.Ordinal)
+                && !message.Text.Contains("status of 401", StringComparison.Ordinal)
                 && message.Text != "[object Event]"
             )
             {
@@ -385,7 +389,11 @@ public sealed class Visit : IAsyncDisposable
     public Task ScreenshotAsync(string name) =>
         Browser.Screens is { } folder && Browser.Wants(name)
             ? Page.ScreenshotAsync(
-                new PageScreenshotOptions { Path = Path.Combine(folder, $"{name}-{Look.ToString().ToLowerInvariant()}.png") }
+                new PageScreenshotOptions
+                {
+                    Path = Path.Combine(folder, $"{name}-{Look.ToString().ToLowerInvariant()}.png"),
+                    FullPage = Browser.Whole,
+                }
             )
             : Task.CompletedTask;
 

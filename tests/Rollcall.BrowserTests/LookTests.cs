@@ -85,7 +85,28 @@ public sealed class LookTests(Browser browser, SyncedLibrary library) : IClassFi
         await visit.ScreenshotAsync("log-printed");
         await visit.Page.EmulateMediaAsync(new() { Media = Microsoft.Playwright.Media.Screen });
 
-        await visit.LookAsync(Look.Phone);
+        // What was filled in while the sign-in ended.
+        await visit.LookAsync(Look.Wide);
+        await visit.GoAsync("/patron/edit");
+        await visit.Page.Locator("#lastName").FillAsync("Kept");
+        var cookies = await visit.Page.Context.CookiesAsync();
+        await visit.Page.Context.ClearCookiesAsync(new() { Name = "rollcall-session" });
+        await visit.Button("Add patron").ClickAsync();
+        await visit.SeesAsync("You have been signed out");
+        foreach (var look in new[] { Look.Wide, Look.Dark, Look.Phone })
+        {
+            await visit.LookAsync(look);
+            await visit.LookAsync("form-kept");
+        }
+
+        await visit.Page.Context.AddCookiesAsync([
+            .. cookies.Select(c => new Microsoft.Playwright.Cookie
+            {
+                Name = c.Name,
+                Value = c.Value,
+                Url = library.Url.ToString(),
+            }),
+        ]);
         await visit.GoAsync("/");
         await visit.Page.GetByText("Menu").ClickAsync();
         await visit.ScreenshotAsync("menu");

@@ -218,7 +218,9 @@ internal static class SandboxCommand
                 ("Sign-in", $"{origin}   application {options.ClientId}, secret {options.ClientSecret}"),
                 ("Next day", $"curl -X POST '{origin}/sandbox/day?day=next'"),
             ]);
-            await text.WriteLineAsync("Connect a district with ROLLCALL_ALLOW_PRIVATE_ADDRESSES=true set, and the partner key in a file:");
+            await text.WriteLineAsync(
+                "Set ROLLCALL_ALLOW_PRIVATE_ADDRESSES=true where 'rollcall serve' runs and connect on its pages, with the partner key under All districts. Or here, with the key in a file:"
+            );
             await text.WriteLineAsync(
                 $"  rollcall classlink connect --tenant-id {options.TenantId} --proxy {origin} --partner-key-file FILE"
             );

@@ -133,7 +133,7 @@ internal sealed class IndexModel(
         [
             (
                 "Add the sites",
-                "/sites",
+                settings.Mode is null ? "/sites" : $"{page}/sites",
                 "One for each school library. Or connect the roster first, and Site Mapping adds one for each of its schools.",
                 siteCount > 0
             ),
@@ -190,7 +190,13 @@ internal sealed class IndexModel(
     }
 
     private async Task<(string Words, string Link, string Label)?> HindranceAsync(int siteCount) =>
-        siteCount == 0
+        siteCount == 0 && Service is { } on
+            ? (
+                "There is no site yet. Take the schools from the roster.",
+                $"/preferences/sis/{IntegrationWords.Verb(on.Kind)}/sites",
+                "Site Mapping"
+            )
+        : siteCount == 0
             ? ("There is no site yet. Add the schools, or take them from the roster under Site Mapping.", "/sites/edit", "Add a site")
         : Service is null ? ("No roster service is on. Connect one and turn it on.", "/preferences/sis", "SIS Integrations")
         : IntegrationService.SettingsOf(Service).Roles.Count == 0

@@ -68,8 +68,13 @@ internal sealed class OperationModel(
 
     public bool Filtered => Filter with { Sites = null } != new LogFilter();
 
-    /// <summary>How many lines an approval would apply.</summary>
-    public long Waiting => Operation.Status == OperationStatus.Preview ? Operation.PlanSize : OperationQueue.CountsOf(Operation).Held;
+    /// <summary>How many lines an approval would apply. Who is skipped stays so.</summary>
+    public long Waiting =>
+        OperationQueue.CountsOf(Operation) is var counts && Operation.Status != OperationStatus.Preview ? counts.Held
+        : IsSync ? Math.Max(0, Operation.PlanSize - counts.Skipped)
+        : Operation.PlanSize;
+
+    private bool IsSync => Operation.Kind is OperationKind.FullSync or OperationKind.ChangesSync or OperationKind.PersonSync;
 
     /// <summary>What an approval would do, in words. Lines of a sync's preview that change no patron are not counted.</summary>
     public string WhatWaits
@@ -77,13 +82,10 @@ internal sealed class OperationModel(
         get
         {
             var counts = OperationQueue.CountsOf(Operation);
-            var changes = Operation
-                is {
-                    Status: OperationStatus.Preview,
-                    Kind: OperationKind.FullSync or OperationKind.ChangesSync or OperationKind.PersonSync
-                }
-                ? counts.Created + counts.Updated + counts.Transferred + counts.Reactivated
-                : Waiting;
+            var changes =
+                Operation.Status == OperationStatus.Preview && IsSync
+                    ? counts.Created + counts.Updated + counts.Transferred + counts.Reactivated
+                    : Waiting;
             return changes == 0 ? "it" : Words.Count(changes, "change", "changes");
         }
     }

@@ -43,6 +43,9 @@ public sealed record ReadinessKey(string Source, int People, string? Example, in
 /// <summary>Looks at roster and library before the first sync. Writes nothing.</summary>
 public sealed class ReadinessService(RollcallDatabase database, IntegrationService integrations, TimeProvider time)
 {
+    /// <summary>Stands among the grades for people who have none.</summary>
+    public const string NoGrade = "(none)";
+
     public async Task<Readiness> CheckAsync(District district, IntegrationKind kind, CancellationToken cancellationToken = default)
     {
         var settings = IntegrationService.SettingsOf(await integrations.FindAsync(district.Id, kind, cancellationToken));
@@ -100,7 +103,7 @@ public sealed class ReadinessService(RollcallDatabase database, IntegrationServi
                     See(ids, library, $"user-id:{id.Type}", id.Identifier);
                 }
 
-                Add(grades, user.Grades is [var first, ..] && Text.Clean(first) is { } grade ? grade : "(none)");
+                Add(grades, user.Grades is [var first, ..] && Text.Clean(first) is { } grade ? grade : NoGrade);
                 if (user.Roles.FirstOrDefault(r => r.Org is not null).Org is { } org)
                 {
                     Add(orgs, org);

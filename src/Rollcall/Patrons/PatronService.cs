@@ -20,6 +20,9 @@ public sealed record PatronFilter(string? Search = null, int? Site = null, Patro
     /// <summary>Entered at or after this instant.</summary>
     public DateTimeOffset? CreatedSince { get; init; }
 
+    /// <summary>Those who have no site, and nobody else.</summary>
+    public bool NoSite { get; init; }
+
     /// <summary>A homeroom, exactly.</summary>
     public string? Location { get; init; }
 
@@ -49,7 +52,9 @@ public sealed record PatronFilter(string? Search = null, int? Site = null, Patro
                 Search is null ? null
                 : kept ? "found by a search"
                 : $"found by “{Search}”",
-                siteName is null ? null : $"of {siteName}",
+                NoSite ? "without a site"
+                : siteName is null ? null
+                : $"of {siteName}",
                 Status is { } status ? $"with the status {PatronFields.StatusWord(status)}" : null,
                 Level is null ? null : $"in grade {Level}",
                 Location is null ? null : $"in homeroom {Location}",
@@ -628,6 +633,11 @@ public sealed class PatronService(RollcallDatabase database, TimeProvider time)
         if (filter.Sites is { } sites)
         {
             query = query.Where(p => p.SiteId != null && sites.Contains(p.SiteId.Value));
+        }
+
+        if (filter.NoSite)
+        {
+            query = query.Where(p => p.SiteId == null);
         }
 
         if (filter.Site is { } site)

@@ -233,6 +233,49 @@ public abstract partial class PatronPages(SyncedLibrary library)
     }
 
     [Fact]
+    public async Task Patrons_without_a_site_are_found_exported_edited_and_removed_like_those_of_a_site()
+    {
+        using var visitor = new Visitor(library.Url);
+        var patrons = library.Service<PatronService>();
+        await patrons.AddAsync(
+            library.District.Id,
+            [new("barcode", "STRAY1"), new("lastName", "Strayson"), new("status", "Transferred")],
+            "test"
+        );
+        await patrons.AddAsync(
+            library.District.Id,
+            [new("barcode", "STRAY2"), new("lastName", "Strayson"), new("status", "Transferred"), new("site", "S01")],
+            "test"
+        );
+        var ways = WebUtility.HtmlDecode(await visitor.PageAsync("/end-of-year"));
+        foreach (var way in new[] { "/patrons?", "/patron/export?", "/patron/bulk?do=edit&", "/patron/bulk?do=remove&" })
+        {
+            Assert.Contains($"href=\"{way}status=Transferred&site=%28none%29", ways, StringComparison.Ordinal);
+        }
+
+        const string strays = "status=Transferred&site=%28none%29&q=strayson";
+        var list = WebUtility.HtmlDecode(await visitor.PageAsync($"/patrons?{strays}"));
+        Assert.Contains("1 patron", list, StringComparison.Ordinal);
+        Assert.Contains("STRAY1", list, StringComparison.Ordinal);
+        Assert.Contains("without a site", list, StringComparison.Ordinal);
+        Assert.Contains("STRAY1", (await visitor.GetAsync($"/patron/export?{strays}&format=csv")).Body, StringComparison.Ordinal);
+        var removal = $"/patron/bulk?do=remove&{strays}";
+        var remove = await visitor.SubmitAsync(removal, "Preview the removal", removal, []);
+        await library.EndOfAsync(IdOf(remove));
+        await visitor.SubmitAsync(remove, $"{remove}?handler=Approve");
+        await library.EndOfAsync(IdOf(remove));
+        await Assert.ThrowsAsync<RollcallException>(() => patrons.GetAsync(library.District.Id, "STRAY1"));
+        await patrons.GetAsync(library.District.Id, "STRAY2");
+
+        // Who works at some sites alone sees nobody so, as before.
+        using var other = new Visitor(library.Url, await library.SignInAsync(SecurityGroup.Librarian, "S01"));
+        var none = WebUtility.HtmlDecode(await other.PageAsync("/patrons?site=%28none%29"));
+        Assert.Contains("No patron fits", none, StringComparison.Ordinal);
+        Assert.DoesNotContain("value=\"(none)\"", none, StringComparison.Ordinal);
+        await patrons.EditAsync(library.District.Id, "STRAY2", [new("status", "Active")], "test");
+    }
+
+    [Fact]
     public async Task A_person_is_given_out_and_erased_after_the_barcode_is_typed_again()
     {
         using var visitor = new Visitor(library.Url);

@@ -69,6 +69,10 @@ public sealed class PreferencePageTests(EmptyLibrary library) : IClassFixture<Em
             .. schools.Skip(1).SelectMany(s => ((string, string)[])[("org", s.SourcedId), ("name", ""), ("code", "")]),
         ];
         var add = $"{Page}/sites?handler=AddSites";
+        var bare = await visitor.PageAsync($"{Page}/sites");
+        Assert.Contains("The library has no site yet", bare, StringComparison.Ordinal);
+        Assert.DoesNotContain("handler=Match", bare, StringComparison.Ordinal);
+        Assert.Contains($"href=\"{Page}/sites\"", await visitor.PageAsync("/"), StringComparison.Ordinal);
         Assert.Contains("Choose at least one school", await visitor.RefusedAsync($"{Page}/sites", add, typed), StringComparison.Ordinal);
         var again = await visitor.RefusedAsync($"{Page}/sites", add, [.. typed, ("b", schools[0].SourcedId)]);
         Assert.Contains("A site code has 1 to 32 letters", again, StringComparison.Ordinal);
@@ -104,7 +108,12 @@ public sealed class PreferencePageTests(EmptyLibrary library) : IClassFixture<Em
         Assert.Contains("Tick at least one", await visitor.PageAsync($"{Page}/syncing"), StringComparison.Ordinal);
         await visitor.SubmitAsync($"{Page}/syncing", $"{Page}/syncing?handler=Roles", ("roles", "Student"), ("roles", "Teacher"));
         await visitor.SubmitAsync($"{Page}/mapping", $"{Page}/mapping?handler=Read", ("tab", "mapping"));
-        Assert.Contains("value=\"user-id:LocalID\"", await visitor.PageAsync($"{Page}/mapping"), StringComparison.Ordinal);
+        var grades = await visitor.PageAsync($"{Page}/mapping");
+        Assert.Contains("value=\"user-id:LocalID\"", grades, StringComparison.Ordinal);
+
+        // Who has no grade has none to translate.
+        Assert.Contains("name=\"from\" value=\"05\"", grades, StringComparison.Ordinal);
+        Assert.DoesNotContain("(none)", grades, StringComparison.Ordinal);
         (string, string)[] choice = [("barcode", "none"), ("communityId", "user-id:LocalID"), ("location", "homeroom:teacher")];
         await visitor.SubmitAsync($"{Page}/mapping", $"{Page}/mapping?handler=Map", choice);
         await visitor.SubmitAsync(

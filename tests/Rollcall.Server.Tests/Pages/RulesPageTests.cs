@@ -202,6 +202,55 @@ public sealed class RulesPageTests(SyncedLibrary library) : IClassFixture<Synced
     }
 
     [Fact]
+    public async Task Who_is_synced_and_when_are_saved_as_far_as_a_window_changed_them()
+    {
+        using var visitor = new Visitor(library.Url);
+        var before = await SettingsAsync();
+        const string syncing = $"{Page}/syncing";
+        const string roles = $"{syncing}?handler=Roles";
+        (string, string)[] all = [("was", "Student"), ("was", "Teacher"), ("was", "Admin")];
+
+        // Both windows were opened with all three ticked: each takes another one away.
+        await visitor.SubmitAsync(syncing, roles, [.. all, ("roles", "Student"), ("roles", "Teacher")]);
+        await visitor.SubmitAsync(syncing, roles, [.. all, ("roles", "Student"), ("roles", "Admin")]);
+        Assert.Equal([RoleGroup.Student], (await SettingsAsync()).Roles);
+        Assert.Contains("Synced from now on: Student.", await visitor.PageAsync(syncing), StringComparison.Ordinal);
+        await visitor.SubmitAsync(syncing, roles, [.. all, ("roles", "Teacher"), ("roles", "Admin")]);
+        Assert.Equal([RoleGroup.Student], (await SettingsAsync()).Roles);
+        Assert.Contains("Another window", WebUtility.HtmlDecode(await visitor.PageAsync(syncing)), StringComparison.Ordinal);
+        await visitor.SubmitAsync(syncing, roles, [.. all, ("roles", "Student"), ("roles", "Teacher"), ("roles", "Admin")]);
+        Assert.Contains("nothing was changed", await visitor.PageAsync(syncing), StringComparison.Ordinal);
+        Assert.Contains("name=\"was\" value=\"Student\"", await visitor.PageAsync(syncing), StringComparison.Ordinal);
+
+        const string schedule = $"{Page}/schedule";
+        const string daily = $"{schedule}?handler=Daily";
+        (string, string)[] was = [("wasOn", "no"), ("wasAt", "04:00"), ("wasMode", "full"), ("wasZone", "UTC")];
+        (string, string) zone = ("zone", "UTC");
+        await visitor.SubmitAsync(schedule, daily, [.. was, ("on", "yes"), ("at", "05:30"), ("mode", "full"), zone]);
+        await visitor.SubmitAsync(schedule, daily, [.. was, ("at", "04:00"), ("mode", "changes"), zone]);
+        var set = (await SettingsAsync()).Daily;
+        Assert.Equal((new TimeOnly(5, 30), true), (set.At, set.ChangesOnly));
+        await visitor.SubmitAsync(schedule, daily, [.. was, ("at", "04:00"), ("mode", "full"), zone]);
+        Assert.Contains("nothing was changed", await visitor.PageAsync(schedule), StringComparison.Ordinal);
+        var still = (await SettingsAsync()).Daily;
+        Assert.Equal((set.At, set.Since, set.ChangesOnly), (still.At, still.Since, still.ChangesOnly));
+        var page = await visitor.PageAsync(schedule);
+        Assert.All(
+            [("wasOn", "yes"), ("wasAt", "05:30"), ("wasMode", "changes")],
+            f => Assert.Contains($"name=\"{f.Item1}\" value=\"{f.Item2}\"", page, StringComparison.Ordinal)
+        );
+        await library
+            .Service<IntegrationService>()
+            .ConfigureAsync(
+                library.District.Id,
+                IntegrationKind.ClassLink,
+                "test",
+                "as before",
+                s => s with { Roles = before.Roles, Daily = before.Daily }
+            );
+    }
+
+    [Fact]
     public async Task The_dashboard_draws_what_syncs_did_and_a_OneRoster_server_has_its_own_page()
     {
         using var visitor = new Visitor(library.Url);

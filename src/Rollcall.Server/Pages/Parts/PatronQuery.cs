@@ -10,6 +10,10 @@ internal sealed record PatronQuery
 {
     public string? Search { get; private init; }
     public Site? Site { get; private init; }
+
+    /// <summary>Patrons who have no site. No site's code can be the word by which addresses say so.</summary>
+    public bool NoSite { get; private init; }
+    public const string NoSiteWord = "(none)";
     public PatronStatus? Status { get; private init; }
     public string? Level { get; private init; }
     public string? Location { get; private init; }
@@ -22,13 +26,15 @@ internal sealed record PatronQuery
     /// <summary>Something beyond search, site, status and grade is asked for.</summary>
     public bool More => Location is not null || RoleGroup is not null || Linked is not null;
 
-    public bool Any => Search is not null || Site is not null || Status is not null || Level is not null || More || Barcodes.Count > 0;
+    public bool Any =>
+        Search is not null || Site is not null || NoSite || Status is not null || Level is not null || More || Barcodes.Count > 0;
 
     public static PatronQuery Of(IQueryCollection query, IReadOnlyList<Site> sites) =>
         new()
         {
             Search = Text.Clean(query["q"]) is { } search ? Text.Cut(search, 200) : null,
             Site = sites.FirstOrDefault(s => string.Equals(s.Code, query["site"].ToString().Trim(), StringComparison.OrdinalIgnoreCase)),
+            NoSite = query["site"].ToString() == NoSiteWord,
             Status = PatronFields.ParseStatus(query["status"].ToString()),
             Level = Blank(query["level"]),
             Location = Text.Clean(query["homeroom"]),
@@ -51,6 +57,7 @@ internal sealed record PatronQuery
     public PatronFilter Filter =>
         new(Search, Site?.Id, Status, Level)
         {
+            NoSite = NoSite,
             Location = Location,
             RoleGroup = RoleGroup,
             Linked = Linked,
@@ -65,7 +72,7 @@ internal sealed record PatronQuery
             (string, string?)[] all =
             [
                 ("q", Search),
-                ("site", Site?.Code),
+                ("site", NoSite ? NoSiteWord : Site?.Code),
                 ("status", Status is { } status ? PatronFields.StatusWord(status) : null),
                 ("level", Level),
                 ("homeroom", Location),

@@ -377,24 +377,43 @@ internal sealed class ServiceModel(
             }
         );
 
-    public Task<IActionResult> OnPostRolesAsync(string service, RoleGroup[] roles) =>
+    /// <summary>Who is synced. Groups that this window did not touch are another's to change, here and in the forms below.</summary>
+    public Task<IActionResult> OnPostRolesAsync(string service, RoleGroup[] roles, RoleGroup[] was) =>
         DoAsync(
             service,
             "syncing",
             async () =>
             {
-                RoleGroup[] chosen =
-                [
-                    .. roles.Where(r => r is RoleGroup.Student or RoleGroup.Teacher or RoleGroup.Admin).Distinct().Order(),
-                ];
-                if (chosen.Length == 0)
+                if (roles.Length == 0)
                 {
                     throw new RollcallException("Tick at least one: with nobody ticked no sync can run.");
                 }
 
+                var stands = IntegrationService.SettingsOf(await integrations.FindAsync(DistrictId, Kind, Gone)).Roles;
+                var chosen = Chosen(stands);
+                if (chosen.SequenceEqual(stands.Order()))
+                {
+                    return "Everything is as it was: nothing was changed.";
+                }
+
                 var words = string.Join(", ", chosen.Select(RoleGroups.Label));
-                await ConfigureAsync($"roles {words}", s => s with { Roles = chosen });
+                await ConfigureAsync($"roles {words}", s => s with { Roles = Chosen(s.Roles) });
                 return $"Saved. Synced from now on: {words}.";
+
+                RoleGroup[] Chosen(IReadOnlyCollection<RoleGroup> stand)
+                {
+                    RoleGroup[] left =
+                    [
+                        .. new[] { RoleGroup.Student, RoleGroup.Teacher, RoleGroup.Admin }.Where(r =>
+                            was.Length == 0 || roles.Contains(r) != was.Contains(r) ? roles.Contains(r) : stand.Contains(r)
+                        ),
+                    ];
+                    return left.Length > 0
+                        ? left
+                        : throw new RollcallException(
+                            "Another window has taken the others away, and nobody would be left. Tick at least one."
+                        );
+                }
             }
         );
 
@@ -528,29 +547,51 @@ internal sealed class ServiceModel(
             }
         );
 
-    public Task<IActionResult> OnPostDailyAsync(string service, string? on, string? at, string? mode, string? zone) =>
+    public Task<IActionResult> OnPostDailyAsync(
+        string service,
+        string? on,
+        string? at,
+        string? mode,
+        string? zone,
+        string? wasOn,
+        string? wasAt,
+        string? wasMode,
+        string? wasZone
+    ) =>
         DoAsync(
             service,
             "schedule",
             async () =>
             {
                 // The field of a browser may add seconds.
-                var word =
-                    on == "yes"
-                        ? (at ?? "") is { Length: >= 5 } typed
-                            ? typed[..5]
-                            : at ?? ""
-                        : "off";
-                if (Text.Clean(zone) is { } chosen && chosen != Here.District.TimeZone)
+                var hour = Changed((at ?? "") is { Length: > 5 } typed ? typed[..5] : at ?? "", wasAt);
+                var runs = Changed(on == "yes" ? "yes" : "no", wasOn);
+                var what = Changed(mode, wasMode);
+                var moved = Changed(Text.Clean(zone), wasZone) is { } chosen && chosen != Here.District.TimeZone ? chosen : null;
+                if ((hour, runs, what, moved) is (null, null, null, null))
                 {
-                    await districts.SetTimeZoneAsync(Here.District, chosen, Here.Actor.Name, Gone);
+                    return "Everything is as it was: nothing was changed.";
                 }
 
+                if (moved is not null)
+                {
+                    await districts.SetTimeZoneAsync(Here.District, moved, Here.Actor.Name, Gone);
+                }
+
+                var now = IntegrationService.SettingsOf(await integrations.FindAsync(DistrictId, Kind, Gone));
+                var word = Word(now);
                 await ConfigureAsync(
-                    $"daily {word}, {mode}",
-                    s => SettingsChange.Daily(s, word, string.IsNullOrEmpty(mode) ? null : mode, time.GetUtcNow())
+                    $"daily {word}, {what ?? (now.Daily.ChangesOnly ? "changes" : "full")}",
+                    s => SettingsChange.Daily(s, Word(s), what, time.GetUtcNow())
                 );
                 return word == "off" ? "Saved. Nothing runs by itself." : $"Saved. Daily Operations run at {word}.";
+
+                string Word(IntegrationSettings settings) =>
+                    !(runs is null ? settings.Daily.At is not null : runs == "yes")
+                        ? "off"
+                        : hour ?? settings.Daily.At?.ToString("HH:mm", CultureInfo.InvariantCulture) ?? wasAt ?? "";
+
+                static string? Changed(string? now, string? was) => string.IsNullOrEmpty(now) || now == was ? null : now;
             }
         );
 
@@ -705,7 +746,7 @@ internal sealed class ServiceModel(
                 .Map.Grades.Select(g => (g.Key, (string?)g.Value, People(g.Key)))
                 .Concat(
                     (Ready?.Grades ?? [])
-                        .Where(t => !Settings.Map.Grades.ContainsKey(t.Value))
+                        .Where(t => t.Value != ReadinessService.NoGrade && !Settings.Map.Grades.ContainsKey(t.Value))
                         .Select(t => (t.Value, (string?)null, (int?)t.Count))
                 )
                 .OrderBy(g => Reading.LevelRank(g.Item1))

@@ -48,7 +48,7 @@ internal sealed class SisModel(Here here, IntegrationService integrations) : Rol
             {
                 var cleared = await integrations.TurnOnAsync(DistrictId, kind, clear == "yes", Here.Actor.Name, Gone);
                 return cleared is null
-                    ? $"{Words.Service(kind)} is on."
+                    ? $"{Words.Service(kind)} is on. Look at a preview next: the dashboard has the button."
                     : $"{Words.Service(kind)} is on. What the other service had left is cleared; undo operation {cleared} to bring it back.";
             }
         );
