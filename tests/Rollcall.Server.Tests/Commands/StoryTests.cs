@@ -132,9 +132,8 @@ public sealed class StoryTests
 
         // Encoded once more, the application's id is another id.
         var twice = prefix.Replace("%2F", "%252F", StringComparison.Ordinal);
-        await cli.RefusedAsync(
-            1,
-            "no roster at this address",
+        connect =
+        [
             "classlink",
             "connect",
             "--tenant-id",
@@ -142,7 +141,12 @@ public sealed class StoryTests
             "--prefix",
             twice,
             "--token-file",
-            cli.File("token", sandbox.Bearer)
-        );
+            cli.File("token", sandbox.Bearer),
+        ];
+        await cli.RefusedAsync(1, "People are linked to another roster", connect);
+
+        // What was agreed to is done only where there is a roster.
+        await cli.RefusedAsync(1, "no roster at this address", [.. connect, "--yes"]);
+        Assert.Equal(0, (await cli.OkAsync("sync", "--json")).Number("created"));
     }
 }

@@ -127,9 +127,9 @@ public sealed class EmptyPageTests(EmptyLibrary library) : IClassFixture<EmptyLi
 
         // What the operator keeps for all districts.
         const string connect = "/preferences/sis/classlink";
-        Assert.Contains("has not stored one yet", await visitor.PageAsync(connect), StringComparison.Ordinal);
+        Assert.Contains("store it under All districts first", await visitor.PageAsync(connect), StringComparison.Ordinal);
         await visitor.SubmitAsync("/welcome", "/welcome?handler=PartnerKey", ("key", "a-partner-key"));
-        Assert.DoesNotContain("has not stored one yet", await visitor.PageAsync(connect), StringComparison.Ordinal);
+        Assert.DoesNotContain("store it under All districts first", await visitor.PageAsync(connect), StringComparison.Ordinal);
         var two = await visitor.RefusedAsync("/welcome", "/welcome?handler=PartnerKey", ("key", "two words"));
         Assert.Contains("The partner key is empty or more than one word", two, StringComparison.Ordinal);
         (string, string)[] tenant = [("district", "DEMO"), ("tenantId", "7001")];
