@@ -19,10 +19,20 @@ internal sealed class IndexModel(
 ) : RollcallPage(here)
 {
     public const int DaysShown = 30;
+    private const int SyncsShown = 8;
 
     public Integration? Service { get; private set; }
+
+    /// <summary>The newest sync that neither waits nor runs; null where there is none that concerns the visitor.</summary>
     public Operation? Last { get; private set; }
+
+    /// <summary>What <see cref="Last"/> did, with the people whom the visitor sees.</summary>
+    public IReadOnlyList<(string Label, long Count)> Did { get; private set; } = [];
+
+    /// <summary>The sync that waits or runs; null where none does.</summary>
     public Operation? Live { get; private set; }
+
+    /// <summary>What waits for a decision, the newest first.</summary>
     public IReadOnlyList<Operation> Waiting { get; private set; } = [];
     public IReadOnlyList<SiteRow> Sites { get; private set; } = [];
     public SiteRow All { get; private set; } = new(null, null, 0, 0, 0, 0);
@@ -54,8 +64,7 @@ internal sealed class IndexModel(
     public async Task OnGetAsync()
     {
         Service = await integrations.EnabledAsync(DistrictId, Gone);
-        (Last, Live) = await reading.SyncsAsync(DistrictId, Gone);
-        Waiting = await reading.WaitingForApprovalAsync(DistrictId, Gone);
+        await QueueAsync();
         var all = (await sites.ListAsync(DistrictId, Gone)).Where(s => Here.Sees(s.Id)).ToList();
         var counts = (await reading.PatronCountsAsync(DistrictId, moving: Live is not null, Gone)).Where(c => Here.Sees(c.SiteId)).ToList();
         var bySite = counts.ToLookup(c => c.SiteId);
@@ -72,7 +81,6 @@ internal sealed class IndexModel(
             // The numbers of a sync are those of all sites.
             var from = Here.Today.AddDays(1 - DaysShown);
             Days = DayCount.Of(await reading.SyncCountsAsync(DistrictId, Here.StartOf(from), Gone), from, Here.Today, Here.Zone);
-            Syncs = await reading.LastSyncsAsync(DistrictId, 8, Gone);
         }
 
         if (Here.Can("/Preferences/Notices Get"))
@@ -103,7 +111,17 @@ internal sealed class IndexModel(
                 Stopped = (because, $"/preferences/sis/{IntegrationWords.Verb(on.Kind)}/schedule");
             }
 
-            if (Last is null && Live is null)
+            if (
+                Live is null
+                && (
+                    Last is null
+                    || (
+                        Service is not null
+                        && IntegrationService.StateOf(Service).LastFullAt is null
+                        && Last.Status is OperationStatus.Failed or OperationStatus.Cancelled
+                    )
+                )
+            )
             {
                 First = await FirstStepsAsync(all.Count);
             }
@@ -122,6 +140,32 @@ internal sealed class IndexModel(
                 Of(_ => true)
             );
         }
+    }
+
+    /// <summary>The sync at work, the last ones, and what waits for a decision: for those who see all sites. Others see the last sync that
+    /// concerned their people, and what it did with them.</summary>
+    private async Task QueueAsync()
+    {
+        var last = await reading.LastSyncsAsync(DistrictId, SyncsShown + 1, Here.Sites, Gone);
+        if (Here.Sites is null)
+        {
+            var open = await reading.OperationsAsync(DistrictId, [.. Here.Queue.Where(IsShown).Select(o => o.Id).Take(50)], Gone);
+            Live = open.FirstOrDefault(o => o.Status is OperationStatus.Running or OperationStatus.Waiting && IsSync(o));
+            Waiting = [.. open.Where(o => o.Status is OperationStatus.NeedsApproval or OperationStatus.Preview)];
+            Syncs = [.. last.Where(o => o is { FinishedAt: not null, StartedAt: not null }).Take(SyncsShown)];
+        }
+
+        Last = last.Count > 0 ? last[0] : null;
+        if (Last is not null)
+        {
+            Did = Here.Sites is null
+                ? [.. Totals.Of(Last)]
+                : [.. Totals.Of((await reading.LogCountsAsync(Last, Gone)).Where(c => Here.Sees(c.SiteId)))];
+        }
+
+        static bool IsSync(Operation operation) => operation.Kind is OperationKind.FullSync or OperationKind.ChangesSync;
+
+        static bool IsShown(OpenOperation operation) => !operation.IsLive || operation.IsSync;
     }
 
     private async Task<IReadOnlyList<(string, string, string, bool)>> FirstStepsAsync(int siteCount)

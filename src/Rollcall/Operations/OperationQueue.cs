@@ -629,8 +629,17 @@ public sealed class OperationQueue(RollcallDatabase database, TimeProvider time)
         };
     }
 
-    public static SyncCounts CountsOf(Operation operation) =>
-        JsonSerializer.Deserialize<SyncCounts>(operation.Counts, Json) ?? new SyncCounts();
+    public static SyncCounts CountsOf(Operation operation) => CountsOf(operation.Counts);
+
+    /// <summary>Totals as they are stored.</summary>
+    internal static SyncCounts CountsOf(string counts) => JsonSerializer.Deserialize<SyncCounts>(counts, Json) ?? new SyncCounts();
+
+    /// <summary>How many rows of a plan a hold keeps back, by outcome.</summary>
+    internal async Task<IReadOnlyDictionary<Outcome, long>> HeldOutcomesAsync(int districtId, long id, CancellationToken cancellationToken)
+    {
+        await using var context = database.CreateContext();
+        return await HeldOutcomesAsync(context, districtId, id, all: false, cancellationToken);
+    }
 
     public static IReadOnlyList<WarningGroup> WarningsOf(Operation operation) =>
         JsonSerializer.Deserialize<List<WarningGroup>>(operation.Warnings, Json) ?? [];
@@ -690,7 +699,7 @@ public sealed class OperationQueue(RollcallDatabase database, TimeProvider time)
         if (verb == "discard")
         {
             var counts = CountsOf(operation);
-            var dropped = await HeldOutcomesAsync(context, operation, was == OperationStatus.Preview, cancellationToken);
+            var dropped = await HeldOutcomesAsync(context, districtId, id, was == OperationStatus.Preview, cancellationToken);
             operation.Counts = JsonSerializer.Serialize(Drop(counts, dropped) with { Held = 0 }, Json);
             var row = await context.Integrations.SingleOrDefaultAsync(
                 i => i.DistrictId == districtId && i.Kind == operation.Integration,
@@ -719,12 +728,13 @@ public sealed class OperationQueue(RollcallDatabase database, TimeProvider time)
 
     private static async Task<Dictionary<Outcome, long>> HeldOutcomesAsync(
         RollcallContext context,
-        Operation operation,
+        int districtId,
+        long id,
         bool all,
         CancellationToken cancellationToken
     ) =>
         await context
-            .Changes.Where(c => c.DistrictId == operation.DistrictId && c.OperationId == operation.Id && (all || c.Held))
+            .Changes.Where(c => c.DistrictId == districtId && c.OperationId == id && (all || c.Held))
             .GroupBy(c => c.Outcome)
             .Select(g => new { g.Key, Count = g.LongCount() })
             .ToDictionaryAsync(g => g.Key, g => g.Count, cancellationToken);

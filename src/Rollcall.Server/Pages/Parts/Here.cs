@@ -1,6 +1,7 @@
 using Microsoft.AspNetCore.Mvc;
 using Microsoft.AspNetCore.Mvc.Filters;
 using Rollcall.Districts;
+using Rollcall.Operations;
 using Rollcall.Patrons;
 using Rollcall.SignIn;
 using Rollcall.Storage;
@@ -34,8 +35,11 @@ internal sealed class Here(DistrictService districts, TenantRequests requests, R
     /// <summary>Those that the visitor belongs to.</summary>
     public IReadOnlyList<District> Districts { get; private set; } = [];
 
-    /// <summary>Operations that need an approval, and people in Review.</summary>
+    /// <summary>Operations that need an approval, as far as the visitor decides on them, and people in Review.</summary>
     public (int Approvals, int Reviews) Open { get; private set; }
+
+    /// <summary>What of the district's queue was not done with when this request began, the newest first.</summary>
+    public IReadOnlyList<OpenOperation> Queue { get; private set; } = [];
 
     /// <summary>Districts that wait for a tenant to be allowed; for the operator alone.</summary>
     public int TenantRequests { get; private set; }
@@ -121,9 +125,10 @@ internal sealed class Here(DistrictService districts, TenantRequests requests, R
 
     public async Task CountOpenAsync(CancellationToken cancellationToken)
     {
+        (Queue, var reviews) = await reading.OpenAsync(District.Id, cancellationToken);
         Open = Sites is null
-            ? await reading.OpenAsync(District.Id, cancellationToken)
-            : (0, (await reading.ReviewAsync(this, cancellationToken)).Count);
+            ? (Queue.Count(o => o.Status == OperationStatus.NeedsApproval), reviews)
+            : (0, reviews == 0 ? 0 : (await reading.ReviewAsync(this, cancellationToken)).Count);
         TenantRequests = May(Need.Operator) ? (await requests.ListAsync(cancellationToken)).Count : 0;
     }
 

@@ -113,14 +113,17 @@ internal sealed class LiveOperations(Reading reading, TimeProvider time, IHostAp
 /// <summary>The stream of one live page: an event per operation whose progress moved, and <c>settled</c> when the page itself is out of date.</summary>
 internal static class LiveEvents
 {
-    /// <summary>The part of the address that tells what the page already shows.</summary>
-    public static string Address(IEnumerable<Operation> shown, long? only = null)
+    /// <summary>The stream of a page. Its address tells what the page knows of: whatever waits or runs in the district, whether it shows
+    /// that or not, or it would be told of it again and again.</summary>
+    /// <param name="known">The queue as of before the page was read.</param>
+    /// <param name="only">The one operation that the page is about; null for all.</param>
+    public static string Address(IEnumerable<OpenOperation> known, long? only = null)
     {
         var open = string.Join(
             ',',
-            shown
-                .Where(o => o.Status is OperationStatus.Waiting or OperationStatus.Running)
-                .Select(o => $"{o.Id}-{(int)o.Status}{(o.CancelRequested ? "c" : "")}")
+            known
+                .Where(o => o.IsLive && (only is null || o.Id == only))
+                .Select(o => $"{o.Id.ToString(CultureInfo.InvariantCulture)}-{State(o.Status, o.CancelRequested)}")
         );
         return $"/operations/events?open={open}{(only is { } id ? $"&only={id.ToString(CultureInfo.InvariantCulture)}" : "")}";
     }
@@ -192,7 +195,9 @@ internal static class LiveEvents
         }
     }
 
-    private static string State(LiveOperation operation) => $"{(int)operation.Status}{(operation.CancelRequested ? "c" : "")}";
+    private static string State(LiveOperation operation) => State(operation.Status, operation.CancelRequested);
+
+    private static string State(OperationStatus status, bool cancelRequested) => $"{(int)status}{(cancelRequested ? "c" : "")}";
 
     private static Dictionary<long, string> ParseOpen(string open)
     {

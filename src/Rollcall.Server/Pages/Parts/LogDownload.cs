@@ -232,4 +232,31 @@ internal static class Totals
             ("Held", c.Held),
         ];
     }
+
+    /// <summary>The totals of some lines of a log: of some sites, say. People who stayed as they were have no line.</summary>
+    public static IEnumerable<(string Label, long Count)> Of(IEnumerable<LogCount> lines)
+    {
+        var all = lines.ToList();
+        long Sum(params ReadOnlySpan<Outcome> outcomes)
+        {
+            var sum = 0L;
+            foreach (var line in all)
+            {
+                sum += outcomes.Contains(line.Outcome) ? line.Lines : 0;
+            }
+
+            return sum;
+        }
+
+        return
+        [
+            ("Created", Sum(Outcome.Created)),
+            ("Updated", Sum(Outcome.Updated)),
+            ("Transferred", Sum(Outcome.Transferred, Outcome.Absent)),
+            ("Reactivated", Sum(Outcome.Reactivated)),
+            ("Skipped", Sum(Outcome.Skipped)),
+            ("Review", Sum(Outcome.Review)),
+            ("Held", all.Where(l => l.Held).Sum(l => (long)l.Lines)),
+        ];
+    }
 }

@@ -22,6 +22,26 @@ internal sealed record QueueFilter(
     string? By = null
 );
 
+/// <summary>An operation that is not done with: it waits, runs, or needs somebody's decision.</summary>
+internal sealed record OpenOperation(long Id, OperationKind Kind, OperationStatus Status, bool CancelRequested)
+{
+    public bool IsLive => Status is OperationStatus.Waiting or OperationStatus.Running;
+
+    public bool IsSync => Kind is OperationKind.FullSync or OperationKind.ChangesSync;
+}
+
+/// <summary>How many patrons there were, and when.</summary>
+internal sealed class PatronCounts(IReadOnlyList<(int? SiteId, PatronStatus Status, int Count)> bySite, DateTimeOffset at)
+{
+    private int _renewed;
+
+    public IReadOnlyList<(int? SiteId, PatronStatus Status, int Count)> BySite => bySite;
+    public DateTimeOffset At => at;
+
+    /// <summary>True for the first who asks: they count anew.</summary>
+    public bool Renewed() => Interlocked.Exchange(ref _renewed, 1) == 0;
+}
+
 /// <summary>Questions that only screens ask.</summary>
 internal sealed class Reading(
     RollcallDatabase database,
@@ -29,9 +49,15 @@ internal sealed class Reading(
     PatronService patrons,
     ReviewService review,
     SiteService sites,
-    OperationLog log
+    OperationLog log,
+    OperationQueue queue,
+    TimeProvider time,
+    ILogger<Reading> logger
 )
 {
+    private static readonly TimeSpan s_fresh = TimeSpan.FromSeconds(5);
+    private static readonly TimeSpan s_stale = TimeSpan.FromSeconds(20);
+
     /// <summary>An operation's lines by site and outcome. Those of a first sync are counted once, not for every page that is turned.</summary>
     public async Task<IReadOnlyList<LogCount>> LogCountsAsync(Operation operation, CancellationToken cancellationToken) =>
         (
@@ -47,24 +73,57 @@ internal sealed class Reading(
             )
         )!;
 
-    /// <summary>Patrons by site and status. While a sync moves them all they are counted every few seconds, not for every look.</summary>
+    /// <summary>Patrons by site and status. While a sync moves them all nobody waits for the counting: it is done beside, every few
+    /// seconds in which somebody looks.</summary>
     public async Task<IReadOnlyList<(int? SiteId, PatronStatus Status, int Count)>> PatronCountsAsync(
         int districtId,
         bool moving,
         CancellationToken cancellationToken
-    ) =>
-        !moving
-            ? await patrons.CountsAsync(districtId, cancellationToken)
-            : (
-                await cache.GetOrCreateAsync(
-                    ("patrons", districtId),
-                    entry =>
+    )
+    {
+        if (!moving)
+        {
+            return await patrons.CountsAsync(districtId, cancellationToken);
+        }
+
+        if (!cache.TryGetValue(("patrons", districtId), out PatronCounts? counts) || counts is null)
+        {
+            return (await CountAsync()).BySite;
+        }
+
+        if (time.GetUtcNow() - counts.At > s_fresh && counts.Renewed())
+        {
+            // It counts for whoever looks next, not for the one who came now.
+            using (ExecutionContext.SuppressFlow())
+            {
+                _ = Task.Run(
+                    async () =>
                     {
-                        entry.AbsoluteExpirationRelativeToNow = TimeSpan.FromSeconds(5);
-                        return patrons.CountsAsync(districtId, cancellationToken);
-                    }
-                )
-            )!;
+                        await using var confined = Confinement.Begin();
+                        Confinement.To(districtId);
+                        try
+                        {
+                            await CountAsync();
+                        }
+                        catch (Exception e)
+                        {
+                            // The numbers run out soon: whoever looks then counts, and is told what is wrong.
+                            logger.LogWarning(e, "The patrons of district {District} could not be counted", districtId);
+                        }
+                    },
+                    CancellationToken.None
+                );
+            }
+        }
+
+        return counts.BySite;
+
+        async Task<PatronCounts> CountAsync()
+        {
+            var counted = new PatronCounts(await patrons.CountsAsync(districtId, CancellationToken.None), time.GetUtcNow());
+            return cache.Set(("patrons", districtId), counted, s_stale);
+        }
+    }
 
     /// <summary>A page of the queue, the newest first, and how many there are in all. Whatever waits or runs is always in it.</summary>
     public async Task<(IReadOnlyList<Operation> Operations, int Total)> QueueAsync(
@@ -78,15 +137,7 @@ internal sealed class Reading(
         await using var context = database.CreateContext();
         var query = context.Operations.AsNoTracking().Where(o => o.DistrictId == districtId);
         query = filter.Kind is { } kind ? query.Where(o => o.Kind == kind) : query.Where(o => o.Kind != OperationKind.Edit);
-        if (filter.Sites is { } own)
-        {
-            query = query.Where(o =>
-                context.Changes.Any(c =>
-                    c.DistrictId == districtId && c.OperationId == o.Id && c.SiteId != null && own.Contains(c.SiteId.Value)
-                )
-            );
-        }
-
+        query = Concerning(context, query, districtId, filter.Sites);
         if (filter.By is { } by)
         {
             query = query.Where(o => o.RequestedBy == by);
@@ -124,53 +175,82 @@ internal sealed class Reading(
             .ToListAsync(cancellationToken);
     }
 
-    /// <summary>Operations that wait for a person, the newest first.</summary>
-    public async Task<IReadOnlyList<Operation>> WaitingForApprovalAsync(int districtId, CancellationToken cancellationToken)
+    /// <summary>What of the queue is not done with, and how many people wait in Review: what every page shows something of.</summary>
+    public async Task<(IReadOnlyList<OpenOperation> Operations, int Reviews)> OpenAsync(int districtId, CancellationToken cancellationToken)
     {
+        await using var context = database.CreateContext();
+        var operations = await context
+            .Operations.Where(o => o.DistrictId == districtId)
+            .Where(o =>
+                o.Status == OperationStatus.Waiting
+                || o.Status == OperationStatus.Running
+                || o.Status == OperationStatus.NeedsApproval
+                || o.Status == OperationStatus.Preview
+            )
+            .OrderByDescending(o => o.Id)
+            .Select(o => new OpenOperation(o.Id, o.Kind, o.Status, o.CancelRequested))
+            .ToListAsync(cancellationToken);
+        return (
+            operations,
+            await context.ReviewItems.CountAsync(r => r.DistrictId == districtId && r.Status == ReviewStatus.Open, cancellationToken)
+        );
+    }
+
+    /// <summary>Operations by number, the newest first.</summary>
+    public async Task<IReadOnlyList<Operation>> OperationsAsync(
+        int districtId,
+        IReadOnlyList<long> ids,
+        CancellationToken cancellationToken
+    )
+    {
+        if (ids.Count == 0)
+        {
+            return [];
+        }
+
         await using var context = database.CreateContext();
         return await context
             .Operations.AsNoTracking()
-            .Where(o => o.DistrictId == districtId && (o.Status == OperationStatus.NeedsApproval || o.Status == OperationStatus.Preview))
+            .Where(o => o.DistrictId == districtId && ids.Contains(o.Id))
             .OrderByDescending(o => o.Id)
-            .Take(20)
             .ToListAsync(cancellationToken);
     }
 
-    /// <summary>The newest sync that has ended, previews aside, and the one that waits or runs; null where there is none.</summary>
-    public async Task<(Operation? Last, Operation? Live)> SyncsAsync(int districtId, CancellationToken cancellationToken)
+    /// <summary>The newest syncs that are neither waiting nor running, previews aside: those that have ended, and the one that needs an
+    /// approval.</summary>
+    /// <param name="districtId">The district.</param>
+    /// <param name="take">So many.</param>
+    /// <param name="sites">Only syncs that concern somebody of these sites; null is every sync.</param>
+    /// <param name="cancellationToken">Gives up.</param>
+    public async Task<IReadOnlyList<Operation>> LastSyncsAsync(
+        int districtId,
+        int take,
+        IReadOnlyList<int>? sites,
+        CancellationToken cancellationToken
+    )
     {
         await using var context = database.CreateContext();
         var syncs = context
             .Operations.AsNoTracking()
             .Where(o => o.DistrictId == districtId && (o.Kind == OperationKind.FullSync || o.Kind == OperationKind.ChangesSync))
-            .OrderByDescending(o => o.Id);
-        var live = await syncs.FirstOrDefaultAsync(
-            o => o.Status == OperationStatus.Running || o.Status == OperationStatus.Waiting,
-            cancellationToken
-        );
-        var last = await syncs.FirstOrDefaultAsync(
-            o =>
-                o.Status != OperationStatus.Running
-                && o.Status != OperationStatus.Waiting
-                && o.Status != OperationStatus.Preview
-                && !(o.PreviewOnly && o.ApprovedAt == null),
-            cancellationToken
-        );
-        return (last, live);
+            .Where(o => o.Status != OperationStatus.Running && o.Status != OperationStatus.Waiting && o.Status != OperationStatus.Preview)
+            .Where(o => !o.PreviewOnly || o.ApprovedAt != null);
+        return await Concerning(context, syncs, districtId, sites).OrderByDescending(o => o.Id).Take(take).ToListAsync(cancellationToken);
     }
 
-    /// <summary>How many operations need an approval, and how many people wait in Review.</summary>
-    public async Task<(int Approvals, int Reviews)> OpenAsync(int districtId, CancellationToken cancellationToken)
-    {
-        await using var context = database.CreateContext();
-        return (
-            await context.Operations.CountAsync(
-                o => o.DistrictId == districtId && o.Status == OperationStatus.NeedsApproval,
-                cancellationToken
-            ),
-            await context.ReviewItems.CountAsync(r => r.DistrictId == districtId && r.Status == ReviewStatus.Open, cancellationToken)
-        );
-    }
+    private static IQueryable<Operation> Concerning(
+        RollcallContext context,
+        IQueryable<Operation> operations,
+        int districtId,
+        IReadOnlyList<int>? sites
+    ) =>
+        sites is null
+            ? operations
+            : operations.Where(o =>
+                context.Changes.Any(c =>
+                    c.DistrictId == districtId && c.OperationId == o.Id && c.SiteId != null && sites.Contains(c.SiteId.Value)
+                )
+            );
 
     /// <summary>The people in Review whom the visitor may see: those whom the roster puts at one of the visitor's sites.</summary>
     /// <param name="here">The visitor.</param>
@@ -319,7 +399,7 @@ internal sealed class Reading(
             .ToListAsync(cancellationToken);
     }
 
-    /// <summary>What syncs did day by day where the district is, from <paramref name="from"/> on: the days that had any.</summary>
+    /// <summary>What each sync did from <paramref name="from"/> on: what a hold keeps back is not done.</summary>
     public async Task<IReadOnlyList<(DateTimeOffset At, SyncCounts Counts)>> SyncCountsAsync(
         int districtId,
         DateTimeOffset from,
@@ -338,27 +418,35 @@ internal sealed class Reading(
                 || o.Status == OperationStatus.Discarded
                 || o.Status == OperationStatus.Superseded
             )
-            .Select(o => new { o.CreatedAt, o.Counts })
+            .Select(o => new
+            {
+                o.Id,
+                o.CreatedAt,
+                o.Counts,
+                o.Fence,
+            })
             .ToListAsync(cancellationToken);
-        return
-        [
-            .. rows.Select(r =>
-                (r.CreatedAt, System.Text.Json.JsonSerializer.Deserialize<SyncCounts>(r.Counts, OperationQueue.Json) ?? new SyncCounts())
-            ),
-        ];
-    }
+        var all = new List<(DateTimeOffset At, SyncCounts Counts)>(rows.Count);
+        foreach (var row in rows)
+        {
+            var counts = OperationQueue.CountsOf(row.Counts);
+            all.Add((row.CreatedAt, counts.Held == 0 ? counts : OperationQueue.Drop(counts, await HeldAsync(row.Id, row.Fence))));
+        }
 
-    /// <summary>The newest syncs that have ended, previews aside.</summary>
-    public async Task<IReadOnlyList<Operation>> LastSyncsAsync(int districtId, int take, CancellationToken cancellationToken)
-    {
-        await using var context = database.CreateContext();
-        return await context
-            .Operations.AsNoTracking()
-            .Where(o => o.DistrictId == districtId && (o.Kind == OperationKind.FullSync || o.Kind == OperationKind.ChangesSync))
-            .Where(o => o.FinishedAt != null && o.StartedAt != null && (!o.PreviewOnly || o.ApprovedAt != null))
-            .OrderByDescending(o => o.Id)
-            .Take(take)
-            .ToListAsync(cancellationToken);
+        return all;
+
+        // Counted once: what is held of a plan stays so until somebody decides, which raises the fence.
+        async Task<IReadOnlyDictionary<Outcome, long>> HeldAsync(long operationId, long fence) =>
+            (
+                await cache.GetOrCreateAsync(
+                    ("held", districtId, operationId, fence),
+                    entry =>
+                    {
+                        entry.AbsoluteExpirationRelativeToNow = TimeSpan.FromHours(12);
+                        return queue.HeldOutcomesAsync(districtId, operationId, cancellationToken);
+                    }
+                )
+            )!;
     }
 
     /// <summary>Barcode of the linked patron who was entered last; null when nobody is linked.</summary>
