@@ -763,7 +763,15 @@ internal sealed class SyncHandler(
             status,
             counts,
             warnings,
-            context => AfterAsync(context, operation, counts, approved, applier.ChangedMeanwhile > 0, cancellationToken),
+            context =>
+                AfterAsync(
+                    context,
+                    operation,
+                    counts,
+                    approved,
+                    applier.ChangedMeanwhile > 0 || (!approved && Planner.LeftOut(warnings)),
+                    cancellationToken
+                ),
             cancellationToken
         );
         logger.LogInformation("Operation {Id} ended: {Status}", operation.Id, OperationQueue.StatusWord(status));

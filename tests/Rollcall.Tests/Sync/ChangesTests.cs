@@ -3,6 +3,7 @@ using Rollcall.Integrations;
 using Rollcall.Mapping;
 using Rollcall.Operations;
 using Rollcall.Patrons;
+using Rollcall.Review;
 using Rollcall.Sandbox;
 using Rollcall.Tests.Infrastructure;
 
@@ -26,6 +27,8 @@ public sealed class ChangesTests(PostgresCluster cluster)
         Assert.Equal(OperationKind.FullSync, first.Kind);
         Assert.Contains("this is the first sync", first.Options, StringComparison.Ordinal);
         await full.SyncAsync();
+        await MergePairsAsync(changes);
+        await MergePairsAsync(full);
         var seen = 0L;
         var ofChanges = 0;
         for (var day = 1; day <= 8; day++)
@@ -256,6 +259,128 @@ public sealed class ChangesTests(PostgresCluster cluster)
         Assert.Equal(["p2", "p3", "p4"], (await system.PatronsByGuidAsync()).Keys.Order());
     }
 
+    public static TheoryData<Db, string, string> OtherRecords()
+    {
+        var cases = new TheoryData<Db, string, string>();
+        foreach (var how in (string[])["changes", "barcode", "p1", "p2"])
+        {
+            foreach (var what in (string[])["p2 changes", "p2 is deleted", "p1 is deleted", "p1 is a bare tombstone", "p1 is gone", "both"])
+            {
+                cases.Add(Db.Sqlite, how, what);
+            }
+
+            cases.Add(Db.Postgres, how, "p2 changes");
+            cases.Add(Db.Postgres, how, "p1 is deleted");
+        }
+
+        return cases;
+    }
+
+    /// <summary>Some people have a record for each school: whichever of them is read, it is one person, of whom a whole roster says the same.</summary>
+    [Theory]
+    [MemberData(nameof(OtherRecords))]
+    public async Task One_of_two_records_of_a_person_does_what_a_full_sync_does(Db db, string how, string what)
+    {
+        var clock = new ShiftedTime(At(0));
+        await using var system = await StartAsync(db, clock, LocationSource.NotMapped);
+        system.Sandbox.OnlyMine();
+        await system.ConfigureAsync(s => s with { Map = new FieldMap { CommunityId = new IdMapping(IdSource.Identifier) } });
+        string[] elsewhere = [system.Sandbox.District.Schools.ElementAt(1).SourcedId];
+        system.Sandbox.Person("p1", "Ada", "Byron", number: "77", phone: "1");
+        system.Sandbox.Person("x1", "Ben", "Carver", phone: "1");
+        await system.SyncAsync();
+        system.Sandbox.Person("p2", "Ada", "Byron", number: "77", phone: "2", orgs: elsewhere);
+        await system.SyncAsync();
+        var item = Assert.Single(await system.Get<ReviewService>().ListAsync(system.District.Id));
+        await system.Get<ReviewDecisions>().LinkAsync(system.District.Id, item.Id, item.Candidates[0], "librarian");
+        await system.SyncAsync();
+        clock.MoveTo(At(1));
+        var modified = Modified(1);
+        var status = what is "p2 is deleted" or "both" ? "tobedeleted" : "active";
+        if (what is "p2 changes" or "p2 is deleted" or "both" or "p1 is gone")
+        {
+            system.Sandbox.Person("p2", "Ada", "Byron", "77", phone: "3", status: status, orgs: elsewhere, modified: modified);
+        }
+
+        if (what is "p1 is deleted" or "both")
+        {
+            system.Sandbox.Person("p1", "Ada", "Byron", number: "77", phone: "1", status: "tobedeleted", modified: modified);
+        }
+        else if (what == "p1 is gone")
+        {
+            system.Sandbox.Overrides.Remove("users", "p1");
+        }
+        else if (what == "p1 is a bare tombstone")
+        {
+            system.Sandbox.Overrides.Put(
+                "users",
+                new System.Text.Json.Nodes.JsonObject
+                {
+                    ["sourcedId"] = "p1",
+                    ["status"] = "tobedeleted",
+                    ["dateLastModified"] = modified,
+                }
+            );
+        }
+
+        var barcode = (await system.PatronsByGuidAsync())["p1"].Barcode;
+        var operation =
+            how == "changes"
+                ? await system.SyncAsync(kind: OperationKind.ChangesSync)
+                : await PersonTests.RunAsync(system, how == "barcode" ? barcode : how);
+        Assert.Null(operation.Error);
+        Assert.Equal(how == "changes" ? OperationKind.ChangesSync : OperationKind.PersonSync, operation.Kind);
+        var patron = (await system.PatronsByGuidAsync())["p1"];
+        Assert.Equal(
+            what switch
+            {
+                "p2 changes" or "p2 is deleted" => (PatronStatus.Active, "1", 1),
+                "p1 is gone" => (PatronStatus.Active, "3", 2),
+                "both" => (PatronStatus.Transferred, "1", 1),
+                _ => (PatronStatus.Active, "2", 2),
+            },
+            (patron.Status, patron.Phone, patron.SiteId)
+        );
+
+        var picture = await UndoTests.PictureAsync(system);
+        var full = OperationQueue.CountsOf(await system.SyncAsync());
+        Assert.Equal((0, 0, 0, 0), (full.Updated, full.Created, full.Transferred, full.Reactivated));
+        Assert.Equal(picture, await UndoTests.PictureAsync(system));
+    }
+
+    /// <summary>Who has another record at a school of the library has not left all schools.</summary>
+    [Theory]
+    [InlineData(Db.Sqlite, "full")]
+    [InlineData(Db.Postgres, "changes")]
+    [InlineData(Db.Sqlite, "p1")]
+    [InlineData(Db.Sqlite, "p2")]
+    public async Task Of_two_records_the_one_at_a_matched_school_counts(Db db, string how)
+    {
+        var clock = new ShiftedTime(At(0));
+        await using var system = await StartAsync(db, clock, LocationSource.NotMapped);
+        system.Sandbox.OnlyMine();
+        string[] elsewhere = [system.Sandbox.District.Schools.ElementAt(1).SourcedId];
+        system.Sandbox.Person("p1", "Ada", "Byron", phone: "1");
+        system.Sandbox.Person("p2", "Ada", "Byron", phone: "2", orgs: elsewhere);
+        system.Sandbox.Person("x1", "Ben", "Carver");
+        await system.SyncAsync();
+        var patrons = await system.PatronsByGuidAsync();
+        await system.Get<PatronMerge>().MergeAsync(system.District.Id, patrons["p1"].Barcode, patrons["p2"].Barcode, "librarian");
+        await system.SyncAsync();
+        clock.MoveTo(At(1));
+        system.Sandbox.Person("p1", "Ada", "Byron", phone: "1", orgs: ["nowhere"], modified: Modified(1));
+        var operation = how switch
+        {
+            "full" => await system.SyncAsync(),
+            "changes" => await system.SyncAsync(kind: OperationKind.ChangesSync),
+            _ => await PersonTests.RunAsync(system, how),
+        };
+        Assert.Null(operation.Error);
+        var patron = (await system.PatronsByGuidAsync())["p1"];
+        Assert.Equal((PatronStatus.Active, "2", 2), (patron.Status, patron.Phone, patron.SiteId));
+        Assert.Equal(0, OperationQueue.CountsOf(await system.SyncAsync()).Updated);
+    }
+
     [Fact]
     public async Task Settings_an_undo_a_discard_and_a_week_force_a_full_sync()
     {
@@ -437,6 +562,16 @@ public sealed class ChangesTests(PostgresCluster cluster)
                     .Select(h => (h.OperationId, h.Part))
                     .Order(),
             ];
+        }
+    }
+
+    /// <summary>A tenth of the people turn out to have two records, as the librarian says.</summary>
+    private static async Task MergePairsAsync(Installation system)
+    {
+        var people = (await system.PatronsByGuidAsync()).OrderBy(p => p.Key, StringComparer.Ordinal).Select(p => p.Value.Barcode).ToList();
+        foreach (var pair in people.Take(people.Count / 10 * 2).Chunk(2))
+        {
+            await system.Get<PatronMerge>().MergeAsync(system.District.Id, pair[0], pair[1], "librarian");
         }
     }
 

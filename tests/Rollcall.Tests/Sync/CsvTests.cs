@@ -151,6 +151,90 @@ public sealed class CsvTests(PostgresCluster cluster)
             string.Join(',', id, "active", "2026-10-05T00:00:00.000Z", user, type, "student", "", end, org, "");
     }
 
+    /// <summary>A delta names one of a person's two records; what became of the other only a complete package says.</summary>
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task A_delta_alone_leaves_who_has_another_record_to_the_next_complete_package(Db db)
+    {
+        await using var csv = await Feed.StartAsync(cluster, db);
+        csv.Deliver(0, "1.1", delta: false);
+        await csv.MatchAsync();
+        Assert.Null((await csv.SyncAsync()).Error);
+        var school = SandboxCsv.Id(SandboxDistrict.At(s_options, 0).Schools.First().SourcedId);
+        var people = (await csv.System.PatronsByGuidAsync())
+            .Values.Where(p => p is { Status: PatronStatus.Active, SiteId: 1 })
+            .OrderBy(p => p.Id)
+            .Take(8)
+            .ToList();
+        for (var i = 0; i < 8; i += 2)
+        {
+            await csv.System.Get<PatronMerge>().MergeAsync(csv.System.District.Id, people[i].Barcode, people[i + 1].Barcode, "librarian");
+        }
+
+        Assert.Null((await csv.SyncAsync()).Error);
+        var before = await csv.System.PatronsByGuidAsync();
+        csv.Clear();
+        csv.Deliver(
+            1,
+            "1.1",
+            delta: true,
+            new Dictionary<string, string[]>(StringComparer.Ordinal)
+            {
+                ["demographics.csv"] = [],
+                ["users.csv"] =
+                [
+                    // The other record alone; the own record alone, gone and not; both.
+                    Row(people[1].Guid!, "active"),
+                    Row(people[2].Guid!, "tobedeleted"),
+                    Row(people[4].Guid!, "active"),
+                    Row(people[6].Guid!, "tobedeleted"),
+                    Row(people[7].Guid!, "active"),
+                ],
+            }
+        );
+        var operation = await csv.SyncAsync();
+        Assert.Null(operation.Error);
+        Assert.Equal(OperationKind.ChangesSync, operation.Kind);
+        var after = await csv.System.PatronsByGuidAsync();
+        Assert.All(before.Values, p => Assert.Equal(p.Status, after[p.Guid!].Status));
+        Assert.Equal(
+            [people[4].Guid!, people[6].Guid!],
+            after.Values.Where(p => p.Phone == "555-NEW").OrderBy(p => p.Id).Select(p => p.Guid!)
+        );
+        Assert.Equal(2, Assert.Single(OperationQueue.WarningsOf(operation), w => w.Code == "other-record").Count);
+        var state = IntegrationService.StateOf(
+            await csv.System.Integrations.FindAsync(csv.System.District.Id, IntegrationKind.OneRosterCsv)
+        );
+        Assert.NotNull(state.FullDue);
+        csv.Deliver(2, "1.1", delta: false);
+        Assert.Equal(OperationKind.FullSync, (await csv.SyncAsync()).Kind);
+
+        string Row(string id, string status) =>
+            string.Join(
+                ',',
+                id,
+                status,
+                "2026-10-05T00:00:00.000Z",
+                "true",
+                school,
+                "student",
+                "login",
+                "",
+                "Given",
+                "Family",
+                "",
+                "",
+                "",
+                "",
+                "555-NEW",
+                "",
+                "05",
+                "",
+                ""
+            );
+    }
+
     [Theory]
     [InlineData("truncated-zip", "is refused")]
     [InlineData("bad-crc", "checksum")]

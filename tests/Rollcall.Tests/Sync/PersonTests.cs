@@ -101,7 +101,65 @@ public sealed class PersonTests(PostgresCluster cluster)
         Assert.Contains("nobody with this GUID", told.RosterProblem, StringComparison.Ordinal);
     }
 
-    private static async Task<Operation> RunAsync(Installation system, string person, bool preview = false, bool fails = false)
+    /// <summary>What is said to come is what then comes.</summary>
+    [Theory]
+    [InlineData(Db.Sqlite, "taken barcode")]
+    [InlineData(Db.Postgres, "taken barcode")]
+    [InlineData(Db.Sqlite, "bare tombstone")]
+    [InlineData(Db.Postgres, "bare tombstone")]
+    [InlineData(Db.Sqlite, "other record")]
+    [InlineData(Db.Postgres, "other record")]
+    public async Task An_explanation_says_what_the_next_full_sync_does(Db db, string what)
+    {
+        await using var system = await StartAsync(db);
+        await system.ConfigureAsync(s => s with { Map = s.Map with { Barcode = new IdMapping(IdSource.UserIdType, "Card") } });
+        system.Sandbox.Person("p1", "Ada", "Byron", phone: "1", barcode: "C-1");
+        system.Sandbox.Person("p2", "Ada", "Byron", phone: "2", barcode: "C-2");
+        system.Sandbox.Person("p3", "Ben", "Carver", barcode: "C-3");
+        await system.SyncAsync();
+        await system.Get<PatronMerge>().MergeAsync(system.District.Id, "C-1", "C-2", "librarian");
+        await system.SyncAsync();
+        switch (what)
+        {
+            case "taken barcode":
+                system.Sandbox.Person("p1", "Ada", "Byron", phone: "1", barcode: "C-3");
+                break;
+            case "bare tombstone":
+                foreach (var id in (string[])["p1", "p2"])
+                {
+                    system.Sandbox.Overrides.Put(
+                        "users",
+                        new System.Text.Json.Nodes.JsonObject { ["sourcedId"] = id, ["status"] = "tobedeleted" }
+                    );
+                }
+
+                break;
+            default:
+                system.Sandbox.Person("p1", "Ada", "Byron", phone: "1", barcode: "C-1", status: "tobedeleted");
+                break;
+        }
+
+        var told = await system.Get<PatronExplain>().ExplainAsync(system.District, "C-1", askRoster: true);
+        Assert.Null(told.RosterProblem);
+        var next = told.Fields.ToDictionary(f => f.Field, f => f.Next);
+        await system.SyncAsync();
+        var patron = (await system.PatronsByGuidAsync())["p1"];
+        switch (what)
+        {
+            case "taken barcode":
+                Assert.Equal(("stays while another patron has the roster's", "C-1"), (next["barcode"], patron.Barcode));
+                break;
+            case "bare tombstone":
+                Assert.Equal(("will become Transferred", PatronStatus.Transferred), (next["status"], patron.Status));
+                break;
+            default:
+                Assert.Equal(("stays", "will become 2"), (next["status"], next["phone"]));
+                Assert.Equal((PatronStatus.Active, "2"), (patron.Status, patron.Phone));
+                break;
+        }
+    }
+
+    internal static async Task<Operation> RunAsync(Installation system, string person, bool preview = false, bool fails = false)
     {
         var (id, _) = await system.Queue.EnqueueAsync(
             system.District.Id,

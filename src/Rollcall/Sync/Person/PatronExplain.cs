@@ -6,6 +6,7 @@ using Rollcall.Mapping;
 using Rollcall.OneRoster;
 using Rollcall.Operations;
 using Rollcall.Patrons;
+using Rollcall.Review;
 using Rollcall.Storage;
 using Rollcall.Sync.Plan;
 using Rollcall.Sync.Pull;
@@ -86,7 +87,7 @@ public sealed class PatronExplain(RollcallDatabase database, PatronService patro
             {
                 try
                 {
-                    (person, difference, problem) = await AskAsync(setup, patron, link, guid, cancellationToken);
+                    (person, difference, problem) = await AskAsync(context, setup, patron, link, guid, cancellationToken);
                 }
                 catch (Exception e) when (e is RosterException or RollcallException)
                 {
@@ -134,6 +135,7 @@ public sealed class PatronExplain(RollcallDatabase database, PatronService patro
     }
 
     private async Task<(MappedPerson?, PersonDifference?, string?)> AskAsync(
+        RollcallContext context,
         SyncSetup setup,
         Patron patron,
         PatronLink? link,
@@ -143,20 +145,44 @@ public sealed class PatronExplain(RollcallDatabase database, PatronService patro
     {
         using var source = await integrations.OpenAsync(setup.District.Id, setup.Kind, cancellationToken, somebodyWaits: true);
         var pull = new PersonPull(setup, source, Path.Combine(database.DataFolder, "spool"), _ => ValueTask.CompletedTask);
-        using var roster = await pull.ReadAsync(guid, cancellationToken);
-        if (pull.User is not { } user)
+        using var roster = await pull.ReadAsync(guid, link?.Aliases?.Split('\n') ?? [], cancellationToken);
+        if (pull.Users.Count == 0)
         {
             return (null, null, "The roster has nobody with this GUID any more. The next full sync decides.");
         }
 
-        if (roster.Persons is not [{ Ticked: true } row])
+        // Which of several records counts, and what a row without a role is, is a sync's to say.
+        var matches = Matcher.Run(PatronIndex.Of(setup.Keys, patron, link), roster, setup, new Dictionary<(ulong, uint), ReviewStatus>());
+        var counting = Enumerable.Range(0, matches.Count).FirstOrDefault(i => matches[i].Decision == Decision.Match, -1);
+        if (counting < 0)
         {
-            return (null, null, "The person's role is not synced here: syncs leave the patron alone.");
+            var halfKnown = Enumerable.Range(0, matches.Count).Any(i => matches[i].Reason is Matcher.OtherRecord);
+            return (
+                null,
+                null,
+                halfKnown ? $"{Matcher.OtherRecord}." : "The person's role is not synced here: syncs leave the patron alone."
+            );
         }
 
-        var person = PersonMapper.Map(user, row, roster, setup);
+        var row = roster.Persons[counting];
+        var person = PersonMapper.Map(pull.Users.First(u => setup.Keys.Of(u.SourcedId) == row.Guid), row, roster, setup);
         var shared = SharedFields.Of(setup.State.Shared);
-        return (person, PersonPlan.Compare(person, patron, link, setup, shared, hash: 0, setup.OrgSites.Values.Contains), null);
+        var difference = PersonPlan.Compare(person, patron, link, setup, shared, hash: 0, setup.OrgSites.Values.Contains);
+        if (difference.Values.New(PatronFields.Barcode) is { } barcode)
+        {
+            var key = Text.BarcodeKey(barcode);
+            if (
+                await context.Patrons.AnyAsync(
+                    p => p.DistrictId == patron.DistrictId && p.Id != patron.Id && p.BarcodeKey == key,
+                    cancellationToken
+                )
+            )
+            {
+                PersonPlan.RefuseBarcode(difference, link);
+            }
+        }
+
+        return (person, difference, null);
     }
 
     private static MappedValue Said(MappedPerson person, int field) =>
@@ -184,6 +210,12 @@ public sealed class PatronExplain(RollcallDatabase database, PatronService patro
         {
             var value = OperationLog.Display(field.Number, difference.Values.New(field.Number), codes);
             return value is null ? "will be emptied" : $"will become {value}";
+        }
+
+        if (field.Number == PatronFields.Barcode && difference.Warnings.Any(w => w.Code == PersonPlan.BarcodeTaken))
+        {
+            // In one sync both can change hands.
+            return "stays while another patron has the roster's";
         }
 
         var same = string.Equals(field.Get(patron), mapped.Text, StringComparison.Ordinal);

@@ -76,12 +76,25 @@ internal sealed class PersonHandler(RollcallDatabase database, IntegrationServic
             cancellationToken
         );
         counts = OperationQueue.Drop(counts, applier.Stale);
-        await queue.FinishAsync(
+        await queue.FinishWithAsync(
             operation,
             warnings.Count > 0 ? OperationStatus.CompletedWithWarnings : OperationStatus.Completed,
             counts,
             warnings,
-            null,
+            async context =>
+            {
+                if (
+                    Planner.LeftOut(warnings)
+                    && await context.Integrations.SingleOrDefaultAsync(
+                        i => i.DistrictId == operation.DistrictId && i.Kind == operation.Integration,
+                        cancellationToken
+                    )
+                        is { } row
+                )
+                {
+                    IntegrationService.RequireFull(row, $"operation {operation.Id} left changes out");
+                }
+            },
             cancellationToken
         );
     }
@@ -103,15 +116,16 @@ internal sealed class PersonHandler(RollcallDatabase database, IntegrationServic
                 Path.Combine(database.DataFolder, "spool"),
                 text => run.ReportAsync(OperationStage.Pulling, text, 0, null)
             );
-            using var roster = await pull.ReadAsync(sourcedId, cancellationToken);
-            if (pull.User is null && !await IsKnownAsync(operation.DistrictId, sourcedId, cancellationToken))
+            var records = await PersonRecords.LoadAsync(connection, operation.DistrictId, cancellationToken);
+            using var roster = await pull.ReadAsync(sourcedId, records.Of(sourcedId), cancellationToken);
+            if (pull.Users.Count == 0 && !await IsKnownAsync(operation.DistrictId, sourcedId, cancellationToken))
             {
                 throw new RollcallException(
                     $"Nobody has the sourcedId or barcode {Text.Cut(sourcedId, 60)}, neither in the roster nor here. Check it; 'rollcall patron list' shows barcodes."
                 );
             }
 
-            steps.Add(new PersonStep("found", Found(pull.User, sourcedId, roster, setup)));
+            steps.Add(new PersonStep("found", Found(pull.Users, sourcedId, roster, setup)));
             await run.ReportAsync(OperationStage.Planning, "Matching the person", 0, 1);
             var patrons = await PatronIndex.LoadAsync(connection, operation.DistrictId, setup.Keys, cancellationToken);
             var matches = Matcher.Run(
@@ -135,7 +149,11 @@ internal sealed class PersonHandler(RollcallDatabase database, IntegrationServic
                 Mapped = person => steps.Add(new PersonStep("mapped", Mapped(person, setup))),
             };
             plan = await planner.RunAsync(cancellationToken);
-            await ExplainAsync(operation, matches, plan, steps, cancellationToken);
+            var counting = Counting(roster, matches, setup.Keys.Of(sourcedId));
+            var id = pull
+                .Users.FirstOrDefault(u => counting >= 0 && setup.Keys.Of(u.SourcedId) == roster.Persons[counting].Guid)
+                ?.SourcedId;
+            await ExplainAsync(operation, counting < 0 ? null : matches[counting], id ?? sourcedId, plan, steps, cancellationToken);
         }
 
         var counts = plan.Counts with { Warnings = warnings.Count };
@@ -196,13 +214,34 @@ internal sealed class PersonHandler(RollcallDatabase database, IntegrationServic
             ).Count > 0;
     }
 
-    private static string Found(User? user, string sourcedId, Roster roster, SyncSetup setup)
+    /// <summary>Which of the person's records is synced: the one that matched, else the one that was asked for; negative when there is none.</summary>
+    private static int Counting(Roster roster, Matches matches, ulong asked)
     {
-        if (user is null)
+        var counting = -1;
+        for (var i = 0; i < matches.Count; i++)
         {
-            return $"The roster has nobody with the sourcedId {sourcedId}. Nothing is changed for that; only a full sync decides who has left.";
+            if (matches[i].Decision == Decision.Match || (roster.Persons[i].Guid == asked && counting < 0))
+            {
+                counting = i;
+            }
         }
 
+        return counting < 0 && matches.Count > 0 ? 0 : counting;
+    }
+
+    private static string Found(IReadOnlyList<User> users, string sourcedId, Roster roster, SyncSetup setup)
+    {
+        var own = users.FirstOrDefault(u => string.Equals(u.SourcedId, sourcedId, StringComparison.Ordinal));
+        var others = users.Where(u => !ReferenceEquals(u, own)).Select(u => $"Another record of the person, {Found(u, roster, setup)}");
+        var first =
+            own is not null ? Found(own, roster, setup)
+            : users.Count > 0 ? $"The roster has nobody with the sourcedId {sourcedId}."
+            : $"The roster has nobody with the sourcedId {sourcedId}. Nothing is changed for that; only a full sync decides who has left.";
+        return string.Join(' ', others.Prepend(first));
+    }
+
+    private static string Found(User user, Roster roster, SyncSetup setup)
+    {
         var standing = RoleGroups.StandingOf(user, setup.Settings.Roles, setup.Today);
         var roles = string.Join(
             ", ",
@@ -220,7 +259,7 @@ internal sealed class PersonHandler(RollcallDatabase database, IntegrationServic
             standing.Ticked ? $"synced as {RoleGroups.Label(standing.Group)}"
             : standing.Group == RoleGroup.None ? "no role that is synced"
             : $"{RoleGroups.Label(standing.Group)} is not ticked: left alone";
-        return $"{sourcedId}: {state}; {(roles.Length == 0 ? "no role" : roles)}; {ticked}.";
+        return $"{user.SourcedId}: {state}; {(roles.Length == 0 ? "no role" : roles)}; {ticked}.";
     }
 
     private static string Mapped(MappedPerson person, SyncSetup setup)
@@ -246,24 +285,24 @@ internal sealed class PersonHandler(RollcallDatabase database, IntegrationServic
 
     private async Task ExplainAsync(
         Operation operation,
-        Matches matches,
+        Match? counting,
+        string sourcedId,
         PlanResult plan,
         List<PersonStep> steps,
         CancellationToken cancellationToken
     )
     {
-        if (matches.Count == 0)
+        if (counting is not { } match)
         {
             steps.Add(new PersonStep("result", "Nothing to do."));
             return;
         }
 
-        var match = matches[0];
         var log = new OperationLog(database);
         LogRow? row = null;
         await foreach (var line in log.ReadAsync(operation.DistrictId, operation.Id, cancellationToken: cancellationToken))
         {
-            row = line;
+            row = string.Equals(line.Guid, sourcedId, StringComparison.Ordinal) ? line : row;
         }
 
         steps.Add(
@@ -299,7 +338,7 @@ internal sealed class PersonHandler(RollcallDatabase database, IntegrationServic
                     : counts.Transferred > 0 ? "Transferred"
                     : counts.Updated > 0 ? "Updated"
                     : counts.Review > 0 ? "Waits in Review"
-                    : counts.Skipped > 0 ? $"Skipped: {row?.Reason}"
+                    : row is not null && row.Outcome == OperationLog.OutcomeWord(Outcome.Skipped) ? $"Skipped: {row.Reason}"
                     : "Unchanged"
                 ) + (row?.Warning is { } warning ? $" ({warning})." : ".")
             )

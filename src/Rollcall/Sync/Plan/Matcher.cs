@@ -93,6 +93,9 @@ internal sealed class Matches(int people)
 /// <summary>Who is who: roster people against patrons, on keys alone. Pure; follows the order GUID, Student #, barcode, e-mail.</summary>
 internal sealed class Matcher
 {
+    /// <summary>Why a row is left alone whose person has another record that has not been read.</summary>
+    public const string OtherRecord = "Another record of the person may go on: the next full sync decides";
+
     private readonly PatronIndex _patrons;
     private readonly PatronLookups _lookups;
     private readonly Roster _roster;
@@ -142,6 +145,7 @@ internal sealed class Matcher
         matcher.GiveRolesToDeleted();
         matcher.ByGuid();
         matcher.ByAlias();
+        matcher.LeaveHalfKnown();
         matcher.ByStrongKeys();
         matcher.ByEmail();
         matcher.FindSharedByNew();
@@ -195,8 +199,11 @@ internal sealed class Matcher
         }
     }
 
+    /// <summary>Of several records of a person one is synced: the GUID's own, unless it is deleted, or at no school of the library, while another
+    /// goes on at one.</summary>
     private void ByAlias()
     {
+        var (reader, holders) = (Reader(), Reader());
         for (var i = 0; i < _persons.Count; i++)
         {
             if (!Counts(i) || _matches[i].Decision != Decision.None)
@@ -212,7 +219,10 @@ internal sealed class Matcher
 
             var patron = found[0];
             var holder = _owner[patron];
-            if (holder >= 0 && (!_persons[holder].Deleted || _persons[i].Deleted))
+            if (
+                holder >= 0
+                && (_persons[i].Deleted || (!_persons[holder].Deleted && (HasSite(holder, holders.Value) || !HasSite(i, reader.Value))))
+            )
             {
                 Skip(i, "Another record of a person who is already synced");
                 continue;
@@ -225,6 +235,46 @@ internal sealed class Matcher
 
             Take(i, patron, MatchKey.Guid);
             _byGuid[patron] = i;
+        }
+
+        Lazy<SpoolReader> Reader() => new(() => _roster.OpenPeople(window: 1 << 14));
+    }
+
+    /// <summary>The person belongs to a school of the library, by this row.</summary>
+    private bool HasSite(int person, SpoolReader reader) => PersonMapper.HasSite(reader.Read(_persons[person].Position), _setup);
+
+    /// <summary>Which of a person's records counts can only be told where all of them have been read. The GUID's own does while it goes on at a
+    /// school of the library, whatever the others say.</summary>
+    private void LeaveHalfKnown()
+    {
+        if (!_roster.ChangesOnly)
+        {
+            return;
+        }
+
+        var reader = new Lazy<SpoolReader>(() => _roster.OpenPeople(window: 1 << 14));
+        for (var i = 0; i < _persons.Count; i++)
+        {
+            if (
+                _matches[i] is not { Decision: Decision.Match, Patron: var patron }
+                || _patrons.AliasesOf(patron) is not { Count: > 0 } aliases
+            )
+            {
+                continue;
+            }
+
+            var own = _patrons[patron].Guid;
+            if (
+                (own == 0 || _roster.Knows(own))
+                && (aliases.All(_roster.Knows) || (_persons[i].Guid == own && !_persons[i].Deleted && HasSite(i, reader.Value)))
+            )
+            {
+                continue;
+            }
+
+            Skip(i, OtherRecord);
+            _owner[patron] = -1;
+            _byGuid[patron] = -1;
         }
     }
 

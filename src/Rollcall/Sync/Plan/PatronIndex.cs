@@ -152,6 +152,31 @@ internal sealed class PatronIndex
         return builder.Build();
     }
 
+    /// <summary>One patron alone, for questions that nobody else decides.</summary>
+    public static PatronIndex Of(Keys keys, Patron patron, PatronLink? link)
+    {
+        var builder = new Builder(keys);
+        builder.Add(
+            patron.Id,
+            patron.Guid ?? "",
+            patron.CommunityId ?? "",
+            patron.BarcodeKey,
+            patron.EmailKey ?? "",
+            patron.LastName,
+            patron.FirstName ?? "",
+            patron.Birthdate,
+            patron.Status,
+            patron.SiteId ?? 0,
+            patron.Group,
+            patron.DoNotTransfer,
+            link?.RoleGroup,
+            link?.SyncHash ?? 0,
+            link?.Absent ?? false,
+            link?.Aliases ?? ""
+        );
+        return builder.Build();
+    }
+
     private sealed class Builder(Keys keys)
     {
         private readonly Rows<(ulong Key, int Patron)> _aliases = new();

@@ -16,16 +16,7 @@ internal static class PersonMapper
         var orgs = s_orgs ??= [];
         setup.Mapper.Orgs(user, setup.Today, setup.OrgSites.ContainsKey, orgs);
         int? site = orgs.Count > 0 && setup.OrgSites.TryGetValue(orgs[0], out var first) ? first : null;
-        int? anySite = null;
-        foreach (var org in orgs)
-        {
-            if (setup.OrgSites.TryGetValue(org, out var its))
-            {
-                anySite = its;
-                break;
-            }
-        }
-
+        var anySite = AnySite(orgs, setup);
         var context = Context(user, person, roster, setup, site);
         var values = new MappedValue[FieldMap.SyncedFields.Count];
         setup.Mapper.Fill(user, person.Group, context, values);
@@ -41,6 +32,27 @@ internal static class PersonMapper
             HomeroomClass = context.Homeroom?.ClassId,
             HomeroomUnknown = setup.Mapper.NeedsHomerooms && roster.Homerooms is null,
         };
+    }
+
+    /// <summary>Whether an organization of the person is matched to a site.</summary>
+    public static bool HasSite(User user, SyncSetup setup)
+    {
+        var orgs = s_orgs ??= [];
+        setup.Mapper.Orgs(user, setup.Today, setup.OrgSites.ContainsKey, orgs);
+        return AnySite(orgs, setup) is not null;
+    }
+
+    private static int? AnySite(List<string> orgs, SyncSetup setup)
+    {
+        foreach (var org in orgs)
+        {
+            if (setup.OrgSites.TryGetValue(org, out var its))
+            {
+                return its;
+            }
+        }
+
+        return null;
     }
 
     /// <summary>What of the rest of the roster concerns the person.</summary>

@@ -115,6 +115,9 @@ internal static class PersonPlan
     /// <summary>Why somebody is marked Transferred whom no row names any more.</summary>
     public const string NoLongerThere = "No longer in the roster";
 
+    /// <summary>The warning of a new barcode that another patron has.</summary>
+    public const string BarcodeTaken = "barcode-taken";
+
     /// <summary>Why somebody is marked Transferred whose orgs are none that is matched.</summary>
     public const string LeftAllSchools = "Left all matched schools";
 
@@ -315,7 +318,7 @@ internal static class PersonPlan
     public static void RefuseBarcode(PersonDifference difference, PatronLink? oldLink)
     {
         difference.Values.Remove(PatronFields.Barcode);
-        difference.Warn("barcode-taken", "The roster's barcode belongs to another patron; the present one stays");
+        difference.Warn(BarcodeTaken, "The roster's barcode belongs to another patron; the present one stays");
         var link = difference.Link ?? (oldLink is null ? new LinkState() : LinkState.Of(oldLink));
         if (difference.Outcome == Outcome.Updated)
         {

@@ -54,6 +54,10 @@ internal sealed class Planner
 {
     private const int BatchSize = 1000;
 
+    // Warnings of people who were left out: only a sync that reads everybody looks at them again.
+    private const string MovedWarning = "moved-meanwhile";
+    private const string OtherRecordWarning = "other-record";
+
     private readonly RollcallDatabase _database;
     private readonly DbConnection _connection;
     private readonly SyncSetup _setup;
@@ -272,6 +276,9 @@ internal sealed class Planner
         await _progress("Comparing people", 0, _roster.Persons.Count);
     }
 
+    /// <summary>A plan left people out who did not change in the roster: a sync of changes would not look at them again.</summary>
+    public static bool LeftOut(IEnumerable<WarningGroup> warnings) => warnings.Any(w => w.Code is MovedWarning or OtherRecordWarning);
+
     private MappedPerson Map(User user, RosterPerson person)
     {
         var mapped = PersonMapper.Map(user, person, _roster, _setup);
@@ -286,6 +293,11 @@ internal sealed class Planner
         switch (match.Decision)
         {
             case Decision.Skip:
+                if (match.Reason is Matcher.OtherRecord)
+                {
+                    Warn(OtherRecordWarning, "People have another record, which was not read: they were left out", "");
+                }
+
                 await EmitPersonAsync(ChangeKind.Skip, Outcome.Skipped, user, person.Group, null, match.Reason!, null, cancellationToken);
                 return;
             case Decision.Review:
@@ -461,7 +473,7 @@ internal sealed class Planner
         var match = comparison.Match;
         var key = match.Key == MatchKey.Reissued ? ReissuedBy(_roster.Persons[comparison.Index], _patrons[match.Patron]) : match.Key;
         _linkedBy[(int)key]--;
-        Warn("moved-meanwhile", "Patrons changed while the sync ran, so that the people they belong to were left out", "");
+        Warn(MovedWarning, "Patrons changed while the sync ran, so that the people they belong to were left out", "");
         await EmitPersonAsync(
             ChangeKind.Skip,
             Outcome.Skipped,
@@ -1049,7 +1061,8 @@ internal sealed class Planner
                 "Patrons with staff rights have left according to the roster; they were not transferred",
                 "Decide yourself: change the status on their patron page."
             ),
-            "moved-meanwhile" => (message, "The next sync looks at them again; nothing has to be done."),
+            MovedWarning => (message, "The next sync reads everybody and looks at them again; nothing has to be done."),
+            OtherRecordWarning => (message, "The next sync that reads everybody decides; nothing has to be done."),
             "do-not-transfer" => (
                 "Patrons marked 'do not transfer' have left according to the roster",
                 "Take the mark off to let the sync transfer them."

@@ -91,7 +91,8 @@ internal sealed class ChangesPull(
         var homerooms = setup.Mapper.NeedsHomerooms ? await HomeroomsAsync(after, users, cancellationToken) : null;
         var concerned = new HashSet<string>(demographics.Keys, StringComparer.Ordinal);
         ahead.Begin();
-        var (links, linked) = await LinksAsync(users, concerned, homerooms, cancellationToken);
+        var records = await PersonRecords.LoadAsync(connection, setup.District.Id, cancellationToken);
+        var (links, linked) = await LinksAsync(users, concerned, records, homerooms, cancellationToken);
         if (homerooms is not null)
         {
             await ReadTeachersAsync(homerooms, [], [.. concerned.Concat(users.Keys).Select(KeyOf)], users, cancellationToken);
@@ -107,6 +108,7 @@ internal sealed class ChangesPull(
             return (null, $"{fetch.Count + guardians.Count} people would have to be read one by one");
         }
 
+        var asked = new HashSet<ulong>();
         foreach (var id in fetch)
         {
             await progress("Reading people whose surroundings changed", 0, fetch.Count);
@@ -114,6 +116,8 @@ internal sealed class ChangesPull(
             {
                 users[id] = user;
             }
+
+            asked.Add(setup.Keys.Of(id));
         }
 
         // The students just read may have guardians that nobody has read yet.
@@ -125,11 +129,12 @@ internal sealed class ChangesPull(
             }
         }
 
-        return (Build(users, demographics, demographicsResult.NotShared, homerooms?.Intake, orgs), null);
+        return (Build(users, asked, demographics, demographicsResult.NotShared, homerooms?.Intake, orgs), null);
     }
 
     private Roster Build(
         Dictionary<string, User> users,
+        HashSet<ulong> asked,
         Dictionary<string, Demographics> demographics,
         bool demographicsNotShared,
         HomeroomIntake? homerooms,
@@ -159,6 +164,7 @@ internal sealed class ChangesPull(
                 Homerooms = homerooms?.Build(),
                 AbsenceUsable = false,
                 ChangesOnly = true,
+                AskedFor = asked,
                 Revision = null,
             };
         }
@@ -398,12 +404,14 @@ internal sealed class ChangesPull(
 
     private sealed record KnownLink(string? Guardians, string? HomeroomClass, string? Location);
 
-    /// <summary>The links that matter, by GUID: of people who changed, whose demographics did, or whose homeroom or one of whose guardians
-    /// did, which adds them to those concerned. All others pass by without being kept, however many there are.</summary>
+    /// <summary>The links that matter, by id: of people who changed, whose demographics did, or whose homeroom or one of whose guardians
+    /// did, which adds them to those concerned. Whoever has several records is concerned with all of them, since only together they tell which
+    /// of them counts. All others pass by without being kept, however many there are.</summary>
     /// <returns>Those links, and how many there are in all.</returns>
     private async Task<(Dictionary<string, KnownLink> Links, int Count)> LinksAsync(
         Dictionary<string, User> users,
         HashSet<string> concerned,
+        PersonRecords records,
         HomeroomChanges? homerooms,
         CancellationToken cancellationToken
     )
@@ -414,13 +422,22 @@ internal sealed class ChangesPull(
         await foreach (var (id, link) in ReadLinksAsync(cancellationToken))
         {
             count++;
-            var concern = homerooms?.Concern(KeyOf(id), link, setup.Mapper) ?? false;
+            var all = records.Of(id);
+            var concern = homerooms is not null && IsConcerned(homerooms, id, all, link);
             foreach (var guardian in link.Guardians.AsSpan().Split('\n'))
             {
                 concern |= changed.ContainsKey(link.Guardians.AsSpan(guardian));
             }
 
-            if (concern)
+            if (all.Count > 0 && (concern || all.Any(r => concerned.Contains(r) || users.ContainsKey(r))))
+            {
+                concerned.UnionWith(all);
+                foreach (var record in all)
+                {
+                    links[record] = link;
+                }
+            }
+            else if (concern)
             {
                 concerned.Add(id);
             }
@@ -433,6 +450,12 @@ internal sealed class ChangesPull(
 
         return (links, count);
     }
+
+    /// <summary>Of several records one has the homeroom that the link knows, and nothing tells here which.</summary>
+    private bool IsConcerned(HomeroomChanges homerooms, string id, IReadOnlyList<string> all, KnownLink link) =>
+        all.Count == 0
+            ? homerooms.Concern(KeyOf(id), link, setup.Mapper)
+            : all.Any(r => homerooms.Members.Contains(KeyOf(r))) || all.All(r => homerooms.Concern(KeyOf(r), link, setup.Mapper));
 
     private async IAsyncEnumerable<(string Guid, KnownLink Link)> ReadLinksAsync(
         [System.Runtime.CompilerServices.EnumeratorCancellation] CancellationToken cancellationToken

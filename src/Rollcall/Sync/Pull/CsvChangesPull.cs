@@ -41,12 +41,17 @@ internal sealed class CsvChangesPull(
         await WalkAsync("demographics", source.Demographics(), d => demographics[d.SourcedId ?? ""] = d, cancellationToken);
 
         var links = await LinksAsync(cancellationToken);
+        var records = await PersonRecords.LoadAsync(connection, setup.District.Id, cancellationToken);
         var people = new Spool(spoolFolder, "people");
         var guardians = new Spool(spoolFolder, "guardians");
         try
         {
             var intake = new UserIntake(setup, people, guardians, homerooms: null);
             var seen = new HashSet<ulong>();
+            Known? LinkOf(string? id) =>
+                id is null ? null
+                : links.TryGetValue(setup.Keys.Of(id), out var own) ? own
+                : records.Of(id).Select(r => links.GetValueOrDefault(setup.Keys.Of(r))).FirstOrDefault(l => l is not null);
             long noRole = 0;
             await WalkAsync(
                 "people",
@@ -57,7 +62,7 @@ internal sealed class CsvChangesPull(
                     seen.Add(id);
 
                     // In 1.2 the roles stand in a file of their own, and a delta has only those that changed.
-                    if (user.HasRoleList && links.TryGetValue(id, out var link))
+                    if (user.HasRoleList && LinkOf(user.SourcedId) is { } link)
                     {
                         user = user with { Roles = Settled(link, user.Roles) };
                     }
@@ -81,9 +86,9 @@ internal sealed class CsvChangesPull(
             foreach (var (user, roles) in source.RolesByUser())
             {
                 var id = setup.Keys.Of(user);
-                if (!seen.Contains(id) && links.TryGetValue(id, out var link))
+                if (!seen.Contains(id) && LinkOf(user) is { } link)
                 {
-                    if (roles.Count == 0)
+                    if (roles.Count == 0 || !links.ContainsKey(id))
                     {
                         _unclearRoles++;
                     }

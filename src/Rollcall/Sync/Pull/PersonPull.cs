@@ -1,3 +1,4 @@
+using Rollcall.Integrations;
 using Rollcall.Mapping;
 using Rollcall.OneRoster;
 using Rollcall.OneRoster.Model;
@@ -8,32 +9,35 @@ namespace Rollcall.Sync.Pull;
 /// <summary>Reads one person and what of the roster concerns that person. Proves nothing by what it lacks.</summary>
 internal sealed class PersonPull(SyncSetup setup, IRosterSource source, string spoolFolder, Func<string, ValueTask> progress)
 {
-    /// <summary>The person's own row; null when the roster has none.</summary>
-    public User? User { get; private set; }
+    /// <summary>The rows that the roster has of the person.</summary>
+    public IReadOnlyList<User> Users { get; private set; } = [];
 
     /// <summary>Reads the person.</summary>
     /// <param name="sourcedId">Whom.</param>
+    /// <param name="records">All ids of that person; empty where there is only the one.</param>
     /// <param name="cancellationToken">Gives up.</param>
     /// <returns>A roster of that one person.</returns>
-    public async Task<Roster> ReadAsync(string sourcedId, CancellationToken cancellationToken)
+    public async Task<Roster> ReadAsync(string sourcedId, IReadOnlyList<string> records, CancellationToken cancellationToken)
     {
+        string[] ids = [sourcedId, .. records.Where(r => !string.Equals(r, sourcedId, StringComparison.Ordinal))];
         var orgs = new Dictionary<string, Org>(StringComparer.Ordinal);
         await WalkAsync("orgs", source.Orgs(), o => orgs[o.SourcedId ?? ""] = o, cancellationToken);
 
         await progress("Reading the person");
-        var users = await UsersAsync([sourcedId], cancellationToken);
-        User = users.GetValueOrDefault(sourcedId);
-        if (User?.Agents is { Count: > 0 } agents)
+        var users = await UsersAsync(ids, cancellationToken);
+        Users = [.. ids.Where(users.ContainsKey).Select(i => users[i])];
+        string[] agents = [.. Users.SelectMany(u => u.Agents ?? []).Except(ids, StringComparer.Ordinal)];
+        if (agents.Length > 0)
         {
             await progress("Reading the guardians");
-            foreach (var (id, guardian) in await UsersAsync([.. agents.Distinct(StringComparer.Ordinal)], cancellationToken))
+            foreach (var (id, guardian) in await UsersAsync(agents, cancellationToken))
             {
                 users[id] = guardian;
             }
         }
 
         HomeroomIntake? homerooms = null;
-        if (setup.Mapper.NeedsHomerooms && User is not null)
+        if (setup.Mapper.NeedsHomerooms && Users.Count > 0)
         {
             homerooms = new HomeroomIntake(setup.Today, setup.Keys);
             var sessions = await WalkAsync("academic sessions", source.AcademicSessions(), homerooms.Session, cancellationToken);
@@ -51,7 +55,7 @@ internal sealed class PersonPull(SyncSetup setup, IRosterSource source, string s
                 foreach (
                     var teacher in (
                         await UsersAsync(
-                            homerooms.Unnamed([], [(setup.Keys.Of(sourcedId), setup.Keys.Check(sourcedId))]),
+                            homerooms.Unnamed([], [.. ids.Select(i => (setup.Keys.Of(i), setup.Keys.Check(i)))]),
                             cancellationToken
                         )
                     ).Values
@@ -68,18 +72,18 @@ internal sealed class PersonPull(SyncSetup setup, IRosterSource source, string s
             source.Demographics(),
             d =>
             {
-                if (string.Equals(d.SourcedId, sourcedId, StringComparison.Ordinal))
+                if (ids.Contains(d.SourcedId, StringComparer.Ordinal))
                 {
                     demographics.Take(d);
                 }
             },
             cancellationToken
         );
-        return Build(sourcedId, users, homerooms, shared.NotShared ? null : demographics.Build(), orgs);
+        return Build(ids, users, homerooms, shared.NotShared ? null : demographics.Build(), orgs);
     }
 
     private Roster Build(
-        string sourcedId,
+        string[] ids,
         Dictionary<string, User> users,
         HomeroomIntake? homerooms,
         DemographicsIndex? demographics,
@@ -96,11 +100,11 @@ internal sealed class PersonPull(SyncSetup setup, IRosterSource source, string s
                 intake.Take(user);
             }
 
-            var (key, check) = (setup.Keys.Of(sourcedId), setup.Keys.Check(sourcedId));
+            var own = ids.Select(i => (setup.Keys.Of(i), setup.Keys.Check(i))).ToHashSet();
             var persons = new Rows<RosterPerson>();
             foreach (ref var person in intake.Finish())
             {
-                if (person.Guid == key && person.Check == check)
+                if (own.Contains((person.Guid, person.Check)))
                 {
                     persons.Add(person);
                 }
@@ -114,6 +118,7 @@ internal sealed class PersonPull(SyncSetup setup, IRosterSource source, string s
                 Homerooms = homerooms?.Build(),
                 AbsenceUsable = false,
                 ChangesOnly = true,
+                AskedFor = source is CsvFeedSource { HasAllPeople: false } ? new HashSet<ulong>() : ids.Select(setup.Keys.Of).ToHashSet(),
                 Revision = null,
             };
         }

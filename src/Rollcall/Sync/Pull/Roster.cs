@@ -83,6 +83,9 @@ internal sealed class Roster : IDisposable
     /// <summary>Only what changed was read: nothing follows from what is not here.</summary>
     public bool ChangesOnly { get; init; }
 
+    /// <summary>Of what is no whole roster: the ids that it was asked for one by one. Who is among them and not here, is not there.</summary>
+    public IReadOnlySet<ulong> AskedFor { get; init; } = new HashSet<ulong>();
+
     /// <summary>Not all guardians are at hand, so contacts are told only where all of a student's are.</summary>
     public bool GuardiansPartial { get; init; }
 
@@ -92,7 +95,12 @@ internal sealed class Roster : IDisposable
     /// <summary>The <c>sourcedId</c> is in a user row that is not deleted.</summary>
     public bool IsLive(ulong id) => Sorted.Range(_ids, id).Count > Sorted.Range(_deadIds, id).Count;
 
-    public SpoolReader OpenPeople() => _people.OpenReader(1 << 20);
+    /// <summary>Whether what this says of an id, and be it nothing, is what the roster says.</summary>
+    public bool Knows(ulong id) => !ChangesOnly || Has(id) || AskedFor.Contains(id);
+
+    /// <summary>Reads the people by position.</summary>
+    /// <param name="window">Bytes read at once: many for all in order, few for some here and there.</param>
+    public SpoolReader OpenPeople(int window = 1 << 20) => _people.OpenReader(window);
 
     /// <summary>The guardians among a student's agents, and whether any agent could be read at all.</summary>
     public (IReadOnlyList<Guardian> Guardians, bool Readable) GuardiansOf(User user)
