@@ -248,7 +248,7 @@ public sealed class OperationQueue(RollcallDatabase database, TimeProvider time)
         if (done && status is OperationStatus.Failed or OperationStatus.Cancelled)
         {
             await using var context = database.CreateContext(connection, transaction);
-            await GiveUpApprovalAsync(context, operation, cancellationToken);
+            await GiveUpAsync(context, operation, cancellationToken);
             await context.SaveChangesAsync(cancellationToken);
         }
 
@@ -406,11 +406,13 @@ public sealed class OperationQueue(RollcallDatabase database, TimeProvider time)
         }
 
         await using var context = database.CreateContext(connection, transaction);
+        await GiveUpAsync(context, operation, cancellationToken);
 
         // The night may have joined while it was at work.
         var date = await context.Operations.Where(o => o.Id == operation.Id).Select(o => o.DailyDate).SingleAsync(cancellationToken);
         if (date is null)
         {
+            await context.SaveChangesAsync(cancellationToken);
             await transaction.CommitAsync(cancellationToken);
             return;
         }
@@ -501,7 +503,7 @@ public sealed class OperationQueue(RollcallDatabase database, TimeProvider time)
                 );
             if (cancelled == 1)
             {
-                await GiveUpApprovalAsync(context, operation, cancellationToken);
+                await GiveUpAsync(context, operation, cancellationToken);
                 break;
             }
 
@@ -519,11 +521,13 @@ public sealed class OperationQueue(RollcallDatabase database, TimeProvider time)
         await transaction.CommitAsync(cancellationToken);
     }
 
-    /// <summary>What was approved and then not written is still so in the roster, but did not change there: only a full sync sees it again.</summary>
-    private static async Task GiveUpApprovalAsync(RollcallContext context, Operation operation, CancellationToken cancellationToken)
+    /// <summary>What was approved and then not written is still so in the roster, but did not change there: only a full sync sees it again. So is
+    /// what a full sync planned, and what waited in the hold that its plan replaced.</summary>
+    private static async Task GiveUpAsync(RollcallContext context, Operation operation, CancellationToken cancellationToken)
     {
         if (
-            operation is { ApprovedAt: not null, PreviewOnly: false, Integration: { } kind }
+            operation is { PreviewOnly: false, Integration: { } kind }
+            && operation is { ApprovedAt: not null } or { Kind: OperationKind.FullSync, Planned: true }
             && await context.Integrations.SingleOrDefaultAsync(
                 i => i.DistrictId == operation.DistrictId && i.Kind == kind,
                 cancellationToken
@@ -531,7 +535,10 @@ public sealed class OperationQueue(RollcallDatabase database, TimeProvider time)
                 is { } row
         )
         {
-            IntegrationService.RequireFull(row, $"operation {operation.Id} ended before all that was approved was written");
+            IntegrationService.RequireFull(
+                row,
+                $"operation {operation.Id} ended before all that was {(operation.ApprovedAt is null ? "planned" : "approved")} was written"
+            );
         }
     }
 

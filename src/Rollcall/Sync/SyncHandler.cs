@@ -446,6 +446,21 @@ internal sealed class SyncHandler(
             );
         }
 
+        if (
+            operation.Kind == OperationKind.ChangesSync
+            && await HoldWhoWaitAsync(context, operation, cancellationToken) is { Count: > 0 } waiting
+        )
+        {
+            held += waiting.Count;
+            warnings.Add(
+                "held",
+                $"{waiting.Count} changes are of people whose changes wait in operation {string.Join(", ", waiting.Holds)}: held for approval with them",
+                $"Decide on operation {waiting.Holds[0]} first: what it writes is not written again here.",
+                1,
+                "waiting"
+            );
+        }
+
         if (held > 0 && await HoldWholeChainsAsync(context, operation, cancellationToken) is > 0 and var along)
         {
             held += along;
@@ -592,6 +607,67 @@ internal sealed class SyncHandler(
                 await context.SaveChangesAsync(cancellationToken);
             }
         }
+    }
+
+    /// <summary>Whose change waits for an approval is not changed unasked because some of those who wait came again, fewer than a threshold.</summary>
+    /// <returns>How many rows are held for that, and the holds in question.</returns>
+    private static async Task<(int Count, List<long> Holds)> HoldWhoWaitAsync(
+        RollcallContext context,
+        Operation operation,
+        CancellationToken cancellationToken
+    )
+    {
+        // Those of changes are replaced by this plan.
+        var holds = await context
+            .Operations.Where(o => o.DistrictId == operation.DistrictId && o.Integration == operation.Integration)
+            .Where(o => o.Id < operation.Id && o.Kind == OperationKind.FullSync && o.Status == OperationStatus.NeedsApproval)
+            .OrderBy(o => o.Id)
+            .Select(o => o.Id)
+            .ToListAsync(cancellationToken);
+        if (holds.Count == 0)
+        {
+            return (0, []);
+        }
+
+        var own = context.Changes.Where(c => c.DistrictId == operation.DistrictId && c.OperationId == operation.Id);
+        var theirs = context.Changes.Where(c => c.DistrictId == operation.DistrictId && holds.Contains(c.OperationId) && c.Held);
+        var risks = await own.Where(c => c.Risk != Risk.None && !c.Held)
+            .Select(c => new
+            {
+                c.Number,
+                c.Kind,
+                c.PatronId,
+                c.RosterId,
+            })
+            .ToListAsync(cancellationToken);
+        var count = 0;
+        var named = new HashSet<long>();
+        foreach (var some in risks.Chunk(500))
+        {
+            // Who is to be created has another id in each plan.
+            var patrons = some.Where(r => r.Kind != ChangeKind.Create).Select(r => r.PatronId).ToArray();
+            var people = some.Where(r => r.Kind == ChangeKind.Create).Select(r => r.RosterId).ToArray();
+            var known = await theirs
+                .Where(c => c.Kind != ChangeKind.Create && patrons.Contains(c.PatronId))
+                .Select(c => new { c.OperationId, c.PatronId })
+                .ToListAsync(cancellationToken);
+            var created =
+                people.Length == 0
+                    ? []
+                    : await theirs
+                        .Where(c => c.Kind == ChangeKind.Create && people.Contains(c.RosterId))
+                        .Select(c => new { c.OperationId, c.RosterId })
+                        .ToListAsync(cancellationToken);
+            named.UnionWith(known.Select(k => k.OperationId).Concat(created.Select(c => c.OperationId)));
+            var (waiting, coming) = (known.Select(k => k.PatronId).ToHashSet(), created.Select(c => c.RosterId).ToHashSet());
+            var numbers = some.Where(r => r.Kind == ChangeKind.Create ? coming.Contains(r.RosterId) : waiting.Contains(r.PatronId))
+                .Select(r => r.Number)
+                .ToArray();
+            count += await own.Where(c => numbers.Contains(c.Number))
+                .ExecuteUpdateAsync(s => s.SetProperty(c => c.Held, true), cancellationToken);
+        }
+
+        return (count, [.. named.Order()]);
     }
 
     private static readonly string s_barcode = $"\"{PatronFields.Barcode}\":";

@@ -161,6 +161,112 @@ public sealed class HoldTests(PostgresCluster cluster)
         Assert.Equal(0, again.Created + again.Updated + again.Transferred + again.Reactivated);
     }
 
+    public static TheoryData<Db, string, string> WhoWaits()
+    {
+        var cases = new TheoryData<Db, string, string>();
+        foreach (var db in Enum.GetValues<Db>())
+        {
+            cases.Add(db, "deleted", "the hold, then the changes");
+            cases.Add(db, "renamed", "the changes, then the hold");
+            cases.Add(db, "created", "the hold, then the changes");
+        }
+
+        cases.Add(Db.Sqlite, "deleted", "the changes, then the hold");
+        cases.Add(Db.Sqlite, "created", "the changes, then the hold");
+        cases.Add(Db.Sqlite, "deleted", "neither");
+        cases.Add(Db.Sqlite, "renamed", "the hold, then the changes");
+        return cases;
+    }
+
+    /// <summary>What a full sync held comes again in a pull of changes, too few of it to be held for its number.</summary>
+    [Theory]
+    [MemberData(nameof(WhoWaits))]
+    public async Task Changes_of_people_who_wait_for_an_approval_wait_too(Db db, string what, string decided)
+    {
+        await using var system = await Installation.StartAsync(cluster, db, new SandboxOptions { Students = 60, Schools = 2 });
+        system.Sandbox.OnlyMine();
+        for (var i = 1; i <= 60; i++)
+        {
+            system.Sandbox.Person($"p{i:00}", "Pat", $"Person{i:00}", phone: "1");
+        }
+
+        if (what == "created")
+        {
+            var rows = Enumerable.Range(1, 14).Select(i => $"OLD{i:00},Other{i:00},Olga,S1\n");
+            await system.ImportAsync("barcode,lastName,firstName,site\n" + string.Concat(rows));
+        }
+
+        await system.SyncAsync();
+        await system.SyncAsync();
+        for (var i = 1; i <= 14; i++)
+        {
+            Change(i, "2026-01-01T00:00:00.000Z", phone: "1");
+        }
+
+        var hold = await system.SyncAsync();
+        Assert.Equal((OperationStatus.NeedsApproval, 14), (hold.Status, OperationQueue.CountsOf(hold).Held));
+        var before = (await system.AllPatronsAsync()).ToDictionary(p => p.Id, p => p.Version);
+        for (var i = 1; i <= 8; i++)
+        {
+            Change(i, "2099-01-01T00:00:00.000Z", phone: "2");
+        }
+
+        system.Sandbox.Person("p20", "Pat", "Person20", phone: "2", status: "tobedeleted", modified: "2099-01-01T00:00:00.000Z");
+        system.Sandbox.Person("p21", "Pat", "Person21", phone: "2", modified: "2099-01-01T00:00:00.000Z");
+        var changes = await system.SyncAsync(kind: OperationKind.ChangesSync);
+        Assert.Equal((OperationKind.ChangesSync, OperationStatus.NeedsApproval), (changes.Kind, changes.Status));
+        Assert.Equal(8, OperationQueue.CountsOf(changes).Held);
+        Assert.Contains(
+            OperationQueue.WarningsOf(changes),
+            w => w.Message == $"8 changes are of people whose changes wait in operation {hold.Id}: held for approval with them"
+        );
+        var after = await system.AllPatronsAsync();
+        Assert.Equal(["p20", "p21"], after.Where(p => p.Version != before[p.Id]).Select(p => p.Guid!).Order());
+        Assert.Equal(OperationStatus.NeedsApproval, (await system.Queue.GetAsync(system.District.Id, hold.Id)).Status);
+        if (decided == "neither")
+        {
+            // One person at a time somebody asks for on purpose.
+            var one = await PersonTests.RunAsync(system, "p01");
+            Assert.Equal(1, OperationQueue.CountsOf(one).Transferred);
+            await system.ApproveAsync(hold.Id);
+            Assert.Equal(15, (await system.AllPatronsAsync()).Count(p => p.Status == PatronStatus.Transferred));
+            return;
+        }
+
+        long[] order = decided.StartsWith("the hold", StringComparison.Ordinal) ? [hold.Id, changes.Id] : [changes.Id, hold.Id];
+        foreach (var id in order)
+        {
+            var approved = await system.ApproveAsync(id);
+            Assert.Null(approved.Error);
+            Assert.True(OperationQueue.CountsOf(approved).AddUp, approved.Counts);
+        }
+
+        await system.SyncAsync();
+        after = await system.AllPatronsAsync();
+        Assert.Equal(what == "created" ? 88 : 60, after.Count);
+        Assert.Equal(what == "deleted" ? 15 : 1, after.Count(p => p.Status == PatronStatus.Transferred));
+        Assert.Equal(what == "renamed" ? 14 : 0, after.Count(p => p.LastName.StartsWith("Renamed", StringComparison.Ordinal)));
+        Assert.Equal(what == "deleted" ? 1 : 9, after.Count(p => p.Phone == "2"));
+        var last = OperationQueue.CountsOf(await system.SyncAsync());
+        Assert.Equal((0, 0, 0, 0), (last.Created, last.Updated, last.Transferred, last.Reactivated));
+
+        void Change(int i, string modified, string phone)
+        {
+            var (id, given, family) =
+                what == "created"
+                    ? ($"q{i:00}", "Olga", $"Other{i:00}")
+                    : ($"p{i:00}", "Pat", what == "renamed" ? $"Renamed{i:00}" : $"Person{i:00}");
+            system.Sandbox.Person(
+                id,
+                given,
+                family,
+                phone: phone,
+                status: what == "deleted" ? "tobedeleted" : "active",
+                modified: modified
+            );
+        }
+    }
+
     [Fact]
     public async Task Mass_renames_are_held_and_first_values_are_not()
     {

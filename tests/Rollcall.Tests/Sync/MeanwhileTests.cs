@@ -110,6 +110,28 @@ public sealed class MeanwhileTests(PostgresCluster cluster)
     [Theory]
     [InlineData(Db.Sqlite)]
     [InlineData(Db.Postgres)]
+    public async Task Who_was_left_out_for_a_change_while_a_sync_planned_is_looked_at_by_the_next_one(Db db)
+    {
+        await using var system = await StartAsync(db, new FieldMap { CommunityId = new IdMapping(IdSource.Identifier) });
+        system.Sandbox.Person("p1", "Ada", "Byron", number: "77", phone: "1");
+        system.Sandbox.Person("p2", "Ben", "Carver", number: "78", phone: "1");
+        await SyncAsync(system);
+        var barcode = (await system.PatronsByGuidAsync())["p1"].Barcode;
+        system.Sandbox.Person("p1", "Ada", "Byron", number: "77", phone: "2");
+        var operation = Sound(await SyncWithAsync(system, () => EditAsync(system, barcode, "guid", null)));
+        Assert.Equal(1, Assert.Single(OperationQueue.WarningsOf(operation), w => w.Code == "moved-meanwhile").Count);
+        Assert.Equal($"operation {operation.Id} left changes out", await FullDueAsync(system));
+
+        // A sync of changes by itself would not see again who did not change in the roster.
+        var next = await SyncAsync(system, OperationKind.ChangesSync);
+        Assert.Equal(OperationKind.FullSync, next.Kind);
+        Assert.Equal("2", (await system.PatronsByGuidAsync())["p1"].Phone);
+        Assert.Null(await FullDueAsync(system));
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
     public async Task A_hand_edit_beside_what_an_approval_writes_is_seen_by_the_next_sync(Db db)
     {
         await using var system = await StartAsync(db);
@@ -428,6 +450,63 @@ public sealed class MeanwhileTests(PostgresCluster cluster)
         {
             Assert.Contains($"{next.Id}", await FullDueAsync(system), StringComparison.Ordinal);
         }
+    }
+
+    /// <summary>The plan of a full sync replaces a hold; where nothing comes of it, what had been held is not forgotten.</summary>
+    [Theory]
+    [InlineData(Db.Sqlite, true)]
+    [InlineData(Db.Postgres, true)]
+    [InlineData(Db.Sqlite, false)]
+    public async Task A_hold_whose_successor_ends_before_its_time_is_planned_again(Db db, bool cancelled)
+    {
+        await using var system = await StartAsync(db);
+        for (var i = 1; i <= 40; i++)
+        {
+            system.Sandbox.Person($"p{i:00}", "Pat", $"Person{i:00}");
+        }
+
+        system.Sandbox.Faults.Set("perm-rev");
+        await SyncAsync(system);
+        system.Sandbox.Overrides.Remove("users", Enumerable.Range(1, 12).Select(i => $"p{i:00}"));
+        var held = await SyncAsync(system);
+        Assert.Equal(OperationStatus.NeedsApproval, held.Status);
+        system.Sandbox.Person("p40", "Patricia", "Person40");
+        var (next, _) = await system.Queue.EnqueueAsync(
+            system.District.Id,
+            OperationKind.FullSync,
+            IntegrationKind.ClassLink,
+            preview: false,
+            "test"
+        );
+        await system
+            .Get<OperationWorker>()
+            .WorkAsync(
+                next,
+                (stage, _, _, _) =>
+                {
+                    if (stage != OperationStage.Applying)
+                    {
+                        return;
+                    }
+
+                    if (!cancelled)
+                    {
+                        throw new RollcallException("The disk is full.");
+                    }
+
+                    Task.Run(() => system.Queue.CancelAsync(system.District.Id, next)).GetAwaiter().GetResult();
+                },
+                CancellationToken.None
+            );
+        var ended = await system.Queue.GetAsync(system.District.Id, next);
+        Assert.Equal(cancelled ? OperationStatus.Cancelled : OperationStatus.Failed, ended.Status);
+        Assert.Equal(OperationStatus.Superseded, (await system.Queue.GetAsync(system.District.Id, held.Id)).Status);
+        Assert.Equal($"operation {next} ended before all that was planned was written", await FullDueAsync(system));
+        var again = await SyncAsync(system, OperationKind.ChangesSync);
+        Assert.Equal(
+            (OperationKind.FullSync, OperationStatus.NeedsApproval, 12),
+            (again.Kind, again.Status, OperationQueue.CountsOf(again).Held)
+        );
     }
 
     [Theory]
