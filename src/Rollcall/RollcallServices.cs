@@ -65,6 +65,8 @@ public static class RollcallServices
         services.AddSingleton<DistrictService>();
         services.AddSingleton<TenantRequests>();
         services.AddSingleton<SiteService>();
+        services.AddSingleton<GradeTable>();
+        services.AddSingleton<PolicyService>();
         services.AddSingleton<RosterConnections>();
         services.AddSingleton<IntegrationService>();
         services.AddSingleton<ReadinessService>();

@@ -43,6 +43,18 @@ internal sealed record DistrictPatch(string TimeZone);
 /// <summary>What to change of a site; what is left out stays.</summary>
 internal sealed record SitePatch(string? Name, string? NextBarcode, string? Policy, string? Group, string? RoleGroup);
 
+/// <summary>The Grade Table: the district's own order, empty where it goes by the usual one, and the usual one.</summary>
+internal sealed record GradesView(IReadOnlyList<string> Levels, IReadOnlyList<string> Usual);
+
+/// <summary>The order of the grades, the first first; an empty list goes back to the usual order.</summary>
+internal sealed record GradesBody(IReadOnlyList<string> Levels);
+
+/// <summary>A policy, and how many patrons and sites have it.</summary>
+internal sealed record PolicyView(string Code, string Name, int Patrons, int Sites);
+
+/// <summary>The name of a policy; null names it by its code.</summary>
+internal sealed record PolicyBody(string? Name);
+
 /// <summary>Days that a district keeps things.</summary>
 internal sealed record RetentionView(int LogDays, int AuditDays, int SignInDays);
 

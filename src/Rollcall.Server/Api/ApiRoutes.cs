@@ -56,6 +56,12 @@ internal static class ApiRoutes
         Write(api.MapPost("/sites", AddSiteAsync), "addSite", "Add a site");
         Write(api.MapPatch("/sites/{code}", ChangeSiteAsync), "changeSite", "Change a site");
 
+        Read(api.MapGet("/grades", GradesAsync), "grades", "Show the Grade Table: the order of the grades");
+        Write(api.MapPut("/grades", SetGradesAsync), "setGrades", "Change the order of the grades");
+        Read(api.MapGet("/policies", PoliciesAsync), "policies", "List the policies and who has them");
+        Write(api.MapPut("/policies/{code}", SetPolicyAsync), "setPolicy", "Add a policy, or name one");
+        Write(api.MapDelete("/policies/{code}", RemovePolicyAsync), "removePolicy", "Take a policy away that nobody has");
+
         Read(api.MapGet("/retention", RetentionAsync), "retention", "Show how long logs, audit and sign-ins are kept");
         Write(api.MapPatch("/retention", ChangeRetentionAsync), "changeRetention", "Change how long they are kept");
         Starts(api.MapPost("/retention/run", RunRetentionAsync), "runRetention", "Remove now what is older");
@@ -269,6 +275,42 @@ internal static class ApiRoutes
         new(site.Code, site.Name, site.Guid, site.NextBarcode, site.DefaultPolicy, PatronFields.GroupWord(site.DefaultGroup));
 
     private static RoleGroup? RoleGroupOf(string? word) => string.IsNullOrWhiteSpace(word) ? null : Arguments.RoleGroup(word);
+
+    // Grades and policies
+
+    private static async Task<GradesView> GradesAsync(GradeTable grades, HttpContext http) =>
+        new(await grades.ListAsync(Caller.Of(http).District.Id, http.RequestAborted), GradeTable.Usual);
+
+    private static async Task<GradesView> SetGradesAsync(GradesBody body, GradeTable grades, Reading reading, HttpContext http)
+    {
+        var (district, actor) = Caller.Of(http);
+        var levels = await grades.SetAsync(district.Id, body.Levels, actor.Name, cancellationToken: http.RequestAborted);
+        reading.ForgetLevels(district.Id);
+        return new(levels, GradeTable.Usual);
+    }
+
+    private static async Task<IReadOnlyList<PolicyView>> PoliciesAsync(PolicyService policies, HttpContext http) =>
+        [.. (await policies.ListAsync(Caller.Of(http).District.Id, http.RequestAborted)).Select(View)];
+
+    private static async Task<PolicyView> SetPolicyAsync(string code, PolicyBody body, PolicyService policies, HttpContext http)
+    {
+        var (district, actor) = Caller.Of(http);
+        return View(await policies.SetAsync(district.Id, Unescaped(code), body.Name, actor.Name, http.RequestAborted));
+    }
+
+    private static async Task<NoContent> RemovePolicyAsync(string code, PolicyService policies, HttpContext http)
+    {
+        var (district, actor) = Caller.Of(http);
+        if ((await policies.ListAsync(district.Id, http.RequestAborted)).All(p => p.Code != Text.Clean(Unescaped(code))))
+        {
+            throw new NotFoundException($"There is no policy {Text.Cut(code, 40)}. /policies lists those there are.");
+        }
+
+        await policies.RemoveAsync(district.Id, Unescaped(code), actor.Name, http.RequestAborted);
+        return TypedResults.NoContent();
+    }
+
+    private static PolicyView View(PolicyUse policy) => new(policy.Code, policy.Name, policy.Patrons, policy.Sites);
 
     // Retention
 

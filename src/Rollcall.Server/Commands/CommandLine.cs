@@ -97,6 +97,8 @@ internal static partial class CommandLine
         root.Add(SandboxCommand.Build(terminal));
         root.Add(DistrictCommands.Build(terminal));
         root.Add(SiteCommands.Build(terminal));
+        root.Add(GradeCommands.Build(terminal));
+        root.Add(PolicyCommands.Build(terminal));
         root.Add(OperatorCommands.Build(terminal));
         root.Add(NoticeCommands.Build(terminal));
         root.Add(RetentionCommands.Build(terminal));

@@ -132,13 +132,16 @@ internal static class Remote
         }
 
         Add(Need.Operator, TokenScopes.Installation, "district add", "district list", "district allow-tenant");
-        Add(Need.LibraryAdministrator, TokenScopes.PreferencesRead, "site list");
+        Add(Need.LibraryAdministrator, TokenScopes.PreferencesRead, "site list", "grade list", "policy list");
         Add(Need.DistrictAdministrator, TokenScopes.PreferencesRead, "notice show", "notice list", "retention show");
         Add(
             Need.DistrictAdministrator,
             TokenScopes.PreferencesWrite,
             "site add",
             "site set",
+            "grade set",
+            "policy set",
+            "policy remove",
             "notice set",
             "notice test",
             "retention set",

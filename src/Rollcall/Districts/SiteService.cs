@@ -209,11 +209,7 @@ public sealed class SiteService(RollcallDatabase database, TimeProvider time)
 
         if (Text.Clean(change.Policy) is { } policy)
         {
-            if (policy.Length > 4)
-            {
-                throw new RollcallException("A policy code has 1 to 4 characters.");
-            }
-
+            policy = PolicyService.CleanCode(policy);
             if (
                 !context.Policies.Local.Any(p => p.DistrictId == site.DistrictId && p.Code == policy)
                 && !await context.Policies.AnyAsync(p => p.DistrictId == site.DistrictId && p.Code == policy, cancellationToken)

@@ -1,5 +1,6 @@
 using System.Globalization;
 using Microsoft.EntityFrameworkCore;
+using Rollcall.Districts;
 using Rollcall.Mapping;
 using Rollcall.Operations;
 using Rollcall.Storage;
@@ -95,18 +96,21 @@ public sealed class PatronService(RollcallDatabase database, TimeProvider time)
     )
     {
         await using var context = database.CreateContext();
+        var order = sort == PatronSort.Level ? GradeTable.Keys(await GradeTable.ListAsync(context, districtId, cancellationToken)) : "";
         if (Text.Clean(filter.Search) is null)
         {
             var query = Query(context, districtId, filter);
             var total = await query.CountAsync(cancellationToken);
-            var sorted = Sorted(query, sort, descending);
+            var sorted = Sorted(query, sort, descending, order);
             return (await sorted.Skip((page - 1) * size).Take(size).ToListAsync(cancellationToken), total);
         }
 
         // Whoever a search finds is looked for once, not once for the count and once more for the page. On PostgreSQL the ids are found past
         // its lock between districts, under which it uses no index for a search; the patrons that are shown are read behind it.
         await using var finding = database.CreateContextAsOwner();
-        var found = await Sorted(Query(finding, districtId, filter), sort, descending).Select(p => p.Id).ToListAsync(cancellationToken);
+        var found = await Sorted(Query(finding, districtId, filter), sort, descending, order)
+            .Select(p => p.Id)
+            .ToListAsync(cancellationToken);
         var shown = found.Skip((page - 1) * size).Take(size).ToArray();
         var patrons = await context
             .Patrons.AsNoTracking()
@@ -604,14 +608,23 @@ public sealed class PatronService(RollcallDatabase database, TimeProvider time)
         return (patron, link);
     }
 
-    private static IQueryable<Patron> Sorted(IQueryable<Patron> query, PatronSort sort, bool descending) =>
+    private static IQueryable<Patron> Sorted(IQueryable<Patron> query, PatronSort sort, bool descending, string order) =>
         (
             (sort, descending) switch
             {
                 (PatronSort.Barcode, false) => query.OrderBy(p => p.BarcodeKey),
                 (PatronSort.Barcode, true) => query.OrderByDescending(p => p.BarcodeKey),
-                (PatronSort.Level, false) => query.OrderBy(p => p.Level).ThenBy(p => p.NameKey),
-                (PatronSort.Level, true) => query.OrderByDescending(p => p.Level).ThenBy(p => p.NameKey),
+                // The place in the text; 0 and last for what is not in it.
+                (PatronSort.Level, false) => query
+                    .OrderBy(p => order.IndexOf("\n" + p.Level!.ToUpper() + "\n") < 0 || p.Level == null)
+                    .ThenBy(p => order.IndexOf("\n" + p.Level!.ToUpper() + "\n"))
+                    .ThenBy(p => p.Level)
+                    .ThenBy(p => p.NameKey),
+                (PatronSort.Level, true) => query
+                    .OrderByDescending(p => order.IndexOf("\n" + p.Level!.ToUpper() + "\n") < 0 || p.Level == null)
+                    .ThenByDescending(p => order.IndexOf("\n" + p.Level!.ToUpper() + "\n"))
+                    .ThenByDescending(p => p.Level)
+                    .ThenBy(p => p.NameKey),
                 (PatronSort.Updated, false) => query.OrderBy(p => p.UpdatedAt).ThenBy(p => p.NameKey),
                 (PatronSort.Updated, true) => query.OrderByDescending(p => p.UpdatedAt).ThenBy(p => p.NameKey),
                 (_, true) => query.OrderByDescending(p => p.NameKey),

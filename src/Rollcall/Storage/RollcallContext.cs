@@ -53,6 +53,7 @@ public abstract class RollcallContext(DbContextOptions options)
     public DbSet<DistrictTenant> DistrictTenants => Set<DistrictTenant>();
     public DbSet<InstallationSetting> InstallationSettings => Set<InstallationSetting>();
     public DbSet<Policy> Policies => Set<Policy>();
+    public DbSet<GradeLevel> GradeLevels => Set<GradeLevel>();
     public DbSet<Site> Sites => Set<Site>();
     public DbSet<SiteDefault> SiteDefaults => Set<SiteDefault>();
     public DbSet<SiteOrg> SiteOrgs => Set<SiteOrg>();
@@ -140,6 +141,7 @@ public abstract class RollcallContext(DbContextOptions options)
         });
         builder.Entity<InstallationSetting>().HasKey(s => s.Key);
         builder.Entity<Policy>().HasKey(p => new { p.DistrictId, p.Code });
+        builder.Entity<GradeLevel>().HasKey(g => new { g.DistrictId, g.Level });
         builder.Entity<Site>(e =>
         {
             e.HasKey(s => new { s.DistrictId, s.Id });

@@ -50,6 +50,7 @@ internal sealed class Reading(
     ReviewService review,
     SiteService sites,
     OperationLog log,
+    GradeTable grades,
     OperationQueue queue,
     TimeProvider time,
     ILogger<Reading> logger
@@ -329,7 +330,7 @@ internal sealed class Reading(
         return people;
     }
 
-    /// <summary>The grades of the district in the order a school has them. Kept for a minute: finding them reads every patron.</summary>
+    /// <summary>The grades of the district in the order of its Grade Table. Kept for a minute: finding them reads every patron.</summary>
     public async Task<IReadOnlyList<string>> LevelsAsync(int districtId, CancellationToken cancellationToken) =>
         (
             await cache.GetOrCreateAsync(
@@ -338,10 +339,13 @@ internal sealed class Reading(
                 {
                     entry.AbsoluteExpirationRelativeToNow = TimeSpan.FromMinutes(1);
                     var levels = await patrons.LevelsAsync(districtId, cancellationToken);
-                    return (IReadOnlyList<string>)[.. levels.OrderBy(LevelRank).ThenBy(l => l, StringComparer.OrdinalIgnoreCase)];
+                    return GradeTable.Sort(levels, await grades.ListAsync(districtId, cancellationToken));
                 }
             )
         )!;
+
+    /// <summary>The order of the grades has changed: whoever looks next sees it.</summary>
+    public void ForgetLevels(int districtId) => cache.Remove(("levels", districtId));
 
     /// <summary>The homerooms of a site, or of all. Kept for a minute: finding them reads every patron.</summary>
     public async Task<IReadOnlyList<string>> HomeroomsAsync(int districtId, int? siteId, CancellationToken cancellationToken) =>
@@ -493,23 +497,4 @@ internal sealed class Reading(
             ))
             .ToListAsync(cancellationToken);
     }
-
-    /// <summary>Early years come before the numbered grades, whatever else there is after them.</summary>
-    public static int LevelRank(string level) =>
-        level.ToUpperInvariant() switch
-        {
-            "IT" => -6,
-            "PR" => -5,
-            "PK" => -4,
-            "TK" => -3,
-            "KG" or "K" => -2,
-            _ => int.TryParse(
-                level,
-                System.Globalization.NumberStyles.None,
-                System.Globalization.CultureInfo.InvariantCulture,
-                out var number
-            )
-                ? number
-                : 1000,
-        };
 }

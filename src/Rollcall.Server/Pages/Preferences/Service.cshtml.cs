@@ -740,18 +740,21 @@ internal sealed class ServiceModel(
     }
 
     /// <summary>Grades with their translation: those that are set, then those the roster was seen to have.</summary>
-    public IReadOnlyList<(string From, string? To, int? People)> Grades =>
-        [
-            .. Settings
-                .Map.Grades.Select(g => (g.Key, (string?)g.Value, People(g.Key)))
+    public IReadOnlyList<(string From, string? To, int? People)> Grades
+    {
+        get
+        {
+            var all = Settings
+                .Map.Grades.Select(g => (From: g.Key, To: (string?)g.Value, People: People(g.Key)))
                 .Concat(
                     (Ready?.Grades ?? [])
                         .Where(t => t.Value != ReadinessService.NoGrade && !Settings.Map.Grades.ContainsKey(t.Value))
-                        .Select(t => (t.Value, (string?)null, (int?)t.Count))
+                        .Select(t => (From: t.Value, To: (string?)null, People: (int?)t.Count))
                 )
-                .OrderBy(g => Reading.LevelRank(g.Item1))
-                .ThenBy(g => g.Item1, StringComparer.OrdinalIgnoreCase),
-        ];
+                .ToLookup(g => g.From, StringComparer.Ordinal);
+            return [.. GradeTable.Sort(all.Select(g => g.Key), []).SelectMany(g => all[g])];
+        }
+    }
 
     private int? People(string grade) => Ready?.Grades.FirstOrDefault(t => t.Value == grade)?.Count;
 

@@ -260,6 +260,26 @@ namespace Rollcall.Storage.Migrations.Postgres
                     b.ToTable("district_tenants");
                 });
 
+            modelBuilder.Entity("Rollcall.Districts.GradeLevel", b =>
+                {
+                    b.Property<int>("DistrictId")
+                        .HasColumnType("integer")
+                        .HasColumnName("district_id");
+
+                    b.Property<string>("Level")
+                        .HasColumnType("text")
+                        .HasColumnName("level")
+                        .UseCollation("C");
+
+                    b.Property<int>("Position")
+                        .HasColumnType("integer")
+                        .HasColumnName("position");
+
+                    b.HasKey("DistrictId", "Level");
+
+                    b.ToTable("grade_levels");
+                });
+
             modelBuilder.Entity("Rollcall.Districts.InstallationSetting", b =>
                 {
                     b.Property<string>("Key")

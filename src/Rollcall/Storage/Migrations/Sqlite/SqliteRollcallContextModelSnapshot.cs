@@ -230,6 +230,25 @@ namespace Rollcall.Storage.Migrations.Sqlite
                     b.ToTable("district_tenants");
                 });
 
+            modelBuilder.Entity("Rollcall.Districts.GradeLevel", b =>
+                {
+                    b.Property<int>("DistrictId")
+                        .HasColumnType("INTEGER")
+                        .HasColumnName("district_id");
+
+                    b.Property<string>("Level")
+                        .HasColumnType("TEXT")
+                        .HasColumnName("level");
+
+                    b.Property<int>("Position")
+                        .HasColumnType("INTEGER")
+                        .HasColumnName("position");
+
+                    b.HasKey("DistrictId", "Level");
+
+                    b.ToTable("grade_levels");
+                });
+
             modelBuilder.Entity("Rollcall.Districts.InstallationSetting", b =>
                 {
                     b.Property<string>("Key")

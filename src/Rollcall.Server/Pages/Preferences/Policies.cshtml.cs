@@ -1,0 +1,44 @@
+using Microsoft.AspNetCore.Mvc;
+using Rollcall.Districts;
+using Rollcall.Server.Pages.Parts;
+
+namespace Rollcall.Server.Pages.Preferences;
+
+/// <summary>The policies of the district and who has them.</summary>
+internal sealed class PoliciesModel(Here here, PolicyService policies) : RollcallPage(here)
+{
+    private const string Address = "/preferences/policies";
+
+    public IReadOnlyList<PolicyUse> List { get; private set; } = [];
+
+    /// <summary>What was typed and refused, and why; null otherwise.</summary>
+    public (string? Code, string? Name, string Because)? Refused { get; private set; }
+
+    public async Task OnGetAsync() => List = await policies.ListAsync(DistrictId, Gone);
+
+    public async Task<IActionResult> OnPostAsync(string? code, string? name)
+    {
+        try
+        {
+            var policy = await policies.SetAsync(DistrictId, code, name, Here.Actor.Name, Gone);
+            TempData["Said"] = $"Saved: {policy.Code} is {policy.Name}.";
+            return LocalRedirect(Address);
+        }
+        catch (RollcallException e)
+        {
+            await OnGetAsync();
+            Refused = (code, name, e.Message);
+            return Page();
+        }
+    }
+
+    public Task<IActionResult> OnPostRemoveAsync(string? code) =>
+        ActAsync(
+            Address,
+            async () =>
+            {
+                await policies.RemoveAsync(DistrictId, code, Here.Actor.Name, Gone);
+                return $"Policy {code} is removed.";
+            }
+        );
+}
