@@ -45,6 +45,8 @@ public sealed class LookTests(Browser browser, SyncedLibrary library) : IClassFi
                 ("account", "/account"),
                 ("accounts", "/accounts"),
                 ("audit", "/audit"),
+                ("grades", "/preferences/grades"),
+                ("policies", "/preferences/policies"),
                 ("retention", "/preferences/retention"),
                 ("tokens", "/preferences/tokens"),
                 ("bulk-edit", "/patron/bulk?do=edit&status=Active"),
