@@ -148,6 +148,11 @@ internal static class PatronErasureWords
             yield return $"Records of others name this person and stay as they are (a homeroom's teacher, a relative's contact, a note): {string.Join(", ", shown)}{(preview.MentionedBy.Count > shown.Count ? " and more" : "")}. Change them by hand where they should not.";
         }
 
+        if (preview.AccountStays is { } account)
+        {
+            yield return $"The account {account} signs in with this person's address and stays, because it is not this district's alone. The operator of this installation looks after it.";
+        }
+
         if (preview.Copies.Count > 0)
         {
             yield return $"Backups in the data folder still hold this person: {string.Join(", ", preview.Copies)}. So do backups elsewhere, files that were exported, and files that a roster was delivered in.";

@@ -1,3 +1,4 @@
+using Microsoft.AspNetCore.WebUtilities;
 using Microsoft.EntityFrameworkCore;
 using Rollcall.SignIn;
 using Rollcall.Storage;
@@ -16,6 +17,18 @@ public sealed class SavedFilter
 
     /// <summary>What the list's address holds behind the question mark.</summary>
     public string Query { get; set; } = "";
+
+    /// <summary>What somebody typed or picked who may have looked for a person: the name of the filter, the search, the homeroom.</summary>
+    internal IEnumerable<string> Texts
+    {
+        get
+        {
+            var query = QueryHelpers.ParseQuery(Query);
+            return [Name, .. s_typed.SelectMany(k => query.TryGetValue(k, out var v) ? v.OfType<string>() : [])];
+        }
+    }
+
+    private static readonly string[] s_typed = ["q", "homeroom"];
 }
 
 /// <summary>Filters of the list of patrons, saved by name, each person's own.</summary>

@@ -103,7 +103,7 @@ public sealed class AccountDesk(RollcallDatabase database, Accounts accounts, Ti
         await context.SaveChangesAsync(cancellationToken);
     }
 
-    /// <summary>Takes an account's place in the district away. The account itself stays.</summary>
+    /// <summary>Takes an account's place in the district away. The account itself stays until its person is erased.</summary>
     /// <exception cref="RollcallException">It has none, or is one's own.</exception>
     public async Task RemoveAsync(District district, long accountId, Who by, CancellationToken cancellationToken = default)
     {

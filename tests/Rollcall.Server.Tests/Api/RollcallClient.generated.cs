@@ -8424,6 +8424,9 @@ namespace Rollcall.Server.Tests.Api.Generated
         [System.Text.Json.Serialization.JsonPropertyName("refusal")]
         public string? Refusal { get; set; } = default!;
 
+        [System.Text.Json.Serialization.JsonPropertyName("accountStays")]
+        public string? AccountStays { get; set; } = default!;
+
     }
 
     [System.CodeDom.Compiler.GeneratedCode("NJsonSchema", "14.7.1.0 (NJsonSchema v11.6.1.0 (Newtonsoft.Json v13.0.0.0))")]

@@ -296,6 +296,236 @@ public sealed class ErasureTests(PostgresCluster cluster)
         Assert.True(db == Db.Postgres || named > erased, $"line {named} names her, line {erased} is the erasure's");
     }
 
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task A_relative_who_waits_in_a_plan_with_the_same_address_comes_out_of_it_whole(Db db)
+    {
+        var log = new LogTape();
+        await using var system = await Installation.StartAsync(cluster, db, configure: log.AddTo);
+        var district = system.District.Id;
+        system.Sandbox.OnlyMine();
+        await system.ConfigureAsync(s => s with { Map = s.Map with { CommunityId = new(Mapping.IdSource.Identifier) } });
+        system.Sandbox.Person("zzguid-ANN", "Annabellix", "Smith", "QXN1", "smith@home.org", agents: ["g1"], phone: "555-0101");
+        system.Sandbox.Person("g1", "Pat", "Smith", role: "parent", phone: "555-0102");
+        system.Sandbox.Person("cleo", "Cleo", "Smith", "QXN3", "cleo@home.org");
+        await system.SyncAsync();
+        var ann = (await system.PatronsByGuidAsync())["zzguid-ANN"];
+
+        // Nobody knows yet whose the address will be too: a brother is to be added, a sister to be changed.
+        system.Sandbox.Person("ben", "Ben", "Smith", "QXN2", "smith@home.org", agents: ["g1"], phone: "555-0101");
+        system.Sandbox.Person("cleo", "Cleo", "Smith", "QXN3", "smith@home.org");
+        var plan = await system.SyncAsync(preview: true);
+        var waiting = (await system.LogAsync(plan.Id)).Where(r => r.Guid is "ben" or "cleo").ToList();
+        Assert.Equal(["create", "update"], waiting.Select(r => r.Kind).Order(StringComparer.Ordinal));
+        using (var file = new MemoryStream("barcode,lastName,firstName,site,email\nQXDAN,Smith,Dan,S1,smith@home.org\n"u8.ToArray()))
+        {
+            Assert.Equal(
+                OperationStatus.Preview,
+                (
+                    await EndAsync(system, await system.Get<PatronImport>().PlanAsync(district, file, "patrons.csv", preview: true, "test"))
+                ).Status
+            );
+        }
+
+        await EraseAsync(system, ann.Barcode);
+        string[] marks = ["zzguid-ANN", "Annabellix", "QXN1"];
+        Assert.Equal([], await Leftovers.FindAsync(system, log, marks));
+        foreach (var open in (await system.Queue.ListAsync(district)).Where(o => o.Status == OperationStatus.Preview).ToList())
+        {
+            await system.ApproveAsync(open.Id);
+        }
+
+        var people = await system.PatronsByGuidAsync();
+        Assert.Equal(
+            ("Smith", "Ben", "smith@home.org", "555-0101", "Pat Smith 555-0102"),
+            (people["ben"].LastName, people["ben"].FirstName, people["ben"].Email, people["ben"].Phone, people["ben"].AdditionalContact)
+        );
+        Assert.Equal(("Smith", "smith@home.org"), (people["cleo"].LastName, people["cleo"].Email));
+        Assert.Equal(
+            ("Smith", "smith@home.org"),
+            (await system.Patrons.GetAsync(district, "QXDAN")).Patron is var dan ? (dan.LastName, dan.Email) : default
+        );
+        Assert.Equal([], await Leftovers.FindAsync(system, log, marks));
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task A_number_that_is_somebody_elses_now_stays_in_their_log(Db db)
+    {
+        var log = new LogTape();
+        await using var system = await Installation.StartAsync(cluster, db, configure: log.AddTo);
+        var district = system.District.Id;
+        await system.Patrons.AddAsync(
+            district,
+            [new("barcode", "QXA1"), new("lastName", "Zzolle"), new("communityId", "QXSTU5"), new("governmentId", "QXGOV5")],
+            "test"
+        );
+        await system.Patrons.EditAsync(district, "QXA1", [new("communityId", "QXSTU6"), new("governmentId", "QXGOV6")], "test");
+        await system.Patrons.AddAsync(
+            district,
+            [new("barcode", "OTHER1"), new("lastName", "Zzolle"), new("communityId", "QXSTU5"), new("governmentId", "QXGOV5")],
+            "test"
+        );
+        await EraseAsync(system, "QXA1");
+        Assert.Equal([], await Leftovers.FindAsync(system, log, "QXA1", "QXSTU6", "QXGOV6"));
+        var other = (await system.Patrons.GetAsync(district, "OTHER1")).Patron;
+        var line = Assert.Single(await system.Get<OperationLog>().HistoryAsync(district, other.Id)).Row;
+        Assert.Equal("Zzolle", line.Changes.Single(c => c.Field == "lastName").New);
+        Assert.Equal("QXSTU5", line.Changes.Single(c => c.Field == "communityId").New);
+        Assert.Equal("QXGOV5", line.Changes.Single(c => c.Field == "governmentId").New);
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task A_card_that_several_had_one_after_the_other_joins_nobody(Db db)
+    {
+        await using var system = await Installation.StartAsync(cluster, db);
+        var district = system.District.Id;
+        var erasure = system.Get<PatronErasure>();
+        await LiveAndLeaveAsync("Ada");
+        await LiveAndLeaveAsync("Ada");
+        Assert.Equal("Byron, Ada", (await erasure.PreviewAsync(district, "qxcard1", "test")).Name);
+        await LiveAndLeaveAsync("Ben");
+        foreach (
+            var ask in new Func<Task>[]
+            {
+                () => erasure.PreviewAsync(district, "QXCARD1", "test"),
+                () => erasure.DataAsync(system.District, "QXCARD1", "test"),
+                () => erasure.EnqueueAsync(district, "QXCARD1", "test"),
+            }
+        )
+        {
+            var refused = await Assert.ThrowsAsync<RollcallException>(ask);
+            Assert.Contains("2 people", refused.Message, StringComparison.Ordinal);
+            Assert.DoesNotContain("Ada", refused.Message, StringComparison.Ordinal);
+        }
+
+        async Task LiveAndLeaveAsync(string first)
+        {
+            await system.Patrons.AddAsync(district, [new("barcode", "QXCARD1"), new("lastName", "Byron"), new("firstName", first)], "test");
+            await EndAsync(system, await system.Get<PatronBulk>().PlanRemovalAsync(district, ["QXCARD1"], false, "test"));
+        }
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task Filters_that_search_for_the_erased_go_and_no_others(Db db)
+    {
+        await using var system = await Installation.StartAsync(cluster, db);
+        var district = system.District.Id;
+        await system.Patrons.AddAsync(
+            district,
+            [new("barcode", "QXEVE1"), new("lastName", "Li"), new("firstName", "Eve"), new("email", "eve.li@example.org")],
+            "test"
+        );
+        var filters = system.Get<SavedFilters>();
+        foreach (
+            var (name, query) in ((string, string)[])
+                [
+                    ("Fifth grade", "?level=05"),
+                    ("Every level", "?status=Active&site=LI"),
+                    ("Believers", "?q=steven"),
+                    ("Room of Oliver", "?homeroom=Oliver%2C%20Ann"),
+                    ("Gone 1", "?q=eve+li"),
+                    ("Gone 2", "?q=Li"),
+                    ("Gone 3", "?level=05&homeroom=Li%2C+Eve"),
+                    ("For Éve", "?level=05"),
+                    ("Gone 4", "?q=EVE.LI%40example.org"),
+                    ("Gone 5", "?q=qxeve1"),
+                ]
+        )
+        {
+            await filters.SaveAsync(district, "account 7", name, query, CancellationToken.None);
+        }
+
+        await EraseAsync(system, "QXEVE1");
+        Assert.Equal(
+            ["Believers", "Every level", "Fifth grade", "Room of Oliver"],
+            (await filters.ListAsync(district, "account 7", CancellationToken.None)).Select(f => f.Name)
+        );
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task An_account_without_a_place_goes_with_its_person_and_one_that_has_another_is_named(Db db)
+    {
+        var log = new LogTape();
+        await using var system = await Installation.StartAsync(cluster, db, configure: log.AddTo);
+        var district = system.District;
+        var (accounts, erasure) = (system.Get<Accounts>(), system.Get<PatronErasure>());
+        await system.Patrons.AddAsync(
+            district.Id,
+            [new("barcode", "QXACC1"), new("lastName", "Zzolle"), new("email", "Quix.Acc@example.org")],
+            "test"
+        );
+        var (account, link) = await accounts.AddAsync(
+            "quix.acc@example.org",
+            district,
+            SecurityGroup.LibraryAdministrator,
+            null,
+            false,
+            "test"
+        );
+        account = await accounts.UseAsync(link, null, "correct horse battery staple");
+        await system.Get<Sessions>().OpenAsync(account, SignInMethod.Password, null, new Device("browser", null));
+        await accounts.ResetAsync(account.Email!, "test");
+        await system
+            .Get<AccessTokens>()
+            .CreateAsync(
+                district,
+                "desk",
+                SecurityGroup.LibraryAdministrator,
+                TokenScopes.PatronsRead,
+                TimeSpan.FromDays(1),
+                account.Email!,
+                account.Id,
+                null
+            );
+        await system
+            .Get<SavedFilters>()
+            .SaveAsync(district.Id, SavedFilters.OwnerOfAccount(account.Id), "Mine", "?level=05", CancellationToken.None);
+        var administrator = new Who("", "test", SignInMethod.Link, null, false, []);
+        await Assert.ThrowsAsync<RollcallException>(() => erasure.EnqueueAsync(district.Id, "QXACC1", "test"));
+        await system.Get<AccountDesk>().RemoveAsync(district, account.Id, administrator);
+        await accounts.NoteSignInAsync(account, SignInMethod.Password, "127.0.0.1");
+        var preview = await erasure.PreviewAsync(district.Id, "QXACC1", "test");
+        Assert.Null(preview.Refusal);
+        Assert.Contains(preview.Goes, g => g is { Count: 1 } && g.What.StartsWith("The account", StringComparison.Ordinal));
+        Assert.Contains("quix.acc@example.org", await erasure.DataAsync(district, "QXACC1", "test"), StringComparison.Ordinal);
+        await EraseAsync(system, "QXACC1");
+        Assert.Equal([], await Leftovers.FindAsync(system, log, "quix.acc@example.org", "QXACC1", "Zzolle"));
+        await using (var context = system.Database.CreateContextAsOwner())
+        {
+            Assert.False(await context.Accounts.AnyAsync(a => a.Id == account.Id));
+            Assert.False(await context.SignInSessions.AnyAsync());
+            Assert.False(await context.OneTimeLinks.AnyAsync());
+            Assert.False(await context.AccessTokens.AnyAsync());
+            Assert.False(await context.SavedFilters.AnyAsync());
+        }
+
+        // Whoever runs the installation, or works in another district, stays there.
+        await system.Patrons.AddAsync(
+            district.Id,
+            [new("barcode", "QXACC2"), new("lastName", "Zzolle"), new("email", "boss@example.org")],
+            "test"
+        );
+        await accounts.AddAsync("boss@example.org", null, SecurityGroup.Patron, null, isOperator: true, "test");
+        preview = await erasure.PreviewAsync(district.Id, "QXACC2", "test");
+        Assert.Null(preview.Refusal);
+        Assert.Equal("boss@example.org", preview.AccountStays);
+        await EraseAsync(system, "QXACC2");
+        await using (var context = system.Database.CreateContextAsOwner())
+        {
+            Assert.True(await context.Accounts.AnyAsync(a => a.Email == "boss@example.org"));
+            Assert.True(await context.AuditEntries.AnyAsync(a => a.DistrictId == 0 && a.Details.Contains("boss@example.org")));
+        }
+    }
+
     [Fact]
     public void Words_are_taken_out_whole_and_numbers_of_operations_stay()
     {

@@ -1,3 +1,4 @@
+using System.Text;
 using System.Text.Json;
 using Microsoft.EntityFrameworkCore;
 using Rollcall.Audit;
@@ -15,6 +16,9 @@ namespace Rollcall.Patrons.Erasure;
 internal sealed class ErasureHandler(RollcallDatabase database, OperationQueue queue, TimeProvider time) : IOperationHandler
 {
     private const int RoundsWithoutLock = 3;
+
+    // A single letter is nobody's name; so much is it with a blank on either side.
+    private const int LeastPadded = 3;
 
     // A line has its number before others see it: so many before the last one may not have been there yet.
     private const int LinesBeingWritten = 1000;
@@ -162,11 +166,11 @@ internal sealed class ErasureHandler(RollcallDatabase database, OperationQueue q
             context.Changes.Update(row);
         }
 
-        foreach (var row in person.OthersRows)
+        foreach (var (row, values) in person.OthersRows)
         {
             row.Reason = person.Terms.Without(row.Reason);
             row.Warning = person.Terms.Without(row.Warning);
-            row.Values = PersonSearch.WithoutPerson(row.Values, person.Values, person.Terms);
+            row.Values = values;
             context.Changes.Update(row);
         }
 
@@ -237,6 +241,11 @@ internal sealed class ErasureHandler(RollcallDatabase database, OperationQueue q
             .IdempotentRequests.Where(r => !context.AccessTokens.Any(t => t.Id == r.TokenId && t.DistrictId != district))
             .ExecuteDeleteAsync(cancellationToken);
         await LetGoOfAddressesAsync(context, district, person, cancellationToken);
+        foreach (var account in (await PersonAccount.FindAsync(context, district, person, cancellationToken)).Where(a => a.Goes))
+        {
+            await account.EraseAsync(context, cancellationToken);
+        }
+
         foreach (
             var decided in await context
                 .ReviewItems.Where(r => r.DistrictId == district && r.DecidedBy != null)
@@ -249,21 +258,17 @@ internal sealed class ErasureHandler(RollcallDatabase database, OperationQueue q
 
         // Filters that were this person's own, and those that search for a name that this person has, though others may have it too.
         var owners = ids.Select(SavedFilters.OwnerOf).ToHashSet(StringComparer.Ordinal);
-        var names = (
-            await context
-                .Patrons.Where(p => p.DistrictId == district && ids.Contains(p.Id))
-                .Select(p => new { p.FirstName, p.LastName })
-                .ToListAsync(cancellationToken)
-        )
-            .SelectMany(p => new[] { Text.Fold(p.FirstName), Text.Fold(p.LastName) })
-            .Where(n => n.Length > 2)
+        var names = person
+            .Values[PatronFields.FirstName]
+            .Concat(person.Values[PatronFields.LastName])
+            .Select(WholeWords)
+            .Where(n => n.Length > LeastPadded)
             .ToList();
         context.SavedFilters.RemoveRange(
             (await context.SavedFilters.Where(f => f.DistrictId == district).ToListAsync(cancellationToken)).Where(f =>
-                owners.Contains(f.Owner) || Names($"{f.Name} {Uri.UnescapeDataString(f.Query)}")
+                owners.Contains(f.Owner) || f.Texts.Any(t => person.Terms.In(t) || names.Exists(WholeWords(t).Contains))
             )
         );
-        bool Names(string text) => person.Terms.In(text) || names.Exists(Text.Fold(text).Contains);
 
         // The memory of homerooms has names of teachers in it: it is made anew by the next sync that needs it.
         await context.HomeroomParts.Where(h => h.DistrictId == district).ExecuteDeleteAsync(cancellationToken);
@@ -300,6 +305,25 @@ internal sealed class ErasureHandler(RollcallDatabase database, OperationQueue q
         );
     }
 
+    /// <summary>Folded, with a blank around each word: a name is found in it as whole words.</summary>
+    private static string WholeWords(string? text)
+    {
+        var builder = new StringBuilder(" ");
+        foreach (var c in Text.Fold(text))
+        {
+            if (char.IsLetterOrDigit(c))
+            {
+                builder.Append(c);
+            }
+            else if (builder[^1] != ' ')
+            {
+                builder.Append(' ');
+            }
+        }
+
+        return builder[^1] == ' ' ? builder.ToString() : builder.Append(' ').ToString();
+    }
+
     /// <summary>What was planned and not applied yet does not come about: the totals say so.</summary>
     private static async Task LeaveOutOfPlansAsync(
         RollcallContext context,
@@ -313,15 +337,12 @@ internal sealed class ErasureHandler(RollcallDatabase database, OperationQueue q
             var plan = await context
                 .Operations.AsNoTracking()
                 .SingleOrDefaultAsync(o => o.DistrictId == district && o.Id == group.Key, cancellationToken);
-            if (plan is not { Status: OperationStatus.Waiting or OperationStatus.NeedsApproval or OperationStatus.Preview, Planned: true })
+            var open = plan is null ? [] : group.Where(r => PersonSearch.IsOpen(plan, r)).ToList();
+            if (plan is null || open.Count == 0)
             {
                 continue;
             }
 
-            var open = group
-                .Where(r => r.Kind is not (ChangeKind.Note or ChangeKind.Skip or ChangeKind.Review))
-                .Where(r => r.Held ? r.Number > plan.HeldAppliedTo : r.Number > plan.AppliedTo)
-                .ToList();
             var counts = OperationQueue.CountsOf(plan);
             var dropped = OperationQueue.Drop(counts, open.GroupBy(r => r.Outcome).ToDictionary(g => g.Key, g => g.LongCount())) with
             {

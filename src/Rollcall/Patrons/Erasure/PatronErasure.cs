@@ -4,6 +4,7 @@ using Rollcall.Audit;
 using Rollcall.Districts;
 using Rollcall.Operations;
 using Rollcall.Review;
+using Rollcall.SignIn;
 using Rollcall.Storage;
 using Rollcall.Sync;
 
@@ -29,6 +30,28 @@ public sealed class PatronErasure(RollcallDatabase database, TimeProvider time)
             .Where(s => s.DistrictId == district.Id)
             .ToDictionaryAsync(s => s.Id, cancellationToken);
         var codes = sites.ToDictionary(s => s.Key.ToString(System.Globalization.CultureInfo.InvariantCulture), s => s.Value.Code);
+        await using var owner = database.CreateContextAsOwner();
+        var accounts = new List<object>();
+        foreach (var account in (await PersonAccount.FindAsync(owner, district.Id, person, cancellationToken)).Where(a => !a.Stays))
+        {
+            accounts.Add(
+                new
+                {
+                    account.Account.Email,
+                    account.Account.CreatedAt,
+                    secondFactor = account.Account.TwoFactorEnabled,
+                    sessions = (await account.SessionsAsync(owner, cancellationToken)).Select(Session),
+                    audit = (await account.AuditAsync(owner, cancellationToken)).Select(a => new
+                    {
+                        a.At,
+                        a.Actor,
+                        a.Action,
+                        a.Details,
+                    }),
+                }
+            );
+        }
+
         object[] Changes(string json) =>
             [
                 .. ChangeValues
@@ -77,14 +100,8 @@ public sealed class PatronErasure(RollcallDatabase database, TimeProvider time)
                 r.DecidedAt,
                 r.DecidedBy,
             }),
-            sessions = person.Sessions.Select(s => new
-            {
-                method = s.Method.ToString(),
-                s.CreatedAt,
-                s.SeenAt,
-                s.Browser,
-                s.Address,
-            }),
+            sessions = person.Sessions.Select(Session),
+            accounts,
             accessTokens = person.Tokens.Select(t => new
             {
                 t.Name,
@@ -108,7 +125,7 @@ public sealed class PatronErasure(RollcallDatabase database, TimeProvider time)
                 at = o.FinishedAt ?? o.CreatedAt,
                 by = o.RequestedBy,
             }),
-            mentionedInLinesAboutOthers = person.OthersRows.Select(r => new { operation = r.OperationId, number = r.Number }),
+            mentionedInLinesAboutOthers = person.OthersRows.Select(r => new { operation = r.Row.OperationId, number = r.Row.Number }),
         };
         context.AuditEntries.Add(
             new AuditEntry
@@ -200,6 +217,16 @@ public sealed class PatronErasure(RollcallDatabase database, TimeProvider time)
                 .Select(n => n.First is null ? n.Last : $"{n.Last}, {n.First}")
                 .LastOrDefault();
         var operations = person.Rows.Select(r => r.OperationId).Distinct().Count();
+
+        // Accounts are the installation's: no more is said of one than what concerns this person here.
+        await using var owner = database.CreateContextAsOwner();
+        var accounts = await PersonAccount.FindAsync(owner, districtId, person, cancellationToken);
+        var audit = 0;
+        foreach (var account in accounts.Where(a => a.Goes))
+        {
+            audit += (await account.AuditAsync(owner, cancellationToken)).Count;
+        }
+
         KeptThings[] goes =
         [
             new("The patron's record", person.Patron is null ? 0 : 1),
@@ -213,6 +240,8 @@ public sealed class PatronErasure(RollcallDatabase database, TimeProvider time)
             new("Sign-in sessions", person.Sessions.Count),
             new("Access tokens", person.Tokens.Count(t => t.PatronId is not null)),
             new("Names in notices", person.Notices.Count),
+            new("The account that signs in with the person's address", accounts.Count(a => a.Goes)),
+            new("Names in lines of the installation's audit; the lines stay", audit),
         ];
         return new ErasurePreview(
             person.Patron?.Barcode ?? asked.Trim(),
@@ -221,32 +250,32 @@ public sealed class PatronErasure(RollcallDatabase database, TimeProvider time)
             person is { Patron.Guid: not null, Link: { Absent: false } } && person.Patron.Status != PatronStatus.Transferred,
             person.MentionedBy,
             database.CopiesInDataFolder(),
-            await RefusalAsync(person, districtId, actor, cancellationToken)
-        );
-    }
-
-    private async Task<string?> RefusalAsync(PersonRecord person, int districtId, Actor actor, CancellationToken cancellationToken)
-    {
-        if (person.Terms.In(actor.Name))
+            Refusal(person, accounts, actor)
+        )
         {
-            return "That is your own record, and the audit has to say who erased it. Another District Administrator does this.";
-        }
-
-        // Accounts are the installation's: which are of this district is all that is asked.
-        await using var context = database.CreateContextAsOwner();
-        var emails = person.Values[PatronFields.Email].Select(e => e.ToUpperInvariant()).ToArray();
-        var account = await context
-            .Accounts.Where(a => a.NormalizedEmail != null && emails.Contains(a.NormalizedEmail))
-            .Where(a => context.Memberships.Any(m => m.DistrictId == districtId && m.AccountId == a.Id))
-            .Select(a => a.Email)
-            .FirstOrDefaultAsync(cancellationToken);
-        return account is null
-            ? null
-            : $"The account {account} signs in with this person's address. Remove it from the district's accounts first, then erase.";
+            AccountStays = accounts.FirstOrDefault(a => a.Stays)?.Account.Email,
+        };
     }
+
+    private static string? Refusal(PersonRecord person, IReadOnlyList<PersonAccount> accounts, Actor actor) =>
+        person.Terms.In(actor.Name)
+            ? "That is your own record, and the audit has to say who erased it. Another District Administrator does this."
+        : accounts.FirstOrDefault(a => a.IsHere) is { } account
+            ? $"The account {account.Account.Email} signs in with this person's address. Remove it from the district's accounts first, then erase."
+        : null;
 
     private static string Number(PersonRecord person) =>
         person.PatronIds.Count == 0 ? "" : $", patron {string.Join(", ", person.PatronIds.Order())}";
+
+    private static object Session(SignInSession session) =>
+        new
+        {
+            method = session.Method.ToString(),
+            session.CreatedAt,
+            session.SeenAt,
+            session.Browser,
+            session.Address,
+        };
 
     private static object Link(PatronLink link) =>
         new

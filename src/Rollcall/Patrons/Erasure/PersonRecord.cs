@@ -29,7 +29,7 @@ internal sealed class PersonRecord
     public required IReadOnlyList<Change> Rows { get; init; }
 
     /// <summary>Change rows about others that name this person.</summary>
-    public required IReadOnlyList<Change> OthersRows { get; init; }
+    public required IReadOnlyList<OthersRow> OthersRows { get; init; }
 
     /// <summary>Of this person, and open ones of somebody who may be the same.</summary>
     public required IReadOnlyList<ReviewItem> Reviews { get; init; }
@@ -49,6 +49,11 @@ internal sealed class PersonRecord
     /// <summary>Barcodes of other patrons whose own record mentions this person: a homeroom's teacher, a relative's contact, a note.</summary>
     public required IReadOnlyList<string> MentionedBy { get; init; }
 }
+
+/// <summary>A change row about somebody else that names the person.</summary>
+/// <param name="Row">As it is.</param>
+/// <param name="Values">Its values without the person.</param>
+internal sealed record OthersRow(Change Row, string Values);
 
 /// <summary>How much is kept in one place.</summary>
 /// <param name="What">The place, in words.</param>
@@ -71,4 +76,9 @@ public sealed record ErasurePreview(
     IReadOnlyList<string> MentionedBy,
     IReadOnlyList<string> Copies,
     string? Refusal
-);
+)
+{
+    /// <summary>The address of an account that may be this person's and stays, because it is not for this district to remove; null when there
+    /// is none.</summary>
+    public string? AccountStays { get; init; }
+}

@@ -40,10 +40,19 @@ internal sealed class PersonSearch(IBulkStore bulk, RollcallContext context, int
         PatronFields.OtherEmails,
     ];
 
+    /// <summary>Fields of others in whose texts the person may be named.</summary>
+    private static readonly int[] s_free =
+    [
+        PatronFields.Location,
+        PatronFields.AdditionalContact,
+        PatronFields.OtherEmails,
+        PatronFields.Notes,
+    ];
+
     /// <summary>The records that somebody asks for: a patron's barcode, the barcode of one who was removed, a roster's id, or the barcode that
     /// a plan had for somebody who never became a patron.</summary>
     /// <returns>Patron ids and roster ids; both empty when there is nobody.</returns>
-    /// <exception cref="RollcallException">Plans had that barcode for more than one person.</exception>
+    /// <exception cref="RollcallException">More than one person had that barcode and was removed, or was to get it.</exception>
     public async Task<(long[] PatronIds, string[] RosterIds)> ResolveAsync(string asked, CancellationToken cancellationToken)
     {
         asked = asked.Trim();
@@ -57,13 +66,46 @@ internal sealed class PersonSearch(IBulkStore bulk, RollcallContext context, int
             return ([id], []);
         }
 
-        var removed = await NobodysRows(ChangeKind.Remove, $"\"{PatronFields.Barcode}\":[{Quoted(key)}")
-            .Select(c => c.PatronId!.Value)
-            .Distinct()
-            .ToArrayAsync(cancellationToken);
-        return removed.Length > 0 ? (removed, [])
-            : await ByRosterIdAsync(asked, cancellationToken) is { } known ? known
-            : await ProposedAsync(Proposed(key), cancellationToken);
+        // A card goes from hand to hand: whoever had it and is gone may be several people.
+        var removed = await NobodysRows(ChangeKind.Remove, $"\"{PatronFields.Barcode}\":[{Quoted(key)}").ToListAsync(cancellationToken);
+        if (removed.Count > 0)
+        {
+            OnePerson(removed, "who were removed had this barcode");
+            return ([.. removed.Select(c => c.PatronId!.Value).Distinct()], []);
+        }
+
+        return await ByRosterIdAsync(asked, cancellationToken) is { } known ? known : await ProposedAsync(Proposed(key), cancellationToken);
+    }
+
+    /// <exception cref="RollcallException">The rows are about several people, as far as roster ids and names tell.</exception>
+    private static void OnePerson(IReadOnlyList<Change> rows, string what)
+    {
+        var rosterIds = rows.Select(r => r.RosterId)
+            .OfType<string>()
+            .Distinct(StringComparer.Ordinal)
+            .Order(StringComparer.Ordinal)
+            .ToList();
+        var named = rows.Where(r => r.RosterId is not null).Select(NameOf).ToHashSet();
+        var people = rosterIds.Count + rows.Where(r => r.RosterId is null).Select(NameOf).Where(n => !named.Contains(n)).Distinct().Count();
+        if (people > 1)
+        {
+            throw new RollcallException(
+                $"{people} people {what}: see the logs of operations {string.Join(", ", rows.Select(r => r.OperationId).Distinct().Order())}. "
+                    + (
+                        rosterIds.Count == 0
+                            ? "Removing what is old takes them out."
+                            : $"Ask by the roster's id: {string.Join(", ", rosterIds)}."
+                    )
+            );
+        }
+    }
+
+    /// <summary>The folded name that a row about one person has; null when it says none.</summary>
+    private static (string Last, string First)? NameOf(Change row)
+    {
+        var values = ChangeValues.Parse(row.Values);
+        string? Of(int field) => values.New(field) ?? values.Old(field);
+        return Of(PatronFields.LastName) is { } last ? (Text.Fold(last), Text.Fold(Of(PatronFields.FirstName))) : null;
     }
 
     /// <summary>Rows of people who are no patrons, in whose values a text is.</summary>
@@ -122,29 +164,10 @@ internal sealed class PersonSearch(IBulkStore bulk, RollcallContext context, int
     private async Task<(long[] PatronIds, string[] RosterIds)> ProposedAsync(string text, CancellationToken cancellationToken)
     {
         var rows = await NobodysRows(ChangeKind.Create, text).ToListAsync(cancellationToken);
-        var people = rows.Select(r => r.RosterId ?? Name(r)).Distinct(StringComparer.Ordinal).ToList();
-        if (people.Count > 1)
-        {
-            var rosterIds = rows.Select(r => r.RosterId).OfType<string>().Distinct(StringComparer.Ordinal).ToList();
-            throw new RollcallException(
-                $"{people.Count} people were to get this barcode and none did: see the logs of operations {string.Join(", ", rows.Select(r => r.OperationId).Distinct().Order())}. "
-                    + (
-                        rosterIds.Count == 0
-                            ? "Removing what is old takes them out."
-                            : $"Ask by the roster's id: {string.Join(", ", rosterIds)}."
-                    )
-            );
-        }
-
+        OnePerson(rows, "were to get this barcode and none did");
         return rows.Select(r => r.RosterId).FirstOrDefault() is { } rosterId
             ? await ByRosterIdAsync(rosterId, cancellationToken) ?? ([], [])
             : ([.. rows.Select(r => r.PatronId!.Value).Distinct()], []);
-
-        static string Name(Change row)
-        {
-            var values = ChangeValues.Parse(row.Values);
-            return $"{Text.Fold(values.New(PatronFields.LastName))}\n{Text.Fold(values.New(PatronFields.FirstName))}";
-        }
     }
 
     /// <summary>Everything that is kept of the person.</summary>
@@ -181,7 +204,8 @@ internal sealed class PersonSearch(IBulkStore bulk, RollcallContext context, int
         string[] roster = [.. values[PatronFields.Guid]];
 
         // What waits in Review under these ids, and those who may be the same person.
-        var reviews = (await context.ReviewItems.AsNoTracking().Where(r => r.DistrictId == districtId).ToListAsync(cancellationToken))
+        var allReviews = await context.ReviewItems.AsNoTracking().Where(r => r.DistrictId == districtId).ToListAsync(cancellationToken);
+        var reviews = allReviews
             .Where(r =>
                 roster.Contains(r.RosterId, StringComparer.Ordinal) || (r.Status == ReviewStatus.Open && Candidates(r).Any(ids.Contains))
             )
@@ -215,7 +239,17 @@ internal sealed class PersonSearch(IBulkStore bulk, RollcallContext context, int
         }
 
         await LeaveToOthersAsync(ids, values, cancellationToken);
-        var terms = new PersonTerms([.. s_own.SelectMany(f => values[f]), .. usernames, .. NamesOf(patron, rows)]);
+        var elsewhere = await RowsOfOthersAsync(Terms(), known, cancellationToken);
+        foreach (var again in elsewhere.Where(r => IsAgain(r, patron, rows, values)).ToList())
+        {
+            rows.Add(again.Row);
+            known.Add((again.Row.OperationId, again.Row.Number));
+            elsewhere.Remove(again);
+        }
+
+        LeaveToRows(values, elsewhere, allReviews.Where(r => !rosterToo.Contains(r.RosterId, StringComparer.Ordinal)), patron, rows);
+        var terms = Terms();
+        PersonTerms Terms() => new([.. s_own.SelectMany(f => values[f]), .. usernames, .. NamesOf(patron, rows)]);
         var operationIds = rows.Select(r => r.OperationId).Distinct().ToArray();
         var sessions = await context
             .SignInSessions.AsNoTracking()
@@ -254,11 +288,10 @@ internal sealed class PersonSearch(IBulkStore bulk, RollcallContext context, int
                 || terms.WithoutInJson(o.Warnings) != o.Warnings
             )
             .ToList();
-        var others = (
-            await ByTextAsync(context.Changes, "changes", ["values", "reason", "warning", "link", "link_before"], terms, cancellationToken)
-        )
-            .Where(c => !known.Contains((c.OperationId, c.Number)))
-            .Where(c => terms.In(c.Reason) || terms.In(c.Warning) || WithoutPerson(c.Values, values, terms) != c.Values)
+        var others = elsewhere
+            .Select(r => (r.Row, Values: r.Without(values, terms)))
+            .Where(r => terms.In(r.Row.Reason) || terms.In(r.Row.Warning) || r.Values != r.Row.Values)
+            .Select(r => new OthersRow(r.Row, r.Values))
             .ToList();
         var switches = (await context.SwitchRecords.AsNoTracking().Where(r => r.DistrictId == districtId).ToListAsync(cancellationToken))
             .Where(r => WithoutPerson(r, roster, terms) != r.Data)
@@ -284,7 +317,7 @@ internal sealed class PersonSearch(IBulkStore bulk, RollcallContext context, int
             Sessions = sessions,
             Tokens = tokens,
             Notices = notices,
-            MentionedBy = await MentionsAsync(ids, terms, cancellationToken),
+            MentionedBy = await MentionsAsync(ids, terms, elsewhere, cancellationToken),
         };
     }
 
@@ -300,7 +333,16 @@ internal sealed class PersonSearch(IBulkStore bulk, RollcallContext context, int
         ];
 
     /// <summary>Values of a row about somebody else, without those that are this person's.</summary>
-    public static string WithoutPerson(string json, IReadOnlyDictionary<int, HashSet<string>> person, PersonTerms terms)
+    /// <param name="json">The row's values.</param>
+    /// <param name="person">The person's values.</param>
+    /// <param name="terms">What names the person.</param>
+    /// <param name="stays">Field, value, whether it is the new one: what is not touched whoever it names; null when nothing is so.</param>
+    private static string WithoutPerson(
+        string json,
+        IReadOnlyDictionary<int, HashSet<string>> person,
+        PersonTerms terms,
+        Func<int, string, bool, bool>? stays
+    )
     {
         var items = ChangeValues.Parse(json).Items;
         bool IsTheirs(int field, string? value) => value is not null && person.TryGetValue(field, out var own) && own.Contains(value);
@@ -313,13 +355,14 @@ internal sealed class PersonSearch(IBulkStore bulk, RollcallContext context, int
         var clean = new ChangeValues();
         foreach (var (field, old, value) in items)
         {
-            clean.Add(field, Clean(field, old), Clean(field, value));
+            clean.Add(field, Clean(field, old, false), Clean(field, value, true));
         }
 
         return clean.ToJson();
 
-        string? Clean(int field, string? value) =>
-            field == PatronFields.Notes ? terms.Without(value)
+        string? Clean(int field, string? value, bool isNew) =>
+            value is null || stays?.Invoke(field, value, isNew) == true ? value
+            : field == PatronFields.Notes ? terms.Without(value)
             : isAbout && IsTheirs(field, value) ? null
             : value;
     }
@@ -401,19 +444,16 @@ internal sealed class PersonSearch(IBulkStore bulk, RollcallContext context, int
             await others.Where(p => barcodes.Contains(p.BarcodeKey)).Select(p => p.BarcodeKey).ToListAsync(cancellationToken)
         ).ToHashSet(StringComparer.Ordinal);
         values[PatronFields.Barcode].RemoveWhere(b => held.Contains(Text.BarcodeKey(b)));
-        foreach (var barcode in values[PatronFields.Barcode].ToList())
-        {
-            // Plans that came to nothing had one number for several people: what somebody else's still says stays.
-            var own = values[PatronFields.Guid].ToArray();
-            if (
-                await NobodysRows(ChangeKind.Create, Proposed(Text.BarcodeKey(barcode)))
-                    .AnyAsync(c => !ids.Contains(c.PatronId!.Value) && !own.Contains(c.RosterId), cancellationToken)
-            )
-            {
-                values[PatronFields.Barcode].Remove(barcode);
-            }
-        }
-
+        var numbers = values[PatronFields.CommunityId].ToArray();
+        values[PatronFields.CommunityId]
+            .ExceptWith(
+                await others.Where(p => numbers.Contains(p.CommunityId)).Select(p => p.CommunityId!).ToListAsync(cancellationToken)
+            );
+        var papers = values[PatronFields.GovernmentId].ToArray();
+        values[PatronFields.GovernmentId]
+            .ExceptWith(
+                await others.Where(p => papers.Contains(p.GovernmentId)).Select(p => p.GovernmentId!).ToListAsync(cancellationToken)
+            );
         held = (
             await others
                 .Where(p => p.EmailKey != null && emails.Contains(p.EmailKey))
@@ -435,6 +475,141 @@ internal sealed class PersonSearch(IBulkStore bulk, RollcallContext context, int
         }
 
         values[PatronFields.Guid].ExceptWith(held);
+    }
+
+    /// <summary>Rows in which the person may be named, though they are about somebody else.</summary>
+    private async Task<List<RowOfOther>> RowsOfOthersAsync(
+        PersonTerms terms,
+        HashSet<(long, long)> known,
+        CancellationToken cancellationToken
+    )
+    {
+        var rows = (
+            await ByTextAsync(context.Changes, "changes", ["values", "reason", "warning", "link", "link_before"], terms, cancellationToken)
+        )
+            .Where(c => !known.Contains((c.OperationId, c.Number)))
+            .ToList();
+        var plans = rows.Select(r => r.OperationId).Distinct().ToArray();
+        var operations = await context
+            .Operations.AsNoTracking()
+            .Where(o => o.DistrictId == districtId && plans.Contains(o.Id))
+            .ToDictionaryAsync(o => o.Id, cancellationToken);
+        var about = rows.Select(r => r.PatronId).OfType<long>().Distinct().ToArray();
+        var patrons = await context
+            .Patrons.AsNoTracking()
+            .Where(p => p.DistrictId == districtId && about.Contains(p.Id))
+            .ToDictionaryAsync(p => p.Id, cancellationToken);
+        return
+        [
+            .. rows.Select(r =>
+            {
+                var operation = operations.GetValueOrDefault(r.OperationId);
+                return new RowOfOther(
+                    r,
+                    operation is not null && IsOpen(operation, r),
+                    operation?.Kind
+                        is OperationKind.FullSync
+                            or OperationKind.ChangesSync
+                            or OperationKind.PersonSync
+                            or OperationKind.Review,
+                    r.PatronId is { } id ? patrons.GetValueOrDefault(id) : null
+                );
+            }),
+        ];
+    }
+
+    /// <summary>The row is planned and not applied yet: an approval would write what it says.</summary>
+    public static bool IsOpen(Operation plan, Change row) =>
+        plan is { Status: OperationStatus.Waiting or OperationStatus.NeedsApproval or OperationStatus.Preview, Planned: true }
+        && row.Kind is not (ChangeKind.Note or ChangeKind.Skip or ChangeKind.Review)
+        && (row.Held ? row.Number > plan.HeldAppliedTo : row.Number > plan.AppliedTo);
+
+    /// <summary>A file would add the person a second time: the same name, one of the same ids, and no other birthdate.</summary>
+    private static bool IsAgain(RowOfOther other, Patron? patron, List<Change> rows, Dictionary<int, HashSet<string>> values)
+    {
+        if (!other.IsOpen || other.Row is not { Kind: ChangeKind.Create, RosterId: null } || !IsNamesake(other, patron, rows))
+        {
+            return false;
+        }
+
+        var planned = ChangeValues.Parse(other.Row.Values);
+        return s_own.Any(f => planned.New(f) is { } value && values[f].Any(v => IsSame(f, v, value)))
+            && (
+                planned.New(PatronFields.Birthdate) is not { } born
+                || values[PatronFields.Birthdate].Count == 0
+                || values[PatronFields.Birthdate].Contains(born)
+            );
+    }
+
+    /// <summary>An id or address that rows of somebody else give them is theirs: what the roster or a file adds them with, what they had when they
+    /// were removed, and what a plan that waits will write. A hand that put it there for a while proves nothing.</summary>
+    private static void LeaveToRows(
+        Dictionary<int, HashSet<string>> values,
+        IEnumerable<RowOfOther> others,
+        IEnumerable<ReviewItem> reviews,
+        Patron? patron,
+        List<Change> rows
+    )
+    {
+        foreach (var other in others)
+        {
+            var row = other.Row;
+            var gives = other.IsOpen || row.Kind == ChangeKind.Create || other.IsRosters;
+            if ((gives || row.Kind == ChangeKind.Remove) && (other.IsOpen || !IsNamesake(other, patron, rows)))
+            {
+                Leave(ChangeValues.Parse(row.Values), ofOld: row.Kind == ChangeKind.Remove);
+            }
+        }
+
+        foreach (var review in reviews)
+        {
+            Leave(ChangeValues.Parse(review.Values), ofOld: false);
+        }
+
+        void Leave(ChangeValues theirs, bool ofOld)
+        {
+            foreach (var field in s_own)
+            {
+                if (field != PatronFields.Guid && (ofOld ? theirs.Old(field) : theirs.New(field)) is { } value)
+                {
+                    values[field].RemoveWhere(v => IsSame(field, v, value));
+                }
+            }
+        }
+    }
+
+    /// <summary>Whoever the row is about is no patron and has this person's name: perhaps the same under another number.</summary>
+    private static bool IsNamesake(RowOfOther other, Patron? patron, List<Change> rows) =>
+        other.Present is null
+        && NameOf(other.Row) is { } name
+        && (
+            (patron is not null && name == (Text.Fold(patron.LastName), Text.Fold(patron.FirstName))) || rows.Exists(r => NameOf(r) == name)
+        );
+
+    private static bool IsSame(int field, string one, string other) =>
+        field switch
+        {
+            PatronFields.Barcode => Text.BarcodeKey(one) == Text.BarcodeKey(other),
+            PatronFields.Email => Text.EmailKey(one) == Text.EmailKey(other),
+            _ => one == other,
+        };
+
+    /// <param name="Row">The row.</param>
+    /// <param name="IsOpen">It waits to be applied.</param>
+    /// <param name="IsRosters">What it says came from the roster.</param>
+    /// <param name="Present">Whom it is about, as they are now; null when they are no patron.</param>
+    private sealed record RowOfOther(Change Row, bool IsOpen, bool IsRosters, Patron? Present)
+    {
+        /// <summary>The row's values without the person. What its patron has now and what it will write stays: an approval goes by both.</summary>
+        public string Without(IReadOnlyDictionary<int, HashSet<string>> person, PersonTerms terms) =>
+            WithoutPerson(
+                Row.Values,
+                person,
+                terms,
+                !IsOpen
+                    ? null
+                    : (field, value, isNew) => isNew || (Present is not null && PatronFields.ByNumber(field).Get(Present) == value)
+            );
     }
 
     private static IEnumerable<string?> NamesOf(Patron? patron, IEnumerable<Change> rows)
@@ -491,7 +666,12 @@ internal sealed class PersonSearch(IBulkStore bulk, RollcallContext context, int
 #pragma warning restore EF1002
     }
 
-    private async Task<IReadOnlyList<string>> MentionsAsync(HashSet<long> ids, PersonTerms terms, CancellationToken cancellationToken) =>
+    private async Task<IReadOnlyList<string>> MentionsAsync(
+        HashSet<long> ids,
+        PersonTerms terms,
+        List<RowOfOther> others,
+        CancellationToken cancellationToken
+    ) =>
         [
             .. (
                 await ByTextAsync(
@@ -505,6 +685,14 @@ internal sealed class PersonSearch(IBulkStore bulk, RollcallContext context, int
                 .Where(p => !ids.Contains(p.Id))
                 .Where(p => terms.In(p.Location) || terms.In(p.AdditionalContact) || terms.In(p.OtherEmails) || terms.In(p.Notes))
                 .Select(p => p.Barcode)
+                .Union(
+                    others
+                        .Where(o =>
+                            o.IsOpen && ChangeValues.Parse(o.Row.Values).Items.Any(i => s_free.Contains(i.Field) && terms.In(i.New))
+                        )
+                        .Select(o => o.Present?.Barcode ?? ChangeValues.Parse(o.Row.Values).New(PatronFields.Barcode))
+                        .OfType<string>()
+                )
                 .Order(StringComparer.Ordinal)
                 .Take(MentionsShown + 1),
         ];
