@@ -2,6 +2,7 @@ using System.Globalization;
 using Microsoft.AspNetCore.Mvc;
 using Rollcall.Districts;
 using Rollcall.Integrations;
+using Rollcall.Mapping;
 using Rollcall.Patrons;
 using Rollcall.Server.Pages.Parts;
 
@@ -21,7 +22,7 @@ internal sealed class PatronEditModel(Here here, PatronService patrons, SiteServ
     /// <summary>Why nothing was saved.</summary>
     public string? Problem { get; private set; }
 
-    public async Task<IActionResult> OnGetAsync(string? barcode) => await LoadAsync(barcode) ?? await ShowAsync(typed: null, kept: null);
+    public async Task<IActionResult> OnGetAsync(string? barcode) => await LoadAsync(barcode) ?? await ShowAsync(new Sent());
 
     public async Task<IActionResult> OnPostAsync([FromQuery] string? barcode, long? version)
     {
@@ -32,44 +33,118 @@ internal sealed class PatronEditModel(Here here, PatronService patrons, SiteServ
 
         var form = await Request.ReadFormAsync(Gone);
         var typed = PatronForm.Read(form);
-        var kept = PatronForm.ReadKept(form);
-        List<KeyValuePair<string, string?>> changes =
-        [
-            .. typed.Select(v => KeyValuePair.Create(PatronFields.ByNumber(v.Key).Name, v.Value)),
-        ];
         if (!Here.May(Need.DistrictAdministrator))
         {
-            changes.RemoveAll(c => c.Key is "group" or "siteAccess" or "guid");
+            foreach (var number in (int[])[PatronFields.Group, PatronFields.SiteAccess, PatronFields.Guid])
+            {
+                typed.Remove(number);
+            }
         }
 
+        var sent = new Sent { Typed = typed, Kept = PatronForm.ReadKept(form) };
         try
         {
             if (Patron is null)
             {
                 // What was left open takes the site's default instead of being emptied.
-                changes.RemoveAll(c => string.IsNullOrWhiteSpace(c.Value));
-                var added = await patrons.AddAsync(DistrictId, changes, Here.Actor, Gone);
+                var fields = Changes(typed).Where(c => !string.IsNullOrWhiteSpace(c.Value)).ToList();
+                var added = await patrons.AddAsync(DistrictId, fields, Here.Actor, Gone);
                 TempData["Said"] = $"{added.DisplayName} was added with the barcode {added.Barcode}.";
                 return LocalRedirect(Words.PatronUrl(added.Barcode));
             }
 
-            if (Service is not null)
+            sent = await SinceAsync(sent, form, version);
+            if (sent.Meanwhile.Count > 0)
             {
-                // Marks for fields that the form does not offer stay.
-                var offered = FieldGroups.All.SelectMany(g => g.Fields).ToHashSet();
-                kept.UnionWith(FieldGroups.Kept(Patron).Where(n => !offered.Contains(n)));
-                changes.Add(new("keptFields", string.Join(',', kept.Order().Select(n => n.ToString(CultureInfo.InvariantCulture)))));
+                Problem =
+                    "Somebody changed this patron since you opened the page. Look at the fields that say so, then save once more: what is typed there stays.";
+                return await ShowAsync(sent);
             }
 
-            var saved = await patrons.EditAsync(DistrictId, Patron.Barcode, changes, Here.Actor, version, Gone);
+            var changes = Changes(sent.Typed);
+            if (Service is not null)
+            {
+                changes.Add(new("keptFields", string.Join(',', sent.Kept!.Order().Select(n => n.ToString(CultureInfo.InvariantCulture)))));
+            }
+
+            var saved = await patrons.EditAsync(DistrictId, Patron.Barcode, changes, Here.Actor, Patron.Version, Gone);
             TempData["Said"] = saved.Version == Patron.Version ? "Everything is as it was: nothing was changed." : "Saved.";
             return LocalRedirect(Words.PatronUrl(saved.Barcode));
         }
         catch (RollcallException e)
         {
             Problem = e.Message;
-            return await ShowAsync(typed, kept);
+
+            // Somebody may have been faster by less than it takes to save.
+            return await LoadAsync(barcode) ?? await ShowAsync(sent);
         }
+
+        static List<KeyValuePair<string, string?>> Changes(IEnumerable<KeyValuePair<int, string?>> typed) =>
+            [.. typed.Select(v => KeyValuePair.Create(PatronFields.ByNumber(v.Key).Name, v.Value))];
+    }
+
+    /// <summary>
+    /// What somebody changed on the form, and of it what somebody else, or a sync, changed otherwise while the form was open. The rest of the
+    /// form is as it was opened: what became of it meanwhile stays.
+    /// </summary>
+    private async Task<Sent> SinceAsync(Sent sent, IFormCollection form, long? version)
+    {
+        var now = PatronForm.ValuesOf(Patron!, (await sites.ListAsync(DistrictId, Gone)).ToDictionary(s => s.Id));
+        var was = PatronForm.Read(form, PatronForm.WasPrefix);
+        var typed = new Dictionary<int, string?>();
+        var meanwhile = new Dictionary<int, string>();
+        foreach (var (number, value) in sent.Typed)
+        {
+            var present = now.GetValueOrDefault(number);
+            var (knows, before) = (was.TryGetValue(number, out var opened), opened);
+            if ((knows && PatronForm.IsSame(number, value, before)) || PatronForm.IsSame(number, value, present))
+            {
+                continue;
+            }
+
+            typed[number] = value;
+            if (knows ? !PatronForm.IsSame(number, before, present) : version is { } seen && seen != Patron!.Version)
+            {
+                meanwhile[number] = string.IsNullOrEmpty(present)
+                    ? "Meanwhile somebody emptied this field."
+                    : $"Meanwhile somebody wrote “{present}”.";
+            }
+        }
+
+        var kept = FieldGroups.Kept(Patron!);
+        var wasPrefixed = PatronForm.WasPrefix + PatronForm.KeptName;
+        var map = await MapAsync();
+        var wasKept = form.ContainsKey(wasPrefixed)
+            ? PatronForm.ReadKept(form, PatronForm.WasPrefix)
+            // Marks for fields that the form does not offer stay.
+            : [.. kept.Where(n => map is not null && FieldOwner.Of(n, map, kept: true) is { Keepable: true })];
+        kept.UnionWith(sent.Kept!.Where(n => !wasKept.Contains(n)));
+        kept.ExceptWith(wasKept.Where(n => !sent.Kept!.Contains(n)));
+        return new Sent
+        {
+            Typed = typed,
+            Kept = kept,
+
+            // Whoever saw both values may choose; the others are still compared with what was seen.
+            Was = was.Where(w => typed.ContainsKey(w.Key) && !meanwhile.ContainsKey(w.Key)).ToDictionary(),
+            Meanwhile = meanwhile,
+        };
+    }
+
+    /// <summary>What a form holds that was sent.</summary>
+    private sealed record Sent
+    {
+        /// <summary>Field number → text.</summary>
+        public Dictionary<int, string?> Typed { get; init; } = [];
+
+        /// <summary>Fields that the library is to keep; null as it is.</summary>
+        public HashSet<int>? Kept { get; init; }
+
+        /// <summary>What typed fields held when the form was opened, where it is not what they hold now.</summary>
+        public Dictionary<int, string?> Was { get; init; } = [];
+
+        /// <summary>Fields that somebody else changed otherwise → how, in a sentence.</summary>
+        public Dictionary<int, string> Meanwhile { get; init; } = [];
     }
 
     private async Task<IActionResult?> LoadAsync(string? barcode)
@@ -93,31 +168,45 @@ internal sealed class PatronEditModel(Here here, PatronService patrons, SiteServ
         return null;
     }
 
-    private async Task<IActionResult> ShowAsync(Dictionary<int, string?>? typed, HashSet<int>? kept)
+    private async Task<FieldMap?> MapAsync() =>
+        Service is null ? null : IntegrationService.SettingsOf(await integrations.EnabledAsync(DistrictId, Gone)).Map;
+
+    private async Task<IActionResult> ShowAsync(Sent sent)
     {
         var all = await sites.ListAsync(DistrictId, Gone);
-        var map = Service is null ? null : IntegrationService.SettingsOf(await integrations.EnabledAsync(DistrictId, Gone)).Map;
         var values = Patron is null
             ? new Dictionary<int, string?> { [PatronFields.Status] = PatronFields.StatusWord(PatronStatus.Active) }
             : PatronForm.ValuesOf(Patron, all.ToDictionary(s => s.Id));
-        foreach (var (number, value) in typed ?? [])
+        var was = new Dictionary<int, string?>(values);
+        foreach (var (number, value) in sent.Was)
+        {
+            was[number] = value;
+        }
+
+        foreach (var (number, value) in sent.Typed)
         {
             values[number] = value;
         }
 
-        if (Patron is null && typed is null && all.Count == 1)
+        if (Patron is null && sent.Typed.Count == 0 && all.Count == 1)
         {
             values[PatronFields.Site] = all[0].Code;
         }
 
+        HashSet<int> kept = Patron is null ? [] : FieldGroups.Kept(Patron);
         Form = PatronForm.Of(
             values,
-            kept ?? (Patron is null ? [] : FieldGroups.Kept(Patron)),
-            map,
+            sent.Kept ?? kept,
+            await MapAsync(),
             all,
             await reading.PoliciesAsync(DistrictId, Gone),
             isNew: Patron is null
         );
+        if (Patron is not null)
+        {
+            Form = Form.Opened(was, kept, sent.Meanwhile);
+        }
+
         return Page();
     }
 }

@@ -91,6 +91,66 @@ public abstract partial class PatronPages(SyncedLibrary library)
     }
 
     [Fact]
+    public async Task Two_windows_on_one_patron_keep_each_others_changes()
+    {
+        using var visitor = new Visitor(library.Url);
+        var patrons = library.Service<PatronService>();
+        var patron = await LinkedAsync(12);
+        var edit = $"/patron/edit?barcode={patron.Barcode}";
+        var opened = Visitor.FieldsOf(await visitor.PageAsync(edit));
+
+        // A colleague writes a note, changes the phone and keeps a field meanwhile; the form that was open still sends all of its fields.
+        var colleague = Visitor.FieldsOf(await visitor.PageAsync(edit));
+        Visitor.Put(colleague, "notes", "From the colleague");
+        Visitor.Put(colleague, "phone", "555-1");
+        colleague.Add(("kept", $"{PatronFields.FirstName}"));
+        await visitor.SubmitAsync(edit, edit, [.. colleague]);
+        var mine = opened.ToList();
+        Visitor.Put(mine, "nickname", "Mine");
+        mine.Add(("kept", $"{PatronFields.LastName}"));
+        await visitor.SubmitAsync(edit, edit, [.. mine]);
+        var both = await GetAsync(patron.Barcode);
+        Assert.Equal(("From the colleague", "555-1", "Mine", "1006,1007"), (both.Notes, both.Phone, both.Nickname, both.KeptFields));
+
+        // Both changed the same field: nothing is saved, both values are shown, and the form as it comes back touches nothing else.
+        mine = [.. opened];
+        Visitor.Put(mine, "phone", "555-2");
+        Visitor.Put(mine, "email", "mine@example.org");
+        var shown = await visitor.RefusedAsync(edit, edit, [.. mine]);
+        Assert.Contains("Somebody changed this patron", shown, StringComparison.Ordinal);
+        Assert.Contains("Meanwhile somebody wrote “555-1”", shown, StringComparison.Ordinal);
+        Assert.Equal("555-1", (await GetAsync(patron.Barcode)).Phone);
+        var returned = Visitor.FieldsOf(shown);
+        Assert.Contains(("notes", "From the colleague"), returned);
+        Assert.Contains(("phone", "555-2"), returned);
+        await visitor.SubmitAsync(edit, edit, [.. returned]);
+        var after = await GetAsync(patron.Barcode);
+        Assert.Equal(
+            ("From the colleague", "555-2", "mine@example.org", "Mine", "1006,1007"),
+            (after.Notes, after.Phone, after.Email, after.Nickname, after.KeptFields)
+        );
+
+        // A mark is taken away by whoever saw it.
+        mine = Visitor.FieldsOf(await visitor.PageAsync(edit));
+        mine.RemoveAll(f => f == ("kept", $"{PatronFields.FirstName}"));
+        await visitor.SubmitAsync(edit, edit, [.. mine]);
+        Assert.Equal("1006", (await GetAsync(patron.Barcode)).KeptFields);
+
+        // Marks of fields that the roster does not write for now outlive any edit, of old forms too.
+        await patrons.EditAsync(library.District.Id, patron.Barcode, [new("keptFields", "1006,1070")], "test");
+        await visitor.SubmitAsync(edit, edit, [.. Visitor.FieldsOf(await visitor.PageAsync(edit))]);
+        Assert.Equal("1006,1070", (await GetAsync(patron.Barcode)).KeptFields);
+        await visitor.SubmitAsync(edit, edit, ("notes", "x"), ("version", $"{(await GetAsync(patron.Barcode)).Version}"));
+        Assert.Equal("1070", (await GetAsync(patron.Barcode)).KeptFields);
+        await patrons.EditAsync(
+            library.District.Id,
+            patron.Barcode,
+            [new("keptFields", null), new("notes", null), new("nickname", null), new("phone", patron.Phone), new("email", patron.Email)],
+            "test"
+        );
+    }
+
+    [Fact]
     public async Task A_patron_is_added_by_hand_and_merged_with_the_double()
     {
         using var visitor = new Visitor(library.Url);

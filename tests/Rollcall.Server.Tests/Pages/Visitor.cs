@@ -101,6 +101,61 @@ internal sealed partial class Visitor : IDisposable
     public static (string Name, string Value) TokenOf(string page) =>
         ("__RequestVerificationToken", TokenField().Match(page).Groups["token"].Value);
 
+    /// <summary>What a browser would send of the form that has a field <c>version</c>, as it came.</summary>
+    public static List<(string Name, string Value)> FieldsOf(string page)
+    {
+        var form = page.Split("<form").Single(f => f.Contains("name=\"version\"", StringComparison.Ordinal)).Split("</form>")[0];
+        var fields = new List<(string, string)>();
+        foreach (Match control in Control().Matches(form))
+        {
+            var tag = control.Groups["tag"].Value;
+            var name = Attribute(tag, "name");
+            if (name is null or "__RequestVerificationToken")
+            {
+                continue;
+            }
+
+            if (control.Groups["kind"].Value == "input")
+            {
+                if (Attribute(tag, "type") != "checkbox" || tag.Contains(" checked", StringComparison.Ordinal))
+                {
+                    fields.Add((name, Attribute(tag, "value") ?? ""));
+                }
+            }
+            else if (control.Groups["kind"].Value == "textarea")
+            {
+                fields.Add((name, WebUtility.HtmlDecode(control.Groups["inner"].Value)));
+            }
+            else
+            {
+                var options = Option().Matches(control.Groups["inner"].Value);
+                var chosen = options.FirstOrDefault(o => o.Value.Contains(" selected", StringComparison.Ordinal)) ?? options[0];
+                fields.Add((name, Attribute(chosen.Value, "value") ?? ""));
+            }
+        }
+
+        return fields;
+
+        static string? Attribute(string tag, string name) =>
+            Regex.Match(tag, $" {name}=\"([^\"]*)\"", RegexOptions.None, TimeSpan.FromSeconds(1)) is { Success: true } match
+                ? WebUtility.HtmlDecode(match.Groups[1].Value)
+                : null;
+    }
+
+    /// <summary>Types into a field.</summary>
+    public static void Put(List<(string Name, string Value)> fields, string name, string value) =>
+        fields[fields.FindIndex(f => f.Name == name)] = (name, value);
+
+    [GeneratedRegex(
+        "(?<tag><(?<kind>input|textarea|select)\\b[^>]*>)((?<=<(textarea|select)\\b[^>]*>)(?<inner>.*?)</(textarea|select)>)?",
+        RegexOptions.ExplicitCapture | RegexOptions.Singleline,
+        1000
+    )]
+    private static partial Regex Control();
+
+    [GeneratedRegex("<option[^>]*>", RegexOptions.None, 1000)]
+    private static partial Regex Option();
+
     /// <summary>Signs in with this session, in the browser as it is.</summary>
     public void Enter(string session) => _cookies.Add(_http.BaseAddress!, new Cookie("rollcall-session", session));
 

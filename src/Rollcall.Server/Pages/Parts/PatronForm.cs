@@ -122,13 +122,26 @@ internal sealed record FieldInput(
     IReadOnlyList<(string Value, string Label)> Choices,
     FieldOwner? Owner,
     bool Kept
-);
+)
+{
+    /// <summary>What the field held when the form was opened; null where nothing is compared with it.</summary>
+    public string? Was { get; init; }
+
+    /// <summary>The mark held when the form was opened.</summary>
+    public bool WasKept { get; init; }
+
+    /// <summary>What somebody else made of it meanwhile, in a sentence; null when nobody did.</summary>
+    public string? Meanwhile { get; init; }
+}
 
 /// <summary>The form in which a patron is entered or changed.</summary>
 internal sealed class PatronForm
 {
     /// <summary>The form's field that lists the numbers of fields the library keeps.</summary>
     public const string KeptName = "kept";
+
+    /// <summary>Before the name of a field: what it held when the form was opened.</summary>
+    public const string WasPrefix = "was.";
 
     public IReadOnlyList<(string Heading, IReadOnlyList<FieldInput> Inputs)> Groups { get; private init; } = [];
 
@@ -174,6 +187,54 @@ internal sealed class PatronForm
             ],
         };
 
+    /// <summary>The form with what its fields held when it was opened, and what became of them meanwhile.</summary>
+    /// <param name="was">Field number → value in words.</param>
+    /// <param name="wasKept">Fields that the library kept then.</param>
+    /// <param name="meanwhile">Field number → sentence.</param>
+    public PatronForm Opened(
+        IReadOnlyDictionary<int, string?> was,
+        IReadOnlySet<int> wasKept,
+        IReadOnlyDictionary<int, string> meanwhile
+    ) =>
+        new()
+        {
+            Groups =
+            [
+                .. Groups.Select(g =>
+                    (
+                        g.Heading,
+                        (IReadOnlyList<FieldInput>)
+                            [
+                                .. g.Inputs.Select(i =>
+                                    i with
+                                    {
+                                        Was = was.GetValueOrDefault(i.Field.Number) ?? "",
+                                        WasKept = wasKept.Contains(i.Field.Number),
+                                        Meanwhile = meanwhile.GetValueOrDefault(i.Field.Number),
+                                    }
+                                ),
+                            ]
+                    )
+                ),
+            ],
+        };
+
+    /// <summary>The same value of a field, however the browser sends its ends of lines and whatever the order of what is ticked.</summary>
+    public static bool IsSame(int number, string? one, string? other)
+    {
+        return ControlOf(number) switch
+        {
+            FieldControl.Choice => string.Equals(Plain(one), Plain(other), StringComparison.OrdinalIgnoreCase),
+            FieldControl.Sites => Plain(one)
+                .Split(',')
+                .Order(StringComparer.Ordinal)
+                .SequenceEqual(Plain(other).Split(',').Order(StringComparer.Ordinal)),
+            _ => Plain(one) == Plain(other),
+        };
+
+        static string Plain(string? text) => (text ?? "").ReplaceLineEndings("\n").Trim();
+    }
+
     /// <summary>A patron's values in words, by number.</summary>
     public static Dictionary<int, string?> ValuesOf(Patron patron, IReadOnlyDictionary<int, Site> sites) =>
         FieldGroups
@@ -187,12 +248,14 @@ internal sealed class PatronForm
             );
 
     /// <summary>What a form that was sent holds: field number → text. Fields that were not on it are left out.</summary>
-    public static Dictionary<int, string?> Read(IFormCollection form)
+    /// <param name="form">The form.</param>
+    /// <param name="prefix">Before the name of each field.</param>
+    public static Dictionary<int, string?> Read(IFormCollection form, string prefix = "")
     {
         var values = new Dictionary<int, string?>();
         foreach (var number in FieldGroups.All.SelectMany(g => g.Fields))
         {
-            if (form.TryGetValue(PatronFields.ByNumber(number).Name, out var sent))
+            if (form.TryGetValue(prefix + PatronFields.ByNumber(number).Name, out var sent))
             {
                 values[number] = ControlOf(number) switch
                 {
@@ -207,9 +270,9 @@ internal sealed class PatronForm
     }
 
     /// <summary>The numbers that a form that was sent marks as kept by the library.</summary>
-    public static HashSet<int> ReadKept(IFormCollection form) =>
+    public static HashSet<int> ReadKept(IFormCollection form, string prefix = "") =>
         [
-            .. form[KeptName]
+            .. form[prefix + KeptName]
                 .Select(n => int.TryParse(n, NumberStyles.None, CultureInfo.InvariantCulture, out var number) ? number : 0)
                 .Where(n => n > 0),
         ];
