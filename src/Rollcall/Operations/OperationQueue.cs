@@ -758,9 +758,11 @@ public sealed class OperationQueue(RollcallDatabase database, TimeProvider time)
             Transferred = counts.Transferred - Of(Outcome.Transferred) - Of(Outcome.Absent),
             Absent = counts.Absent - Of(Outcome.Absent),
             Removed = counts.Removed - Of(Outcome.Removed),
+            Review = counts.Review - Of(Outcome.Review),
             Skipped =
                 counts.Skipped
                 + Of(Outcome.Removed)
+                + Of(Outcome.Review)
                 + Of(Outcome.Created)
                 + Of(Outcome.Updated)
                 + Of(Outcome.Reactivated)

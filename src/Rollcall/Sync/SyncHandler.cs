@@ -76,7 +76,7 @@ internal sealed class SyncHandler(
             return;
         }
 
-        var applier = new Applier(database, operation, setup.Settings.Map, time);
+        var applier = new Applier(database, operation, SyncRules.Of(setup, operation), time);
         ValueTask Report(long done) => run.ReportAsync(OperationStage.Applying, "Writing changes", done, operation.PlanSize);
         if (!approved || operation.PreviewOnly)
         {

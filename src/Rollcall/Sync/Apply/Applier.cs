@@ -13,7 +13,7 @@ internal sealed class FencedOffException : Exception;
 
 /// <summary>Change rows → patrons, in short slices. A slice is one transaction with the operation's own position, so that a crash
 /// between any two statements leaves every patron whole and the next worker in the right place.</summary>
-internal sealed class Applier(RollcallDatabase database, Operation operation, FieldMap? map, TimeProvider time)
+internal sealed class Applier(RollcallDatabase database, Operation operation, SyncRules? rules, TimeProvider time)
 {
     private const int ReadAhead = 4000;
 
@@ -61,7 +61,11 @@ internal sealed class Applier(RollcallDatabase database, Operation operation, Fi
             !held && operation.Kind is OperationKind.FullSync or OperationKind.ChangesSync or OperationKind.PersonSync
                 ? SecurityGroup.DistrictAdministrator
                 : operation.ActingGroup;
-        var writer = new SliceWriter(database, operation.DistrictId, operation.Id, map, right, time);
+        var writer = new SliceWriter(database, operation.DistrictId, operation.Id, rules, right, time)
+        {
+            BarcodeTells = rules is not null || operation.Kind == OperationKind.Import,
+            Numbers = approval && rules is { Map.CommunityId.Source: not IdSource.NotMapped } ? new NumbersSince(operation) : null,
+        };
         var position = held ? operation.HeldAppliedTo : operation.AppliedTo;
         await CountEarlierAsync(connection, held, position, cancellationToken);
         var size = 200;

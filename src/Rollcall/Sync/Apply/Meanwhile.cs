@@ -40,16 +40,20 @@ internal static class Meanwhile
             : null;
     }
 
-    /// <summary>The fields among the row's that the library keeps since the plan.</summary>
-    public static IReadOnlyCollection<int> Kept(Patron patron, ChangeValues values) =>
-        patron.KeptFields is not { Length: > 0 } kept
-            ? []
-            :
-            [
-                .. kept.Split(',')
-                    .Select(f => int.Parse(f, System.Globalization.CultureInfo.InvariantCulture))
-                    .Where(f => f != PatronFields.Guid && values.Has(f)),
-            ];
+    /// <summary>The fields among the row's that the library keeps since the plan: of this patron, or of all.</summary>
+    public static IReadOnlyCollection<int> Kept(Patron patron, ChangeValues values, SyncRules rules)
+    {
+        var kept = patron.KeptFields is { Length: > 0 } list ? list.Split(',') : [];
+        return
+        [
+            .. values
+                .Items.Where(v =>
+                    v.Field != PatronFields.Guid
+                    && (rules.Keeps(v.Field, v.Old, v.New) || (kept.Length > 0 && kept.Contains(PersonPlan.Number(v.Field))))
+                )
+                .Select(v => v.Field),
+        ];
+    }
 
     /// <summary>The link after the row: what the row changes of it, and nothing else.</summary>
     /// <remarks>The hash says that patron and roster agree. That is known only where nobody wrote since the plan: every other writer sets it

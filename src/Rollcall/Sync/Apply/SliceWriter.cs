@@ -20,13 +20,19 @@ internal sealed class SliceWriter(
     RollcallDatabase database,
     int districtId,
     long operationId,
-    FieldMap? map,
+    SyncRules? rules,
     SecurityGroup right,
     TimeProvider time
 )
 {
     /// <summary>The warning of a row whose patron was changed between plan and writing.</summary>
     public const string ChangedSincePlan = "Changed since plan";
+
+    /// <summary>A barcode that was not drawn says who somebody is, as in a file: whoever has it now is no new patron.</summary>
+    public bool BarcodeTells { get; init; }
+
+    /// <summary>The Student #s that patrons got since the plan, where those tell who somebody is; null where they do not.</summary>
+    public NumbersSince? Numbers { get; init; }
 
     /// <summary>Applies rows inside the caller's transaction.</summary>
     /// <param name="connection">The connection.</param>
@@ -69,7 +75,7 @@ internal sealed class SliceWriter(
         }
 
         var parsed = rows.Select(r => (Row: r, Values: ChangeValues.Parse(r.Values))).ToList();
-        parsed.RemoveAll(p => IsGuarded(slice, p.Row, p.Values));
+        parsed.RemoveAll(p => IsOutOfDate(slice, p.Row) || IsGuarded(slice, p.Row, p.Values));
         await LoadTakenAsync(context, parsed, slice, cancellationToken);
         var sites = new SiteSequences(districtId, context);
         if (parsed.Exists(p => p.Row.Kind == ChangeKind.Create))
@@ -100,6 +106,25 @@ internal sealed class SliceWriter(
         await WriteAsync(connection, transaction, context, slice, cancellationToken);
         await sites.SaveAsync(connection, transaction, cancellationToken);
         return new SliceResult(slice.StaleOutcomes, slice.ChangedSincePlan, slice.Guarded);
+    }
+
+    /// <summary>Leaves a row out of which it is known before any patron is looked at that it is not so any more.</summary>
+    private bool IsOutOfDate(Slice slice, Change row)
+    {
+        if (row.Stale)
+        {
+            // A newer sync has said so, and why.
+            slice.StaleOutcomes.Add(row.Outcome);
+            return true;
+        }
+
+        if (rules?.IsLeftAlone(row) == true)
+        {
+            slice.LeaveOut(row, "Left out as stale: the person's role is no longer synced since the plan");
+            return true;
+        }
+
+        return false;
     }
 
     /// <summary>Leaves a row out that is not theirs to decide who asked for it, by the group that the patron has now.</summary>
@@ -156,9 +181,9 @@ internal sealed class SliceWriter(
         // A row that will be left out, or whose barcode will, gives nothing up.
         bool GivesUp(Change row, ChangeValues values, Patron patron)
         {
-            if (map is not null)
+            if (rules is not null)
             {
-                var kept = Meanwhile.Kept(patron, values);
+                var kept = Meanwhile.Kept(patron, values, rules);
                 var before = LinkState.Parse(row.LinkBefore);
                 if (
                     Meanwhile.Refusal(row, values, patron, before, slice.Links.GetValueOrDefault(patron.Id)) is not null
@@ -206,7 +231,7 @@ internal sealed class SliceWriter(
 
         // Who was linked as another record of somebody since the plan is no new patron.
         if (
-            map is not null
+            rules is not null
             && rows.Exists(r => r.Row.Kind == ChangeKind.Create && r.Row.Link is not null)
             && await context.Operations.AnyAsync(
                 o =>
@@ -232,6 +257,11 @@ internal sealed class SliceWriter(
         }
 
         var guids = rows.Select(r => r.Values.New(PatronFields.Guid)).Where(g => g is not null).Distinct().ToArray();
+        if (Numbers is not null && rows.Exists(r => r.Row.Kind == ChangeKind.Create && r.Values.Has(PatronFields.CommunityId)))
+        {
+            await Numbers.ReadAsync(context, cancellationToken);
+        }
+
         if (guids.Length > 0)
         {
             foreach (
@@ -268,8 +298,20 @@ internal sealed class SliceWriter(
             return;
         }
 
+        if (Numbers?.Has(values.New(PatronFields.CommunityId)) == true)
+        {
+            slice.LeaveOut(row, "There is a patron with this Student # since the plan");
+            return;
+        }
+
         var barcode = values.New(PatronFields.Barcode)!;
         var drawn = row.BarcodeDrawn;
+        if (BarcodeTells && !drawn && slice.Barcodes.ContainsKey(Text.BarcodeKey(barcode)))
+        {
+            slice.LeaveOut(row, "There is a patron with this barcode since the plan");
+            return;
+        }
+
         if (slice.Barcodes.ContainsKey(Text.BarcodeKey(barcode)))
         {
             barcode = await sites.NextFreeAsync(row.SiteId, row.RoleGroup, slice.Barcodes, cancellationToken);
@@ -320,13 +362,13 @@ internal sealed class SliceWriter(
 
         var present = slice.Links.GetValueOrDefault(patron.Id);
         var before = LinkState.Parse(row.LinkBefore);
-        if (map is not null && Meanwhile.Refusal(row, values, patron, before, present) is { } refusal)
+        if (rules is not null && Meanwhile.Refusal(row, values, patron, before, present) is { } refusal)
         {
             slice.LeaveOut(row, refusal);
             return;
         }
 
-        var kept = map is null ? [] : Meanwhile.Kept(patron, values);
+        var kept = rules is null ? [] : Meanwhile.Kept(patron, values, rules);
         var moved = HasMoved(patron, values) || kept.Count > 0;
         if (moved && approval)
         {
@@ -473,7 +515,7 @@ internal sealed class SliceWriter(
     /// <summary>Whether a planned value still goes in, although somebody changed the field since.</summary>
     private bool StillWins(int field, Patron patron, string? current, string? value, ref LinkState? link)
     {
-        if (field == PatronFields.Status && map is not null)
+        if (field == PatronFields.Status && rules is not null)
         {
             var wanted = (PatronStatus)int.Parse(value!, System.Globalization.CultureInfo.InvariantCulture);
             if (wanted == PatronStatus.Transferred)
@@ -490,9 +532,9 @@ internal sealed class SliceWriter(
             return patron.Status == PatronStatus.Transferred;
         }
 
-        return map is null
-            || map.PolicyOf(field) == FieldPolicy.RosterWins
-            || (map.PolicyOf(field) == FieldPolicy.FillIfEmpty && current is null);
+        return rules is null
+            || rules.Map.PolicyOf(field) == FieldPolicy.RosterWins
+            || (rules.Map.PolicyOf(field) == FieldPolicy.FillIfEmpty && current is null);
     }
 
     private async Task WriteAsync(

@@ -68,7 +68,7 @@ internal sealed class PersonHandler(RollcallDatabase database, IntegrationServic
             return;
         }
 
-        var applier = new Applier(database, operation, setup.Settings.Map, time);
+        var applier = new Applier(database, operation, SyncRules.Of(setup, operation), time);
         await applier.RunAsync(
             held: false,
             approval: operation.ApprovedAt is not null,

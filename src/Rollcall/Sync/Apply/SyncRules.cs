@@ -1,0 +1,64 @@
+using System.Text.Json;
+using Rollcall.Integrations;
+using Rollcall.Mapping;
+using Rollcall.Operations;
+using Rollcall.Patrons;
+
+namespace Rollcall.Sync.Apply;
+
+/// <summary>What a sync's rows go by when they are written: the settings as they are now, and what of them was otherwise at the plan.</summary>
+internal sealed class SyncRules
+{
+    private readonly FieldMap? _planned;
+    private readonly IReadOnlyCollection<RoleGroup> _unticked;
+
+    private SyncRules(FieldMap map, FieldMap? planned, IReadOnlyCollection<RoleGroup> unticked) =>
+        (Map, _planned, _unticked) = (map, planned, unticked);
+
+    /// <summary>The field mapping as it is now.</summary>
+    public FieldMap Map { get; }
+
+    /// <param name="setup">The settings as they are now.</param>
+    /// <param name="operation">The sync, whose options tell the settings of its plan.</param>
+    public static SyncRules Of(SyncSetup setup, Operation operation)
+    {
+        var planned = JsonSerializer.Deserialize<Settings>(operation.Options, IntegrationService.Json);
+        return new SyncRules(setup.Settings.Map, planned?.Map, [.. (planned?.Roles ?? []).Where(r => !setup.IsTicked(r))]);
+    }
+
+    /// <summary>The row is about somebody of a role group that is no longer ticked: left alone in every respect.</summary>
+    public bool IsLeftAlone(Change row) => _unticked.Count > 0 && _unticked.Contains(LinkState.Parse(row.Link)?.RoleGroup ?? row.RoleGroup);
+
+    /// <summary>The library keeps the field since the plan, or another part of the roster decides it now, or none.</summary>
+    public bool Keeps(int field, string? old, string? value) =>
+        Map.PolicyOf(field) switch
+        {
+            FieldPolicy.LibraryKeeps => true,
+            FieldPolicy.FillIfEmpty when old is not null => true,
+            _ => _planned is not null
+                && (
+                    IsFromElsewhere(field, _planned)
+                    || (value is null && Map.BlankOf(field) == BlankRule.Keep && _planned.BlankOf(field) == BlankRule.Clear)
+                ),
+        };
+
+    private bool IsFromElsewhere(int field, FieldMap planned) =>
+        field switch
+        {
+            PatronFields.Barcode => Map.Barcode != planned.Barcode,
+            PatronFields.CommunityId => Map.CommunityId != planned.CommunityId,
+            PatronFields.Location => Map.Location != planned.Location,
+            PatronFields.Nickname => Map.NicknameFromPreferredName != planned.NicknameFromPreferredName,
+            PatronFields.Site => Map.SiteFrom != planned.SiteFrom,
+            PatronFields.Level => Map.Grades.Count != planned.Grades.Count || Map.Grades.Except(planned.Grades).Any(),
+            _ => false,
+        };
+
+    /// <summary>The part of a plan's options that says by which settings it was made.</summary>
+    private sealed record Settings
+    {
+        /// <summary>Null in a one-person sync of an earlier version.</summary>
+        public IReadOnlyList<RoleGroup>? Roles { get; init; }
+        public FieldMap? Map { get; init; }
+    }
+}
