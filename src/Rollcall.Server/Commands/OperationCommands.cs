@@ -143,7 +143,8 @@ internal static class OperationCommands
 
         if (operation.Error is not null)
         {
-            await text.WriteLineAsync($"Failed: {Terminal.Plain(operation.Error)}");
+            var lead = operation.Status == OperationStatus.Superseded ? "" : "Failed: ";
+            await text.WriteLineAsync($"{lead}{Terminal.Plain(operation.Error)}");
         }
     }
 

@@ -114,7 +114,7 @@ internal sealed class OperationRunner
             await JsonText.WriteAsync(_terminal, OperationResult.Of(operation, Seconds));
         }
 
-        if (operation.Status is OperationStatus.Failed or OperationStatus.Cancelled)
+        if (operation.Status is OperationStatus.Failed or OperationStatus.Cancelled or OperationStatus.Superseded)
         {
             var error = operation.Error ?? OperationText.Status(operation.Status);
             await CommandLine.WriteErrorAsync(_terminal, $"{OperationQueue.Title(operation)}, operation {operation.Id}: {error}");

@@ -107,11 +107,12 @@ internal sealed class SyncHandler(
     }
 
     /// <summary>Why a changes sync cannot be one now; null when it can.</summary>
-    private string? FullBecause(SyncSetup setup, IRosterSource source) =>
+    private string? FullBecause(SyncSetup setup, IRosterSource source, long? unfinished) =>
         setup.State switch
         {
             { LastFullAt: null } or { ChangesSince: null } => "this is the first sync",
             { FullDue: { } why } => why,
+            _ when unfinished is not null => $"operation {unfinished}, a full one, was put aside before it was done",
             { LastFullAt: { } last } when time.GetUtcNow() - last > s_fullAtLeastEvery => "the last full sync is a week old",
             _ => source is RestRosterSource ? null : "a CSV package is always read whole",
         };
@@ -125,7 +126,14 @@ internal sealed class SyncHandler(
         CancellationToken cancellationToken
     )
     {
-        if (FullBecause(setup, source) is { } why)
+        long? unfinished = null;
+        if (!run.Operation.PreviewOnly)
+        {
+            await using var context = database.CreateContext();
+            unfinished = await OlderPlans.UnfinishedFullAsync(context, run.Operation, cancellationToken);
+        }
+
+        if (FullBecause(setup, source, unfinished) is { } why)
         {
             return (null, null, why);
         }
@@ -165,7 +173,7 @@ internal sealed class SyncHandler(
 
         await using (var context = database.CreateContext())
         {
-            // What waits for an approval is to be planned anew, and to be said again.
+            // What waits for an approval, or half-done, is to be planned anew, and to be said again.
             if (
                 await context.Patrons.AnyAsync(p => p.DistrictId == setup.District.Id && p.UpdatedAt >= ended, cancellationToken)
                 || await context.Operations.AnyAsync(
@@ -173,7 +181,10 @@ internal sealed class SyncHandler(
                     cancellationToken
                 )
                 || await context.Operations.AnyAsync(
-                    o => o.DistrictId == setup.District.Id && o.Integration == setup.Kind && o.Status == OperationStatus.NeedsApproval,
+                    o =>
+                        o.DistrictId == setup.District.Id
+                        && o.Integration == setup.Kind
+                        && (o.Status == OperationStatus.NeedsApproval || (o.Status == OperationStatus.Waiting && o.Planned)),
                     cancellationToken
                 )
             )
@@ -515,22 +526,11 @@ internal sealed class SyncHandler(
             throw new FencedOffException();
         }
 
-        // A newer plan replaces those that still wait; a preview replaces previews alone, and a pull of changes, which does not see again
-        // what a full one held, those of changes alone.
         var now = time.GetUtcNow();
-        await context
-            .Operations.Where(o => o.DistrictId == operation.DistrictId && o.Id < operation.Id && o.Integration == operation.Integration)
-            .Where(o =>
-                o.Kind == OperationKind.ChangesSync || (o.Kind == OperationKind.FullSync && operation.Kind == OperationKind.FullSync)
-            )
-            .Where(o => o.Status == OperationStatus.Preview || (o.Status == OperationStatus.NeedsApproval && !operation.PreviewOnly))
-            .ExecuteUpdateAsync(
-                s => s.SetProperty(o => o.Status, OperationStatus.Superseded).SetProperty(o => o.FinishedAt, o => o.FinishedAt ?? now),
-                cancellationToken
-            );
+        await OlderPlans.ReplaceAsync(context, operation, now, cancellationToken);
         if (!operation.PreviewOnly)
         {
-            await SupersedeContradictedAsync(context, operation, plan.SeenAlive, now, cancellationToken);
+            await OlderPlans.ContradictAsync(context, operation, plan.SeenAlive, now, cancellationToken);
         }
 
         await transaction.CommitAsync(cancellationToken);
@@ -539,74 +539,6 @@ internal sealed class SyncHandler(
         operation.Counts = JsonSerializer.Serialize(counts, OperationQueue.Json);
         operation.Warnings = JsonSerializer.Serialize(warnings.Groups, OperationQueue.Json);
         operation.Options = JsonSerializer.Serialize(options, IntegrationService.Json);
-    }
-
-    /// <summary>A hold that would transfer somebody who has been seen in the roster since is out of date: the next full sync says what is so now.</summary>
-    private static async Task SupersedeContradictedAsync(
-        RollcallContext context,
-        Operation operation,
-        IReadOnlyList<long> seen,
-        DateTimeOffset now,
-        CancellationToken cancellationToken
-    )
-    {
-        if (seen.Count == 0)
-        {
-            return;
-        }
-
-        var waiting = await context
-            .Operations.Where(o =>
-                o.DistrictId == operation.DistrictId
-                && o.Integration == operation.Integration
-                && o.Id < operation.Id
-                && (
-                    o.Status == OperationStatus.NeedsApproval
-                    // Approved while this one was at work: it waits for its turn.
-                    || (o.Status == OperationStatus.Waiting && o.ApprovedAt != null && !o.PreviewOnly)
-                )
-            )
-            .Select(o => o.Id)
-            .ToListAsync(cancellationToken);
-        foreach (var hold in waiting)
-        {
-            var contradicted = false;
-            foreach (var some in seen.Chunk(500))
-            {
-                contradicted |= await context.Changes.AnyAsync(
-                    c =>
-                        c.DistrictId == operation.DistrictId
-                        && c.OperationId == hold
-                        && c.Held
-                        && c.Risk == Risk.Transfers
-                        && some.Contains(c.PatronId ?? 0),
-                    cancellationToken
-                );
-            }
-
-            if (!contradicted)
-            {
-                continue;
-            }
-
-            await context
-                .Operations.Where(o => o.Id == hold && (o.Status == OperationStatus.NeedsApproval || o.Status == OperationStatus.Waiting))
-                .ExecuteUpdateAsync(
-                    s => s.SetProperty(o => o.Status, OperationStatus.Superseded).SetProperty(o => o.FinishedAt, o => o.FinishedAt ?? now),
-                    cancellationToken
-                );
-            if (
-                await context.Integrations.SingleOrDefaultAsync(
-                    i => i.DistrictId == operation.DistrictId && i.Kind == operation.Integration,
-                    cancellationToken
-                ) is
-                { } row
-            )
-            {
-                IntegrationService.RequireFull(row, $"people whom operation {hold} would transfer are in the roster again");
-                await context.SaveChangesAsync(cancellationToken);
-            }
-        }
     }
 
     /// <summary>Whose change waits for an approval is not changed unasked because some of those who wait came again, fewer than a threshold.</summary>
@@ -789,35 +721,7 @@ internal sealed class SyncHandler(
         var counts = OperationQueue.CountsOf(operation);
         var warnings = OperationQueue.WarningsOf(operation).ToList();
         counts = OperationQueue.Drop(counts, applier.Stale);
-        if (applier.Guarded > 0)
-        {
-            warnings.Add(PatronGuard.Warning(applier.Guarded));
-        }
-
-        if (applier.ChangedMeanwhile > 0)
-        {
-            warnings.Add(
-                new WarningGroup(
-                    "stale",
-                    "Changes were left out because the patron changed since the plan; the next sync looks at them again",
-                    applier.ChangedMeanwhile,
-                    null
-                )
-            );
-        }
-
-        if (applier.ChangedSincePlan > 0)
-        {
-            warnings.Add(
-                new WarningGroup(
-                    "changed-since-plan",
-                    "Patrons were changed while the sync ran; the field policy decided",
-                    applier.ChangedSincePlan,
-                    null
-                )
-            );
-        }
-
+        AddLeftOut(warnings, applier);
         if (approved)
         {
             warnings.RemoveAll(w => w.Code == "held");
@@ -851,6 +755,39 @@ internal sealed class SyncHandler(
             cancellationToken
         );
         logger.LogInformation("Operation {Id} ended: {Status}", operation.Id, OperationQueue.StatusWord(status));
+    }
+
+    /// <summary>Says which rows were not written as planned.</summary>
+    internal static void AddLeftOut(List<WarningGroup> warnings, Applier applier)
+    {
+        if (applier.Guarded > 0)
+        {
+            warnings.Add(PatronGuard.Warning(applier.Guarded));
+        }
+
+        if (applier.ChangedMeanwhile > 0)
+        {
+            warnings.Add(
+                new WarningGroup(
+                    "stale",
+                    "Changes were left out because the patron changed since the plan; the next sync looks at them again",
+                    applier.ChangedMeanwhile,
+                    null
+                )
+            );
+        }
+
+        if (applier.ChangedSincePlan > 0)
+        {
+            warnings.Add(
+                new WarningGroup(
+                    "changed-since-plan",
+                    "Patrons were changed while the sync ran; the field policy decided",
+                    applier.ChangedSincePlan,
+                    null
+                )
+            );
+        }
     }
 
     /// <summary>What has to be known elsewhere, in the transaction that ends the operation.</summary>

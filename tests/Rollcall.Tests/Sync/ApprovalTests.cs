@@ -3,6 +3,7 @@ using Rollcall.Mapping;
 using Rollcall.Operations;
 using Rollcall.Patrons;
 using Rollcall.Sandbox;
+using Rollcall.Sync.Person;
 using Rollcall.Tests.Infrastructure;
 
 namespace Rollcall.Tests.Sync;
@@ -31,6 +32,19 @@ public sealed class ApprovalTests(PostgresCluster cluster)
         bool preview = false
     ) => Sound(await system.SyncAsync(preview, kind));
 
+    private static async Task<Operation> PersonAsync(Installation system, string person, bool preview = false)
+    {
+        var (id, _) = await system.Queue.EnqueueAsync(
+            system.District.Id,
+            OperationKind.PersonSync,
+            IntegrationKind.ClassLink,
+            preview,
+            "test",
+            PersonOptions.For(person)
+        );
+        return Sound(await system.Follower.RunAsync(system.District.Id, id, null, CancellationToken.None));
+    }
+
     private static Task<Patron> EditAsync(Installation system, string barcode, string field, string? value) =>
         system.Patrons.EditAsync(system.District.Id, barcode, [new(field, value)], "librarian");
 
@@ -49,7 +63,57 @@ public sealed class ApprovalTests(PostgresCluster cluster)
             : await system.Queue.GetAsync(system.District.Id, id);
     }
 
+    private static void Put(
+        Installation system,
+        int from,
+        int to,
+        string given = "Pat",
+        string? family = null,
+        string phone = "",
+        string role = "student",
+        string? modified = null
+    )
+    {
+        for (var i = from; i <= to; i++)
+        {
+            system.Sandbox.Person($"p{i:000}", given, family ?? $"Person{i:000}", phone: phone, role: role, modified: modified ?? Now());
+        }
+    }
+
+    private static string Now() =>
+        TimeProvider.System.GetUtcNow().ToString("yyyy-MM-ddTHH:mm:ss.fffZ", System.Globalization.CultureInfo.InvariantCulture);
+
     private static string Id(int i) => $"p{i:000}";
+
+    /// <summary>Puts a sync aside when it has written its first slice, as a server does that is asked to end.</summary>
+    private static async Task<Operation> ParkAsync(Installation system)
+    {
+        var (id, _) = await system.Queue.EnqueueAsync(
+            system.District.Id,
+            OperationKind.FullSync,
+            IntegrationKind.ClassLink,
+            preview: false,
+            DailySchedule.Actor
+        );
+        using var stop = new CancellationTokenSource();
+        await system
+            .Get<OperationWorker>()
+            .WorkAsync(
+                id,
+                (stage, _, _, _) =>
+                {
+                    if (stage == OperationStage.Applying)
+                    {
+                        stop.Cancel();
+                    }
+                },
+                stop.Token
+            );
+        var parked = await system.Queue.GetAsync(system.District.Id, id);
+        Assert.Equal((OperationStatus.Waiting, true), (parked.Status, parked.Planned));
+        Assert.InRange(parked.AppliedTo, 1, parked.PlanSize - 1);
+        return parked;
+    }
 
     [Theory]
     [InlineData(Db.Sqlite, "S1", true)]
@@ -90,6 +154,53 @@ public sealed class ApprovalTests(PostgresCluster cluster)
         Assert.Equal(OperationStatus.CompletedWithWarnings, (await GetAsync(system, second)).Status);
         Assert.All(await system.LogAsync(second.Id), r => Assert.True(r.Stale));
         Assert.Equal(5, OperationQueue.CountsOf(await GetAsync(system, first)).Created);
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite, false)]
+    [InlineData(Db.Postgres, false)]
+    [InlineData(Db.Sqlite, true)]
+    [InlineData(Db.Postgres, true)]
+    public async Task What_is_approved_while_a_full_sync_is_at_work_gives_way_to_what_that_one_reads(Db db, bool preview)
+    {
+        await using var system = await StartAsync(db);
+        Put(system, 1, 30);
+        await SyncAsync(system);
+        system.Sandbox.Overrides.Remove("users", Enumerable.Range(1, 14).Select(Id));
+        var held = await SyncAsync(system, preview: preview);
+        Put(system, 1, 14);
+        var (id, _) = await system.Queue.EnqueueAsync(
+            system.District.Id,
+            OperationKind.FullSync,
+            IntegrationKind.ClassLink,
+            preview: false,
+            "test"
+        );
+        var done = false;
+        var newer = Sound(
+            await system.Follower.RunAsync(
+                system.District.Id,
+                id,
+                (stage, _, _, _) =>
+                {
+                    if (stage == OperationStage.Planning && !done)
+                    {
+                        done = true;
+                        Task.Run(() => system.Queue.ApproveAsync(system.District.Id, held.Id, "colleague")).GetAwaiter().GetResult();
+                    }
+                },
+                CancellationToken.None
+            )
+        );
+        Assert.True(done);
+        Assert.Equal(30, OperationQueue.CountsOf(newer).Unchanged);
+        held = await GetAsync(system, held);
+        Assert.Equal((OperationStatus.Superseded, "colleague"), (held.Status, held.ApprovedBy));
+        Assert.Contains($"Operation {newer.Id}", held.Error, StringComparison.Ordinal);
+        Assert.NotNull(held.FinishedAt);
+        Assert.Equal((0, 0), (OperationQueue.CountsOf(held).Transferred, OperationQueue.CountsOf(held).Held));
+        Assert.False(await system.Get<OperationWorker>().WorkAsync(null, null, CancellationToken.None));
+        Assert.All(await system.AllPatronsAsync(), p => Assert.Equal(PatronStatus.Active, p.Status));
     }
 
     [Theory]
@@ -215,5 +326,161 @@ public sealed class ApprovalTests(PostgresCluster cluster)
         Assert.Equal((1, 0, 2), (approved.Created, approved.Review, approved.Skipped));
         Assert.Equal(["pupil"], (await system.PatronsByGuidAsync()).Keys);
         Assert.Equal(0, await system.Get<Rollcall.Review.ReviewService>().OpenCountAsync(system.District.Id));
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task Whom_a_one_person_sync_saw_since_is_left_out_of_a_hold(Db db)
+    {
+        await using var system = await StartAsync(db);
+        Put(system, 1, 30);
+        await SyncAsync(system);
+        system.Sandbox.Overrides.Remove("users", Enumerable.Range(1, 14).Select(Id));
+        var held = await SyncAsync(system);
+        Assert.Equal(OperationStatus.NeedsApproval, held.Status);
+        Put(system, 7, 8);
+        Assert.Equal(1, OperationQueue.CountsOf(await PersonAsync(system, Id(7))).Unchanged);
+
+        // A preview proves nothing to others.
+        await PersonAsync(system, Id(8), preview: true);
+        Assert.Equal(OperationStatus.NeedsApproval, (await GetAsync(system, held)).Status);
+        var approved = Sound(await system.ApproveAsync(held.Id));
+        Assert.Equal(13, OperationQueue.CountsOf(approved).Absent);
+        var patrons = await system.PatronsByGuidAsync();
+        Assert.Equal(PatronStatus.Active, patrons[Id(7)].Status);
+        Assert.Equal(13, patrons.Values.Count(p => p.Status == PatronStatus.Transferred));
+        Assert.Contains(OperationQueue.WarningsOf(approved), w => w is { Code: "stale", Count: 1 });
+        Assert.NotNull(await FullDueAsync(system));
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite, OperationKind.ChangesSync)]
+    [InlineData(Db.Postgres, OperationKind.ChangesSync)]
+    [InlineData(Db.Sqlite, OperationKind.PersonSync)]
+    [InlineData(Db.Postgres, OperationKind.PersonSync)]
+    public async Task A_held_value_that_the_roster_took_back_is_not_written(Db db, OperationKind kind)
+    {
+        await using var system = await StartAsync(db);
+        Put(system, 1, 20, family: "Before");
+        await SyncAsync(system);
+        await SyncAsync(system);
+        Put(system, 1, 12, family: "After", modified: "2026-01-01T00:00:00.000Z");
+        var held = await SyncAsync(system);
+        Assert.Equal(12, OperationQueue.CountsOf(held).Held);
+        Put(system, 5, 5, family: "Before");
+        var between =
+            kind == OperationKind.PersonSync ? await PersonAsync(system, Id(5)) : await SyncAsync(system, OperationKind.ChangesSync);
+        Assert.Equal((kind, 0L), (between.Kind, OperationQueue.CountsOf(between).Updated));
+        var approved = Sound(await system.ApproveAsync(held.Id));
+        var patrons = await system.PatronsByGuidAsync();
+        Assert.Equal("Before", patrons[Id(5)].LastName);
+        Assert.Equal(11, patrons.Values.Count(p => p.LastName == "After"));
+        Assert.Equal(OperationStatus.CompletedWithWarnings, approved.Status);
+        Assert.NotNull(await FullDueAsync(system));
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task Previews_give_way_to_what_is_known_since(Db db)
+    {
+        await using var system = await StartAsync(db);
+        Put(system, 1, 30, phone: "1");
+        await SyncAsync(system);
+        system.Sandbox.Overrides.Remove("users", Enumerable.Range(1, 14).Select(Id));
+        var suspect = await SyncAsync(system, preview: true);
+        Put(system, 1, 14, phone: "1");
+        await SyncAsync(system, OperationKind.ChangesSync);
+        Assert.Equal(OperationStatus.Superseded, (await GetAsync(system, suspect)).Status);
+
+        // Where nothing looks like an accident, those who were seen are left out.
+        system.Sandbox.Overrides.Remove("users", Id(1), Id(2));
+        var preview = await SyncAsync(system, preview: true);
+        Assert.Equal(2, OperationQueue.CountsOf(preview).Absent);
+        Put(system, 1, 1, phone: "1");
+        await PersonAsync(system, Id(1));
+        Assert.Equal(1, OperationQueue.CountsOf(Sound(await system.ApproveAsync(preview.Id))).Absent);
+        Assert.Equal(PatronStatus.Active, (await system.PatronsByGuidAsync())[Id(1)].Status);
+
+        // Of one person.
+        Put(system, 20, 21, phone: "2");
+        var person = await PersonAsync(system, Id(20), preview: true);
+        var other = await PersonAsync(system, Id(21), preview: true);
+        var again = await PersonAsync(system, Id(20), preview: true);
+        Assert.Equal(OperationStatus.Superseded, (await GetAsync(system, person)).Status);
+        Assert.Equal(OperationStatus.Preview, (await GetAsync(system, other)).Status);
+        Put(system, 20, 21, phone: "1");
+        await SyncAsync(system);
+        Assert.Equal(OperationStatus.Superseded, (await GetAsync(system, again)).Status);
+        Assert.Equal(OperationStatus.Superseded, (await GetAsync(system, other)).Status);
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite, OperationKind.FullSync)]
+    [InlineData(Db.Postgres, OperationKind.FullSync)]
+    [InlineData(Db.Sqlite, OperationKind.ChangesSync)]
+    [InlineData(Db.Postgres, OperationKind.ChangesSync)]
+    public async Task A_sync_that_was_put_aside_writes_nothing_over_a_newer_one(Db db, OperationKind kind)
+    {
+        await using var system = await StartAsync(db);
+        Put(system, 1, 400, phone: "1");
+        await SyncAsync(system);
+        Put(system, 1, 390, phone: "2");
+        system.Sandbox.Overrides.Remove("users", Enumerable.Range(391, 5).Select(Id));
+        var parked = await ParkAsync(system);
+        Put(system, 1, 400, phone: "3");
+        var newer = await SyncAsync(system, kind);
+        Assert.Equal(OperationKind.FullSync, newer.Kind);
+        var state = await FullDueAsync(system);
+        Assert.Null(state);
+
+        var old = await GetAsync(system, parked);
+        Assert.Equal(OperationStatus.Superseded, old.Status);
+        Assert.Contains($"Operation {newer.Id}", old.Error, StringComparison.Ordinal);
+        Assert.Contains("stays", old.Error, StringComparison.Ordinal);
+        var counts = OperationQueue.CountsOf(old);
+        Assert.True(counts.AddUp, old.Counts);
+        Assert.Equal((parked.AppliedTo, 0L), (counts.Updated, counts.Transferred));
+        Assert.False(await system.Get<OperationWorker>().WorkAsync(null, null, CancellationToken.None));
+        Assert.All(await system.AllPatronsAsync(), p => Assert.Equal(("3", PatronStatus.Active), (p.Phone, p.Status)));
+
+        // What it had written is history, and can be taken back.
+        var first = (await system.LogAsync(old.Id))[0].PatronId!.Value;
+        Assert.Contains(
+            await system.Get<OperationLog>().HistoryAsync(system.District.Id, first),
+            h => h.Operation.Id == old.Id && h.Row.Changes.Any(c => c.New == "2")
+        );
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task A_sync_that_goes_on_leaves_out_whom_a_one_person_sync_saw_meanwhile(Db db)
+    {
+        await using var system = await StartAsync(db);
+        Put(system, 1, 400, phone: "1");
+        await SyncAsync(system);
+        Put(system, 1, 390, phone: "2");
+        system.Sandbox.Overrides.Remove("users", Enumerable.Range(391, 5).Select(Id));
+        var parked = await ParkAsync(system);
+
+        // One whose row is not written yet, one who is back, and one whose row is.
+        Put(system, 390, 391, phone: "3");
+        Put(system, 1, 1, phone: "3");
+        foreach (var i in (int[])[390, 391, 1])
+        {
+            await PersonAsync(system, Id(i));
+        }
+
+        var ended = Sound(await system.Follower.RunAsync(system.District.Id, parked.Id, null, CancellationToken.None));
+        var patrons = await system.PatronsByGuidAsync();
+        Assert.All((int[])[390, 391, 1], i => Assert.Equal(("3", PatronStatus.Active), (patrons[Id(i)].Phone, patrons[Id(i)].Status)));
+        Assert.Equal(
+            (388, 4),
+            (patrons.Values.Count(p => p.Phone == "2"), patrons.Values.Count(p => p.Status == PatronStatus.Transferred))
+        );
+        Assert.Contains(OperationQueue.WarningsOf(ended), w => w is { Code: "stale", Count: 2 });
+        Assert.NotNull(await FullDueAsync(system));
     }
 }

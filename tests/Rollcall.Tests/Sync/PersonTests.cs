@@ -69,6 +69,35 @@ public sealed class PersonTests(PostgresCluster cluster)
     [Theory]
     [InlineData(Db.Sqlite)]
     [InlineData(Db.Postgres)]
+    public async Task A_preview_of_one_person_that_is_approved_too_late_says_that_it_wrote_nothing(Db db)
+    {
+        await using var system = await StartAsync(db);
+        system.Sandbox.Person("p1", "Ada", "Byron", phone: "1");
+        await system.SyncAsync();
+        system.Sandbox.Person("p1", "Ada", "Byron", phone: "2");
+        var preview = await RunAsync(system, "p1", preview: true);
+        Assert.Equal("Updated.", PersonOptions.Of(preview).Steps[^1].Text);
+        var barcode = Assert.Single(await system.AllPatronsAsync()).Barcode;
+        await system.Patrons.EditAsync(system.District.Id, barcode, [new("phone", "by hand")], "mrs. reed");
+        var approved = await system.ApproveAsync(preview.Id);
+        Assert.Equal(OperationStatus.CompletedWithWarnings, approved.Status);
+        var counts = OperationQueue.CountsOf(approved);
+        Assert.True(counts.AddUp, approved.Counts);
+        Assert.Equal((0, 1, 1), (counts.Updated, counts.Skipped, counts.Warnings));
+        Assert.Contains(OperationQueue.WarningsOf(approved), w => w is { Code: "stale", Count: 1 });
+        var steps = PersonOptions.Of(approved).Steps;
+        Assert.Equal(["found", "mapped", "matched", "difference", "result"], steps.Select(s => s.Name));
+        Assert.StartsWith("Nothing was written", steps[^1].Text, StringComparison.Ordinal);
+        Assert.Contains("changed since the plan", steps[^1].Text, StringComparison.Ordinal);
+        Assert.Equal("by hand", Assert.Single(await system.AllPatronsAsync()).Phone);
+        Assert.NotNull(
+            IntegrationService.StateOf(await system.Integrations.FindAsync(system.District.Id, IntegrationKind.ClassLink)).FullDue
+        );
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
     public async Task An_explanation_names_origin_policy_and_what_the_roster_says_now(Db db)
     {
         await using var system = await StartAsync(db);

@@ -1,4 +1,6 @@
 using System.Text.Json;
+using System.Text.Json.Nodes;
+using System.Text.Json.Serialization;
 using Microsoft.EntityFrameworkCore;
 using Rollcall.Districts;
 using Rollcall.Integrations;
@@ -36,6 +38,11 @@ public sealed record PersonOptions(string Person, IReadOnlyList<PersonStep> Step
 internal sealed class PersonHandler(RollcallDatabase database, IntegrationService integrations, OperationQueue queue, TimeProvider time)
     : IOperationHandler
 {
+    private const string Result = "result";
+
+    /// <summary>What a log's header says, by name: roles and sources.</summary>
+    private static readonly JsonSerializerOptions s_options = new(OperationQueue.Json) { Converters = { new JsonStringEnumConverter() } };
+
     public bool Handles(OperationKind kind) => kind == OperationKind.PersonSync;
 
     public async Task ExecuteAsync(OperationRun run, CancellationToken cancellationToken)
@@ -76,27 +83,51 @@ internal sealed class PersonHandler(RollcallDatabase database, IntegrationServic
             cancellationToken
         );
         counts = OperationQueue.Drop(counts, applier.Stale);
+        var leftOut = applier.ChangedMeanwhile > 0 || Planner.LeftOut(warnings);
+        SyncHandler.AddLeftOut(warnings, applier);
+        counts = counts with { Warnings = warnings.Sum(w => w.Count) };
         await queue.FinishWithAsync(
             operation,
             warnings.Count > 0 ? OperationStatus.CompletedWithWarnings : OperationStatus.Completed,
             counts,
             warnings,
-            async context =>
-            {
-                if (
-                    Planner.LeftOut(warnings)
-                    && await context.Integrations.SingleOrDefaultAsync(
-                        i => i.DistrictId == operation.DistrictId && i.Kind == operation.Integration,
-                        cancellationToken
-                    )
-                        is { } row
-                )
-                {
-                    IntegrationService.RequireFull(row, $"operation {operation.Id} left changes out");
-                }
-            },
+            context => AfterAsync(context, operation, applier, leftOut, cancellationToken),
             cancellationToken
         );
+    }
+
+    /// <summary>What was not written after all is said where the steps had said what would be, and left to a sync that looks at everybody.</summary>
+    private static async Task AfterAsync(
+        RollcallContext context,
+        Operation operation,
+        Applier applier,
+        bool leftOut,
+        CancellationToken cancellationToken
+    )
+    {
+        if (applier.Stale.Count > 0)
+        {
+            var why = await context
+                .Changes.Where(c => c.DistrictId == operation.DistrictId && c.OperationId == operation.Id && c.Stale)
+                .Select(c => c.Warning)
+                .FirstOrDefaultAsync(cancellationToken);
+            var options =
+                JsonNode.Parse(operation.Options) as JsonObject ?? throw new InvalidOperationException("A one-person sync has no options.");
+            var steps = PersonOptions.Of(operation).Steps.Where(s => s.Name != Result);
+            options["steps"] = JsonSerializer.SerializeToNode(
+                steps.Append(new PersonStep(Result, $"Nothing was written ({why}).")),
+                OperationQueue.Json
+            );
+            var text = options.ToJsonString(OperationQueue.Json);
+            await context
+                .Operations.Where(o => o.Id == operation.Id)
+                .ExecuteUpdateAsync(s => s.SetProperty(o => o.Options, text), cancellationToken);
+        }
+
+        if (leftOut)
+        {
+            await OlderPlans.RequireFullAsync(context, operation, $"operation {operation.Id} left changes out", cancellationToken);
+        }
     }
 
     private async Task PlanAsync(OperationRun run, SyncSetup setup, PersonOptions asked, CancellationToken cancellationToken)
@@ -157,10 +188,21 @@ internal sealed class PersonHandler(RollcallDatabase database, IntegrationServic
         }
 
         var counts = plan.Counts with { Warnings = warnings.Count };
-        var options = JsonSerializer.Serialize(asked with { Steps = steps }, OperationQueue.Json);
+        var options = JsonSerializer.Serialize(
+            new
+            {
+                asked.Person,
+                Steps = steps,
+                setup.Settings.Roles,
+                setup.Settings.Map,
+            },
+            s_options
+        );
+        await using var transaction = await database.Bulk.BeginWriteAsync(connection, cancellationToken);
+        await database.Bulk.LockDistrictAsync(connection, transaction, operation.DistrictId, cancellationToken);
         var planned = await Sql.ExecuteAsync(
             connection,
-            null,
+            transaction,
             $"""
             UPDATE operations SET planned = @true, plan_size = @size, counts = @counts, warnings = @warnings, options = @options
             WHERE id = @id AND fence = @fence AND status = {(int)OperationStatus.Running}
@@ -179,6 +221,17 @@ internal sealed class PersonHandler(RollcallDatabase database, IntegrationServic
             throw new FencedOffException();
         }
 
+        await using (var context = database.CreateContext(connection, transaction))
+        {
+            var now = time.GetUtcNow();
+            await OlderPlans.ReplaceOfPersonAsync(context, operation, sourcedId, now, cancellationToken);
+            if (!operation.PreviewOnly)
+            {
+                await OlderPlans.ContradictAsync(context, operation, plan.SeenAlive, now, cancellationToken);
+            }
+        }
+
+        await transaction.CommitAsync(cancellationToken);
         operation.Planned = true;
         operation.PlanSize = plan.Rows;
         operation.Counts = JsonSerializer.Serialize(counts, OperationQueue.Json);
@@ -294,7 +347,7 @@ internal sealed class PersonHandler(RollcallDatabase database, IntegrationServic
     {
         if (counting is not { } match)
         {
-            steps.Add(new PersonStep("result", "Nothing to do."));
+            steps.Add(new PersonStep(Result, "Nothing to do."));
             return;
         }
 
@@ -331,7 +384,7 @@ internal sealed class PersonHandler(RollcallDatabase database, IntegrationServic
         var counts = plan.Counts;
         steps.Add(
             new PersonStep(
-                "result",
+                Result,
                 (
                     counts.Created > 0 ? "Created"
                     : counts.Reactivated > 0 ? "Reactivated"

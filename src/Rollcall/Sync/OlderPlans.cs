@@ -1,0 +1,268 @@
+using System.Text.Json;
+using Microsoft.EntityFrameworkCore;
+using Rollcall.Integrations;
+using Rollcall.Operations;
+using Rollcall.Storage;
+
+namespace Rollcall.Sync;
+
+/// <summary>What becomes of plans that wait, for an approval or to be gone on with, when a newer sync has read the roster. One operation of a
+/// district runs at a time: every other plan is older than the one that is being completed.</summary>
+internal static class OlderPlans
+{
+    /// <summary>The warning of a row whose person a newer sync has seen.</summary>
+    public const string SeenSince = "Left out as stale: a newer sync has seen the person since the plan";
+
+    /// <summary>What only says something, or nothing at all, is never written.</summary>
+    private static readonly ChangeKind[] s_ofPatrons = [ChangeKind.Update, ChangeKind.Transfer, ChangeKind.Reactivate, ChangeKind.Link];
+
+    /// <summary>A sync of all that waits half-done, if there is one: a sync of changes beside it would not see what it has not written.</summary>
+    public static Task<long?> UnfinishedFullAsync(RollcallContext context, Operation operation, CancellationToken cancellationToken) =>
+        Others(context, operation)
+            .Where(o => o.Kind == OperationKind.FullSync && o.Status == OperationStatus.Waiting && o.Planned)
+            .Where(o => !o.PreviewOnly && o.ApprovedAt == null)
+            .Select(o => (long?)o.Id)
+            .FirstOrDefaultAsync(cancellationToken);
+
+    /// <summary>A newer plan replaces those that still wait, also where somebody has approved them or a part is written; a preview replaces
+    /// previews alone, and a pull of changes, which does not see again what a full one held, those of changes alone.</summary>
+    public static async Task ReplaceAsync(
+        RollcallContext context,
+        Operation operation,
+        DateTimeOffset now,
+        CancellationToken cancellationToken
+    )
+    {
+        var full = operation.Kind == OperationKind.FullSync;
+        var older = Others(context, operation)
+            .Where(o =>
+                o.Kind == OperationKind.ChangesSync || (full && (o.Kind == OperationKind.FullSync || o.Kind == OperationKind.PersonSync))
+            );
+        await EndAsync(
+            older.Where(o => o.Status == OperationStatus.Preview || (o.Status == OperationStatus.NeedsApproval && !operation.PreviewOnly)),
+            now,
+            cancellationToken
+        );
+        if (!operation.PreviewOnly)
+        {
+            await ReplaceWaitingAsync(context, older, operation, now, cancellationToken);
+        }
+    }
+
+    /// <summary>As <see cref="ReplaceAsync"/>, by a sync of one person: plans of that person alone.</summary>
+    public static async Task ReplaceOfPersonAsync(
+        RollcallContext context,
+        Operation operation,
+        string sourcedId,
+        DateTimeOffset now,
+        CancellationToken cancellationToken
+    )
+    {
+        // Somebody with several records is planned under the one that counts, whichever was asked for.
+        var ids = await context
+            .Changes.Where(c => c.DistrictId == operation.DistrictId && c.OperationId == operation.Id && c.RosterId != null)
+            .Select(c => c.RosterId)
+            .ToListAsync(cancellationToken);
+        ids.Add(sourcedId);
+        var older = Others(context, operation)
+            .Where(o => o.Kind == OperationKind.PersonSync)
+            .Where(o =>
+                context.Changes.Any(c => c.DistrictId == operation.DistrictId && c.OperationId == o.Id && ids.Contains(c.RosterId))
+            );
+        await EndAsync(older.Where(o => o.Status == OperationStatus.Preview), now, cancellationToken);
+        if (!operation.PreviewOnly)
+        {
+            await ReplaceWaitingAsync(context, older, operation, now, cancellationToken);
+        }
+    }
+
+    /// <summary>What waits to be written about somebody who has been seen in the roster since is out of date, unless it is the same that was
+    /// found now. Their rows are left out; a hold
+    /// that a sync of changes shows to be wrong about who has left is so as a whole, and the next full sync says what is so now.</summary>
+    /// <param name="context">On the transaction that completes the newer plan.</param>
+    /// <param name="operation">The newer sync, which wrote or writes what it found.</param>
+    /// <param name="seen">Patrons whom it found in the roster, not deleted.</param>
+    /// <param name="now">The time.</param>
+    /// <param name="cancellationToken">Gives up; the caller rolls back.</param>
+    public static async Task ContradictAsync(
+        RollcallContext context,
+        Operation operation,
+        IReadOnlyList<long> seen,
+        DateTimeOffset now,
+        CancellationToken cancellationToken
+    )
+    {
+        if (seen.Count == 0)
+        {
+            return;
+        }
+
+        var waiting = await Others(context, operation)
+            .AsNoTracking()
+            .Where(o => o.Kind == OperationKind.FullSync || o.Kind == OperationKind.ChangesSync || o.Kind == OperationKind.PersonSync)
+            .Where(o =>
+                o.Status == OperationStatus.NeedsApproval
+                || o.Status == OperationStatus.Preview
+                || (o.Status == OperationStatus.Waiting && o.Planned)
+            )
+            .OrderBy(o => o.Id)
+            .ToListAsync(cancellationToken);
+        foreach (var older in waiting)
+        {
+            var rows = Unwritten(context, older).Where(c => !c.Stale && s_ofPatrons.Contains(c.Kind));
+            if (operation.Kind == OperationKind.ChangesSync && await AnyLeaverAsync(rows, seen, cancellationToken))
+            {
+                await ReplaceAsync(
+                    context,
+                    older,
+                    $"Operation {operation.Id} saw people in the roster whom this one would transfer.",
+                    now,
+                    cancellationToken
+                );
+                await RequireFullAsync(
+                    context,
+                    operation,
+                    $"people whom operation {older.Id} would transfer are in the roster again",
+                    cancellationToken
+                );
+                continue;
+            }
+
+            foreach (var some in seen.Chunk(500))
+            {
+                await rows.Where(c => some.Contains(c.PatronId ?? 0))
+                    .Where(c =>
+                        !context.Changes.Any(m =>
+                            m.DistrictId == c.DistrictId
+                            && m.PatronId == c.PatronId
+                            && m.OperationId == operation.Id
+                            && m.Values == c.Values
+                        )
+                    )
+                    .ExecuteUpdateAsync(
+                        s =>
+                            s.SetProperty(c => c.Stale, true)
+                                .SetProperty(c => c.Warning, c => c.Warning == null ? SeenSince : c.Warning + "; " + SeenSince),
+                        cancellationToken
+                    );
+            }
+        }
+    }
+
+    /// <summary>The next sync has to read everything.</summary>
+    public static async Task RequireFullAsync(RollcallContext context, Operation operation, string why, CancellationToken cancellationToken)
+    {
+        if (
+            await context.Integrations.SingleOrDefaultAsync(
+                i => i.DistrictId == operation.DistrictId && i.Kind == operation.Integration,
+                cancellationToken
+            ) is
+            { } row
+        )
+        {
+            IntegrationService.RequireFull(row, why);
+            await context.SaveChangesAsync(cancellationToken);
+        }
+    }
+
+    private static IQueryable<Operation> Others(RollcallContext context, Operation operation) =>
+        context.Operations.Where(o =>
+            o.DistrictId == operation.DistrictId && o.Integration == operation.Integration && o.Id != operation.Id
+        );
+
+    private static IQueryable<Change> Unwritten(RollcallContext context, Operation older) =>
+        context.Changes.Where(c =>
+            c.DistrictId == older.DistrictId
+            && c.OperationId == older.Id
+            && (c.Held ? c.Number > older.HeldAppliedTo : c.Number > older.AppliedTo)
+        );
+
+    private static async Task<bool> AnyLeaverAsync(IQueryable<Change> rows, IReadOnlyList<long> seen, CancellationToken cancellationToken)
+    {
+        foreach (var some in seen.Chunk(500))
+        {
+            if (await rows.AnyAsync(c => c.Held && c.Risk == Risk.Transfers && some.Contains(c.PatronId ?? 0), cancellationToken))
+            {
+                return true;
+            }
+        }
+
+        return false;
+    }
+
+    private static Task EndAsync(IQueryable<Operation> older, DateTimeOffset now, CancellationToken cancellationToken) =>
+        older.ExecuteUpdateAsync(
+            s => s.SetProperty(o => o.Status, OperationStatus.Superseded).SetProperty(o => o.FinishedAt, o => o.FinishedAt ?? now),
+            cancellationToken
+        );
+
+    private static async Task ReplaceWaitingAsync(
+        RollcallContext context,
+        IQueryable<Operation> older,
+        Operation operation,
+        DateTimeOffset now,
+        CancellationToken cancellationToken
+    )
+    {
+        foreach (
+            var one in await older
+                .AsNoTracking()
+                .Where(o => o.Status == OperationStatus.Waiting && o.Planned)
+                .OrderBy(o => o.Id)
+                .ToListAsync(cancellationToken)
+        )
+        {
+            await ReplaceAsync(
+                context,
+                one,
+                one.ApprovedAt is null
+                    ? $"Operation {operation.Id} read the roster anew before this one went on."
+                    : $"Operation {operation.Id} was reading the roster anew when this one was approved, and says what is so now.",
+                now,
+                cancellationToken
+            );
+        }
+    }
+
+    /// <summary>Ends a plan, and says why to whoever approved it or waits for it. What it has written stays, and is all that it counts.</summary>
+    private static async Task ReplaceAsync(
+        RollcallContext context,
+        Operation older,
+        string why,
+        DateTimeOffset now,
+        CancellationToken cancellationToken
+    )
+    {
+        if (older.Status != OperationStatus.Waiting)
+        {
+            // It ended when it began to wait for a decision, and what it did then is counted and said.
+            await EndAsync(context.Operations.Where(o => o.Id == older.Id && o.Status == older.Status), now, cancellationToken);
+            return;
+        }
+
+        var dropped = await Unwritten(context, older)
+            .GroupBy(c => c.Outcome)
+            .Select(g => new { g.Key, Count = g.LongCount() })
+            .ToDictionaryAsync(g => g.Key, g => g.Count, cancellationToken);
+        var counts = JsonSerializer.Serialize(
+            OperationQueue.Drop(OperationQueue.CountsOf(older), dropped) with
+            {
+                Held = 0,
+            },
+            OperationQueue.Json
+        );
+        var error =
+            older.AppliedTo > 0 || older.HeldAppliedTo > 0 ? $"{why} What had been written before stays." : $"{why} Nothing was written.";
+        await context
+            .Operations.Where(o => o.Id == older.Id && o.Status == OperationStatus.Waiting)
+            .ExecuteUpdateAsync(
+                s =>
+                    s.SetProperty(o => o.Status, OperationStatus.Superseded)
+                        .SetProperty(o => o.Error, error)
+                        .SetProperty(o => o.Counts, counts)
+                        .SetProperty(o => o.NotBefore, (DateTimeOffset?)null)
+                        .SetProperty(o => o.FinishedAt, now),
+                cancellationToken
+            );
+    }
+}
