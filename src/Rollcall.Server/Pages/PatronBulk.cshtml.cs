@@ -30,6 +30,9 @@ internal sealed class PatronBulkModel(Here here, PatronService patrons, PatronBu
     public int Total { get; private set; }
     public IReadOnlyList<Patron> Some { get; private set; } = [];
     public IReadOnlyList<FieldInput> Inputs { get; private set; } = [];
+
+    /// <summary>Names of the fields that are ticked to be changed.</summary>
+    public IReadOnlySet<string> Chosen { get; private set; } = new HashSet<string>();
     public string? Problem { get; private set; }
 
     public async Task<IActionResult> OnGetAsync()
@@ -42,6 +45,7 @@ internal sealed class PatronBulkModel(Here here, PatronService patrons, PatronBu
     {
         var form = await Request.ReadFormAsync(Gone);
         var typed = PatronForm.Read(form);
+        Chosen = form["change"].OfType<string>().ToHashSet(StringComparer.Ordinal);
         await LoadAsync(typed);
         if (Total == 0)
         {
@@ -51,7 +55,6 @@ internal sealed class PatronBulkModel(Here here, PatronService patrons, PatronBu
 
         try
         {
-            var chosen = form["change"].ToHashSet();
             var id = Removal
                 ? await bulk.PlanRemovalAsync(DistrictId, Query.Filter, preview: true, Here.Actor, Gone)
                 : await bulk.PlanEditAsync(
@@ -60,7 +63,7 @@ internal sealed class PatronBulkModel(Here here, PatronService patrons, PatronBu
                     [
                         .. s_fields
                             .Select(PatronFields.ByNumber)
-                            .Where(f => chosen.Contains(f.Name))
+                            .Where(f => Chosen.Contains(f.Name))
                             .Select(f => KeyValuePair.Create(f.Name, typed.GetValueOrDefault(f.Number))),
                     ],
                     preview: true,

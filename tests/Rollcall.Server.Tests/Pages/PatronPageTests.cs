@@ -293,6 +293,51 @@ public abstract partial class PatronPages(SyncedLibrary library)
     }
 
     [Fact]
+    public async Task A_bulk_edit_that_is_refused_comes_back_with_the_ticks_that_it_was_sent_with()
+    {
+        using var visitor = new Visitor(library.Url);
+        const string page = "/patron/bulk?status=Active&do=edit";
+        (string, string)[] sent =
+        [
+            ("status", "Active"),
+            ("doNotTransfer", "true"),
+            ("notes", ""),
+            ("change", "notes"),
+            ("expiration", "soon"),
+            ("change", "expiration"),
+        ];
+        var refused = await visitor.RefusedAsync(page, page, sent);
+        Assert.Contains("Nothing was changed.", refused, StringComparison.Ordinal);
+        Assert.Equal(["expiration", "notes"], TickedChange().Matches(refused).Select(m => m.Groups["field"].Value).Order());
+        var nothing = await visitor.RefusedAsync(page, page, ("status", "Active"), ("doNotTransfer", "true"));
+        Assert.Empty(TickedChange().Matches(nothing));
+    }
+
+    [GeneratedRegex("name=\"change\" value=\"(?<field>[^\"]*)\" checked", RegexOptions.ExplicitCapture, 1000)]
+    private static partial Regex TickedChange();
+
+    [Fact]
+    public async Task In_a_list_of_ticked_patrons_one_tick_means_that_one_and_sorting_keeps_them_all()
+    {
+        using var visitor = new Visitor(library.Url);
+        var (one, two) = ((await LinkedAsync(8)).Barcode, (await LinkedAsync(9)).Barcode);
+        var list = WebUtility.HtmlDecode(await visitor.PageAsync($"/patrons?b={one}&b={two}"));
+        Assert.Contains("2 patrons", list, StringComparison.Ordinal);
+        Assert.Contains($"/patrons?b={one}&b={two}&sort=barcode", list, StringComparison.Ordinal);
+
+        // As a browser sends what the list holds: with a tick that one, without any all of them.
+        var hidden = HiddenField().Matches(list).Select(m => $"{m.Groups["name"].Value}={m.Groups["value"].Value}");
+        var sent = string.Join('&', hidden.Where(h => !h.StartsWith("__", StringComparison.Ordinal)).Append("do=edit"));
+        Assert.Contains("<strong>2 patrons</strong>", await visitor.PageAsync($"/patron/bulk?{sent}"), StringComparison.Ordinal);
+        var ticked = WebUtility.HtmlDecode(await visitor.PageAsync($"/patron/bulk?{sent}&b={two}"));
+        Assert.Contains("<strong>1 patron</strong>", ticked, StringComparison.Ordinal);
+        Assert.Contains($"/patron/bulk?b={two}&do=edit\"", ticked, StringComparison.Ordinal);
+    }
+
+    [GeneratedRegex("<input type=\"hidden\" name=\"(?<name>b|among)\" value=\"(?<value>[^\"]*)\"", RegexOptions.ExplicitCapture, 1000)]
+    private static partial Regex HiddenField();
+
+    [Fact]
     public async Task Patrons_without_a_site_are_found_exported_edited_and_removed_like_those_of_a_site()
     {
         using var visitor = new Visitor(library.Url);

@@ -23,6 +23,9 @@ internal sealed record PatronQuery
     /// <summary>Ticked patrons; empty when everybody who fits is meant.</summary>
     public IReadOnlyList<string> Barcodes { get; init; } = [];
 
+    /// <summary>Under this name a list of ticked patrons sends them all along: they are meant while none of them is ticked anew.</summary>
+    public const string Among = "among";
+
     /// <summary>Something beyond search, site, status and grade is asked for.</summary>
     public bool More => Location is not null || RoleGroup is not null || Linked is not null;
 
@@ -51,7 +54,7 @@ internal sealed record PatronQuery
                 "no" => false,
                 _ => null,
             },
-            Barcodes = [.. query["b"].Where(b => !string.IsNullOrWhiteSpace(b)).Select(b => b!).Take(1000)],
+            Barcodes = Ticked(query["b"]) is { Count: > 0 } ticked ? ticked : Ticked(query[Among]),
         };
 
     public PatronFilter Filter =>
@@ -93,6 +96,9 @@ internal sealed record PatronQuery
 
     /// <summary>Who is meant, in words; empty for everybody.</summary>
     public string InWords => Filter.InWords(Site?.Name);
+
+    private static IReadOnlyList<string> Ticked(Microsoft.Extensions.Primitives.StringValues barcodes) =>
+        [.. barcodes.Where(b => !string.IsNullOrWhiteSpace(b)).Select(b => b!).Take(1000)];
 
     private static string? Blank(Microsoft.Extensions.Primitives.StringValues value) =>
         string.IsNullOrWhiteSpace(value.ToString()) ? null : value.ToString();

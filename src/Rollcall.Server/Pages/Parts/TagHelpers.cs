@@ -94,7 +94,7 @@ public sealed class AtTagHelper(IServiceProvider services) : TagHelper
         output.Attributes.SetAttribute("datetime", at.UtcDateTime.ToString("yyyy-MM-ddTHH:mm:ssZ", CultureInfo.InvariantCulture));
         output.Attributes.SetAttribute(
             "title",
-            $"{TimeZoneInfo.ConvertTime(at, here.Zone).ToString("dddd, MMMM d, yyyy, HH:mm:ss", CultureInfo.InvariantCulture)} ({here.District.TimeZone})"
+            $"{TimeZoneInfo.ConvertTime(at, here.Zone).ToString("dddd, MMMM d, yyyy, HH:mm:ss", CultureInfo.InvariantCulture)} ({(here.Grant is null ? "UTC" : here.District.TimeZone)})"
         );
         output.Content.SetContent(Words.When(at, here.Zone, here.Now));
     }
@@ -168,8 +168,8 @@ internal static class Addresses
     public static string With(HttpRequest request, params (string Name, string? Value)[] changes)
     {
         var values = request
-            .Query.Where(q => q.Key != "district" && !changes.Any(c => c.Name == q.Key) && !string.IsNullOrEmpty(q.Value))
-            .Select(q => KeyValuePair.Create(q.Key, (string?)q.Value.ToString()))
+            .Query.Where(q => q.Key != "district" && !changes.Any(c => c.Name == q.Key))
+            .SelectMany(q => q.Value.Where(v => !string.IsNullOrEmpty(v)).Select(v => KeyValuePair.Create(q.Key, v)))
             .Concat(changes.Where(c => c.Value is not null).Select(c => KeyValuePair.Create(c.Name, c.Value)));
         return QueryHelpers.AddQueryString(request.PathBase + request.Path, values);
     }
@@ -216,6 +216,12 @@ public sealed class PagerTagHelper : TagHelper
     public int Size { get; set; }
     public int Total { get; set; }
 
+    /// <summary>What of the address says the page.</summary>
+    public string Parameter { get; set; } = "page";
+
+    /// <summary>What the links are, for those who do not see them.</summary>
+    public string Label { get; set; } = "Pages of the list";
+
     public override void Process(TagHelperContext context, TagHelperOutput output)
     {
         var last = Math.Max(1, (Total + Size - 1) / Size);
@@ -228,7 +234,7 @@ public sealed class PagerTagHelper : TagHelper
         output.TagName = "nav";
         output.TagMode = TagMode.StartTagAndEndTag;
         output.Attributes.SetAttribute("class", "pager");
-        output.Attributes.SetAttribute("aria-label", "Pages of the list");
+        output.Attributes.SetAttribute("aria-label", Label);
         Link(Number - 1, "Previous", "rel=\"prev\"", Number > 1);
         var previous = 0;
         foreach (var page in new[] { 1, Number - 1, Number, Number + 1, last }.Where(p => p >= 1 && p <= last).Distinct().Order())
@@ -264,7 +270,7 @@ public sealed class PagerTagHelper : TagHelper
             var link = new TagBuilder("a");
             link.Attributes["href"] = Addresses.With(
                 View.HttpContext.Request,
-                ("page", page == 1 ? null : page.ToString(CultureInfo.InvariantCulture))
+                (Parameter, page == 1 ? null : page.ToString(CultureInfo.InvariantCulture))
             );
             if (rel.Length > 0)
             {
