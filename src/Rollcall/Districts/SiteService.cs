@@ -117,9 +117,7 @@ public sealed class SiteService(RollcallDatabase database, TimeProvider time)
         code = DistrictService.CleanCode(code, "site");
         if (sites.Exists(s => string.Equals(s.Code, code, StringComparison.OrdinalIgnoreCase)))
         {
-            throw new RollcallException(
-                $"There is a site {code} already. Choose another code, or change it with 'rollcall site set {code}'."
-            );
+            throw new RollcallException($"There is a site {code} already. Choose another code, or change the site that has it.");
         }
 
         var site = new Site

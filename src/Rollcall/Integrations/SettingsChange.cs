@@ -137,13 +137,13 @@ public static class SettingsChange
         if (percent is < 0 or > 100 || (percent is { } number && !double.IsFinite(number)))
         {
             throw new RollcallException(
-                string.Create(CultureInfo.InvariantCulture, $"--percent is a number from 0 to 100; got {percent}.")
+                string.Create(CultureInfo.InvariantCulture, $"A percentage is a number from 0 to 100; got {percent}.")
             );
         }
 
         if (count < 1)
         {
-            throw new RollcallException(string.Create(CultureInfo.InvariantCulture, $"--count is at least 1; got {count}."));
+            throw new RollcallException(string.Create(CultureInfo.InvariantCulture, $"The number of people is at least 1; got {count}."));
         }
 
         var thresholds = settings.Thresholds;
@@ -210,22 +210,30 @@ public static class SettingsChange
     }
 
     /// <summary>Nothing runs by itself on these days, both included.</summary>
-    /// <exception cref="RollcallException">A date is not one, or they are the wrong way round.</exception>
+    /// <exception cref="RollcallException">A date is not one or lies in no year that a school plans for, or they are the wrong way
+    /// round.</exception>
     public static IntegrationSettings Pause(IntegrationSettings settings, string from, string to)
     {
-        var (first, last) = (Date(from), Date(to));
-        return last < first
-            ? throw new RollcallException($"The pause ends ({to}) before it begins ({from}). Give the earlier date first.")
+        var pause = Dates(from, to);
+        return pause.From.Year < 2000 || pause.To.Year > 2200
+            ? throw new RollcallException(
+                "A pause lies between 2000 and 2200. To have nothing run by itself at all, turn the daily sync off."
+            )
             : settings with
             {
                 Daily = settings.Daily with
                 {
-                    Pauses =
-                    [
-                        .. settings.Daily.Pauses.Append(new PauseDates(first, last)).Distinct().OrderBy(p => p.From).ThenBy(p => p.To),
-                    ],
+                    Pauses = [.. settings.Daily.Pauses.Append(pause).Distinct().OrderBy(p => p.From).ThenBy(p => p.To)],
                 },
             };
+    }
+
+    private static PauseDates Dates(string from, string to)
+    {
+        var (first, last) = (Date(from), Date(to));
+        return last < first
+            ? throw new RollcallException($"The pause ends ({to}) before it begins ({from}). Give the earlier date first.")
+            : new PauseDates(first, last);
 
         static DateOnly Date(string text) =>
             DateOnly.TryParseExact(text.Trim(), "yyyy-MM-dd", CultureInfo.InvariantCulture, DateTimeStyles.None, out var date)
@@ -236,7 +244,7 @@ public static class SettingsChange
     /// <summary>Takes one pause away; one that is not there is no error.</summary>
     public static IntegrationSettings Unpause(IntegrationSettings settings, string from, string to)
     {
-        var pause = Pause(new IntegrationSettings(), from, to).Daily.Pauses[0];
+        var pause = Dates(from, to);
         return settings with { Daily = settings.Daily with { Pauses = [.. settings.Daily.Pauses.Where(p => p != pause)] } };
     }
 

@@ -120,7 +120,7 @@ public sealed class NoticeService(RollcallDatabase database, Secrets secrets, Ro
                 if (webhookSecret is null && (moved || setting.WebhookSecret is null))
                 {
                     throw new RollcallException(
-                        "A webhook needs a secret that its receiver knows: --webhook-secret-file F, at least 16 characters."
+                        "A webhook needs a secret that its receiver knows, of at least 16 characters. Give it together with the address."
                     );
                 }
 
@@ -132,7 +132,7 @@ public sealed class NoticeService(RollcallDatabase database, Secrets secrets, Ro
         {
             if (setting.WebhookUrl is null)
             {
-                throw new RollcallException("There is no webhook to sign for. Give its address too: --webhook URL.");
+                throw new RollcallException("There is no webhook to sign for. Give its address together with the secret.");
             }
 
             if (webhookSecret.Length < 16)

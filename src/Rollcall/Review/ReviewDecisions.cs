@@ -249,7 +249,7 @@ public sealed class ReviewDecisions(RollcallDatabase database, UndoService undo,
 
     private static async Task<ReviewItem> FindAsync(RollcallContext context, int districtId, int id, CancellationToken cancellationToken) =>
         await context.ReviewItems.SingleOrDefaultAsync(r => r.DistrictId == districtId && r.Id == id, cancellationToken)
-        ?? throw new RollcallException($"There is nobody in Review under {id}. 'rollcall review list' shows who waits.");
+        ?? throw new RollcallException($"There is nobody in Review under {id}. Review lists who waits.");
 
     private async Task<Work> BeginAsync(int districtId, int id, CancellationToken cancellationToken)
     {
@@ -271,7 +271,7 @@ public sealed class ReviewDecisions(RollcallDatabase database, UndoService undo,
                 throw new RollcallException(
                     work.Item.Status == ReviewStatus.Settled
                         ? $"Review {id} was settled by a later sync: there is nothing to decide."
-                        : $"Review {id} is decided already: {work.Item.Status.ToString().ToLowerInvariant()} by {work.Item.DecidedBy}. Take that back first: rollcall review reopen {id}"
+                        : $"Review {id} is decided already: {work.Item.Status.ToString().ToLowerInvariant()} by {work.Item.DecidedBy}. Reopen that decision first."
                 );
             }
 

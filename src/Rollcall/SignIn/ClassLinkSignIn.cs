@@ -138,7 +138,7 @@ public sealed class ClassLinkSignIn(
         var moved = launchpad is not null && !string.Equals(launchpad.TrimEnd('/'), present.Launchpad, StringComparison.OrdinalIgnoreCase);
         if (moved && secret is null && present.Secret.Length > 0)
         {
-            throw new RollcallException("The secret belongs to the present address. Give it again: --client-secret-file F.");
+            throw new RollcallException("The secret belongs to the present address. Give it again, together with the new one.");
         }
 
         var next = present with
@@ -152,7 +152,7 @@ public sealed class ClassLinkSignIn(
         if (next.ClientId.Length == 0 || next.Secret.Length == 0)
         {
             throw new RollcallException(
-                "ClassLink does not know this installation yet. Give the application's id and secret from the Partner Portal: --client-id ID --client-secret-file F."
+                "ClassLink does not know this installation yet. Give the application's id and secret from the Partner Portal."
             );
         }
 
@@ -204,7 +204,7 @@ public sealed class ClassLinkSignIn(
         if (on && await ClientAsync(cancellationToken) is null)
         {
             throw new RollcallException(
-                "ClassLink does not know this installation yet. Give the application's id and secret from the Partner Portal: --client-id ID --client-secret-file F."
+                "ClassLink does not know this installation yet. Give the application's id and secret from the Partner Portal."
             );
         }
 
@@ -216,7 +216,7 @@ public sealed class ClassLinkSignIn(
         var settings = IntegrationService.SettingsOf(row);
         if (row is null || (on && settings.TenantId is null))
         {
-            throw new RollcallException("ClassLink is not connected yet. Connect it first: rollcall classlink connect.");
+            throw new RollcallException("ClassLink is not connected yet. Connect it first.");
         }
 
         var login = settings.Login with { On = on, ByEmail = byEmail ?? settings.Login.ByEmail };

@@ -129,6 +129,13 @@ public sealed class BulkTests(PostgresCluster cluster)
         settings = SettingsChange.Pause(settings, "2026-12-20", "2027-01-06");
         Assert.Single(settings.Daily.Pauses);
         Assert.Empty(SettingsChange.Resume(settings, DateTimeOffset.UnixEpoch).Daily.Pauses);
+
+        // A pause that was set to the end of all days before it was refused can be taken away.
+        var endless = settings with
+        {
+            Daily = settings.Daily with { Pauses = [new(new DateOnly(2026, 1, 1), DateOnly.MaxValue)] },
+        };
+        Assert.Empty(SettingsChange.Unpause(endless, "2026-01-01", "9999-12-31").Daily.Pauses);
         foreach (
             var wrong in (Action[])
                 [
@@ -142,6 +149,8 @@ public sealed class BulkTests(PostgresCluster cluster)
                     () => SettingsChange.Threshold(settings, "creates", null, 0, null),
                     () => SettingsChange.Daily(settings, "25:00", null, DateTimeOffset.UnixEpoch),
                     () => SettingsChange.Pause(settings, "2027-01-06", "2026-12-20"),
+                    () => SettingsChange.Pause(settings, "2026-12-20", "9999-12-31"),
+                    () => SettingsChange.Pause(settings, "0001-01-01", "2026-12-20"),
                 ]
         )
         {
