@@ -37,7 +37,7 @@ internal sealed class WelcomeModel(
 
     public async Task<IActionResult> OnGetAsync()
     {
-        if (!Here.May(Need.Operator) && Here.Grant is not null)
+        if (Here.Who is { LacksFactor: true } || (!Here.May(Need.Operator) && Here.Grant is not null))
         {
             return LocalRedirect(Here.Home);
         }

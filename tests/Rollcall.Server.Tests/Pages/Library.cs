@@ -152,6 +152,12 @@ public class EmptyLibrary : Library
     protected override Task SetUpAsync() => Task.CompletedTask;
 }
 
+/// <summary>A server that has just been installed, where accounts have to have a second factor.</summary>
+public sealed class StrictEmptyLibrary : EmptyLibrary
+{
+    protected override bool IsStrict => true;
+}
+
 /// <summary>A synced library whose people sign in with ClassLink.</summary>
 public class SignInLibrary : Library
 {

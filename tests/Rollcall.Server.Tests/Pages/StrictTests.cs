@@ -87,3 +87,29 @@ public sealed partial class StrictTests(StrictLibrary library) : IClassFixture<S
     [GeneratedRegex("<p class=\"code\">(?<key>[A-Z2-7 ]+)</p>")]
     private static partial Regex Key();
 }
+
+/// <summary>A new installation that demands a second factor of its first operator: there is no district yet.</summary>
+public sealed partial class StrictFirstTests(StrictEmptyLibrary library) : IClassFixture<StrictEmptyLibrary>
+{
+    [Fact]
+    public async Task The_first_operator_sets_the_second_factor_up_and_goes_on_to_the_first_district()
+    {
+        const string password = "eleven purple walruses";
+        var (_, code) = await library
+            .Service<Accounts>()
+            .AddAsync("first@library.example", null, SecurityGroup.DistrictAdministrator, null, isOperator: true, "test");
+        using var visitor = new Visitor(library.Url, null);
+        await visitor.SubmitAsync($"/link?code={code}", "/link", ("code", code!), ("password", password), ("again", password));
+        Assert.Equal("/account", (await visitor.GetAsync("/welcome")).Response.Headers.Location?.ToString());
+        var page = await visitor.PageAsync("/account");
+        Assert.Contains("One more step", page, StringComparison.Ordinal);
+        Assert.Contains("(UTC)", page, StringComparison.Ordinal);
+        var asked = await visitor.RefusedAsync("/account", "/account?handler=SecondFactor", ("password", password));
+        var key = Key().Match(asked).Groups["key"].Value;
+        await visitor.RefusedAsync("/account", "/account?handler=SecondFactorOn", ("code", Authenticator.Code(key)));
+        Assert.Contains("Add the first district", await visitor.PageAsync("/welcome"), StringComparison.Ordinal);
+    }
+
+    [GeneratedRegex("<p class=\"code\">(?<key>[A-Z2-7 ]+)</p>")]
+    private static partial Regex Key();
+}

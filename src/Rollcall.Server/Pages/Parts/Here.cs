@@ -66,7 +66,8 @@ internal sealed class Here(DistrictService districts, TenantRequests requests, R
     /// <summary>The visitor may take this route of <see cref="Access"/>, such as <c>/Index PostSync</c>.</summary>
     public bool Can(string route) => Access.Of(route) is { } need && May(need);
 
-    public TimeZoneInfo Zone => District.Zone;
+    /// <summary>Where times are told; UTC for somebody who belongs to no district.</summary>
+    public TimeZoneInfo Zone => Grant is null ? TimeZoneInfo.Utc : District.Zone;
 
     public DateTimeOffset Now => time.GetUtcNow();
 
