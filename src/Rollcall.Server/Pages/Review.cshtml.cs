@@ -28,7 +28,8 @@ internal sealed class ReviewModel(Here here, ReviewDecisions decisions, PatronSe
         PatronFields.Site,
     ];
 
-    private IReadOnlyDictionary<string, string> _codes = new Dictionary<string, string>(StringComparer.Ordinal);
+    private IReadOnlyDictionary<string, string> _names = new Dictionary<string, string>(StringComparer.Ordinal);
+    private IReadOnlyDictionary<string, string> _byCode = new Dictionary<string, string>(StringComparer.Ordinal);
     private IReadOnlyDictionary<string, Patron> _people = new Dictionary<string, Patron>(StringComparer.Ordinal);
 
     /// <summary>A field of the roster person beside the same field of each patron in question.</summary>
@@ -44,10 +45,12 @@ internal sealed class ReviewModel(Here here, ReviewDecisions decisions, PatronSe
 
     public IReadOnlyList<ReviewRow> List { get; private set; } = [];
     public IReadOnlyList<ReviewRow> Decided { get; private set; } = [];
+    public int DecidedNumber { get; private set; }
+    public int DecidedTotal { get; private set; }
     public int Total { get; private set; }
     public int Number { get; private set; }
 
-    public async Task OnGetAsync([FromQuery(Name = "page")] int? page, int? next)
+    public async Task OnGetAsync([FromQuery(Name = "page")] int? page, int? next, [FromQuery(Name = "decided")] int? decided)
     {
         var all = await reading.ReviewAsync(Here, Gone);
         Total = all.Count;
@@ -55,19 +58,29 @@ internal sealed class ReviewModel(Here here, ReviewDecisions decisions, PatronSe
         var at = next is null ? -1 : all.ToList().FindIndex(r => r.Id == next);
         Number = at >= 0 ? (at / Size) + 1 : PageWithin(page, Size, Total);
         List = [.. all.Skip((Number - 1) * Size).Take(Size)];
-        Decided = await reading.ReviewAsync(Here, Gone, decided: true);
+        DecidedNumber = Math.Clamp(decided ?? 1, 1, 1_000_000);
+        (Decided, DecidedTotal) = await reading.DecidedAsync(Here, DecidedNumber, Size, Gone);
+        if (Decided.Count == 0 && DecidedTotal > 0)
+        {
+            DecidedNumber = PageWithin(decided, Size, DecidedTotal);
+            (Decided, DecidedTotal) = await reading.DecidedAsync(Here, DecidedNumber, Size, Gone);
+        }
+
         _people = await reading.PeopleAsync(DistrictId, List.SelectMany(r => r.Candidates), Gone, Here.Sites);
-        _codes = (await sites.ListAsync(DistrictId, Gone)).ToDictionary(
-            s => s.Id.ToString(CultureInfo.InvariantCulture),
-            s => s.Code,
-            StringComparer.Ordinal
-        );
+        var known = await sites.ListAsync(DistrictId, Gone);
+        _names = known.ToDictionary(s => s.Id.ToString(CultureInfo.InvariantCulture), s => s.Name, StringComparer.Ordinal);
+        _byCode = known.ToDictionary(s => s.Code, s => s.Name, StringComparer.Ordinal);
     }
 
+    /// <summary>What people call a site.</summary>
+    public string SiteOf(string code) => _byCode.GetValueOrDefault(code, code);
+
     /// <summary>A decision on somebody whom the visitor may see; the one after is shown next.</summary>
-    private Task<IActionResult> DecideAsync(int id, int? next, Func<Task<string>> decide) =>
+    private Task<IActionResult> DecideAsync(int id, int? next, Func<Task<string>> decide, int? page = null) =>
         ActAsync(
-            next is null ? "/review" : string.Create(CultureInfo.InvariantCulture, $"/review?next={next}#person-{next}"),
+            next is not null ? string.Create(CultureInfo.InvariantCulture, $"/review?next={next}#person-{next}")
+                : page > 1 ? string.Create(CultureInfo.InvariantCulture, $"/review?page={page}")
+                : "/review",
             async () =>
             {
                 if (
@@ -84,7 +97,7 @@ internal sealed class ReviewModel(Here here, ReviewDecisions decisions, PatronSe
             }
         );
 
-    public Task<IActionResult> OnPostLinkAsync(int id, string barcode, int? next) =>
+    public Task<IActionResult> OnPostLinkAsync(int id, string barcode, int? next, int? at) =>
         DecideAsync(
             id,
             next,
@@ -97,14 +110,15 @@ internal sealed class ReviewModel(Here here, ReviewDecisions decisions, PatronSe
                 }
 
                 return (await decisions.LinkAsync(DistrictId, id, barcode ?? "", Here.Actor, Gone)).Message;
-            }
+            },
+            at
         );
 
-    public Task<IActionResult> OnPostCreateAsync(int id, int? next) =>
-        DecideAsync(id, next, async () => (await decisions.CreateAsync(DistrictId, id, Here.Actor, Gone)).Message);
+    public Task<IActionResult> OnPostCreateAsync(int id, int? next, int? at) =>
+        DecideAsync(id, next, async () => (await decisions.CreateAsync(DistrictId, id, Here.Actor, Gone)).Message, at);
 
-    public Task<IActionResult> OnPostIgnoreAsync(int id, int? next) =>
-        DecideAsync(id, next, async () => (await decisions.IgnoreAsync(DistrictId, id, Here.Actor, Gone)).Message);
+    public Task<IActionResult> OnPostIgnoreAsync(int id, int? next, int? at) =>
+        DecideAsync(id, next, async () => (await decisions.IgnoreAsync(DistrictId, id, Here.Actor, Gone)).Message, at);
 
     public Task<IActionResult> OnPostReopenAsync(int id) =>
         DecideAsync(id, null, async () => (await decisions.ReopenAsync(DistrictId, id, Here.Actor, Gone)).Message);
@@ -128,5 +142,5 @@ internal sealed class ReviewModel(Here here, ReviewDecisions decisions, PatronSe
             ))
             .Where(c => c.Roster is not null || c.Patrons.Any(p => p is not null));
 
-    private string? Say(PatronField field, string? value) => OperationLog.Display(field.Number, value, _codes);
+    private string? Say(PatronField field, string? value) => OperationLog.Display(field.Number, value, _names);
 }

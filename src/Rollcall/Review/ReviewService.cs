@@ -21,6 +21,10 @@ public sealed record ReviewRow(
     /// <summary>Who decided; null while it waits.</summary>
     public string? DecidedBy { get; init; }
 
+    /// <summary>When; null while it waits.</summary>
+    [System.Text.Json.Serialization.JsonIgnore]
+    public DateTimeOffset? DecidedAt { get; init; }
+
     /// <summary>Mapped values by field number.</summary>
     [System.Text.Json.Serialization.JsonIgnore]
     public IReadOnlyDictionary<int, string> Values { get; init; } = new Dictionary<int, string>();
@@ -31,20 +35,57 @@ public sealed class ReviewService(RollcallDatabase database)
 {
     /// <summary>Those who wait, the oldest first. Candidates are barcodes.</summary>
     public Task<IReadOnlyList<ReviewRow>> ListAsync(int districtId, CancellationToken cancellationToken = default) =>
-        ListAsync(districtId, [ReviewStatus.Open], cancellationToken);
+        ListAsync(districtId, q => q.Where(r => r.Status == ReviewStatus.Open).OrderBy(r => r.Id), cancellationToken);
 
     /// <summary>Those who were decided on and whose decision can be taken back, the oldest first.</summary>
     public Task<IReadOnlyList<ReviewRow>> DecidedAsync(int districtId, CancellationToken cancellationToken = default) =>
-        ListAsync(districtId, [ReviewStatus.Linked, ReviewStatus.Created, ReviewStatus.Ignored], cancellationToken);
+        ListAsync(districtId, q => Decided(q).OrderBy(r => r.Id), cancellationToken);
 
-    private async Task<IReadOnlyList<ReviewRow>> ListAsync(int districtId, ReviewStatus[] statuses, CancellationToken cancellationToken)
+    /// <summary>A page of them, the last decision first, and how many there are in all. 1 is the first page.</summary>
+    public async Task<(IReadOnlyList<ReviewRow> Rows, int Total)> DecidedAsync(
+        int districtId,
+        int page,
+        int size,
+        CancellationToken cancellationToken = default
+    )
     {
         await using var context = database.CreateContext();
-        var items = await context
-            .ReviewItems.AsNoTracking()
-            .Where(r => r.DistrictId == districtId && statuses.Contains(r.Status))
-            .OrderBy(r => r.Id)
+        return (
+            await ListAsync(
+                districtId,
+                q => Decided(q).OrderByDescending(r => r.DecidedAt).ThenBy(r => r.Id).Skip((page - 1) * size).Take(size),
+                cancellationToken
+            ),
+            await Decided(context.ReviewItems.Where(r => r.DistrictId == districtId)).CountAsync(cancellationToken)
+        );
+    }
+
+    /// <summary>How many wait at each site that the roster puts them at, by the site's id.</summary>
+    public async Task<IReadOnlyDictionary<int, int>> OpenBySiteAsync(int districtId, CancellationToken cancellationToken = default)
+    {
+        await using var context = database.CreateContext();
+        var values = await context
+            .ReviewItems.Where(r => r.DistrictId == districtId && r.Status == ReviewStatus.Open)
+            .Select(r => r.Values)
             .ToListAsync(cancellationToken);
+        return values
+            .Select(v => ChangeValues.Parse(v).New(PatronFields.Site))
+            .OfType<string>()
+            .CountBy(s => int.Parse(s, System.Globalization.CultureInfo.InvariantCulture))
+            .ToDictionary();
+    }
+
+    private static IQueryable<ReviewItem> Decided(IQueryable<ReviewItem> items) =>
+        items.Where(r => r.Status == ReviewStatus.Linked || r.Status == ReviewStatus.Created || r.Status == ReviewStatus.Ignored);
+
+    private async Task<IReadOnlyList<ReviewRow>> ListAsync(
+        int districtId,
+        Func<IQueryable<ReviewItem>, IQueryable<ReviewItem>> which,
+        CancellationToken cancellationToken
+    )
+    {
+        await using var context = database.CreateContext();
+        var items = await which(context.ReviewItems.AsNoTracking().Where(r => r.DistrictId == districtId)).ToListAsync(cancellationToken);
         var sites = await context.Sites.Where(s => s.DistrictId == districtId).ToDictionaryAsync(s => s.Id, s => s.Code, cancellationToken);
         var ids = items.SelectMany(i => JsonSerializer.Deserialize<long[]>(i.Candidates) ?? []).Distinct().ToArray();
         var barcodes = new Dictionary<long, string>();
@@ -88,6 +129,7 @@ public sealed class ReviewService(RollcallDatabase database)
                 )
                 {
                     DecidedBy = i.DecidedBy,
+                    DecidedAt = i.DecidedAt,
                     Values = values.Items.Where(v => v.New is not null).ToDictionary(v => v.Field, v => v.New!),
                 };
             }),

@@ -129,7 +129,12 @@ internal sealed class Here(DistrictService districts, TenantRequests requests, R
         (Queue, var reviews) = await reading.OpenAsync(District.Id, cancellationToken);
         Open = Sites is null
             ? (Queue.Count(o => o.Status == OperationStatus.NeedsApproval), reviews)
-            : (0, reviews == 0 ? 0 : (await reading.ReviewAsync(this, cancellationToken)).Count);
+            : (
+                0,
+                reviews == 0
+                    ? 0
+                    : (await reading.ReviewCountsAsync(District.Id, cancellationToken)).Where(s => Sees(s.Key)).Sum(s => s.Value)
+            );
         TenantRequests = May(Need.Operator) ? (await requests.ListAsync(cancellationToken)).Count : 0;
     }
 

@@ -253,6 +253,37 @@ internal sealed class Reading(
                 )
             );
 
+    /// <summary>How many people wait in Review, by the site that the roster puts them at. Every page of a librarian shows it: they are
+    /// counted every few seconds, not for every look.</summary>
+    public async Task<IReadOnlyDictionary<int, int>> ReviewCountsAsync(int districtId, CancellationToken cancellationToken) =>
+        (
+            await cache.GetOrCreateAsync(
+                ("review", districtId),
+                entry =>
+                {
+                    entry.AbsoluteExpirationRelativeToNow = TimeSpan.FromSeconds(5);
+                    return review.OpenBySiteAsync(districtId, cancellationToken);
+                }
+            )
+        )!;
+
+    /// <summary>A page of those who were decided on and whom the visitor may see, the last decision first, and how many there are.</summary>
+    public async Task<(IReadOnlyList<ReviewRow> Rows, int Total)> DecidedAsync(
+        Here here,
+        int page,
+        int size,
+        CancellationToken cancellationToken
+    )
+    {
+        if (here.Sites is null)
+        {
+            return await review.DecidedAsync(here.District.Id, page, size, cancellationToken);
+        }
+
+        var seen = await ReviewAsync(here, cancellationToken, decided: true);
+        return ([.. seen.OrderByDescending(r => r.DecidedAt).Skip((page - 1) * size).Take(size)], seen.Count);
+    }
+
     /// <summary>The people in Review whom the visitor may see: those whom the roster puts at one of the visitor's sites.</summary>
     /// <param name="here">The visitor.</param>
     /// <param name="cancellationToken">Gives up.</param>
