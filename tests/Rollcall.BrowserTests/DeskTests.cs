@@ -334,6 +334,50 @@ public sealed partial class DeskTests(Browser browser, SyncedLibrary library) : 
         Assert.Equal(1, asked);
     }
 
+    [Fact]
+    public async Task Each_form_that_is_not_saved_is_warned_about_whatever_else_is_sent_from_the_page()
+    {
+        await using var visit = await browser.OpenAsync(library.Url);
+        var page = visit.Page;
+        var (asked, stay) = (0, true);
+        page.Dialog += (_, dialog) =>
+        {
+            asked++;
+            Assert.Equal("beforeunload", dialog.Type);
+            _ = stay ? dialog.DismissAsync() : dialog.AcceptAsync();
+        };
+        const string schedule = "/preferences/sis/classlink/schedule";
+        await visit.GoAsync(schedule);
+        await page.GetByLabel("Time of day").FillAsync("03:15");
+        await page.GetByLabel("From").FillAsync("2030-06-01");
+        await page.GetByLabel("To", new PageGetByLabelOptions { Exact = true }).FillAsync("2030-05-01");
+
+        // The other form is not saved: whoever stays finds everything as it was typed, and may go on at once.
+        await visit.Button("Add a pause").ClickAsync();
+        await Assertions.Expect(page.GetByLabel("Time of day")).ToHaveValueAsync("03:15");
+        Assert.Equal(1, asked);
+        stay = false;
+        await visit.Button("Add a pause").ClickAsync();
+        await visit.SeesAsync("Give the earlier date first");
+        Assert.Equal(2, asked);
+
+        // What was refused stands there again, and is not saved either.
+        await Assertions.Expect(page.GetByLabel("From")).ToHaveValueAsync("2030-06-01");
+        await visit.LookAsync("schedule-refused");
+        await visit.Link("Holds").ClickAsync();
+        await Assertions.Expect(page.GetByText("All sites").First).ToBeVisibleAsync();
+        Assert.Equal(3, asked);
+
+        // A form that is sent by itself asks nothing.
+        await page.GetByLabel("Leavers: people").First.FillAsync("14");
+        await visit.Button("Save").First.ClickAsync();
+        await visit.SeesAsync("Saved for all sites");
+        Assert.Equal(3, asked);
+        await page.GetByLabel("Leavers: people").First.FillAsync("10");
+        await visit.Button("Save").First.ClickAsync();
+        await visit.SeesAsync("Saved for all sites");
+    }
+
     [GeneratedRegex("^Completed", RegexOptions.None, 1000)]
     private static partial Regex Completed();
 

@@ -104,8 +104,11 @@ public sealed class PreferencePageTests(EmptyLibrary library) : IClassFixture<Em
         await visitor.SubmitAsync(sites, $"{sites}?handler=Match", ("site", "S0"), ("org", schools[0].SourcedId));
 
         // Who, and which fields.
-        await visitor.SubmitAsync($"{Page}/syncing", $"{Page}/syncing?handler=Roles");
-        Assert.Contains("Tick at least one", await visitor.PageAsync($"{Page}/syncing"), StringComparison.Ordinal);
+        Assert.Contains(
+            "Tick at least one",
+            await visitor.RefusedAsync($"{Page}/syncing", $"{Page}/syncing?handler=Roles"),
+            StringComparison.Ordinal
+        );
         await visitor.SubmitAsync($"{Page}/syncing", $"{Page}/syncing?handler=Roles", ("roles", "Student"), ("roles", "Teacher"));
         await visitor.SubmitAsync($"{Page}/mapping", $"{Page}/mapping?handler=Read", ("tab", "mapping"));
         var grades = await visitor.PageAsync($"{Page}/mapping");
@@ -116,14 +119,13 @@ public sealed class PreferencePageTests(EmptyLibrary library) : IClassFixture<Em
         Assert.DoesNotContain("(none)", grades, StringComparison.Ordinal);
         (string, string)[] choice = [("barcode", "none"), ("communityId", "user-id:LocalID"), ("location", "homeroom:teacher")];
         await visitor.SubmitAsync($"{Page}/mapping", $"{Page}/mapping?handler=Map", choice);
-        await visitor.SubmitAsync(
+        var mapping = await visitor.RefusedAsync(
             $"{Page}/mapping",
             $"{Page}/mapping?handler=Map",
             ("barcode", "username"),
             ("communityId", "x"),
             ("location", "y")
         );
-        var mapping = WebUtility.HtmlDecode(await visitor.PageAsync($"{Page}/mapping"));
         Assert.Contains("The barcode cannot come from", mapping, StringComparison.Ordinal);
         Assert.Contains("User ID of Type LocalID", mapping, StringComparison.Ordinal);
         await visitor.SubmitAsync($"{Page}/readiness", $"{Page}/readiness?handler=Read");

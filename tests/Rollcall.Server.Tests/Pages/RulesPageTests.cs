@@ -34,14 +34,30 @@ public sealed class RulesPageTests(SyncedLibrary library) : IClassFixture<Synced
         Assert.Equal((new TimeOnly(5, 30), true), (daily.At, daily.ChangesOnly));
         var page = WebUtility.HtmlDecode(await visitor.PageAsync(schedule));
         Assert.Contains("05:30 (America/Chicago)", page, StringComparison.Ordinal);
-        await visitor.SubmitAsync(schedule, $"{schedule}?handler=Pause", ("from", "2026-12-24"), ("to", "2026-12-20"));
-        Assert.Contains("Give the earlier date first", await visitor.PageAsync(schedule), StringComparison.Ordinal);
+        var pause = await visitor.RefusedAsync(schedule, $"{schedule}?handler=Pause", ("from", "2026-12-24"), ("to", "2026-12-20"));
+        Assert.Contains("Give the earlier date first", pause, StringComparison.Ordinal);
+        Assert.All(["2026-12-24", "2026-12-20"], d => Assert.Contains($"value=\"{d}\"", pause, StringComparison.Ordinal));
+        var endless = await visitor.RefusedAsync(schedule, $"{schedule}?handler=Pause", ("from", "2026-12-20"), ("to", "9999-12-31"));
+        Assert.Contains("between 2000 and 2200", endless, StringComparison.Ordinal);
         await visitor.SubmitAsync(schedule, $"{schedule}?handler=Pause", ("from", "2026-12-20"), ("to", "2027-01-06"));
         Assert.Single((await SettingsAsync()).Daily.Pauses);
         await visitor.SubmitAsync(schedule, $"{schedule}?handler=Unpause", ("from", "2026-12-20"), ("to", "2027-01-06"));
         Assert.Empty((await SettingsAsync()).Daily.Pauses);
-        await visitor.SubmitAsync(schedule, $"{schedule}?handler=Daily", ("on", "yes"), ("at", "25:99"), ("mode", "full"));
-        Assert.Contains("is no time of day", await visitor.PageAsync(schedule), StringComparison.Ordinal);
+        var daily25 = await visitor.RefusedAsync(
+            schedule,
+            $"{schedule}?handler=Daily",
+            ("on", "yes"),
+            ("at", "25:99"),
+            ("mode", "full"),
+            ("zone", "America/Denver"),
+            ("wasMode", "changes")
+        );
+        Assert.Contains("is no time of day", daily25, StringComparison.Ordinal);
+        Assert.Contains("name=\"at\" type=\"time\" value=\"25:99\"", daily25, StringComparison.Ordinal);
+        Assert.Contains("<option value=\"America/Denver\" selected", daily25, StringComparison.Ordinal);
+        Assert.Contains("name=\"mode\" value=\"full\" checked", daily25, StringComparison.Ordinal);
+        Assert.Contains("name=\"wasMode\" value=\"changes\"", daily25, StringComparison.Ordinal);
+        Assert.Contains("data-unsaved=\"typed\"", daily25, StringComparison.Ordinal);
         await visitor.SubmitAsync(schedule, $"{schedule}?handler=Daily", ("mode", "full"), ("zone", library.District.TimeZone));
         Assert.Null((await SettingsAsync()).Daily.At);
 
@@ -85,8 +101,18 @@ public sealed class RulesPageTests(SyncedLibrary library) : IClassFixture<Synced
         Assert.Equal(new Threshold(10, 10), thresholds.Transfers);
         await visitor.SubmitAsync(holds, $"{holds}?handler=Forget", ("site", $"{site.Id}"));
         Assert.Empty((await SettingsAsync()).Thresholds.Sites);
-        await visitor.SubmitAsync(holds, $"{holds}?handler=Holds", ("kind", "transfers"), ("count", "many"), ("percent", "1"));
-        Assert.Contains("is no number of people", WebUtility.HtmlDecode(await visitor.PageAsync(holds)), StringComparison.Ordinal);
+        var many = await visitor.RefusedAsync(
+            holds,
+            $"{holds}?handler=Holds",
+            ("kind", "transfers"),
+            ("count", "12"),
+            ("percent", "1.5"),
+            ("kind", "updates"),
+            ("count", "many"),
+            ("percent", "1")
+        );
+        Assert.Contains("is no number of people", many, StringComparison.Ordinal);
+        Assert.All(["12", "1.5", "many"], v => Assert.Contains($"value=\"{v}\"", many, StringComparison.Ordinal));
 
         const string mapping = $"{Page}/mapping";
         await visitor.SubmitAsync(
@@ -115,8 +141,19 @@ public sealed class RulesPageTests(SyncedLibrary library) : IClassFixture<Synced
             ("to", "")
         );
         Assert.Equal("3rd", Assert.Single((await SettingsAsync()).Map.Grades).Value);
-        await visitor.SubmitAsync(mapping, $"{mapping}?handler=Grades", ("from", ""), ("to", "lost"));
-        Assert.Contains("Say which grade of the roster", await visitor.PageAsync(mapping), StringComparison.Ordinal);
+        var lost = await visitor.RefusedAsync(
+            mapping,
+            $"{mapping}?handler=Grades",
+            ("from", "03"),
+            ("was", "3rd"),
+            ("to", "Third"),
+            ("from", ""),
+            ("was", ""),
+            ("to", "lost")
+        );
+        Assert.Contains("Say which grade of the roster", lost, StringComparison.Ordinal);
+        Assert.All(["Third", "lost"], v => Assert.Contains($"name=\"to\" value=\"{v}\"", lost, StringComparison.Ordinal));
+        Assert.Contains("name=\"was\" value=\"3rd\"", lost, StringComparison.Ordinal);
 
         // An example person's values, here and in the roster.
         var shown = WebUtility.HtmlDecode(await visitor.PageAsync($"{mapping}?ask=roster"));
@@ -215,12 +252,17 @@ public sealed class RulesPageTests(SyncedLibrary library) : IClassFixture<Synced
         await visitor.SubmitAsync(syncing, roles, [.. all, ("roles", "Student"), ("roles", "Admin")]);
         Assert.Equal([RoleGroup.Student], (await SettingsAsync()).Roles);
         Assert.Contains("Synced from now on: Student.", await visitor.PageAsync(syncing), StringComparison.Ordinal);
-        await visitor.SubmitAsync(syncing, roles, [.. all, ("roles", "Teacher"), ("roles", "Admin")]);
+        var nobody = await visitor.RefusedAsync(syncing, roles, [.. all, ("roles", "Teacher"), ("roles", "Admin")]);
         Assert.Equal([RoleGroup.Student], (await SettingsAsync()).Roles);
-        Assert.Contains("Another window", WebUtility.HtmlDecode(await visitor.PageAsync(syncing)), StringComparison.Ordinal);
+        Assert.Contains("Another window", nobody, StringComparison.Ordinal);
         await visitor.SubmitAsync(syncing, roles, [.. all, ("roles", "Student"), ("roles", "Teacher"), ("roles", "Admin")]);
         Assert.Contains("nothing was changed", await visitor.PageAsync(syncing), StringComparison.Ordinal);
         Assert.Contains("name=\"was\" value=\"Student\"", await visitor.PageAsync(syncing), StringComparison.Ordinal);
+
+        // Opened before anybody was ticked: a tick is added, and another window's stays.
+        Assert.Contains("name=\"opened\" value=\"yes\"", await visitor.PageAsync(syncing), StringComparison.Ordinal);
+        await visitor.SubmitAsync(syncing, roles, ("opened", "yes"), ("roles", "Teacher"));
+        Assert.Equal([RoleGroup.Student, RoleGroup.Teacher], (await SettingsAsync()).Roles.Order());
 
         const string schedule = $"{Page}/schedule";
         const string daily = $"{schedule}?handler=Daily";
@@ -248,6 +290,57 @@ public sealed class RulesPageTests(SyncedLibrary library) : IClassFixture<Synced
                 "as before",
                 s => s with { Roles = before.Roles, Daily = before.Daily }
             );
+    }
+
+    [Fact]
+    public async Task A_site_gets_its_own_numbers_as_the_district_has_them_then_and_keeps_those_it_has()
+    {
+        using var visitor = new Visitor(library.Url);
+        var before = await SettingsAsync();
+        const string holds = $"{Page}/holds";
+        const string save = $"{holds}?handler=Holds";
+        Assert.Contains("name=\"own\" value=\"yes\"", await visitor.PageAsync(holds), StringComparison.Ordinal);
+        (string, string)[] give = [("site", "S02"), ("own", "yes")];
+        (string, string)[] numbers = [("kind", "transfers"), ("count", "21"), ("percent", "4")];
+        await visitor.SubmitAsync(holds, save, numbers);
+        await visitor.SubmitAsync(holds, save, give);
+        var site = (await library.Service<SiteService>().ListAsync(library.District.Id)).First(s => s.Code == "S02").Id;
+        Assert.Equal(new Threshold(4, 21), (await SettingsAsync()).Thresholds.Sites[site].Transfers);
+        await visitor.SubmitAsync(holds, save, [("site", "S02"), ("kind", "transfers"), ("count", "5"), ("percent", "50")]);
+        await visitor.SubmitAsync(holds, save, give);
+        Assert.Contains("has numbers of its own already", await visitor.PageAsync(holds), StringComparison.Ordinal);
+        Assert.Equal(new Threshold(50, 5), (await SettingsAsync()).Thresholds.Sites[site].Transfers);
+        await library
+            .Service<IntegrationService>()
+            .ConfigureAsync(
+                library.District.Id,
+                IntegrationKind.ClassLink,
+                "test",
+                "as before",
+                s => s with { Thresholds = before.Thresholds }
+            );
+    }
+
+    [Fact]
+    public async Task A_pause_to_the_end_of_all_days_breaks_no_page()
+    {
+        using var visitor = new Visitor(library.Url);
+        var before = await SettingsAsync();
+        Task SetAsync(DailyOperations daily) =>
+            library
+                .Service<IntegrationService>()
+                .ConfigureAsync(library.District.Id, IntegrationKind.ClassLink, "test", "pause", s => s with { Daily = daily });
+        await SetAsync(
+            before.Daily with
+            {
+                At = new TimeOnly(4, 0),
+                StoppedBecause = null,
+                Pauses = [new PauseDates(new DateOnly(2026, 1, 1), DateOnly.MaxValue)],
+            }
+        );
+        await visitor.PageAsync("/");
+        Assert.Contains("Nothing runs by itself", await visitor.PageAsync($"{Page}/schedule"), StringComparison.Ordinal);
+        await SetAsync(before.Daily);
     }
 
     [Fact]

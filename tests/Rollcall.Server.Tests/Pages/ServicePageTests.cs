@@ -79,8 +79,9 @@ public sealed class ServicePageTests(SyncedLibrary library) : IClassFixture<Sync
             await visitor.PageAsync(SignIn),
             StringComparison.Ordinal
         );
-        await visitor.SubmitAsync(SignIn, $"{SignIn}?handler=SignIn", ("on", "yes"));
-        Assert.Contains("does not know this installation yet", await visitor.PageAsync(SignIn), StringComparison.Ordinal);
+        var unknown = await visitor.RefusedAsync(SignIn, $"{SignIn}?handler=SignIn", ("on", "yes"));
+        Assert.Contains("does not know this installation yet. Give the application's id and secret", unknown, StringComparison.Ordinal);
+        Assert.DoesNotContain("--client", unknown, StringComparison.Ordinal);
         Assert.False((await LoginAsync()).On);
 
         await visitor.SubmitAsync(
@@ -98,6 +99,17 @@ public sealed class ServicePageTests(SyncedLibrary library) : IClassFixture<Sync
         Assert.DoesNotContain("a-secret-of-the-application", page, StringComparison.Ordinal);
         Assert.Contains("value=\"app-1\"", page, StringComparison.Ordinal);
 
+        // Another window turned it off meanwhile: saving the other tick does not turn it on again.
+        (string, string)[] was = [("opened", "yes"), ("wasOn", "yes"), ("wasByEmail", "yes")];
+        Assert.All(was, f => Assert.Contains($"name=\"{f.Item1}\" value=\"{f.Item2}\"", page, StringComparison.Ordinal));
+        await visitor.SubmitAsync(SignIn, $"{SignIn}?handler=SignIn", [.. was, ("byEmail", "yes")]);
+        await visitor.SubmitAsync(SignIn, $"{SignIn}?handler=SignIn", [.. was, ("on", "yes")]);
+        Assert.Equal((false, false), ((await LoginAsync()).On, (await LoginAsync()).ByEmail));
+        await visitor.SubmitAsync(SignIn, $"{SignIn}?handler=SignIn", [.. was, ("on", "yes"), ("byEmail", "yes")]);
+        Assert.Contains("nothing was changed", await visitor.PageAsync(SignIn), StringComparison.Ordinal);
+        await visitor.SubmitAsync(SignIn, $"{SignIn}?handler=SignIn", ("on", "yes"), ("byEmail", "yes"));
+        Assert.Equal((true, true), ((await LoginAsync()).On, (await LoginAsync()).ByEmail));
+
         // A blank secret keeps the one there is.
         await visitor.SubmitAsync(SignIn, $"{SignIn}?handler=Client", ("clientId", "app-2"), ("tiles", "restart"));
         var kept = await library.Service<ClassLinkSignIn>().ClientAsync();
@@ -111,8 +123,23 @@ public sealed class ServicePageTests(SyncedLibrary library) : IClassFixture<Sync
     {
         using var visitor = new Visitor(library.Url);
         Assert.Contains("Nothing has been sent yet", await visitor.PageAsync(Notices), StringComparison.Ordinal);
-        await visitor.SubmitAsync(Notices, Notices, ("emails", "office"));
-        Assert.Contains("no email address", await visitor.PageAsync(Notices), StringComparison.Ordinal);
+        var odd = await visitor.RefusedAsync(
+            Notices,
+            Notices,
+            ("emails", "office"),
+            ("events", nameof(NoticeEvents.Completed)),
+            ("webhook", "https://hook.example/typed"),
+            ("secret", "not-to-be-shown-again")
+        );
+        Assert.Contains("no email address", odd, StringComparison.Ordinal);
+        Assert.Contains(">office</textarea>", odd, StringComparison.Ordinal);
+        Assert.Contains("https://hook.example/typed", odd, StringComparison.Ordinal);
+        Assert.Contains("value=\"Completed\" checked", odd, StringComparison.Ordinal);
+        Assert.DoesNotContain("value=\"Failed\" checked", odd, StringComparison.Ordinal);
+        Assert.DoesNotContain("not-to-be-shown-again", odd, StringComparison.Ordinal);
+        var lacking = await visitor.RefusedAsync(Notices, Notices, ("emails", ""), ("webhook", "https://hook.example/typed"));
+        Assert.Contains("A webhook needs a secret", lacking, StringComparison.Ordinal);
+        Assert.DoesNotContain("--webhook", lacking, StringComparison.Ordinal);
         await visitor.SubmitAsync(
             Notices,
             Notices,
@@ -123,6 +150,45 @@ public sealed class ServicePageTests(SyncedLibrary library) : IClassFixture<Sync
         var setting = await library.Service<NoticeService>().FindAsync(library.District.Id);
         Assert.Equal(["office@school.example", "library@school.example"], setting.Addresses);
         Assert.Equal(NoticeEvents.Failed | NoticeEvents.Warnings, setting.Events);
+
+        // Two windows: each adds an address and a tick, and takes away what it saw; neither undoes the other.
+        var form = System.Net.WebUtility.HtmlDecode(await visitor.PageAsync(Notices));
+        (string, string)[] was =
+        [
+            ("opened", "yes"),
+            ("wasEmails", "office@school.example\nlibrary@school.example"),
+            ("wasEvents", nameof(NoticeEvents.Failed)),
+            ("wasEvents", nameof(NoticeEvents.Warnings)),
+            ("wasWebhook", ""),
+        ];
+        Assert.All(was, f => Assert.Contains($"name=\"{f.Item1}\" value=\"{f.Item2}\"", form, StringComparison.Ordinal));
+        (string, string) failed = ("events", nameof(NoticeEvents.Failed));
+        await visitor.SubmitAsync(
+            Notices,
+            Notices,
+            [.. was, failed, ("emails", "office@school.example\r\nlibrary@school.example\r\nfirst@school.example")]
+        );
+        await visitor.SubmitAsync(
+            Notices,
+            Notices,
+            [
+                .. was,
+                failed,
+                ("events", nameof(NoticeEvents.Warnings)),
+                ("events", nameof(NoticeEvents.Held)),
+                ("emails", "library@school.example\r\nsecond@school.example"),
+            ]
+        );
+        setting = await library.Service<NoticeService>().FindAsync(library.District.Id);
+        Assert.Equal(["library@school.example", "first@school.example", "second@school.example"], setting.Addresses);
+        Assert.Equal(NoticeEvents.Failed | NoticeEvents.Held, setting.Events);
+        await visitor.SubmitAsync(
+            Notices,
+            Notices,
+            [.. was, failed, ("events", nameof(NoticeEvents.Warnings)), ("emails", "office@school.example\nlibrary@school.example")]
+        );
+        Assert.Contains("nothing was changed", await visitor.PageAsync(Notices), StringComparison.Ordinal);
+        await visitor.SubmitAsync(Notices, Notices, ("emails", "office@school.example\r\nlibrary@school.example"), failed);
 
         // No mail server is known to this installation: the test says so, and the list keeps it.
         await visitor.SubmitAsync(Notices, $"{Notices}?handler=Test");

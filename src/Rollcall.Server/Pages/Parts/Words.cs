@@ -84,12 +84,16 @@ internal static class Words
     /// <summary>"1 patron", "2,345 patrons".</summary>
     public static string Count(long number, string one, string many) => $"{Count(number)} {(number == 1 ? one : many)}";
 
+    /// <summary>A number as fields of forms take it.</summary>
+    public static string Plain(double number) => number.ToString(CultureInfo.InvariantCulture);
+
     public static string Capital(string text) => text.Length == 0 ? text : char.ToUpperInvariant(text[0]) + text[1..];
 
     /// <summary>A span of time as people say it.</summary>
     public static string Took(TimeSpan span) =>
         span.TotalSeconds < 1 ? "less than a second"
-        : span.TotalSeconds < 60 ? Count((long)Math.Round(span.TotalSeconds), "second", "seconds")
+        : span.TotalSeconds < 59.5 ? Count((long)Math.Round(span.TotalSeconds), "second", "seconds")
+        : span.TotalSeconds < 60 ? "1 min 0 s"
         : span.TotalMinutes < 60 ? $"{(int)span.TotalMinutes} min {span.Seconds} s"
         : $"{(int)span.TotalHours} h {span.Minutes} min";
 

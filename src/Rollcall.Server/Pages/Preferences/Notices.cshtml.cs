@@ -46,27 +46,80 @@ internal sealed class NoticesModel(Here here, NoticeService notices, RollcallOpt
     /// <summary>This installation can send e-mail.</summary>
     public bool CanMail => options.Mail is not null;
 
-    public async Task OnGetAsync()
+    public Task OnGetAsync() => LoadAsync();
+
+    private async Task LoadAsync()
     {
         Setting = await notices.FindAsync(DistrictId, Gone);
         Sent = await notices.ListAsync(DistrictId, take: 30, cancellationToken: Gone);
     }
 
-    public Task<IActionResult> OnPostAsync(string? emails, NoticeEvents[] events, string? webhook, string? secret) =>
-        ActAsync(
+    /// <summary>What this window did not touch is another's to change: a line of the addresses, a tick, the webhook.</summary>
+    public Task<IActionResult> OnPostAsync(
+        string? emails,
+        NoticeEvents[] events,
+        string? webhook,
+        string? secret,
+        string? opened,
+        string? wasEmails,
+        NoticeEvents[] wasEvents,
+        string? wasWebhook
+    ) =>
+        SaveAsync(
             "/preferences/notices",
+            LoadAsync,
             async () =>
             {
+                var (lines, ticks) = (Lines(emails), Sum(events));
+                var (wasLines, wasTicks) = (Lines(wasEmails), Sum(wasEvents));
+                var hook = webhook ?? "";
+                var password = Text.Clean(secret);
+                if (opened is null)
+                {
+                    await notices.SetAsync(DistrictId, lines, ticks, hook, password, Here.Actor.Name, Gone);
+                    return "Saved.";
+                }
+
+                var moved = !lines.SequenceEqual(wasLines, StringComparer.OrdinalIgnoreCase);
+                var turned = ticks ^ wasTicks;
+                var hooked = hook != (wasWebhook ?? "");
+                if (!moved && turned == NoticeEvents.None && !hooked && password is null)
+                {
+                    return "Everything is as it was: nothing was changed.";
+                }
+
+                var stands = await notices.FindAsync(DistrictId, Gone);
                 await notices.SetAsync(
                     DistrictId,
-                    (emails ?? "").Split([',', ';', '\n', '\r', ' '], StringSplitOptions.RemoveEmptyEntries),
-                    events.Aggregate(NoticeEvents.None, (all, one) => all | (one & (NoticeEvents)15)),
-                    webhook ?? "",
-                    Text.Clean(secret),
+                    moved
+                        ?
+                        [
+                            .. stands
+                                .Addresses.Where(a =>
+                                    !wasLines.Contains(a, StringComparer.OrdinalIgnoreCase)
+                                    || lines.Contains(a, StringComparer.OrdinalIgnoreCase)
+                                )
+                                .Concat(lines.Except(wasLines, StringComparer.OrdinalIgnoreCase)),
+                        ]
+                        : null,
+                    turned == NoticeEvents.None ? null : (stands.Events & ~turned) | (ticks & turned),
+                    hooked ? hook : null,
+                    password,
                     Here.Actor.Name,
                     Gone
                 );
                 return "Saved.";
+
+                static List<string> Lines(string? text) =>
+                    [
+                        .. (text ?? "").Split(
+                            [',', ';', '\n', '\r', ' '],
+                            StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries
+                        ),
+                    ];
+
+                static NoticeEvents Sum(NoticeEvents[] ticks) =>
+                    ticks.Aggregate(NoticeEvents.None, (all, one) => all | (one & (NoticeEvents)15));
             }
         );
 

@@ -117,11 +117,11 @@ internal sealed class ServiceModel(
     /// <summary>The tenant that waits for the operator to allow it; null when none does.</summary>
     public TenantRequest? Asked { get; private set; }
 
-    /// <summary>What was typed, for another try. Secrets are never shown again.</summary>
     /// <summary>ClassLink's proxy can be reached with the key of this installation; always so for a service that has no such key.</summary>
     public bool HasPartnerKey { get; private set; }
 
-    public ConnectRequest Typed { get; private set; } = new(ConnectionMode.Proxy, null, null);
+    /// <summary>The connection as typed, for another try. Secrets are never shown again.</summary>
+    public ConnectRequest Connection { get; private set; } = new(ConnectionMode.Proxy, null, null);
 
     /// <summary>What connecting as typed would clear; null when that was not asked for.</summary>
     public SwitchImpact? Impact { get; private set; }
@@ -184,7 +184,7 @@ internal sealed class ServiceModel(
         }
 
         var hasKey = mode is ConnectionMode.Direct or ConnectionMode.ClientCredentials;
-        Typed = new ConnectRequest(
+        Connection = new ConnectRequest(
             mode,
             Kind == IntegrationKind.ClassLink ? Text.Clean(tenantId) : null,
             mode == ConnectionMode.Folder && Text.Clean(url) is { } folder && Path.IsPathFullyQualified(folder)
@@ -224,16 +224,17 @@ internal sealed class ServiceModel(
             // Whoever may name a folder may have any file of this machine looked into.
             return !Here.May(Need.Operator)
                     ? "Only an operator of this installation chooses the folder: it lies on the server's own machine."
-                : Typed.Url is not { } folder ? "The folder is missing. Name the one that the district's export fills."
+                : Connection.Url is not { } folder ? "The folder is missing. Name the one that the district's export fills."
                 : !Path.IsPathFullyQualified(folder) ? "Write the folder with its whole path, from the root of the server's disk."
                 : null;
         }
 
-        return !Modes.Contains(Typed.Mode) ? "Choose how to reach the roster."
-            : Typed.Mode != ConnectionMode.Proxy && Typed.Url is null ? $"The address is missing. {where}"
-            : Typed.Mode == ConnectionMode.ClientCredentials && Typed.TokenUrl is null ? $"The token address is missing. {where}"
-            : Typed.Mode is ConnectionMode.Direct or ConnectionMode.ClientCredentials && Typed.Key is null ? $"The key is missing. {where}"
-            : Typed.Mode != ConnectionMode.Proxy && Typed.Secret is null
+        return !Modes.Contains(Connection.Mode) ? "Choose how to reach the roster."
+            : Connection.Mode != ConnectionMode.Proxy && Connection.Url is null ? $"The address is missing. {where}"
+            : Connection.Mode == ConnectionMode.ClientCredentials && Connection.TokenUrl is null ? $"The token address is missing. {where}"
+            : Connection.Mode is ConnectionMode.Direct or ConnectionMode.ClientCredentials && Connection.Key is null
+                ? $"The key is missing. {where}"
+            : Connection.Mode != ConnectionMode.Proxy && Connection.Secret is null
                 ? "The secret is missing. It is never shown again, so it has to be typed each time the connection changes."
             : null;
     }
@@ -253,36 +254,61 @@ internal sealed class ServiceModel(
     /// <summary>What has to be registered with ClassLink.</summary>
     public string RedirectUri => SignInCallbackModel.Address(reach, Request);
 
-    public Task<IActionResult> OnPostSignInAsync(string service, string? on, string? byEmail) =>
+    public Task<IActionResult> OnPostSignInAsync(
+        string service,
+        string? on,
+        string? byEmail,
+        string? opened,
+        string? wasOn,
+        string? wasByEmail
+    ) =>
         service != Slug(IntegrationKind.ClassLink)
             ? Task.FromResult<IActionResult>(NotFound())
-            : DoAsync(
+            : TypeAsync(
                 service,
                 "signin",
                 async () =>
                 {
-                    await signIn.TurnAsync(DistrictId, on == "yes", byEmail == "yes", Here.Actor.Name, Gone);
-                    return on == "yes"
+                    var stands = IntegrationService.SettingsOf(await integrations.FindAsync(DistrictId, Kind, Gone)).Login;
+                    var login = (On: Chosen(on, wasOn, stands.On), ByEmail: Chosen(byEmail, wasByEmail, stands.ByEmail));
+                    if (opened is not null && login == (stands.On, stands.ByEmail))
+                    {
+                        return "Everything is as it was: nothing was changed.";
+                    }
+
+                    await signIn.TurnAsync(DistrictId, login.On, login.ByEmail, Here.Actor.Name, Gone);
+                    return login.On
                         ? "Saved. People of this district may sign in with ClassLink."
                         : "Saved. Nobody signs in with ClassLink; those who did are signed out.";
+
+                    // What this window did not touch is another's to change.
+                    bool Chosen(string? now, string? was, bool stand) =>
+                        opened is not null && (now == "yes") == (was == "yes") ? stand : now == "yes";
                 }
             );
 
     /// <summary>The application by which ClassLink knows the installation: the operator's matter.</summary>
-    public Task<IActionResult> OnPostClientAsync(string service, string? clientId, string? clientSecret, string? tiles) =>
+    public Task<IActionResult> OnPostClientAsync(
+        string service,
+        string? clientId,
+        string? clientSecret,
+        string? tiles,
+        string? wasClientId,
+        string? wasTiles
+    ) =>
         service != Slug(IntegrationKind.ClassLink)
             ? Task.FromResult<IActionResult>(NotFound())
-            : DoAsync(
+            : TypeAsync(
                 service,
                 "signin",
                 async () =>
                 {
                     await signIn.StoreClientAsync(
-                        Text.Clean(clientId),
+                        clientId == wasClientId ? null : Text.Clean(clientId),
                         Text.Clean(clientSecret),
                         launchpad: null,
                         api: null,
-                        tiles == "accept",
+                        tiles is null || tiles == wasTiles ? null : tiles == "accept",
                         Here.Actor.Name,
                         Gone
                     );
@@ -378,8 +404,8 @@ internal sealed class ServiceModel(
         );
 
     /// <summary>Who is synced. Groups that this window did not touch are another's to change, here and in the forms below.</summary>
-    public Task<IActionResult> OnPostRolesAsync(string service, RoleGroup[] roles, RoleGroup[] was) =>
-        DoAsync(
+    public Task<IActionResult> OnPostRolesAsync(string service, RoleGroup[] roles, RoleGroup[] was, string? opened) =>
+        TypeAsync(
             service,
             "syncing",
             async () =>
@@ -405,7 +431,9 @@ internal sealed class ServiceModel(
                     RoleGroup[] left =
                     [
                         .. new[] { RoleGroup.Student, RoleGroup.Teacher, RoleGroup.Admin }.Where(r =>
-                            was.Length == 0 || roles.Contains(r) != was.Contains(r) ? roles.Contains(r) : stand.Contains(r)
+                            (opened is null && was.Length == 0) || roles.Contains(r) != was.Contains(r)
+                                ? roles.Contains(r)
+                                : stand.Contains(r)
                         ),
                     ];
                     return left.Length > 0
@@ -417,8 +445,8 @@ internal sealed class ServiceModel(
             }
         );
 
-    public Task<IActionResult> OnPostMapAsync(string service, string barcode, string communityId, string location) =>
-        DoAsync(
+    public Task<IActionResult> OnPostMapAsync(string service, string? barcode, string? communityId, string? location) =>
+        TypeAsync(
             service,
             "mapping",
             async () =>
@@ -430,12 +458,12 @@ internal sealed class ServiceModel(
                     (Row: "community-id", Source: communityId, Was: form["was-communityId"].ToString()),
                     (Row: "location", Source: location, Was: form["was-location"].ToString()),
                 }
-                    .Where(w => w.Source != w.Was)
+                    .Where(w => !string.IsNullOrWhiteSpace(w.Source) && w.Source != w.Was)
                     .ToList();
                 List<Func<FieldMap, FieldMap>> changes;
                 try
                 {
-                    changes = wanted.ConvertAll(w => MapArguments.Parse(w.Row, w.Source));
+                    changes = wanted.ConvertAll(w => MapArguments.Parse(w.Row, w.Source!));
                 }
                 catch (UsageException e)
                 {
@@ -457,7 +485,7 @@ internal sealed class ServiceModel(
 
     /// <summary>Who wins and what a blank does, for every field of the table; where the site comes from.</summary>
     public Task<IActionResult> OnPostRulesAsync(string service) =>
-        DoAsync(
+        TypeAsync(
             service,
             "mapping",
             async () =>
@@ -511,7 +539,7 @@ internal sealed class ServiceModel(
         );
 
     public Task<IActionResult> OnPostGradesAsync(string service, string[] from, string[] to, string?[] was) =>
-        DoAsync(
+        TypeAsync(
             service,
             "mapping",
             async () =>
@@ -558,7 +586,7 @@ internal sealed class ServiceModel(
         string? wasMode,
         string? wasZone
     ) =>
-        DoAsync(
+        TypeAsync(
             service,
             "schedule",
             async () =>
@@ -596,7 +624,7 @@ internal sealed class ServiceModel(
         );
 
     public Task<IActionResult> OnPostPauseAsync(string service, string? from, string? to) =>
-        DoAsync(
+        TypeAsync(
             service,
             "schedule",
             async () =>
@@ -635,9 +663,10 @@ internal sealed class ServiceModel(
         string?[] percent,
         string?[] count,
         string?[] wasPercent,
-        string?[] wasCount
+        string?[] wasCount,
+        string? own
     ) =>
-        DoAsync(
+        TypeAsync(
             service,
             "holds",
             async () =>
@@ -646,6 +675,11 @@ internal sealed class ServiceModel(
                     ? null
                     : (await sites.ListAsync(DistrictId, Gone)).FirstOrDefault(s => s.Code == site)
                         ?? throw new RollcallException($"There is no site {site}.");
+                if (own == "yes" && at is not null)
+                {
+                    return await GiveOwnNumbersAsync(at);
+                }
+
                 var wanted = kind.Select(
                         (name, i) =>
                             (
@@ -670,6 +704,31 @@ internal sealed class ServiceModel(
                 static string? Changed(string? now, string? was) => now == was ? null : now;
             }
         );
+
+    /// <summary>A site begins with the numbers that the district has at that moment, whatever its window showed.</summary>
+    private async Task<string> GiveOwnNumbersAsync(Site site)
+    {
+        var had = IntegrationService.SettingsOf(await integrations.FindAsync(DistrictId, Kind, Gone)).Thresholds.Sites.ContainsKey(site.Id);
+        if (had)
+        {
+            return $"{site.Name} has numbers of its own already: they stay as they are.";
+        }
+
+        await ConfigureAsync(
+            $"thresholds of its own for {site.Code}",
+            s =>
+                s.Thresholds.Sites.ContainsKey(site.Id)
+                    ? s
+                    : Kinds.Aggregate(
+                        s,
+                        (settings, k) =>
+                            s.Thresholds.At(0, k.Risk) is var now
+                                ? SettingsChange.Threshold(settings, k.Name, now.Percent, now.Count, site.Id)
+                                : settings
+                    )
+        );
+        return $"{site.Name} has numbers of its own now. They begin as those of all sites.";
+    }
 
     public Task<IActionResult> OnPostForgetAsync(string service, int site) =>
         DoAsync(
@@ -739,8 +798,21 @@ internal sealed class ServiceModel(
                 : label;
     }
 
+    /// <summary>A line of the form of grades.</summary>
+    /// <param name="From">As the roster writes it; null for a line that is to be filled in.</param>
+    /// <param name="Was">Its translation when the page was opened.</param>
+    /// <param name="To">Its translation as the field shows it.</param>
+    /// <param name="People">How many have it; null where the roster was not read.</param>
+    internal sealed record GradeLine(string? From, string? Was, string? To, int? People);
+
+    /// <summary>The form of grades: as it was typed where that was refused, with a free line at the end.</summary>
+    public IReadOnlyList<GradeLine> GradeLines =>
+        AllTyped("Grades", "from") is { } from
+            ? [.. from.Select((f, i) => new GradeLine(f, Typed("Grades", "was", null, i), Typed("Grades", "to", null, i), People(f ?? "")))]
+            : [.. Grades.Select(g => new GradeLine(g.From, g.To, g.To, g.People)), new GradeLine(null, null, null, null)];
+
     /// <summary>Grades with their translation: those that are set, then those the roster was seen to have.</summary>
-    public IReadOnlyList<(string From, string? To, int? People)> Grades
+    private IReadOnlyList<(string From, string? To, int? People)> Grades
     {
         get
         {
@@ -778,6 +850,12 @@ internal sealed class ServiceModel(
 
         while (settings.Daily.Pauses.FirstOrDefault(p => p.From <= date && date <= p.To) is { } pause)
         {
+            // Years that no calendar plans for are of settings that were made before they were refused.
+            if (pause.To.Year > 2200)
+            {
+                return null;
+            }
+
             date = pause.To.AddDays(1);
         }
 
@@ -793,7 +871,7 @@ internal sealed class ServiceModel(
     {
         try
         {
-            var impact = await integrations.ImpactOfConnectAsync(DistrictId, Kind, Typed, Gone);
+            var impact = await integrations.ImpactOfConnectAsync(DistrictId, Kind, Connection, Gone);
             if (!impact.IsEmpty && !clear)
             {
                 Impact = impact;
@@ -803,7 +881,7 @@ internal sealed class ServiceModel(
             var result = await integrations.ConnectAsync(
                 Here.District,
                 Kind,
-                Typed,
+                Connection,
                 asOperator: Here.May(Need.Operator),
                 clear,
                 Here.Actor.Name,
@@ -823,6 +901,10 @@ internal sealed class ServiceModel(
 
     private async Task<IActionResult> DoAsync(string service, string tab, Func<Task<string>> act) =>
         Choose(service, tab) ? await ActAsync($"{Base}/{tab}", act) : NotFound();
+
+    /// <summary>The same for a form that is typed into: refused, it comes back as it was typed.</summary>
+    private async Task<IActionResult> TypeAsync(string service, string tab, Func<Task<string>> act) =>
+        Choose(service, tab) ? await SaveAsync($"{Base}/{tab}", LoadAsync, act) : NotFound();
 
     /// <summary>Reading a whole roster takes its time: the answer is kept for a while, for one connection, its roles and its mapping.</summary>
     private (string, int, string?) Kept(Integration? row) => ("readiness", DistrictId, row?.Settings);
@@ -864,7 +946,7 @@ internal sealed class ServiceModel(
         HasPartnerKey = Kind != IntegrationKind.ClassLink || await integrations.HasPartnerKeyAsync(Gone);
         if (Problem is null && Impact is null)
         {
-            Typed = new ConnectRequest(
+            Connection = new ConnectRequest(
                 Settings.Mode ?? (HasPartnerKey ? Modes[0] : Modes[^1]),
                 Settings.TenantId,
                 Settings.Url,

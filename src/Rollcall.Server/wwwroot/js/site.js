@@ -2,14 +2,25 @@
 (() => {
   "use strict";
 
-  // Changes that are not saved are warned about before the page is left.
-  let unsaved = false;
+  // Changes that are not saved are warned about before the page is left: those of each form by itself, and what was refused and stands
+  // there again as it was typed.
+  const unsaved = new Set(document.querySelectorAll("form[data-unsaved=typed]"));
+  let sent = null;
   document.addEventListener("input", event => {
-    if (event.target.closest("form[data-unsaved]")) unsaved = true;
+    const form = event.target.closest("form[data-unsaved]");
+    if (form) unsaved.add(form);
   });
-  document.addEventListener("submit", () => { unsaved = false; });
+  document.addEventListener("submit", event => {
+    if (!event.defaultPrevented) sent = event.target;
+  });
   window.addEventListener("beforeunload", event => {
-    if (unsaved) event.preventDefault();
+    const form = sent;
+    sent = null;
+    if (![...unsaved].some(other => other !== form && other.isConnected)) return;
+    event.preventDefault();
+
+    // Whoever stays may press the same button again.
+    if (form) setTimeout(() => delete form.dataset.sent);
   });
 
   // A second press while the first is on its way would ask twice. An answer that is a file leaves the page as it is: it may ask again then.
