@@ -104,8 +104,14 @@ internal sealed class Gauges : BackgroundService
                 o.CreatedAt,
                 o.NotBefore,
                 o.Counts,
+                o.LeaseUntil,
             })
             .ToListAsync(cancellationToken);
+
+        // By the database's clock, as leases are.
+        var clock = await context
+            .Database.SqlQueryRaw<long>($"SELECT {_database.Bulk.NowMilliseconds} AS \"Value\"")
+            .SingleAsync(cancellationToken);
         var due = open.Where(o => o.Status == OperationStatus.Waiting && (o.NotBefore is null || o.NotBefore <= now)).ToList();
         var held = open.Where(o => o.Status == OperationStatus.NeedsApproval)
             .GroupBy(o => o.DistrictId)
@@ -125,7 +131,8 @@ internal sealed class Gauges : BackgroundService
             {
                 ["waiting"] = due.Count,
                 ["tried later"] = open.Count(o => o.Status == OperationStatus.Waiting) - due.Count,
-                ["running"] = open.Count(o => o.Status == OperationStatus.Running),
+                ["running"] = open.Count(o => o.Status == OperationStatus.Running && o.LeaseUntil >= clock),
+                ["left alone"] = open.Count(o => o.Status == OperationStatus.Running && o.LeaseUntil < clock),
                 ["needs approval"] = open.Count(o => o.Status == OperationStatus.NeedsApproval),
             },
             due.Count == 0 ? null : due.Min(o => o.NotBefore ?? o.CreatedAt),

@@ -47,8 +47,11 @@ internal sealed class WorkerService : BackgroundService
         {
             try
             {
+                var worked = await _worker.WorkAsync(null, (_, _, _, _) => _pulse.Beat(lane), stoppingToken, nights);
+
+                // A lane that cannot read the queue is of no use, however often it tries.
                 _pulse.Beat(lane);
-                if (!await _worker.WorkAsync(null, (_, _, _, _) => _pulse.Beat(lane), stoppingToken, nights))
+                if (!worked)
                 {
                     await Task.Delay(s_poll, _time, stoppingToken);
                 }

@@ -118,37 +118,69 @@ public sealed class OperationQueue(RollcallDatabase database, TimeProvider time)
         {
             try
             {
-                var claimed = await Sql.ExecuteAsync(
-                    connection,
-                    null,
-                    $"""
-                    UPDATE operations SET status = {(int)OperationStatus.Running}, fence = fence + 1, node = @node,
-                        lease_until = {database.Bulk.NowMilliseconds} + {(long)Lease.TotalMilliseconds},
-                        not_before = NULL, error = NULL,
-                        started_at = COALESCE(started_at, {database.Bulk.NowMilliseconds})
-                    WHERE id = @id AND (status = {(int)OperationStatus.Waiting} OR (status = {(int)OperationStatus.Running} AND {silent}))
-                      AND NOT EXISTS (SELECT 1 FROM operations o WHERE o.district_id = @district AND o.id <> @id AND o.status = {(int)
-                        OperationStatus.Running})
-                    """,
-                    cancellationToken,
-                    ("@node", node),
-                    ("@id", candidate.Id),
-                    ("@district", candidate.DistrictId)
-                );
-                if (claimed == 1)
+                if (await TakeAsync(connection, node, candidate.Id, candidate.DistrictId, silent, cancellationToken))
                 {
                     _served[candidate.DistrictId] = Interlocked.Increment(ref _claims);
                     await using var context = database.CreateContext(connection, null);
                     return await context.Operations.AsNoTracking().SingleAsync(o => o.Id == candidate.Id, cancellationToken);
                 }
             }
-            catch (DbException e) when (DatabaseErrors.IsUniqueViolation(e))
+            catch (DbException e) when (DatabaseErrors.IsUniqueViolation(e) || DatabaseErrors.IsLockTimeout(e))
             {
-                // Another node was faster with another operation of the same district.
+                // Another node was faster with another operation of the same district, or is about to be.
+            }
+
+            if (database.IsPostgres)
+            {
+                await HungNode.EndAsync(connection, candidate.Id, cancellationToken);
             }
         }
 
         return null;
+    }
+
+    /// <summary>Takes an operation up, unless it is no longer to be had. One whose row somebody holds is passed by: a node that hangs in the
+    /// middle of a slice would have every other one wait for it, with all that is behind.</summary>
+    private async Task<bool> TakeAsync(
+        DbConnection connection,
+        string node,
+        long id,
+        int district,
+        string silent,
+        CancellationToken cancellationToken
+    )
+    {
+        await using var transaction = database.IsPostgres ? await database.Bulk.BeginWriteAsync(connection, cancellationToken) : null;
+        if (transaction is not null)
+        {
+            // The index that allows one running operation of a district can be waited for, too.
+            await Sql.ExecuteAsync(connection, transaction, "SET LOCAL lock_timeout = 1000", cancellationToken);
+        }
+
+        var taken = await Sql.ExecuteAsync(
+            connection,
+            transaction,
+            $"""
+            UPDATE operations SET status = {(int)OperationStatus.Running}, fence = fence + 1, node = @node,
+                lease_until = {database.Bulk.NowMilliseconds} + {(long)Lease.TotalMilliseconds},
+                not_before = NULL, error = NULL,
+                started_at = COALESCE(started_at, {database.Bulk.NowMilliseconds})
+            WHERE id = {(transaction is null ? "@id" : "(SELECT id FROM operations WHERE id = @id FOR NO KEY UPDATE SKIP LOCKED)")}
+              AND (status = {(int)OperationStatus.Waiting} OR (status = {(int)OperationStatus.Running} AND {silent}))
+              AND NOT EXISTS (SELECT 1 FROM operations o WHERE o.district_id = @district AND o.id <> @id AND o.status = {(int)
+                OperationStatus.Running})
+            """,
+            cancellationToken,
+            ("@node", node),
+            ("@id", id),
+            ("@district", district)
+        );
+        if (transaction is not null)
+        {
+            await transaction.CommitAsync(cancellationToken);
+        }
+
+        return taken == 1;
     }
 
     /// <summary>The schedule's work, for which nobody waits. What somebody asked for or approved is theirs, though it does the night's work too.</summary>
@@ -202,7 +234,8 @@ public sealed class OperationQueue(RollcallDatabase database, TimeProvider time)
         return await context.Districts.Where(d => d.Id == operation.DistrictId).Select(d => d.Code).SingleAsync(cancellationToken);
     }
 
-    /// <summary>Renews the lease and stores progress.</summary>
+    /// <summary>Renews the lease and stores progress. On PostgreSQL it fails at once while the row is locked, as it is by the worker's own slice, which
+    /// renews the lease itself: one that waited would renew that of a worker which hangs, as soon as its session is ended.</summary>
     /// <returns>False when the operation is no longer this worker's; whether somebody asked to cancel it.</returns>
     internal async Task<(bool Mine, bool Cancel)> BeatAsync(
         Operation operation,
@@ -218,7 +251,8 @@ public sealed class OperationQueue(RollcallDatabase database, TimeProvider time)
         command.CommandText = $"""
             UPDATE operations SET lease_until = {database.Bulk.NowMilliseconds} + {(long)Lease.TotalMilliseconds},
                 stage = @stage, stage_text = @text, done = @done, total = @total
-            WHERE id = @id AND fence = @fence AND status = {(int)OperationStatus.Running}
+            WHERE id = {(database.IsPostgres ? "(SELECT id FROM operations WHERE id = @id FOR NO KEY UPDATE NOWAIT)" : "@id")}
+              AND fence = @fence AND status = {(int)OperationStatus.Running}
             RETURNING cancel_requested
             """;
         Sql.Add(command, "@stage", (int)stage);

@@ -280,6 +280,7 @@ public sealed class Backup(RollcallDatabase database, TimeProvider time)
 
         // One moment for all tables, whatever is written meanwhile.
         await using var moment = await source.BeginTransactionAsync(IsolationLevel.RepeatableRead, cancellationToken);
+        await HungNode.AllowPausesAsync(source, moment, cancellationToken);
         await using var write = (SqliteTransaction)await target.BeginTransactionAsync(cancellationToken);
         foreach (var table in Tables(schema))
         {
@@ -313,6 +314,7 @@ public sealed class Backup(RollcallDatabase database, TimeProvider time)
         var tables = Tables(context);
         await using var target = (NpgsqlConnection)await database.OpenAsync(cancellationToken);
         await using var transaction = await target.BeginTransactionAsync(cancellationToken);
+        await HungNode.AllowPausesAsync(target, transaction, cancellationToken);
         await Sql.ExecuteAsync(
             target,
             transaction,

@@ -25,6 +25,9 @@ internal static class DatabaseErrors
         return false;
     }
 
+    /// <summary>Somebody held what was to be locked for longer than it was waited for.</summary>
+    public static bool IsLockTimeout(Exception e) => e is PostgresException { SqlState: PostgresErrorCodes.LockNotAvailable };
+
     /// <summary>Somebody else has the value already.</summary>
     public static bool IsUniqueViolation(Exception e) =>
         e

@@ -16,6 +16,10 @@ public sealed record StorageOptions(string DataFolder, string? Connection = null
 {
     /// <summary>Makes the SQLite connections, so that a test can let any statement fail; null makes plain ones.</summary>
     internal Func<string, SqliteConnection>? MakeSqlite { get; init; }
+
+    /// <summary>PostgreSQL ends a session that is in the middle of a transaction and has asked for nothing for so long: its process hangs, or is
+    /// gone with its machine, and what it has locked would keep everybody else waiting.</summary>
+    internal TimeSpan HungAfter { get; init; } = TimeSpan.FromSeconds(30);
 }
 
 /// <summary>The one place that knows which database is behind.</summary>
@@ -80,7 +84,8 @@ public sealed class RollcallDatabase : IAsyncDisposable, IDisposable
             // The name is what metrics call the pool; without it they would show the connection.
             // Nobody leaves anything behind on these that outlives a transaction, and a reset costs more than what follows it. Syncs work on
             // them: a plan that was made for an empty table would last until they have filled it.
-            _source = new NpgsqlDataSourceBuilder(new NpgsqlConnectionStringBuilder(ConnectionString) { NoResetOnClose = true }.ToString())
+            var guarded = HungNode.Guarded(ConnectionString, options.HungAfter);
+            _source = new NpgsqlDataSourceBuilder(new NpgsqlConnectionStringBuilder(guarded) { NoResetOnClose = true }.ToString())
             {
                 Name = "rollcall",
             }.Build();
@@ -89,11 +94,11 @@ public sealed class RollcallDatabase : IAsyncDisposable, IDisposable
 
             // What a statement of a page costs PostgreSQL is to a good half its planning: those that come again are prepared.
             _confinedSource = new NpgsqlDataSourceBuilder(
-                new NpgsqlConnectionStringBuilder(RowSecurity.ConnectionString(ConnectionString))
-                {
-                    MaxAutoPrepare = PreparedStatements,
-                }.ToString()
-            ).Build();
+                new NpgsqlConnectionStringBuilder(RowSecurity.ConnectionString(guarded)) { MaxAutoPrepare = PreparedStatements }.ToString()
+            )
+            {
+                Name = "rollcall pages",
+            }.Build();
             _keptConnections = new SemaphoreSlim(Math.Max(1, new NpgsqlConnectionStringBuilder(ConnectionString).MaxPoolSize / 2));
             _confined = new DbContextOptionsBuilder<PostgresRollcallContext>()
                 .UseNpgsql(_confinedSource)
@@ -103,7 +108,10 @@ public sealed class RollcallDatabase : IAsyncDisposable, IDisposable
     }
 
     /// <summary>What PostgreSQL's own lists call this process, unless the connection names it otherwise.</summary>
-    internal static string ApplicationName { get; } = $"rollcall {Environment.MachineName}:{Environment.ProcessId}";
+    internal static string ApplicationName { get; } = $"{NamePrefix}{Environment.MachineName}:{Environment.ProcessId}";
+
+    /// <summary>What stands before a node's name there.</summary>
+    internal const string NamePrefix = "rollcall ";
 
     public bool IsPostgres { get; }
     public string DataFolder { get; }

@@ -165,6 +165,79 @@ public sealed class NodesTests
         }
     }
 
+    [Fact]
+    public async Task A_node_that_stops_in_the_middle_of_a_slice_is_replaced_within_a_minute_and_writes_nothing_when_it_goes_on()
+    {
+        await using var cluster = await PostgresCluster.OwnAsync();
+        await using var sandbox = await SandboxServer.StartAsync(new SandboxOptions { Students = 80, Schools = 2 });
+        await using var cli = await Cli.OpenAsync(cluster);
+        await SetUpAsync(cli, "D0", sandbox);
+        await WatchAsync(cli);
+
+        // A slice waits in the middle of what it writes for as long as somebody holds this lock.
+        await SqlAsync(
+            cli,
+            """
+            CREATE FUNCTION hold() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_advisory_xact_lock_shared(42); RETURN NULL; END $$;
+            CREATE TRIGGER hold AFTER INSERT ON patrons FOR EACH STATEMENT EXECUTE FUNCTION hold()
+            """
+        );
+        Node[] nodes = [new(cli), new(cli)];
+        try
+        {
+            await using var holder = await OpenAsync(cli);
+            await using (var hold = new NpgsqlCommand("SELECT pg_advisory_lock(42)", holder))
+            {
+                await hold.ExecuteNonQueryAsync(Stop);
+            }
+
+            await nodes[0].StartAsync();
+            var id = await EnqueueAsync(cli, "D0");
+            while (await NumberAsync(cli, "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted") == 0)
+            {
+                await Task.Delay(50, Stop);
+            }
+
+            await nodes[0].SignalAsync("STOP");
+            await holder.CloseAsync();
+            await nodes[1].StartAsync();
+            while (await NumberAsync(cli, $"SELECT count(*) FROM operations WHERE id = {id} AND status IN (0, 1)") > 0)
+            {
+                await Task.Delay(200, Stop);
+            }
+
+            Assert.Equal(
+                1,
+                await NumberAsync(
+                    cli,
+                    $"SELECT count(*) FROM operations WHERE id = {id} AND status IN (4, 5) AND node = '{nodes[1].Name}' AND fence = 2"
+                )
+            );
+            Assert.InRange(await AssertWatchedAsync(cli), TimeSpan.FromSeconds(5), TimeSpan.FromMinutes(1));
+            var before = await NumberAsync(cli, "SELECT max(seq) FROM watched");
+            await nodes[0].SignalAsync("CONT");
+            await Task.Delay(TimeSpan.FromSeconds(5), Stop);
+
+            // That the operation is settled is written when it comes to it, whichever node does.
+            Assert.Equal(
+                0,
+                await NumberAsync(
+                    cli,
+                    $"SELECT count(*) FROM watched WHERE seq > {before} AND (patron IS NOT NULL OR status = 1 OR fence > 2)"
+                )
+            );
+
+            // It is of use again.
+            Assert.All(await Task.WhenAll(nodes.Select(n => n.EndAsync())), code => Assert.Equal(0, code));
+            Assert.Contains("taken over by another worker", await nodes[0].LogAsync(), StringComparison.Ordinal);
+            Assert.Equal(0, (await cli.RunAsync("sync", "--district", "D0", "--json")).Number("created"));
+        }
+        finally
+        {
+            Array.ForEach(nodes, n => n.Abandon());
+        }
+    }
+
     /// <summary>Asks for syncs of every district while everything goes wrong, until all have ended.</summary>
     /// <returns>How many things went wrong.</returns>
     private static async Task<int> LiveAsync(PostgresCluster cluster, Cli cli, Node[] nodes, int districts, Random random)

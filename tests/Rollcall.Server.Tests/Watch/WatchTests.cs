@@ -131,6 +131,10 @@ public sealed class WatchTests(PostgresCluster postgres)
         ];
         Assert.All(expected, e => Assert.Contains(e.TrimEnd(), metrics, StringComparison.Ordinal));
 
+        // Pools are called by name, and not by the connection with its host and user.
+        Assert.DoesNotContain("Host=", metrics, StringComparison.OrdinalIgnoreCase);
+        Assert.DoesNotContain("Username=", metrics, StringComparison.OrdinalIgnoreCase);
+        Assert.Equal(onPostgres, metrics.Contains("pool_name=\"rollcall pages\"", StringComparison.Ordinal));
         await RealProcess.SignalAsync(server, "TERM");
         await server.WaitForExitAsync(Stop);
         var planted = await PlantedAsync(cli, sandbox);

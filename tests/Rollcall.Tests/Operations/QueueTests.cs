@@ -1,6 +1,8 @@
+using Npgsql;
 using Rollcall.Districts;
 using Rollcall.Integrations;
 using Rollcall.Operations;
+using Rollcall.Storage;
 using Rollcall.Tests.Infrastructure;
 
 namespace Rollcall.Tests.Operations;
@@ -15,7 +17,7 @@ public sealed class QueueTests(PostgresCluster cluster)
     [InlineData(Db.Postgres)]
     public async Task A_district_with_much_to_do_keeps_no_other_one_waiting_and_people_go_before_the_night(Db db)
     {
-        await using var system = await Installation.StartAsync(cluster, db, connect: false);
+        await using var system = await Installation.StartAsync(cluster, db);
         var harbor = await system.Get<DistrictService>().AddAsync("HARBOR", "Harbor Point", "UTC", "test");
         var river = system.District.Id;
         async Task<long> AskAsync(int district, OperationKind kind, bool preview = false, DateOnly? night = null) =>
@@ -174,6 +176,105 @@ public sealed class QueueTests(PostgresCluster cluster)
         }
 
         async Task<string?> TextAsync() => (await system.Queue.GetAsync(system.District.Id, id, Stop)).StageText;
+    }
+
+    /// <param name="how">What its session is doing: it waits for the node's next statement, or for more rows of a COPY.</param>
+    /// <param name="named">The session bears the node's name, as it does unless the connection names it otherwise.</param>
+    [Theory]
+    [InlineData("idle", true)]
+    [InlineData("copy", true)]
+    [InlineData("idle", false)]
+    public async Task A_node_that_hangs_in_the_middle_of_a_transaction_is_replaced_and_keeps_nobody_waiting(string how, bool named)
+    {
+        await using var system = await Installation.StartAsync(cluster, Db.Postgres, connect: false);
+        var harbor = await system.Get<DistrictService>().AddAsync("HARBOR", "Harbor Point", "UTC", "test");
+        async Task<long> AskAsync(int district) =>
+            (
+                await system.Queue.EnqueueAsync(
+                    district,
+                    OperationKind.FullSync,
+                    IntegrationKind.ClassLink,
+                    preview: false,
+                    "test",
+                    cancellationToken: Stop
+                )
+            ).Id;
+        var stuck = await AskAsync(system.District.Id);
+        Assert.Equal(stuck, (await system.Queue.ClaimAsync("elsewhere:7", null, aloneHere: false, Stop))!.Id);
+        var theirs = await AskAsync(harbor.Id);
+        var connection = new NpgsqlConnectionStringBuilder(system.Database.ConnectionString)
+        {
+            ApplicationName = named ? "rollcall elsewhere:7" : "something else",
+        };
+        var storage = new StorageOptions(system.Database.DataFolder, connection.ToString());
+        await using var node = new RollcallDatabase(named ? storage : storage with { HungAfter = TimeSpan.FromSeconds(2) });
+        await using var hung = (NpgsqlConnection)await node.OpenAsOwnerAsync(Stop);
+        await Sql.ExecuteAsync(hung, null, "UPDATE operations SET lease_until = 0", Stop);
+        await using var transaction = await hung.BeginTransactionAsync(Stop);
+        await Sql.ExecuteAsync(hung, transaction, "UPDATE operations SET applied_to = 7 WHERE id = @id", Stop, ("@id", stuck));
+        await using var copy =
+            how == "copy" ? await hung.BeginBinaryImportAsync("COPY audit_entries (id) FROM STDIN (FORMAT BINARY)", Stop) : null;
+
+        // The other district's is behind it in the queue, and waits for nothing.
+        var claimed = await system.Queue.ClaimAsync("here:1", null, aloneHere: false, Stop).WaitAsync(TimeSpan.FromSeconds(5), Stop);
+        Assert.Equal(theirs, claimed!.Id);
+        Assert.True(await system.Queue.FinishAsync(claimed, OperationStatus.Completed, null, null, null, Stop));
+        Operation? taken;
+        using var minute = CancellationTokenSource.CreateLinkedTokenSource(Stop);
+        minute.CancelAfter(TimeSpan.FromMinutes(1));
+        while ((taken = await system.Queue.ClaimAsync("here:1", null, aloneHere: false, minute.Token)) is null)
+        {
+            await Task.Delay(250, minute.Token);
+        }
+
+        // What the one that hung had not committed never was.
+        Assert.Equal((stuck, 0, "here:1"), (taken.Id, taken.AppliedTo, taken.Node));
+        await Assert.ThrowsAnyAsync<Exception>(async () =>
+        {
+            if (copy is not null)
+            {
+                await copy.CompleteAsync(Stop);
+            }
+
+            await transaction.CommitAsync(Stop);
+        });
+    }
+
+    [Fact]
+    public async Task A_node_that_is_slow_is_left_its_work()
+    {
+        await using var system = await Installation.StartAsync(cluster, Db.Postgres, connect: false);
+        var (id, _) = await system.Queue.EnqueueAsync(
+            system.District.Id,
+            OperationKind.FullSync,
+            IntegrationKind.ClassLink,
+            preview: false,
+            "test",
+            cancellationToken: Stop
+        );
+        await system.Queue.ClaimAsync("elsewhere:7", null, aloneHere: false, Stop);
+        await using var node = new RollcallDatabase(
+            new StorageOptions(
+                system.Database.DataFolder,
+                new NpgsqlConnectionStringBuilder(system.Database.ConnectionString) { ApplicationName = "rollcall elsewhere:7" }.ToString()
+            )
+        );
+        await using var slow = await node.OpenAsOwnerAsync(Stop);
+        await Sql.ExecuteAsync(slow, null, "UPDATE operations SET lease_until = 0", Stop);
+        await using var transaction = await slow.BeginTransactionAsync(Stop);
+        await Sql.ExecuteAsync(slow, transaction, "UPDATE operations SET applied_to = 7 WHERE id = @id", Stop, ("@id", id));
+
+        // The server itself is at work for it, for longer than anybody is waited for.
+        var working = Sql.ExecuteAsync(slow, transaction, "SELECT pg_sleep(20)", Stop);
+        while (!working.IsCompleted)
+        {
+            Assert.Null(await system.Queue.ClaimAsync("here:1", null, aloneHere: false, Stop));
+            await Task.Delay(250, Stop);
+        }
+
+        await working;
+        await transaction.CommitAsync(Stop);
+        Assert.Equal(7, (await system.Queue.ClaimAsync("here:1", null, aloneHere: false, Stop))!.AppliedTo);
     }
 
     /// <summary>Time that passes when it is told to; timers run then.</summary>

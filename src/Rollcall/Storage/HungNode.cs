@@ -1,0 +1,49 @@
+using System.Data.Common;
+using Npgsql;
+using Rollcall.Operations;
+
+namespace Rollcall.Storage;
+
+/// <summary>A node that has stopped in the middle of a transaction: its process hangs, or its machine is gone and PostgreSQL has not noticed.
+/// What it has locked would keep everybody else waiting.</summary>
+internal static class HungNode
+{
+    // PostgreSQL cuts names.
+    private const int LongestName = 63;
+
+    /// <summary>The connection with PostgreSQL's own means against it: sessions that ask for nothing in the middle of a transaction are ended, and
+    /// lines whose other end is gone are noticed within half a minute instead of hours. What the connection says of these itself counts.</summary>
+    public static string Guarded(string connection, TimeSpan hungAfter)
+    {
+        var builder = new NpgsqlConnectionStringBuilder(connection);
+        builder.Options = string.Create(
+                System.Globalization.CultureInfo.InvariantCulture,
+                $"-c idle_in_transaction_session_timeout={(long)hungAfter.TotalMilliseconds} -c tcp_keepalives_idle=10 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=3 -c tcp_user_timeout=30000 {builder.Options}"
+            )
+            .TrimEnd();
+        return builder.ToString();
+    }
+
+    /// <summary>In this transaction whoever asks may take their time between two statements.</summary>
+    public static Task AllowPausesAsync(DbConnection connection, DbTransaction transaction, CancellationToken cancellationToken) =>
+        Sql.ExecuteAsync(connection, transaction, "SET LOCAL idle_in_transaction_session_timeout = 0", cancellationToken);
+
+    /// <summary>Ends the sessions of the node that has this operation, whose lease is over, where they wait in the middle of a transaction for a
+    /// node that says nothing. One for which the server itself is at work is slow and not hung, and is left alone.</summary>
+    public static Task EndAsync(DbConnection connection, long operation, CancellationToken cancellationToken) =>
+        Sql.ExecuteAsync(
+            connection,
+            null,
+            $"""
+            SELECT pg_terminate_backend(a.pid) FROM operations o
+            JOIN pg_stat_activity a ON a.application_name = left('{RollcallDatabase.NamePrefix}' || o.node, {LongestName})
+            WHERE o.id = @id AND o.status = {(int)OperationStatus.Running}
+              AND o.lease_until < (extract(epoch from clock_timestamp()) * 1000)::bigint
+              AND a.datname = current_database() AND a.usename = session_user AND a.pid <> pg_backend_pid()
+              AND (a.state LIKE 'idle in transaction%' OR (a.state = 'active' AND a.wait_event_type = 'Client'))
+              AND a.state_change < clock_timestamp() - interval '15 seconds'
+            """,
+            cancellationToken,
+            ("@id", operation)
+        );
+}
