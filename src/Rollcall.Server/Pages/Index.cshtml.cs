@@ -95,7 +95,7 @@ internal sealed class IndexModel(
             && Here.Can("/Index PostSync")
         )
         {
-            var next = Preferences.ServiceModel.NextRunOf(settings, Here);
+            var next = await reading.NextRunAsync(Here, settings.Daily, Gone);
             Daily = (
                 next is { } at
                     ? $"The next sync runs by itself on {at.ToString("dddd, MMMM d, HH:mm", CultureInfo.InvariantCulture)}."

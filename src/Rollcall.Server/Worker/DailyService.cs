@@ -28,6 +28,7 @@ internal sealed class DailyService(
         {
             // Each for itself: what one of them cannot do keeps no other waiting.
             var looked = await TryAsync(
+                "Daily Operations cannot look what is due",
                 async () =>
                 {
                     foreach (var id in await schedule.EnqueueDueAsync(stoppingToken))
@@ -38,6 +39,7 @@ internal sealed class DailyService(
                 stoppingToken
             );
             looked &= await TryAsync(
+                "Retention cannot look what is due",
                 async () =>
                 {
                     foreach (var id in await retention.EnqueueDueAsync(stoppingToken))
@@ -47,7 +49,10 @@ internal sealed class DailyService(
                 },
                 stoppingToken
             );
-            if (time.GetUtcNow() >= tidy && await TryAsync(() => retention.TidyAsync(stoppingToken), stoppingToken))
+            if (
+                time.GetUtcNow() >= tidy
+                && await TryAsync("What has had its time cannot be tidied away", () => retention.TidyAsync(stoppingToken), stoppingToken)
+            )
             {
                 tidy = time.GetUtcNow() + s_tidyEvery;
             }
@@ -61,7 +66,7 @@ internal sealed class DailyService(
         }
     }
 
-    private async Task<bool> TryAsync(Func<Task> look, CancellationToken stoppingToken)
+    private async Task<bool> TryAsync(string trouble, Func<Task> look, CancellationToken stoppingToken)
     {
         try
         {
@@ -75,7 +80,7 @@ internal sealed class DailyService(
         catch (Exception e)
         {
             // The database is away: what is due stays due until it is back.
-            logger.LogError("Daily Operations cannot look what is due, trying again: {Message}", e.Message);
+            logger.LogError("{Trouble}, trying again: {Message}", trouble, e.Message);
             return false;
         }
     }

@@ -260,8 +260,12 @@ public static class SettingsChange
 
     /// <summary>Daily Operations go on: pauses are taken away, and so is what an undo put in their way.</summary>
     public static IntegrationSettings Resume(IntegrationSettings settings, DateTimeOffset now) =>
+        GoOn(settings with { Daily = settings.Daily with { Pauses = [] } }, now);
+
+    /// <summary>What an undo or failed nights put in the way of Daily Operations is taken away. Pauses stay.</summary>
+    public static IntegrationSettings GoOn(IntegrationSettings settings, DateTimeOffset now) =>
         settings with
         {
-            Daily = settings.Daily with { Pauses = [], StoppedBecause = null, StoppedByFailures = false, Since = now },
+            Daily = settings.Daily with { StoppedBecause = null, StoppedByFailures = false, Since = now },
         };
 }

@@ -84,6 +84,8 @@ public sealed class Aftermath(RollcallDatabase database, RollcallOptions options
             operation is
             {
                 PreviewOnly: false,
+                // What is approved was read before: that it can be written proves nothing of the nights.
+                ApprovedAt: null,
                 Status: OperationStatus.Completed or OperationStatus.CompletedWithWarnings or OperationStatus.NeedsApproval
             }
         )

@@ -54,7 +54,7 @@ public sealed class DailySchedule(RollcallDatabase database, OperationQueue queu
 
             try
             {
-                var (id, _) = await queue.EnqueueAsync(
+                var (id, isNew) = await queue.EnqueueAsync(
                     district.Id,
                     daily.ChangesOnly ? OperationKind.ChangesSync : OperationKind.FullSync,
                     integration.Kind,
@@ -63,7 +63,12 @@ public sealed class DailySchedule(RollcallDatabase database, OperationQueue queu
                     cancellationToken: cancellationToken,
                     dailyDate: date
                 );
-                queued.Add(id);
+
+                // What is still at work may be yesterday's night: then today's begins when that has ended.
+                if (isNew || await context.Operations.AnyAsync(o => o.Id == id && o.DailyDate == date, cancellationToken))
+                {
+                    queued.Add(id);
+                }
             }
             catch (Exception e)
                 when ((e as DbException ?? e.InnerException as DbException) is { } fault && DatabaseErrors.IsUniqueViolation(fault))
@@ -93,7 +98,81 @@ public sealed class DailySchedule(RollcallDatabase database, OperationQueue queu
             date = date.AddDays(-1);
         }
 
-        return daily.Pauses.Any(p => p.From <= date && date <= p.To) || Instant(date, at, zone) < daily.Since ? null : date;
+        return IsPaused(daily, date) || Instant(date, at, zone) < SinceOf(daily, now) ? null : date;
+    }
+
+    /// <summary>When Daily Operations run next, beyond what is done or under way: at once where something is due.</summary>
+    /// <param name="daily">The district's settings.</param>
+    /// <param name="zone">The district's time zone.</param>
+    /// <param name="now">The instant.</param>
+    /// <param name="taken">The local dates that have had their night, or have it now; of those since the day before, all.</param>
+    /// <returns>Null when they do not run.</returns>
+    public static DateTimeOffset? Next(DailyOperations daily, TimeZoneInfo zone, DateTimeOffset now, IReadOnlySet<DateOnly> taken)
+    {
+        if (daily is not { At: { } at, StoppedBecause: null })
+        {
+            return null;
+        }
+
+        if (Due(daily, zone, now) is { } due && !taken.Contains(due))
+        {
+            return now;
+        }
+
+        var date = DateOnly.FromDateTime(TimeZoneInfo.ConvertTime(now, zone).DateTime);
+        while (true)
+        {
+            if (daily.Pauses.FirstOrDefault(p => p.From <= date && date <= p.To) is { } pause)
+            {
+                // Years that no calendar plans for are of settings that were made before they were refused.
+                if (pause.To.Year > 2200)
+                {
+                    return null;
+                }
+
+                date = pause.To.AddDays(1);
+                continue;
+            }
+
+            var instant = Instant(date, at, zone);
+            if (instant > now && instant >= SinceOf(daily, now) && !taken.Contains(date))
+            {
+                return instant;
+            }
+
+            if (date == DateOnly.MaxValue)
+            {
+                return null;
+            }
+
+            date = date.AddDays(1);
+        }
+    }
+
+    private static bool IsPaused(DailyOperations daily, DateOnly date) => daily.Pauses.Any(p => p.From <= date && date <= p.To);
+
+    /// <summary>A clock that had once jumped ahead wrote a time that is still to come: that is none. Clocks of several nodes differ a little.</summary>
+    private static DateTimeOffset? SinceOf(DailyOperations daily, DateTimeOffset now) =>
+        daily.Since is { } since && since > now.AddDays(1) ? null : daily.Since;
+
+    /// <summary>Why a night that was queued is not to begin any more; null when it may. Between the two lies a line of other work, or hours until
+    /// it is tried again.</summary>
+    /// <param name="integration">The service as it is now; null when its row is gone.</param>
+    /// <param name="kind">The service.</param>
+    /// <param name="night">The local date whose night it is.</param>
+    /// <param name="today">The date where the district is.</param>
+    public static string? ForbiddenBecause(Integration? integration, IntegrationKind kind, DateOnly night, DateOnly today)
+    {
+        var daily = IntegrationService.SettingsOf(integration).Daily;
+        return integration is not { Enabled: true } ? $"{IntegrationWords.Name(kind)} is off: this night did not begin."
+            : daily.At is null ? "Daily Operations were switched off before this night began."
+            : daily.StoppedBecause is { } why ? $"Daily Operations were stopped before this night began. {why}"
+            : daily.Pauses.FirstOrDefault(p => (p.From <= night && night <= p.To) || (p.From <= today && today <= p.To)) is { } pause
+                ? string.Create(
+                    System.Globalization.CultureInfo.InvariantCulture,
+                    $"Daily Operations are paused from {pause.From:yyyy-MM-dd} to {pause.To:yyyy-MM-dd}: this night did not begin."
+                )
+            : null;
     }
 
     /// <summary>The instant of a local time of day; the end of the gap when clocks skip it, the earlier one when it comes twice.</summary>

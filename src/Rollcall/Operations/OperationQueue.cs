@@ -234,6 +234,66 @@ public sealed class OperationQueue(RollcallDatabase database, TimeProvider time)
         return await context.Districts.Where(d => d.Id == operation.DistrictId).Select(d => d.Code).SingleAsync(cancellationToken);
     }
 
+    /// <summary>Why a claimed operation that is a night's, and nobody's else, is not to begin; null when it may.</summary>
+    internal async Task<string?> ForbiddenNightAsync(Operation operation, CancellationToken cancellationToken)
+    {
+        if (
+            operation is not { DailyDate: { } night, ApprovedAt: null, Planned: false, Integration: { } kind }
+            || !string.Equals(operation.RequestedBy, DailySchedule.Actor, StringComparison.Ordinal)
+        )
+        {
+            return null;
+        }
+
+        await using var context = database.CreateContext();
+        var district = await context.Districts.AsNoTracking().SingleAsync(d => d.Id == operation.DistrictId, cancellationToken);
+        var row = await context
+            .Integrations.AsNoTracking()
+            .SingleOrDefaultAsync(i => i.DistrictId == operation.DistrictId && i.Kind == kind, cancellationToken);
+        return DailySchedule.ForbiddenBecause(row, kind, night, Districts.DistrictService.Today(district, time));
+    }
+
+    /// <summary>Stops the syncs of a service that is turned off: those that wait end, and those at work are asked to.</summary>
+    /// <param name="context">In the district's transaction; the caller commits.</param>
+    /// <param name="row">The service.</param>
+    /// <param name="why">What those that end say.</param>
+    /// <param name="now">The time.</param>
+    /// <param name="cancellationToken">Gives up.</param>
+    internal static async Task StopSyncsAsync(
+        RollcallContext context,
+        Integration row,
+        string why,
+        DateTimeOffset now,
+        CancellationToken cancellationToken
+    )
+    {
+        var syncs = context
+            .Operations.Where(o => o.DistrictId == row.DistrictId && o.Integration == row.Kind)
+            .Where(o => o.Kind == OperationKind.FullSync || o.Kind == OperationKind.ChangesSync || o.Kind == OperationKind.PersonSync);
+        var waiting = await syncs.AsNoTracking().Where(o => o.Status == OperationStatus.Waiting).ToListAsync(cancellationToken);
+        foreach (var operation in waiting)
+        {
+            var ended = await syncs
+                .Where(o => o.Id == operation.Id && o.Status == OperationStatus.Waiting)
+                .ExecuteUpdateAsync(
+                    s =>
+                        s.SetProperty(o => o.Status, OperationStatus.Cancelled)
+                            .SetProperty(o => o.FinishedAt, now)
+                            .SetProperty(o => o.Error, why),
+                    cancellationToken
+                );
+            if (ended == 1 && LeftBehind(operation) is { } behind)
+            {
+                IntegrationService.RequireFull(row, behind);
+            }
+        }
+
+        // One that a worker has taken up since is among these.
+        await syncs
+            .Where(o => o.Status == OperationStatus.Running)
+            .ExecuteUpdateAsync(s => s.SetProperty(o => o.CancelRequested, true), cancellationToken);
+    }
+
     /// <summary>Renews the lease and stores progress. On PostgreSQL it fails at once while the row is locked, as it is by the worker's own slice, which
     /// renews the lease itself: one that waited would renew that of a worker which hangs, as soon as its session is ended.</summary>
     /// <returns>False when the operation is no longer this worker's; whether somebody asked to cancel it.</returns>
@@ -283,6 +343,11 @@ public sealed class OperationQueue(RollcallDatabase database, TimeProvider time)
         {
             await using var context = database.CreateContext(connection, transaction);
             await GiveUpAsync(context, operation, cancellationToken);
+            if (status == OperationStatus.Cancelled)
+            {
+                await LeaveNightAsync(context, operation.Id, cancellationToken);
+            }
+
             await context.SaveChangesAsync(cancellationToken);
         }
 
@@ -538,6 +603,7 @@ public sealed class OperationQueue(RollcallDatabase database, TimeProvider time)
             if (cancelled == 1)
             {
                 await GiveUpAsync(context, operation, cancellationToken);
+                await LeaveNightAsync(context, id, cancellationToken);
                 break;
             }
 
@@ -555,13 +621,20 @@ public sealed class OperationQueue(RollcallDatabase database, TimeProvider time)
         await transaction.CommitAsync(cancellationToken);
     }
 
+    /// <summary>Who cancels what they asked for cancels no night that had joined it: the schedule finds its date free again. A night that somebody
+    /// cancels as such stays so.</summary>
+    private static Task<int> LeaveNightAsync(RollcallContext context, long id, CancellationToken cancellationToken) =>
+        context
+            .Operations.Where(o => o.Id == id && o.DailyDate != null && o.RequestedBy != DailySchedule.Actor && o.ApprovedAt == null)
+            .ExecuteUpdateAsync(s => s.SetProperty(o => o.DailyDate, (DateOnly?)null), cancellationToken);
+
     /// <summary>What was approved and then not written is still so in the roster, but did not change there: only a full sync sees it again. So is
     /// what a full sync planned, and what waited in the hold that its plan replaced.</summary>
     private static async Task GiveUpAsync(RollcallContext context, Operation operation, CancellationToken cancellationToken)
     {
         if (
-            operation is { PreviewOnly: false, Integration: { } kind }
-            && operation is { ApprovedAt: not null } or { Kind: OperationKind.FullSync, Planned: true }
+            LeftBehind(operation) is { } why
+            && operation.Integration is { } kind
             && await context.Integrations.SingleOrDefaultAsync(
                 i => i.DistrictId == operation.DistrictId && i.Kind == kind,
                 cancellationToken
@@ -569,12 +642,15 @@ public sealed class OperationQueue(RollcallDatabase database, TimeProvider time)
                 is { } row
         )
         {
-            IntegrationService.RequireFull(
-                row,
-                $"operation {operation.Id} ended before all that was {(operation.ApprovedAt is null ? "planned" : "approved")} was written"
-            );
+            IntegrationService.RequireFull(row, why);
         }
     }
+
+    /// <summary>Why the next sync is a full one when this one ends now; null when it need not be.</summary>
+    private static string? LeftBehind(Operation operation) =>
+        operation is { PreviewOnly: false } and ({ ApprovedAt: not null } or { Kind: OperationKind.FullSync, Planned: true })
+            ? $"operation {operation.Id} ended before all that was {(operation.ApprovedAt is null ? "planned" : "approved")} was written"
+            : null;
 
     /// <summary>The operation; throws when the district has none of that id.</summary>
     public async Task<Operation> GetAsync(int districtId, long id, CancellationToken cancellationToken = default)
@@ -717,6 +793,12 @@ public sealed class OperationQueue(RollcallDatabase database, TimeProvider time)
         )
         {
             throw new RollcallException($"Operation {id} is being undone: nothing of it can be decided any more.");
+        }
+
+        if (verb == "approve" && operation is { Integration: { } kind, Kind: not OperationKind.Switch })
+        {
+            // What cannot be written now would be lost with the attempt.
+            (await Sync.SyncSetup.LoadAsync(context, districtId, kind, time, cancellationToken)).EnsureReady();
         }
 
         var was = operation.Status;

@@ -170,6 +170,12 @@ internal sealed class OperationWorker(
         run.Start();
         try
         {
+            if (await queue.ForbiddenNightAsync(operation, cancellationToken) is { } why)
+            {
+                await queue.FinishAsync(operation, OperationStatus.Cancelled, null, null, why, CancellationToken.None);
+                return;
+            }
+
             await ExecuteAsync(handlers.First(h => h.Handles(operation.Kind)), run, stop.Token);
         }
         catch (Exception) when (run.Lost)
@@ -254,8 +260,8 @@ internal sealed class OperationWorker(
         {
             OneRoster.RosterException roster => roster.Fault is OneRoster.RosterFault.Unreachable or OneRoster.RosterFault.Incomplete,
             RollcallException => false,
-            System.Data.Common.DbException or IOException or TimeoutException or System.Net.Sockets.SocketException => true,
-            _ => false,
+            IOException or TimeoutException or System.Net.Sockets.SocketException => true,
+            _ => DatabaseErrors.IsFault(e),
         };
 
     private async Task FailAsync(Operation operation, Exception e)

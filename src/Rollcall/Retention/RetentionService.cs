@@ -98,14 +98,14 @@ public sealed class RetentionService(RollcallDatabase database, OperationQueue q
         {
             var local = TimeZoneInfo.ConvertTime(time.GetUtcNow(), district.Zone).DateTime;
             var date = DateOnly.FromDateTime(local);
-            if (TimeOnly.FromDateTime(local) < s_at || looked.GetValueOrDefault(district.Id) >= date)
+            if (TimeOnly.FromDateTime(local) < s_at || HasLooked(looked.GetValueOrDefault(district.Id), date))
             {
                 return;
             }
 
             await using var work = await DistrictTransaction.BeginAsync(database, district.Id, cancellationToken);
             var setting = await RowAsync(work.Context, district.Id, cancellationToken);
-            if (setting.LookedOn >= date)
+            if (HasLooked(setting.LookedOn, date))
             {
                 // Another node was faster.
                 return;
@@ -120,6 +120,9 @@ public sealed class RetentionService(RollcallDatabase database, OperationQueue q
             }
         }
     }
+
+    /// <summary>A clock that had once jumped ahead wrote a date that is still to come: that is none. Clocks of several nodes differ a little.</summary>
+    private static bool HasLooked(DateOnly? on, DateOnly today) => on >= today && on <= today.AddDays(1);
 
     /// <summary>Removes what is no district's and has had its time: answers that are kept for repetitions, sessions that ended, and lines of the
     /// installation's own audit, which are kept as long as a district's by default.</summary>

@@ -1,9 +1,11 @@
+using System.Globalization;
 using System.Net;
 using Rollcall.Districts;
 using Rollcall.Integrations;
 using Rollcall.Mapping;
 using Rollcall.Operations;
 using Rollcall.Patrons;
+using Rollcall.Storage;
 
 namespace Rollcall.Server.Tests.Pages;
 
@@ -76,8 +78,61 @@ public sealed class RulesPageTests(SyncedLibrary library) : IClassFixture<Synced
         Assert.DoesNotContain("have stopped", await visitor.PageAsync("/"), StringComparison.Ordinal);
         await StopAsync(new TimeOnly(4, 0));
         Assert.Contains("Operation 1 was undone.", await visitor.PageAsync("/"), StringComparison.Ordinal);
+        await visitor.SubmitAsync(schedule, $"{schedule}?handler=Pause", ("from", "2030-12-20"), ("to", "2031-01-06"));
         await visitor.SubmitAsync(schedule, $"{schedule}?handler=Resume");
         Assert.DoesNotContain("have stopped", await visitor.PageAsync("/"), StringComparison.Ordinal);
+
+        // A pause that is still to come has a button of its own.
+        Assert.Equal(
+            new PauseDates(new DateOnly(2030, 12, 20), new DateOnly(2031, 1, 6)),
+            Assert.Single((await SettingsAsync()).Daily.Pauses)
+        );
+        await visitor.SubmitAsync(schedule, $"{schedule}?handler=Unpause", ("from", "2030-12-20"), ("to", "2031-01-06"));
+
+        // The date of a night that has been is not promised again, though its hour was moved to later.
+        var today = DateOnly.FromDateTime(TimeZoneInfo.ConvertTime(TimeProvider.System.GetUtcNow(), library.District.Zone).DateTime);
+        (string, string) Day(string name, DateOnly day) => (name, day.ToString("dddd, MMMM d", CultureInfo.InvariantCulture));
+        await ConfigureAsync(d => d with { At = new TimeOnly(23, 59), Since = TimeProvider.System.GetUtcNow() });
+        foreach (var (address, day) in ((string, string)[])[Day("/", today), Day(schedule, today)])
+        {
+            Assert.Contains(day, await visitor.PageAsync(address), StringComparison.Ordinal);
+        }
+
+        await using (var context = library.Service<RollcallDatabase>().CreateContext())
+        {
+            context.Operations.Add(
+                new Operation
+                {
+                    DistrictId = library.District.Id,
+                    Kind = OperationKind.ChangesSync,
+                    Integration = IntegrationKind.ClassLink,
+                    Status = OperationStatus.Cancelled,
+                    DailyDate = today,
+                    RequestedBy = DailySchedule.Actor,
+                    CreatedAt = TimeProvider.System.GetUtcNow(),
+                    FinishedAt = TimeProvider.System.GetUtcNow(),
+                    Settled = true,
+                }
+            );
+            await context.SaveChangesAsync();
+        }
+
+        foreach (var (address, day) in ((string, string)[])[Day("/", today.AddDays(1)), Day(schedule, today.AddDays(1))])
+        {
+            Assert.Contains(day, await visitor.PageAsync(address), StringComparison.Ordinal);
+        }
+
+        await ConfigureAsync(d => d with { At = null });
+        Task ConfigureAsync(Func<DailyOperations, DailyOperations> change) =>
+            library
+                .Service<IntegrationService>()
+                .ConfigureAsync(
+                    library.District.Id,
+                    IntegrationKind.ClassLink,
+                    "test",
+                    "schedule",
+                    s => s with { Daily = change(s.Daily) }
+                );
     }
 
     [Fact]

@@ -69,6 +69,150 @@ public sealed class DailyTests(PostgresCluster cluster)
         Assert.Null(DailySchedule.Due(daily with { At = null }, zone, now.AddDays(9)));
     }
 
+    [Fact]
+    public void What_is_promised_next_is_what_the_schedule_does()
+    {
+        var zone = TimeZoneInfo.FindSystemTimeZoneById("America/New_York");
+        var daily = new DailyOperations { At = new TimeOnly(2, 30), Since = s_before };
+        DateTime? Next(DailyOperations settings, string local, params string[] taken)
+        {
+            var now = DateTime.Parse(local, System.Globalization.CultureInfo.InvariantCulture);
+            return
+                DailySchedule.Next(
+                    settings,
+                    zone,
+                    new DateTimeOffset(now, zone.GetUtcOffset(now)),
+                    taken.Select(t => DateOnly.ParseExact(t, "yyyy-MM-dd")).ToHashSet()
+                )
+                    is { } next
+                ? TimeZoneInfo.ConvertTime(next, zone).DateTime
+                : null;
+        }
+
+        static DateTime At(string local) => DateTime.Parse(local, System.Globalization.CultureInfo.InvariantCulture);
+        Assert.Equal(At("2026-03-05 02:30"), Next(daily, "2026-03-05 01:00", "2026-03-04"));
+
+        // The clocks go from two to three.
+        Assert.Equal(At("2026-03-08 03:00"), Next(daily, "2026-03-08 01:00", "2026-03-07"));
+
+        // The date has had its night: by Sync Now before its hour, or before the hour was moved.
+        Assert.Equal(At("2026-03-06 02:30"), Next(daily, "2026-03-05 01:00", "2026-03-04", "2026-03-05"));
+        Assert.Equal(At("2026-03-06 22:00"), Next(daily with { At = new TimeOnly(22, 0) }, "2026-03-05 12:00", "2026-03-04", "2026-03-05"));
+
+        // Due and not there yet: at once.
+        Assert.Equal(At("2026-03-05 09:00"), Next(daily, "2026-03-05 09:00", "2026-03-04"));
+        Assert.Equal(At("2026-03-06 02:30"), Next(daily, "2026-03-05 09:00", "2026-03-05"));
+
+        // Over pauses, and not where nothing runs.
+        var paused = daily with
+        {
+            Pauses = [new PauseDates(new DateOnly(2026, 3, 4), new DateOnly(2026, 3, 9))],
+        };
+        Assert.Equal(At("2026-03-10 02:30"), Next(paused, "2026-03-04 09:00"));
+        Assert.Null(Next(daily with { Pauses = [new PauseDates(default, DateOnly.MaxValue)] }, "2026-03-04 09:00"));
+        Assert.Null(Next(daily with { StoppedBecause = "undone" }, "2026-03-04 09:00"));
+        Assert.Null(Next(daily with { At = null }, "2026-03-04 09:00"));
+
+        // What a clock wrote that had jumped ahead holds nothing up; one that is a little ahead is believed.
+        var far = new DateTimeOffset(2027, 1, 1, 0, 0, 0, TimeSpan.Zero);
+        Assert.Equal(At("2026-03-05 09:00"), Next(daily with { Since = far }, "2026-03-05 09:00", "2026-03-04"));
+        var soon = new DateTimeOffset(2026, 3, 5, 14, 0, 5, TimeSpan.Zero);
+        Assert.Equal(At("2026-03-06 02:30"), Next(daily with { Since = soon }, "2026-03-05 09:00", "2026-03-04"));
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task A_night_that_is_still_open_at_the_next_ones_hour_is_queued_by_nobody_and_followed_by_it(Db db)
+    {
+        var clock = new ShiftedTime(s_before.AddHours(5));
+        await using var system = await Installation.StartAsync(cluster, db, time: clock, connect: false);
+        await OnAsync(system);
+        var night = Assert.Single(await system.Get<DailySchedule>().EnqueueDueAsync());
+        clock.MoveTo(s_before.AddDays(1).AddHours(5));
+        Assert.Empty(await system.Get<DailySchedule>().EnqueueDueAsync());
+        await using (var context = system.Database.CreateContext())
+        {
+            await context.Operations.ExecuteUpdateAsync(s => s.SetProperty(o => o.Status, OperationStatus.Completed));
+        }
+
+        Assert.True(Assert.Single(await system.Get<DailySchedule>().EnqueueDueAsync()) > night);
+        Assert.Empty(await system.Get<DailySchedule>().EnqueueDueAsync());
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task Who_cancels_what_they_asked_for_cancels_no_night_that_had_joined_it(Db db)
+    {
+        var clock = new ShiftedTime(s_before.AddHours(3));
+        await using var system = await Installation.StartAsync(cluster, db, time: clock, connect: false);
+        await OnAsync(system);
+        var district = system.District.Id;
+        for (var day = 0; day < 2; day++)
+        {
+            clock.MoveTo(s_before.AddDays(day).AddHours(3));
+            var (asked, _) = await system.Queue.EnqueueAsync(district, OperationKind.FullSync, IntegrationKind.ClassLink, false, "anna");
+            clock.MoveTo(s_before.AddDays(day).AddHours(5));
+            Assert.Equal([asked], await system.Get<DailySchedule>().EnqueueDueAsync());
+            var claimed = day == 0 ? null : await system.Queue.ClaimAsync("one", asked, aloneHere: true, CancellationToken.None);
+            await system.Queue.CancelAsync(district, asked);
+            if (claimed is not null)
+            {
+                Assert.Empty(await system.Get<DailySchedule>().EnqueueDueAsync());
+                Assert.True(
+                    await system.Queue.FinishAsync(claimed, OperationStatus.Cancelled, null, null, "Cancelled.", CancellationToken.None)
+                );
+            }
+
+            var night = Assert.Single(await system.Get<DailySchedule>().EnqueueDueAsync());
+            Assert.NotEqual(asked, night);
+            Assert.Equal(DailySchedule.Actor, (await system.Queue.GetAsync(district, night)).RequestedBy);
+
+            // A night that somebody cancels as such stays so.
+            await system.Queue.CancelAsync(district, night);
+            Assert.Empty(await system.Get<DailySchedule>().EnqueueDueAsync());
+        }
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task A_clock_that_had_once_jumped_ahead_holds_neither_nights_nor_retention_up(Db db)
+    {
+        var clock = new ShiftedTime(s_before.AddYears(3));
+        await using var system = await Installation.StartAsync(cluster, db, time: clock, connect: false);
+        var retention = system.Get<RetentionService>();
+        await OnAsync(system, s_before.AddYears(3));
+        await retention.EnqueueDueAsync();
+        async Task<DateOnly?> LookedAsync()
+        {
+            await using var context = system.Database.CreateContext();
+            return (await context.RetentionSettings.AsNoTracking().SingleAsync()).LookedOn;
+        }
+
+        clock.MoveTo(s_before.AddHours(5));
+        Assert.Single(await system.Get<DailySchedule>().EnqueueDueAsync());
+        await retention.EnqueueDueAsync();
+        Assert.Equal(new DateOnly(2026, 1, 1), await LookedAsync());
+    }
+
+    /// <summary>ClassLink is on, at four in the morning, though it leads nowhere.</summary>
+    private static async Task OnAsync(Installation system, DateTimeOffset? since = null)
+    {
+        await using var context = system.Database.CreateContext();
+        context.Integrations.Add(
+            new Integration
+            {
+                DistrictId = system.District.Id,
+                Kind = IntegrationKind.ClassLink,
+                Enabled = true,
+            }
+        );
+        await context.SaveChangesAsync();
+        await system.ConfigureAsync(s => SettingsChange.Daily(s, "04:00", "full", since ?? s_before));
+    }
+
     [Theory]
     [InlineData(Db.Sqlite)]
     [InlineData(Db.Postgres)]

@@ -2,6 +2,7 @@ using System.Security.Cryptography;
 using System.Text;
 using System.Text.Json;
 using Microsoft.EntityFrameworkCore;
+using Microsoft.Extensions.DependencyInjection;
 using Rollcall.Integrations;
 using Rollcall.Operations;
 using Rollcall.Storage;
@@ -156,6 +157,105 @@ public sealed class TroubleTests(PostgresCluster cluster)
     [Theory]
     [InlineData(Db.Sqlite)]
     [InlineData(Db.Postgres)]
+    public async Task A_night_that_waits_does_not_begin_once_it_is_paused_stopped_or_switched_off(Db db)
+    {
+        var (system, clock) = await NightAsync(db);
+        await using var _ = system;
+        var day = 0;
+        await EndsAsync("paused", () => system.ConfigureAsync(s => SettingsChange.Pause(s, "2026-03-02", "2026-03-02")));
+        await EndsAsync("switched off", () => system.ConfigureAsync(s => SettingsChange.Daily(s, "off", null, clock.GetUtcNow())));
+        await system.ConfigureAsync(s => SettingsChange.Daily(s, "04:00", null, s_start.AddDays(-1)));
+        await EndsAsync(
+            "Somebody looks into it",
+            () => system.ConfigureAsync(s => s with { Daily = s.Daily with { StoppedBecause = "Somebody looks into it." } })
+        );
+        await system.ConfigureAsync(s => s with { Daily = s.Daily with { StoppedBecause = null } });
+        await EndsAsync("off", () => system.Integrations.TurnOffAsync(system.District.Id, IntegrationKind.ClassLink, "test", Stop));
+        await system.Integrations.TurnOnAsync(system.District.Id, IntegrationKind.ClassLink, clear: false, "test", Stop);
+
+        // Nobody is told that anything failed, and five of these are no five failed nights.
+        await system.Get<Aftermath>().SettleAsync(Stop);
+        Assert.Empty(await system.Get<NoticeService>().ListAsync(system.District.Id, cancellationToken: Stop));
+
+        // What somebody asks for runs, though the night had asked first.
+        clock.MoveTo(s_start.AddDays(day));
+        var night = Assert.Single(await system.Get<DailySchedule>().EnqueueDueAsync(Stop));
+        await system.ConfigureAsync(s => SettingsChange.Pause(s, "2026-03-01", "2026-03-30"));
+        var asked = await system.SyncAsync();
+        Assert.Equal((night, "test", null), (asked.Id, asked.RequestedBy, asked.Error));
+
+        async Task EndsAsync(string says, Func<Task> act)
+        {
+            foreach (var tried in (bool[])[false, true])
+            {
+                clock.MoveTo(s_start.AddDays(day));
+                await using (var context = system.Database.CreateContext())
+                {
+                    await context.Operations.ExecuteDeleteAsync(Stop);
+                }
+
+                var id = Assert.Single(await system.Get<DailySchedule>().EnqueueDueAsync(Stop));
+                if (tried)
+                {
+                    system.Sandbox.Faults.Set("revision-changes");
+                    Assert.True(await WorkAsync(system));
+                    system.Sandbox.Faults.Set("");
+                }
+
+                await act();
+                clock.MoveTo(s_start.AddDays(day).AddHours(1));
+                await WorkAsync(system);
+                var operation = await system.Queue.GetAsync(system.District.Id, id, Stop);
+                Assert.Equal((OperationStatus.Cancelled, false), (operation.Status, operation.Planned));
+                Assert.Contains(says, operation.Error, StringComparison.Ordinal);
+                Assert.NotNull(operation.FinishedAt);
+                Assert.False(await WorkAsync(system));
+                await UndoAsync();
+            }
+
+            day++;
+        }
+
+        async Task UndoAsync()
+        {
+            await system.ConfigureAsync(s =>
+                s with
+                {
+                    Daily = s.Daily with { At = new TimeOnly(4, 0), Since = s_start.AddDays(-1), StoppedBecause = null, Pauses = [] },
+                }
+            );
+            await system.Integrations.TurnOnAsync(system.District.Id, IntegrationKind.ClassLink, clear: false, "test", Stop);
+        }
+    }
+
+    [Fact]
+    public async Task A_fault_of_the_database_that_comes_wrapped_may_pass_too()
+    {
+        var clock = new HurriedTime(s_start);
+        await using var system = await Installation.StartAsync(
+            cluster,
+            Db.Sqlite,
+            time: clock,
+            configure: services => services.Insert(0, ServiceDescriptor.Singleton<IOperationHandler>(new Failing()))
+        );
+        await system.ConfigureAsync(s => SettingsChange.Daily(s, "04:00", "full", s_start.AddDays(-1)));
+        var id = Assert.Single(await system.Get<DailySchedule>().EnqueueDueAsync(Stop));
+        Assert.True(await WorkAsync(system));
+        var operation = await system.Queue.GetAsync(system.District.Id, id, Stop);
+        Assert.Equal((OperationStatus.Waiting, 1), (operation.Status, operation.Attempts));
+    }
+
+    private sealed class Failing : IOperationHandler
+    {
+        public bool Handles(OperationKind kind) => true;
+
+        public Task ExecuteAsync(OperationRun run, CancellationToken cancellationToken) =>
+            throw new DbUpdateException("The rows could not be saved", new Microsoft.Data.Sqlite.SqliteException("disk I/O error", 10));
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
     public async Task Five_failed_nights_set_a_district_aside_and_a_sync_that_succeeds_brings_it_back(Db db)
     {
         var (system, clock) = await NightAsync(db);
@@ -181,6 +281,27 @@ public sealed class TroubleTests(PostgresCluster cluster)
         Assert.Contains("Sync Now", why, StringComparison.Ordinal);
         clock.MoveTo(s_start.AddDays(5));
         Assert.Empty(await system.Get<DailySchedule>().EnqueueDueAsync(Stop));
+
+        // Approving what an earlier night held proves nothing of the roster service.
+        await using (var context = system.Database.CreateContext())
+        {
+            context.Operations.Add(
+                new Operation
+                {
+                    DistrictId = system.District.Id,
+                    Kind = OperationKind.FullSync,
+                    Integration = IntegrationKind.ClassLink,
+                    Status = OperationStatus.Completed,
+                    CreatedAt = s_start.AddDays(-1),
+                    ApprovedAt = clock.GetUtcNow(),
+                    FinishedAt = clock.GetUtcNow(),
+                }
+            );
+            await context.SaveChangesAsync(Stop);
+        }
+
+        await system.Get<Aftermath>().SettleAsync(Stop);
+        Assert.Equal(why, await StoppedAsync());
 
         system.Sandbox.Faults.Set("");
         Assert.Null((await system.SyncAsync()).Error);

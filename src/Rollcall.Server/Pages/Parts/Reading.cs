@@ -1,6 +1,7 @@
 using Microsoft.EntityFrameworkCore;
 using Microsoft.Extensions.Caching.Memory;
 using Rollcall.Districts;
+using Rollcall.Integrations;
 using Rollcall.Operations;
 using Rollcall.Patrons;
 using Rollcall.Review;
@@ -215,6 +216,25 @@ internal sealed class Reading(
             .Where(o => o.DistrictId == districtId && ids.Contains(o.Id))
             .OrderByDescending(o => o.Id)
             .ToListAsync(cancellationToken);
+    }
+
+    /// <summary>When Daily Operations of a service that is on run next, where the district is; null when they do not.</summary>
+    public async Task<DateTime?> NextRunAsync(Here here, DailyOperations daily, CancellationToken cancellationToken)
+    {
+        if (daily is not { At: not null, StoppedBecause: null })
+        {
+            return null;
+        }
+
+        await using var context = database.CreateContext();
+        var since = here.Today.AddDays(-1);
+        var taken = await context
+            .Operations.Where(o => o.DistrictId == here.District.Id && o.DailyDate >= since)
+            .Select(o => o.DailyDate!.Value)
+            .ToListAsync(cancellationToken);
+        return DailySchedule.Next(daily, here.Zone, here.Now, taken.ToHashSet()) is { } next
+            ? TimeZoneInfo.ConvertTime(next, here.Zone).DateTime
+            : null;
     }
 
     /// <summary>The newest syncs that are neither waiting nor running, previews aside: those that have ended, and the one that needs an

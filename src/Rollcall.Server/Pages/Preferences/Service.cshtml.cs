@@ -651,7 +651,7 @@ internal sealed class ServiceModel(
             "schedule",
             async () =>
             {
-                await ConfigureAsync("resume", s => SettingsChange.Resume(s, time.GetUtcNow()));
+                await ConfigureAsync("resume", s => SettingsChange.GoOn(s, time.GetUtcNow()));
                 return "Daily Operations go on. What was missed is not caught up.";
             }
         );
@@ -831,36 +831,7 @@ internal sealed class ServiceModel(
     private int? People(string grade) => Ready?.Grades.FirstOrDefault(t => t.Value == grade)?.Count;
 
     /// <summary>When Daily Operations run next, where the district is; null when they do not.</summary>
-    public DateTime? NextRun => Enabled ? NextRunOf(Settings, Here) : null;
-
-    /// <summary>When Daily Operations of a service that is on run next, where the district is; null when they do not.</summary>
-    public static DateTime? NextRunOf(IntegrationSettings settings, Here here)
-    {
-        if (settings.Daily is not { At: { } at, StoppedBecause: null })
-        {
-            return null;
-        }
-
-        var local = TimeZoneInfo.ConvertTime(here.Now, here.Zone).DateTime;
-        var date = DateOnly.FromDateTime(local);
-        if (date.ToDateTime(at) <= local)
-        {
-            date = date.AddDays(1);
-        }
-
-        while (settings.Daily.Pauses.FirstOrDefault(p => p.From <= date && date <= p.To) is { } pause)
-        {
-            // Years that no calendar plans for are of settings that were made before they were refused.
-            if (pause.To.Year > 2200)
-            {
-                return null;
-            }
-
-            date = pause.To.AddDays(1);
-        }
-
-        return date.ToDateTime(at);
-    }
+    public DateTime? NextRun { get; private set; }
 
     private Task ConfigureAsync(string what, Func<IntegrationSettings, IntegrationSettings> change) =>
         integrations.ConfigureAsync(DistrictId, Kind, Here.Actor.Name, what, change, Gone);
@@ -966,6 +937,7 @@ internal sealed class ServiceModel(
                 Orgs = await integrations.OrgsAsync(Here.District, Kind, Gone);
             }
 
+            NextRun = Tab == "schedule" && Enabled ? await reading.NextRunAsync(Here, Settings.Daily, Gone) : null;
             SignInClient = Tab == "signin" ? await signIn.ClientAsync(Gone) : null;
             Ready = cache.Get<Readiness>(Kept(row));
             if (Tab == "mapping" && Enabled)
