@@ -68,7 +68,10 @@ public sealed record ConnectResult(
 /// <summary>What turning an integration on or connecting it elsewhere would clear.</summary>
 public sealed record SwitchImpact(int Guids, int Links, int SiteGuids, int Matches)
 {
-    public bool IsEmpty => Guids == 0 && Links == 0 && SiteGuids == 0 && Matches == 0;
+    public bool IsEmpty => !IsOfPeople && Matches == 0;
+
+    /// <summary>More than matches goes.</summary>
+    internal bool IsOfPeople => Guids != 0 || Links != 0 || SiteGuids != 0;
 
     public string InWords =>
         (
@@ -210,7 +213,34 @@ public sealed class IntegrationService(
                         && !IsElsewhere(settings, request)
                     : IsSameRoot(settings.Url, request.Url)
             );
-        return same ? new SwitchImpact(0, 0, 0, 0) : await ImpactAsync(districtId, null, cancellationToken);
+        if (same)
+        {
+            return new SwitchImpact(0, 0, 0, 0);
+        }
+
+        await using var context = database.CreateContext();
+        return (await MovingAsync(context, districtId, kind, cancellationToken)).Impact;
+    }
+
+    /// <summary>What connecting a service to another roster clears. Of one that is off and has linked nobody that is its own matches: what patrons
+    /// and sites carry is another service's.</summary>
+    private async Task<(SwitchImpact Impact, SwitchScope Scope)> MovingAsync(
+        RollcallContext context,
+        int districtId,
+        IntegrationKind kind,
+        CancellationToken cancellationToken
+    )
+    {
+        if (
+            await context.Integrations.AnyAsync(i => i.DistrictId == districtId && i.Kind == kind && i.Enabled, cancellationToken)
+            || await HaveLinkedAsync(context, districtId, kind, others: false, cancellationToken)
+        )
+        {
+            return (await ImpactAsync(districtId, null, cancellationToken), SwitchScope.All);
+        }
+
+        var matches = await context.SiteOrgs.CountAsync(o => o.DistrictId == districtId && o.Kind == kind, cancellationToken);
+        return (new SwitchImpact(0, 0, 0, matches), SwitchScope.OwnMatches);
     }
 
     /// <summary>The number of the tenant is what somebody typed: another server reached in the same way is another roster, whatever they say. From
@@ -259,7 +289,7 @@ public sealed class IntegrationService(
         if (!impact.IsEmpty && !clear)
         {
             throw new RollcallException(
-                $"People are linked to another roster. Connecting to this one clears {impact.InWords}; patrons stay. Agree to it to go on (--yes on the command line); it can be undone as an operation."
+                $"{(impact.IsOfPeople ? "People are linked to another roster" : "Sites are matched to another roster")}. Connecting to this one clears {impact.InWords}; patrons stay. Agree to it to go on (--yes on the command line); it can be undone as an operation."
             );
         }
 
@@ -300,7 +330,7 @@ public sealed class IntegrationService(
         if (!impact.IsEmpty && !clear)
         {
             throw new RollcallException(
-                "People were linked to the present roster meanwhile. Nothing was stored; look again and repeat it."
+                "People or sites were joined to the present roster meanwhile. Nothing was stored; look again and repeat it."
             );
         }
 
@@ -312,9 +342,8 @@ public sealed class IntegrationService(
                 work,
                 district.Id,
                 kind,
-                except: null,
+                (await MovingAsync(context, district.Id, kind, cancellationToken)).Scope,
                 impact,
-                matchesAlone: false,
                 actor,
                 time,
                 cancellationToken
@@ -466,7 +495,7 @@ public sealed class IntegrationService(
         CancellationToken cancellationToken
     )
     {
-        if (await OthersLinkedAsync(context, districtId, kind, cancellationToken))
+        if (await HaveLinkedAsync(context, districtId, kind, others: true, cancellationToken))
         {
             return (await ImpactAsync(districtId, kind, cancellationToken), false);
         }
@@ -476,31 +505,35 @@ public sealed class IntegrationService(
         return (new SwitchImpact(0, 0, 0, matches), true);
     }
 
-    /// <summary>Whether another service's syncs linked people, or were about to: since the last switch, or as far as its own memory tells.</summary>
-    private static async Task<bool> OthersLinkedAsync(
+    /// <summary>Whether this service's syncs, or those of all others, linked people, or were about to: since the last switch, or as far as their own
+    /// memory tells.</summary>
+    private static async Task<bool> HaveLinkedAsync(
         RollcallContext context,
         int districtId,
         IntegrationKind kind,
+        bool others,
         CancellationToken cancellationToken
     )
     {
-        var others = await context
+        var rows = await context
             .Integrations.AsNoTracking()
-            .Where(i => i.DistrictId == districtId && i.Kind != kind)
+            .Where(i => i.DistrictId == districtId && (i.Kind != kind) == others)
             .ToListAsync(cancellationToken);
-        if (others.Exists(o => StateOf(o) is { LastFullAt: not null } or { ChangesSince: not null }))
+        if (rows.Exists(o => StateOf(o) is { LastFullAt: not null } or { ChangesSince: not null }))
         {
             return true;
         }
 
         var operations = context.Operations.AsNoTracking().Where(o => o.DistrictId == districtId && o.Status != OperationStatus.Undone);
         var switched =
-            await operations.Where(o => o.Kind == OperationKind.Switch).MaxAsync(o => (long?)o.Id, cancellationToken) ?? long.MinValue;
+            // One that left patrons alone ended nothing.
+            await operations.Where(o => o.Kind == OperationKind.Switch && o.AppliedTo > 0).MaxAsync(o => (long?)o.Id, cancellationToken)
+            ?? long.MinValue;
         return await operations.AnyAsync(
             o =>
                 o.Id > switched
                 && o.Integration != null
-                && o.Integration != kind
+                && (o.Integration != kind) == others
                 && (o.Kind == OperationKind.FullSync || o.Kind == OperationKind.ChangesSync || o.Kind == OperationKind.PersonSync)
                 && (o.AppliedTo > 0 || o.HeldAppliedTo > 0),
             cancellationToken
@@ -542,9 +575,8 @@ public sealed class IntegrationService(
                 work,
                 districtId,
                 kind,
-                except: kind,
+                matchesAlone ? SwitchScope.OthersMatches : SwitchScope.Others,
                 impact,
-                matchesAlone,
                 actor,
                 time,
                 cancellationToken
@@ -552,14 +584,32 @@ public sealed class IntegrationService(
             RequireFull(row, $"{IntegrationWords.Name(kind)} was turned on");
         }
 
-        foreach (
-            var other in await context.Integrations.Where(i => i.DistrictId == districtId && i.Kind != kind).ToListAsync(cancellationToken)
-        )
+        var others = await context.Integrations.Where(i => i.DistrictId == districtId && i.Kind != kind).ToListAsync(cancellationToken);
+        foreach (var other in others)
         {
+            // It would link people to its roster beside this one's.
+            var running = await context
+                .Operations.Where(o => o.DistrictId == districtId && o.Integration == other.Kind && o.Status == OperationStatus.Running)
+                .Where(o => o.Kind == OperationKind.FullSync || o.Kind == OperationKind.ChangesSync || o.Kind == OperationKind.PersonSync)
+                .Select(o => (long?)o.Id)
+                .FirstOrDefaultAsync(cancellationToken);
+            if (running is { } id)
+            {
+                throw IntegrationSwitch.AtWork(id);
+            }
+
+            await OperationQueue.StopSyncsAsync(
+                context,
+                other,
+                $"{IntegrationWords.Name(kind)} was turned on in place of {IntegrationWords.Name(other.Kind)}.",
+                time.GetUtcNow(),
+                cancellationToken
+            );
             other.Enabled = false;
         }
 
         row.Enabled = true;
+        await SetSiteGuidsAsync(context, districtId, kind, cancellationToken);
         AddAudit(
             context,
             districtId,
@@ -578,6 +628,13 @@ public sealed class IntegrationService(
         var context = work.Context;
         var row = await GetOrAddAsync(context, districtId, kind, cancellationToken);
         row.Enabled = false;
+        await OperationQueue.StopSyncsAsync(
+            context,
+            row,
+            $"{IntegrationWords.Name(kind)} was turned off. What had been applied before stays.",
+            time.GetUtcNow(),
+            cancellationToken
+        );
         AddAudit(context, districtId, actor, "turn off", IntegrationWords.Name(kind));
         await work.CommitAsync(cancellationToken);
     }
@@ -598,10 +655,11 @@ public sealed class IntegrationService(
             .ToDictionaryAsync(o => o.OrgId, StringComparer.Ordinal, cancellationToken);
         var codes = sites.ToDictionary(s => s.Id, s => s.Code);
         var taken = TakenCodes(sites);
+        var free = Unmatched(sites, matches.Values.Select(m => m.SiteId));
         var result = orgs.Select(o =>
             {
                 var site = matches.TryGetValue(o.SourcedId!, out var match) ? codes.GetValueOrDefault(match.SiteId) : null;
-                var suggested = match is null ? Suggest(o, sites) : null;
+                var suggested = match is null ? Suggest(o, free) : null;
                 var lacks = match is null && suggested is null && IsSchool(o);
                 return new OrgMatch(
                     o.SourcedId!,
@@ -665,6 +723,7 @@ public sealed class IntegrationService(
             return;
         }
 
+        var (row, isOn) = await IsOnAsync(context, district.Id, kind, cancellationToken);
         var own = matches.Where(m => m.SiteId == site.Id).ToList();
         context.SiteOrgs.Add(
             new SiteOrg
@@ -678,12 +737,12 @@ public sealed class IntegrationService(
                 OrgType = Text.Clean(org.Type),
             }
         );
-        if (own.Count == 0)
+        if (isOn && own.Count == 0)
         {
             site.Guid = orgId;
         }
 
-        Bump(await GetOrAddAsync(context, district.Id, kind, cancellationToken));
+        Bump(row);
         AddAudit(context, district.Id, actor, "match", $"organization {orgId} to site {site.Code}");
         await work.CommitAsync(cancellationToken);
     }
@@ -715,7 +774,7 @@ public sealed class IntegrationService(
         var matches = (
             await context.SiteOrgs.Where(o => o.DistrictId == district.Id && o.Kind == kind).ToListAsync(cancellationToken)
         ).ToDictionary(m => m.OrgId, m => m.SiteId, StringComparer.Ordinal);
-        var before = sites.ToList();
+        var before = Unmatched(sites, matches.Values);
         wanted ??=
         [
             .. orgs.Where(o => IsSchool(o) && !matches.ContainsKey(o.SourcedId!) && Suggest(o, before) is null)
@@ -726,6 +785,7 @@ public sealed class IntegrationService(
             throw new RollcallException("Every school of the roster has a site or one is suggested for it: there is none to add.");
         }
 
+        var (row, isOn) = await IsOnAsync(context, district.Id, kind, cancellationToken);
         var taken = TakenCodes(sites);
         taken.UnionWith(wanted.Select(w => Text.Clean(w.Code)).OfType<string>());
         foreach (var one in wanted)
@@ -765,7 +825,7 @@ public sealed class IntegrationService(
             }
 
             var site = SiteService.Add(context, district.Id, sites, code, name);
-            site.Guid = one.Org;
+            site.Guid = isOn ? one.Org : null;
             matches.Add(one.Org, site.Id);
             context.SiteOrgs.Add(
                 new SiteOrg
@@ -782,7 +842,7 @@ public sealed class IntegrationService(
             AddAudit(context, district.Id, actor, "site", $"site {site.Code} added: name {site.Name}, matched to organization {one.Org}");
         }
 
-        Bump(await GetOrAddAsync(context, district.Id, kind, cancellationToken));
+        Bump(row);
         await work.CommitAsync(cancellationToken);
         return sites[had..];
     }
@@ -805,8 +865,13 @@ public sealed class IntegrationService(
             ?? throw new RollcallException($"Organization {orgId} is not matched to any site.");
         context.SiteOrgs.Remove(match);
         var site = await context.Sites.SingleAsync(s => s.DistrictId == district.Id && s.Id == match.SiteId, cancellationToken);
-        site.Guid = matches.Where(m => m.SiteId == site.Id && m != match).OrderBy(m => m.Position).FirstOrDefault()?.OrgId;
-        Bump(await GetOrAddAsync(context, district.Id, kind, cancellationToken));
+        var (row, isOn) = await IsOnAsync(context, district.Id, kind, cancellationToken);
+        if (isOn)
+        {
+            site.Guid = matches.Where(m => m.SiteId == site.Id && m != match).OrderBy(m => m.Position).FirstOrDefault()?.OrgId;
+        }
+
+        Bump(row);
         AddAudit(context, district.Id, actor, "unmatch", $"organization {orgId} from site {site.Code}");
         await work.CommitAsync(cancellationToken);
     }
@@ -1070,6 +1135,38 @@ public sealed class IntegrationService(
         return row;
     }
 
+    /// <summary>The service's row, and whether its matches are the GUIDs of sites: those of one that is only prepared leave them to the one that
+    /// is on.</summary>
+    private static async Task<(Integration Row, bool IsOn)> IsOnAsync(
+        RollcallContext context,
+        int districtId,
+        IntegrationKind kind,
+        CancellationToken cancellationToken
+    ) =>
+        (
+            await GetOrAddAsync(context, districtId, kind, cancellationToken),
+            !await context.Integrations.AnyAsync(i => i.DistrictId == districtId && i.Enabled && i.Kind != kind, cancellationToken)
+        );
+
+    /// <summary>The GUID of a site is its first match with the service that is on.</summary>
+    internal static async Task SetSiteGuidsAsync(
+        RollcallContext context,
+        int districtId,
+        IntegrationKind kind,
+        CancellationToken cancellationToken
+    )
+    {
+        var matches = await context
+            .SiteOrgs.AsNoTracking()
+            .Where(o => o.DistrictId == districtId && o.Kind == kind)
+            .ToListAsync(cancellationToken);
+        var first = matches.GroupBy(o => o.SiteId).ToDictionary(g => g.Key, g => g.MinBy(o => o.Position)!.OrgId);
+        foreach (var site in await context.Sites.Where(s => s.DistrictId == districtId).ToListAsync(cancellationToken))
+        {
+            site.Guid = first.GetValueOrDefault(site.Id);
+        }
+    }
+
     private static void Bump(Integration row, bool forgetPull = false)
     {
         var state = StateOf(row);
@@ -1140,16 +1237,19 @@ public sealed class IntegrationService(
     private static HashSet<string> TakenCodes(IEnumerable<Site> sites) =>
         sites.Select(s => s.Code).ToHashSet(StringComparer.OrdinalIgnoreCase);
 
-    private static string? Suggest(Org org, List<Site> sites)
+    private static List<Site> Unmatched(IEnumerable<Site> sites, IEnumerable<int> matched)
+    {
+        var have = matched.ToHashSet();
+        return [.. sites.Where(s => !have.Contains(s.Id))];
+    }
+
+    private static string? Suggest(Org org, List<Site> unmatched)
     {
         var name = Words(org.Name);
-        return sites
+        return unmatched
             .Find(s =>
-                s.Guid is null
-                && (
-                    Words(s.Name) == name
-                    || (Text.Clean(org.Identifier) is { } id && string.Equals(s.Code, id, StringComparison.OrdinalIgnoreCase))
-                )
+                Words(s.Name) == name
+                || (Text.Clean(org.Identifier) is { } id && string.Equals(s.Code, id, StringComparison.OrdinalIgnoreCase))
             )
             ?.Code;
 

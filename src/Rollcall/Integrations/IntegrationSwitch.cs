@@ -21,13 +21,32 @@ public sealed class SwitchRecord
     public string Data { get; set; } = "{}";
 }
 
+/// <summary>What a switch clears.</summary>
+internal enum SwitchScope
+{
+    /// <summary>The service on which people were linked is connected elsewhere: patrons, links, matches and connections of every service.</summary>
+    All,
+
+    /// <summary>The service is turned on in the place of one that had linked people: the same, but its own connection and matches stay.</summary>
+    Others,
+
+    /// <summary>The service is turned on, and what patrons carry is its own: connections and matches of the others.</summary>
+    OthersMatches,
+
+    /// <summary>A service that is only prepared is connected elsewhere: its own connection and matches.</summary>
+    OwnMatches,
+}
+
 /// <summary>The district as it was before a switch, patrons and links aside: those stand in the operation's change rows.</summary>
 internal sealed record SwitchedOff
 {
     /// <summary>The service whose own connection and matches the switch left alone; null when it cleared those of every one.</summary>
     public IntegrationKind? Except { get; init; }
 
-    /// <summary>The switch left patrons, links and Review alone: they were those of the service that was turned on.</summary>
+    /// <summary>The service whose connection and matches alone the switch cleared; null when it cleared those of others.</summary>
+    public IntegrationKind? Only { get; init; }
+
+    /// <summary>The switch left patrons, links and Review alone: they were those of the service that was on.</summary>
     public bool PatronsStayed { get; init; }
     public List<Integration> Integrations { get; init; } = [];
     public List<SiteOrg> Matches { get; init; } = [];
@@ -44,9 +63,8 @@ internal static class IntegrationSwitch
     /// <param name="database">The database.</param>
     /// <param name="work">The district's transaction; the caller commits.</param>
     /// <param name="kind">The service that is turned to.</param>
-    /// <param name="except">Its connection and matches stay; null when it is itself connected elsewhere.</param>
+    /// <param name="scope">What is cleared.</param>
     /// <param name="impact">What is there to clear.</param>
-    /// <param name="matchesAlone">Patrons and links are this service's own and stay.</param>
     /// <param name="actor">Who asked.</param>
     /// <param name="time">The clock.</param>
     /// <param name="cancellationToken">Gives up.</param>
@@ -57,25 +75,25 @@ internal static class IntegrationSwitch
         DistrictTransaction work,
         int districtId,
         IntegrationKind kind,
-        IntegrationKind? except,
+        SwitchScope scope,
         SwitchImpact impact,
-        bool matchesAlone,
         string actor,
         TimeProvider time,
         CancellationToken cancellationToken
     )
     {
         var context = work.Context;
+        var matchesAlone = scope is SwitchScope.OthersMatches or SwitchScope.OwnMatches;
+        IntegrationKind? except = scope is SwitchScope.Others or SwitchScope.OthersMatches ? kind : null;
+        IntegrationKind? only = scope == SwitchScope.OwnMatches ? kind : null;
         var open = await context
-            .Operations.Where(o => o.DistrictId == districtId)
+            .Operations.Where(o => o.DistrictId == districtId && (only == null || o.Integration == only))
             .Where(o => o.Status == OperationStatus.Running || o.Status == OperationStatus.Waiting)
             .Select(o => (long?)o.Id)
             .FirstOrDefaultAsync(cancellationToken);
         if (open is not null)
         {
-            throw new RollcallException(
-                $"Operation {open} is at work and would link people to the roster that is left behind. Wait for its end or cancel it, then switch."
-            );
+            throw AtWork(open.Value);
         }
 
         var now = time.GetUtcNow();
@@ -111,7 +129,7 @@ internal static class IntegrationSwitch
                 DistrictId = districtId,
                 OperationId = operation.Id,
                 Data = JsonSerializer.Serialize(
-                    await ReadAsync(context, districtId, except, matchesAlone, cancellationToken),
+                    await ReadAsync(context, districtId, except, only, matchesAlone, cancellationToken),
                     IntegrationService.Json
                 ),
             }
@@ -123,7 +141,9 @@ internal static class IntegrationSwitch
         operation.Counts = JsonSerializer.Serialize(new SyncCounts { Read = rows, Updated = rows }, OperationQueue.Json);
         // What waits was planned from the roster that is left behind.
         await context
-            .Operations.Where(o => o.DistrictId == districtId && (!matchesAlone || o.Integration != kind))
+            .Operations.Where(o =>
+                o.DistrictId == districtId && (!matchesAlone || (only == null ? o.Integration != kind : o.Integration == kind))
+            )
             .Where(o => o.Kind == OperationKind.FullSync || o.Kind == OperationKind.ChangesSync || o.Kind == OperationKind.PersonSync)
             .Where(o => o.Status == OperationStatus.NeedsApproval || o.Status == OperationStatus.Preview)
             .ExecuteUpdateAsync(
@@ -136,17 +156,17 @@ internal static class IntegrationSwitch
         }
 
         await context
-            .SiteOrgs.Where(o => o.DistrictId == districtId && (except == null || o.Kind != except))
+            .SiteOrgs.Where(o => o.DistrictId == districtId && (except == null || o.Kind != except) && (only == null || o.Kind == only))
             .ExecuteDeleteAsync(cancellationToken);
-        var matches = await context.SiteOrgs.AsNoTracking().Where(o => o.DistrictId == districtId).ToListAsync(cancellationToken);
-        var matched = matches.GroupBy(o => o.SiteId).ToDictionary(g => g.Key, g => g.MinBy(o => o.Position)!.OrgId);
-        foreach (var site in await context.Sites.Where(s => s.DistrictId == districtId).ToListAsync(cancellationToken))
+        if (only is null)
         {
-            site.Guid = matched.GetValueOrDefault(site.Id);
+            await IntegrationService.SetSiteGuidsAsync(context, districtId, kind, cancellationToken);
         }
 
         foreach (
-            var row in await context.Integrations.Where(i => i.DistrictId == districtId && i.Kind != except).ToListAsync(cancellationToken)
+            var row in await context
+                .Integrations.Where(i => i.DistrictId == districtId && i.Kind != except && (only == null || i.Kind == only))
+                .ToListAsync(cancellationToken)
         )
         {
             row.State = "{}";
@@ -164,6 +184,11 @@ internal static class IntegrationSwitch
 
         return operation.Id;
     }
+
+    public static RollcallException AtWork(long operation) =>
+        new(
+            $"Operation {operation} is at work and would link people to the roster that is left behind. Wait for its end or cancel it, then switch."
+        );
 
     private static async Task ClearPatronsAsync(
         RollcallContext context,
@@ -203,6 +228,20 @@ internal static class IntegrationSwitch
                     o.DistrictId == district && o.Kind == OperationKind.Switch && o.Id > operation.Id && o.Status != OperationStatus.Undone
                 )
                 .MaxAsync(o => (long?)o.Id, cancellationToken);
+            if (was.Only is { } own)
+            {
+                var linking = await context
+                    .Operations.Where(o =>
+                        o.DistrictId == district && o.Id > operation.Id && o.Integration == own && o.Status != OperationStatus.Undone
+                    )
+                    .Where(o => o.AppliedTo > 0 || o.HeldAppliedTo > 0)
+                    .MaxAsync(o => (long?)o.Id, cancellationToken);
+                var after = later ?? linking;
+                return after is null
+                    ? null
+                    : $"Since operation {operation.Id}, people were linked or services switched. Undo operation {after} first, then this one.";
+            }
+
             var connected = (
                 await context
                     .Integrations.AsNoTracking()
@@ -245,6 +284,12 @@ internal static class IntegrationSwitch
     {
         var district = operation.DistrictId;
         var was = await RecordAsync(context, operation, cancellationToken);
+        if (was.Only is { } own)
+        {
+            await RestoreOwnAsync(context, operation, own, was, cancellationToken);
+            return;
+        }
+
         var rows = await context.Integrations.Where(i => i.DistrictId == district).ToListAsync(cancellationToken);
         foreach (var row in rows)
         {
@@ -295,6 +340,38 @@ internal static class IntegrationSwitch
         }
     }
 
+    /// <summary>Connection and matches of a service that was only prepared. Which one is on, and what it wrote, is none of its business.</summary>
+    private static async Task RestoreOwnAsync(
+        RollcallContext context,
+        Operation operation,
+        IntegrationKind own,
+        SwitchedOff was,
+        CancellationToken cancellationToken
+    )
+    {
+        var district = operation.DistrictId;
+        foreach (var old in was.Integrations)
+        {
+            if (
+                await context.Integrations.SingleOrDefaultAsync(i => i.DistrictId == district && i.Kind == old.Kind, cancellationToken) is
+                { } row
+            )
+            {
+                (row.Settings, row.Secret, row.State) = (old.Settings, old.Secret, old.State);
+                IntegrationService.RequireFull(row, $"operation {operation.Id} was undone");
+            }
+        }
+
+        await context.SiteOrgs.Where(o => o.DistrictId == district && o.Kind == own).ExecuteDeleteAsync(cancellationToken);
+        var known = (await context.Sites.Where(s => s.DistrictId == district).Select(s => s.Id).ToListAsync(cancellationToken)).ToHashSet();
+        context.SiteOrgs.AddRange(was.Matches.Where(m => known.Contains(m.SiteId)));
+        if (!await context.Integrations.AnyAsync(i => i.DistrictId == district && i.Enabled && i.Kind != own, cancellationToken))
+        {
+            await context.SaveChangesAsync(cancellationToken);
+            await IntegrationService.SetSiteGuidsAsync(context, district, own, cancellationToken);
+        }
+    }
+
     private static async Task<SwitchedOff> RecordAsync(RollcallContext context, Operation operation, CancellationToken cancellationToken)
     {
         var record = await context
@@ -308,17 +385,22 @@ internal static class IntegrationSwitch
         RollcallContext context,
         int districtId,
         IntegrationKind? except,
+        IntegrationKind? only,
         bool matchesAlone,
         CancellationToken cancellationToken
     ) =>
         new()
         {
             Except = except,
+            Only = only,
             PatronsStayed = matchesAlone,
-            Integrations = await context.Integrations.AsNoTracking().Where(i => i.DistrictId == districtId).ToListAsync(cancellationToken),
+            Integrations = await context
+                .Integrations.AsNoTracking()
+                .Where(i => i.DistrictId == districtId && (only == null || i.Kind == only))
+                .ToListAsync(cancellationToken),
             Matches = await context
                 .SiteOrgs.AsNoTracking()
-                .Where(o => o.DistrictId == districtId && (except == null || o.Kind != except))
+                .Where(o => o.DistrictId == districtId && (except == null || o.Kind != except) && (only == null || o.Kind == only))
                 .ToListAsync(cancellationToken),
             SiteGuids = await context
                 .Sites.AsNoTracking()

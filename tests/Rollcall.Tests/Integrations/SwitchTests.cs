@@ -1,3 +1,4 @@
+using System.Text.Json;
 using Microsoft.EntityFrameworkCore;
 using Rollcall.Districts;
 using Rollcall.Integrations;
@@ -5,6 +6,8 @@ using Rollcall.Mapping;
 using Rollcall.Operations;
 using Rollcall.Patrons;
 using Rollcall.Review;
+using Rollcall.Sandbox;
+using Rollcall.Storage;
 using Rollcall.Sync.Undo;
 using Rollcall.Tests.Infrastructure;
 using Rollcall.Tests.Sync;
@@ -322,6 +325,207 @@ public sealed class SwitchTests(PostgresCluster cluster)
         Assert.Equal(before, await UndoTests.PictureAsync(system));
         await system.Integrations.TurnOffAsync(district, IntegrationKind.ClassLink, "test");
         Assert.True((await system.Integrations.ImpactOfTurningOnAsync(district, IntegrationKind.ClassLink)).IsEmpty);
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task A_service_that_is_off_is_connected_elsewhere_without_touching_the_one_that_is_on(Db db)
+    {
+        await using var system = await StartAsync(db);
+        var district = system.District.Id;
+        var before = await UndoTests.PictureAsync(system);
+        using var folder = new TempFolder();
+        var package = SandboxCsv.Write(system.Sandbox.Options, 0, new SandboxCsvOptions(), folder.Path);
+        File.SetLastWriteTimeUtc(package, TimeProvider.System.GetUtcNow().UtcDateTime.AddHours(-1));
+        await using (var context = system.Database.CreateContext())
+        {
+            context.Integrations.Add(
+                new Integration
+                {
+                    DistrictId = district,
+                    Kind = IntegrationKind.OneRosterCsv,
+                    Settings = """{"mode":"Folder","url":"/somewhere/else"}""",
+                }
+            );
+            context.SiteOrgs.Add(
+                new SiteOrg
+                {
+                    DistrictId = district,
+                    Kind = IntegrationKind.OneRosterCsv,
+                    OrgId = "theirs",
+                    SiteId = (await context.Sites.OrderBy(s => s.Id).FirstAsync()).Id,
+                }
+            );
+            await context.SaveChangesAsync();
+        }
+
+        var rest = await RestAsync(system);
+        var request = new ConnectRequest(ConnectionMode.Folder, null, folder.Path);
+        Task<ConnectResult> ConnectAsync(bool clear) =>
+            system.Integrations.ConnectAsync(system.District, IntegrationKind.OneRosterCsv, request, true, clear, "test");
+        Assert.Equal(
+            new SwitchImpact(0, 0, 0, 1),
+            await system.Integrations.ImpactOfConnectAsync(district, IntegrationKind.OneRosterCsv, request)
+        );
+        await Refused(() => ConnectAsync(clear: false), "clears 1 matched organization");
+        var cleared = (await ConnectAsync(clear: true)).Cleared!.Value;
+        Assert.Equal(before, await UndoTests.PictureAsync(system));
+        var left = await RestAsync(system);
+        Assert.Equal(
+            rest.Where(l => !l.Contains("OneRosterCsv", StringComparison.Ordinal)),
+            left.Where(l => !l.Contains("OneRosterCsv", StringComparison.Ordinal))
+        );
+        Assert.DoesNotContain(left, l => l.Contains("theirs", StringComparison.Ordinal));
+        Assert.Contains(left, l => l.Contains(folder.Path, StringComparison.Ordinal));
+        var next = OperationQueue.CountsOf(await system.SyncAsync());
+        Assert.Equal((0, 4), (next.Created, next.LinkedGuid));
+
+        // What was cleared comes back, and again nothing else moves.
+        var now = await RestAsync(system);
+        await UndoTests.UndoAsync(system, cleared);
+        Assert.Equal(before, await UndoTests.PictureAsync(system));
+        var undone = await RestAsync(system);
+        Assert.Contains(undone, l => l.Contains("theirs", StringComparison.Ordinal));
+        Assert.Contains(undone, l => l.Contains("/somewhere/else", StringComparison.Ordinal));
+        Assert.Equal(
+            now.Where(l => !l.Contains("OneRosterCsv", StringComparison.Ordinal)),
+            undone.Where(l => !l.Contains("OneRosterCsv", StringComparison.Ordinal))
+        );
+        Assert.Equal(IntegrationKind.ClassLink, (await system.Integrations.EnabledAsync(district))!.Kind);
+        next = OperationQueue.CountsOf(await system.SyncAsync());
+        Assert.Equal((0, 4), (next.Created, next.LinkedGuid));
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task Matches_of_a_service_that_is_prepared_leave_the_guids_of_sites_to_the_one_that_is_on(Db db)
+    {
+        await using var system = await StartAsync(db);
+        var district = system.District;
+        async Task<List<string?>> GuidsAsync() => [.. (await system.Get<SiteService>().ListAsync(district.Id)).Select(s => s.Guid)];
+        var guids = await GuidsAsync();
+        Assert.Equal(system.Sandbox.District.Schools.Select(s => s.SourcedId), guids);
+        await using (var context = system.Database.CreateContext())
+        {
+            context.Integrations.Add(
+                new Integration
+                {
+                    DistrictId = district.Id,
+                    Kind = IntegrationKind.OneRoster,
+                    Settings = JsonSerializer.Serialize(
+                        new
+                        {
+                            mode = "Direct",
+                            url = $"{system.Sandbox.Url.GetLeftPart(UriPartial.Authority)}/ims/oneroster/v1p1",
+                            key = system.Sandbox.Options.ConsumerKey,
+                            signature = "HMAC-SHA256",
+                            version = "1.1",
+                        }
+                    ),
+                    Secret = system
+                        .Get<Secrets>()
+                        .Protect(district.Id, new ConnectionSecret(Secret: system.Sandbox.Options.ConsumerSecret).ToJson()),
+                }
+            );
+            await context.SaveChangesAsync();
+        }
+
+        // What is prepared is matched crosswise.
+        var (first, second) = (system.Sandbox.District.Schools.First().SourcedId, system.Sandbox.District.Schools.ElementAt(1).SourcedId);
+        await system.Integrations.MatchAsync(district, IntegrationKind.OneRoster, "S1", second, "test");
+        await system.Integrations.MatchAsync(district, IntegrationKind.OneRoster, "S2", first, "test");
+        Assert.Equal(guids, await GuidsAsync());
+        await system.Integrations.UnmatchAsync(district, IntegrationKind.OneRoster, first, "test");
+        Assert.Equal(guids, await GuidsAsync());
+
+        // Turned on, it is whose matches count.
+        await system.Integrations.TurnOnAsync(district.Id, IntegrationKind.OneRoster, clear: true, "test");
+        Assert.Equal([second, null], await GuidsAsync());
+        await system.Integrations.MatchAsync(district, IntegrationKind.OneRoster, "S2", first, "test");
+        Assert.Equal([second, first], await GuidsAsync());
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task A_service_that_is_turned_off_stops_its_syncs_and_what_it_holds_waits_until_it_is_on(Db db)
+    {
+        await using var system = await StartAsync(db);
+        var district = system.District.Id;
+        async Task<long> AskAsync(OperationKind kind, bool preview = false) =>
+            (await system.Queue.EnqueueAsync(district, kind, IntegrationKind.ClassLink, preview, "test")).Id;
+        var held = await AskAsync(OperationKind.ChangesSync);
+        var claimed = await system.Queue.ClaimAsync("one", held, aloneHere: true, CancellationToken.None);
+        Assert.True(await system.Queue.FinishAsync(claimed!, OperationStatus.NeedsApproval, null, null, null, CancellationToken.None));
+        var running = await AskAsync(OperationKind.FullSync);
+        claimed = await system.Queue.ClaimAsync("one", running, aloneHere: true, CancellationToken.None);
+        var waiting = await AskAsync(OperationKind.FullSync, preview: true);
+        var retention = (await system.Queue.EnqueueAsync(district, OperationKind.Retention, null, false, "test")).Id;
+
+        await system.Integrations.TurnOffAsync(district, IntegrationKind.ClassLink, "test");
+        Assert.True((await system.Queue.GetAsync(district, running)).CancelRequested);
+        var ended = await system.Queue.GetAsync(district, waiting);
+        Assert.Equal(OperationStatus.Cancelled, ended.Status);
+        Assert.Contains("turned off", ended.Error, StringComparison.Ordinal);
+        Assert.NotNull(ended.FinishedAt);
+        Assert.Equal(OperationStatus.Waiting, (await system.Queue.GetAsync(district, retention)).Status);
+        Assert.True(await system.Queue.FinishAsync(claimed!, OperationStatus.Cancelled, null, null, null, CancellationToken.None));
+
+        // What waits for an approval is not lost by a press that can do nothing.
+        await Refused(() => system.Queue.ApproveAsync(district, held, "test"), "is off");
+        Assert.Equal(OperationStatus.NeedsApproval, (await system.Queue.GetAsync(district, held)).Status);
+        await system.Integrations.TurnOnAsync(district, IntegrationKind.ClassLink, clear: false, "test");
+        await system.Queue.ApproveAsync(district, held, "test");
+        Assert.Equal(OperationStatus.Waiting, (await system.Queue.GetAsync(district, held)).Status);
+
+        // Approved and then not written: only a full sync sees it again.
+        await system.Integrations.TurnOffAsync(district, IntegrationKind.ClassLink, "test");
+        Assert.Equal(OperationStatus.Cancelled, (await system.Queue.GetAsync(district, held)).Status);
+        Assert.Contains(
+            "approved",
+            IntegrationService.StateOf(await system.Integrations.FindAsync(district, IntegrationKind.ClassLink)).FullDue,
+            StringComparison.Ordinal
+        );
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task A_service_is_not_turned_on_beside_the_first_sync_of_another(Db db)
+    {
+        await using var system = await Installation.StartAsync(
+            cluster,
+            db,
+            new Rollcall.Sandbox.SandboxOptions { Students = 20, Schools = 2 }
+        );
+        var district = system.District.Id;
+        await using (var context = system.Database.CreateContext())
+        {
+            await context.SiteOrgs.ExecuteDeleteAsync();
+            await context.Sites.ExecuteUpdateAsync(s => s.SetProperty(x => x.Guid, (string?)null));
+            context.Integrations.Add(
+                new Integration
+                {
+                    DistrictId = district,
+                    Kind = IntegrationKind.OneRoster,
+                    Settings = """{"mode":"Bearer","url":"https://roster.example.org"}""",
+                    Secret = "protected",
+                }
+            );
+            await context.SaveChangesAsync();
+        }
+
+        var (id, _) = await system.Queue.EnqueueAsync(district, OperationKind.FullSync, IntegrationKind.ClassLink, false, "test");
+        var running = await system.Queue.ClaimAsync("one", id, aloneHere: true, CancellationToken.None);
+        Task OnAsync() => system.Integrations.TurnOnAsync(district, IntegrationKind.OneRoster, clear: true, "test");
+        await Refused(OnAsync, $"Operation {id} is at work");
+        Assert.Equal(IntegrationKind.ClassLink, (await system.Integrations.EnabledAsync(district))!.Kind);
+        Assert.True(await system.Queue.FinishAsync(running!, OperationStatus.Cancelled, null, null, null, CancellationToken.None));
+        (id, _) = await system.Queue.EnqueueAsync(district, OperationKind.FullSync, IntegrationKind.ClassLink, false, "test");
+        await OnAsync();
+        Assert.Equal(OperationStatus.Cancelled, (await system.Queue.GetAsync(district, id)).Status);
     }
 
     [Fact]

@@ -59,7 +59,7 @@ internal sealed class SisModel(Here here, IntegrationService integrations) : Rol
             async () =>
             {
                 await integrations.TurnOffAsync(DistrictId, kind, Here.Actor.Name, Gone);
-                return $"{Words.Service(kind)} is off. Syncs have stopped; patrons and their links stay.";
+                return $"{Words.Service(kind)} is off. Its syncs stop, one that is at work within seconds; patrons and their links stay.";
             }
         );
 
