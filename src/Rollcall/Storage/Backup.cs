@@ -41,6 +41,9 @@ public sealed record RestoreResult(
 /// rehearsed anywhere, and carried from SQLite to PostgreSQL or back. It never contains the master key.</summary>
 public sealed class Backup(RollcallDatabase database, TimeProvider time)
 {
+    private const int Corrupt = 11;
+    private const int NotADatabase = 26;
+
     private static readonly byte[] s_header = "SQLite format 3\0"u8.ToArray();
 
     /// <summary>Writes a backup while everything goes on working. The file appears whole or not at all, readable by its owner alone.</summary>
@@ -117,9 +120,19 @@ public sealed class Backup(RollcallDatabase database, TimeProvider time)
                 ?? throw new RollcallException(
                     $"Another rollcall process works on the data folder {database.DataFolder}. Stop the server, then restore."
                 );
-        await database.EnsureReadyAsync(cancellationToken);
-        await RefuseLiveWorkAsync(cancellationToken);
-        var kept = await KeepPresentAsync(replace, cancellationToken);
+        string? kept;
+        Action? putBack = null;
+        if (await WhyUnusableAsync(cancellationToken) is { } why)
+        {
+            (kept, putBack) = SetAside(why, replace);
+        }
+        else
+        {
+            await database.EnsureReadyAsync(cancellationToken);
+            await RefuseLiveWorkAsync(cancellationToken);
+            kept = await KeepPresentAsync(replace, cancellationToken);
+        }
+
         var staged = Path.Combine(database.DataFolder, $"rollcall-restore-{Guid.NewGuid():N}.db");
         try
         {
@@ -140,6 +153,7 @@ public sealed class Backup(RollcallDatabase database, TimeProvider time)
                 await ReplaceFileAsync(staged, cancellationToken);
             }
 
+            putBack = null;
             return result;
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
@@ -149,8 +163,79 @@ public sealed class Backup(RollcallDatabase database, TimeProvider time)
         finally
         {
             DeleteDatabase(staged);
+            putBack?.Invoke();
         }
     }
+
+    /// <summary>Why the file that is here can neither be worked with nor copied; null when it can. To replace such a one is what backups are for.</summary>
+    private async Task<string?> WhyUnusableAsync(CancellationToken cancellationToken)
+    {
+        if (database.FilePath is not { } file || !File.Exists(file))
+        {
+            return null;
+        }
+
+        try
+        {
+            await using var connection = await database.OpenAsync(cancellationToken);
+            await using (var check = connection.CreateCommand())
+            {
+                check.CommandText = "PRAGMA integrity_check(1)";
+                if (await check.ExecuteScalarAsync(cancellationToken) is not "ok")
+                {
+                    return "is damaged";
+                }
+            }
+
+            await using var context = database.CreateContext(connection, null);
+            var known = context.Database.GetMigrations().ToHashSet(StringComparer.Ordinal);
+            return (await context.Database.GetAppliedMigrationsAsync(cancellationToken)).All(known.Contains)
+                ? null
+                : "was written by a newer version of Rollcall";
+        }
+        catch (SqliteException e) when (e.SqliteErrorCode is Corrupt or NotADatabase)
+        {
+            return "is damaged";
+        }
+    }
+
+    /// <summary>Keeps the file as it is, with what belongs to it, under another name.</summary>
+    /// <returns>Its name now, and what puts it back.</returns>
+    private (string Kept, Action PutBack) SetAside(string why, bool replace)
+    {
+        var file = database.FilePath!;
+        if (!replace)
+        {
+            throw new RollcallException(
+                $"The database {file} {why}. --yes puts the backup in its place and keeps the file as it is in the data folder."
+            );
+        }
+
+        SqliteConnection.ClearAllPools();
+        var kept = BeforeRestore();
+        Move(file, kept);
+        RollcallDatabase.RestrictFile(kept);
+        return (kept, () => Move(kept, file));
+
+        static void Move(string from, string to)
+        {
+            SqliteConnection.ClearAllPools();
+            DeleteDatabase(to);
+            foreach (var suffix in (string[])["", "-journal", "-wal", "-shm"])
+            {
+                if (File.Exists(from + suffix))
+                {
+                    File.Move(from + suffix, to + suffix);
+                }
+            }
+        }
+    }
+
+    private string BeforeRestore() =>
+        Path.Combine(
+            database.DataFolder,
+            $"rollcall-before-restore-{time.GetUtcNow().ToString("yyyyMMdd-HHmmss", System.Globalization.CultureInfo.InvariantCulture)}.db"
+        );
 
     private async Task RefuseLiveWorkAsync(CancellationToken cancellationToken)
     {
@@ -204,15 +289,7 @@ public sealed class Backup(RollcallDatabase database, TimeProvider time)
             );
         }
 
-        return (
-            await WriteAsync(
-                Path.Combine(
-                    database.DataFolder,
-                    $"rollcall-before-restore-{time.GetUtcNow().ToString("yyyyMMdd-HHmmss", System.Globalization.CultureInfo.InvariantCulture)}.db"
-                ),
-                cancellationToken
-            )
-        ).File;
+        return (await WriteAsync(BeforeRestore(), cancellationToken)).File;
     }
 
     /// <summary>Brings the copy to this version, and lets no worker of the time before it write under an old claim. What people did since
@@ -254,8 +331,9 @@ public sealed class Backup(RollcallDatabase database, TimeProvider time)
 
     private async Task ReplaceFileAsync(string staged, CancellationToken cancellationToken)
     {
-        await using (var connection = await database.OpenAsync(cancellationToken))
+        if (File.Exists(database.FilePath))
         {
+            await using var connection = await database.OpenAsync(cancellationToken);
             await Sql.ExecuteAsync(connection, null, "PRAGMA wal_checkpoint(TRUNCATE)", cancellationToken);
         }
 

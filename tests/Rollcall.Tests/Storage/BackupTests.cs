@@ -215,6 +215,57 @@ public sealed class BackupTests(PostgresCluster cluster)
         Assert.Equal(running, (await other.Queue.ClaimAsync("two", null, aloneHere: false, Stop))!.Id);
     }
 
+    [Theory]
+    [InlineData("header")]
+    [InlineData("pages")]
+    [InlineData("newer")]
+    public async Task A_file_that_cannot_be_used_any_more_is_kept_as_it_is_and_replaced(string trouble)
+    {
+        using var folder = new TempFolder();
+        var file = Path.Combine(folder.Path, "district.bak");
+        await using var system = await Installation.StartAsync(cluster, Db.Sqlite);
+        await system.SyncAsync();
+        await system.Get<Backup>().WriteAsync(file, Stop);
+        var before = await DumpAsync(system.Database);
+        var path = system.Database.FilePath!;
+        await using (var connection = await system.Database.OpenAsync(Stop))
+        {
+            await Sql.ExecuteAsync(
+                connection,
+                null,
+                trouble == "newer" ? "INSERT INTO \"__EFMigrationsHistory\" VALUES ('29990101000000_Later', '99')" : "SELECT 1",
+                Stop
+            );
+            await Sql.ExecuteAsync(connection, null, "PRAGMA wal_checkpoint(TRUNCATE)", Stop);
+        }
+
+        Microsoft.Data.Sqlite.SqliteConnection.ClearAllPools();
+        var bytes = await File.ReadAllBytesAsync(path, Stop);
+        if (trouble == "header")
+        {
+            Array.Fill(bytes, (byte)0x5A, 0, 4096);
+        }
+        else if (trouble == "pages")
+        {
+            Array.Fill(bytes, (byte)0x5A, 8192, bytes.Length - 8192);
+        }
+
+        await File.WriteAllBytesAsync(path, bytes, Stop);
+        var backup = system.Get<Backup>();
+        var refused = await Assert.ThrowsAsync<RollcallException>(() => backup.RestoreAsync(file, replace: false, Stop));
+        Assert.Contains("--yes", refused.Message, StringComparison.Ordinal);
+        Assert.Equal(bytes, await File.ReadAllBytesAsync(path, Stop));
+
+        var restored = await backup.RestoreAsync(file, replace: true, Stop);
+        Assert.Equal(before, await DumpAsync(system.Database));
+        Assert.Equal(bytes, await File.ReadAllBytesAsync(restored.Kept!, Stop));
+        Assert.StartsWith("rollcall-before-restore-", Path.GetFileName(restored.Kept), StringComparison.Ordinal);
+        if (!OperatingSystem.IsWindows())
+        {
+            Assert.Equal(UnixFileMode.UserRead | UnixFileMode.UserWrite, File.GetUnixFileMode(restored.Kept!));
+        }
+    }
+
     [Fact]
     public async Task What_is_no_backup_is_refused_and_nothing_is_touched()
     {
