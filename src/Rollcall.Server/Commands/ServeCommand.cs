@@ -16,25 +16,30 @@ internal static class ServeCommand
     /// <summary>The address that people type, in the environment.</summary>
     public const string PublicUrlVariable = "ROLLCALL_PUBLIC_URL";
 
+    private const string Urls = "--urls";
+    private const string PublicUrl = "--public-url";
+    private const string ProxyAddress = "--proxy-address";
+    private const string AllowPlainHttp = "--allow-plain-http";
+
     /// <param name="Setup">The link that makes the first account; null once there is one.</param>
     /// <param name="Metrics">Where metrics are; null for nowhere.</param>
     private sealed record Serving(string Url, string? Data, string Database, string? Setup, string? Metrics);
 
     public static Command Build(Terminal terminal)
     {
-        var urls = new Option<string?>("--urls") { Description = $"Where to listen; {DefaultUrl} without being told", HelpName = "URL" };
-        var publicUrl = new Option<string?>("--public-url")
+        var urls = new Option<string?>(Urls) { Description = $"Where to listen; {DefaultUrl} without being told", HelpName = "URL" };
+        var publicUrl = new Option<string?>(PublicUrl)
         {
             Description =
                 $"The address that people type ({PublicUrlVariable}), such as https://library.example.org; without it only this computer may ask",
             HelpName = "URL",
         };
-        var proxies = new Option<string[]>("--proxy-address")
+        var proxies = new Option<string[]>(ProxyAddress)
         {
             Description = "A computer in front whose X-Forwarded-For is believed, beside this one; may be said several times",
             HelpName = "IP",
         };
-        var plain = new Option<bool>("--allow-plain-http")
+        var plain = new Option<bool>(AllowPlainHttp)
         {
             Description = "Take passwords over unencrypted http from other computers. For a closed network with TLS ended elsewhere",
         };
@@ -48,14 +53,7 @@ internal static class ServeCommand
         command.SetAction(
             async (result, cancellationToken) =>
             {
-                var url = GlobalOptions.Given(result.GetValue(urls)) ?? DefaultUrl;
-                Listening.Check(url);
-                var reach = ReachOf(
-                    url,
-                    GlobalOptions.Given(result.GetValue(publicUrl)) ?? GlobalOptions.Given(terminal.Variable(PublicUrlVariable)),
-                    result.GetValue(proxies) ?? [],
-                    result.GetValue(plain)
-                );
+                var (url, reach) = Read(result, terminal);
                 var options = GlobalOptions.Read(result, terminal);
 
                 // Links in notices lead where people are told to go.
@@ -106,6 +104,24 @@ internal static class ServeCommand
             }
         );
         return command;
+    }
+
+    /// <summary>Where the server is to listen and how people reach it.</summary>
+    /// <exception cref="UsageException">An address is none.</exception>
+    /// <exception cref="RollcallException">Others could reach what only this computer may, or passwords would travel unencrypted.</exception>
+    internal static (string Url, Reach Reach) Read(ParseResult result, Terminal terminal)
+    {
+        var url = GlobalOptions.Given(result.GetValue<string?>(Urls)) ?? DefaultUrl;
+        Listening.Check(url);
+        return (
+            url,
+            ReachOf(
+                url,
+                GlobalOptions.Given(result.GetValue<string?>(PublicUrl)) ?? GlobalOptions.Given(terminal.Variable(PublicUrlVariable)),
+                result.GetValue<string[]>(ProxyAddress) ?? [],
+                result.GetValue<bool>(AllowPlainHttp)
+            )
+        );
     }
 
     /// <summary>How people reach the server, with everything that would let passwords travel unencrypted refused.</summary>

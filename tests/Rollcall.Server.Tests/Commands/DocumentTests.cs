@@ -240,7 +240,7 @@ public sealed class DocumentTests
 
     private static Terminal NoTerminal() => new(TextWriter.Null, TextWriter.Null, () => Stream.Null, _ => null, false, false);
 
-    private static string Root()
+    internal static string Root()
     {
         var folder = AppContext.BaseDirectory;
         while (!File.Exists(Path.Combine(folder, "Rollcall.slnx")))

@@ -68,7 +68,8 @@ internal sealed class Gate(RequestDelegate next, Reach reach)
             return next(http);
         }
 
-        return request.Path.StartsWithSegments("/health") && IsOwnName(request.Host.Host) && IsThisMachine(http.Connection.RemoteIpAddress)
+        // A balancer asks each node under an address of its own, and hears no more than whether it is ready.
+        return request.Path.StartsWithSegments("/health")
             ? next(http)
             : RefuseAsync(http.Response, $"This server answers only as {url.Authority}.");
     }

@@ -1,0 +1,80 @@
+using System.Net;
+using System.Text.RegularExpressions;
+using Rollcall.Server.Commands;
+
+namespace Rollcall.Server.Tests.Commands;
+
+/// <summary>What lies in <c>deploy</c> is what the program accepts.</summary>
+public sealed class DeployTests
+{
+    private static CancellationToken Stop => TestContext.Current.CancellationToken;
+
+    [Fact]
+    public void The_servers_of_the_compose_file_may_listen_where_it_says()
+    {
+        var file = File.ReadAllText(Path.Combine(DocumentTests.Root(), "deploy", "compose.yaml"));
+        var commands = Regex.Matches(file, @"^ +command: \[(.*)\]$", RegexOptions.Multiline).Select(m => Words(m.Groups[1].Value)).ToList();
+        Assert.Equal(["db", "serve"], commands.Select(c => c[0]));
+        var terminal = Surroundings(
+            Regex
+                .Matches(file, "^ +(ROLLCALL_[A-Z_]+): (.+)$", RegexOptions.Multiline)
+                .ToDictionary(m => m.Groups[1].Value, m => m.Groups[2].Value, StringComparer.Ordinal)
+        );
+        var result = ServeCommand.Build(terminal).Parse(commands[1][1..]);
+        Assert.Empty(result.Errors);
+        var (url, reach) = ServeCommand.Read(result, terminal);
+        Assert.Equal(("http://0.0.0.0:8080", "https://library.example.org/"), (url, reach.PublicUrl?.ToString()));
+
+        // Whom the server in front names is believed, and nobody else.
+        Assert.True(reach.IsProxy(IPAddress.Parse("172.30.80.2")));
+        Assert.False(reach.IsProxy(IPAddress.Parse("172.30.80.3")));
+        Assert.Contains("172.30.80.0/24", file, StringComparison.Ordinal);
+
+        static string[] Words(string list) => [.. list.Split(',').Select(w => w.Trim().Trim('"'))];
+    }
+
+    [Fact]
+    public void The_unit_starts_a_server_that_only_its_machine_reaches()
+    {
+        var unit = File.ReadAllLines(Path.Combine(DocumentTests.Root(), "deploy", "rollcall.service"));
+        string[] Values(string name) =>
+            [.. unit.Where(l => l.StartsWith(name + "=", StringComparison.Ordinal)).Select(l => l[(name.Length + 1)..])];
+        var words = Assert.Single(Values("ExecStart")).Split(' ');
+        Assert.Equal("serve", words[1]);
+        var terminal = Surroundings(
+            Values("Environment").Select(v => v.Split('=', 2)).ToDictionary(v => v[0], v => v[1], StringComparer.Ordinal)
+        );
+        var result = ServeCommand.Build(terminal).Parse(words[2..]);
+        Assert.Empty(result.Errors);
+        Assert.Equal(
+            (ServeCommand.DefaultUrl, null),
+            (ServeCommand.Read(result, terminal).Url, ServeCommand.Read(result, terminal).Reach.PublicUrl)
+        );
+    }
+
+    [Fact]
+    public async Task Whoever_balances_between_nodes_asks_for_their_health_under_any_name_and_for_nothing_else()
+    {
+        await using var cli = await Cli.OpenAsync();
+        var (process, said) = await RealProcess.ServeAsync(cli, "--public-url", "https://library.example.org");
+        using var server = process;
+        using var http = new HttpClient();
+        async Task<(HttpStatusCode, string)> AskAsync(string path)
+        {
+            using var request = new HttpRequestMessage(HttpMethod.Get, said.GetProperty("url").GetString() + path);
+            request.Headers.Host = "10.0.0.7:8080";
+            using var response = await http.SendAsync(request, Stop);
+            return (response.StatusCode, await response.Content.ReadAsStringAsync(Stop));
+        }
+
+        Assert.Equal((HttpStatusCode.OK, "ok\n"), await AskAsync("/health/live"));
+        Assert.Equal((HttpStatusCode.OK, "database: ok\ndisk: ok\nschedule: ok\nworker: ok\n"), await AskAsync("/health/ready"));
+        Assert.Equal(HttpStatusCode.BadRequest, (await AskAsync("/")).Item1);
+        Assert.Equal(HttpStatusCode.BadRequest, (await AskAsync("/api/v1/health")).Item1);
+        await RealProcess.SignalAsync(server, "TERM");
+        await server.WaitForExitAsync(Stop);
+    }
+
+    private static Terminal Surroundings(Dictionary<string, string> variables) =>
+        new(TextWriter.Null, TextWriter.Null, () => Stream.Null, name => variables.GetValueOrDefault(name), false, false);
+}
