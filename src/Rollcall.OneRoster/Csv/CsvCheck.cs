@@ -286,6 +286,7 @@ internal sealed class CsvCheck(string path, CsvLimits limits, DateTimeOffset now
             }
 
             part.Mode = stated == CsvMode.Absent ? CsvMode.Unstated : stated;
+            part.ModeStated = part.Mode != CsvMode.Unstated;
             if (stated == CsvMode.Absent)
             {
                 part.Contradicted = true;
@@ -406,7 +407,8 @@ internal sealed class CsvCheck(string path, CsvLimits limits, DateTimeOffset now
                 findings.Error(file, "line-break", "has a line break inside a field", row: reader.Row);
             }
 
-            var id = table.Value(idColumn);
+            var id = table.Key(idColumn);
+            CheckPadding(part, "sourcedId", table.Value(idColumn), reader.Row);
             CheckId(part, id, reader.Row);
             if (part.File == CsvFile.Demographics && !Blank.Is(id))
             {
@@ -785,6 +787,14 @@ internal sealed class CsvCheck(string path, CsvLimits limits, DateTimeOffset now
         }
     }
 
+    private void CheckPadding(CsvPart part, string column, ReadOnlySpan<char> value, long row)
+    {
+        if (!Blank.Is(value) && value.Trim().Length < value.Length)
+        {
+            findings.Deviation(part.Entry.Name, "padded-id", "has blanks around it, which do not count", column, row);
+        }
+    }
+
     private static int Short(long row) => (int)Math.Min(row, int.MaxValue);
 
     private static void CheckMost(CsvPart part, long row)
@@ -954,6 +964,7 @@ internal sealed class CsvCheck(string path, CsvLimits limits, DateTimeOffset now
 
                 break;
             case CsvType.Reference:
+                CheckPadding(part, column.Name, value, row);
                 CheckIdForm(part, column.Name, trimmed, row);
                 CheckReference(part, column, trimmed, row, id);
                 break;
@@ -1257,12 +1268,34 @@ internal sealed class CsvCheck(string path, CsvLimits limits, DateTimeOffset now
             || !parts.TryGetValue(CsvFile.Users, out var users)
             || !parts.TryGetValue(CsvFile.Roles, out var roles)
             || users.Mode != CsvMode.Bulk
-            || roles.Mode != CsvMode.Bulk
             || !keys.TryGetValue(CsvFile.Users, out var people)
             || !keys.ContainsKey(CsvFile.Roles)
         )
         {
             return;
+        }
+
+        if (roles.Mode == CsvMode.Delta)
+        {
+            // Where nothing but the dates on its rows speaks for a delta, and everybody is in it, it is the complete file that belongs here.
+            var missing = 0L;
+            if (roles.ModeStated || Missing() > 0)
+            {
+                findings.Refuse(
+                    users.Entry.Name,
+                    "companion-delta",
+                    $"is bulk, and {roles.Entry.Name} holds changes alone: which roles its people have now cannot be told"
+                );
+                return;
+            }
+
+            roles.Mode = CsvMode.Bulk;
+
+            long Missing()
+            {
+                Without(people, withRole, _ => missing++);
+                return missing;
+            }
         }
 
         var first = new FirstRows();

@@ -11,6 +11,9 @@ internal sealed class CsvPart(CsvFile file, CsvEntry entry)
     /// <summary>Bulk or delta, as the manifest says or, where it does not, as the data does.</summary>
     public CsvMode Mode { get; set; }
 
+    /// <summary>The manifest says which of the two it is.</summary>
+    public bool ModeStated { get; set; }
+
     /// <summary>The manifest says that the file is not there.</summary>
     public bool Contradicted { get; set; }
 

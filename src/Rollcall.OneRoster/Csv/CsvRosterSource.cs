@@ -78,7 +78,7 @@ public sealed class CsvRosterSource : IRosterSource
             var user = table.Column("userSourcedId");
             while (table.Read())
             {
-                var id = table.Value(user).ToString();
+                var id = table.Key(user).ToString();
                 if (!Blank.Is(id) && seen.Add(id))
                 {
                     yield return (id, index.Of(id, ended: false));
@@ -133,7 +133,7 @@ public sealed class CsvRosterSource : IRosterSource
             {
                 if (CsvCheck.StatusOf(table.Value(status).Trim()) is not null)
                 {
-                    later.Add(IdSet.Hash(table.Value(id)));
+                    later.Add(IdSet.Hash(table.Key(id)));
                 }
             }
 
@@ -182,7 +182,7 @@ public sealed class CsvRosterSource : IRosterSource
         var (id, time, status) = (table.Column("sourcedId"), table.Column("dateLastModified"), table.Column("status"));
         while (table.Read())
         {
-            var hash = IdSet.Hash(table.Value(id));
+            var hash = IdSet.Hash(table.Key(id));
             if (
                 !step.Part.Duplicates.Contains(hash)
                 || (step.Part.Mode == CsvMode.Delta && CsvCheck.StatusOf(table.Value(status).Trim()) is null)
@@ -237,7 +237,7 @@ public sealed class CsvRosterSource : IRosterSource
 
                     if (later is not null || winners is not null)
                     {
-                        var hash = IdSet.Hash(table.Value(id));
+                        var hash = IdSet.Hash(table.Key(id));
                         if (later?.Contains(hash) == true || (winners?.TryGetValue(hash, out var row) == true && row != table.Row))
                         {
                             duplicates++;

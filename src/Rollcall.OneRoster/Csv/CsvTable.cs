@@ -73,6 +73,9 @@ internal sealed class CsvTable : IDisposable
     /// <summary>The value of a column in this row; blank where the file has no such column.</summary>
     public ReadOnlySpan<char> Value(int column) => column < 0 || column >= reader.Count ? default : reader[column];
 
+    /// <summary>A key or a reference in this row. Blanks around it do not count: columns of a fixed width come padded.</summary>
+    public ReadOnlySpan<char> Key(int column) => Value(column).Trim();
+
     public bool Read() => reader.Read();
 
     public void Dispose() => reader.Dispose();

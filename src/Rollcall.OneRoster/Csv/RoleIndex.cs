@@ -24,9 +24,9 @@ internal sealed class RoleIndex
         while (table.Read())
         {
             var state = CsvCheck.StatusOf(table.Value(status).Trim());
-            var key = IdSet.Hash(table.Value(id));
+            var key = IdSet.Hash(table.Key(id));
             var name = table.Value(role).Trim();
-            var person = table.Value(user);
+            var person = table.Key(user);
             if (
                 (state is null && part.Mode == CsvMode.Delta)
                 || replaced?.Contains(key) == true
@@ -45,7 +45,7 @@ internal sealed class RoleIndex
                 Array.Resize(ref keys, size);
             }
 
-            var place = table.Value(org);
+            var place = table.Key(org);
             keys[count] = IdSet.Hash(person);
             entries[count++] = new Entry(
                 Number(name),

@@ -15,7 +15,7 @@ internal abstract class Rows(CsvTable table)
 
     protected CsvTable Table => table;
 
-    protected string? Id => Key(table.Value(id));
+    protected string? Id => table.Key(id) is var key && Blank.Is(key) ? null : key.ToString();
 
     /// <summary>What bulk files leave blank is active.</summary>
     protected RecordStatus Status => CsvCheck.StatusOf(table.Value(status).Trim()) ?? RecordStatus.Active;
@@ -40,7 +40,7 @@ internal abstract class Rows(CsvTable table)
 
     protected string? Reference(int column)
     {
-        var value = table.Value(column);
+        var value = table.Key(column);
         return Blank.Is(value) ? null : Pooled(value);
     }
 
@@ -79,8 +79,6 @@ internal abstract class Rows(CsvTable table)
 
         return found;
     }
-
-    private static string? Key(ReadOnlySpan<char> text) => Blank.Is(text) ? null : text.ToString();
 }
 
 internal sealed class OrgRows(CsvTable table) : Rows(table)
@@ -251,7 +249,7 @@ internal sealed class UserRows(CsvTable table, RoleIndex? roles, bool ended) : R
             Phone = Text(phone),
             UserIds = Ids(),
             Grades = List(grades),
-            Roles = roles is null ? OwnRoles() : roles.Of(Table.Value(Table.Column("sourcedId")), ended),
+            Roles = roles is null ? OwnRoles() : roles.Of(Table.Key(Table.Column("sourcedId")), ended),
             HasRoleList = roles is not null,
             PrimaryOrg = Reference(primaryOrg),
             MetadataPrimaryOrg = Reference(metadataPrimaryOrg),

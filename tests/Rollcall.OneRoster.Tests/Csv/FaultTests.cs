@@ -639,6 +639,36 @@ public sealed class FaultTests
             "missing-companion",
             "without it nobody has a role"
         ),
+        ["1.2 users whole, roles as changes"] = Bulk12(
+            b =>
+                b.Put("roles.csv", Bundle.Of("1.2", delta: true).Files["roles.csv"])
+                    .With("roles.csv", "r4,active,2026-02-03T04:05:06.000Z,u3,primary,teacher,,,s1,\r\n", "")
+                    .With("manifest.csv", "file.roles,bulk", "file.roles,delta"),
+            CsvSeverity.Refusal,
+            "companion-delta",
+            "users.csv: is bulk, and roles.csv holds changes alone: which roles its people have now cannot be told"
+        ),
+        ["1.2 users whole, roles perhaps as changes"] = Bulk12(
+            b =>
+                b.Put("roles.csv", Bundle.Of("1.2", delta: true).Files["roles.csv"])
+                    .With("roles.csv", "r4,active,2026-02-03T04:05:06.000Z,u3,primary,teacher,,,s1,\r\n", "")
+                    .With("manifest.csv", "file.roles,bulk\r\n", ""),
+            CsvSeverity.Refusal,
+            "companion-delta",
+            "holds changes alone"
+        ),
+        ["blanks around a reference"] = Bulk11(
+            b => b.With("enrollments.csv", "k1,s1,u1", "k1,s1, u1 "),
+            CsvSeverity.Deviation,
+            "padded-id",
+            "enrollments.csv: userSourcedId has blanks around it, which do not count (line 2)"
+        ),
+        ["blanks around a key"] = Bulk11(
+            b => b.With("users.csv", "\nu2,", "\nu2 ,"),
+            CsvSeverity.Deviation,
+            "padded-id",
+            "users.csv: sourcedId has blanks around it, which do not count (line 3)"
+        ),
         ["delta without a status column"] = Delta12(
             b => b.With("orgs.csv", "sourcedId,status", "sourcedId,state"),
             CsvSeverity.Refusal,

@@ -138,6 +138,45 @@ public sealed class SourceTests
         Assert.Equal(["u1", "u9", "u2"], alone.RolesByUser().Select(r => r.User));
     }
 
+    /// <summary>Columns of a fixed width come padded.</summary>
+    [Fact]
+    public async Task Blanks_around_keys_and_references_do_not_count()
+    {
+        using var folder = new Folder();
+        var bundle = Bundle
+            .Of("1.2")
+            .With("users.csv", "u2,,,true", "u2  ,,,true")
+            .With("roles.csv", "r3,,,u2,primary,student,,,s2,", "r3,,, u2,primary,student,,,s2 ,")
+            .With("enrollments.csv", "e2,,,k1,s1,u3", "e2,,,k1 ,s1,u3 ")
+            .With("classes.csv", "Room 7,s1", "Room 7, s1");
+        bundle.Append("users.csv", "u3 ,active,2026-05-01T00:00:00.000Z,true,cora,,Later,Clark,,,,,,,,,,,,,,");
+        using var source = new CsvRosterSource([Read(folder, "a.zip", bundle)]);
+        var (users, _) = await AllAsync(source.Users());
+        Assert.Equal(["u1", "u2", "u4", "u3"], users.Select(u => u.SourcedId!));
+        Assert.Equal("Later", users[3].GivenName);
+        Assert.Equal(["student@s2!", "student@s1"], users[1].Roles.Select(Role));
+        Assert.Equal(["u1", "u2", "u3", "u4"], source.RolesByUser().Select(r => r.User));
+        var enrollment = (await AllAsync(source.Enrollments())).Records[1];
+        Assert.Equal(("k1", "u3"), (enrollment.Class, enrollment.User));
+        Assert.Equal("s1", (await AllAsync(source.Classes())).Records[0].School);
+    }
+
+    /// <summary>Dates on every row are no proof of a delta where everybody has a role.</summary>
+    [Fact]
+    public async Task Roles_of_everybody_beside_complete_users_are_complete()
+    {
+        using var folder = new Folder();
+        var bundle = Bundle
+            .Of("1.2")
+            .Put("roles.csv", Bundle.Of("1.2", delta: true).Files["roles.csv"])
+            .With("manifest.csv", "file.roles,bulk\r\n", "");
+        using var package = Read(folder, "a.zip", bundle);
+        Assert.True(package.IsUsable && package.HasAllPeople);
+        using var source = new CsvRosterSource([package]);
+        Assert.True(source.HasAllRoles);
+        Assert.Equal(["student@s2!", "student@s1"], (await AllAsync(source.Users())).Records[1].Roles.Select(Role));
+    }
+
     [Fact]
     public async Task Of_two_rows_with_one_key_the_later_date_counts()
     {
