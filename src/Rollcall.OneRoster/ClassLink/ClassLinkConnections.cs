@@ -27,7 +27,7 @@ public sealed class ClassLinkConnections(RosterClientOptions? options = null)
         var credentials = new BearerCredentials(
             application.Bearer!,
             async cancellationToken =>
-                (await directory.ApplicationsAsync(cancellationToken))
+                (await ApplicationsAsync(directory, cancellationToken))
                     .FirstOrDefault(a =>
                         a is { IsOn: true, IsActive: true, HasProxy: true }
                         && string.Equals(a.TenantId, application.TenantId, StringComparison.Ordinal)
@@ -36,6 +36,27 @@ public sealed class ClassLinkConnections(RosterClientOptions? options = null)
                     ?.Bearer
         );
         return new RestRosterSource(new RosterEndpoint($"{directory.BaseUrl}/{id}", credentials), options);
+    }
+
+    /// <summary>The list once more, in the middle of reading a roster. Its statuses are not handed on: to a reader of records a 404 means
+    /// that a person does not exist, a 403 that a collection is not shared, and a 400 that sorting is not understood.</summary>
+    private static async Task<IReadOnlyList<ClassLinkApplication>> ApplicationsAsync(
+        ClassLinkDirectory directory,
+        CancellationToken cancellationToken
+    )
+    {
+        try
+        {
+            return await directory.ApplicationsAsync(cancellationToken);
+        }
+        catch (RosterException e)
+        {
+            throw new RosterException(
+                e.Fault,
+                $"The district's access token is refused, and ClassLink's list of applications, which may have a new one, cannot be read: {e.Message}",
+                e
+            );
+        }
     }
 
     /// <summary>Through the proxy with what the Partner Portal shows: the address with the application id, in either of its forms,

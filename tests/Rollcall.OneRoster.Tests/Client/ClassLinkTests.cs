@@ -182,6 +182,34 @@ public class ClassLinkTests
         Assert.Contains(server.Requests, r => r.Path == "/X%2Fk%3D/ims/oneroster/v1p1/users");
     }
 
+    /// <summary>A refused token leads back to the directory: what that answers says nothing of the collection that was asked for.</summary>
+    [Theory]
+    [InlineData(403, RosterFault.AccessDisabled)]
+    [InlineData(404, RosterFault.NotARoster)]
+    [InlineData(400, RosterFault.Refused)]
+    [InlineData(503, RosterFault.Unreachable)]
+    public async Task A_directory_that_fails_makes_no_collection_look_unshared(int status, RosterFault fault)
+    {
+        await using var server = await ScriptedServer.StartAsync(
+            (http, seen, n) =>
+                seen.Path == "/applications"
+                    ? n > 2
+                        ? http.Text(status, "")
+                        : http.Json(
+                            seen.Offset > 0
+                                ? """{"applications":[]}"""
+                                : $$"""{"applications":[{{App("\"tenant_id\":1,\"bearer\":\"b1\",\"oneroster_application_id\":\"X\"")}}]}"""
+                        )
+                    : http.Text(401, "")
+        );
+        using var directory = Directory(server);
+        var check = await directory.CheckAsync("1");
+        using var source = new ClassLinkConnections(Reading.Options(time)).OpenProxy(directory, check.Application!);
+        var refused = await source.Demographics().FaultAsync(fault);
+        Assert.Null(refused.StatusCode);
+        Assert.Contains("list of applications", refused.Message, StringComparison.Ordinal);
+    }
+
     [Fact]
     public async Task Pasted_and_direct_connections_send_what_they_were_given()
     {
