@@ -18,6 +18,23 @@ internal static class Blank
         return true;
     }
 
+    /// <summary>Without what nobody could see before and after it.</summary>
+    public static string Trim(string text)
+    {
+        var (from, to) = (0, text.Length);
+        while (from < to && IsInvisible(text[from]))
+        {
+            from++;
+        }
+
+        while (to > from && IsInvisible(text[to - 1]))
+        {
+            to--;
+        }
+
+        return to - from == text.Length ? text : text[from..to];
+    }
+
     private static bool IsInvisible(char c) =>
         char.IsWhiteSpace(c)
         || char.GetUnicodeCategory(c) is UnicodeCategory.Format or UnicodeCategory.Control

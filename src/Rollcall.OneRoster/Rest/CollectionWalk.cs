@@ -150,7 +150,11 @@ internal sealed class CollectionWalk<T>(
                         break;
                     }
 
-                    fruitless = fresh == 0 ? fruitless + 1 : 0;
+                    // Rows without a key tell nothing of whether the page is new.
+                    fruitless =
+                        fresh > 0 ? 0
+                        : page.Records.Exists(r => r.SourcedId is not null) ? fruitless + 1
+                        : fruitless;
                     if (fruitless == MostFruitlessPages)
                     {
                         throw IgnoresOffset();
@@ -360,7 +364,20 @@ internal sealed class CollectionWalk<T>(
     private Task<Page> PageAsync(PageReader<T> reader, long offset, CancellationToken cancellationToken) =>
         PageAsync(reader, offset, Task.CompletedTask, cancellationToken);
 
-    private Task<Page> PageAsync(PageReader<T> reader, long offset, Task turn, CancellationToken cancellationToken)
+    private async Task<Page> PageAsync(PageReader<T> reader, long offset, Task turn, CancellationToken cancellationToken)
+    {
+        try
+        {
+            return await AskAsync(reader, offset, turn, cancellationToken);
+        }
+        catch (RosterException e) when (e.StatusCode == 204 && (Optional || offset > 0 || modifiedAfter is not null))
+        {
+            // "No content": some say so in place of an empty list.
+            return new Page([], 0, 0, limit, null, null, null);
+        }
+    }
+
+    private Task<Page> AskAsync(PageReader<T> reader, long offset, Task turn, CancellationToken cancellationToken)
     {
         var began = options.Time.GetTimestamp();
         var asked = limit;

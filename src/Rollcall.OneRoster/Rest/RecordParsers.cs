@@ -612,7 +612,8 @@ internal static class RecordParsers
             reader.Read();
             if (field.SequenceEqual("type"u8))
             {
-                type = context.Pooled(ref reader);
+                // What a mapping names has no blanks around it.
+                type = context.Pooled(ref reader) is { } word ? Blank.Trim(word) : null;
             }
             else if (field.SequenceEqual("identifier"u8))
             {

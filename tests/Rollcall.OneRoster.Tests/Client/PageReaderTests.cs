@@ -147,6 +147,7 @@ public class PageReaderTests
     [InlineData("[{\"type\":\"A\"}]", "A=", null)]
     [InlineData("[{\"type\":\"A\",\"identifier\":7},{}]", "A=7", "number-as-text")]
     [InlineData("[3,{\"identifier\":\"1\"}]", "=1", "unreadable-entry")]
+    [InlineData("[{\"type\":\" StateID\\u00a0\",\"identifier\":\"9\"},{\"type\":\"\\u200b \",\"identifier\":\"8\"}]", "StateID=9,=8", null)]
     public async Task Typed_ids(string json, string ids, string? rule)
     {
         var (user, leniencies) = await UserAsync($"\"userIds\":{json}");

@@ -635,4 +635,47 @@ public class WalkTests
             Assert.Equal(i / 1000, page);
         }
     }
+
+    /// <summary>Rows without a key tell nothing of whether pages are new.</summary>
+    [Fact]
+    public async Task Pages_of_rows_without_a_sourcedId_are_read_on()
+    {
+        await using var server = await ScriptedServer.StartAsync(
+            (http, seen, _) =>
+                http.Json(
+                    $$"""{"users":[{{string.Join(
+                        ',',
+                        Enumerable.Range(0, 12).Skip(seen.Offset).Take(2).Select(i => i is >= 2 and < 10 ? $$"""{"givenName":"N{{i}}"}""" : $$"""{"sourcedId":"{{Id(i)}}"}""")
+                    )}}]}"""
+                )
+        );
+        using var source = server.Source(time);
+        var pulled = await source.Users().PullAsync();
+        Assert.Equal((12, 8), (pulled.Result.Rows, pulled.Records.Count(u => u.SourcedId is null)));
+    }
+
+    [Fact]
+    public async Task An_answer_without_content_is_an_empty_list_where_a_list_may_be_empty()
+    {
+        await using var server = await ScriptedServer.StartAsync(
+            (http, seen, _) =>
+            {
+                if (seen.Path.EndsWith("/users", StringComparison.Ordinal) && seen is { Offset: 0 } && seen.Query("filter") is null)
+                {
+                    return http.Json(Answers.Users("a"));
+                }
+
+                http.Response.StatusCode = 204;
+                return Task.CompletedTask;
+            }
+        );
+        using var source = server.Source(time);
+        Assert.True((await source.Classes().PullAsync()).Result.NotShared);
+        Assert.Equal(0, (await source.Demographics(DateTimeOffset.UnixEpoch).PullAsync()).Result.Rows);
+        Assert.Equal(0, (await source.Users(DateTimeOffset.UnixEpoch).PullAsync()).Result.Rows);
+
+        // Past the end, too; but nobody has no schools.
+        Assert.Single((await source.Users().PullAsync()).Records);
+        Assert.Equal(204, (await source.Orgs().FaultAsync(RosterFault.NotARoster)).StatusCode);
+    }
 }
