@@ -5,7 +5,8 @@ namespace Rollcall.Sandbox;
 /// <summary>
 /// Faults by name. One is written <c>name[=value][:collection][@n|@n-m|@n+]</c>: <c>429@2</c> answers the second roster request after it was
 /// set with 429, <c>clamp=500:users</c> concerns users alone, <c>500</c> concerns every request. Several are joined by commas.
-/// Collection names are the first path segment (<c>users</c>, <c>classes</c>), or <c>applications</c>.
+/// Collection names are the first path segment (<c>users</c>, <c>classes</c>), that of single records alone (<c>users/{id}</c>), or
+/// <c>applications</c>.
 /// </summary>
 public sealed class SandboxFaults
 {
@@ -36,6 +37,7 @@ public sealed class SandboxFaults
         ["endless"] = "records with new ids without end, without totals",
         ["clock-behind"] = "=N: the server's clock is N minutes behind; signed requests are judged by it",
         ["refuse-sort"] = "400 where sort is asked for",
+        ["refuse-filter"] = "400 where a filter is asked for",
         ["refuse-limit"] = "=N: 400 where limit is greater than N",
         ["unstable-order"] = "without sort, another order in each answer",
         ["never-empty"] = "past the end the last page comes again, without totals",
@@ -66,6 +68,7 @@ public sealed class SandboxFaults
         ["rotate-bearer-at"] = "=N: with the Nth request the tenant's bearer changes; /applications knows the new one",
         ["malformed-user"] = "the third user has wrong types everywhere and no family name",
         ["no-sourcedid"] = "the third user has no sourcedId",
+        ["null-row"] = "null stands in the place of the third user",
         ["null-text"] = "the third user has null where others have empty texts",
         ["token-in-body"] = "/token takes key and secret in a form's body alone",
         ["token-in-query"] = "/token takes key and secret in the query alone",
@@ -96,6 +99,9 @@ public sealed class SandboxFaults
         ["forged-signature"] = "signing in: the id_token is signed with another key",
         ["slow"] = "=ms: each answer waits so long",
     };
+
+    /// <summary>Behind the name of a collection: its single records alone.</summary>
+    private const string Single = "/{id}";
 
     private static readonly string[] NeedValue =
     [
@@ -156,14 +162,20 @@ public sealed class SandboxFaults
     public void Clear() => Set("");
 
     /// <summary>Counts a request for a collection and says which faults it meets, with their values.</summary>
-    internal Dictionary<string, int> Meet(string collection)
+    /// <param name="collection">The collection.</param>
+    /// <param name="single">One record of it is asked for.</param>
+    internal Dictionary<string, int> Meet(string collection, bool single = false)
     {
         var met = new Dictionary<string, int>(StringComparer.Ordinal);
         lock (_gate)
         {
             foreach (var fault in _faults)
             {
-                if (fault.Collection.Length > 0 ? fault.Collection == collection : Concerns(fault.Name, collection))
+                if (
+                    fault.Collection.Length == 0
+                        ? Concerns(fault.Name, collection)
+                        : single && fault.Collection == collection + Single || fault.Collection == collection
+                )
                 {
                     fault.Count++;
                     if (fault.Count >= fault.From && fault.Count <= fault.To)
@@ -223,7 +235,8 @@ public sealed class SandboxFaults
             throw new ArgumentException($"The fault '{rest}' needs a number: {rest}=N.", nameof(text));
         }
 
-        if (collection.Length > 0 && collection != "applications" && !Serving.Catalog.Envelopes.ContainsKey(collection))
+        var whole = collection.EndsWith(Single, StringComparison.Ordinal) ? collection[..^Single.Length] : collection;
+        if (collection.Length > 0 && collection != "applications" && !Serving.Catalog.Envelopes.ContainsKey(whole))
         {
             throw new ArgumentException($"'{collection}' in '{text}' is no collection.", nameof(text));
         }

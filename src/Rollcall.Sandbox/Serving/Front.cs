@@ -108,7 +108,7 @@ internal sealed class Front(SandboxServer server)
             return;
         }
 
-        var met = server.Faults.Meet(inside[0]);
+        var met = server.Faults.Meet(inside[0], single: inside.Length == 2);
         var wait = server.Options.RequestDelay + TimeSpan.FromMilliseconds(met.GetValueOrDefault("slow"));
         if (wait > TimeSpan.Zero)
         {

@@ -46,10 +46,11 @@ internal sealed class RosterService
 
         if (
             (met.ContainsKey("refuse-sort") && parameters.ContainsKey("sort"))
+            || (met.ContainsKey("refuse-filter") && parameters.ContainsKey("filter"))
             || (met.TryGetValue("refuse-limit", out var largest) && limit > largest)
         )
         {
-            await errors.WriteAsync(context, 400, "invalid data", "sort and limit are not taken like this");
+            await errors.WriteAsync(context, 400, "invalid data", "sort, filter and limit are not taken like this");
             return;
         }
 
@@ -279,7 +280,11 @@ internal sealed class RosterService
             headers.Link = $"<{address}?limit={limit}&offset={start + count}&sort=sourcedId&orderBy=asc>; rel=\"next\"";
         }
 
-        var odd = met.ContainsKey("malformed-user") || met.ContainsKey("no-sourcedid") || met.ContainsKey("null-text");
+        var odd =
+            met.ContainsKey("malformed-user")
+            || met.ContainsKey("no-sourcedid")
+            || met.ContainsKey("null-text")
+            || met.ContainsKey("null-row");
         var third = odd && path[0] == "users" && catalog.Get("users").Rows is { Count: > 2 } users ? users[2].Id : null;
         var breakAt = met.ContainsKey("drop-connection") || met.ContainsKey("drop-connection-at") ? count / 2 : -1;
         var closeAt = met.ContainsKey("half-close") ? count / 2 : -1;
@@ -336,7 +341,15 @@ internal sealed class RosterService
             }
 
             var row = next.Current;
-            catalog.Writer.Write(json, third is not null && row.Id == third ? Spoiled(catalog, row, met) : row, page.Fields);
+            if (third is not null && row.Id == third && met.ContainsKey("null-row"))
+            {
+                json.WriteNullValue();
+            }
+            else
+            {
+                catalog.Writer.Write(json, third is not null && row.Id == third ? Spoiled(catalog, row, met) : row, page.Fields);
+            }
+
             if (json.BytesPending > FlushAt)
             {
                 json.Flush();

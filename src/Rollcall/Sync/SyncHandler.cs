@@ -117,7 +117,7 @@ internal sealed class SyncHandler(
             _ => source is RestRosterSource ? null : "a CSV package is always read whole",
         };
 
-    private async Task<(Roster? Roster, KnownHomerooms? Homerooms, string? FullBecause)> PullChangesAsync(
+    private async Task<(Roster? Roster, ChangesPull? Pull, string? FullBecause)> PullChangesAsync(
         OperationRun run,
         SyncSetup setup,
         IRosterSource source,
@@ -156,7 +156,7 @@ internal sealed class SyncHandler(
             (text, done, total) => run.ReportAsync(OperationStage.Pulling, text, done, total)
         );
         var (roster, fullBecause) = await pull.ReadAsync(setup.State.ChangesSince!.Value, cancellationToken);
-        return (roster, pull.Homerooms, fullBecause);
+        return (roster, pull, fullBecause);
     }
 
     /// <summary>The provider says that nothing changed since the last full sync, and nothing changed here either. A new day can end roles
@@ -240,6 +240,7 @@ internal sealed class SyncHandler(
         IReadOnlyDictionary<string, long> understood = new Dictionary<string, long>(StringComparer.Ordinal);
         FeedState? feedState = null;
         KnownHomerooms? homerooms = null;
+        ChangesPull? changes = null;
         IReadOnlyList<CsvImportReport>? reports = null;
         DateTimeOffset cursor;
         await using var ahead = new PatronsAhead(database, setup);
@@ -288,7 +289,8 @@ internal sealed class SyncHandler(
             }
             else if (operation.Kind == OperationKind.ChangesSync)
             {
-                (roster, homerooms, fullBecause) = await PullChangesAsync(run, setup, source, ahead, warnings, cancellationToken);
+                (roster, changes, fullBecause) = await PullChangesAsync(run, setup, source, ahead, warnings, cancellationToken);
+                homerooms = changes?.Homerooms;
             }
             else if (await IsUnchangedAsync(setup, source, cancellationToken))
             {
@@ -321,10 +323,17 @@ internal sealed class SyncHandler(
 
             // Records are dated by the server's clock: where it is behind, what changes next is dated before this moment.
             cursor = source is RestRosterSource { ServerTime: { } theirs } && theirs < began ? theirs : began;
+            if (fullBecause is null && changes is { Unclear: true })
+            {
+                // What could not be read is asked for again.
+                cursor = setup.State.ChangesSince!.Value;
+            }
+
+            var forgiven = fullBecause is null && changes is not null ? changes.Leniencies : pull.Leniencies;
             leniencies =
                 understood.Count == 0
-                    ? pull.Leniencies
-                    : pull.Leniencies.Concat(understood).ToDictionary(l => l.Key, l => l.Value, StringComparer.Ordinal);
+                    ? forgiven
+                    : forgiven.Concat(understood).ToDictionary(l => l.Key, l => l.Value, StringComparer.Ordinal);
         }
 
         using (roster)
@@ -367,6 +376,7 @@ internal sealed class SyncHandler(
                 began,
                 cursor,
                 roster.Revision,
+                roster.FullDue,
                 fullBecause,
                 leniencies,
                 feedState,
@@ -414,6 +424,7 @@ internal sealed class SyncHandler(
         DateTimeOffset began,
         DateTimeOffset cursor,
         string? revision,
+        string? fullDue,
         string? fullBecause,
         IReadOnlyDictionary<string, long> leniencies,
         FeedState? feed,
@@ -495,6 +506,7 @@ internal sealed class SyncHandler(
             began,
             cursor,
             revision,
+            fullDue,
             fullBecause,
             since = operation.Kind == OperationKind.ChangesSync ? setup.State.ChangesSince : null,
             shared = plan.Shared,
@@ -861,7 +873,7 @@ internal sealed class SyncHandler(
             Homerooms = plan.Homerooms,
             Feed = plan.Feed ?? state.Feed,
             // Settings that changed while it ran were not heeded.
-            FullDue = state.ConfigVersion == plan.ConfigVersion ? null : state.FullDue,
+            FullDue = state.ConfigVersion == plan.ConfigVersion ? plan.FullDue : state.FullDue,
         };
     }
 
@@ -873,6 +885,9 @@ internal sealed class SyncHandler(
         /// <summary>From when on the next changes sync asks; null in a plan of an earlier version.</summary>
         public DateTimeOffset? Cursor { get; init; }
         public string? Revision { get; init; }
+
+        /// <summary>Why this did not read everything, so that the next one has to.</summary>
+        public string? FullDue { get; init; }
         public long ConfigVersion { get; init; }
         public Dictionary<RoleGroup, long> Shared { get; init; } = [];
         public FeedState? Feed { get; init; }

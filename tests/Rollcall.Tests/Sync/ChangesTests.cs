@@ -575,6 +575,234 @@ public sealed class ChangesTests(PostgresCluster cluster)
         }
     }
 
+    /// <summary>Half-siblings share a parent: who is read for the one is not all that the other has.</summary>
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task A_guardian_read_for_one_student_tells_nothing_of_anothers(Db db)
+    {
+        var clock = new ShiftedTime(At(0));
+        await using var system = await StartAsync(db, clock, LocationSource.NotMapped);
+        system.Sandbox.OnlyMine();
+        system.Sandbox.Person("m", "Mum", "Byron", role: "parent", phone: "1");
+        system.Sandbox.Person("f", "Dad", "Byron", role: "parent", phone: "2");
+        system.Sandbox.Person("s", "Sam", "Smith", role: "parent", phone: "3");
+        system.Sandbox.Person("b", "Ben", "Byron", agents: ["m", "f"]);
+        await system.SyncAsync();
+        Assert.Equal("Dad Byron 2; Mum Byron 1", await ContactAsync("b"));
+        clock.MoveTo(At(1));
+        system.Sandbox.Person("b", "Benjamin", "Byron", agents: ["m", "f"], modified: Modified(1));
+        system.Sandbox.Person("a", "Ann", "Smith", agents: ["m", "s"], modified: Modified(1));
+        await ChangesAsync();
+        Assert.Equal("Dad Byron 2; Mum Byron 1", await ContactAsync("b"));
+        Assert.Equal("Benjamin", (await system.PatronsByGuidAsync())["b"].FirstName);
+        Assert.Equal("Mum Byron 1; Sam Smith 3", await ContactAsync("a"));
+
+        // Whoever was taken off the student is gone from the contact, and so is whoever was deleted.
+        clock.MoveTo(At(2));
+        system.Sandbox.Person("b", "Benjamin", "Byron", agents: ["m"], modified: Modified(2));
+        system.Sandbox.Person("s", "Sam", "Smith", role: "parent", phone: "3", status: "tobedeleted", modified: Modified(2));
+        await ChangesAsync();
+        Assert.Equal(("Mum Byron 1", "Mum Byron 1"), (await ContactAsync("b"), await ContactAsync("a")));
+        clock.MoveTo(At(3));
+        system.Sandbox.Person("b", "Benjamin", "Byron", agents: [], modified: Modified(3));
+        await ChangesAsync();
+        Assert.Null(await ContactAsync("b"));
+
+        async Task ChangesAsync()
+        {
+            var operation = await system.SyncAsync(kind: OperationKind.ChangesSync);
+            Assert.Null(operation.Error);
+            Assert.Equal(OperationKind.ChangesSync, operation.Kind);
+        }
+
+        async Task<string?> ContactAsync(string guid) => (await system.PatronsByGuidAsync())[guid].AdditionalContact;
+    }
+
+    [Theory]
+    [InlineData("404:users/{id}", "the server does not give people one by one")]
+    [InlineData("html:users/{id}", "the server does not give people one by one")]
+    [InlineData("refuse-filter", "the server does not filter by date")]
+    public async Task Where_changes_cannot_be_asked_for_everything_is_read(string fault, string because)
+    {
+        var clock = new ShiftedTime(At(0));
+        await using var system = await StartAsync(Db.Sqlite, clock, LocationSource.NotMapped);
+        await system.SyncAsync();
+        clock.MoveTo(At(1));
+        var student = (await system.PatronsByGuidAsync()).Values.First(p => p.Birthdate is not null && p.Status == PatronStatus.Active);
+        Born(system, student.Guid!, "2012-02-03", day: 1);
+        system.Sandbox.Faults.Set(fault);
+        var operation = await system.SyncAsync(kind: OperationKind.ChangesSync);
+        Assert.Null(operation.Error);
+        Assert.Equal(OperationKind.FullSync, operation.Kind);
+        Assert.Contains(because, operation.Options, StringComparison.Ordinal);
+        Assert.Equal(new DateOnly(2012, 2, 3), (await system.PatronsByGuidAsync())[student.Guid!].Birthdate);
+    }
+
+    /// <summary>That somebody is gone without a trace is for a full sync to conclude; it does not make every sync of changes one.</summary>
+    [Theory]
+    [InlineData("gone")]
+    [InlineData("a/1 gone")]
+    public async Task Somebody_who_is_gone_makes_no_changes_sync_a_full_one(string gone)
+    {
+        var clock = new ShiftedTime(At(0));
+        await using var system = await StartAsync(Db.Sqlite, clock, LocationSource.ClassTitle);
+        system.Sandbox.OnlyMine();
+        system.Sandbox.Homeroom("h", "Seven");
+        system.Sandbox.Person(gone, "Ada", "Byron");
+        system.Sandbox.Person("b/2", "Ben", "Carver");
+        system.Sandbox.Enroll("e1", gone, "h");
+        system.Sandbox.Enroll("e2", "b/2", "h");
+        await system.SyncAsync();
+        await system.Patrons.EditAsync(
+            system.District.Id,
+            (await system.PatronsByGuidAsync())[gone].Barcode,
+            [new("doNotTransfer", "true")],
+            "librarian"
+        );
+        clock.MoveTo(At(1));
+        system.Sandbox.Overrides.Remove("users", gone);
+        system.Sandbox.Enroll("e1", gone, "h", status: "tobedeleted", modified: Modified(1));
+        await ChangesAsync(asks: true);
+        await system.SyncAsync();
+        clock.MoveTo(At(2));
+        await ChangesAsync(asks: true);
+
+        // Known to be gone, nobody asks again.
+        await system.Patrons.EditAsync(
+            system.District.Id,
+            (await system.PatronsByGuidAsync())[gone].Barcode,
+            [new("doNotTransfer", "false")],
+            "librarian"
+        );
+        Assert.Equal(1, OperationQueue.CountsOf(await system.SyncAsync()).Absent);
+        clock.MoveTo(At(3));
+        await ChangesAsync(asks: false);
+
+        async Task ChangesAsync(bool asks)
+        {
+            system.Sandbox.ClearRequests();
+            var operation = await system.SyncAsync(kind: OperationKind.ChangesSync);
+            Assert.Null(operation.Error);
+            Assert.Equal(OperationKind.ChangesSync, operation.Kind);
+            Assert.Equal(asks, system.Sandbox.Requests.Any(r => r.Collection == "users" && r.Query.Length == 0));
+        }
+    }
+
+    private static void Born(Installation system, string guid, string date, int day) =>
+        system.Sandbox.Overrides.Change(
+            "demographics",
+            guid,
+            d =>
+            {
+                d["birthDate"] = date;
+                d["dateLastModified"] = Modified(day);
+            }
+        );
+
+    [Fact]
+    public async Task What_a_changes_sync_leaves_out_is_counted()
+    {
+        var clock = new ShiftedTime(At(0));
+        await using var system = await StartAsync(Db.Sqlite, clock, LocationSource.NotMapped);
+        await system.SyncAsync();
+        clock.MoveTo(At(1));
+        system.Sandbox.Person("p1", "Ada", "Byron", role: "wizard", modified: Modified(1));
+        system.Sandbox.Person("p2", "Ben", "Carver", role: "", modified: Modified(1));
+        system.Sandbox.Person("p3", "Cleo", "Dunn", modified: Modified(1));
+        system.Sandbox.Overrides.Change("users", "p3", u => u["enabledUser"] = "perhaps");
+        var operation = await system.SyncAsync(kind: OperationKind.ChangesSync);
+        Assert.Null(operation.Error);
+        Assert.Equal(OperationKind.ChangesSync, operation.Kind);
+        Assert.Equal((1, 1), (OperationQueue.CountsOf(operation).Read, OperationQueue.CountsOf(operation).Created));
+        Assert.Equal(
+            ["leniency", "role-missing", "role-unknown"],
+            OperationQueue.WarningsOf(operation).Select(w => w.Code).Order(StringComparer.Ordinal)
+        );
+        Assert.Contains("'wizard'", operation.Warnings, StringComparison.Ordinal);
+        Assert.Contains("changed people: unreadable-boolean", operation.Options, StringComparison.Ordinal);
+    }
+
+    /// <summary>What could not be read is asked for again.</summary>
+    [Theory]
+    [InlineData("null-row", "unreadable-rows")]
+    [InlineData("shift-rows,clamp=20,no-totals", "rows-shifted")]
+    public async Task Changes_that_were_not_all_read_are_read_again(string fault, string code)
+    {
+        var clock = new ShiftedTime(At(0));
+        await using var system = await StartAsync(Db.Sqlite, clock, LocationSource.NotMapped);
+        await system.SyncAsync();
+        var cursor = await SinceAsync();
+        clock.MoveTo(At(1));
+        foreach (
+            var person in system
+                .Sandbox.District.People.Where(p => p.Group == SandboxRoleGroup.Student && p.Presence == SandboxPresence.Present)
+                .OrderBy(p => p.SourcedId, StringComparer.Ordinal)
+                .Take(45)
+        )
+        {
+            system.Sandbox.Overrides.Change("users", person.SourcedId, u => u["dateLastModified"] = Modified(1));
+        }
+
+        system.Sandbox.Faults.Set(fault);
+        if (fault == "null-row")
+        {
+            // The third of all has to be among those who changed.
+            using var source = await system.Integrations.OpenAsync(
+                system.District.Id,
+                IntegrationKind.ClassLink,
+                TestContext.Current.CancellationToken
+            );
+            system.Sandbox.Faults.Clear();
+            await foreach (var page in source.Users().ReadAsync(TestContext.Current.CancellationToken))
+            {
+                system.Sandbox.Overrides.Change("users", page.Records[2].SourcedId!, u => u["dateLastModified"] = Modified(1));
+                break;
+            }
+
+            system.Sandbox.Faults.Set(fault);
+        }
+
+        var operation = await system.SyncAsync(kind: OperationKind.ChangesSync);
+        Assert.Null(operation.Error);
+        Assert.Equal(OperationKind.ChangesSync, operation.Kind);
+        Assert.Contains(OperationQueue.WarningsOf(operation), w => w.Code == code);
+        Assert.Equal(cursor, await SinceAsync());
+        system.Sandbox.Faults.Clear();
+        operation = await system.SyncAsync(kind: OperationKind.ChangesSync);
+        Assert.Equal(OperationKind.ChangesSync, operation.Kind);
+        Assert.DoesNotContain(OperationQueue.WarningsOf(operation), w => w.Code == code);
+        Assert.True(cursor < await SinceAsync());
+
+        async Task<DateTimeOffset?> SinceAsync() =>
+            IntegrationService.StateOf(await system.Integrations.FindAsync(system.District.Id, IntegrationKind.ClassLink)).ChangesSince;
+    }
+
+    [Fact]
+    public async Task An_unchanged_revision_spares_nothing_after_a_pull_that_was_not_whole()
+    {
+        var clock = new ShiftedTime(At(0));
+        await using var system = await StartAsync(Db.Sqlite, clock, LocationSource.NotMapped);
+        system.Sandbox.Faults.Set("shift-rows,clamp=20,no-totals,perm-rev");
+        var shifted = await system.SyncAsync();
+        Assert.Contains(OperationQueue.WarningsOf(shifted), w => w.Code == "rows-shifted");
+        system.Sandbox.Faults.Set("perm-rev");
+        var again = await system.SyncAsync();
+        Assert.Null(again.Error);
+        Assert.True(OperationQueue.CountsOf(again).Read > 100, again.Options);
+        Assert.Equal(0, OperationQueue.CountsOf(await system.SyncAsync()).Read);
+
+        // Somebody may have been on no page at all: a sync of changes would not bring them.
+        system.Sandbox.Overrides.Change("users", (await system.PatronsByGuidAsync()).Keys.First(), u => u["givenName"] = "Other");
+        system.Sandbox.Faults.Set("shift-rows,clamp=20,no-totals,perm-rev");
+        await system.SyncAsync();
+        system.Sandbox.Faults.Set("perm-rev");
+        var full = await system.SyncAsync(kind: OperationKind.ChangesSync);
+        Assert.Equal(OperationKind.FullSync, full.Kind);
+        Assert.Contains("rows moved between pages", full.Options, StringComparison.Ordinal);
+        Assert.Equal(OperationKind.ChangesSync, (await system.SyncAsync(kind: OperationKind.ChangesSync)).Kind);
+    }
+
     private static readonly string[] WholeCollections = ["users", "demographics", "classes", "enrollments"];
 
     private static bool IsWhole(SandboxRequest request) =>

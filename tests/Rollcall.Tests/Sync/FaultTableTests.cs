@@ -41,6 +41,8 @@ public sealed class FaultTableTests(PostgresCluster cluster)
         ["with-warning"] = Fine,
         ["duplicate-rows"] = Fine,
         ["refuse-sort"] = Fine,
+        ["refuse-filter"] = Fine,
+        ["404:users/{id}"] = Fine,
         ["refuse-limit=500"] = Fine,
         ["rotate-bearer-at=2"] = Fine,
         ["slow=5"] = Fine,
@@ -91,6 +93,7 @@ public sealed class FaultTableTests(PostgresCluster cluster)
         ["no-classes-403"] = "",
         ["malformed-user"] = "",
         ["no-sourcedid"] = "row-without-id",
+        ["null-row"] = "unreadable-rows",
     };
 
     [Fact]

@@ -2,6 +2,7 @@ using Rollcall.Integrations;
 using Rollcall.Mapping;
 using Rollcall.Operations;
 using Rollcall.Patrons;
+using Rollcall.Sandbox;
 using Rollcall.Sync.Person;
 using Rollcall.Tests.Infrastructure;
 
@@ -126,8 +127,29 @@ public sealed class PersonTests(PostgresCluster cluster)
         );
 
         system.Sandbox.Overrides.Remove("users", "p1");
+        system.Sandbox.Person("p2", "Ben", "Carver");
         told = await explain.ExplainAsync(system.District, patron.Barcode, askRoster: true);
         Assert.Contains("nobody with this GUID", told.RosterProblem, StringComparison.Ordinal);
+    }
+
+    /// <summary>A server that gives nobody by id has everybody in its list.</summary>
+    [Fact]
+    public async Task One_person_is_found_where_people_are_not_given_one_by_one()
+    {
+        await using var system = await Installation.StartAsync(cluster, Db.Sqlite, new SandboxOptions { Students = 40, Schools = 2 });
+        system.Sandbox.OnlyMine();
+        system.Sandbox.Person("m", "Mum", "Byron", role: "parent", phone: "1");
+        system.Sandbox.Person("p1", "Ada", "Byron", agents: ["m", "nobody"]);
+        await system.SyncAsync();
+        system.Sandbox.Person("p1", "Augusta", "Byron", agents: ["m", "nobody"]);
+        system.Sandbox.Person("m", "Mum", "Byron", role: "parent", phone: "2");
+        system.Sandbox.Faults.Set("404:users/{id}");
+        var explain = system.Get<PatronExplain>();
+        var barcode = (await system.PatronsByGuidAsync())["p1"].Barcode;
+        var told = await explain.ExplainAsync(system.District, barcode, askRoster: true);
+        Assert.Null(told.RosterProblem);
+        Assert.Equal("Augusta", told.Fields.Single(f => f.Field == "firstName").RosterSays);
+        Assert.Equal("Mum Byron 2", told.Fields.Single(f => f.Field == "additionalContact").RosterSays);
     }
 
     /// <summary>What is said to come is what then comes.</summary>

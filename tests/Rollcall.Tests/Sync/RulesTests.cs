@@ -378,6 +378,33 @@ public sealed class RulesTests(PostgresCluster cluster)
     [Theory]
     [InlineData(Db.Sqlite)]
     [InlineData(Db.Postgres)]
+    public async Task Contacts_are_told_anew_only_where_the_people_were_read_whole(Db db)
+    {
+        await using var system = await StartAsync(db);
+        system.Sandbox.Person("f", "Dad", "Byron", role: "parent", phone: "2", email: "dad@example.org");
+        system.Sandbox.Person("m", "Mum", "Byron", role: "parent", phone: "1", email: "mum@example.org");
+        system.Sandbox.Person("b", "Ben", "Byron", agents: ["m", "f"]);
+        system.Sandbox.Person("c", "Cid", "Byron", agents: ["m"]);
+        await SyncAsync(system);
+
+        // Whose row this is nobody can tell.
+        system.Sandbox.Overrides.Change("users", "f", json => json.Remove("sourcedId"));
+        system.Sandbox.Overrides.Change("users", "m", json => json["phone"] = "9");
+        await SyncAsync(system);
+        var patrons = await system.PatronsByGuidAsync();
+        Assert.Equal(
+            ("Dad Byron 2; Mum Byron 1", "dad@example.org; mum@example.org", "Mum Byron 9"),
+            (patrons["b"].AdditionalContact, patrons["b"].OtherEmails, patrons["c"].AdditionalContact)
+        );
+        system.Sandbox.Overrides.Restore("users", [""]);
+        await SyncAsync(system);
+        patrons = await system.PatronsByGuidAsync();
+        Assert.Equal(("Mum Byron 9", "mum@example.org"), (patrons["b"].AdditionalContact, patrons["b"].OtherEmails));
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
     public async Task A_sites_own_defaults_are_set_and_taken_away_again(Db db)
     {
         await using var system = await StartAsync(db);

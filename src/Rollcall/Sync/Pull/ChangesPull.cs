@@ -35,6 +35,14 @@ internal sealed class ChangesPull(
     private const int FetchAtLeast = 50;
 
     private readonly Dictionary<string, User?> _teachers = new(StringComparer.Ordinal);
+    private readonly ReadingLog _log = new(setup, warnings);
+    private readonly OneByOne _oneByOne = new(source);
+
+    /// <summary>Every way in which the roster deviates from OneRoster and was understood all the same, by collection and rule.</summary>
+    public IReadOnlyDictionary<string, long> Leniencies => _log.Leniencies;
+
+    /// <summary>Not all that changed could be read: the next changes sync asks for it again.</summary>
+    public bool Unclear { get; private set; }
 
     /// <summary>What the next changes sync can go on from; null when it has to read all enrollments.</summary>
     public KnownHomerooms? Homerooms { get; private set; }
@@ -44,6 +52,18 @@ internal sealed class ChangesPull(
     /// <param name="cancellationToken">Gives up.</param>
     /// <returns>The roster; or null and the reason why everything has to be read instead.</returns>
     public async Task<(Roster? Roster, string? FullBecause)> ReadAsync(DateTimeOffset since, CancellationToken cancellationToken)
+    {
+        try
+        {
+            return await ReadPartsAsync(since, cancellationToken);
+        }
+        catch (NotInPartsException e)
+        {
+            return (null, e.Message);
+        }
+    }
+
+    private async Task<(Roster? Roster, string? FullBecause)> ReadPartsAsync(DateTimeOffset since, CancellationToken cancellationToken)
     {
         var after = since - Overlap;
         var orgs = new Dictionary<string, Org>(StringComparer.Ordinal);
@@ -55,8 +75,8 @@ internal sealed class ChangesPull(
 
         var users = new Dictionary<string, User>(StringComparer.Ordinal);
         var withoutId = 0;
-        await WalkAsync(
-            "changed people",
+        await ChangedAsync(
+            "people",
             source.Users(after),
             u =>
             {
@@ -80,8 +100,8 @@ internal sealed class ChangesPull(
         );
 
         var demographics = new Dictionary<string, Demographics>(StringComparer.Ordinal);
-        var demographicsResult = await WalkAsync(
-            "changed demographics",
+        var demographicsResult = await ChangedAsync(
+            "demographics",
             source.Demographics(after),
             d => demographics[d.SourcedId ?? ""] = d,
             demographics.Clear,
@@ -112,7 +132,7 @@ internal sealed class ChangesPull(
         foreach (var id in fetch)
         {
             await progress("Reading people whose surroundings changed", 0, fetch.Count);
-            if (await source.UserAsync(id, cancellationToken) is { } user)
+            if (await _oneByOne.ReadAsync(id, users.Values, cancellationToken) is { } user)
             {
                 users[id] = user;
             }
@@ -123,7 +143,7 @@ internal sealed class ChangesPull(
         // The students just read may have guardians that nobody has read yet.
         foreach (var id in guardians.Concat(MissingGuardians(users, links, concerned, [])).Distinct(StringComparer.Ordinal))
         {
-            if (!users.ContainsKey(id) && await source.UserAsync(id, cancellationToken) is { } user)
+            if (!users.ContainsKey(id) && await _oneByOne.ReadAsync(id, users.Values, cancellationToken) is { } user)
             {
                 users[id] = user;
             }
@@ -151,6 +171,8 @@ internal sealed class ChangesPull(
                 intake.Take(user);
             }
 
+            intake.Report(warnings, whole: false);
+
             var births = new DemographicsIntake(setup.Keys);
             foreach (var row in demographics.Values)
             {
@@ -164,6 +186,7 @@ internal sealed class ChangesPull(
                 Homerooms = homerooms?.Build(),
                 AbsenceUsable = false,
                 ChangesOnly = true,
+                GuardiansPartial = true,
                 AskedFor = asked,
                 Revision = null,
             };
@@ -239,9 +262,9 @@ internal sealed class ChangesPull(
         try
         {
             if (
-                (await WalkAsync("changed classes", source.Classes(after), classes.Add, classes.Clear, cancellationToken)).NotShared
+                (await ChangedAsync("classes", source.Classes(after), classes.Add, classes.Clear, cancellationToken)).NotShared
                 || (
-                    await WalkAsync("changed enrollments", source.Enrollments(after), enrollments.Add, enrollments.Clear, cancellationToken)
+                    await ChangedAsync("enrollments", source.Enrollments(after), enrollments.Add, enrollments.Clear, cancellationToken)
                 ).NotShared
             )
             {
@@ -385,24 +408,24 @@ internal sealed class ChangesPull(
 
         foreach (var teacher in homerooms.Intake.Unnamed(classes, people))
         {
-            if ((users.GetValueOrDefault(teacher) ?? await TeacherAsync(teacher, cancellationToken)) is { } user)
+            if ((users.GetValueOrDefault(teacher) ?? await TeacherAsync(teacher, users, cancellationToken)) is { } user)
             {
                 NameTeacher(homerooms, user);
             }
         }
     }
 
-    private async Task<User?> TeacherAsync(string id, CancellationToken cancellationToken)
+    private async Task<User?> TeacherAsync(string id, Dictionary<string, User> users, CancellationToken cancellationToken)
     {
         if (!_teachers.TryGetValue(id, out var user))
         {
-            _teachers[id] = user = await source.UserAsync(id, cancellationToken);
+            _teachers[id] = user = await _oneByOne.ReadAsync(id, users.Values, cancellationToken);
         }
 
         return user;
     }
 
-    private sealed record KnownLink(string? Guardians, string? HomeroomClass, string? Location);
+    private sealed record KnownLink(string? Guardians, string? HomeroomClass, string? Location, bool Absent);
 
     /// <summary>The links that matter, by id: of people who changed, whose demographics did, or whose homeroom or one of whose guardians
     /// did, which adds them to those concerned. Whoever has several records is concerned with all of them, since only together they tell which
@@ -423,7 +446,9 @@ internal sealed class ChangesPull(
         {
             count++;
             var all = records.Of(id);
-            var concern = homerooms is not null && IsConcerned(homerooms, id, all, link);
+
+            // Whoever is known to be gone comes with a row of their own, if at all.
+            var concern = homerooms is not null && !link.Absent && IsConcerned(homerooms, id, all, link);
             foreach (var guardian in link.Guardians.AsSpan().Split('\n'))
             {
                 concern |= changed.ContainsKey(link.Guardians.AsSpan(guardian));
@@ -463,7 +488,7 @@ internal sealed class ChangesPull(
     {
         await using var command = connection.CreateCommand();
         command.CommandText = """
-            SELECT p.guid, coalesce(l.guardians, ''), coalesce(l.homeroom_class, ''), coalesce(p.location, '') FROM patron_links l
+            SELECT p.guid, coalesce(l.guardians, ''), coalesce(l.homeroom_class, ''), coalesce(p.location, ''), l.absent FROM patron_links l
             JOIN patrons p ON p.district_id = l.district_id AND p.id = l.patron_id
             WHERE l.district_id = @district AND p.guid IS NOT NULL
             """;
@@ -472,7 +497,27 @@ internal sealed class ChangesPull(
         string? Text(int column) => reader.GetString(column) is { Length: > 0 } text ? text : null;
         while (await reader.ReadAsync(cancellationToken))
         {
-            yield return (reader.GetString(0), new KnownLink(Text(1), Text(2), Text(3)));
+            yield return (reader.GetString(0), new KnownLink(Text(1), Text(2), Text(3), reader.GetBoolean(4)));
+        }
+    }
+
+    private async Task<WalkResult> ChangedAsync<T>(
+        string what,
+        ICollectionWalk<T> walk,
+        Action<T> take,
+        Action clear,
+        CancellationToken cancellationToken
+    )
+    {
+        try
+        {
+            var result = await WalkAsync($"changed {what}", walk, take, clear, cancellationToken);
+            Unclear |= result.RowsShifted || (what == "people" && result.UnreadableRows > 0);
+            return result;
+        }
+        catch (RosterException e) when (NotInPartsException.IsRefusal(e))
+        {
+            throw new NotInPartsException("the server does not filter by date", e);
         }
     }
 
@@ -508,6 +553,7 @@ internal sealed class ChangesPull(
             await progress($"Reading {what}", page.RowsSoFar, page.Total);
         }
 
+        _log.Take(what, walk.Result, "the next changes sync asks for them again");
         return walk.Result;
     }
 }

@@ -17,6 +17,9 @@ internal enum HomeroomRole
 internal sealed class HomeroomIntake(DateOnly today, Keys keys, HomeroomLog? log = null)
 {
     public const string HomeroomType = "homeroom";
+
+    /// <summary>The key of nobody.</summary>
+    private const ulong Gone = 0;
     private readonly HashSet<string> _currentSessions = new(StringComparer.Ordinal);
     private readonly List<HomeroomClass> _classes = [];
     private readonly Dictionary<string, int> _byId = new(StringComparer.Ordinal);
@@ -24,6 +27,9 @@ internal sealed class HomeroomIntake(DateOnly today, Keys keys, HomeroomLog? log
     private readonly Rows<ulong> _memberships = new();
     private readonly Dictionary<string, List<HomeroomClass>> _teachers = new(StringComparer.Ordinal);
     private HomeroomIndex? _index;
+
+    /// <summary>Where each enrollment's membership is, and whom it makes the class's teacher; null in a first read, where none comes twice.</summary>
+    private Dictionary<(ulong, uint), (int Place, int Class, string? Teacher, bool Primary)>? _byEnrollment;
 
     public bool SessionsShared { get; set; }
 
@@ -48,6 +54,11 @@ internal sealed class HomeroomIntake(DateOnly today, Keys keys, HomeroomLog? log
         )
         {
             _currentSessions.Add(id);
+        }
+        else if (session.SourcedId is { } past)
+        {
+            // One that comes twice counts as its later row has it.
+            _currentSessions.Remove(past);
         }
     }
 
@@ -93,6 +104,7 @@ internal sealed class HomeroomIntake(DateOnly today, Keys keys, HomeroomLog? log
         _members.Clear();
         _memberships.Clear();
         _index = null;
+        _byEnrollment = [];
         log?.ResetEnrollments();
         foreach (var homeroom in _classes)
         {
@@ -104,6 +116,48 @@ internal sealed class HomeroomIntake(DateOnly today, Keys keys, HomeroomLog? log
     public void Enrollment(Enrollment row)
     {
         log?.Enrollment(row);
+        if (_byEnrollment is null || row.SourcedId is not { } id)
+        {
+            Membership(row);
+            return;
+        }
+
+        // Where reading began anew, rows shift, and one that comes twice counts as its later row has it.
+        var key = (keys.Of(id), keys.Check(id));
+        if (_byEnrollment.Remove(key, out var before))
+        {
+            Forget(before.Place, before.Class, before.Teacher is not null);
+        }
+
+        var place = _members.Count;
+        Membership(row);
+        if (_members.Count > place)
+        {
+            _byEnrollment.Add(key, (place, _byId[row.Class!], RoleOf(row) == HomeroomRole.Teacher ? row.User : null, row.Primary));
+        }
+    }
+
+    /// <summary>Somebody belongs to a class no more.</summary>
+    private void Forget(int place, int classAt, bool taught)
+    {
+        _members[place] = Gone;
+        if (!taught)
+        {
+            return;
+        }
+
+        (_classes[classAt].TeacherId, _classes[classAt].TeacherPrimary) = (null, false);
+        foreach (var (_, at, teacher, primary) in _byEnrollment!.Values)
+        {
+            if (at == classAt && teacher is not null)
+            {
+                Teaches(_classes[at], teacher, primary);
+            }
+        }
+    }
+
+    private void Membership(Enrollment row)
+    {
         if (row is { User: { } user, Class: { } classId, Status: RecordStatus.Active } && RoleOf(row) is { } role)
         {
             Membership(
@@ -133,7 +187,11 @@ internal sealed class HomeroomIntake(DateOnly today, Keys keys, HomeroomLog? log
             return;
         }
 
-        var homeroom = _classes[at];
+        Teaches(_classes[at], teacherId, primary);
+    }
+
+    private static void Teaches(HomeroomClass homeroom, string teacherId, bool primary)
+    {
         if (
             homeroom.TeacherId is null
             || (primary && !homeroom.TeacherPrimary)
@@ -253,6 +311,12 @@ internal sealed class HomeroomIntake(DateOnly today, Keys keys, HomeroomLog? log
         if (_index is null)
         {
             var (people, memberships) = (_members.Take(), _memberships.Take());
+            if (_byEnrollment is not null)
+            {
+                memberships = [.. memberships.Where((_, i) => people[i] != Gone)];
+                people = [.. people.Where(p => p != Gone)];
+            }
+
             Array.Sort(people, memberships);
             _index = new HomeroomIndex(_classes, people, memberships);
         }

@@ -9,6 +9,11 @@ namespace Rollcall.Sync.Pull;
 /// <summary>Reads one person and what of the roster concerns that person. Proves nothing by what it lacks.</summary>
 internal sealed class PersonPull(SyncSetup setup, IRosterSource source, string spoolFolder, Func<string, ValueTask> progress)
 {
+    /// <summary>Who is not found may be there all the same.</summary>
+    private bool _usersPartial;
+
+    private OneByOne? _oneByOne = source is RestRosterSource rest ? new OneByOne(rest) : null;
+
     /// <summary>The rows that the roster has of the person.</summary>
     public IReadOnlyList<User> Users { get; private set; } = [];
 
@@ -118,6 +123,7 @@ internal sealed class PersonPull(SyncSetup setup, IRosterSource source, string s
                 Homerooms = homerooms?.Build(),
                 AbsenceUsable = false,
                 ChangesOnly = true,
+                GuardiansPartial = _usersPartial,
                 AskedFor = source is CsvFeedSource { HasAllPeople: false } ? new HashSet<ulong>() : ids.Select(setup.Keys.Of).ToHashSet(),
                 Revision = null,
             };
@@ -134,21 +140,29 @@ internal sealed class PersonPull(SyncSetup setup, IRosterSource source, string s
     private async Task<Dictionary<string, User>> UsersAsync(IReadOnlyList<string> ids, CancellationToken cancellationToken)
     {
         var found = new Dictionary<string, User>(StringComparer.Ordinal);
-        if (source is RestRosterSource rest)
+        if (_oneByOne is not null)
         {
-            foreach (var id in ids)
+            try
             {
-                if (await rest.UserAsync(id, cancellationToken) is { } user)
+                foreach (var id in ids)
                 {
-                    found[id] = user;
+                    if (await _oneByOne.ReadAsync(id, found.Values, cancellationToken) is { } user)
+                    {
+                        found[id] = user;
+                    }
                 }
-            }
 
-            return found;
+                return found;
+            }
+            catch (NotInPartsException)
+            {
+                _oneByOne = null;
+                found.Clear();
+            }
         }
 
         var wanted = ids.ToHashSet(StringComparer.Ordinal);
-        await WalkAsync(
+        var walked = await WalkAsync(
             "people",
             source.Users(),
             u =>
@@ -160,6 +174,7 @@ internal sealed class PersonPull(SyncSetup setup, IRosterSource source, string s
             },
             cancellationToken
         );
+        _usersPartial = walked.Partial || walked.RowsShifted || walked.UnreadableRows > 0;
         return found;
     }
 

@@ -24,10 +24,11 @@ internal sealed class RosterPull(
 )
 {
     private const int RevisionAttempts = 3;
-    private readonly SortedDictionary<string, long> _leniencies = new(StringComparer.Ordinal);
+    private readonly ReadingLog _log = new(setup, warnings);
+    private bool _shifted;
 
     /// <summary>Every way in which the roster deviates from OneRoster and was understood all the same, by collection and rule.</summary>
-    public IReadOnlyDictionary<string, long> Leniencies => _leniencies;
+    public IReadOnlyDictionary<string, long> Leniencies => _log.Leniencies;
 
     /// <summary>Reads everything. The result is verified; anything else throws <see cref="RosterException"/>.</summary>
     public async Task<Roster> ReadAsync(CancellationToken cancellationToken)
@@ -45,6 +46,8 @@ internal sealed class RosterPull(
                 people.Dispose();
                 guardians.Dispose();
                 warnings.Clear();
+                _log.Clear();
+                _shifted = false;
                 await progress("The roster changed while it was read; reading it again", 0, null);
             }
             catch (RevisionChangedException)
@@ -102,7 +105,7 @@ internal sealed class RosterPull(
             cancellationToken
         );
         revision.See(usersResult);
-        if (usersResult.UnreadableRows > 0)
+        if (setup.Kind == IntegrationKind.OneRosterCsv)
         {
             warnings.Add(
                 "unreadable-rows",
@@ -119,18 +122,15 @@ internal sealed class RosterPull(
 
         await KeepAsync(homerooms?.Log, all: true, cancellationToken);
 
-        users.Report(warnings);
+        users.Report(warnings, whole: true);
         var absenceUsable = users.RowsWithoutId == 0 && usersResult.UnreadableRows == 0 && !usersResult.RowsShifted;
-        if (usersResult.RowsShifted)
+        var isPackage = setup.Kind == IntegrationKind.OneRosterCsv;
+        if (usersResult.RowsShifted && isPackage)
         {
             warnings.Add(
                 "rows-shifted",
-                setup.Kind == IntegrationKind.OneRosterCsv
-                    ? "The manifest says that users.csv is absent, and it is there: nobody counts as absent this time"
-                    : "Rows moved between pages while the people were read: nobody counts as absent this time",
-                setup.Kind == IntegrationKind.OneRosterCsv
-                    ? "Ask the district's SIS support to check the export."
-                    : "Run the sync again when the district's own import is over."
+                "The manifest says that users.csv is absent, and it is there: nobody counts as absent this time",
+                "Ask the district's SIS support to check the export."
             );
         }
 
@@ -140,7 +140,11 @@ internal sealed class RosterPull(
             Demographics = demographics,
             Homerooms = homerooms?.Build(),
             AbsenceUsable = absenceUsable,
-            Revision = revision.Value,
+            GuardiansPartial = !absenceUsable,
+
+            // The same package would say the same again; of a service it is to be seen whether it does.
+            Revision = isPackage || (absenceUsable && !_shifted) ? revision.Value : null,
+            FullDue = _shifted ? "rows moved between pages while the roster was read" : null,
         };
     }
 
@@ -256,21 +260,12 @@ internal sealed class RosterPull(
             await progress($"Reading {what}", page.RowsSoFar, page.Total);
         }
 
-        foreach (var (rule, count) in walk.Result.Leniencies)
-        {
-            _leniencies[$"{what}: {rule}"] = count;
-            if (LeniencyWords.Problem(rule) is { } problem)
-            {
-                warnings.Add(
-                    "leniency",
-                    $"In {what}, {problem}",
-                    $"Ask the district's {IntegrationWords.Support(setup.Kind)} to check the roster export.",
-                    count,
-                    $"{what}:{rule}"
-                );
-            }
-        }
-
+        _shifted |= walk.Result.RowsShifted && setup.Kind != IntegrationKind.OneRosterCsv;
+        _log.Take(
+            what,
+            walk.Result,
+            what == "people" ? "nobody counts as absent this time" : "some may not have been read, and what they say stays as it was"
+        );
         return walk.Result;
     }
 
@@ -436,7 +431,10 @@ internal sealed class UserIntake(SyncSetup setup, Spool people, Spool guardians,
         );
     }
 
-    public void Report(WarningLog warnings)
+    /// <summary>Says what was left out.</summary>
+    /// <param name="warnings">Gets it.</param>
+    /// <param name="whole">All people were read, and not only those who changed.</param>
+    public void Report(WarningLog warnings, bool whole)
     {
         warnings.Add(
             "role-missing",
@@ -457,11 +455,11 @@ internal sealed class UserIntake(SyncSetup setup, Spool people, Spool guardians,
 
         warnings.Add(
             "row-without-id",
-            "Rows have no sourcedId: nobody counts as absent this time",
+            whole ? "Rows have no sourcedId: nobody counts as absent this time" : "Rows have no sourcedId and were left out",
             $"Ask the district's {IntegrationWords.Support(setup.Kind)} to give every person a sourcedId.",
             RowsWithoutId
         );
-        foreach (var group in setup.Settings.Roles)
+        foreach (var group in whole ? setup.Settings.Roles : [])
         {
             if (!_groups.Contains(group))
             {

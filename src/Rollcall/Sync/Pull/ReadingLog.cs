@@ -1,0 +1,52 @@
+using Rollcall.Integrations;
+using Rollcall.OneRoster.Rest;
+
+namespace Rollcall.Sync.Pull;
+
+/// <summary>What reading a roster came upon, for a sync's log: what was forgiven, and what could not be read.</summary>
+internal sealed class ReadingLog(SyncSetup setup, WarningLog warnings)
+{
+    private readonly SortedDictionary<string, long> _leniencies = new(StringComparer.Ordinal);
+
+    /// <summary>Every way in which the roster deviates from OneRoster and was understood all the same, by collection and rule.</summary>
+    public IReadOnlyDictionary<string, long> Leniencies => _leniencies;
+
+    /// <summary>What was said so far is of a read that is begun anew.</summary>
+    public void Clear() => _leniencies.Clear();
+
+    /// <summary>Takes down a collection that has been read.</summary>
+    /// <param name="what">Its name for people.</param>
+    /// <param name="result">How it was.</param>
+    /// <param name="missing">What it means that rows shifted, where the people themselves are not said otherwise.</param>
+    public void Take(string what, WalkResult result, string missing)
+    {
+        foreach (var (rule, count) in result.Leniencies)
+        {
+            _leniencies[$"{what}: {rule}"] = count;
+            if (LeniencyWords.Problem(rule) is { } problem)
+            {
+                warnings.Add("leniency", $"In {what}, {problem}", Hint, count, $"{what}:{rule}");
+            }
+        }
+
+        // A package's own findings say this file by file.
+        if (setup.Kind == IntegrationKind.OneRosterCsv)
+        {
+            return;
+        }
+
+        warnings.Add("unreadable-rows", $"Rows of {what} could not be read at all", Hint, result.UnreadableRows, what);
+        if (result.RowsShifted)
+        {
+            warnings.Add(
+                "rows-shifted",
+                $"Rows moved between pages while {what} were read: {missing}",
+                "Run the sync again when the district's own import is over.",
+                1,
+                what
+            );
+        }
+    }
+
+    private string Hint => $"Ask the district's {IntegrationWords.Support(setup.Kind)} to check the roster export.";
+}
