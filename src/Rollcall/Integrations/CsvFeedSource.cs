@@ -50,10 +50,20 @@ internal sealed class CsvFeedSource : IRosterSource, IRosterProbe
     {
         (_folder, _listed, _known, _time, _changed, _cancellationToken) = (folder, listed, known, time, changed, cancellationToken);
         var last = known.Packages.Count == 0 ? null : known.Packages[^1];
+
+        // A complete package that comes again after its deltas takes their place, and what came after it counts once more.
+        var again =
+            known.Whole && known.Packages.Count > 1
+                ? listed
+                    .Where(p => p.Hash == known.Packages[0].Hash && p.Time > last!.Time)
+                    .Select(p => p.Time)
+                    .DefaultIfEmpty(DateTimeOffset.MaxValue)
+                    .Max()
+                : DateTimeOffset.MaxValue;
         _fresh =
         [
             .. listed.Where(p =>
-                !known.Packages.Any(k => k.Hash == p.Hash)
+                (p.Time >= again || !known.Packages.Any(k => k.Hash == p.Hash))
                 && (
                     last is null
                     || p.Path == folder

@@ -29,6 +29,7 @@ internal static class PersonMapper
             Site = site,
             Org = orgs.Count > 0 ? orgs[0] : null,
             AnySite = anySite,
+            Placeless = roster.Placeless.Contains(person.Guid),
             HomeroomClass = context.Homeroom?.ClassId,
             HomeroomUnknown = setup.Mapper.NeedsHomerooms && roster.Homerooms is null,
         };

@@ -84,6 +84,10 @@ internal sealed class MappedPerson
 
     /// <summary>At least one org of the person is matched.</summary>
     public required int? AnySite { get; init; }
+
+    /// <summary>Nothing that was read tells the person's organization.</summary>
+    public bool Placeless { get; init; }
+
     public required string? HomeroomClass { get; init; }
 
     /// <summary>This pull tells nothing of homerooms: what the link knows stays.</summary>
@@ -269,13 +273,13 @@ internal static class PersonPlan
             SyncHash = hash,
         };
 
-        if (person.Org is null)
+        if (person is { Org: null, Placeless: false })
         {
             difference.Warn("no-org", "The person has no organization in the roster; the site stays");
         }
-        else if (person.Site is null)
+        else if (person is { Org: { } org, Site: null })
         {
-            difference.Warn("org-unmatched", "The person's organization is not matched to a site; the site stays", person.Org);
+            difference.Warn("org-unmatched", "The person's organization is not matched to a site; the site stays", org);
         }
 
         var leftAll = person.Org is not null && person.AnySite is null && old.SiteId is { } present && siteIsMatched(present);

@@ -25,6 +25,9 @@ internal sealed class CsvChangesPull(
 
     private long _unclearRoles;
 
+    /// <summary>Patrons of whom neither the package nor the matching tells the school.</summary>
+    private readonly HashSet<ulong> _placeless = [];
+
     public async Task<Roster> ReadAsync(CancellationToken cancellationToken)
     {
         var orgs = new Dictionary<string, Org>(StringComparer.Ordinal);
@@ -64,7 +67,7 @@ internal sealed class CsvChangesPull(
                     // In 1.2 the roles stand in a file of their own, and a delta has only those that changed.
                     if (user.HasRoleList && LinkOf(user.SourcedId) is { } link)
                     {
-                        user = user with { Roles = Settled(link, user.Roles) };
+                        user = user with { Roles = Settled(id, link, user.Roles) };
                     }
                     else if (user is { HasRoleList: true, Roles.Count: 0 })
                     {
@@ -80,7 +83,8 @@ internal sealed class CsvChangesPull(
                 "role-missing",
                 "People are in the package without any role, and none is known here; they were left out",
                 "A delta of OneRoster 1.2 names a new person in users.csv and in roles.csv. The next complete package settles it.",
-                noRole
+                noRole,
+                "roles.csv"
             );
 
             foreach (var (user, roles) in source.RolesByUser())
@@ -95,7 +99,7 @@ internal sealed class CsvChangesPull(
                     else if (link.Status != PatronStatus.Transferred)
                     {
                         seen.Add(id);
-                        intake.Take(Unchanged(user, link, Settled(link, roles)));
+                        intake.Take(Unchanged(user, link, Settled(id, link, roles)));
                     }
                 }
             }
@@ -111,19 +115,11 @@ internal sealed class CsvChangesPull(
                 var key = setup.Keys.Of(id);
                 if (links.TryGetValue(key, out var link) && link.Status != PatronStatus.Transferred && seen.Add(key))
                 {
-                    intake.Take(Unchanged(id, link, RolesOf(link)));
+                    intake.Take(Unchanged(id, link, RolesOf(key, link)));
                 }
             }
 
-            if (intake.RowsWithoutId > 0)
-            {
-                warnings.Add(
-                    "row-without-id",
-                    "Rows have no sourcedId and were left out",
-                    "Ask the district's SIS support to give every person a sourcedId.",
-                    intake.RowsWithoutId
-                );
-            }
+            intake.Report(warnings, whole: false);
 
             var births = new DemographicsIntake(setup.Keys);
             foreach (var row in demographics.Values)
@@ -139,6 +135,7 @@ internal sealed class CsvChangesPull(
                 AbsenceUsable = false,
                 ChangesOnly = true,
                 GuardiansPartial = true,
+                Placeless = _placeless,
                 Revision = null,
             };
         }
@@ -152,11 +149,11 @@ internal sealed class CsvChangesPull(
 
     /// <summary>The roles of somebody of whom a delta names some. What it does not name is as it was, so that neither an end nor a place follows from
     /// the others: only a main role that is current now, at a school of this library, takes the place of the one that is known.</summary>
-    private UserRole[] Settled(Known link, IReadOnlyList<UserRole> named)
+    private UserRole[] Settled(ulong id, Known link, IReadOnlyList<UserRole> named)
     {
         if (source.HasAllRoles)
         {
-            return named.Count == 0 ? RolesOf(link) : [.. named];
+            return named.Count == 0 ? RolesOf(id, link) : [.. named];
         }
 
         UserRole[] main =
@@ -170,7 +167,7 @@ internal sealed class CsvChangesPull(
             ),
         ];
         _unclearRoles += named.Count > main.Length ? 1 : 0;
-        return main.Length > 0 ? main : RolesOf(link);
+        return main.Length > 0 ? main : RolesOf(id, link);
     }
 
     /// <summary>Somebody of whom no row of their own came.</summary>
@@ -186,11 +183,16 @@ internal sealed class CsvChangesPull(
         };
 
     /// <summary>The role that the link knows, at the organization of the patron's site.</summary>
-    private UserRole[] RolesOf(Known link)
+    private UserRole[] RolesOf(ulong id, Known link)
     {
         var org = link.Site is { } site
             ? setup.OrgSites.Where(o => o.Value == site).Select(o => o.Key).Order(StringComparer.Ordinal).FirstOrDefault()
             : null;
+        if (org is null)
+        {
+            _placeless.Add(id);
+        }
+
         var role = link.Group switch
         {
             RoleGroup.Teacher => "teacher",
