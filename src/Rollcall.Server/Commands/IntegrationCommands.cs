@@ -626,7 +626,8 @@ internal static class IntegrationCommands
         var name = new Argument<string>("FIELD") { Description = "A synced field's name or number" };
         var policy = new Option<string?>("--policy")
         {
-            Description = "roster: the roster wins; fill: only where the library has nothing; library: never written",
+            Description =
+                "roster: the roster wins; fill: only where the library has nothing; library: never written, for new patrons neither",
         };
         policy.AcceptOnlyFromAmong("roster", "fill", "library");
         var blank = new Option<string?>("--blank") { Description = "What a blank of the roster does: keep or clear" };

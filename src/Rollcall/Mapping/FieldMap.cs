@@ -94,6 +94,10 @@ public sealed record FieldMap
 
     public FieldPolicy PolicyOf(int field) => Rules.GetValueOrDefault(field)?.Policy ?? FieldPolicy.RosterWins;
 
+    /// <summary>Whether a new patron gets the roster's value. What the library keeps is never written, or every new person would bring what it
+    /// leaves out on purpose; without a last name there is no patron.</summary>
+    public bool IsForNewPatrons(int field) => field == PatronFields.LastName || PolicyOf(field) != FieldPolicy.LibraryKeeps;
+
     /// <summary>Contacts follow the roster when they are blank there; other fields keep what the library has.</summary>
     public BlankRule BlankOf(int field) =>
         Rules.GetValueOrDefault(field)?.Blank

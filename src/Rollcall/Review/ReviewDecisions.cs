@@ -78,6 +78,7 @@ public sealed class ReviewDecisions(RollcallDatabase database, UndoService undo,
         if (mapped.New(PatronFields.LastName) is null)
         {
             throw new RollcallException(
+        var map = (await work.SetupAsync(time, cancellationToken)).Settings.Map;
                 "The roster has no last name for this person, and a patron needs one. Ask the district to complete the record, or ignore it."
             );
         }
@@ -102,7 +103,7 @@ public sealed class ReviewDecisions(RollcallDatabase database, UndoService undo,
         var values = new ChangeValues();
         foreach (var (field, _, value) in mapped.Items)
         {
-            if (field != PatronFields.Barcode && value is not null)
+            if (field != PatronFields.Barcode && value is not null && (field == PatronFields.Site || map.IsForNewPatrons(field)))
             {
                 values.Add(field, null, value);
             }
@@ -110,7 +111,7 @@ public sealed class ReviewDecisions(RollcallDatabase database, UndoService undo,
 
         var sequences = new SiteSequences(districtId, context);
         await sequences.LoadAsync(cancellationToken);
-        var wanted = mapped.New(PatronFields.Barcode);
+        var wanted = map.IsForNewPatrons(PatronFields.Barcode) ? mapped.New(PatronFields.Barcode) : null;
         var drawn = wanted is null || Barcodes.Problem(wanted) is not null;
         var barcode = !drawn
             ? wanted

@@ -4,6 +4,7 @@ using Rollcall.Integrations;
 using Rollcall.Mapping;
 using Rollcall.Operations;
 using Rollcall.Patrons;
+using Rollcall.Review;
 using Rollcall.Sandbox;
 using Rollcall.Tests.Infrastructure;
 
@@ -33,6 +34,46 @@ public sealed class WritingTests(PostgresCluster cluster)
 
     private static Task<Patron> EditAsync(Installation system, Patron patron, string field, string? value) =>
         system.Patrons.EditAsync(system.District.Id, patron.Barcode, [new(field, value)], "librarian");
+
+    /// <summary>A library that leaves phones out gets none with a new person either, however that person becomes a patron.</summary>
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task What_the_library_keeps_is_not_written_for_new_patrons_either(Db db)
+    {
+        var keeps = new FieldRule(FieldPolicy.LibraryKeeps);
+        await using var system = await StartAsync(
+            db,
+            new FieldMap
+            {
+                Barcode = new IdMapping(IdSource.UserIdType, "Card"),
+                Rules = new Dictionary<int, FieldRule>
+                {
+                    [PatronFields.Phone] = keeps,
+                    [PatronFields.Barcode] = keeps,
+                    [PatronFields.LastName] = keeps,
+                    [PatronFields.Site] = keeps,
+                    [PatronFields.Level] = new FieldRule(FieldPolicy.FillIfEmpty),
+                },
+            }
+        );
+        await system.ImportAsync("barcode,lastName,firstName,email,site\nOLD1,Other,Olga,olga@example.org,S1\n");
+        system.Sandbox.Person("p1", "Ada", "Byron", phone: "555", barcode: "CARD-1");
+        system.Sandbox.Person("p2", "Olga", "Married", phone: "555", barcode: "CARD-2", email: "olga@example.org");
+        Assert.Equal((1, 1), await SyncAsync(system) is var counts ? (counts.Created, counts.Review) : default);
+        var item = Assert.Single(await system.Get<ReviewService>().ListAsync(system.District.Id));
+        await system.Get<ReviewDecisions>().CreateAsync(system.District.Id, item.Id, "librarian");
+        foreach (var (guid, last, barcode) in new[] { ("p1", "Byron", "P100001"), ("p2", "Married", "P100002") })
+        {
+            var patron = await PatronAsync(system, guid);
+            Assert.Equal(
+                (last, barcode, (string?)null, "05", (int?)1),
+                (patron.LastName, patron.Barcode, patron.Phone, patron.Level, patron.SiteId)
+            );
+        }
+
+        Assert.Equal(0, (await SyncAsync(system)).Updated);
+    }
 
     [Theory]
     [InlineData(Db.Sqlite)]

@@ -825,7 +825,8 @@ internal sealed class Planner
         var own = _setup.SiteDefaults.FirstOrDefault(d => d.SiteId == site.Id && d.RoleGroup == person.Group);
         var values = new ChangeValues();
         string? warning = null;
-        var barcode = person.Value(PatronFields.Barcode).Text;
+        var map = _setup.Settings.Map;
+        var barcode = map.IsForNewPatrons(PatronFields.Barcode) ? person.Value(PatronFields.Barcode).Text : null;
         if (barcode is not null)
         {
             var key = _keys.Of(Text.BarcodeKey(barcode));
@@ -849,9 +850,10 @@ internal sealed class Planner
         values.Add(PatronFields.Barcode, null, barcode);
         for (var i = 0; i < person.Values.Length; i++)
         {
-            if (FieldMap.SyncedFields[i] != PatronFields.Barcode && person.Values[i].Text is { } text)
+            var field = FieldMap.SyncedFields[i];
+            if (field != PatronFields.Barcode && person.Values[i].Text is { } text && map.IsForNewPatrons(field))
             {
-                values.Add(FieldMap.SyncedFields[i], null, text);
+                values.Add(field, null, text);
             }
         }
 
