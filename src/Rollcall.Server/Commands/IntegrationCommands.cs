@@ -656,7 +656,11 @@ internal static class IntegrationCommands
     {
         var what = new Argument<string>("KIND") { Description = "transfers, updates or creates" };
         what.AcceptOnlyFromAmong("transfers", "updates", "creates");
-        var percent = new Option<double?>("--percent") { Description = "Hold above so many percent", HelpName = "P" };
+        var percent = new Option<double?>("--percent")
+        {
+            Description = "Hold above so many percent: of those linked, for creates of all people at the site",
+            HelpName = "P",
+        };
         var count = new Option<int?>("--count") { Description = "Hold from so many people on", HelpName = "N" };
         var site = new Option<string?>("--site") { Description = "At this site alone", HelpName = "S" };
         var command = new Command("threshold", "Say when changes wait for an approval") { what, percent, count, site };

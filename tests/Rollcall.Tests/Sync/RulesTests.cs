@@ -147,6 +147,38 @@ public sealed class RulesTests(PostgresCluster cluster)
         Assert.Equal((PatronStatus.Transferred, PatronStatus.Active), (patrons["u0"].Status, patrons["u1"].Status));
     }
 
+    /// <summary>New people who share a name are measured against all people there, the new ones among them.</summary>
+    [Theory]
+    [InlineData(Db.Sqlite, 24, 1, true)]
+    [InlineData(Db.Sqlite, 25, 1, false)]
+    [InlineData(Db.Postgres, 25, 1, false)]
+    [InlineData(Db.Postgres, 0, 2, true)]
+    [InlineData(Db.Sqlite, 0, 3, false)]
+    public async Task Both_numbers_count_for_new_people_of_a_known_name(Db db, double percent, int count, bool held)
+    {
+        await using var system = await StartAsync(db);
+        for (var i = 0; i < 4; i++)
+        {
+            system.Sandbox.Person($"u{i}", $"First{i}", $"Last{i}");
+        }
+
+        await SyncAsync(system);
+        await system.ImportAsync("barcode,lastName,firstName,site\nOLD1,Twin1,Tom,S1\nOLD2,Twin2,Tom,S1\n");
+        await system.ConfigureAsync(s => SettingsChange.Threshold(s, "creates", percent, count, null));
+
+        // Of eight people two are new and share a name: 25 %.
+        foreach (
+            var (id, given, family) in new[] { ("n1", "Tom", "Twin1"), ("n2", "Tom", "Twin2"), ("n3", "New", "One"), ("n4", "New", "Two") }
+        )
+        {
+            system.Sandbox.Person(id, given, family);
+        }
+
+        var operation = await system.SyncAsync();
+        Assert.Equal(held ? 2 : 0, OperationQueue.CountsOf(operation).Held);
+        Assert.Equal(held, operation.Status == OperationStatus.NeedsApproval);
+    }
+
     [Fact]
     public async Task Every_change_that_decides_about_people_forces_a_full_sync_once()
     {

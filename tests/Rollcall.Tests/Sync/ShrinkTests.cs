@@ -60,6 +60,32 @@ public sealed class ShrinkTests(PostgresCluster cluster)
         }
     }
 
+    /// <summary>Somebody whom no sync transfers stays, and hides not that all others go.</summary>
+    [Theory]
+    [InlineData(Db.Sqlite, "group", "Librarian")]
+    [InlineData(Db.Postgres, "doNotTransfer", "true")]
+    [InlineData(Db.Sqlite, "keptFields", "status")]
+    [InlineData(Db.Postgres, "keptFields", "status")]
+    [InlineData(Db.Sqlite, "status", "Inactive")]
+    public async Task All_who_could_go_are_held_beside_one_who_could_not(Db db, string field, string value)
+    {
+        await using var system = await StartAsync(db);
+        var patrons = await system.PatronsByGuidAsync();
+        await system.Patrons.EditAsync(system.District.Id, patrons["t1-3"].Barcode, [new(field, value)], "test");
+        Go(system, "t1-", 2, "teacher", deleted: false);
+        var two = await system.SyncAsync();
+        Assert.Equal((0, 2), (OperationQueue.CountsOf(two).Held, OperationQueue.CountsOf(two).Absent));
+        for (var i = 0; i < 2; i++)
+        {
+            Put(system, "t1-", i, "teacher", "active");
+        }
+
+        Assert.Equal(2, OperationQueue.CountsOf(await system.SyncAsync()).Reactivated);
+        Go(system, "t1-", 4, "teacher", deleted: false);
+        var all = await system.SyncAsync();
+        Assert.Equal((OperationStatus.NeedsApproval, 3), (all.Status, OperationQueue.CountsOf(all).Held));
+    }
+
     [Theory]
     [InlineData(Db.Sqlite)]
     [InlineData(Db.Postgres)]

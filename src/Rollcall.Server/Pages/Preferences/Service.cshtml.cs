@@ -54,7 +54,7 @@ internal sealed class ServiceModel(
             "transfers",
             Risk.Transfers,
             "Leavers",
-            "Patrons whom a sync would mark Transferred, out of those linked at the site who are not Transferred yet. All of them at once is always held from three on."
+            "Patrons whom a sync would mark Transferred, out of those linked at the site who are not Transferred yet. All whom a sync could transfer at once is always held from three on."
         ),
         (
             "updates",
@@ -66,7 +66,7 @@ internal sealed class ServiceModel(
             "creates",
             Risk.Creates,
             "New patrons with a known name",
-            "New patrons whose first and last name an unlinked patron of the site has already: perhaps the same people, not recognised."
+            "New patrons whose first and last name an unlinked patron of the site has already: perhaps the same people, not recognised. The percentage is of all roster people there, the new ones among them."
         ),
     ];
 

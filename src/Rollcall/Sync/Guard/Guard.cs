@@ -10,7 +10,7 @@ namespace Rollcall.Sync.Guard;
 /// <param name="Group">The role group.</param>
 /// <param name="Risk">The threshold that was exceeded.</param>
 /// <param name="Count">How many changes wait.</param>
-/// <param name="Of">What they were measured against; 0 where only the number counts.</param>
+/// <param name="Of">What they were measured against: linked patrons; for creates all people, the new ones among them.</param>
 internal sealed record Hold(int Site, RoleGroup Group, Risk Risk, int Count, int Of);
 
 /// <summary>Compares what a plan would do with the thresholds. Pure.</summary>
@@ -25,11 +25,15 @@ internal static class Guard
         {
             var linked = tally.Linked.GetValueOrDefault((site, group));
             var matched = tally.Matched.GetValueOrDefault((site, group));
+            var people = matched + tally.Created.GetValueOrDefault((site, group));
+
+            // Whom no sync transfers stays, and would hide that all others go.
+            var all = tally.Transferable.GetValueOrDefault((site, group));
             var (held, of) = risk switch
             {
-                Risk.Transfers => (Exceeds(thresholds.At(site, risk), count, linked) || (count >= AllOfThem && count >= linked), linked),
+                Risk.Transfers => (Exceeds(thresholds.At(site, risk), count, linked) || (count >= AllOfThem && count >= all), linked),
                 Risk.Updates => (Exceeds(thresholds.At(site, risk), count, matched), matched),
-                Risk.Creates => (Exceeds(thresholds.At(site, risk), count, 0), 0),
+                Risk.Creates => (Exceeds(thresholds.At(site, risk), count, people), people),
                 _ => (false, 0),
             };
             if (held)

@@ -51,7 +51,8 @@ internal struct IndexedPatron
         set => Set(FlagsAt, 1, value ? 1u : 0);
     }
 
-    public bool DoNotTransfer
+    /// <summary>Marked <em>do not transfer</em>, or the library keeps the status: no sync transfers the patron.</summary>
+    public bool Spared
     {
         readonly get => Get(FlagsAt + 1, 1) != 0;
         set => Set(FlagsAt + 1, 1, value ? 1u : 0);
@@ -115,7 +116,7 @@ internal sealed class PatronIndex
             SELECT p.id, coalesce(p.guid, ''), coalesce(p.community_id, ''), p.barcode_key, coalesce(p.email_key, ''), p.last_name,
                    coalesce(p.first_name, ''), coalesce(p.birthdate, ''), coalesce(p.site_id, 0), coalesce(l.sync_hash, 0),
                    coalesce(l.aliases, ''),
-                   p.status + 8 * p."group" + CASE WHEN p.do_not_transfer THEN 64 ELSE 0 END + CASE WHEN l.absent THEN 128 ELSE 0 END
+                   p.status + 8 * p."group" + CASE WHEN p.do_not_transfer OR p.kept_fields LIKE '%1026%' THEN 64 ELSE 0 END + CASE WHEN l.absent THEN 128 ELSE 0 END
                        + 256 * (coalesce(l.role_group, -1) + 1)
             FROM patrons p LEFT JOIN patron_links l ON l.district_id = p.district_id AND l.patron_id = p.id
             WHERE p.district_id = @district ORDER BY p.id
@@ -168,7 +169,7 @@ internal sealed class PatronIndex
             patron.Status,
             patron.SiteId ?? 0,
             patron.Group,
-            patron.DoNotTransfer,
+            patron.DoNotTransfer || patron.KeptFields?.Contains("1026", StringComparison.Ordinal) == true,
             link?.RoleGroup,
             link?.SyncHash ?? 0,
             link?.Absent ?? false,
@@ -194,7 +195,7 @@ internal sealed class PatronIndex
             PatronStatus status,
             int siteId,
             SecurityGroup group,
-            bool doNotTransfer,
+            bool spared,
             RoleGroup? roleGroup,
             long syncHash,
             bool absent,
@@ -220,7 +221,7 @@ internal sealed class PatronIndex
                     Status = status,
                     SiteId = siteId,
                     AbovePatron = group > SecurityGroup.Patron,
-                    DoNotTransfer = doNotTransfer,
+                    Spared = spared,
                     Linked = roleGroup is not null,
                     RoleGroup = roleGroup ?? RoleGroup.None,
                     SyncHash = syncHash,

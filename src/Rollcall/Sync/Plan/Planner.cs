@@ -37,8 +37,14 @@ internal sealed class RiskTally
     /// <summary>Linked and not yet Transferred before the run.</summary>
     public Dictionary<(int Site, RoleGroup Group), int> Linked { get; } = [];
 
+    /// <summary>Those of them whom a sync could transfer: neither Inactive, nor spared by the library, nor with staff rights.</summary>
+    public Dictionary<(int Site, RoleGroup Group), int> Transferable { get; } = [];
+
     /// <summary>Patrons of before the run who matched.</summary>
     public Dictionary<(int Site, RoleGroup Group), int> Matched { get; } = [];
+
+    /// <summary>Those who become patrons.</summary>
+    public Dictionary<(int Site, RoleGroup Group), int> Created { get; } = [];
 
     public void Count(int site, RoleGroup group, Risk risk)
     {
@@ -223,6 +229,12 @@ internal sealed class Planner
             if (patron.Linked && patron.Status != PatronStatus.Transferred)
             {
                 _risks.Linked[(patron.SiteId, patron.RoleGroup)] = _risks.Linked.GetValueOrDefault((patron.SiteId, patron.RoleGroup)) + 1;
+                if (patron is { Spared: false, AbovePatron: false } && patron.Status != PatronStatus.Inactive)
+                {
+                    _risks.Transferable[(patron.SiteId, patron.RoleGroup)] =
+                        _risks.Transferable.GetValueOrDefault((patron.SiteId, patron.RoleGroup)) + 1;
+                }
+
                 if (_roster.ChangesOnly)
                 {
                     // Those who did not change are not in the pull, but they are what a change is measured against.
@@ -868,6 +880,7 @@ internal sealed class Planner
         var twin = _sitesWithPatrons.Contains(site.Id) && _unlinkedNames.Contains(NameAt(site.Id, row.Last, row.First));
         var risk = twin ? Risk.Creates : Risk.None;
         _risks.Count(site.Id, person.Group, risk);
+        _risks.Created[(site.Id, person.Group)] = _risks.Created.GetValueOrDefault((site.Id, person.Group)) + 1;
         Count(Outcome.Created);
         CountDrift(person.User, Outcome.Created);
         var id = await _ids.NextAsync(cancellationToken);
