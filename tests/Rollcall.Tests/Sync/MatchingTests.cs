@@ -264,6 +264,23 @@ public sealed class MatchingTests(PostgresCluster cluster)
         Assert.Equal(PatronStatus.Active, (await system.PatronsByGuidAsync())["here"].Status);
     }
 
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task A_deleted_row_links_whose_guid_was_entered_in_its_own_role(Db db)
+    {
+        await using var system = await Installation.StartAsync(cluster, db, new SandboxOptions { Students = 60, Schools = 2 });
+        system.Sandbox.OnlyMine();
+        await system.ImportAsync("barcode,lastName,firstName,site,guid\nCARD-1,Alpha,Ann,S1,gone\n");
+        system.Sandbox.Person("gone", "Ann", "Alpha", role: "teacher", status: "tobedeleted");
+        system.Sandbox.Person("here", "Ben", "Beta");
+        var (_, counts) = await SyncAsync(system);
+        Assert.Equal(1, counts.Transferred);
+        await using var context = system.Database.CreateContext();
+        var patron = (await system.PatronsByGuidAsync())["gone"];
+        Assert.Equal(RoleGroup.Teacher, context.PatronLinks.Single(l => l.PatronId == patron.Id).RoleGroup);
+    }
+
     [Fact]
     public async Task A_thousand_imported_patrons_meet_every_rule_and_nobody_is_doubled()
     {

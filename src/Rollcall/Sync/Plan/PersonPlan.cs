@@ -178,6 +178,9 @@ internal static class PersonPlan
 
         if (person.Deleted)
         {
+            // Whose GUID somebody entered is linked from now on, as who they were.
+            link = oldLink is null ? link with { RoleGroup = person.Group } : link;
+
             // Deleted rows write the status and nothing else.
             return Transfer(
                 difference,
