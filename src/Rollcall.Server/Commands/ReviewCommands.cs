@@ -106,7 +106,13 @@ internal static class ReviewCommands
     private static Command Reopen(Terminal terminal)
     {
         var id = Id();
-        var command = new Command("reopen", "Take a decision back: what it wrote is undone, and the person waits again") { id };
+        var command = new Command(
+            "reopen",
+            "Take a decision back: what it wrote is undone, and the person waits again for what the next full sync says"
+        )
+        {
+            id,
+        };
         command.SetAction(
             (result, cancellationToken) =>
                 OperationRunner.RunAsync(

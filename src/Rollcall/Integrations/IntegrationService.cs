@@ -1187,6 +1187,15 @@ public sealed class IntegrationService(
     internal static void RequireFull(Integration row, string why) =>
         row.State = JsonSerializer.Serialize(StateOf(row) with { FullDue = why, Revision = null }, Json);
 
+    /// <summary>The next sync of the service that is on has to read everything.</summary>
+    internal static async Task RequireFullAsync(RollcallContext context, int districtId, string why, CancellationToken cancellationToken)
+    {
+        foreach (var row in await context.Integrations.Where(i => i.DistrictId == districtId && i.Enabled).ToListAsync(cancellationToken))
+        {
+            RequireFull(row, why);
+        }
+    }
+
     /// <summary>Nothing runs by itself until somebody resumes.</summary>
     internal static void StopDaily(Integration row, string why, bool byFailures = false)
     {

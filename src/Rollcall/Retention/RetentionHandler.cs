@@ -45,6 +45,7 @@ internal sealed class RetentionHandler(RollcallDatabase database, OperationQueue
             await ReportAsync(operation, removed, log, cancellationToken);
         }
 
+        await ForgetDecidedAsync(district, cancellationToken);
         removed = await CutAuditAsync(run, removed, audit, signIns, cancellationToken);
         await using (var context = database.CreateContext())
         {
@@ -72,6 +73,30 @@ internal sealed class RetentionHandler(RollcallDatabase database, OperationQueue
 
         await ReportAsync(operation, removed, log, cancellationToken);
         await queue.FinishAsync(operation, OperationStatus.Completed, new SyncCounts(), [], null, cancellationToken);
+    }
+
+    /// <summary>Mapped values of people in Review are kept until somebody decides. Earlier versions kept them longer.</summary>
+    private async Task ForgetDecidedAsync(int district, CancellationToken cancellationToken)
+    {
+        await using var context = database.CreateContext();
+        var decided = context.ReviewItems.Where(r => r.DistrictId == district && r.Status != ReviewStatus.Open);
+        foreach (var (id, status, values) in (
+                await decided
+                    .Select(r => new
+                    {
+                        r.Id,
+                        r.Status,
+                        r.Values,
+                        r.Link,
+                    })
+                    .ToListAsync(cancellationToken)
+            ).Where(r => r.Link is not null || r.Values != "{}").Select(r => (r.Id, r.Status, r.Values)))
+        {
+            var kept = status == ReviewStatus.Settled ? "{}" : ReviewItem.NameOf(values);
+            await decided
+                .Where(r => r.Id == id && r.Status == status && (r.Link != null || r.Values != kept))
+                .ExecuteUpdateAsync(s => s.SetProperty(r => r.Values, kept).SetProperty(r => r.Link, (string?)null), cancellationToken);
+        }
     }
 
     /// <summary>Takes out of an operation's log what is nobody's history: lines about people who are no patrons (any more), and lines that were

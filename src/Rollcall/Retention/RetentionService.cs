@@ -190,7 +190,12 @@ public sealed class RetentionService(RollcallDatabase database, OperationQueue q
                 cancellationToken
             )
             || await context.ReviewItems.AnyAsync(
-                r => r.DistrictId == id && r.Status == ReviewStatus.Settled && r.CreatedAt < log,
+                r =>
+                    r.DistrictId == id
+                    && (
+                        (r.Status == ReviewStatus.Settled && (r.CreatedAt < log || r.Values != "{}"))
+                        || (r.Status != ReviewStatus.Open && r.Link != null)
+                    ),
                 cancellationToken
             )
             || await context.AccessTokens.AnyAsync(

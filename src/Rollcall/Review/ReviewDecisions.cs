@@ -58,9 +58,13 @@ public sealed class ReviewDecisions(RollcallDatabase database, UndoService undo,
         var link = await context
             .PatronLinks.AsNoTracking()
             .SingleOrDefaultAsync(l => l.DistrictId == districtId && l.PatronId == found, cancellationToken);
-        var change = IsLive(patron, link)
-            ? Alias(item, patron, link!)
-            : Relink(item, patron, link, await work.SetupAsync(time, cancellationToken));
+        var alias = IsLive(patron, link);
+        if (!alias)
+        {
+            EnsureKnown(item);
+        }
+
+        var change = alias ? Alias(item, patron, link!) : Relink(item, patron, link, await work.SetupAsync(time, cancellationToken));
         var message =
             change.Values == "{}"
                 ? $"{patron.DisplayName} ({patron.Barcode}) keeps the link; {item.RosterId} is another record of the same person."
@@ -74,11 +78,12 @@ public sealed class ReviewDecisions(RollcallDatabase database, UndoService undo,
     {
         await using var work = await BeginAsync(districtId, id, cancellationToken);
         var (context, item) = (work.Context, work.Item);
+        EnsureKnown(item);
+        var map = (await work.SetupAsync(time, cancellationToken)).Settings.Map;
         var mapped = ChangeValues.Parse(item.Values);
         if (mapped.New(PatronFields.LastName) is null)
         {
             throw new RollcallException(
-        var map = (await work.SetupAsync(time, cancellationToken)).Settings.Map;
                 "The roster has no last name for this person, and a patron needs one. Ask the district to complete the record, or ignore it."
             );
         }
@@ -150,7 +155,7 @@ public sealed class ReviewDecisions(RollcallDatabase database, UndoService undo,
         {
             Kind = ChangeKind.Note,
             Outcome = Outcome.Skipped,
-            Values = work.Item.Values,
+            Values = ReviewItem.NameOf(work.Item.Values),
             Reason = "Ignored by a decision in Review",
         };
         return await work.DecideAsync(
@@ -165,15 +170,21 @@ public sealed class ReviewDecisions(RollcallDatabase database, UndoService undo,
         );
     }
 
-    /// <summary>Takes a decision back: what it wrote is undone, and the person waits again.</summary>
-    /// <returns>The undo that was queued.</returns>
+    /// <summary>Takes a decision back: what it wrote is undone, and the person waits again for what the next full sync says of them. Where the log
+    /// of the decision is no longer kept, what it wrote stays.</summary>
+    /// <returns>The undo that was queued; or, where there is nothing left to undo from, the operation that opened the question again.</returns>
     /// <exception cref="RollcallException">Nothing is decided.</exception>
     public async Task<ReviewDecision> ReopenAsync(int districtId, int id, Actor actor, CancellationToken cancellationToken = default)
     {
         ReviewItem item;
+        bool expired;
         await using (var context = database.CreateContext())
         {
             item = await FindAsync(context, districtId, id, cancellationToken);
+            expired = !await context.Operations.AnyAsync(
+                o => o.DistrictId == districtId && o.Id == item.DecisionOperationId && !o.Expired,
+                cancellationToken
+            );
         }
 
         if (item.Status is ReviewStatus.Open or ReviewStatus.Settled || item.DecisionOperationId is not { } decision)
@@ -185,8 +196,94 @@ public sealed class ReviewDecisions(RollcallDatabase database, UndoService undo,
             );
         }
 
+        if (expired)
+        {
+            return await OpenAsync(districtId, id, decision, actor, cancellationToken);
+        }
+
         var operation = await undo.EnqueueAsync(districtId, decision, null, actor, cancellationToken);
-        return new ReviewDecision(operation, null, $"Review {id} is open again once operation {operation} has ended.");
+        return new ReviewDecision(
+            operation,
+            null,
+            $"Review {id} is open again once operation {operation} has ended. The next full sync brings what the roster says."
+        );
+    }
+
+    /// <summary>Opens a question again whose decision has left nothing behind to undo it from.</summary>
+    private async Task<ReviewDecision> OpenAsync(int districtId, int id, long decision, Actor actor, CancellationToken cancellationToken)
+    {
+        await using var connection = await database.OpenAsync(cancellationToken);
+        await using var transaction = await database.Bulk.BeginWriteAsync(connection, cancellationToken);
+        await database.Bulk.LockDistrictAsync(connection, transaction, districtId, cancellationToken);
+        await using var context = database.CreateContext(connection, transaction);
+        var item = await FindAsync(context, districtId, id, cancellationToken);
+        if (item.DecisionOperationId != decision)
+        {
+            throw new RollcallException($"Review {id} has just been decided or opened by somebody else. Look again.");
+        }
+
+        var was = item.Status;
+        item.Status = ReviewStatus.Open;
+        item.Reason = ReviewItem.OpenedAgain;
+        item.Values = ReviewItem.NameOf(item.Values);
+        item.Link = null;
+        (item.DecidedAt, item.DecidedBy, item.DecisionOperationId) = (null, null, null);
+        var operation = await ImmediateOperation.RunAsync(
+            database,
+            connection,
+            transaction,
+            context,
+            new Operation
+            {
+                DistrictId = districtId,
+                Kind = OperationKind.Review,
+                Options = JsonSerializer.Serialize(new { review = id, decision = "reopened" }, OperationQueue.Json),
+            },
+            actor,
+            [
+                new Change
+                {
+                    Kind = ChangeKind.Note,
+                    Outcome = Outcome.Review,
+                    RosterId = item.RosterId,
+                    RoleGroup = item.RoleGroup,
+                    MatchedBy = MatchKey.Decision,
+                    Values = item.Values,
+                    Reason = ReviewItem.OpenedAgain,
+                },
+            ],
+            time,
+            cancellationToken
+        );
+        context.AuditEntries.Add(
+            new AuditEntry
+            {
+                DistrictId = districtId,
+                At = time.GetUtcNow(),
+                Actor = actor.Name,
+                Action = "review",
+                Details = $"Review {id}: reopened, operation {operation.Id}",
+            }
+        );
+        await IntegrationService.RequireFullAsync(context, districtId, $"review {id} was opened again", cancellationToken);
+        await context.SaveChangesAsync(cancellationToken);
+        await transaction.CommitAsync(cancellationToken);
+        var stays =
+            was == ReviewStatus.Ignored
+                ? ""
+                : " The log of the decision is older than logs are kept: what it wrote stays, and has to be changed on the patron's page.";
+        return new ReviewDecision(operation.Id, null, $"Review {id} is open again. The next full sync brings what the roster says.{stays}");
+    }
+
+    /// <summary>Whose decision was taken back waits for what the roster says now.</summary>
+    private static void EnsureKnown(ReviewItem item)
+    {
+        if (item.AwaitsValues)
+        {
+            throw new RollcallException(
+                $"Review {item.Id} was opened again, and what the roster says of the person comes with the next full sync. Run one, then decide."
+            );
+        }
     }
 
     /// <summary>Whether the id that the patron has is one of somebody who is still in the roster, as far as syncs know.</summary>
@@ -316,6 +413,10 @@ public sealed class ReviewDecisions(RollcallDatabase database, UndoService undo,
                     .Operations.Where(o => o.Id == Item.OperationId)
                     .Select(o => o.Integration)
                     .SingleOrDefaultAsync(cancellationToken)
+                ?? await context
+                    .Integrations.Where(i => i.DistrictId == Item.DistrictId && i.Enabled)
+                    .Select(i => (IntegrationKind?)i.Kind)
+                    .FirstOrDefaultAsync(cancellationToken)
                 ?? IntegrationKind.ClassLink;
             return await SyncSetup.LoadAsync(context, Item.DistrictId, kind, time, cancellationToken);
         }
@@ -362,6 +463,10 @@ public sealed class ReviewDecisions(RollcallDatabase database, UndoService undo,
             Item.DecidedAt = time.GetUtcNow();
             Item.DecidedBy = actor.Name;
             Item.DecisionOperationId = operation.Id;
+
+            // What is known of somebody who is no patron is kept as long as it is needed to decide.
+            Item.Values = ReviewItem.NameOf(Item.Values);
+            Item.Link = null;
             context.AuditEntries.Add(
                 new AuditEntry
                 {

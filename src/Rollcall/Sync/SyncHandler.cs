@@ -820,7 +820,13 @@ internal sealed class SyncHandler(
                 .ReviewItems.Where(r =>
                     r.DistrictId == operation.DistrictId && r.Status == ReviewStatus.Open && r.OperationId < operation.Id
                 )
-                .ExecuteUpdateAsync(s => s.SetProperty(r => r.Status, ReviewStatus.Settled), cancellationToken);
+                .ExecuteUpdateAsync(
+                    s =>
+                        s.SetProperty(r => r.Status, ReviewStatus.Settled)
+                            .SetProperty(r => r.Values, "{}")
+                            .SetProperty(r => r.Link, (string?)null),
+                    cancellationToken
+                );
         }
 
         var row = await context.Integrations.SingleOrDefaultAsync(

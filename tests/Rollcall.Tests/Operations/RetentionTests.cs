@@ -4,6 +4,7 @@ using Rollcall.Audit;
 using Rollcall.Operations;
 using Rollcall.Patrons;
 using Rollcall.Retention;
+using Rollcall.Review;
 using Rollcall.SignIn;
 using Rollcall.Sync.Undo;
 using Rollcall.Tests.Infrastructure;
@@ -93,6 +94,71 @@ public sealed class RetentionTests(PostgresCluster cluster)
         time.MoveTo(s_begin.AddDays(1097));
         run = await EndAsync(system, Assert.Single(await retention.EnqueueDueAsync()));
         Assert.True(RetentionService.RemovedBy(run)!.AuditLines > 0);
+    }
+
+    /// <summary>Whoever was ignored once is not out for good.</summary>
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task A_decision_in_Review_can_be_taken_back_when_its_log_is_gone(Db db)
+    {
+        var time = new ShiftedTime(s_begin);
+        await using var system = await Installation.StartAsync(cluster, db, time: time);
+        var district = system.District.Id;
+        system.Sandbox.OnlyMine();
+        string[] ids = ["link", "create", "ignore"];
+        await system.ImportAsync(
+            "barcode,lastName,firstName,email,site\n" + string.Concat(ids.Select((id, i) => $"A{i}00,Old,Ada,{id}@example.org,S1\n"))
+        );
+        foreach (var id in ids)
+        {
+            system.Sandbox.Person(id, "Ada", "Lovelace", email: $"{id}@example.org", phone: "555");
+        }
+
+        await system.SyncAsync();
+        var waiting = (await system.Get<ReviewService>().ListAsync(district)).ToDictionary(w => w.Guid);
+        var decisions = system.Get<ReviewDecisions>();
+        await decisions.LinkAsync(district, waiting["link"].Id, waiting["link"].Candidates[0], "librarian");
+        await decisions.CreateAsync(district, waiting["create"].Id, "librarian");
+        await decisions.IgnoreAsync(district, waiting["ignore"].Id, "librarian");
+        await using (var context = system.Database.CreateContext())
+        {
+            // As earlier versions kept them.
+            await context.ReviewItems.ExecuteUpdateAsync(s =>
+                s.SetProperty(r => r.Values, "{\"1006\":[null,\"Lovelace\"],\"1017\":[null,\"555\"]}").SetProperty(r => r.Link, "{}")
+            );
+        }
+
+        time.MoveTo(s_begin.AddDays(401));
+        await EndAsync(system, Assert.Single(await system.Get<RetentionService>().EnqueueDueAsync()));
+        Assert.Empty(await system.Get<RetentionService>().EnqueueDueAsync());
+        await using (var context = system.Database.CreateContext())
+        {
+            var kept = await context.ReviewItems.Select(r => new { r.Values, r.Link }).ToListAsync();
+            Assert.All(kept, k => Assert.Null(k.Link));
+            Assert.All(kept, k => Assert.Contains("Lovelace", k.Values, StringComparison.Ordinal));
+            Assert.All(kept, k => Assert.DoesNotContain("555", k.Values, StringComparison.Ordinal));
+        }
+
+        foreach (var id in ids)
+        {
+            var back = await decisions.ReopenAsync(district, waiting[id].Id, "librarian");
+            Assert.Equal(id != "ignore", back.Message.Contains("what it wrote stays", StringComparison.Ordinal));
+            var operation = await system.Queue.GetAsync(district, back.OperationId);
+            Assert.Equal((OperationKind.Review, OperationStatus.Completed), (operation.Kind, operation.Status));
+        }
+
+        Assert.Equal(3, (await system.Get<ReviewService>().ListAsync(district)).Count);
+        var next = await system.SyncAsync(kind: OperationKind.ChangesSync);
+        Assert.Equal((OperationKind.FullSync, 1), (next.Kind, OperationQueue.CountsOf(next).Review));
+        var open = Assert.Single(await system.Get<ReviewService>().ListAsync(district));
+        Assert.Equal("ignore", open.Guid);
+        await decisions.CreateAsync(district, open.Id, "librarian");
+        Assert.Equal(["create", "ignore", "link"], (await system.PatronsByGuidAsync()).Keys.Order());
+        await using (var context = system.Database.CreateContext())
+        {
+            Assert.Equal(3, await context.AuditEntries.CountAsync(a => a.Details.Contains("reopened")));
+        }
     }
 
     [Theory]

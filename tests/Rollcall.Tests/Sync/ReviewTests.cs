@@ -63,10 +63,63 @@ public sealed class ReviewTests(PostgresCluster cluster)
             var undo = await system.Follower.RunAsync(system.District.Id, back.OperationId, null, CancellationToken.None);
             Assert.Equal(OperationStatus.Completed, undo.Status);
             Assert.Equal(before, await UndoTests.PictureAsync(system));
-            Assert.Equal(item.Id, Assert.Single(await system.Get<ReviewService>().ListAsync(system.District.Id)).Id);
+            var open = Assert.Single(await system.Get<ReviewService>().ListAsync(system.District.Id));
+            Assert.Equal((item.Id, "Lovelace, Ada"), (open.Id, open.Name));
+
+            // What the roster said was kept until somebody decided: the next sync, a full one, says it again.
+            Assert.Contains("Opened again", open.Reason, StringComparison.Ordinal);
+            await Refused(() => decisions.CreateAsync(system.District.Id, item.Id, "librarian"), "comes with the next full sync");
+            await Refused(() => decisions.LinkAsync(system.District.Id, item.Id, "A1001", "librarian"), "comes with the next full sync");
+            var next = await system.SyncAsync(kind: OperationKind.ChangesSync);
+            Assert.Equal((OperationKind.FullSync, 1), (next.Kind, OperationQueue.CountsOf(next).Review));
+            open = Assert.Single(await system.Get<ReviewService>().ListAsync(system.District.Id));
+            Assert.Equal((item.Id, item.Reason), (open.Id, open.Reason));
+            Assert.Equal(item.Values, open.Values);
         }
 
         await Refused(() => decisions.ReopenAsync(system.District.Id, item.Id, "librarian"), "is open");
+    }
+
+    /// <summary>Mapped values are kept until somebody decides, or a sync does.</summary>
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task Of_who_is_decided_on_the_name_is_kept_and_of_who_is_settled_nothing(Db db)
+    {
+        await using var system = await StartAsync(db);
+        string[] ids = ["link", "create", "ignore", "settle"];
+        await system.ImportAsync(
+            "barcode,lastName,firstName,email,site\n" + string.Concat(ids.Select((id, i) => $"A{i}00,Old,Ada,{id}@example.org,S1\n"))
+        );
+        foreach (var id in ids)
+        {
+            system.Sandbox.Person(id, "Ada", "Lovelace", email: $"{id}@example.org", phone: "555", number: id);
+        }
+
+        var waiting = (await WaitingAsync(system)).ToDictionary(w => w.Guid);
+        Assert.Equal(4, waiting.Count);
+        var decisions = system.Get<ReviewDecisions>();
+        await decisions.LinkAsync(system.District.Id, waiting["link"].Id, waiting["link"].Candidates[0], "librarian");
+        await decisions.CreateAsync(system.District.Id, waiting["create"].Id, "librarian");
+        var ignored = await decisions.IgnoreAsync(system.District.Id, waiting["ignore"].Id, "librarian");
+        system.Sandbox.Overrides.Remove("users", "settle");
+        await system.SyncAsync();
+        Assert.Empty(await system.Get<ReviewService>().ListAsync(system.District.Id));
+        Assert.Equal(
+            ["create", "ignore", "link"],
+            (await system.Get<ReviewService>().DecidedAsync(system.District.Id))
+                .Where(d => d is { Name: "Lovelace, Ada", Site: "S1" })
+                .Select(d => d.Guid)
+                .Order()
+        );
+        await using var context = system.Database.CreateContext();
+        var items = context.ReviewItems.ToList();
+        Assert.Equal(4, items.Count);
+        Assert.All(items, i => Assert.DoesNotContain("555", i.Values, StringComparison.Ordinal));
+        Assert.All(items, i => Assert.Null(i.Link));
+        Assert.Equal("{}", items.Single(i => i.RosterId == "settle").Values);
+        var log = Assert.Single(await system.LogAsync(ignored.OperationId));
+        Assert.Equal(["firstName", "lastName", "site"], log.Changes.Select(c => c.Field).Order());
     }
 
     [Theory]

@@ -148,11 +148,13 @@ internal sealed class UndoHandler(RollcallDatabase database, OperationQueue queu
                 .ExecuteUpdateAsync(
                     s =>
                         s.SetProperty(r => r.Status, ReviewStatus.Open)
+                            .SetProperty(r => r.Reason, ReviewItem.OpenedAgain)
                             .SetProperty(r => r.DecisionOperationId, (long?)null)
                             .SetProperty(r => r.DecidedAt, (DateTimeOffset?)null)
                             .SetProperty(r => r.DecidedBy, (string?)null),
                     cancellationToken
                 );
+            await IntegrationService.RequireFullAsync(context, district, $"operation {subject.Id} was undone", cancellationToken);
         }
 
         if (subject.Kind == OperationKind.Switch)
