@@ -190,7 +190,7 @@ internal static class OlderPlans
         return false;
     }
 
-    private static Task EndAsync(IQueryable<Operation> older, DateTimeOffset now, CancellationToken cancellationToken) =>
+    private static Task<int> EndAsync(IQueryable<Operation> older, DateTimeOffset now, CancellationToken cancellationToken) =>
         older.ExecuteUpdateAsync(
             s => s.SetProperty(o => o.Status, OperationStatus.Superseded).SetProperty(o => o.FinishedAt, o => o.FinishedAt ?? now),
             cancellationToken

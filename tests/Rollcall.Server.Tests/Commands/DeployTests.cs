@@ -13,12 +13,15 @@ public sealed class DeployTests
     public void The_servers_of_the_compose_file_may_listen_where_it_says()
     {
         var file = File.ReadAllText(Path.Combine(DocumentTests.Root(), "deploy", "compose.yaml"));
-        var commands = Regex.Matches(file, @"^ +command: \[(.*)\]$", RegexOptions.Multiline).Select(m => Words(m.Groups[1].Value)).ToList();
+        var commands = Regex
+            .Matches(file, @"^ +command: \[(?<words>.*)\]$", RegexOptions.Multiline)
+            .Select(m => Words(m.Groups["words"].Value))
+            .ToList();
         Assert.Equal(["db", "serve"], commands.Select(c => c[0]));
         var terminal = Surroundings(
             Regex
-                .Matches(file, "^ +(ROLLCALL_[A-Z_]+): (.+)$", RegexOptions.Multiline)
-                .ToDictionary(m => m.Groups[1].Value, m => m.Groups[2].Value, StringComparer.Ordinal)
+                .Matches(file, "^ +(?<name>ROLLCALL_[A-Z_]+): (?<value>.+)$", RegexOptions.Multiline)
+                .ToDictionary(m => m.Groups["name"].Value, m => m.Groups["value"].Value, StringComparer.Ordinal)
         );
         var result = ServeCommand.Build(terminal).Parse(commands[1][1..]);
         Assert.Empty(result.Errors);
