@@ -120,8 +120,9 @@ internal sealed class PatronModel(
         return queued is { } operation ? LocalRedirect($"/operations/{operation}") : result;
     }
 
-    /// <summary>Whether one line of the history can be taken back for this patron.</summary>
-    public static bool Undoable(LogRow row, Operation operation) => row.Kind != "link" && UndoService.Refusal(operation) is null;
+    /// <summary>Whether one line of the history can be taken back from here: for this patron alone, or, of a merge, as a whole.</summary>
+    public static bool Undoable(LogRow row, Operation operation) =>
+        row.Kind != "link" && operation.Kind != OperationKind.Switch && UndoService.Refusal(operation) is null;
 
     /// <summary>A barcode that a browser would fold as a path comes in the query.</summary>
     private string Asked(string barcode) => barcode == "-" ? Request.Query["barcode"].ToString() : barcode;

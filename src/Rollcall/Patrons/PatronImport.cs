@@ -270,6 +270,7 @@ public sealed class PatronImport(RollcallDatabase database, TimeProvider time)
         var at = rows.Fields.Select((f, i) => (f.Number, i)).ToDictionary(p => p.Number, p => p.i);
         var byBarcode = await KeysAsync(context, districtId, rows, at, PatronFields.Barcode, cancellationToken);
         var byGuid = await KeysAsync(context, districtId, rows, at, PatronFields.Guid, cancellationToken);
+        var byAlias = at.ContainsKey(PatronFields.Guid) ? await AliasesAsync(context, districtId, cancellationToken) : [];
         var codes = sites.ToDictionary(
             s => s.Code.ToLowerInvariant(),
             s => s.Id.ToString(CultureInfo.InvariantCulture),
@@ -341,6 +342,14 @@ public sealed class PatronImport(RollcallDatabase database, TimeProvider time)
             else if (holder is not null && holder.Id != patron?.Id)
             {
                 problems.Add($"Row {line}: GUID {guid} belongs to the patron with the barcode {holder.Barcode}.");
+                continue;
+            }
+
+            if (guid is not null && byAlias.TryGetValue(guid, out var known) && known.Id != patron?.Id)
+            {
+                problems.Add(
+                    $"Row {line}: GUID {guid} belongs to the patron with the barcode {known.Barcode}, as another record of theirs."
+                );
                 continue;
             }
 
@@ -516,6 +525,42 @@ public sealed class PatronImport(RollcallDatabase database, TimeProvider time)
             foreach (var patron in await query.ToListAsync(cancellationToken))
             {
                 found[field == PatronFields.Barcode ? patron.BarcodeKey : patron.Guid!] = patron;
+            }
+        }
+
+        return found;
+    }
+
+    /// <summary>Whose another record an id of the roster is.</summary>
+    private static async Task<Dictionary<string, (long Id, string Barcode)>> AliasesAsync(
+        RollcallContext context,
+        int districtId,
+        CancellationToken cancellationToken
+    )
+    {
+        var found = new Dictionary<string, (long Id, string Barcode)>(StringComparer.Ordinal);
+        foreach (
+            var link in await context
+                .PatronLinks.AsNoTracking()
+                .Where(l => l.DistrictId == districtId && l.Aliases != null)
+                .Join(
+                    context.Patrons.AsNoTracking().Where(p => p.DistrictId == districtId),
+                    l => l.PatronId,
+                    p => p.Id,
+                    (l, p) =>
+                        new
+                        {
+                            p.Id,
+                            p.Barcode,
+                            l.Aliases,
+                        }
+                )
+                .ToListAsync(cancellationToken)
+        )
+        {
+            foreach (var alias in link.Aliases!.Split('\n'))
+            {
+                found[alias] = (link.Id, link.Barcode);
             }
         }
 

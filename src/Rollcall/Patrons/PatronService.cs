@@ -580,7 +580,12 @@ public sealed class PatronService(RollcallDatabase database, TimeProvider time)
         }
         else if (
             field.Number == PatronFields.Guid
-            && await context.Patrons.AnyAsync(p => p.DistrictId == districtId && p.Guid == value && p.Id != patronId, cancellationToken)
+            && (
+                await context.Patrons.AnyAsync(p => p.DistrictId == districtId && p.Guid == value && p.Id != patronId, cancellationToken)
+                || (
+                    await PatronAliases.FindAsync(context.PatronLinks.Where(l => l.DistrictId == districtId), value, cancellationToken)
+                ).Exists(id => id != patronId)
+            )
         )
         {
             throw new RollcallException($"GUID {value} belongs to another patron. One roster person is one patron.");

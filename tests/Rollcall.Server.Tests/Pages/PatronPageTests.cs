@@ -188,6 +188,22 @@ public abstract partial class PatronPages(SyncedLibrary library)
         var merged = await GetAsync(linked.Barcode);
         Assert.Equal((linked.FirstName, "Dee", linked.Guid), (merged.FirstName, merged.Nickname, merged.Guid));
         Assert.Equal(HttpStatusCode.NotFound, (await visitor.GetAsync("/patrons/BY/HAND.1")).Status);
+
+        // From the page of the one that stayed, the merge is taken back whole.
+        var page = WebUtility.HtmlDecode(await visitor.PageAsync($"/patrons/{linked.Barcode}"));
+        Assert.Contains("Yes, undo the merge", page, StringComparison.Ordinal);
+        var history = await library.Service<OperationLog>().HistoryAsync(library.District.Id, linked.Id);
+        var merge = history.First(h => h.Operation.Kind == OperationKind.Merge).Operation.Id;
+        Assert.DoesNotContain(
+            "undone as a whole",
+            await visitor.PageAsync(await visitor.SubmitAsync($"/patrons/{linked.Barcode}", $"/operations/{merge}?handler=Undo")),
+            StringComparison.Ordinal
+        );
+        var undo = (await library.Service<OperationQueue>().ListAsync(library.District.Id)).First(o => o.SubjectId == merge);
+        await library.EndOfAsync(undo.Id);
+        Assert.Null((await GetAsync(linked.Barcode)).Nickname);
+        Assert.Equal("Dee", (await GetAsync("BY/HAND.1")).Nickname);
+        Assert.DoesNotContain("Yes, undo the merge", await visitor.PageAsync($"/patrons/{linked.Barcode}"), StringComparison.Ordinal);
         Assert.Contains(
             "same record",
             await visitor.PageAsync($"/patron/merge?keep={linked.Barcode}&other={linked.Barcode}"),

@@ -256,6 +256,46 @@ public sealed class TroubleTests(PostgresCluster cluster)
     [Theory]
     [InlineData(Db.Sqlite)]
     [InlineData(Db.Postgres)]
+    public async Task An_undo_that_stops_the_nights_ends_one_that_waits_and_not_what_somebody_asked_for(Db db)
+    {
+        var (system, clock) = await NightAsync(db);
+        await using var _ = system;
+        var run = await system.SyncAsync();
+        clock.MoveTo(s_start.AddDays(1));
+        system.Sandbox.SetDay(1);
+        var night = Assert.Single(await system.Get<DailySchedule>().EnqueueDueAsync(Stop));
+        system.Sandbox.Faults.Set("revision-changes");
+        Assert.True(await WorkAsync(system));
+        Assert.Equal(OperationStatus.Waiting, (await system.Queue.GetAsync(system.District.Id, night, Stop)).Status);
+        system.Sandbox.Faults.Set("");
+        var before = (await system.AllPatronsAsync()).Count;
+        var undo = await system.Get<Rollcall.Sync.Undo.UndoService>().EnqueueAsync(system.District.Id, run.Id, null, "somebody", Stop);
+        var (asked, _) = await system.Queue.EnqueueAsync(
+            system.District.Id,
+            OperationKind.ChangesSync,
+            IntegrationKind.ClassLink,
+            preview: false,
+            "somebody",
+            cancellationToken: Stop
+        );
+        await system.Follower.RunAsync(system.District.Id, undo, null, Stop);
+        Assert.NotEqual(before, (await system.AllPatronsAsync()).Count);
+        var ended = await system.Queue.GetAsync(system.District.Id, night, Stop);
+        Assert.Equal((OperationStatus.Cancelled, null), (ended.Status, ended.NotBefore));
+        Assert.Contains($"Operation {run.Id} was undone by somebody", ended.Error, StringComparison.Ordinal);
+        Assert.NotNull(ended.FinishedAt);
+        Assert.Equal(OperationStatus.Waiting, (await system.Queue.GetAsync(system.District.Id, asked, Stop)).Status);
+
+        // Nothing of the night comes back by itself, and what somebody resumes begins with the next one.
+        await system.Queue.CancelAsync(system.District.Id, asked, Stop);
+        clock.MoveTo(s_start.AddDays(1).AddHours(2));
+        Assert.False(await WorkAsync(system));
+        Assert.Empty(await system.Get<DailySchedule>().EnqueueDueAsync(Stop));
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
     public async Task Five_failed_nights_set_a_district_aside_and_a_sync_that_succeeds_brings_it_back(Db db)
     {
         var (system, clock) = await NightAsync(db);

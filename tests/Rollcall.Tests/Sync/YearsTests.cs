@@ -90,7 +90,7 @@ public sealed class YearsTests(PostgresCluster cluster)
             await SyncAsync();
             for (var step = 0; step < steps; step++)
             {
-                switch (_random.Next(12))
+                switch (_random.Next(13))
                 {
                     case 0 or 1 or 2:
                         _day += _random.Next(1, 4);
@@ -113,6 +113,9 @@ public sealed class YearsTests(PostgresCluster cluster)
                         break;
                     case 8:
                         await MergeAsync();
+                        break;
+                    case 12:
+                        await UndoLateAsync();
                         break;
                     case 9:
                         await DecideAsync();
@@ -351,6 +354,37 @@ public sealed class YearsTests(PostgresCluster cluster)
                     var undone = await system.Follower.RunAsync(system.District.Id, undo, null, CancellationToken.None);
                     Assert.Equal(OperationStatus.Completed, undone.Status);
                 }
+            }
+        }
+
+        /// <summary>A merge or a decision of long ago is taken back: what came since may stay, or forbid it, but nothing breaks.</summary>
+        private async Task UndoLateAsync()
+        {
+            var old = (await system.Queue.ListAsync(system.District.Id))
+                .Where(o => o.Kind is OperationKind.Merge or OperationKind.Review && UndoService.Refusal(o) is null)
+                .ToList();
+            if (old.Count == 0)
+            {
+                return;
+            }
+
+            var subject = old[_random.Next(old.Count)];
+            Say($"undo {OperationQueue.KindWord(subject.Kind)} {subject.Id} late");
+            try
+            {
+                var undo = await system.Get<UndoService>().EnqueueAsync(system.District.Id, subject.Id, null, "librarian");
+                var undone = await system.Follower.RunAsync(system.District.Id, undo, null, CancellationToken.None);
+                Say($"undo: {undone.Status} {undone.Counts} {undone.Error}");
+                Assert.True(OperationQueue.CountsOf(undone).AddUp);
+                Assert.True(
+                    undone.Status is OperationStatus.Completed or OperationStatus.CompletedWithWarnings
+                        || undone.Error!.Contains("then undo again", StringComparison.Ordinal)
+                );
+            }
+            catch (RollcallException e)
+            {
+                Say($"refused: {e.Message}");
+                Assert.Contains("first, then this one", e.Message, StringComparison.Ordinal);
             }
         }
 

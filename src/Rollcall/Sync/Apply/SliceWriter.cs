@@ -25,6 +25,9 @@ internal sealed class SliceWriter(
     TimeProvider time
 )
 {
+    /// <summary>Words of a row whose barcode somebody else had when it was written.</summary>
+    public const string BarcodeTaken = "barcode was taken meanwhile";
+
     /// <summary>The warning of a row whose patron was changed between plan and writing.</summary>
     public const string ChangedSincePlan = "Changed since plan";
 
@@ -231,8 +234,7 @@ internal sealed class SliceWriter(
 
         // Who was linked as another record of somebody since the plan is no new patron.
         if (
-            rules is not null
-            && rows.Exists(r => r.Row.Kind == ChangeKind.Create && r.Row.Link is not null)
+            rows.Exists(r => r.Row.Kind == ChangeKind.Create && r.Values.New(PatronFields.Guid) is not null)
             && await context.Operations.AnyAsync(
                 o =>
                     o.DistrictId == districtId
@@ -318,7 +320,7 @@ internal sealed class SliceWriter(
             drawn = true;
             values.SetNew(PatronFields.Barcode, null, barcode);
             row.Values = values.ToJson();
-            row.Warning = Join(row.Warning, "The planned barcode was taken meanwhile; the next one was given");
+            row.Warning = Join(row.Warning, $"The planned {BarcodeTaken}; the next one was given");
             slice.Rewritten.Add(row);
         }
 
@@ -404,7 +406,7 @@ internal sealed class SliceWriter(
 
             if (field == PatronFields.Barcode && slice.Barcodes.TryGetValue(Text.BarcodeKey(value!), out var holder) && holder != patron.Id)
             {
-                row.Warning = Join(row.Warning, "The barcode was taken meanwhile; the present one stays");
+                row.Warning = Join(row.Warning, $"The {BarcodeTaken}; the present one stays");
                 dropped = true;
                 link = link is null ? null : link with { SyncHash = 0 };
                 continue;
@@ -463,10 +465,13 @@ internal sealed class SliceWriter(
         {
             slice.LinkWrites.Remove(patron.Id);
             slice.LinksGone.Add(patron.Id);
+            slice.LetGo(present, null);
         }
         else if (link is not null && (present is not null || before is null))
         {
-            slice.LinkWrites[patron.Id] = Meanwhile.Merge(before, link, present).ToLink(districtId, patron.Id);
+            var written = Meanwhile.Merge(before, link, present).ToLink(districtId, patron.Id);
+            slice.LinkWrites[patron.Id] = written;
+            slice.LetGo(present, written);
         }
         else if (
             applied.Count > 0
@@ -661,6 +666,22 @@ internal sealed class SliceWriter(
         public List<(Change Row, ChangeValues Values)> Reviews { get; } = [];
         public long ChangedSincePlan { get; set; }
         public long Guarded { get; set; }
+
+        /// <summary>Further ids that a patron no longer has are free for whoever comes after in this slice.</summary>
+        public void LetGo(PatronLink? before, PatronLink? after)
+        {
+            foreach (var alias in before?.Aliases?.Split('\n').Except(after?.Aliases?.Split('\n') ?? []) ?? [])
+            {
+                if (
+                    Guids.TryGetValue(alias, out var holder)
+                    && holder == before!.PatronId
+                    && !string.Equals(Patrons[holder].Guid, alias, StringComparison.Ordinal)
+                )
+                {
+                    Guids.Remove(alias);
+                }
+            }
+        }
 
         public void LeaveOut(Change row, string why)
         {

@@ -28,12 +28,16 @@ internal sealed class UndoHandler(RollcallDatabase database, OperationQueue queu
                 throw new RollcallException(refusal);
             }
 
-            if (subject.Kind == OperationKind.Switch)
+            await using (var context = database.CreateContext())
             {
-                await using var context = database.CreateContext();
-                if (await IntegrationSwitch.RefusalAsync(context, subject, cancellationToken) is { } linked)
+                // What came between the question and this may stand in the way by now.
+                var inTheWay =
+                    subject.Kind == OperationKind.Switch
+                        ? await IntegrationSwitch.RefusalAsync(context, subject, cancellationToken)
+                        : await MergedSince.RefusalAsync(context, subject, operation.ActingGroup, cancellationToken);
+                if (inTheWay is not null)
                 {
-                    throw new RollcallException(linked);
+                    throw new RollcallException(inTheWay);
                 }
             }
 
@@ -110,7 +114,14 @@ internal sealed class UndoHandler(RollcallDatabase database, OperationQueue queu
         if (applier.ChangedMeanwhile > 0)
         {
             warnings.Add(
-                new WarningGroup("stale", "Patrons changed while the undo ran and were left as they are", applier.ChangedMeanwhile, null)
+                new WarningGroup(
+                    "stale",
+                    "Patrons changed while the undo ran and were left as they are",
+                    applier.ChangedMeanwhile,
+                    subject.Kind == OperationKind.Merge
+                        ? $"The log says why. Operation {subject.Id} can be undone once more when that is mended."
+                        : null
+                )
             );
         }
 
@@ -119,6 +130,34 @@ internal sealed class UndoHandler(RollcallDatabase database, OperationQueue queu
             warnings.Add(PatronGuard.Warning(applier.Guarded));
         }
 
+        await using (var context = database.CreateContext())
+        {
+            // Counted from the log, so that what a worker wrote who died counts too.
+            var dropped = await context.Changes.LongCountAsync(
+                c =>
+                    c.DistrictId == operation.DistrictId
+                    && c.OperationId == operation.Id
+                    && !c.Stale
+                    && c.Warning != null
+                    && c.Warning.Contains(SliceWriter.BarcodeTaken),
+                cancellationToken
+            );
+            if (dropped > 0)
+            {
+                warnings.Add(
+                    new WarningGroup(
+                        "undo-barcode",
+                        "Barcodes belong to another patron by now and did not come back",
+                        dropped,
+                        "The log names the patrons, who keep the present one or got the next one of a site."
+                    )
+                );
+            }
+        }
+
+        // A record that could not come back is left to another undo.
+        var whole = subject.Kind != OperationKind.Merge || applier.Stale.Count == 0;
+
         counts = counts with { Warnings = warnings.Sum(w => w.Count) };
         var status = warnings.Count > 0 ? OperationStatus.CompletedWithWarnings : OperationStatus.Completed;
         await queue.FinishWithAsync(
@@ -126,34 +165,25 @@ internal sealed class UndoHandler(RollcallDatabase database, OperationQueue queu
             status,
             counts,
             warnings,
-            context => AfterAsync(context, operation, subject, options, cancellationToken),
+            context => AfterAsync(context, operation, subject, options, whole, cancellationToken),
             cancellationToken
         );
     }
 
     /// <summary>What has to be known elsewhere, in the transaction that ends the operation.</summary>
-    private static async Task AfterAsync(
+    private async Task AfterAsync(
         RollcallContext context,
         Operation operation,
         Operation subject,
         UndoOptions options,
+        bool whole,
         CancellationToken cancellationToken
     )
     {
         var district = operation.DistrictId;
         if (subject.Kind == OperationKind.Review)
         {
-            await context
-                .ReviewItems.Where(r => r.DistrictId == district && r.DecisionOperationId == subject.Id)
-                .ExecuteUpdateAsync(
-                    s =>
-                        s.SetProperty(r => r.Status, ReviewStatus.Open)
-                            .SetProperty(r => r.Reason, ReviewItem.OpenedAgain)
-                            .SetProperty(r => r.DecisionOperationId, (long?)null)
-                            .SetProperty(r => r.DecidedAt, (DateTimeOffset?)null)
-                            .SetProperty(r => r.DecidedBy, (string?)null),
-                    cancellationToken
-                );
+            await ReopenAsync(context, subject, cancellationToken);
             await IntegrationService.RequireFullAsync(context, district, $"operation {subject.Id} was undone", cancellationToken);
         }
 
@@ -162,31 +192,102 @@ internal sealed class UndoHandler(RollcallDatabase database, OperationQueue queu
             await IntegrationSwitch.RestoreAsync(context, subject, cancellationToken);
         }
 
-        var isSync = subject.Kind is OperationKind.FullSync or OperationKind.ChangesSync;
-        if (isSync && subject.Integration is { } kind)
+        var because = $"operation {subject.Id} was undone";
+        if (subject.Kind is OperationKind.FullSync or OperationKind.ChangesSync && subject.Integration is { } kind)
         {
             var row = await context.Integrations.SingleOrDefaultAsync(i => i.DistrictId == district && i.Kind == kind, cancellationToken);
             if (row is not null)
             {
-                IntegrationService.RequireFull(row, $"operation {subject.Id} was undone");
+                IntegrationService.RequireFull(row, because);
                 if (options.Patron is null)
                 {
                     // The next night would do again what somebody has just taken back.
+                    var stopped = $"Operation {subject.Id} was undone by {operation.RequestedBy}.";
                     IntegrationService.StopDaily(
                         row,
-                        $"Operation {subject.Id} was undone by {operation.RequestedBy}. Syncing again would bring its changes back: find out what was wrong, then resume."
+                        $"{stopped} Syncing again would bring its changes back: find out what was wrong, then resume."
                     );
+                    await EndNightsAsync(context, district, kind, stopped, cancellationToken);
                 }
-
-                await context.SaveChangesAsync(cancellationToken);
             }
         }
+        else if (
+            subject.Kind != OperationKind.Switch
+            && (
+                subject.Kind == OperationKind.PersonSync
+                || await context.Changes.AnyAsync(
+                    c => c.DistrictId == district && c.OperationId == operation.Id && !c.Stale && c.Link != null,
+                    cancellationToken
+                )
+            )
+            && await context.Integrations.SingleOrDefaultAsync(i => i.DistrictId == district && i.Enabled, cancellationToken) is { } on
+        )
+        {
+            // Patron and link are as they were then: how these people are in the roster since, a sync of changes does not see.
+            IntegrationService.RequireFull(on, because);
+        }
 
-        if (options.Patron is null)
+        await context.SaveChangesAsync(cancellationToken);
+        if (options.Patron is null && whole)
         {
             await context
                 .Operations.Where(o => o.DistrictId == district && o.Id == subject.Id)
                 .ExecuteUpdateAsync(s => s.SetProperty(o => o.Status, OperationStatus.Undone), cancellationToken);
+        }
+    }
+
+    /// <summary>Ends the nights that wait for their turn or for another try. What somebody asked for or approved is theirs.</summary>
+    private async Task EndNightsAsync(
+        RollcallContext context,
+        int district,
+        IntegrationKind kind,
+        string why,
+        CancellationToken cancellationToken
+    )
+    {
+        var now = time.GetUtcNow();
+        await context
+            .Operations.Where(o => o.DistrictId == district && o.Integration == kind && o.Status == OperationStatus.Waiting)
+            .Where(o => o.DailyDate != null && o.ApprovedAt == null && o.RequestedBy == DailySchedule.Actor)
+            .ExecuteUpdateAsync(
+                s =>
+                    s.SetProperty(o => o.Status, OperationStatus.Cancelled)
+                        .SetProperty(o => o.FinishedAt, now)
+                        .SetProperty(o => o.NotBefore, (DateTimeOffset?)null)
+                        .SetProperty(o => o.Error, $"{why} That stopped Daily Operations before this one's turn came."),
+                cancellationToken
+            );
+    }
+
+    /// <summary>Asks again what a decision had answered, unless its patron had to stay: then the person is linked still.</summary>
+    private static async Task ReopenAsync(RollcallContext context, Operation subject, CancellationToken cancellationToken)
+    {
+        var district = subject.DistrictId;
+        foreach (
+            var item in await context
+                .ReviewItems.Where(r => r.DistrictId == district && r.DecisionOperationId == subject.Id)
+                .ToListAsync(cancellationToken)
+        )
+        {
+            if (
+                await context.Patrons.AnyAsync(p => p.DistrictId == district && p.Guid == item.RosterId, cancellationToken)
+                || (
+                    await PatronAliases.FindAsync(
+                        context.PatronLinks.Where(l => l.DistrictId == district),
+                        item.RosterId,
+                        cancellationToken
+                    )
+                ).Count > 0
+            )
+            {
+                continue;
+            }
+
+            item.Status = ReviewStatus.Open;
+            item.Reason = ReviewItem.OpenedAgain;
+            item.DecisionOperationId = null;
+            item.DecidedAt = null;
+            item.DecidedBy = null;
         }
     }
 }

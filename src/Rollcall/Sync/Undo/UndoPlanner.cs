@@ -13,7 +13,7 @@ internal sealed class UndoPlanner
     private const int BatchSize = 1000;
 
     /// <summary>The rows that wrote something.</summary>
-    private static readonly ChangeKind[] s_writing =
+    internal static readonly ChangeKind[] Writing =
     [
         ChangeKind.Create,
         ChangeKind.Update,
@@ -34,6 +34,9 @@ internal sealed class UndoPlanner
     // Patrons whose barcode or GUID this undo takes back: others may have it.
     private readonly Dictionary<string, long> _barcodesGivenUp = new(StringComparer.Ordinal);
     private readonly Dictionary<string, long> _guidsGivenUp = new(StringComparer.Ordinal);
+
+    // Who has an id of the roster besides the GUID, as far as the plan has come.
+    private readonly Dictionary<string, long> _aliases = new(StringComparer.Ordinal);
     private readonly List<Change> _chain = [];
     private long _read;
 
@@ -51,6 +54,7 @@ internal sealed class UndoPlanner
     public async Task<SyncCounts> RunAsync(Func<long, ValueTask> progress, CancellationToken cancellationToken)
     {
         await FindGivenUpAsync(cancellationToken);
+        await FindAliasesAsync(cancellationToken);
         await foreach (var batch in BatchesAsync(cancellationToken))
         {
             await PlanAsync(batch, cancellationToken);
@@ -79,7 +83,7 @@ internal sealed class UndoPlanner
     private IQueryable<Change> Applied(RollcallContext context) =>
         context
             .Changes.AsNoTracking()
-            .Where(c => c.DistrictId == _subject.DistrictId && c.OperationId == _subject.Id && !c.Stale && s_writing.Contains(c.Kind))
+            .Where(c => c.DistrictId == _subject.DistrictId && c.OperationId == _subject.Id && !c.Stale && Writing.Contains(c.Kind))
             .Where(c => c.Held ? c.Number <= _subject.HeldAppliedTo : c.Number <= _subject.AppliedTo)
             .Where(c => _onlyPatron == null || c.PatronId == _onlyPatron);
 
@@ -131,6 +135,37 @@ internal sealed class UndoPlanner
         }
     }
 
+    private async Task FindAliasesAsync(CancellationToken cancellationToken)
+    {
+        await using var context = _database.CreateContext(_connection, null);
+        foreach (
+            var link in await context
+                .PatronLinks.Where(l => l.DistrictId == _subject.DistrictId && l.Aliases != null)
+                .Select(l => new { l.PatronId, l.Aliases })
+                .ToListAsync(cancellationToken)
+        )
+        {
+            Holds(link.PatronId, null, link.Aliases);
+        }
+    }
+
+    /// <summary>Notes which further ids a patron has from here on.</summary>
+    private void Holds(long patron, string? before, string? after)
+    {
+        foreach (var alias in LinkMembers.Ids(before))
+        {
+            if (_aliases.TryGetValue(alias, out var holder) && holder == patron)
+            {
+                _aliases.Remove(alias);
+            }
+        }
+
+        foreach (var alias in LinkMembers.Ids(after))
+        {
+            _aliases[alias] = patron;
+        }
+    }
+
     private async Task PlanAsync(List<Change> batch, CancellationToken cancellationToken)
     {
         var parsed = batch.ConvertAll(r => (Row: r, Values: ChangeValues.Parse(r.Values)));
@@ -156,7 +191,7 @@ internal sealed class UndoPlanner
             var change = row.Kind switch
             {
                 ChangeKind.Create => Uncreate(row, values, patrons.GetValueOrDefault(id), links.GetValueOrDefault(id), touched),
-                ChangeKind.Remove => Recreate(row, values, patrons.ContainsKey(id), barcodes, guids),
+                ChangeKind.Remove => Recreate(row, values, patrons, barcodes, guids),
                 _ => Restore(row, values, patrons.GetValueOrDefault(id), links.GetValueOrDefault(id), touched, barcodes, guids),
             };
             if (change is null)
@@ -166,9 +201,14 @@ internal sealed class UndoPlanner
             }
 
             Count(change.Outcome);
+            if (change.Link is not null)
+            {
+                Holds(id, links.GetValueOrDefault(id)?.Aliases, LinkState.Parse(change.Link)?.Aliases);
+            }
+
             change.PatronId = id;
             change.RosterId = row.RosterId;
-            change.SiteId = patrons.GetValueOrDefault(id)?.SiteId ?? row.SiteId;
+            change.SiteId ??= patrons.GetValueOrDefault(id)?.SiteId ?? row.SiteId;
             change.RoleGroup = row.RoleGroup;
             if (change.Chained)
             {
@@ -207,6 +247,12 @@ internal sealed class UndoPlanner
             return Skipped($"The patron stays: changed since by operation {later.LastOperation}");
         }
 
+        if (later?.Merge is { } merge)
+        {
+            // It had nothing to fill, but the other record lives on in this one alone.
+            return Skipped($"The patron stays: another record was merged into it by operation {merge}");
+        }
+
         var gone = new ChangeValues();
         foreach (var field in PatronFields.All)
         {
@@ -232,36 +278,61 @@ internal sealed class UndoPlanner
     private Change? Recreate(
         Change row,
         ChangeValues values,
-        bool exists,
+        Dictionary<long, Patron> patrons,
         Dictionary<string, long> barcodes,
         Dictionary<string, long> guids
     )
     {
-        if (exists)
+        var id = row.PatronId!.Value;
+        if (patrons.ContainsKey(id))
         {
             return null;
         }
 
         var back = new ChangeValues();
         var link = LinkState.Parse(row.LinkBefore);
+        var site = row.SiteId;
         string? warning = null;
         foreach (var (field, old, _) in values.Items)
         {
-            if (field == PatronFields.Guid && old is not null && HeldByOther(guids, _guidsGivenUp, old, row.PatronId!.Value))
+            if (field == PatronFields.Guid && old is not null && IsTaken(guids, old, id))
             {
-                warning = "The GUID belongs to another patron now: brought back without a link";
+                warning = "The GUID belongs to another patron now: brought back without GUID and link";
                 link = null;
                 KeptFields++;
                 continue;
             }
 
+            if (field == PatronFields.Barcode && old is not null && HeldByOther(barcodes, _barcodesGivenUp, Text.BarcodeKey(old), id))
+            {
+                // The next one is given when it is written, by the site that one of the two has.
+                site ??=
+                    patrons.Values.Select(p => p.SiteId).FirstOrDefault(s => s is not null)
+                    ?? throw new RollcallException(
+                        $"The barcode {old} belongs to another patron now, and neither record has a site that gives the next one. "
+                            + "Give that patron another barcode, or the record that was kept a site, then undo again."
+                    );
+            }
+
             back.Add(field, null, old);
+        }
+
+        if (link?.Aliases is not null)
+        {
+            var free = LinkMembers.Ids(link.Aliases).Where(a => !IsTaken(guids, a, id)).ToList();
+            if (free.Count < LinkMembers.Ids(link.Aliases).Length)
+            {
+                warning = "Further GUIDs that belong to another patron now stay there";
+                link = LinkMembers.WithAliases(link, free);
+                KeptFields++;
+            }
         }
 
         return new Change
         {
             Kind = ChangeKind.Create,
             Outcome = Outcome.Created,
+            SiteId = site,
             Values = back.ToJson(),
             Link = link is null ? null : (link with { SyncHash = 0 }).ToJson(),
             Reason = $"Removed by operation {row.OperationId}",
@@ -287,7 +358,7 @@ internal sealed class UndoPlanner
         var back = new ChangeValues();
         var kept = new List<string>();
         var chained = false;
-        var guidKept = false;
+        var stay = new HashSet<int>();
         foreach (var (number, old, @new) in values.Items)
         {
             var field = PatronFields.ByNumber(number);
@@ -314,15 +385,23 @@ internal sealed class UndoPlanner
                 }
             }
 
-            if (why is null && number == PatronFields.Guid && old is not null && HeldByOther(guids, _guidsGivenUp, old, patron.Id))
+            if (why is null && number == PatronFields.Guid)
             {
-                why = "the former one belongs to another patron now";
+                why =
+                    old is null ? LinkedSince(row, link, later)
+                    : IsTaken(guids, old, patron.Id) ? "the former one belongs to another patron now"
+                    : null;
             }
 
             if (why is not null)
             {
                 kept.Add($"{field.Label} stays ({why})");
-                guidKept |= number == PatronFields.Guid;
+                stay.Add(number);
+                if (number == PatronFields.Guid && @new is not null)
+                {
+                    _guidsGivenUp.Remove(@new);
+                }
+
                 continue;
             }
 
@@ -331,12 +410,8 @@ internal sealed class UndoPlanner
 
         // A chain is one of barcodes that change hands: whoever gives one up in it belongs to it.
         chained |= back.Has(PatronFields.Barcode) && row.Chained;
-        var (linkAfter, linkWhy) = RestoreLink(row, link, later, guidKept);
-        if (linkWhy is not null)
-        {
-            kept.Add(linkWhy);
-        }
-
+        var guidAfter = back.Has(PatronFields.Guid) ? back.New(PatronFields.Guid) : patron.Guid;
+        var linkAfter = RestoreLink(row, values.Has(PatronFields.Guid), guidAfter, stay, link, later, guids, kept);
         KeptFields += kept.Count;
         var warning = kept.Count == 0 ? null : string.Join("; ", kept);
         if (back.Count == 0 && linkAfter is null)
@@ -364,39 +439,111 @@ internal sealed class UndoPlanner
         };
     }
 
-    /// <summary>The link as it was before the row; null when it stays as it is.</summary>
-    private static (string? After, string? Kept) RestoreLink(Change row, PatronLink? link, Later? later, bool guidKept)
+    /// <summary>Why a GUID stays although nobody touched it: who linked another record to the patron took it for this person.</summary>
+    private static string? LinkedSince(Change row, PatronLink? link, Later? later) =>
+        later?.OperationOf(LinkMembers.Aliases) is { } operation && FurtherIds(row, link).Any()
+            ? $"operation {operation} linked another record to the patron"
+            : null;
+
+    /// <summary>The further ids that did not come by this row.</summary>
+    private static IEnumerable<string> FurtherIds(Change row, PatronLink? link) =>
+        LinkMembers.Ids(link?.Aliases).Except(LinkMembers.Ids(LinkState.Parse(row.Link)?.Aliases), StringComparer.Ordinal);
+
+    /// <summary>The link after the undo as a row holds it: what the row changed of it and nobody since goes back; null when it stays as it is.</summary>
+    private string? RestoreLink(
+        Change row,
+        bool guidChanged,
+        string? guidAfter,
+        HashSet<int> stay,
+        PatronLink? link,
+        Later? later,
+        Dictionary<string, long> guids,
+        List<string> kept
+    )
     {
-        if (row.Link is null)
-        {
-            return (null, null);
-        }
-
         var before = LinkState.Parse(row.LinkBefore);
-        if (link is null && before is null)
+        if (guidAfter is null && before is null && link is not null && (guidChanged || row.Link is not null))
         {
-            return (null, null);
+            // Whoever is nobody's in the roster has no link, whatever later syncs wrote into it.
+            return FurtherIds(row, link).Any() ? null : LinkState.Removed;
         }
 
-        if (guidKept || later is { LinkTakenBack: true })
+        if (row.Link is null || stay.Contains(PatronFields.Guid))
         {
-            return (null, null);
+            return null;
         }
 
-        if (later?.LinkOperation is { } operation)
+        var since = LinkMembers.Touched(null, row.Link).Select(m => later?.OperationOf(m)).Max();
+        if (link is null)
         {
-            return (null, $"The link stays (changed since by operation {operation})");
+            if (later is { LinkTakenBack: true } || before is null || (guidAfter is null && row.Link != LinkState.Removed))
+            {
+                return null;
+            }
+
+            if (since is not null)
+            {
+                kept.Add($"The link stays off (changed since by operation {since})");
+                return null;
+            }
+
+            return Free(before).ToJson();
         }
 
-        return before is null ? (LinkState.Removed, null)
-            : link is not null && LinkState.Of(link) with { SyncHash = 0 } == before with { SyncHash = 0 } ? (null, null)
-            : ((before with { SyncHash = 0 }).ToJson(), null);
+        if (LinkState.Parse(row.Link) is not { } after)
+        {
+            if (later is not { LinkTakenBack: true })
+            {
+                kept.Add(since is null ? "The link stays (changed since)" : $"The link stays (changed since by operation {since})");
+            }
+
+            return null;
+        }
+
+        var present = LinkState.Of(link);
+        if (before is null)
+        {
+            if (since is null && later is not { LinkTakenBack: true } && !FurtherIds(row, link).Any())
+            {
+                return LinkState.Removed;
+            }
+
+            // The link is somebody's work by now; what must not stay of it are ids that another record gets back.
+            if (later is not { LinkTakenBack: true })
+            {
+                kept.Add(since is null ? "The link stays (changed since)" : $"The link stays (changed since by operation {since})");
+            }
+
+            before = after with { Aliases = null };
+        }
+
+        var back = LinkMembers.Back(
+            before,
+            after,
+            present,
+            stay.Contains(PatronFields.Status),
+            member => later?.TookBack(member) == true,
+            member => later?.OperationOf(member),
+            alias => !IsTaken(guids, alias, link.PatronId),
+            kept
+        );
+        return back == present ? null : (back with { SyncHash = 0 }).ToJson();
+
+        LinkState Free(LinkState state) =>
+            LinkMembers.WithAliases(state, LinkMembers.Ids(state.Aliases).Where(a => !IsTaken(guids, a, row.PatronId!.Value))) with
+            {
+                SyncHash = 0,
+            };
     }
+
+    /// <summary>Whether another patron has this id of the roster, as GUID or as a further one, and keeps it.</summary>
+    private bool IsTaken(Dictionary<string, long> guids, string id, long patron) =>
+        HeldByOther(guids, _guidsGivenUp, id, patron) || (_aliases.TryGetValue(id, out var holder) && holder != patron);
 
     private static bool HeldByOther(Dictionary<string, long> holders, Dictionary<string, long> givenUp, string key, long patron) =>
         holders.TryGetValue(key, out var holder) && holder != patron && !(givenUp.TryGetValue(key, out var givesUp) && givesUp == holder);
 
-    /// <summary>Who has, as of now, the old values of a unique field.</summary>
+    /// <summary>Who has, as of now, the old values of a unique field; of GUIDs also what had been further ids.</summary>
     private async Task<Dictionary<string, long>> HoldersAsync(
         RollcallContext context,
         List<(Change Row, ChangeValues Values)> rows,
@@ -405,6 +552,11 @@ internal sealed class UndoPlanner
     )
     {
         var wanted = rows.Select(r => r.Values.Old(field))
+            .Concat(
+                field == PatronFields.Guid
+                    ? rows.SelectMany(r => LinkMembers.Ids(r.Row.Link is null ? null : LinkState.Parse(r.Row.LinkBefore)?.Aliases))
+                    : []
+            )
             .Where(v => v is not null)
             .Select(v => field == PatronFields.Barcode ? Text.BarcodeKey(v!) : v!)
             .Distinct()
@@ -432,7 +584,7 @@ internal sealed class UndoPlanner
         var rows = await context
             .Changes.AsNoTracking()
             .Where(c => c.DistrictId == district && c.PatronId != null && ids.Contains(c.PatronId!.Value) && c.OperationId > subject)
-            .Where(c => !c.Stale && s_writing.Contains(c.Kind))
+            .Where(c => !c.Stale && Writing.Contains(c.Kind))
             .Join(context.Operations.AsNoTracking(), c => c.OperationId, o => o.Id, (c, o) => new { Change = c, Operation = o })
             .Where(x =>
                 x.Operation.DistrictId == district
@@ -444,10 +596,12 @@ internal sealed class UndoPlanner
             {
                 x.Change.PatronId,
                 x.Change.OperationId,
+                Change = x.Change.Kind,
                 x.Change.Values,
                 x.Change.Link,
                 x.Change.LinkBefore,
                 x.Operation.Kind,
+                x.Operation.Status,
                 x.Operation.SubjectId,
             })
             .ToListAsync(cancellationToken);
@@ -456,43 +610,40 @@ internal sealed class UndoPlanner
         {
             var patron = row.PatronId!.Value;
             var later = result.TryGetValue(patron, out var have) ? have : result[patron] = new Later();
-            var fields = ChangeValues.Parse(row.Values).Items.Select(i => i.Field);
-            var link =
-                row.Link is not null
-                && (
-                    row.Link == LinkState.Removed
-                    || LinkState.Parse(row.Link)! with
-                    {
-                        SyncHash = 0,
-                    } != (LinkState.Parse(row.LinkBefore) ?? new LinkState()) with { SyncHash = 0 }
-                );
+            int[] fields = [.. ChangeValues.Parse(row.Values).Items.Select(i => i.Field), .. LinkMembers.Touched(row.LinkBefore, row.Link)];
             if (row.Kind == OperationKind.Undo && row.SubjectId == subject)
             {
                 later.Undone(fields, row.Link is not null);
             }
             else if (row.Kind == OperationKind.Undo && row.SubjectId > subject)
             {
-                later.TakeBack(row.SubjectId.Value, fields, link);
+                later.TakeBack(row.SubjectId.Value, fields);
             }
             else
             {
-                later.Touch(row.OperationId, fields, link);
+                later.Touch(row.OperationId, fields);
+                if (row is { Kind: OperationKind.Merge, Change: not ChangeKind.Remove, Status: not OperationStatus.Undone })
+                {
+                    later.Merge = row.OperationId;
+                }
             }
         }
 
         return result;
     }
 
-    /// <summary>What later operations touched of one patron.</summary>
+    /// <summary>What later operations touched of one patron: fields, and members of the link below zero.</summary>
     private sealed class Later
     {
         private readonly SortedDictionary<long, HashSet<int>> _fields = [];
-        private readonly SortedSet<long> _links = [];
 
         private readonly HashSet<int> _takenBack = [];
 
         /// <summary>An earlier undo of this very operation took the link back.</summary>
         public bool LinkTakenBack { get; private set; }
+
+        /// <summary>The last merge of another record into this one that was not taken back.</summary>
+        public long? Merge { get; set; }
 
         /// <summary>An earlier undo of this very operation took the field back.</summary>
         public bool TookBack(int field) => _takenBack.Contains(field);
@@ -504,11 +655,9 @@ internal sealed class UndoPlanner
             LinkTakenBack |= link;
         }
 
-        public bool Any => _links.Count > 0 || _fields.Values.Any(f => f.Count > 0);
+        public bool Any => _fields.Values.Any(f => f.Count > 0);
 
-        public long LastOperation => Math.Max(_links.Max, _fields.Where(f => f.Value.Count > 0).Select(f => f.Key).DefaultIfEmpty().Max());
-
-        public long? LinkOperation => _links.Count > 0 ? _links.Max : null;
+        public long LastOperation => _fields.Where(f => f.Value.Count > 0).Select(f => f.Key).DefaultIfEmpty().Max();
 
         public long? OperationOf(int field)
         {
@@ -523,25 +672,14 @@ internal sealed class UndoPlanner
             return null;
         }
 
-        public void Touch(long operation, IEnumerable<int> fields, bool link)
-        {
+        public void Touch(long operation, IEnumerable<int> fields) =>
             (_fields.TryGetValue(operation, out var set) ? set : _fields[operation] = []).UnionWith(fields);
-            if (link)
-            {
-                _links.Add(operation);
-            }
-        }
 
-        public void TakeBack(long operation, IEnumerable<int> fields, bool link)
+        public void TakeBack(long operation, IEnumerable<int> fields)
         {
             if (_fields.TryGetValue(operation, out var set))
             {
                 set.ExceptWith(fields);
-            }
-
-            if (link)
-            {
-                _links.Remove(operation);
             }
         }
     }

@@ -53,6 +53,17 @@ public sealed class UndoService(RollcallDatabase database, TimeProvider time)
             throw new RollcallException(switched);
         }
 
+        if (subject.Kind == OperationKind.Merge && barcode is not null)
+        {
+            // Half of it would take the id off one record and leave the other one away.
+            throw new RollcallException($"Operation {id} made one record of two: it is undone as a whole.");
+        }
+
+        if (await MergedSince.RefusalAsync(context, subject, actor.Right, cancellationToken) is { } since)
+        {
+            throw new RollcallException(since);
+        }
+
         if (
             await context.Operations.AnyAsync(
                 o =>
@@ -88,15 +99,31 @@ public sealed class UndoService(RollcallDatabase database, TimeProvider time)
             }
 
             patron = found.Id;
+            var rows = await context
+                .Changes.AsNoTracking()
+                .Where(c => c.DistrictId == districtId && c.OperationId == id && c.PatronId == patron)
+                .Select(c => new
+                {
+                    c.Number,
+                    c.Held,
+                    c.Stale,
+                    c.Kind,
+                })
+                .ToListAsync(cancellationToken);
+            if (rows.Count == 0)
+            {
+                throw new RollcallException($"Operation {id} did nothing to the patron {Text.Cut(barcode, 40)}.");
+            }
 
             if (
-                !await context.Changes.AnyAsync(
-                    c => c.DistrictId == districtId && c.OperationId == id && c.PatronId == patron,
-                    cancellationToken
+                !rows.Exists(r =>
+                    UndoPlanner.Writing.Contains(r.Kind) && !r.Stale && r.Number <= (r.Held ? subject.HeldAppliedTo : subject.AppliedTo)
                 )
             )
             {
-                throw new RollcallException($"Operation {id} did nothing to the patron {Text.Cut(barcode, 40)}.");
+                throw new RollcallException(
+                    $"Operation {id} wrote nothing for the patron {Text.Cut(barcode, 40)}: what it planned waits for an approval or was left out."
+                );
             }
         }
         else if (
