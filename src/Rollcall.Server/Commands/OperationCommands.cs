@@ -95,7 +95,7 @@ internal static class OperationCommands
                 }
                 else
                 {
-                    await WriteHeaderAsync(terminal, operation, district);
+                    await WriteHeaderAsync(terminal.Out, operation, district);
                     await OperationText.WriteSummaryAsync(terminal.Out, operation);
                     await OperationText.WriteImportReportsAsync(terminal.Out, operation);
                 }
@@ -105,9 +105,8 @@ internal static class OperationCommands
     }
 
     /// <summary>Who, when and how it was set up.</summary>
-    public static async Task WriteHeaderAsync(Terminal terminal, Operation operation, District district)
+    public static async Task WriteHeaderAsync(TextWriter text, Operation operation, District district)
     {
-        var text = terminal.Out;
         await text.WriteLineAsync(
             $"{OperationQueue.Title(operation)}, operation {operation.Id} of {district.Name}: {OperationText.Status(operation.Status)}"
         );

@@ -1,10 +1,9 @@
 using System.Globalization;
 using System.Text;
-using System.Text.Encodings.Web;
-using System.Text.Json;
 using Rollcall.Districts;
 using Rollcall.Operations;
 using Rollcall.Patrons;
+using Rollcall.Server.Commands;
 using Rollcall.Sync;
 
 namespace Rollcall.Server.Pages.Parts;
@@ -12,11 +11,6 @@ namespace Rollcall.Server.Pages.Parts;
 /// <summary>The log of an operation as a file: text to read, CSV for a spreadsheet, JSON Lines for programs.</summary>
 internal static class LogDownload
 {
-    private static readonly JsonSerializerOptions s_json = new(JsonSerializerDefaults.Web)
-    {
-        Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping,
-    };
-
     public static async Task SendAsync(HttpContext http, long id, Here here, OperationQueue queue, OperationLog log)
     {
         var format = http.Request.Query["format"].ToString();
@@ -26,7 +20,7 @@ internal static class LogDownload
             return;
         }
 
-        await StreamAsync(http, id, format, here.District, wholeDistrict: here.Sites is null, here.Actor, queue, log);
+        await StreamAsync(http, id, format, here.District, here.Actor, queue, log);
     }
 
     /// <summary>Sends the log of a district's operation, and says so in the audit; 404 when it has none of that id.</summary>
@@ -35,7 +29,6 @@ internal static class LogDownload
         long id,
         string format,
         District district,
-        bool wholeDistrict,
         Actor actor,
         OperationQueue queue,
         OperationLog log
@@ -72,120 +65,14 @@ internal static class LogDownload
         {
             // Spreadsheets take a file without this mark for the code page of the machine.
             await writer.WriteAsync('\uFEFF');
-            await writer.WriteLineAsync("number,kind,outcome,name,barcode,site,guid,matchedBy,field,old,new,held,reason,warning");
-        }
-        else if (format == "text")
-        {
-            await WriteHeaderAsync(writer, operation, district, wholeDistrict);
         }
 
         var filter = LogQuery.Filter(
             http.Request.Query,
             await http.RequestServices.GetRequiredService<Districts.SiteService>().ListAsync(district.Id, http.RequestAborted)
         );
-        await foreach (var row in log.ReadAsync(district.Id, id, filter, cancellationToken: http.RequestAborted))
-        {
-            switch (format)
-            {
-                case "csv":
-                    await WriteCsvAsync(writer, row);
-                    break;
-                case "jsonl":
-                    await writer.WriteLineAsync(JsonSerializer.Serialize(row, s_json));
-                    break;
-                default:
-                    await WriteTextAsync(writer, row);
-                    break;
-            }
-        }
-    }
-
-    private static async Task WriteHeaderAsync(StreamWriter writer, Operation operation, District district, bool wholeDistrict)
-    {
-        await writer.WriteLineAsync($"{OperationQueue.Title(operation)}, operation {operation.Id}");
-        await writer.WriteLineAsync($"{district.Name} ({district.Code})");
-        await writer.WriteLineAsync(
-            $"{Words.Status(operation.Status)}; asked for by {operation.RequestedBy} on {Local(operation.CreatedAt)} ({district.TimeZone})"
-        );
-        if (operation.Error is { } error)
-        {
-            await writer.WriteLineAsync(error);
-        }
-
-        await writer.WriteLineAsync();
-        foreach (var (label, count) in Totals.Of(operation))
-        {
-            await writer.WriteLineAsync($"{label, -24}{Words.Count(count), 10}");
-        }
-
-        await writer.WriteLineAsync();
-        foreach (var group in OperationQueue.WarningsOf(operation))
-        {
-            await writer.WriteLineAsync($"{Words.Count(group.Count)} x {group.Message}{(group.Hint is null ? "" : $" ({group.Hint})")}");
-        }
-
-        await writer.WriteLineAsync();
-        foreach (var line in wholeDistrict ? ImportReports.Of(operation).SelectMany(r => ImportReports.Lines(r).Append("")) : [])
-        {
-            await writer.WriteLineAsync(line);
-        }
-
-        string Local(DateTimeOffset at) =>
-            TimeZoneInfo.ConvertTime(at, district.Zone).ToString("yyyy-MM-dd HH:mm:ss", CultureInfo.InvariantCulture);
-    }
-
-    private static async Task WriteTextAsync(StreamWriter writer, LogRow row)
-    {
-        var marks = string.Concat(
-            row.Held ? ", held" : "",
-            row.Stale ? ", stale" : "",
-            row.MatchedBy is { } key ? $", matched by {Words.MatchedBy(key)}" : ""
-        );
-        await writer.WriteLineAsync(
-            $"{row.Number}. {Words.Outcome(row)}{marks}: {row.Name ?? "(no name)"}{Part(row.Barcode)}{Part(row.Site)}{Part(row.Guid)}"
-        );
-        foreach (var field in row.Changes)
-        {
-            await writer.WriteLineAsync(
-                field.Old is null ? $"    {field.Label}: {field.New}" : $"    {field.Label}: {field.Old} -> {field.New ?? "(blank)"}"
-            );
-        }
-
-        foreach (var line in (string?[])[row.Reason, row.Warning])
-        {
-            if (line is not null)
-            {
-                await writer.WriteLineAsync($"    {line}");
-            }
-        }
-
-        static string Part(string? text) => text is null ? "" : $" | {text}";
-    }
-
-    /// <summary>One line a field, so that old and new can be sorted and filtered; a line of its own where no field changes.</summary>
-    private static async Task WriteCsvAsync(StreamWriter writer, LogRow row)
-    {
-        foreach (var field in row.Changes.Count == 0 ? [null] : row.Changes.Cast<LogField?>())
-        {
-            string?[] cells =
-            [
-                row.Number.ToString(CultureInfo.InvariantCulture),
-                row.Kind,
-                row.Outcome,
-                row.Name,
-                row.Barcode,
-                row.Site,
-                row.Guid,
-                row.MatchedBy,
-                field?.Label,
-                field?.Old,
-                field?.New,
-                row.Held ? "held" : null,
-                row.Reason,
-                row.Warning,
-            ];
-            await writer.WriteLineAsync(string.Join(',', cells.Select(PatronWords.CsvCell)));
-        }
+        var rows = log.ReadAsync(district.Id, id, filter, cancellationToken: http.RequestAborted);
+        await LogWriter.WriteAsync(writer, format, operation, district, rows);
     }
 }
 
