@@ -234,6 +234,8 @@ internal sealed record HealthView(string Status, string Version);
 internal sealed record PatronChoice
 {
     public string? Search { get; init; }
+
+    /// <summary>A site's code; <c>(none)</c> for patrons who have no site.</summary>
     public string? Site { get; init; }
     public string? Status { get; init; }
     public string? Level { get; init; }

@@ -576,7 +576,7 @@ internal static class ApiRoutes
     {
         var (district, actor) = Caller.Of(http);
         await FindAsync(id, queue, http);
-        await LogDownload.StreamAsync(http, id, format, district, wholeDistrict: true, actor, queue, log);
+        await LogDownload.StreamAsync(http, id, format, district, actor, queue, log);
     }
 
     private static async Task<Accepted<Started>> ApproveAsync(long id, OperationQueue queue, HttpContext http)
@@ -724,13 +724,14 @@ internal static class ApiRoutes
     private static async Task<PatronFilter> FilterAsync(PatronChoice choice, SiteService sites, District district, HttpContext http) =>
         new(
             choice.Search is null ? null : Text.Cut(choice.Search, 200),
-            choice.Site is null ? null : (await SiteAsync(sites, district, choice.Site, http)).Id,
+            choice.Site is null or PatronQuery.NoSiteWord ? null : (await SiteAsync(sites, district, choice.Site, http)).Id,
             choice.Status is null
                 ? null
                 : PatronFields.ParseStatus(choice.Status) ?? throw new RollcallException($"'{Text.Cut(choice.Status, 40)}' is no status."),
             choice.Level
         )
         {
+            NoSite = choice.Site == PatronQuery.NoSiteWord,
             Location = choice.Homeroom,
             RoleGroup = RoleGroupOf(choice.RoleGroup),
             Linked = choice.Linked,

@@ -31,6 +31,7 @@ internal static class PatronCommands
     {
         var search = new Option<string?>("--search") { Description = "Part of a name, barcode, Student # or email", HelpName = "TEXT" };
         var site = new Option<string?>("--site") { Description = "A site's code", HelpName = "CODE" };
+        var noSite = WhichPatrons.NoSite();
         var status = new Option<string?>("--status") { Description = "Active, \"Card Lost\", Suspended, Transferred, Inactive or Other" };
         var level = new Option<string?>("--level") { Description = "A grade, exactly as stored" };
         var limit = new Option<int?>("--limit")
@@ -38,7 +39,7 @@ internal static class PatronCommands
             Description = $"At most so many; {ShownToPeople} in a table, all in JSON",
             HelpName = "N",
         };
-        var command = new Command("list", "Show patrons, sorted by name") { search, site, status, level, limit };
+        var command = new Command("list", "Show patrons, sorted by name") { search, site, noSite, status, level, limit };
         command.SetAction(
             async (result, cancellationToken) =>
             {
@@ -47,6 +48,7 @@ internal static class PatronCommands
                     throw new UsageException("--limit is 1 or more.");
                 }
 
+                WhichPatrons.Check(result.GetValue(site), result.GetValue(noSite));
                 PatronStatus? wanted = result.GetValue(status) is { } word
                     ? PatronFields.ParseStatus(word)
                         ?? throw new UsageException(
@@ -61,7 +63,10 @@ internal static class PatronCommands
                     FindSite(sites, result.GetValue(site)),
                     wanted,
                     result.GetValue(level)
-                );
+                )
+                {
+                    NoSite = result.GetValue(noSite),
+                };
                 var patrons = session.Get<PatronService>();
                 if (session.Json)
                 {

@@ -372,6 +372,49 @@ public sealed class ApiTests(SyncedLibrary library) : IClassFixture<SyncedLibrar
         return http;
     }
 
+    [Fact]
+    public async Task Patrons_without_a_site_are_asked_for_like_those_of_a_site()
+    {
+        var patrons = library.Service<PatronService>();
+        await patrons.AddAsync(library.District.Id, [new("barcode", "PLACELESS1"), new("lastName", "Placeless")], "test");
+        await patrons.AddAsync(
+            library.District.Id,
+            [new("barcode", "PLACELESS2"), new("lastName", "Placeless"), new("site", "S01")],
+            "test"
+        );
+        using var http = new HttpClient { BaseAddress = library.Url };
+        http.DefaultRequestHeaders.Authorization = new(
+            "Bearer",
+            await TokenAsync(library.District, SecurityGroup.LibraryAdministrator, AccessTokens.AllOfDistrict)
+        );
+        foreach (var path in (string[])["patrons?", "patrons.csv?", "patrons.jsonl?"])
+        {
+            var found = await http.GetStringAsync($"{Root}/{path}search=placeless&site=(none)");
+            Assert.Contains("PLACELESS1", found, StringComparison.Ordinal);
+            Assert.DoesNotContain("PLACELESS2", found, StringComparison.Ordinal);
+        }
+
+        using var request = new HttpRequestMessage(HttpMethod.Post, $"{Root}/patrons/change")
+        {
+            Content = JsonContent.Create(
+                new
+                {
+                    patrons = new { site = "(none)", search = "placeless" },
+                    fields = new Dictionary<string, string> { ["notes"] = "Where?" },
+                    preview = false,
+                }
+            ),
+        };
+        request.Headers.Add("Idempotency-Key", "placeless");
+        using var changed = await http.SendAsync(request);
+        Assert.Equal(HttpStatusCode.Accepted, changed.StatusCode);
+        var started = await changed.Content.ReadFromJsonAsync<JsonElement>();
+        var ended = await library.EndOfAsync(started.GetProperty("operation").GetInt64());
+        Assert.Equal(1, OperationQueue.CountsOf(ended).Updated);
+        using var unknown = await http.GetAsync($"{Root}/patrons?site=NOWHERE");
+        Assert.Equal(HttpStatusCode.NotFound, unknown.StatusCode);
+    }
+
     private async Task<string> TokenAsync(District? district, SecurityGroup group, TokenScopes scopes) =>
         (await library.Service<AccessTokens>().CreateAsync(district, "test", group, scopes, TimeSpan.FromDays(1), "test")).Token;
 

@@ -58,6 +58,12 @@ public sealed class EngineStoryTests
             1,
             (await cli.OkAsync("patron", "set-all", "expiration=2027-06-30", "--status", "Transferred", "--json")).Number("updated")
         );
+        await cli.OkAsync("patron", "set", patrons[2], "site=");
+        var placeless = (await cli.OkAsync("patron", "list", "--no-site", "--json")).Json.EnumerateArray();
+        Assert.Equal(patrons[2], Assert.Single(placeless).GetProperty("barcode").GetString());
+        Assert.Equal(1, (await cli.OkAsync("patron", "set-all", "notes=Placeless", "--no-site", "--json")).Number("updated"));
+        await cli.RefusedAsync(2, "exclude each other", "patron", "list", "--no-site", "--site", site);
+        await cli.RefusedAsync(2, "exclude each other", "patron", "export", "--no-site", "--site", site);
         await cli.RefusedAsync(2, "Look first with --preview", "patron", "remove", "--status", "Transferred");
         await cli.RefusedAsync(2, "Say which patrons", "patron", "remove");
         Assert.Equal(1, (await cli.OkAsync("patron", "remove", "--status", "Transferred", "--yes", "--json")).Number("removed"));
