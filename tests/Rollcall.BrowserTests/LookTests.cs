@@ -55,6 +55,8 @@ public sealed class LookTests(Browser browser, SyncedLibrary library) : IClassFi
                 ("end-of-year", "/end-of-year"),
                 ("lists", "/lists"),
                 ("arrivals", "/lists/arrivals"),
+                ("transferred", "/lists/transferred"),
+                ("districts", "/welcome"),
                 ("about", "/about"),
                 ("error", "/nothing-here"),
             }
@@ -85,6 +87,22 @@ public sealed class LookTests(Browser browser, SyncedLibrary library) : IClassFi
             )
         );
         await visit.ScreenshotAsync("log-printed");
+
+        // Paper is narrow and light: tables stay tables on it, whatever theme was chosen.
+        await visit.Page.SetViewportSizeAsync(600, 800);
+        await visit.Page.EvaluateAsync("document.documentElement.dataset.bsTheme = 'dark'");
+        Assert.Equal(
+            ["table-header-group", "rgb(23, 32, 43)", "rgb(255, 255, 255)"],
+            await visit.Page.EvaluateAsync<string[]>(
+                """
+                () => [
+                  getComputedStyle(document.querySelector('.stack thead')).display,
+                  getComputedStyle(document.body).color,
+                  getComputedStyle(document.querySelector('.card-box')).backgroundColor]
+                """
+            )
+        );
+        await visit.Page.EvaluateAsync("delete document.documentElement.dataset.bsTheme");
         await visit.Page.EmulateMediaAsync(new() { Media = Microsoft.Playwright.Media.Screen });
 
         // What was filled in while the sign-in ended.
@@ -115,6 +133,61 @@ public sealed class LookTests(Browser browser, SyncedLibrary library) : IClassFi
         await visit.IsAccessibleAsync();
         await visit.Page.Locator(".menu-sheet").GetByText("Patrons").ClickAsync();
         await visit.SeesAsync("Search");
+    }
+}
+
+/// <summary>Names as long as they may be, on every page that shows them.</summary>
+public sealed class LongNameTests(Browser browser, SyncedLibrary library) : IClassFixture<SyncedLibrary>
+{
+    [Fact]
+    public async Task Nothing_sticks_out_of_a_page_because_of_a_name()
+    {
+        var name = new string('W', 200);
+        var district = library.District.Id;
+        await library
+            .Service<Rollcall.Districts.SiteService>()
+            .AddAsync(district, "LONG", new Rollcall.Districts.SiteChange(name, null, null, null, null), "test");
+        await library
+            .Service<PatronService>()
+            .AddAsync(
+                district,
+                [
+                    new("lastName", name),
+                    new("firstName", name),
+                    new("barcode", "LONG/1"),
+                    new("site", "LONG"),
+                    new("status", "Transferred"),
+                ],
+                "test"
+            );
+        await using var visit = await browser.OpenAsync(library.Url);
+        foreach (
+            var (shot, path) in new[]
+            {
+                ("long-patron", "/patrons/LONG/1"),
+                ("long-patrons", "/patrons?q=www"),
+                ("long-edit", "/patron/edit?barcode=LONG%2F1"),
+                ("long-merge", "/patron/merge?keep=LONG%2F1"),
+                ("long-erase", "/patron/erase?barcode=LONG%2F1"),
+                ("long-site", "/sites/edit/LONG"),
+                ("long-sites", "/sites"),
+                ("long-mapping", "/preferences/sis/classlink/sites"),
+                ("long-holds", "/preferences/sis/classlink/holds"),
+                ("long-end", "/end-of-year"),
+                ("long-list", "/lists/transferred"),
+                ("long-bulk", "/patron/bulk?do=edit&b=LONG%2F1"),
+                ("long-dashboard", "/"),
+            }
+        )
+        {
+            await visit.GoAsync(path);
+            foreach (var look in new[] { Look.Wide, Look.Phone })
+            {
+                await visit.LookAsync(look);
+                await visit.ScreenshotAsync(shot);
+                await visit.FitsAsync();
+            }
+        }
     }
 }
 
