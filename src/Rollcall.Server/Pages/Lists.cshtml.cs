@@ -12,9 +12,14 @@ internal sealed class ListsModel(Here here, SiteService sites, Reading reading) 
     /// <summary>A printed list has an end.</summary>
     public const int Most = 5000;
 
-    /// <summary><c>arrivals</c> or <c>leavers</c>; null while none is chosen.</summary>
+    /// <summary><c>arrivals</c>, <c>leavers</c> or <c>transferred</c>; null while none is chosen.</summary>
     public string? List { get; private set; }
-    public bool Left => List == "leavers";
+
+    /// <summary>Those who have left: lately by a sync, or at any time and by anybody.</summary>
+    public bool Left => List is "leavers" or "transferred";
+
+    /// <summary>Whoever is marked Transferred, since when and by whom it may be.</summary>
+    public bool Ever => List == "transferred";
     public DateOnly Since { get; private set; }
     public Site? Site { get; private set; }
     public IReadOnlyList<Site> Sites { get; private set; } = [];
@@ -29,7 +34,7 @@ internal sealed class ListsModel(Here here, SiteService sites, Reading reading) 
 
     public async Task<IActionResult> OnGetAsync(string? list, string? since, string? site)
     {
-        if (list is not (null or "arrivals" or "leavers"))
+        if (list is not (null or "arrivals" or "leavers" or "transferred"))
         {
             return Missing("There is no such list.");
         }
@@ -47,7 +52,9 @@ internal sealed class ListsModel(Here here, SiteService sites, Reading reading) 
             return Page();
         }
 
-        var people = await reading.MovedAsync(DistrictId, Left, Here.StartOf(Since), Site?.Id, Most, Gone);
+        var people = Ever
+            ? await reading.TransferredAsync(DistrictId, Site?.Id, Most, Gone)
+            : await reading.MovedAsync(DistrictId, Left, Here.StartOf(Since), Site?.Id, Most, Gone);
         Total = people.Count;
         var names = Sites.ToDictionary(s => s.Id, s => s.Name);
         Groups =

@@ -61,6 +61,13 @@ internal sealed class SiteModel(Here here, SiteService sites) : RollcallPage(her
         Values = Request.Form.Where(f => f.Key[0] != '_').ToDictionary(f => f.Key, f => Text.Clean(f.Value), StringComparer.Ordinal);
         try
         {
+            if (Site is not null && this["nextBarcode"] is null && this["was.nextBarcode"] is not null)
+            {
+                throw new RollcallException(
+                    "A site has a Next Barcode: every new patron without a barcode of the roster takes it. Give the one that comes next."
+                );
+            }
+
             SiteChange[] changes =
             [
                 new(

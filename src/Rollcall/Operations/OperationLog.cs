@@ -40,7 +40,7 @@ public sealed record LogRow(
 }
 
 /// <summary>What to show of a log; null leaves a filter open.</summary>
-/// <param name="Outcome">One outcome.</param>
+/// <param name="Outcome">One outcome. Transferred are those who are absent, too, as in totals.</param>
 /// <param name="SiteId">One site.</param>
 /// <param name="WarningsOnly">Lines with a warning.</param>
 /// <param name="HeldOnly">Lines that wait, or waited, for an approval.</param>
@@ -184,7 +184,11 @@ public sealed class OperationLog(RollcallDatabase database)
         var query = context.Changes.AsNoTracking().Where(c => c.DistrictId == districtId && c.OperationId == operationId);
         if (filter?.Outcome is { } outcome)
         {
-            query = query.Where(c => c.Outcome == outcome);
+            // As totals count them: whoever is absent from the roster is transferred.
+            query =
+                outcome == Outcome.Transferred
+                    ? query.Where(c => c.Outcome == Outcome.Transferred || c.Outcome == Outcome.Absent)
+                    : query.Where(c => c.Outcome == outcome);
         }
 
         if (filter?.Sites is { } sites)

@@ -117,4 +117,85 @@ public sealed class DecisionPageTests(SyncedLibrary library) : IClassFixture<Syn
         await visitor.SubmitAsync("/review", "/review?handler=Ignore", ("id", $"{row.Id}"));
         Assert.DoesNotContain(await library.Service<ReviewService>().ListAsync(library.District.Id), r => r.Guid == "review-1");
     }
+
+    [Fact]
+    public async Task Review_goes_on_where_it_was_and_pages_what_is_decided()
+    {
+        var (site, other) = (await SiteIdAsync("S01"), await SiteIdAsync("S02"));
+        await using (var context = library.Service<RollcallDatabase>().CreateContext())
+        {
+            for (var i = 0; i < 180; i++)
+            {
+                var open = i < 60;
+                context.ReviewItems.Add(
+                    new ReviewItem
+                    {
+                        DistrictId = library.District.Id,
+                        Id = 7000 + i,
+                        RosterId = $"paged-{i}",
+                        RoleGroup = RoleGroup.Student,
+                        Status = open ? ReviewStatus.Open : ReviewStatus.Ignored,
+                        Reason = "test",
+                        Values =
+                            $$"""{"{{PatronFields.LastName}}":[null,"Paged{{i}}"],"{{PatronFields.Site}}":[null,"{{(i % 3 == 0 ? other : site)}}"]}""",
+                        DecidedBy = open ? null : "test",
+                        DecidedAt = open ? null : TimeProvider.System.GetUtcNow().AddMinutes(i),
+                    }
+                );
+            }
+
+            await context.SaveChangesAsync();
+        }
+
+        using var visitor = new Visitor(library.Url);
+        var second = await visitor.PageAsync("/review?page=2");
+        Assert.Contains("name=\"at\" value=\"2\"", second, StringComparison.Ordinal);
+        var last = await visitor.SubmitAsync("/review?page=2", "/review?handler=Ignore", ("id", "7059"), ("next", ""), ("at", "2"));
+        Assert.Equal("/review?page=2", last);
+
+        // The newest decision comes first; the rest is on other pages.
+        var first = await visitor.PageAsync("/review");
+        Assert.Contains("Paged179", first, StringComparison.Ordinal);
+        Assert.DoesNotContain("Paged100<", first, StringComparison.Ordinal);
+        Assert.Contains("/review?decided=2", first, StringComparison.Ordinal);
+        Assert.Contains("Paged100<", await visitor.PageAsync("/review?decided=2"), StringComparison.Ordinal);
+
+        // Sites go by their names, and a librarian counts those of the own ones.
+        var name = (await library.Service<Rollcall.Districts.SiteService>().ListAsync(library.District.Id)).First(s => s.Id == site).Name;
+        Assert.Contains(name, first, StringComparison.Ordinal);
+        using var librarian = new Visitor(library.Url, await library.SignInAsync(SecurityGroup.Librarian, "S01"));
+        var own = await librarian.PageAsync("/patrons");
+        var waiting = (await library.Service<ReviewService>().ListAsync(library.District.Id)).Count(r => r.Site == "S01");
+        Assert.InRange(waiting, 39, 45);
+        Assert.Contains($"{waiting}<span class=\"visually-hidden\"> waiting", own, StringComparison.Ordinal);
+        await using var after = library.Service<RollcallDatabase>().CreateContext();
+        await Microsoft.EntityFrameworkCore.EntityFrameworkQueryableExtensions.ExecuteDeleteAsync(
+            after.ReviewItems.Where(r => r.Id >= 7000)
+        );
+    }
+
+    [Fact]
+    public async Task A_log_that_retention_removed_is_not_said_to_be_empty()
+    {
+        using var visitor = new Visitor(library.Url);
+        await using var context = library.Service<RollcallDatabase>().CreateContext();
+        var gone = new Operation
+        {
+            DistrictId = library.District.Id,
+            Kind = OperationKind.FullSync,
+            Status = OperationStatus.Completed,
+            Planned = true,
+            Expired = true,
+            RequestedBy = "test",
+            CreatedAt = TimeProvider.System.GetUtcNow(),
+        };
+        context.Operations.Add(gone);
+        await context.SaveChangesAsync();
+        var page = await visitor.PageAsync($"/operations/{gone.Id}");
+        Assert.Contains("older than logs are kept", page, StringComparison.Ordinal);
+        Assert.DoesNotContain("nobody was changed", page, StringComparison.Ordinal);
+    }
+
+    private async Task<int> SiteIdAsync(string code) =>
+        (await library.Service<Rollcall.Districts.SiteService>().ListAsync(library.District.Id)).First(s => s.Code == code).Id;
 }

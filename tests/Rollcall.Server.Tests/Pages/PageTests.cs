@@ -125,7 +125,7 @@ public sealed class PageTests(SyncedLibrary library) : IClassFixture<SyncedLibra
 
         var (_, csv, asCsv) = await visitor.GetAsync("/operations/1/download?format=csv");
         Assert.Equal("text/csv", asCsv.Content.Headers.ContentType!.MediaType);
-        Assert.Contains("number,kind,outcome,name", csv, StringComparison.Ordinal);
+        Assert.Contains("number,kind,outcome,guid,name", csv, StringComparison.Ordinal);
         Assert.Contains("'=HYPERLINK", csv, StringComparison.Ordinal);
         Assert.DoesNotContain(",=HYPERLINK", csv, StringComparison.Ordinal);
         Assert.DoesNotContain("\"=HYPERLINK", csv, StringComparison.Ordinal);
@@ -164,7 +164,22 @@ public sealed class PageTests(SyncedLibrary library) : IClassFixture<SyncedLibra
         await visitor.SubmitAsync("/sites/edit/LIB", "Save", "/sites/edit/LIB", [("name", "Main"), ("group", "Patron Limited")]);
         Assert.Contains("Patron Limited", await visitor.PageAsync("/sites"), StringComparison.Ordinal);
         Assert.Contains("LIB0001", await visitor.PageAsync("/sites"), StringComparison.Ordinal);
+
+        // A site cannot be without: nothing is said to be saved that is not.
+        (string, string)[] emptied = [("name", "Main"), ("nextBarcode", ""), ("was.nextBarcode", "LIB0001")];
+        var lacking = await visitor.RefusedAsync("/sites/edit/LIB", "/sites/edit/LIB", emptied);
+        Assert.Contains("A site has a Next Barcode", lacking, StringComparison.Ordinal);
     }
+
+    [Theory]
+    [InlineData(0.4, "less than a second")]
+    [InlineData(1, "1 second")]
+    [InlineData(59.4, "59 seconds")]
+    [InlineData(59.6, "1 min 0 s")]
+    [InlineData(61, "1 min 1 s")]
+    [InlineData(3599.9, "59 min 59 s")]
+    public void A_span_of_time_is_said_as_people_say_it(double seconds, string words) =>
+        Assert.Equal(words, Rollcall.Server.Pages.Parts.Words.Took(TimeSpan.FromSeconds(seconds)));
 
     [Fact]
     public async Task A_name_that_is_markup_stays_a_name()

@@ -388,6 +388,13 @@ public abstract partial class PatronPages(SyncedLibrary library)
         await Assert.ThrowsAsync<RollcallException>(() => patrons.GetAsync(library.District.Id, "STRAY1"));
         await patrons.GetAsync(library.District.Id, "STRAY2");
 
+        // What is printed by homeroom is whoever is marked, by hand too.
+        Assert.Contains("href=\"/lists/transferred\"", ways, StringComparison.Ordinal);
+        var printed = await visitor.PageAsync("/lists/transferred?site=S01");
+        Assert.Contains("Strayson", printed, StringComparison.Ordinal);
+        Assert.DoesNotContain("name=\"since\"", printed, StringComparison.Ordinal);
+        Assert.DoesNotContain("Strayson", await visitor.PageAsync("/lists/leavers"), StringComparison.Ordinal);
+
         // Who works at some sites alone sees nobody so, as before.
         using var other = new Visitor(library.Url, await library.SignInAsync(SecurityGroup.Librarian, "S01"));
         var none = WebUtility.HtmlDecode(await other.PageAsync("/patrons?site=%28none%29"));
@@ -480,6 +487,11 @@ public abstract partial class PatronPages(SyncedLibrary library)
         Assert.NotEqual(Count(teachers), Count(students));
         Assert.Contains("No patron fits", await visitor.PageAsync("/patrons?role=teacher&linked=no"), StringComparison.Ordinal);
         var homeroom = (await LinkedAsync(1)).Location!;
+        Assert.Contains(
+            "<option value=\"Nobody's\" selected",
+            WebUtility.HtmlDecode(await visitor.PageAsync("/patrons?level=Nobody%27s")),
+            StringComparison.Ordinal
+        );
         Assert.Contains(
             $"<option value=\"{homeroom}\" selected",
             WebUtility.HtmlDecode(await visitor.PageAsync($"/patrons?homeroom={Uri.EscapeDataString(homeroom)}")),

@@ -156,6 +156,9 @@ public sealed class PreferencePageTests(EmptyLibrary library) : IClassFixture<Em
         Assert.Contains("name=\"clear\"", asked, StringComparison.Ordinal);
         await visitor.SubmitAsync("/preferences/sis", "/preferences/sis?handler=Off", ("kind", "ClassLink"));
         Assert.Contains("No roster service is on", await visitor.PageAsync("/"), StringComparison.Ordinal);
+
+        // Nobody is asked for values that an integration which is off cannot tell.
+        Assert.DoesNotContain("Ask the roster now", await visitor.PageAsync($"{Page}/mapping"), StringComparison.Ordinal);
         var linked = await library
             .Service<PatronService>()
             .PageAsync(library.District.Id, new PatronFilter(), PatronSort.Name, false, 1, 1);

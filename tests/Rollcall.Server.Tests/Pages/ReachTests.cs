@@ -20,6 +20,26 @@ namespace Rollcall.Server.Tests.Pages;
 /// <summary>Whoever sees a link or a button may use it: every page is walked by every group, along whatever it offers.</summary>
 public sealed class ReachTests(SyncedLibrary library) : Walk(library), IClassFixture<SyncedLibrary>
 {
+    [Fact]
+    public async Task A_child_who_helps_at_no_site_yet_is_told_so()
+    {
+        var (account, _) = await library
+            .Service<Accounts>()
+            .AddAsync("placeless@library.example", library.District, SecurityGroup.StudentAide, "S01", isOperator: false, "test");
+        await using (var context = library.Service<RollcallDatabase>().CreateContext())
+        {
+            await context
+                .Memberships.Where(m => m.AccountId == account.Id)
+                .ExecuteUpdateAsync(s => s.SetProperty(m => m.SiteAccess, (string?)null));
+        }
+
+        using var aide = new Visitor(
+            library.Url,
+            await library.Service<Sessions>().OpenAsync(account, SignInMethod.Password, null, new Device("test", null))
+        );
+        Assert.Contains("No site is yours yet", await aide.PageAsync("/aide"), StringComparison.Ordinal);
+    }
+
     [Theory]
     [InlineData(SecurityGroup.Patron)]
     [InlineData(SecurityGroup.StudentAide)]

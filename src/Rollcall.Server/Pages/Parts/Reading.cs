@@ -504,6 +504,20 @@ internal sealed class Reading(
             )!;
     }
 
+    /// <summary>Patrons who are marked Transferred, by homeroom.</summary>
+    public async Task<IReadOnlyList<Patron>> TransferredAsync(int districtId, int? siteId, int most, CancellationToken cancellationToken)
+    {
+        await using var context = database.CreateContext();
+        return await context
+            .Patrons.AsNoTracking()
+            .Where(p => p.DistrictId == districtId && p.Status == PatronStatus.Transferred && (siteId == null || p.SiteId == siteId))
+            .OrderBy(p => p.Location)
+            .ThenBy(p => p.NameKey)
+            .ThenBy(p => p.Id)
+            .Take(most)
+            .ToListAsync(cancellationToken);
+    }
+
     /// <summary>Barcode of the linked patron who was entered last; null when nobody is linked.</summary>
     public async Task<string?> NewestLinkedAsync(int districtId, CancellationToken cancellationToken)
     {
