@@ -326,19 +326,28 @@ public sealed class Visit : IAsyncDisposable
     }
 
     /// <summary>Nothing sticks out of the page sideways, and no table has a scroll bar of its own beside the page's.</summary>
-    public async Task FitsAsync()
-    {
-        var over = await Page.EvaluateAsync<int[]>(
-            """
-            () => [
-              document.documentElement.scrollWidth - document.documentElement.clientWidth,
-              [...document.querySelectorAll('.table-box')].filter(
-                box => box.scrollHeight > box.clientHeight && getComputedStyle(box).overflowY === 'auto').length,
-            ]
-            """
-        );
-        Assert.Equal((Page.Url, 0, 0), (Page.Url, over[0], over[1]));
-    }
+    public async Task FitsAsync() => Assert.Empty(await OutsideAsync());
+
+    /// <summary>What sticks out of the page sideways, and tables with a scroll bar of their own: the page and how each begins.</summary>
+    public async Task<string[]> OutsideAsync() =>
+        [
+            .. (
+                await Page.EvaluateAsync<string[]>(
+                    """
+                    () => {
+                      const width = document.documentElement.clientWidth;
+                      const out = document.documentElement.scrollWidth > width
+                        ? [...document.querySelectorAll('body *')].filter(e => e.getBoundingClientRect().right > width + 1).slice(-3)
+                        : [];
+                      const scrolled = [...document.querySelectorAll('.table-box')].filter(
+                        box => box.scrollHeight > box.clientHeight && getComputedStyle(box).overflowY === 'auto');
+                      if (document.documentElement.scrollWidth > width && !out.length) out.push(document.documentElement);
+                      return [...out, ...scrolled].map(e => e.outerHTML.slice(0, 120));
+                    }
+                    """
+                )
+            ).Select(e => $"{Look} {new Uri(Page.Url).PathAndQuery}: {e}"),
+        ];
 
     /// <summary>Everybody can use the page as it stands, and nothing sticks out of it.</summary>
     public async Task IsAccessibleAsync()

@@ -161,6 +161,7 @@ public sealed class LongNameTests(Browser browser, SyncedLibrary library) : ICla
                 "test"
             );
         await using var visit = await browser.OpenAsync(library.Url);
+        var outside = new List<string>();
         foreach (
             var (shot, path) in new[]
             {
@@ -185,9 +186,11 @@ public sealed class LongNameTests(Browser browser, SyncedLibrary library) : ICla
             {
                 await visit.LookAsync(look);
                 await visit.ScreenshotAsync(shot);
-                await visit.FitsAsync();
+                outside.AddRange(await visit.OutsideAsync());
             }
         }
+
+        Assert.True(outside.Count == 0, string.Join('\n', outside));
     }
 }
 
