@@ -162,6 +162,13 @@ public sealed class LongNameTests(Browser browser, SyncedLibrary library) : ICla
             );
         await using var visit = await browser.OpenAsync(library.Url);
         var outside = new List<string>();
+
+        // The button that takes a saved filter away has its name.
+        await visit.GoAsync("/patrons?q=www");
+        await visit.Page.GetByText("Save this filter").ClickAsync();
+        await visit.Page.GetByLabel("Name", new() { Exact = true }).FillAsync(name[..60]);
+        await visit.Button("Save").ClickAsync();
+        await visit.SeesAsync("Saved as");
         foreach (
             var (shot, path) in new[]
             {
