@@ -116,7 +116,7 @@ internal static class OperationCommands
         if (operation.StartedAt is not null)
         {
             var end = operation.FinishedAt is { } finished
-                ? $", ended {OperationText.When(finished, district)}{(operation.Worked is { } worked ? $", {worked.TotalSeconds:0.0} s after {(operation.ApprovedAt is null ? "it started" : "the approval")}" : "")}"
+                ? $", ended {OperationText.When(finished, district)}{(operation.Worked is { } worked ? $", took {worked.TotalSeconds:0.0} s{(operation.ApprovedAt is null && operation.Attempts == 0 ? "" : " in all")}" : "")}"
                 : "";
             await text.WriteLineAsync($"Started {OperationText.When(operation.StartedAt, district)}{end}");
         }

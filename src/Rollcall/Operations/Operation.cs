@@ -123,12 +123,19 @@ public sealed class Operation
     public string? ApprovedBy { get; set; }
     public DateTimeOffset? ApprovedAt { get; set; }
 
-    /// <summary>How long it worked; null while it does. What it waited for an approval is not work: of one that somebody approved
-    /// it is the time since.</summary>
+    /// <summary>Unix milliseconds by the database's clock at which its worker took it up; null when nobody has it.</summary>
+    public long? TakenAt { get; set; }
+
+    /// <summary>Milliseconds that workers have worked on it so far, those that died included; null where nobody counted.</summary>
+    public long? WorkedFor { get; set; }
+
+    /// <summary>How long it worked; null while it does. What it waited for an approval, or to be tried again, is not work. Where nobody counted, it
+    /// is the time from its start, or from the approval.</summary>
     public TimeSpan? Worked =>
-        FinishedAt is { } end && (ApprovedAt is { } approved && approved <= end ? approved : StartedAt) is { } start && end >= start
-            ? end - start
-            : null;
+        FinishedAt is not { } end ? null
+        : WorkedFor is { } counted ? TimeSpan.FromMilliseconds(counted)
+        : (ApprovedAt is { } approved && approved <= end ? approved : StartedAt) is { } start && end >= start ? end - start
+        : null;
 
     /// <summary>Somebody asked to stop it.</summary>
     public bool CancelRequested { get; set; }

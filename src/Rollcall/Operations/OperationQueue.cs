@@ -157,6 +157,8 @@ public sealed class OperationQueue(RollcallDatabase database, TimeProvider time)
             await Sql.ExecuteAsync(connection, transaction, "SET LOCAL lock_timeout = 1000", cancellationToken);
         }
 
+        // One that is taken over was worked on until its last sign of life.
+        var lease = (long)Lease.TotalMilliseconds;
         var taken = await Sql.ExecuteAsync(
             connection,
             transaction,
@@ -164,7 +166,10 @@ public sealed class OperationQueue(RollcallDatabase database, TimeProvider time)
             UPDATE operations SET status = {(int)OperationStatus.Running}, fence = fence + 1, node = @node,
                 lease_until = {database.Bulk.NowMilliseconds} + {(long)Lease.TotalMilliseconds},
                 not_before = NULL, error = NULL,
-                started_at = COALESCE(started_at, {database.Bulk.NowMilliseconds})
+                started_at = COALESCE(started_at, {database.Bulk.NowMilliseconds}),
+                worked_for = CASE WHEN status = {(int)OperationStatus.Running} AND lease_until - {lease} > taken_at
+                    THEN COALESCE(worked_for, 0) + lease_until - {lease} - taken_at ELSE worked_for END,
+                taken_at = {database.Bulk.NowMilliseconds}
             WHERE id = {(transaction is null ? "@id" : "(SELECT id FROM operations WHERE id = @id FOR NO KEY UPDATE SKIP LOCKED)")}
               AND (status = {(int)OperationStatus.Waiting} OR (status = {(int)OperationStatus.Running} AND {silent}))
               AND NOT EXISTS (SELECT 1 FROM operations o WHERE o.district_id = @district AND o.id <> @id AND o.status = {(int)
@@ -386,6 +391,10 @@ public sealed class OperationQueue(RollcallDatabase database, TimeProvider time)
         await transaction.CommitAsync(cancellationToken);
     }
 
+    /// <summary>SQL that counts the time since the worker took the operation up.</summary>
+    private string WorkEnds =>
+        $"worked_for = COALESCE(worked_for, 0) + CASE WHEN taken_at < {database.Bulk.NowMilliseconds} THEN {database.Bulk.NowMilliseconds} - taken_at ELSE 0 END, taken_at = NULL";
+
     private async Task<bool> FinishAsync(
         DbConnection connection,
         DbTransaction? transaction,
@@ -403,7 +412,8 @@ public sealed class OperationQueue(RollcallDatabase database, TimeProvider time)
             $"""
             UPDATE operations SET status = @status, stage = {(int)
                 OperationStage.Finished}, stage_text = NULL, lease_until = 0, finished_at = @now,
-                counts = COALESCE(@counts, counts), warnings = COALESCE(@warnings, warnings), error = @error, cancel_requested = @false
+                counts = COALESCE(@counts, counts), warnings = COALESCE(@warnings, warnings), error = @error, cancel_requested = @false,
+                {WorkEnds}
             WHERE id = @id AND fence = @fence AND status = {(int)OperationStatus.Running}
             """,
             cancellationToken,
@@ -464,7 +474,7 @@ public sealed class OperationQueue(RollcallDatabase database, TimeProvider time)
         await Sql.ExecuteAsync(
             connection,
             null,
-            $"UPDATE operations SET status = {(int)OperationStatus.Waiting}, lease_until = 0, fence = fence + 1 WHERE id = @id AND fence = @fence AND status = {(int)OperationStatus.Running}",
+            $"UPDATE operations SET status = {(int)OperationStatus.Waiting}, lease_until = 0, fence = fence + 1, {WorkEnds} WHERE id = @id AND fence = @fence AND status = {(int)OperationStatus.Running}",
             cancellationToken,
             ("@id", operation.Id),
             ("@fence", operation.Fence)
@@ -482,7 +492,7 @@ public sealed class OperationQueue(RollcallDatabase database, TimeProvider time)
                 $"""
                 UPDATE operations SET status = {(int)OperationStatus.Waiting}, stage = {(int)
                     OperationStage.Waiting}, stage_text = NULL, done = 0, total = 0,
-                    lease_until = 0, fence = fence + 1, attempts = attempts + 1, not_before = @due, error = @error
+                    lease_until = 0, fence = fence + 1, attempts = attempts + 1, not_before = @due, error = @error, {WorkEnds}
                 WHERE id = @id AND fence = @fence AND status = {(int)OperationStatus.Running}
                 """,
                 cancellationToken,

@@ -95,6 +95,56 @@ public sealed class QueueTests(PostgresCluster cluster)
     [Theory]
     [InlineData(Db.Sqlite)]
     [InlineData(Db.Postgres)]
+    public async Task What_an_operation_took_is_its_work_and_none_of_its_pauses(Db db)
+    {
+        await using var system = await Installation.StartAsync(cluster, db);
+        var district = system.District.Id;
+        var (id, _) = await system.Queue.EnqueueAsync(district, OperationKind.FullSync, IntegrationKind.ClassLink, false, "test");
+        async Task<Operation> ClaimAsync() => (await system.Queue.ClaimAsync("one", id, aloneHere: true, Stop))!;
+
+        // Whatever passes between two claims is of no account: here it is made hours by moving what was written.
+        Task LetHoursPassAsync() => SqlAsync("started_at = started_at - 30000000");
+        Task WorkASecondAsync() => SqlAsync("taken_at = taken_at - 1000, lease_until = lease_until - 1000");
+        async Task SqlAsync(string set)
+        {
+            await using var connection = await system.Database.OpenAsync(Stop);
+            await Sql.ExecuteAsync(connection, null, $"UPDATE operations SET {set} WHERE id = @id", Stop, ("@id", id));
+        }
+
+        var operation = await ClaimAsync();
+        await WorkASecondAsync();
+        Assert.True(await system.Queue.RetryLaterAsync(operation, TimeSpan.FromHours(-1), "The service is away.", Stop));
+        await LetHoursPassAsync();
+        Assert.Null((await system.Queue.GetAsync(district, id, Stop)).Worked);
+
+        // Its worker dies after a second, and another takes over.
+        await ClaimAsync();
+        await WorkASecondAsync();
+        await SqlAsync("lease_until = taken_at + 31000");
+        operation = await ClaimAsync();
+        await WorkASecondAsync();
+        await system.Queue.ParkAsync(operation, Stop);
+        operation = await ClaimAsync();
+        await WorkASecondAsync();
+        Assert.True(await system.Queue.FinishAsync(operation, OperationStatus.NeedsApproval, null, null, null, Stop));
+        await LetHoursPassAsync();
+        await AssertTookAsync(4);
+        await system.Queue.ApproveAsync(district, id, "test", Stop);
+        operation = await ClaimAsync();
+        await WorkASecondAsync();
+        Assert.True(await system.Queue.FinishAsync(operation, OperationStatus.Completed, null, null, null, Stop));
+        await AssertTookAsync(5);
+
+        async Task AssertTookAsync(int seconds)
+        {
+            var worked = (await system.Queue.GetAsync(district, id, Stop)).Worked;
+            Assert.InRange(worked!.Value, TimeSpan.FromSeconds(seconds), TimeSpan.FromMinutes(1));
+        }
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
     public async Task What_is_cancelled_while_a_worker_takes_it_up_is_cancelled_all_the_same(Db db)
     {
         await using var system = await Installation.StartAsync(cluster, db, connect: false);

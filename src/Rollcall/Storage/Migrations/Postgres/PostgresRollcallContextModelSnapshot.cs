@@ -864,6 +864,10 @@ namespace Rollcall.Storage.Migrations.Postgres
                         .HasColumnType("bigint")
                         .HasColumnName("subject_id");
 
+                    b.Property<long?>("TakenAt")
+                        .HasColumnType("bigint")
+                        .HasColumnName("taken_at");
+
                     b.Property<long>("Total")
                         .HasColumnType("bigint")
                         .HasColumnName("total");
@@ -873,6 +877,10 @@ namespace Rollcall.Storage.Migrations.Postgres
                         .HasColumnType("text")
                         .HasColumnName("warnings")
                         .UseCollation("C");
+
+                    b.Property<long?>("WorkedFor")
+                        .HasColumnType("bigint")
+                        .HasColumnName("worked_for");
 
                     b.HasKey("Id");
 

@@ -789,6 +789,10 @@ namespace Rollcall.Storage.Migrations.Sqlite
                         .HasColumnType("INTEGER")
                         .HasColumnName("subject_id");
 
+                    b.Property<long?>("TakenAt")
+                        .HasColumnType("INTEGER")
+                        .HasColumnName("taken_at");
+
                     b.Property<long>("Total")
                         .HasColumnType("INTEGER")
                         .HasColumnName("total");
@@ -797,6 +801,10 @@ namespace Rollcall.Storage.Migrations.Sqlite
                         .IsRequired()
                         .HasColumnType("TEXT")
                         .HasColumnName("warnings");
+
+                    b.Property<long?>("WorkedFor")
+                        .HasColumnType("INTEGER")
+                        .HasColumnName("worked_for");
 
                     b.HasKey("Id");
 

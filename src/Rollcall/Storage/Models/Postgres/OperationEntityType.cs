@@ -22,7 +22,7 @@ namespace Rollcall.Storage.Models.Postgres
                 "Rollcall.Operations.Operation",
                 typeof(Operation),
                 baseEntityType,
-                propertyCount: 35,
+                propertyCount: 37,
                 unnamedIndexCount: 3,
                 namedIndexCount: 2,
                 keyCount: 1);
@@ -333,6 +333,15 @@ namespace Rollcall.Storage.Models.Postgres
             subjectId.AddAnnotation("Npgsql:ValueGenerationStrategy", NpgsqlValueGenerationStrategy.None);
             subjectId.AddAnnotation("Relational:ColumnName", "subject_id");
 
+            var takenAt = runtimeEntityType.AddProperty(
+                "TakenAt",
+                typeof(long?),
+                propertyInfo: typeof(Operation).GetProperty("TakenAt", BindingFlags.Public | BindingFlags.Instance | BindingFlags.DeclaredOnly),
+                fieldInfo: typeof(Operation).GetField("<TakenAt>k__BackingField", BindingFlags.NonPublic | BindingFlags.Instance | BindingFlags.DeclaredOnly),
+                nullable: true);
+            takenAt.AddAnnotation("Npgsql:ValueGenerationStrategy", NpgsqlValueGenerationStrategy.None);
+            takenAt.AddAnnotation("Relational:ColumnName", "taken_at");
+
             var total = runtimeEntityType.AddProperty(
                 "Total",
                 typeof(long),
@@ -349,6 +358,15 @@ namespace Rollcall.Storage.Models.Postgres
                 fieldInfo: typeof(Operation).GetField("<Warnings>k__BackingField", BindingFlags.NonPublic | BindingFlags.Instance | BindingFlags.DeclaredOnly));
             warnings.AddAnnotation("Npgsql:ValueGenerationStrategy", NpgsqlValueGenerationStrategy.None);
             warnings.AddAnnotation("Relational:ColumnName", "warnings");
+
+            var workedFor = runtimeEntityType.AddProperty(
+                "WorkedFor",
+                typeof(long?),
+                propertyInfo: typeof(Operation).GetProperty("WorkedFor", BindingFlags.Public | BindingFlags.Instance | BindingFlags.DeclaredOnly),
+                fieldInfo: typeof(Operation).GetField("<WorkedFor>k__BackingField", BindingFlags.NonPublic | BindingFlags.Instance | BindingFlags.DeclaredOnly),
+                nullable: true);
+            workedFor.AddAnnotation("Npgsql:ValueGenerationStrategy", NpgsqlValueGenerationStrategy.None);
+            workedFor.AddAnnotation("Relational:ColumnName", "worked_for");
 
             var key = runtimeEntityType.AddKey(
                 new[] { id });

@@ -12,7 +12,7 @@ namespace Rollcall.Storage.Models.Postgres
     public partial class PostgresRollcallContextModel
     {
         private PostgresRollcallContextModel()
-            : base(skipDetectChanges: false, modelId: new Guid("993374f4-15b3-452e-813e-d13d38a9b5b8"), entityTypeCount: 35)
+            : base(skipDetectChanges: false, modelId: new Guid("ccc89684-0585-466a-8568-dba24124c880"), entityTypeCount: 35)
         {
         }
 

@@ -21,7 +21,7 @@ namespace Rollcall.Storage.Models.Sqlite
                 "Rollcall.Operations.Operation",
                 typeof(Operation),
                 baseEntityType,
-                propertyCount: 35,
+                propertyCount: 37,
                 unnamedIndexCount: 3,
                 namedIndexCount: 2,
                 keyCount: 1);
@@ -299,6 +299,14 @@ namespace Rollcall.Storage.Models.Sqlite
                 nullable: true);
             subjectId.AddAnnotation("Relational:ColumnName", "subject_id");
 
+            var takenAt = runtimeEntityType.AddProperty(
+                "TakenAt",
+                typeof(long?),
+                propertyInfo: typeof(Operation).GetProperty("TakenAt", BindingFlags.Public | BindingFlags.Instance | BindingFlags.DeclaredOnly),
+                fieldInfo: typeof(Operation).GetField("<TakenAt>k__BackingField", BindingFlags.NonPublic | BindingFlags.Instance | BindingFlags.DeclaredOnly),
+                nullable: true);
+            takenAt.AddAnnotation("Relational:ColumnName", "taken_at");
+
             var total = runtimeEntityType.AddProperty(
                 "Total",
                 typeof(long),
@@ -313,6 +321,14 @@ namespace Rollcall.Storage.Models.Sqlite
                 propertyInfo: typeof(Operation).GetProperty("Warnings", BindingFlags.Public | BindingFlags.Instance | BindingFlags.DeclaredOnly),
                 fieldInfo: typeof(Operation).GetField("<Warnings>k__BackingField", BindingFlags.NonPublic | BindingFlags.Instance | BindingFlags.DeclaredOnly));
             warnings.AddAnnotation("Relational:ColumnName", "warnings");
+
+            var workedFor = runtimeEntityType.AddProperty(
+                "WorkedFor",
+                typeof(long?),
+                propertyInfo: typeof(Operation).GetProperty("WorkedFor", BindingFlags.Public | BindingFlags.Instance | BindingFlags.DeclaredOnly),
+                fieldInfo: typeof(Operation).GetField("<WorkedFor>k__BackingField", BindingFlags.NonPublic | BindingFlags.Instance | BindingFlags.DeclaredOnly),
+                nullable: true);
+            workedFor.AddAnnotation("Relational:ColumnName", "worked_for");
 
             var key = runtimeEntityType.AddKey(
                 new[] { id });

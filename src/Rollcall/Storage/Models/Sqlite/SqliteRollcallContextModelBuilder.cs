@@ -11,7 +11,7 @@ namespace Rollcall.Storage.Models.Sqlite
     public partial class SqliteRollcallContextModel
     {
         private SqliteRollcallContextModel()
-            : base(skipDetectChanges: false, modelId: new Guid("a8eef1b5-6560-4a0d-93d4-de08ca5c668f"), entityTypeCount: 35)
+            : base(skipDetectChanges: false, modelId: new Guid("02480098-346c-4c87-8905-7a678e83563b"), entityTypeCount: 35)
         {
         }
 
