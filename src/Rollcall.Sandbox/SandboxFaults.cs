@@ -90,6 +90,8 @@ public sealed class SandboxFaults
         ["ids-as-text"] = "signing in: numbers come as texts",
         ["other-user"] = "signing in: my/info speaks of somebody else than the id_token",
         ["unknown-kid"] = "signing in: the id_token's key is not listed",
+        ["odd-keys"] = "signing in: the list of keys is none",
+        ["odd-key"] = "signing in: the listed key cannot be read",
         ["wrong-audience"] = "signing in: the id_token is for another application",
         ["wrong-issuer"] = "signing in: the id_token is of another issuer",
         ["wrong-nonce"] = "signing in: another nonce comes back",

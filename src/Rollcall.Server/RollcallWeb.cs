@@ -54,6 +54,7 @@ internal static class RollcallWeb
             antiforgery.Cookie.SameSite = SameSiteMode.Strict;
             antiforgery.Cookie.SecurePolicy = CookieSecurePolicy.SameAsRequest;
         });
+        builder.Services.AddSingleton<IAntiforgeryAdditionalDataProvider, FormBinding>();
         builder.Services.Configure<CookieTempDataProviderOptions>(temp =>
         {
             temp.Cookie.Name = "rollcall-said";
@@ -91,7 +92,7 @@ internal static class RollcallWeb
         app.MapGet("/favicon.ico", (Assets assets, HttpContext http) => assets.ServeAsync("icon.svg", http));
         app.MapGet("/health/live", WatchServer.Live);
         app.MapGet("/health/ready", (NodeHealth health, CancellationToken gone) => WatchServer.ReadyAsync(health, withWords: false, gone));
-        app.MapGet("/operations/events", LiveEvents.StreamAsync);
+        app.MapGet(LiveEvents.Path, LiveEvents.StreamAsync);
         app.MapGet("/operations/{id:long}/download", LogDownload.SendAsync);
         app.MapGet("/patron/export", PatronDownload.SendAsync);
         app.MapGet("/patron/data", PatronDownload.SendOneAsync);

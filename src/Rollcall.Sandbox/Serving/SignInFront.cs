@@ -244,6 +244,12 @@ internal sealed class SignInFront(SandboxServer server) : IDisposable
             return Front.PlainAsync(context, 401, "Unauthorized");
         }
 
+        var faults = Faults();
+        if (faults.ContainsKey("odd-keys"))
+        {
+            return JsonAsync(context, new { keys = "none" });
+        }
+
         object Key(RSA rsa, string id)
         {
             var p = rsa.ExportParameters(false);
@@ -253,7 +259,7 @@ internal sealed class SignInFront(SandboxServer server) : IDisposable
                 use = "sig",
                 alg = "RS256",
                 kid = id,
-                n = Part(p.Modulus!),
+                n = faults.ContainsKey("odd-key") ? "!" : Part(p.Modulus!),
                 e = Part(p.Exponent!),
             };
         }

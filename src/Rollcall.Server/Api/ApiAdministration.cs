@@ -337,7 +337,7 @@ internal static class ApiAdministration
                 $"'{Text.Cut(body.Group, 40)}' is no security group: an account's is Student Aide, Librarian, Library Administrator or District Administrator."
             );
         var sites = body.Sites is { Count: > 0 } given ? string.Join(',', given) : null;
-        var code = await desk.AddAsync(caller.District, body.Email, group, sites, By(caller), http.RequestAborted);
+        var (_, code) = await desk.AddAsync(caller.District, body.Email, group, sites, By(caller), http.RequestAborted);
         return Link(body.Email.Trim(), code, reach, http);
     }
 
@@ -414,7 +414,10 @@ internal static class ApiAdministration
             group,
             AccessTokens.Parse(body.Scopes),
             TimeSpan.FromDays(Math.Clamp(body.Days, 0, 10_000)),
-            caller.Actor,
+            caller.Actor with
+            {
+                Right = grant.Group,
+            },
             grant.AccountId,
             grant.PatronId,
             grant,

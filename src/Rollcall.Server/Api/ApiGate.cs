@@ -280,6 +280,9 @@ internal sealed class ApiGate(RequestDelegate next, RollcallDatabase database, T
             }
         }
 
+        // Whoever hangs up now does not undo what is being written: the key keeps the answer for when they ask again.
+        var gone = http.RequestAborted;
+        http.RequestAborted = CancellationToken.None;
         var body = http.Response.Body;
         using var kept = new MemoryStream();
         http.Response.Body = kept;
@@ -292,6 +295,7 @@ internal sealed class ApiGate(RequestDelegate next, RollcallDatabase database, T
         finally
         {
             http.Response.Body = body;
+            http.RequestAborted = gone;
             await using var context = database.CreateContextAsOwner();
             var row = context.IdempotentRequests.Where(r => r.TokenId == grant.TokenId && r.Key == key);
             if (done)
@@ -310,7 +314,7 @@ internal sealed class ApiGate(RequestDelegate next, RollcallDatabase database, T
         }
 
         kept.Position = 0;
-        await kept.CopyToAsync(body, http.RequestAborted);
+        await kept.CopyToAsync(body, gone);
     }
 
     private async Task RepeatAsync(HttpContext http, long tokenId, string key, string print)
@@ -347,7 +351,8 @@ internal sealed class ApiGate(RequestDelegate next, RollcallDatabase database, T
     /// <summary>What the request asks for, as a hash. The body can be read again afterwards.</summary>
     private static async Task<string> PrintAsync(HttpRequest request)
     {
-        request.EnableBuffering();
+        // In memory, whose room is counted: a file of patrons leaves no trace on the disk.
+        request.EnableBuffering(bufferThreshold: int.MaxValue);
         using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
         hash.AppendData(Encoding.UTF8.GetBytes($"{request.Method} {request.Path}{request.QueryString}\n"));
         var buffer = new byte[16 * 1024];
@@ -398,7 +403,14 @@ internal sealed class ApiGate(RequestDelegate next, RollcallDatabase database, T
             case ImportRefusedException refused:
                 return ProblemAsync(http, StatusCodes.Status422UnprocessableEntity, refused.Message, refused.Problems);
             case RollcallException or UsageException:
-                return ProblemAsync(http, StatusCodes.Status422UnprocessableEntity, fault.Message);
+                return ProblemAsync(
+                    http,
+                    StatusCodes.Status422UnprocessableEntity,
+                    fault.Message.Contains(PatronGuard.Alone, StringComparison.Ordinal)
+                    && http.Features.Get<Caller>()?.Grant.Group >= SecurityGroup.DistrictAdministrator
+                        ? $"{fault.Message.TrimEnd('.')}. A token needs every scope of the district for it."
+                        : fault.Message
+                );
             case RosterException:
                 return ProblemAsync(http, StatusCodes.Status502BadGateway, fault.Message);
             case BadHttpRequestException { StatusCode: StatusCodes.Status413PayloadTooLarge }:

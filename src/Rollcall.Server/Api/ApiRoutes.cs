@@ -746,6 +746,13 @@ internal static class ApiRoutes
             throw new RollcallException("Say which patrons: search, site, status, level, homeroom, roleGroup, linked or barcodes.");
         }
 
+        // A form sends what was left blank as an empty text: that is not everybody.
+        string?[] texts = [choice.Search, choice.Site, choice.Status, choice.Level, choice.Homeroom, choice.RoleGroup];
+        if (texts.Any(t => t is not null && Text.Fold(Text.Clean(t)).Length == 0))
+        {
+            throw new RollcallException("A member of patrons is blank, which chooses nobody. Leave out what does not choose.");
+        }
+
         return choice.Barcodes is { Count: 0 or > MostBarcodes }
             ? throw new RollcallException($"barcodes names 1 to {MostBarcodes} patrons.")
             : FilterAsync(choice, sites, district, http);
@@ -908,8 +915,8 @@ internal static class ApiRoutes
     )
     {
         var (district, actor) = Caller.Of(http);
-        var patron = await patrons.AddAsync(district.Id, [.. body.Fields], actor, http.RequestAborted);
         var codes = (await sites.ListAsync(district.Id, http.RequestAborted)).ToDictionary(s => s.Id);
+        var patron = await patrons.AddAsync(district.Id, [.. body.Fields], actor, http.RequestAborted);
         return Created($"/patrons/{Uri.EscapeDataString(patron.Barcode)}", Document(patron, null, codes));
     }
 

@@ -7,7 +7,7 @@ namespace Rollcall.Server.Commands;
 /// <summary><c>rollcall account</c>: local accounts. Passwords never pass through here: links that serve once set them.</summary>
 internal static class AccountCommands
 {
-    private sealed record Added(string Email, string? District, string? Group, bool Operator, string? Link);
+    private sealed record Added(string Email, string? District, string? Group, bool Operator, string? Link, bool Renewed);
 
     private sealed record Dropped(string Email);
 
@@ -61,12 +61,18 @@ internal static class AccountCommands
             Description = "A site that a librarian or aide works at; may be said several times, and need not where there is only one",
             HelpName = "CODE",
         };
+        var keep = new Option<bool>("--keep-password")
+        {
+            Description =
+                "An account that is there already keeps its password, second factor and passkeys, though the administrators of its district looked after it until now: when you know that nobody but its owner has them",
+        };
         var url = UrlOption();
         var command = new Command("add", "Add an account, or change what one may do in the district; prints a link that sets its password")
         {
             email,
             group,
             site,
+            keep,
             url,
         };
         command.SetAction(
@@ -88,7 +94,7 @@ internal static class AccountCommands
 
                 await using var session = await Session.OpenAsync(result, terminal, cancellationToken);
                 var district = isOperator ? null : await session.DistrictAsync(cancellationToken);
-                var (account, code) = await session
+                var (account, code, renewed) = await session
                     .Get<Accounts>()
                     .AddAsync(
                         result.GetRequiredValue(email),
@@ -97,7 +103,8 @@ internal static class AccountCommands
                         sites.Length == 0 ? null : string.Join(',', sites),
                         isOperator,
                         Session.OwnActor,
-                        cancellationToken
+                        cancellationToken: cancellationToken,
+                        keep: result.GetValue(keep)
                     );
                 var link = code is null ? null : Link(terminal, GlobalOptions.Given(result.GetValue(url)), code);
                 var place = isOperator ? "Operator" : PatronFields.GroupWord(chosen);
@@ -105,7 +112,7 @@ internal static class AccountCommands
                 {
                     await JsonText.WriteAsync(
                         terminal,
-                        new Added(account.Email!, district?.Code, isOperator ? null : place, account.IsOperator, link)
+                        new Added(account.Email!, district?.Code, isOperator ? null : place, account.IsOperator, link, renewed)
                     );
                     return;
                 }
@@ -113,6 +120,13 @@ internal static class AccountCommands
                 await terminal.Out.WriteLineAsync(
                     $"{account.Email} is {place}{(district is null ? " of this installation" : $" of district {district.Code}")}."
                 );
+                if (renewed)
+                {
+                    await terminal.Out.WriteLineAsync(
+                        "It was there before, and others looked after it: its password, second factor and passkeys open nothing any more. --keep-password keeps them."
+                    );
+                }
+
                 await terminal.Out.WriteLineAsync(
                     link is null
                         ? "The account has a password already."

@@ -46,9 +46,9 @@ internal static class DemoCommand
         command.SetAction(
             async (result, cancellationToken) =>
             {
-                if (result.GetValue(students) < 1)
+                if (result.GetValue(students) is < 1 or > SandboxCommand.MostStudents)
                 {
-                    throw new UsageException("--students is 1 or more.");
+                    throw new UsageException($"--students is from 1 to {SandboxCommand.MostStudents}.");
                 }
 
                 var url = GlobalOptions.Given(result.GetValue(urls));
@@ -313,7 +313,7 @@ internal static class DemoCommand
             null,
             isOperator: true,
             "demo",
-            cancellationToken
+            cancellationToken: cancellationToken
         );
         return await accounts.SignInLinkAsync(account.Id, cancellationToken);
     }

@@ -22,6 +22,12 @@ internal static class SandboxCommand
         int Day
     );
 
+    /// <summary>More than any district has, and what a machine can still hold.</summary>
+    public const int MostStudents = 5_000_000;
+
+    private const int MostSchools = 20_000;
+    private const int MostDays = 20_000;
+
     public static Command Build(Terminal terminal)
     {
         var urls = new Option<string?>("--urls") { Description = $"Where to listen; {DefaultUrl} without being told", HelpName = "URL" };
@@ -85,9 +91,15 @@ internal static class SandboxCommand
         command.SetAction(
             async (result, cancellationToken) =>
             {
-                if (result.GetValue(students) < 1 || result.GetValue(schools) is < 1 || result.GetValue(day) < 0)
+                if (
+                    result.GetValue(students) is < 1 or > MostStudents
+                    || result.GetValue(schools) is < 1 or > MostSchools
+                    || result.GetValue(day) is < 0 or > MostDays
+                )
                 {
-                    throw new UsageException("--students and --schools are 1 or more, --day is 0 or more.");
+                    throw new UsageException(
+                        $"--students is from 1 to {MostStudents}, --schools from 1 to {MostSchools}, --day from 0 to {MostDays}."
+                    );
                 }
 
                 var options = new SandboxOptions

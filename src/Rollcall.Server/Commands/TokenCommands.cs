@@ -88,7 +88,7 @@ internal static class TokenCommands
                         result.GetRequiredValue(name),
                         chosen,
                         AccessTokens.Parse(words),
-                        TimeSpan.FromDays(result.GetValue(days) ?? DefaultDays),
+                        TimeSpan.FromDays(Math.Clamp(result.GetValue(days) ?? DefaultDays, 0, 10_000)),
                         Session.OwnActor,
                         cancellationToken: cancellationToken
                     );

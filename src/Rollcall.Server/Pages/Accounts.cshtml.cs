@@ -16,6 +16,9 @@ internal sealed class AccountsModel(Here here, Accounts accounts, AccountDesk de
     /// <summary>A link that sets a password, for whom: shown once. Null otherwise.</summary>
     public (string For, string Url)? Link { get; private set; }
 
+    /// <summary>The account was there before, and begins anew with <see cref="Link"/>.</summary>
+    public bool Renewed { get; private set; }
+
     public string? Problem { get; private set; }
     public string Email { get; private set; } = "";
     public SecurityGroup Group { get; private set; } = SecurityGroup.Librarian;
@@ -31,7 +34,7 @@ internal sealed class AccountsModel(Here here, Accounts accounts, AccountDesk de
         (Email, Group, Chosen) = (email ?? "", group, [.. site]);
         return ShowAsync(async () =>
         {
-            var code = await desk.AddAsync(
+            var added = await desk.AddAsync(
                 Here.District,
                 email,
                 group,
@@ -40,7 +43,8 @@ internal sealed class AccountsModel(Here here, Accounts accounts, AccountDesk de
                 Gone
             );
             (Email, Chosen) = ("", []);
-            return (email!.Trim(), code);
+            Renewed = added.Renewed;
+            return (email!.Trim(), added.Code);
         });
     }
 

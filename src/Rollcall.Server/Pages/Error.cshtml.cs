@@ -2,6 +2,8 @@ using Microsoft.AspNetCore.Diagnostics;
 using Microsoft.AspNetCore.Mvc;
 using Microsoft.AspNetCore.Mvc.Filters;
 using Microsoft.AspNetCore.Mvc.RazorPages;
+using Microsoft.AspNetCore.WebUtilities;
+using Rollcall.Districts;
 using Rollcall.Server.Pages.Parts;
 
 namespace Rollcall.Server.Pages;
@@ -9,7 +11,7 @@ namespace Rollcall.Server.Pages;
 /// <summary>Says what went wrong in words. Details are in the server's log, never here.</summary>
 [IgnoreAntiforgeryToken]
 [ResponseCache(NoStore = true, Location = ResponseCacheLocation.None)]
-internal sealed class ErrorModel : PageModel
+internal sealed class ErrorModel(Here here) : PageModel
 {
     /// <summary>Under this key a page leaves its own words.</summary>
     public const string WordsKey = "Rollcall.Words";
@@ -21,13 +23,39 @@ internal sealed class ErrorModel : PageModel
     /// <summary>A form that was filled in by somebody whose sign-in had ended, for another try; null where there is none.</summary>
     public SentForm? Sent { get; private set; }
 
+    /// <summary>The district that a form belongs to which was sent from another one; null where there is none, or it is not the visitor's.</summary>
+    public District? FormOf { get; private set; }
+
+    /// <summary>Where that form stands.</summary>
+    public string? FormAt { get; private set; }
+
     /// <summary>Runs for every method: whatever was asked may have failed.</summary>
     public override async Task OnPageHandlerExecutionAsync(PageHandlerExecutingContext context, PageHandlerExecutionDelegate next)
     {
         ArgumentNullException.ThrowIfNull(next);
         Describe();
         Sent = Code is 400 or 401 ? await SentForm.OfAsync(HttpContext) : null;
-        if (Sent is not null)
+        if (Code is 400 && IsOfAnotherDistrict(out var id, out var at))
+        {
+            FormOf = here.Districts.FirstOrDefault(d => d.Id == id);
+            FormAt = FormOf is { } of ? QueryHelpers.AddQueryString(at, "district", of.Code) : null;
+
+            // It is sent where it belongs, or nowhere: what it names is somebody else in any other district.
+            Sent =
+                FormOf is { } own && Sent is { } sent
+                    ? sent with
+                    {
+                        Address = QueryHelpers.AddQueryString(Without(sent.Address, "district"), "district", own.Code),
+                    }
+                    : null;
+            (Heading, Advice) = FormOf is { } district
+                ? (
+                    $"This form belongs to {district.Name}",
+                    $"Nothing was changed. You are in {here.District?.Name ?? "no district"} now, in another tab perhaps. {(Sent is null ? "Go back there to send it." : $"If it is still right, send it in {district.Name}; what you typed is kept on this page.")}"
+                )
+                : ("This form belongs to another district", "Nothing was changed, and you have no place in that district now.");
+        }
+        else if (Sent is not null)
         {
             (Heading, Advice) =
                 Code == 401
@@ -42,6 +70,35 @@ internal sealed class ErrorModel : PageModel
         }
 
         await next();
+    }
+
+    /// <summary>The form that was refused stands on a page of another district than the one that the visitor is in.</summary>
+    private bool IsOfAnotherDistrict(out int district, out string address)
+    {
+        var again = HttpContext.Features.Get<IStatusCodeReExecuteFeature>();
+        district = FormBinding.DistrictOf(HttpContext) ?? 0;
+        address = Without($"{again?.OriginalPath}{again?.OriginalQueryString}", "handler", "district");
+        return district != 0
+            && district != here.Grant?.DistrictId
+            && again?.Endpoint?.Metadata.GetMetadata<PageActionDescriptor>() is { } page
+            && Access.IsOfDistrict(page);
+    }
+
+    private static string Without(string address, params ReadOnlySpan<string> names)
+    {
+        var at = address.IndexOf('?', StringComparison.Ordinal);
+        if (at < 0)
+        {
+            return address;
+        }
+
+        var query = QueryHelpers.ParseQuery(address[at..]);
+        foreach (var name in names)
+        {
+            query.Remove(name);
+        }
+
+        return QueryHelpers.AddQueryString(address[..at], query);
     }
 
     private void Describe()

@@ -68,8 +68,11 @@ internal sealed class LinkModel(Here here, Accounts accounts, Sessions sessions,
         if (account.TwoFactorEnabled)
         {
             // The link stands for the password, not for the second factor.
-            logger.LogInformation("Account {Account} set a password by a link from {Address}", account.Id, device.Address);
-            TempData["Said"] = "The password is set. Sign in with it, and with the code of your app.";
+            logger.LogInformation("Account {Account} used a link of {Purpose} from {Address}", account.Id, Purpose, device.Address);
+            TempData["Said"] =
+                Purpose == LinkPurpose.SignIn
+                    ? "This account asks for a second factor, and a link does not stand for it. Sign in with your password and the code of your app, or with a passkey."
+                    : "The password is set. Sign in with it, and with the code of your app.";
             return LocalRedirect("/signin");
         }
 

@@ -121,7 +121,24 @@ internal sealed class ReviewModel(Here here, ReviewDecisions decisions, PatronSe
         DecideAsync(id, next, async () => (await decisions.IgnoreAsync(DistrictId, id, Here.Actor, Gone)).Message, at);
 
     public Task<IActionResult> OnPostReopenAsync(int id) =>
-        DecideAsync(id, null, async () => (await decisions.ReopenAsync(DistrictId, id, Here.Actor, Gone)).Message);
+        DecideAsync(
+            id,
+            null,
+            async () =>
+            {
+                // The person may be of one's site and the patron that they were linked to of another one.
+                if (
+                    Here.Sites is not null
+                    && await decisions.SubjectsAsync(DistrictId, id, Gone) is var subjects
+                    && subjects.Any(s => !Here.Sees(s))
+                )
+                {
+                    throw new RollcallException("A patron of another site came of this decision. Whoever sees that site takes it back.");
+                }
+
+                return (await decisions.ReopenAsync(DistrictId, id, Here.Actor, Gone)).Message;
+            }
+        );
 
     public string NameOf(string barcode) => _people.TryGetValue(barcode, out var patron) ? patron.DisplayName : barcode;
 

@@ -6,10 +6,17 @@ using Rollcall.SignIn;
 namespace Rollcall.Server.Pages;
 
 /// <summary>Sends a browser to ClassLink.</summary>
-internal sealed class SignInBeginModel(ClassLinkSignIn classLink, Reach reach) : PageModel
+internal sealed class SignInBeginModel(ClassLinkSignIn classLink, Throttle throttle, Reach reach) : PageModel
 {
     public async Task<IActionResult> OnGetAsync(string? back)
     {
+        if (!throttle.Begins(SessionCookie.Device(HttpContext).Address))
+        {
+            TempData["Refused"] =
+                "Too many sign-ins with ClassLink were begun from this network and not ended. Wait some minutes, then try again.";
+            return LocalRedirect("/signin");
+        }
+
         var to = await classLink.IsOfferedAsync(HttpContext.RequestAborted)
             ? await classLink.BeginAsync(
                 SignInCallbackModel.Address(reach, Request),

@@ -10,6 +10,7 @@ internal sealed class SignInCallbackModel(
     Here here,
     ClassLinkSignIn classLink,
     Sessions sessions,
+    Throttle throttle,
     Reach reach,
     ILogger<SignInCallbackModel> logger
 ) : PageModel
@@ -29,9 +30,16 @@ internal sealed class SignInCallbackModel(
         var gone = HttpContext.RequestAborted;
         var browser = BeganCookie.Read(HttpContext);
         string? One(string name) => Request.Query.TryGetValue(name, out var value) ? value.ToString() : null;
+        var address = SessionCookie.Device(HttpContext).Address;
         var (state, code, error) = (One("state"), One("code"), Request.Query.ContainsKey("error"));
         if (state is null && !error && code is not null)
         {
+            // One that was begun here is counted already.
+            if (!throttle.Begins(address))
+            {
+                return Refuse(SignInRefusal.TooMany);
+            }
+
             var client = await classLink.ClientAsync(gone);
             var begun = await classLink.PendingAsync(browser, gone);
             if (client is not null && (!client.AcceptTiles || begun > 0))
@@ -51,6 +59,8 @@ internal sealed class SignInCallbackModel(
             return Refuse(result.Refusal);
         }
 
+        throttle.Succeeded(address);
+
         // Another session than before, whoever was here: what an attacker may have planted or seen is worth nothing.
         var token = await sessions.OpenAsync(
             result.DistrictId,
@@ -60,7 +70,7 @@ internal sealed class SignInCallbackModel(
             SessionCookie.Device(HttpContext),
             gone
         );
-        await classLink.NoteSignInAsync(result.DistrictId, result.PatronId, SessionCookie.Device(HttpContext).Address, gone);
+        await classLink.NoteSignInAsync(result.DistrictId, result.PatronId, address, gone);
         SessionCookie.Write(HttpContext, token);
         BeganCookie.Delete(HttpContext);
         return LocalRedirect(result.Back ?? "/");
@@ -80,6 +90,7 @@ internal sealed class SignInCallbackModel(
             SignInRefusal.Ambiguous => "several patrons fit this person; Review or a merge settles it.",
             SignInRefusal.Status => "the patron's status is Transferred, Inactive or Other.",
             SignInRefusal.Disabled => "the roster has disabled this person's login.",
+            SignInRefusal.TooMany => "too many sign-ins were begun from this network and not ended.",
             _ => "another session was open in this browser.",
         };
 
@@ -118,6 +129,7 @@ internal sealed class SignInCallbackModel(
                 "Your library record is closed",
                 "It is kept, but you cannot sign in with it, as when you move to another school. Ask in the library."
             ),
+            SignInRefusal.TooMany => ("Too many at once", "Wait some minutes and try again. It is not your fault."),
             SignInRefusal.Disabled => (
                 "Your school account is switched off",
                 "Your school has switched your login off. Ask the school office."

@@ -1,5 +1,6 @@
 using Microsoft.AspNetCore.Mvc;
 using Microsoft.AspNetCore.Mvc.RazorPages;
+using Rollcall.Audit;
 using Rollcall.Districts;
 using Rollcall.Integrations;
 using Rollcall.Server.Pages.Parts;
@@ -13,6 +14,7 @@ internal sealed class WelcomeModel(
     DistrictService districts,
     TenantRequests requests,
     Accounts accounts,
+    AuditLog audit,
     IntegrationService integrations
 ) : PageModel
 {
@@ -29,6 +31,10 @@ internal sealed class WelcomeModel(
 
     /// <summary>The installation's ClassLink partner key is kept already.</summary>
     public bool HasPartnerKey { get; private set; }
+
+    /// <summary>The newest lines of the audit that are of no district.</summary>
+    public IReadOnlyList<AuditEntry> Lines { get; private set; } = [];
+    public const int MostLines = 100;
 
     public string? Refused { get; private set; }
     public string? Code { get; private set; }
@@ -131,6 +137,7 @@ internal sealed class WelcomeModel(
             All = await districts.ListAsync(HttpContext.RequestAborted);
             Tenants = await districts.TenantsAsync(HttpContext.RequestAborted);
             Asking = [.. (await requests.ListAsync(HttpContext.RequestAborted)).Join(All, r => r.DistrictId, d => d.Id, (r, d) => (d, r))];
+            Lines = await audit.OfInstallationAsync(MostLines, HttpContext.RequestAborted);
             HasPartnerKey = await integrations.HasPartnerKeyAsync(HttpContext.RequestAborted);
         }
     }

@@ -42,6 +42,19 @@ public sealed class AuditLog(RollcallDatabase database, TimeProvider time)
         await context.SaveChangesAsync(cancellationToken);
     }
 
+    /// <summary>The newest lines that are of no district: operators, passwords, what the installation keeps. For its operator alone.</summary>
+    public async Task<IReadOnlyList<AuditEntry>> OfInstallationAsync(int most, CancellationToken cancellationToken = default)
+    {
+        // The operator may be confined to a district that they administer.
+        await using var context = database.CreateContextAsOwner();
+        return await context
+            .AuditEntries.AsNoTracking()
+            .Where(a => a.DistrictId == 0)
+            .OrderByDescending(a => a.Id)
+            .Take(most)
+            .ToListAsync(cancellationToken);
+    }
+
     /// <summary>One page, the newest first, and how many lines there are in all.</summary>
     /// <param name="districtId">The district; 0 for the installation.</param>
     /// <param name="filter">Which lines.</param>

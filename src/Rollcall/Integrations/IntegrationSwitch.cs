@@ -152,7 +152,8 @@ internal static class IntegrationSwitch
             );
         if (!matchesAlone)
         {
-            await ClearPatronsAsync(context, districtId, now, cancellationToken);
+            // Not since the rows were written: whoever follows changes looks two minutes back.
+            await ClearPatronsAsync(context, districtId, time.GetUtcNow(), cancellationToken);
         }
 
         await context

@@ -254,7 +254,7 @@ public sealed class Aftermath(RollcallDatabase database, RollcallOptions options
         if (publicUrl is not null)
         {
             lines.Add("");
-            lines.Add($"{publicUrl.TrimEnd('/')}/operations/{operation.Id}");
+            lines.Add(Url(publicUrl, operation, district));
         }
 
         return string.Join('\n', lines) + "\n";
@@ -285,11 +285,18 @@ public sealed class Aftermath(RollcallDatabase database, RollcallOptions options
                 warnings = counts.Warnings,
                 error = operation.Error,
                 dailyOperationsStopped = stopped,
-                url = publicUrl is null ? null : $"{publicUrl.TrimEnd('/')}/operations/{operation.Id}",
+                url = publicUrl is null ? null : Url(publicUrl, operation, district),
             },
             OperationQueue.Json
         );
     }
+
+    /// <summary>Each district counts its operations, and whoever follows this may have been in another one last.</summary>
+    private static string Url(string publicUrl, Operation operation, District district) =>
+        string.Create(
+            CultureInfo.InvariantCulture,
+            $"{publicUrl.TrimEnd('/')}/operations/{operation.Id}?district={Uri.EscapeDataString(district.Code)}"
+        );
 
     private static string N(long number) => number.ToString("#,0", CultureInfo.InvariantCulture);
 }

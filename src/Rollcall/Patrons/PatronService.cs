@@ -643,8 +643,9 @@ public sealed class PatronService(RollcallDatabase database, TimeProvider time)
         if (Text.Clean(filter.Search) is { } search)
         {
             var folded = Text.Fold(search);
-            query = filter.NamesOnly
-                ? query.Where(p => p.NameKey.Contains(folded) || p.BarcodeKey.Contains(folded))
+            query =
+                folded.Length == 0 ? query.Where(p => false) // Marks alone: every name would have them.
+                : filter.NamesOnly ? query.Where(p => p.NameKey.Contains(folded) || p.BarcodeKey.Contains(folded))
                 : query.Where(p => p.SearchKey.Contains(folded));
         }
 

@@ -286,6 +286,17 @@ public sealed class ReviewDecisions(RollcallDatabase database, UndoService undo,
         }
     }
 
+    /// <summary>The sites of the patrons that a decision changed, as they are now; null among them is no site.</summary>
+    public async Task<IReadOnlyList<int?>> SubjectsAsync(int districtId, int id, CancellationToken cancellationToken = default)
+    {
+        await using var context = database.CreateContext();
+        var item = await FindAsync(context, districtId, id, cancellationToken);
+        return await context
+            .Changes.Where(c => c.DistrictId == districtId && c.OperationId == item.DecisionOperationId && c.PatronId != null)
+            .Join(context.Patrons.Where(p => p.DistrictId == districtId), c => c.PatronId, p => p.Id, (_, p) => p.SiteId)
+            .ToListAsync(cancellationToken);
+    }
+
     /// <summary>Whether the id that the patron has is one of somebody who is still in the roster, as far as syncs know.</summary>
     private static bool IsLive(Patron patron, PatronLink? link) =>
         patron.Guid is not null

@@ -28,8 +28,17 @@ public sealed record TokenGrant(
     bool IsChild
 )
 {
-    /// <summary>As operations and the audit name it.</summary>
-    public Actor Actor => new(AccessTokens.ActorName(Name, TokenId), Group);
+    /// <summary>
+    /// As operations and the audit name it, and what it may do to records. Whose group or roster identity it sets signs in with those rights: so
+    /// only one that has all of a district's does what a District Administrator alone does there.
+    /// </summary>
+    public Actor Actor =>
+        new(
+            AccessTokens.ActorName(Name, TokenId),
+            Group > SecurityGroup.LibraryAdministrator && !Scopes.HasFlag(AccessTokens.AllOfDistrict)
+                ? SecurityGroup.LibraryAdministrator
+                : Group
+        );
 }
 
 /// <summary>

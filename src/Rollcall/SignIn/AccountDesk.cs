@@ -13,9 +13,11 @@ namespace Rollcall.SignIn;
 public sealed class AccountDesk(RollcallDatabase database, Accounts accounts, TimeProvider time)
 {
     /// <summary>Adds an account to the district, or changes what one may do there.</summary>
-    /// <returns>The code of a link that sets the password; null when the account has one, or is not this district's alone.</returns>
-    /// <exception cref="RollcallException">Not an address, a group that has no account, sites that are missing or unknown, or oneself.</exception>
-    public async Task<string?> AddAsync(
+    /// <returns>The account, and what opens it.</returns>
+    /// <exception cref="RollcallException">
+    /// Not an address, a group that has no account, sites that are missing or unknown, oneself, or an account that is of another district too.
+    /// </exception>
+    public async Task<AddedAccount> AddAsync(
         District district,
         string? email,
         SecurityGroup group,
@@ -34,25 +36,43 @@ public sealed class AccountDesk(RollcallDatabase database, Accounts accounts, Ti
             }
         }
 
-        var (account, code) = await accounts.AddAsync(email ?? "", district, group, sites, isOperator: false, by.Name, cancellationToken);
-        await using var after = database.CreateContextAsOwner();
-        return await RefusalAsync(after, district.Id, account, by, cancellationToken) is null ? code : null;
+        return await accounts.AddAsync(
+            email ?? "",
+            district,
+            group,
+            sites,
+            isOperator: false,
+            by.Name,
+            byOperator: by.IsOperator,
+            cancellationToken: cancellationToken
+        );
     }
 
     /// <summary>A link that sets the account's password anew.</summary>
     /// <exception cref="RollcallException">The account is not this district's alone, or is locked.</exception>
     public async Task<string> ResetAsync(District district, long accountId, Who by, CancellationToken cancellationToken = default)
     {
-        await using var context = database.CreateContextAsOwner();
-        var account = await CheckAsync(context, district.Id, accountId, by, cancellationToken);
-        if (Accounts.IsLockedByHand(account, time.GetUtcNow()))
+        string email;
+        await using (var context = database.CreateContextAsOwner())
         {
-            throw new RollcallException("This account is locked. Unlock it first.");
+            email = (await FindAsync(context, district.Id, accountId, cancellationToken)).Email!;
         }
 
-        Note(context, district.Id, by.Name, $"{account.Email}: a link that sets the password");
-        await context.SaveChangesAsync(cancellationToken);
-        return await accounts.ResetAsync(account.Email!, by.Name, cancellationToken);
+        return await accounts.ResetAsync(
+            email,
+            by.Name,
+            async (context, _) =>
+            {
+                var account = await CheckAsync(context, district.Id, accountId, by, cancellationToken);
+                if (Accounts.IsLockedByHand(account, time.GetUtcNow()))
+                {
+                    throw new RollcallException("This account is locked. Unlock it first.");
+                }
+
+                Note(context, district.Id, by.Name, $"{account.Email}: a link that sets the password");
+            },
+            cancellationToken
+        );
     }
 
     /// <summary>Closes the account until somebody opens it: its sessions end, its tokens and links serve no more.</summary>

@@ -23,6 +23,15 @@ public enum PasswordAnswer
     Locked,
 }
 
+/// <summary>An account that was added, or got a place.</summary>
+/// <param name="Account">The account.</param>
+/// <param name="Code">The code of a link that sets its password; null when it has one, or is not theirs who added it.</param>
+/// <param name="Renewed">It was somebody's before: its password and every other way in are gone, and the link begins anew.</param>
+public sealed record AddedAccount(Account Account, string? Code, bool Renewed)
+{
+    public void Deconstruct(out Account account, out string? code) => (account, code) = (Account, Code);
+}
+
 /// <summary>An account as lists show it.</summary>
 public sealed record AccountRow(
     long Id,
@@ -62,7 +71,10 @@ public sealed class Accounts(RollcallDatabase database, IServiceScopeFactory sco
         return await context.Accounts.AnyAsync(cancellationToken);
     }
 
-    /// <summary>A link to make the first account with; links given out before serve no more. Null when there is an account already.</summary>
+    /// <summary>
+    /// A link to make the first account with; null when there is an account already. Those given out before serve until one of them is used:
+    /// they may be on the screens of other servers of this installation.
+    /// </summary>
     public async Task<string?> SetupLinkAsync(CancellationToken cancellationToken = default)
     {
         if (await AnyAsync(cancellationToken))
@@ -71,27 +83,34 @@ public sealed class Accounts(RollcallDatabase database, IServiceScopeFactory sco
         }
 
         await using var context = database.CreateContextAsOwner();
-        await context.OneTimeLinks.Where(l => l.Purpose == LinkPurpose.Setup).ExecuteDeleteAsync(cancellationToken);
         return await AddLinkAsync(context, LinkPurpose.Setup, null, cancellationToken);
     }
 
-    /// <summary>Adds an account, or gives an account that exists its place in a district.</summary>
+    /// <summary>
+    /// Adds an account, or gives an account that exists its place in a district. The administrators of the one district that an account is of
+    /// look after its ways in, and may have kept one. So where it gets more than they can give, it begins anew: links, password, second factor,
+    /// passkeys and sessions that it had open nothing any more. Of an account that is of several districts already, or the operator's, no
+    /// administrator of a district has had any.
+    /// </summary>
     /// <param name="email">The address that it signs in with.</param>
     /// <param name="district">Null for an operator.</param>
     /// <param name="group">What it may do in the district.</param>
     /// <param name="siteAccess">Codes of sites, comma separated; needed for librarians and aides.</param>
     /// <param name="isOperator">Runs the installation.</param>
     /// <param name="actor">Who adds it, for the audit.</param>
+    /// <param name="byOperator">Whoever adds it runs the installation; others add accounts that are of no other district.</param>
+    /// <param name="keep">The operator knows that nobody but its owner has a way in: an account that exists keeps them.</param>
     /// <param name="cancellationToken">Gives up.</param>
-    /// <returns>The account, and the code of a link that sets its password; null when it has one.</returns>
-    /// <exception cref="RollcallException">Not an address, or sites are missing or unknown.</exception>
-    public async Task<(Account Account, string? Code)> AddAsync(
+    /// <exception cref="RollcallException">Not an address, sites are missing or unknown, or the account is the operator's to give a place.</exception>
+    public async Task<AddedAccount> AddAsync(
         string email,
         District? district,
         SecurityGroup group,
         string? siteAccess,
         bool isOperator,
         string actor,
+        bool byOperator = true,
+        bool keep = false,
         CancellationToken cancellationToken = default
     )
     {
@@ -108,16 +127,52 @@ public sealed class Accounts(RollcallDatabase database, IServiceScopeFactory sco
         var context = scope.ServiceProvider.GetRequiredService<RollcallContext>();
         var sites = district is null ? null : await CheckSitesAsync(context, district, group, siteAccess, cancellationToken);
         await using var transaction = await context.Database.BeginTransactionAsync(cancellationToken);
+        await HoldAsync(context, address, cancellationToken);
         var account = await users.FindByEmailAsync(address);
+        var renewed = false;
+        var isLinked = true;
         if (account is null)
         {
             account = New(address, isOperator);
             Check(await users.CreateAsync(account));
         }
-        else if (isOperator && !account.IsOperator)
+        else
         {
-            account.IsOperator = true;
-            Check(await users.UpdateAsync(account));
+            var places = await context
+                .Memberships.Where(m => m.AccountId == account.Id)
+                .Select(m => m.DistrictId)
+                .ToListAsync(cancellationToken);
+            var isNew = district is not null && !places.Contains(district.Id);
+            var isShared = account.IsOperator || places.Exists(p => p != district?.Id);
+            isLinked = byOperator || !isShared;
+            if (!byOperator && isNew && isShared)
+            {
+                throw new RollcallException(
+                    $"{account.Email} has an account in this installation already, and it is not this district's alone: only the operator of the installation gives it a place here (rollcall account add)."
+                );
+            }
+
+            if ((isOperator || isNew) && !account.IsOperator && (isOperator || places.Count < 2))
+            {
+                await context.OneTimeLinks.Where(l => l.AccountId == account.Id).ExecuteDeleteAsync(cancellationToken);
+                renewed = !keep && await EndWaysInAsync(users, context, account, cancellationToken);
+                foreach (var place in renewed ? places : [])
+                {
+                    AddAudit(
+                        context,
+                        place,
+                        actor,
+                        AuditAction,
+                        $"{account.Email}: password and other ways in ended by the operator, who gave it a new link"
+                    );
+                }
+            }
+
+            if (isOperator && !account.IsOperator)
+            {
+                account.IsOperator = true;
+                Check(await users.UpdateAsync(account));
+            }
         }
 
         if (district is not null)
@@ -130,22 +185,67 @@ public sealed class Accounts(RollcallDatabase database, IServiceScopeFactory sco
             district?.Id ?? 0,
             actor,
             AuditAction,
-            $"{address}: {(district is null ? "operator" : PatronFields.GroupWord(group))}{(sites is null ? "" : $" at {sites}")}"
+            $"{address}: {(district is null ? "operator" : PatronFields.GroupWord(group))}{(sites is null ? "" : $" at {sites}")}{(renewed ? "; what it was signed in with before opens nothing any more" : "")}"
         );
         await context.SaveChangesAsync(cancellationToken);
-        var code = account.PasswordHash is null ? await AddLinkAsync(context, LinkPurpose.Password, account.Id, cancellationToken) : null;
+        var code =
+            account.PasswordHash is null && isLinked
+                ? await AddLinkAsync(context, LinkPurpose.Password, account.Id, cancellationToken)
+                : null;
         await transaction.CommitAsync(cancellationToken);
-        return (account, code);
+        return new(account, code, renewed);
+    }
+
+    /// <summary>Whoever gives an account more, or a link to it, waits here for the other one: neither goes by what is no longer so.</summary>
+    private static Task<int> HoldAsync(RollcallContext context, string email, CancellationToken cancellationToken)
+    {
+        var key = email.ToUpperInvariant();
+        return context
+            .Accounts.Where(a => a.NormalizedEmail == key)
+            .ExecuteUpdateAsync(s => s.SetProperty(a => a.LockoutEnabled, a => a.LockoutEnabled), cancellationToken);
+    }
+
+    /// <summary>Ends whatever the account can be signed in to with.</summary>
+    /// <returns>False when there was nothing yet.</returns>
+    private static async Task<bool> EndWaysInAsync(
+        UserManager<Account> users,
+        RollcallContext context,
+        Account account,
+        CancellationToken cancellationToken
+    )
+    {
+        var had = account.PasswordHash is not null;
+        account.PasswordHash = null;
+        account.TwoFactorEnabled = false;
+        Check(await users.UpdateSecurityStampAsync(account));
+        had |= await context.Set<IdentityUserPasskey<long>>().Where(p => p.UserId == account.Id).ExecuteDeleteAsync(cancellationToken) > 0;
+        await context.Set<IdentityUserToken<long>>().Where(t => t.UserId == account.Id).ExecuteDeleteAsync(cancellationToken);
+        await context.SignInSessions.Where(s => s.AccountId == account.Id).ExecuteDeleteAsync(cancellationToken);
+        return had;
     }
 
     /// <summary>A link that sets the password anew. The present one works until then.</summary>
     /// <exception cref="RollcallException">There is no such account.</exception>
-    public async Task<string> ResetAsync(string email, string actor, CancellationToken cancellationToken = default)
+    public Task<string> ResetAsync(string email, string actor, CancellationToken cancellationToken = default) =>
+        ResetAsync(email, actor, (_, _) => Task.CompletedTask, cancellationToken);
+
+    /// <summary>The same, if <paramref name="check"/> still finds nothing against it.</summary>
+    internal async Task<string> ResetAsync(
+        string email,
+        string actor,
+        Func<RollcallContext, Account, Task> check,
+        CancellationToken cancellationToken
+    )
     {
         await using var context = database.CreateContextAsOwner();
+        await using var transaction = await context.Database.BeginTransactionAsync(cancellationToken);
+        await HoldAsync(context, email.Trim(), cancellationToken);
         var account = await FindAsync(context, email, cancellationToken);
+        await check(context, account);
         AddAudit(context, 0, actor, "password link", account.Email!);
-        return await AddLinkAsync(context, LinkPurpose.Password, account.Id, cancellationToken);
+        var code = await AddLinkAsync(context, LinkPurpose.Password, account.Id, cancellationToken);
+        await transaction.CommitAsync(cancellationToken);
+        return code;
     }
 
     /// <summary>A link that signs the account in.</summary>
@@ -221,8 +321,12 @@ public sealed class Accounts(RollcallDatabase database, IServiceScopeFactory sco
         await using var transaction = await context.Database.BeginTransactionAsync(cancellationToken);
         var link = await LinkAsync(context, code, cancellationToken);
 
-        // Taken by deleting: of two who come at once with the same link, one finds it gone.
-        if (link is null || await context.OneTimeLinks.Where(l => l.Id == link.Id).ExecuteDeleteAsync(cancellationToken) == 0)
+        // Taken by deleting: of two who come at once with the same link, one finds it gone. With the first account go all links to make it.
+        var taken =
+            link is null ? null
+            : link.Purpose == LinkPurpose.Setup ? context.OneTimeLinks.Where(l => l.Purpose == LinkPurpose.Setup)
+            : context.OneTimeLinks.Where(l => l.Id == link.Id);
+        if (link is null || taken is null || await taken.ExecuteDeleteAsync(cancellationToken) == 0)
         {
             throw new RollcallException("This link has been used already, or is too old. Ask for another one.");
         }
@@ -489,13 +593,17 @@ public sealed class Accounts(RollcallDatabase database, IServiceScopeFactory sco
         await context.SaveChangesAsync(cancellationToken);
     }
 
-    /// <summary>Closes an account until it is opened by hand.</summary>
+    /// <summary>Closes an account until it is opened by hand. What somebody is changing of it meanwhile does not open it.</summary>
     internal async Task CloseAsync(long accountId, CancellationToken cancellationToken)
     {
+        var stamp = Guid.NewGuid().ToString();
         await using var context = database.CreateContextAsOwner();
         await context
             .Accounts.Where(a => a.Id == accountId)
-            .ExecuteUpdateAsync(s => s.SetProperty(a => a.LockoutEnd, (DateTimeOffset?)s_forGood), cancellationToken);
+            .ExecuteUpdateAsync(
+                s => s.SetProperty(a => a.LockoutEnd, (DateTimeOffset?)s_forGood).SetProperty(a => a.ConcurrencyStamp, stamp),
+                cancellationToken
+            );
     }
 
     /// <summary>Opens an account that was closed, however it was.</summary>
@@ -791,7 +899,11 @@ public sealed class Accounts(RollcallDatabase database, IServiceScopeFactory sco
     {
         if (!result.Succeeded)
         {
-            throw new RollcallException(string.Join(' ', result.Errors.Select(e => e.Description)));
+            throw new RollcallException(
+                result.Errors.Any(e => e.Code == nameof(IdentityErrorDescriber.ConcurrencyFailure))
+                    ? "This account was changed at the same moment. Look at it, then try again."
+                    : string.Join(' ', result.Errors.Select(e => e.Description))
+            );
         }
     }
 

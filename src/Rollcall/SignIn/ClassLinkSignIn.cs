@@ -70,6 +70,9 @@ public enum SignInRefusal
 
     /// <summary>A tile was opened while somebody else is signed in on this browser.</summary>
     SomebodyElse,
+
+    /// <summary>Too many sign-ins were begun from one address.</summary>
+    TooMany,
 }
 
 /// <summary>What came of a callback.</summary>
@@ -507,11 +510,21 @@ public sealed class ClassLinkSignIn(
 
             using var request = new HttpRequestMessage(HttpMethod.Get, $"{client.Launchpad}/oauth2/v2/jwks");
             using var answer = await ReadAsync(request, "the keys", cancellationToken);
-            var keys = JsonWebKeySet
-                .Create(answer.RootElement.GetRawText())
-                .Keys.Where(k => k is { Kty: JsonWebAlgorithmsKeyTypes.RSA, KeySize: >= 2048 } && k.Use is null or "" or "sig")
-                .Cast<SecurityKey>()
-                .ToList();
+            List<SecurityKey> keys;
+            try
+            {
+                keys =
+                [
+                    .. JsonWebKeySet
+                        .Create(answer.RootElement.GetRawText())
+                        .Keys.Where(k => k is { Kty: JsonWebAlgorithmsKeyTypes.RSA, KeySize: >= 2048 } && k.Use is null or "" or "sig"),
+                ];
+            }
+            catch (Exception e) when (e is ArgumentException or FormatException or JsonException or InvalidOperationException)
+            {
+                throw new NotProvedException($"the keys cannot be read: {e.GetType().Name}");
+            }
+
             _keys = (client.Launchpad, now, keys);
             return keys;
         }

@@ -472,7 +472,14 @@ public abstract class ApiAdministrationTests(Library library)
             HttpStatusCode.UnprocessableEntity,
             "locked"
         );
-        await SentAsync(await part.PostAsync(new Uri($"{Root}/accounts/{id}/unlock", UriKind.Relative), null));
+
+        // A locked account that is opened again is one that can be signed in with.
+        await RefusedAsync(
+            await part.PostAsync(new Uri($"{Root}/accounts/{id}/unlock", UriKind.Relative), null),
+            HttpStatusCode.Forbidden,
+            "lacks the scope audit:read."
+        );
+        await SentAsync(await whole.PostAsync(new Uri($"{Root}/accounts/{id}/unlock", UriKind.Relative), null));
         await SentAsync(await whole.PostAsync(new Uri($"{Root}/accounts/{id}/password-link", UriKind.Relative), null));
         await SentAsync(await part.DeleteAsync(new Uri($"{Root}/accounts/{id}/sessions", UriKind.Relative)));
         await SentAsync(await part.DeleteAsync(new Uri($"{Root}/accounts/{id}", UriKind.Relative)));

@@ -2,9 +2,12 @@ using System.Net;
 using System.Net.Http.Json;
 using System.Text;
 using System.Text.Json;
+using Microsoft.AspNetCore.Http;
 using Microsoft.AspNetCore.Mvc.RazorPages;
 using Microsoft.AspNetCore.Routing;
 using Microsoft.EntityFrameworkCore;
+using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Logging;
 using Rollcall.Audit;
 using Rollcall.Districts;
 using Rollcall.Operations;
@@ -345,6 +348,156 @@ public sealed class ApiTests(SyncedLibrary library) : IClassFixture<SyncedLibrar
         // A barcode may hold a slash.
         await http.PostAsJsonAsync($"{Root}/patrons", new { fields = new { barcode = "A/1/2", lastName = "Slash" } });
         Assert.Equal("Slash", (await http.GetFromJsonAsync<JsonElement>($"{Root}/patrons/A%2F1%2F2")).GetProperty("lastName").GetString());
+    }
+
+    [Fact]
+    public async Task A_token_with_a_part_of_the_scopes_hands_no_rights_out()
+    {
+        var patrons = library.Service<PatronService>();
+        await patrons.AddAsync(
+            library.District.Id,
+            [new("barcode", "PART-ADM"), new("lastName", "Reed"), new("group", "District Administrator")],
+            "test"
+        );
+        await patrons.AddAsync(library.District.Id, [new("barcode", "PART-PAT"), new("lastName", "Reed")], "test");
+        var part = AccessTokens.AllOfDistrict & ~TokenScopes.AccountsWrite;
+        using var http = Client(await TokenAsync(library.District, SecurityGroup.DistrictAdministrator, part));
+        foreach (
+            var (path, body) in (KeyValuePair<string, object>[])
+                [
+                    new("PART-PAT", new { fields = new { group = "District Administrator" } }),
+                    new("PART-PAT", new { fields = new { siteAccess = "S01" } }),
+                    new("PART-ADM", new { fields = new { guid = "mine" } }),
+                    new("PART-ADM", new { fields = new { email = "mine@x.example" } }),
+                ]
+        )
+        {
+            await ProblemAsync(
+                await http.PatchAsJsonAsync($"{Root}/patrons/{path}", body),
+                HttpStatusCode.UnprocessableEntity,
+                "A token needs every scope"
+            );
+        }
+
+        using var file = new StringContent("barcode,group\nPART-PAT,District Administrator\n", Encoding.UTF8, "text/csv");
+        await ProblemAsync(
+            await http.PostAsync(new Uri($"{Root}/patrons/import", UriKind.Relative), file),
+            HttpStatusCode.UnprocessableEntity,
+            "only a District Administrator"
+        );
+        await ProblemAsync(
+            await http.PostAsJsonAsync(
+                $"{Root}/patrons/change",
+                new { patrons = new { barcodes = (string[])["PART-PAT"] }, fields = new { group = "District Administrator" } }
+            ),
+            HttpStatusCode.UnprocessableEntity,
+            "only a District Administrator"
+        );
+        using var command = await http.PostAsJsonAsync(
+            $"{Root}/commands",
+            new { arguments = (string[])["patron", "set", "PART-PAT", "group=District Administrator"] }
+        );
+        Assert.Contains("only a District Administrator", await command.Content.ReadAsStringAsync(), StringComparison.Ordinal);
+        Assert.Equal(SecurityGroup.Patron, (await patrons.GetAsync(library.District.Id, "PART-PAT")).Patron.Group);
+        var notes = await http.PatchAsJsonAsync($"{Root}/patrons/PART-PAT", new { fields = new { notes = "its work" } });
+        Assert.Equal(HttpStatusCode.OK, notes.StatusCode);
+
+        using var whole = Client(await TokenAsync(library.District, SecurityGroup.DistrictAdministrator, AccessTokens.AllOfDistrict));
+        var given = await whole.PatchAsJsonAsync(
+            $"{Root}/patrons/PART-PAT",
+            new { fields = new { group = "Librarian", siteAccess = "S01" } }
+        );
+        Assert.Equal(HttpStatusCode.OK, given.StatusCode);
+    }
+
+    /// <summary>Forms send what was left blank as an empty text.</summary>
+    [Fact]
+    public async Task A_choice_that_says_nothing_is_nobody()
+    {
+        using var http = Client(await TokenAsync(library.District, SecurityGroup.DistrictAdministrator, AccessTokens.AllOfDistrict));
+        var total = await library.Service<PatronService>().CountAsync(library.District.Id, new PatronFilter());
+        foreach (var member in (string[])["search", "site", "status", "level", "homeroom", "roleGroup"])
+        {
+            foreach (var blank in (string[])["", "  ", "\u200b", "\u0301"])
+            {
+                var choice = new Dictionary<string, string> { [member] = blank };
+                var removal = await http.PostAsJsonAsync($"{Root}/patrons/removal", new { patrons = choice, preview = false });
+                var change = await http.PostAsJsonAsync(
+                    $"{Root}/patrons/change",
+                    new
+                    {
+                        patrons = choice,
+                        fields = new { notes = "everybody" },
+                        preview = false,
+                    }
+                );
+                Assert.True((int)removal.StatusCode is >= 400 and < 500, $"{removal.StatusCode} from a removal by {member}");
+                Assert.True((int)change.StatusCode is >= 400 and < 500, $"{change.StatusCode} from a change by {member}");
+            }
+        }
+
+        Assert.Equal(total, await library.Service<PatronService>().CountAsync(library.District.Id, new PatronFilter()));
+    }
+
+    /// <summary>Whoever hangs up has not undone what was being written, and the key knows. A file that came with a key lies on no disk.</summary>
+    [Fact]
+    public async Task A_key_keeps_the_answer_for_whoever_hung_up()
+    {
+        var token = await TokenAsync(library.District, SecurityGroup.LibraryAdministrator, AccessTokens.AllOfDistrict);
+        var endpoint = library
+            .Service<EndpointDataSource>()
+            .Endpoints.OfType<RouteEndpoint>()
+            .Single(e =>
+                e.RoutePattern.RawText == "/api/v1/patrons/import"
+                && e.Metadata.GetMetadata<HttpMethodMetadata>()!.HttpMethods.Contains("POST")
+            );
+        var body = new string('x', 200_000);
+        var written = 0;
+        for (var sent = 1; sent <= 2; sent++)
+        {
+            using var hangUp = new CancellationTokenSource();
+            using var gate = new ApiGate(
+                async http =>
+                {
+                    Assert.True(Assert.IsType<Microsoft.AspNetCore.WebUtilities.FileBufferingReadStream>(http.Request.Body).InMemory);
+                    await hangUp.CancelAsync();
+                    written++;
+                    http.RequestAborted.ThrowIfCancellationRequested();
+                    await http.Response.WriteAsJsonAsync(new { written }, http.RequestAborted);
+                },
+                library.Service<RollcallDatabase>(),
+                TimeProvider.System,
+                library.Service<ILogger<ApiGate>>()
+            );
+            await using var confined = Confinement.Begin();
+            using var scope = library.Server.Services.CreateScope();
+            using var request = new MemoryStream(Encoding.UTF8.GetBytes(body));
+            using var answer = new MemoryStream();
+            var http = new DefaultHttpContext { RequestServices = scope.ServiceProvider, RequestAborted = hangUp.Token };
+            http.SetEndpoint(endpoint);
+            http.Request.Method = "POST";
+            http.Request.Path = "/api/v1/patrons/import";
+            http.Request.Body = System.IO.Pipelines.PipeReader.Create(request).AsStream();
+            http.Request.ContentLength = request.Length;
+            http.Request.Headers.Authorization = $"Bearer {token}";
+            http.Request.Headers["Idempotency-Key"] = "hung-up";
+            http.Response.Body = answer;
+            try
+            {
+                await gate.InvokeAsync(http, library.Service<AccessTokens>(), library.Service<DistrictService>());
+            }
+            catch (OperationCanceledException)
+            {
+                Assert.Equal(1, sent);
+            }
+
+            Assert.Equal(1, written);
+            if (sent == 2)
+            {
+                Assert.Equal("true", http.Response.Headers["Idempotent-Replayed"].ToString());
+                Assert.Equal("{\"written\":1}", Encoding.UTF8.GetString(answer.ToArray()));
+            }
+        }
     }
 
     private static async Task<JsonElement> ProblemAsync(HttpResponseMessage response, HttpStatusCode status, string words)

@@ -112,6 +112,170 @@ public abstract partial class OtherDistrictTests(Library library)
         Assert.NotEqual(before["patrons"], after["patrons"]);
     }
 
+    /// <summary>Two tabs, and the district is changed in one of them: what the other one shows belongs to the district before.</summary>
+    [Fact]
+    public async Task No_form_of_one_district_is_carried_out_in_another_that_was_chosen_since()
+    {
+        var other = await AddDistrictAsync();
+        const string both = "both@library.example";
+        await library.Service<Accounts>().AddAsync(both, library.District, SecurityGroup.DistrictAdministrator, null, false, "test");
+        var theirs = await TheirsAsync();
+        var patrons = library.Service<PatronService>();
+        await library.Service<SiteService>().AddAsync(other.Id, "S01", new SiteChange("Their school", null, null, null, null), "test");
+        await patrons.AddAsync(other.Id, [new("barcode", theirs.Barcode), new("lastName", "Theirs"), new("site", "S01")], "test");
+        await library.Service<Accounts>().AddAsync(both, other, SecurityGroup.DistrictAdministrator, null, false, "test");
+        var edit = $"/patron/edit?barcode={Uri.EscapeDataString(theirs.Barcode)}";
+        (string, string)[] typed =
+        [
+            ("lastName", "Typed for the first"),
+            ("firstName", "Ada"),
+            ("barcode", theirs.Barcode),
+            ("status", "Active"),
+        ];
+
+        using (var visitor = await BothAsync(library.District))
+        {
+            var token = Visitor.TokenOf(await visitor.PageAsync(edit));
+            await visitor.PageAsync($"/?district={other.Code}");
+            using var refused = await visitor.PostAsync(edit, [.. typed, token]);
+            var words = WebUtility.HtmlDecode(await refused.Content.ReadAsStringAsync());
+            Assert.Equal(HttpStatusCode.BadRequest, refused.StatusCode);
+            Assert.Equal("Theirs", (await patrons.GetAsync(other.Id, theirs.Barcode)).Patron.LastName);
+
+            // It is said whose it is. One press sends it there, and to no other.
+            Assert.Contains($"This form belongs to {library.District.Name}", words, StringComparison.Ordinal);
+            Assert.Contains($"href=\"{edit}&district={library.District.Code}\"", words, StringComparison.Ordinal);
+            Assert.DoesNotContain("Send it again", words, StringComparison.Ordinal);
+            var to = $"{edit}&district={library.District.Code}";
+            Assert.Contains($"action=\"{to}\"", words, StringComparison.Ordinal);
+            using var stray = await visitor.PostAsync(edit, [.. typed, Visitor.TokenOf(words)]);
+            Assert.Equal(HttpStatusCode.BadRequest, stray.StatusCode);
+            using var sent = await visitor.PostAsync(to, [.. typed, Visitor.TokenOf(words)]);
+            Assert.Equal(HttpStatusCode.Redirect, sent.StatusCode);
+            Assert.Equal("Theirs", (await patrons.GetAsync(other.Id, theirs.Barcode)).Patron.LastName);
+            Assert.Equal("Typed for the first", (await patrons.GetAsync(library.District.Id, theirs.Barcode)).Patron.LastName);
+        }
+
+        // The same when the sign-in ended in between, and another district was chosen after the next one.
+        using (var visitor = await BothAsync(library.District))
+        {
+            var token = Visitor.TokenOf(await visitor.PageAsync(edit));
+            await library.Service<Sessions>().EndAsync(visitor.Session!);
+            using var ended = await visitor.PostAsync(edit, [.. typed, token]);
+            var again = Visitor.TokenOf(await ended.Content.ReadAsStringAsync());
+            Assert.Equal(HttpStatusCode.Unauthorized, ended.StatusCode);
+            foreach (var kept in new[] { token, again })
+            {
+                visitor.Enter((await BothAsync(other)).Session!);
+                await visitor.PageAsync($"/?district={other.Code}");
+                using var refused = await visitor.PostAsync(edit, [.. typed, kept]);
+                var words = WebUtility.HtmlDecode(await refused.Content.ReadAsStringAsync());
+                Assert.Contains($"This form belongs to {library.District.Name}", words, StringComparison.Ordinal);
+                Assert.Contains($"action=\"{edit}&district={library.District.Code}\"", words, StringComparison.Ordinal);
+            }
+
+            // Whoever has no place there is not offered to send it.
+            visitor.Enter(await library.SignInAsync(SecurityGroup.DistrictAdministrator, district: other));
+            using var stranger = await visitor.PostAsync(edit, [.. typed, token]);
+            var said = WebUtility.HtmlDecode(await stranger.Content.ReadAsStringAsync());
+            Assert.Equal(HttpStatusCode.BadRequest, stranger.StatusCode);
+            Assert.Contains("This form belongs to another district", said, StringComparison.Ordinal);
+            Assert.DoesNotContain("Typed for the first", said, StringComparison.Ordinal);
+            Assert.DoesNotContain(library.District.Name, said, StringComparison.Ordinal);
+        }
+
+        while (await library.Service<Aftermath>().SettleAsync() > 0)
+        {
+            // What follows from the above is none of what is looked for.
+        }
+
+        // Every form there is.
+        var before = await RowsAsync(other.Id);
+        var refusals = 0;
+        using (var visitor = await BothAsync(library.District))
+        {
+            var token = Visitor.TokenOf(await visitor.PageAsync("/account"));
+            await visitor.PageAsync($"/?district={other.Code}");
+            foreach (var (page, handler) in Handlers())
+            {
+                var fields = handler.Parameters.Select(p => (p.Name, Value(p.Name, p.ParameterType, 1, theirs))).Append(token);
+                var path = Placeholder().Replace(page, m => m.Value.Contains("id", StringComparison.Ordinal) ? "1" : "S01").TrimEnd('/');
+                if (page is "account")
+                {
+                    continue;
+                }
+
+                using var response = await visitor.PostAsync(
+                    handler.Name is null ? $"/{path}" : $"/{path}?handler={handler.Name}",
+                    [.. fields]
+                );
+                Assert.Equal((page, handler.Name, HttpStatusCode.BadRequest), (page, handler.Name, response.StatusCode));
+                refusals++;
+            }
+
+            // What is of no district goes on: the account, the theme, signing out.
+            using var theme = await visitor.PostAsync("/theme", ("theme", "dark"), ("back", "/account"), token);
+            using var account = await visitor.PostAsync("/account?handler=EndAll", token);
+            Assert.Equal((HttpStatusCode.Redirect, HttpStatusCode.Redirect), (theme.StatusCode, account.StatusCode));
+        }
+
+        Assert.InRange(refusals, 40, 1000);
+        Same(before, await RowsAsync(other.Id));
+
+        async Task<Visitor> BothAsync(District first)
+        {
+            var (account, _) = await library
+                .Service<Accounts>()
+                .AddAsync(both, first, SecurityGroup.DistrictAdministrator, null, false, "test");
+            var visitor = new Visitor(
+                library.Url,
+                await library.Service<Sessions>().OpenAsync(account, SignInMethod.Password, null, new Device("test", null))
+            );
+            await visitor.PageAsync($"/?district={first.Code}");
+            return visitor;
+        }
+    }
+
+    /// <summary>A live page fetches parts of itself anew: they stay those of its district, and choose none for other tabs.</summary>
+    [Fact]
+    public async Task Live_parts_of_a_page_stay_with_its_district()
+    {
+        var other = await AddDistrictAsync();
+        const string both = "live@library.example";
+        await library.Service<Accounts>().AddAsync(both, library.District, SecurityGroup.DistrictAdministrator, null, false, "test");
+        var (account, _) = await library
+            .Service<Accounts>()
+            .AddAsync(both, other, SecurityGroup.DistrictAdministrator, null, false, "test");
+        using var visitor = new Visitor(
+            library.Url,
+            await library.Service<Sessions>().OpenAsync(account, SignInMethod.Password, null, new Device("test", null))
+        );
+        var page = await visitor.PageAsync($"/?district={library.District.Code}");
+        Assert.Contains(
+            $"hx-headers='{{\"Rollcall-District\":\"{library.District.Code}\"}}'",
+            WebUtility.HtmlDecode(page),
+            StringComparison.Ordinal
+        );
+        Assert.Contains($"/operations/events?district={library.District.Code}&", WebUtility.HtmlDecode(page), StringComparison.Ordinal);
+        await visitor.PageAsync($"/?district={other.Code}");
+
+        foreach (var address in new[] { "/", $"/?district={library.District.Code}" })
+        {
+            var (_, part, response) = await visitor.GetAsync(
+                address,
+                headers: [("HX-Request", "true"), ("Rollcall-District", library.District.Code)]
+            );
+            Assert.Contains($"<span class=\"topbar-district\" dir=\"auto\">{library.District.Name}", part, StringComparison.Ordinal);
+            Assert.DoesNotContain(
+                response.Headers.TryGetValues("Set-Cookie", out var set) ? set : [],
+                c => c.StartsWith("rollcall-district", StringComparison.Ordinal)
+            );
+        }
+
+        var after = await visitor.PageAsync("/");
+        Assert.Contains($"<span class=\"topbar-district\" dir=\"auto\">{other.Name}", after, StringComparison.Ordinal);
+    }
+
     [Fact]
     public async Task No_body_that_does_not_fit_makes_the_server_fail()
     {

@@ -7277,7 +7277,7 @@ namespace Rollcall.Server.Tests.Api.Generated
         /// Open a closed account
         /// </summary>
         /// <remarks>
-        /// Needs the scope accounts:write and the group District Administrator.
+        /// Needs every scope of a district and the group District Administrator.
         /// </remarks>
         /// <returns>No Content</returns>
         /// <exception cref="ApiException">A server side error occurred.</exception>

@@ -71,6 +71,7 @@ public sealed class NoticeStoryTests
         cli.Variables["ROLLCALL_SMTP_PORT"] = ((IPEndPoint)silent.LocalEndpoint).Port.ToString(CultureInfo.InvariantCulture);
         cli.Variables["ROLLCALL_SMTP_FROM"] = "rollcall@school.example";
         cli.Variables["ROLLCALL_SMTP_TLS"] = "off";
+        cli.Variables["ROLLCALL_PUBLIC_URL"] = "https://library.example";
         var (server, _) = await RealProcess.ServeAsync(cli);
         using var __ = server;
         sandbox.Faults.Set("disabled-403");
@@ -82,6 +83,9 @@ public sealed class NoticeStoryTests
                 await Task.Delay(50, TestContext.Current.CancellationToken);
             }
         }
+
+        // Whoever looks after several districts comes to the right one.
+        Assert.Contains("\"url\":\"https://library.example/operations/1?district=RIVER\"", hook.Posts[0].Body, StringComparison.Ordinal);
 
         // Of the first round of e-mails none has come to its end.
         var mails = (await cli.OkAsync("notice", "list", "--json"))

@@ -261,6 +261,23 @@ public sealed partial class AccessTests(SyncedLibrary library) : IClassFixture<S
         );
         Assert.Equal("/signin", to);
         Assert.Null(visitor.Session);
+        Assert.Contains("The password is set", await visitor.PageAsync("/signin"), StringComparison.Ordinal);
+
+        // The operator sees what is of no district; nobody else does.
+        using (var runs = new Visitor(library.Url))
+        {
+            var welcome = await runs.PageAsync("/welcome");
+            Assert.Contains("factor@library.example", welcome, StringComparison.Ordinal);
+            Assert.Contains("set by a link; every session ended", welcome, StringComparison.Ordinal);
+        }
+
+        // A link that signs in sets none.
+        var into = await accounts.SignInLinkAsync(account.Id);
+        Assert.Equal("/signin", await visitor.SubmitAsync($"/link?code={into}", "/link", "/link", [("code", into)]));
+        Assert.Null(visitor.Session);
+        var said = await visitor.PageAsync("/signin");
+        Assert.DoesNotContain("The password is set", said, StringComparison.Ordinal);
+        Assert.Contains("asks for a second factor", said, StringComparison.Ordinal);
         Assert.Equal(
             Rollcall.SignIn.PasswordAnswer.CodeNeeded,
             (await accounts.CheckAsync("factor@library.example", password, null)).Answer

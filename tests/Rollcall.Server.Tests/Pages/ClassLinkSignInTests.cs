@@ -4,6 +4,7 @@ using Rollcall.Districts;
 using Rollcall.Integrations;
 using Rollcall.Patrons;
 using Rollcall.Sandbox;
+using Rollcall.Server.Pages.Parts;
 using Rollcall.SignIn;
 using Rollcall.Storage;
 
@@ -74,11 +75,52 @@ public sealed class ClassLinkSignInTests(SignInLibrary library) : IClassFixture<
         }
     }
 
+    [Fact]
+    public async Task Whoever_begins_many_sign_ins_and_ends_none_waits_and_a_school_that_signs_in_does_not()
+    {
+        var throttle = library.Service<Throttle>();
+        using var visitor = new Visitor(library.Url, null);
+        var taken = 0;
+        while (throttle.Begins("127.0.0.1"))
+        {
+            taken++;
+        }
+
+        try
+        {
+            Assert.InRange(taken, 1_500, Throttle.MostBegun);
+            var (_, _, response) = await visitor.GetAsync("/signin/classlink");
+            Assert.Equal("/signin", response.Headers.Location!.ToString());
+            Assert.Contains("Too many sign-ins with ClassLink", await visitor.PageAsync("/signin"), StringComparison.Ordinal);
+            await TilesAsync(true);
+            await RefusedAsync(visitor, "/signin/classlink/callback?code=guessed", "Too many at once");
+        }
+        finally
+        {
+            await TilesAsync(false);
+            for (var i = 0; i < taken; i++)
+            {
+                throttle.Succeeded("127.0.0.1");
+            }
+        }
+
+        // Those that succeed do not count: a large school has come by then.
+        for (var i = 0; i < Throttle.MostBegun * 2; i++)
+        {
+            Assert.True(throttle.Begins("192.0.2.7"));
+            throttle.Succeeded("192.0.2.7");
+        }
+
+        Assert.Equal("/", await SignInAsync(visitor, Student(7)));
+    }
+
     [Theory]
     [InlineData("consent-refused", "You are not signed in")]
     [InlineData("wrong-tenant", "Your school does not use this library here")]
     [InlineData("unknown-person", "The library does not know you yet")]
     [InlineData("unknown-kid", "ClassLink could not say who you are")]
+    [InlineData("unknown-kid,odd-keys", "ClassLink could not say who you are")]
+    [InlineData("unknown-kid,odd-key", "ClassLink could not say who you are")]
     [InlineData("wrong-audience", "ClassLink could not say who you are")]
     [InlineData("wrong-issuer", "ClassLink could not say who you are")]
     [InlineData("wrong-nonce", "ClassLink could not say who you are")]

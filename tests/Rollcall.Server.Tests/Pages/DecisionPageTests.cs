@@ -1,4 +1,5 @@
 using System.Text;
+using Rollcall.Districts;
 using Rollcall.Operations;
 using Rollcall.Patrons;
 using Rollcall.Review;
@@ -109,6 +110,22 @@ public sealed class DecisionPageTests(SyncedLibrary library) : IClassFixture<Syn
         Assert.Contains("is linked to review-1", await visitor.PageAsync("/review"), StringComparison.Ordinal);
         var (patron, _) = await library.Service<PatronService>().GetAsync(library.District.Id, "REV002");
         Assert.Equal(("review-1", "Married"), (patron.Guid, patron.LastName));
+
+        // The person is of the one site, the patron of another by now: a librarian of the first does not change them by taking this back.
+        var elsewhere = (await library.Service<SiteService>().ListAsync(library.District.Id)).First(s => s.Code != row.Site).Code;
+        await library.Service<PatronService>().EditAsync(library.District.Id, "REV002", [new("site", elsewhere)], "test");
+        using (var librarian = new Visitor(library.Url, await library.SignInAsync(SecurityGroup.Librarian, row.Site)))
+        {
+            await librarian.SubmitAsync("/review", "/review?handler=Reopen", ("id", $"{row.Id}"));
+            Assert.Contains(
+                "A patron of another site came of this decision",
+                await librarian.PageAsync("/review"),
+                StringComparison.Ordinal
+            );
+            Assert.Equal("review-1", (await library.Service<PatronService>().GetAsync(library.District.Id, "REV002")).Patron.Guid);
+        }
+
+        await library.Service<PatronService>().EditAsync(library.District.Id, "REV002", [new("site", row.Site)], "test");
         await visitor.SubmitAsync("/review", "/review?handler=Reopen", ("id", $"{row.Id}"));
         var back = (await library.Service<OperationQueue>().ListAsync(library.District.Id)).First(o => o.Kind == OperationKind.Undo);
         await library.EndOfAsync(back.Id);

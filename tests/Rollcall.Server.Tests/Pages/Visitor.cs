@@ -28,10 +28,19 @@ internal sealed partial class Visitor : IDisposable
     public string? Session =>
         _cookies.GetCookies(_http.BaseAddress!)["rollcall-session"]?.Value is { Length: > 0 } session ? session : null;
 
-    public async Task<(HttpStatusCode Status, string Body, HttpResponseMessage Response)> GetAsync(string path, string? host = null)
+    public async Task<(HttpStatusCode Status, string Body, HttpResponseMessage Response)> GetAsync(
+        string path,
+        string? host = null,
+        params (string Name, string Value)[] headers
+    )
     {
         using var request = new HttpRequestMessage(HttpMethod.Get, path);
         request.Headers.Host = host;
+        foreach (var (name, value) in headers)
+        {
+            request.Headers.Add(name, value);
+        }
+
         var response = await _http.SendAsync(request);
         return (response.StatusCode, await response.Content.ReadAsStringAsync(), response);
     }

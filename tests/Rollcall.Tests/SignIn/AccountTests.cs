@@ -67,10 +67,14 @@ public sealed class AccountTests(PostgresCluster cluster)
             }
         }
 
-        // The first account, an invitation, a link that resets, a change by oneself. No link is used up by a refusal.
+        // The first account, an invitation, a link that resets, a change by oneself. No link is used up by a refusal. Of several servers each
+        // shows one for the first account, and all end with it.
         var setup = (await accounts.SetupLinkAsync())!;
+        var elsewhere = (await accounts.SetupLinkAsync())!;
+        Assert.NotNull(await accounts.PeekAsync(setup));
         await RefusedAsync(p => accounts.UseAsync(setup, Mine, p));
         var first = await accounts.UseAsync(setup, Mine, Password);
+        Assert.Null(await accounts.PeekAsync(elsewhere));
         await RefusedAsync(p => accounts.ChangePasswordAsync(first.Id, Password, p));
         const string Theirs = "theodora.lindqvist@river.riverbend-isd.example";
         var (invited, code) = await accounts.AddAsync(Theirs, system.District, SecurityGroup.Librarian, "SOUTH", false, "test");
@@ -328,10 +332,14 @@ public sealed class AccountTests(PostgresCluster cluster)
         var admin = await WithPasswordAsync(system, Address);
         var by = (await sessions.FindAsync(await sessions.OpenAsync(admin, SignInMethod.Password, null, s_device)))!;
 
-        // A new account gets a link; one that another district made does not, or its password would be ours to set.
-        Assert.NotNull(await desk.AddAsync(system.District, "new@library.example", SecurityGroup.LibraryAdministrator, null, by));
+        // A new account gets a link; one that another district made gets no place here, and one that has both no link of ours.
+        Assert.NotNull((await desk.AddAsync(system.District, "new@library.example", SecurityGroup.LibraryAdministrator, null, by)).Code);
         await accounts.AddAsync("shared@library.example", other, SecurityGroup.DistrictAdministrator, null, false, "test");
-        Assert.Null(await desk.AddAsync(system.District, "shared@library.example", SecurityGroup.LibraryAdministrator, null, by));
+        await Assert.ThrowsAsync<RollcallException>(() =>
+            desk.AddAsync(system.District, "shared@library.example", SecurityGroup.LibraryAdministrator, null, by)
+        );
+        await accounts.AddAsync("shared@library.example", system.District, SecurityGroup.LibraryAdministrator, null, false, "test");
+        Assert.Null((await desk.AddAsync(system.District, "shared@library.example", SecurityGroup.DistrictAdministrator, null, by)).Code);
         await accounts.AddAsync("operator@library.example", system.District, SecurityGroup.LibraryAdministrator, null, true, "test");
         var ids = (await accounts.ListAsync(null)).ToDictionary(a => a.Email, a => a.Id);
         foreach (var email in (string[])["shared@library.example", "operator@library.example"])
@@ -395,6 +403,157 @@ public sealed class AccountTests(PostgresCluster cluster)
         var audit = (await system.Get<AuditLog>().PageAsync(system.District.Id, new AuditFilter(Search: "CLEO"), 1, 50)).Lines;
         Assert.Contains(audit, l => l.Details.EndsWith("locked", StringComparison.Ordinal) && l.Actor == Address);
         Assert.Empty((await system.Get<AuditLog>().PageAsync(other.Id, new AuditFilter(Search: "cleo"), 1, 50)).Lines);
+    }
+
+    /// <summary>An administrator who makes an account for somebody, and keeps a way in, waits for what another district gives it.</summary>
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task An_account_that_gets_more_than_its_administrators_can_give_begins_anew(Db db)
+    {
+        await using var system = await StartAsync(db);
+        var (accounts, desk, sessions) = (system.Get<Accounts>(), system.Get<AccountDesk>(), system.Get<Sessions>());
+        var other = await system.Get<DistrictService>().AddAsync("OTHER", "Other", null, "test");
+        var third = await system.Get<DistrictService>().AddAsync("THIRD", "Third", null, "test");
+        var eve = await AdministratorAsync(system.District, "eve@library.example");
+        var ben = await AdministratorAsync(other, "ben@library.example");
+
+        // A link that nobody used, and one that sets another password.
+        var kept = (await desk.AddAsync(system.District, "chris@b.example", SecurityGroup.LibraryAdministrator, null, eve)).Code;
+        var chris = (await accounts.ListAsync(system.District.Id)).Single(a => a.Email == "chris@b.example").Id;
+        var reset = await desk.ResetAsync(system.District, chris, eve);
+        var refusal = await Assert.ThrowsAsync<RollcallException>(() =>
+            desk.AddAsync(other, "chris@b.example", SecurityGroup.DistrictAdministrator, null, ben)
+        );
+        Assert.Contains("only the operator", refusal.Message, StringComparison.Ordinal);
+        Assert.DoesNotContain(await accounts.ListAsync(other.Id), a => a.Email == "chris@b.example");
+        var added = await accounts.AddAsync("chris@b.example", other, SecurityGroup.DistrictAdministrator, null, false, "operator");
+        Assert.Null(await accounts.PeekAsync(kept));
+        Assert.Null(await accounts.PeekAsync(reset));
+        Assert.NotNull(await accounts.PeekAsync(added.Code));
+        await Assert.ThrowsAsync<RollcallException>(() => desk.ResetAsync(system.District, chris, eve));
+
+        // A password, a second factor and a session of theirs.
+        var dora = await TakenAsync("dora@b.example");
+        var (key, _) = await accounts.BeginSecondFactorAsync(dora.Id, Password);
+        Assert.NotEmpty(key);
+        var session = await sessions.OpenAsync(dora, SignInMethod.Password, null, s_device);
+        Assert.NotNull(await sessions.FindAsync(session));
+        var renewed = await accounts.AddAsync("dora@b.example", other, SecurityGroup.DistrictAdministrator, null, false, "operator");
+        Assert.True(renewed.Renewed);
+        Assert.Null(await sessions.FindAsync(session));
+        Assert.Equal(PasswordAnswer.Wrong, (await accounts.CheckAsync("dora@b.example", Password, null)).Answer);
+        await accounts.UseAsync(renewed.Code, null, "a password of her own");
+        Assert.Contains(
+            (await system.Get<AuditLog>().PageAsync(system.District.Id, new AuditFilter(Search: "dora"), 1, 50)).Lines,
+            l => l.Details.Contains("ended by the operator", StringComparison.Ordinal)
+        );
+
+        // From then on no district's administrator has had a way in: a third place changes nothing.
+        var more = await accounts.AddAsync("dora@b.example", third, SecurityGroup.LibraryAdministrator, null, false, "operator");
+        Assert.Equal((null, false), (more.Code, more.Renewed));
+        Assert.Equal(PasswordAnswer.Right, (await accounts.CheckAsync("dora@b.example", "a password of her own", null)).Answer);
+
+        // The operator's right, a place after none, and a word of the operator that the owner alone has the password.
+        await TakenAsync("finn@b.example");
+        Assert.True((await accounts.AddAsync("finn@b.example", null, SecurityGroup.Patron, null, true, "operator")).Renewed);
+        Assert.Equal(PasswordAnswer.Wrong, (await accounts.CheckAsync("finn@b.example", Password, null)).Answer);
+        await TakenAsync("gil@b.example");
+        var gil = (await accounts.ListAsync(system.District.Id)).Single(a => a.Email == "gil@b.example").Id;
+        await desk.RemoveAsync(system.District, gil, eve);
+        var anew = await desk.AddAsync(other, "gil@b.example", SecurityGroup.DistrictAdministrator, null, ben);
+        Assert.True(anew.Renewed);
+        Assert.NotNull(await accounts.PeekAsync(anew.Code));
+        Assert.Equal(PasswordAnswer.Wrong, (await accounts.CheckAsync("gil@b.example", Password, null)).Answer);
+        await TakenAsync("hal@b.example");
+        var pending = await accounts.ResetAsync("hal@b.example", "eve");
+        var sure = await accounts.AddAsync(
+            "hal@b.example",
+            other,
+            SecurityGroup.DistrictAdministrator,
+            null,
+            false,
+            "operator",
+            keep: true
+        );
+        Assert.Equal((null, false), (sure.Code, sure.Renewed));
+        Assert.Null(await accounts.PeekAsync(pending));
+        Assert.Equal(PasswordAnswer.Right, (await accounts.CheckAsync("hal@b.example", Password, null)).Answer);
+
+        // Both at once: whichever is first, no link of the one district is left.
+        for (var i = 0; i < 8; i++)
+        {
+            var email = $"race{i}@b.example";
+            var taken = await TakenAsync(email);
+            var asking = Task.Run(async () =>
+            {
+                try
+                {
+                    return await desk.ResetAsync(system.District, taken.Id, eve);
+                }
+                catch (RollcallException)
+                {
+                    return null;
+                }
+            });
+            var giving = Task.Run(() => accounts.AddAsync(email, other, SecurityGroup.DistrictAdministrator, null, false, "operator"));
+            Assert.NotNull((await giving).Code);
+            Assert.Null(await accounts.PeekAsync(await asking));
+        }
+
+        async Task<Who> AdministratorAsync(District district, string email)
+        {
+            var (_, code) = await accounts.AddAsync(email, district, SecurityGroup.DistrictAdministrator, null, false, "test");
+            var account = await accounts.UseAsync(code, null, Password);
+            return (await sessions.FindAsync(await sessions.OpenAsync(account, SignInMethod.Password, null, s_device)))!;
+        }
+
+        async Task<Account> TakenAsync(string email) =>
+            await accounts.UseAsync(
+                (await desk.AddAsync(system.District, email, SecurityGroup.LibraryAdministrator, null, eve)).Code,
+                null,
+                Password
+            );
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task What_somebody_changes_of_an_account_meanwhile_does_not_open_what_is_locked(Db db)
+    {
+        var meanwhile = new Meanwhile();
+        await using var system = await Installation.StartAsync(
+            cluster,
+            db,
+            connect: false,
+            configure: s =>
+                s.Configure<PasswordHasherOptions>(h => h.IterationCount = 2_000).AddSingleton<IPasswordValidator<Account>>(meanwhile)
+        );
+        var (accounts, desk, sessions) = (system.Get<Accounts>(), system.Get<AccountDesk>(), system.Get<Sessions>());
+        var admin = await WithPasswordAsync(system, Address);
+        var by = (await sessions.FindAsync(await sessions.OpenAsync(admin, SignInMethod.Password, null, s_device)))!;
+        var victim = await WithPasswordAsync(system, "cleo@library.example");
+        meanwhile.Does = () => desk.LockAsync(system.District, victim.Id, by);
+        await Assert.ThrowsAsync<RollcallException>(() => accounts.ChangePasswordAsync(victim.Id, Password, "another of her own"));
+        Assert.Equal(PasswordAnswer.Locked, (await accounts.CheckAsync("cleo@library.example", Password, null)).Answer);
+        Assert.True(Accounts.IsLockedByHand((await accounts.GetAsync(victim.Id))!, TimeProvider.System.GetUtcNow()));
+    }
+
+    /// <summary>Does something else while a password is looked at.</summary>
+    private sealed class Meanwhile : IPasswordValidator<Account>
+    {
+        public Func<Task>? Does { get; set; }
+
+        public async Task<IdentityResult> ValidateAsync(UserManager<Account> manager, Account user, string? password)
+        {
+            if (Does is { } act)
+            {
+                Does = null;
+                await act();
+            }
+
+            return IdentityResult.Success;
+        }
     }
 
     /// <summary>Passwords cost what they cost; tests of everything around them need not pay it a hundred times.</summary>

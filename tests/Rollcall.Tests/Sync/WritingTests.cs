@@ -163,6 +163,34 @@ public sealed class WritingTests(PostgresCluster cluster)
         Assert.Null((await PatronAsync(system, "a")).Phone);
     }
 
+    /// <summary>Programs follow a patron by when it changed and by its version, and they see role group and aliases, which stand in its link.</summary>
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task What_a_patron_shows_of_its_link_is_a_change_of_it_and_nothing_else_of_the_link_is(Db db)
+    {
+        await using var system = await Installation.StartAsync(cluster, db);
+        await system.SyncAsync();
+        var teacher = system.Sandbox.District.People.First(p => p.Role == "teacher").SourcedId;
+        var before = await system.PatronsByGuidAsync();
+        system.Sandbox.Overrides.Change("users", teacher, r => r["role"] = "administrator");
+        system.Sandbox.Overrides.Change(
+            "users",
+            system.Sandbox.District.People.First(p => p.Role == "student").SourcedId,
+            r => r["username"] = "another.name"
+        );
+        var operation = await system.SyncAsync();
+        var after = await system.PatronsByGuidAsync();
+        Assert.Equal(0, OperationQueue.CountsOf(operation).Updated);
+        var (_, link) = await system.Patrons.GetAsync(system.District.Id, after[teacher].Barcode);
+        Assert.Equal(RoleGroup.Admin, link!.RoleGroup);
+        Assert.Equal(before[teacher].Version + 1, after[teacher].Version);
+        Assert.True(after[teacher].UpdatedAt > before[teacher].UpdatedAt);
+        Assert.All(after.Where(p => p.Key != teacher), p => Assert.Equal(before[p.Key].Version, p.Value.Version));
+        await system.SyncAsync();
+        Assert.All(await system.PatronsByGuidAsync(), p => Assert.Equal(after[p.Key].Version, p.Value.Version));
+    }
+
     [Theory]
     [InlineData(Db.Sqlite)]
     [InlineData(Db.Postgres)]

@@ -277,7 +277,7 @@ internal static class Access
         ["/api/v1/accounts Post"] = (Need.DistrictAdministrator, AccessTokens.AllOfDistrict),
         ["/api/v1/accounts/{id:long}/password-link Post"] = (Need.DistrictAdministrator, AccessTokens.AllOfDistrict),
         ["/api/v1/accounts/{id:long}/lock Post"] = (Need.DistrictAdministrator, TokenScopes.AccountsWrite),
-        ["/api/v1/accounts/{id:long}/unlock Post"] = (Need.DistrictAdministrator, TokenScopes.AccountsWrite),
+        ["/api/v1/accounts/{id:long}/unlock Post"] = (Need.DistrictAdministrator, AccessTokens.AllOfDistrict),
         ["/api/v1/accounts/{id:long}/sessions Delete"] = (Need.DistrictAdministrator, TokenScopes.AccountsWrite),
         ["/api/v1/accounts/{id:long}/second-factor Delete"] = (Need.DistrictAdministrator, AccessTokens.AllOfDistrict),
         ["/api/v1/accounts/{id:long} Delete"] = (Need.DistrictAdministrator, TokenScopes.AccountsWrite),
@@ -316,6 +316,10 @@ internal static class Access
     /// <summary>Some handler of this page is open to everybody: whoever is not signed in may come as far as that is asked.</summary>
     public static bool IsOpen(PageActionDescriptor page) =>
         s_routes.Any(r => r.Value == Need.Anyone && r.Key.StartsWith($"{page.ViewEnginePath} ", StringComparison.Ordinal));
+
+    /// <summary>The page works in one district. What it shows and does there means something else in another one.</summary>
+    public static bool IsOfDistrict(PageActionDescriptor page) =>
+        s_routes.Any(r => Group(r.Value) is not null && r.Key.StartsWith($"{page.ViewEnginePath} ", StringComparison.Ordinal));
 
     /// <summary>The least security group of a need; null for needs that are none of a district.</summary>
     public static SecurityGroup? Group(Need need) =>

@@ -11,6 +11,9 @@ namespace Rollcall.Server.Pages.Parts;
 /// <summary>Who asks, in which district, and what every page of it shows.</summary>
 internal sealed class Here(DistrictService districts, TenantRequests requests, Reading reading, TimeProvider time)
 {
+    /// <summary>In front of the code of the district that a live page belongs to, where the page fetches a part of itself.</summary>
+    public const string Header = "Rollcall-District";
+
     private const string Cookie = "rollcall-district";
     private bool _loaded;
 
@@ -74,7 +77,10 @@ internal sealed class Here(DistrictService districts, TenantRequests requests, R
     /// <summary>The date where the district is.</summary>
     public DateOnly Today => DistrictService.Today(District, time);
 
-    /// <summary>Finds the visitor's district by address, then by cookie, then the first that they belong to.</summary>
+    /// <summary>
+    /// Finds the visitor's district by address, then by cookie, then the first that they belong to. A part of a page that is open stays with the
+    /// page's own, and chooses none for what comes after.
+    /// </summary>
     /// <returns>False when they belong to none.</returns>
     public async Task<bool> LoadAsync(HttpContext http)
     {
@@ -98,8 +104,14 @@ internal sealed class Here(DistrictService districts, TenantRequests requests, R
             return false;
         }
 
-        var asked = Find(http.Request.Query["district"]);
-        if (asked is not null)
+        var part = PartOf(http.Request);
+        var asked = part is { Length: > 0 } ? Find(part) : Find(http.Request.Query["district"]);
+        if (asked is null && part is { Length: > 0 })
+        {
+            return false;
+        }
+
+        if (asked is not null && part is null)
         {
             http.Response.Cookies.Append(
                 Cookie,
@@ -123,6 +135,12 @@ internal sealed class Here(DistrictService districts, TenantRequests requests, R
         District? Find(string? code) =>
             code is null ? null : Districts.FirstOrDefault(d => string.Equals(d.Code, code, StringComparison.OrdinalIgnoreCase));
     }
+
+    /// <summary>The district of the page that this is a part of; null for what is no part.</summary>
+    private static string? PartOf(HttpRequest request) =>
+        request.Path.Equals(LiveEvents.Path, StringComparison.OrdinalIgnoreCase) ? request.Query["district"].ToString()
+        : request.Headers.ContainsKey("HX-Request") ? request.Headers[Header].ToString()
+        : null;
 
     public async Task CountOpenAsync(CancellationToken cancellationToken)
     {

@@ -1,5 +1,6 @@
 using System.Globalization;
 using System.Text;
+using Rollcall.Districts;
 using Rollcall.Operations;
 
 namespace Rollcall.Server.Pages.Parts;
@@ -113,11 +114,14 @@ internal sealed class LiveOperations(Reading reading, TimeProvider time, IHostAp
 /// <summary>The stream of one live page: an event per operation whose progress moved, and <c>settled</c> when the page itself is out of date.</summary>
 internal static class LiveEvents
 {
-    /// <summary>The stream of a page. Its address tells what the page knows of: whatever waits or runs in the district, whether it shows
+    public const string Path = "/operations/events";
+
+    /// <summary>The stream of a page. Its address tells the page's district, which it stays with, and what the page knows of: whatever waits or runs in the district, whether it shows
     /// that or not, or it would be told of it again and again.</summary>
+    /// <param name="district">The page's.</param>
     /// <param name="known">The queue as of before the page was read.</param>
     /// <param name="only">The one operation that the page is about; null for all.</param>
-    public static string Address(IEnumerable<OpenOperation> known, long? only = null)
+    public static string Address(District district, IEnumerable<OpenOperation> known, long? only = null)
     {
         var open = string.Join(
             ',',
@@ -125,7 +129,7 @@ internal static class LiveEvents
                 .Where(o => o.IsLive && (only is null || o.Id == only))
                 .Select(o => $"{o.Id.ToString(CultureInfo.InvariantCulture)}-{State(o.Status, o.CancelRequested)}")
         );
-        return $"/operations/events?open={open}{(only is { } id ? $"&only={id.ToString(CultureInfo.InvariantCulture)}" : "")}";
+        return $"{Path}?district={Uri.EscapeDataString(district.Code)}&open={open}{(only is { } id ? $"&only={id.ToString(CultureInfo.InvariantCulture)}" : "")}";
     }
 
     public static async Task StreamAsync(

@@ -1,11 +1,12 @@
+using Microsoft.AspNetCore.Antiforgery;
 using Microsoft.AspNetCore.Diagnostics;
 
 namespace Rollcall.Server.Pages.Parts;
 
 /// <summary>
-/// A form of ours that could not be taken because the sign-in had ended, or because somebody signed in since: forms are bound to the
-/// session. The page that says so carries it, so that nobody types it twice; nothing of it is stored. Only what a page of this server sent is
-/// taken: a form that another site sends would else wait here for a press of our own button.
+/// A form of ours that could not be taken because the sign-in had ended, or because somebody signed in or went to another district
+/// since (<see cref="FormBinding"/>). The page that says so carries it, so that nobody types it twice; nothing of it is stored. Only what a page
+/// of this server sent is taken: a form that another site sends would else wait here for a press of our own button.
 /// </summary>
 /// <param name="Address">Where it was sent.</param>
 /// <param name="Fields">What it holds, without secrets.</param>
@@ -31,6 +32,9 @@ internal sealed record SentForm(string Address, IReadOnlyList<KeyValuePair<strin
         try
         {
             var form = await request.ReadFormAsync(http.RequestAborted);
+
+            // Finds out of which district it is, whatever else keeps it from being taken.
+            await http.RequestServices.GetRequiredService<IAntiforgery>().IsRequestValidAsync(http);
             List<KeyValuePair<string, string>> fields =
             [
                 .. form.Where(f => f.Key is not "__RequestVerificationToken" && !IsSecret(f.Key))

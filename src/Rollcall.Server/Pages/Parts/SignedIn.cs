@@ -1,5 +1,4 @@
 using System.Data.Common;
-using System.Security.Claims;
 using Microsoft.AspNetCore.Mvc.RazorPages;
 using Rollcall.SignIn;
 using Rollcall.Storage;
@@ -80,9 +79,11 @@ internal sealed class SignedIn(RequestDelegate next, ILogger<SignedIn> logger)
         if (who is not null)
         {
             http.Features.Set(who);
-
-            // Forms are bound to the session: one that was rendered for another person on this browser is refused.
-            http.User = new ClaimsPrincipal(new ClaimsIdentity([new Claim(ClaimTypes.NameIdentifier, who.SessionId)], "session"));
+            if (page is not null && page.ViewEnginePath != "/Error" && HttpMethods.IsPost(http.Request.Method))
+            {
+                // Before a form is looked at: it has to be of this district.
+                await http.RequestServices.GetRequiredService<Here>().LoadAsync(http);
+            }
         }
         else if (page is null || !Access.IsOpen(page))
         {

@@ -452,8 +452,7 @@ internal sealed class SliceWriter(
                 PatronFields.ByNumber(field).Set(patron, value);
             }
 
-            Stamp(patron);
-            slice.Updated[patron.Id] = patron;
+            Changed(slice, patron);
             slice.Barcodes[patron.BarcodeKey] = patron.Id;
             if (patron.Guid is not null)
             {
@@ -466,12 +465,14 @@ internal sealed class SliceWriter(
             slice.LinkWrites.Remove(patron.Id);
             slice.LinksGone.Add(patron.Id);
             slice.LetGo(present, null);
+            ShowsAnother(null);
         }
         else if (link is not null && (present is not null || before is null))
         {
             var written = Meanwhile.Merge(before, link, present).ToLink(districtId, patron.Id);
             slice.LinkWrites[patron.Id] = written;
             slice.LetGo(present, written);
+            ShowsAnother(written);
         }
         else if (
             applied.Count > 0
@@ -492,6 +493,25 @@ internal sealed class SliceWriter(
 
             slice.LinkWrites[patron.Id] = present;
         }
+
+        // A patron shows of its link whether there is one, the role group and the aliases: whoever follows changes has to see these too.
+        void ShowsAnother(PatronLink? next)
+        {
+            if (
+                !slice.Updated.ContainsKey(patron.Id)
+                && (present?.RoleGroup != next?.RoleGroup || !string.Equals(present?.Aliases, next?.Aliases, StringComparison.Ordinal))
+            )
+            {
+                slice.BarcodeBefore.TryAdd(patron.Id, patron.BarcodeKey);
+                Changed(slice, patron);
+            }
+        }
+    }
+
+    private void Changed(Slice slice, Patron patron)
+    {
+        Stamp(patron);
+        slice.Updated[patron.Id] = patron;
     }
 
     private static void Remove(Slice slice, Change row, ChangeValues values, bool approval)
