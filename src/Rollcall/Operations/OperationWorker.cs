@@ -128,8 +128,24 @@ internal sealed class OperationWorker(
 
     /// <summary>On SQLite one process alone works: the holder of this lock. On PostgreSQL every process may.</summary>
     /// <returns>The lock; null when another process has it. On PostgreSQL a lock of nothing.</returns>
-    public IDisposable? TryBecomeWorker() =>
-        database.IsPostgres ? new NoLock() : FileLock.TryAcquire(Path.Combine(database.DataFolder, LockFile));
+    public IDisposable? TryBecomeWorker()
+    {
+        IDisposable? taken = database.IsPostgres ? new NoLock() : FileLock.TryAcquire(Path.Combine(database.DataFolder, LockFile));
+        if (taken is not null)
+        {
+            try
+            {
+                database.DeleteDeadDrafts(time.GetUtcNow());
+            }
+            catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+            {
+                // No work waits for that. An erasure names what is left.
+                logger.LogWarning(e, "What a killed backup or restore left in the data folder could not be deleted");
+            }
+        }
+
+        return taken;
+    }
 
     /// <summary>Works on one operation, if there is one to claim.</summary>
     /// <param name="only">This one alone; null for any.</param>

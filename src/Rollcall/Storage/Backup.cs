@@ -44,7 +44,8 @@ public sealed class Backup(RollcallDatabase database, TimeProvider time)
     private const int Corrupt = 11;
     private const int NotADatabase = 26;
 
-    private static readonly byte[] s_header = "SQLite format 3\0"u8.ToArray();
+    // Each waits as long as the database is told to wait for others.
+    private const int Checkpoints = 2;
 
     /// <summary>Writes a backup while everything goes on working. The file appears whole or not at all, readable by its owner alone.</summary>
     /// <param name="file">Where to; must not exist.</param>
@@ -61,7 +62,7 @@ public sealed class Backup(RollcallDatabase database, TimeProvider time)
         var draft = $"{file}.{Guid.NewGuid():N}.part";
         try
         {
-            CreatePrivate(draft);
+            RollcallDatabase.CreatePrivate(draft);
             if (database.IsPostgres)
             {
                 await CopyFromPostgresAsync(draft, cancellationToken);
@@ -92,7 +93,7 @@ public sealed class Backup(RollcallDatabase database, TimeProvider time)
         }
         finally
         {
-            DeleteDatabase(draft);
+            RollcallDatabase.DeleteWithJournals(draft);
         }
     }
 
@@ -133,10 +134,10 @@ public sealed class Backup(RollcallDatabase database, TimeProvider time)
             kept = await KeepPresentAsync(replace, cancellationToken);
         }
 
-        var staged = Path.Combine(database.DataFolder, $"rollcall-restore-{Guid.NewGuid():N}.db");
+        var staged = Path.Combine(database.DataFolder, $"{RollcallDatabase.RestoreDraft}{Guid.NewGuid():N}.db");
         try
         {
-            CreatePrivate(staged);
+            RollcallDatabase.CreatePrivate(staged);
             await using (var source = new FileStream(content.File, FileMode.Open, FileAccess.Read, FileShare.Read))
             await using (var target = new FileStream(staged, FileMode.Truncate, FileAccess.Write))
             {
@@ -162,7 +163,7 @@ public sealed class Backup(RollcallDatabase database, TimeProvider time)
         }
         finally
         {
-            DeleteDatabase(staged);
+            RollcallDatabase.DeleteWithJournals(staged);
             putBack?.Invoke();
         }
     }
@@ -220,7 +221,7 @@ public sealed class Backup(RollcallDatabase database, TimeProvider time)
         static void Move(string from, string to)
         {
             SqliteConnection.ClearAllPools();
-            DeleteDatabase(to);
+            RollcallDatabase.DeleteWithJournals(to);
             foreach (var suffix in (string[])["", "-journal", "-wal", "-shm"])
             {
                 if (File.Exists(from + suffix))
@@ -256,14 +257,13 @@ public sealed class Backup(RollcallDatabase database, TimeProvider time)
             throw new RollcallException("A server is at work on this database. Stop every node, then restore.");
         }
 
-        // A node that has nothing to do looks for work four times a second all the same.
+        // Whatever connects calls itself so, and what this process connects has one name. A node that has nothing to do looks for work four times a second all the same.
         await using var nodes = connection.CreateCommand();
         nodes.CommandText = """
             SELECT DISTINCT application_name FROM pg_stat_activity
-            WHERE datname = current_database() AND application_name LIKE 'rollcall %' AND application_name <> @mine
+            WHERE datname = current_database() AND application_name LIKE 'rollcall %' AND application_name <> current_setting('application_name')
               AND state_change > clock_timestamp() - interval '20 seconds'
             """;
-        Sql.Add(nodes, "@mine", RollcallDatabase.ApplicationName);
         await using var reader = await nodes.ExecuteReaderAsync(cancellationToken);
         if (await reader.ReadAsync(cancellationToken))
         {
@@ -334,11 +334,34 @@ public sealed class Backup(RollcallDatabase database, TimeProvider time)
         if (File.Exists(database.FilePath))
         {
             await using var connection = await database.OpenAsync(cancellationToken);
-            await Sql.ExecuteAsync(connection, null, "PRAGMA wal_checkpoint(TRUNCATE)", cancellationToken);
+
+            // Whoever reads may keep the newest pages in the file beside the database, which is to be deleted.
+            for (
+                var attempt = 1;
+                await Sql.ScalarAsync(connection, null, "PRAGMA wal_checkpoint(TRUNCATE)", cancellationToken) != 0;
+                attempt++
+            )
+            {
+                if (attempt == Checkpoints)
+                {
+                    throw new RollcallException(
+                        $"Another process still reads {database.FilePath}. The database is as it was: end what has it open, then restore."
+                    );
+                }
+
+                await Task.Delay(200, cancellationToken);
+            }
         }
 
         SqliteConnection.ClearAllPools();
-        DeleteDatabase(database.FilePath!, "-wal", "-shm");
+        foreach (var beside in (string[])["-wal", "-shm"])
+        {
+            if (File.Exists(database.FilePath + beside))
+            {
+                File.Delete(database.FilePath + beside);
+            }
+        }
+
         File.Move(staged, database.FilePath!, overwrite: true);
     }
 
@@ -458,7 +481,7 @@ public sealed class Backup(RollcallDatabase database, TimeProvider time)
 
         try
         {
-            var start = new byte[s_header.Length];
+            var start = new byte[RollcallDatabase.Header.Length];
             await using (var stream = new FileStream(file, FileMode.Open, FileAccess.Read, FileShare.ReadWrite))
             {
                 if (await stream.ReadAtLeastAsync(start, start.Length, throwOnEndOfStream: false, cancellationToken) < start.Length)
@@ -467,7 +490,7 @@ public sealed class Backup(RollcallDatabase database, TimeProvider time)
                 }
             }
 
-            if (!start.AsSpan().SequenceEqual(s_header))
+            if (!start.AsSpan().SequenceEqual(RollcallDatabase.Header))
             {
                 throw new RollcallException($"{shown} is no backup: 'rollcall db backup FILE' makes one.");
             }
@@ -531,28 +554,6 @@ public sealed class Backup(RollcallDatabase database, TimeProvider time)
             Pooling = false,
             Mode = readOnly ? SqliteOpenMode.ReadOnly : SqliteOpenMode.ReadWriteCreate,
         }.ToString();
-
-    private static void CreatePrivate(string path)
-    {
-        var options = new FileStreamOptions { Mode = FileMode.CreateNew, Access = FileAccess.Write };
-        if (!OperatingSystem.IsWindows())
-        {
-            options.UnixCreateMode = UnixFileMode.UserRead | UnixFileMode.UserWrite;
-        }
-
-        new FileStream(path, options).Dispose();
-    }
-
-    private static void DeleteDatabase(string path, params string[] suffixes)
-    {
-        foreach (var suffix in suffixes.Length == 0 ? ["", "-journal", "-wal", "-shm"] : suffixes)
-        {
-            if (File.Exists(path + suffix))
-            {
-                File.Delete(path + suffix);
-            }
-        }
-    }
 
     private sealed record Column(string Name, Type Type, bool IsIdentity, bool IsJson = false);
 

@@ -37,6 +37,7 @@ internal static class HungNode
             $"""
             SELECT pg_terminate_backend(a.pid) FROM operations o
             JOIN pg_stat_activity a ON a.application_name = left('{RollcallDatabase.NamePrefix}' || o.node, {LongestName})
+              OR starts_with(a.application_name, '{RollcallDatabase.NamePrefix}' || o.node || ' ')
             WHERE o.id = @id AND o.status = {(int)OperationStatus.Running}
               AND o.lease_until < (extract(epoch from clock_timestamp()) * 1000)::bigint
               AND a.datname = current_database() AND a.usename = session_user AND a.pid <> pg_backend_pid()

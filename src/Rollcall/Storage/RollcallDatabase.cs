@@ -28,6 +28,11 @@ public sealed class RollcallDatabase : IAsyncDisposable, IDisposable
     // On each connection.
     private const int PreparedStatements = 100;
 
+    /// <summary>How the name of a restore's draft begins.</summary>
+    internal const string RestoreDraft = "rollcall-restore-";
+
+    private static readonly TimeSpan s_draftsWritten = TimeSpan.FromHours(1);
+
     private readonly DbContextOptions? _sqlite;
     private readonly DbContextOptions? _postgres;
     private readonly NpgsqlDataSource? _source;
@@ -107,7 +112,10 @@ public sealed class RollcallDatabase : IAsyncDisposable, IDisposable
         }
     }
 
-    /// <summary>What PostgreSQL's own lists call this process, unless the connection names it otherwise.</summary>
+    /// <summary>With what each SQLite file begins.</summary>
+    internal static ReadOnlySpan<byte> Header => "SQLite format 3\0"u8;
+
+    /// <summary>What PostgreSQL's own lists call this process; a name that the connection gives follows it.</summary>
     internal static string ApplicationName { get; } = $"{NamePrefix}{Environment.MachineName}:{Environment.ProcessId}";
 
     /// <summary>What stands before a node's name there.</summary>
@@ -410,9 +418,77 @@ public sealed class RollcallDatabase : IAsyncDisposable, IDisposable
             ) == 1;
     }
 
-    /// <summary>Names of the backups that migrations and restores left in the data folder.</summary>
+    /// <summary>Copies of a whole database in the data folder, whoever left them there: backups, what a migration or a restore kept, drafts of
+    /// processes that were killed.</summary>
     public IReadOnlyList<string> CopiesInDataFolder() =>
-        [.. Directory.EnumerateFiles(DataFolder, "rollcall-before-*.db").Select(f => Path.GetFileName(f)).Order(StringComparer.Ordinal)];
+        [
+            .. Directory
+                .EnumerateFiles(DataFolder, "*", SearchOption.AllDirectories)
+                .Where(f => f != FilePath && IsDatabase(f))
+                .Select(f => Path.GetRelativePath(DataFolder, f))
+                .Order(StringComparer.Ordinal),
+        ];
+
+    private static bool IsDatabase(string file)
+    {
+        try
+        {
+            Span<byte> start = stackalloc byte[16];
+            using var stream = new FileStream(file, FileMode.Open, FileAccess.Read, FileShare.ReadWrite | FileShare.Delete);
+            return stream.ReadAtLeast(start, start.Length, throwOnEndOfStream: false) == start.Length && start.SequenceEqual(Header);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            // It went just now, or is somebody else's.
+            return false;
+        }
+    }
+
+    /// <summary>Deletes drafts of backups and restores whose process was killed: each is a whole database. Nobody restores beside the worker of
+    /// SQLite's file; whoever writes a draft otherwise has done so within the hour.</summary>
+    /// <param name="now">The time.</param>
+    internal void DeleteDeadDrafts(DateTimeOffset now)
+    {
+        foreach (var file in Directory.EnumerateFiles(DataFolder))
+        {
+            var name = Path.GetFileName(file);
+            var isRestore = name.StartsWith(RestoreDraft, StringComparison.Ordinal) && name.EndsWith(".db", StringComparison.Ordinal);
+            if (
+                (isRestore && !IsPostgres)
+                || ((isRestore || IsBackupDraft(name)) && File.GetLastWriteTimeUtc(file) < now.UtcDateTime - s_draftsWritten)
+            )
+            {
+                DeleteWithJournals(file);
+            }
+        }
+
+        static bool IsBackupDraft(string name) =>
+            name.Split('.') is [_, .., { Length: 32 } id, "part"] && id.All(char.IsAsciiHexDigitLower);
+    }
+
+    /// <summary>Deletes a database file with what SQLite keeps beside it.</summary>
+    internal static void DeleteWithJournals(string path)
+    {
+        foreach (var suffix in (string[])["", "-journal", "-wal", "-shm"])
+        {
+            if (File.Exists(path + suffix))
+            {
+                File.Delete(path + suffix);
+            }
+        }
+    }
+
+    /// <summary>Makes an empty file that its owner alone reads.</summary>
+    internal static void CreatePrivate(string path)
+    {
+        var options = new FileStreamOptions { Mode = FileMode.CreateNew, Access = FileAccess.Write };
+        if (!OperatingSystem.IsWindows())
+        {
+            options.UnixCreateMode = UnixFileMode.UserRead | UnixFileMode.UserWrite;
+        }
+
+        new FileStream(path, options).Dispose();
+    }
 
     /// <summary>Rebuilds SQLite's file, so that no byte of a deleted row is left in it, and gives back the room. Pages go on reading; a save
     /// waits. PostgreSQL cleans up after itself, and is left to.</summary>
@@ -456,16 +532,12 @@ public sealed class RollcallDatabase : IAsyncDisposable, IDisposable
     private async Task BackUpBeforeMigrationAsync(string version, CancellationToken cancellationToken)
     {
         var target = Path.Combine(DataFolder, $"rollcall-before-{version}.db");
-        if (File.Exists(target))
-        {
-            File.Delete(target);
-        }
-
+        DeleteWithJournals(target);
+        CreatePrivate(target);
         await using var source = (SqliteConnection)await OpenAsync(cancellationToken);
         await using var copy = new SqliteConnection(new SqliteConnectionStringBuilder { DataSource = target, Pooling = false }.ToString());
         await copy.OpenAsync(cancellationToken);
         source.BackupDatabase(copy);
-        RestrictFile(target);
     }
 
     private async Task ClearMigrationLockAsync(CancellationToken cancellationToken)
@@ -529,7 +601,7 @@ public sealed class RollcallDatabase : IAsyncDisposable, IDisposable
 
         static string Named(NpgsqlConnectionStringBuilder builder)
         {
-            builder.ApplicationName ??= ApplicationName;
+            builder.ApplicationName = builder.ApplicationName is { Length: > 0 } own ? $"{ApplicationName} {own}" : ApplicationName;
             return builder.ToString();
         }
     }

@@ -267,6 +267,90 @@ public sealed class BackupTests(PostgresCluster cluster)
     }
 
     [Fact]
+    public async Task A_restore_beside_somebody_who_reads_is_refused_and_nothing_is_lost()
+    {
+        using var folder = new TempFolder();
+        var file = Path.Combine(folder.Path, "district.bak");
+        await using var system = await Installation.StartAsync(cluster, Db.Sqlite, connect: false);
+        await system.Get<Backup>().WriteAsync(file, Stop);
+        await using (var reader = await system.Database.OpenAsync(Stop))
+        {
+            await using var reading = ((Microsoft.Data.Sqlite.SqliteConnection)reader).BeginTransaction(deferred: true);
+            await using var look = reader.CreateCommand();
+            look.Transaction = reading;
+            look.CommandText = "SELECT COUNT(*) FROM districts";
+            await look.ExecuteScalarAsync(Stop);
+            await system.ImportAsync("barcode,lastName\nLATER1,Later\n");
+            var refused = await Assert.ThrowsAsync<RollcallException>(() => system.Get<Backup>().RestoreAsync(file, replace: true, Stop));
+            Assert.Contains("still reads", refused.Message, StringComparison.Ordinal);
+        }
+
+        Assert.Equal("Later", (await system.Patrons.GetAsync(system.District.Id, "LATER1", Stop)).Patron.LastName);
+        await system.Get<Backup>().RestoreAsync(file, replace: true, Stop);
+        Assert.Empty(await system.AllPatronsAsync());
+    }
+
+    [Fact]
+    public async Task A_node_whose_connection_has_a_name_of_its_own_is_seen_by_a_restore()
+    {
+        using var folder = new TempFolder();
+        var file = Path.Combine(folder.Path, "district.bak");
+        await using var system = await Installation.StartAsync(cluster, Db.Postgres, connect: false);
+        await system.Get<Backup>().WriteAsync(file, Stop);
+        await using var node = Installation.Open(
+            folder.Path,
+            $"{system.Database.ConnectionString};Application Name=circulation desk",
+            system,
+            TimeProvider.System
+        );
+        await node.AllPatronsAsync();
+        var refused = await Assert.ThrowsAsync<RollcallException>(() => system.Get<Backup>().RestoreAsync(file, replace: true, Stop));
+        Assert.Contains("circulation desk", refused.Message, StringComparison.Ordinal);
+        Assert.Contains("Stop every node", refused.Message, StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task Copies_of_the_database_are_named_wherever_in_the_data_folder_and_those_of_killed_processes_go(Db db)
+    {
+        await using var system = await Installation.StartAsync(cluster, db, connect: false);
+        var data = system.Database.DataFolder;
+        Assert.Empty(system.Database.CopiesInDataFolder());
+        await system.Get<Backup>().WriteAsync(Path.Combine(data, "before-summer.bak"), Stop);
+        Directory.CreateDirectory(Path.Combine(data, "old"));
+        File.Copy(Path.Combine(data, "before-summer.bak"), Path.Combine(data, "old", "x"));
+        await File.WriteAllTextAsync(Path.Combine(data, "notes.db"), "no database", Stop);
+        var killed = $"rollcall-restore-{Guid.NewGuid():N}.db";
+        var draft = $"night.bak.{Guid.NewGuid():N}.part";
+        var now = $"now.bak.{Guid.NewGuid():N}.part";
+        foreach (var name in (string[])[killed, draft, now])
+        {
+            File.Copy(Path.Combine(data, "before-summer.bak"), Path.Combine(data, name));
+        }
+
+        foreach (var name in (string[])[killed, draft])
+        {
+            File.SetLastWriteTimeUtc(Path.Combine(data, name), TimeProvider.System.GetUtcNow().UtcDateTime.AddHours(-2));
+        }
+
+        await File.WriteAllTextAsync(Path.Combine(data, killed + "-journal"), "x", Stop);
+        Assert.Equal(
+            new[] { "before-summer.bak", killed, draft, now, Path.Combine("old", "x") }.Order(StringComparer.Ordinal),
+            system.Database.CopiesInDataFolder()
+        );
+
+        // Whoever becomes the worker clears what is nobody's any more; a backup that is being written goes on.
+        using (system.Get<OperationWorker>().TryBecomeWorker()) { }
+
+        Assert.Equal(
+            new[] { "before-summer.bak", now, Path.Combine("old", "x") }.Order(StringComparer.Ordinal),
+            system.Database.CopiesInDataFolder()
+        );
+        Assert.False(File.Exists(Path.Combine(data, killed + "-journal")));
+    }
+
+    [Fact]
     public async Task What_is_no_backup_is_refused_and_nothing_is_touched()
     {
         using var folder = new TempFolder();
