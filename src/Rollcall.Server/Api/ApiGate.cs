@@ -109,6 +109,12 @@ internal sealed class ApiGate(RequestDelegate next, RollcallDatabase database, T
         http.Features.Get<IStatusCodePagesFeature>()?.Enabled = false;
         try
         {
+            if (Gate.HoldsNul(http.Request))
+            {
+                await ProblemAsync(http, StatusCodes.Status400BadRequest, Gate.NulWords);
+                return;
+            }
+
             await HandleAsync(http, tokens, districts);
             if (!http.Response.HasStarted && http.Response is { StatusCode: >= 400, ContentType: null })
             {
@@ -418,6 +424,12 @@ internal sealed class ApiGate(RequestDelegate next, RollcallDatabase database, T
                     http,
                     StatusCodes.Status413PayloadTooLarge,
                     "The request is larger than this server takes. Send less at once."
+                );
+            case BadHttpRequestException { InnerException: NulException nul }:
+                return ProblemAsync(
+                    http,
+                    StatusCodes.Status400BadRequest,
+                    $"The text at {Text.Cut(nul.Path ?? "", 100)} holds a NUL, which no text here has. Send it without."
                 );
             case BadHttpRequestException bad:
                 return ProblemAsync(

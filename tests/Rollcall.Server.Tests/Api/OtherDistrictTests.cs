@@ -327,6 +327,73 @@ public abstract partial class OtherDistrictTests(Library library)
         await library.Service<Rollcall.Integrations.IntegrationService>().StorePartnerKeyAsync(library.Sandbox.Options.PartnerKey, "test");
     }
 
+    [Fact]
+    public async Task A_NUL_in_an_address_a_form_or_deep_in_a_body_is_refused_in_words()
+    {
+        using var visitor = new Visitor(library.Url);
+        foreach (
+            var address in (string[])
+                [
+                    "/patrons?level=%00x",
+                    "/patrons?homeroom=a%00b",
+                    "/patron/edit?barcode=%00x",
+                    "/patron/merge?keep=x%00",
+                    "/patron/erase?barcode=%00x",
+                    "/patron/data?barcode=%00x",
+                    "/patron/export?level=%00x",
+                    "/operations?by=%00",
+                ]
+        )
+        {
+            var (status, body, _) = await visitor.GetAsync(address);
+            Assert.Equal((address, HttpStatusCode.BadRequest), (address, status));
+            Assert.Contains("NUL", body, StringComparison.Ordinal);
+        }
+
+        var form = Visitor.TokenOf(await visitor.PageAsync("/account"));
+        using (var undo = await visitor.PostAsync("/operations/1?handler=Undo", ("barcode", "\0x"), form))
+        {
+            Assert.Equal(HttpStatusCode.BadRequest, undo.StatusCode);
+        }
+
+        using var document = await DocumentAsync();
+        using var http = Client(await TokenAsync(library.District));
+        var asked = 0;
+        foreach (var path in document.RootElement.GetProperty("paths").EnumerateObject())
+        {
+            if (!path.Value.TryGetProperty("get", out var get) || !get.TryGetProperty("parameters", out var parameters))
+            {
+                continue;
+            }
+
+            foreach (var parameter in parameters.EnumerateArray().Where(p => p.GetProperty("in").GetString() == "query"))
+            {
+                var address = $"{Fill(path.Name, "NOBODY", "999999", "S01")}?{parameter.GetProperty("name").GetString()}=a%00b";
+                using var response = await http.GetAsync(new Uri(address, UriKind.Relative));
+                Assert.Equal((address, HttpStatusCode.BadRequest), (address, response.StatusCode));
+                asked++;
+            }
+        }
+
+        Assert.InRange(asked, 10, 500);
+        foreach (
+            var (path, body, where) in ((string, string, string)[])
+                [
+                    ("/api/v1/patrons/NOBODY/merge", """{"other":"\u0000x"}""", "$.other"),
+                    ("/api/v1/patrons/change", """{"patrons":{"barcodes":["a\u0000"]},"fields":{"notes":"x"}}""", "$.patrons.barcodes[0]"),
+                    ("/api/v1/patrons/change", """{"patrons":{"level":"a\u0000"},"fields":{"notes":"x"}}""", "$.patrons.level"),
+                ]
+        )
+        {
+            using var content = new StringContent(body, Encoding.UTF8, "application/json");
+            using var response = await http.PostAsync(new Uri(path, UriKind.Relative), content);
+            var answer = await response.Content.ReadAsStringAsync();
+            Assert.Equal((path, HttpStatusCode.BadRequest), (path, response.StatusCode));
+            Assert.Contains(where, answer, StringComparison.Ordinal);
+            Assert.Contains("NUL", answer, StringComparison.Ordinal);
+        }
+    }
+
     private sealed record Theirs(string Barcode, string Second, string Org, string Session, IReadOnlyList<long> Ids);
 
     /// <summary>What another district could know of this one.</summary>

@@ -42,6 +42,11 @@ internal sealed class Gate(RequestDelegate next, Reach reach)
             return Task.CompletedTask;
         });
         var request = http.Request;
+        if (HoldsNul(request) && !request.Path.StartsWithSegments(Api.ApiGate.Root, StringComparison.OrdinalIgnoreCase))
+        {
+            return RefuseAsync(http.Response, NulWords);
+        }
+
         if (reach.PublicUrl is not { } url)
         {
             return IsOwnName(request.Host.Host) && IsThisMachine(http.Connection.RemoteIpAddress)
@@ -73,6 +78,14 @@ internal sealed class Gate(RequestDelegate next, Reach reach)
             ? next(http)
             : RefuseAsync(http.Response, $"This server answers only as {url.Authority}.");
     }
+
+    /// <summary>What is said of an address that <see cref="HoldsNul"/>.</summary>
+    public const string NulWords = "This address holds a NUL, which no text here has. Ask without.";
+
+    /// <summary>The address holds a character that is in no text, and that PostgreSQL fails at.</summary>
+    public static bool HoldsNul(HttpRequest request) =>
+        request.Path.Value?.Contains('\0', StringComparison.Ordinal) == true
+        || request.QueryString.Value?.Contains("%00", StringComparison.Ordinal) == true;
 
     private static bool IsOwnName(string host) =>
         host.Equals("localhost", StringComparison.OrdinalIgnoreCase) || host is "127.0.0.1" or "[::1]" or "::1";

@@ -214,8 +214,22 @@ internal sealed class HereFilter(Here here, ILogger<HereFilter> logger) : IAsync
             return;
         }
 
+        if (page is not "/Error" && await HoldsNulAsync(http))
+        {
+            http.Items[ErrorModel.WordsKey] = "What was sent holds a NUL, which no text here has. Go back and type it anew.";
+            context.Result = new BadRequestResult();
+            return;
+        }
+
         await next();
     }
+
+    /// <summary>A field of the form holds a character that PostgreSQL fails at. What a file holds is its reader's.</summary>
+    private static async Task<bool> HoldsNulAsync(HttpContext http) =>
+        http.Request.HasFormContentType
+        && (await http.Request.ReadFormAsync(http.RequestAborted)).Any(f =>
+            f.Key != "content" && f.Value.Any(v => v?.Contains('\0', StringComparison.Ordinal) == true)
+        );
 }
 
 /// <summary>Refuses in the error page's words.</summary>
