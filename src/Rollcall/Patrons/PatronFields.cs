@@ -348,7 +348,7 @@ public static class PatronFields
     public static bool TryCanonical(PatronField field, string? value, out string? canonical, out string problem)
     {
         problem = "";
-        canonical = Text.Clean(value);
+        canonical = Clean(field, value);
         if (canonical is null)
         {
             if (field.Number is Barcode or LastName or Status or Group)
@@ -430,6 +430,9 @@ public static class PatronFields
 
         return problem.Length == 0;
     }
+
+    /// <summary>A text as a field keeps it: notes alone have lines.</summary>
+    internal static string? Clean(PatronField field, string? value) => field.Number == Notes ? Text.CleanLines(value) : Text.Clean(value);
 
     /// <summary>ISO 8601 date text.</summary>
     public static string? Date(DateOnly? date) => date?.ToString("yyyy-MM-dd", CultureInfo.InvariantCulture);

@@ -237,7 +237,7 @@ public sealed class PatronImport(RollcallDatabase database, TimeProvider time)
                 var values = new string?[fields.Count];
                 for (var i = 0; i < values.Length; i++)
                 {
-                    values[i] = Text.Clean(PatronWords.Unguard(csv.GetString(taken[i])));
+                    values[i] = PatronFields.Clean(fields[i], PatronWords.Unguard(csv.GetString(taken[i])));
                 }
 
                 lines.Add((line, values));

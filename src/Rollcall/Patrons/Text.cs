@@ -37,8 +37,22 @@ public static class Text
             return trimmed;
         }
 
+        // What is left after that may be blank, or begin with blanks.
         trimmed = Sanitise(trimmed);
-        return UnicodeForms.Compose(trimmed);
+        return IsBlank(trimmed[0]) || IsBlank(trimmed[^1]) ? Clean(trimmed) : UnicodeForms.Compose(trimmed);
+    }
+
+    /// <summary>As <see cref="Clean"/>, but ends of lines stay, as <c>\n</c>.</summary>
+    public static string? CleanLines(string? value)
+    {
+        if (value is null || value.AsSpan().IndexOfAny('\r', '\n') < 0)
+        {
+            return Clean(value);
+        }
+
+        var lines = value.Replace("\r\n", "\n", StringComparison.Ordinal).Split('\n', '\r').Select(l => Clean(l) ?? "").ToList();
+        var (first, last) = (lines.FindIndex(l => l.Length > 0), lines.FindLastIndex(l => l.Length > 0));
+        return first < 0 ? null : string.Join('\n', lines.Skip(first).Take(last - first + 1));
     }
 
     /// <summary>At most <paramref name="length"/> UTF-16 units, never cutting a character in two.</summary>
@@ -122,6 +136,18 @@ public static class Text
     /// <summary>Key of a barcode: case aside.</summary>
     public static string BarcodeKey(string value) => value.ToLowerInvariant();
 
+    /// <summary>As both databases' <c>lower</c> leaves a text: ASCII alone is lowered.</summary>
+    internal static string AsciiLower(string text)
+    {
+        var builder = new StringBuilder(text.Length);
+        foreach (var c in text)
+        {
+            builder.Append(char.IsAsciiLetterUpper(c) ? (char)(c | 0x20) : c);
+        }
+
+        return builder.ToString();
+    }
+
     private static bool IsBlank(char c) =>
         char.IsWhiteSpace(c) || c is '\u200B' or '\u200C' or '\u200D' or '\u2060' or '\uFEFF' or '\u00AD' or '\u180E' or '\0';
 
@@ -129,7 +155,7 @@ public static class Text
     {
         foreach (var c in value)
         {
-            if (c < ' ')
+            if (c is < ' ' or '\u007f')
             {
                 return true;
             }

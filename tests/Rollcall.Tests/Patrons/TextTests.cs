@@ -53,6 +53,23 @@ public sealed class TextTests
     [InlineData(" \u200B\u00A0Ada\uFEFF ", "Ada")]
     public void Texts_are_kept_in_composed_form(string sent, string kept) => Assert.Equal(kept, Text.Clean(sent));
 
+    [Theory]
+    [InlineData("\u0001\u0002", null)]
+    [InlineData("\t \u007f\u009f", null)]
+    [InlineData("\u0003 Ada\u0004\u200B", "Ada")]
+    [InlineData("Ada\nMay\u007fKing", "Ada May King")]
+    public void Control_characters_are_blanks(string sent, string? kept) => Assert.Equal(kept, Text.Clean(sent));
+
+    [Theory]
+    [InlineData("Likes horses\r\n\r\nowes\ta book \n", "Likes horses\n\nowes a book")]
+    [InlineData("a\rb\u0001c", "a\nb c")]
+    [InlineData("\n \n\u0001", null)]
+    public void Notes_have_lines(string sent, string? kept)
+    {
+        Assert.True(PatronFields.TryCanonical(PatronFields.ByNumber(PatronFields.Notes), sent, out var canonical, out _));
+        Assert.Equal(kept, canonical);
+    }
+
     /// <summary>60,000 texts of letters that compose, decompose or combine; the hashes are of what another implementation, Python's,
     /// makes of the same texts.</summary>
     [Fact]

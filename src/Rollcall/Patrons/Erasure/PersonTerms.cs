@@ -50,7 +50,7 @@ internal sealed class PersonTerms
                     Operations.OperationQueue.Json.Encoder!.Encode(t),
                 }
             )
-            .Select(AsciiLower)
+            .Select(Patrons.Text.AsciiLower)
             .Distinct(StringComparer.Ordinal);
 
     public bool In(string? text) => text is not null && _pattern?.IsMatch(text) == true;
@@ -113,16 +113,5 @@ internal sealed class PersonTerms
                 set(next);
             }
         }
-    }
-
-    private static string AsciiLower(string text)
-    {
-        var builder = new StringBuilder(text.Length);
-        foreach (var c in text)
-        {
-            builder.Append(char.IsAsciiLetterUpper(c) ? (char)(c | 0x20) : c);
-        }
-
-        return builder.ToString();
     }
 }
