@@ -44,7 +44,8 @@ public sealed record LogRow(
 /// <param name="SiteId">One site.</param>
 /// <param name="WarningsOnly">Lines with a warning.</param>
 /// <param name="HeldOnly">Lines that wait, or waited, for an approval.</param>
-/// <param name="Search">Part of a name, barcode, Student # or e-mail as the patron has it now or as the line writes it, or a GUID.</param>
+/// <param name="Search">Part of a name, barcode, Student # or e-mail as the patron has it now, accents aside, or as the line writes it, or
+/// a GUID.</param>
 public sealed record LogFilter(
     Outcome? Outcome = null,
     int? SiteId = null,
@@ -214,10 +215,30 @@ public sealed class OperationLog(RollcallDatabase database)
         if (Text.Clean(filter?.Search) is { } search)
         {
             var folded = Text.Fold(search);
+
+            // Whoever is no patron stands in the line alone, as written. Neither database lowers more than ASCII: a name is looked for in each
+            // way that it may be written, and as JSON writes it.
+            var title = System.Globalization.CultureInfo.InvariantCulture.TextInfo.ToTitleCase(search.ToLowerInvariant());
+            var ways = new[] { folded, search, search.ToLowerInvariant(), search.ToUpperInvariant(), title }
+                .Select(w => Text.AsciiLower(OperationQueue.Json.Encoder!.Encode(w)))
+                .Distinct(StringComparer.Ordinal)
+                .ToArray();
+            string Way(int at) => ways[Math.Min(at, ways.Length - 1)];
+            var (plain, one, two, three, four) = (Way(0), Way(1), Way(2), Way(3), Way(4));
+            var several = ways.Length > 1;
 #pragma warning disable CA1862 // The database folds, not .NET.
             query = query.Where(c =>
                 c.RosterId == search
-                || c.Values.ToLower().Contains(folded)
+                || c.Values.ToLower().Contains(plain)
+                || (
+                    several
+                    && (
+                        c.Values.ToLower().Contains(one)
+                        || c.Values.ToLower().Contains(two)
+                        || c.Values.ToLower().Contains(three)
+                        || c.Values.ToLower().Contains(four)
+                    )
+                )
                 || (
                     c.PatronId != null
                     && context.Patrons.Any(p => p.DistrictId == districtId && p.Id == c.PatronId && p.SearchKey.Contains(folded))

@@ -669,6 +669,10 @@ public sealed class OperationQueue(RollcallDatabase database, TimeProvider time)
         return await FindAsync(context, districtId, id, cancellationToken);
     }
 
+    /// <summary>All but edits of one patron by hand, which are done at once. A bulk edit says in its options what it sets.</summary>
+    internal static readonly System.Linq.Expressions.Expression<Func<Operation, bool>> NotByHand = o =>
+        o.Kind != OperationKind.Edit || o.Options != "{}";
+
     /// <summary>The newest operations first. Hand edits are left out unless asked for.</summary>
     public async Task<IReadOnlyList<Operation>> ListAsync(
         int districtId,
@@ -687,9 +691,8 @@ public sealed class OperationQueue(RollcallDatabase database, TimeProvider time)
     )
     {
         await using var context = database.CreateContext();
-        return await context
-            .Operations.AsNoTracking()
-            .Where(o => o.DistrictId == districtId && (withEdits || o.Kind != OperationKind.Edit))
+        var operations = context.Operations.AsNoTracking().Where(o => o.DistrictId == districtId);
+        return await (withEdits ? operations : operations.Where(NotByHand))
             .Where(o => before == null || o.Id < before)
             .OrderByDescending(o => o.Id)
             .Take(take)

@@ -45,6 +45,38 @@ public sealed class LogTests(PostgresCluster cluster)
     [Theory]
     [InlineData(Db.Sqlite)]
     [InlineData(Db.Postgres)]
+    public async Task People_who_are_no_patrons_are_found_in_a_plan_by_their_names_as_written(Db db)
+    {
+        await using var system = await Installation.StartAsync(cluster, db);
+        system.Sandbox.OnlyMine();
+        system.Sandbox.Person("p1", "Édith", "García Núñez");
+        system.Sandbox.Person("p2", "Ángel", "O\"Neil");
+        system.Sandbox.Person("p3", "Ada", "Byron\\King");
+        var plan = await system.SyncAsync(preview: true);
+        var log = system.Get<OperationLog>();
+        foreach (
+            var (search, found) in ((string, string)[])
+                [
+                    ("García", "p1"),
+                    ("garcía", "p1"),
+                    ("GARCÍA", "p1"),
+                    ("édith", "p1"),
+                    ("García Núñez", "p1"),
+                    ("ángel", "p2"),
+                    ("o\"neil", "p2"),
+                    ("byron\\king", "p3"),
+                    ("BYRON", "p3"),
+                ]
+        )
+        {
+            var (rows, _) = await log.PageAsync(system.District.Id, plan.Id, new LogFilter(Search: search), 1, 10);
+            Assert.Equal((search, found), (search, Assert.Single(rows).Guid));
+        }
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
     public async Task A_districts_time_zone_is_changed_to_one_that_there_is(Db db)
     {
         await using var system = await Installation.StartAsync(cluster, db);

@@ -30,6 +30,12 @@ public sealed class BulkTests(PostgresCluster cluster)
             await bulk.PlanEditAsync(system.District.Id, leavers, [new("expiration", "2026-06-30")], true, "lib")
         );
         Assert.Equal((OperationStatus.Preview, 2), (preview.Status, OperationQueue.CountsOf(preview).Updated));
+
+        // What waits for somebody is in the queue; an edit of one patron by hand, which is done at once, is not.
+        await system.Patrons.EditAsync(system.District.Id, "A1003", [new("nickname", "Do")], "librarian");
+        await system.Patrons.EditAsync(system.District.Id, "A1003", [new("nickname", null)], "librarian");
+        Assert.Equal(preview.Id, Assert.Single(await system.Queue.ListAsync(system.District.Id), o => o.Kind == OperationKind.Edit).Id);
+        Assert.Equal(3, (await system.Queue.ListAsync(system.District.Id, withEdits: true)).Count(o => o.Kind == OperationKind.Edit));
         Assert.Equal(before, await UndoTests.PictureAsync(system));
         var approved = await system.ApproveAsync(preview.Id);
         Assert.Equal(OperationStatus.Completed, approved.Status);

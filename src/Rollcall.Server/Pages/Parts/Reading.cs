@@ -138,7 +138,7 @@ internal sealed class Reading(
     {
         await using var context = database.CreateContext();
         var query = context.Operations.AsNoTracking().Where(o => o.DistrictId == districtId);
-        query = filter.Kind is { } kind ? query.Where(o => o.Kind == kind) : query.Where(o => o.Kind != OperationKind.Edit);
+        query = filter.Kind is { } kind ? query.Where(o => o.Kind == kind) : query.Where(OperationQueue.NotByHand);
         query = Concerning(context, query, districtId, filter.Sites);
         if (filter.By is { } by)
         {
