@@ -1008,7 +1008,7 @@ internal static class ApiRoutes
     {
         var (district, actor) = Caller.Of(http);
         var (patron, _) = await FindAsync(barcode, patrons, district, http);
-        return Accepted(await merge.MergeAsync(district.Id, patron.Barcode, body.Other, actor, http.RequestAborted), isNew: true);
+        return Accepted(await merge.MergeAsync(district.Id, patron.Barcode, body.Other, actor, cancellationToken: http.RequestAborted), isNew: true);
     }
 
     private static async Task<IResult> DataAsync(string barcode, PatronErasure erasure, HttpContext http)
@@ -1031,7 +1031,7 @@ internal static class ApiRoutes
         var (district, actor) = Caller.Of(http);
         var asked = Unescaped(barcode);
         return string.Equals(asked, body.Barcode, StringComparison.OrdinalIgnoreCase)
-            ? Accepted(await erasure.EnqueueAsync(district.Id, asked, actor, http.RequestAborted), isNew: true)
+            ? Accepted(await erasure.EnqueueAsync(district.Id, asked, actor, cancellationToken: http.RequestAborted), isNew: true)
             : throw new RollcallException("The barcode in the body is another one than in the address. Nothing was erased.");
     }
 

@@ -88,6 +88,17 @@ internal sealed class DatabaseCheck(RollcallDatabase database, Secrets secrets)
                 )
             )
         );
+        findings.Add(new("Every further GUID is one patron's, and no other patron's GUID", await AliasesAsync(context, cancellationToken)));
+        findings.Add(
+            new(
+                "The numbers of new patrons are behind those there are",
+                await RowsAsync(
+                    "SELECT d.code, d.next_patron_id, MAX(p.id) FROM districts d JOIN patrons p ON p.district_id = d.id GROUP BY d.id, d.code, d.next_patron_id HAVING MAX(p.id) >= d.next_patron_id",
+                    r => $"District {r[0]}: the next patron would be number {r[1]}, and there is a number {r[2]}",
+                    cancellationToken
+                )
+            )
+        );
         findings.Add(
             new(
                 "Every link has its patron",
@@ -125,6 +136,52 @@ internal sealed class DatabaseCheck(RollcallDatabase database, Secrets secrets)
         findings.Add(new("The outcomes of every operation add up to the people read", await CountsAsync(context, cancellationToken)));
         findings.Add(new("Stored secrets can be read with this installation's master key", await SecretsAsync(context, cancellationToken)));
         return findings;
+    }
+
+    private static async Task<IReadOnlyList<string>> AliasesAsync(RollcallContext context, CancellationToken cancellationToken)
+    {
+        var problems = new List<string>();
+        var holders = new Dictionary<(int District, string Id), long>();
+        var links = context.PatronLinks.AsNoTracking().Where(l => l.Aliases != null).OrderBy(l => l.DistrictId).ThenBy(l => l.PatronId);
+        await foreach (var link in links.AsAsyncEnumerable().WithCancellation(cancellationToken))
+        {
+            foreach (var id in link.Aliases!.Split('\n', StringSplitOptions.RemoveEmptyEntries).Distinct(StringComparer.Ordinal))
+            {
+                if (!holders.TryAdd((link.DistrictId, id), link.PatronId))
+                {
+                    problems.Add(
+                        $"District {link.DistrictId}: {id} is a further GUID of patrons {holders[(link.DistrictId, id)]} and {link.PatronId}"
+                    );
+                }
+            }
+        }
+
+        foreach (var some in holders.Chunk(500))
+        {
+            var ids = some.Select(h => h.Key.Id).ToArray();
+            foreach (
+                var patron in await context
+                    .Patrons.AsNoTracking()
+                    .Where(p => p.Guid != null && ids.Contains(p.Guid))
+                    .Select(p => new
+                    {
+                        p.DistrictId,
+                        p.Id,
+                        Guid = p.Guid!,
+                    })
+                    .ToListAsync(cancellationToken)
+            )
+            {
+                if (holders.TryGetValue((patron.DistrictId, patron.Guid), out var holder) && holder != patron.Id)
+                {
+                    problems.Add(
+                        $"District {patron.DistrictId}: {patron.Guid} is the GUID of patron {patron.Id} and a further one of patron {holder}"
+                    );
+                }
+            }
+        }
+
+        return [.. problems.Take(Shown)];
     }
 
     private static async Task<IReadOnlyList<string>> EnabledAsync(RollcallContext context, CancellationToken cancellationToken)

@@ -190,7 +190,7 @@ internal static class PatronCommands
                         result.GetRequiredValue(keep),
                         result.GetRequiredValue(other),
                         session.Actor,
-                        cancellationToken
+                        cancellationToken: cancellationToken
                     );
                 if (!session.Json)
                 {

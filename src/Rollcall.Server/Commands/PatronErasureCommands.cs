@@ -85,7 +85,7 @@ internal static class PatronErasureCommands
                             await WriteAsync(terminal, file, await erasure.DataAsync(district, asked, session.Actor, cancellationToken));
                         }
 
-                        return await erasure.EnqueueAsync(district.Id, asked, session.Actor, cancellationToken);
+                        return await erasure.EnqueueAsync(district.Id, asked, session.Actor, cancellationToken: cancellationToken);
                     },
                     cancellationToken
                 );

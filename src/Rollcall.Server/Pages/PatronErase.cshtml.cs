@@ -25,7 +25,7 @@ internal sealed class PatronEraseModel(Here here, PatronErasure erasure) : Rollc
         }
     }
 
-    public async Task<IActionResult> OnPostAsync(string? barcode, string? again)
+    public async Task<IActionResult> OnPostAsync(string? barcode, string? again, string? seen)
     {
         var asked = (barcode ?? "").Trim();
         try
@@ -35,7 +35,7 @@ internal sealed class PatronEraseModel(Here here, PatronErasure erasure) : Rollc
                 throw new RollcallException("The barcode that was typed is another one. Nothing was erased.");
             }
 
-            var id = await erasure.EnqueueAsync(DistrictId, asked, Here.Actor, Gone);
+            var id = await erasure.EnqueueAsync(DistrictId, asked, Here.Actor, seen, Gone);
             TempData["Said"] = "The person is being erased.";
             return LocalRedirect($"/operations/{id}");
         }

@@ -94,11 +94,15 @@ internal sealed class PatronMergeModel(Here here, PatronService patrons, PatronM
         string? Say(PatronField field, string? value) => OperationLog.Display(field.Number, value, codes);
     }
 
-    public async Task<IActionResult> OnPostAsync(string? keep, string? other)
+    public async Task<IActionResult> OnPostAsync([FromQuery] string? keep, [FromQuery] string? other, string? kept, string? gone)
     {
         try
         {
-            var id = await merge.MergeAsync(DistrictId, keep ?? "", other ?? "", Here.Actor, Gone);
+            var seen =
+                SeenPatron.Parse(kept) is { } keptSeen && SeenPatron.Parse(gone) is { } goneSeen
+                    ? (keptSeen, goneSeen)
+                    : throw new RollcallException("Look at both records, then merge.");
+            var id = await merge.MergeAsync(DistrictId, keep ?? "", other ?? "", Here.Actor, seen, Gone);
             TempData["Said"] = $"Both records are one now. Operation {id} can be undone.";
             return LocalRedirect(Words.PatronUrl(keep!));
         }

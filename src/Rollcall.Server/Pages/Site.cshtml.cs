@@ -58,7 +58,7 @@ internal sealed class SiteModel(Here here, SiteService sites) : RollcallPage(her
             return Missing($"There is no site {code}. The list of sites shows those there are.");
         }
 
-        Values = Request.Form.Where(f => f.Key[0] != '_').ToDictionary(f => f.Key, f => Text.Clean(f.Value), StringComparer.Ordinal);
+        Values = Request.Form.Where(f => !f.Key.StartsWith('_')).ToDictionary(f => f.Key, f => Text.Clean(f.Value), StringComparer.Ordinal);
         try
         {
             if (Site is not null && this["nextBarcode"] is null && this["was.nextBarcode"] is not null)

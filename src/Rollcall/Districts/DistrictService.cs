@@ -25,8 +25,10 @@ public sealed class DistrictService(RollcallDatabase database, TimeProvider time
         var codes = await context.Districts.Select(d => d.Code).ToListAsync(cancellationToken);
         if (codes.Contains(code, StringComparer.OrdinalIgnoreCase))
         {
-            throw new RollcallException($"There is a district {code} already. Choose another code.");
+            throw Taken();
         }
+
+        RollcallException Taken() => new($"There is a district {code} already. Choose another code.");
 
         var district = new District
         {
@@ -36,7 +38,16 @@ public sealed class DistrictService(RollcallDatabase database, TimeProvider time
             CreatedAt = time.GetUtcNow(),
         };
         context.Districts.Add(district);
-        await context.SaveChangesAsync(cancellationToken);
+        try
+        {
+            await context.SaveChangesAsync(cancellationToken);
+        }
+        catch (DbUpdateException e) when (e.InnerException is not null && DatabaseErrors.IsUniqueViolation(e.InnerException))
+        {
+            // Somebody was faster.
+            throw Taken();
+        }
+
         context.Policies.Add(
             new Policy
             {

@@ -1,3 +1,4 @@
+using System.Globalization;
 using System.Text.Json;
 using Microsoft.EntityFrameworkCore;
 using Rollcall.Audit;
@@ -13,6 +14,24 @@ namespace Rollcall.Patrons;
 /// <param name="Gone">Of the record that goes; null when empty.</param>
 /// <param name="Filled">The kept record has none and takes the other's.</param>
 public sealed record MergedField(PatronField Field, string? Kept, string? Gone, bool Filled);
+
+/// <summary>A patron as somebody looked at it.</summary>
+/// <param name="Id">Which: barcodes change hands.</param>
+/// <param name="Version">Moves with every change.</param>
+public readonly record struct SeenPatron(long Id, long Version)
+{
+    public static SeenPatron Of(Patron patron) => new(patron.Id, patron.Version);
+
+    /// <summary>Reads what <see cref="ToString"/> wrote; null when it is something else.</summary>
+    public static SeenPatron? Parse(string? text) =>
+        text?.Split('.') is [var id, var version]
+        && long.TryParse(id, NumberStyles.None, CultureInfo.InvariantCulture, out var which)
+        && long.TryParse(version, NumberStyles.None, CultureInfo.InvariantCulture, out var at)
+            ? new(which, at)
+            : null;
+
+    public override string ToString() => string.Create(CultureInfo.InvariantCulture, $"{Id}.{Version}");
+}
 
 /// <summary>Two records of one person become one.</summary>
 public sealed class PatronMerge(RollcallDatabase database, TimeProvider time)
@@ -31,14 +50,16 @@ public sealed class PatronMerge(RollcallDatabase database, TimeProvider time)
     /// <param name="keep">Barcode of the record that stays.</param>
     /// <param name="other">Barcode of the record that goes.</param>
     /// <param name="actor">Who.</param>
+    /// <param name="seen">Both as they were compared; null when nobody looked.</param>
     /// <param name="cancellationToken">Gives up; nothing is written then.</param>
     /// <returns>The operation; it can be undone.</returns>
-    /// <exception cref="RollcallException">One of them does not exist or is not the actor's to change, or both are the same; nothing was written.</exception>
+    /// <exception cref="RollcallException">One of them does not exist, is not the actor's to change or was changed since it was looked at, or both are the same; nothing was written.</exception>
     public async Task<long> MergeAsync(
         int districtId,
         string keep,
         string other,
         Actor actor,
+        (SeenPatron Kept, SeenPatron Gone)? seen = null,
         CancellationToken cancellationToken = default
     )
     {
@@ -64,6 +85,11 @@ public sealed class PatronMerge(RollcallDatabase database, TimeProvider time)
             .Where(l => l.DistrictId == districtId && ids.Contains(l.PatronId))
             .ToDictionaryAsync(l => l.PatronId, cancellationToken);
         var (kept, gone) = (patrons[keptId], patrons[otherId]);
+        if (seen is var (keptSeen, goneSeen) && (SeenPatron.Of(kept) != keptSeen || SeenPatron.Of(gone) != goneSeen))
+        {
+            throw new RollcallException("One of the two records was changed since you looked at them. Look again, then merge.");
+        }
+
         var (keptLink, goneLink) = (links.GetValueOrDefault(keptId), links.GetValueOrDefault(otherId));
 
         var removed = new ChangeValues();

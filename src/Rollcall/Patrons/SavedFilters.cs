@@ -76,7 +76,37 @@ public sealed class SavedFilters(RollcallDatabase database)
             throw new RollcallException("There is no filter to save. Choose what the list should show first.");
         }
 
-        await using var context = database.CreateContext();
+        // A button that is pressed twice sends the same twice at once.
+        if (!await TryAsync())
+        {
+            await TryAsync();
+        }
+
+        async Task<bool> TryAsync()
+        {
+            await using var context = database.CreateContext();
+            await PutAsync(context, districtId, owner, clean, query, cancellationToken);
+            try
+            {
+                await context.SaveChangesAsync(cancellationToken);
+                return true;
+            }
+            catch (DbUpdateException e) when (e.InnerException is not null && DatabaseErrors.IsUniqueViolation(e.InnerException))
+            {
+                return false;
+            }
+        }
+    }
+
+    private static async Task PutAsync(
+        RollcallContext context,
+        int districtId,
+        string owner,
+        string clean,
+        string query,
+        CancellationToken cancellationToken
+    )
+    {
         var own = await context.SavedFilters.Where(f => f.DistrictId == districtId && f.Owner == owner).ToListAsync(cancellationToken);
         if (own.Find(f => f.Name == clean) is { } there)
         {
@@ -98,8 +128,6 @@ public sealed class SavedFilters(RollcallDatabase database)
                 }
             );
         }
-
-        await context.SaveChangesAsync(cancellationToken);
     }
 
     /// <summary>Removes a filter; it may be gone already.</summary>

@@ -59,7 +59,8 @@ public sealed class RetentionService(RollcallDatabase database, OperationQueue q
             }
         }
 
-        await using var context = database.CreateContext();
+        await using var work = await DistrictTransaction.BeginAsync(database, districtId, cancellationToken);
+        var context = work.Context;
         var setting = await RowAsync(context, districtId, cancellationToken);
         setting.LogDays = logDays ?? setting.LogDays;
         setting.AuditDays = auditDays ?? setting.AuditDays;
@@ -77,7 +78,7 @@ public sealed class RetentionService(RollcallDatabase database, OperationQueue q
                 ),
             }
         );
-        await context.SaveChangesAsync(cancellationToken);
+        await work.CommitAsync(cancellationToken);
         return setting;
     }
 

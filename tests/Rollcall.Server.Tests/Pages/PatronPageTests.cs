@@ -1,6 +1,7 @@
 using System.Net;
 using System.Text;
 using System.Text.RegularExpressions;
+using Microsoft.EntityFrameworkCore;
 using Rollcall.Operations;
 using Rollcall.Patrons;
 
@@ -151,6 +152,135 @@ public abstract partial class PatronPages(SyncedLibrary library)
     }
 
     [Fact]
+    public async Task Notes_keep_their_lines_on_the_page_and_through_a_file()
+    {
+        using var visitor = new Visitor(library.Url);
+        var patrons = library.Service<PatronService>();
+        await patrons.AddAsync(library.District.Id, [new("barcode", "LINES1"), new("lastName", "Linesworth")], "test");
+        const string edit = "/patron/edit?barcode=LINES1";
+        var fields = Visitor.FieldsOf(await visitor.PageAsync(edit));
+        Visitor.Put(fields, "notes", "Owes a book.\r\nLikes horses.");
+        await visitor.SubmitAsync(edit, edit, [.. fields]);
+        Assert.Equal("Owes a book.\nLikes horses.", (await GetAsync("LINES1")).Notes);
+        Assert.Contains("class=\"lines\"", await visitor.PageAsync("/patrons/LINES1"), StringComparison.Ordinal);
+        var (_, csv, _) = await visitor.GetAsync("/patron/export?q=linesworth&format=csv");
+        Assert.Contains("\"Owes a book.\nLikes horses.\"", csv, StringComparison.Ordinal);
+        await patrons.EditAsync(library.District.Id, "LINES1", [new("notes", null)], "test");
+        using var file = new MemoryStream(Encoding.UTF8.GetBytes(csv));
+        await library.EndOfAsync(
+            await library.Service<PatronImport>().PlanAsync(library.District.Id, file, "patrons.csv", preview: false, "test")
+        );
+        Assert.Equal("Owes a book.\nLikes horses.", (await GetAsync("LINES1")).Notes);
+    }
+
+    [Fact]
+    public async Task A_merge_and_an_erasure_are_of_those_who_were_looked_at()
+    {
+        using var visitor = new Visitor(library.Url);
+        var patrons = library.Service<PatronService>();
+        foreach (var (barcode, last) in ((string, string)[])[("SEEN1", "Seenworth"), ("SEEN2", "Seenworth"), ("SEEN3", "Otherman")])
+        {
+            await patrons.AddAsync(library.District.Id, [new("barcode", barcode), new("lastName", last)], "test");
+        }
+
+        // The card that was compared is somebody else's by now.
+        const string merge = "/patron/merge?keep=SEEN1&other=SEEN2";
+        const string erase = "/patron/erase?barcode=SEEN2";
+        var compared = Visitor.FieldsOf(await visitor.PageAsync(merge), "kept");
+        var previewed = Visitor.FieldsOf(await visitor.PageAsync(erase), "seen");
+        await patrons.EditAsync(library.District.Id, "SEEN2", [new("barcode", "SEEN4")], "test");
+        await patrons.EditAsync(library.District.Id, "SEEN3", [new("barcode", "SEEN2")], "test");
+        Assert.Equal(merge, await visitor.SubmitAsync(merge, merge, [.. compared]));
+        Assert.Contains("changed since you looked", await visitor.PageAsync(merge), StringComparison.Ordinal);
+        Visitor.Put(previewed, "again", "SEEN2");
+        Assert.Equal(erase, await visitor.SubmitAsync(erase, erase, [.. previewed]));
+        Assert.Contains("somebody else than when you looked", await visitor.PageAsync(erase), StringComparison.Ordinal);
+        Assert.Equal("Otherman", (await GetAsync("SEEN2")).LastName);
+
+        // A change of the same two counts too.
+        const string again = "/patron/merge?keep=SEEN1&other=SEEN4";
+        compared = Visitor.FieldsOf(await visitor.PageAsync(again), "kept");
+        await patrons.EditAsync(library.District.Id, "SEEN4", [new("nickname", "Later")], "test");
+        Assert.Equal(again, await visitor.SubmitAsync(again, again, [.. compared]));
+        await visitor.SubmitAsync(again, again, [.. Visitor.FieldsOf(await visitor.PageAsync(again), "kept")]);
+        Assert.Equal("Later", (await GetAsync("SEEN1")).Nickname);
+    }
+
+    [Fact]
+    public async Task The_database_check_knows_ids_that_two_patrons_have()
+    {
+        var one = await LinkedAsync(20);
+        var two = await LinkedAsync(21);
+        var check = new Rollcall.Server.Commands.DatabaseCheck(
+            library.Service<Rollcall.Storage.RollcallDatabase>(),
+            library.Service<Rollcall.Storage.Secrets>()
+        );
+        async Task<List<string>> ProblemsAsync() => [.. (await check.RunAsync(CancellationToken.None)).SelectMany(f => f.Problems)];
+        async Task PutAsync(Patron patron, string? aliases)
+        {
+            await using var context = library.Service<Rollcall.Storage.RollcallDatabase>().CreateContextAsOwner();
+            await context
+                .PatronLinks.Where(l => l.DistrictId == library.District.Id && l.PatronId == patron.Id)
+                .ExecuteUpdateAsync(s => s.SetProperty(l => l.Aliases, aliases));
+        }
+
+        Assert.Empty(await ProblemsAsync());
+        await PutAsync(one, $"alias-a\n{two.Guid}");
+        Assert.Contains(two.Guid!, Assert.Single(await ProblemsAsync()), StringComparison.Ordinal);
+        await PutAsync(one, "alias-a\nalias-b");
+        await PutAsync(two, "alias-b");
+        Assert.Contains("alias-b", Assert.Single(await ProblemsAsync()), StringComparison.Ordinal);
+        await PutAsync(one, null);
+        await PutAsync(two, null);
+        await using var owner = library.Service<Rollcall.Storage.RollcallDatabase>().CreateContextAsOwner();
+        var district = owner.Districts.Where(d => d.Id == library.District.Id);
+        var next = await district.Select(d => d.NextPatronId).SingleAsync();
+        try
+        {
+            await district.ExecuteUpdateAsync(s => s.SetProperty(d => d.NextPatronId, two.Id));
+            Assert.Contains("next patron", Assert.Single(await ProblemsAsync()), StringComparison.Ordinal);
+        }
+        finally
+        {
+            await district.ExecuteUpdateAsync(s => s.SetProperty(d => d.NextPatronId, next));
+        }
+
+        Assert.Empty(await ProblemsAsync());
+    }
+
+    [Fact]
+    public async Task Small_forms_take_what_was_changed_and_refuse_what_is_no_number()
+    {
+        using var visitor = new Visitor(library.Url);
+        const string page = "/preferences/retention";
+        var opened = Visitor.FieldsOf(await visitor.PageAsync(page), "logs");
+        var other = opened.ToList();
+        Visitor.Put(other, "audit", "900");
+        await visitor.SubmitAsync(page, page, [.. other]);
+        Visitor.Put(opened, "logs", "500");
+        await visitor.SubmitAsync(page, page, [.. opened]);
+        var retention = library.Service<Rollcall.Retention.RetentionService>();
+        var setting = await retention.FindAsync(library.District.Id);
+        Assert.Equal((500, 900), (setting.LogDays, setting.AuditDays));
+        foreach (var nonsense in (string[])["abc", "", "12.5", "99999999999"])
+        {
+            var typed = Visitor.FieldsOf(await visitor.PageAsync(page), "logs");
+            Visitor.Put(typed, "logs", nonsense);
+            var answer = await visitor.PageAsync(await visitor.SubmitAsync(page, page, [.. typed]));
+            Assert.Contains("whole number of days", answer, StringComparison.Ordinal);
+            Assert.DoesNotContain("Saved.", answer, StringComparison.Ordinal);
+        }
+
+        await retention.SetAsync(library.District.Id, 400, setting.AuditDays, null, "test");
+
+        // A field without a name is nothing.
+        const string site = "/sites/edit/S01";
+        var fields = Visitor.FieldsOf(await visitor.PageAsync(site), "nextBarcode");
+        fields.Add(("", "x"));
+        Assert.Equal("/sites", await visitor.SubmitAsync(site, "name=\"nextBarcode\"", site, [.. fields]));
+    }
+
+    [Fact]
     public async Task A_patron_is_added_by_hand_and_merged_with_the_double()
     {
         using var visitor = new Visitor(library.Url);
@@ -184,7 +314,7 @@ public abstract partial class PatronPages(SyncedLibrary library)
         var compared = WebUtility.HtmlDecode(await visitor.PageAsync(address));
         Assert.Contains("filled", compared, StringComparison.Ordinal);
         Assert.Equal(linked.FirstName, (await GetAsync(linked.Barcode)).FirstName);
-        Assert.Equal($"/patrons/{linked.Barcode}", await visitor.SubmitAsync(address, address));
+        Assert.Equal($"/patrons/{linked.Barcode}", await visitor.SubmitAsync(address, address, [.. Visitor.FieldsOf(await visitor.PageAsync(address), "kept")]));
         var merged = await GetAsync(linked.Barcode);
         Assert.Equal((linked.FirstName, "Dee", linked.Guid), (merged.FirstName, merged.Nickname, merged.Guid));
         Assert.Equal(HttpStatusCode.NotFound, (await visitor.GetAsync("/patrons/BY/HAND.1")).Status);
@@ -286,6 +416,7 @@ public abstract partial class PatronPages(SyncedLibrary library)
             ("notes", "not ticked")
         );
         Assert.Equal(1, OperationQueue.CountsOf(await library.EndOfAsync(IdOf(one))).Updated);
+        Assert.Contains($"href=\"{one.Split('?')[0]}\"", await visitor.PageAsync("/operations"), StringComparison.Ordinal);
         await visitor.SubmitAsync(one, $"{one}?handler=Approve");
         await library.EndOfAsync(IdOf(one));
         Assert.Equal(

@@ -110,10 +110,10 @@ internal sealed partial class Visitor : IDisposable
     public static (string Name, string Value) TokenOf(string page) =>
         ("__RequestVerificationToken", TokenField().Match(page).Groups["token"].Value);
 
-    /// <summary>What a browser would send of the form that has a field <c>version</c>, as it came.</summary>
-    public static List<(string Name, string Value)> FieldsOf(string page)
+    /// <summary>What a browser would send of the form that has this field, as it came.</summary>
+    public static List<(string Name, string Value)> FieldsOf(string page, string field = "version")
     {
-        var form = page.Split("<form").Single(f => f.Contains("name=\"version\"", StringComparison.Ordinal)).Split("</form>")[0];
+        var form = page.Split("<form").Single(f => f.Contains($"name=\"{field}\"", StringComparison.Ordinal)).Split("</form>")[0];
         var fields = new List<(string, string)>();
         foreach (Match control in Control().Matches(form))
         {

@@ -164,6 +164,55 @@ public sealed class RetentionTests(PostgresCluster cluster)
     [Theory]
     [InlineData(Db.Sqlite)]
     [InlineData(Db.Postgres)]
+    public async Task A_button_that_is_pressed_twice_at_once_does_it_once(Db db)
+    {
+        await using var system = await Installation.StartAsync(cluster, db, connect: false);
+        var district = system.District.Id;
+        var retention = system.Get<RetentionService>();
+        var filters = system.Get<Rollcall.Patrons.SavedFilters>();
+        await AtOnceAsync(_ => retention.SetAsync(district, 500, null, null, "test"));
+        Assert.Equal(500, (await retention.FindAsync(district)).LogDays);
+        await AtOnceAsync(i => filters.SaveAsync(district, "account 1", "Fifth grade", $"?level=0{i}", CancellationToken.None));
+        Assert.Single(await filters.ListAsync(district, "account 1", CancellationToken.None));
+        var refused = 0;
+        await AtOnceAsync(async _ =>
+        {
+            try
+            {
+                await system.Get<Rollcall.Districts.DistrictService>().AddAsync("TWICE", "Twice", null, "test");
+            }
+            catch (RollcallException e) when (e.Message.Contains("already", StringComparison.Ordinal))
+            {
+                Interlocked.Increment(ref refused);
+            }
+        });
+        Assert.Equal(7, refused);
+
+        static Task AtOnceAsync(Func<int, Task> act)
+        {
+            using var gate = new Barrier(8);
+            return Task.WhenAll(
+                Enumerable
+                    .Range(0, 8)
+                    .Select(i =>
+                        Task.Factory.StartNew(
+                                () =>
+                                {
+                                    gate.SignalAndWait(TimeSpan.FromSeconds(10));
+                                    return act(i);
+                                },
+                                TaskCreationOptions.LongRunning
+                            )
+                            .Unwrap()
+                    )
+                    .ToList()
+            );
+        }
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
     public async Task Large_logs_go_in_slices_and_times_have_bounds(Db db)
     {
         var rows = int.Parse(Environment.GetEnvironmentVariable("ROLLCALL_RETENTION_ROWS") ?? "3000", CultureInfo.InvariantCulture);

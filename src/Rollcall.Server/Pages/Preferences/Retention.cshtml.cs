@@ -1,3 +1,4 @@
+using System.Globalization;
 using Microsoft.AspNetCore.Mvc;
 using Rollcall.Operations;
 using Rollcall.Retention;
@@ -19,15 +20,24 @@ internal sealed class RetentionModel(Here here, RetentionService retention, Oper
         Runs = [.. (await queue.OfKindAsync(DistrictId, OperationKind.Retention, 10, Gone))];
     }
 
-    public Task<IActionResult> OnPostAsync(int? logs, int? audit, int? signIns) =>
-        ActAsync(
+    public async Task<IActionResult> OnPostAsync()
+    {
+        var form = await Request.ReadFormAsync(Gone);
+        return await ActAsync(
             Address,
             async () =>
             {
-                await retention.SetAsync(DistrictId, logs, audit, signIns, Here.Actor.Name, Gone);
+                await retention.SetAsync(DistrictId, Changed("logs"), Changed("audit"), Changed("signIns"), Here.Actor.Name, Gone);
                 return "Saved. The next night goes by it.";
             }
         );
+
+        // Another window may have changed the rest while the form was open.
+        int? Changed(string name) =>
+            form[name].ToString().Trim() is var typed && form.TryGetValue($"was.{name}", out var was) && typed == was.ToString() ? null
+            : int.TryParse(typed, NumberStyles.None, CultureInfo.InvariantCulture, out var days) ? days
+            : throw new RollcallException("Each time is a whole number of days. Nothing was changed.");
+    }
 
     public async Task<IActionResult> OnPostRunAsync() =>
         LocalRedirect($"/operations/{await retention.EnqueueAsync(DistrictId, Here.Actor.Name, Gone)}");

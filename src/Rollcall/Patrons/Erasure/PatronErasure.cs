@@ -157,12 +157,28 @@ public sealed class PatronErasure(RollcallDatabase database, TimeProvider time)
     }
 
     /// <summary>Queues an erasure. It is final.</summary>
+    /// <param name="districtId">The district.</param>
+    /// <param name="asked">As for <see cref="DataAsync"/>.</param>
+    /// <param name="actor">Who.</param>
+    /// <param name="seen">Who was looked at, by <see cref="ErasurePreview.Seen"/>; null when nobody looked.</param>
+    /// <param name="cancellationToken">Gives up.</param>
     /// <returns>The operation, waiting.</returns>
     /// <exception cref="RollcallException">Nothing is kept under that, or it cannot be done now.</exception>
-    public async Task<long> EnqueueAsync(int districtId, string asked, Actor actor, CancellationToken cancellationToken = default)
+    public async Task<long> EnqueueAsync(
+        int districtId,
+        string asked,
+        Actor actor,
+        string? seen = null,
+        CancellationToken cancellationToken = default
+    )
     {
         await using var context = database.CreateContext();
         var person = await FindAsync(context, districtId, asked, cancellationToken);
+        if (seen is not null && seen != SeenOf(person))
+        {
+            throw new RollcallException("This is somebody else than when you looked. Nothing was erased: look again.");
+        }
+
         var preview = await PreviewAsync(context, person, districtId, asked, actor, cancellationToken);
         if (preview.Refusal is { } refusal)
         {
@@ -253,9 +269,15 @@ public sealed class PatronErasure(RollcallDatabase database, TimeProvider time)
             Refusal(person, accounts, actor)
         )
         {
+            Seen = SeenOf(person),
             AccountStays = accounts.FirstOrDefault(a => a.Stays)?.Account.Email,
         };
     }
+
+    private static string SeenOf(PersonRecord person) =>
+        person.PatronIds.Count > 0
+            ? string.Join('.', person.PatronIds.Order())
+            : string.Join('\n', person.RosterIds.Order(StringComparer.Ordinal));
 
     private static string? Refusal(PersonRecord person, IReadOnlyList<PersonAccount> accounts, Actor actor) =>
         person.Terms.In(actor.Name)

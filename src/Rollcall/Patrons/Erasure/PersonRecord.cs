@@ -81,4 +81,8 @@ public sealed record ErasurePreview(
     /// <summary>The address of an account that may be this person's and stays, because it is not for this district to remove; null when there
     /// is none.</summary>
     public string? AccountStays { get; init; }
+
+    /// <summary>Who was looked at, for <see cref="PatronErasure.EnqueueAsync"/>: barcodes change hands.</summary>
+    [System.Text.Json.Serialization.JsonIgnore]
+    public string Seen { get; init; } = "";
 }
