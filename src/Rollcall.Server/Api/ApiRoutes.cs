@@ -1008,7 +1008,10 @@ internal static class ApiRoutes
     {
         var (district, actor) = Caller.Of(http);
         var (patron, _) = await FindAsync(barcode, patrons, district, http);
-        return Accepted(await merge.MergeAsync(district.Id, patron.Barcode, body.Other, actor, cancellationToken: http.RequestAborted), isNew: true);
+        return Accepted(
+            await merge.MergeAsync(district.Id, patron.Barcode, body.Other, actor, cancellationToken: http.RequestAborted),
+            isNew: true
+        );
     }
 
     private static async Task<IResult> DataAsync(string barcode, PatronErasure erasure, HttpContext http)

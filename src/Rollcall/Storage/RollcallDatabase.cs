@@ -423,11 +423,26 @@ public sealed class RollcallDatabase : IAsyncDisposable, IDisposable
     public IReadOnlyList<string> CopiesInDataFolder() =>
         [
             .. Directory
-                .EnumerateFiles(DataFolder, "*", SearchOption.AllDirectories)
-                .Where(f => f != FilePath && IsDatabase(f))
+                .EnumerateFiles(
+                    DataFolder,
+                    "*",
+                    new EnumerationOptions
+                    {
+                        RecurseSubdirectories = true,
+                        IgnoreInaccessible = true,
+                        AttributesToSkip = FileAttributes.None,
+                    }
+                )
+                .Where(f => f != FilePath && (IsKept(f) || IsDatabase(f)))
                 .Select(f => Path.GetRelativePath(DataFolder, f))
                 .Order(StringComparer.Ordinal),
         ];
+
+    /// <summary>What a restore set aside may be damaged, from its first byte on.</summary>
+    private static bool IsKept(string file) =>
+        Path.GetFileName(file) is var name
+        && name.StartsWith("rollcall-before-", StringComparison.Ordinal)
+        && name.EndsWith(".db", StringComparison.Ordinal);
 
     private static bool IsDatabase(string file)
     {
@@ -601,7 +616,10 @@ public sealed class RollcallDatabase : IAsyncDisposable, IDisposable
 
         static string Named(NpgsqlConnectionStringBuilder builder)
         {
-            builder.ApplicationName = builder.ApplicationName is { Length: > 0 } own ? $"{ApplicationName} {own}" : ApplicationName;
+            builder.ApplicationName =
+                builder.ApplicationName is not { Length: > 0 } own ? ApplicationName
+                : own.StartsWith(ApplicationName, StringComparison.Ordinal) ? own
+                : $"{ApplicationName} {own}";
             return builder.ToString();
         }
     }

@@ -314,7 +314,10 @@ public abstract partial class PatronPages(SyncedLibrary library)
         var compared = WebUtility.HtmlDecode(await visitor.PageAsync(address));
         Assert.Contains("filled", compared, StringComparison.Ordinal);
         Assert.Equal(linked.FirstName, (await GetAsync(linked.Barcode)).FirstName);
-        Assert.Equal($"/patrons/{linked.Barcode}", await visitor.SubmitAsync(address, address, [.. Visitor.FieldsOf(await visitor.PageAsync(address), "kept")]));
+        Assert.Equal(
+            $"/patrons/{linked.Barcode}",
+            await visitor.SubmitAsync(address, address, [.. Visitor.FieldsOf(await visitor.PageAsync(address), "kept")])
+        );
         var merged = await GetAsync(linked.Barcode);
         Assert.Equal((linked.FirstName, "Dee", linked.Guid), (merged.FirstName, merged.Nickname, merged.Guid));
         Assert.Equal(HttpStatusCode.NotFound, (await visitor.GetAsync("/patrons/BY/HAND.1")).Status);

@@ -321,6 +321,8 @@ public sealed class BackupTests(PostgresCluster cluster)
         Directory.CreateDirectory(Path.Combine(data, "old"));
         File.Copy(Path.Combine(data, "before-summer.bak"), Path.Combine(data, "old", "x"));
         await File.WriteAllTextAsync(Path.Combine(data, "notes.db"), "no database", Stop);
+        const string kept = "rollcall-before-restore-20260101-000000.db";
+        await File.WriteAllTextAsync(Path.Combine(data, kept), "set aside because it is damaged", Stop);
         var killed = $"rollcall-restore-{Guid.NewGuid():N}.db";
         var draft = $"night.bak.{Guid.NewGuid():N}.part";
         var now = $"now.bak.{Guid.NewGuid():N}.part";
@@ -336,7 +338,7 @@ public sealed class BackupTests(PostgresCluster cluster)
 
         await File.WriteAllTextAsync(Path.Combine(data, killed + "-journal"), "x", Stop);
         Assert.Equal(
-            new[] { "before-summer.bak", killed, draft, now, Path.Combine("old", "x") }.Order(StringComparer.Ordinal),
+            new[] { "before-summer.bak", kept, killed, draft, now, Path.Combine("old", "x") }.Order(StringComparer.Ordinal),
             system.Database.CopiesInDataFolder()
         );
 
@@ -344,7 +346,7 @@ public sealed class BackupTests(PostgresCluster cluster)
         using (system.Get<OperationWorker>().TryBecomeWorker()) { }
 
         Assert.Equal(
-            new[] { "before-summer.bak", now, Path.Combine("old", "x") }.Order(StringComparer.Ordinal),
+            new[] { "before-summer.bak", kept, now, Path.Combine("old", "x") }.Order(StringComparer.Ordinal),
             system.Database.CopiesInDataFolder()
         );
         Assert.False(File.Exists(Path.Combine(data, killed + "-journal")));
