@@ -39,6 +39,7 @@ public sealed class ListTests(PostgresCluster cluster)
         await system.SyncAsync();
         var all = await system.AllPatronsAsync();
         var search = all.GroupBy(p => p.LastName).OrderByDescending(g => g.Count()).First().Key[..2].ToUpperInvariant();
+        var usual = Rollcall.Districts.GradeTable.Keys([]);
         var level = all.Select(p => p.Level).OfType<string>().First();
         foreach (
             var (filter, matches) in new (PatronFilter, Func<Patron, bool>)[]
@@ -79,7 +80,11 @@ public sealed class ListTests(PostgresCluster cluster)
                         sort switch
                         {
                             PatronSort.Barcode => p.BarcodeKey,
-                            PatronSort.Level => p.Level,
+                            // As the Grade Table orders them.
+                            PatronSort.Level => p.Level is null ? null
+                            : usual.IndexOf($"\n{p.Level.ToUpperInvariant()}\n", StringComparison.Ordinal) is var at and >= 0
+                                ? $"{at:00000}"
+                            : $"99999{p.Level}",
                             PatronSort.Updated => p.UpdatedAt.ToString("O", null),
                             _ => p.NameKey,
                         }
