@@ -1,4 +1,5 @@
 using System.Globalization;
+using System.Runtime.InteropServices;
 using System.Text.Json;
 using Microsoft.EntityFrameworkCore;
 using Rollcall.Audit;
@@ -18,6 +19,7 @@ public sealed record MergedField(PatronField Field, string? Kept, string? Gone, 
 /// <summary>A patron as somebody looked at it.</summary>
 /// <param name="Id">Which: barcodes change hands.</param>
 /// <param name="Version">Moves with every change.</param>
+[StructLayout(LayoutKind.Auto)]
 public readonly record struct SeenPatron(long Id, long Version)
 {
     public static SeenPatron Of(Patron patron) => new(patron.Id, patron.Version);

@@ -188,10 +188,10 @@ public sealed class RetentionTests(PostgresCluster cluster)
         });
         Assert.Equal(7, refused);
 
-        static Task AtOnceAsync(Func<int, Task> act)
+        static async Task AtOnceAsync(Func<int, Task> act)
         {
             using var gate = new Barrier(8);
-            return Task.WhenAll(
+            await Task.WhenAll(
                 Enumerable
                     .Range(0, 8)
                     .Select(i =>
