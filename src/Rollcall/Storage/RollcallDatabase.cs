@@ -614,11 +614,17 @@ public sealed class RollcallDatabase : IAsyncDisposable, IDisposable
 
         return Named(builder);
 
+        // Machine and process stand in it already: a connection that was taken from another.
+        static bool IsNodes(string name) =>
+            name.StartsWith(NamePrefix, StringComparison.Ordinal)
+            && name[NamePrefix.Length..].Split(' ')[0].Split(':') is [{ Length: > 0 }, var process]
+            && int.TryParse(process, NumberStyles.None, CultureInfo.InvariantCulture, out _);
+
         static string Named(NpgsqlConnectionStringBuilder builder)
         {
             builder.ApplicationName =
                 builder.ApplicationName is not { Length: > 0 } own ? ApplicationName
-                : own.StartsWith(ApplicationName, StringComparison.Ordinal) ? own
+                : IsNodes(own) ? own
                 : $"{ApplicationName} {own}";
             return builder.ToString();
         }

@@ -290,8 +290,10 @@ public sealed class BackupTests(PostgresCluster cluster)
         Assert.Empty(await system.AllPatronsAsync());
     }
 
-    [Fact]
-    public async Task A_node_whose_connection_has_a_name_of_its_own_is_seen_by_a_restore()
+    [Theory]
+    [InlineData("circulation desk")]
+    [InlineData("rollcall desk")]
+    public async Task A_node_whose_connection_has_a_name_of_its_own_is_seen_by_a_restore(string name)
     {
         using var folder = new TempFolder();
         var file = Path.Combine(folder.Path, "district.bak");
@@ -299,13 +301,13 @@ public sealed class BackupTests(PostgresCluster cluster)
         await system.Get<Backup>().WriteAsync(file, Stop);
         await using var node = Installation.Open(
             folder.Path,
-            $"{system.Database.ConnectionString};Application Name=circulation desk",
+            $"{system.Database.ConnectionString};Application Name={name}",
             system,
             TimeProvider.System
         );
         await node.AllPatronsAsync();
         var refused = await Assert.ThrowsAsync<RollcallException>(() => system.Get<Backup>().RestoreAsync(file, replace: true, Stop));
-        Assert.Contains("circulation desk", refused.Message, StringComparison.Ordinal);
+        Assert.Contains($"{RollcallDatabase.ApplicationName} {name}", refused.Message, StringComparison.Ordinal);
         Assert.Contains("Stop every node", refused.Message, StringComparison.Ordinal);
     }
 
