@@ -56,6 +56,10 @@ internal sealed class OperationModel(
         ("Review", [Outcome.Review]),
     ];
 
+    /// <summary>Nothing came of the line: it was left out, or what it waited for was never given.</summary>
+    public bool IsDropped(bool held, bool stale) =>
+        stale || (held && Operation.Status is OperationStatus.Discarded or OperationStatus.Superseded);
+
     public bool IsLive => Operation.Status is OperationStatus.Waiting or OperationStatus.Running;
     public bool Decidable =>
         Here.Can("/Operation PostApprove") && Operation.Status is OperationStatus.NeedsApproval or OperationStatus.Preview;

@@ -52,6 +52,15 @@ internal sealed class OperationsModel(Here here, Reading reading, NoticeService 
         Untold = Here.Sites is null ? await notices.UntoldAsync(DistrictId, [.. List.Select(o => o.Id)], Gone) : Untold;
     }
 
+    /// <summary>What came of a sync that has nothing to count.</summary>
+    public static string Nothing(Operation operation) =>
+        operation.Kind switch
+        {
+            OperationKind.FullSync or OperationKind.ChangesSync => "Nothing to change",
+            OperationKind.PersonSync => OperationQueue.CountsOf(operation).Read == 0 ? "Not found in the roster" : "Nothing to change",
+            _ => "",
+        };
+
     public static string Day(DateOnly date) => date.ToString("yyyy-MM-dd", CultureInfo.InvariantCulture);
 
     /// <summary>Years that no installation has would overflow the calendar.</summary>

@@ -27,6 +27,9 @@ internal sealed class PatronModel(
     public IReadOnlyList<(string Heading, IReadOnlyList<Row> Rows)> Groups { get; private set; } = [];
     public IReadOnlyList<(LogRow Row, Operation Operation)> History { get; private set; } = [];
 
+    /// <summary>What a hold keeps back for this patron.</summary>
+    public IReadOnlyList<(LogRow Row, Operation Operation)> Waiting { get; private set; } = [];
+
     /// <summary>The service that fills roster-owned fields; null when the patron is not linked or none is on.</summary>
     public string? Service { get; private set; }
 
@@ -88,6 +91,7 @@ internal sealed class PatronModel(
             ),
         ];
         History = await log.HistoryAsync(DistrictId, Patron.Id, HistoryLength, Gone);
+        Waiting = Here.Queue.Any(o => o.Status == OperationStatus.NeedsApproval) ? await log.WaitingAsync(DistrictId, Patron.Id, Gone) : [];
         return Page();
     }
 

@@ -140,16 +140,20 @@ internal static class IntegrationSwitch
         operation.AppliedTo = rows;
         operation.Counts = JsonSerializer.Serialize(new SyncCounts { Read = rows, Updated = rows }, OperationQueue.Json);
         // What waits was planned from the roster that is left behind.
-        await context
-            .Operations.Where(o =>
-                o.DistrictId == districtId && (!matchesAlone || (only == null ? o.Integration != kind : o.Integration == kind))
-            )
-            .Where(o => o.Kind == OperationKind.FullSync || o.Kind == OperationKind.ChangesSync || o.Kind == OperationKind.PersonSync)
-            .Where(o => o.Status == OperationStatus.NeedsApproval || o.Status == OperationStatus.Preview)
-            .ExecuteUpdateAsync(
-                s => s.SetProperty(o => o.Status, OperationStatus.Superseded).SetProperty(o => o.FinishedAt, o => o.FinishedAt ?? now),
-                cancellationToken
-            );
+        await OlderPlans.EndAsync(
+            context,
+            context
+                .Operations.Where(o =>
+                    o.DistrictId == districtId && (!matchesAlone || (only == null ? o.Integration != kind : o.Integration == kind))
+                )
+                .Where(o => o.Kind == OperationKind.FullSync || o.Kind == OperationKind.ChangesSync || o.Kind == OperationKind.PersonSync)
+                .Where(o => o.Status == OperationStatus.NeedsApproval || o.Status == OperationStatus.Preview),
+            matchesAlone
+                ? $"Its site matches were cleared by operation {operation.Id}."
+                : $"The service was switched by operation {operation.Id}.",
+            now,
+            cancellationToken
+        );
         if (!matchesAlone)
         {
             // Not since the rows were written: whoever follows changes looks two minutes back.

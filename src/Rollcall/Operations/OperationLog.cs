@@ -59,7 +59,13 @@ public sealed record LogFilter(
 }
 
 /// <summary>How many lines of a log are alike.</summary>
-public sealed record LogCount(int? SiteId, Outcome Outcome, bool Held, int Lines, int Warnings);
+/// <param name="SiteId">Null for people of no site.</param>
+/// <param name="Outcome">What came, or would come, of the people.</param>
+/// <param name="Held">They wait, or waited, for an approval.</param>
+/// <param name="Stale">They were left out when the rest was written: nothing came of them.</param>
+/// <param name="Lines">How many.</param>
+/// <param name="Warnings">How many of them have a warning.</param>
+public sealed record LogCount(int? SiteId, Outcome Outcome, bool Held, bool Stale, int Lines, int Warnings);
 
 /// <summary>Reads change rows as people read them: log of an operation, history of a patron.</summary>
 public sealed class OperationLog(RollcallDatabase database)
@@ -108,8 +114,9 @@ public sealed class OperationLog(RollcallDatabase database)
                 c.SiteId,
                 c.Outcome,
                 c.Held,
+                c.Stale,
             })
-            .Select(g => new LogCount(g.Key.SiteId, g.Key.Outcome, g.Key.Held, g.Count(), g.Count(c => c.Warning != null)))
+            .Select(g => new LogCount(g.Key.SiteId, g.Key.Outcome, g.Key.Held, g.Key.Stale, g.Count(), g.Count(c => c.Warning != null)))
             .ToListAsync(cancellationToken);
     }
 
@@ -164,6 +171,35 @@ public sealed class OperationLog(RollcallDatabase database)
             .ThenByDescending(x => x.Change.Number)
             .Take(take)
             .ToListAsync(cancellationToken);
+        var rows = await DescribeAsync(context, districtId, [.. pairs.Select(p => p.Change)], words, cancellationToken);
+        return [.. rows.Select((r, i) => (r, pairs[i].Operation))];
+    }
+
+    /// <summary>What waits for an approval and would change this patron, the oldest first; mostly nothing.</summary>
+    public async Task<IReadOnlyList<(LogRow Row, Operation Operation)>> WaitingAsync(
+        int districtId,
+        long patronId,
+        CancellationToken cancellationToken = default
+    )
+    {
+        await using var context = database.CreateContext();
+        var pairs = await context
+            .Changes.AsNoTracking()
+            .Where(c => c.DistrictId == districtId && c.PatronId == patronId && c.Held && !c.Stale && c.Kind != ChangeKind.Note)
+            .Join(context.Operations.AsNoTracking(), c => c.OperationId, o => o.Id, (c, o) => new { Change = c, Operation = o })
+            .Where(x =>
+                x.Operation.DistrictId == districtId
+                && x.Operation.Status == OperationStatus.NeedsApproval
+                && x.Change.Number > x.Operation.HeldAppliedTo
+            )
+            .OrderBy(x => x.Change.OperationId)
+            .ToListAsync(cancellationToken);
+        if (pairs.Count == 0)
+        {
+            return [];
+        }
+
+        var words = await WordsAsync(context, districtId, cancellationToken);
         var rows = await DescribeAsync(context, districtId, [.. pairs.Select(p => p.Change)], words, cancellationToken);
         return [.. rows.Select((r, i) => (r, pairs[i].Operation))];
     }

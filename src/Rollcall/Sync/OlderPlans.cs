@@ -39,7 +39,9 @@ internal static class OlderPlans
                 o.Kind == OperationKind.ChangesSync || (full && (o.Kind == OperationKind.FullSync || o.Kind == OperationKind.PersonSync))
             );
         await EndAsync(
+            context,
             older.Where(o => o.Status == OperationStatus.Preview || (o.Status == OperationStatus.NeedsApproval && !operation.PreviewOnly)),
+            $"Operation {operation.Id} has read the roster anew.",
             now,
             cancellationToken
         );
@@ -69,7 +71,13 @@ internal static class OlderPlans
             .Where(o =>
                 context.Changes.Any(c => c.DistrictId == operation.DistrictId && c.OperationId == o.Id && ids.Contains(c.RosterId))
             );
-        await EndAsync(older.Where(o => o.Status == OperationStatus.Preview), now, cancellationToken);
+        await EndAsync(
+            context,
+            older.Where(o => o.Status == OperationStatus.Preview),
+            $"Operation {operation.Id} has read the person anew.",
+            now,
+            cancellationToken
+        );
         if (!operation.PreviewOnly)
         {
             await ReplaceWaitingAsync(context, older, operation, now, cancellationToken);
@@ -128,6 +136,7 @@ internal static class OlderPlans
                 continue;
             }
 
+            var held = await HeldAsync(context, older, cancellationToken);
             foreach (var some in seen.Chunk(500))
             {
                 await rows.Where(c => some.Contains(c.PatronId ?? 0))
@@ -146,8 +155,47 @@ internal static class OlderPlans
                         cancellationToken
                     );
             }
+
+            var left = held == 0 ? 0 : await HeldAsync(context, older, cancellationToken);
+            if (left < held)
+            {
+                await LessenAsync(context, operation, older, held - left, left, now, cancellationToken);
+            }
         }
     }
+
+    /// <summary>A hold says how many still wait, and ends when nobody does.</summary>
+    private static async Task LessenAsync(
+        RollcallContext context,
+        Operation operation,
+        Operation older,
+        int fewer,
+        int left,
+        DateTimeOffset now,
+        CancellationToken cancellationToken
+    )
+    {
+        var one = context.Operations.Where(o => o.Id == older.Id && o.Status == older.Status);
+        if (left == 0 && older.Status == OperationStatus.NeedsApproval)
+        {
+            await EndAsync(
+                context,
+                one,
+                $"Operation {operation.Id} has since seen everybody for whom something waited here.",
+                now,
+                cancellationToken
+            );
+            return;
+        }
+
+        // The people stay among the outcomes until the end, as everybody does who is left out.
+        var counts = OperationQueue.CountsOf(older);
+        var lessened = JsonSerializer.Serialize(counts with { Held = Math.Max(0, counts.Held - fewer) }, OperationQueue.Json);
+        await one.ExecuteUpdateAsync(s => s.SetProperty(o => o.Counts, lessened), cancellationToken);
+    }
+
+    private static Task<int> HeldAsync(RollcallContext context, Operation older, CancellationToken cancellationToken) =>
+        Unwritten(context, older).CountAsync(c => c.Held && !c.Stale, cancellationToken);
 
     /// <summary>The next sync has to read everything.</summary>
     public static async Task RequireFullAsync(RollcallContext context, Operation operation, string why, CancellationToken cancellationToken)
@@ -190,11 +238,54 @@ internal static class OlderPlans
         return false;
     }
 
-    private static Task<int> EndAsync(IQueryable<Operation> older, DateTimeOffset now, CancellationToken cancellationToken) =>
-        older.ExecuteUpdateAsync(
-            s => s.SetProperty(o => o.Status, OperationStatus.Superseded).SetProperty(o => o.FinishedAt, o => o.FinishedAt ?? now),
-            cancellationToken
+    /// <summary>Ends plans that wait for a decision. They ended when they began to wait, and what they did then is counted; what they still held
+    /// came to nothing. A preview keeps its totals: they say what it foretold.</summary>
+    /// <param name="context">On the caller's transaction, with the district locked.</param>
+    /// <param name="older">Those that need an approval or are previews.</param>
+    /// <param name="why">What ended them, a sentence.</param>
+    /// <param name="now">The time.</param>
+    /// <param name="cancellationToken">Gives up; the caller rolls back.</param>
+    public static async Task EndAsync(
+        RollcallContext context,
+        IQueryable<Operation> older,
+        string why,
+        DateTimeOffset now,
+        CancellationToken cancellationToken
+    )
+    {
+        foreach (var one in await older.AsNoTracking().OrderBy(o => o.Id).ToListAsync(cancellationToken))
+        {
+            var held = one.Status == OperationStatus.NeedsApproval;
+            var counts = held ? await WithoutUnwrittenAsync(context, one, cancellationToken) : one.Counts;
+            var error = held ? $"{why} What still waited here was not written." : $"{why} This preview is out of date.";
+            await context
+                .Operations.Where(o => o.Id == one.Id && o.Status == one.Status)
+                .ExecuteUpdateAsync(
+                    s =>
+                        s.SetProperty(o => o.Status, OperationStatus.Superseded)
+                            .SetProperty(o => o.Error, error)
+                            .SetProperty(o => o.Counts, counts)
+                            .SetProperty(o => o.FinishedAt, o => o.FinishedAt ?? now),
+                    cancellationToken
+                );
+        }
+    }
+
+    /// <summary>The totals without the rows that will never be written.</summary>
+    private static async Task<string> WithoutUnwrittenAsync(RollcallContext context, Operation older, CancellationToken cancellationToken)
+    {
+        var dropped = await Unwritten(context, older)
+            .GroupBy(c => c.Outcome)
+            .Select(g => new { g.Key, Count = g.LongCount() })
+            .ToDictionaryAsync(g => g.Key, g => g.Count, cancellationToken);
+        return JsonSerializer.Serialize(
+            OperationQueue.Drop(OperationQueue.CountsOf(older), dropped) with
+            {
+                Held = 0,
+            },
+            OperationQueue.Json
         );
+    }
 
     private static async Task ReplaceWaitingAsync(
         RollcallContext context,
@@ -235,22 +326,17 @@ internal static class OlderPlans
     {
         if (older.Status != OperationStatus.Waiting)
         {
-            // It ended when it began to wait for a decision, and what it did then is counted and said.
-            await EndAsync(context.Operations.Where(o => o.Id == older.Id && o.Status == older.Status), now, cancellationToken);
+            await EndAsync(
+                context,
+                context.Operations.Where(o => o.Id == older.Id && o.Status == older.Status),
+                why,
+                now,
+                cancellationToken
+            );
             return;
         }
 
-        var dropped = await Unwritten(context, older)
-            .GroupBy(c => c.Outcome)
-            .Select(g => new { g.Key, Count = g.LongCount() })
-            .ToDictionaryAsync(g => g.Key, g => g.Count, cancellationToken);
-        var counts = JsonSerializer.Serialize(
-            OperationQueue.Drop(OperationQueue.CountsOf(older), dropped) with
-            {
-                Held = 0,
-            },
-            OperationQueue.Json
-        );
+        var counts = await WithoutUnwrittenAsync(context, older, cancellationToken);
         var error =
             older.AppliedTo > 0 || older.HeldAppliedTo > 0 ? $"{why} What had been written before stays." : $"{why} Nothing was written.";
         await context

@@ -44,8 +44,16 @@ public sealed class SyncPageTests(SyncedLibrary library) : IClassFixture<SyncedL
         Assert.Contains($"{gone.Count} changes wait", await visitor.PageAsync("/"), StringComparison.Ordinal);
         Assert.Contains($"Yes, apply {gone.Count} changes", await visitor.PageAsync(held), StringComparison.Ordinal);
         Assert.Contains($"{gone.Count} lines", await visitor.PageAsync($"{held}?held=on"), StringComparison.Ordinal);
+        var log = await visitor.PageAsync($"{held}?held=on");
+        var waits = System.Text.RegularExpressions.Regex.Match(log, """href="(/patrons/[^"]+)" dir""").Groups[1].Value;
+        Assert.Contains("A change waits for approval", await visitor.PageAsync(waits), StringComparison.Ordinal);
+        Assert.DoesNotContain("Not written", log, StringComparison.Ordinal);
         await visitor.SubmitAsync(held, $"{held}?handler=Discard");
-        Assert.Contains("Discarded", await visitor.PageAsync(held), StringComparison.Ordinal);
+        var discarded = await visitor.PageAsync($"{held}?held=on");
+        Assert.Contains("Discarded", discarded, StringComparison.Ordinal);
+        Assert.Contains("Not written", discarded, StringComparison.Ordinal);
+        Assert.Contains($"""data-label="Not written">{gone.Count}<""", discarded, StringComparison.Ordinal);
+        Assert.DoesNotContain("A change waits for approval", await visitor.PageAsync(waits), StringComparison.Ordinal);
         Assert.Equal(0, await TransferredAsync());
 
         // Deciding twice is answered in words.

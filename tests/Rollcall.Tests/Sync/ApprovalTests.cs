@@ -340,7 +340,13 @@ public sealed class ApprovalTests(PostgresCluster cluster)
         var held = await SyncAsync(system);
         Assert.Equal(OperationStatus.NeedsApproval, held.Status);
         Put(system, 7, 8);
+        Assert.Equal(14, OperationQueue.CountsOf(held).Held);
         Assert.Equal(1, OperationQueue.CountsOf(await PersonAsync(system, Id(7))).Unchanged);
+
+        // What is offered for approval is what would be written.
+        var left = OperationQueue.CountsOf(await GetAsync(system, held));
+        Assert.True(left.AddUp);
+        Assert.Equal((13L, 14L), (left.Held, left.Transferred));
 
         // A preview proves nothing to others.
         await PersonAsync(system, Id(8), preview: true);
@@ -352,6 +358,62 @@ public sealed class ApprovalTests(PostgresCluster cluster)
         Assert.Equal(13, patrons.Values.Count(p => p.Status == PatronStatus.Transferred));
         Assert.Contains(OperationQueue.WarningsOf(approved), w => w is { Code: "stale", Count: 1 });
         Assert.NotNull(await FullDueAsync(system));
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task A_hold_of_whom_newer_syncs_saw_one_by_one_ends_with_the_last(Db db)
+    {
+        await using var system = await StartAsync(db);
+        Put(system, 1, 20, phone: "1");
+        await SyncAsync(system);
+        system.Sandbox.Overrides.Remove("users", Enumerable.Range(7, 14).Select(Id));
+        var held = await SyncAsync(system);
+        Put(system, 7, 20, phone: "1");
+        for (var i = 7; i < 20; i++)
+        {
+            await PersonAsync(system, Id(i));
+        }
+
+        Assert.Equal((OperationStatus.NeedsApproval, 1L), ((await GetAsync(system, held)).Status, await HeldAsync()));
+        var last = await PersonAsync(system, Id(20));
+        var ended = await GetAsync(system, held);
+        Assert.Equal(OperationStatus.Superseded, ended.Status);
+        Assert.Contains($"Operation {last.Id}", ended.Error, StringComparison.Ordinal);
+        var counts = OperationQueue.CountsOf(ended);
+        Assert.True(counts.AddUp, ended.Counts);
+        Assert.Equal((0L, 0L), (counts.Held, counts.Transferred));
+
+        async Task<long> HeldAsync() => OperationQueue.CountsOf(await GetAsync(system, held)).Held;
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task What_waits_for_a_patron_is_told_where_the_patron_is_explained(Db db)
+    {
+        await using var system = await StartAsync(db);
+        Put(system, 1, 20, phone: "1");
+        await SyncAsync(system);
+        var patrons = await system.PatronsByGuidAsync();
+        var (stays, leaves) = (patrons[Id(1)], patrons[Id(8)]);
+        system.Sandbox.Overrides.Remove("users", Enumerable.Range(7, 14).Select(Id));
+        var held = await SyncAsync(system);
+
+        var log = system.Get<OperationLog>();
+        var (row, operation) = Assert.Single(await log.WaitingAsync(system.District.Id, leaves.Id));
+        Assert.Equal((held.Id, "absent", true), (operation.Id, row.Outcome, row.Held));
+        Assert.Empty(await log.WaitingAsync(system.District.Id, stays.Id));
+        var told = await system.Get<PatronExplain>().ExplainAsync(system.District, leaves.Barcode, askRoster: false);
+        Assert.Contains(
+            $"Full Sync {held.Id} waits for approval and would write: Status 'Active' → 'Transferred'.",
+            told.Standing,
+            StringComparison.Ordinal
+        );
+
+        await system.ApproveAsync(held.Id);
+        Assert.Empty(await log.WaitingAsync(system.District.Id, leaves.Id));
     }
 
     [Theory]

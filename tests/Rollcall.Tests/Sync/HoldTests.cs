@@ -102,6 +102,12 @@ public sealed class HoldTests(PostgresCluster cluster)
         Assert.Equal(OperationStatus.NeedsApproval, third.Status);
         var superseded = await system.Queue.GetAsync(system.District.Id, second.Id);
         Assert.Equal((OperationStatus.Superseded, second.Worked), (superseded.Status, superseded.Worked));
+
+        // It tells what it wrote, not what it would have, and why it ended.
+        var told = OperationQueue.CountsOf(superseded);
+        Assert.True(told.AddUp, superseded.Counts);
+        Assert.Equal((0L, 0L), (told.Held, told.Transferred));
+        Assert.Contains($"Operation {third.Id} has read the roster anew", superseded.Error, StringComparison.Ordinal);
         Assert.Equal(before, (await system.AllPatronsAsync()).ToDictionary(p => p.Id, p => p.Version));
     }
 

@@ -129,7 +129,7 @@ internal static class Totals
             var sum = 0L;
             foreach (var line in all)
             {
-                sum += outcomes.Contains(line.Outcome) ? line.Lines : 0;
+                sum += outcomes.Contains(line.Outcome) && !line.Stale ? line.Lines : 0;
             }
 
             return sum;
@@ -143,7 +143,7 @@ internal static class Totals
             ("Reactivated", Sum(Outcome.Reactivated)),
             ("Skipped", Sum(Outcome.Skipped)),
             ("Review", Sum(Outcome.Review)),
-            ("Held", all.Where(l => l.Held).Sum(l => (long)l.Lines)),
+            ("Held", all.Where(l => l is { Held: true, Stale: false }).Sum(l => (long)l.Lines)),
         ];
     }
 }

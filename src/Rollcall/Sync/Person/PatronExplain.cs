@@ -41,7 +41,7 @@ public sealed record FieldExplanation(
 /// <param name="Barcode">Whose.</param>
 /// <param name="Name">The patron's name.</param>
 /// <param name="Guid">The roster person; null when not linked.</param>
-/// <param name="Standing">How the link stands, in words.</param>
+/// <param name="Standing">How the link stands, and what a hold keeps back, in words.</param>
 /// <param name="RosterProblem">Why the roster could not be asked; null when it answered or was not needed.</param>
 /// <param name="Fields">The fields that have a value, or that a roster writes.</param>
 public sealed record PatronExplanation(
@@ -54,7 +54,13 @@ public sealed record PatronExplanation(
 );
 
 /// <summary>Explains a patron: where each value came from, and what the roster would say now.</summary>
-public sealed class PatronExplain(RollcallDatabase database, PatronService patrons, IntegrationService integrations, TimeProvider time)
+public sealed class PatronExplain(
+    RollcallDatabase database,
+    PatronService patrons,
+    IntegrationService integrations,
+    OperationLog log,
+    TimeProvider time
+)
 {
     /// <param name="district">The district.</param>
     /// <param name="barcode">Whose.</param>
@@ -131,7 +137,16 @@ public sealed class PatronExplain(RollcallDatabase database, PatronService patro
             );
         }
 
-        return new PatronExplanation(patron.Barcode, patron.DisplayName, patron.Guid, Standing(patron, link), problem, fields);
+        var standing = Standing(patron, link);
+        foreach (var (row, operation) in await log.WaitingAsync(district.Id, patron.Id, cancellationToken))
+        {
+            var fieldsHeld = row.Changes.Select(c => $"{c.Label} '{c.Old ?? "blank"}' → '{c.New ?? "blank"}'");
+            standing +=
+                $" {OperationQueue.Title(operation)} {operation.Id.ToString(CultureInfo.InvariantCulture)} waits for approval and would write: "
+                + $"{string.Join("; ", fieldsHeld.DefaultIfEmpty("the link"))}.";
+        }
+
+        return new PatronExplanation(patron.Barcode, patron.DisplayName, patron.Guid, standing, problem, fields);
     }
 
     private async Task<(MappedPerson?, PersonDifference?, string?)> AskAsync(
