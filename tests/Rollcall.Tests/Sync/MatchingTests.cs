@@ -328,4 +328,70 @@ public sealed class MatchingTests(PostgresCluster cluster)
 
         Assert.Equal(patrons.Count, patrons.Select(p => p.Guid ?? "none " + p.Id).Distinct().Count());
     }
+
+    /// <summary>Where the library has no key of a person, the roster's rows still tell that two of them are alike.</summary>
+    [Theory]
+    [InlineData(Db.Sqlite, "number")]
+    [InlineData(Db.Postgres, "number")]
+    [InlineData(Db.Sqlite, "barcode")]
+    [InlineData(Db.Postgres, "barcode")]
+    public async Task Another_record_of_somebody_linked_is_asked_about_in_every_sync(Db db, string key)
+    {
+        await using var system = await StartAsync(db, "");
+        await system.ConfigureAsync(s =>
+            s with
+            {
+                Map = s.Map with
+                {
+                    Rules = new Dictionary<int, FieldRule> { [PatronFields.CommunityId] = new FieldRule(FieldPolicy.LibraryKeeps) },
+                },
+            }
+        );
+        void Put(string id, string given, string family, string role = "student") =>
+            system.Sandbox.Person(
+                id,
+                given,
+                family,
+                number: key == "number" ? "1001" : null,
+                barcode: key == "barcode" ? "no spaces please" : null,
+                role: role
+            );
+        Put("first", "Ann", "Alpha");
+        Put("second", "Ann", "Alpha");
+        var (_, counts) = await SyncAsync(system);
+        Assert.Equal((1, 1), (counts.Created, counts.Review));
+        var patron = Assert.Single(await system.AllPatronsAsync());
+
+        // Numbered alike, as staff and pupils may be, or with nothing else in common: new people.
+        Put("third", "Anna", "ALPHA");
+        Put("teacher", "Ann", "Alpha", role: "teacher");
+        Put("other", "Ben", "Beta");
+        for (var i = 0; i < 2; i++)
+        {
+            (var log, counts) = await SyncAsync(system);
+            Assert.Equal((i == 0 ? 2 : 0, 2), (counts.Created, counts.Review));
+            Assert.Contains("twice in the roster", Line(log, "third").Reason, StringComparison.Ordinal);
+            var queue = await system.Get<ReviewService>().ListAsync(system.District.Id);
+            Assert.Equal(["second", "third"], queue.Select(r => r.Guid).Order());
+            Assert.All(queue, r => Assert.Equal([patron.Barcode], r.Candidates));
+        }
+
+        var one = OperationQueue.CountsOf(await PersonTests.RunAsync(system, "second"));
+        Assert.Equal((0, 1), (one.Created, one.Skipped));
+        system.Sandbox.Person(
+            "fourth",
+            "Ann",
+            "Alpha",
+            number: key == "number" ? "1001" : null,
+            barcode: key == "barcode" ? "no spaces please" : null
+        );
+        Assert.Equal(1, OperationQueue.CountsOf(await PersonTests.RunAsync(system, "first")).Unchanged);
+        Assert.Equal(3, (await system.AllPatronsAsync()).Count);
+
+        // Who was decided to be somebody else is.
+        var item = (await system.Get<ReviewService>().ListAsync(system.District.Id)).Single(r => r.Guid == "third");
+        await system.Get<ReviewDecisions>().CreateAsync(system.District.Id, item.Id, "librarian");
+        await SyncAsync(system);
+        Assert.Equal(4, (await system.AllPatronsAsync()).Count);
+    }
 }

@@ -154,4 +154,42 @@ public sealed class ShrinkTests(PostgresCluster cluster)
         Assert.Equal((2 * Students) + Teachers, first.Created);
         return system;
     }
+
+    /// <summary>Those are all of a group whom this roster could transfer: staff too where a row says that they are gone, and nobody who has been
+    /// absent before.</summary>
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task All_are_counted_by_what_the_roster_could_do_to_them(Db db)
+    {
+        await using var system = await StartAsync(db);
+        Put(system, "t1-", 4, "teacher", "active");
+        await system.SyncAsync();
+        var patrons = await system.PatronsByGuidAsync();
+        for (var i = 0; i < 3; i++)
+        {
+            await system.Patrons.EditAsync(system.District.Id, patrons[$"t1-{i}"].Barcode, [new("group", "Librarian")], "test");
+        }
+
+        // Three of five, though the other two alone have no staff rights.
+        Go(system, "t1-", 3, "teacher", deleted: true);
+        var three = await system.SyncAsync();
+        Assert.Equal((0, 3), (OperationQueue.CountsOf(three).Held, OperationQueue.CountsOf(three).Transferred));
+
+        // Somebody who left before, and whose status a librarian set back, can not leave again: three are all.
+        for (var i = 0; i < 4; i++)
+        {
+            Put(system, "t1-", i, "teacher", "active");
+            await system.Patrons.EditAsync(system.District.Id, patrons[$"t1-{i}"].Barcode, [new("group", "Patron")], "test");
+        }
+
+        system.Sandbox.Overrides.Remove("users", "t1-4");
+        Assert.Equal(1, OperationQueue.CountsOf(await system.SyncAsync()).Absent);
+        system.Sandbox.Overrides.Remove("users", "t1-3");
+        Assert.Equal(1, OperationQueue.CountsOf(await system.SyncAsync()).Absent);
+        await system.Patrons.EditAsync(system.District.Id, patrons["t1-4"].Barcode, [new("status", "Active")], "test");
+        Go(system, "t1-", 3, "teacher", deleted: false);
+        var all = await system.SyncAsync();
+        Assert.Equal((OperationStatus.NeedsApproval, 3), (all.Status, OperationQueue.CountsOf(all).Held));
+    }
 }

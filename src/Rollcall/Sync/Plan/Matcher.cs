@@ -67,7 +67,10 @@ internal sealed class Matches(int people)
     public HashSet<int> DecidedCreates { get; } = [];
 
     /// <summary>Student #s and barcodes that several new people have: perhaps the same person twice.</summary>
-    public HashSet<ulong> SharedByNew { get; set; } = [];
+    public HashSet<ulong> SharedByNew { get; } = [];
+
+    /// <summary>People who matched, by what a new person has in common with them: perhaps the same person twice, too.</summary>
+    public Dictionary<Resemblance, List<int>> Resembling { get; } = [];
 
     private byte Number(string? word)
     {
@@ -90,11 +93,35 @@ internal sealed class Matches(int people)
     private readonly record struct Entry(int Patron, Decision Decision, byte Key, byte Word);
 }
 
+/// <summary>What two records of a person have in common: role group, Student # or barcode, and last name or birthdate.</summary>
+[System.Runtime.InteropServices.StructLayout(System.Runtime.InteropServices.LayoutKind.Auto)]
+internal readonly record struct Resemblance(bool IsBarcode, ulong Key, RoleGroup Group, bool IsBirthday, uint Value)
+{
+    /// <summary>All ways in which another record could resemble a person's.</summary>
+    public static IEnumerable<Resemblance> Of(RosterPerson person, int birthDay)
+    {
+        foreach (var (isBarcode, key) in ((bool, ulong)[])[(false, person.Student), (true, person.Barcode)])
+        {
+            if (key != 0 && person.Last != 0)
+            {
+                yield return new Resemblance(isBarcode, key, person.Group, false, person.Last);
+            }
+
+            if (key != 0 && birthDay != 0)
+            {
+                yield return new Resemblance(isBarcode, key, person.Group, true, (uint)birthDay);
+            }
+        }
+    }
+}
+
 /// <summary>Who is who: roster people against patrons, on keys alone. Pure; follows the order GUID, Student #, barcode, e-mail.</summary>
 internal sealed class Matcher
 {
     /// <summary>Why a row is left alone whose person has another record that has not been read.</summary>
     public const string OtherRecord = "Another record of the person may go on: the next full sync decides";
+
+    private const string InReview = "Waits in Review: the next full sync decides";
 
     private readonly PatronIndex _patrons;
     private readonly PatronLookups _lookups;
@@ -133,7 +160,7 @@ internal sealed class Matcher
     /// <param name="patrons">The district's patrons.</param>
     /// <param name="roster">A verified full pull.</param>
     /// <param name="setup">The district's settings.</param>
-    /// <param name="decisions">What people decided in Review, by key and check of the <c>sourcedId</c>.</param>
+    /// <param name="decisions">What people decided in Review, or who waits there, by key and check of the <c>sourcedId</c>.</param>
     public static Matches Run(
         PatronIndex patrons,
         Roster roster,
@@ -316,9 +343,15 @@ internal sealed class Matcher
                     continue;
             }
 
-            if (StrongCandidate(i) is { } claim)
+            var claim = StrongCandidate(i);
+            if (_matches[i].Decision == Decision.None && WaitsInReview(i))
             {
-                claims.Add(i, claim.Patron, claim.Key, claim.Reissued);
+                // Who else reaches the patron, or is the same person, only a whole roster can tell.
+                Skip(i, InReview);
+            }
+            else if (claim is { } found)
+            {
+                claims.Add(i, found.Patron, found.Key, found.Reissued);
             }
         }
 
@@ -365,6 +398,11 @@ internal sealed class Matcher
             }
         }
     }
+
+    private bool WaitsInReview(int person) =>
+        _roster.ChangesOnly
+        && _decisions.TryGetValue((_persons[person].Guid, _persons[person].Check), out var status)
+        && status == ReviewStatus.Open;
 
     /// <summary>The patron that Student # and barcode agree on, if any; sends the person to Review where they do not.</summary>
     private (int Patron, MatchKey Key, bool Reissued)? StrongCandidate(int person)
@@ -582,10 +620,12 @@ internal sealed class Matcher
         }
     }
 
-    /// <summary>Whose key nobody here has can still be twice among the new people.</summary>
+    /// <summary>Whose key nobody here has can still be twice among the new people. A new person can also be another record of somebody who is a
+    /// patron already and does not have the key here: the library keeps the field, or the roster's barcode could not be used.</summary>
     private void FindSharedByNew()
     {
-        var shared = new HashSet<ulong>();
+        var wanted = new HashSet<Resemblance>();
+        var alsoMatched = new HashSet<ulong>();
         foreach (var key in (Func<RosterPerson, ulong>[])[p => p.Student, p => p.Barcode])
         {
             var rows = new Rows<ulong>();
@@ -603,13 +643,50 @@ internal sealed class Matcher
             {
                 if (keys[i] == keys[i - 1])
                 {
-                    shared.Add(keys[i]);
+                    _matches.SharedByNew.Add(keys[i]);
                 }
             }
+
+            // Few keys are both a new person's and somebody else's. In a first sync nobody matches, and in others few are new.
+            var shared = new HashSet<ulong>();
+            for (var i = 0; i < _persons.Count && keys.Length > 0; i++)
+            {
+                if (_matches[i].Decision == Decision.Match && key(_persons[i]) is not 0 and var own && Sorted.Find(keys, own) >= 0)
+                {
+                    shared.Add(own);
+                }
+            }
+
+            for (var i = 0; i < _persons.Count && shared.Count > 0; i++)
+            {
+                if (_matches[i].Decision == Decision.Create && shared.Contains(key(_persons[i])))
+                {
+                    wanted.UnionWith(ResemblancesOf(i));
+                }
+            }
+
+            alsoMatched.UnionWith(shared);
         }
 
-        _matches.SharedByNew = shared;
+        for (var i = 0; i < _persons.Count && wanted.Count > 0; i++)
+        {
+            if (
+                _matches[i].Decision != Decision.Match
+                || !(alsoMatched.Contains(_persons[i].Student) || alsoMatched.Contains(_persons[i].Barcode))
+            )
+            {
+                continue;
+            }
+
+            foreach (var resemblance in ResemblancesOf(i).Where(wanted.Contains))
+            {
+                (_matches.Resembling.TryGetValue(resemblance, out var people) ? people : _matches.Resembling[resemblance] = []).Add(i);
+            }
+        }
     }
+
+    private IEnumerable<Resemblance> ResemblancesOf(int person) =>
+        Resemblance.Of(_persons[person], _roster.Demographics?.BirthDay(_persons[person]) ?? 0);
 
     private void FindAbsent()
     {

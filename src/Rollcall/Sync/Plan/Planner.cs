@@ -37,7 +37,8 @@ internal sealed class RiskTally
     /// <summary>Linked and not yet Transferred before the run.</summary>
     public Dictionary<(int Site, RoleGroup Group), int> Linked { get; } = [];
 
-    /// <summary>Those of them whom a sync could transfer: neither Inactive, nor spared by the library, nor with staff rights.</summary>
+    /// <summary>Those of them whom this one could transfer: neither Inactive, nor spared by the library; with staff rights, or absent since an
+    /// earlier one, only where a deleted row says so.</summary>
     public Dictionary<(int Site, RoleGroup Group), int> Transferable { get; } = [];
 
     /// <summary>Patrons of before the run who matched.</summary>
@@ -96,6 +97,7 @@ internal sealed class Planner
     private readonly long[] _linkedBy = new long[Enum.GetValues<MatchKey>().Length];
     private long _read;
     private readonly List<long> _seenAlive = [];
+    private SpoolReader? _twins;
     private long _withoutHomeroom;
     private long _drift;
 
@@ -210,11 +212,13 @@ internal sealed class Planner
     private void TallyPatrons()
     {
         var owned = new System.Collections.BitArray(_patrons.Count);
+        var deleted = new System.Collections.BitArray(_patrons.Count);
         for (var i = 0; i < _matches.Count; i++)
         {
             if (_matches[i] is { Decision: Decision.Match, Patron: var patron })
             {
                 owned[patron] = true;
+                deleted[patron] = _roster.Persons[i].Deleted;
             }
         }
 
@@ -229,7 +233,11 @@ internal sealed class Planner
             if (patron.Linked && patron.Status != PatronStatus.Transferred)
             {
                 _risks.Linked[(patron.SiteId, patron.RoleGroup)] = _risks.Linked.GetValueOrDefault((patron.SiteId, patron.RoleGroup)) + 1;
-                if (patron is { Spared: false, AbovePatron: false } && patron.Status != PatronStatus.Inactive)
+                // A deleted row transfers staff too, and whoever has been absent for long; nothing else does.
+                if (
+                    patron is { Spared: false, Status: not PatronStatus.Inactive }
+                    && (deleted[i] || (!patron.AbovePatron && (!patron.Absent || owned[i])))
+                )
                 {
                     _risks.Transferable[(patron.SiteId, patron.RoleGroup)] =
                         _risks.Transferable.GetValueOrDefault((patron.SiteId, patron.RoleGroup)) + 1;
@@ -753,6 +761,45 @@ internal sealed class Planner
         return null;
     }
 
+    /// <summary>The patron of a person of this roster who has the same Student # or barcode, and the same last name or birthdate, though nothing here
+    /// tells: the library keeps the field, or could not use the value.</summary>
+    private (long PatronId, string Key)? LinkedTwin(MappedPerson person, RosterPerson row)
+    {
+        if (_matches.Resembling.Count == 0)
+        {
+            return null;
+        }
+
+        foreach (var resemblance in Resemblance.Of(row, _roster.Demographics?.BirthDay(row) ?? 0))
+        {
+            var field = resemblance.IsBarcode ? PatronFields.Barcode : PatronFields.CommunityId;
+            if (!_matches.Resembling.TryGetValue(resemblance, out var others) || person.Value(field).Text is not { } text)
+            {
+                continue;
+            }
+
+            // Keys of texts can be shared.
+            foreach (var other in others)
+            {
+                var user = (_twins ??= _roster.OpenPeople(window: 1 << 14)).Read(_roster.Persons[other].Position);
+                var value = resemblance.IsBarcode ? _setup.Mapper.Barcode(user).Text : _setup.Mapper.CommunityId(user).Text;
+                if (
+                    value is not null
+                    && string.Equals(KeyText(field, value), KeyText(field, text), StringComparison.Ordinal)
+                    && (
+                        resemblance.IsBirthday
+                        || string.Equals(Text.NameKey(user.FamilyName), Text.NameKey(person.User.FamilyName), StringComparison.Ordinal)
+                    )
+                )
+                {
+                    return (_patrons[_matches[other].Patron].Id, resemblance.IsBarcode ? "barcode" : "Student #");
+                }
+            }
+        }
+
+        return null;
+    }
+
     private void RememberNew(MappedPerson person, RosterPerson row, long patronId)
     {
         foreach (
@@ -828,6 +875,32 @@ internal sealed class Planner
                 person,
                 $"Another new person in the roster has the same {sharedKey}, and name or birthdate: perhaps the same person twice in the roster",
                 [sameAs.PatronId],
+                cancellationToken
+            );
+            return;
+        }
+
+        if (!_matches.DecidedCreates.Contains(index) && LinkedTwin(person, row) is var (linked, linkedKey))
+        {
+            if (_roster.ChangesOnly)
+            {
+                await EmitPersonAsync(
+                    ChangeKind.Skip,
+                    Outcome.Skipped,
+                    person.User,
+                    person.Group,
+                    null,
+                    $"Somebody who is linked has the same {linkedKey} in the roster: the next full sync decides",
+                    null,
+                    cancellationToken
+                );
+                return;
+            }
+
+            await EmitReviewAsync(
+                person,
+                $"Somebody who is linked has the same {linkedKey} in the roster, and name or birthdate: perhaps the same person twice in the roster",
+                [linked],
                 cancellationToken
             );
             return;
