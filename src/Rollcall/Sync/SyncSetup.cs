@@ -93,6 +93,17 @@ internal sealed class SyncSetup
     /// <summary>Hash of everything that decides what the same roster record does.</summary>
     public long ConfigHash => field != 0 ? field : field = ComputeConfigHash();
 
+    /// <summary>Tells whether other organizations are matched to other sites by now.</summary>
+    public string MatchesHash
+    {
+        get
+        {
+            var hash = new XxHash3();
+            AppendMatches(hash);
+            return hash.GetCurrentHashAsUInt64().ToString("x16", System.Globalization.CultureInfo.InvariantCulture);
+        }
+    }
+
     public bool IsTicked(RoleGroup group) => Settings.Roles.Contains(group);
 
     private long ComputeConfigHash()
@@ -112,12 +123,16 @@ internal sealed class SyncSetup
             Hashing.Append(hash, $"{field}{rule}");
         }
 
+        AppendMatches(hash);
+        return (long)hash.GetCurrentHashAsUInt64() | 1;
+    }
+
+    private void AppendMatches(XxHash3 hash)
+    {
         foreach (var (org, site) in OrgSites.OrderBy(o => o.Key, StringComparer.Ordinal))
         {
             Hashing.Append(hash, org);
             Hashing.Append(hash, site);
         }
-
-        return (long)hash.GetCurrentHashAsUInt64() | 1;
     }
 }

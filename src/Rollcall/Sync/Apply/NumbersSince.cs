@@ -5,34 +5,40 @@ using Rollcall.Storage;
 
 namespace Rollcall.Sync.Apply;
 
-/// <summary>The Student #s that patrons got since a plan, as the matcher reads them. Nothing finds a patron by Student #: those who changed
-/// are read once, and again only when somebody has written since.</summary>
+/// <summary>The Student #s that patrons got since a plan, as the matcher reads them: hours can lie between it and its writing without any
+/// approval, and seconds always do. Nothing finds a patron by Student #: those who changed are read once, and those whom somebody has written
+/// since again.</summary>
 /// <param name="operation">Whose plan. What it gave itself tells nothing.</param>
 internal sealed class NumbersSince(Operation operation)
 {
-    private readonly HashSet<string> _numbers = new(StringComparer.Ordinal);
-    private long _readTo = -1;
+    // Whatever has a lower number and wrote later has ended: one operation of a district runs at a time.
+    private HashSet<string>? _before;
+    private HashSet<string> _later = [];
+    private long _readTo = operation.Id;
 
     /// <summary>Reads them as they are now, in the transaction that the context works in and that holds the district.</summary>
     public async Task ReadAsync(RollcallContext context, CancellationToken cancellationToken)
     {
-        // One operation of a district runs at a time, and whatever else writes is an operation of its own, with the next number.
+        var all = context.Patrons.AsNoTracking().Where(p => p.DistrictId == operation.DistrictId && p.CommunityId != null);
+        var number = $"\"{PatronFields.CommunityId}\":";
+        if (_before is null)
+        {
+            var mine = context.Changes.Where(c => c.DistrictId == operation.DistrictId && c.OperationId == operation.Id);
+            _before = await ReadAsync(
+                all.Where(p => p.UpdatedAt >= operation.CreatedAt && !mine.Any(c => c.PatronId == p.Id && c.Values.Contains(number))),
+                cancellationToken
+            );
+        }
+
+        // Whatever else writes while this one runs is an operation of its own, with the next number.
         var newest = await context.Operations.Where(o => o.DistrictId == operation.DistrictId).MaxAsync(o => o.Id, cancellationToken);
         if (newest == _readTo)
         {
             return;
         }
 
-        _numbers.Clear();
-        var all = context.Patrons.AsNoTracking().Where(p => p.DistrictId == operation.DistrictId && p.CommunityId != null);
-        var mine = context.Changes.Where(c => c.DistrictId == operation.DistrictId && c.OperationId == operation.Id);
         var later = context.Changes.Where(c => c.DistrictId == operation.DistrictId && c.OperationId > operation.Id);
-        var number = $"\"{PatronFields.CommunityId}\":";
-        await ReadAsync(
-            all.Where(p => p.UpdatedAt >= operation.CreatedAt && !mine.Any(c => c.PatronId == p.Id && c.Values.Contains(number))),
-            cancellationToken
-        );
-        await ReadAsync(
+        _later = await ReadAsync(
             all.Where(p => later.Where(c => c.Values.Contains(number)).Select(c => c.PatronId).Contains((long?)p.Id)),
             cancellationToken
         );
@@ -40,16 +46,19 @@ internal sealed class NumbersSince(Operation operation)
     }
 
     /// <summary>A patron has the number since the plan.</summary>
-    public bool Has(string? number) => Text.Clean(number) is { } clean && _numbers.Contains(clean);
+    public bool Has(string? number) => Text.Clean(number) is { } clean && (_before?.Contains(clean) == true || _later.Contains(clean));
 
-    private async Task ReadAsync(IQueryable<Patron> patrons, CancellationToken cancellationToken)
+    private static async Task<HashSet<string>> ReadAsync(IQueryable<Patron> patrons, CancellationToken cancellationToken)
     {
+        var numbers = new HashSet<string>(StringComparer.Ordinal);
         await foreach (var text in patrons.Select(p => p.CommunityId).AsAsyncEnumerable().WithCancellation(cancellationToken))
         {
             if (Text.Clean(text) is { } number)
             {
-                _numbers.Add(number);
+                numbers.Add(number);
             }
         }
+
+        return numbers;
     }
 }

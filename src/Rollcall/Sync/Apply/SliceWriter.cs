@@ -78,7 +78,7 @@ internal sealed class SliceWriter(
         }
 
         var parsed = rows.Select(r => (Row: r, Values: ChangeValues.Parse(r.Values))).ToList();
-        parsed.RemoveAll(p => IsOutOfDate(slice, p.Row) || IsGuarded(slice, p.Row, p.Values));
+        parsed.RemoveAll(p => IsOutOfDate(slice, p.Row, p.Values) || IsGuarded(slice, p.Row, p.Values));
         await LoadTakenAsync(context, parsed, slice, cancellationToken);
         var sites = new SiteSequences(districtId, context);
         if (parsed.Exists(p => p.Row.Kind == ChangeKind.Create))
@@ -112,7 +112,7 @@ internal sealed class SliceWriter(
     }
 
     /// <summary>Leaves a row out of which it is known before any patron is looked at that it is not so any more.</summary>
-    private bool IsOutOfDate(Slice slice, Change row)
+    private bool IsOutOfDate(Slice slice, Change row, ChangeValues values)
     {
         if (row.Stale)
         {
@@ -121,9 +121,9 @@ internal sealed class SliceWriter(
             return true;
         }
 
-        if (rules?.IsLeftAlone(row) == true)
+        if (rules?.Refusal(row, values) is { } refusal)
         {
-            slice.LeaveOut(row, "Left out as stale: the person's role is no longer synced since the plan");
+            slice.LeaveOut(row, refusal);
             return true;
         }
 

@@ -3,6 +3,7 @@ using Rollcall.Integrations;
 using Rollcall.Mapping;
 using Rollcall.Operations;
 using Rollcall.Patrons;
+using Rollcall.Sync.Plan;
 
 namespace Rollcall.Sync.Apply;
 
@@ -11,9 +12,10 @@ internal sealed class SyncRules
 {
     private readonly FieldMap? _planned;
     private readonly IReadOnlyCollection<RoleGroup> _unticked;
+    private readonly bool _rematched;
 
-    private SyncRules(FieldMap map, FieldMap? planned, IReadOnlyCollection<RoleGroup> unticked) =>
-        (Map, _planned, _unticked) = (map, planned, unticked);
+    private SyncRules(FieldMap map, FieldMap? planned, IReadOnlyCollection<RoleGroup> unticked, bool rematched) =>
+        (Map, _planned, _unticked, _rematched) = (map, planned, unticked, rematched);
 
     /// <summary>The field mapping as it is now.</summary>
     public FieldMap Map { get; }
@@ -23,11 +25,38 @@ internal sealed class SyncRules
     public static SyncRules Of(SyncSetup setup, Operation operation)
     {
         var planned = JsonSerializer.Deserialize<Settings>(operation.Options, IntegrationService.Json);
-        return new SyncRules(setup.Settings.Map, planned?.Map, [.. (planned?.Roles ?? []).Where(r => !setup.IsTicked(r))]);
+        return new SyncRules(
+            setup.Settings.Map,
+            planned?.Map,
+            [.. (planned?.Roles ?? []).Where(r => !setup.IsTicked(r))],
+            planned?.Matches is { } matches && !string.Equals(matches, setup.MatchesHash, StringComparison.Ordinal)
+        );
     }
 
-    /// <summary>The row is about somebody of a role group that is no longer ticked: left alone in every respect.</summary>
-    public bool IsLeftAlone(Change row) => _unticked.Count > 0 && _unticked.Contains(LinkState.Parse(row.Link)?.RoleGroup ?? row.RoleGroup);
+    /// <summary>Why the settings that hold now leave no part of a row as it was planned; null where they do.</summary>
+    public string? Refusal(Change row, ChangeValues values)
+    {
+        if (_unticked.Count > 0 && _unticked.Contains(LinkState.Parse(row.Link)?.RoleGroup ?? row.RoleGroup))
+        {
+            return "Left out as stale: the person's role is no longer synced since the plan";
+        }
+
+        if (_rematched && (row.Kind == ChangeKind.Create || values.Has(PatronFields.Site) || row.Reason is PersonPlan.LeftAllSchools))
+        {
+            return "Left out as stale: other organizations are matched to sites since the plan";
+        }
+
+        return
+            row.Kind == ChangeKind.Create
+            && values.Items.Any(v =>
+                v.Field != PatronFields.LastName
+                && FieldMap.SyncedFields.Contains(v.Field)
+                && !(row.BarcodeDrawn && v.Field == PatronFields.Barcode)
+                && (!Map.IsForNewPatrons(v.Field) || (_planned is not null && IsFromElsewhere(v.Field, _planned)))
+            )
+            ? "Left out as stale: the field mapping changed since the plan"
+            : null;
+    }
 
     /// <summary>The library keeps the field since the plan, or another part of the roster decides it now, or none.</summary>
     public bool Keeps(int field, string? old, string? value) =>
@@ -60,5 +89,8 @@ internal sealed class SyncRules
         /// <summary>Null in a one-person sync of an earlier version.</summary>
         public IReadOnlyList<RoleGroup>? Roles { get; init; }
         public FieldMap? Map { get; init; }
+
+        /// <summary>Null in a plan of an earlier version.</summary>
+        public string? Matches { get; init; }
     }
 }

@@ -195,6 +195,7 @@ internal sealed class PersonHandler(RollcallDatabase database, IntegrationServic
                 Steps = steps,
                 setup.Settings.Roles,
                 setup.Settings.Map,
+                Matches = setup.MatchesHash,
             },
             s_options
         );
