@@ -240,6 +240,8 @@ internal static class OperationText
         {
             OperationStatus.NeedsApproval =>
                 $"{Count(held, "change waits because it exceeds", "changes wait because they exceed")} a threshold. Look at {(held == 1 ? "it" : "them")} with 'rollcall operation log {operation.Id}', then 'rollcall operation approve {operation.Id}' or 'rollcall operation discard {operation.Id}'.",
+            OperationStatus.Preview when !operation.Planned =>
+                "Nothing was read, because nothing had changed: there is nothing to approve.",
             OperationStatus.Preview =>
                 $"Nothing has been written. 'rollcall operation log {operation.Id}' shows what would be; 'rollcall operation approve {operation.Id}' does it.",
             _ => null,

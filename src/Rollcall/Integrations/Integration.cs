@@ -204,6 +204,9 @@ public sealed record IntegrationState
     /// <summary>Why the next sync has to be a full one; null when it need not.</summary>
     public string? FullDue { get; init; }
 
+    /// <summary>How often a full sync was demanded: one that is at work meets only the demands from before its plan.</summary>
+    public long FullAsked { get; init; }
+
     /// <summary>The homerooms that changes syncs go on from; null when they have to read all enrollments.</summary>
     public KnownHomerooms? Homerooms { get; init; }
 

@@ -1184,8 +1184,11 @@ public sealed class IntegrationService(
     }
 
     /// <summary>The next sync has to read everything.</summary>
-    internal static void RequireFull(Integration row, string why) =>
-        row.State = JsonSerializer.Serialize(StateOf(row) with { FullDue = why, Revision = null }, Json);
+    internal static void RequireFull(Integration row, string why)
+    {
+        var state = StateOf(row);
+        row.State = JsonSerializer.Serialize(state with { FullDue = why, FullAsked = state.FullAsked + 1, Revision = null }, Json);
+    }
 
     /// <summary>The next sync of the service that is on has to read everything.</summary>
     internal static async Task RequireFullAsync(RollcallContext context, int districtId, string why, CancellationToken cancellationToken)

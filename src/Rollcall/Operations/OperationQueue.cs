@@ -287,7 +287,13 @@ public sealed class OperationQueue(RollcallDatabase database, TimeProvider time)
                             .SetProperty(o => o.Error, why),
                     cancellationToken
                 );
-            if (ended == 1 && LeftBehind(operation) is { } behind)
+            if (ended != 1)
+            {
+                continue;
+            }
+
+            await CountWrittenAsync(context, operation, cancellationToken);
+            if (LeftBehind(operation) is { } behind)
             {
                 IntegrationService.RequireFull(row, behind);
             }
@@ -347,7 +353,7 @@ public sealed class OperationQueue(RollcallDatabase database, TimeProvider time)
         if (done && status is OperationStatus.Failed or OperationStatus.Cancelled)
         {
             await using var context = database.CreateContext(connection, transaction);
-            await GiveUpAsync(context, operation, cancellationToken);
+            await GiveUpAsync(context, operation.DistrictId, operation.Id, cancellationToken);
             if (status == OperationStatus.Cancelled)
             {
                 await LeaveNightAsync(context, operation.Id, cancellationToken);
@@ -515,7 +521,7 @@ public sealed class OperationQueue(RollcallDatabase database, TimeProvider time)
         }
 
         await using var context = database.CreateContext(connection, transaction);
-        await GiveUpAsync(context, operation, cancellationToken);
+        await GiveUpAsync(context, operation.DistrictId, operation.Id, cancellationToken);
 
         // The night may have joined while it was at work.
         var date = await context.Operations.Where(o => o.Id == operation.Id).Select(o => o.DailyDate).SingleAsync(cancellationToken);
@@ -612,7 +618,7 @@ public sealed class OperationQueue(RollcallDatabase database, TimeProvider time)
                 );
             if (cancelled == 1)
             {
-                await GiveUpAsync(context, operation, cancellationToken);
+                await GiveUpAsync(context, districtId, id, cancellationToken);
                 await LeaveNightAsync(context, id, cancellationToken);
                 break;
             }
@@ -639,9 +645,12 @@ public sealed class OperationQueue(RollcallDatabase database, TimeProvider time)
             .ExecuteUpdateAsync(s => s.SetProperty(o => o.DailyDate, (DateOnly?)null), cancellationToken);
 
     /// <summary>What was approved and then not written is still so in the roster, but did not change there: only a full sync sees it again. So is
-    /// what a full sync planned, and what waited in the hold that its plan replaced.</summary>
-    private static async Task GiveUpAsync(RollcallContext context, Operation operation, CancellationToken cancellationToken)
+    /// what a full sync planned, and what waited in the hold that its plan replaced. The totals are left with what was written.</summary>
+    private static async Task GiveUpAsync(RollcallContext context, int districtId, long id, CancellationToken cancellationToken)
     {
+        // The row alone tells: a worker that the database failed for a moment may have planned since it took the operation up.
+        var operation = await FindAsync(context.Operations.AsNoTracking(), districtId, id, cancellationToken);
+        await CountWrittenAsync(context, operation, cancellationToken);
         if (
             LeftBehind(operation) is { } why
             && operation.Integration is { } kind
@@ -656,9 +665,21 @@ public sealed class OperationQueue(RollcallDatabase database, TimeProvider time)
         }
     }
 
-    /// <summary>Why the next sync is a full one when this one ends now; null when it need not be.</summary>
+    private static async Task CountWrittenAsync(RollcallContext context, Operation ended, CancellationToken cancellationToken)
+    {
+        if (ended.Planned)
+        {
+            var counts = await Sync.OlderPlans.WrittenAsync(context, ended, cancellationToken);
+            await context
+                .Operations.Where(o => o.Id == ended.Id)
+                .ExecuteUpdateAsync(s => s.SetProperty(o => o.Counts, counts), cancellationToken);
+        }
+    }
+
+    /// <summary>Why the next sync is a full one when this one ends now; null when it need not be. A preview that was approved has replaced what
+    /// waited before it.</summary>
     private static string? LeftBehind(Operation operation) =>
-        operation is { PreviewOnly: false } and ({ ApprovedAt: not null } or { Kind: OperationKind.FullSync, Planned: true })
+        operation is { ApprovedAt: not null } or { PreviewOnly: false, Kind: OperationKind.FullSync, Planned: true }
             ? $"operation {operation.Id} ended before all that was {(operation.ApprovedAt is null ? "planned" : "approved")} was written"
             : null;
 
@@ -806,6 +827,13 @@ public sealed class OperationQueue(RollcallDatabase database, TimeProvider time)
         )
         {
             throw new RollcallException($"Operation {id} is being undone: nothing of it can be decided any more.");
+        }
+
+        if (verb == "approve" && !operation.Planned)
+        {
+            throw new RollcallException(
+                $"Operation {id} read nothing, because nothing had changed: there is nothing to approve. Run a sync, and it reads what is so now."
+            );
         }
 
         if (verb == "approve" && operation is { Integration: { } kind, Kind: not OperationKind.Switch })

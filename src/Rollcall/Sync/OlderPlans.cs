@@ -256,7 +256,7 @@ internal static class OlderPlans
         foreach (var one in await older.AsNoTracking().OrderBy(o => o.Id).ToListAsync(cancellationToken))
         {
             var held = one.Status == OperationStatus.NeedsApproval;
-            var counts = held ? await WithoutUnwrittenAsync(context, one, cancellationToken) : one.Counts;
+            var counts = held ? await WrittenAsync(context, one, cancellationToken) : one.Counts;
             var error = held ? $"{why} What still waited here was not written." : $"{why} This preview is out of date.";
             await context
                 .Operations.Where(o => o.Id == one.Id && o.Status == one.Status)
@@ -271,15 +271,19 @@ internal static class OlderPlans
         }
     }
 
-    /// <summary>The totals without the rows that will never be written.</summary>
-    private static async Task<string> WithoutUnwrittenAsync(RollcallContext context, Operation older, CancellationToken cancellationToken)
+    /// <summary>The totals of an operation that ends before its time: without what will never be written, and without what was left out.</summary>
+    public static async Task<string> WrittenAsync(RollcallContext context, Operation ended, CancellationToken cancellationToken)
     {
-        var dropped = await Unwritten(context, older)
+        // A part that came to its end beside a hold has been counted then.
+        var counted = ended.Status == OperationStatus.NeedsApproval || ended is { ApprovedAt: not null, PreviewOnly: false };
+        var dropped = await context
+            .Changes.Where(c => c.DistrictId == ended.DistrictId && c.OperationId == ended.Id)
+            .Where(c => c.Held ? c.Stale || c.Number > ended.HeldAppliedTo : c.Number > ended.AppliedTo || (c.Stale && !counted))
             .GroupBy(c => c.Outcome)
             .Select(g => new { g.Key, Count = g.LongCount() })
             .ToDictionaryAsync(g => g.Key, g => g.Count, cancellationToken);
         return JsonSerializer.Serialize(
-            OperationQueue.Drop(OperationQueue.CountsOf(older), dropped) with
+            OperationQueue.Drop(OperationQueue.CountsOf(ended), dropped) with
             {
                 Held = 0,
             },
@@ -336,7 +340,7 @@ internal static class OlderPlans
             return;
         }
 
-        var counts = await WithoutUnwrittenAsync(context, older, cancellationToken);
+        var counts = await WrittenAsync(context, older, cancellationToken);
         var error =
             older.AppliedTo > 0 || older.HeldAppliedTo > 0 ? $"{why} What had been written before stays." : $"{why} Nothing was written.";
         await context

@@ -343,6 +343,7 @@ internal sealed class SyncHandler(
             await using var connection = await database.OpenAsync(cancellationToken);
             var patrons = await ahead.TakeAsync(connection, cancellationToken);
             GiveBackMemory(patrons.Count);
+            var knows = await NewestAsync(operation.DistrictId, cancellationToken);
             var decisions = await LoadDecisionsAsync(database, operation.DistrictId, setup.Keys, cancellationToken);
             await run.ReportAsync(OperationStage.Planning, "Matching people", 0, roster.Persons.Count);
             var matches = Matcher.Run(patrons, roster, setup, decisions);
@@ -382,6 +383,7 @@ internal sealed class SyncHandler(
                 feedState,
                 homerooms,
                 reports,
+                knows,
                 cancellationToken
             );
             return plan.Refreshes;
@@ -430,6 +432,7 @@ internal sealed class SyncHandler(
         FeedState? feed,
         KnownHomerooms? homerooms,
         IReadOnlyList<CsvImportReport>? imported,
+        long knows,
         CancellationToken cancellationToken
     )
     {
@@ -511,6 +514,9 @@ internal sealed class SyncHandler(
             since = operation.Kind == OperationKind.ChangesSync ? setup.State.ChangesSince : null,
             shared = plan.Shared,
             configVersion = setup.State.ConfigVersion,
+            fullAsked = setup.State.FullAsked,
+            knows,
+            matches = setup.MatchesHash,
             leniencies,
             feed,
             homerooms,
@@ -520,7 +526,8 @@ internal sealed class SyncHandler(
             connection,
             transaction,
             $"""
-            UPDATE operations SET kind = @kind, planned = @true, plan_size = @size, counts = @counts, warnings = @warnings, options = @options
+            UPDATE operations SET kind = @kind, planned = @true, plan_size = @size, counts = @counts, warnings = @warnings, options = @options,
+                approved_at = NULL, approved_by = NULL
             WHERE id = @id AND fence = @fence AND status = {(int)OperationStatus.Running}
             """,
             cancellationToken,
@@ -546,8 +553,10 @@ internal sealed class SyncHandler(
         }
 
         await transaction.CommitAsync(cancellationToken);
-        operation.Planned = true;
-        operation.PlanSize = plan.Rows;
+        (operation.Planned, operation.PlanSize) = (true, plan.Rows);
+
+        // Nobody can have approved what nobody has seen.
+        (operation.ApprovedAt, operation.ApprovedBy) = (null, null);
         operation.Counts = JsonSerializer.Serialize(counts, OperationQueue.Json);
         operation.Warnings = JsonSerializer.Serialize(warnings.Groups, OperationQueue.Json);
         operation.Options = JsonSerializer.Serialize(options, IntegrationService.Json);
@@ -564,7 +573,7 @@ internal sealed class SyncHandler(
         // Those of changes are replaced by this plan.
         var holds = await context
             .Operations.Where(o => o.DistrictId == operation.DistrictId && o.Integration == operation.Integration)
-            .Where(o => o.Id < operation.Id && o.Kind == OperationKind.FullSync && o.Status == OperationStatus.NeedsApproval)
+            .Where(o => o.Id != operation.Id && o.Kind == OperationKind.FullSync && o.Status == OperationStatus.NeedsApproval)
             .OrderBy(o => o.Id)
             .Select(o => o.Id)
             .ToListAsync(cancellationToken);
@@ -666,6 +675,13 @@ internal sealed class SyncHandler(
         return along.Count;
     }
 
+    private async Task<long> NewestAsync(int districtId, CancellationToken cancellationToken)
+    {
+        await using var context = database.CreateContext();
+        return await context.Operations.Where(o => o.DistrictId == districtId).MaxAsync(o => o.Id, cancellationToken);
+    }
+
+    /// <summary>Who was decided about in Review, and who waits there.</summary>
     internal static async Task<Dictionary<(ulong Id, uint Check), ReviewStatus>> LoadDecisionsAsync(
         RollcallDatabase database,
         int districtId,
@@ -675,7 +691,10 @@ internal sealed class SyncHandler(
     {
         await using var context = database.CreateContext();
         var decided = await context
-            .ReviewItems.Where(r => r.DistrictId == districtId && (r.Status == ReviewStatus.Ignored || r.Status == ReviewStatus.Created))
+            .ReviewItems.Where(r =>
+                r.DistrictId == districtId
+                && (r.Status == ReviewStatus.Open || r.Status == ReviewStatus.Ignored || r.Status == ReviewStatus.Created)
+            )
             .Select(r => new { r.RosterId, r.Status })
             .ToListAsync(cancellationToken);
         var decisions = new Dictionary<(ulong Id, uint Check), ReviewStatus>();
@@ -815,10 +834,14 @@ internal sealed class SyncHandler(
         // Days may lie between a plan and its approval: questions that were opened again meanwhile are not its to settle.
         if (operation.Kind == OperationKind.FullSync && !approved)
         {
-            // Whoever was not sent to Review again has been settled by this run.
+            // Whoever was not sent to Review again has been settled by this run. A question that was opened since is new to it.
+            var knows = JsonSerializer.Deserialize<PlanOptions>(operation.Options, IntegrationService.Json)!.Knows ?? operation.Id;
             await context
                 .ReviewItems.Where(r =>
-                    r.DistrictId == operation.DistrictId && r.Status == ReviewStatus.Open && r.OperationId < operation.Id
+                    r.DistrictId == operation.DistrictId
+                    && r.Status == ReviewStatus.Open
+                    && r.OperationId <= knows
+                    && r.OperationId != operation.Id
                 )
                 .ExecuteUpdateAsync(
                     s =>
@@ -878,8 +901,11 @@ internal sealed class SyncHandler(
             Shared = plan.Shared,
             Homerooms = plan.Homerooms,
             Feed = plan.Feed ?? state.Feed,
-            // Settings that changed while it ran were not heeded.
-            FullDue = state.ConfigVersion == plan.ConfigVersion ? plan.FullDue : state.FullDue,
+            // Settings that changed while it ran were not heeded, and who demanded a full sync since means what its plan does not know.
+            FullDue =
+                state.ConfigVersion == plan.ConfigVersion && state.FullAsked == (plan.FullAsked ?? state.FullAsked)
+                    ? plan.FullDue
+                    : state.FullDue,
         };
     }
 
@@ -895,6 +921,12 @@ internal sealed class SyncHandler(
         /// <summary>Why this did not read everything, so that the next one has to.</summary>
         public string? FullDue { get; init; }
         public long ConfigVersion { get; init; }
+
+        /// <summary>How often a full sync had been demanded; null in a plan of an earlier version.</summary>
+        public long? FullAsked { get; init; }
+
+        /// <summary>The newest operation whose decisions it knows; null in a plan of an earlier version.</summary>
+        public long? Knows { get; init; }
         public Dictionary<RoleGroup, long> Shared { get; init; } = [];
         public FeedState? Feed { get; init; }
         public KnownHomerooms? Homerooms { get; init; }

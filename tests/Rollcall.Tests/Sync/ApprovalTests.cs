@@ -1,3 +1,4 @@
+using Microsoft.EntityFrameworkCore;
 using Rollcall.Integrations;
 using Rollcall.Mapping;
 using Rollcall.Operations;
@@ -544,5 +545,205 @@ public sealed class ApprovalTests(PostgresCluster cluster)
         );
         Assert.Contains(OperationQueue.WarningsOf(ended), w => w is { Code: "stale", Count: 2 });
         Assert.NotNull(await FullDueAsync(system));
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite, "Phone")]
+    [InlineData(Db.Postgres, "Phone")]
+    [InlineData(Db.Sqlite, "mapping")]
+    [InlineData(Db.Sqlite, "card")]
+    [InlineData(Db.Postgres, "card")]
+    [InlineData(Db.Sqlite, "matches")]
+    [InlineData(Db.Postgres, "matches")]
+    [InlineData(Db.Sqlite, "Status")]
+    public async Task New_people_of_a_preview_are_made_by_the_settings_that_hold_now(Db db, string what)
+    {
+        await using var system = await StartAsync(
+            db,
+            new FieldMap { CommunityId = new IdMapping(IdSource.Identifier), Barcode = new IdMapping(IdSource.UserIdType, "Card") }
+        );
+        string[] schools = [.. system.Sandbox.District.Schools.Select(s => s.SourcedId)];
+        system.Sandbox.Person("stays", "Pat", "Stays", phone: "1");
+        system.Sandbox.Person("moves", "Pat", "Moves", phone: "1");
+        system.Sandbox.Person("leaves", "Pat", "Leaves", phone: "1");
+        await SyncAsync(system);
+        system.Sandbox.Person("stays", "Pat", "Stays", phone: "2");
+        system.Sandbox.Person("moves", "Pat", "Moves", phone: "1", orgs: [schools[1]]);
+        system.Sandbox.Person("leaves", "Pat", "Leaves", phone: "1", orgs: ["elsewhere"]);
+        system.Sandbox.Person("numbered", "Ann", "Numbered", number: "1001", phone: "1");
+        system.Sandbox.Person("carded", "Ann", "Carded", barcode: "CARD-1");
+        system.Sandbox.Person("bare", "Ann", "Bare");
+        var preview = await SyncAsync(system, preview: true);
+        Assert.Equal(3, OperationQueue.CountsOf(preview).Created);
+        if (what == "matches")
+        {
+            await system.Integrations.UnmatchAsync(system.District, IntegrationKind.ClassLink, schools[1], "test");
+        }
+
+        await system.ConfigureAsync(s =>
+            what switch
+            {
+                "mapping" => s with { Map = s.Map with { CommunityId = new IdMapping(IdSource.Username) } },
+                "card" => s with { Map = s.Map with { Barcode = new IdMapping(IdSource.UserIdType, "Other") } },
+                "matches" => s,
+                _ => SettingsChange.Field(s, what, "library", null),
+            }
+        );
+        var approved = Sound(await system.ApproveAsync(preview.Id));
+        string[] left = what switch
+        {
+            "Phone" => ["numbered", "stays"],
+            "mapping" => ["numbered"],
+            "card" => ["carded"],
+            "Status" => ["leaves"],
+            _ => ["bare", "carded", "leaves", "moves", "numbered"],
+        };
+        Assert.Equal(left, (await system.LogAsync(preview.Id)).Where(r => r.Stale).Select(r => r.Guid).Order(StringComparer.Ordinal));
+        Assert.Equal(left.Length, OperationQueue.WarningsOf(approved).Single(w => w.Code == "stale").Count);
+        await SyncAsync(system);
+        var patrons = await system.PatronsByGuidAsync();
+        Assert.Equal(6, patrons.Count);
+        Assert.Equal(what == "Phone" ? null : "1", patrons["numbered"].Phone);
+        Assert.Equal(what == "mapping" ? "numbered.login" : "1001", patrons["numbered"].CommunityId);
+        Assert.Equal(what != "card", patrons["carded"].Barcode == "CARD-1");
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task A_sync_that_goes_on_makes_nobody_anew_whom_a_librarian_added_meanwhile(Db db)
+    {
+        await using var system = await StartAsync(db, new FieldMap { CommunityId = new IdMapping(IdSource.Identifier) });
+        Put(system, 1, 3);
+        await SyncAsync(system);
+        Put(system, 4, 400);
+        for (var i = 1; i <= 3; i++)
+        {
+            system.Sandbox.Person($"x{i}", "Nel", $"New{i}", number: $"100{i}");
+        }
+
+        var parked = await ParkAsync(system);
+        await system.Patrons.AddAsync(
+            system.District.Id,
+            [new("lastName", "New1"), new("site", "S1"), new("communityId", "1001"), new("notes", "librarian")],
+            "librarian"
+        );
+        await EditAsync(system, (await system.PatronsByGuidAsync())[Id(3)].Barcode, "communityId", "1002");
+        var ended = Sound(await system.Follower.RunAsync(system.District.Id, parked.Id, null, CancellationToken.None));
+        var counts = OperationQueue.CountsOf(ended);
+        Assert.Equal((398L, 3L, 2L), (counts.Created, counts.Unchanged, counts.Skipped));
+        Assert.Equal(["x1", "x2"], (await system.LogAsync(parked.Id)).Where(r => r.Stale).Select(r => r.Guid).Order());
+        Assert.NotNull(await FullDueAsync(system));
+        await SyncAsync(system);
+        Assert.Equal(402, (await system.AllPatronsAsync()).Count);
+        Assert.Equal("librarian", (await system.PatronsByGuidAsync())["x1"].Notes);
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task What_ends_before_its_time_counts_what_it_wrote(Db db)
+    {
+        await using var system = await StartAsync(db);
+        Put(system, 1, 400, phone: "1");
+        await SyncAsync(system);
+        Put(system, 1, 390, phone: "2");
+        system.Sandbox.Overrides.Remove("users", Enumerable.Range(391, 5).Select(Id));
+        var parked = await ParkAsync(system);
+        await using (var context = system.Database.CreateContext())
+        {
+            // As if it had been left out when its turn came.
+            var first = await context.Changes.SingleAsync(c => c.OperationId == parked.Id && c.Number == 1);
+            first.Stale = true;
+            await context.SaveChangesAsync();
+        }
+
+        await system.Queue.CancelAsync(system.District.Id, parked.Id);
+        var cancelled = await GetAsync(system, parked);
+        var counts = OperationQueue.CountsOf(cancelled);
+        Assert.True(counts.AddUp, cancelled.Counts);
+        Assert.Equal((parked.AppliedTo - 1, 0L, 0L), (counts.Updated, counts.Transferred, counts.Held));
+
+        // A preview that was approved, and waits when the service is turned off.
+        var preview = await SyncAsync(system, preview: true);
+        Assert.NotEqual(0, OperationQueue.CountsOf(preview).Updated);
+        await system.Queue.ApproveAsync(system.District.Id, preview.Id, "test");
+        await system.Integrations.TurnOffAsync(system.District.Id, IntegrationKind.ClassLink, "test");
+        preview = await GetAsync(system, preview);
+        counts = OperationQueue.CountsOf(preview);
+        Assert.Equal(OperationStatus.Cancelled, preview.Status);
+        Assert.True(counts.AddUp, preview.Counts);
+        Assert.Equal((0L, 0L), (counts.Updated, counts.Transferred));
+        Assert.Contains($"{preview.Id}", await FullDueAsync(system), StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task A_full_sync_that_is_demanded_while_one_is_at_work_is_not_forgotten(Db db)
+    {
+        await using var system = await StartAsync(db);
+        Put(system, 1, 30);
+        await SyncAsync(system);
+        system.Sandbox.Overrides.Remove("users", Enumerable.Range(1, 14).Select(Id));
+        var held = await SyncAsync(system);
+        Assert.Equal(OperationStatus.NeedsApproval, held.Status);
+        Put(system, 1, 14);
+        var (id, _) = await system.Queue.EnqueueAsync(
+            system.District.Id,
+            OperationKind.FullSync,
+            IntegrationKind.ClassLink,
+            preview: false,
+            "test"
+        );
+        var done = false;
+        Sound(
+            await system.Follower.RunAsync(
+                system.District.Id,
+                id,
+                (stage, _, _, _) =>
+                {
+                    if (stage == OperationStage.Planning && !done)
+                    {
+                        done = true;
+                        Task.Run(() => system.Queue.DiscardAsync(system.District.Id, held.Id, "colleague")).GetAwaiter().GetResult();
+                    }
+                },
+                CancellationToken.None
+            )
+        );
+        Assert.Equal($"operation {held.Id} was discarded", await FullDueAsync(system));
+        Assert.Equal(OperationKind.FullSync, (await SyncAsync(system, OperationKind.ChangesSync)).Kind);
+        Assert.Null(await FullDueAsync(system));
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task A_preview_that_read_nothing_cannot_be_approved(Db db)
+    {
+        await using var system = await StartAsync(db);
+        Put(system, 1, 3);
+        system.Sandbox.Faults.Set("perm-rev");
+        await SyncAsync(system);
+        var preview = await SyncAsync(system, preview: true);
+        Assert.Equal((OperationStatus.Preview, false), (preview.Status, preview.Planned));
+        var refused = await Assert.ThrowsAsync<RollcallException>(() => system.ApproveAsync(preview.Id));
+        Assert.Contains("nothing to approve", refused.Message, StringComparison.Ordinal);
+        Assert.Equal(OperationStatus.Preview, (await GetAsync(system, preview)).Status);
+
+        // One that an earlier version let through writes nothing that nobody has seen.
+        await using (var context = system.Database.CreateContext())
+        {
+            var row = await context.Operations.SingleAsync(o => o.Id == preview.Id);
+            (row.Status, row.ApprovedAt, row.ApprovedBy) = (OperationStatus.Waiting, row.CreatedAt, "colleague");
+            await context.SaveChangesAsync();
+        }
+
+        system.Sandbox.Faults.Set("");
+        Put(system, 1, 1, phone: "2");
+        var done = await system.Follower.RunAsync(system.District.Id, preview.Id, null, CancellationToken.None);
+        Assert.Equal((OperationStatus.Preview, true, null), (done.Status, done.Planned, done.ApprovedAt));
+        Assert.All(await system.AllPatronsAsync(), p => Assert.Null(p.Phone));
     }
 }

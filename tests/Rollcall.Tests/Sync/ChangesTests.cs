@@ -843,4 +843,69 @@ public sealed class ChangesTests(PostgresCluster cluster)
             p => p.Value[p.Value.IndexOf('\n', StringComparison.Ordinal)..],
             StringComparer.Ordinal
         );
+
+    /// <summary>That somebody else reaches the same patron only a whole roster shows.</summary>
+    [Theory]
+    [InlineData(Db.Sqlite, OperationKind.ChangesSync)]
+    [InlineData(Db.Postgres, OperationKind.ChangesSync)]
+    [InlineData(Db.Sqlite, OperationKind.PersonSync)]
+    [InlineData(Db.Postgres, OperationKind.PersonSync)]
+    public async Task Nobody_who_waits_in_review_is_linked_without_those_who_wait_beside(Db db, OperationKind kind)
+    {
+        var clock = new ShiftedTime(At(0));
+        await using var system = await StartAsync(db, clock, LocationSource.NotMapped);
+        system.Sandbox.OnlyMine();
+        await system.ConfigureAsync(s => s with { Map = new FieldMap { CommunityId = new IdMapping(IdSource.Identifier) } });
+        await system.ImportAsync("barcode,communityId,lastName,firstName,site\nOLD001,1001,Alpha,Ann,S1\n");
+        foreach (var id in (string[])["p1", "p2"])
+        {
+            system.Sandbox.Person(id, "Ann", "Alpha", number: "1001");
+        }
+
+        system.Sandbox.Person("p3", "Ben", "Beta");
+        Assert.Equal(2, OperationQueue.CountsOf(await system.SyncAsync()).Review);
+        clock.MoveTo(At(1));
+        system.Sandbox.Person("p1", "Ann", "Alpha", number: "1001", phone: "2", modified: Modified(1));
+        var operation = kind == OperationKind.PersonSync ? await PersonTests.RunAsync(system, "p1") : await system.SyncAsync(kind: kind);
+        Assert.Equal((kind, null), (operation.Kind, operation.Error));
+        var line = Assert.Single(await system.LogAsync(operation.Id), r => r.Guid == "p1");
+        Assert.Equal(("skipped", "Waits in Review: the next full sync decides"), (line.Outcome, line.Reason));
+        Assert.Equal(["p3"], (await system.PatronsByGuidAsync()).Keys);
+        Assert.Equal(2, (await system.Get<ReviewService>().ListAsync(system.District.Id)).Count);
+
+        // Where one of the two is gone, the other is the patron.
+        system.Sandbox.Overrides.Remove("users", "p2");
+        await system.SyncAsync();
+        Assert.Equal("OLD001", (await system.PatronsByGuidAsync())["p1"].Barcode);
+        Assert.Empty(await system.Get<ReviewService>().ListAsync(system.District.Id));
+    }
+
+    /// <summary>A full sync settles what it does not ask, also where the question has the number of an operation that was asked for after it.</summary>
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task A_full_sync_settles_what_ran_before_it_whatever_its_number(Db db)
+    {
+        await using var system = await StartAsync(db, TimeProvider.System, LocationSource.NotMapped);
+        system.Sandbox.OnlyMine();
+        await system.ConfigureAsync(s => s with { Map = new FieldMap { CommunityId = new IdMapping(IdSource.Identifier) } });
+        system.Sandbox.Person("p3", "Ben", "Beta");
+        await system.SyncAsync();
+        await system.ImportAsync("barcode,communityId,lastName,firstName,site\nOLD001,1001,Alpha,Ann,S1\nOLD002,1001,Alpha,Anna,S1\n");
+        var (full, _) = await system.Queue.EnqueueAsync(
+            system.District.Id,
+            OperationKind.FullSync,
+            IntegrationKind.ClassLink,
+            preview: false,
+            "test"
+        );
+        system.Sandbox.Person("p1", "Ann", "Alpha", number: "1001", modified: "2099-01-01T00:00:00.000Z");
+        var changes = await system.SyncAsync(kind: OperationKind.ChangesSync);
+        Assert.Equal((OperationKind.ChangesSync, 1), (changes.Kind, OperationQueue.CountsOf(changes).Review));
+        await system.Patrons.EditAsync(system.District.Id, "OLD002", [new("communityId", "1002")], "librarian");
+        var after = await system.Follower.RunAsync(system.District.Id, full, null, CancellationToken.None);
+        Assert.Null(after.Error);
+        Assert.Equal("OLD001", (await system.PatronsByGuidAsync())["p1"].Barcode);
+        Assert.Empty(await system.Get<ReviewService>().ListAsync(system.District.Id));
+    }
 }

@@ -301,4 +301,41 @@ public sealed class HoldTests(PostgresCluster cluster)
 
     private static bool Present(Installation system, string guid) =>
         system.Sandbox.District.Find(guid)?.Presence == SandboxPresence.Present;
+
+    /// <summary>The numbers of operations are given when they are asked for; a full sync can run before one of changes that was asked for first.</summary>
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task Changes_that_were_asked_for_before_a_hold_and_run_after_it_wait_too(Db db)
+    {
+        await using var system = await Installation.StartAsync(cluster, db, new SandboxOptions { Students = 60, Schools = 2 });
+        system.Sandbox.OnlyMine();
+        void Put(int from, int to, string family, string modified = "2026-01-01T00:00:00.000Z")
+        {
+            for (var i = from; i <= to; i++)
+            {
+                system.Sandbox.Person($"p{i:00}", "Pat", $"{family}{i:00}", modified: modified);
+            }
+        }
+
+        Put(1, 30, "Before");
+        await system.SyncAsync();
+        await system.SyncAsync();
+        var (changes, _) = await system.Queue.EnqueueAsync(
+            system.District.Id,
+            OperationKind.ChangesSync,
+            Rollcall.Integrations.IntegrationKind.ClassLink,
+            preview: false,
+            "test"
+        );
+        Put(1, 14, "After");
+        var hold = await system.SyncAsync();
+        Assert.Equal((OperationStatus.NeedsApproval, 14), (hold.Status, OperationQueue.CountsOf(hold).Held));
+        Put(1, 1, "After", "2099-01-01T00:00:00.000Z");
+        var late = await system.Follower.RunAsync(system.District.Id, changes, null, CancellationToken.None);
+        Assert.True(late.Id < hold.Id);
+        Assert.Equal((OperationKind.ChangesSync, OperationStatus.NeedsApproval), (late.Kind, late.Status));
+        Assert.Equal(1, OperationQueue.CountsOf(late).Held);
+        Assert.DoesNotContain(await system.AllPatronsAsync(), p => p.LastName.StartsWith("After", StringComparison.Ordinal));
+    }
 }
