@@ -81,7 +81,7 @@ internal static class ApiSettings
                 changes.Add(
                     (
                         $"{(schedule.Unpause == true ? "no " : "")}pause {schedule.PauseFrom} to {schedule.PauseTo}",
-                        s => schedule.Unpause == true ? SettingsChange.Unpause(s, first, last) : SettingsChange.Pause(s, first, last)
+                        s => schedule.Unpause == true ? SettingsChange.Unpause(s, first, last, now) : SettingsChange.Pause(s, first, last)
                     )
                 );
             }

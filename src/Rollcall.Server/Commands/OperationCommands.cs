@@ -142,7 +142,7 @@ internal static class OperationCommands
 
         if (operation.Error is not null)
         {
-            var lead = operation.Status == OperationStatus.Superseded ? "" : "Failed: ";
+            var lead = operation.Status == OperationStatus.Failed ? "Failed: " : "";
             await text.WriteLineAsync($"{lead}{Terminal.Plain(operation.Error)}");
         }
     }

@@ -51,28 +51,37 @@ internal static partial class SupportBundleCommand
                     ("about", About(database, session.Get<RollcallOptions>(), session.Get<TimeProvider>().GetUtcNow())),
                     ("settings", Settings()),
                 };
-                try
+                // A database that cannot be read is what help is asked for: what can be, is told.
+                await AddAsync(
+                    "check",
+                    async () =>
+                        (await new DatabaseCheck(database, session.Get<Secrets>()).RunAsync(cancellationToken)).Select(f => new
+                        {
+                            f.Check,
+                            Problems = f.Problems.Count,
+                        })
+                );
+                await AddAsync("tables", () => TablesAsync(database, cancellationToken));
+                await AddAsync("districts", () => ReadAsync(DistrictsAsync));
+                await AddAsync("operations", () => ReadAsync(OperationsAsync));
+                await AddAsync("notices", () => ReadAsync(NoticesAsync));
+
+                async Task<object> ReadAsync(Func<RollcallContext, CancellationToken, Task<object>> part)
                 {
-                    parts.Add(
-                        (
-                            "check",
-                            (await new DatabaseCheck(database, session.Get<Secrets>()).RunAsync(cancellationToken)).Select(f => new
-                            {
-                                f.Check,
-                                Problems = f.Problems.Count,
-                            })
-                        )
-                    );
                     await using var context = database.CreateContext();
-                    parts.Add(("tables", await TablesAsync(database, cancellationToken)));
-                    parts.Add(("districts", await DistrictsAsync(context, cancellationToken)));
-                    parts.Add(("operations", await OperationsAsync(context, cancellationToken)));
-                    parts.Add(("notices", await NoticesAsync(context, cancellationToken)));
+                    return await part(context, cancellationToken);
                 }
-                catch (Exception e) when (e is RollcallException or System.Data.Common.DbException or InvalidOperationException)
+
+                async Task AddAsync(string name, Func<Task<object>> part)
                 {
-                    // A database that cannot be read is what help is asked for.
-                    parts.Add(("trouble", new { Database = Scrub(e.Message) }));
+                    try
+                    {
+                        parts.Add((name, await part()));
+                    }
+                    catch (Exception e) when (e is RollcallException or System.Data.Common.DbException or InvalidOperationException)
+                    {
+                        parts.Add(($"{name}-trouble", new { Database = Scrub(e.Message) }));
+                    }
                 }
 
                 await WriteAsync(path, parts, cancellationToken);
@@ -165,7 +174,7 @@ internal static partial class SupportBundleCommand
         await using (var list = connection.CreateCommand())
         {
             list.CommandText = database.IsPostgres
-                ? "SELECT relname, pg_total_relation_size(relid) FROM pg_stat_user_tables"
+                ? "SELECT relname, pg_total_relation_size(relid) FROM pg_stat_user_tables WHERE schemaname = current_schema()"
                 : "SELECT name, NULL FROM sqlite_master WHERE type = 'table' AND sql NOT LIKE 'CREATE VIRTUAL%'";
             await using var reader = await list.ExecuteReaderAsync(cancellationToken);
             while (await reader.ReadAsync(cancellationToken))
@@ -287,7 +296,10 @@ internal static partial class SupportBundleCommand
             o.HeldAppliedTo,
             Counts = OperationQueue.CountsOf(o),
             Warnings = OperationQueue.WarningsOf(o).Select(w => new { w.Code, w.Count }),
-            Error = Scrub(o.Error),
+            // What is said of one person may name them in words that look like any other.
+            Error = o.Kind is OperationKind.PersonSync or OperationKind.Erase or OperationKind.Merge or OperationKind.Review
+                ? (o.Error is null ? null : "[..]")
+                : Scrub(o.Error),
         });
     }
 

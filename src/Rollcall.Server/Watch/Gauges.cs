@@ -102,6 +102,7 @@ internal sealed class Gauges : BackgroundService
                 o.DistrictId,
                 o.Status,
                 o.CreatedAt,
+                o.ApprovedAt,
                 o.NotBefore,
                 o.Counts,
                 o.LeaseUntil,
@@ -115,6 +116,10 @@ internal sealed class Gauges : BackgroundService
             .SingleAsync(cancellationToken);
 #pragma warning restore EF1002
         var due = open.Where(o => o.Status == OperationStatus.Waiting && (o.NotBefore is null || o.NotBefore <= now)).ToList();
+
+        // What waits for its own district's turn waits for no node, and what somebody approved today did not wait before.
+        var busy = open.Where(o => o.Status == OperationStatus.Running).Select(o => o.DistrictId).ToHashSet();
+        var able = due.Where(o => !busy.Contains(o.DistrictId)).Select(o => Latest(o.CreatedAt, o.ApprovedAt, o.NotBefore)).ToList();
         var held = open.Where(o => o.Status == OperationStatus.NeedsApproval)
             .GroupBy(o => o.DistrictId)
             .ToDictionary(g => g.Key, g => g.Sum(o => OperationQueue.CountsOf(new Operation { Counts = o.Counts }).Held));
@@ -137,7 +142,7 @@ internal sealed class Gauges : BackgroundService
                 ["left alone"] = open.Count(o => o.Status == OperationStatus.Running && o.LeaseUntil < clock),
                 ["needs approval"] = open.Count(o => o.Status == OperationStatus.NeedsApproval),
             },
-            due.Count == 0 ? null : due.Min(o => o.NotBefore ?? o.CreatedAt),
+            able.Count == 0 ? null : able.Min(),
             [
                 .. districts.Select(d =>
                 {
@@ -145,13 +150,23 @@ internal sealed class Gauges : BackgroundService
                     return new DistrictReading(
                         d.Code,
                         state.ChangesSince ?? state.LastFullAt,
-                        IntegrationService.SettingsOf(d.Integration).Daily.StoppedBecause is not null,
+                        IntegrationService.SettingsOf(d.Integration).Daily is { At: not null, StoppedBecause: not null },
                         held.GetValueOrDefault(d.Integration.DistrictId)
                     );
                 }),
             ],
             notices
         );
+    }
+
+    private static DateTimeOffset Latest(DateTimeOffset first, params ReadOnlySpan<DateTimeOffset?> others)
+    {
+        foreach (var other in others)
+        {
+            first = other > first ? other.Value : first;
+        }
+
+        return first;
     }
 
     private IEnumerable<Measurement<long>> Queue() =>

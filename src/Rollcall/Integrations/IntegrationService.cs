@@ -605,7 +605,17 @@ public sealed class IntegrationService(
                 time.GetUtcNow(),
                 cancellationToken
             );
+            if (other.Enabled)
+            {
+                Inherit(row, other);
+            }
+
             other.Enabled = false;
+        }
+
+        if (!row.Enabled)
+        {
+            Begin(row, time.GetUtcNow());
         }
 
         row.Enabled = true;
@@ -619,6 +629,33 @@ public sealed class IntegrationService(
         );
         await work.CommitAsync(cancellationToken);
         return cleared;
+    }
+
+    /// <summary>The time of day and the pauses are the district's: a service that has none goes on with those of the one whose place it takes.</summary>
+    private static void Inherit(Integration row, Integration other)
+    {
+        var settings = SettingsOf(row);
+        var before = SettingsOf(other).Daily;
+        if (settings.Daily is { At: null, Pauses.Count: 0 } && before is not { At: null, Pauses.Count: 0 })
+        {
+            row.Settings = JsonSerializer.Serialize(
+                settings with
+                {
+                    Daily = settings.Daily with { At = before.At, ChangesOnly = before.ChangesOnly, Pauses = before.Pauses },
+                },
+                Json
+            );
+        }
+    }
+
+    /// <summary>Nights that would have been due while the service was off are not caught up: somebody looks at a preview first.</summary>
+    internal static void Begin(Integration row, DateTimeOffset now)
+    {
+        var settings = SettingsOf(row);
+        if (settings.Daily.At is not null)
+        {
+            row.Settings = JsonSerializer.Serialize(settings with { Daily = settings.Daily with { Since = now } }, Json);
+        }
     }
 
     /// <summary>Turns an integration off. Identifiers stay; syncs stop.</summary>

@@ -285,7 +285,12 @@ internal static class IntegrationSwitch
     }
 
     /// <summary>Brings back connection, matches, site GUIDs and what waited in Review, in the transaction that ends the undo.</summary>
-    public static async Task RestoreAsync(RollcallContext context, Operation operation, CancellationToken cancellationToken)
+    public static async Task RestoreAsync(
+        RollcallContext context,
+        Operation operation,
+        DateTimeOffset now,
+        CancellationToken cancellationToken
+    )
     {
         var district = operation.DistrictId;
         var was = await RecordAsync(context, operation, cancellationToken);
@@ -321,6 +326,11 @@ internal static class IntegrationSwitch
             {
                 // Nobody is linked by it any more: what its syncs remember is of no use.
                 row.State = "{}";
+            }
+
+            if (row.Enabled)
+            {
+                IntegrationService.Begin(row, now);
             }
 
             IntegrationService.RequireFull(row, $"operation {operation.Id} was undone");

@@ -241,11 +241,16 @@ public static class SettingsChange
                 : throw new RollcallException($"'{Text.Cut(text, 20)}' is no date. Write it as YYYY-MM-DD, such as 2026-12-24.");
     }
 
-    /// <summary>Takes one pause away; one that is not there is no error.</summary>
-    public static IntegrationSettings Unpause(IntegrationSettings settings, string from, string to)
+    /// <summary>Takes one pause away; one that is not there is no error. What fell into it is not caught up.</summary>
+    public static IntegrationSettings Unpause(IntegrationSettings settings, string from, string to, DateTimeOffset now)
     {
         var pause = Dates(from, to);
-        return settings with { Daily = settings.Daily with { Pauses = [.. settings.Daily.Pauses.Where(p => p != pause)] } };
+        return settings.Daily.Pauses.Contains(pause)
+            ? settings with
+            {
+                Daily = settings.Daily with { Pauses = [.. settings.Daily.Pauses.Where(p => p != pause)], Since = now },
+            }
+            : settings;
     }
 
     /// <summary>A site follows the district's thresholds again.</summary>

@@ -147,7 +147,7 @@ public sealed class Aftermath(RollcallDatabase database, RollcallOptions options
     private static NoticeEvents EventOf(Operation operation) =>
         operation switch
         {
-            { PreviewOnly: true } => NoticeEvents.None,
+            { PreviewOnly: true, ApprovedAt: null } => NoticeEvents.None,
             { Status: OperationStatus.Failed } => NoticeEvents.Failed,
             { Status: OperationStatus.NeedsApproval } => NoticeEvents.Held,
             { Status: OperationStatus.CompletedWithWarnings } => NoticeEvents.Warnings,

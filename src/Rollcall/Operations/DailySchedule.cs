@@ -135,12 +135,12 @@ public sealed class DailySchedule(RollcallDatabase database, OperationQueue queu
             }
 
             var instant = Instant(date, at, zone);
-            if (instant > now && instant >= SinceOf(daily, now) && !taken.Contains(date))
+            if (instant > now && !(instant < SinceOf(daily, now)) && !taken.Contains(date))
             {
                 return instant;
             }
 
-            if (date == DateOnly.MaxValue)
+            if (date.Year > 2200)
             {
                 return null;
             }

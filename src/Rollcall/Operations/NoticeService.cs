@@ -26,10 +26,17 @@ public sealed class NoticeService(RollcallDatabase database, Secrets secrets, Ro
     /// <summary>HTTP header with the notice's number: the same for every try, so that a receiver can drop what it has had.</summary>
     public const string DeliveryHeader = "Rollcall-Delivery";
 
+    /// <summary>Why a notice that waited for another try was not sent.</summary>
+    private const string NoLongerTold = "Nobody is told there any more: the place was taken out before this was sent.";
+
     private const int MostAddresses = 20;
     private const int AtOnce = 8;
     private static readonly TimeSpan s_lease = TimeSpan.FromMinutes(5);
     private static readonly TimeSpan s_timeout = TimeSpan.FromSeconds(20);
+
+    /// <summary>Mail goes out in the operator's name, to whichever addresses a district has entered: tests are counted.</summary>
+    private const int MostTests = 60;
+    private static readonly TimeSpan s_testsWithin = TimeSpan.FromMinutes(10);
 
     /// <summary>After the last of them a notice is given up.</summary>
     internal static readonly IReadOnlyList<TimeSpan> Pauses =
@@ -231,15 +238,20 @@ public sealed class NoticeService(RollcallDatabase database, Secrets secrets, Ro
         // A place that has been reached since, by a test too, is mended; one that nobody wants told any more is no trouble.
         var setting = await FindAsync(districtId, cancellationToken);
         var lost = lately
-            .Where(n => n.Channel == NoticeChannel.Email ? setting.Addresses.Contains(n.Target) : n.Target == setting.WebhookUrl)
+            .Where(n => IsTold(setting, n.Channel, n.Target))
             .GroupBy(n => (n.Channel, n.Target))
             .SelectMany(place => place.TakeWhile(n => n.Status == NoticeStatus.Failed).Where(n => n.OperationId is not null))
             .ToList();
         return (lost.Count, lost.FirstOrDefault()?.Error);
     }
 
+    private static bool IsTold(NoticeSetting setting, NoticeChannel channel, string target) =>
+        channel == NoticeChannel.Email
+            ? setting.Addresses.Contains(target)
+            : string.Equals(target, setting.WebhookUrl, StringComparison.Ordinal);
+
     /// <summary>Sends a test to every place at once, and says what came of each.</summary>
-    /// <exception cref="RollcallException">Nobody is to be told.</exception>
+    /// <exception cref="RollcallException">Nobody is to be told, or many tests were sent a moment ago.</exception>
     public async Task<IReadOnlyList<Notice>> TestAsync(District district, CancellationToken cancellationToken = default)
     {
         var setting = await FindAsync(district.Id, cancellationToken);
@@ -277,6 +289,18 @@ public sealed class NoticeService(RollcallDatabase database, Secrets secrets, Ro
         }
 
         await using var context = database.CreateContext();
+        var lately = now - s_testsWithin;
+        var tests = await context.Notices.CountAsync(
+            n => n.DistrictId == district.Id && n.OperationId == null && n.CreatedAt > lately && n.CreatedAt <= now,
+            cancellationToken
+        );
+        if (tests + notices.Count > MostTests)
+        {
+            throw new RollcallException(
+                $"Many tests were sent in the last {s_testsWithin.TotalMinutes:0} minutes. Look whether they have arrived, and go on a little later."
+            );
+        }
+
         context.Notices.AddRange(notices);
         await context.SaveChangesAsync(cancellationToken);
         await Parallel.ForEachAsync(
@@ -343,11 +367,12 @@ public sealed class NoticeService(RollcallDatabase database, Secrets secrets, Ro
         }
 
         var setting = await FindAsync(notice.DistrictId, cancellationToken);
-        var error = await TrySendAsync(notice, setting.WebhookSecret, cancellationToken);
+        var wanted = IsTold(setting, notice.Channel, notice.Target);
+        var error = wanted ? await TrySendAsync(notice, setting.WebhookSecret, cancellationToken) : NoLongerTold;
         var ended = time.GetUtcNow();
         var status =
             error is null ? NoticeStatus.Sent
-            : notice.Attempts < Pauses.Count ? NoticeStatus.Waiting
+            : wanted && notice.Attempts < Pauses.Count ? NoticeStatus.Waiting
             : NoticeStatus.Failed;
         var next = status == NoticeStatus.Waiting ? ended + Pauses[notice.Attempts] : ended;
         DateTimeOffset? sent = error is null ? ended : null;
@@ -458,7 +483,7 @@ public sealed class NoticeService(RollcallDatabase database, Secrets secrets, Ro
     {
         if (protectedSecret is null)
         {
-            return "The webhook was taken away before this was sent.";
+            return NoLongerTold;
         }
 
         CheckWebhook(notice.Target);

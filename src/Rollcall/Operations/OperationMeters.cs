@@ -58,6 +58,7 @@ public static class OperationMeters
         private readonly string _district;
         private readonly string _kind;
         private readonly TimeProvider _time;
+        private readonly (string? Node, long Fence) _claim;
         private readonly long _began;
         private readonly Activity? _trace;
         private Activity? _stageTrace;
@@ -70,6 +71,7 @@ public static class OperationMeters
             _district = district;
             _kind = OperationQueue.KindWord(operation.Kind);
             _time = time;
+            _claim = (operation.Node, operation.Fence);
             _began = time.GetTimestamp();
             _trace = s_source.StartActivity($"operation {_kind}", ActivityKind.Internal, default(ActivityContext));
             _trace?.SetTag("rollcall.district", district);
@@ -93,6 +95,14 @@ public static class OperationMeters
         /// <summary>The operation as it stands after the work.</summary>
         public void Left(Operation operation)
         {
+            if (operation.Status is not OperationStatus.Waiting && (operation.Node, operation.Fence) != _claim)
+            {
+                // Whoever took it over counts its end.
+                _trace?.SetTag("rollcall.status", "taken over");
+                s_putBack.Add(1, Tag("district", _district), Tag("why", "taken over"));
+                return;
+            }
+
             var status = OperationQueue.StatusWord(operation.Status);
             _trace?.SetTag("rollcall.status", status);
             if (operation.Status is OperationStatus.Failed)
@@ -100,12 +110,9 @@ public static class OperationMeters
                 _trace?.SetStatus(ActivityStatusCode.Error);
             }
 
-            if (operation.Status is OperationStatus.Waiting or OperationStatus.Running)
+            if (operation.Status is OperationStatus.Waiting)
             {
-                var why =
-                    operation.Status == OperationStatus.Running ? "taken over"
-                    : operation.NotBefore is null ? "parked"
-                    : "tried later";
+                var why = operation.NotBefore is null ? "parked" : "tried later";
                 s_putBack.Add(1, Tag("district", _district), Tag("why", why));
                 return;
             }

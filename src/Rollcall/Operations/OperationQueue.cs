@@ -499,7 +499,7 @@ public sealed class OperationQueue(RollcallDatabase database, TimeProvider time)
                 UPDATE operations SET status = {(int)OperationStatus.Waiting}, stage = {(int)
                     OperationStage.Waiting}, stage_text = NULL, done = 0, total = 0,
                     lease_until = 0, fence = fence + 1, attempts = attempts + 1, not_before = @due, error = @error, {WorkEnds}
-                WHERE id = @id AND fence = @fence AND status = {(int)OperationStatus.Running}
+                WHERE id = @id AND fence = @fence AND status = {(int)OperationStatus.Running} AND NOT cancel_requested
                 """,
                 cancellationToken,
                 ("@due", (time.GetUtcNow() + pause).ToUnixTimeMilliseconds()),

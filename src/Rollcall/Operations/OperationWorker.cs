@@ -204,14 +204,7 @@ internal sealed class OperationWorker(
         }
         catch (OperationCanceledException) when (run.Cancelled)
         {
-            await queue.FinishAsync(
-                operation,
-                OperationStatus.Cancelled,
-                null,
-                null,
-                "Cancelled. What had been applied before stays.",
-                CancellationToken.None
-            );
+            await queue.FinishAsync(operation, OperationStatus.Cancelled, null, null, WasCancelled, CancellationToken.None);
         }
         catch (OperationCanceledException) when (cancellationToken.IsCancellationRequested)
         {
@@ -270,6 +263,8 @@ internal sealed class OperationWorker(
         TimeSpan.FromHours(4),
     ];
 
+    private const string WasCancelled = "Cancelled. What had been applied before stays.";
+
     /// <summary>What may be over by itself. Wrong credentials or settings are not.</summary>
     private static bool MayPass(Exception e) =>
         e switch
@@ -301,7 +296,12 @@ internal sealed class OperationWorker(
             var pause = RetryPauses[operation.Attempts];
             if (string.Equals(operation.RequestedBy, DailySchedule.Actor, StringComparison.Ordinal))
             {
-                await queue.RetryLaterAsync(operation, pause, message, CancellationToken.None);
+                if (!await queue.RetryLaterAsync(operation, pause, message, CancellationToken.None))
+                {
+                    // Somebody cancelled it in its last moment. If another worker has it instead, this ends nothing.
+                    await queue.FinishAsync(operation, OperationStatus.Cancelled, null, null, WasCancelled, CancellationToken.None);
+                }
+
                 return;
             }
 

@@ -31,7 +31,10 @@ public sealed class DeployTests
         // Whom the server in front names is believed, and nobody else.
         Assert.True(reach.IsProxy(IPAddress.Parse("172.30.80.2")));
         Assert.False(reach.IsProxy(IPAddress.Parse("172.30.80.3")));
-        Assert.Contains("172.30.80.0/24", file, StringComparison.Ordinal);
+
+        // The others' addresses are of a part of the network that its own is none of.
+        Assert.Contains("subnet: 172.30.80.0/24, ip_range: 172.30.80.128/25", file, StringComparison.Ordinal);
+        Assert.False(IPNetwork.Parse("172.30.80.128/25").Contains(IPAddress.Parse("172.30.80.2")));
 
         static string[] Words(string list) => [.. list.Split(',').Select(w => w.Trim().Trim('"'))];
     }

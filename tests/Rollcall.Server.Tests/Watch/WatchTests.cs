@@ -320,6 +320,20 @@ public sealed class WatchTests(PostgresCluster postgres)
             sandbox.Options.TenantId,
             cli.Data,
         ]);
+
+        // Others' tables, and those of a moment, are none of the installation's.
+        await using var beside = onPostgres ? new Npgsql.NpgsqlConnection(cli.Database) : null;
+        if (beside is not null)
+        {
+            await beside.OpenAsync(Stop);
+            await using var make = beside.CreateCommand();
+            make.CommandText = """
+                CREATE TEMP TABLE stage_patrons (x int); INSERT INTO stage_patrons VALUES (1);
+                CREATE SCHEMA elsewhere; CREATE TABLE elsewhere.riverbend_things (x int); INSERT INTO elsewhere.riverbend_things VALUES (1);
+                """;
+            await make.ExecuteNonQueryAsync(Stop);
+        }
+
         var path = Path.Combine(cli.Data, "support.zip");
         var said = await cli.OkAsync("support-bundle", path);
         Assert.Contains("no personal data", said.Out, StringComparison.Ordinal);
@@ -362,6 +376,7 @@ public sealed class WatchTests(PostgresCluster postgres)
     )]
     [InlineData("Maria Gómez (maria@school.example, 2004-05-06) twice", "[..] [..] ([..] [..]) twice")]
     [InlineData("/srv/riverbend/users.csv, line 12: no barcode 10023", "[..] line 12: no barcode [..]")]
+    [InlineData("Nobody has the sourcedId or barcode 'maria lopez', neither in", "[..] has the sourcedId or barcode [..], neither in")]
     [InlineData(null, null)]
     public void An_error_is_kept_without_what_may_be_somebodys(string? error, string? kept) =>
         Assert.Equal(kept, SupportBundleCommand.Scrub(error));

@@ -131,8 +131,8 @@ public sealed class Installation : IAsyncDisposable
         }
     }
 
-    public Task ConfigureAsync(Func<IntegrationSettings, IntegrationSettings> change) =>
-        Integrations.ConfigureAsync(District.Id, IntegrationKind.ClassLink, "test", "settings", change);
+    public Task ConfigureAsync(Func<IntegrationSettings, IntegrationSettings> change, IntegrationKind kind = IntegrationKind.ClassLink) =>
+        Integrations.ConfigureAsync(District.Id, kind, "test", "settings", change);
 
     /// <summary>Runs a sync to its end.</summary>
     public async Task<Operation> SyncAsync(bool preview = false, OperationKind kind = OperationKind.FullSync)

@@ -116,6 +116,7 @@ public sealed class DailyTests(PostgresCluster cluster)
         // What a clock wrote that had jumped ahead holds nothing up; one that is a little ahead is believed.
         var far = new DateTimeOffset(2027, 1, 1, 0, 0, 0, TimeSpan.Zero);
         Assert.Equal(At("2026-03-05 09:00"), Next(daily with { Since = far }, "2026-03-05 09:00", "2026-03-04"));
+        Assert.Equal(At("2026-03-06 02:30"), Next(daily with { Since = far }, "2026-03-05 09:00", "2026-03-05"));
         var soon = new DateTimeOffset(2026, 3, 5, 14, 0, 5, TimeSpan.Zero);
         Assert.Equal(At("2026-03-06 02:30"), Next(daily with { Since = soon }, "2026-03-05 09:00", "2026-03-04"));
     }
@@ -195,6 +196,85 @@ public sealed class DailyTests(PostgresCluster cluster)
         Assert.Single(await system.Get<DailySchedule>().EnqueueDueAsync());
         await retention.EnqueueDueAsync();
         Assert.Equal(new DateOnly(2026, 1, 1), await LookedAsync());
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task What_fell_into_a_time_when_the_service_was_off_or_paused_is_not_caught_up_in_the_middle_of_the_day(Db db)
+    {
+        var clock = new ShiftedTime(s_before);
+        await using var system = await Installation.StartAsync(cluster, db, time: clock);
+        var schedule = system.Get<DailySchedule>();
+        var district = system.District.Id;
+        await system.ConfigureAsync(s => SettingsChange.Daily(s, "04:00", "full", s_before));
+        await system.Integrations.TurnOffAsync(district, IntegrationKind.ClassLink, "test");
+        clock.MoveTo(s_before.AddDays(3).AddHours(10));
+        await system.Integrations.TurnOnAsync(district, IntegrationKind.ClassLink, clear: false, "test");
+        Assert.Empty(await schedule.EnqueueDueAsync());
+
+        // Pressed once more it moves nothing; the next night is due.
+        clock.MoveTo(s_before.AddDays(4).AddHours(10));
+        await system.Integrations.TurnOnAsync(district, IntegrationKind.ClassLink, clear: false, "test");
+        await EndAsync(Assert.Single(await schedule.EnqueueDueAsync()));
+
+        var now = clock.GetUtcNow();
+        var (from, to) = ($"{now:yyyy-MM-dd}", $"{now.AddDays(9):yyyy-MM-dd}");
+        await system.ConfigureAsync(s => SettingsChange.Pause(s, from, to));
+        clock.MoveTo(now.AddDays(2));
+        Assert.Empty(await schedule.EnqueueDueAsync());
+        await system.ConfigureAsync(s => SettingsChange.Unpause(s, "2026-01-01", "2026-01-02", clock.GetUtcNow()));
+        Assert.Empty(await schedule.EnqueueDueAsync());
+        await system.ConfigureAsync(s => SettingsChange.Unpause(s, from, to, clock.GetUtcNow()));
+        Assert.Empty(await schedule.EnqueueDueAsync());
+        clock.MoveTo(now.AddDays(3));
+        await EndAsync(Assert.Single(await schedule.EnqueueDueAsync()));
+
+        async Task EndAsync(long id) => await system.Queue.CancelAsync(district, id);
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite, false)]
+    [InlineData(Db.Postgres, false)]
+    [InlineData(Db.Sqlite, true)]
+    public async Task Time_of_day_and_pauses_are_the_districts_whichever_service_is_on(Db db, bool ownTime)
+    {
+        var clock = new ShiftedTime(s_before);
+        await using var system = await Installation.StartAsync(cluster, db, time: clock);
+        var district = system.District.Id;
+        await system.ConfigureAsync(s =>
+            SettingsChange.Pause(SettingsChange.Daily(s, "03:15", "changes", s_before), "2026-12-20", "2027-01-03")
+        );
+        await using (var context = system.Database.CreateContext())
+        {
+            context.Integrations.Add(
+                new Integration
+                {
+                    DistrictId = district,
+                    Kind = IntegrationKind.OneRoster,
+                    Settings = """{"mode":"Bearer","url":"https://roster.example.org"}""",
+                }
+            );
+            await context.SaveChangesAsync();
+        }
+
+        if (ownTime)
+        {
+            await system.ConfigureAsync(s => SettingsChange.Daily(s, "05:00", "full", s_before), IntegrationKind.OneRoster);
+        }
+
+        clock.MoveTo(s_before.AddDays(3));
+        await system.Integrations.TurnOnAsync(district, IntegrationKind.OneRoster, clear: true, "test");
+        var daily = IntegrationService.SettingsOf(await system.Integrations.EnabledAsync(district)).Daily;
+        if (ownTime)
+        {
+            Assert.Equal((new TimeOnly(5, 0), false, 0), (daily.At, daily.ChangesOnly, daily.Pauses.Count));
+            return;
+        }
+
+        Assert.Equal((new TimeOnly(3, 15), true), (daily.At, daily.ChangesOnly));
+        Assert.InRange(daily.Since!.Value, s_before.AddDays(3), s_before.AddDays(3).AddMinutes(5));
+        Assert.Equal(new PauseDates(new DateOnly(2026, 12, 20), new DateOnly(2027, 1, 3)), Assert.Single(daily.Pauses));
     }
 
     /// <summary>ClassLink is on, at four in the morning, though it leads nowhere.</summary>

@@ -93,10 +93,10 @@ public sealed class LogTests(PostgresCluster cluster)
         settings = SettingsChange.Pause(settings, "2026-06-20", "2026-08-20");
         Assert.Equal(
             new DateOnly(2026, 12, 20),
-            Assert.Single(SettingsChange.Unpause(settings, "2026-06-20", "2026-08-20").Daily.Pauses).From
+            Assert.Single(SettingsChange.Unpause(settings, "2026-06-20", "2026-08-20", DateTimeOffset.UnixEpoch).Daily.Pauses).From
         );
-        Assert.Equal(2, SettingsChange.Unpause(settings, "2026-06-20", "2026-08-21").Daily.Pauses.Count);
-        Assert.Throws<RollcallException>(() => SettingsChange.Unpause(settings, "x", "y"));
+        Assert.Equal(2, SettingsChange.Unpause(settings, "2026-06-20", "2026-08-21", DateTimeOffset.UnixEpoch).Daily.Pauses.Count);
+        Assert.Throws<RollcallException>(() => SettingsChange.Unpause(settings, "x", "y", DateTimeOffset.UnixEpoch));
         settings = SettingsChange.Threshold(settings, "transfers", 50, 2, 7);
         Assert.Equal(50, settings.Thresholds.At(7, Risk.Transfers).Percent);
         settings = SettingsChange.ForgetThresholds(settings, 7);

@@ -218,13 +218,13 @@ public sealed class TroubleTests(PostgresCluster cluster)
 
         async Task UndoAsync()
         {
+            await system.Integrations.TurnOnAsync(system.District.Id, IntegrationKind.ClassLink, clear: false, "test", Stop);
             await system.ConfigureAsync(s =>
                 s with
                 {
                     Daily = s.Daily with { At = new TimeOnly(4, 0), Since = s_start.AddDays(-1), StoppedBecause = null, Pauses = [] },
                 }
             );
-            await system.Integrations.TurnOnAsync(system.District.Id, IntegrationKind.ClassLink, clear: false, "test", Stop);
         }
     }
 
@@ -449,10 +449,50 @@ public sealed class TroubleTests(PostgresCluster cluster)
         Assert.Equal(0, await SendDueAsync(notices));
         Assert.Equal(5, hook.Posts.Count);
 
+        // Where nobody is told any more nothing is sent, and nothing signed with what another place knows.
+        await system.SyncAsync();
+        await system.Get<Aftermath>().SettleAsync(Stop);
+        Assert.Equal(1, await SendDueAsync(notices));
+        await using var other = await HookServer.StartAsync();
+        await notices.SetAsync(system.District.Id, null, null, other.Url, "another secret of enough length", "test", Stop);
+        var again = (await notices.ListAsync(system.District.Id, cancellationToken: Stop))[0];
+        clock.MoveTo(again.DueAt.AddSeconds(1));
+        Assert.Equal(1, await SendDueAsync(notices));
+        again = (await notices.ListAsync(system.District.Id, cancellationToken: Stop))[0];
+        Assert.Equal((NoticeStatus.Failed, 2), (again.Status, again.Attempts));
+        Assert.Contains("Nobody is told there any more", again.Error, StringComparison.Ordinal);
+        Assert.Equal((6, 0), (hook.Posts.Count, other.Posts.Count));
+        await notices.SetAsync(system.District.Id, null, null, hook.Url, "a secret of enough length", "test", Stop);
+
         // A redirect is not followed anywhere.
         hook.Status = 302;
         var tested = Assert.Single(await notices.TestAsync(system.District, Stop));
         Assert.Contains("redirect", tested.Error, StringComparison.Ordinal);
+
+        // Whoever tries it for ever is asked to wait.
+        for (var i = 1; i < 60; i++)
+        {
+            await notices.TestAsync(system.District, Stop);
+        }
+
+        var many = await Assert.ThrowsAsync<RollcallException>(() => notices.TestAsync(system.District, Stop));
+        Assert.Contains("Many tests", many.Message, StringComparison.Ordinal);
+        clock.MoveTo(clock.GetUtcNow().AddMinutes(11));
+        await notices.TestAsync(system.District, Stop);
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task A_night_that_is_cancelled_as_it_fails_is_cancelled_and_not_tried_again(Db db)
+    {
+        var (system, _) = await NightAsync(db);
+        await using var __ = system;
+        var id = Assert.Single(await system.Get<DailySchedule>().EnqueueDueAsync(Stop));
+        var claimed = await system.Queue.ClaimAsync("one", null, aloneHere: false, Stop);
+        await system.Queue.CancelAsync(system.District.Id, id, Stop);
+        Assert.False(await system.Queue.RetryLaterAsync(claimed!, TimeSpan.FromMinutes(10), "No answer.", Stop));
+        Assert.Equal(OperationStatus.Running, (await system.Queue.GetAsync(system.District.Id, id, Stop)).Status);
     }
 
     [Fact]

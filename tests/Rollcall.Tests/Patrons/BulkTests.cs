@@ -141,7 +141,7 @@ public sealed class BulkTests(PostgresCluster cluster)
         {
             Daily = settings.Daily with { Pauses = [new(new DateOnly(2026, 1, 1), DateOnly.MaxValue)] },
         };
-        Assert.Empty(SettingsChange.Unpause(endless, "2026-01-01", "9999-12-31").Daily.Pauses);
+        Assert.Empty(SettingsChange.Unpause(endless, "2026-01-01", "9999-12-31", DateTimeOffset.UnixEpoch).Daily.Pauses);
         foreach (
             var wrong in (Action[])
                 [

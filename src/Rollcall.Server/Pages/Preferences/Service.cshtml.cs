@@ -640,7 +640,7 @@ internal sealed class ServiceModel(
             "schedule",
             async () =>
             {
-                await ConfigureAsync($"no pause {from} to {to}", s => SettingsChange.Unpause(s, from ?? "", to ?? ""));
+                await ConfigureAsync($"no pause {from} to {to}", s => SettingsChange.Unpause(s, from ?? "", to ?? "", time.GetUtcNow()));
                 return "The pause is taken away.";
             }
         );

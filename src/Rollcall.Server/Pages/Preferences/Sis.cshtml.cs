@@ -1,3 +1,4 @@
+using System.Globalization;
 using Microsoft.AspNetCore.Mvc;
 using Rollcall.Integrations;
 using Rollcall.Server.Pages.Parts;
@@ -47,9 +48,13 @@ internal sealed class SisModel(Here here, IntegrationService integrations) : Rol
             async () =>
             {
                 var cleared = await integrations.TurnOnAsync(DistrictId, kind, clear == "yes", Here.Actor.Name, Gone);
+                var daily = IntegrationService.SettingsOf(await integrations.FindAsync(DistrictId, kind, Gone)).Daily;
+                var nights = daily is { At: { } at, StoppedBecause: null }
+                    ? string.Create(CultureInfo.InvariantCulture, $" Daily Operations run at {at:HH:mm}, from the next time on.")
+                    : "";
                 return cleared is null
-                    ? $"{Words.Service(kind)} is on. Look at a preview next: the dashboard has the button."
-                    : $"{Words.Service(kind)} is on. What the other service had left is cleared; undo operation {cleared} to bring it back.";
+                    ? $"{Words.Service(kind)} is on. Look at a preview next: the dashboard has the button.{nights}"
+                    : $"{Words.Service(kind)} is on. What the other service had left is cleared; undo operation {cleared} to bring it back.{nights}";
             }
         );
 

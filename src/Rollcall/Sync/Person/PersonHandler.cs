@@ -152,7 +152,7 @@ internal sealed class PersonHandler(RollcallDatabase database, IntegrationServic
             if (pull.Users.Count == 0 && !await IsKnownAsync(operation.DistrictId, sourcedId, cancellationToken))
             {
                 throw new RollcallException(
-                    $"Nobody has the sourcedId or barcode {Text.Cut(sourcedId, 60)}, neither in the roster nor here. Check it; 'rollcall patron list' shows barcodes."
+                    $"Nobody has the sourcedId or barcode '{Text.Cut(sourcedId, 60)}', neither in the roster nor here. Check it; 'rollcall patron list' shows barcodes."
                 );
             }
 

@@ -87,7 +87,7 @@ internal sealed class RosterPull(
             {
                 throw new RosterException(
                     RosterFault.Incomplete,
-                    $"The organization {matched}, matched to site {SiteCode(setup.OrgSites[matched])}, is no longer in the roster. Unmatch it, or ask the district to share it again; nothing was changed."
+                    $"The organization '{matched}', matched to site {SiteCode(setup.OrgSites[matched])}, is no longer in the roster. Unmatch it, or ask the district to share it again; nothing was changed."
                 );
             }
         }

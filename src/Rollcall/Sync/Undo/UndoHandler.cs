@@ -189,7 +189,7 @@ internal sealed class UndoHandler(RollcallDatabase database, OperationQueue queu
 
         if (subject.Kind == OperationKind.Switch)
         {
-            await IntegrationSwitch.RestoreAsync(context, subject, cancellationToken);
+            await IntegrationSwitch.RestoreAsync(context, subject, time.GetUtcNow(), cancellationToken);
         }
 
         var because = $"operation {subject.Id} was undone";
