@@ -48,18 +48,26 @@ public sealed class PolicyService(RollcallDatabase database, TimeProvider time)
     }
 
     /// <summary>Adds a policy, or gives one another name.</summary>
-    /// <exception cref="RollcallException">The code or the name cannot be one; nothing was changed.</exception>
+    /// <param name="districtId">The district.</param>
+    /// <param name="code">Which.</param>
+    /// <param name="name">Blank: the code. Null: the one it has, or the code.</param>
+    /// <param name="actor">Who.</param>
+    /// <param name="cancellationToken">Gives up.</param>
+    /// <param name="onlyNew">One that there is already is left as it is.</param>
+    /// <exception cref="RollcallException">The code or the name cannot be one, or there is one where only a new one was meant; nothing was
+    /// changed.</exception>
     public async Task<PolicyUse> SetAsync(
         int districtId,
         string? code,
         string? name,
         string actor,
-        CancellationToken cancellationToken = default
+        CancellationToken cancellationToken = default,
+        bool onlyNew = false
     )
     {
         var clean = CleanCode(code);
-        var called = Text.Clean(name) ?? clean;
-        if (called.Length > LongestName)
+        var called = Text.Clean(name);
+        if (called?.Length > LongestName)
         {
             throw new RollcallException($"The name of a policy has {LongestName} characters at most.");
         }
@@ -67,6 +75,14 @@ public sealed class PolicyService(RollcallDatabase database, TimeProvider time)
         await using (var work = await DistrictTransaction.BeginAsync(database, districtId, cancellationToken))
         {
             var policy = await work.Context.Policies.FindAsync([districtId, clean], cancellationToken);
+            if (onlyNew && policy is not null)
+            {
+                throw new RollcallException(
+                    $"There is a policy {clean} already: {policy.Name}. Take another code, or give that one another name in the list."
+                );
+            }
+
+            called ??= name is null ? policy?.Name ?? clean : clean;
             if (policy?.Name != called)
             {
                 if (policy is null)

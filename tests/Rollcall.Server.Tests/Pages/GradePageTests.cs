@@ -29,6 +29,9 @@ public sealed class GradePageTests(SyncedLibrary library) : IClassFixture<Synced
         var refused = await visitor.RefusedAsync(Address, Address, ("lines", "mine"), ("was", ""));
         Assert.Contains("Somebody changed the Grade Table", refused, StringComparison.Ordinal);
         Assert.Contains(">mine</textarea>", refused.Replace("\n", "", StringComparison.Ordinal), StringComparison.Ordinal);
+        Assert.Contains($"The order is now: {last}, {present[0]}.", refused, StringComparison.Ordinal);
+        Assert.Contains("data-unsaved=\"typed\"", refused, StringComparison.Ordinal);
+        Assert.DoesNotContain("data-unsaved=\"typed\"", first, StringComparison.Ordinal);
         Assert.Equal([last, present[0]], await library.Service<GradeTable>().ListAsync(library.District.Id));
         Assert.Contains(
             "stands twice",
@@ -53,9 +56,27 @@ public sealed class GradePageTests(SyncedLibrary library) : IClassFixture<Synced
             page.Replace("the name of policy STD", "", StringComparison.Ordinal),
             StringComparison.Ordinal
         );
-        var refused = await visitor.RefusedAsync(Address, Address, ("code", "TOOLONG"), ("name", "Typed"));
+        var refused = await visitor.RefusedAsync(Address, Address, ("code", "TOOLONG"), ("name", "Typed"), ("add", "yes"));
         Assert.Contains("1 to 4 characters", refused, StringComparison.Ordinal);
         Assert.Contains("value=\"Typed\"", refused, StringComparison.Ordinal);
+        Assert.Single(Unsaved(refused));
+
+        // Adding is not naming: a code that there is already keeps its name.
+        refused = await visitor.RefusedAsync(Address, Address, ("code", "FAC"), ("name", "Typed"), ("add", "yes"));
+        Assert.Contains("There is a policy FAC already: Faculty & staff.", refused, StringComparison.Ordinal);
+        Assert.Contains("value=\"Typed\"", refused, StringComparison.Ordinal);
+        Assert.Contains("name=\"name\" value=\"Faculty & staff\"", refused, StringComparison.Ordinal);
+        Assert.Single(Unsaved(refused));
+        refused = await visitor.RefusedAsync(Address, Address, ("code", "FAC"), ("name", new string('x', 101)));
+        Assert.Single(Unsaved(refused));
+        Assert.Contains($"value=\"{new string('x', 101)}\"", refused, StringComparison.Ordinal);
+
+        // Who names no name, in a script, takes none away; an emptied field does.
+        var policies = library.Service<PolicyService>();
+        Assert.Equal("Faculty & staff", (await policies.SetAsync(library.District.Id, "FAC", null, "test")).Name);
+        await visitor.SubmitAsync(Address, Address, ("code", "FAC"), ("name", ""));
+        Assert.Equal("FAC", (await policies.ListAsync(library.District.Id)).Single(p => p.Code == "FAC").Name);
+        await visitor.SubmitAsync(Address, Address, ("code", "FAC"), ("name", "Faculty & staff"));
         await visitor.SubmitAsync(Address, $"{Address}?handler=Remove", ("code", "FAC"));
         Assert.DoesNotContain(
             "Faculty",
@@ -63,4 +84,6 @@ public sealed class GradePageTests(SyncedLibrary library) : IClassFixture<Synced
             StringComparison.Ordinal
         );
     }
+
+    private static string[] Unsaved(string page) => page.Split("data-unsaved=\"typed\"")[1..];
 }

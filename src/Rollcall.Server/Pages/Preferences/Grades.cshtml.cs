@@ -22,6 +22,9 @@ internal sealed class GradesModel(Here here, GradeTable grades, Reading reading)
     /// <summary>Why nothing was saved; null otherwise.</summary>
     public string? Refused { get; private set; }
 
+    /// <summary>What somebody else made of the order meanwhile, in a sentence; null when nobody did.</summary>
+    public string? Meanwhile { get; private set; }
+
     public Task OnGetAsync() => ShowAsync();
 
     public async Task<IActionResult> OnPostAsync(string? lines, string? was, bool usual)
@@ -39,6 +42,12 @@ internal sealed class GradesModel(Here here, GradeTable grades, Reading reading)
             await ShowAsync();
             Refused = e.Message;
             Lines = lines ?? "";
+
+            // Whoever saves once more takes the other's away: they have to see it.
+            Meanwhile =
+                Split(was).SequenceEqual(Split(Was)) ? null
+                : Own ? $"The order is now: {string.Join(", ", Split(Was))}."
+                : "The district has no order of its own any more: grades are in the usual one.";
             return Page();
         }
     }

@@ -12,22 +12,23 @@ internal sealed class PoliciesModel(Here here, PolicyService policies) : Rollcal
     public IReadOnlyList<PolicyUse> List { get; private set; } = [];
 
     /// <summary>What was typed and refused, and why; null otherwise.</summary>
-    public (string? Code, string? Name, string Because)? Refused { get; private set; }
+    public (string? Code, string? Name, bool Added, string Because)? Refused { get; private set; }
 
     public async Task OnGetAsync() => List = await policies.ListAsync(DistrictId, Gone);
 
-    public async Task<IActionResult> OnPostAsync(string? code, string? name)
+    /// <summary>Gives a policy another name, or adds one.</summary>
+    public async Task<IActionResult> OnPostAsync(string? code, string? name, string? add)
     {
         try
         {
-            var policy = await policies.SetAsync(DistrictId, code, name, Here.Actor.Name, Gone);
+            var policy = await policies.SetAsync(DistrictId, code, name ?? "", Here.Actor.Name, Gone, onlyNew: add == "yes");
             TempData["Said"] = $"Saved: {policy.Code} is {policy.Name}.";
             return LocalRedirect(Address);
         }
         catch (RollcallException e)
         {
             await OnGetAsync();
-            Refused = (code, name, e.Message);
+            Refused = (code, name, add == "yes", e.Message);
             return Page();
         }
     }
