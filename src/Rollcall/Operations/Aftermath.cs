@@ -199,7 +199,9 @@ public sealed class Aftermath(RollcallDatabase database, RollcallOptions options
         {
             _ when stopped => $"nightly syncs are stopped after {FailedNights} failed nights",
             NoticeEvents.Failed => "the sync failed",
-            NoticeEvents.Held => $"{N(OperationQueue.CountsOf(operation).Held)} changes wait for your approval",
+            NoticeEvents.Held => OperationQueue.CountsOf(operation).Held is var held and not 1
+                ? $"{N(held)} changes wait for your approval"
+                : "1 change waits for your approval",
             NoticeEvents.Warnings => "the sync ended with warnings",
             _ => "the sync is done",
         };
@@ -233,7 +235,7 @@ public sealed class Aftermath(RollcallDatabase database, RollcallOptions options
                 break;
             case NoticeEvents.Held:
                 lines.Add(
-                    $"{N(counts.Held)} changes are more than is usual at once and were not written. Everything else was. Look at them, then approve or discard."
+                    $"{(counts.Held == 1 ? "1 change is more than is usual at once and was" : $"{N(counts.Held)} changes are more than is usual at once and were")} not written. Everything else was. Look at {(counts.Held == 1 ? "it" : "them")}, then approve or discard."
                 );
                 break;
             default:

@@ -169,7 +169,10 @@ public sealed class PatronBulk(RollcallDatabase database, TimeProvider time)
                     Values = values.ToJson(),
                     Link = link is null ? null : LinkState.Removed,
                     Warning =
-                        link is { Absent: false } && patron.Guid is not null && patron.Status != PatronStatus.Transferred
+                        // Whom no sync has marked a leaver is there, whatever somebody has marked them by hand.
+                        link is { Absent: false, StatusBefore: var before }
+                        && patron.Guid is not null
+                        && (patron.Status != PatronStatus.Transferred || before is null)
                             ? "Still in the roster: the next sync makes a new patron of this person"
                             : null,
                 };

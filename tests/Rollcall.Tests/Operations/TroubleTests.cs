@@ -423,6 +423,25 @@ public sealed class TroubleTests(PostgresCluster cluster)
         await SendDueAsync(notices);
         Assert.Contains("What had been written before stays", mail.Messages[^1], StringComparison.Ordinal);
         Assert.DoesNotContain("No patron was changed", mail.Messages[^1], StringComparison.Ordinal);
+
+        // One is one.
+        await using (var context = system.Database.CreateContext())
+        {
+            await context
+                .Operations.Where(o => o.Id == failed.Id)
+                .ExecuteUpdateAsync(
+                    s =>
+                        s.SetProperty(o => o.Settled, false)
+                            .SetProperty(o => o.Status, OperationStatus.NeedsApproval)
+                            .SetProperty(o => o.Counts, """{"held":1}"""),
+                    Stop
+                );
+        }
+
+        await system.Get<Aftermath>().SettleAsync(Stop);
+        await SendDueAsync(notices);
+        Assert.Contains("1 change waits for your approval", mail.Messages[^1], StringComparison.Ordinal);
+        Assert.Contains("1 change is more than is usual at once and was not written", mail.Messages[^1], StringComparison.Ordinal);
     }
 
     [Fact]

@@ -76,6 +76,12 @@ public sealed class BulkTests(PostgresCluster cluster)
             bulk.PlanRemovalAsync(system.District.Id, [barcode, "NOBODY"], false, "lib")
         );
         Assert.Contains("nobody", refused.Message, StringComparison.Ordinal);
+
+        // Marked Transferred by hand, and in the roster all the same.
+        await system.Patrons.EditAsync(system.District.Id, barcode, [new("status", "Transferred")], "lib");
+        var marked = await EndAsync(system, await bulk.PlanRemovalAsync(system.District.Id, [barcode], true, "lib"));
+        Assert.Contains(OperationQueue.WarningsOf(marked), w => w.Code == "removed-in-roster");
+        await system.Patrons.EditAsync(system.District.Id, barcode, [new("status", "Active")], "lib");
         var removal = await EndAsync(system, await bulk.PlanRemovalAsync(system.District.Id, [barcode.ToLowerInvariant()], false, "lib"));
         Assert.Equal(OperationStatus.CompletedWithWarnings, removal.Status);
         Assert.Empty(await system.AllPatronsAsync());
