@@ -1,4 +1,5 @@
 using Microsoft.AspNetCore.Diagnostics;
+using Microsoft.AspNetCore.Http.Features;
 using Microsoft.AspNetCore.Mvc;
 using Microsoft.AspNetCore.Mvc.Filters;
 using Microsoft.AspNetCore.Mvc.RazorPages;
@@ -101,6 +102,18 @@ internal sealed class ErrorModel(Here here) : PageModel
         return QueryHelpers.AddQueryString(address[..at], query);
     }
 
+    private bool IsTooLarge() =>
+        HttpContext.Request.ContentLength is { } length
+        && HttpContext.Features.Get<IHttpMaxRequestBodySizeFeature>()?.MaxRequestBodySize is { } most
+        && length > most;
+
+    private string Smaller() =>
+        HttpContext
+            .Features.Get<IStatusCodeReExecuteFeature>()
+            ?.OriginalPath.StartsWith("/patron/import", StringComparison.OrdinalIgnoreCase) == true
+            ? PatronImportModel.TooLarge
+            : "Go back and send less at once.";
+
     private void Describe()
     {
         var fault = HttpContext.Features.Get<IExceptionHandlerFeature>()?.Error;
@@ -109,6 +122,12 @@ internal sealed class ErrorModel(Here here) : PageModel
             : fault is null ? StatusCodes.Status404NotFound
             : Response.StatusCode;
         var words = HttpContext.Items[WordsKey] as string;
+        if (Code == StatusCodes.Status400BadRequest && words is null && IsTooLarge())
+        {
+            // Whoever looks for the token of a form gives up at the form's size, and cannot say so.
+            Code = StatusCodes.Status413PayloadTooLarge;
+        }
+
         (Heading, Advice) = Code switch
         {
             404 => ("Not found", words ?? "There is no page at this address. Check it, or start from the dashboard."),
@@ -118,6 +137,7 @@ internal sealed class ErrorModel(Here here) : PageModel
             ),
             401 => ("Not signed in", "You have been signed out, or were not signed in. Sign in and try again."),
             403 => ("Not allowed", words ?? "Your security group does not include this. Whoever administers the library can change that."),
+            413 => ("Too large", $"Nothing was taken of what was sent: it is larger than this page takes. {Smaller()}"),
             405 => ("Not understood", "This address takes no such request. Start from the dashboard."),
             _ when fault is RollcallException => ("That did not work", fault.Message),
             _ => (

@@ -104,13 +104,17 @@ internal sealed class IndexModel(
             );
         }
 
+        if (
+            Here.Can("/Index PostSync")
+            && Service is { } on
+            && IntegrationService.SettingsOf(on).Daily is { At: not null, StoppedBecause: { } because }
+        )
+        {
+            Stopped = (because, $"/preferences/sis/{IntegrationWords.Verb(on.Kind)}/schedule");
+        }
+
         if (Here.Can("/Preferences/Service Get"))
         {
-            if (Service is { } on && IntegrationService.SettingsOf(on).Daily is { At: not null, StoppedBecause: { } because })
-            {
-                Stopped = (because, $"/preferences/sis/{IntegrationWords.Verb(on.Kind)}/schedule");
-            }
-
             if (
                 Live is null
                 && (
@@ -170,9 +174,19 @@ internal sealed class IndexModel(
 
     private async Task<IReadOnlyList<(string, string, string, bool)>> FirstStepsAsync(int siteCount)
     {
-        var kind = Service?.Kind ?? IntegrationKind.ClassLink;
+        // Before one is on: the one that somebody has begun with.
+        var service = Service;
+        foreach (var other in Enum.GetValues<IntegrationKind>())
+        {
+            service ??=
+                await integrations.FindAsync(DistrictId, other, Gone) is { } found && IntegrationService.SettingsOf(found).Mode is not null
+                    ? found
+                    : null;
+        }
+
+        var kind = service?.Kind ?? IntegrationKind.ClassLink;
         var page = $"/preferences/sis/{IntegrationWords.Verb(kind)}";
-        var settings = IntegrationService.SettingsOf(Service ?? await integrations.FindAsync(DistrictId, kind, Gone));
+        var settings = IntegrationService.SettingsOf(service);
         return
         [
             (

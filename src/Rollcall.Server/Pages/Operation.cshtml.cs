@@ -1,6 +1,8 @@
+using System.Globalization;
 using System.Text.Json;
 using Microsoft.AspNetCore.Mvc;
 using Rollcall.Districts;
+using Rollcall.Integrations;
 using Rollcall.Mapping;
 using Rollcall.OneRoster.Csv;
 using Rollcall.Operations;
@@ -20,7 +22,8 @@ internal sealed class OperationModel(
     Reading reading,
     SiteService sites,
     UndoService undo,
-    NoticeService notices
+    NoticeService notices,
+    IntegrationService integrations
 ) : RollcallPage(here)
 {
     public const int Size = 100;
@@ -65,7 +68,20 @@ internal sealed class OperationModel(
         Here.Can("/Operation PostApprove") && Operation.Status is OperationStatus.NeedsApproval or OperationStatus.Preview;
 
     /// <summary>Something was written that can be taken back.</summary>
-    public bool Undoable => Here.Can("/Operation PostUndo") && !IsLive && UndoService.Refusal(Operation) is null;
+    public bool Undoable =>
+        Here.Can("/Operation PostUndo")
+        && !IsLive
+        && UndoService.Refusal(Operation) is null
+        && (Operation.Kind != OperationKind.Switch || Here.May(Need.DistrictAdministrator));
+
+    /// <summary>Why nothing runs by itself since this undo, and where that is changed; null for others, and once somebody has resumed.</summary>
+    public (string Because, string Link)? Stopped { get; private set; }
+
+    /// <summary>People whom it left to Review, as far as the visitor sees them.</summary>
+    public long Reviews =>
+        Here.Sites is null
+            ? OperationQueue.CountsOf(Operation).Review
+            : BySite.Sum(s => s.Counts.Where(c => c.Outcome == Outcome.Review).Sum(c => c.Lines));
 
     /// <summary>The steps of a one-person sync; empty for others.</summary>
     public IReadOnlyList<PersonStep> Steps => Operation.Kind == OperationKind.PersonSync ? PersonOptions.Of(Operation).Steps : [];
@@ -74,11 +90,14 @@ internal sealed class OperationModel(
 
     /// <summary>How many lines an approval would apply. Who is skipped stays so.</summary>
     public long Waiting =>
-        OperationQueue.CountsOf(Operation) is var counts && Operation.Status != OperationStatus.Preview ? counts.Held
-        : IsSync ? Math.Max(0, Operation.PlanSize - counts.Skipped)
-        : Operation.PlanSize;
+        OperationQueue.CountsOf(Operation) is var counts && Operation.Status != OperationStatus.Preview
+            ? counts.Held
+            : Math.Max(0, Operation.PlanSize - counts.Skipped);
 
-    private bool IsSync => Operation.Kind is OperationKind.FullSync or OperationKind.ChangesSync or OperationKind.PersonSync;
+    private bool IsSync => IsOfRoster(Operation.Kind);
+
+    private static bool IsOfRoster(OperationKind kind) =>
+        kind is OperationKind.FullSync or OperationKind.ChangesSync or OperationKind.PersonSync;
 
     /// <summary>What an approval would do, in words. Lines of a sync's preview that change no patron are not counted.</summary>
     public string WhatWaits
@@ -115,6 +134,7 @@ internal sealed class OperationModel(
         Warnings = Here.Sites is null ? OperationQueue.WarningsOf(Operation) : [];
         Options = Here.Sites is null ? [.. OptionsOf(Operation)] : [];
         Imported = Here.Sites is null ? ImportReports.Of(Operation) : [];
+        Stopped = Here.Can("/Index PostSync") ? await StoppedAsync() : null;
         Notices = Here.Sites is null ? await notices.ListAsync(DistrictId, id, cancellationToken: Gone) : [];
         Sites = [.. (await sites.ListAsync(DistrictId, Gone)).Where(s => Here.Sees(s.Id))];
         Filter = LogQuery.Filter(Request.Query, Sites) with { Sites = Here.Sites };
@@ -156,10 +176,23 @@ internal sealed class OperationModel(
             $"/operations/{id}",
             async () =>
             {
+                var was = await queue.GetAsync(DistrictId, id, Gone);
                 await queue.DiscardAsync(DistrictId, id, Here.Actor.Name, Gone);
-                return "Discarded. Nothing of it was written; the next sync looks at these people again.";
+                return (
+                        was.Status == OperationStatus.NeedsApproval
+                            ? "Discarded. What waited was not written, the rest of it was"
+                            : "Discarded. Nothing of it was written"
+                    ) + (IsOfRoster(was.Kind) ? "; the next sync looks at these people again." : ".");
             }
         );
+
+    private async Task<(string, string)?> StoppedAsync() =>
+        Operation is { Kind: OperationKind.Undo, SubjectId: { } subject, Integration: { } kind }
+        && IntegrationService.SettingsOf(await integrations.FindAsync(DistrictId, kind, Gone)).Daily
+            is { At: not null, StoppedBecause: { } because }
+        && because.StartsWith(string.Create(CultureInfo.InvariantCulture, $"Operation {subject} was undone"), StringComparison.Ordinal)
+            ? (because, $"/preferences/sis/{IntegrationWords.Verb(kind)}/schedule")
+            : null;
 
     public Task<IActionResult> OnPostCancelAsync(long id) =>
         ActAsync(
@@ -243,7 +276,7 @@ internal sealed class OperationModel(
             );
         }
 
-        if (root.TryGetProperty("map", out var map) && map.Deserialize<FieldMap>(Integrations.IntegrationService.Json) is { } fields)
+        if (root.TryGetProperty("map", out var map) && map.Deserialize<FieldMap>(IntegrationService.Json) is { } fields)
         {
             yield return ("Student #", Id(fields.CommunityId));
             yield return ("Barcode", Id(fields.Barcode));

@@ -61,6 +61,21 @@ internal sealed class OperationsModel(Here here, Reading reading, NoticeService 
             _ => "",
         };
 
+    /// <summary>The address of other days with the same filter.</summary>
+    /// <param name="from">The first; null is today.</param>
+    /// <param name="to">The last; null is today.</param>
+    public string Days(DateOnly? from, DateOnly? to) =>
+        Microsoft.AspNetCore.WebUtilities.QueryHelpers.AddQueryString(
+            "/operations",
+            new Dictionary<string, string?>
+            {
+                ["from"] = from is { } first ? Day(first) : null,
+                ["to"] = to is { } last ? Day(last) : null,
+                ["type"] = Kind?.ToString(),
+                ["by"] = By,
+            }
+        );
+
     public static string Day(DateOnly date) => date.ToString("yyyy-MM-dd", CultureInfo.InvariantCulture);
 
     /// <summary>Years that no installation has would overflow the calendar.</summary>

@@ -16,7 +16,8 @@ internal sealed class PatronModel(
     SiteService sites,
     IntegrationService integrations,
     OperationLog log,
-    OperationQueue queue
+    OperationQueue queue,
+    Reading reading
 ) : RollcallPage(here)
 {
     public const int HistoryLength = 200;
@@ -29,6 +30,9 @@ internal sealed class PatronModel(
 
     /// <summary>What a hold keeps back for this patron.</summary>
     public IReadOnlyList<(LogRow Row, Operation Operation)> Waiting { get; private set; } = [];
+
+    /// <summary>Operations of the history that the visitor may look at.</summary>
+    public IReadOnlySet<long> Followed { get; private set; } = new HashSet<long>();
 
     /// <summary>The service that fills roster-owned fields; null when the patron is not linked or none is on.</summary>
     public string? Service { get; private set; }
@@ -78,13 +82,7 @@ internal sealed class PatronModel(
                                     : n == PatronFields.DoNotTransfer ? (Patron.DoNotTransfer ? "Yes" : null)
                                     : PatronWords.Value(Patron, field, byId);
                                 var owner = Service is null ? null : FieldOwner.Of(n, map, kept.Contains(n));
-                                return new Row(
-                                    n,
-                                    field.Label,
-                                    n == PatronFields.Sex && value is not null ? Words.Capital(value) : value,
-                                    owner?.Mark,
-                                    owner?.Hint
-                                );
+                                return new Row(n, field.Label, Words.Value(n, value), owner?.Mark, owner?.Hint);
                             }),
                         ]
                 )
@@ -92,6 +90,7 @@ internal sealed class PatronModel(
         ];
         History = await log.HistoryAsync(DistrictId, Patron.Id, HistoryLength, Gone);
         Waiting = Here.Queue.Any(o => o.Status == OperationStatus.NeedsApproval) ? await log.WaitingAsync(DistrictId, Patron.Id, Gone) : [];
+        Followed = await reading.ConcerningAsync(DistrictId, [.. History.Select(h => h.Operation.Id).Distinct()], Here.Sites, Gone);
         return Page();
     }
 

@@ -33,14 +33,6 @@ internal sealed class PatronEditModel(Here here, PatronService patrons, SiteServ
 
         var form = await Request.ReadFormAsync(Gone);
         var typed = PatronForm.Read(form);
-        if (!Here.May(Need.DistrictAdministrator))
-        {
-            foreach (var number in (int[])[PatronFields.Group, PatronFields.SiteAccess, PatronFields.Guid])
-            {
-                typed.Remove(number);
-            }
-        }
-
         var sent = new Sent { Typed = typed, Kept = PatronForm.ReadKept(form) };
         try
         {
@@ -163,6 +155,11 @@ internal sealed class PatronEditModel(Here here, PatronService patrons, SiteServ
             return Missing($"{e.Message} It may have got another barcode since, or have been removed: search by name.");
         }
 
+        if (Here.Refusal(Patron) is { } refusal)
+        {
+            return Forbidden(refusal);
+        }
+
         var service = Patron.Guid is null ? null : await integrations.EnabledAsync(DistrictId, Gone);
         Service = service is null ? null : Words.Service(service.Kind);
         return null;
@@ -200,7 +197,8 @@ internal sealed class PatronEditModel(Here here, PatronService patrons, SiteServ
             await MapAsync(),
             all,
             await reading.PoliciesAsync(DistrictId, Gone),
-            isNew: Patron is null
+            isNew: Patron is null,
+            givesRights: Here.May(Need.DistrictAdministrator)
         );
         if (Patron is not null)
         {

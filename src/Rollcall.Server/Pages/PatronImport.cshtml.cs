@@ -13,6 +13,9 @@ internal sealed class PatronImportModel(Here here, PatronImport import) : Rollca
     /// <summary>Larger files are the command line's.</summary>
     public const long MostBytes = 8 * 1024 * 1024;
 
+    /// <summary>What to do about one.</summary>
+    public const string TooLarge = "A file has 8 MB at most. Split it, or import it on the server: rollcall patron import FILE.";
+
     /// <summary>The file's text; null before one is chosen.</summary>
     public string? FileText { get; private set; }
     public string FileName { get; private set; } = "";
@@ -35,7 +38,7 @@ internal sealed class PatronImportModel(Here here, PatronImport import) : Rollca
         }
         else if (file.Length > MostBytes)
         {
-            Problem = "The file is larger than 8 MB. Split it, or import it on the server: rollcall patron import FILE.";
+            Problem = $"The file is too large. {TooLarge}";
         }
         else
         {

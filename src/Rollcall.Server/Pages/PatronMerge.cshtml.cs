@@ -36,6 +36,11 @@ internal sealed class PatronMergeModel(Here here, PatronService patrons, PatronM
             return Missing(e.Message);
         }
 
+        if (Here.Refusal(Kept) is { } refusal)
+        {
+            return Forbidden(refusal);
+        }
+
         if (!string.IsNullOrWhiteSpace(other))
         {
             try
@@ -44,6 +49,11 @@ internal sealed class PatronMergeModel(Here here, PatronService patrons, PatronM
                 if (Other.Id == Kept.Id)
                 {
                     Problem = "Both are the same record. Choose another one.";
+                    Other = null;
+                }
+                else if (Here.Refusal(Other) is { } guarded)
+                {
+                    Problem = guarded;
                     Other = null;
                 }
             }
@@ -55,20 +65,21 @@ internal sealed class PatronMergeModel(Here here, PatronService patrons, PatronM
 
         if (Other is null)
         {
-            // People with the same last name come first to mind.
-            Search = Text.Clean(q) ?? Kept.LastName;
-            var (found, total) = await patrons.PageAsync(
-                DistrictId,
-                new PatronFilter(Text.Cut(Search, 200)),
-                PatronSort.Name,
-                false,
-                1,
-                Most + 1,
-                Gone
-            );
-            Candidates = [.. found.Where(p => p.Id != Kept.Id).Take(Most)];
-            Total = found.Any(p => p.Id == Kept.Id) ? total - 1 : total;
+            // People with the same last name come first to mind, and among them the one with the same first name.
+            var asked = Text.Clean(q);
+            Search = asked ?? Kept.LastName;
+            var filter = new PatronFilter(Text.Cut(Search, 200));
+            var (found, total) = await patrons.PageAsync(DistrictId, filter, PatronSort.Name, false, 1, Most + 1, Gone);
+            var namesakes = asked is null ? await patrons.NamesakesAsync(Kept, Most, Gone) : [];
+            Candidates = [.. namesakes.Concat(found).Where(p => p.Id != Kept.Id).DistinctBy(p => p.Id).Take(Most)];
+            Total = Math.Max(Candidates.Count, await IsFoundAsync(filter) ? total - 1 : total);
             return Page();
+
+            async Task<bool> IsFoundAsync(PatronFilter filter) =>
+                found.Any(p => p.Id == Kept.Id)
+                || (
+                    await patrons.PageAsync(DistrictId, filter with { Barcodes = [Kept.Barcode] }, PatronSort.Name, false, 1, 1, Gone)
+                ).Total > 0;
         }
 
         var codes = (await sites.ListAsync(DistrictId, Gone)).ToDictionary(
@@ -91,7 +102,7 @@ internal sealed class PatronMergeModel(Here here, PatronService patrons, PatronM
             : "Both are linked to the roster. The kept record keeps its GUID; the other's is remembered as a further one, so that the roster's second entry makes no new patron.";
         return Page();
 
-        string? Say(PatronField field, string? value) => OperationLog.Display(field.Number, value, codes);
+        string? Say(PatronField field, string? value) => Words.Value(field.Number, OperationLog.Display(field.Number, value, codes));
     }
 
     public async Task<IActionResult> OnPostAsync([FromQuery] string? keep, [FromQuery] string? other, string? kept, string? gone)

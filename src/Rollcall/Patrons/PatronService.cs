@@ -592,6 +592,26 @@ public sealed class PatronService(RollcallDatabase database, TimeProvider time)
         }
     }
 
+    /// <summary>Others of a patron's last name, those of the same first name before the rest.</summary>
+    /// <param name="patron">Whose name it is.</param>
+    /// <param name="most">No more than these.</param>
+    /// <param name="cancellationToken">Gives up.</param>
+    public async Task<IReadOnlyList<Patron>> NamesakesAsync(Patron patron, int most, CancellationToken cancellationToken = default)
+    {
+        ArgumentNullException.ThrowIfNull(patron);
+        var last = patron.NameKey[..(patron.NameKey.IndexOf('\u0001', StringComparison.Ordinal) + 1)];
+        var both = patron.NameKey[..(patron.NameKey.LastIndexOf('\u0001') + 1)];
+        await using var context = database.CreateContext();
+        return await context
+            .Patrons.AsNoTracking()
+            .Where(p => p.DistrictId == patron.DistrictId && p.Id != patron.Id && p.NameKey.StartsWith(last))
+            .OrderBy(p => p.NameKey.StartsWith(both) ? 0 : 1)
+            .ThenBy(p => p.NameKey)
+            .ThenBy(p => p.Id)
+            .Take(most)
+            .ToListAsync(cancellationToken);
+    }
+
     /// <summary>What is said of a barcode that nobody has, or nobody whom the asker may see.</summary>
     internal static RollcallException Nobody(string barcode) => new($"There is no patron with the barcode {Text.Cut(barcode, 40)}.");
 

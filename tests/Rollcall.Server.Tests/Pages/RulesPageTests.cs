@@ -60,6 +60,7 @@ public sealed class RulesPageTests(SyncedLibrary library) : IClassFixture<Synced
         Assert.Contains("name=\"mode\" value=\"full\" checked", daily25, StringComparison.Ordinal);
         Assert.Contains("name=\"wasMode\" value=\"changes\"", daily25, StringComparison.Ordinal);
         Assert.Contains("data-unsaved=\"typed\"", daily25, StringComparison.Ordinal);
+        Assert.Equal("America/Chicago", (await library.Service<DistrictService>().ListAsync())[0].TimeZone);
         await visitor.SubmitAsync(schedule, $"{schedule}?handler=Daily", ("mode", "full"), ("zone", library.District.TimeZone));
         Assert.Null((await SettingsAsync()).Daily.At);
 

@@ -37,6 +37,11 @@ public sealed class SyncPageTests(SyncedLibrary library) : IClassFixture<SyncedL
         Assert.Contains($"Yes, apply {gone.Count} changes", shown, StringComparison.Ordinal);
         Assert.Equal(0, await TransferredAsync());
         Assert.Equal(preview, await visitor.SubmitAsync(preview, $"{preview}?handler=Discard"));
+        Assert.Contains(
+            "Nothing of it was written; the next sync looks at these people again.",
+            await visitor.PageAsync(preview),
+            StringComparison.Ordinal
+        );
 
         // Sync Now holds them.
         var held = await visitor.SubmitAsync("/", "/?handler=Sync");
@@ -50,7 +55,11 @@ public sealed class SyncPageTests(SyncedLibrary library) : IClassFixture<SyncedL
         Assert.DoesNotContain("Not written", log, StringComparison.Ordinal);
         await visitor.SubmitAsync(held, $"{held}?handler=Discard");
         var discarded = await visitor.PageAsync($"{held}?held=on");
-        Assert.Contains("Discarded", discarded, StringComparison.Ordinal);
+        Assert.Contains(
+            "Discarded. What waited was not written, the rest of it was; the next sync looks at these people again.",
+            discarded,
+            StringComparison.Ordinal
+        );
         Assert.Contains("Not written", discarded, StringComparison.Ordinal);
         Assert.Contains($"""data-label="Not written">{gone.Count}<""", discarded, StringComparison.Ordinal);
         Assert.DoesNotContain("A change waits for approval", await visitor.PageAsync(waits), StringComparison.Ordinal);

@@ -5,6 +5,7 @@ using Rollcall.Operations;
 using Rollcall.Patrons;
 using Rollcall.SignIn;
 using Rollcall.Storage;
+using Rollcall.Sync;
 
 namespace Rollcall.Server.Pages.Parts;
 
@@ -68,6 +69,10 @@ internal sealed class Here(DistrictService districts, TenantRequests requests, R
 
     /// <summary>The visitor may take this route of <see cref="Access"/>, such as <c>/Index PostSync</c>.</summary>
     public bool Can(string route) => Access.Of(route) is { } need && May(need);
+
+    /// <summary>Why the visitor may not change this patron, as a sentence; null when they may, as far as their group goes.</summary>
+    public string? Refusal(Patron patron) =>
+        PatronGuard.Refusal(Actor.Right, patron, ChangeKind.Update, new ChangeValues()) is { } refusal ? $"{refusal}." : null;
 
     /// <summary>Where times are told; UTC for somebody who belongs to no district.</summary>
     public TimeZoneInfo Zone => Grant is null ? TimeZoneInfo.Utc : District.Zone;

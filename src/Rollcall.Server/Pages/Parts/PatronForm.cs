@@ -132,6 +132,16 @@ internal sealed record FieldInput(
 
     /// <summary>What somebody else made of it meanwhile, in a sentence; null when nobody did.</summary>
     public string? Meanwhile { get; init; }
+
+    /// <summary>It is shown and not asked for: whoever fills the form in may not set it.</summary>
+    public bool Fixed { get; init; }
+
+    /// <summary>What a field that is fixed shows.</summary>
+    public string Shown =>
+        Control == FieldControl.Choice
+            ? Choices.FirstOrDefault(c => string.Equals(c.Value, Value ?? "", StringComparison.OrdinalIgnoreCase)).Label ?? "None"
+        : string.IsNullOrEmpty(Value) ? "None"
+        : Value;
 }
 
 /// <summary>The form in which a patron is entered or changed.</summary>
@@ -152,13 +162,15 @@ internal sealed class PatronForm
     /// <param name="sites">The district's.</param>
     /// <param name="policies">The district's policies.</param>
     /// <param name="isNew">The patron is entered now: what is left open takes the site's default.</param>
+    /// <param name="givesRights">Whoever fills it in may say what the patron may do here.</param>
     public static PatronForm Of(
         IReadOnlyDictionary<int, string?> values,
         IReadOnlySet<int> kept,
         FieldMap? map,
         IReadOnlyList<Site> sites,
         IReadOnlyList<Policy> policies,
-        bool isNew
+        bool isNew,
+        bool givesRights
     ) =>
         new()
         {
@@ -179,7 +191,10 @@ internal sealed class PatronForm
                                         ChoicesOf(n, value, sites, policies, isNew),
                                         map is null ? null : FieldOwner.Of(n, map, kept.Contains(n)),
                                         kept.Contains(n)
-                                    );
+                                    )
+                                    {
+                                        Fixed = !givesRights && n is PatronFields.Group or PatronFields.SiteAccess,
+                                    };
                                 }),
                             ]
                     )

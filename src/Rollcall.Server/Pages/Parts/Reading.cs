@@ -60,6 +60,15 @@ internal sealed class Reading(
     private static readonly TimeSpan s_fresh = TimeSpan.FromSeconds(5);
     private static readonly TimeSpan s_stale = TimeSpan.FromSeconds(20);
 
+    /// <summary>Not done with.</summary>
+    private static readonly OperationStatus[] s_open =
+    [
+        OperationStatus.Waiting,
+        OperationStatus.Running,
+        OperationStatus.NeedsApproval,
+        OperationStatus.Preview,
+    ];
+
     /// <summary>An operation's lines by site and outcome. Those of a first sync are counted once, not for every page that is turned.</summary>
     public async Task<IReadOnlyList<LogCount>> LogCountsAsync(Operation operation, CancellationToken cancellationToken) =>
         (
@@ -127,7 +136,8 @@ internal sealed class Reading(
         }
     }
 
-    /// <summary>A page of the queue, the newest first, and how many there are in all. Whatever waits or runs is always in it.</summary>
+    /// <summary>A page of the queue and how many there are in all: first whatever waits, runs or needs a decision, of any day, then the rest of
+    /// the days asked for, the newest first.</summary>
     public async Task<(IReadOnlyList<Operation> Operations, int Total)> QueueAsync(
         int districtId,
         QueueFilter filter,
@@ -147,16 +157,24 @@ internal sealed class Reading(
 
         if (filter.From is { } from)
         {
-            query = query.Where(o => o.CreatedAt >= from || o.Status == OperationStatus.Waiting || o.Status == OperationStatus.Running);
+            query = query.Where(o => o.CreatedAt >= from || s_open.Contains(o.Status));
         }
 
         if (filter.Before is { } before)
         {
-            query = query.Where(o => o.CreatedAt < before || o.Status == OperationStatus.Waiting || o.Status == OperationStatus.Running);
+            query = query.Where(o => o.CreatedAt < before || s_open.Contains(o.Status));
         }
 
         var total = await query.CountAsync(cancellationToken);
-        return (await query.OrderByDescending(o => o.Id).Skip((page - 1) * size).Take(size).ToListAsync(cancellationToken), total);
+        return (
+            await query
+                .OrderBy(o => s_open.Contains(o.Status) ? 0 : 1)
+                .ThenByDescending(o => o.Id)
+                .Skip((page - 1) * size)
+                .Take(size)
+                .ToListAsync(cancellationToken),
+            total
+        );
     }
 
     /// <summary>Everybody who asked for an operation between two instants.</summary>
@@ -183,12 +201,7 @@ internal sealed class Reading(
         await using var context = database.CreateContext();
         var operations = await context
             .Operations.Where(o => o.DistrictId == districtId)
-            .Where(o =>
-                o.Status == OperationStatus.Waiting
-                || o.Status == OperationStatus.Running
-                || o.Status == OperationStatus.NeedsApproval
-                || o.Status == OperationStatus.Preview
-            )
+            .Where(o => s_open.Contains(o.Status))
             .OrderByDescending(o => o.Id)
             .Select(o => new OpenOperation(o.Id, o.Kind, o.Status, o.CancelRequested))
             .ToListAsync(cancellationToken);
@@ -257,6 +270,24 @@ internal sealed class Reading(
             .Where(o => o.Status != OperationStatus.Running && o.Status != OperationStatus.Waiting && o.Status != OperationStatus.Preview)
             .Where(o => !o.PreviewOnly || o.ApprovedAt != null);
         return await Concerning(context, syncs, districtId, sites).OrderByDescending(o => o.Id).Take(take).ToListAsync(cancellationToken);
+    }
+
+    /// <summary>Those of some operations that concern somebody of the visitor's sites; null is every site.</summary>
+    public async Task<IReadOnlySet<long>> ConcerningAsync(
+        int districtId,
+        IReadOnlyCollection<long> ids,
+        IReadOnlyList<int>? sites,
+        CancellationToken cancellationToken
+    )
+    {
+        if (sites is null || ids.Count == 0)
+        {
+            return ids.ToHashSet();
+        }
+
+        await using var context = database.CreateContext();
+        var asked = context.Operations.Where(o => o.DistrictId == districtId && ids.Contains(o.Id));
+        return (await Concerning(context, asked, districtId, sites).Select(o => o.Id).ToListAsync(cancellationToken)).ToHashSet();
     }
 
     private static IQueryable<Operation> Concerning(

@@ -19,6 +19,13 @@ internal abstract class RollcallPage(Here here) : PageModel
         return NotFound();
     }
 
+    /// <summary>Answers that this is not for the visitor, in the words given.</summary>
+    protected ForbidPageResult Forbidden(string words)
+    {
+        HttpContext.Items[ErrorModel.WordsKey] = words;
+        return new ForbidPageResult();
+    }
+
     /// <summary>Does what a button asks, says how it went on the next page, and goes there.</summary>
     protected async Task<IActionResult> ActAsync(string then, Func<Task<string>> act)
     {

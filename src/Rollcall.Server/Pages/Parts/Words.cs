@@ -87,6 +87,9 @@ internal static class Words
     /// <summary>A number as fields of forms take it.</summary>
     public static string Plain(double number) => number.ToString(CultureInfo.InvariantCulture);
 
+    /// <summary>A value in words as screens have it: beside a field's name, that of a sex begins with a capital.</summary>
+    public static string? Value(int field, string? text) => field == PatronFields.Sex && text is not null ? Capital(text) : text;
+
     public static string Capital(string text) => text.Length == 0 ? text : char.ToUpperInvariant(text[0]) + text[1..];
 
     /// <summary>A span of time as people say it.</summary>

@@ -128,6 +128,9 @@ internal sealed class ServiceModel(
     public IReadOnlyList<Site> Sites { get; private set; } = [];
     public IReadOnlyList<OrgMatch> Orgs { get; private set; } = [];
 
+    /// <summary>The roster's organizations could not be read: <see cref="Orgs"/> are those that are matched, as they were then.</summary>
+    public bool Unread { get; private set; }
+
     /// <summary>Sites as typed for schools of the roster, when they could not be made.</summary>
     public IReadOnlyDictionary<string, (SiteOfOrg Site, bool Ticked)> TypedSites { get; private set; } =
         new Dictionary<string, (SiteOfOrg, bool)>();
@@ -601,13 +604,15 @@ internal sealed class ServiceModel(
                     return "Everything is as it was: nothing was changed.";
                 }
 
+                // What is refused changes nothing, the zone neither.
+                var now = IntegrationService.SettingsOf(await integrations.FindAsync(DistrictId, Kind, Gone));
+                var word = Word(now);
+                _ = SettingsChange.Daily(now, word, what, time.GetUtcNow());
                 if (moved is not null)
                 {
                     await districts.SetTimeZoneAsync(Here.District, moved, Here.Actor.Name, Gone);
                 }
 
-                var now = IntegrationService.SettingsOf(await integrations.FindAsync(DistrictId, Kind, Gone));
-                var word = Word(now);
                 await ConfigureAsync(
                     $"daily {word}, {what ?? (now.Daily.ChangesOnly ? "changes" : "full")}",
                     s => SettingsChange.Daily(s, Word(s), what, time.GetUtcNow())
@@ -905,6 +910,27 @@ internal sealed class ServiceModel(
         : int.TryParse(text.Trim(), NumberStyles.None, CultureInfo.InvariantCulture, out var number) ? number
         : throw new RollcallException($"'{Text.Cut(text, 20)}' is no number of people. Write it like 10.");
 
+    private async Task<IReadOnlyList<OrgMatch>> OrgsAsync()
+    {
+        try
+        {
+            return await integrations.OrgsAsync(Here.District, Kind, Gone);
+        }
+        catch (Exception e) when (e is RollcallException or RosterException)
+        {
+            // A match can be undone without the roster.
+            Problem ??= e.Message;
+            Unread = true;
+            var codes = Sites.ToDictionary(s => s.Id, s => s.Code);
+            return
+            [
+                .. (await reading.OrgsAsync(DistrictId, Kind, Gone)).SelectMany(s =>
+                    s.Select(o => new OrgMatch(o.OrgId, o.OrgName, o.OrgType, codes.GetValueOrDefault(o.SiteId), null))
+                ),
+            ];
+        }
+    }
+
     private async Task LoadAsync()
     {
         Asked = Kind == IntegrationKind.ClassLink && Tab == "settings" ? await requests.FindAsync(DistrictId, Gone) : null;
@@ -927,6 +953,10 @@ internal sealed class ServiceModel(
             )
             {
                 TokenUrl = Settings.TokenUrl,
+                Version =
+                    Settings.Version == "1.1" ? OneRoster.Rest.OneRosterVersion.V11
+                    : Settings.Version == "1.2" ? OneRoster.Rest.OneRosterVersion.V12
+                    : null,
             };
         }
 
@@ -934,7 +964,7 @@ internal sealed class ServiceModel(
         {
             if (Tab == "sites" && Connected)
             {
-                Orgs = await integrations.OrgsAsync(Here.District, Kind, Gone);
+                Orgs = await OrgsAsync();
             }
 
             NextRun = Tab == "schedule" && Enabled ? await reading.NextRunAsync(Here, Settings.Daily, Gone) : null;

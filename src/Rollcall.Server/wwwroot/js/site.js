@@ -117,6 +117,15 @@
     });
   }
 
+  // A file that is too large is said to be so before it is on its way.
+  for (const input of document.querySelectorAll("input[type=file][data-most]")) {
+    input.addEventListener("change", () => {
+      const large = [...input.files].some(file => file.size > Number(input.dataset.most));
+      input.setCustomValidity(large ? input.dataset.larger : "");
+      if (large) input.reportValidity();
+    });
+  }
+
   // A new district most likely lies where its administrator does.
   for (const zones of document.querySelectorAll("select[data-zone]")) {
     const mine = Intl.DateTimeFormat().resolvedOptions().timeZone;

@@ -1,0 +1,518 @@
+using System.Net;
+using System.Text.RegularExpressions;
+using Microsoft.EntityFrameworkCore;
+using Rollcall.Districts;
+using Rollcall.Integrations;
+using Rollcall.Operations;
+using Rollcall.Patrons;
+using Rollcall.Review;
+using Rollcall.Storage;
+
+namespace Rollcall.Server.Tests.Pages;
+
+/// <summary>Pages offer what whoever looks at them may do, count what it would do, and lead to where it is.</summary>
+public sealed partial class OfferTests(SyncedLibrary library) : IClassFixture<SyncedLibrary>
+{
+    private static readonly Actor s_libraryAdministrator = new("library", SecurityGroup.LibraryAdministrator);
+
+    [Fact]
+    public async Task A_form_offers_no_rights_that_are_not_given_by_it_and_opens_no_record_that_it_could_not_save()
+    {
+        await AddAsync(new("barcode", "PLAIN1"), new("lastName", "Plainfield"));
+        await AddAsync(new("barcode", "ABOVE1"), new("lastName", "Abovefield"), new("group", "Librarian"), new("siteAccess", "S01"));
+        await library.Service<PatronService>().EditAsync(library.District.Id, "ABOVE1", [new("notes", "written")], "test");
+        using var all = new Visitor(library.Url);
+        using var some = new Visitor(library.Url, await library.SignInAsync(SecurityGroup.LibraryAdministrator));
+        const string edit = "/patron/edit?barcode=PLAIN1";
+        foreach (var address in (string[])[edit, "/patron/edit"])
+        {
+            Assert.Matches("name=\"group\"", await all.PageAsync(address));
+            Assert.Matches("name=\"siteAccess\"", await all.PageAsync(address));
+            var form = await some.PageAsync(address);
+            Assert.DoesNotMatch("name=\"(was.)?(group|siteAccess)\"", form);
+            Assert.Contains("Security Group", form, StringComparison.Ordinal);
+            Assert.Contains("Site Access", form, StringComparison.Ordinal);
+        }
+
+        // Sent all the same, it is refused in words and nothing is said to be saved.
+        (string, string)[] rights = [("lastName", "Plainfield"), ("group", "Librarian")];
+        Assert.Contains("only a District Administrator changes", await some.RefusedAsync(edit, edit, rights), StringComparison.Ordinal);
+        Assert.Contains(
+            "only a District Administrator changes",
+            await some.RefusedAsync("/patron/edit", "/patron/edit", rights),
+            StringComparison.Ordinal
+        );
+        var fields = Visitor.FieldsOf(await some.PageAsync(edit));
+        Visitor.Put(fields, "notes", "by the library");
+        await some.SubmitAsync(edit, edit, [.. fields]);
+        var (saved, _) = await library.Service<PatronService>().GetAsync(library.District.Id, "PLAIN1");
+        Assert.Equal(("by the library", SecurityGroup.Patron), (saved.Notes, saved.Group));
+
+        // The record of somebody with rights here: looked at, and left.
+        string[] ways = ["/patron/edit?barcode=ABOVE1", "/patron/merge?keep=ABOVE1", "handler=Undo"];
+        var (mine, theirs) = (await all.PageAsync("/patrons/ABOVE1"), await some.PageAsync("/patrons/ABOVE1"));
+        Assert.All(ways, w => Assert.Contains(w, mine, StringComparison.Ordinal));
+        Assert.All(ways, w => Assert.DoesNotContain(w, theirs, StringComparison.Ordinal));
+        foreach (var way in ways[..2])
+        {
+            var (status, body, _) = await some.GetAsync(way);
+            Assert.Equal((way, HttpStatusCode.Forbidden), (way, status));
+            Assert.Contains("only a District Administrator changes such a record", WebUtility.HtmlDecode(body), StringComparison.Ordinal);
+        }
+
+        Assert.Contains(
+            "only a District Administrator changes such a record",
+            WebUtility.HtmlDecode(await some.PageAsync("/patron/merge?keep=PLAIN1&other=ABOVE1")),
+            StringComparison.Ordinal
+        );
+
+        // A roster service switched is a preference: so is switching back.
+        var switched = await AddAsync(new Operation { Kind = OperationKind.Switch, Status = OperationStatus.Completed });
+        Assert.Contains("handler=Undo", await all.PageAsync($"/operations/{switched}"), StringComparison.Ordinal);
+        Assert.DoesNotContain("handler=Undo", await some.PageAsync($"/operations/{switched}"), StringComparison.Ordinal);
+        await RemoveAsync(switched);
+    }
+
+    [Fact]
+    public async Task A_preview_counts_those_whom_an_approval_changes()
+    {
+        await AddAsync(new("barcode", "COUNT1"), new("lastName", "Countfield"));
+        await AddAsync(new("barcode", "COUNT2"), new("lastName", "Countfield"), new("group", "Librarian"));
+        using var visitor = new Visitor(library.Url, await library.SignInAsync(SecurityGroup.LibraryAdministrator));
+        var bulk = library.Service<PatronBulk>();
+        foreach (
+            var (removal, barcodes, yes) in ((bool, string[], string?)[])
+                [
+                    (false, ["COUNT1", "COUNT2"], "Yes, apply 1 change<"),
+                    (true, ["COUNT1", "COUNT2"], "Yes, apply 1 change<"),
+                    (false, ["COUNT2"], null),
+                ]
+        )
+        {
+            var filter = new PatronFilter { Barcodes = barcodes };
+            var id = removal
+                ? await bulk.PlanRemovalAsync(library.District.Id, filter, true, s_libraryAdministrator)
+                : await bulk.PlanEditAsync(library.District.Id, filter, [new("notes", "counted")], true, s_libraryAdministrator);
+            Assert.Equal(OperationStatus.Preview, (await library.EndOfAsync(id)).Status);
+            var address = $"/operations/{id}";
+            var page = await visitor.PageAsync(address);
+            if (yes is null)
+            {
+                Assert.DoesNotContain("handler=Approve", page, StringComparison.Ordinal);
+                Assert.DoesNotContain("Everything is so already", page, StringComparison.Ordinal);
+            }
+            else
+            {
+                Assert.Contains(yes, page, StringComparison.Ordinal);
+            }
+
+            // What waits can be put away, and is said to have written nothing. No sync looks at these people because of it.
+            await visitor.SubmitAsync(address, $"{address}?handler=Discard");
+            page = await visitor.PageAsync(address);
+            Assert.Contains("Nothing of it was written.", page, StringComparison.Ordinal);
+            Assert.DoesNotContain("next sync", page, StringComparison.Ordinal);
+        }
+    }
+
+    [Fact]
+    public async Task What_waits_for_a_decision_is_in_the_list_whatever_the_days()
+    {
+        var old = TimeProvider.System.GetUtcNow().AddDays(-9);
+        var preview = await AddAsync(
+            new Operation
+            {
+                Kind = OperationKind.Import,
+                Status = OperationStatus.Preview,
+                PreviewOnly = true,
+                RequestedBy = "clerk",
+                CreatedAt = old,
+            }
+        );
+        var held = await AddAsync(
+            new Operation
+            {
+                Kind = OperationKind.ChangesSync,
+                Status = OperationStatus.NeedsApproval,
+                CreatedAt = old,
+            }
+        );
+        var done = await AddAsync(new Operation { Kind = OperationKind.Import, Status = OperationStatus.Completed });
+        try
+        {
+            using var visitor = new Visitor(library.Url);
+            var page = await visitor.PageAsync("/operations");
+            var places = new[] { held, preview, done }.Select(id => page.IndexOf($"#{id}<", StringComparison.Ordinal)).ToArray();
+            Assert.All(places, p => Assert.True(p > 0));
+            Assert.Equal(places.Order(), places);
+
+            // More days with the same filter, and words for what a filter hides.
+            var filtered = WebUtility.HtmlDecode(await visitor.PageAsync("/operations?type=Import&by=clerk"));
+            Assert.Contains($"#{preview}<", filtered, StringComparison.Ordinal);
+            Assert.DoesNotContain($"#{held}<", filtered, StringComparison.Ordinal);
+            foreach (Match link in DaysLink().Matches(filtered))
+            {
+                Assert.Contains("type=Import", link.Groups[1].Value, StringComparison.Ordinal);
+                Assert.Contains("by=clerk", link.Groups[1].Value, StringComparison.Ordinal);
+            }
+
+            Assert.Equal(2, DaysLink().Count(filtered));
+            var none = await visitor.PageAsync("/operations?type=Erase");
+            Assert.DoesNotContain("Nothing has run today", none, StringComparison.Ordinal);
+            Assert.Contains("Nothing of this kind has run today", none, StringComparison.Ordinal);
+        }
+        finally
+        {
+            await RemoveAsync(preview, held, done);
+        }
+    }
+
+    [Fact]
+    public async Task Site_Mapping_without_its_roster_shows_the_matches_and_counts_nothing()
+    {
+        using var visitor = new Visitor(library.Url);
+        const string page = "/preferences/sis/classlink/sites";
+        var integrations = library.Service<IntegrationService>();
+        Task<string> MoveAsync(string? to) => MovedAsync(integrations, to);
+        var was = await MoveAsync("http://127.0.0.1:9");
+        try
+        {
+            var shown = await visitor.PageAsync(page);
+            Assert.Contains("notice-bad", shown, StringComparison.Ordinal);
+            Assert.Contains("id=\"matched\"", shown, StringComparison.Ordinal);
+            Assert.Equal(
+                (await library.Service<SiteService>().ListAsync(library.District.Id)).Count(s => s.Guid is not null),
+                shown.Split("handler=Unmatch").Length - 1
+            );
+            Assert.DoesNotContain("not matched", shown, StringComparison.Ordinal);
+            Assert.DoesNotContain("is matched", shown, StringComparison.Ordinal);
+            Assert.DoesNotContain("handler=Match", shown, StringComparison.Ordinal);
+        }
+        finally
+        {
+            await MoveAsync(was);
+        }
+    }
+
+    private async Task<string> MovedAsync(IntegrationService integrations, string? to)
+    {
+        string? was = null;
+        await integrations.ConfigureAsync(
+            library.District.Id,
+            IntegrationKind.ClassLink,
+            "test",
+            "moved",
+            s =>
+            {
+                was = s.Url;
+                return s with { Url = to };
+            }
+        );
+        return was!;
+    }
+
+    [Fact]
+    public async Task Whoever_syncs_reads_that_nothing_runs_by_itself_any_more()
+    {
+        var undone = await AddAsync(new Operation { Kind = OperationKind.FullSync, Status = OperationStatus.Undone });
+        var undo = await AddAsync(
+            new Operation
+            {
+                Kind = OperationKind.Undo,
+                Status = OperationStatus.Completed,
+                SubjectId = undone,
+                Integration = IntegrationKind.ClassLink,
+                FinishedAt = TimeProvider.System.GetUtcNow(),
+            }
+        );
+        Task StopAsync(string? because) =>
+            library
+                .Service<IntegrationService>()
+                .ConfigureAsync(
+                    library.District.Id,
+                    IntegrationKind.ClassLink,
+                    "test",
+                    "stop",
+                    s => s with { Daily = s.Daily with { At = because is null ? null : new TimeOnly(4, 0), StoppedBecause = because } }
+                );
+        await StopAsync($"Operation {undone} was undone by somebody. Resume when it is mended.");
+        try
+        {
+            using var all = new Visitor(library.Url);
+            using var some = new Visitor(library.Url, await library.SignInAsync(SecurityGroup.LibraryAdministrator));
+            foreach (var address in (string[])["/", $"/operations/{undo}"])
+            {
+                var theirs = await some.PageAsync(address);
+                Assert.Contains("Daily Operations have stopped", theirs, StringComparison.Ordinal);
+                Assert.Contains("A District Administrator resumes them", theirs, StringComparison.Ordinal);
+                Assert.DoesNotContain("/schedule\"", theirs, StringComparison.Ordinal);
+                var mine = await all.PageAsync(address);
+                Assert.Contains("Daily Operations have stopped", mine, StringComparison.Ordinal);
+                Assert.Contains("/preferences/sis/classlink/schedule\"", mine, StringComparison.Ordinal);
+            }
+        }
+        finally
+        {
+            await StopAsync(null);
+            await RemoveAsync(undo, undone);
+        }
+    }
+
+    [Fact]
+    public async Task A_librarian_reads_and_follows_what_is_of_the_own_sites_alone()
+    {
+        var sites = (await library.Service<SiteService>().ListAsync(library.District.Id)).ToDictionary(s => s.Code, s => s.Id);
+        await AddAsync(new("barcode", "MOVED1"), new("lastName", "Movefield"), new("site", "S01"));
+        var (patron, _) = await library.Service<PatronService>().GetAsync(library.District.Id, "MOVED1");
+        var sync = await AddAsync(
+            new Operation
+            {
+                Kind = OperationKind.FullSync,
+                Status = OperationStatus.Completed,
+                FinishedAt = TimeProvider.System.GetUtcNow(),
+                Planned = true,
+                PlanSize = 5,
+                AppliedTo = 5,
+                Counts = """{"read":9,"review":5}""",
+            }
+        );
+        var elsewhere = await AddAsync(
+            new Operation
+            {
+                Kind = OperationKind.Import,
+                Status = OperationStatus.Completed,
+                FinishedAt = TimeProvider.System.GetUtcNow(),
+                Planned = true,
+                PlanSize = 1,
+                AppliedTo = 1,
+            }
+        );
+        await using (var context = library.Service<RollcallDatabase>().CreateContext())
+        {
+            for (var i = 1; i <= 5; i++)
+            {
+                context.Changes.Add(Row(sync, i, i == 1 ? "S01" : "S02", ChangeKind.Review, Outcome.Review));
+            }
+
+            var written = Row(elsewhere, 1, "S02", ChangeKind.Edit, Outcome.Updated);
+            written.PatronId = patron.Id;
+            context.Changes.Add(written);
+            context.ReviewItems.Add(
+                new ReviewItem
+                {
+                    DistrictId = library.District.Id,
+                    Id = 8800,
+                    RosterId = "offer-1",
+                    RoleGroup = RoleGroup.Student,
+                    Status = ReviewStatus.Open,
+                    Reason = "test",
+                    Values = $$"""{"{{PatronFields.LastName}}":[null,"Offered"],"{{PatronFields.Site}}":[null,"{{sites["S01"]}}"]}""",
+                }
+            );
+            await context.SaveChangesAsync();
+        }
+
+        try
+        {
+            using var all = new Visitor(library.Url);
+            using var librarian = new Visitor(library.Url, await library.SignInAsync(SecurityGroup.Librarian, "S01"));
+            Assert.Contains("5 roster people could not be matched", await all.PageAsync($"/operations/{sync}"), StringComparison.Ordinal);
+            Assert.Contains(
+                "1 roster person could not be matched",
+                await librarian.PageAsync($"/operations/{sync}"),
+                StringComparison.Ordinal
+            );
+
+            // The history names what happened elsewhere, and leads nobody to where they may not look.
+            Assert.Contains($"href=\"/operations/{elsewhere}\"", await all.PageAsync("/patrons/MOVED1"), StringComparison.Ordinal);
+            var history = await librarian.PageAsync("/patrons/MOVED1");
+            Assert.Contains("Patron Import", history, StringComparison.Ordinal);
+            foreach (Match link in OperationLink().Matches(history))
+            {
+                Assert.Equal(HttpStatusCode.OK, (await librarian.GetAsync(link.Groups[1].Value)).Status);
+            }
+
+            Assert.DoesNotContain($"/operations/{elsewhere}\"", history, StringComparison.Ordinal);
+        }
+        finally
+        {
+            await RemoveAsync(sync, elsewhere);
+            await using var context = library.Service<RollcallDatabase>().CreateContext();
+            await context.ReviewItems.Where(r => r.Id == 8800).ExecuteDeleteAsync();
+        }
+
+        Change Row(long operation, int number, string site, ChangeKind kind, Outcome outcome) =>
+            new()
+            {
+                DistrictId = library.District.Id,
+                OperationId = operation,
+                Number = number,
+                Kind = kind,
+                Outcome = outcome,
+                SiteId = sites[site],
+                Values = $$"""{"{{PatronFields.Notes}}":[null,"x"]}""",
+            };
+    }
+
+    [Fact]
+    public async Task The_namesake_is_the_first_who_may_be_the_same_person()
+    {
+        for (var i = 0; i < 25; i++)
+        {
+            await AddAsync(new("barcode", $"MANY{i:D2}"), new("lastName", "Manyfield"), new("firstName", $"Ada{i:D2}"));
+        }
+
+        await AddAsync(new("barcode", "TWIN1"), new("lastName", "Manyfield"), new("firstName", "Zoe"), new("sex", "female"));
+        await AddAsync(new("barcode", "TWIN2"), new("lastName", "MANYFIELD"), new("firstName", "Zoë"), new("middleName", "Ann"));
+        await AddAsync(new("barcode", "LATER1"), new("lastName", "Aab"), new("firstName", "Manyfield"));
+        using var visitor = new Visitor(library.Url);
+        var page = await visitor.PageAsync("/patron/merge?keep=TWIN1");
+        var (twin, first, later) = (Place("TWIN2"), Place("MANY00"), page.IndexOf(">LATER1<", StringComparison.Ordinal));
+        Assert.True(twin < first);
+        Assert.True(later < 0, "people of another last name come after the twenty");
+        Assert.Contains("The first 20 of 27 others", page, StringComparison.Ordinal);
+
+        // A search is in the order of lists.
+        Assert.DoesNotContain(">TWIN2<", await visitor.PageAsync("/patron/merge?keep=TWIN1&q=manyfield"), StringComparison.Ordinal);
+
+        // One word for a value on all pages.
+        foreach (var address in (string[])["/patrons/TWIN1", "/patron/merge?keep=TWIN1&other=TWIN2", "/patron/explain?barcode=TWIN1"])
+        {
+            var shown = await visitor.PageAsync(address);
+            Assert.Contains(">Female<", shown, StringComparison.Ordinal);
+            Assert.DoesNotContain(">female<", shown, StringComparison.Ordinal);
+        }
+
+        int Place(string barcode)
+        {
+            var at = page.IndexOf($">{barcode}<", StringComparison.Ordinal);
+            Assert.True(at > 0, barcode);
+            return at;
+        }
+    }
+
+    [Fact]
+    public async Task A_file_that_is_too_large_is_called_so()
+    {
+        using var http = new HttpClient(new HttpClientHandler { UseCookies = false }) { BaseAddress = library.Url };
+        using var request = new HttpRequestMessage(HttpMethod.Post, "/patron/import?handler=File")
+        {
+            Content = new MultipartFormDataContent { { new ByteArrayContent(new byte[33 * 1024 * 1024]), "file", "all.csv" } },
+        };
+        request.Headers.Add("Cookie", $"rollcall-session={Library.SessionOf(library.Url)}");
+        request.Headers.Add("Sec-Fetch-Site", "same-origin");
+
+        // The server answers before the file is on its way.
+        request.Headers.ExpectContinue = true;
+        using var response = await http.SendAsync(request);
+        Assert.Equal(HttpStatusCode.RequestEntityTooLarge, response.StatusCode);
+        var body = await response.Content.ReadAsStringAsync();
+        Assert.Contains("8 MB", body, StringComparison.Ordinal);
+        Assert.DoesNotContain("open for too long", body, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task A_connection_that_is_refused_keeps_the_version_that_was_chosen()
+    {
+        using var visitor = new Visitor(library.Url);
+        const string page = "/preferences/sis/oneroster";
+        var refused = await visitor.RefusedAsync(
+            page,
+            $"{page}?handler=Connect",
+            ("mode", "Bearer"),
+            ("url", "http://127.0.0.1:9"),
+            ("secret", "a-token"),
+            ("version", "1.1")
+        );
+        Assert.Contains("notice-bad", refused, StringComparison.Ordinal);
+        Assert.Contains("<option value=\"1.1\" selected", refused, StringComparison.Ordinal);
+    }
+
+    private Task AddAsync(params KeyValuePair<string, string?>[] fields) =>
+        library.Service<PatronService>().AddAsync(library.District.Id, fields, "test");
+
+    private async Task<long> AddAsync(Operation operation)
+    {
+        await using var context = library.Service<RollcallDatabase>().CreateContext();
+        operation.DistrictId = library.District.Id;
+        operation.CreatedAt = operation.CreatedAt == default ? TimeProvider.System.GetUtcNow() : operation.CreatedAt;
+        operation.RequestedBy = operation.RequestedBy is { Length: > 0 } by ? by : "test";
+        operation.Settled = true;
+        context.Operations.Add(operation);
+        await context.SaveChangesAsync();
+        return operation.Id;
+    }
+
+    private async Task RemoveAsync(params long[] ids)
+    {
+        await using var context = library.Service<RollcallDatabase>().CreateContext();
+        await context.Changes.Where(c => ids.Contains(c.OperationId)).ExecuteDeleteAsync();
+        await context.Operations.Where(o => ids.Contains(o.Id)).ExecuteDeleteAsync();
+    }
+
+    [GeneratedRegex("href=\"([^\"]+)\">Last [0-9]+ days<")]
+    private static partial Regex DaysLink();
+
+    [GeneratedRegex("href=\"(/operations/[0-9]+)\"")]
+    private static partial Regex OperationLink();
+}
+
+/// <summary>What pages say where there is nothing yet.</summary>
+public sealed class FirstWordsTests(EmptyLibrary library) : IClassFixture<EmptyLibrary>
+{
+    [Fact]
+    public async Task The_steps_to_the_first_sync_are_those_of_the_service_that_is_connected()
+    {
+        await library.AddDistrictAsync();
+        using var visitor = new Visitor(library.Url);
+        Assert.Contains("href=\"/preferences/sis/classlink/mapping\"", await visitor.PageAsync("/"), StringComparison.Ordinal);
+        await library
+            .Service<IntegrationService>()
+            .ConfigureAsync(
+                library.District.Id,
+                IntegrationKind.OneRoster,
+                "test",
+                "connected",
+                s => s with { Mode = ConnectionMode.Bearer, Url = "http://127.0.0.1:9", Version = "1.1" }
+            );
+        var page = await visitor.PageAsync("/");
+        Assert.Contains("href=\"/preferences/sis/oneroster/mapping\"", page, StringComparison.Ordinal);
+        Assert.DoesNotContain("href=\"/preferences/sis/classlink", page, StringComparison.Ordinal);
+
+        // Nothing is matched where nothing is.
+        var mapping = await visitor.PageAsync("/preferences/sis/oneroster/sites");
+        Assert.DoesNotContain("Every site is matched", mapping, StringComparison.Ordinal);
+        Assert.Contains("cannot be shown now", mapping, StringComparison.Ordinal);
+
+        await library.Service<IntegrationService>().StorePartnerKeyAsync(library.Sandbox.Options.PartnerKey, "test");
+        foreach (var school in library.Sandbox.District.Schools)
+        {
+            library.Sandbox.Overrides.Change("orgs", school.SourcedId, r => r["type"] = "district");
+        }
+
+        await library
+            .Service<IntegrationService>()
+            .ConnectAsync(
+                library.District,
+                IntegrationKind.ClassLink,
+                new ConnectRequest(
+                    ConnectionMode.Proxy,
+                    library.Sandbox.Options.TenantId,
+                    library.Sandbox.Url.GetLeftPart(UriPartial.Authority)
+                ),
+                asOperator: true,
+                clear: false,
+                "test"
+            );
+        Assert.Contains(
+            "The library has no site yet, and",
+            await visitor.PageAsync("/preferences/sis/classlink/sites"),
+            StringComparison.Ordinal
+        );
+
+        // Nobody is told to press a button that they have not got.
+        await library.Service<SiteService>().AddAsync(library.District.Id, "S01", new SiteChange("One", null, null, null, null), "test");
+        using var librarian = new Visitor(library.Url, await library.SignInAsync(SecurityGroup.Librarian, "S01"));
+        Assert.DoesNotContain("Start with a preview", await librarian.PageAsync("/"), StringComparison.Ordinal);
+        Assert.Contains("Start with a preview", await visitor.PageAsync("/"), StringComparison.Ordinal);
+    }
+}
