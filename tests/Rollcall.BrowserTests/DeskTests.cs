@@ -99,7 +99,7 @@ public sealed partial class DeskTests(Browser browser, SyncedLibrary library) : 
             await visit.UseAsync(page.Locator("summary", new PageLocatorOptions { HasText = "Discard…" }));
             await visit.UseAsync(page.GetByRole(AriaRole.Button, new PageGetByRoleOptions { NameRegex = Discard() }));
             await SettledAsync(page, Discarded());
-            await visit.SeesAsync("Nothing of it was written");
+            await visit.SeesAsync("What waited was not written");
             var before = await TransferredAsync();
 
             await SyncAsync();

@@ -7,6 +7,47 @@ namespace Rollcall.BrowserTests;
 public sealed class LookTests(Browser browser, SyncedLibrary library) : IClassFixture<SyncedLibrary>
 {
     [Fact]
+    public async Task The_name_of_a_field_breaks_between_its_words_alone()
+    {
+        var two = (
+            await library
+                .Service<PatronService>()
+                .PageAsync(library.District.Id, new PatronFilter { RoleGroup = RoleGroup.Student }, PatronSort.Barcode, false, 1, 2)
+        ).Patrons;
+        await using var visit = await browser.OpenAsync(library.Url);
+        foreach (
+            var path in new[]
+            {
+                $"/patron/explain?barcode={two[0].Barcode}&roster=ask",
+                $"/patron/merge?keep={two[0].Barcode}&other={two[1].Barcode}",
+            }
+        )
+        {
+            await visit.GoAsync(path);
+            foreach (var width in (int[])[1440, 1024, 760])
+            {
+                await visit.Page.SetViewportSizeAsync(width, 900);
+                Assert.Empty(
+                    await visit.Page.EvaluateAsync<string[]>(
+                        """
+                        () => [...document.querySelectorAll('tbody th[scope=row]')].flatMap(th => {
+                          const text = th.firstChild, broken = [];
+                          for (const word of text.data.matchAll(/[^\s\/]+/g)) {
+                            const range = document.createRange();
+                            range.setStart(text, word.index);
+                            range.setEnd(text, word.index + word[0].length);
+                            if (range.getClientRects().length > 1) broken.push(word[0]);
+                          }
+                          return broken;
+                        })
+                        """
+                    )
+                );
+            }
+        }
+    }
+
+    [Fact]
     public async Task Every_page_can_be_used_by_everybody()
     {
         var patron = (
