@@ -64,6 +64,33 @@ public sealed class BulkTests(PostgresCluster cluster)
     [Theory]
     [InlineData(Db.Sqlite)]
     [InlineData(Db.Postgres)]
+    public async Task A_patron_who_was_changed_in_any_field_after_the_preview_of_a_removal_is_not_removed(Db db)
+    {
+        await using var system = await Installation.StartAsync(cluster, db);
+        await system.ImportAsync(
+            "barcode,lastName,status,site\nA1001,Carver,Transferred,S1\nA1002,Dunn,Transferred,S2\nA1003,Ely,Transferred,S2\n"
+        );
+        var bulk = system.Get<PatronBulk>();
+        var removal = await EndAsync(
+            system,
+            await bulk.PlanRemovalAsync(system.District.Id, new PatronFilter(Status: PatronStatus.Transferred), true, "lib")
+        );
+        await system.Patrons.EditAsync(system.District.Id, "A1001", [new("notes", "owes a book")], "librarian");
+        await system.Patrons.EditAsync(system.District.Id, "A1002", [new("doNotTransfer", "yes")], "librarian");
+        removal = await system.ApproveAsync(removal.Id);
+        Assert.Equal(OperationStatus.CompletedWithWarnings, removal.Status);
+        var counts = OperationQueue.CountsOf(removal);
+        Assert.True(counts.AddUp, removal.Counts);
+        Assert.Equal(1, counts.Removed);
+        Assert.Equal(["A1001", "A1002"], (await system.AllPatronsAsync()).Select(p => p.Barcode).Order());
+        var left = (await system.LogAsync(removal.Id)).Where(r => r.Stale).ToList();
+        Assert.Equal(["A1001", "A1002"], left.Select(r => r.Barcode).Order());
+        Assert.All(left, r => Assert.Contains("changed since the plan", r.Warning, StringComparison.Ordinal));
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
     public async Task Removal_by_barcode_takes_all_or_nothing_and_warns_of_people_who_would_come_back(Db db)
     {
         await using var system = await Installation.StartAsync(cluster, db);

@@ -64,6 +64,7 @@ internal sealed class Applier(RollcallDatabase database, Operation operation, Sy
         var writer = new SliceWriter(database, operation.DistrictId, operation.Id, rules, right, time)
         {
             BarcodeTells = rules is not null || operation.Kind == OperationKind.Import,
+            LookedAt = operation.Kind == OperationKind.Remove ? operation.CreatedAt : null,
             Numbers = rules is { Map.CommunityId.Source: not IdSource.NotMapped } ? new NumbersSince(operation) : null,
         };
         var position = held ? operation.HeldAppliedTo : operation.AppliedTo;

@@ -37,6 +37,10 @@ internal sealed class SliceWriter(
     /// <summary>The Student #s that patrons got since the plan, where those tell who somebody is; null where they do not.</summary>
     public NumbersSince? Numbers { get; init; }
 
+    /// <summary>When somebody looked at whom a removal would take: whoever was written since is left out, since a removal's row has not all that goes
+    /// with the person. Null where no look comes before.</summary>
+    public DateTimeOffset? LookedAt { get; init; }
+
     /// <summary>Applies rows inside the caller's transaction.</summary>
     /// <param name="connection">The connection.</param>
     /// <param name="transaction">A transaction that began to write.</param>
@@ -514,7 +518,7 @@ internal sealed class SliceWriter(
         slice.Updated[patron.Id] = patron;
     }
 
-    private static void Remove(Slice slice, Change row, ChangeValues values, bool approval)
+    private void Remove(Slice slice, Change row, ChangeValues values, bool approval)
     {
         if (!slice.Patrons.TryGetValue(row.PatronId!.Value, out var patron))
         {
@@ -522,7 +526,7 @@ internal sealed class SliceWriter(
             return;
         }
 
-        if (approval && HasMoved(patron, values))
+        if (approval && (HasMoved(patron, values) || patron.UpdatedAt >= LookedAt))
         {
             slice.LeaveOut(row, "Left out as stale: the patron changed since the plan");
             return;
