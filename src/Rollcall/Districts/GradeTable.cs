@@ -154,6 +154,6 @@ public sealed class GradeTable(RollcallDatabase database, TimeProvider time)
 
     private static string Needle(string level) => $"\n{Key(level)}\n";
 
-    // As databases do it without asking for a language: the letters that grades are made of.
-    private static string Key(string level) => level.ToUpperInvariant();
+    // As both databases do it without asking for a language: other letters than those of ASCII stay as they are.
+    private static string Key(string level) => Text.AsciiLower(level);
 }

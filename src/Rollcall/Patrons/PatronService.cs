@@ -36,6 +36,9 @@ public sealed record PatronFilter(string? Search = null, int? Site = null, Patro
     /// <summary>These barcodes alone.</summary>
     public IReadOnlyCollection<string>? Barcodes { get; init; }
 
+    /// <summary>Whom this operation, a removal, has planned to remove.</summary>
+    public long? InRemoval { get; init; }
+
     /// <summary>Only patrons of these sites; null is every site, and those who have none.</summary>
     public IReadOnlyList<int>? Sites { get; init; }
 
@@ -67,6 +70,7 @@ public sealed record PatronFilter(string? Search = null, int? Site = null, Patro
                 CreatedSince is { } created
                     ? string.Create(CultureInfo.InvariantCulture, $"entered since {created:yyyy-MM-dd HH:mm} UTC")
                     : null,
+                InRemoval is { } removal ? $"whom operation {removal} is to remove" : null,
                 Barcodes is { Count: > 0 } ? "picked one by one" : null,
             }.Where(w => w is not null)
         );
@@ -641,13 +645,13 @@ public sealed class PatronService(RollcallDatabase database, TimeProvider time)
                 (PatronSort.Barcode, true) => query.OrderByDescending(p => p.BarcodeKey),
                 // The place in the text; 0 and last for what is not in it.
                 (PatronSort.Level, false) => query
-                    .OrderBy(p => order.IndexOf("\n" + p.Level!.ToUpper() + "\n") < 0 || p.Level == null)
-                    .ThenBy(p => order.IndexOf("\n" + p.Level!.ToUpper() + "\n"))
+                    .OrderBy(p => order.IndexOf("\n" + p.Level!.ToLower() + "\n") < 0 || p.Level == null)
+                    .ThenBy(p => order.IndexOf("\n" + p.Level!.ToLower() + "\n"))
                     .ThenBy(p => p.Level)
                     .ThenBy(p => p.NameKey),
                 (PatronSort.Level, true) => query
-                    .OrderByDescending(p => order.IndexOf("\n" + p.Level!.ToUpper() + "\n") < 0 || p.Level == null)
-                    .ThenByDescending(p => order.IndexOf("\n" + p.Level!.ToUpper() + "\n"))
+                    .OrderByDescending(p => order.IndexOf("\n" + p.Level!.ToLower() + "\n") < 0 || p.Level == null)
+                    .ThenByDescending(p => order.IndexOf("\n" + p.Level!.ToLower() + "\n"))
                     .ThenByDescending(p => p.Level)
                     .ThenBy(p => p.NameKey),
                 (PatronSort.Updated, false) => query.OrderBy(p => p.UpdatedAt).ThenBy(p => p.NameKey),
@@ -725,6 +729,14 @@ public sealed class PatronService(RollcallDatabase database, TimeProvider time)
         {
             var keys = barcodes.Select(b => Text.BarcodeKey(b.Trim())).Distinct().ToArray();
             query = query.Where(p => keys.Contains(p.BarcodeKey));
+        }
+
+        if (filter.InRemoval is { } removal)
+        {
+            var planned = context
+                .Changes.Where(c => c.DistrictId == districtId && c.OperationId == removal && c.Kind == ChangeKind.Remove)
+                .Select(c => c.PatronId);
+            query = query.Where(p => planned.Contains((long?)p.Id));
         }
 
         return query;

@@ -136,6 +136,52 @@ public sealed class DecisionPageTests(SyncedLibrary library) : IClassFixture<Syn
     }
 
     [Fact]
+    public async Task A_removal_that_waits_offers_its_patrons_as_a_file_that_brings_them_back()
+    {
+        using var visitor = new Visitor(library.Url);
+        const string file =
+            "barcode,lastName,firstName,email,notes,status,doNotTransfer\nREM001,Removable,Rita,rita@example.org,\"two\nlines\",Transferred,yes\nREM002,Removable,Rolf,,stays,Active,\n";
+        await library.EndOfAsync(await ImportAsync(file));
+        var removal = await library
+            .Service<PatronBulk>()
+            .PlanRemovalAsync(
+                library.District.Id,
+                new PatronFilter("Removable", Status: PatronStatus.Transferred),
+                preview: true,
+                new Actor("test", SecurityGroup.DistrictAdministrator)
+            );
+        await library.EndOfAsync(removal);
+        var page = await visitor.PageAsync($"/operations/{removal}");
+        var link = System
+            .Text.RegularExpressions.Regex.Match(page, "href=\"(?<to>[^\"]*)\" download>Download these patrons")
+            .Groups["to"]
+            .Value;
+        var (_, csv, _) = await visitor.GetAsync(System.Net.WebUtility.HtmlDecode(link));
+        Assert.Contains("REM001", csv, StringComparison.Ordinal);
+        Assert.DoesNotContain("REM002", csv, StringComparison.Ordinal);
+        var export = (await library.Service<OperationQueue>().ListAsync(library.District.Id)).First(o => o.Kind == OperationKind.Export);
+        Assert.Equal(1, OperationQueue.CountsOf(export).Read);
+        Assert.Contains($"operation {removal} is to remove", export.Options, StringComparison.Ordinal);
+
+        var patrons = library.Service<PatronService>();
+        var (before, _) = await patrons.GetAsync(library.District.Id, "REM001");
+        await visitor.SubmitAsync($"/operations/{removal}", $"/operations/{removal}?handler=Approve");
+        await library.EndOfAsync(removal);
+        await Assert.ThrowsAsync<RollcallException>(() => patrons.GetAsync(library.District.Id, "REM001"));
+        await library.EndOfAsync(await ImportAsync(csv));
+        var (after, _) = await patrons.GetAsync(library.District.Id, "REM001");
+        Assert.All(PatronFields.All, f => Assert.Equal((f.Name, f.Get(before)), (f.Name, f.Get(after))));
+
+        async Task<long> ImportAsync(string text)
+        {
+            using var stream = new MemoryStream(Encoding.UTF8.GetBytes(text));
+            return await library
+                .Service<PatronImport>()
+                .PlanAsync(library.District.Id, stream, "r.csv", false, new Actor("test", SecurityGroup.DistrictAdministrator));
+        }
+    }
+
+    [Fact]
     public async Task Review_goes_on_where_it_was_and_pages_what_is_decided()
     {
         var (site, other) = (await SiteIdAsync("S01"), await SiteIdAsync("S02"));

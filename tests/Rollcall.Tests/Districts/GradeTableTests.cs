@@ -76,6 +76,31 @@ public sealed class GradeTableTests(PostgresCluster cluster)
     [Theory]
     [InlineData(Db.Sqlite)]
     [InlineData(Db.Postgres)]
+    public async Task Grades_with_letters_outside_ASCII_have_their_place(Db db)
+    {
+        await using var system = await Installation.StartAsync(cluster, db, new() { Students = 10, Schools = 1 });
+        var district = system.District.Id;
+        var actor = new Actor("anna", SecurityGroup.DistrictAdministrator);
+        string[] order = ["Año 2", "Año 10", "Ânul 1", "Straße", "K"];
+        await system.Get<GradeTable>().SetAsync(district, order, "anna");
+        foreach (var level in (string[])["Straße", "año 10", "K", "Ânul 1", "Zzz", "Año 2"])
+        {
+            await system.Patrons.AddAsync(
+                district,
+                [new("lastName", $"Of {level}"), new("barcode", $"G{level.Length}{level[0] + 0}"), new("level", level)],
+                actor
+            );
+        }
+
+        var page = await system.Patrons.PageAsync(district, new PatronFilter(), PatronSort.Level, false, 1, 100);
+        string[] sorted = ["Año 2", "año 10", "Ânul 1", "Straße", "K", "Zzz"];
+        Assert.Equal(sorted, page.Patrons.Select(p => p.Level));
+        Assert.Equal(sorted, GradeTable.Sort(sorted.Reverse(), order));
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
     public async Task A_policy_goes_only_when_nobody_has_it(Db db)
     {
         await using var system = await Installation.StartAsync(cluster, db, new() { Students = 10, Schools = 1 });

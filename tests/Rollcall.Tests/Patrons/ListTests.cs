@@ -82,7 +82,7 @@ public sealed class ListTests(PostgresCluster cluster)
                             PatronSort.Barcode => p.BarcodeKey,
                             // As the Grade Table orders them.
                             PatronSort.Level => p.Level is null ? null
-                            : usual.IndexOf($"\n{p.Level.ToUpperInvariant()}\n", StringComparison.Ordinal) is var at and >= 0
+                            : usual.IndexOf($"\n{p.Level.ToLowerInvariant()}\n", StringComparison.Ordinal) is var at and >= 0
                                 ? $"{at:00000}"
                             : $"99999{p.Level}",
                             PatronSort.Updated => p.UpdatedAt.ToString("O", null),

@@ -10,6 +10,13 @@ namespace Rollcall.Server.Pages.Parts;
 /// <summary>Patrons as a file, the ones that an address asks for.</summary>
 internal static class PatronDownload
 {
+    /// <summary>Under this name an address has the operation that is to remove the patrons who are meant.</summary>
+    private const string Removal = "removal";
+
+    /// <summary>Whom an operation has planned to remove, as a file that can be imported again.</summary>
+    public static string OfRemoval(long operation) =>
+        string.Create(CultureInfo.InvariantCulture, $"/patron/export?format=csv&{Removal}={operation}");
+
     /// <summary>Everything that is kept of one person.</summary>
     public static async Task SendOneAsync(HttpContext http, Here here, PatronErasure erasure)
     {
@@ -47,17 +54,24 @@ internal static class PatronDownload
 
         var all = await sites.ListAsync(here.District.Id, http.RequestAborted);
         var query = PatronQuery.Of(http.Request.Query, all);
+        var filter = query.Filter with
+        {
+            Sites = here.Sites,
+            InRemoval = long.TryParse(http.Request.Query[Removal], NumberStyles.None, CultureInfo.InvariantCulture, out var removal)
+                ? removal
+                : null,
+        };
         var file = string.Create(CultureInfo.InvariantCulture, $"rollcall-patrons-{here.Today:yyyy-MM-dd}.{format}");
         await patrons.NoteExportAsync(
             here.District.Id,
             file,
-            query.Filter.InWords(query.Site?.Name, kept: true),
-            await patrons.CountAsync(here.District.Id, query.Filter, http.RequestAborted),
+            filter.InWords(query.Site?.Name, kept: true),
+            await patrons.CountAsync(here.District.Id, filter, http.RequestAborted),
             here.Actor,
             http.RequestAborted
         );
         http.Response.Headers.ContentDisposition = $"attachment; filename=\"{file}\"";
-        await WriteAsync(http, format, here.District, query.Filter, patrons, sites);
+        await WriteAsync(http, format, here.District, filter, patrons, sites);
     }
 
     /// <summary>The file itself, <c>csv</c> or <c>jsonl</c>.</summary>
