@@ -152,6 +152,9 @@ public sealed class PatronImport(RollcallDatabase database, TimeProvider time)
             {
                 HasHeaders = false,
                 Delimiter = Delimiter(text),
+
+                // A line of a list of people is never a remark, whatever it begins with; no text that is read here has a NUL.
+                Comment = '\0',
                 MaxBufferSize = 1 << 20,
                 BufferSize = 1 << 16,
             },
@@ -359,7 +362,7 @@ public sealed class PatronImport(RollcallDatabase database, TimeProvider time)
                 continue;
             }
 
-            var change = patron is null ? await NewAsync(line, canonical) : Difference(patron, canonical);
+            var change = patron is null ? await NewAsync(line, canonical) : Difference(patron, values, canonical);
             if (change is not null && Refusal(patron, change) is { } refusal)
             {
                 problems.Add($"Row {line}: {refusal}.");
@@ -409,15 +412,15 @@ public sealed class PatronImport(RollcallDatabase database, TimeProvider time)
             }
         }
 
-        Change? Difference(Patron patron, string?[] canonical)
+        Change? Difference(Patron patron, string?[] written, string?[] canonical)
         {
             var values = new ChangeValues();
             for (var i = 0; i < canonical.Length; i++)
             {
-                // A blank of the file leaves the patron's value as it is.
+                // A blank of the file leaves the patron's value as it is. A word that says no, or unknown, is none.
                 var field = rows.Fields[i];
                 var old = field.Get(patron);
-                if (canonical[i] is not null && !string.Equals(old, canonical[i], StringComparison.Ordinal))
+                if (written[i] is not null && !string.Equals(old, canonical[i], StringComparison.Ordinal))
                 {
                     values.Add(field.Number, old, canonical[i]);
                 }

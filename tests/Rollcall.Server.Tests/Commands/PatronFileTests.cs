@@ -191,6 +191,52 @@ public sealed class PatronFileTests(PostgresCluster postgres)
     }
 
     [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task A_line_that_begins_with_a_number_sign_is_a_line_like_any_other(bool onPostgres)
+    {
+        await using var cli = await LibraryAsync(onPostgres ? postgres : null);
+        var ran = await cli.OkAsync(
+            "patron",
+            "import",
+            cli.File("in.csv", "notes,barcode,lastName\n#1 reader,A100,One\n,A101,Two\n#2,A102,Three\n"),
+            "--json"
+        );
+        Assert.Equal((3L, 3L), (ran.Number("read"), ran.Number("created")));
+        Assert.Equal("#1 reader", (await cli.OkAsync("patron", "show", "A100", "--json")).Word("notes"));
+
+        // A header is one, too.
+        Assert.Equal(1, (await ImportAsync(cli, "#barcode,lastName\nA103,Four\n")).Number("created"));
+    }
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task A_word_that_says_no_or_unknown_is_no_blank(bool onPostgres)
+    {
+        await using var cli = await LibraryAsync(onPostgres ? postgres : null);
+        await ImportAsync(cli, "barcode,lastName,doNotTransfer,sex\nA100,One,yes,F\nA101,Two,true,M\nA102,Three,yes,F\nA103,Four,,\n");
+        var ran = await cli.OkAsync(
+            "patron",
+            "import",
+            cli.File("in.csv", "barcode,doNotTransfer,sex\nA100,no,U\nA101,false,unknown\nA102,,\nA103,no,U\n"),
+            "--json"
+        );
+        Assert.Equal((2L, 2L), (ran.Number("updated"), ran.Number("unchanged")));
+        foreach (
+            var (barcode, keeps, sex) in ((string, bool, string?)[])[("A100", false, null), ("A101", false, null), ("A102", true, "female")]
+        )
+        {
+            var shown = (await cli.OkAsync("patron", "show", barcode, "--json")).Json;
+            Assert.Equal((keeps, sex), (shown.GetProperty("doNotTransfer").GetBoolean(), shown.GetProperty("sex").GetString()));
+        }
+
+        // What was taken off comes back with an undo.
+        await cli.OkAsync("operation", "undo", $"{ran.Number("operation")}");
+        Assert.True((await cli.OkAsync("patron", "show", "A100", "--json")).Json.GetProperty("doNotTransfer").GetBoolean());
+    }
+
+    [Theory]
     [InlineData("barcode,lastName,wat\nA100,Foo,1\n", "Column 3 'wat' is not known.")]
     [InlineData("barcode,lastName,Last Name\nA100,Foo,1\n", "a second time")]
     [InlineData("", "The file is empty")]
