@@ -135,7 +135,7 @@ internal static partial class CommandLine
     /// <summary>The error as a line, and as JSON where that is wanted: the whole object where a command's contract has one.</summary>
     private static async Task FailAsync(Terminal terminal, ParseResult result, bool json, string error)
     {
-        if (json && OperationRunner.KindOf(result.CommandResult.Command) is { } kind)
+        if (json && OperationRunner.KindOf(PathOf(result)) is { } kind)
         {
             await JsonText.WriteAsync(terminal, OperationResult.FailedBefore(kind, 0, error));
         }

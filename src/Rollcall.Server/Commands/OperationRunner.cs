@@ -83,16 +83,17 @@ internal sealed class OperationRunner
     }
 
     /// <summary>The kind of operation that a command reports on; null for commands with a report of their own.</summary>
-    public static OperationKind? KindOf(Command command) =>
-        command.Name switch
+    /// <param name="path">The command's verbs: the last alone may be another's, too.</param>
+    public static OperationKind? KindOf(string path) =>
+        path switch
         {
-            "sync" or "approve" => OperationKind.FullSync,
-            "import" => OperationKind.Import,
-            "undo" or "reopen" => OperationKind.Undo,
-            "remove" => OperationKind.Remove,
-            "erase" => OperationKind.Erase,
-            "run" => OperationKind.Retention,
-            "set-all" => OperationKind.Edit,
+            "sync" or "operation approve" => OperationKind.FullSync,
+            "patron import" => OperationKind.Import,
+            "operation undo" or "review reopen" => OperationKind.Undo,
+            "patron remove" => OperationKind.Remove,
+            "patron erase" => OperationKind.Erase,
+            "retention run" => OperationKind.Retention,
+            "patron set-all" => OperationKind.Edit,
             _ => null,
         };
 

@@ -158,6 +158,24 @@ public sealed class RefusalTests(PostgresCluster postgres)
         await cli.RefusedAsync(code, says, args);
     }
 
+    [Theory]
+    [InlineData(false, "policy", "remove", "NOPE")]
+    [InlineData(false, "account", "remove", "nobody@example.org")]
+    [InlineData(false, "policy", "remove")]
+    [InlineData(true, "patron", "remove", "NOPE")]
+    [InlineData(true, "patron", "remove", "--no-such")]
+    [InlineData(true, "operation", "undo", "99")]
+    public async Task A_refusal_as_JSON_has_an_operations_numbers_only_where_the_command_reports_one(bool hasReport, params string[] args)
+    {
+        await using var cli = await Cli.OpenAsync();
+        await cli.OkAsync("district", "add", "RIVER", "--name", "Riverbend");
+        var ran = await cli.RunAsync([.. args, "--json"]);
+        Assert.NotEqual(0, ran.Code);
+        Assert.NotEmpty(ran.Word("error")!);
+        Assert.Equal(hasReport, ran.Json.TryGetProperty("kind", out _));
+        Assert.Equal(hasReport, ran.Json.EnumerateObject().Count() > 1);
+    }
+
     [Fact]
     public async Task A_database_that_is_not_there_is_named_and_not_made()
     {
