@@ -91,10 +91,25 @@ public sealed class AuditLog(RollcallDatabase database, TimeProvider time)
             query = query.Where(a => a.Action == action);
         }
 
-        if (Patrons.Text.Clean(filter.Search)?.ToLowerInvariant() is { } search)
+        if (Patrons.Text.Clean(filter.Search) is { } search)
         {
+            var ways = Patrons.Text.Searched(search);
+            var (one, two, three, four, five) = (ways.One, ways.Two, ways.Three, ways.Four, ways.Five);
 #pragma warning disable CA1862 // Databases know no StringComparison.
-            query = query.Where(a => a.Actor.ToLower().Contains(search) || a.Details.ToLower().Contains(search));
+            query = ways.Several
+                ? query.Where(a =>
+                    a.Actor.ToLower().Contains(one)
+                    || a.Actor.ToLower().Contains(two)
+                    || a.Actor.ToLower().Contains(three)
+                    || a.Actor.ToLower().Contains(four)
+                    || a.Actor.ToLower().Contains(five)
+                    || a.Details.ToLower().Contains(one)
+                    || a.Details.ToLower().Contains(two)
+                    || a.Details.ToLower().Contains(three)
+                    || a.Details.ToLower().Contains(four)
+                    || a.Details.ToLower().Contains(five)
+                )
+                : query.Where(a => a.Actor.ToLower().Contains(one) || a.Details.ToLower().Contains(one));
 #pragma warning restore CA1862
         }
 

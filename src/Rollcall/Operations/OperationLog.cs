@@ -252,38 +252,67 @@ public sealed class OperationLog(RollcallDatabase database)
         {
             var folded = Text.Fold(search);
 
-            // Whoever is no patron stands in the line alone, as written. Neither database lowers more than ASCII: a name is looked for in each
-            // way that it may be written, and as JSON writes it.
-            var title = System.Globalization.CultureInfo.InvariantCulture.TextInfo.ToTitleCase(search.ToLowerInvariant());
-            var ways = new[] { folded, search, search.ToLowerInvariant(), search.ToUpperInvariant(), title }
-                .Select(w => Text.AsciiLower(OperationQueue.Json.Encoder!.Encode(w)))
-                .Distinct(StringComparer.Ordinal)
-                .ToArray();
-            string Way(int at) => ways[Math.Min(at, ways.Length - 1)];
-            var (plain, one, two, three, four) = (Way(0), Way(1), Way(2), Way(3), Way(4));
-            var several = ways.Length > 1;
+            // Whoever is no patron stands in the line alone, as written, and as JSON writes it.
+            var ways = Text.Searched(search, OperationQueue.Json.Encoder!.Encode);
+            var (one, two, three, four, five) = (ways.One, ways.Two, ways.Three, ways.Four, ways.Five);
 #pragma warning disable CA1862 // The database folds, not .NET.
-            query = query.Where(c =>
-                c.RosterId == search
-                || c.Values.ToLower().Contains(plain)
-                || (
-                    several
-                    && (
-                        c.Values.ToLower().Contains(one)
-                        || c.Values.ToLower().Contains(two)
-                        || c.Values.ToLower().Contains(three)
-                        || c.Values.ToLower().Contains(four)
+            var lines = query.Select(c => new { Row = c, Values = c.Values.ToLower() });
+            foreach (var (syntax, bare) in SyntaxWith(one))
+            {
+                lines = lines.Select(l => new { l.Row, Values = l.Values.Replace(syntax, bare) });
+            }
+
+            lines = ways.Several
+                ? lines.Where(l =>
+                    l.Row.RosterId == search
+                    || l.Values.Contains(one)
+                    || l.Values.Contains(two)
+                    || l.Values.Contains(three)
+                    || l.Values.Contains(four)
+                    || l.Values.Contains(five)
+                    || (
+                        l.Row.PatronId != null
+                        && context.Patrons.Any(p => p.DistrictId == districtId && p.Id == l.Row.PatronId && p.SearchKey.Contains(folded))
                     )
                 )
-                || (
-                    c.PatronId != null
-                    && context.Patrons.Any(p => p.DistrictId == districtId && p.Id == c.PatronId && p.SearchKey.Contains(folded))
-                )
-            );
+                : lines.Where(l =>
+                    l.Row.RosterId == search
+                    || l.Values.Contains(one)
+                    || (
+                        l.Row.PatronId != null
+                        && context.Patrons.Any(p => p.DistrictId == districtId && p.Id == l.Row.PatronId && p.SearchKey.Contains(folded))
+                    )
+                );
 #pragma warning restore CA1862
+            query = lines.Select(l => l.Row);
         }
 
         return query;
+    }
+
+    /// <summary>What stored values have around what people wrote and a search would find there: numbers of fields, and the word for nothing.
+    /// No text that people write has these marks around them.</summary>
+    /// <returns>Text of the syntax, and what is left of it.</returns>
+    private static IEnumerable<(string Syntax, string Bare)> SyntaxWith(string search)
+    {
+        if (search.All(char.IsAsciiDigit))
+        {
+            foreach (var field in PatronFields.All)
+            {
+                var number = field.Number.ToString(System.Globalization.CultureInfo.InvariantCulture);
+                if (number.Contains(search, StringComparison.Ordinal))
+                {
+                    yield return ($"\"{number}\":[", "[");
+                }
+            }
+        }
+
+        if ("null".Contains(search, StringComparison.Ordinal))
+        {
+            yield return ("\":[null,", "\":[,");
+            yield return ("\":[,null]", "\":[,]");
+            yield return ("\",null]", "\",]");
+        }
     }
 
     private static async Task<Dictionary<string, string>> WordsAsync(

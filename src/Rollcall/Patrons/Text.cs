@@ -148,6 +148,23 @@ public static class Text
         return builder.ToString();
     }
 
+    /// <summary>The ways in which a text that is searched for may stand in a column that both databases' <c>lower</c> has lowered: those write more
+    /// than ASCII as it is.</summary>
+    /// <param name="search">As typed.</param>
+    /// <param name="asStored">How the column writes a text; null when it writes it as it is.</param>
+    internal static SearchedText Searched(string search, Func<string, string>? asStored = null)
+    {
+        var title = CultureInfo.InvariantCulture.TextInfo.ToTitleCase(search.ToLowerInvariant());
+        string[] ways =
+        [
+            .. new[] { search, search.ToLowerInvariant(), search.ToUpperInvariant(), title, Fold(search) }
+                .Select(w => AsciiLower(asStored is null ? w : asStored(w)))
+                .Distinct(StringComparer.Ordinal),
+        ];
+        string Way(int at) => ways[Math.Min(at, ways.Length - 1)];
+        return new SearchedText(Way(0), Way(1), Way(2), Way(3), Way(4), ways.Length > 1);
+    }
+
     private static bool IsBlank(char c) =>
         char.IsWhiteSpace(c) || c is '\u200B' or '\u200C' or '\u200D' or '\u2060' or '\uFEFF' or '\u00AD' or '\u180E' or '\0';
 
@@ -188,3 +205,12 @@ public static class Text
         return builder.ToString();
     }
 }
+
+/// <summary>One text in the ways in which a column may have it.</summary>
+/// <param name="One">The only one, where there is one alone.</param>
+/// <param name="Two">Another, or one of the others once more.</param>
+/// <param name="Three">Another.</param>
+/// <param name="Four">Another.</param>
+/// <param name="Five">Another.</param>
+/// <param name="Several">There are more than <paramref name="One"/>.</param>
+internal sealed record SearchedText(string One, string Two, string Three, string Four, string Five, bool Several);
