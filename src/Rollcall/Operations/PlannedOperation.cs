@@ -1,5 +1,8 @@
+using System.Data.Common;
 using System.Text.Json;
+using Microsoft.EntityFrameworkCore;
 using Rollcall.Patrons;
+using Rollcall.Patrons.Erasure;
 using Rollcall.Storage;
 using Rollcall.Sync.Apply;
 
@@ -23,15 +26,59 @@ internal static class PlannedOperation
             CreatedAt = time.GetUtcNow(),
         };
 
-    /// <summary>The plan is complete and waits for a worker.</summary>
-    public static void Complete(Operation operation, long rows, SyncCounts counts, IReadOnlyList<WarningGroup> warnings)
+    /// <summary>The plan is complete and waits for a worker. Whoever was erased while it was made may be in it: then it goes, whole.</summary>
+    /// <param name="database">The database.</param>
+    /// <param name="connection">The connection that the context works on.</param>
+    /// <param name="context">Knows the operation, and what else is to be saved with it.</param>
+    /// <param name="operation">Whose plan.</param>
+    /// <param name="erased">Who had been erased before anybody was read for the plan.</param>
+    /// <param name="rows">How many rows it has.</param>
+    /// <param name="counts">Its totals.</param>
+    /// <param name="warnings">Its warnings.</param>
+    /// <param name="cancellationToken">Gives up.</param>
+    /// <exception cref="RollcallException">Somebody was erased meanwhile.</exception>
+    public static async Task CompleteAsync(
+        RollcallDatabase database,
+        DbConnection connection,
+        RollcallContext context,
+        Operation operation,
+        Erasures erased,
+        long rows,
+        SyncCounts counts,
+        IReadOnlyList<WarningGroup> warnings,
+        CancellationToken cancellationToken
+    )
     {
+        // An erasure holds the district's lock, too: it is over, or it finds the plan.
+        await using var transaction = await database.Bulk.BeginWriteAsync(connection, cancellationToken);
+        await database.Bulk.LockDistrictAsync(connection, transaction, operation.DistrictId, cancellationToken);
+        await context.Database.UseTransactionAsync(transaction, cancellationToken);
+        if (await erased.AnySinceAsync(context, cancellationToken))
+        {
+            await context
+                .Changes.Where(c => c.DistrictId == operation.DistrictId && c.OperationId == operation.Id)
+                .ExecuteDeleteAsync(cancellationToken);
+            await context
+                .Operations.Where(o => o.DistrictId == operation.DistrictId && o.Id == operation.Id)
+                .ExecuteDeleteAsync(cancellationToken);
+            await transaction.CommitAsync(cancellationToken);
+
+            // The erasure has cleared its remains already; these came after.
+            var problem = await database.ClearRemainsAsync(cancellationToken);
+            throw new RollcallException(
+                "Somebody was erased from this district while this was planned, and may have been in it. Nothing was changed: do it again."
+                    + (problem is null ? "" : $" The file could not be cleared of what was planned: {problem} Run: rollcall db compact")
+            );
+        }
+
         operation.Planned = true;
         operation.PlanSize = rows;
         operation.Counts = JsonSerializer.Serialize(counts with { Warnings = warnings.Sum(w => w.Count) }, OperationQueue.Json);
         operation.Warnings = JsonSerializer.Serialize(warnings, OperationQueue.Json);
         operation.Status = OperationStatus.Waiting;
         operation.Error = null;
+        await context.SaveChangesAsync(cancellationToken);
+        await transaction.CommitAsync(cancellationToken);
     }
 }
 

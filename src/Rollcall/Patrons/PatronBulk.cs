@@ -2,6 +2,7 @@ using System.Text.Json;
 using Microsoft.EntityFrameworkCore;
 using Rollcall.Audit;
 using Rollcall.Operations;
+using Rollcall.Patrons.Erasure;
 using Rollcall.Storage;
 using Rollcall.Sync;
 using Rollcall.Sync.Plan;
@@ -83,6 +84,7 @@ public sealed class PatronBulk(RollcallDatabase database, TimeProvider time)
                         Values = values.ToJson(),
                     };
             },
+            null,
             cancellationToken
         );
     }
@@ -100,7 +102,7 @@ public sealed class PatronBulk(RollcallDatabase database, TimeProvider time)
         bool preview,
         Actor actor,
         CancellationToken cancellationToken = default
-    ) => RemoveAsync(districtId, Patrons(districtId, filter, cancellationToken), preview, actor, cancellationToken);
+    ) => RemoveAsync(districtId, Patrons(districtId, filter, cancellationToken), preview, actor, null, cancellationToken);
 
     /// <summary>Plans the removal of patrons by barcode.</summary>
     /// <inheritdoc cref="PlanRemovalAsync(int, PatronFilter, bool, string, CancellationToken)"/>
@@ -115,8 +117,10 @@ public sealed class PatronBulk(RollcallDatabase database, TimeProvider time)
     {
         var keys = barcodes.Select(b => Text.BarcodeKey(b.Trim())).Distinct().ToArray();
         var found = new List<Patron>();
+        Erasures erased;
         await using (var context = database.CreateContext())
         {
+            erased = await Erasures.SoFarAsync(context, districtId, cancellationToken);
             foreach (var chunk in keys.Chunk(Batch))
             {
                 found.AddRange(
@@ -133,7 +137,7 @@ public sealed class PatronBulk(RollcallDatabase database, TimeProvider time)
             ? throw new RollcallException(
                 $"There is no patron with the barcode {string.Join(", ", missing.Take(5).Select(b => Text.Cut(b, 40)))}{(missing.Count > 5 ? $" and {missing.Count - 5} more" : "")}. Nothing was removed."
             )
-            : await RemoveAsync(districtId, found.ToAsyncEnumerable(), preview, actor, cancellationToken);
+            : await RemoveAsync(districtId, found.ToAsyncEnumerable(), preview, actor, erased, cancellationToken);
     }
 
     private Task<long> RemoveAsync(
@@ -141,6 +145,7 @@ public sealed class PatronBulk(RollcallDatabase database, TimeProvider time)
         IAsyncEnumerable<Patron> patrons,
         bool preview,
         Actor actor,
+        Erasures? erased,
         CancellationToken cancellationToken
     ) =>
         PlanAsync(
@@ -177,6 +182,7 @@ public sealed class PatronBulk(RollcallDatabase database, TimeProvider time)
                             : null,
                 };
             },
+            erased,
             cancellationToken
         );
 
@@ -191,11 +197,15 @@ public sealed class PatronBulk(RollcallDatabase database, TimeProvider time)
         string options,
         IAsyncEnumerable<Patron> patrons,
         Func<Patron, PatronLink?, Change?> change,
+        Erasures? erased,
         CancellationToken cancellationToken
     )
     {
         await using var connection = await database.OpenAsync(cancellationToken);
         await using var context = database.CreateContext(connection, null);
+
+        // Before any of these patrons is read; whoever has read them already says what was so then.
+        erased ??= await Erasures.SoFarAsync(context, districtId, cancellationToken);
         var operation = PlannedOperation.Begin(districtId, kind, preview, actor, options, time);
         context.Operations.Add(operation);
         await context.SaveChangesAsync(cancellationToken);
@@ -240,8 +250,22 @@ public sealed class PatronBulk(RollcallDatabase database, TimeProvider time)
         }
 
         await writer.FlushAsync(cancellationToken);
-        PlannedOperation.Complete(
+        context.AuditEntries.Add(
+            new AuditEntry
+            {
+                DistrictId = districtId,
+                At = time.GetUtcNow(),
+                Actor = actor.Name,
+                Action = kind == OperationKind.Remove ? "remove patrons" : "edit patrons",
+                Details = $"Operation {operation.Id}: {writer.Count - guarded} of {read}",
+            }
+        );
+        await PlannedOperation.CompleteAsync(
+            database,
+            connection,
+            context,
             operation,
+            erased,
             writer.Count,
             new SyncCounts
             {
@@ -264,19 +288,9 @@ public sealed class PatronBulk(RollcallDatabase database, TimeProvider time)
                         ),
                     ],
                 .. guarded == 0 ? Array.Empty<WarningGroup>() : [PatronGuard.Warning(guarded)],
-            ]
+            ],
+            cancellationToken
         );
-        context.AuditEntries.Add(
-            new AuditEntry
-            {
-                DistrictId = districtId,
-                At = time.GetUtcNow(),
-                Actor = actor.Name,
-                Action = kind == OperationKind.Remove ? "remove patrons" : "edit patrons",
-                Details = $"Operation {operation.Id}: {writer.Count - guarded} of {read}",
-            }
-        );
-        await context.SaveChangesAsync(cancellationToken);
         return operation.Id;
     }
 }

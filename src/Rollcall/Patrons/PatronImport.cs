@@ -4,6 +4,7 @@ using System.Text.Json;
 using Microsoft.EntityFrameworkCore;
 using Rollcall.Districts;
 using Rollcall.Operations;
+using Rollcall.Patrons.Erasure;
 using Rollcall.Storage;
 using Rollcall.Sync;
 using Rollcall.Sync.Apply;
@@ -63,6 +64,7 @@ public sealed class PatronImport(RollcallDatabase database, TimeProvider time)
         var rows = await ReadAsync(content, columns, cancellationToken);
         await using var connection = await database.OpenAsync(cancellationToken);
         await using var context = database.CreateContext(connection, null);
+        var erased = await Erasures.SoFarAsync(context, districtId, cancellationToken);
         var sites = await context.Sites.AsNoTracking().Where(s => s.DistrictId == districtId).ToListAsync(cancellationToken);
         var plan = await CompareAsync(context, districtId, actor, rows, sites, cancellationToken);
 
@@ -84,8 +86,17 @@ public sealed class PatronImport(RollcallDatabase database, TimeProvider time)
         }
 
         await writer.FlushAsync(cancellationToken);
-        PlannedOperation.Complete(operation, writer.Count, plan.Counts, []);
-        await context.SaveChangesAsync(cancellationToken);
+        await PlannedOperation.CompleteAsync(
+            database,
+            connection,
+            context,
+            operation,
+            erased,
+            writer.Count,
+            plan.Counts,
+            [],
+            cancellationToken
+        );
         return operation.Id;
     }
 

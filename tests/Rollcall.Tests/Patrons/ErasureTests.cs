@@ -380,6 +380,126 @@ public sealed class ErasureTests(PostgresCluster cluster)
     [Theory]
     [InlineData(Db.Sqlite)]
     [InlineData(Db.Postgres)]
+    public async Task What_somebody_of_the_same_name_did_stays_theirs(Db db)
+    {
+        var log = new LogTape();
+        await using var system = await Installation.StartAsync(cluster, db, configure: log.AddTo);
+        var district = system.District.Id;
+        var erasure = system.Get<PatronErasure>();
+        foreach (var (barcode, middle) in ((string, string)[])[("QXN01", "Quill"), ("QXN02", "Rose")])
+        {
+            await system.Patrons.AddAsync(
+                district,
+                [new("barcode", barcode), new("lastName", "Namesake"), new("firstName", "Nora"), new("middleName", middle)],
+                "test"
+            );
+        }
+
+        await system.Patrons.AddAsync(district, [new("barcode", "QXN03"), new("lastName", "Dunn")], "test");
+        var she = new Actor("Namesake, Nora", SecurityGroup.DistrictAdministrator);
+        await system.Patrons.EditAsync(district, "QXN03", [new("nickname", "Do")], she);
+        await system.Get<Audit.AuditLog>().AddAsync(district, she.Name, "sites", "S1 renamed");
+        await system.Get<Audit.AuditLog>().AddAsync(district, she.Name, "export", "Everything that is kept of QXN01");
+        await system
+            .Get<AccessTokens>()
+            .CreateAsync(
+                system.District,
+                "reports",
+                SecurityGroup.LibraryAdministrator,
+                TokenScopes.PatronsRead,
+                TimeSpan.FromDays(1),
+                she.Name
+            );
+
+        Assert.Null((await erasure.PreviewAsync(district, "QXN01", she)).Refusal);
+        await EraseAsync(system, "QXN01");
+        Assert.Equal([], await Leftovers.FindAsync(system, log, "QXN01"));
+        await using (var context = system.Database.CreateContext())
+        {
+            Assert.Equal(she.Name, (await context.AuditEntries.SingleAsync(a => a.Action == "sites")).Actor);
+            var export = await context.AuditEntries.SingleAsync(a => a.Action == "export");
+            Assert.Equal((she.Name, "Everything that is kept of (erased)"), (export.Actor, export.Details));
+            Assert.Equal(1, await context.Operations.CountAsync(o => o.RequestedBy == she.Name));
+            Assert.Equal(she.Name, (await context.AccessTokens.SingleAsync()).CreatedBy);
+        }
+
+        // Whoever has the name alone is meant by it.
+        Assert.Contains("your own", (await erasure.PreviewAsync(district, "QXN02", she)).Refusal, StringComparison.Ordinal);
+        await EraseAsync(system, "QXN02");
+        Assert.Equal([], await Leftovers.FindAsync(system, log, "QXN02", "Namesake"));
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task What_is_planned_while_somebody_is_erased_does_not_bring_them_back(Db db)
+    {
+        var log = new LogTape();
+        await using var system = await Installation.StartAsync(cluster, db, configure: log.AddTo);
+        var district = system.District.Id;
+        string[] marks = ["QXPLAN1", "Plannard", "Zzubert"];
+        async Task AddAsync() =>
+            await system.Patrons.AddAsync(
+                district,
+                [new("barcode", "QXPLAN1"), new("lastName", "Zzubert"), new("firstName", "Plannard")],
+                "test"
+            );
+        Hurry Erasing() => new(() => EraseAsync(system, "QXPLAN1"));
+
+        // Each has read him, and has not written down yet what is to become of him.
+        await AddAsync();
+        using (
+            var file = new MemoryStream("barcode,lastName,firstName,notes\nQXPLAN1,Zzubert,Plannard,x\nQXPLAN2,Dunn,Cleo,\n"u8.ToArray())
+        )
+        {
+            var import = new PatronImport(system.Database, Erasing());
+            var refused = await Assert.ThrowsAsync<RollcallException>(() => import.PlanAsync(district, file, "f.csv", false, "test"));
+            Assert.Contains("erased", refused.Message, StringComparison.Ordinal);
+        }
+
+        Assert.Equal([], await Leftovers.FindAsync(system, log, marks));
+        await AddAsync();
+        var bulk = new PatronBulk(system.Database, Erasing());
+        await Assert.ThrowsAsync<RollcallException>(() => bulk.PlanRemovalAsync(district, ["QXPLAN1"], true, "test"));
+        Assert.Equal([], await Leftovers.FindAsync(system, log, marks));
+        Assert.Empty((await system.Queue.ListAsync(district)).Where(o => o.Kind is OperationKind.Import or OperationKind.Remove));
+
+        // An erasure that is over when the plan begins, and one that only waits, are in nobody's way.
+        await AddAsync();
+        var waiting = await system.Get<PatronErasure>().EnqueueAsync(district, "QXPLAN1", "test");
+        using (
+            var file = new MemoryStream("barcode,lastName,firstName,notes\nQXPLAN1,Zzubert,Plannard,x\nQXPLAN2,Dunn,Cleo,\n"u8.ToArray())
+        )
+        {
+            var planned = await system.Get<PatronImport>().PlanAsync(district, file, "f.csv", true, "test");
+            await EndAsync(system, waiting);
+            Assert.Equal([], await Leftovers.FindAsync(system, log, marks));
+            Assert.Equal(OperationStatus.Preview, (await EndAsync(system, planned)).Status);
+            await system.ApproveAsync(planned);
+        }
+
+        Assert.Equal("QXPLAN2", Assert.Single(await system.AllPatronsAsync()).Barcode);
+    }
+
+    /// <summary>Does something in between, the first time that somebody asks what time it is.</summary>
+    private sealed class Hurry(Func<Task> between) : TimeProvider
+    {
+        private Func<Task>? _left = between;
+
+        public override DateTimeOffset GetUtcNow()
+        {
+            if (Interlocked.Exchange(ref _left, null) is { } work)
+            {
+                Task.Run(work).GetAwaiter().GetResult();
+            }
+
+            return base.GetUtcNow();
+        }
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
     public async Task A_card_that_several_had_one_after_the_other_joins_nobody(Db db)
     {
         await using var system = await Installation.StartAsync(cluster, db);

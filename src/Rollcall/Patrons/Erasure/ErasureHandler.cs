@@ -124,8 +124,11 @@ internal sealed class ErasureHandler(RollcallDatabase database, OperationQueue q
     )
     {
         var audit = context.AuditEntries.Where(a => a.DistrictId == district);
+        var operations = context.Operations.Where(o => o.DistrictId == district);
         return new Version(
-            await context.Operations.Where(o => o.DistrictId == district).MaxAsync(o => o.Id, cancellationToken),
+            await operations.MaxAsync(o => o.Id, cancellationToken),
+            // A plan has its number before its lines; once they are all there it is planned.
+            await operations.CountAsync(o => o.Planned, cancellationToken),
             await audit.Where(a => a.Action != RetentionService.SignInAction).MaxAsync(a => (long?)a.Id, cancellationToken) ?? 0,
             await context.SignInSessions.CountAsync(
                 s => s.DistrictId == district && s.PatronId != null && asked.Patrons.Contains(s.PatronId.Value),
@@ -135,7 +138,7 @@ internal sealed class ErasureHandler(RollcallDatabase database, OperationQueue q
         );
     }
 
-    private sealed record Version(long Operation, long Audit, int Sessions, long SignIn);
+    private sealed record Version(long Operation, int Planned, long Audit, int Sessions, long SignIn);
 
     private async Task TakeOutAsync(
         RollcallContext context,
@@ -196,7 +199,7 @@ internal sealed class ErasureHandler(RollcallDatabase database, OperationQueue q
             var options =
                 named.Kind == OperationKind.PersonSync ? PersonOptions.For(PersonTerms.Erased) : person.Terms.WithoutInJson(named.Options);
             var warnings = person.Terms.WithoutInJson(named.Warnings);
-            var (by, approved) = (person.Terms.Without(named.RequestedBy)!, person.Terms.Without(named.ApprovedBy));
+            var (by, approved) = (person.Actor.Without(named.RequestedBy)!, person.Actor.Without(named.ApprovedBy));
             var (error, text) = (person.Terms.Without(named.Error), person.Terms.Without(named.StageText));
             await context
                 .Operations.Where(o => o.Id == named.Id)
@@ -214,7 +217,7 @@ internal sealed class ErasureHandler(RollcallDatabase database, OperationQueue q
 
         await context
             .Operations.Where(o => o.Id == operation.Id)
-            .ExecuteUpdateAsync(s => s.SetProperty(o => o.Options, "{}"), cancellationToken);
+            .ExecuteUpdateAsync(s => s.SetProperty(o => o.Options, Erasures.Done), cancellationToken);
         var reviews = person.Reviews.Select(r => r.Id).ToArray();
         await context.ReviewItems.Where(r => r.DistrictId == district && reviews.Contains(r.Id)).ExecuteDeleteAsync(cancellationToken);
         await context
@@ -229,7 +232,7 @@ internal sealed class ErasureHandler(RollcallDatabase database, OperationQueue q
             }
             else
             {
-                var (name, by) = (person.Terms.Without(token.Name)!, person.Terms.Without(token.CreatedBy)!);
+                var (name, by) = (person.Terms.Without(token.Name)!, person.Actor.Without(token.CreatedBy)!);
                 await context
                     .AccessTokens.Where(t => t.Id == token.Id)
                     .ExecuteUpdateAsync(s => s.SetProperty(t => t.Name, name).SetProperty(t => t.CreatedBy, by), cancellationToken);
@@ -252,7 +255,7 @@ internal sealed class ErasureHandler(RollcallDatabase database, OperationQueue q
                 .ToListAsync(cancellationToken)
         )
         {
-            decided.DecidedBy = person.Terms.Without(decided.DecidedBy);
+            decided.DecidedBy = person.Actor.Without(decided.DecidedBy);
             decided.Reason = person.Terms.Without(decided.Reason)!;
         }
 
@@ -282,12 +285,13 @@ internal sealed class ErasureHandler(RollcallDatabase database, OperationQueue q
         // Last, for those who sign in at this moment.
         var late = await new PersonSearch(database.Bulk, context, district).AuditAsync(
             person.Terms,
+            person.Actor,
             seenSignIn - LinesBeingWritten,
             cancellationToken
         );
         foreach (var entry in person.Audit.UnionBy(late, a => a.Id))
         {
-            entry.Actor = person.Terms.Without(entry.Actor)!;
+            entry.Actor = person.Actor.Without(entry.Actor)!;
             entry.Details = person.Terms.Without(entry.Details)!;
             context.AuditEntries.Update(entry);
         }

@@ -280,7 +280,7 @@ public sealed class PatronErasure(RollcallDatabase database, TimeProvider time)
             : string.Join('\n', person.RosterIds.Order(StringComparer.Ordinal));
 
     private static string? Refusal(PersonRecord person, IReadOnlyList<PersonAccount> accounts, Actor actor) =>
-        person.Terms.In(actor.Name)
+        person.Actor.In(actor.Name)
             ? "That is your own record, and the audit has to say who erased it. Another District Administrator does this."
         : accounts.FirstOrDefault(a => a.IsHere) is { } account
             ? $"The account {account.Account.Email} signs in with this person's address. Remove it from the district's accounts first, then erase."

@@ -22,6 +22,9 @@ internal sealed class PersonRecord
 
     public required PersonTerms Terms { get; init; }
 
+    /// <summary><see cref="Terms"/> where it is said who did something, which another patron of the same name may have done.</summary>
+    public required PersonTerms Actor { get; init; }
+
     /// <summary>Values of certain fields that tell this person from others, by field number.</summary>
     public required IReadOnlyDictionary<int, HashSet<string>> Values { get; init; }
 

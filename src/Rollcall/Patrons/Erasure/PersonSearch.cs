@@ -249,19 +249,24 @@ internal sealed class PersonSearch(IBulkStore bulk, RollcallContext context, int
 
         LeaveToRows(values, elsewhere, allReviews.Where(r => !rosterToo.Contains(r.RosterId, StringComparer.Ordinal)), patron, rows);
         var terms = Terms();
-        PersonTerms Terms() => new([.. s_own.SelectMany(f => values[f]), .. usernames, .. NamesOf(patron, rows)]);
+        PersonTerms Terms() => new([.. s_own.SelectMany(f => values[f]), .. usernames, .. NamesOf(patron, rows).SelectMany(Written)]);
+        var actor = new PersonTerms([
+            .. s_own.SelectMany(f => values[f]),
+            .. usernames,
+            .. (await OwnNamesAsync(ids, NamesOf(patron, rows), cancellationToken)).SelectMany(Written),
+        ]);
         var operationIds = rows.Select(r => r.OperationId).Distinct().ToArray();
         var sessions = await context
             .SignInSessions.AsNoTracking()
             .Where(s => s.DistrictId == districtId && s.PatronId != null && ids.Contains(s.PatronId.Value))
             .ToListAsync(cancellationToken);
         var tokens = (await context.AccessTokens.AsNoTracking().Where(t => t.DistrictId == districtId).ToListAsync(cancellationToken))
-            .Where(t => (t.PatronId is { } by && ids.Contains(by)) || terms.In(t.CreatedBy) || terms.In(t.Name))
+            .Where(t => (t.PatronId is { } by && ids.Contains(by)) || actor.In(t.CreatedBy) || terms.In(t.Name))
             .ToList();
         var notices = (await ByTextAsync(context.Notices, "notices", ["target", "subject", "body", "error"], terms, cancellationToken))
             .Where(n => terms.In(n.Target) || terms.In(n.Subject) || terms.In(n.Body) || terms.In(n.Error))
             .ToList();
-        var audit = await AuditAsync(terms, 0, cancellationToken);
+        var audit = await AuditAsync(terms, actor, 0, cancellationToken);
         var operations = (
             await ByTextAsync(
                 context.Operations,
@@ -280,8 +285,8 @@ internal sealed class PersonSearch(IBulkStore bulk, RollcallContext context, int
             )
             .Where(o =>
                 (o.Kind == OperationKind.PersonSync && operationIds.Contains(o.Id))
-                || terms.In(o.RequestedBy)
-                || terms.In(o.ApprovedBy)
+                || actor.In(o.RequestedBy)
+                || actor.In(o.ApprovedBy)
                 || terms.In(o.Error)
                 || terms.In(o.StageText)
                 || terms.WithoutInJson(o.Options) != o.Options
@@ -303,6 +308,7 @@ internal sealed class PersonSearch(IBulkStore bulk, RollcallContext context, int
             PatronIds = ids,
             RosterIds = roster,
             Terms = terms,
+            Actor = actor,
             Values = values,
             Rows = [.. rows.OrderBy(r => r.OperationId).ThenBy(r => r.Number)],
             OthersRows = others,
@@ -323,13 +329,14 @@ internal sealed class PersonSearch(IBulkStore bulk, RollcallContext context, int
 
     /// <summary>Lines of the audit that name the person.</summary>
     /// <param name="terms">Who it is.</param>
+    /// <param name="actor">Who it is as somebody who did something.</param>
     /// <param name="after">Only lines with a higher number.</param>
     /// <param name="cancellationToken">Gives up.</param>
-    public async Task<List<AuditEntry>> AuditAsync(PersonTerms terms, long after, CancellationToken cancellationToken) =>
+    public async Task<List<AuditEntry>> AuditAsync(PersonTerms terms, PersonTerms actor, long after, CancellationToken cancellationToken) =>
         [
             .. (
                 await ByTextAsync(context.AuditEntries, "audit_entries", ["actor", "details"], terms, cancellationToken, a => a.Id > after)
-            ).Where(a => terms.In(a.Actor) || terms.In(a.Details)),
+            ).Where(a => actor.In(a.Actor) || terms.In(a.Details)),
         ];
 
     /// <summary>Values of a row about somebody else, without those that are this person's.</summary>
@@ -612,12 +619,13 @@ internal sealed class PersonSearch(IBulkStore bulk, RollcallContext context, int
             );
     }
 
-    private static IEnumerable<string?> NamesOf(Patron? patron, IEnumerable<Change> rows)
+    /// <summary>The whole names that the person has and had.</summary>
+    private static IReadOnlyCollection<(string Last, string First)> NamesOf(Patron? patron, IEnumerable<Change> rows)
     {
+        var names = new HashSet<(string, string)>();
         if (patron?.FirstName is not null)
         {
-            yield return patron.DisplayName;
-            yield return $"{patron.FirstName} {patron.LastName}";
+            names.Add((patron.LastName, patron.FirstName));
         }
 
         foreach (var row in rows)
@@ -630,11 +638,46 @@ internal sealed class PersonSearch(IBulkStore bulk, RollcallContext context, int
                 var first = Of(PatronFields.FirstName) ?? (values.Has(PatronFields.LastName) ? patron?.FirstName : null);
                 if (last is not null && first is not null)
                 {
-                    yield return $"{last}, {first}";
-                    yield return $"{first} {last}";
+                    names.Add((last, first));
                 }
             }
         }
+
+        return names;
+    }
+
+    /// <summary>A name as lists and as people write it.</summary>
+    private static string[] Written((string Last, string First) name) => [$"{name.Last}, {name.First}", $"{name.First} {name.Last}"];
+
+    /// <summary>The names that nobody else here has. Who did something is known by name alone: where another patron has the same, nothing tells
+    /// whose deed it was, and a record that says who did what does not lose its names for that.</summary>
+    private async Task<IReadOnlyList<(string Last, string First)>> OwnNamesAsync(
+        HashSet<long> ids,
+        IEnumerable<(string Last, string First)> names,
+        CancellationToken cancellationToken
+    )
+    {
+        var own = new List<(string, string)>();
+        foreach (var (last, first) in names)
+        {
+            var folded = Text.Fold($"{last}\u0001{first}\u0001");
+            var others = await context
+                .Patrons.AsNoTracking()
+                .Where(p => p.DistrictId == districtId && !ids.Contains(p.Id) && p.NameKey.StartsWith(folded))
+                .Select(p => new { p.LastName, p.FirstName })
+                .ToListAsync(cancellationToken);
+            if (
+                !others.Exists(o =>
+                    string.Equals(o.LastName, last, StringComparison.OrdinalIgnoreCase)
+                    && string.Equals(o.FirstName, first, StringComparison.OrdinalIgnoreCase)
+                )
+            )
+            {
+                own.Add((last, first));
+            }
+        }
+
+        return own;
     }
 
     /// <summary>Rows of a table in which one of the columns may name the person. The caller looks again, word by word.</summary>
