@@ -122,10 +122,14 @@ public sealed class Backup(RollcallDatabase database, TimeProvider time)
                     $"Another rollcall process works on the data folder {database.DataFolder}. Stop the server, then restore."
                 );
         string? kept;
-        Action? putBack = null;
-        if (await WhyUnusableAsync(cancellationToken) is { } why)
+        var unusable = await WhyUnusableAsync(cancellationToken);
+        if (unusable is not null)
         {
-            (kept, putBack) = SetAside(why, replace);
+            kept = replace
+                ? BeforeRestore()
+                : throw new RollcallException(
+                    $"The database {database.FilePath} {unusable}. --yes puts the backup in its place and keeps the file as it is in the data folder."
+                );
         }
         else
         {
@@ -149,12 +153,15 @@ public sealed class Backup(RollcallDatabase database, TimeProvider time)
             {
                 await CopyToPostgresAsync(staged, cancellationToken);
             }
+            else if (unusable is not null)
+            {
+                ReplaceUnusable(staged, kept!);
+            }
             else
             {
                 await ReplaceFileAsync(staged, cancellationToken);
             }
 
-            putBack = null;
             return result;
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
@@ -164,7 +171,6 @@ public sealed class Backup(RollcallDatabase database, TimeProvider time)
         finally
         {
             RollcallDatabase.DeleteWithJournals(staged);
-            putBack?.Invoke();
         }
     }
 
@@ -200,36 +206,39 @@ public sealed class Backup(RollcallDatabase database, TimeProvider time)
         }
     }
 
-    /// <summary>Keeps the file as it is, with what belongs to it, under another name.</summary>
-    /// <returns>Its name now, and what puts it back.</returns>
-    private (string Kept, Action PutBack) SetAside(string why, bool replace)
+    /// <summary>Keeps the file as it is, with what belongs to it, under another name, and puts the new one in its place in the same step: at no
+    /// moment is there none, which a server that starts would take for a new installation.</summary>
+    private void ReplaceUnusable(string staged, string kept)
     {
         var file = database.FilePath!;
-        if (!replace)
-        {
-            throw new RollcallException(
-                $"The database {file} {why}. --yes puts the backup in its place and keeps the file as it is in the data folder."
-            );
-        }
-
         SqliteConnection.ClearAllPools();
-        var kept = BeforeRestore();
-        Move(file, kept);
-        RollcallDatabase.RestrictFile(kept);
-        return (kept, () => Move(kept, file));
-
-        static void Move(string from, string to)
+        RollcallDatabase.DeleteWithJournals(kept);
+        var moved = new List<string>();
+        try
         {
-            SqliteConnection.ClearAllPools();
-            RollcallDatabase.DeleteWithJournals(to);
-            foreach (var suffix in (string[])["", "-journal", "-wal", "-shm"])
+            // Beside the new file these would be taken for its own.
+            foreach (var beside in (string[])["-journal", "-wal", "-shm"])
             {
-                if (File.Exists(from + suffix))
+                if (File.Exists(file + beside))
                 {
-                    File.Move(from + suffix, to + suffix);
+                    File.Move(file + beside, kept + beside);
+                    moved.Add(beside);
                 }
             }
+
+            File.Replace(staged, file, kept, ignoreMetadataErrors: true);
         }
+        catch
+        {
+            foreach (var beside in moved)
+            {
+                File.Move(kept + beside, file + beside);
+            }
+
+            throw;
+        }
+
+        RollcallDatabase.RestrictFile(kept);
     }
 
     private string BeforeRestore() =>

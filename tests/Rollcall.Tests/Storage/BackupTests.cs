@@ -256,13 +256,31 @@ public sealed class BackupTests(PostgresCluster cluster)
         Assert.Contains("--yes", refused.Message, StringComparison.Ordinal);
         Assert.Equal(bytes, await File.ReadAllBytesAsync(path, Stop));
 
-        var restored = await backup.RestoreAsync(file, replace: true, Stop);
+        // Whenever the process might be killed, there is a file in the database's place: a server that starts would make an empty one.
+        var clock = new Looking(path);
+        var restored = await new Backup(system.Database, clock).RestoreAsync(file, replace: true, Stop);
+        Assert.True(clock.Looks > 1);
+        Assert.Equal(0, clock.Missing);
         Assert.Equal(before, await DumpAsync(system.Database));
         Assert.Equal(bytes, await File.ReadAllBytesAsync(restored.Kept!, Stop));
         Assert.StartsWith("rollcall-before-restore-", Path.GetFileName(restored.Kept), StringComparison.Ordinal);
         if (!OperatingSystem.IsWindows())
         {
             Assert.Equal(UnixFileMode.UserRead | UnixFileMode.UserWrite, File.GetUnixFileMode(restored.Kept!));
+        }
+    }
+
+    /// <summary>Looks for a file each time that somebody asks what time it is.</summary>
+    private sealed class Looking(string file) : TimeProvider
+    {
+        public int Looks { get; private set; }
+        public int Missing { get; private set; }
+
+        public override DateTimeOffset GetUtcNow()
+        {
+            Looks++;
+            Missing += File.Exists(file) ? 0 : 1;
+            return base.GetUtcNow();
         }
     }
 
