@@ -159,6 +159,10 @@ internal static class DemoCommand
         }
 
         var origin = sandbox.Url.GetLeftPart(UriPartial.Authority);
+        var onPostgres = options.Storage.Connection is not null;
+
+        // The connection is shown as what it is called, not with the password that is in it.
+        var where = $"--data {options.Storage.DataFolder}{(onPostgres ? " --database CONNECTION" : "")}";
         if (!json)
         {
             await terminal.Out.WriteLineAsync();
@@ -169,20 +173,23 @@ internal static class DemoCommand
             terminal.WritePairs([
                 ("Open", link),
                 ("Signs in", "as District Administrator; the link serves once"),
-                (
-                    "Again",
-                    $"{Program(terminal)} account reset-password {Administrator} --url {server.Url} --data {options.Storage.DataFolder}"
-                ),
+                ("Again", $"{Program(terminal)} account reset-password {Administrator} --url {server.Url} {where}"),
                 ("Look at", "Patrons, one patron's history, and the log of the first sync under Operations"),
                 ("Be somebody", $"{origin}/launchpad has a tile for each of the pretend people"),
                 ("Let a day pass", $"curl -X POST '{origin}/sandbox/day?day=next'"),
-                ("Then sync", $"Sync Now on the first page, or: {Program(terminal)} sync --data {options.Storage.DataFolder}"),
+                ("Then sync", $"Sync Now on the first page, or: {Program(terminal)} sync {where}"),
                 ("The roster", $"{origin} shows what else it can pretend"),
                 (
                     "Stop",
-                    keeps
-                        ? $"Ctrl-C; the data stays in {options.Storage.DataFolder}"
-                        : "Ctrl-C; the data goes with it (--data DIR keeps it)"
+                    (keeps, onPostgres) switch
+                    {
+                        (true, false) => $"Ctrl-C; the data stays in {options.Storage.DataFolder}",
+                        (true, true) =>
+                            $"Ctrl-C; the database keeps what is in it, and {options.Storage.DataFolder} the key that its secrets need",
+                        (false, false) => "Ctrl-C; the data goes with it (--data DIR keeps it)",
+                        (false, true) =>
+                            "Ctrl-C; the database keeps what is in it, but the key that its secrets need goes (--data DIR keeps it)",
+                    }
                 ),
             ]);
         }
@@ -236,7 +243,9 @@ internal static class DemoCommand
         if (there.Any(d => d.Code != DistrictCode))
         {
             throw new RollcallException(
-                "The data folder holds an installation with districts of its own. A demo takes a folder of its own: leave --data out, or name an empty one."
+                services.GetRequiredService<RollcallDatabase>().IsPostgres
+                    ? "The database holds an installation with districts of its own. A demo takes a database of its own: leave --database out, or name an empty one."
+                    : "The data folder holds an installation with districts of its own. A demo takes a folder of its own: leave --data out, or name an empty one."
             );
         }
 

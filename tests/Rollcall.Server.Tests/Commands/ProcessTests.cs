@@ -2,12 +2,13 @@ using System.Net;
 using System.Net.Sockets;
 using System.Text.Json;
 using Rollcall.Sandbox;
+using Rollcall.Tests.Infrastructure;
 using static Rollcall.Server.Tests.Commands.RealProcess;
 
 namespace Rollcall.Server.Tests.Commands;
 
 /// <summary>Real processes, where locks of the operating system and signals decide.</summary>
-public sealed class ProcessTests
+public sealed class ProcessTests(PostgresCluster postgres)
 {
     private static CancellationToken Stop => TestContext.Current.CancellationToken;
 
@@ -105,6 +106,45 @@ public sealed class ProcessTests
         Assert.Equal(0, ran.Code);
         Assert.Equal("", ran.Error);
         Assert.Empty(Directory.GetDirectories(folders, "rollcall-demo-*"));
+    }
+
+    [Fact]
+    public async Task A_demo_on_PostgreSQL_says_how_to_come_back_to_it_and_no_password()
+    {
+        foreach (var keeps in (bool[])[true, false])
+        {
+            await using var other = await Cli.OpenAsync(postgres);
+            var connection = new Npgsql.NpgsqlConnectionStringBuilder(other.Database) { Password = "open sesame 77" }.ToString();
+            string[] data = keeps ? ["--data", other.Data] : [];
+            using var demo = Start(other, ["demo", "--students", "60", "--urls", "http://127.0.0.1:0", "--database", connection, .. data]);
+            var said = new List<string>();
+            while (await demo.StandardOutput.ReadLineAsync(Stop) is { } line)
+            {
+                said.Add(line);
+                if (line.StartsWith("Stop", StringComparison.Ordinal))
+                {
+                    break;
+                }
+            }
+
+            await SignalAsync(demo, "INT");
+            var ran = await EndAsync(demo);
+            Assert.Equal("", ran.Error);
+            Assert.Equal(0, ran.Code);
+            foreach (var again in (string[])["Again", "Then sync"])
+            {
+                Assert.EndsWith(
+                    " --database CONNECTION",
+                    said.Single(l => l.StartsWith(again, StringComparison.Ordinal)),
+                    StringComparison.Ordinal
+                );
+            }
+
+            Assert.Contains("the database keeps what is in it", said[^1], StringComparison.Ordinal);
+            Assert.Equal(keeps, said[^1].Contains(other.Data, StringComparison.Ordinal));
+            Assert.Equal(!keeps, said[^1].Contains("--data DIR", StringComparison.Ordinal));
+            Assert.DoesNotContain("sesame", string.Join('\n', said), StringComparison.Ordinal);
+        }
     }
 
     [Fact]
