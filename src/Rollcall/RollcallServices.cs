@@ -53,13 +53,17 @@ public static class RollcallServices
         services.AddSingleton(options);
         services.AddSingleton(_ => new RollcallDatabase(options.Storage));
         services.AddSingleton(_ => MasterKey.Load(Path.GetFullPath(options.Storage.DataFolder)));
+        services.AddSingleton<KeyRing>();
         services.AddDataProtection().SetApplicationName("Rollcall");
         services.AddSingleton<IConfigureOptions<KeyManagementOptions>>(provider => new ConfigureOptions<KeyManagementOptions>(o =>
         {
-            o.XmlRepository = new KeyRing(provider.GetRequiredService<RollcallDatabase>());
+            o.XmlRepository = provider.GetRequiredService<KeyRing>();
             o.XmlEncryptor = new MasterKeyEncryptor(provider.GetRequiredService<MasterKey>());
         }));
-        services.AddSingleton<Secrets>();
+        services.AddSingleton(provider => new Secrets(
+            provider.GetRequiredService<IDataProtectionProvider>(),
+            provider.GetRequiredService<KeyRing>()
+        ));
         services.AddSingleton<Backup>();
         services.AddSingleton<AuditLog>();
         services.AddSingleton<DistrictService>();

@@ -1,5 +1,6 @@
 using System.Data.Common;
 using System.Globalization;
+using Microsoft.AspNetCore.Identity;
 using Microsoft.EntityFrameworkCore;
 using Rollcall.Integrations;
 using Rollcall.Operations;
@@ -220,9 +221,19 @@ internal sealed class DatabaseCheck(RollcallDatabase database, Secrets secrets)
         return problems;
     }
 
-    private async Task<IReadOnlyList<string>> SecretsAsync(RollcallContext context, CancellationToken cancellationToken)
+    private async Task<IReadOnlyList<string>> SecretsAsync(RollcallContext context, CancellationToken cancellationToken) =>
+        [.. (await UnreadableAsync(context, cancellationToken)).Select(u => $"{u.What}: {u.Why}")];
+
+    /// <summary>What cannot be read with the master key that is here.</summary>
+    internal async Task<IReadOnlyList<string>> UnreadableAsync(CancellationToken cancellationToken)
     {
-        var problems = new List<string>();
+        await using var context = database.CreateContextAsOwner();
+        return [.. (await UnreadableAsync(context, cancellationToken)).Select(u => u.What)];
+    }
+
+    private async Task<List<(string What, string Why)>> UnreadableAsync(RollcallContext context, CancellationToken cancellationToken)
+    {
+        var problems = new List<(string, string)>();
         foreach (var integration in await context.Integrations.AsNoTracking().Where(i => i.Secret != null).ToListAsync(cancellationToken))
         {
             Try(integration.DistrictId, integration.Secret!, $"District {integration.DistrictId}, {integration.Kind}");
@@ -250,6 +261,18 @@ internal sealed class DatabaseCheck(RollcallDatabase database, Secrets secrets)
             }
         }
 
+        var factors = await context
+            .Set<IdentityUserToken<long>>()
+            .AsNoTracking()
+            .Where(t => t.Name == "AuthenticatorKey" && t.Value != null)
+            .Join(context.Accounts.Where(a => a.TwoFactorEnabled), t => t.UserId, a => a.Id, (t, a) => new { a.Email, t.Value })
+            .OrderBy(f => f.Email)
+            .ToListAsync(cancellationToken);
+        foreach (var factor in factors)
+        {
+            Try(0, factor.Value!, $"Second factor of {factor.Email} ('rollcall account drop-second-factor' takes it away)");
+        }
+
         return problems;
 
         void Try(int districtId, string stored, string whose)
@@ -260,7 +283,7 @@ internal sealed class DatabaseCheck(RollcallDatabase database, Secrets secrets)
             }
             catch (RollcallException e)
             {
-                problems.Add($"{whose}: {e.Message}");
+                problems.Add((whose, e.Message));
             }
         }
     }

@@ -2,6 +2,7 @@ using System.CommandLine;
 using System.Diagnostics;
 using System.Globalization;
 using Microsoft.Data.Sqlite;
+using Rollcall.Audit;
 using Rollcall.Storage;
 
 namespace Rollcall.Server.Commands;
@@ -23,6 +24,10 @@ internal static class DatabaseCommands
     );
 
     private sealed record Rehearsed(BackupContent Backup, double Seconds, IReadOnlyList<string> Problems);
+
+    /// <param name="KeyFile">Where the master key is.</param>
+    /// <param name="Lost">What cannot be read with it.</param>
+    private sealed record Adopted(string KeyFile, IReadOnlyList<string> Lost);
 
     private sealed record Checked(bool Ok, IReadOnlyList<DatabaseFinding> Checks);
 
@@ -112,7 +117,67 @@ internal static class DatabaseCommands
                 }
             }
         );
-        return new Command("db", "The database") { migrate, check, compact, BackUp(terminal), Restore(terminal), Rehearse(terminal) };
+        return new Command("db", "The database")
+        {
+            migrate,
+            check,
+            compact,
+            BackUp(terminal),
+            Restore(terminal),
+            Rehearse(terminal),
+            AdoptKey(terminal),
+        };
+    }
+
+    private static Command AdoptKey(Terminal terminal)
+    {
+        var yes = new Option<bool>("--yes") { Description = "Do it; without, say what cannot be read any more" };
+        var command = new Command(
+            "adopt-key",
+            "Go on with another master key, where the one of this database is lost. Stop the servers first"
+        )
+        {
+            yes,
+        };
+        command.SetAction(
+            async (result, cancellationToken) =>
+            {
+                await using var session = await Session.OpenAsync(result, terminal, cancellationToken);
+                var ring = session.Get<KeyRing>();
+                if (ring.Fits())
+                {
+                    throw new RollcallException($"The master key in {ring.KeyFile} fits this database: there is nothing to do.");
+                }
+
+                var lost = await new DatabaseCheck(session.Get<RollcallDatabase>(), session.Get<Secrets>()).UnreadableAsync(
+                    cancellationToken
+                );
+                if (!result.GetValue(yes))
+                {
+                    throw new RollcallException(
+                        $"These cannot be read with the master key in {ring.KeyFile} and have to be set up again: {(lost.Count == 0 ? "nothing" : string.Join("; ", lost))}. Nothing was changed; --yes goes on with that key."
+                    );
+                }
+
+                ring.Adopt();
+                await session
+                    .Get<AuditLog>()
+                    .AddAsync(0, session.Actor.Name, "master key", "Another master key is adopted", cancellationToken);
+                if (session.Json)
+                {
+                    await JsonText.WriteAsync(terminal, new Adopted(ring.KeyFile, lost));
+                    return;
+                }
+
+                await terminal.Out.WriteLineAsync($"The master key in {ring.KeyFile} is this database's from now on. Keep a copy of it.");
+                await terminal.Out.WriteLineAsync(lost.Count == 0 ? "Nothing has to be set up again." : "To be set up again:");
+                foreach (var what in lost)
+                {
+                    await terminal.Out.WriteLineAsync($"  {Terminal.Plain(what)}");
+                }
+            }
+        );
+        return command;
     }
 
     private static Command BackUp(Terminal terminal)
@@ -167,6 +232,9 @@ internal static class DatabaseCommands
 
                 // Opened anew: what this process had read of the old database is not to answer for the new one.
                 await using var restored = Session.OpenUnchecked(result, terminal);
+
+                // Without its key a backup brings back the rest: the key that is here counts, and the other one once it is put back.
+                restored.Get<KeyRing>().Adopt();
                 var problems = await ProblemsAsync(restored, cancellationToken);
                 if (json)
                 {

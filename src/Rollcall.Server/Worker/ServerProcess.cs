@@ -56,7 +56,7 @@ internal sealed class ServerProcess : IAsyncDisposable
     /// <param name="cancellationToken">Gives up starting.</param>
     /// <param name="watching">What is logged, measured and traced.</param>
     /// <param name="reach">Under which address people come; null when only this machine asks.</param>
-    /// <exception cref="RollcallException">Another process does so already, the database is not ready, or the address cannot be used.</exception>
+    /// <exception cref="RollcallException">Another process does so already, the database is not ready, its master key is another one, or the address cannot be used.</exception>
     public static async Task<ServerProcess> StartAsync(
         RollcallOptions options,
         string urls,
@@ -80,6 +80,7 @@ internal sealed class ServerProcess : IAsyncDisposable
                 );
             await database.EnsureReadyAsync(cancellationToken);
             await database.EnsureConfinableAsync(cancellationToken);
+            web.Services.GetRequiredService<KeyRing>().EnsureFits();
             await Listening.StartAsync(
                 urls,
                 async () =>

@@ -1,3 +1,4 @@
+using System.Security.Cryptography;
 using System.Xml.Linq;
 using Microsoft.AspNetCore.DataProtection.EntityFrameworkCore;
 using Microsoft.AspNetCore.DataProtection.Repositories;
@@ -5,21 +6,109 @@ using Microsoft.EntityFrameworkCore;
 
 namespace Rollcall.Storage;
 
-/// <summary>The key ring's place: a table, so that every node of an installation reads the same.</summary>
-internal sealed class KeyRing(RollcallDatabase database) : IXmlRepository
+/// <summary>The key ring's place: a table, so that every node of an installation reads the same. Its keys are encrypted with the master key; those
+/// of another master key are as good as not there.</summary>
+internal sealed class KeyRing(RollcallDatabase database, MasterKey master) : IXmlRepository
 {
+    /// <summary>How the name of a key begins that was given up because nobody had its master key any more. With that it is a key again.</summary>
+    private const string SetAside = "set aside: ";
+
+    private volatile bool _fits;
+
+    /// <summary>Where the master key is.</summary>
+    public string KeyFile => master.Path;
+
     public IReadOnlyCollection<XElement> GetAllElements()
     {
         using var context = database.CreateContextAsOwner();
-        return [.. context.DataProtectionKeys.AsNoTracking().ToList().Select(k => XElement.Parse(k.Xml!))];
+        return [.. Read(context).Where(e => e.Opens != false).Select(e => e.Xml)];
     }
 
     public void StoreElement(XElement element, string friendlyName)
     {
+        // A process with another master key adds none of its own: neither could read what the other stores, nor take a form that it sent.
+        EnsureFits();
         using var context = database.CreateContextAsOwner();
         context.DataProtectionKeys.Add(
             new DataProtectionKey { FriendlyName = friendlyName, Xml = element.ToString(SaveOptions.DisableFormatting) }
         );
         context.SaveChanges();
+    }
+
+    /// <summary>The master key opens a key of the ring, or there is none yet that counts.</summary>
+    public bool Fits()
+    {
+        using var context = database.CreateContextAsOwner();
+        var keys = Read(context).Where(e => e.Opens is not null).ToList();
+        return keys.Exists(k => k.Opens == true) || keys.TrueForAll(k => IsSetAside(k.Row));
+    }
+
+    /// <summary>Looks once, until it fits.</summary>
+    /// <exception cref="RollcallException">The master key is not this database's.</exception>
+    public void EnsureFits()
+    {
+        if (_fits)
+        {
+            return;
+        }
+
+        if (!Fits())
+        {
+            throw new RollcallException(
+                $"The master key in {KeyFile} does not fit this database: what is stored in it was encrypted with another one. Put the original key file there, or name it with ROLLCALL_KEY_FILE; all nodes need the same. Where it is lost for good, 'rollcall db adopt-key' goes on with this one and says what has to be connected again."
+            );
+        }
+
+        _fits = true;
+    }
+
+    /// <summary>Where no key of the ring can be opened, they are set aside: this master key counts from now on, and the other one once it is back.</summary>
+    /// <returns>False when it fits as it is.</returns>
+    public bool Adopt()
+    {
+        if (Fits())
+        {
+            return false;
+        }
+
+        using var context = database.CreateContextAsOwner();
+        foreach (var entry in Read(context).Where(e => e.Opens == false && !IsSetAside(e.Row)))
+        {
+            entry.Row.FriendlyName = SetAside + entry.Row.FriendlyName;
+        }
+
+        context.SaveChanges();
+        return true;
+    }
+
+    private static bool IsSetAside(DataProtectionKey row) => row.FriendlyName?.StartsWith(SetAside, StringComparison.Ordinal) == true;
+
+    /// <summary>Everything that is in the ring, and of a key whether the master key opens it; null for what is not encrypted.</summary>
+    private List<(DataProtectionKey Row, XElement Xml, bool? Opens)> Read(RollcallContext context) =>
+        context
+            .DataProtectionKeys.OrderBy(k => k.Id)
+            .ToList()
+            .ConvertAll(row =>
+            {
+                var xml = XElement.Parse(row.Xml!);
+                return (row, xml, Opens(xml));
+            });
+
+    private bool? Opens(XElement element)
+    {
+        if (element.Descendants().FirstOrDefault(e => e.Name.LocalName == "encryptedSecret") is not { } secret)
+        {
+            return null;
+        }
+
+        try
+        {
+            master.Open(Convert.FromBase64String(secret.Value));
+            return true;
+        }
+        catch (Exception e) when (e is CryptographicException or FormatException)
+        {
+            return false;
+        }
     }
 }

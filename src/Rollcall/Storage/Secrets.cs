@@ -7,16 +7,23 @@ using Microsoft.Extensions.DependencyInjection;
 namespace Rollcall.Storage;
 
 /// <summary>Protects keys and tokens at rest. What is protected in one district cannot be read as another's.</summary>
-public sealed class Secrets(IDataProtectionProvider provider)
+public sealed class Secrets
 {
+    private readonly IDataProtectionProvider _provider;
+    private readonly KeyRing _ring;
+
+    internal Secrets(IDataProtectionProvider provider, KeyRing ring) => (_provider, _ring) = (provider, ring);
+
+    /// <exception cref="RollcallException">The master key is not this database's.</exception>
     public string Protect(int districtId, string secret) => Of(districtId).Protect(secret);
 
     /// <exception cref="RollcallException">The master key is not the one the secret was stored under.</exception>
     public string Unprotect(int districtId, string stored)
     {
+        var protector = Of(districtId);
         try
         {
-            return Of(districtId).Unprotect(stored);
+            return protector.Unprotect(stored);
         }
         catch (CryptographicException e)
         {
@@ -27,8 +34,12 @@ public sealed class Secrets(IDataProtectionProvider provider)
         }
     }
 
-    private IDataProtector Of(int districtId) =>
-        provider.CreateProtector("Rollcall.Secrets", districtId.ToString(System.Globalization.CultureInfo.InvariantCulture));
+    private IDataProtector Of(int districtId)
+    {
+        // Asked before the key ring is read, which would answer with a page of its own faults.
+        _ring.EnsureFits();
+        return _provider.CreateProtector("Rollcall.Secrets", districtId.ToString(System.Globalization.CultureInfo.InvariantCulture));
+    }
 }
 
 /// <summary>The key outside the database that the key ring in the database is encrypted with. No backup contains it.</summary>
@@ -36,15 +47,45 @@ internal sealed class MasterKey
 {
     private const int Size = 32;
 
-    private MasterKey(byte[] key) => Key = key;
+    private readonly byte[] _key;
 
-    public byte[] Key { get; }
+    private MasterKey(byte[] key, string path) => (_key, Path) = (key, path);
+
+    /// <summary>The file that it is in.</summary>
+    public string Path { get; }
+
+    /// <summary>Encrypts (AES-256-GCM): a nonce, what is meant, and the tag.</summary>
+    public byte[] Seal(ReadOnlySpan<byte> plain)
+    {
+        var sealedBytes = new byte[AesGcm.NonceByteSizes.MaxSize + plain.Length + AesGcm.TagByteSizes.MaxSize];
+        var nonce = sealedBytes.AsSpan(0, AesGcm.NonceByteSizes.MaxSize);
+        RandomNumberGenerator.Fill(nonce);
+        using var aes = new AesGcm(_key, AesGcm.TagByteSizes.MaxSize);
+        aes.Encrypt(nonce, plain, sealedBytes.AsSpan(nonce.Length, plain.Length), sealedBytes.AsSpan(nonce.Length + plain.Length));
+        return sealedBytes;
+    }
+
+    /// <exception cref="CryptographicException">It was sealed with another key.</exception>
+    public byte[] Open(ReadOnlySpan<byte> sealedBytes)
+    {
+        var length = sealedBytes.Length - AesGcm.NonceByteSizes.MaxSize - AesGcm.TagByteSizes.MaxSize;
+        if (length < 0)
+        {
+            throw new CryptographicException("That is no sealed text.");
+        }
+
+        var nonce = sealedBytes[..AesGcm.NonceByteSizes.MaxSize];
+        var plain = new byte[length];
+        using var aes = new AesGcm(_key, AesGcm.TagByteSizes.MaxSize);
+        aes.Decrypt(nonce, sealedBytes.Slice(nonce.Length, length), sealedBytes[(nonce.Length + length)..], plain);
+        return plain;
+    }
 
     /// <summary>Reads the key file, or makes the data folder's own at the first start.</summary>
     public static MasterKey Load(string dataFolder)
     {
         var chosen = Environment.GetEnvironmentVariable("ROLLCALL_KEY_FILE");
-        var path = string.IsNullOrWhiteSpace(chosen) ? Path.Combine(dataFolder, "master.key") : chosen;
+        var path = string.IsNullOrWhiteSpace(chosen) ? System.IO.Path.Combine(dataFolder, "master.key") : chosen;
         try
         {
             if (!File.Exists(path))
@@ -60,7 +101,7 @@ internal sealed class MasterKey
             }
 
             var key = Convert.FromBase64String(File.ReadAllText(path).Trim());
-            return key.Length == Size ? new MasterKey(key) : throw new FormatException();
+            return key.Length == Size ? new MasterKey(key, path) : throw new FormatException();
         }
         catch (FormatException e)
         {
@@ -98,17 +139,12 @@ internal sealed class MasterKey
     }
 }
 
-/// <summary>Encrypts the key ring's entries with the master key (AES-256-GCM).</summary>
+/// <summary>Encrypts the key ring's entries with the master key.</summary>
 internal sealed class MasterKeyEncryptor(MasterKey master) : IXmlEncryptor
 {
     public EncryptedXmlInfo Encrypt(XElement plaintextElement)
     {
-        var plain = System.Text.Encoding.UTF8.GetBytes(plaintextElement.ToString(SaveOptions.DisableFormatting));
-        var sealedBytes = new byte[AesGcm.NonceByteSizes.MaxSize + plain.Length + AesGcm.TagByteSizes.MaxSize];
-        var nonce = sealedBytes.AsSpan(0, AesGcm.NonceByteSizes.MaxSize);
-        RandomNumberGenerator.Fill(nonce);
-        using var aes = new AesGcm(master.Key, AesGcm.TagByteSizes.MaxSize);
-        aes.Encrypt(nonce, plain, sealedBytes.AsSpan(nonce.Length, plain.Length), sealedBytes.AsSpan(nonce.Length + plain.Length));
+        var sealedBytes = master.Seal(System.Text.Encoding.UTF8.GetBytes(plaintextElement.ToString(SaveOptions.DisableFormatting)));
         return new EncryptedXmlInfo(new XElement("sealed", Convert.ToBase64String(sealedBytes)), typeof(MasterKeyDecryptor));
     }
 }
@@ -119,11 +155,6 @@ internal sealed class MasterKeyDecryptor(IServiceProvider services) : IXmlDecryp
     public XElement Decrypt(XElement encryptedElement)
     {
         var sealedBytes = Convert.FromBase64String(encryptedElement.Value);
-        var nonce = sealedBytes.AsSpan(0, AesGcm.NonceByteSizes.MaxSize);
-        var tag = sealedBytes.AsSpan(sealedBytes.Length - AesGcm.TagByteSizes.MaxSize);
-        var plain = new byte[sealedBytes.Length - nonce.Length - tag.Length];
-        using var aes = new AesGcm(services.GetRequiredService<MasterKey>().Key, AesGcm.TagByteSizes.MaxSize);
-        aes.Decrypt(nonce, sealedBytes.AsSpan(nonce.Length, plain.Length), tag, plain);
-        return XElement.Parse(System.Text.Encoding.UTF8.GetString(plain));
+        return XElement.Parse(System.Text.Encoding.UTF8.GetString(services.GetRequiredService<MasterKey>().Open(sealedBytes)));
     }
 }

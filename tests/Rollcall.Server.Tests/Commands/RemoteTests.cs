@@ -310,6 +310,7 @@ public abstract class RemoteTests(Library library) : IAsyncLifetime
             "account drop-second-factor",
             "account list",
             "account reset-password",
+            "db adopt-key",
             "db backup",
             "db check",
             "db compact",

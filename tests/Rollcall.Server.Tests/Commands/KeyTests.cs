@@ -1,0 +1,144 @@
+using System.Security.Cryptography;
+using Rollcall.Sandbox;
+using Rollcall.Storage;
+using Rollcall.Tests.Infrastructure;
+using static Rollcall.Server.Tests.Commands.RealProcess;
+
+namespace Rollcall.Server.Tests.Commands;
+
+/// <summary>A master key that is not the database's: a second node without the shared file, a folder that was lost, a backup without its key.</summary>
+public sealed class KeyTests(PostgresCluster cluster)
+{
+    private static CancellationToken Stop => TestContext.Current.CancellationToken;
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task Another_key_is_told_in_one_line_and_counts_only_when_somebody_says_so(bool onPostgres)
+    {
+        await using var sandbox = await SandboxServer.StartAsync(new SandboxOptions { Students = 40, Schools = 2 });
+        await using var cli = await Cli.ConnectedAsync(sandbox, onPostgres ? cluster : null);
+        await cli.OkAsync("sync");
+        var file = Path.Combine(cli.Data, "master.key");
+        var original = await File.ReadAllTextAsync(file, Stop);
+        var other = Convert.ToBase64String(RandomNumberGenerator.GetBytes(32));
+        var keys = await KeysAsync(cli);
+        await cli.RefusedAsync(1, "nothing to do", "db", "adopt-key", "--yes");
+
+        await File.WriteAllTextAsync(file, other, Stop);
+        string[] demo = ["demo", "--students", "40", "--urls", "http://127.0.0.1:0", "--data", cli.Data];
+        foreach (
+            var args in (string[][])
+                [
+                    ["serve", "--urls", "http://127.0.0.1:0"],
+                    onPostgres ? [.. demo, "--database", cli.Database!] : demo,
+                ]
+        )
+        {
+            using var process = Start(cli, args);
+            var ran = await EndAsync(process);
+            Assert.Equal(1, ran.Code);
+            var line = Assert.Single(ran.Error.TrimEnd('\n').Split('\n'));
+            foreach (var word in (string[])[file, "does not fit this database", "ROLLCALL_KEY_FILE", "db adopt-key"])
+            {
+                Assert.Contains(word, line, StringComparison.Ordinal);
+            }
+        }
+
+        var refused = await cli.RunAsync("sync");
+        Assert.Equal(1, refused.Code);
+        Assert.Contains("master key", Assert.Single(refused.Error.TrimEnd('\n').Split('\n')), StringComparison.Ordinal);
+        var connect = await ConnectAsync(cli, sandbox);
+        Assert.Equal(1, connect.Code);
+        Assert.Contains("does not fit", Assert.Single(connect.Error.TrimEnd('\n').Split('\n')), StringComparison.Ordinal);
+        await cli.RefusedAsync(1, "District 1, ClassLink", "db", "adopt-key");
+        Assert.Equal(keys, await KeysAsync(cli));
+
+        // Nothing was lost so far.
+        await File.WriteAllTextAsync(file, original, Stop);
+        await cli.OkAsync("sync");
+
+        await File.WriteAllTextAsync(file, other, Stop);
+        var adopted = (await cli.OkAsync("db", "adopt-key", "--yes", "--json")).Json;
+        Assert.Equal(file, adopted.GetProperty("keyFile").GetString());
+        Assert.Equal("District 1, ClassLink", Assert.Single(adopted.GetProperty("lost").EnumerateArray()).GetString());
+        await cli.RefusedAsync(1, "master key", "sync");
+        Assert.Equal(0, (await ConnectAsync(cli, sandbox)).Code);
+        await cli.OkAsync("sync");
+        await ServesAsync(cli);
+        await cli.OkAsync("db", "check");
+    }
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task A_backup_that_is_restored_without_its_key_is_served_connected_again_or_given_its_key_back(bool onPostgres)
+    {
+        await using var sandbox = await SandboxServer.StartAsync(new SandboxOptions { Students = 40, Schools = 2 });
+        await using var home = await Cli.ConnectedAsync(sandbox);
+        await home.OkAsync("sync");
+        using var folder = new TempFolder();
+        var backup = Path.Combine(folder.Path, "rollcall.bak");
+        await home.OkAsync("db", "backup", backup);
+        foreach (var keyComesBack in (bool[])[false, true])
+        {
+            await using var elsewhere = await Cli.OpenAsync(onPostgres ? cluster : null);
+            if (onPostgres)
+            {
+                await elsewhere.OkAsync("db", "migrate");
+            }
+
+            Assert.Contains("District 1, ClassLink", (await elsewhere.OkAsync("db", "restore", backup)).Out, StringComparison.Ordinal);
+            await ServesAsync(elsewhere);
+            await elsewhere.RefusedAsync(1, "master key", "sync");
+            if (keyComesBack)
+            {
+                File.Copy(Path.Combine(home.Data, "master.key"), Path.Combine(elsewhere.Data, "master.key"), overwrite: true);
+            }
+            else
+            {
+                Assert.Equal(0, (await ConnectAsync(elsewhere, sandbox)).Code);
+            }
+
+            await elsewhere.OkAsync("sync");
+            await ServesAsync(elsewhere);
+        }
+    }
+
+    /// <summary>A server starts, answers with a form, ends, and has had nothing to complain of.</summary>
+    private static async Task ServesAsync(Cli cli)
+    {
+        var (server, said) = await ServeAsync(cli);
+        using (server)
+        {
+            using var http = new HttpClient();
+            var url = new Uri(said.GetProperty("url").GetString()!);
+            Assert.Contains("<form", await http.GetStringAsync(new Uri(url, "/signin"), Stop), StringComparison.Ordinal);
+            await SignalAsync(server, "TERM");
+            var ran = await EndAsync(server);
+            Assert.DoesNotContain("Exception", ran.Error, StringComparison.Ordinal);
+            Assert.DoesNotContain("AuthenticationTag", ran.Out, StringComparison.Ordinal);
+        }
+    }
+
+    private static Task<Ran> ConnectAsync(Cli cli, SandboxServer sandbox) =>
+        cli.RunAsync(
+            "classlink",
+            "connect",
+            "--tenant-id",
+            sandbox.Options.TenantId,
+            "--direct",
+            sandbox.Url.GetLeftPart(UriPartial.Authority),
+            "--key",
+            sandbox.Options.ConsumerKey,
+            "--secret-file",
+            cli.File("secret", sandbox.Options.ConsumerSecret)
+        );
+
+    private static async Task<long> KeysAsync(Cli cli)
+    {
+        await using var database = new RollcallDatabase(new StorageOptions(cli.Data, cli.Database));
+        await using var connection = await database.OpenAsync(Stop);
+        return await Sql.ScalarAsync(connection, null, "SELECT count(*) FROM data_protection_keys", Stop);
+    }
+}
