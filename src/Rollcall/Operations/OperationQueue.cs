@@ -842,6 +842,11 @@ public sealed class OperationQueue(RollcallDatabase database, TimeProvider time)
             (await Sync.SyncSetup.LoadAsync(context, districtId, kind, time, cancellationToken)).EnsureReady();
         }
 
+        if (verb == "approve" && operation is { Status: OperationStatus.Preview, Integration: not null })
+        {
+            await Sync.OlderPlans.GiveWayAsync(context, operation, time.GetUtcNow(), cancellationToken);
+        }
+
         var was = operation.Status;
         change(operation);
 

@@ -20,12 +20,13 @@ public static class ImportReports
             : [];
     }
 
-    /// <summary>What an operation was set up with, without the reports.</summary>
+    /// <summary>What an operation was set up with, without the reports, and without whom a preview saw.</summary>
     public static JsonElement OptionsWithout(Operation operation)
     {
         ArgumentNullException.ThrowIfNull(operation);
         var options = JsonNode.Parse(operation.Options);
         (options as JsonObject)?.Remove(Name);
+        (options as JsonObject)?.Remove(SeenPeople.Name);
         return JsonSerializer.SerializeToElement(options);
     }
 

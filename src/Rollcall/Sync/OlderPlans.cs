@@ -2,6 +2,7 @@ using System.Text.Json;
 using Microsoft.EntityFrameworkCore;
 using Rollcall.Integrations;
 using Rollcall.Operations;
+using Rollcall.Patrons;
 using Rollcall.Storage;
 
 namespace Rollcall.Sync;
@@ -13,8 +14,23 @@ internal static class OlderPlans
     /// <summary>The warning of a row whose person a newer sync has seen.</summary>
     public const string SeenSince = "Left out as stale: a newer sync has seen the person since the plan";
 
-    /// <summary>What only says something, or nothing at all, is never written.</summary>
+    // That somebody was not found, or left, only whoever is there again contradicts.
     private static readonly ChangeKind[] s_ofPatrons = [ChangeKind.Update, ChangeKind.Transfer, ChangeKind.Reactivate, ChangeKind.Link];
+
+    // What only says something, or nothing at all, is never written.
+    private static readonly ChangeKind[] s_ofPeople =
+    [
+        ChangeKind.Create,
+        ChangeKind.Update,
+        ChangeKind.Reactivate,
+        ChangeKind.Link,
+        ChangeKind.Review,
+    ];
+
+    private static readonly OperationKind[] s_syncs = [OperationKind.FullSync, OperationKind.ChangesSync, OperationKind.PersonSync];
+
+    /// <summary>Few enough to be asked for by name.</summary>
+    private const int Few = 500;
 
     /// <summary>A sync of all that waits half-done, if there is one: a sync of changes beside it would not see what it has not written.</summary>
     public static Task<long?> UnfinishedFullAsync(RollcallContext context, Operation operation, CancellationToken cancellationToken) =>
@@ -84,30 +100,97 @@ internal static class OlderPlans
         }
     }
 
-    /// <summary>What waits to be written about somebody who has been seen in the roster since is out of date, unless it is the same that was
-    /// found now. Their rows are left out; a hold
-    /// that a sync of changes shows to be wrong about who has left is so as a whole, and the next full sync says what is so now.</summary>
-    /// <param name="context">On the transaction that completes the newer plan.</param>
-    /// <param name="operation">The newer sync, which wrote or writes what it found.</param>
-    /// <param name="seen">Patrons whom it found in the roster, not deleted.</param>
+    /// <summary>A preview that is approved is by then what a sync is: what waits from before it is out of date in the same way.</summary>
+    /// <param name="context">On the transaction that approves it.</param>
+    /// <param name="operation">The preview. While it waited, newer syncs have said what they know of its own rows.</param>
     /// <param name="now">The time.</param>
     /// <param name="cancellationToken">Gives up; the caller rolls back.</param>
-    public static async Task ContradictAsync(
+    public static async Task GiveWayAsync(
         RollcallContext context,
         Operation operation,
-        IReadOnlyList<long> seen,
         DateTimeOffset now,
         CancellationToken cancellationToken
     )
     {
-        if (seen.Count == 0)
+        var seen = operation.Kind == OperationKind.FullSync ? null : SeenPeople.Of(operation);
+        if (!s_syncs.Contains(operation.Kind) || (seen is null && operation.Kind == OperationKind.PersonSync))
         {
             return;
         }
 
-        var waiting = await Others(context, operation)
+        var older = Others(context, operation).Where(o => o.Id < operation.Id);
+        var replaced =
+            seen is null ? older.Where(o => s_syncs.Contains(o.Kind))
+            : operation.Kind == OperationKind.ChangesSync ? older.Where(o => o.Kind == OperationKind.ChangesSync)
+            : null;
+        if (replaced is not null)
+        {
+            var ended = await replaced.AnyAsync(
+                o =>
+                    o.Status == OperationStatus.NeedsApproval
+                    || o.Status == OperationStatus.Preview
+                    || (o.Status == OperationStatus.Waiting && o.Planned),
+                cancellationToken
+            );
+            await EndAsync(
+                context,
+                replaced.Where(o => o.Status == OperationStatus.NeedsApproval || o.Status == OperationStatus.Preview),
+                $"Operation {operation.Id} had read the roster after this one, and was approved.",
+                now,
+                cancellationToken
+            );
+            await ReplaceWaitingAsync(context, replaced, operation, now, cancellationToken);
+            if (ended && seen is null && operation.Kind != OperationKind.FullSync)
+            {
+                await RequireFullAsync(
+                    context,
+                    operation,
+                    $"operation {operation.Id} was approved, and what had waited before it was not written",
+                    cancellationToken
+                );
+            }
+        }
+
+        if (seen is not null)
+        {
+            await ContradictAsync(context, operation, older, seen, now, cancellationToken);
+        }
+    }
+
+    /// <summary>What waits to be written about somebody who has been read in the roster since is out of date, unless it is the same that was
+    /// found now. Their rows are left out; a hold that a sync of changes shows to be wrong about who has left is so as a whole, and the next full
+    /// sync says what is so now.</summary>
+    /// <param name="context">On the transaction that completes the newer plan.</param>
+    /// <param name="operation">The newer sync, which wrote or writes what it found.</param>
+    /// <param name="seen">Whom it read.</param>
+    /// <param name="now">The time.</param>
+    /// <param name="cancellationToken">Gives up; the caller rolls back.</param>
+    /// <returns>The plans that are wrong as a whole.</returns>
+    public static Task<IReadOnlyCollection<long>> ContradictAsync(
+        RollcallContext context,
+        Operation operation,
+        SeenPeople seen,
+        DateTimeOffset now,
+        CancellationToken cancellationToken
+    ) => ContradictAsync(context, operation, Others(context, operation), seen, now, cancellationToken);
+
+    private static async Task<IReadOnlyCollection<long>> ContradictAsync(
+        RollcallContext context,
+        Operation operation,
+        IQueryable<Operation> others,
+        SeenPeople seen,
+        DateTimeOffset now,
+        CancellationToken cancellationToken
+    )
+    {
+        if (seen.Alive.Count == 0 && seen.Count == 0)
+        {
+            return [];
+        }
+
+        var waiting = await others
             .AsNoTracking()
-            .Where(o => o.Kind == OperationKind.FullSync || o.Kind == OperationKind.ChangesSync || o.Kind == OperationKind.PersonSync)
+            .Where(o => s_syncs.Contains(o.Kind))
             .Where(o =>
                 o.Status == OperationStatus.NeedsApproval
                 || o.Status == OperationStatus.Preview
@@ -115,10 +198,11 @@ internal static class OlderPlans
             )
             .OrderBy(o => o.Id)
             .ToListAsync(cancellationToken);
+        var wrong = new List<long>();
         foreach (var older in waiting)
         {
-            var rows = Unwritten(context, older).Where(c => !c.Stale && s_ofPatrons.Contains(c.Kind));
-            if (operation.Kind == OperationKind.ChangesSync && await AnyLeaverAsync(rows, seen, cancellationToken))
+            var rows = Unwritten(context, older);
+            if (operation.Kind == OperationKind.ChangesSync && await AnyLeaverAsync(rows, seen.Alive, cancellationToken))
             {
                 await ReplaceAsync(
                     context,
@@ -133,27 +217,15 @@ internal static class OlderPlans
                     $"people whom operation {older.Id} would transfer are in the roster again",
                     cancellationToken
                 );
+                wrong.Add(older.Id);
                 continue;
             }
 
             var held = await HeldAsync(context, older, cancellationToken);
-            foreach (var some in seen.Chunk(500))
+            var numbers = await AboutAsync(rows.AsNoTracking().Where(c => !c.Stale), seen, cancellationToken);
+            foreach (var some in numbers.Chunk(Few))
             {
-                await rows.Where(c => some.Contains(c.PatronId ?? 0))
-                    .Where(c =>
-                        !context.Changes.Any(m =>
-                            m.DistrictId == c.DistrictId
-                            && m.PatronId == c.PatronId
-                            && m.OperationId == operation.Id
-                            && m.Values == c.Values
-                        )
-                    )
-                    .ExecuteUpdateAsync(
-                        s =>
-                            s.SetProperty(c => c.Stale, true)
-                                .SetProperty(c => c.Warning, c => c.Warning == null ? SeenSince : c.Warning + "; " + SeenSince),
-                        cancellationToken
-                    );
+                await LeaveOutAsync(context, operation, rows.Where(c => some.Contains(c.Number)), cancellationToken);
             }
 
             var left = held == 0 ? 0 : await HeldAsync(context, older, cancellationToken);
@@ -162,6 +234,94 @@ internal static class OlderPlans
                 await LessenAsync(context, operation, older, held - left, left, now, cancellationToken);
             }
         }
+
+        return wrong;
+    }
+
+    /// <summary>The numbers of the rows that are about people who were read.</summary>
+    private static async Task<IReadOnlyCollection<long>> AboutAsync(
+        IQueryable<Change> rows,
+        SeenPeople seen,
+        CancellationToken cancellationToken
+    )
+    {
+        var numbers = new HashSet<long>();
+        foreach (var some in seen.Alive.Chunk(Few))
+        {
+            numbers.UnionWith(
+                await rows.Where(c => s_ofPatrons.Contains(c.Kind) && some.Contains(c.PatronId ?? 0))
+                    .Select(c => c.Number)
+                    .ToListAsync(cancellationToken)
+            );
+        }
+
+        // Nothing finds a row by the roster's id. Of many people it is faster to look through all rows here.
+        var ofPeople = rows.Where(c => s_ofPeople.Contains(c.Kind));
+        var named = seen.Ids is { Count: <= Few } ids ? ofPeople.Where(c => ids.Contains(c.RosterId)) : ofPeople;
+        await foreach (var row in named.Select(c => new { c.Number, c.RosterId }).AsAsyncEnumerable().WithCancellation(cancellationToken))
+        {
+            if (seen.HasRead(row.RosterId))
+            {
+                numbers.Add(row.Number);
+            }
+        }
+
+        return numbers;
+    }
+
+    private static async Task LeaveOutAsync(
+        RollcallContext context,
+        Operation operation,
+        IQueryable<Change> rows,
+        CancellationToken cancellationToken
+    )
+    {
+        var some = await rows.AsNoTracking().ToListAsync(cancellationToken);
+        var patrons = some.Where(r => r.Kind != ChangeKind.Create).Select(r => r.PatronId).ToArray();
+        var people = some.Where(r => r.Kind is ChangeKind.Create or ChangeKind.Review).Select(r => r.RosterId).ToArray();
+        var newer = context.Changes.AsNoTracking().Where(c => c.DistrictId == operation.DistrictId && c.OperationId == operation.Id);
+        var found = await newer.Where(c => c.PatronId != null && patrons.Contains(c.PatronId)).ToListAsync(cancellationToken);
+        if (people.Length > 0)
+        {
+            found.AddRange(
+                await newer
+                    .Where(c => (c.Kind == ChangeKind.Create || c.Kind == ChangeKind.Review) && people.Contains(c.RosterId))
+                    .ToListAsync(cancellationToken)
+            );
+        }
+
+        var same = found.ToLookup(Essence);
+        long[] other = [.. some.Where(r => !same.Contains(Essence(r))).Select(r => r.Number)];
+        await rows.Where(c => other.Contains(c.Number))
+            .ExecuteUpdateAsync(
+                s =>
+                    s.SetProperty(c => c.Stale, true)
+                        .SetProperty(c => c.Warning, c => c.Warning == null ? SeenSince : c.Warning + "; " + SeenSince),
+                cancellationToken
+            );
+    }
+
+    /// <summary>What two rows of one person have in common when they do the same. A hash only spares a comparison, and a barcode that was drawn is
+    /// nobody's word.</summary>
+    private static (ChangeKind, string? Who, string Values, string? Link, string? Candidates, string? Reason) Essence(Change row)
+    {
+        var values = row.Values;
+        if (row is { Kind: ChangeKind.Create, BarcodeDrawn: true })
+        {
+            var parsed = ChangeValues.Parse(values);
+            parsed.Remove(PatronFields.Barcode);
+            values = parsed.ToJson();
+        }
+
+        var isReview = row.Kind == ChangeKind.Review;
+        return (
+            row.Kind,
+            isReview || row.Kind == ChangeKind.Create ? row.RosterId : $"{row.PatronId}",
+            values,
+            LinkState.Parse(row.Link) is { } link ? (link with { SyncHash = 0 }).ToJson() : row.Link,
+            isReview ? row.Candidates : null,
+            isReview ? row.Reason : null
+        );
     }
 
     /// <summary>A hold says how many still wait, and ends when nobody does.</summary>

@@ -440,6 +440,16 @@ internal sealed class SyncHandler(
         await using var transaction = await database.Bulk.BeginWriteAsync(connection, cancellationToken);
         await database.Bulk.LockDistrictAsync(connection, transaction, operation.DistrictId, cancellationToken);
         await using var context = database.CreateContext(connection, transaction);
+
+        // What this one shows to be wrong keeps nobody waiting any more.
+        var full = operation.Kind == OperationKind.ChangesSync ? await FullHoldsAsync(context, operation, cancellationToken) : [];
+        var now = time.GetUtcNow();
+        await OlderPlans.ReplaceAsync(context, operation, now, cancellationToken);
+        if (!operation.PreviewOnly)
+        {
+            full.ExceptWith(await OlderPlans.ContradictAsync(context, operation, plan.Seen, now, cancellationToken));
+        }
+
         long held = 0;
         foreach (var hold in holds)
         {
@@ -471,16 +481,16 @@ internal sealed class SyncHandler(
             );
         }
 
-        if (
-            operation.Kind == OperationKind.ChangesSync
-            && await HoldWhoWaitAsync(context, operation, cancellationToken) is { Count: > 0 } waiting
-        )
+        if (full.Count > 0 && await HoldWhoWaitAsync(context, operation, full, cancellationToken) is { Count: > 0 } waiting)
         {
             held += waiting.Count;
+            var still = waiting.Holds.Intersect(await FullHoldsAsync(context, operation, cancellationToken)).ToList();
             warnings.Add(
                 "held",
-                $"{waiting.Count} changes are of people whose changes wait in operation {string.Join(", ", waiting.Holds)}: held for approval with them",
-                $"Decide on operation {waiting.Holds[0]} first: what it writes is not written again here.",
+                $"{waiting.Count} changes are of people whose changes {(still.Count > 0 ? "wait" : "waited")} in operation {string.Join(", ", waiting.Holds)}: held for approval {(still.Count > 0 ? "with them" : "as they were")}",
+                still.Count > 0
+                    ? $"Decide on operation {still[0]} first: what it writes is not written again here."
+                    : "Look at them, then approve or discard.",
                 1,
                 "waiting"
             );
@@ -517,6 +527,7 @@ internal sealed class SyncHandler(
             fullAsked = setup.State.FullAsked,
             knows,
             matches = setup.MatchesHash,
+            seen = operation is { PreviewOnly: true, Kind: OperationKind.ChangesSync } ? plan.Seen.Kept : null,
             leniencies,
             feed,
             homerooms,
@@ -545,13 +556,6 @@ internal sealed class SyncHandler(
             throw new FencedOffException();
         }
 
-        var now = time.GetUtcNow();
-        await OlderPlans.ReplaceAsync(context, operation, now, cancellationToken);
-        if (!operation.PreviewOnly)
-        {
-            await OlderPlans.ContradictAsync(context, operation, plan.SeenAlive, now, cancellationToken);
-        }
-
         await transaction.CommitAsync(cancellationToken);
         (operation.Planned, operation.PlanSize) = (true, plan.Rows);
 
@@ -562,26 +566,27 @@ internal sealed class SyncHandler(
         operation.Options = JsonSerializer.Serialize(options, IntegrationService.Json);
     }
 
+    /// <summary>Holds of full syncs. Those of changes are replaced by a newer plan of changes.</summary>
+    private static async Task<HashSet<long>> FullHoldsAsync(
+        RollcallContext context,
+        Operation operation,
+        CancellationToken cancellationToken
+    ) =>
+        await context
+            .Operations.Where(o => o.DistrictId == operation.DistrictId && o.Integration == operation.Integration)
+            .Where(o => o.Id != operation.Id && o.Kind == OperationKind.FullSync && o.Status == OperationStatus.NeedsApproval)
+            .Select(o => o.Id)
+            .ToHashSetAsync(cancellationToken);
+
     /// <summary>Whose change waits for an approval is not changed unasked because some of those who wait came again, fewer than a threshold.</summary>
     /// <returns>How many rows are held for that, and the holds in question.</returns>
     private static async Task<(int Count, List<long> Holds)> HoldWhoWaitAsync(
         RollcallContext context,
         Operation operation,
+        HashSet<long> holds,
         CancellationToken cancellationToken
     )
     {
-        // Those of changes are replaced by this plan.
-        var holds = await context
-            .Operations.Where(o => o.DistrictId == operation.DistrictId && o.Integration == operation.Integration)
-            .Where(o => o.Id != operation.Id && o.Kind == OperationKind.FullSync && o.Status == OperationStatus.NeedsApproval)
-            .OrderBy(o => o.Id)
-            .Select(o => o.Id)
-            .ToListAsync(cancellationToken);
-        if (holds.Count == 0)
-        {
-            return (0, []);
-        }
-
         var own = context.Changes.Where(c => c.DistrictId == operation.DistrictId && c.OperationId == operation.Id);
         var theirs = context.Changes.Where(c => c.DistrictId == operation.DistrictId && holds.Contains(c.OperationId) && c.Held);
         var risks = await own.Where(c => c.Risk != Risk.None && !c.Held)
@@ -780,7 +785,7 @@ internal sealed class SyncHandler(
                     operation,
                     counts,
                     approved,
-                    applier.ChangedMeanwhile > 0 || (!approved && Planner.LeftOut(warnings)),
+                    applier.ChangedMeanwhile > 0 || ((!approved || operation.PreviewOnly) && Planner.LeftOut(warnings)),
                     cancellationToken
                 ),
             cancellationToken
@@ -868,9 +873,10 @@ internal sealed class SyncHandler(
             await HomeroomStore.DropOthersAsync(context, operation.DistrictId, state.Homerooms, cancellationToken);
         }
 
-        if (leftOut && !operation.PreviewOnly)
+        if (leftOut)
         {
-            // Those people did not change in the roster, so that a sync of changes would not look at them again.
+            // Those people did not change in the roster, so that a sync of changes would not look at them again. What had waited before a preview
+            // was approved ended with that.
             IntegrationService.RequireFull(row, $"operation {operation.Id} left changes out");
         }
     }

@@ -4,6 +4,7 @@ using Rollcall.Mapping;
 using Rollcall.Operations;
 using Rollcall.Patrons;
 using Rollcall.Sandbox;
+using Rollcall.Sync;
 using Rollcall.Sync.Person;
 using Rollcall.Tests.Infrastructure;
 
@@ -745,5 +746,219 @@ public sealed class ApprovalTests(PostgresCluster cluster)
         var done = await system.Follower.RunAsync(system.District.Id, preview.Id, null, CancellationToken.None);
         Assert.Equal((OperationStatus.Preview, true, null), (done.Status, done.Planned, done.ApprovedAt));
         Assert.All(await system.AllPatronsAsync(), p => Assert.Null(p.Phone));
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite, false)]
+    [InlineData(Db.Postgres, false)]
+    [InlineData(Db.Sqlite, true)]
+    [InlineData(Db.Postgres, true)]
+    public async Task An_approved_preview_of_everybody_replaces_what_waited_before_it(Db db, bool cancelled)
+    {
+        await using var system = await StartAsync(db);
+        Put(system, 1, 30, phone: "1");
+        await SyncAsync(system);
+        Put(system, 30, 30, phone: "2");
+        var ofPerson = await PersonAsync(system, Id(30), preview: true);
+        system.Sandbox.Overrides.Remove("users", Enumerable.Range(1, 14).Select(Id));
+        var held = await SyncAsync(system);
+        Assert.Equal(14, OperationQueue.CountsOf(held).Held);
+        Put(system, 1, 14, phone: "1");
+        Put(system, 15, 15, phone: "3");
+        var preview = await SyncAsync(system, preview: true);
+        Assert.Equal(OperationStatus.NeedsApproval, (await GetAsync(system, held)).Status);
+        await system.Queue.ApproveAsync(system.District.Id, preview.Id, "test");
+        foreach (var operation in (Operation[])[held, ofPerson])
+        {
+            var ended = await GetAsync(system, operation);
+            Assert.Equal(OperationStatus.Superseded, ended.Status);
+            Assert.True(OperationQueue.CountsOf(ended).AddUp, ended.Counts);
+            Assert.Equal((0L, 0L), (OperationQueue.CountsOf(ended).Held, OperationQueue.CountsOf(ended).Transferred));
+        }
+
+        Assert.Contains($"Operation {preview.Id}", (await GetAsync(system, held)).Error, StringComparison.Ordinal);
+        if (cancelled)
+        {
+            // What had waited is with nobody now.
+            Assert.Null(await FullDueAsync(system));
+            await system.Queue.CancelAsync(system.District.Id, preview.Id);
+            Assert.Contains($"operation {preview.Id}", await FullDueAsync(system), StringComparison.Ordinal);
+            return;
+        }
+
+        Sound(await system.Follower.RunAsync(system.District.Id, preview.Id, null, CancellationToken.None));
+        await Assert.ThrowsAsync<RollcallException>(() => system.ApproveAsync(held.Id));
+        var patrons = await system.PatronsByGuidAsync();
+        Assert.Equal("3", patrons[Id(15)].Phone);
+        Assert.All(patrons.Values, p => Assert.Equal(PatronStatus.Active, p.Status));
+        Assert.Null(await FullDueAsync(system));
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task An_approved_preview_of_some_speaks_of_those_it_saw(Db db)
+    {
+        await using var system = await StartAsync(db);
+        Put(system, 1, 30, phone: "1", modified: "2026-01-01T00:00:00.000Z");
+        await SyncAsync(system);
+        await SyncAsync(system);
+        system.Sandbox.Overrides.Remove("users", Enumerable.Range(1, 14).Select(Id));
+        var held = await SyncAsync(system);
+        Assert.Equal(14, OperationQueue.CountsOf(held).Held);
+
+        // One person, found as before: nothing to write, but not gone either.
+        Put(system, 7, 7, phone: "1", modified: "2026-01-01T00:00:00.000Z");
+        var person = await PersonAsync(system, Id(7), preview: true);
+        Assert.Equal(14, OperationQueue.CountsOf(await GetAsync(system, held)).Held);
+        Sound(await system.ApproveAsync(person.Id));
+        var left = await GetAsync(system, held);
+        Assert.Equal((OperationStatus.NeedsApproval, 13L), (left.Status, OperationQueue.CountsOf(left).Held));
+
+        // Changes, of whom one is back: the hold is wrong about who has left.
+        Put(system, 8, 8, phone: "1");
+        Put(system, 20, 20, phone: "2");
+        var changes = await SyncAsync(system, OperationKind.ChangesSync, preview: true);
+        Assert.Equal((OperationKind.ChangesSync, 1L), (changes.Kind, OperationQueue.CountsOf(changes).Updated));
+        Assert.DoesNotContain("seen", ImportReports.OptionsWithout(changes).ToString(), StringComparison.Ordinal);
+        Assert.Equal(OperationStatus.NeedsApproval, (await GetAsync(system, held)).Status);
+        Sound(await system.ApproveAsync(changes.Id));
+        Assert.Equal(OperationStatus.Superseded, (await GetAsync(system, held)).Status);
+        Assert.Contains($"operation {held.Id}", await FullDueAsync(system), StringComparison.Ordinal);
+        Assert.All(await system.AllPatronsAsync(), p => Assert.Equal(PatronStatus.Active, p.Status));
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task A_preview_replaces_nothing_that_was_read_after_it(Db db)
+    {
+        await using var system = await StartAsync(db);
+        Put(system, 1, 30, family: "Before", modified: "2026-01-01T00:00:00.000Z");
+        await SyncAsync(system);
+        await SyncAsync(system);
+        Put(system, 30, 30, family: "Before", phone: "2", modified: "2026-01-01T00:00:00.000Z");
+        var preview = await SyncAsync(system, preview: true);
+        Put(system, 1, 12, family: "After");
+        var held = await SyncAsync(system, OperationKind.ChangesSync);
+        Assert.Equal((OperationKind.ChangesSync, 12L), (held.Kind, OperationQueue.CountsOf(held).Held));
+        Assert.Equal(1, OperationQueue.CountsOf(Sound(await system.ApproveAsync(preview.Id))).Updated);
+        Assert.Equal(
+            (OperationStatus.NeedsApproval, 12L),
+            ((await GetAsync(system, held)).Status, OperationQueue.CountsOf(await GetAsync(system, held)).Held)
+        );
+        Sound(await system.ApproveAsync(held.Id));
+        Assert.Equal(12, (await system.AllPatronsAsync()).Count(p => p.LastName == "After"));
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite, OperationKind.ChangesSync)]
+    [InlineData(Db.Postgres, OperationKind.ChangesSync)]
+    [InlineData(Db.Sqlite, OperationKind.PersonSync)]
+    [InlineData(Db.Postgres, OperationKind.PersonSync)]
+    public async Task Whoever_was_read_since_is_left_out_whatever_came_of_them(Db db, OperationKind kind)
+    {
+        await using var system = await StartAsync(db, new FieldMap { CommunityId = new IdMapping(IdSource.Identifier) });
+        Assert.Null((await system.ImportAsync("barcode,communityId,lastName,site\nCARD-1,1001,Alpha,S1\nCARD-2,1001,Alpha,S1\n")).Error);
+        Put(system, 1, 30, modified: "2026-01-01T00:00:00.000Z");
+        await SyncAsync(system);
+        await SyncAsync(system);
+        system.Sandbox.Overrides.Remove("users", Id(1), Id(2));
+        Assert.Equal(2, OperationQueue.CountsOf(await SyncAsync(system)).Absent);
+        Put(system, 1, 2, modified: "2026-01-01T00:00:00.000Z");
+        foreach (var id in (string[])["new1", "new2", "new3"])
+        {
+            system.Sandbox.Person(id, "Nel", "New");
+        }
+
+        system.Sandbox.Person("ask", "Ann", "Alpha", number: "1001");
+        var preview = await SyncAsync(system, preview: true);
+        var counts = OperationQueue.CountsOf(preview);
+        Assert.Equal((3L, 2L, 1L), (counts.Created, counts.Reactivated, counts.Review));
+
+        // Deleted; of a number that only a whole roster can tell; known by now.
+        var (patrons, now) = (await system.PatronsByGuidAsync(), Now());
+        await EditAsync(system, patrons[Id(9)].Barcode, "communityId", "1009");
+        await EditAsync(system, "CARD-2", "communityId", "1002");
+        system.Sandbox.Person("new1", "Nel", "New", status: "tobedeleted", modified: now);
+        system.Sandbox.Person("new2", "Nel", "New", number: "1009", modified: now);
+        system.Sandbox.Person("ask", "Ann", "Alpha", number: "1001", modified: now);
+        system.Sandbox.Person(Id(1), "Pat", "Person001", status: "tobedeleted", modified: now);
+        if (kind == OperationKind.ChangesSync)
+        {
+            var between = await SyncAsync(system, kind);
+            Assert.Equal((kind, 4L), (between.Kind, OperationQueue.CountsOf(between).Read));
+        }
+        else
+        {
+            foreach (var id in (string[])["new1", "new2", "ask", Id(1)])
+            {
+                await PersonAsync(system, id);
+            }
+        }
+
+        var approved = Sound(await system.ApproveAsync(preview.Id));
+        Assert.Equal(
+            ["ask", "new1", "new2", Id(1)],
+            (await system.LogAsync(preview.Id)).Where(r => r.Stale).Select(r => r.Guid).Order(StringComparer.Ordinal)
+        );
+        counts = OperationQueue.CountsOf(approved);
+        Assert.Equal((1L, 1L, 0L), (counts.Created, counts.Reactivated, counts.Review));
+        patrons = await system.PatronsByGuidAsync();
+        Assert.Equal(["ask", "new3"], patrons.Keys.Where(k => !k.StartsWith('p')).Order());
+        Assert.Equal((PatronStatus.Transferred, PatronStatus.Active), (patrons[Id(1)].Status, patrons[Id(2)].Status));
+        Assert.Equal(0, await system.Get<Rollcall.Review.ReviewService>().OpenCountAsync(system.District.Id));
+        Assert.NotNull(await FullDueAsync(system));
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task A_newer_change_of_the_link_alone_is_not_written_over(Db db)
+    {
+        await using var system = await StartAsync(db);
+        Put(system, 1, 20);
+        await SyncAsync(system);
+        await SyncAsync(system);
+        void Name(int i, string username, string modified) =>
+            system.Sandbox.Overrides.Change("users", Id(i), u => (u["username"], u["dateLastModified"]) = (username, modified));
+        Name(1, "first", "2026-01-01T00:00:00.000Z");
+        Name(2, "same", Now());
+        var preview = await SyncAsync(system, preview: true);
+        Assert.Equal(20, OperationQueue.CountsOf(preview).Unchanged);
+        Name(1, "second", Now());
+        Assert.Equal(OperationKind.ChangesSync, (await SyncAsync(system, OperationKind.ChangesSync)).Kind);
+        Assert.Equal(("second", "same"), (await UsernameAsync(1), await UsernameAsync(2)));
+        Sound(await system.ApproveAsync(preview.Id));
+        Assert.Equal(("second", "same"), (await UsernameAsync(1), await UsernameAsync(2)));
+        Assert.Equal([Id(1)], (await system.LogAsync(preview.Id)).Where(r => r.Stale).Select(r => r.Guid));
+
+        async Task<string?> UsernameAsync(int i)
+        {
+            var patron = (await system.PatronsByGuidAsync())[Id(i)];
+            await using var context = system.Database.CreateContext();
+            return await context.PatronLinks.Where(l => l.PatronId == patron.Id).Select(l => l.Username).SingleAsync();
+        }
+    }
+
+    /// <summary>The order in which newer syncs see the same person does not decide what becomes of the others.</summary>
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task A_hold_is_wrong_about_who_has_left_also_where_a_one_person_sync_saw_them_first(Db db)
+    {
+        await using var system = await StartAsync(db);
+        Put(system, 1, 30, phone: "1", modified: "2026-01-01T00:00:00.000Z");
+        await SyncAsync(system);
+        await SyncAsync(system);
+        system.Sandbox.Overrides.Remove("users", Enumerable.Range(1, 14).Select(Id));
+        var held = await SyncAsync(system);
+        Put(system, 7, 7, phone: "2");
+        await PersonAsync(system, Id(7));
+        Assert.Equal(OperationStatus.NeedsApproval, (await GetAsync(system, held)).Status);
+        var changes = await SyncAsync(system, OperationKind.ChangesSync);
+        Assert.Equal((OperationKind.ChangesSync, 1L), (changes.Kind, OperationQueue.CountsOf(changes).Read));
+        Assert.Equal(OperationStatus.Superseded, (await GetAsync(system, held)).Status);
+        Assert.NotNull(await FullDueAsync(system));
     }
 }

@@ -338,4 +338,73 @@ public sealed class HoldTests(PostgresCluster cluster)
         Assert.Equal(1, OperationQueue.CountsOf(late).Held);
         Assert.DoesNotContain(await system.AllPatronsAsync(), p => p.LastName.StartsWith("After", StringComparison.Ordinal));
     }
+
+    /// <summary>What a sync of changes shows to be wrong keeps none of its own changes waiting.</summary>
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task A_hold_that_a_sync_of_changes_ends_holds_none_of_its_changes(Db db)
+    {
+        await using var system = await StartOfThirtyAsync(db);
+        system.Sandbox.Overrides.Remove("users", Enumerable.Range(1, 14).Select(i => $"p{i:00}"));
+        var hold = await system.SyncAsync();
+        Assert.Equal(14, OperationQueue.CountsOf(hold).Held);
+        system.Sandbox.Person("p01", "Pat", "Before01", modified: "2099-01-01T00:00:00.000Z");
+        system.Sandbox.Person("p02", "Pat", "Before02", status: "tobedeleted", modified: "2099-01-01T00:00:00.000Z");
+        var changes = await system.SyncAsync(kind: OperationKind.ChangesSync);
+        Assert.Equal((OperationKind.ChangesSync, OperationStatus.Completed), (changes.Kind, changes.Status));
+        Assert.Equal((0, 1), (OperationQueue.CountsOf(changes).Held, OperationQueue.CountsOf(changes).Transferred));
+        Assert.Equal(OperationStatus.Superseded, (await system.Queue.GetAsync(system.District.Id, hold.Id)).Status);
+        Assert.Equal("p02", Assert.Single(await system.AllPatronsAsync(), p => p.Status == PatronStatus.Transferred).Guid);
+    }
+
+    /// <summary>Too few are left to be held for their number; nobody has said yes to them either.</summary>
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task The_last_of_a_hold_who_come_again_otherwise_wait_on(Db db)
+    {
+        await using var system = await StartOfThirtyAsync(db);
+        for (var i = 1; i <= 12; i++)
+        {
+            system.Sandbox.Person($"p{i:00}", "Pat", $"After{i:00}");
+        }
+
+        var hold = await system.SyncAsync();
+        Assert.Equal(12, OperationQueue.CountsOf(hold).Held);
+        for (var i = 1; i <= 5; i++)
+        {
+            system.Sandbox.Person($"p{i:00}", "Pat", $"Later{i:00}");
+            await PersonTests.RunAsync(system, $"p{i:00}");
+        }
+
+        Assert.Equal(7, OperationQueue.CountsOf(await system.Queue.GetAsync(system.District.Id, hold.Id)).Held);
+        for (var i = 6; i <= 12; i++)
+        {
+            system.Sandbox.Person($"p{i:00}", "Pat", $"Later{i:00}", modified: "2099-01-01T00:00:00.000Z");
+        }
+
+        var changes = await system.SyncAsync(kind: OperationKind.ChangesSync);
+        Assert.Equal((OperationStatus.NeedsApproval, 7), (changes.Status, OperationQueue.CountsOf(changes).Held));
+        Assert.Equal(OperationStatus.Superseded, (await system.Queue.GetAsync(system.District.Id, hold.Id)).Status);
+        var warning = Assert.Single(OperationQueue.WarningsOf(changes), w => w.Code == "held");
+        Assert.Contains($"waited in operation {hold.Id}", warning.Message, StringComparison.Ordinal);
+        Assert.DoesNotContain("first", warning.Hint, StringComparison.Ordinal);
+        await system.ApproveAsync(changes.Id);
+        Assert.Equal(12, (await system.AllPatronsAsync()).Count(p => p.LastName.StartsWith("Later", StringComparison.Ordinal)));
+    }
+
+    private async Task<Installation> StartOfThirtyAsync(Db db)
+    {
+        var system = await Installation.StartAsync(cluster, db, new SandboxOptions { Students = 60, Schools = 2 });
+        system.Sandbox.OnlyMine();
+        for (var i = 1; i <= 30; i++)
+        {
+            system.Sandbox.Person($"p{i:00}", "Pat", $"Before{i:00}");
+        }
+
+        await system.SyncAsync();
+        await system.SyncAsync();
+        return system;
+    }
 }

@@ -5,6 +5,7 @@ using Rollcall.Operations;
 using Rollcall.Patrons;
 using Rollcall.Review;
 using Rollcall.Sandbox;
+using Rollcall.Sync;
 using Rollcall.Sync.Undo;
 using Rollcall.Tests.Infrastructure;
 
@@ -761,5 +762,30 @@ public sealed class MeanwhileTests(PostgresCluster cluster)
         var removal = await system.Get<PatronBulk>().PlanRemovalAsync(system.District.Id, [gone.Barcode], preview: false, "librarian");
         await system.Follower.RunAsync(system.District.Id, removal, null, CancellationToken.None);
         Assert.Equal(1, OperationQueue.CountsOf(await SyncAsync(system)).Created);
+    }
+
+    /// <summary>Of a link, what somebody changed since the plan is newer than a plan that waited, and older than one that is being written.</summary>
+    [Fact]
+    public void A_link_that_changed_since_stays_as_it_is_where_a_plan_waited()
+    {
+        var before = new LinkState { Username = "first", HomeroomClass = "c1" };
+        var planned = before with { Username = "second" };
+        var present = (before with { Username = "third", HomeroomClass = "c2" }).ToLink(1, 1);
+        Assert.Equal(
+            before with
+            {
+                Username = "third",
+                HomeroomClass = "c2",
+            },
+            Rollcall.Sync.Apply.Meanwhile.Merge(before, planned, present, late: true)
+        );
+        Assert.Equal(
+            before with
+            {
+                Username = "second",
+                HomeroomClass = "c2",
+            },
+            Rollcall.Sync.Apply.Meanwhile.Merge(before, planned, present, late: false)
+        );
     }
 }

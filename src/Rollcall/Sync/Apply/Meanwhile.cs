@@ -58,7 +58,11 @@ internal static class Meanwhile
     /// <summary>The link after the row: what the row changes of it, and nothing else.</summary>
     /// <remarks>The hash says that patron and roster agree. That is known only where nobody wrote since the plan: every other writer sets it
     /// to zero, so that one which was zero already tells nothing.</remarks>
-    public static LinkState Merge(LinkState? before, LinkState after, PatronLink? present)
+    /// <param name="before">The link at the plan; null when there was none.</param>
+    /// <param name="after">The link as planned.</param>
+    /// <param name="present">The link as of now; null when there is none.</param>
+    /// <param name="late">Days may lie between plan and writing: what somebody changed since is newer than the plan.</param>
+    public static LinkState Merge(LinkState? before, LinkState after, PatronLink? present, bool late)
     {
         if (present is null)
         {
@@ -78,6 +82,12 @@ internal static class Meanwhile
             StatusBefore = Pick(was.StatusBefore, after.StatusBefore, now.StatusBefore),
             SyncHash = was.SyncHash != 0 && was.SyncHash == now.SyncHash ? after.SyncHash : 0,
         };
+
+        T Pick<T>(T then, T planned, T current)
+        {
+            var isSame = EqualityComparer<T>.Default;
+            return isSame.Equals(then, planned) || (late && !isSame.Equals(then, current)) ? current : planned;
+        }
     }
 
     /// <summary>Whether the patron is the one whom the row is about: linked to that person, or not linked yet where the row links.</summary>
@@ -92,8 +102,6 @@ internal static class Meanwhile
         return string.Equals(patron.Guid, row.RosterId, StringComparison.Ordinal)
             || Ids(present?.Aliases).Contains(row.RosterId, StringComparer.Ordinal);
     }
-
-    private static T Pick<T>(T was, T after, T now) => EqualityComparer<T>.Default.Equals(was, after) ? now : after;
 
     private static string? Aliases(string? was, string? after, string? now)
     {

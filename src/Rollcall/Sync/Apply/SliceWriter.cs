@@ -473,7 +473,7 @@ internal sealed class SliceWriter(
         }
         else if (link is not null && (present is not null || before is null))
         {
-            var written = Meanwhile.Merge(before, link, present).ToLink(districtId, patron.Id);
+            var written = Meanwhile.Merge(before, link, present, late: approval && rules is not null).ToLink(districtId, patron.Id);
             slice.LinkWrites[patron.Id] = written;
             slice.LetGo(present, written);
             ShowsAnother(written);

@@ -196,6 +196,7 @@ internal sealed class PersonHandler(RollcallDatabase database, IntegrationServic
                 setup.Settings.Roles,
                 setup.Settings.Map,
                 Matches = setup.MatchesHash,
+                Seen = operation.PreviewOnly ? plan.Seen.Kept : null,
             },
             s_options
         );
@@ -228,7 +229,7 @@ internal sealed class PersonHandler(RollcallDatabase database, IntegrationServic
             await OlderPlans.ReplaceOfPersonAsync(context, operation, sourcedId, now, cancellationToken);
             if (!operation.PreviewOnly)
             {
-                await OlderPlans.ContradictAsync(context, operation, plan.SeenAlive, now, cancellationToken);
+                await OlderPlans.ContradictAsync(context, operation, plan.Seen, now, cancellationToken);
             }
         }
 

@@ -21,8 +21,7 @@ internal sealed record PlanResult(SyncCounts Counts, long Rows, RiskTally Risks,
     /// <summary>Changes that earlier runs should have seen and did not.</summary>
     public required long Drift { get; init; }
 
-    /// <summary>Patrons whom a pull of changes found in the roster, not deleted; empty for a full one.</summary>
-    public required IReadOnlyList<long> SeenAlive { get; init; }
+    public required SeenPeople Seen { get; init; }
 }
 
 /// <summary>A patron who turned out to agree with the roster: the link remembers it, unless the patron changed meanwhile.</summary>
@@ -97,6 +96,7 @@ internal sealed class Planner
     private readonly long[] _linkedBy = new long[Enum.GetValues<MatchKey>().Length];
     private long _read;
     private readonly List<long> _seenAlive = [];
+    private readonly List<string> _seen = [];
     private SpoolReader? _twins;
     private long _withoutHomeroom;
     private long _drift;
@@ -152,7 +152,13 @@ internal sealed class Planner
             }
 
             _read++;
-            await PlanAsync(i, reader.Read(persons[i].Position), cancellationToken);
+            var user = reader.Read(persons[i].Position);
+            if (_roster.ChangesOnly && user.SourcedId is { } id)
+            {
+                _seen.Add(id);
+            }
+
+            await PlanAsync(i, user, cancellationToken);
             if (_read % 2000 == 0)
             {
                 await _progress("Comparing people", _read, persons.Count);
@@ -205,7 +211,7 @@ internal sealed class Planner
         {
             Shared = Enum.GetValues<RoleGroup>().Where(g => g != RoleGroup.None).ToDictionary(g => g, _shared.Bits),
             Drift = _drift,
-            SeenAlive = _seenAlive,
+            Seen = new SeenPeople(_seenAlive, _seen),
         };
     }
 
