@@ -44,7 +44,7 @@ public sealed class PersonTests(PostgresCluster cluster)
         // Whom nobody knows was mistyped.
         var unknown = await RunAsync(system, "p11", fails: true);
         Assert.Equal(OperationStatus.Failed, unknown.Status);
-        Assert.Contains("p11, neither in the roster nor here", unknown.Error, StringComparison.Ordinal);
+        Assert.Contains("'p11', neither in the roster nor here", unknown.Error, StringComparison.Ordinal);
 
         // What one person brought is compared again by the next full sync, and nothing is found.
         system.Sandbox.Overrides.Restore("users", ["p1"]);
