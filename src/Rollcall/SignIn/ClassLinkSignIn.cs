@@ -574,11 +574,13 @@ public sealed class ClassLinkSignIn(
             settings.Mode is ConnectionMode.Proxy || settings.Login.ConfirmedTenant == settings.TenantId && settings.TenantId is not null;
         if (found.Count == 0 && confirmed && Patrons.Text.Clean(person.LoginId) is { } login)
         {
+            // Whoever left the roster keeps the name they had there; the directory may have given it to somebody else since.
             how = "LoginId";
-            found = await links.Where(l => l.Username == login).Select(l => l.PatronId).ToListAsync(cancellationToken);
+            var here = links.Where(l => !l.Absent);
+            found = await here.Where(l => l.Username == login).Select(l => l.PatronId).ToListAsync(cancellationToken);
             if (found.Count == 0)
             {
-                found = await ByLoginAsideFromCaseAsync(links, login, cancellationToken);
+                found = await ByLoginAsideFromCaseAsync(here, login, cancellationToken);
             }
         }
 
@@ -607,6 +609,20 @@ public sealed class ClassLinkSignIn(
         {
             // Whoever edits records could put their own address on an administrator's.
             return Refuse(SignInRefusal.Unknown, $"district {district}: patron {patron.Id} is above Patron and was found by email alone");
+        }
+
+        if (how != "SourcedId" && patron.Group > SecurityGroup.Patron && Patrons.Text.Clean(person.SourcedId) is not null)
+        {
+            // An id that is not theirs says that this is somebody else, who was given the name of one who left.
+            return Refuse(
+                SignInRefusal.Unknown,
+                $"district {district}: patron {patron.Id} is above Patron and was found by {how}, but has another SourcedId than the one given"
+            );
+        }
+
+        if (how != "SourcedId" && link.Absent)
+        {
+            return Refuse(SignInRefusal.Unknown, $"district {district}: patron {patron.Id} left the roster and was found by {how} alone");
         }
 
         if (!Sessions.MaySignIn(patron.Status))

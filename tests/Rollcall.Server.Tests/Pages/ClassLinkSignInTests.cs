@@ -399,6 +399,52 @@ public sealed class ClassLinkSignInTests(SignInLibrary library) : IClassFixture<
         await LinkAsync(student.SourcedId, "");
     }
 
+    /// <summary>Directories give the name of somebody who left to somebody who comes.</summary>
+    [Fact]
+    public async Task A_login_name_that_was_given_out_again_opens_nothing_of_whoever_had_it_before()
+    {
+        var comes = Student(20);
+        await using var context = library.Service<RollcallDatabase>().CreateContext();
+        var before = await context.Patrons.AsNoTracking().SingleAsync(p => p.Guid == comes.SourcedId);
+
+        // The record is another person's who had this name.
+        await PutAsync("of-somebody-else", SecurityGroup.Librarian, absent: false);
+        using var visitor = new Visitor(library.Url, null);
+        try
+        {
+            await RefusedAsync(visitor, await BeginAndBackAsync(visitor, comes), "The library does not know you yet");
+
+            // Where ClassLink gives no id, nothing speaks against it; unless the record's person has left.
+            library.Sandbox.Faults.Set("blank-sourcedid");
+            Assert.Equal("/", await SignInAsync(visitor, comes));
+            await PutAsync("of-somebody-else", SecurityGroup.Librarian, absent: true);
+            await RefusedAsync(visitor, await BeginAndBackAsync(visitor, comes), "The library does not know you yet");
+            await library.Service<ClassLinkSignIn>().TurnAsync(library.District.Id, true, byEmail: true, "test");
+            await PutAsync("of-somebody-else", SecurityGroup.Patron, absent: true);
+            await RefusedAsync(visitor, await BeginAndBackAsync(visitor, comes), "The library does not know you yet");
+            library.Sandbox.Faults.Clear();
+            await RefusedAsync(visitor, await BeginAndBackAsync(visitor, comes), "The library does not know you yet");
+
+            // Of a record that opens nothing but itself, and is in the roster, the name is taken where ids are others than the roster's.
+            await PutAsync("of-somebody-else", SecurityGroup.Patron, absent: false);
+            Assert.Equal("/", await SignInAsync(visitor, comes));
+        }
+        finally
+        {
+            library.Sandbox.Faults.Clear();
+            await library.Service<ClassLinkSignIn>().TurnAsync(library.District.Id, true, byEmail: false, "test");
+            await PutAsync(comes.SourcedId, before.Group, absent: false);
+        }
+
+        async Task PutAsync(string guid, SecurityGroup group, bool absent)
+        {
+            await context
+                .Patrons.Where(p => p.Id == before.Id)
+                .ExecuteUpdateAsync(s => s.SetProperty(p => p.Guid, guid).SetProperty(p => p.Group, group));
+            await context.PatronLinks.Where(l => l.PatronId == before.Id).ExecuteUpdateAsync(s => s.SetProperty(l => l.Absent, absent));
+        }
+    }
+
     [Fact]
     public async Task Where_nothing_vouches_for_the_tenant_an_id_has_to_before_a_login_name_counts()
     {
