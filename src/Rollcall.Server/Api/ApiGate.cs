@@ -59,6 +59,9 @@ internal sealed class ApiGate(RequestDelegate next, RollcallDatabase database, T
 
     private const int LargestKept = 256 * 1024;
 
+    /// <summary>In front of a kept answer that names an address. No JSON begins like that.</summary>
+    private const string KeptLocation = "Location: ";
+
     private readonly PartitionedRateLimiter<(Asker Kind, string Key)> _limiter = PartitionedRateLimiter.Create<
         (Asker Kind, string Key),
         string
@@ -225,12 +228,9 @@ internal sealed class ApiGate(RequestDelegate next, RollcallDatabase database, T
             Confinement.To(district.Id);
         }
 
-        if (
-            endpoint.Metadata.GetMetadata<StartsSomething>() is not null
-            && http.Request.Headers["Idempotency-Key"].ToString() is { Length: > 0 } key
-        )
+        if (IsOnce(http))
         {
-            await OnceAsync(http, grant, key);
+            await OnceAsync(http, grant, http.Request.Headers["Idempotency-Key"].ToString());
             return;
         }
 
@@ -246,6 +246,11 @@ internal sealed class ApiGate(RequestDelegate next, RollcallDatabase database, T
         : !grant.Scopes.HasFlag(scope.Value)
             ? $"This token is not for that: it lacks the scope {string.Join(", ", AccessTokens.WordsOf(scope.Value & ~grant.Scopes))}."
         : null;
+
+    /// <summary>The request is one that starts something and comes with a key.</summary>
+    private static bool IsOnce(HttpContext http) =>
+        http.GetEndpoint()?.Metadata.GetMetadata<StartsSomething>() is not null
+        && http.Request.Headers["Idempotency-Key"].ToString().Length > 0;
 
     /// <summary>Carries a request out once per key; sent again, it gets the first one's answer.</summary>
     private async Task OnceAsync(HttpContext http, TokenGrant grant, string key)
@@ -292,11 +297,16 @@ internal sealed class ApiGate(RequestDelegate next, RollcallDatabase database, T
         var body = http.Response.Body;
         using var kept = new MemoryStream();
         http.Response.Body = kept;
-        var done = false;
+        var (done, refused) = (false, false);
         try
         {
             await next(http);
-            done = http.Response.StatusCode is >= 200 and < 300 && kept.Length <= LargestKept;
+            (done, refused) = (http.Response.StatusCode is >= 200 and < 300, http.Response.StatusCode is >= 400 and < 500);
+        }
+        catch (Exception e) when (IsRefusal(e))
+        {
+            refused = true;
+            throw;
         }
         finally
         {
@@ -306,21 +316,42 @@ internal sealed class ApiGate(RequestDelegate next, RollcallDatabase database, T
             var row = context.IdempotentRequests.Where(r => r.TokenId == grant.TokenId && r.Key == key);
             if (done)
             {
-                var (status, text) = (http.Response.StatusCode, Encoding.UTF8.GetString(kept.GetBuffer(), 0, (int)kept.Length));
+                var (status, text) = (http.Response.StatusCode, kept.Length <= LargestKept ? Keep(http.Response, kept) : null);
                 await row.ExecuteUpdateAsync(
                     s => s.SetProperty(r => r.Status, status).SetProperty(r => r.Body, text),
                     CancellationToken.None
                 );
             }
-            else
+            else if (refused)
             {
                 // Nothing was started: it may be tried again with the same key.
                 await row.ExecuteDeleteAsync(CancellationToken.None);
             }
+
+            // Of a fault nobody knows whether it came before the writing or after: the key stays taken, so that nothing is done twice.
         }
 
         kept.Position = 0;
         await kept.CopyToAsync(body, gone);
+    }
+
+    /// <summary>What says that a request was not carried out. A fault does not: the answer of a commit can be lost too.</summary>
+    private static bool IsRefusal(Exception e) =>
+        e
+            is RollcallException
+                or UsageException
+                or NotFoundException
+                or ForbiddenException
+                or ImportRefusedException
+                or RosterException
+                or BadHttpRequestException
+                or NoRoomException;
+
+    /// <summary>The answer as it is kept: its JSON, behind the address that it names, if it names one.</summary>
+    private static string Keep(HttpResponse response, MemoryStream body)
+    {
+        var text = Encoding.UTF8.GetString(body.GetBuffer(), 0, (int)body.Length);
+        return response.Headers.Location.ToString() is { Length: > 0 } to ? $"{KeptLocation}{to}\n{text}" : text;
     }
 
     private async Task RepeatAsync(HttpContext http, long tokenId, string key, string print)
@@ -345,12 +376,26 @@ internal sealed class ApiGate(RequestDelegate next, RollcallDatabase database, T
                 "This Idempotency-Key was used for another request. Give each request a key of its own."
             );
         }
+        else if (first.Body is not { } body)
+        {
+            await ProblemAsync(
+                http,
+                StatusCodes.Status409Conflict,
+                $"The request with this Idempotency-Key was carried out and answered with {first.Status}, but the answer was too long to be kept. Look at what it changed."
+            );
+        }
         else
         {
             http.Response.StatusCode = first.Status;
-            http.Response.ContentType = "application/json; charset=utf-8";
             http.Response.Headers["Idempotent-Replayed"] = "true";
-            await http.Response.WriteAsync(first.Body ?? "", http.RequestAborted);
+            if (body.StartsWith(KeptLocation, StringComparison.Ordinal) && body.IndexOf('\n', StringComparison.Ordinal) is > 0 and var end)
+            {
+                http.Response.Headers.Location = body[KeptLocation.Length..end];
+                body = body[(end + 1)..];
+            }
+
+            http.Response.ContentType = "application/json; charset=utf-8";
+            await http.Response.WriteAsync(body, http.RequestAborted);
         }
     }
 
@@ -444,7 +489,9 @@ internal sealed class ApiGate(RequestDelegate next, RollcallDatabase database, T
                 return ProblemAsync(
                     http,
                     StatusCodes.Status500InternalServerError,
-                    "This is a fault of the program, not yours. Nothing is half-written. Try again; if it stays, look into the server's log."
+                    IsOnce(http)
+                        ? "This is a fault of the program, not yours. Nothing is half-written, but it may have been carried out and the answer lost: look at the operations and at what it was to change, and only then send it again, with another Idempotency-Key."
+                        : "This is a fault of the program, not yours. Nothing is half-written. Try again; if it stays, look into the server's log."
                 );
         }
     }

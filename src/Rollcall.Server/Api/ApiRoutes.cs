@@ -30,8 +30,11 @@ internal static class ApiRoutes
     /// <summary>The most patrons that a bulk change names one by one.</summary>
     private const int MostBarcodes = 1000;
 
-    /// <summary>Changes that are being written while a page is read are younger than this.</summary>
-    private static readonly TimeSpan s_inFlight = TimeSpan.FromMinutes(2);
+    /// <summary>
+    /// Changes that are being written while a page is read are younger than this: one statement over a very large district may be at work for minutes
+    /// under the time that it began with.
+    /// </summary>
+    private static readonly TimeSpan s_inFlight = TimeSpan.FromMinutes(15);
 
     public static void Map(WebApplication app)
     {

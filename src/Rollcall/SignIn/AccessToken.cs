@@ -85,7 +85,8 @@ public sealed class IdempotentRequest
     /// <summary>The answer's status code; 0 while the first one is still being worked on.</summary>
     public int Status { get; set; }
 
-    /// <summary>The answer's JSON; it may be the record of a person who was added.</summary>
+    /// <summary>The answer's JSON, behind a line <c>Location: …</c> where it named one; it may be the record of a person who was added. Null while
+    /// there is no answer, and of one that was too long to be kept.</summary>
     public string? Body { get; set; }
 
     public DateTimeOffset CreatedAt { get; set; }

@@ -253,6 +253,8 @@ public sealed class ApiTests(SyncedLibrary library) : IClassFixture<SyncedLibrar
         var again = await Add("one", "Idem");
         Assert.Equal(HttpStatusCode.Created, again.StatusCode);
         Assert.Equal(["true"], again.Headers.GetValues("Idempotent-Replayed"));
+        Assert.NotNull(again.Headers.Location);
+        Assert.Equal(answers.First(a => a.StatusCode == HttpStatusCode.Created).Headers.Location, again.Headers.Location);
         Assert.Equal(
             await answers.First(a => a.StatusCode == HttpStatusCode.Created).Content.ReadAsStringAsync(),
             await again.Content.ReadAsStringAsync()
@@ -307,6 +309,13 @@ public sealed class ApiTests(SyncedLibrary library) : IClassFixture<SyncedLibrar
         var (byChange, last) = await AllAsync($"{Root}/patrons?limit=37&changedSince=2000-01-01");
         Assert.Equal(total, byChange.Select(p => p.GetProperty("barcode").GetString()).Distinct().Count());
         var asOf = last.GetProperty("asOf").GetString();
+
+        // What a long statement is still writing is stamped with the time that it began.
+        Assert.InRange(
+            TimeProvider.System.GetUtcNow() - last.GetProperty("asOf").GetDateTimeOffset(),
+            TimeSpan.FromMinutes(14),
+            TimeSpan.FromMinutes(17)
+        );
 
         var some = byId[5].GetProperty("barcode").GetString()!;
         var saved = await http.PatchAsJsonAsync($"{Root}/patrons/{some}", new { fields = new { notes = "followed" } });
@@ -498,6 +507,80 @@ public sealed class ApiTests(SyncedLibrary library) : IClassFixture<SyncedLibrar
                 Assert.Equal("{\"written\":1}", Encoding.UTF8.GetString(answer.ToArray()));
             }
         }
+    }
+
+    /// <summary>A fault tells nobody whether the commit went through: only what says that nothing was done frees a key.</summary>
+    [Theory]
+    [InlineData("fault", 409)]
+    [InlineData("hung up", 409)]
+    [InlineData("unavailable", 409)]
+    [InlineData("refused", 422)]
+    [InlineData("not found", 404)]
+    [InlineData("long", 409)]
+    public async Task A_key_is_free_again_only_where_nothing_was_done(string how, int second)
+    {
+        var token = await TokenAsync(library.District, SecurityGroup.LibraryAdministrator, AccessTokens.AllOfDistrict);
+        var endpoint = library
+            .Service<EndpointDataSource>()
+            .Endpoints.OfType<RouteEndpoint>()
+            .Single(e =>
+                e.RoutePattern.RawText == "/api/v1/patrons/import"
+                && e.Metadata.GetMetadata<HttpMethodMetadata>()!.HttpMethods.Contains("POST")
+            );
+        var carriedOut = 0;
+        for (var sent = 1; sent <= 2; sent++)
+        {
+            using var gate = new ApiGate(
+                async http =>
+                {
+                    carriedOut++;
+                    http.Response.StatusCode = how is "unavailable" ? 503 : 202;
+                    if (how is "unavailable" or "long")
+                    {
+                        await http.Response.WriteAsync(new string('x', 300_000));
+                        return;
+                    }
+
+                    throw how switch
+                    {
+                        "refused" => new RollcallException("Not like this."),
+                        "not found" => new NotFoundException("Not here."),
+                        "hung up" => new OperationCanceledException(),
+                        _ => new IOException("The answer of the commit was lost."),
+                    };
+                },
+                library.Service<RollcallDatabase>(),
+                TimeProvider.System,
+                library.Service<ILogger<ApiGate>>()
+            );
+            await using var confined = Confinement.Begin();
+            using var scope = library.Server.Services.CreateScope();
+            using var request = new MemoryStream([1]);
+            using var answer = new MemoryStream();
+            var http = new DefaultHttpContext { RequestServices = scope.ServiceProvider };
+            http.SetEndpoint(endpoint);
+            http.Request.Method = "POST";
+            http.Request.Path = "/api/v1/patrons/import";
+            http.Request.Body = request;
+            http.Request.ContentLength = request.Length;
+            http.Request.Headers.Authorization = $"Bearer {token}";
+            http.Request.Headers["Idempotency-Key"] = how.Replace(' ', '-');
+            http.Response.Body = answer;
+            await gate.InvokeAsync(http, library.Service<AccessTokens>(), library.Service<DistrictService>());
+            var text = Encoding.UTF8.GetString(answer.ToArray());
+            if (sent == 2)
+            {
+                Assert.Equal(second, http.Response.StatusCode);
+            }
+            else if (how is "fault" or "hung up")
+            {
+                Assert.Equal(500, http.Response.StatusCode);
+                Assert.Contains("may have been carried out", text, StringComparison.Ordinal);
+                Assert.DoesNotContain("Try again", text, StringComparison.Ordinal);
+            }
+        }
+
+        Assert.Equal(second == 409 ? 1 : 2, carriedOut);
     }
 
     private static async Task<JsonElement> ProblemAsync(HttpResponseMessage response, HttpStatusCode status, string words)
