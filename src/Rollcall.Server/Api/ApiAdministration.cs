@@ -421,7 +421,7 @@ internal static class ApiAdministration
             grant.AccountId,
             grant.PatronId,
             grant,
-            http.RequestAborted
+            cancellationToken: http.RequestAborted
         );
         return new(View(row), token);
     }

@@ -1,3 +1,4 @@
+using System.Globalization;
 using Microsoft.EntityFrameworkCore;
 using Rollcall.Audit;
 using Rollcall.Districts;
@@ -108,6 +109,7 @@ public sealed class AccessTokens(RollcallDatabase database, TimeProvider time)
     /// <param name="accountId">Their account; null for patrons and the command line.</param>
     /// <param name="patronId">Their patron; null for accounts and the command line.</param>
     /// <param name="by">The token that makes it: it hands on no more than it has, and for no longer. Null for people and the command line.</param>
+    /// <param name="session">The session that it is made in, if it is one of an account: it has to be open still.</param>
     /// <param name="cancellationToken">Gives up.</param>
     /// <returns>The row, and the token itself: it is never to be had again.</returns>
     /// <exception cref="RollcallException">A value does not fit, or is above the actor; nothing was made.</exception>
@@ -121,6 +123,7 @@ public sealed class AccessTokens(RollcallDatabase database, TimeProvider time)
         long? accountId = null,
         long? patronId = null,
         TokenGrant? by = null,
+        string? session = null,
         CancellationToken cancellationToken = default
     )
     {
@@ -196,14 +199,31 @@ public sealed class AccessTokens(RollcallDatabase database, TimeProvider time)
             ExpiresAt = now + lives,
         };
         await using var context = database.CreateContextAsOwner();
+        await using var transaction = await context.Database.BeginTransactionAsync(cancellationToken);
+        if (accountId is { } maker)
+        {
+            // A request may take its time to arrive: whoever lost their place or their session meanwhile leaves no token behind.
+            await Accounts.HoldAsync(context, maker, cancellationToken);
+            if (
+                await MakerAsync(context, row, cancellationToken) is not { } right
+                || right < group
+                || (session is not null && !await context.SignInSessions.AnyAsync(s => s.Id == session, cancellationToken))
+            )
+            {
+                throw new RollcallException("You may not make this token any more. Sign in again and look what you may do.");
+            }
+        }
+
         context.AccessTokens.Add(row);
         AddAudit(
             context,
             district?.Id ?? 0,
+            now,
             actor.Name,
             $"'{clean}' made: {(district is null ? "operator" : PatronFields.GroupWord(group))}, {string.Join(", ", WordsOf(scopes))}, until {row.ExpiresAt:yyyy-MM-dd}"
         );
         await context.SaveChangesAsync(cancellationToken);
+        await transaction.CommitAsync(cancellationToken);
         return (row, token);
     }
 
@@ -216,6 +236,37 @@ public sealed class AccessTokens(RollcallDatabase database, TimeProvider time)
             .Where(t => t.DistrictId == districtId)
             .OrderByDescending(t => t.Id)
             .ToListAsync(cancellationToken);
+    }
+
+    /// <summary>
+    /// Why tokens open nothing, or less than they were made for, although nobody revoked them and their time is not over. Tokens that are good are
+    /// not among them.
+    /// </summary>
+    public async Task<IReadOnlyDictionary<long, (bool Opens, string Why)>> LessAsync(
+        IReadOnlyList<AccessToken> rows,
+        CancellationToken cancellationToken = default
+    )
+    {
+        var now = time.GetUtcNow();
+        var less = new Dictionary<long, (bool Opens, string Why)>();
+        await using var context = database.CreateContextAsOwner();
+        foreach (var row in rows.Where(r => r.RevokedAt is null && r.ExpiresAt > now))
+        {
+            if (!await ParentServesAsync(context, row, now, cancellationToken))
+            {
+                less[row.Id] = (false, string.Create(CultureInfo.InvariantCulture, $"Ended with token {row.ParentId}, which made it"));
+            }
+            else if (await MakerAsync(context, row, cancellationToken) is not { } maker)
+            {
+                less[row.Id] = (false, "Opens nothing while its maker may not come in");
+            }
+            else if (maker < row.Group)
+            {
+                less[row.Id] = (true, $"At most {PatronFields.GroupWord(maker)}, as its maker is now");
+            }
+        }
+
+        return less;
     }
 
     /// <summary>
@@ -242,7 +293,7 @@ public sealed class AccessTokens(RollcallDatabase database, TimeProvider time)
         }
 
         row.RevokedAt = now;
-        AddAudit(context, districtId ?? 0, actor, $"'{row.Name}' (token {id}) revoked");
+        AddAudit(context, districtId ?? 0, now, actor, $"'{row.Name}' (token {id}) revoked");
         var (touched, added) = await AccountsOfAsync(context, row, cancellationToken);
         await context
             .OneTimeLinks.Where(l => l.Purpose == LinkPurpose.Password && touched.Contains(l.AccountId!.Value))
@@ -254,6 +305,38 @@ public sealed class AccessTokens(RollcallDatabase database, TimeProvider time)
             .IdempotentRequests.Where(r => r.TokenId == id || context.AccessTokens.Any(t => t.Id == r.TokenId && t.ParentId == id))
             .ExecuteDeleteAsync(cancellationToken);
         return added;
+    }
+
+    /// <summary>
+    /// Ends the tokens that an account made, and those that these made, for it may come in again one day: in a district, or with null everywhere.
+    /// The caller saves.
+    /// </summary>
+    /// <returns>How many.</returns>
+    internal static async Task<int> RevokeOfAccountAsync(
+        RollcallContext context,
+        long accountId,
+        int? districtId,
+        string actor,
+        DateTimeOffset now,
+        CancellationToken cancellationToken
+    )
+    {
+        var rows = await context
+            .AccessTokens.Where(t => t.AccountId == accountId && t.RevokedAt == null && t.ExpiresAt > now)
+            .Where(t => districtId == null || t.DistrictId == districtId)
+            .ToListAsync(cancellationToken);
+        foreach (var row in rows)
+        {
+            row.RevokedAt = now;
+            AddAudit(context, row.DistrictId ?? 0, now, actor, $"'{row.Name}' (token {row.Id}) revoked, with the account that made it");
+            var (touched, _) = await AccountsOfAsync(context, row, cancellationToken);
+            await context
+                .OneTimeLinks.Where(l => l.Purpose == LinkPurpose.Password && touched.Contains(l.AccountId!.Value))
+                .ExecuteDeleteAsync(cancellationToken);
+            await context.IdempotentRequests.Where(r => r.TokenId == row.Id).ExecuteDeleteAsync(cancellationToken);
+        }
+
+        return rows.Count;
     }
 
     /// <summary>What a token and those that it made did with accounts, as the audit has it: that is also what says so years later.</summary>
@@ -325,10 +408,7 @@ public sealed class AccessTokens(RollcallDatabase database, TimeProvider time)
             return null;
         }
 
-        if (
-            row.ParentId is { } parent
-            && !await context.AccessTokens.AnyAsync(t => t.Id == parent && t.RevokedAt == null && t.ExpiresAt > now, cancellationToken)
-        )
+        if (!await ParentServesAsync(context, row, now, cancellationToken))
         {
             return null;
         }
@@ -359,6 +439,16 @@ public sealed class AccessTokens(RollcallDatabase database, TimeProvider time)
             row.ParentId is not null
         );
     }
+
+    /// <summary>The token that made this one has not ended; true for those that people made.</summary>
+    private static async Task<bool> ParentServesAsync(
+        RollcallContext context,
+        AccessToken row,
+        DateTimeOffset now,
+        CancellationToken cancellationToken
+    ) =>
+        row.ParentId is not { } parent
+        || await context.AccessTokens.AnyAsync(t => t.Id == parent && t.RevokedAt == null && t.ExpiresAt > now, cancellationToken);
 
     /// <summary>The right that whoever made the token has now; null when they have none.</summary>
     private async Task<SecurityGroup?> MakerAsync(RollcallContext context, AccessToken row, CancellationToken cancellationToken)
@@ -392,12 +482,12 @@ public sealed class AccessTokens(RollcallDatabase database, TimeProvider time)
         return row.Group;
     }
 
-    private void AddAudit(RollcallContext context, int districtId, string actor, string details) =>
+    private static void AddAudit(RollcallContext context, int districtId, DateTimeOffset now, string actor, string details) =>
         context.AuditEntries.Add(
             new AuditEntry
             {
                 DistrictId = districtId,
-                At = time.GetUtcNow(),
+                At = now,
                 Actor = actor,
                 Action = "token",
                 Details = details,

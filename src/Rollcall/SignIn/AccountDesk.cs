@@ -129,12 +129,18 @@ public sealed class AccountDesk(RollcallDatabase database, Accounts accounts, Ti
     {
         NotOneself(accountId, by);
         await using var context = database.CreateContextAsOwner();
+        await using var transaction = await context.Database.BeginTransactionAsync(cancellationToken);
+        await Accounts.HoldAsync(context, accountId, cancellationToken);
         var account = await FindAsync(context, district.Id, accountId, cancellationToken);
         await context.Memberships.Where(m => m.DistrictId == district.Id && m.AccountId == accountId).ExecuteDeleteAsync(cancellationToken);
         var owner = SavedFilters.OwnerOfAccount(accountId);
         await context.SavedFilters.Where(f => f.DistrictId == district.Id && f.Owner == owner).ExecuteDeleteAsync(cancellationToken);
+
+        // Not only asleep: should the account ever get its place again, nobody expects its programs of years ago to come along.
+        await AccessTokens.RevokeOfAccountAsync(context, accountId, district.Id, by.Name, time.GetUtcNow(), cancellationToken);
         Note(context, district.Id, by.Name, $"{account.Email}: has no place in this district any more");
         await context.SaveChangesAsync(cancellationToken);
+        await transaction.CommitAsync(cancellationToken);
     }
 
     /// <summary>How many sessions each account of the district has open.</summary>

@@ -155,7 +155,7 @@ public sealed class Accounts(RollcallDatabase database, IServiceScopeFactory sco
             if ((isOperator || isNew) && !account.IsOperator && (isOperator || places.Count < 2))
             {
                 await context.OneTimeLinks.Where(l => l.AccountId == account.Id).ExecuteDeleteAsync(cancellationToken);
-                renewed = !keep && await EndWaysInAsync(users, context, account, cancellationToken);
+                renewed = !keep && await EndWaysInAsync(users, context, account, actor, cancellationToken);
                 foreach (var place in renewed ? places : [])
                 {
                     AddAudit(
@@ -205,12 +205,19 @@ public sealed class Accounts(RollcallDatabase database, IServiceScopeFactory sco
             .ExecuteUpdateAsync(s => s.SetProperty(a => a.LockoutEnabled, a => a.LockoutEnabled), cancellationToken);
     }
 
-    /// <summary>Ends whatever the account can be signed in to with.</summary>
+    /// <summary>The same, of an account that is known already.</summary>
+    internal static Task<int> HoldAsync(RollcallContext context, long accountId, CancellationToken cancellationToken) =>
+        context
+            .Accounts.Where(a => a.Id == accountId)
+            .ExecuteUpdateAsync(s => s.SetProperty(a => a.LockoutEnabled, a => a.LockoutEnabled), cancellationToken);
+
+    /// <summary>Ends whatever the account can be signed in to with, and what programs do in its name.</summary>
     /// <returns>False when there was nothing yet.</returns>
-    private static async Task<bool> EndWaysInAsync(
+    private async Task<bool> EndWaysInAsync(
         UserManager<Account> users,
         RollcallContext context,
         Account account,
+        string actor,
         CancellationToken cancellationToken
     )
     {
@@ -221,6 +228,7 @@ public sealed class Accounts(RollcallDatabase database, IServiceScopeFactory sco
         had |= await context.Set<IdentityUserPasskey<long>>().Where(p => p.UserId == account.Id).ExecuteDeleteAsync(cancellationToken) > 0;
         await context.Set<IdentityUserToken<long>>().Where(t => t.UserId == account.Id).ExecuteDeleteAsync(cancellationToken);
         await context.SignInSessions.Where(s => s.AccountId == account.Id).ExecuteDeleteAsync(cancellationToken);
+        had |= await AccessTokens.RevokeOfAccountAsync(context, account.Id, null, actor, time.GetUtcNow(), cancellationToken) > 0;
         return had;
     }
 

@@ -56,12 +56,35 @@ public sealed class Passkeys(RollcallDatabase database, IServiceScopeFactory sco
     }
 
     /// <summary>Adds a passkey that the browser made, after the account's password was said.</summary>
-    /// <exception cref="RollcallException">There are too many, or the name does not fit.</exception>
-    public Task AddAsync(long accountId, UserPasskeyInfo passkey, string? name, CancellationToken cancellationToken = default) =>
+    /// <param name="accountId">Whose it becomes.</param>
+    /// <param name="stamp">The account's security stamp as the password was said: whoever knew that one may not know the present one.</param>
+    /// <param name="passkey">What the browser made.</param>
+    /// <param name="name">What it is to be called.</param>
+    /// <param name="cancellationToken">Gives up.</param>
+    /// <exception cref="RollcallException">
+    /// There are too many, the name does not fit, or the account was closed or got another password meanwhile.
+    /// </exception>
+    public Task AddAsync(
+        long accountId,
+        string? stamp,
+        UserPasskeyInfo passkey,
+        string? name,
+        CancellationToken cancellationToken = default
+    ) =>
         ChangeAsync(
             accountId,
             async (users, account) =>
             {
+                if (
+                    Accounts.IsLockedByHand(account, time.GetUtcNow())
+                    || !string.Equals(account.SecurityStamp, stamp, StringComparison.Ordinal)
+                )
+                {
+                    throw new RollcallException(
+                        "This account was locked, or its way in was changed, since you began. Sign in again, then add the passkey."
+                    );
+                }
+
                 if ((await users.GetPasskeysAsync(account)).Count >= Most)
                 {
                     throw new RollcallException($"An account has at most {Most} passkeys. Take one away first.");
@@ -114,6 +137,8 @@ public sealed class Passkeys(RollcallDatabase database, IServiceScopeFactory sco
         await using var scope = scopes.CreateAsyncScope();
         var users = scope.ServiceProvider.GetRequiredService<UserManager<Account>>();
         var context = scope.ServiceProvider.GetRequiredService<RollcallContext>();
+        await using var transaction = await context.Database.BeginTransactionAsync(cancellationToken);
+        await Accounts.HoldAsync(context, accountId, cancellationToken);
         var account = await context.Accounts.SingleOrDefaultAsync(a => a.Id == accountId, cancellationToken);
         if (
             account is null
@@ -125,6 +150,7 @@ public sealed class Passkeys(RollcallDatabase database, IServiceScopeFactory sco
         }
 
         Accounts.Check(await users.AddOrUpdatePasskeyAsync(account, passkey));
+        await transaction.CommitAsync(cancellationToken);
         return account;
     }
 
@@ -137,6 +163,8 @@ public sealed class Passkeys(RollcallDatabase database, IServiceScopeFactory sco
         await using var scope = scopes.CreateAsyncScope();
         var users = scope.ServiceProvider.GetRequiredService<UserManager<Account>>();
         var context = scope.ServiceProvider.GetRequiredService<RollcallContext>();
+        await using var transaction = await context.Database.BeginTransactionAsync(cancellationToken);
+        await Accounts.HoldAsync(context, accountId, cancellationToken);
         var account =
             await context.Accounts.SingleOrDefaultAsync(a => a.Id == accountId, cancellationToken)
             ?? throw new RollcallException("This account has been removed.");
@@ -152,6 +180,7 @@ public sealed class Passkeys(RollcallDatabase database, IServiceScopeFactory sco
             }
         );
         await context.SaveChangesAsync(cancellationToken);
+        await transaction.CommitAsync(cancellationToken);
     }
 
     private static async Task<UserPasskeyInfo> FindAsync(UserManager<Account> users, Account account, string? id)

@@ -222,9 +222,9 @@ public sealed class AccountTests(PostgresCluster cluster)
         var (ada, _) = await accounts.AddAsync("ada@example.org", system.District, SecurityGroup.LibraryAdministrator, null, false, "test");
         var (eve, _) = await accounts.AddAsync("eve@example.org", system.District, SecurityGroup.LibraryAdministrator, null, false, "test");
         Assert.False(await passkeys.AnyAsync());
-        await passkeys.AddAsync(ada.Id, Passkey(1, counter: 4), " Phone ");
-        await passkeys.AddAsync(ada.Id, Passkey(2, counter: 0), "Key ring");
-        await Assert.ThrowsAsync<RollcallException>(() => passkeys.AddAsync(ada.Id, Passkey(3, counter: 0), " "));
+        await passkeys.AddAsync(ada.Id, ada.SecurityStamp, Passkey(1, counter: 4), " Phone ");
+        await passkeys.AddAsync(ada.Id, ada.SecurityStamp, Passkey(2, counter: 0), "Key ring");
+        await Assert.ThrowsAsync<RollcallException>(() => passkeys.AddAsync(ada.Id, ada.SecurityStamp, Passkey(3, counter: 0), " "));
         Assert.True(await passkeys.AnyAsync());
         var listed = await passkeys.ListAsync(ada.Id);
         Assert.Equal(["Phone", "Key ring"], listed.Select(p => p.Name));
@@ -253,9 +253,174 @@ public sealed class AccountTests(PostgresCluster cluster)
         await system.Get<AccountDesk>().UnlockAsync(system.District, ada.Id, new Who("", "test", SignInMethod.Link, null, false, []));
         await accounts.DropSecondFactorAsync("ada@example.org", "test");
         Assert.Empty(await passkeys.ListAsync(ada.Id));
+    }
 
-        static UserPasskeyInfo Passkey(byte id, uint counter) =>
-            new([id, 2, 3, 4], [5, 6], TimeProvider.System.GetUtcNow().AddMinutes(id), counter, ["internal"], true, true, false, [7], [8]);
+    /// <summary>A request that was let in may take its time to arrive: what was known then may not be any more.</summary>
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task No_passkey_comes_after_the_password_that_was_said_for_it(Db db)
+    {
+        await using var system = await StartAsync(db);
+        var (accounts, desk, passkeys) = (system.Get<Accounts>(), system.Get<AccountDesk>(), system.Get<Passkeys>());
+        var other = await system.Get<DistrictService>().AddAsync("OTHER", "Other", null, "test");
+        var by = new Who("", "test", SignInMethod.Link, null, false, []);
+        var account = await WithPasswordAsync(system, "cleo@library.example");
+        var said = await accounts.ProveAsync(account.Id, Password);
+
+        // Locked meanwhile, and for as long as that.
+        await desk.LockAsync(system.District, account.Id, by);
+        await RefusedAsync();
+        await desk.UnlockAsync(system.District, account.Id, by);
+        await passkeys.AddAsync(account.Id, said.SecurityStamp, Passkey(1, 0), "Phone");
+        await passkeys.RemoveAsync(account.Id, (await passkeys.ListAsync(account.Id))[0].Id);
+
+        // Another password by a link, and an account that begins anew.
+        await accounts.UseAsync(await accounts.ResetAsync("cleo@library.example", "test"), null, "a second password, longer");
+        await RefusedAsync();
+        said = await accounts.ProveAsync(account.Id, "a second password, longer");
+        Assert.True(
+            (await accounts.AddAsync("cleo@library.example", other, SecurityGroup.DistrictAdministrator, null, false, "operator")).Renewed
+        );
+        await RefusedAsync();
+
+        // Both at once: none is left, whichever is first.
+        for (byte i = 0; i < 8; i++)
+        {
+            var email = $"race{i}@library.example";
+            var racer = await WithPasswordAsync(system, email);
+            var adding = Task.Run(async () =>
+            {
+                try
+                {
+                    await passkeys.AddAsync(racer.Id, racer.SecurityStamp, Passkey((byte)(10 + i), 0), "Phone");
+                }
+                catch (RollcallException) { }
+            });
+            await Task.WhenAll(
+                adding,
+                Task.Run(() => accounts.AddAsync(email, other, SecurityGroup.DistrictAdministrator, null, false, "operator"))
+            );
+            Assert.Empty(await passkeys.ListAsync(racer.Id));
+        }
+
+        async Task RefusedAsync()
+        {
+            await Assert.ThrowsAsync<RollcallException>(() => passkeys.AddAsync(account.Id, said.SecurityStamp, Passkey(2, 0), "Phone"));
+            Assert.Empty(await passkeys.ListAsync(account.Id));
+        }
+    }
+
+    private static UserPasskeyInfo Passkey(byte id, uint counter) =>
+        new([id, 2, 3, 4], [5, 6], TimeProvider.System.GetUtcNow().AddMinutes(id), counter, ["internal"], true, true, false, [7], [8]);
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task The_tokens_of_an_account_end_with_its_place_and_do_not_come_back_with_it(Db db)
+    {
+        await using var system = await StartAsync(db);
+        var (accounts, desk, tokens) = (system.Get<Accounts>(), system.Get<AccountDesk>(), system.Get<AccessTokens>());
+        var sessions = system.Get<Sessions>();
+        var other = await system.Get<DistrictService>().AddAsync("OTHER", "Other", null, "test");
+        var by = new Who("", "boss", SignInMethod.Link, null, false, []);
+        var account = await WithPasswordAsync(system, "cleo@library.example");
+        var session = (await sessions.FindAsync(await sessions.OpenAsync(account, SignInMethod.Password, null, s_device)))!.SessionId;
+        var hers = await MakeAsync(session);
+        var theirs = (
+            await tokens.CreateAsync(
+                system.District,
+                "its child",
+                SecurityGroup.DistrictAdministrator,
+                TokenScopes.PatronsRead,
+                TimeSpan.FromDays(1),
+                "hers",
+                account.Id,
+                by: await tokens.FindAsync(hers)
+            )
+        ).Token;
+        var others = (
+            await tokens.CreateAsync(
+                system.District,
+                "the command line's",
+                SecurityGroup.DistrictAdministrator,
+                TokenScopes.PatronsRead,
+                TimeSpan.FromDays(1),
+                "test"
+            )
+        ).Token;
+        Assert.NotNull(await tokens.FindAsync(theirs));
+        Assert.Empty(await tokens.LessAsync(await tokens.ListAsync(system.District.Id)));
+
+        // Locked they sleep, and the list of tokens says so.
+        await desk.LockAsync(system.District, account.Id, by);
+        Assert.Equal(2, (await tokens.LessAsync(await tokens.ListAsync(system.District.Id))).Count(l => !l.Value.Opens));
+        await desk.UnlockAsync(system.District, account.Id, by);
+        Assert.NotNull(await tokens.FindAsync(theirs));
+
+        // Out of the district, and in again.
+        await desk.RemoveAsync(system.District, account.Id, by);
+        await Assert.ThrowsAsync<RollcallException>(() => MakeAsync(null));
+        await accounts.AddAsync(
+            "cleo@library.example",
+            system.District,
+            SecurityGroup.DistrictAdministrator,
+            null,
+            false,
+            "test",
+            keep: true
+        );
+        Assert.Null(await tokens.FindAsync(hers));
+        Assert.Null(await tokens.FindAsync(theirs));
+        Assert.NotNull(await tokens.FindAsync(others));
+        Assert.Contains(
+            (await system.Get<AuditLog>().PageAsync(system.District.Id, new AuditFilter(Search: "revoked"), 1, 50)).Lines,
+            l => l.Actor == "boss" && l.Details.Contains("'hers'", StringComparison.Ordinal)
+        );
+
+        // An account that gets more begins anew without what programs do in its name, and a request of before makes no more of them.
+        account = (await accounts.GetAsync(account.Id))!;
+        session = (await sessions.FindAsync(await sessions.OpenAsync(account, SignInMethod.Password, null, s_device)))!.SessionId;
+        hers = await MakeAsync(session);
+        Assert.NotNull(await tokens.FindAsync(hers));
+        Assert.True(
+            (await accounts.AddAsync("cleo@library.example", other, SecurityGroup.DistrictAdministrator, null, false, "operator")).Renewed
+        );
+        Assert.Null(await tokens.FindAsync(hers));
+        await Assert.ThrowsAsync<RollcallException>(() => MakeAsync(session));
+
+        // Whoever may do less than their token, and a token whose maker token ended.
+        var parent = await tokens.FindAsync(others);
+        var (child, secret) = await tokens.CreateAsync(
+            system.District,
+            "child of the command line's",
+            SecurityGroup.LibraryAdministrator,
+            TokenScopes.PatronsRead,
+            TimeSpan.FromHours(1),
+            "test",
+            by: parent
+        );
+        await tokens.RevokeAsync(system.District.Id, parent!.TokenId, "test");
+        Assert.Null(await tokens.FindAsync(secret));
+        var made = (await MakeRowAsync(null)).Row;
+        await accounts.AddAsync("cleo@library.example", system.District, SecurityGroup.LibraryAdministrator, null, false, "test");
+        var less = await tokens.LessAsync(await tokens.ListAsync(system.District.Id));
+        Assert.Equal((false, $"Ended with token {parent.TokenId}, which made it"), less[child.Id]);
+        Assert.Equal((true, "At most Library Administrator, as its maker is now"), less[made.Id]);
+
+        async Task<string> MakeAsync(string? inSession) => (await MakeRowAsync(inSession)).Token;
+
+        Task<(AccessToken Row, string Token)> MakeRowAsync(string? inSession) =>
+            tokens.CreateAsync(
+                system.District,
+                "hers",
+                SecurityGroup.DistrictAdministrator,
+                TokenScopes.PatronsRead,
+                TimeSpan.FromDays(30),
+                new Actor("cleo", SecurityGroup.DistrictAdministrator),
+                account.Id,
+                session: inSession
+            );
     }
 
     [Fact]

@@ -24,7 +24,11 @@ internal sealed class PasskeyCeremony(
 {
     private const int LongestAnswer = 16 * 1024;
 
-    private sealed record Kept(long? AccountId, DateTimeOffset Until, string State);
+    /// <param name="AccountId">Whose a new passkey becomes; null where one is asked for.</param>
+    /// <param name="Until">The answer comes before.</param>
+    /// <param name="State">As the handler wants it back.</param>
+    /// <param name="Stamp">The account's security stamp as its password was said.</param>
+    private sealed record Kept(long? AccountId, DateTimeOffset Until, string State, string? Stamp = null);
 
     public static void Add(IServiceCollection services)
     {
@@ -66,7 +70,7 @@ internal sealed class PasskeyCeremony(
             },
             http
         );
-        return new(made.CreationOptionsJson, Keep(account.Id, made.AttestationState));
+        return new(made.CreationOptionsJson, Keep(account.Id, made.AttestationState, account.SecurityStamp));
     }
 
     /// <summary>Looks at a new passkey and adds it to the account.</summary>
@@ -89,7 +93,7 @@ internal sealed class PasskeyCeremony(
             );
         }
 
-        await passkeys.AddAsync(accountId, result.Passkey, name, http.RequestAborted);
+        await passkeys.AddAsync(accountId, kept.Stamp, result.Passkey, name, http.RequestAborted);
     }
 
     /// <summary>Asks a browser for whichever passkey it has for this server.</summary>
@@ -116,8 +120,8 @@ internal sealed class PasskeyCeremony(
         return result.Succeeded ? await passkeys.AcceptAsync(result.User.Id, result.Passkey, http.RequestAborted) : null;
     }
 
-    private string Keep(long? accountId, string? state) =>
-        secrets.Protect(0, JsonSerializer.Serialize(new Kept(accountId, time.GetUtcNow() + UsedCodes.Kept, state ?? "")));
+    private string Keep(long? accountId, string? state, string? stamp = null) =>
+        secrets.Protect(0, JsonSerializer.Serialize(new Kept(accountId, time.GetUtcNow() + UsedCodes.Kept, state ?? "", stamp)));
 
     /// <summary>Opens what went along with the question, once.</summary>
     private async Task<Kept> TakeAsync(string? state, string? answer, long? accountId, HttpContext http)

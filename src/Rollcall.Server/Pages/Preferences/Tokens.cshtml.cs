@@ -41,6 +41,7 @@ internal sealed class TokensModel(Here here, AccessTokens tokens) : RollcallPage
                 Here.Actor,
                 Here.Who!.AccountId,
                 Here.Grant!.PatronId,
+                session: Here.Who.AccountId is null ? null : Here.Who.SessionId,
                 cancellationToken: Gone
             );
             Made = (row.Name, token);
@@ -73,11 +74,21 @@ internal sealed class TokensModel(Here here, AccessTokens tokens) : RollcallPage
                 : $" Accounts that it added or changed stay: {string.Join(", ", accounts)}. Lock or remove those that should not."
         );
 
-    /// <summary>How a token stands, in a word.</summary>
+    private IReadOnlyDictionary<long, (bool Opens, string Why)> Less { get; set; } = new Dictionary<long, (bool Opens, string Why)>();
+
+    /// <summary>How a token stands, in a word or a few.</summary>
     public string Standing(AccessToken token) =>
         token.RevokedAt is not null ? "Revoked"
         : token.ExpiresAt <= Here.Now ? "Expired"
+        : Less.TryGetValue(token.Id, out var less) ? less.Why
         : "Good";
 
-    private async Task LoadAsync() => List = await tokens.ListAsync(DistrictId, Gone);
+    /// <summary>It can be revoked still: what opens nothing for a while may open something again.</summary>
+    public bool CanRevoke(AccessToken token) => token.RevokedAt is null && token.ExpiresAt > Here.Now;
+
+    private async Task LoadAsync()
+    {
+        List = await tokens.ListAsync(DistrictId, Gone);
+        Less = await tokens.LessAsync(List, Gone);
+    }
 }
