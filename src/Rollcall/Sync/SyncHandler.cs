@@ -44,6 +44,7 @@ internal sealed class SyncHandler(
         var operation = run.Operation;
         var setup = await LoadSetupAsync(operation, cancellationToken);
         var refreshes = new Rows<HashRefresh>();
+        var justPlanned = !operation.Planned;
         if (!operation.Planned)
         {
             if (await PlanAsync(run, setup, cancellationToken) is not { } planned)
@@ -76,7 +77,7 @@ internal sealed class SyncHandler(
             return;
         }
 
-        var applier = new Applier(database, operation, SyncRules.Of(setup, operation), time);
+        var applier = new Applier(database, operation, SyncRules.Of(setup, operation), time) { JustPlanned = justPlanned };
         ValueTask Report(long done) => run.ReportAsync(OperationStage.Applying, "Writing changes", done, operation.PlanSize);
         if (!approved || operation.PreviewOnly)
         {

@@ -788,4 +788,31 @@ public sealed class MeanwhileTests(PostgresCluster cluster)
             Rollcall.Sync.Apply.Meanwhile.Merge(before, planned, present, late: false)
         );
     }
+
+    /// <summary>Seconds lie between plan and writing, without any approval.</summary>
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task A_sync_makes_nobody_anew_whom_a_librarian_added_while_it_planned(Db db)
+    {
+        await using var system = await StartAsync(db, new FieldMap { CommunityId = new IdMapping(IdSource.Identifier) });
+        system.Sandbox.Person("a", "Ann", "Alpha", number: "1001");
+        system.Sandbox.Person("b", "Ben", "Beta", number: "1002");
+        var operation = Sound(
+            await SyncWithAsync(
+                system,
+                () =>
+                    system.Patrons.AddAsync(
+                        system.District.Id,
+                        [new("lastName", "Alpha"), new("site", "S1"), new("communityId", "1001"), new("barcode", "CARD-1")],
+                        "librarian"
+                    )
+            )
+        );
+        Assert.Equal((1, 1), (OperationQueue.CountsOf(operation).Created, OperationQueue.CountsOf(operation).Skipped));
+        Assert.NotNull(await FullDueAsync(system));
+        await SyncAsync(system);
+        Assert.Equal(2, (await system.AllPatronsAsync()).Count);
+        Assert.Equal("CARD-1", (await system.PatronsByGuidAsync())["a"].Barcode);
+    }
 }

@@ -35,6 +35,9 @@ internal sealed class Applier(RollcallDatabase database, Operation operation, Sy
 
     private readonly Dictionary<Outcome, long> _stale = [];
 
+    /// <summary>The plan has just been made, by the worker that writes it now.</summary>
+    public bool JustPlanned { get; init; }
+
     /// <summary>People whose rows were left out, by the outcome they had in the plan.</summary>
     public IReadOnlyDictionary<Outcome, long> Stale => _stale;
 
@@ -65,7 +68,7 @@ internal sealed class Applier(RollcallDatabase database, Operation operation, Sy
         {
             BarcodeTells = rules is not null || operation.Kind == OperationKind.Import,
             LookedAt = operation.Kind == OperationKind.Remove ? operation.CreatedAt : null,
-            Numbers = rules is { Map.CommunityId.Source: not IdSource.NotMapped } ? new NumbersSince(operation) : null,
+            Numbers = rules is { Map.CommunityId.Source: not IdSource.NotMapped } ? new NumbersSince(operation, !JustPlanned) : null,
         };
         var position = held ? operation.HeldAppliedTo : operation.AppliedTo;
         await CountEarlierAsync(connection, held, position, cancellationToken);

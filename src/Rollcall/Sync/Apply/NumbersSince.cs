@@ -9,9 +9,10 @@ namespace Rollcall.Sync.Apply;
 /// approval, and seconds always do. Nothing finds a patron by Student #: those who changed are read once, and those whom somebody has written
 /// since again.</summary>
 /// <param name="operation">Whose plan. What it gave itself tells nothing.</param>
-internal sealed class NumbersSince(Operation operation)
+/// <param name="aside">The plan was put aside, or waited: whatever has a lower number can have been written after it.</param>
+internal sealed class NumbersSince(Operation operation, bool aside)
 {
-    // Whatever has a lower number and wrote later has ended: one operation of a district runs at a time.
+    // One operation of a district runs at a time: whatever has a lower number and wrote after the plan has ended.
     private HashSet<string>? _before;
     private HashSet<string> _later = [];
     private long _readTo = operation.Id;
@@ -21,7 +22,7 @@ internal sealed class NumbersSince(Operation operation)
     {
         var all = context.Patrons.AsNoTracking().Where(p => p.DistrictId == operation.DistrictId && p.CommunityId != null);
         var number = $"\"{PatronFields.CommunityId}\":";
-        if (_before is null)
+        if (_before is null && aside)
         {
             var mine = context.Changes.Where(c => c.DistrictId == operation.DistrictId && c.OperationId == operation.Id);
             _before = await ReadAsync(

@@ -62,6 +62,7 @@ internal sealed class PersonHandler(RollcallDatabase database, IntegrationServic
         }
 
         setup.EnsureReady();
+        var justPlanned = !operation.Planned;
         if (!operation.Planned)
         {
             await PlanAsync(run, setup, asked, cancellationToken);
@@ -75,7 +76,7 @@ internal sealed class PersonHandler(RollcallDatabase database, IntegrationServic
             return;
         }
 
-        var applier = new Applier(database, operation, SyncRules.Of(setup, operation), time);
+        var applier = new Applier(database, operation, SyncRules.Of(setup, operation), time) { JustPlanned = justPlanned };
         await applier.RunAsync(
             held: false,
             approval: operation.ApprovedAt is not null,
