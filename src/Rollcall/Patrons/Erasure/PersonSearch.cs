@@ -620,9 +620,9 @@ internal sealed class PersonSearch(IBulkStore bulk, RollcallContext context, int
     }
 
     /// <summary>The whole names that the person has and had.</summary>
-    private static IReadOnlyCollection<(string Last, string First)> NamesOf(Patron? patron, IEnumerable<Change> rows)
+    private static HashSet<(string Last, string First)> NamesOf(Patron? patron, IEnumerable<Change> rows)
     {
-        var names = new HashSet<(string, string)>();
+        var names = new HashSet<(string Last, string First)>();
         if (patron?.FirstName is not null)
         {
             names.Add((patron.LastName, patron.FirstName));
