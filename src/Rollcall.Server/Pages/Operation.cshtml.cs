@@ -68,11 +68,7 @@ internal sealed class OperationModel(
         Here.Can("/Operation PostApprove") && Operation.Status is OperationStatus.NeedsApproval or OperationStatus.Preview;
 
     /// <summary>Something was written that can be taken back.</summary>
-    public bool Undoable =>
-        Here.Can("/Operation PostUndo")
-        && !IsLive
-        && UndoService.Refusal(Operation) is null
-        && (Operation.Kind != OperationKind.Switch || Here.May(Need.DistrictAdministrator));
+    public bool Undoable { get; private set; }
 
     /// <summary>Why nothing runs by itself since this undo, and where that is changed; null for others, and once somebody has resumed.</summary>
     public (string Because, string Link)? Stopped { get; private set; }
@@ -129,6 +125,12 @@ internal sealed class OperationModel(
         {
             return Missing($"There is no operation {id} that concerns your sites. The list of operations shows those there are.");
         }
+
+        Undoable =
+            Here.Can("/Operation PostUndo")
+            && !IsLive
+            && (Operation.Kind != OperationKind.Switch || Here.May(Need.DistrictAdministrator))
+            && await undo.RefusalAsync(Operation, Gone) is null;
 
         // Warnings and options speak of the whole district.
         Warnings = Here.Sites is null ? OperationQueue.WarningsOf(Operation) : [];

@@ -123,9 +123,13 @@ internal sealed class PatronModel(
         return queued is { } operation ? LocalRedirect($"/operations/{operation}") : result;
     }
 
-    /// <summary>Whether one line of the history can be taken back from here: for this patron alone, or, of a merge, as a whole.</summary>
-    public static bool Undoable(LogRow row, Operation operation) =>
-        row.Kind != "link" && operation.Kind != OperationKind.Switch && UndoService.Refusal(operation) is null;
+    /// <summary>Whether one line of the history can be taken back from here: for this patron alone, also where the undo of the whole left it out,
+    /// or, of a merge, as a whole. What came back does not do so twice.</summary>
+    public bool Undoable(LogRow row, Operation operation) =>
+        row.Kind != "link"
+        && operation.Kind != OperationKind.Switch
+        && UndoService.Refusal(operation, again: operation.Kind != OperationKind.Merge) is null
+        && !History.Any(h => h.Operation.Kind == OperationKind.Undo && h.Operation.SubjectId == operation.Id && h.Row.Warning is null);
 
     /// <summary>A barcode that a browser would fold as a path comes in the query.</summary>
     private string Asked(string barcode) => barcode == "-" ? Request.Query["barcode"].ToString() : barcode;

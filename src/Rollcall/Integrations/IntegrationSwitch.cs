@@ -216,6 +216,33 @@ internal static class IntegrationSwitch
         await context.ReviewItems.Where(r => r.DistrictId == districtId).ExecuteDeleteAsync(cancellationToken);
     }
 
+    /// <summary>The last switch after an operation that cleared what patrons had of a roster and was not taken back; null when there is none.</summary>
+    public static Task<long?> ClearedSinceAsync(RollcallContext context, Operation operation, CancellationToken cancellationToken) =>
+        context
+            .Operations.Where(o => o.DistrictId == operation.DistrictId && o.Id > operation.Id && o.Kind == OperationKind.Switch)
+            // One that left patrons alone has no rows.
+            .Where(o => o.Status != OperationStatus.Undone && o.AppliedTo > 0)
+            .MaxAsync(o => (long?)o.Id, cancellationToken);
+
+    /// <summary>The last merge since a switch that took out somebody whom the switch had cleared, as long as it can be taken back: their id of the
+    /// roster would come back to nobody.</summary>
+    private static Task<long?> MergedSinceAsync(RollcallContext context, Operation operation, CancellationToken cancellationToken)
+    {
+        var cleared = context.Changes.Where(c => c.DistrictId == operation.DistrictId && c.OperationId == operation.Id);
+        return context
+            .Operations.Where(o => o.DistrictId == operation.DistrictId && o.Id > operation.Id && o.Kind == OperationKind.Merge)
+            .Where(o => o.Status != OperationStatus.Undone && !o.Expired)
+            .Where(o =>
+                context.Changes.Any(c =>
+                    c.DistrictId == o.DistrictId
+                    && c.OperationId == o.Id
+                    && c.Kind == ChangeKind.Remove
+                    && cleared.Any(s => s.PatronId == c.PatronId)
+                )
+            )
+            .MaxAsync(o => (long?)o.Id, cancellationToken);
+    }
+
     /// <summary>Why a switch cannot be taken back now; null when it can.</summary>
     public static async Task<string?> RefusalAsync(RollcallContext context, Operation operation, CancellationToken cancellationToken)
     {
@@ -260,8 +287,29 @@ internal static class IntegrationSwitch
                 : null;
         }
 
-        var linked = await context.Patrons.CountAsync(p => p.DistrictId == district && p.Guid != null, cancellationToken);
-        if (linked == 0)
+        if (await MergedSinceAsync(context, operation, cancellationToken) is { } merged)
+        {
+            return $"Since operation {operation.Id}, operation {merged} made one record of two that it had cleared. Undo operation {merged} first, then this one.";
+        }
+
+        // Whom an undo of this switch brought back before it was stopped is linked to no other roster.
+        var undos = context.Operations.Where(o =>
+            o.DistrictId == district && o.Kind == OperationKind.Undo && o.SubjectId == operation.Id && o.AppliedTo > 0
+        );
+        var linked = await context.Patrons.CountAsync(
+            p =>
+                p.DistrictId == district
+                && p.Guid != null
+                && !context.Changes.Any(c =>
+                    c.DistrictId == district
+                    && c.PatronId == p.Id
+                    && c.RosterId == p.Guid
+                    && !c.Stale
+                    && undos.Any(o => o.Id == c.OperationId && c.Number <= o.AppliedTo)
+                ),
+            cancellationToken
+        );
+        if (linked == 0 && !await undos.AnyAsync(cancellationToken))
         {
             return null;
         }
@@ -278,13 +326,22 @@ internal static class IntegrationSwitch
             .OrderByDescending(o => o.Id)
             .Select(o => (long?)o.Id)
             .FirstOrDefaultAsync(cancellationToken);
-        return string.Create(
-                CultureInfo.InvariantCulture,
-                $"Since operation {operation.Id}, {linked} patrons were linked to another roster. "
-            ) + (since is { } last ? $"Undo operation {last} first, then this one." : "Take those links off first.");
+        return linked == 0 && since is null
+            ? null
+            : $"Since operation {operation.Id}, "
+                + (
+                    linked == 0
+                        ? "syncs have read another roster. "
+                        : string.Create(CultureInfo.InvariantCulture, $"{linked} patrons were linked to another roster. ")
+                )
+                + (since is { } last ? $"Undo operation {last} first, then this one." : "Take those links off first.");
     }
 
     /// <summary>Brings back connection, matches, site GUIDs and what waited in Review, in the transaction that ends the undo.</summary>
+    /// <param name="context">The context.</param>
+    /// <param name="operation">The switch.</param>
+    /// <param name="now">The time.</param>
+    /// <param name="cancellationToken">Gives up.</param>
     public static async Task RestoreAsync(
         RollcallContext context,
         Operation operation,
@@ -294,6 +351,14 @@ internal static class IntegrationSwitch
     {
         var district = operation.DistrictId;
         var was = await RecordAsync(context, operation, cancellationToken);
+        await EndPlansAsync(
+            context,
+            district,
+            was.Only,
+            $"Operation {operation.Id}, a switch of the roster service, was undone.",
+            now,
+            cancellationToken
+        );
         if (was.Only is { } own)
         {
             await RestoreOwnAsync(context, operation, own, was, cancellationToken);
@@ -301,8 +366,20 @@ internal static class IntegrationSwitch
         }
 
         var rows = await context.Integrations.Where(i => i.DistrictId == district).ToListAsync(cancellationToken);
+        var on = was.Integrations.Find(i => i.Enabled)?.Kind;
         foreach (var row in rows)
         {
+            if (row.Kind != on)
+            {
+                await OperationQueue.StopSyncsAsync(
+                    context,
+                    row,
+                    $"Operation {operation.Id}, which turned this service on, was undone.",
+                    now,
+                    cancellationToken
+                );
+            }
+
             row.Enabled = false;
         }
 
@@ -352,6 +429,55 @@ internal static class IntegrationSwitch
         {
             await context.ReviewItems.Where(r => r.DistrictId == district).ExecuteDeleteAsync(cancellationToken);
             context.ReviewItems.AddRange(was.Reviews);
+        }
+    }
+
+    /// <summary>Ends what waits and was planned from the roster that is left behind.</summary>
+    /// <param name="context">The context.</param>
+    /// <param name="district">The district.</param>
+    /// <param name="only">The service whose syncs alone these are; null for those of every one.</param>
+    /// <param name="why">What they say.</param>
+    /// <param name="now">The time.</param>
+    /// <param name="cancellationToken">Gives up.</param>
+    private static async Task EndPlansAsync(
+        RollcallContext context,
+        int district,
+        IntegrationKind? only,
+        string why,
+        DateTimeOffset now,
+        CancellationToken cancellationToken
+    )
+    {
+        var syncs = context
+            .Operations.Where(o => o.DistrictId == district && (only == null || o.Integration == only))
+            .Where(o => o.Kind == OperationKind.FullSync || o.Kind == OperationKind.ChangesSync || o.Kind == OperationKind.PersonSync);
+        await OlderPlans.EndAsync(
+            context,
+            syncs.Where(o => o.Status == OperationStatus.NeedsApproval || o.Status == OperationStatus.Preview),
+            why,
+            now,
+            cancellationToken
+        );
+        foreach (
+            var one in await syncs
+                .AsNoTracking()
+                .Where(o => o.Status == OperationStatus.Waiting && o.Planned)
+                .OrderBy(o => o.Id)
+                .ToListAsync(cancellationToken)
+        )
+        {
+            var counts = await OlderPlans.WrittenAsync(context, one, cancellationToken);
+            await syncs
+                .Where(o => o.Id == one.Id && o.Status == OperationStatus.Waiting)
+                .ExecuteUpdateAsync(
+                    s =>
+                        s.SetProperty(o => o.Status, OperationStatus.Superseded)
+                            .SetProperty(o => o.NotBefore, (DateTimeOffset?)null)
+                            .SetProperty(o => o.Error, $"{why} What still waited here was not written.")
+                            .SetProperty(o => o.Counts, counts)
+                            .SetProperty(o => o.FinishedAt, now),
+                    cancellationToken
+                );
         }
     }
 

@@ -167,7 +167,14 @@ public sealed class OperationLog(RollcallDatabase database)
                 x.Operation.DistrictId == districtId
                 && (x.Change.Held ? x.Change.Number <= x.Operation.HeldAppliedTo : x.Change.Number <= x.Operation.AppliedTo)
             )
-            .OrderByDescending(x => x.Change.OperationId)
+            // A number is given when an operation is asked for; one that had to wait writes later than others.
+            .OrderByDescending(x => x.Operation.FinishedAt == null)
+            .ThenByDescending(x =>
+                x.Operation.ApprovedAt != null && !x.Change.Held && !x.Operation.PreviewOnly
+                    ? x.Operation.StartedAt
+                    : x.Operation.FinishedAt
+            )
+            .ThenByDescending(x => x.Change.OperationId)
             .ThenByDescending(x => x.Change.Number)
             .Take(take)
             .ToListAsync(cancellationToken);

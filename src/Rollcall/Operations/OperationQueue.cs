@@ -663,6 +663,19 @@ public sealed class OperationQueue(RollcallDatabase database, TimeProvider time)
         {
             IntegrationService.RequireFull(row, why);
         }
+
+        if (operation is { Kind: OperationKind.Undo, AppliedTo: > 0 })
+        {
+            // What an undo that comes to its end demands, one that does not needs as well: a part is as it was then.
+            foreach (
+                var affected in await context
+                    .Integrations.Where(i => i.DistrictId == districtId && (i.Enabled || i.Kind == operation.Integration))
+                    .ToListAsync(cancellationToken)
+            )
+            {
+                IntegrationService.RequireFull(affected, $"operation {id} took back a part");
+            }
+        }
     }
 
     private static async Task CountWrittenAsync(RollcallContext context, Operation ended, CancellationToken cancellationToken)

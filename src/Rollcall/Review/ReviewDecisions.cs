@@ -155,6 +155,7 @@ public sealed class ReviewDecisions(RollcallDatabase database, UndoService undo,
         {
             Kind = ChangeKind.Note,
             Outcome = Outcome.Skipped,
+            SiteId = SiteOf(work.Item),
             Values = ReviewItem.NameOf(work.Item.Values),
             Reason = "Ignored by a decision in Review",
         };
@@ -177,14 +178,13 @@ public sealed class ReviewDecisions(RollcallDatabase database, UndoService undo,
     public async Task<ReviewDecision> ReopenAsync(int districtId, int id, Actor actor, CancellationToken cancellationToken = default)
     {
         ReviewItem item;
-        bool expired;
+        Operation? decided;
         await using (var context = database.CreateContext())
         {
             item = await FindAsync(context, districtId, id, cancellationToken);
-            expired = !await context.Operations.AnyAsync(
-                o => o.DistrictId == districtId && o.Id == item.DecisionOperationId && !o.Expired,
-                cancellationToken
-            );
+            decided = await context
+                .Operations.AsNoTracking()
+                .SingleOrDefaultAsync(o => o.DistrictId == districtId && o.Id == item.DecisionOperationId, cancellationToken);
         }
 
         if (item.Status is ReviewStatus.Open or ReviewStatus.Settled || item.DecisionOperationId is not { } decision)
@@ -196,26 +196,51 @@ public sealed class ReviewDecisions(RollcallDatabase database, UndoService undo,
             );
         }
 
-        if (expired)
+        if (decided is null or { Expired: true })
         {
-            return await OpenAsync(districtId, id, decision, actor, cancellationToken);
+            return await OpenAsync(
+                districtId,
+                id,
+                decision,
+                " The log of the decision is older than logs are kept: what it wrote stays, and has to be changed on the patron's page.",
+                actor,
+                cancellationToken
+            );
+        }
+
+        if (decided.Status == OperationStatus.Undone)
+        {
+            return await OpenAsync(
+                districtId,
+                id,
+                decision,
+                $" When operation {decision} was undone, the patron had to stay: as long as this person is linked, the next full sync settles the question.",
+                actor,
+                cancellationToken
+            );
         }
 
         var operation = await undo.EnqueueAsync(districtId, decision, null, actor, cancellationToken);
+        var unless = item.Status == ReviewStatus.Ignored ? "" : ", unless the patron has to stay as it is: its log says why";
         return new ReviewDecision(
             operation,
             null,
-            $"Review {id} is open again once operation {operation} has ended. The next full sync brings what the roster says."
+            $"Review {id} is open again once operation {operation} has ended{unless}. The next full sync brings what the roster says."
         );
     }
 
     /// <summary>Opens a question again whose decision has left nothing behind to undo it from.</summary>
-    private async Task<ReviewDecision> OpenAsync(int districtId, int id, long decision, Actor actor, CancellationToken cancellationToken)
+    private async Task<ReviewDecision> OpenAsync(
+        int districtId,
+        int id,
+        long decision,
+        string stays,
+        Actor actor,
+        CancellationToken cancellationToken
+    )
     {
-        await using var connection = await database.OpenAsync(cancellationToken);
-        await using var transaction = await database.Bulk.BeginWriteAsync(connection, cancellationToken);
-        await database.Bulk.LockDistrictAsync(connection, transaction, districtId, cancellationToken);
-        await using var context = database.CreateContext(connection, transaction);
+        await using var work = await DistrictTransaction.BeginAsync(database, districtId, cancellationToken);
+        var context = work.Context;
         var item = await FindAsync(context, districtId, id, cancellationToken);
         if (item.DecisionOperationId != decision)
         {
@@ -230,8 +255,8 @@ public sealed class ReviewDecisions(RollcallDatabase database, UndoService undo,
         (item.DecidedAt, item.DecidedBy, item.DecisionOperationId) = (null, null, null);
         var operation = await ImmediateOperation.RunAsync(
             database,
-            connection,
-            transaction,
+            work.Connection,
+            work.Transaction,
             context,
             new Operation
             {
@@ -246,6 +271,7 @@ public sealed class ReviewDecisions(RollcallDatabase database, UndoService undo,
                     Kind = ChangeKind.Note,
                     Outcome = Outcome.Review,
                     RosterId = item.RosterId,
+                    SiteId = SiteOf(item),
                     RoleGroup = item.RoleGroup,
                     MatchedBy = MatchKey.Decision,
                     Values = item.Values,
@@ -255,6 +281,7 @@ public sealed class ReviewDecisions(RollcallDatabase database, UndoService undo,
             time,
             cancellationToken
         );
+        item.OperationId = operation.Id;
         context.AuditEntries.Add(
             new AuditEntry
             {
@@ -266,14 +293,21 @@ public sealed class ReviewDecisions(RollcallDatabase database, UndoService undo,
             }
         );
         await IntegrationService.RequireFullAsync(context, districtId, $"review {id} was opened again", cancellationToken);
-        await context.SaveChangesAsync(cancellationToken);
-        await transaction.CommitAsync(cancellationToken);
-        var stays =
-            was == ReviewStatus.Ignored
-                ? ""
-                : " The log of the decision is older than logs are kept: what it wrote stays, and has to be changed on the patron's page.";
-        return new ReviewDecision(operation.Id, null, $"Review {id} is open again. The next full sync brings what the roster says.{stays}");
+        await work.CommitAsync(cancellationToken);
+        return new ReviewDecision(
+            operation.Id,
+            null,
+            $"Review {id} is open again. The next full sync brings what the roster says.{(was == ReviewStatus.Ignored ? "" : stays)}"
+        );
     }
+
+    /// <summary>Whether an operation opened a question again by itself, without anything to take back.</summary>
+    internal static bool IsReopening(Operation operation) =>
+        operation.Options.Contains("\"decision\":\"reopened\"", StringComparison.Ordinal);
+
+    /// <summary>The site that the roster puts somebody at; null for none that is known.</summary>
+    private static int? SiteOf(ReviewItem item) =>
+        ChangeValues.Parse(item.Values).New(PatronFields.Site) is { } site ? int.Parse(site, CultureInfo.InvariantCulture) : null;
 
     /// <summary>Whose decision was taken back waits for what the roster says now.</summary>
     private static void EnsureKnown(ReviewItem item)
@@ -322,7 +356,7 @@ public sealed class ReviewDecisions(RollcallDatabase database, UndoService undo,
     {
         var stored = ChangeValues.Parse(item.Values);
         var kept = LinkOf(item);
-        int? site = stored.New(PatronFields.Site) is { } text ? int.Parse(text, CultureInfo.InvariantCulture) : null;
+        var site = SiteOf(item);
         var person = new MappedPerson
         {
             User = new User

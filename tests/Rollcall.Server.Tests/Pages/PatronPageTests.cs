@@ -89,6 +89,10 @@ public abstract partial class PatronPages(SyncedLibrary library)
         var undo = await visitor.SubmitAsync(url, $"/operations/{first}?handler=Undo", ("barcode", patron.Barcode));
         await library.EndOfAsync(IdOf(undo));
         Assert.Null((await GetAsync(patron.Barcode)).Notes);
+
+        // It is offered once: it was all of that edit.
+        Assert.DoesNotContain($"/operations/{first}?handler=Undo", await visitor.PageAsync(url), StringComparison.Ordinal);
+        Assert.Equal(OperationStatus.Undone, (await library.Service<OperationQueue>().GetAsync(library.District.Id, first)).Status);
     }
 
     [Fact]

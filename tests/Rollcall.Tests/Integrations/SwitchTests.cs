@@ -459,6 +459,11 @@ public sealed class SwitchTests(PostgresCluster cluster)
         var held = await AskAsync(OperationKind.ChangesSync);
         var claimed = await system.Queue.ClaimAsync("one", held, aloneHere: true, CancellationToken.None);
         Assert.True(await system.Queue.FinishAsync(claimed!, OperationStatus.NeedsApproval, null, null, null, CancellationToken.None));
+        await using (var context = system.Database.CreateContext())
+        {
+            await context.Operations.Where(o => o.Id == held).ExecuteUpdateAsync(s => s.SetProperty(o => o.Planned, true));
+        }
+
         var running = await AskAsync(OperationKind.FullSync);
         claimed = await system.Queue.ClaimAsync("one", running, aloneHere: true, CancellationToken.None);
         var waiting = await AskAsync(OperationKind.FullSync, preview: true);
@@ -548,6 +553,150 @@ public sealed class SwitchTests(PostgresCluster cluster)
         await system.Queue.CancelAsync(system.District.Id, waiting);
         await Switch();
         Assert.Equal(OperationStatus.Superseded, (await system.Queue.GetAsync(system.District.Id, preview.Id)).Status);
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task A_merge_that_is_undone_after_a_switch_brings_nothing_of_the_former_roster_back(Db db)
+    {
+        await using var system = await StartAsync(db);
+        var patrons = await system.PatronsByGuidAsync();
+        var merge = await system
+            .Get<PatronMerge>()
+            .MergeAsync(system.District.Id, patrons["p3"].Barcode, patrons["p5"].Barcode, "librarian");
+        await system.Patrons.EditAsync(system.District.Id, patrons["p4"].Barcode, [new("guid", null)], "librarian");
+        var edit = (await system.Queue.ListAsync(system.District.Id, 1, withEdits: true))[0].Id;
+        var switched = (
+            await system.Integrations.ConnectAsync(
+                system.District,
+                IntegrationKind.ClassLink,
+                FailureTests.Elsewhere(system),
+                true,
+                true,
+                "test"
+            )
+        )
+            .Cleared!
+            .Value;
+        foreach (var id in (long[])[merge, edit])
+        {
+            var undo = await UndoTests.UndoAsync(system, id);
+            Assert.Equal(OperationStatus.CompletedWithWarnings, undo.Status);
+            Assert.Contains(
+                await system.LogAsync(undo.Id),
+                r => r.Warning?.Contains($"operation {switched} switched the roster service", StringComparison.Ordinal) == true
+            );
+        }
+
+        Assert.Contains(await system.AllPatronsAsync(), p => p.LastName == "Epsilon");
+        Assert.All(await system.AllPatronsAsync(), p => Assert.Null(p.Guid));
+        await using var context = system.Database.CreateContext();
+        Assert.False(await context.PatronLinks.AnyAsync());
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task A_merge_since_a_switch_is_undone_before_it(Db db)
+    {
+        await using var system = await StartAsync(db);
+        var before = await UndoTests.PictureAsync(system);
+        var patrons = await system.PatronsByGuidAsync();
+        var switched = (
+            await system.Integrations.ConnectAsync(
+                system.District,
+                IntegrationKind.ClassLink,
+                FailureTests.Elsewhere(system),
+                true,
+                true,
+                "test"
+            )
+        )
+            .Cleared!
+            .Value;
+        var merge = await system
+            .Get<PatronMerge>()
+            .MergeAsync(system.District.Id, patrons["p3"].Barcode, patrons["p5"].Barcode, "librarian");
+        await Refused(() => UndoAsync(system, switched), $"Undo operation {merge} first");
+        await UndoTests.UndoAsync(system, merge);
+        await UndoTests.UndoAsync(system, switched);
+        Assert.Equal(before, await UndoTests.PictureAsync(system));
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task An_undo_of_a_switch_that_was_stopped_half_way_is_done_by_another(Db db)
+    {
+        await using var system = await Installation.StartAsync(
+            cluster,
+            db,
+            new Rollcall.Sandbox.SandboxOptions { Students = 450, Schools = 2 }
+        );
+        await system.SyncAsync();
+        await system.SyncAsync();
+        var before = await UndoTests.PictureAsync(system);
+        var rest = await RestAsync(system);
+        var switched = (
+            await system.Integrations.ConnectAsync(
+                system.District,
+                IntegrationKind.ClassLink,
+                FailureTests.Elsewhere(system),
+                true,
+                true,
+                "test"
+            )
+        )
+            .Cleared!
+            .Value;
+        var stopped = await LateUndoTests.CancelledAsync(system, await UndoAsync(system, switched));
+        Assert.Equal(OperationStatus.Cancelled, stopped.Status);
+        Assert.InRange(stopped.AppliedTo, 1, stopped.PlanSize - 1);
+        await UndoTests.UndoAsync(system, switched);
+        Assert.Equal(before, await UndoTests.PictureAsync(system));
+        Assert.Equal(rest, await RestAsync(system));
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite, false)]
+    [InlineData(Db.Postgres, false)]
+    [InlineData(Db.Sqlite, true)]
+    [InlineData(Db.Postgres, true)]
+    public async Task What_was_planned_from_the_roster_that_an_undo_leaves_cannot_be_approved(Db db, bool approved)
+    {
+        await using var system = await StartAsync(db);
+        var switched = (
+            await system.Integrations.ConnectAsync(
+                system.District,
+                IntegrationKind.ClassLink,
+                FailureTests.Elsewhere(system),
+                true,
+                true,
+                "test"
+            )
+        )
+            .Cleared!
+            .Value;
+        var number = 0;
+        foreach (var school in system.Sandbox.District.Schools)
+        {
+            await system.Integrations.MatchAsync(system.District, IntegrationKind.ClassLink, $"S{++number}", school.SourcedId, "test");
+        }
+
+        var preview = await system.SyncAsync(preview: true);
+        Assert.Equal(OperationStatus.Preview, preview.Status);
+        if (approved)
+        {
+            await system.Queue.ApproveAsync(system.District.Id, preview.Id, "librarian");
+        }
+
+        await UndoTests.UndoAsync(system, switched);
+        var ended = await system.Queue.GetAsync(system.District.Id, preview.Id);
+        Assert.Equal(OperationStatus.Superseded, ended.Status);
+        Assert.Contains($"Operation {switched}", ended.Error, StringComparison.Ordinal);
+        await Assert.ThrowsAsync<RollcallException>(() => system.Queue.ApproveAsync(system.District.Id, preview.Id, "librarian"));
+        Assert.Equal(4, OperationQueue.CountsOf(await system.SyncAsync()).LinkedGuid);
     }
 
     private static Task<long> UndoAsync(Installation system, long id, string? barcode = null) =>

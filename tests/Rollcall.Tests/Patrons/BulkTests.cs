@@ -244,6 +244,28 @@ public sealed class BulkTests(PostgresCluster cluster)
         Assert.Contains(PatronMerge.Compare(dunn, now), f => f.Field.Name == "notes" && f is { Kept: null, Gone: "first", Filled: true });
     }
 
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task Whoever_another_record_was_merged_into_since_is_not_removed(Db db)
+    {
+        await using var system = await Installation.StartAsync(cluster, db);
+        Assert.Null(
+            (await system.ImportAsync("barcode,lastName,firstName,site\nKEEP1,Byron,Ada,S1\nOLD1,Byron,Ada,S1\nOLD2,Carver,Ben,S1\n")).Error
+        );
+        var bulk = system.Get<PatronBulk>();
+        var id = await bulk.PlanRemovalAsync(system.District.Id, ["KEEP1", "OLD2"], preview: true, "librarian");
+        await EndAsync(system, id);
+
+        // There is nothing to fill: the record that stays is as it was.
+        await system.Get<PatronMerge>().MergeAsync(system.District.Id, "KEEP1", "OLD1", "librarian");
+        var approved = await system.ApproveAsync(id);
+        Assert.Null(approved.Error);
+        Assert.Equal("KEEP1", Assert.Single(await system.AllPatronsAsync()).Barcode);
+        Assert.Contains(await system.LogAsync(id), r => r is { Stale: true, Barcode: "KEEP1" });
+        Assert.True(OperationQueue.CountsOf(approved) is { Removed: 1, AddUp: true }, approved.Counts);
+    }
+
     private static Task<Operation> EndAsync(Installation system, long id) =>
         system.Follower.RunAsync(system.District.Id, id, null, CancellationToken.None);
 }

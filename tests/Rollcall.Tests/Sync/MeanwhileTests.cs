@@ -815,4 +815,25 @@ public sealed class MeanwhileTests(PostgresCluster cluster)
         Assert.Equal(2, (await system.AllPatronsAsync()).Count);
         Assert.Equal("CARD-1", (await system.PatronsByGuidAsync())["a"].Barcode);
     }
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task An_approved_import_gives_nobody_an_id_that_was_linked_as_a_further_one_since(Db db)
+    {
+        await using var system = await StartAsync(db, new FieldMap { CommunityId = new IdMapping(IdSource.Identifier) });
+        await system.ImportAsync("barcode,lastName,firstName,site\nOLD1,Carver,Ben,S1\n");
+        system.Sandbox.Person("p1", "Ada", "Byron", number: "77");
+        await SyncAsync(system);
+        using var file = new MemoryStream(System.Text.Encoding.UTF8.GetBytes("barcode,guid,lastName\nOLD1,p2,Carver\n"));
+        var import = await system.Get<PatronImport>().PlanAsync(system.District.Id, file, "patrons.csv", preview: true, "librarian");
+        await system.Follower.RunAsync(system.District.Id, import, null, CancellationToken.None);
+        system.Sandbox.Person("p2", "Ada", "Byron", number: "77");
+        await SyncAsync(system);
+        var item = Assert.Single(await system.Get<ReviewService>().ListAsync(system.District.Id));
+        await system.Get<ReviewDecisions>().LinkAsync(system.District.Id, item.Id, item.Candidates[0], "librarian");
+        Sound(await system.ApproveAsync(import));
+        Assert.Null(Assert.Single(await system.AllPatronsAsync(), p => p.Barcode == "OLD1").Guid);
+        Assert.Contains(await system.LogAsync(import), r => r.Stale);
+    }
 }

@@ -66,6 +66,7 @@ internal sealed class Applier(RollcallDatabase database, Operation operation, Sy
                 : operation.ActingGroup;
         var writer = new SliceWriter(database, operation.DistrictId, operation.Id, rules, right, time)
         {
+            Waited = operation.Kind,
             BarcodeTells = rules is not null || operation.Kind == OperationKind.Import,
             LookedAt = operation.Kind == OperationKind.Remove ? operation.CreatedAt : null,
             Numbers = rules is { Map.CommunityId.Source: not IdSource.NotMapped } ? new NumbersSince(operation, !JustPlanned) : null,

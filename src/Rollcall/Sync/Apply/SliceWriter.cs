@@ -41,6 +41,9 @@ internal sealed class SliceWriter(
     /// with the person. Null where no look comes before.</summary>
     public DateTimeOffset? LookedAt { get; init; }
 
+    /// <summary>What kind of operation it is whose plan waited for its turn or for an approval; null where it was made a moment ago.</summary>
+    public OperationKind? Waited { get; init; }
+
     /// <summary>Applies rows inside the caller's transaction.</summary>
     /// <param name="connection">The connection.</param>
     /// <param name="transaction">A transaction that began to write.</param>
@@ -84,6 +87,7 @@ internal sealed class SliceWriter(
         var parsed = rows.Select(r => (Row: r, Values: ChangeValues.Parse(r.Values))).ToList();
         parsed.RemoveAll(p => IsOutOfDate(slice, p.Row, p.Values) || IsGuarded(slice, p.Row, p.Values));
         await LoadTakenAsync(context, parsed, slice, cancellationToken);
+        await LoadTouchedAsync(context, parsed, slice, cancellationToken);
         var sites = new SiteSequences(districtId, context);
         if (parsed.Exists(p => p.Row.Kind == ChangeKind.Create))
         {
@@ -236,9 +240,9 @@ internal sealed class SliceWriter(
             }
         }
 
-        // Who was linked as another record of somebody since the plan is no new patron.
+        // Who was linked as another record of somebody since the plan is no new patron, and nobody else either.
         if (
-            rows.Exists(r => r.Row.Kind == ChangeKind.Create && r.Values.New(PatronFields.Guid) is not null)
+            rows.Exists(r => r.Values.New(PatronFields.Guid) is not null)
             && await context.Operations.AnyAsync(
                 o =>
                     o.DistrictId == districtId
@@ -279,6 +283,44 @@ internal sealed class SliceWriter(
             {
                 slice.Guids[holder.Guid!] = holder.Id;
             }
+        }
+    }
+
+    /// <summary>Who of those whom the slice takes out was changed since the plan in what its row does not name: a merge that had nothing to fill
+    /// leaves no trace on the record that stays, and what it stands for would go with it.</summary>
+    private async Task LoadTouchedAsync(
+        RollcallContext context,
+        List<(Change Row, ChangeValues Values)> rows,
+        Slice slice,
+        CancellationToken cancellationToken
+    )
+    {
+        var ids = rows.Where(r => r.Row.Kind == ChangeKind.Remove).Select(r => r.Row.PatronId!.Value).ToArray();
+        if (ids.Length == 0 || Waited is not (OperationKind.Undo or OperationKind.Remove))
+        {
+            return;
+        }
+
+        var any = Waited == OperationKind.Undo;
+        foreach (
+            var touched in await context
+                .Changes.Where(c => c.DistrictId == districtId && ids.Contains(c.PatronId!.Value) && c.OperationId > operationId)
+                .Where(c => !c.Stale && Undo.UndoPlanner.Writing.Contains(c.Kind))
+                .Join(context.Operations, c => c.OperationId, o => o.Id, (c, o) => new { Change = c, Operation = o })
+                .Where(x =>
+                    x.Operation.DistrictId == districtId
+                    && x.Change.Number <= (x.Change.Held ? x.Operation.HeldAppliedTo : x.Operation.AppliedTo)
+                )
+                // What was taken back again is as if it had not been.
+                .Where(x => x.Operation.Status != OperationStatus.Undone)
+                .Where(x => !(x.Operation.Kind == OperationKind.Undo && x.Operation.SubjectId > operationId))
+                .Where(x => any || x.Operation.Kind == OperationKind.Merge || x.Operation.Kind == OperationKind.Review)
+                .OrderBy(x => x.Operation.Id)
+                .Select(x => new { Patron = x.Change.PatronId!.Value, x.Operation.Id })
+                .ToListAsync(cancellationToken)
+        )
+        {
+            slice.Touched[touched.Patron] = touched.Id;
         }
     }
 
@@ -376,7 +418,7 @@ internal sealed class SliceWriter(
 
         var kept = rules is null ? [] : Meanwhile.Kept(patron, values, rules);
         var moved = HasMoved(patron, values) || kept.Count > 0;
-        if (moved && approval)
+        if (approval && (moved || HasOthers(row, present)))
         {
             slice.LeaveOut(row, "Left out as stale: the patron changed since the plan");
             return;
@@ -464,6 +506,13 @@ internal sealed class SliceWriter(
             }
         }
 
+        if (row.Link is null && present is not null && applied.Has(PatronFields.Guid))
+        {
+            // A link says what the roster knows of the person with that id. The row tells, so that an undo brings both back.
+            (row.LinkBefore, row.Link) = (LinkState.Of(present).ToJson(), LinkState.Removed);
+            slice.Rewritten.Add(row);
+        }
+
         if (row.Link == LinkState.Removed)
         {
             slice.LinkWrites.Remove(patron.Id);
@@ -518,6 +567,11 @@ internal sealed class SliceWriter(
         slice.Updated[patron.Id] = patron;
     }
 
+    /// <summary>Whether the link that the row takes off stands for other records than it did at the time of the plan.</summary>
+    private static bool HasOthers(Change row, PatronLink? present) =>
+        row.Link == LinkState.Removed
+        && !string.Equals(LinkState.Parse(row.LinkBefore)?.Aliases, present?.Aliases, StringComparison.Ordinal);
+
     private void Remove(Slice slice, Change row, ChangeValues values, bool approval)
     {
         if (!slice.Patrons.TryGetValue(row.PatronId!.Value, out var patron))
@@ -526,7 +580,21 @@ internal sealed class SliceWriter(
             return;
         }
 
-        if (approval && (HasMoved(patron, values) || patron.UpdatedAt >= LookedAt))
+        if (slice.Touched.TryGetValue(patron.Id, out var touched))
+        {
+            slice.LeaveOut(row, $"Left out as stale: operation {touched} changed the patron since the plan");
+            return;
+        }
+
+        if (
+            approval
+            && (
+                HasMoved(patron, values)
+                || patron.UpdatedAt >= LookedAt
+                || HasOthers(row, slice.Links.GetValueOrDefault(patron.Id))
+                || HasMore()
+            )
+        )
         {
             slice.LeaveOut(row, "Left out as stale: the patron changed since the plan");
             return;
@@ -539,6 +607,13 @@ internal sealed class SliceWriter(
         {
             slice.Guids.Remove(patron.Guid);
         }
+
+        // An undo names all that the patron had.
+        bool HasMore() =>
+            Waited == OperationKind.Undo
+            && PatronFields.All.Any(f =>
+                f.Get(patron) is { } value && !string.Equals(values.Old(f.Number), value, StringComparison.Ordinal)
+            );
     }
 
     /// <summary>Whether a planned value still goes in, although somebody changed the field since.</summary>
@@ -682,6 +757,9 @@ internal sealed class SliceWriter(
         public Dictionary<long, string> BarcodeBefore { get; } = [];
         public List<Patron> Created { get; } = [];
         public HashSet<long> Gone { get; } = [];
+
+        /// <summary>The operation that last changed a patron since the plan, of those that are taken out.</summary>
+        public Dictionary<long, long> Touched { get; } = [];
         public HashSet<long> LinksGone { get; } = [];
         public Dictionary<long, Patron> Updated { get; } = [];
         public Dictionary<long, PatronLink> LinkWrites { get; } = [];

@@ -80,7 +80,7 @@ public sealed class PatronExplain(
         var codes = await context
             .Sites.Where(s => s.DistrictId == district.Id)
             .ToDictionaryAsync(s => s.Id.ToString(CultureInfo.InvariantCulture), s => s.Code, cancellationToken);
-        var origins = await OriginsAsync(context, district.Id, patron.Id, cancellationToken);
+        var origins = await OriginsAsync(context, patron, cancellationToken);
 
         MappedPerson? person = null;
         PersonDifference? difference = null;
@@ -303,16 +303,17 @@ public sealed class PatronExplain(
             _ => null,
         };
 
-    private sealed record Origin(long Operation, string Words);
+    private sealed record Origin(long Operation, string Words, bool Wrote);
 
-    /// <summary>The last applied change of each field.</summary>
+    /// <summary>The last applied change of each field, by number: of those that wrote what is there, if one is on record. One that had to wait
+    /// has a smaller number than what it overwrote.</summary>
     private static async Task<Dictionary<int, Origin>> OriginsAsync(
         RollcallContext context,
-        int districtId,
-        long patronId,
+        Patron patron,
         CancellationToken cancellationToken
     )
     {
+        var (districtId, patronId) = (patron.DistrictId, patron.Id);
         var rows = await context
             .Changes.AsNoTracking()
             .Where(c => c.DistrictId == districtId && c.PatronId == patronId && !c.Stale)
@@ -330,9 +331,13 @@ public sealed class PatronExplain(
         {
             var words =
                 $"{OperationQueue.Title(row.Operation)} {row.Operation.Id}, {row.Operation.CreatedAt:yyyy-MM-dd}, {row.Operation.RequestedBy}";
-            foreach (var (field, _, _) in ChangeValues.Parse(row.Change.Values).Items)
+            foreach (var (field, _, value) in ChangeValues.Parse(row.Change.Values).Items)
             {
-                origins[field] = new Origin(row.Operation.Id, words);
+                var wrote = string.Equals(value, PatronFields.ByNumber(field).Get(patron), StringComparison.Ordinal);
+                if (wrote || !origins.TryGetValue(field, out var before) || !before.Wrote)
+                {
+                    origins[field] = new Origin(row.Operation.Id, words, wrote);
+                }
             }
         }
 

@@ -6,6 +6,9 @@ internal static class LinkMembers
     /// <summary>Stands for the further ids, which are taken back one by one. No field of a patron has a number below zero.</summary>
     public const int Aliases = -1;
 
+    /// <summary>Stands for a member of a link that there is not.</summary>
+    public static readonly object NoLink = new();
+
     private const int Absent = -7;
     private const int StatusBefore = -8;
 
@@ -49,13 +52,20 @@ internal static class LinkMembers
         return aliases.Concat(s_members.Where(m => !Equals(m.Get(was), m.Get(now))).Select(m => m.Number));
     }
 
+    /// <summary>A member as a link has it, to be compared with that of another.</summary>
+    public static object? Value(LinkState? link, int member) =>
+        link is null ? NoLink
+        : member == Aliases ? link.Aliases
+        : Array.Find(s_members, m => m.Number == member)!.Get(link);
+
     /// <summary>The present link with what a row changed of it taken back.</summary>
     /// <param name="before">Before the row.</param>
     /// <param name="after">After it.</param>
     /// <param name="present">As of now.</param>
     /// <param name="statusStays">The status does not go back, nor does what goes with it.</param>
     /// <param name="tookBack">Whether an earlier undo took this member back.</param>
-    /// <param name="changedBy">The operation that changed this member since; null when none did.</param>
+    /// <param name="changedBy">The operation that changed this member since, by what it is now; null when none did.</param>
+    /// <param name="writtenBy">The operation that wrote what this member is now; null when it is not known.</param>
     /// <param name="mayReturn">Whether a further id that the row took off is nobody else's now.</param>
     /// <param name="kept">Receives what stays, in words.</param>
     public static LinkState Back(
@@ -64,7 +74,8 @@ internal static class LinkMembers
         LinkState present,
         bool statusStays,
         Func<int, bool> tookBack,
-        Func<int, long?> changedBy,
+        Func<int, object?, long?> changedBy,
+        Func<int, object?, long?> writtenBy,
         Func<string, bool> mayReturn,
         ICollection<string> kept
     )
@@ -78,13 +89,14 @@ internal static class LinkMembers
                 continue;
             }
 
-            var since = changedBy(member.Number);
+            var since = Equals(now, set) ? changedBy(member.Number, now) : null;
             if (since is null && Equals(now, set))
             {
                 back = member.Take(back, before);
             }
             else
             {
+                since ??= writtenBy(member.Number, now);
                 kept.Add(
                     since is null ? $"{member.Label} stays (changed since)" : $"{member.Label} stays (changed since by operation {since})"
                 );

@@ -23,13 +23,13 @@ internal sealed class UndoHandler(RollcallDatabase database, OperationQueue queu
         var subject = await queue.GetAsync(operation.DistrictId, options.Of, cancellationToken);
         if (!operation.Planned)
         {
-            if (UndoService.Refusal(subject) is { } refusal)
-            {
-                throw new RollcallException(refusal);
-            }
-
             await using (var context = database.CreateContext())
             {
+                if (await UndoService.RefusalAsync(context, subject, options.Patron is not null, cancellationToken) is { } refusal)
+                {
+                    throw new RollcallException(refusal);
+                }
+
                 // What came between the question and this may stand in the way by now.
                 var inTheWay =
                     subject.Kind == OperationKind.Switch
@@ -68,9 +68,9 @@ internal sealed class UndoHandler(RollcallDatabase database, OperationQueue queu
                 [
                     new WarningGroup(
                         "undo-kept",
-                        "Values stay as they are, because something later changed them or has them now",
+                        "Values or patrons stay as they are, because something later changed them or has them now",
                         planner.KeptFields,
-                        "The log names each of them. Change them on the patron's page if they should go back too."
+                        "The log names each of them, and why. Fields can be changed on the patron's page; what comes of the roster the next sync sets, and what a later operation did goes back with that one."
                     ),
                 ];
         counts = counts with { Warnings = planner.KeptFields };
@@ -118,9 +118,9 @@ internal sealed class UndoHandler(RollcallDatabase database, OperationQueue queu
                     "stale",
                     "Patrons changed while the undo ran and were left as they are",
                     applier.ChangedMeanwhile,
-                    subject.Kind == OperationKind.Merge
-                        ? $"The log says why. Operation {subject.Id} can be undone once more when that is mended."
-                        : null
+                    subject.Kind == OperationKind.Switch
+                        ? null
+                        : $"The log says why. Operation {subject.Id} can be undone once more when that is mended."
                 )
             );
         }
@@ -155,8 +155,8 @@ internal sealed class UndoHandler(RollcallDatabase database, OperationQueue queu
             }
         }
 
-        // A record that could not come back is left to another undo.
-        var whole = subject.Kind != OperationKind.Merge || applier.Stale.Count == 0;
+        // A record that could not come back is left to another undo, and so is the answer to a question.
+        var whole = subject.Kind is not (OperationKind.Merge or OperationKind.Review) || applier.Stale.Count == 0;
 
         counts = counts with { Warnings = warnings.Sum(w => w.Count) };
         var status = warnings.Count > 0 ? OperationStatus.CompletedWithWarnings : OperationStatus.Completed;
@@ -183,7 +183,7 @@ internal sealed class UndoHandler(RollcallDatabase database, OperationQueue queu
         var district = operation.DistrictId;
         if (subject.Kind == OperationKind.Review)
         {
-            await ReopenAsync(context, subject, cancellationToken);
+            await ReopenAsync(context, operation, subject, cancellationToken);
             await IntegrationService.RequireFullAsync(context, district, $"operation {subject.Id} was undone", cancellationToken);
         }
 
@@ -228,13 +228,30 @@ internal sealed class UndoHandler(RollcallDatabase database, OperationQueue queu
         }
 
         await context.SaveChangesAsync(cancellationToken);
-        if (options.Patron is null && whole)
+        if (whole && (options.Patron is not { } one || await IsAllAsync(context, subject, one, cancellationToken)))
         {
             await context
                 .Operations.Where(o => o.DistrictId == district && o.Id == subject.Id)
                 .ExecuteUpdateAsync(s => s.SetProperty(o => o.Status, OperationStatus.Undone), cancellationToken);
         }
     }
+
+    /// <summary>Whether an operation that somebody asked for is about this one patron alone: then it is undone with them.</summary>
+    private static async Task<bool> IsAllAsync(
+        RollcallContext context,
+        Operation subject,
+        long patron,
+        CancellationToken cancellationToken
+    ) =>
+        subject.Kind is not (OperationKind.FullSync or OperationKind.ChangesSync)
+        && !await context.Changes.AnyAsync(
+            c =>
+                c.DistrictId == subject.DistrictId
+                && c.OperationId == subject.Id
+                && c.PatronId != patron
+                && UndoPlanner.Writing.Contains(c.Kind),
+            cancellationToken
+        );
 
     /// <summary>Ends the nights that wait for their turn or for another try. What somebody asked for or approved is theirs.</summary>
     private async Task EndNightsAsync(
@@ -260,7 +277,12 @@ internal sealed class UndoHandler(RollcallDatabase database, OperationQueue queu
     }
 
     /// <summary>Asks again what a decision had answered, unless its patron had to stay: then the person is linked still.</summary>
-    private static async Task ReopenAsync(RollcallContext context, Operation subject, CancellationToken cancellationToken)
+    private static async Task ReopenAsync(
+        RollcallContext context,
+        Operation operation,
+        Operation subject,
+        CancellationToken cancellationToken
+    )
     {
         var district = subject.DistrictId;
         foreach (
@@ -285,6 +307,7 @@ internal sealed class UndoHandler(RollcallDatabase database, OperationQueue queu
 
             item.Status = ReviewStatus.Open;
             item.Reason = ReviewItem.OpenedAgain;
+            item.OperationId = operation.Id;
             item.DecisionOperationId = null;
             item.DecidedAt = null;
             item.DecidedBy = null;

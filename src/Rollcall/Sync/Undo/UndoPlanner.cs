@@ -1,5 +1,6 @@
 using System.Data.Common;
 using Microsoft.EntityFrameworkCore;
+using Rollcall.Integrations;
 using Rollcall.Operations;
 using Rollcall.Patrons;
 using Rollcall.Storage;
@@ -38,6 +39,9 @@ internal sealed class UndoPlanner
     // Who has an id of the roster besides the GUID, as far as the plan has come.
     private readonly Dictionary<string, long> _aliases = new(StringComparer.Ordinal);
     private readonly List<Change> _chain = [];
+
+    // The operation since which the ids that patrons had are those of a roster that was left.
+    private long? _switched;
     private long _read;
 
     public UndoPlanner(RollcallDatabase database, DbConnection connection, Operation undo, Operation subject, long? onlyPatron)
@@ -55,6 +59,11 @@ internal sealed class UndoPlanner
     {
         await FindGivenUpAsync(cancellationToken);
         await FindAliasesAsync(cancellationToken);
+        await using (var context = _database.CreateContext(_connection, null))
+        {
+            _switched = await IntegrationSwitch.ClearedSinceAsync(context, _subject, cancellationToken);
+        }
+
         await foreach (var batch in BatchesAsync(cancellationToken))
         {
             await PlanAsync(batch, cancellationToken);
@@ -180,7 +189,8 @@ internal sealed class UndoPlanner
             .PatronLinks.AsNoTracking()
             .Where(l => l.DistrictId == district && ids.Contains(l.PatronId))
             .ToDictionaryAsync(l => l.PatronId, cancellationToken);
-        var later = await LaterAsync(context, ids, cancellationToken);
+        var created = batch.Where(r => r.Kind == ChangeKind.Create).Select(r => r.PatronId!.Value).Distinct().ToArray();
+        var later = await LaterAsync(context, ids, created, cancellationToken);
         var barcodes = await HoldersAsync(context, parsed, PatronFields.Barcode, cancellationToken);
         var guids = await HoldersAsync(context, parsed, PatronFields.Guid, cancellationToken);
         foreach (var (row, values) in parsed)
@@ -223,6 +233,16 @@ internal sealed class UndoPlanner
 
     private void Count(Outcome outcome) => _outcomes[outcome] = _outcomes.GetValueOrDefault(outcome) + 1;
 
+    /// <summary>Why a patron is not there any more.</summary>
+    private static string GoneBecause(Later? later) =>
+        later?.Gone switch
+        {
+            (var operation, true) =>
+                $"The patron was merged into another one by operation {operation}: undo that first, then this operation again",
+            (var operation, false) => $"The patron was removed by operation {operation}",
+            null => "The patron has been removed since",
+        };
+
     private Change Skipped(string why)
     {
         KeptFields++;
@@ -239,7 +259,7 @@ internal sealed class UndoPlanner
     {
         if (patron is null)
         {
-            return null;
+            return later is { TookOut: true } ? null : Skipped(GoneBecause(later));
         }
 
         if (later is { Any: true })
@@ -290,11 +310,18 @@ internal sealed class UndoPlanner
         }
 
         var back = new ChangeValues();
-        var link = LinkState.Parse(row.LinkBefore);
+        var link = _switched is null ? LinkState.Parse(row.LinkBefore) : null;
         var site = row.SiteId;
         string? warning = null;
         foreach (var (field, old, _) in values.Items)
         {
+            if (field == PatronFields.Guid && _switched is not null)
+            {
+                warning = $"Since then operation {_switched} switched the roster service: brought back without GUID and link";
+                KeptFields++;
+                continue;
+            }
+
             if (field == PatronFields.Guid && old is not null && IsTaken(guids, old, id))
             {
                 warning = "The GUID belongs to another patron now: brought back without GUID and link";
@@ -352,7 +379,7 @@ internal sealed class UndoPlanner
     {
         if (patron is null)
         {
-            return Skipped("The patron has been removed since");
+            return Skipped(GoneBecause(later));
         }
 
         var back = new ChangeValues();
@@ -368,9 +395,11 @@ internal sealed class UndoPlanner
                 continue;
             }
 
+            var theirs = string.Equals(current, @new, StringComparison.Ordinal);
             string? why =
-                later?.OperationOf(number) is { } operation ? $"changed since by operation {operation}"
-                : !string.Equals(current, @new, StringComparison.Ordinal) ? "changed since"
+                (theirs ? later?.OperationOf(number, current) : later?.WriterOf(number, current)) is { } operation
+                    ? $"changed since by operation {operation}"
+                : !theirs ? "changed since"
                 : null;
             if (why is null && number == PatronFields.Barcode && old is not null)
             {
@@ -389,6 +418,7 @@ internal sealed class UndoPlanner
             {
                 why =
                     old is null ? LinkedSince(row, link, later)
+                    : _switched is not null ? $"since then operation {_switched} switched the roster service"
                     : IsTaken(guids, old, patron.Id) ? "the former one belongs to another patron now"
                     : null;
             }
@@ -412,6 +442,12 @@ internal sealed class UndoPlanner
         chained |= back.Has(PatronFields.Barcode) && row.Chained;
         var guidAfter = back.Has(PatronFields.Guid) ? back.New(PatronFields.Guid) : patron.Guid;
         var linkAfter = RestoreLink(row, values.Has(PatronFields.Guid), guidAfter, stay, link, later, guids, kept);
+        if (linkAfter is null && link is not null && guidAfter is not null && back.Has(PatronFields.Guid))
+        {
+            // It is of the person whom the patron was before as well: said, because a GUID that goes takes the link along.
+            linkAfter = (LinkState.Of(link) with { SyncHash = 0 }).ToJson();
+        }
+
         KeptFields += kept.Count;
         var warning = kept.Count == 0 ? null : string.Join("; ", kept);
         if (back.Count == 0 && linkAfter is null)
@@ -441,7 +477,7 @@ internal sealed class UndoPlanner
 
     /// <summary>Why a GUID stays although nobody touched it: who linked another record to the patron took it for this person.</summary>
     private static string? LinkedSince(Change row, PatronLink? link, Later? later) =>
-        later?.OperationOf(LinkMembers.Aliases) is { } operation && FurtherIds(row, link).Any()
+        later?.OperationOf(LinkMembers.Aliases, link?.Aliases) is { } operation && FurtherIds(row, link).Any()
             ? $"operation {operation} linked another record to the patron"
             : null;
 
@@ -473,7 +509,8 @@ internal sealed class UndoPlanner
             return null;
         }
 
-        var since = LinkMembers.Touched(null, row.Link).Select(m => later?.OperationOf(m)).Max();
+        var current = link is null ? null : LinkState.Of(link);
+        var since = LinkMembers.Touched(null, row.Link).Select(m => later?.OperationOf(m, LinkMembers.Value(current, m))).Max();
         if (link is null)
         {
             if (later is { LinkTakenBack: true } || before is null || (guidAfter is null && row.Link != LinkState.Removed))
@@ -523,7 +560,8 @@ internal sealed class UndoPlanner
             present,
             stay.Contains(PatronFields.Status),
             member => later?.TookBack(member) == true,
-            member => later?.OperationOf(member),
+            (member, now) => later?.OperationOf(member, now),
+            (member, now) => later?.WriterOf(member, now),
             alias => !IsTaken(guids, alias, link.PatronId),
             kept
         );
@@ -576,14 +614,22 @@ internal sealed class UndoPlanner
                 .ToDictionaryAsync(p => p.Guid!, p => p.Id, StringComparer.Ordinal, cancellationToken);
     }
 
-    /// <summary>What happened to these patrons after the operation, less what has been taken back again.</summary>
-    private async Task<Dictionary<long, Later>> LaterAsync(RollcallContext context, long[] ids, CancellationToken cancellationToken)
+    /// <summary>What other operations did to these patrons, less what has been taken back again. A number is given when an operation is asked for;
+    /// one that had to wait may write after those that were asked for later. Whoever was created had nothing before that, so that all others came
+    /// after it; elsewhere those with a greater number are looked at, and what a field is now tells which of them came after.</summary>
+    private async Task<Dictionary<long, Later>> LaterAsync(
+        RollcallContext context,
+        long[] ids,
+        long[] created,
+        CancellationToken cancellationToken
+    )
     {
         var district = _subject.DistrictId;
         var subject = _subject.Id;
         var rows = await context
             .Changes.AsNoTracking()
-            .Where(c => c.DistrictId == district && c.PatronId != null && ids.Contains(c.PatronId!.Value) && c.OperationId > subject)
+            .Where(c => c.DistrictId == district && c.PatronId != null && ids.Contains(c.PatronId!.Value))
+            .Where(c => c.OperationId > subject || (c.OperationId < subject && created.Contains(c.PatronId!.Value)))
             .Where(c => !c.Stale && Writing.Contains(c.Kind))
             .Join(context.Operations.AsNoTracking(), c => c.OperationId, o => o.Id, (c, o) => new { Change = c, Operation = o })
             .Where(x =>
@@ -610,18 +656,28 @@ internal sealed class UndoPlanner
         {
             var patron = row.PatronId!.Value;
             var later = result.TryGetValue(patron, out var have) ? have : result[patron] = new Later();
-            int[] fields = [.. ChangeValues.Parse(row.Values).Items.Select(i => i.Field), .. LinkMembers.Touched(row.LinkBefore, row.Link)];
+            var link = LinkState.Parse(row.Link);
+            (int Field, object? Value)[] fields =
+            [
+                .. ChangeValues.Parse(row.Values).Items.Select(i => (i.Field, (object?)i.New)),
+                .. LinkMembers.Touched(row.LinkBefore, row.Link).Select(m => (m, LinkMembers.Value(link, m))),
+            ];
             if (row.Kind == OperationKind.Undo && row.SubjectId == subject)
             {
-                later.Undone(fields, row.Link is not null);
+                later.Undone(fields.Select(f => f.Field), row.Link is not null, row.Change == ChangeKind.Remove);
             }
-            else if (row.Kind == OperationKind.Undo && row.SubjectId > subject)
+            else if (row.Kind == OperationKind.Undo && later.Knows(row.SubjectId))
             {
-                later.TakeBack(row.SubjectId.Value, fields);
+                later.TakeBack(row.SubjectId!.Value, fields.Select(f => f.Field));
             }
             else
             {
                 later.Touch(row.OperationId, fields);
+                if (row is { Change: ChangeKind.Remove, Status: not OperationStatus.Undone })
+                {
+                    later.Gone = (row.OperationId, row.Kind == OperationKind.Merge);
+                }
+
                 if (row is { Kind: OperationKind.Merge, Change: not ChangeKind.Remove, Status: not OperationStatus.Undone })
                 {
                     later.Merge = row.OperationId;
@@ -632,38 +688,64 @@ internal sealed class UndoPlanner
         return result;
     }
 
-    /// <summary>What later operations touched of one patron: fields, and members of the link below zero.</summary>
+    /// <summary>What other operations wrote of one patron: fields, and members of the link below zero.</summary>
     private sealed class Later
     {
-        private readonly SortedDictionary<long, HashSet<int>> _fields = [];
+        private readonly SortedDictionary<long, Dictionary<int, object?>> _fields = [];
 
         private readonly HashSet<int> _takenBack = [];
 
         /// <summary>An earlier undo of this very operation took the link back.</summary>
         public bool LinkTakenBack { get; private set; }
 
+        /// <summary>An earlier undo of this very operation took the patron out.</summary>
+        public bool TookOut { get; private set; }
+
         /// <summary>The last merge of another record into this one that was not taken back.</summary>
         public long? Merge { get; set; }
+
+        /// <summary>The operation that took the patron out, and whether it was by a merge.</summary>
+        public (long Operation, bool Merged)? Gone { get; set; }
 
         /// <summary>An earlier undo of this very operation took the field back.</summary>
         public bool TookBack(int field) => _takenBack.Contains(field);
 
         /// <summary>Notes what an earlier undo of this very operation did.</summary>
-        public void Undone(IEnumerable<int> fields, bool link)
+        public void Undone(IEnumerable<int> fields, bool link, bool gone)
         {
             _takenBack.UnionWith(fields);
             LinkTakenBack |= link;
+            TookOut |= gone;
         }
 
         public bool Any => _fields.Values.Any(f => f.Count > 0);
 
         public long LastOperation => _fields.Where(f => f.Value.Count > 0).Select(f => f.Key).DefaultIfEmpty().Max();
 
-        public long? OperationOf(int field)
+        public bool Knows(long? operation) => operation is { } id && _fields.ContainsKey(id);
+
+        /// <summary>The operation that last wrote a field, if what it wrote is what is there: otherwise that was overwritten, and came before.
+        /// Further ids are added and taken off one by one: whoever touched them last counts.</summary>
+        public long? OperationOf(int field, object? present)
         {
             foreach (var (operation, fields) in _fields.Reverse())
             {
-                if (fields.Contains(field))
+                if (fields.TryGetValue(field, out var wrote))
+                {
+                    var counts = field == LinkMembers.Aliases ? present != LinkMembers.NoLink : Equals(wrote, present);
+                    return counts || Equals(wrote, present) ? operation : null;
+                }
+            }
+
+            return null;
+        }
+
+        /// <summary>The operation that wrote what is there; null when it is not known.</summary>
+        public long? WriterOf(int field, object? present)
+        {
+            foreach (var (operation, fields) in _fields.Reverse())
+            {
+                if (fields.TryGetValue(field, out var wrote) && Equals(wrote, present))
                 {
                     return operation;
                 }
@@ -672,14 +754,24 @@ internal sealed class UndoPlanner
             return null;
         }
 
-        public void Touch(long operation, IEnumerable<int> fields) =>
-            (_fields.TryGetValue(operation, out var set) ? set : _fields[operation] = []).UnionWith(fields);
+        public void Touch(long operation, IEnumerable<(int Field, object? Value)> fields)
+        {
+            if (!_fields.TryGetValue(operation, out var set))
+            {
+                set = _fields[operation] = [];
+            }
+
+            foreach (var (field, value) in fields)
+            {
+                set[field] = value;
+            }
+        }
 
         public void TakeBack(long operation, IEnumerable<int> fields)
         {
-            if (_fields.TryGetValue(operation, out var set))
+            foreach (var field in fields)
             {
-                set.ExceptWith(fields);
+                _fields[operation].Remove(field);
             }
         }
     }

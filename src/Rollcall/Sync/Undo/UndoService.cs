@@ -5,6 +5,7 @@ using Rollcall.Audit;
 using Rollcall.Integrations;
 using Rollcall.Operations;
 using Rollcall.Patrons;
+using Rollcall.Review;
 using Rollcall.Storage;
 
 namespace Rollcall.Sync.Undo;
@@ -35,7 +36,7 @@ public sealed class UndoService(RollcallDatabase database, TimeProvider time)
         var subject =
             await context.Operations.AsNoTracking().SingleOrDefaultAsync(o => o.DistrictId == districtId && o.Id == id, cancellationToken)
             ?? throw new RollcallException($"There is no operation {id}. 'rollcall operation list' shows those there are.");
-        if (Refusal(subject) is { } refusal)
+        if (await RefusalAsync(context, subject, barcode is not null, cancellationToken) is { } refusal)
         {
             throw new RollcallException(refusal);
         }
@@ -163,14 +164,49 @@ public sealed class UndoService(RollcallDatabase database, TimeProvider time)
         return operation.Id;
     }
 
+    /// <summary>Why an operation cannot be undone as a whole, as far as it is known without its patrons; null when it can.</summary>
+    public async Task<string?> RefusalAsync(Operation operation, CancellationToken cancellationToken = default)
+    {
+        await using var context = database.CreateContext();
+        return await RefusalAsync(context, operation, onePatron: false, cancellationToken);
+    }
+
+    /// <summary>As <see cref="Refusal"/>. What an undo left out can be taken back by another, and so can each patron alone: what came back before
+    /// does not do so twice.</summary>
+    internal static async Task<string?> RefusalAsync(
+        RollcallContext context,
+        Operation operation,
+        bool onePatron,
+        CancellationToken cancellationToken
+    )
+    {
+        if (operation is not { Status: OperationStatus.Undone, Kind: not (OperationKind.Switch or OperationKind.Merge) })
+        {
+            return Refusal(operation);
+        }
+
+        var undos = context.Operations.Where(o =>
+            o.DistrictId == operation.DistrictId && o.Kind == OperationKind.Undo && o.SubjectId == operation.Id
+        );
+        var rows = context.Changes.Where(c => c.DistrictId == operation.DistrictId && undos.Any(o => o.Id == c.OperationId));
+        var left = rows.Where(c =>
+            c.Stale && !rows.Any(t => t.PatronId == c.PatronId && t.OperationId > c.OperationId && !t.Stale && t.Kind != ChangeKind.Note)
+        );
+        return Refusal(operation, again: onePatron || await left.AnyAsync(cancellationToken));
+    }
+
     /// <summary>Why an operation cannot be undone, in words that say what to do; null when it can.</summary>
-    public static string? Refusal(Operation operation) =>
+    /// <param name="operation">The operation.</param>
+    /// <param name="again">Also when it has been undone already.</param>
+    public static string? Refusal(Operation operation, bool again = false) =>
         operation switch
         {
-            { Status: OperationStatus.Undone } => $"Operation {operation.Id} is undone already.",
+            { Status: OperationStatus.Undone } when !again => $"Operation {operation.Id} is undone already.",
             { Kind: OperationKind.Undo } =>
                 $"Operation {operation.Id} is itself an undo. To bring its changes back, run the sync or the import again.",
             { Kind: OperationKind.Remove } => $"Operation {operation.Id} removed patrons: a removal is final.",
+            { Kind: OperationKind.Review } when ReviewDecisions.IsReopening(operation) =>
+                $"Operation {operation.Id} opened a question again: there is nothing to undo. Decide on it in Review.",
             { Expired: true } => $"The log of operation {operation.Id} is older than logs are kept: there is nothing to undo from.",
             { Kind: OperationKind.Retention } => $"Operation {operation.Id} removed what was too old to keep: that is final.",
             { Kind: OperationKind.Erase } => $"Operation {operation.Id} erased a person: an erasure is final.",
