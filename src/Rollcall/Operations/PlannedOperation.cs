@@ -1,6 +1,7 @@
 using System.Data.Common;
 using System.Text.Json;
 using Microsoft.EntityFrameworkCore;
+using Rollcall.Integrations;
 using Rollcall.Patrons;
 using Rollcall.Patrons.Erasure;
 using Rollcall.Storage;
@@ -136,13 +137,39 @@ internal sealed class PlannedHandler(RollcallDatabase database, OperationQueue q
         }
 
         counts = counts with { Warnings = warnings.Sum(w => w.Count) };
-        await queue.FinishAsync(
+        await queue.FinishWithAsync(
             operation,
             warnings.Count > 0 ? OperationStatus.CompletedWithWarnings : OperationStatus.Completed,
             counts,
             warnings,
-            null,
+            context => AfterAsync(context, operation, cancellationToken),
             cancellationToken
         );
+    }
+
+    /// <summary>Who got another id of the roster, or none, is looked at by the next sync, whether or not anything changed there.</summary>
+    private static async Task AfterAsync(RollcallContext context, Operation operation, CancellationToken cancellationToken)
+    {
+        var guid = $"\"{PatronFields.Guid}\":";
+        if (
+            operation.Kind == OperationKind.Import
+            && await context.Changes.AnyAsync(
+                c =>
+                    c.DistrictId == operation.DistrictId
+                    && c.OperationId == operation.Id
+                    && !c.Stale
+                    && c.Kind == ChangeKind.Update
+                    && c.Values.Contains(guid),
+                cancellationToken
+            )
+        )
+        {
+            await IntegrationService.RequireFullAsync(
+                context,
+                operation.DistrictId,
+                $"operation {operation.Id} changed GUIDs",
+                cancellationToken
+            );
+        }
     }
 }

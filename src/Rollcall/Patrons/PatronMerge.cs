@@ -3,6 +3,7 @@ using System.Runtime.InteropServices;
 using System.Text.Json;
 using Microsoft.EntityFrameworkCore;
 using Rollcall.Audit;
+using Rollcall.Integrations;
 using Rollcall.Operations;
 using Rollcall.Storage;
 using Rollcall.Sync;
@@ -65,19 +66,17 @@ public sealed class PatronMerge(RollcallDatabase database, TimeProvider time)
         CancellationToken cancellationToken = default
     )
     {
-        await using var connection = await database.OpenAsync(cancellationToken);
-        await using var transaction = await database.Bulk.BeginWriteAsync(connection, cancellationToken);
-        await database.Bulk.LockDistrictAsync(connection, transaction, districtId, cancellationToken);
-        await using var context = database.CreateContext(connection, transaction);
-        var keptId = await IdAsync(keep);
-        var otherId = await IdAsync(other);
+        await using var work = await DistrictTransaction.BeginAsync(database, districtId, cancellationToken);
+        var context = work.Context;
+        var keptId = await IdAsync(keep, null);
+        var otherId = await IdAsync(other, keptId);
         if (keptId == otherId)
         {
             throw new RollcallException("Both barcodes are the same patron. Name the one to keep, then the other one.");
         }
 
         long[] ids = [keptId, otherId];
-        await database.Bulk.LockPatronsAsync(connection, transaction, districtId, ids, cancellationToken);
+        await database.Bulk.LockPatronsAsync(work.Connection, work.Transaction, districtId, ids, cancellationToken);
         var patrons = await context
             .Patrons.AsNoTracking()
             .Where(p => p.DistrictId == districtId && ids.Contains(p.Id))
@@ -146,8 +145,8 @@ public sealed class PatronMerge(RollcallDatabase database, TimeProvider time)
         ];
         var operation = await ImmediateOperation.RunAsync(
             database,
-            connection,
-            transaction,
+            work.Connection,
+            work.Transaction,
             context,
             new Operation
             {
@@ -170,27 +169,66 @@ public sealed class PatronMerge(RollcallDatabase database, TimeProvider time)
                 Details = $"Operation {operation.Id}: {gone.Barcode} into {kept.Barcode}",
             }
         );
-        await context.SaveChangesAsync(cancellationToken);
-        await transaction.CommitAsync(cancellationToken);
+        if (goneLink is not null || gone.Guid is not null)
+        {
+            // How this person is in the roster under the other id, a sync of changes does not see.
+            await IntegrationService.RequireFullAsync(
+                context,
+                districtId,
+                $"operation {operation.Id} merged two records",
+                cancellationToken
+            );
+        }
+
+        await work.CommitAsync(cancellationToken);
         return operation.Id;
 
-        async Task<long> IdAsync(string barcode)
+        async Task<long> IdAsync(string barcode, long? into)
         {
             var key = Text.BarcodeKey(barcode.Trim());
             return await context
                     .Patrons.Where(p => p.DistrictId == districtId && p.BarcodeKey == key)
                     .Select(p => (long?)p.Id)
                     .SingleOrDefaultAsync(cancellationToken)
-                ?? throw new RollcallException($"There is no patron with the barcode {Text.Cut(barcode, 40)}.");
+                ?? throw new RollcallException(await DoneAsync(into) ?? $"There is no patron with the barcode {Text.Cut(barcode, 40)}.");
+        }
+
+        // Whoever presses twice, or after somebody else, has what they wanted.
+        async Task<string?> DoneAsync(long? into)
+        {
+            if (into is null)
+            {
+                return null;
+            }
+
+            var otherKey = Text.BarcodeKey(other.Trim());
+            var merges = await context
+                .Operations.AsNoTracking()
+                .Where(o => o.DistrictId == districtId && o.Kind == OperationKind.Merge && o.Status != OperationStatus.Undone)
+                .Where(o => context.Changes.Any(c => c.DistrictId == districtId && c.OperationId == o.Id && c.PatronId == into))
+                .OrderByDescending(o => o.Id)
+                .ToListAsync(cancellationToken);
+            return
+                merges.Find(o =>
+                    JsonSerializer.Deserialize<MergeOptions>(o.Options, OperationQueue.Json) is { Other: { } gone }
+                    && Text.BarcodeKey(gone) == otherKey
+                )
+                    is { } merge
+                ? $"{Text.Cut(keep, 40)} and {Text.Cut(other, 40)} are one record already: operation {merge.Id} merged them."
+                : null;
         }
     }
+
+    /// <summary>What a merge says of itself, as barcodes were then.</summary>
+    private sealed record MergeOptions(string? Other);
 
     /// <summary>The kept record's link; the other's ids go on as aliases, so that the roster's rows still find this patron.</summary>
     private static LinkState? Join(Patron kept, PatronLink? keptLink, Patron gone, PatronLink? goneLink)
     {
         if (goneLink is null && (gone.Guid is null || kept.Guid is null))
         {
-            return keptLink is null ? null : LinkState.Of(keptLink) with { SyncHash = 0 };
+            // Who gets the other's GUID keeps no link of somebody before.
+            return keptLink is null || gone.Guid is not null ? null : LinkState.Of(keptLink) with { SyncHash = 0 };
         }
 
         if (kept.Guid is null)

@@ -1,6 +1,7 @@
 using System.Globalization;
 using Microsoft.EntityFrameworkCore;
 using Rollcall.Districts;
+using Rollcall.Integrations;
 using Rollcall.Mapping;
 using Rollcall.Operations;
 using Rollcall.Storage;
@@ -382,7 +383,8 @@ public sealed class PatronService(RollcallDatabase database, TimeProvider time)
             RoleGroup = link?.RoleGroup ?? RoleGroup.None,
             Values = values.ToJson(),
         };
-        if (link is not null)
+        // With the GUID the link goes as well.
+        if (link is not null && !values.Has(PatronFields.Guid))
         {
             // What the sync remembered no longer says where the patron came from.
             var before = LinkState.Of(link);
@@ -396,7 +398,7 @@ public sealed class PatronService(RollcallDatabase database, TimeProvider time)
             ).ToJson();
         }
 
-        await ImmediateOperation.RunAsync(
+        var operation = await ImmediateOperation.RunAsync(
             database,
             connection,
             transaction,
@@ -407,6 +409,12 @@ public sealed class PatronService(RollcallDatabase database, TimeProvider time)
             time,
             cancellationToken
         );
+        if (values.Has(PatronFields.Guid))
+        {
+            await IntegrationService.RequireFullAsync(context, districtId, $"operation {operation.Id} changed a GUID", cancellationToken);
+            await context.SaveChangesAsync(cancellationToken);
+        }
+
         var written = await context
             .Patrons.AsNoTracking()
             .SingleAsync(p => p.DistrictId == districtId && p.Id == patron.Id, cancellationToken);

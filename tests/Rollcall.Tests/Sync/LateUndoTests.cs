@@ -581,4 +581,483 @@ public sealed class LateUndoTests(PostgresCluster cluster)
 
         await SoundAsync(system);
     }
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task What_was_written_before_a_night_that_had_to_wait_comes_back_when_that_night_is_undone(Db db)
+    {
+        await using var system = await StartAsync(db);
+        system.Sandbox.Person("p1", "Ada", "Byron", phone: "1");
+        await SyncAsync(system);
+        var barcode = (await system.PatronsByGuidAsync())["p1"].Barcode;
+        var night = await EnqueueAsync(system);
+        await system.Patrons.EditAsync(system.District.Id, barcode, [new("phone", "by hand")], "librarian");
+        Rename(system, "p1");
+        await PersonAsync(system, "p1", phone: "2");
+        await system.Patrons.EditAsync(system.District.Id, barcode, [new("phone", "by hand")], "librarian");
+        system.Sandbox.Person("p1", "Ada", "Byron", phone: "3");
+        system.Sandbox.Overrides.Change("users", "p1", u => u["username"] = "third");
+        await RunAsync(system, night);
+        Assert.Equal("3", (await system.PatronsByGuidAsync())["p1"].Phone);
+        var explained = await system.Get<Rollcall.Sync.Person.PatronExplain>().ExplainAsync(system.District, barcode, askRoster: false);
+        Assert.Contains(
+            $" {night},",
+            Assert.Single(explained.Fields, f => f.Number == PatronFields.Phone).Origin,
+            StringComparison.Ordinal
+        );
+        Assert.Equal(
+            night,
+            (await system.Get<OperationLog>().HistoryAsync(system.District.Id, (await system.PatronsByGuidAsync())["p1"].Id))[0]
+                .Operation
+                .Id
+        );
+
+        var undo = await UndoAsync(system, night);
+        Assert.Equal(OperationStatus.Completed, undo.Status);
+        Assert.Equal("by hand", (await system.PatronsByGuidAsync())["p1"].Phone);
+        Assert.Equal("p1.other", Assert.Single(await LinksAsync(system)).Value.Username);
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task Whom_an_operation_with_a_smaller_number_linked_since_is_not_taken_out(Db db)
+    {
+        await using var system = await StartAsync(db);
+        var night = await EnqueueAsync(system);
+        var import = await system.ImportAsync("barcode,communityId,lastName,firstName,site\nOLD1,77,Byron,Ada,S1\n");
+        system.Sandbox.Person("p1", "Ada", "Byron", number: "77");
+        await RunAsync(system, night);
+        Assert.Equal("p1", Assert.Single(await system.AllPatronsAsync()).Guid);
+        var undo = await UndoAsync(system, import.Id);
+        Assert.Equal("p1", Assert.Single(await system.AllPatronsAsync()).Guid);
+        Assert.Contains(
+            await system.LogAsync(undo.Id),
+            r => r.Reason?.Contains($"changed since by operation {night}", StringComparison.Ordinal) == true
+        );
+
+        // What linked the patron is taken back first; then nothing keeps it.
+        await UndoAsync(system, night);
+        var again = await UndoAsync(system, await ReimportAsync(system));
+        Assert.Equal(OperationStatus.Completed, again.Status);
+        Assert.DoesNotContain(await system.AllPatronsAsync(), p => p.Barcode == "OLD2");
+
+        static async Task<long> ReimportAsync(Installation system) =>
+            (await system.ImportAsync("barcode,lastName,firstName,site\nOLD2,Carver,Ben,S1\n")).Id;
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite, "note")]
+    [InlineData(Db.Postgres, "note")]
+    [InlineData(Db.Sqlite, "merge")]
+    [InlineData(Db.Postgres, "merge")]
+    [InlineData(Db.Sqlite, "review")]
+    [InlineData(Db.Postgres, "review")]
+    public async Task Who_gets_something_between_the_plan_of_an_undo_and_its_writing_stays_and_can_go_later(Db db, string what)
+    {
+        await using var system = await StartAsync(db);
+        Assert.Null((await system.ImportAsync("barcode,communityId,lastName,firstName,site\nHAVE1,77,Byron,Ann,S1\n")).Error);
+        var import = await system.ImportAsync(
+            "barcode,communityId,lastName,firstName,phone,site\nOLD1,77,Byron,Ada,1,S1\nOLD2,,Carver,Ben,,S1\n"
+        );
+        if (what == "review")
+        {
+            system.Sandbox.Person("p1", "Ada", "Byron", number: "77");
+            await SyncAsync(system);
+        }
+
+        var undo = await UndoWithAsync(
+            system,
+            import.Id,
+            async () =>
+            {
+                switch (what)
+                {
+                    case "note":
+                        await system.Patrons.EditAsync(system.District.Id, "OLD1", [new("notes", "owes a book")], "librarian");
+                        break;
+                    case "merge":
+                        await system.Get<PatronMerge>().MergeAsync(system.District.Id, "OLD1", "HAVE1", "librarian");
+                        break;
+                    default:
+                        var item = Assert.Single(await system.Get<ReviewService>().ListAsync(system.District.Id));
+                        await system.Get<ReviewDecisions>().LinkAsync(system.District.Id, item.Id, "OLD1", "librarian");
+                        break;
+                }
+            }
+        );
+        Assert.Equal(OperationStatus.CompletedWithWarnings, undo.Status);
+        var there = await system.AllPatronsAsync();
+        Assert.Contains(there, p => p.Barcode == "OLD1");
+        Assert.DoesNotContain(there, p => p.Barcode == "OLD2");
+        Assert.Contains(await system.LogAsync(undo.Id), r => r is { Stale: true, Barcode: "OLD1" });
+
+        // The undo left somebody out: it can be repeated for them when what stood in the way is gone.
+        Assert.Equal(OperationStatus.Undone, (await system.Queue.GetAsync(system.District.Id, import.Id)).Status);
+        if (what == "review")
+        {
+            var item = Assert.Single(await system.Get<ReviewService>().DecidedAsync(system.District.Id));
+            var back = await system.Get<ReviewDecisions>().ReopenAsync(system.District.Id, item.Id, "librarian");
+            await RunAsync(system, back.OperationId);
+        }
+        else
+        {
+            await UndoAsync(system, (await system.Queue.ListAsync(system.District.Id, 1, withEdits: true))[0].Id);
+        }
+
+        Assert.Equal(OperationStatus.Completed, (await UndoAsync(system, import.Id)).Status);
+        Assert.Equal("HAVE1", Assert.Single(await system.AllPatronsAsync()).Barcode);
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task A_link_that_somebody_adds_to_while_it_is_being_taken_off_stays(Db db)
+    {
+        await using var system = await StartAsync(db);
+        Assert.Null((await system.ImportAsync("barcode,communityId,lastName,firstName,site\nOLD1,77,Byron,Ada,S1\n")).Error);
+        system.Sandbox.Person("p2", "Ada", "Byron");
+        await SyncAsync(system);
+        system.Sandbox.Person("p1", "Ada", "Byron", number: "77");
+        var run = await SyncAsync(system);
+        var patrons = await system.PatronsByGuidAsync();
+        await UndoWithAsync(system, run.Id, () => MergeAsync(system, patrons["p1"], patrons["p2"]));
+        var patron = Assert.Single(await system.AllPatronsAsync());
+        Assert.Equal(("p1", "p2"), (patron.Guid, (await LinksAsync(system))[patron.Id].Aliases));
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task Of_an_undone_operation_what_was_left_out_can_still_be_taken_back(Db db)
+    {
+        await using var system = await StartAsync(db);
+        var import = await system.ImportAsync(
+            "barcode,lastName,firstName,group,site\nOLD1,Byron,Ada,Patron,S1\nOLD2,Carver,Ben,Patron,S1\n"
+        );
+        var edit = await system.ImportAsync("barcode,lastName,firstName,site\nOLD1,Byron,Augusta,S1\nOLD2,Carver,Benny,S1\n");
+        Assert.Null((import.Error, edit.Error).Item2);
+        await system.Patrons.EditAsync(system.District.Id, "OLD1", [new("group", "Librarian")], "setup");
+        var by = new Actor("clerk", SecurityGroup.LibraryAdministrator);
+        var service = system.Get<UndoService>();
+        var first = await RunAsync(system, await service.EnqueueAsync(system.District.Id, edit.Id, null, by));
+        Assert.Equal(OperationStatus.CompletedWithWarnings, first.Status);
+        Assert.Equal(["Augusta", "Ben"], (await system.AllPatronsAsync()).OrderBy(p => p.Barcode).Select(p => p.FirstName));
+
+        // One of those who were not left out goes back no further, whoever asks again.
+        await system.Patrons.EditAsync(system.District.Id, "OLD2", [new("firstName", "Benjamin")], "librarian");
+        await UndoAsync(system, edit.Id);
+        Assert.Equal(["Ada", "Benjamin"], (await system.AllPatronsAsync()).OrderBy(p => p.Barcode).Select(p => p.FirstName));
+        Assert.Equal(OperationStatus.Undone, (await system.Queue.GetAsync(system.District.Id, edit.Id)).Status);
+
+        // One patron alone, as often as somebody asks.
+        await UndoTests.UndoAsync(system, edit.Id, "OLD1");
+        Assert.Equal(OperationStatus.Undone, (await system.Queue.GetAsync(system.District.Id, edit.Id)).Status);
+        Assert.Equal(["Ada", "Benjamin"], (await system.AllPatronsAsync()).OrderBy(p => p.Barcode).Select(p => p.FirstName));
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task An_undo_that_left_nobody_out_is_not_repeated(Db db)
+    {
+        await using var system = await StartAsync(db);
+        var import = await system.ImportAsync("barcode,lastName,firstName,site\nOLD1,Byron,Ada,S1\n");
+        await UndoAsync(system, import.Id);
+        await RefusedAsync(() => UndoTests.UndoAsync(system, import.Id), "undone already");
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task A_decision_whose_patron_has_to_stay_is_opened_by_asking_once_more(Db db)
+    {
+        await using var system = await StartAsync(db);
+        Assert.Null(
+            (
+                await system.ImportAsync(
+                    "barcode,communityId,lastName,firstName,site\nCARD-1,1001,Alpha,Ann,S1\nCARD-2,1001,Alpha,Anna,S1\n"
+                )
+            ).Error
+        );
+        system.Sandbox.Person("ask", "Ann", "Alpha", number: "1001");
+        await SyncAsync(system);
+        var review = system.Get<ReviewService>();
+        var decisions = system.Get<ReviewDecisions>();
+        var item = Assert.Single(await review.ListAsync(system.District.Id));
+        var created = await decisions.CreateAsync(system.District.Id, item.Id, "librarian");
+        await system.Patrons.EditAsync(system.District.Id, created.Barcode!, [new("notes", "has books")], "librarian");
+        var back = await decisions.ReopenAsync(system.District.Id, item.Id, "librarian");
+        Assert.Contains("unless the patron has to stay", back.Message, StringComparison.Ordinal);
+        await RunAsync(system, back.OperationId);
+        Assert.Equal(0, await review.OpenCountAsync(system.District.Id));
+        var again = await decisions.ReopenAsync(system.District.Id, item.Id, "librarian");
+        Assert.Contains("had to stay", again.Message, StringComparison.Ordinal);
+        Assert.Equal(1, await review.OpenCountAsync(system.District.Id));
+        await RefusedAsync(() => UndoTests.UndoAsync(system, again.OperationId), "opened a question again");
+        Assert.Equal("S1", Assert.Single(await system.LogAsync(again.OperationId)).Site);
+
+        // Whoever is linked is no question: the next full sync says so.
+        await SyncAsync(system);
+        Assert.Equal(0, await review.OpenCountAsync(system.District.Id));
+        Assert.Contains("ask", (await system.PatronsByGuidAsync()).Keys);
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task A_question_that_is_opened_again_while_a_full_sync_is_at_work_outlives_it(Db db)
+    {
+        await using var system = await StartAsync(db);
+        system.Sandbox.Person("p1", "Ada", "Byron", number: "77");
+        await SyncAsync(system);
+        system.Sandbox.Person("p2", "Ada", "Byron", number: "77");
+        await SyncAsync(system);
+        var review = system.Get<ReviewService>();
+        var decisions = system.Get<ReviewDecisions>();
+        var item = Assert.Single(await review.ListAsync(system.District.Id));
+        var ignored = await decisions.IgnoreAsync(system.District.Id, item.Id, "librarian");
+        Assert.Equal("S1", Assert.Single(await system.LogAsync(ignored.OperationId)).Site);
+        await using (var context = system.Database.CreateContext())
+        {
+            await context.Operations.Where(o => o.Id == ignored.OperationId).ExecuteUpdateAsync(s => s.SetProperty(o => o.Expired, true));
+        }
+
+        var id = await EnqueueAsync(system);
+        var done = false;
+        var full = await system.Follower.RunAsync(
+            system.District.Id,
+            id,
+            (_, text, _, _) =>
+            {
+                if (text == "Comparing people" && !done)
+                {
+                    done = true;
+                    Task.Run(() => decisions.ReopenAsync(system.District.Id, item.Id, "librarian")).GetAwaiter().GetResult();
+                }
+            },
+            CancellationToken.None
+        );
+        Assert.True(done);
+        Assert.Null(full.Error);
+        Assert.Equal(item.Id, Assert.Single(await review.ListAsync(system.District.Id)).Id);
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task An_undo_says_who_merged_or_removed_whom_the_run_had_created(Db db)
+    {
+        await using var system = await StartAsync(db);
+        Assert.Null((await system.ImportAsync("barcode,lastName,firstName,site\nHAVE1,Byron,Ann,S1\n")).Error);
+        var import = await system.ImportAsync(
+            "barcode,lastName,firstName,site\nOLD1,Byron,Ada,S1\nOLD2,Carver,Ben,S1\nOLD3,Dunn,Cleo,S1\n"
+        );
+        var merge = await system.Get<PatronMerge>().MergeAsync(system.District.Id, "HAVE1", "OLD1", "librarian");
+        var removal = await RunAsync(
+            system,
+            await system.Get<PatronBulk>().PlanRemovalAsync(system.District.Id, ["OLD2"], preview: false, "librarian")
+        );
+        var undo = await UndoAsync(system, import.Id);
+        var reasons = (await system.LogAsync(undo.Id)).Select(r => r.Reason).ToList();
+        Assert.Contains(
+            reasons,
+            r => r?.Contains($"merged into another one by operation {merge}: undo that first", StringComparison.Ordinal) == true
+        );
+        Assert.Contains(reasons, r => r?.Contains($"removed by operation {removal.Id}", StringComparison.Ordinal) == true);
+        Assert.Equal("HAVE1", Assert.Single(await system.AllPatronsAsync()).Barcode);
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task A_GUID_that_is_emptied_or_changed_by_hand_or_by_a_file_takes_the_link_along_and_an_undo_brings_both_back(Db db)
+    {
+        await using var system = await StartAsync(db);
+        system.Sandbox.Person("p1", "Ada", "Byron");
+        system.Sandbox.Person("p2", "Ada", "Byron");
+        await SyncAsync(system);
+        var patrons = await system.PatronsByGuidAsync();
+        await MergeAsync(system, patrons["p1"], patrons["p2"]);
+        await SyncAsync(system);
+        Assert.Null(await FullDueAsync(system));
+        await system.ConfigureAsync(s => s with { Login = s.Login with { On = true } });
+        await SyncAsync(system);
+        Assert.True(await MayComeInAsync());
+        var before = await UndoTests.PictureAsync(system);
+        var barcode = patrons["p1"].Barcode;
+        foreach (var change in (Func<Task<long>>[])[() => EditAsync(null), () => EditAsync("p9"), () => ImportAsync("p9")])
+        {
+            var operation = await change();
+            Assert.Empty(await LinksAsync(system));
+            Assert.False(await MayComeInAsync());
+            Assert.Contains($"operation {operation}", await FullDueAsync(system), StringComparison.Ordinal);
+            await UndoAsync(system, operation);
+            Assert.Equal(before, await UndoTests.PictureAsync(system));
+            await SyncAsync(system);
+            Assert.Null(await FullDueAsync(system));
+            Assert.Equal(before, await UndoTests.PictureAsync(system));
+        }
+
+        async Task<bool> MayComeInAsync()
+        {
+            await using var context = system.Database.CreateContext();
+            var id = patrons["p1"].Id;
+            return await Rollcall.SignIn.Sessions.ComingInAsync(context, system.District.Id, id, byClassLink: true, CancellationToken.None)
+                is not null;
+        }
+
+        async Task<long> EditAsync(string? guid)
+        {
+            await system.Patrons.EditAsync(system.District.Id, barcode, [new("guid", guid)], "librarian");
+            return (await system.Queue.ListAsync(system.District.Id, 1, withEdits: true))[0].Id;
+        }
+
+        async Task<long> ImportAsync(string guid)
+        {
+            var import = await system.ImportAsync($"barcode,guid,lastName\n{barcode},{guid},Byron\n");
+            Assert.Null(import.Error);
+            return import.Id;
+        }
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task A_merge_that_moves_an_id_of_the_roster_makes_the_next_sync_a_full_one(Db db)
+    {
+        await using var system = await StartAsync(db);
+        Assert.Null((await system.ImportAsync("barcode,lastName,firstName,site\nOLD1,Byron,Ann,S1\nOLD2,Byron,Ada,S1\n")).Error);
+        system.Sandbox.Person("p1", "Ada", "Byron");
+        await SyncAsync(system);
+        await SyncAsync(system);
+        var merges = system.Get<PatronMerge>();
+        var first = await merges.MergeAsync(system.District.Id, "OLD1", "OLD2", "librarian");
+        Assert.Null(await FullDueAsync(system));
+
+        // Whoever presses once more hears that it is done.
+        await RefusedAsync(
+            () => merges.MergeAsync(system.District.Id, "OLD1", "OLD2", "librarian"),
+            $"are one record already: operation {first} merged them"
+        );
+        await merges.MergeAsync(system.District.Id, (await system.PatronsByGuidAsync())["p1"].Barcode, "OLD1", "librarian");
+        Assert.Null(await FullDueAsync(system));
+        Assert.Null((await system.ImportAsync("barcode,lastName,firstName,site\nOLD3,Byron,Ann,S1\n")).Error);
+        var operation = await merges.MergeAsync(system.District.Id, "OLD3", (await system.PatronsByGuidAsync())["p1"].Barcode, "librarian");
+        Assert.Contains($"operation {operation}", await FullDueAsync(system), StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task A_hand_edit_that_is_taken_back_on_the_patrons_page_is_undone(Db db)
+    {
+        await using var system = await StartAsync(db);
+        Assert.Null((await system.ImportAsync("barcode,lastName,firstName,site\nOLD1,Byron,Ada,S1\n")).Error);
+        await system.Patrons.EditAsync(system.District.Id, "OLD1", [new("firstName", "Augusta")], "librarian");
+        var edit = (await system.Queue.ListAsync(system.District.Id, 1, withEdits: true))[0].Id;
+        await UndoTests.UndoAsync(system, edit, "OLD1");
+        Assert.Equal(OperationStatus.Undone, (await system.Queue.GetAsync(system.District.Id, edit)).Status);
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task An_undo_that_ends_half_way_makes_the_next_sync_a_full_one(Db db)
+    {
+        await using var system = await StartAsync(db);
+        Assert.Null(
+            (
+                await system.ImportAsync(
+                    "barcode,lastName,firstName,site\n" + string.Concat(Enumerable.Range(1, 450).Select(i => $"OLD{i:000},Byron,Ada,S1\n"))
+                )
+            ).Error
+        );
+        var edit = await system.ImportAsync(
+            "barcode,lastName,firstName,site\n" + string.Concat(Enumerable.Range(1, 450).Select(i => $"OLD{i:000},Byron,Ann,S1\n"))
+        );
+        system.Sandbox.Person("p1", "Ada", "Byron");
+        await SyncAsync(system);
+        Assert.Null(await FullDueAsync(system));
+        var id = await system.Get<UndoService>().EnqueueAsync(system.District.Id, edit.Id, null, "librarian");
+        var ended = await CancelledAsync(system, id);
+        Assert.Equal(OperationStatus.Cancelled, ended.Status);
+        Assert.InRange(ended.AppliedTo, 1, 449);
+        Assert.Contains($"operation {id}", await FullDueAsync(system), StringComparison.Ordinal);
+        await UndoAsync(system, edit.Id);
+        Assert.All(await system.AllPatronsAsync(), p => Assert.Equal("Ada", p.FirstName));
+    }
+
+    /// <summary>Runs an operation and cancels it when it has written a part.</summary>
+    internal static async Task<Operation> CancelledAsync(Installation system, long id)
+    {
+        var asked = false;
+        return await system.Follower.RunAsync(
+            system.District.Id,
+            id,
+            (stage, _, done, _) =>
+            {
+                if (stage == OperationStage.Applying && done > 0 && !asked)
+                {
+                    asked = true;
+                    Task.Run(() => system.Queue.CancelAsync(system.District.Id, id)).GetAwaiter().GetResult();
+                }
+            },
+            CancellationToken.None
+        );
+    }
+
+    private static async Task<long> EnqueueAsync(Installation system) =>
+        (await system.Queue.EnqueueAsync(system.District.Id, OperationKind.FullSync, IntegrationKind.ClassLink, preview: false, "test")).Id;
+
+    private static async Task<Operation> RunAsync(Installation system, long id)
+    {
+        var operation = await system.Follower.RunAsync(system.District.Id, id, null, CancellationToken.None);
+        Assert.Null(operation.Error);
+        Assert.True(OperationQueue.CountsOf(operation).AddUp, operation.Counts);
+        return operation;
+    }
+
+    private static async Task PersonAsync(Installation system, string guid, string phone)
+    {
+        system.Sandbox.Overrides.Change("users", guid, u => u["phone"] = phone);
+        var (id, _) = await system.Queue.EnqueueAsync(
+            system.District.Id,
+            OperationKind.PersonSync,
+            IntegrationKind.ClassLink,
+            preview: false,
+            "test",
+            Rollcall.Sync.Person.PersonOptions.For(guid)
+        );
+        await RunAsync(system, id);
+    }
+
+    /// <summary>Undoes an operation, and does something when the undo is planned and has written nothing.</summary>
+    private static async Task<Operation> UndoWithAsync(Installation system, long of, Func<Task> meanwhile)
+    {
+        var id = await system.Get<UndoService>().EnqueueAsync(system.District.Id, of, null, "librarian");
+        var done = false;
+        var undo = await system.Follower.RunAsync(
+            system.District.Id,
+            id,
+            (stage, _, at, _) =>
+            {
+                if (stage == OperationStage.Planning && at > 0 && !done)
+                {
+                    done = true;
+                    Task.Run(meanwhile).GetAwaiter().GetResult();
+                }
+            },
+            CancellationToken.None
+        );
+        Assert.True(done);
+        Assert.Null(undo.Error);
+        Assert.True(OperationQueue.CountsOf(undo).AddUp, undo.Counts);
+        await SoundAsync(system);
+        return undo;
+    }
+
+    private static async Task<string?> FullDueAsync(Installation system) =>
+        IntegrationService.StateOf(await system.Integrations.FindAsync(system.District.Id, IntegrationKind.ClassLink)).FullDue;
 }
