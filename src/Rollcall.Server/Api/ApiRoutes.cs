@@ -298,7 +298,7 @@ internal static class ApiRoutes
     private static async Task<PolicyView> SetPolicyAsync(string code, PolicyBody body, PolicyService policies, HttpContext http)
     {
         var (district, actor) = Caller.Of(http);
-        return View(await policies.SetAsync(district.Id, Unescaped(code), body.Name, actor.Name, http.RequestAborted));
+        return View(await policies.SetAsync(district.Id, Unescaped(code), body.Name, actor.Name, onlyNew: false, http.RequestAborted));
     }
 
     private static async Task<NoContent> RemovePolicyAsync(string code, PolicyService policies, HttpContext http)

@@ -31,7 +31,14 @@ internal static class PolicyCommands
                 var district = await session.DistrictAsync(cancellationToken);
                 var policy = await session
                     .Get<PolicyService>()
-                    .SetAsync(district.Id, result.GetRequiredValue(code), result.GetValue(name), session.Actor.Name, cancellationToken);
+                    .SetAsync(
+                        district.Id,
+                        result.GetRequiredValue(code),
+                        result.GetValue(name),
+                        session.Actor.Name,
+                        onlyNew: false,
+                        cancellationToken
+                    );
                 if (session.Json)
                 {
                     await JsonText.WriteAsync(terminal, Of(policy));

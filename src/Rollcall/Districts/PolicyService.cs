@@ -61,8 +61,8 @@ public sealed class PolicyService(RollcallDatabase database, TimeProvider time)
         string? code,
         string? name,
         string actor,
-        CancellationToken cancellationToken = default,
-        bool onlyNew = false
+        bool onlyNew = false,
+        CancellationToken cancellationToken = default
     )
     {
         var clean = CleanCode(code);

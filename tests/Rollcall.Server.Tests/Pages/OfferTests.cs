@@ -427,7 +427,7 @@ public sealed partial class OfferTests(SyncedLibrary library) : IClassFixture<Sy
         Assert.Contains("<option value=\"1.1\" selected", refused, StringComparison.Ordinal);
     }
 
-    private Task AddAsync(params KeyValuePair<string, string?>[] fields) =>
+    private Task<Patron> AddAsync(params KeyValuePair<string, string?>[] fields) =>
         library.Service<PatronService>().AddAsync(library.District.Id, fields, "test");
 
     private async Task<long> AddAsync(Operation operation)

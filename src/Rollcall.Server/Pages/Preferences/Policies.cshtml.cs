@@ -21,7 +21,7 @@ internal sealed class PoliciesModel(Here here, PolicyService policies) : Rollcal
     {
         try
         {
-            var policy = await policies.SetAsync(DistrictId, code, name ?? "", Here.Actor.Name, Gone, onlyNew: add == "yes");
+            var policy = await policies.SetAsync(DistrictId, code, name ?? "", Here.Actor.Name, add == "yes", Gone);
             TempData["Said"] = $"Saved: {policy.Code} is {policy.Name}.";
             return LocalRedirect(Address);
         }
