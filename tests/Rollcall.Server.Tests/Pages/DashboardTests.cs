@@ -50,6 +50,52 @@ public sealed partial class DashboardTests(SyncedLibrary library) : IClassFixtur
     }
 
     [Fact]
+    public async Task A_live_page_is_told_of_its_own_district_however_much_waits_in_others()
+    {
+        var later = TimeProvider.System.GetUtcNow().AddHours(1);
+        var crowd = await library.Service<Rollcall.Districts.DistrictService>().AddAsync("CROWD", "Crowd", null, "test");
+        await using (var context = library.Service<RollcallDatabase>().CreateContext())
+        {
+            context.Operations.AddRange(
+                Enumerable
+                    .Range(0, 1001)
+                    .Select(_ => new Operation
+                    {
+                        DistrictId = crowd.Id,
+                        Kind = OperationKind.Import,
+                        Status = OperationStatus.Waiting,
+                        NotBefore = later,
+                        CreatedAt = later,
+                        RequestedBy = "test",
+                        Settled = true,
+                    })
+            );
+            await context.SaveChangesAsync();
+        }
+
+        var waiting = await AddAsync(
+            new Operation
+            {
+                Kind = OperationKind.Import,
+                Status = OperationStatus.Waiting,
+                NotBefore = later,
+            }
+        );
+        try
+        {
+            using var visitor = new Visitor(library.Url);
+            var stream = WebUtility.HtmlDecode(Connect().Match(await visitor.PageAsync("/operations?district=DEMO")).Groups[1].Value);
+            Assert.DoesNotContain("settled", await FirstAsync(stream, waiting), StringComparison.Ordinal);
+        }
+        finally
+        {
+            await RemoveAsync(waiting);
+            await using var context = library.Service<RollcallDatabase>().CreateContext();
+            await context.Operations.Where(o => o.DistrictId == crowd.Id).ExecuteDeleteAsync();
+        }
+    }
+
+    [Fact]
     public async Task A_sync_whose_clocks_disagree_is_listed()
     {
         var now = TimeProvider.System.GetUtcNow();

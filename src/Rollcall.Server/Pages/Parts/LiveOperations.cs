@@ -23,16 +23,21 @@ internal sealed class LiveOperations(Reading reading, TimeProvider time, IHostAp
 {
     private static readonly TimeSpan s_every = TimeSpan.FromMilliseconds(500);
     private readonly Lock _gate = new();
-    private TaskCompletionSource<IReadOnlyList<LiveOperation>> _next = new(TaskCreationOptions.RunContinuationsAsynchronously);
-    private int _watchers;
+    private TaskCompletionSource<Look> _next = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private bool _polling;
 
-    /// <summary>Counts a live page in until it is disposed.</summary>
-    public IDisposable Watch()
+    /// <summary>How many live pages each district has.</summary>
+    private readonly Dictionary<int, int> _watchers = [];
+
+    /// <summary>What was seen, and in which districts was looked.</summary>
+    private sealed record Look(IReadOnlySet<int> Districts, ILookup<int, LiveOperation> Operations);
+
+    /// <summary>Counts a live page of a district in until it is disposed.</summary>
+    public IDisposable Watch(int districtId)
     {
         lock (_gate)
         {
-            _watchers++;
+            _watchers[districtId] = _watchers.GetValueOrDefault(districtId) + 1;
             if (!_polling)
             {
                 _polling = true;
@@ -45,15 +50,25 @@ internal sealed class LiveOperations(Reading reading, TimeProvider time, IHostAp
             }
         }
 
-        return new Watcher(this);
+        return new Watcher(this, districtId);
     }
 
-    /// <summary>The queue at the next look.</summary>
-    public Task<IReadOnlyList<LiveOperation>> NextAsync(CancellationToken cancellationToken)
+    /// <summary>The queue of a district at the next look that is at it: one that had begun before somebody watched there is not.</summary>
+    public async Task<IEnumerable<LiveOperation>> NextAsync(int districtId, CancellationToken cancellationToken)
     {
-        lock (_gate)
+        while (true)
         {
-            return _next.Task.WaitAsync(cancellationToken);
+            Task<Look> next;
+            lock (_gate)
+            {
+                next = _next.Task;
+            }
+
+            var look = await next.WaitAsync(cancellationToken);
+            if (look.Districts.Contains(districtId))
+            {
+                return look.Operations[districtId];
+            }
         }
     }
 
@@ -61,9 +76,11 @@ internal sealed class LiveOperations(Reading reading, TimeProvider time, IHostAp
     {
         while (true)
         {
+            HashSet<int> districts;
             lock (_gate)
             {
-                if (_watchers == 0 || lifetime.ApplicationStopping.IsCancellationRequested)
+                districts = [.. _watchers.Keys];
+                if (districts.Count == 0 || lifetime.ApplicationStopping.IsCancellationRequested)
                 {
                     _polling = false;
                     return;
@@ -72,15 +89,15 @@ internal sealed class LiveOperations(Reading reading, TimeProvider time, IHostAp
 
             try
             {
-                var live = await reading.LiveAsync(lifetime.ApplicationStopping);
-                TaskCompletionSource<IReadOnlyList<LiveOperation>> seen;
+                var live = await reading.LiveAsync(districts, lifetime.ApplicationStopping);
+                TaskCompletionSource<Look> seen;
                 lock (_gate)
                 {
                     seen = _next;
                     _next = new(TaskCreationOptions.RunContinuationsAsynchronously);
                 }
 
-                seen.SetResult(live);
+                seen.SetResult(new Look(districts, live.ToLookup(o => o.DistrictId)));
                 await Task.Delay(s_every, time, lifetime.ApplicationStopping);
             }
             catch (OperationCanceledException)
@@ -96,7 +113,7 @@ internal sealed class LiveOperations(Reading reading, TimeProvider time, IHostAp
         }
     }
 
-    private sealed class Watcher(LiveOperations owner) : IDisposable
+    private sealed class Watcher(LiveOperations owner, int districtId) : IDisposable
     {
         private bool _gone;
 
@@ -104,7 +121,11 @@ internal sealed class LiveOperations(Reading reading, TimeProvider time, IHostAp
         {
             lock (owner._gate)
             {
-                owner._watchers -= _gone ? 0 : 1;
+                if (!_gone && --owner._watchers[districtId] == 0)
+                {
+                    owner._watchers.Remove(districtId);
+                }
+
                 _gone = true;
             }
         }
@@ -152,16 +173,14 @@ internal static class LiveEvents
         http.Response.ContentType = "text/event-stream";
         http.Response.Headers.CacheControl = "no-store";
         using var stop = CancellationTokenSource.CreateLinkedTokenSource(http.RequestAborted, lifetime.ApplicationStopping);
-        using var watch = operations.Watch();
+        using var watch = operations.Watch(here.District.Id);
         var spoken = time.GetTimestamp();
         try
         {
             while (true)
             {
                 // One look at the queue, at most two a second: that bounds what a page is sent.
-                var live = (await operations.NextAsync(stop.Token))
-                    .Where(o => o.DistrictId == here.District.Id && (only is null || o.Id == only))
-                    .ToList();
+                var live = (await operations.NextAsync(here.District.Id, stop.Token)).Where(o => only is null || o.Id == only).ToList();
                 var text = new StringBuilder();
                 foreach (var operation in live)
                 {

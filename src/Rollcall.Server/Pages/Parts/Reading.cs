@@ -571,15 +571,15 @@ internal sealed class Reading(
         );
     }
 
-    /// <summary>Every operation that waits or runs, of all districts.</summary>
-    public async Task<IReadOnlyList<LiveOperation>> LiveAsync(CancellationToken cancellationToken)
+    /// <summary>Every operation of these districts that waits or runs.</summary>
+    public async Task<IReadOnlyList<LiveOperation>> LiveAsync(IReadOnlyCollection<int> districts, CancellationToken cancellationToken)
     {
         await using var context = database.CreateContext();
         return await context
             .Operations.AsNoTracking()
             .Where(o => o.Status == OperationStatus.Waiting || o.Status == OperationStatus.Running)
+            .Where(o => districts.Contains(o.DistrictId))
             .OrderBy(o => o.Id)
-            .Take(1000)
             .Select(o => new LiveOperation(
                 o.DistrictId,
                 o.Id,
