@@ -97,7 +97,12 @@ internal sealed class ReviewModel(Here here, ReviewDecisions decisions, PatronSe
             }
         );
 
-    public Task<IActionResult> OnPostLinkAsync(int id, string barcode, int? next, int? at) =>
+    /// <param name="id">Who waits.</param>
+    /// <param name="barcode">The patron's.</param>
+    /// <param name="seen">The patron as the page showed it.</param>
+    /// <param name="next">Who is shown next.</param>
+    /// <param name="at">The page of the list.</param>
+    public Task<IActionResult> OnPostLinkAsync(int id, string barcode, string? seen, int? next, int? at) =>
         DecideAsync(
             id,
             next,
@@ -109,7 +114,8 @@ internal sealed class ReviewModel(Here here, ReviewDecisions decisions, PatronSe
                     throw PatronService.Nobody(barcode ?? "");
                 }
 
-                return (await decisions.LinkAsync(DistrictId, id, barcode ?? "", Here.Actor, Gone)).Message;
+                var looked = SeenPatron.Parse(seen) ?? throw new RollcallException("Look at the patron beside the person, then link.");
+                return (await decisions.LinkAsync(DistrictId, id, barcode ?? "", Here.Actor, Gone, looked)).Message;
             },
             at
         );
@@ -139,6 +145,9 @@ internal sealed class ReviewModel(Here here, ReviewDecisions decisions, PatronSe
                 return (await decisions.ReopenAsync(DistrictId, id, Here.Actor, Gone)).Message;
             }
         );
+
+    /// <summary>A patron in question as the page shows it; null when there is none any more.</summary>
+    public Patron? PatronOf(string barcode) => _people.GetValueOrDefault(barcode);
 
     public string NameOf(string barcode) => _people.TryGetValue(barcode, out var patron) ? patron.DisplayName : barcode;
 

@@ -35,13 +35,21 @@ public sealed class ReviewDecisions(RollcallDatabase database, UndoService undo,
 
     /// <summary>The person is this patron. Where the patron is linked to a person who is in the roster too, the second id becomes an
     /// alias; otherwise the patron takes over the id and the roster's values.</summary>
-    /// <exception cref="RollcallException">Decided already, or the patron cannot be that person; nothing was written.</exception>
+    /// <param name="districtId">The district.</param>
+    /// <param name="id">Who waits.</param>
+    /// <param name="barcode">The patron's.</param>
+    /// <param name="actor">Who.</param>
+    /// <param name="cancellationToken">Gives up.</param>
+    /// <param name="seen">The patron as it was looked at; null when nobody looked. A barcode may change hands while a page is open.</param>
+    /// <exception cref="RollcallException">Decided already, or the patron cannot be that person or is another one by now; nothing was
+    /// written.</exception>
     public async Task<ReviewDecision> LinkAsync(
         int districtId,
         int id,
         string barcode,
         Actor actor,
-        CancellationToken cancellationToken = default
+        CancellationToken cancellationToken = default,
+        SeenPatron? seen = null
     )
     {
         await using var work = await BeginAsync(districtId, id, cancellationToken);
@@ -55,6 +63,13 @@ public sealed class ReviewDecisions(RollcallDatabase database, UndoService undo,
             ?? throw new RollcallException($"There is no patron with the barcode {Text.Cut(barcode, 40)}.");
         await database.Bulk.LockPatronsAsync(work.Connection, work.Transaction, districtId, [found], cancellationToken);
         var patron = await context.Patrons.AsNoTracking().SingleAsync(p => p.DistrictId == districtId && p.Id == found, cancellationToken);
+        if (seen is { } looked && SeenPatron.Of(patron) != looked)
+        {
+            throw new RollcallException(
+                $"The patron with the barcode {patron.Barcode} was changed since you looked, or is another one by now. Look at the patron again, then link."
+            );
+        }
+
         var link = await context
             .PatronLinks.AsNoTracking()
             .SingleOrDefaultAsync(l => l.DistrictId == districtId && l.PatronId == found, cancellationToken);

@@ -104,9 +104,37 @@ public sealed class DecisionPageTests(SyncedLibrary library) : IClassFixture<Syn
         var sync = await visitor.SubmitAsync("/", "/?handler=Sync");
         await library.EndOfAsync(long.Parse(sync.Split('/')[^1], System.Globalization.CultureInfo.InvariantCulture));
         var row = Assert.Single(await library.Service<ReviewService>().ListAsync(library.District.Id), r => r.Guid == "review-1");
-        Assert.Contains("REV002", await visitor.PageAsync("/review"), StringComparison.Ordinal);
+        var review = await visitor.PageAsync("/review");
+        Assert.Contains("REV002", review, StringComparison.Ordinal);
 
-        await visitor.SubmitAsync("/review", "/review?handler=Link", ("id", $"{row.Id}"), ("barcode", "REV002"));
+        // Overnight a barcode changes hands, or the patron is another one by now: nobody is linked who was not looked at.
+        (string Name, string Value) Seen(string page) => Visitor.FieldsOf(page, "barcode").Single(f => f.Name == "seen");
+        (string, string)[] link = [("id", $"{row.Id}"), ("barcode", "REV002")];
+        var seen = Seen(review);
+        await library.Service<PatronService>().EditAsync(library.District.Id, "REV002", [new("notes", "meanwhile")], "test");
+        foreach (
+            var form in ((string, string)[][])
+                [
+                    [.. link, seen],
+                    link,
+                ]
+        )
+        {
+            await visitor.SubmitAsync("/review", "/review?handler=Link", form);
+            Assert.Contains("Look at the patron", await visitor.PageAsync("/review"), StringComparison.Ordinal);
+            Assert.Null((await library.Service<PatronService>().GetAsync(library.District.Id, "REV002")).Patron.Guid);
+        }
+
+        // Whoever has rights here is linked by a District Administrator alone: nobody else is offered it.
+        await library.Service<PatronService>().EditAsync(library.District.Id, "REV002", [new("group", "Librarian")], "test");
+        using (var some = new Visitor(library.Url, await library.SignInAsync(SecurityGroup.LibraryAdministrator)))
+        {
+            Assert.DoesNotContain("handler=Link", await some.PageAsync("/review"), StringComparison.Ordinal);
+        }
+
+        Assert.Contains("handler=Link", await visitor.PageAsync("/review"), StringComparison.Ordinal);
+        await library.Service<PatronService>().EditAsync(library.District.Id, "REV002", [new("group", "Patron")], "test");
+        await visitor.SubmitAsync("/review", "/review?handler=Link", [.. link, Seen(await visitor.PageAsync("/review"))]);
         Assert.Contains("is linked to review-1", await visitor.PageAsync("/review"), StringComparison.Ordinal);
         var (patron, _) = await library.Service<PatronService>().GetAsync(library.District.Id, "REV002");
         Assert.Equal(("review-1", "Married"), (patron.Guid, patron.LastName));
