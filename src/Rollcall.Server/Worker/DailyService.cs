@@ -1,5 +1,6 @@
 using Microsoft.Extensions.Hosting;
 using Microsoft.Extensions.Logging;
+using Rollcall.Integrations;
 using Rollcall.Operations;
 using Rollcall.Retention;
 using Rollcall.Server.Watch;
@@ -10,6 +11,7 @@ namespace Rollcall.Server.Worker;
 internal sealed class DailyService(
     DailySchedule schedule,
     RetentionService retention,
+    ReadinessService readiness,
     Pulse pulse,
     TimeProvider time,
     ILogger<DailyService> logger
@@ -51,7 +53,7 @@ internal sealed class DailyService(
             );
             if (
                 time.GetUtcNow() >= tidy
-                && await TryAsync("What has had its time cannot be tidied away", () => retention.TidyAsync(stoppingToken), stoppingToken)
+                && await TryAsync("What has had its time cannot be tidied away", () => TidyAsync(stoppingToken), stoppingToken)
             )
             {
                 tidy = time.GetUtcNow() + s_tidyEvery;
@@ -64,6 +66,12 @@ internal sealed class DailyService(
 
             await Task.Delay(s_every, time, stoppingToken).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
         }
+    }
+
+    private async Task TidyAsync(CancellationToken stoppingToken)
+    {
+        await retention.TidyAsync(stoppingToken);
+        await readiness.TidyAsync(stoppingToken);
     }
 
     private async Task<bool> TryAsync(string trouble, Func<Task> look, CancellationToken stoppingToken)

@@ -5,6 +5,7 @@ using Microsoft.AspNetCore.Http.Features;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Hosting;
 using Microsoft.Extensions.Logging;
+using Rollcall.Integrations;
 using Rollcall.Operations;
 using Rollcall.Retention;
 using Rollcall.Server.Commands;
@@ -103,6 +104,7 @@ internal sealed class ServerProcess : IAsyncDisposable
             var daily = new DailyService(
                 web.Services.GetRequiredService<DailySchedule>(),
                 web.Services.GetRequiredService<RetentionService>(),
+                web.Services.GetRequiredService<ReadinessService>(),
                 pulse,
                 web.Services.GetRequiredService<TimeProvider>(),
                 web.Services.GetRequiredService<ILogger<DailyService>>()

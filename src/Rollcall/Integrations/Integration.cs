@@ -212,7 +212,16 @@ public sealed record IntegrationState
 
     /// <summary>How far a CSV feed has been read; null for other services, and before the first sync.</summary>
     public FeedState? Feed { get; init; }
+
+    /// <summary>What Readiness said last; null when nobody asked of late.</summary>
+    public KeptReadiness? Readiness { get; init; }
 }
+
+/// <summary>An answer of Readiness, for those who look at it a little later.</summary>
+/// <param name="At">When it was read.</param>
+/// <param name="Settings">A hash of the settings that it was read by.</param>
+/// <param name="Value">The answer. Ids of people are in it as examples: an erasure takes it away whole, and nobody keeps it for long.</param>
+public sealed record KeptReadiness(DateTimeOffset At, string Settings, Readiness Value);
 
 /// <summary>Where the homerooms of a whole read are kept.</summary>
 /// <param name="OperationId">Whose <see cref="Sync.Pull.HomeroomPart"/>s they are.</param>

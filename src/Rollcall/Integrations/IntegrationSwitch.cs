@@ -529,16 +529,21 @@ internal static class IntegrationSwitch
         IntegrationKind? only,
         bool matchesAlone,
         CancellationToken cancellationToken
-    ) =>
-        new()
+    )
+    {
+        var integrations = await context
+            .Integrations.AsNoTracking()
+            .Where(i => i.DistrictId == districtId && (only == null || i.Kind == only))
+            .ToListAsync(cancellationToken);
+
+        // What is set aside is kept for long.
+        integrations.ForEach(ReadinessService.Forget);
+        return new()
         {
             Except = except,
             Only = only,
             PatronsStayed = matchesAlone,
-            Integrations = await context
-                .Integrations.AsNoTracking()
-                .Where(i => i.DistrictId == districtId && (only == null || i.Kind == only))
-                .ToListAsync(cancellationToken),
+            Integrations = integrations,
             Matches = await context
                 .SiteOrgs.AsNoTracking()
                 .Where(o => o.DistrictId == districtId && (except == null || o.Kind != except) && (only == null || o.Kind == only))
@@ -549,6 +554,7 @@ internal static class IntegrationSwitch
                 .ToDictionaryAsync(s => s.Id, s => s.Guid!, cancellationToken),
             Reviews = await context.ReviewItems.AsNoTracking().Where(r => r.DistrictId == districtId).ToListAsync(cancellationToken),
         };
+    }
 
     /// <summary>One change row for each patron who has a GUID or a link.</summary>
     private static async Task<long> WriteRowsAsync(

@@ -1,3 +1,5 @@
+using System.Security.Cryptography;
+using System.Text.Json;
 using Microsoft.EntityFrameworkCore;
 using Rollcall.Districts;
 using Rollcall.Mapping;
@@ -45,6 +47,82 @@ public sealed class ReadinessService(RollcallDatabase database, IntegrationServi
 {
     /// <summary>Stands among the grades for people who have none.</summary>
     public const string NoGrade = "(none)";
+
+    /// <summary>So long an answer is shown without asking again: reading a whole roster takes its time.</summary>
+    public static readonly TimeSpan Kept = TimeSpan.FromMinutes(15);
+
+    /// <summary>Looks, and keeps the answer for a while, for whoever asks on any node.</summary>
+    /// <exception cref="RollcallException">The settings were changed meanwhile: what was read is of others.</exception>
+    public async Task<Readiness> ReadAsync(District district, IntegrationKind kind, CancellationToken cancellationToken = default)
+    {
+        var before = await integrations.FindAsync(district.Id, kind, cancellationToken);
+        var read = await CheckAsync(district, kind, cancellationToken);
+        await using var work = await DistrictTransaction.BeginAsync(database, district.Id, cancellationToken);
+        var row = await work.Context.Integrations.SingleOrDefaultAsync(
+            i => i.DistrictId == district.Id && i.Kind == kind,
+            cancellationToken
+        );
+        if (row is null || row.Settings != before?.Settings)
+        {
+            throw new RollcallException("The settings were changed while the roster was read. Read it again.");
+        }
+
+        Put(row, new KeptReadiness(time.GetUtcNow(), Print(row), read));
+        await work.CommitAsync(cancellationToken);
+        return read;
+    }
+
+    /// <summary>The answer that is kept, for one connection, its roles and its mapping; null when there is none, or it is too old.</summary>
+    public Readiness? KeptOf(Integration? row) =>
+        row is not null && IntegrationService.StateOf(row).Readiness is { } kept && IsFresh(kept) && kept.Settings == Print(row)
+            ? kept.Value
+            : null;
+
+    /// <summary>Takes answers away that have had their time: they have ids of people as examples.</summary>
+    public async Task TidyAsync(CancellationToken cancellationToken = default)
+    {
+        int[] districts;
+        await using (var context = database.CreateContextAsOwner())
+        {
+            districts = await context
+                .Integrations.Where(i => i.State.Contains("\"readiness\":{"))
+                .Select(i => i.DistrictId)
+                .Distinct()
+                .ToArrayAsync(cancellationToken);
+        }
+
+        foreach (var district in districts)
+        {
+            await using var work = await DistrictTransaction.BeginAsOwnerAsync(database, district, cancellationToken);
+            foreach (var row in await work.Context.Integrations.Where(i => i.DistrictId == district).ToListAsync(cancellationToken))
+            {
+                if (IntegrationService.StateOf(row).Readiness is { } kept && !IsFresh(kept))
+                {
+                    Forget(row);
+                }
+            }
+
+            await work.CommitAsync(cancellationToken);
+        }
+    }
+
+    /// <summary>A clock that was ahead keeps nothing for longer.</summary>
+    private bool IsFresh(KeptReadiness kept) => (time.GetUtcNow() - kept.At).Duration() < Kept;
+
+    /// <summary>Takes the answer out of a row.</summary>
+    internal static void Forget(Integration row)
+    {
+        if (IntegrationService.StateOf(row).Readiness is not null)
+        {
+            Put(row, null);
+        }
+    }
+
+    private static void Put(Integration row, KeptReadiness? kept) =>
+        row.State = JsonSerializer.Serialize(IntegrationService.StateOf(row) with { Readiness = kept }, IntegrationService.Json);
+
+    private static string Print(Integration row) =>
+        Convert.ToHexStringLower(SHA256.HashData(System.Text.Encoding.UTF8.GetBytes(row.Settings)));
 
     public async Task<Readiness> CheckAsync(District district, IntegrationKind kind, CancellationToken cancellationToken = default)
     {

@@ -273,11 +273,18 @@ internal sealed class ErasureHandler(RollcallDatabase database, OperationQueue q
             )
         );
 
-        // The memory of homerooms has names of teachers in it: it is made anew by the next sync that needs it.
+        // The memory of homerooms has names of teachers in it, and what Readiness said ids of people: both are made anew when they are needed.
         await context.HomeroomParts.Where(h => h.DistrictId == district).ExecuteDeleteAsync(cancellationToken);
         foreach (var row in await context.Integrations.Where(i => i.DistrictId == district).ToListAsync(cancellationToken))
         {
-            row.State = JsonSerializer.Serialize(IntegrationService.StateOf(row) with { Homerooms = null }, IntegrationService.Json);
+            row.State = JsonSerializer.Serialize(
+                IntegrationService.StateOf(row) with
+                {
+                    Homerooms = null,
+                    Readiness = null,
+                },
+                IntegrationService.Json
+            );
         }
 
         await context.PatronLinks.Where(l => l.DistrictId == district && ids.Contains(l.PatronId)).ExecuteDeleteAsync(cancellationToken);

@@ -125,6 +125,12 @@ public sealed class PatronErasure(RollcallDatabase database, TimeProvider time)
                 at = o.FinishedAt ?? o.CreatedAt,
                 by = o.RequestedBy,
             }),
+            shownByReadiness = (
+                await context.Integrations.AsNoTracking().Where(i => i.DistrictId == district.Id).ToListAsync(cancellationToken)
+            )
+                .SelectMany(i => Integrations.IntegrationService.StateOf(i).Readiness?.Value.Keys ?? [])
+                .Where(k => person.Terms.In(k.Example))
+                .Select(k => new { id = k.Source, example = k.Example }),
             mentionedInLinesAboutOthers = person.OthersRows.Select(r => new { operation = r.Row.OperationId, number = r.Row.Number }),
         };
         context.AuditEntries.Add(
