@@ -1,6 +1,7 @@
 using Microsoft.AspNetCore.Mvc;
 using Rollcall.Districts;
 using Rollcall.Integrations;
+using Rollcall.Mapping;
 using Rollcall.Operations;
 using Rollcall.Patrons;
 using Rollcall.Server.Pages.Parts;
@@ -37,6 +38,9 @@ internal sealed class PatronModel(
     /// <summary>The service that fills roster-owned fields; null when the patron is not linked or none is on.</summary>
     public string? Service { get; private set; }
 
+    /// <summary>Why that service writes nothing here: the role group that is not ticked; null when it does.</summary>
+    public RoleGroup? LeftAlone { get; private set; }
+
     /// <summary>One field in words.</summary>
     /// <param name="Number">The field's number.</param>
     /// <param name="Label">What screens call it.</param>
@@ -65,7 +69,9 @@ internal sealed class PatronModel(
         SiteName = Patron.SiteId is { } id ? byId.GetValueOrDefault(id)?.Name : null;
         var service = Patron.Guid is null ? null : await integrations.EnabledAsync(DistrictId, Gone);
         Service = service is null ? null : Words.Service(service.Kind);
-        var map = IntegrationService.SettingsOf(service).Map;
+        var settings = IntegrationService.SettingsOf(service);
+        var group = Link?.RoleGroup ?? RoleGroup.None;
+        LeftAlone = service is null || Mapper.Reaches(settings.Roles, group) ? null : group;
         var kept = FieldGroups.Kept(Patron);
         Groups =
         [
@@ -81,7 +87,7 @@ internal sealed class PatronModel(
                                     n == PatronFields.Site && SiteName is not null ? SiteName
                                     : n == PatronFields.DoNotTransfer ? (Patron.DoNotTransfer ? "Yes" : null)
                                     : PatronWords.Value(Patron, field, byId);
-                                var owner = Service is null ? null : FieldOwner.Of(n, map, kept.Contains(n));
+                                var owner = Service is null ? null : FieldOwner.Of(n, settings, group, kept.Contains(n));
                                 return new Row(n, field.Label, Words.Value(n, value), owner?.Mark, owner?.Hint);
                             }),
                         ]

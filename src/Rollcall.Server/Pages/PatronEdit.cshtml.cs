@@ -17,6 +17,11 @@ internal sealed class PatronEditModel(Here here, PatronService patrons, SiteServ
 
     /// <summary>The service that writes into this patron; null when none does.</summary>
     public string? Service { get; private set; }
+
+    /// <summary>Why that service writes nothing here: the role group that is not ticked; null when it does.</summary>
+    public RoleGroup? LeftAlone { get; private set; }
+    private IntegrationSettings _settings = new();
+    private RoleGroup _group;
     public PatronForm Form { get; private set; } = new();
 
     /// <summary>Why nothing was saved.</summary>
@@ -105,11 +110,10 @@ internal sealed class PatronEditModel(Here here, PatronService patrons, SiteServ
 
         var kept = FieldGroups.Kept(Patron!);
         var wasPrefixed = PatronForm.WasPrefix + PatronForm.KeptName;
-        var map = await MapAsync();
         var wasKept = form.ContainsKey(wasPrefixed)
             ? PatronForm.ReadKept(form, PatronForm.WasPrefix)
             // Marks for fields that the form does not offer stay.
-            : [.. kept.Where(n => map is not null && FieldOwner.Of(n, map, kept: true) is { Keepable: true })];
+            : [.. kept.Where(n => OwnerOf(n, kept: true) is { Keepable: true })];
         kept.UnionWith(sent.Kept!.Where(n => !wasKept.Contains(n)));
         kept.ExceptWith(wasKept.Where(n => !sent.Kept!.Contains(n)));
         return new Sent
@@ -148,7 +152,8 @@ internal sealed class PatronEditModel(Here here, PatronService patrons, SiteServ
 
         try
         {
-            (Patron, _) = await patrons.GetAsync(DistrictId, barcode, Gone);
+            (Patron, var link) = await patrons.GetAsync(DistrictId, barcode, Gone);
+            _group = link?.RoleGroup ?? RoleGroup.None;
         }
         catch (RollcallException e)
         {
@@ -162,11 +167,12 @@ internal sealed class PatronEditModel(Here here, PatronService patrons, SiteServ
 
         var service = Patron.Guid is null ? null : await integrations.EnabledAsync(DistrictId, Gone);
         Service = service is null ? null : Words.Service(service.Kind);
+        _settings = IntegrationService.SettingsOf(service);
+        LeftAlone = Mapper.Reaches(_settings.Roles, _group) ? null : _group;
         return null;
     }
 
-    private async Task<FieldMap?> MapAsync() =>
-        Service is null ? null : IntegrationService.SettingsOf(await integrations.EnabledAsync(DistrictId, Gone)).Map;
+    private FieldOwner? OwnerOf(int field, bool kept) => Service is null ? null : FieldOwner.Of(field, _settings, _group, kept);
 
     private async Task<IActionResult> ShowAsync(Sent sent)
     {
@@ -194,7 +200,7 @@ internal sealed class PatronEditModel(Here here, PatronService patrons, SiteServ
         Form = PatronForm.Of(
             values,
             sent.Kept ?? kept,
-            await MapAsync(),
+            OwnerOf,
             all,
             await reading.PoliciesAsync(DistrictId, Gone),
             isNew: Patron is null,

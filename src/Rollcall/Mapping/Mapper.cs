@@ -72,16 +72,22 @@ public sealed class Mapper(FieldMap map)
 
     /// <summary>False for a field that can have no value for anybody of the group, whatever the roster says: it is not mapped, or not for
     /// this group.</summary>
-    public bool CanHave(RoleGroup group, int field) =>
+    public bool CanHave(RoleGroup group, int field) => CanHave(Map, group, field);
+
+    /// <inheritdoc cref="CanHave(RoleGroup, int)"/>
+    public static bool CanHave(FieldMap map, RoleGroup group, int field) =>
         field switch
         {
-            PatronFields.Barcode => Map.Barcode.Source != IdSource.NotMapped,
-            PatronFields.CommunityId => Map.CommunityId.Source != IdSource.NotMapped,
+            PatronFields.Barcode => map.Barcode.Source != IdSource.NotMapped,
+            PatronFields.CommunityId => map.CommunityId.Source != IdSource.NotMapped,
             PatronFields.AdditionalContact or PatronFields.OtherEmails => group == RoleGroup.Student,
-            PatronFields.Location => NeedsHomerooms,
-            PatronFields.Nickname => Map.NicknameFromPreferredName,
+            PatronFields.Location => map.Location != LocationSource.NotMapped,
+            PatronFields.Nickname => map.NicknameFromPreferredName,
             _ => true,
         };
+
+    /// <summary>Whether syncs look at the people of a group at all. Of somebody whom no sync has met yet nothing is known: they may.</summary>
+    public static bool Reaches(IReadOnlyCollection<RoleGroup> ticked, RoleGroup group) => group == RoleGroup.None || ticked.Contains(group);
 
     /// <summary>All synced fields in the order of <see cref="FieldMap.SyncedFields"/>.</summary>
     /// <param name="user">The person.</param>

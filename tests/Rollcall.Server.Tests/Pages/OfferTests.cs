@@ -1,11 +1,13 @@
 using System.Net;
 using System.Text.RegularExpressions;
 using Microsoft.EntityFrameworkCore;
+using Microsoft.Extensions.Caching.Memory;
 using Rollcall.Districts;
 using Rollcall.Integrations;
 using Rollcall.Operations;
 using Rollcall.Patrons;
 using Rollcall.Review;
+using Rollcall.SignIn;
 using Rollcall.Storage;
 
 namespace Rollcall.Server.Tests.Pages;
@@ -387,6 +389,132 @@ public sealed partial class OfferTests(SyncedLibrary library) : IClassFixture<Sy
             var at = page.IndexOf($">{barcode}<", StringComparison.Ordinal);
             Assert.True(at > 0, barcode);
             return at;
+        }
+    }
+
+    [Fact]
+    public async Task A_field_is_called_the_rosters_where_a_sync_writes_it()
+    {
+        using var visitor = new Visitor(library.Url);
+        var (student, teacher) = (await LinkedAsync(RoleGroup.Student), await LinkedAsync(RoleGroup.Teacher));
+        const string contact = "Parent/guardian <span class=\"owner\"";
+        Assert.Contains(contact, await visitor.PageAsync($"/patrons/{student}"), StringComparison.Ordinal);
+        var page = await visitor.PageAsync($"/patrons/{teacher}");
+        Assert.DoesNotContain(contact, page, StringComparison.Ordinal);
+        Assert.Contains("First Name <span class=\"owner\"", page, StringComparison.Ordinal);
+        Assert.DoesNotContain(
+            $"value=\"{PatronFields.AdditionalContact}\"",
+            await visitor.PageAsync($"/patron/edit?barcode={teacher}"),
+            StringComparison.Ordinal
+        );
+        Assert.Contains(
+            $"value=\"{PatronFields.AdditionalContact}\"",
+            await visitor.PageAsync($"/patron/edit?barcode={student}"),
+            StringComparison.Ordinal
+        );
+        var explain = library.Service<Rollcall.Sync.Person.PatronExplain>();
+        async Task<IReadOnlyList<string?>> WhoWinsAsync(string barcode) =>
+            [
+                .. (await explain.ExplainAsync(library.District, barcode, askRoster: false))
+                    .Fields.Where(f => f.Number is PatronFields.AdditionalContact or PatronFields.FirstName)
+                    .OrderBy(f => f.Number)
+                    .Select(f => f.Policy),
+            ];
+        Assert.Equal(["roster wins", "roster wins"], await WhoWinsAsync(student));
+        Assert.Equal(["roster wins"], await WhoWinsAsync(teacher));
+
+        // Whose role is not ticked no sync writes to.
+        var integrations = library.Service<IntegrationService>();
+        Task TickAsync(params RoleGroup[] roles) =>
+            integrations.ConfigureAsync(library.District.Id, IntegrationKind.ClassLink, "test", "roles", s => s with { Roles = roles });
+        await TickAsync(RoleGroup.Student);
+        try
+        {
+            page = await visitor.PageAsync($"/patrons/{teacher}");
+            Assert.DoesNotContain("class=\"owner\"", page, StringComparison.Ordinal);
+            Assert.DoesNotContain("lasts until the next sync", page, StringComparison.Ordinal);
+            Assert.Contains("No sync writes to this patron", page, StringComparison.Ordinal);
+            page = await visitor.PageAsync($"/patron/edit?barcode={teacher}");
+            Assert.DoesNotContain("class=\"owner\"", page, StringComparison.Ordinal);
+            Assert.Contains("No sync writes to this patron", page, StringComparison.Ordinal);
+            Assert.Equal([null], await WhoWinsAsync(teacher));
+            Assert.Contains("class=\"owner\"", await visitor.PageAsync($"/patrons/{student}"), StringComparison.Ordinal);
+        }
+        finally
+        {
+            await TickAsync(RoleGroup.Student, RoleGroup.Teacher, RoleGroup.Admin);
+        }
+    }
+
+    private async Task<string> LinkedAsync(RoleGroup group) =>
+        (
+            await library
+                .Service<PatronService>()
+                .PageAsync(library.District.Id, new PatronFilter { Linked = true, RoleGroup = group }, PatronSort.Barcode, false, 1, 1)
+        )
+            .Patrons[0]
+            .Barcode;
+
+    [Fact]
+    public async Task What_Readiness_read_is_there_on_every_node()
+    {
+        using var visitor = new Visitor(library.Url);
+        const string page = "/preferences/sis/classlink/readiness";
+        Assert.DoesNotContain("Roster people", await visitor.PageAsync(page), StringComparison.Ordinal);
+        await visitor.SubmitAsync(page, $"{page}?handler=Read");
+
+        // Another node remembers nothing.
+        ((MemoryCache)library.Service<IMemoryCache>()).Clear();
+        Assert.Contains("Roster people", await visitor.PageAsync(page), StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task The_address_of_another_way_to_the_roster_is_not_taken_for_the_proxys()
+    {
+        // The form kept the address of the connection by key: the partner key does not go there, and nothing is refused because of it.
+        var integrations = library.Service<IntegrationService>();
+        string? was = null;
+        async Task MoveAsync(ConnectionMode mode, string? url) =>
+            await integrations.ConfigureAsync(
+                library.District.Id,
+                IntegrationKind.ClassLink,
+                "test",
+                "moved",
+                s =>
+                {
+                    was ??= s.Url;
+                    return s with { Mode = mode, Url = url };
+                }
+            );
+        await MoveAsync(ConnectionMode.Direct, "http://127.0.0.1:9/ims/oneroster/v1p1");
+        try
+        {
+            // No operator: theirs is the proxy that the operator chose.
+            var (account, _) = await library
+                .Service<Accounts>()
+                .AddAsync("moving@library.example", library.District, SecurityGroup.DistrictAdministrator, null, false, "test");
+            using var office = new Visitor(
+                library.Url,
+                await library.Service<Sessions>().OpenAsync(account, SignInMethod.Password, null, new Device("test", null))
+            );
+            const string page = "/preferences/sis/classlink";
+            await office.SubmitAsync(
+                page,
+                $"{page}?handler=Connect",
+                ("mode", "Proxy"),
+                ("tenantId", library.Sandbox.Options.TenantId),
+                ("url", "http://127.0.0.1:9/ims/oneroster/v1p1/")
+            );
+            Assert.Equal(
+                (ConnectionMode.Proxy, was),
+                await integrations.FindAsync(library.District.Id, IntegrationKind.ClassLink) is var row
+                    ? (IntegrationService.SettingsOf(row).Mode, IntegrationService.SettingsOf(row).Url)
+                    : default
+            );
+        }
+        finally
+        {
+            await MoveAsync(ConnectionMode.Proxy, was);
         }
     }
 

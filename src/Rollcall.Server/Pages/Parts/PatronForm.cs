@@ -16,22 +16,26 @@ internal sealed record FieldOwner(string Mark, string Hint, bool Keepable)
     public bool Usual => Mark == "Roster";
 
     /// <summary>What the roster does to a field of a linked patron; null when nothing.</summary>
-    public static FieldOwner? Of(int field, FieldMap map, bool kept)
+    /// <param name="field">Its number.</param>
+    /// <param name="settings">Of the service that is on.</param>
+    /// <param name="group">The role group by which the patron is linked; none where no sync has met the person yet.</param>
+    /// <param name="kept">The library keeps it for this patron.</param>
+    public static FieldOwner? Of(int field, IntegrationSettings settings, RoleGroup group, bool kept)
     {
+        if (!Mapper.Reaches(settings.Roles, group))
+        {
+            return null;
+        }
+
         if (field == PatronFields.Status)
         {
             return new("Shared", "The roster marks leavers Transferred and brings them back. Every other status is the library's.", false);
         }
 
-        var mapped = field switch
-        {
-            PatronFields.Barcode => map.Barcode.Source != IdSource.NotMapped,
-            PatronFields.CommunityId => map.CommunityId.Source != IdSource.NotMapped,
-            PatronFields.Location => map.Location != LocationSource.NotMapped,
-            PatronFields.Nickname => map.NicknameFromPreferredName,
-            PatronFields.Site => true,
-            _ => FieldMap.SyncedFields.Contains(field),
-        };
+        var map = settings.Map;
+        var mapped =
+            (field == PatronFields.Site || FieldMap.SyncedFields.Contains(field))
+            && Mapper.CanHave(map, group == RoleGroup.None ? RoleGroup.Student : group, field);
         return !mapped ? null
             : kept ? new("Library keeps", "The library keeps this value whatever the roster says.", true)
             : map.PolicyOf(field) switch
@@ -158,7 +162,7 @@ internal sealed class PatronForm
     /// <summary>Builds the form.</summary>
     /// <param name="values">Field number → value in words.</param>
     /// <param name="kept">Fields the library keeps.</param>
-    /// <param name="map">What the roster writes; null when it writes nothing to this patron.</param>
+    /// <param name="owner">What the roster does to a field, by its number and whether the library keeps it; null when nothing.</param>
     /// <param name="sites">The district's.</param>
     /// <param name="policies">The district's policies.</param>
     /// <param name="isNew">The patron is entered now: what is left open takes the site's default.</param>
@@ -166,7 +170,7 @@ internal sealed class PatronForm
     public static PatronForm Of(
         IReadOnlyDictionary<int, string?> values,
         IReadOnlySet<int> kept,
-        FieldMap? map,
+        Func<int, bool, FieldOwner?> owner,
         IReadOnlyList<Site> sites,
         IReadOnlyList<Policy> policies,
         bool isNew,
@@ -189,7 +193,7 @@ internal sealed class PatronForm
                                         ControlOf(n),
                                         value,
                                         ChoicesOf(n, value, sites, policies, isNew),
-                                        map is null ? null : FieldOwner.Of(n, map, kept.Contains(n)),
+                                        owner(n, kept.Contains(n)),
                                         kept.Contains(n)
                                     )
                                     {

@@ -1,6 +1,5 @@
 using System.Globalization;
 using Microsoft.AspNetCore.Mvc;
-using Microsoft.Extensions.Caching.Memory;
 using Rollcall.Districts;
 using Rollcall.Integrations;
 using Rollcall.Mapping;
@@ -28,7 +27,6 @@ internal sealed class ServiceModel(
     Reading reading,
     ClassLinkSignIn signIn,
     Reach reach,
-    IMemoryCache cache,
     TimeProvider time
 ) : RollcallPage(here)
 {
@@ -205,6 +203,11 @@ internal sealed class ServiceModel(
                 : version == "1.2" ? OneRoster.Rest.OneRosterVersion.V12
                 : null,
         };
+        if (mode == ConnectionMode.Proxy && Connection.Url is { } left && await IsOfAnotherWayAsync(left))
+        {
+            Connection = Connection with { Url = null };
+        }
+
         Problem = Missing();
         if (Problem is null && await TryConnectAsync(clear == "yes") is { } done)
         {
@@ -214,6 +217,13 @@ internal sealed class ServiceModel(
         await LoadAsync();
         return Page();
     }
+
+    /// <summary>An address that the form kept of a connection by prefix or by key: nobody typed it for the proxy, and the partner key does not go
+    /// there.</summary>
+    private async Task<bool> IsOfAnotherWayAsync(string address) =>
+        IntegrationService.SettingsOf(await integrations.FindAsync(DistrictId, Kind, Gone))
+            is { Mode: not (null or ConnectionMode.Proxy), Url: { } stored }
+        && string.Equals(address.TrimEnd('/'), stored.TrimEnd('/'), StringComparison.OrdinalIgnoreCase);
 
     /// <summary>What the form lacks, in words; null when nothing.</summary>
     private string? Missing()
@@ -572,8 +582,7 @@ internal sealed class ServiceModel(
             tab == "mapping" ? tab : "readiness",
             async () =>
             {
-                var row = await integrations.FindAsync(DistrictId, Kind, Gone);
-                cache.Set(Kept(row), await readiness.CheckAsync(Here.District, Kind, Gone), TimeSpan.FromMinutes(15));
+                await readiness.ReadAsync(Here.District, Kind, Gone);
                 return "The roster has been read. Nothing was written.";
             }
         );
@@ -882,9 +891,6 @@ internal sealed class ServiceModel(
     private async Task<IActionResult> TypeAsync(string service, string tab, Func<Task<string>> act) =>
         Choose(service, tab) ? await SaveAsync($"{Base}/{tab}", LoadAsync, act) : NotFound();
 
-    /// <summary>Reading a whole roster takes its time: the answer is kept for a while, for one connection, its roles and its mapping.</summary>
-    private (string, int, string?) Kept(Integration? row) => ("readiness", DistrictId, row?.Settings);
-
     private bool Choose(string service, string? tab)
     {
         Tab = tab ?? "settings";
@@ -969,7 +975,7 @@ internal sealed class ServiceModel(
 
             NextRun = Tab == "schedule" && Enabled ? await reading.NextRunAsync(Here, Settings.Daily, Gone) : null;
             SignInClient = Tab == "signin" ? await signIn.ClientAsync(Gone) : null;
-            Ready = cache.Get<Readiness>(Kept(row));
+            Ready = readiness.KeptOf(row);
             if (Tab == "mapping" && Enabled)
             {
                 ExampleBarcode ??= await reading.NewestLinkedAsync(DistrictId, Gone);

@@ -103,10 +103,21 @@ public sealed class PatronExplain(
         }
 
         var kept = patron.KeptFields?.Split(',') ?? [];
+        var group = link?.RoleGroup ?? RoleGroup.None;
+        var reached = setup is null || Mapper.Reaches(setup.Settings.Roles, group);
         var fields = new List<FieldExplanation>();
         foreach (var field in PatronFields.All)
         {
-            var synced = setup is not null && (SettingsChange.FieldsWithPolicy.Contains(field.Number) || field.Number == PatronFields.Guid);
+            var synced =
+                setup is not null
+                && (
+                    field.Number == PatronFields.Guid
+                    || (
+                        reached
+                        && SettingsChange.FieldsWithPolicy.Contains(field.Number)
+                        && Mapper.CanHave(setup.Settings.Map, group == RoleGroup.None ? RoleGroup.Student : group, field.Number)
+                    )
+                );
             var value = field.Get(patron);
             if (value is null && !synced)
             {
@@ -137,7 +148,9 @@ public sealed class PatronExplain(
             );
         }
 
-        var standing = Standing(patron, link);
+        var standing =
+            Standing(patron, link)
+            + (reached ? "" : $" {RoleGroups.Label(group)} is not ticked for syncing: no sync writes to this patron.");
         foreach (var (row, operation) in await log.WaitingAsync(district.Id, patron.Id, cancellationToken))
         {
             var fieldsHeld = row.Changes.Select(c => $"{c.Label} '{c.Old ?? "blank"}' → '{c.New ?? "blank"}'");
