@@ -653,7 +653,7 @@ internal static class ApiRoutes
     private static async Task<Decided> LinkAsync(int id, LinkBody body, ReviewDecisions decisions, HttpContext http)
     {
         var (district, actor) = Caller.Of(http);
-        return View(await decisions.LinkAsync(district.Id, id, body.Barcode, actor, http.RequestAborted));
+        return View(await decisions.LinkAsync(district.Id, id, body.Barcode, actor, cancellationToken: http.RequestAborted));
     }
 
     private static async Task<Decided> CreateAsync(int id, ReviewDecisions decisions, HttpContext http)

@@ -47,7 +47,9 @@ internal static class ReviewCommands
                 "The person is this patron",
                 barcode,
                 (session, result, district, id, token) =>
-                    session.Get<ReviewDecisions>().LinkAsync(district.Id, id, result.GetRequiredValue(barcode), session.Actor, token)
+                    session
+                        .Get<ReviewDecisions>()
+                        .LinkAsync(district.Id, id, result.GetRequiredValue(barcode), session.Actor, cancellationToken: token)
             ),
             Decision(
                 terminal,

@@ -115,7 +115,7 @@ internal sealed class ReviewModel(Here here, ReviewDecisions decisions, PatronSe
                 }
 
                 var looked = SeenPatron.Parse(seen) ?? throw new RollcallException("Look at the patron beside the person, then link.");
-                return (await decisions.LinkAsync(DistrictId, id, barcode ?? "", Here.Actor, Gone, looked)).Message;
+                return (await decisions.LinkAsync(DistrictId, id, barcode ?? "", Here.Actor, looked, Gone)).Message;
             },
             at
         );

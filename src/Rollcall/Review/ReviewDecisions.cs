@@ -39,8 +39,8 @@ public sealed class ReviewDecisions(RollcallDatabase database, UndoService undo,
     /// <param name="id">Who waits.</param>
     /// <param name="barcode">The patron's.</param>
     /// <param name="actor">Who.</param>
-    /// <param name="cancellationToken">Gives up.</param>
     /// <param name="seen">The patron as it was looked at; null when nobody looked. A barcode may change hands while a page is open.</param>
+    /// <param name="cancellationToken">Gives up.</param>
     /// <exception cref="RollcallException">Decided already, or the patron cannot be that person or is another one by now; nothing was
     /// written.</exception>
     public async Task<ReviewDecision> LinkAsync(
@@ -48,8 +48,8 @@ public sealed class ReviewDecisions(RollcallDatabase database, UndoService undo,
         int id,
         string barcode,
         Actor actor,
-        CancellationToken cancellationToken = default,
-        SeenPatron? seen = null
+        SeenPatron? seen = null,
+        CancellationToken cancellationToken = default
     )
     {
         await using var work = await BeginAsync(districtId, id, cancellationToken);
