@@ -54,7 +54,8 @@ public sealed record LogFilter(
     string? Search = null
 )
 {
-    /// <summary>Only lines of these sites; null is every site, and those that have none.</summary>
+    /// <summary>Only lines of these sites, whose patrons are told and found as they are now where they are of these sites still; null is every site, and
+    /// those that have none.</summary>
     public IReadOnlyList<int>? Sites { get; init; }
 }
 
@@ -90,7 +91,7 @@ public sealed class OperationLog(RollcallDatabase database)
                 .OrderBy(c => c.Number)
                 .Take(Batch)
                 .ToListAsync(cancellationToken);
-            foreach (var row in await DescribeAsync(context, districtId, rows, words, cancellationToken))
+            foreach (var row in await DescribeAsync(context, districtId, rows, words, filter?.Sites, cancellationToken))
             {
                 yield return row;
             }
@@ -144,7 +145,7 @@ public sealed class OperationLog(RollcallDatabase database)
         var total = await query.CountAsync(cancellationToken);
         var sorted = warningsFirst ? query.OrderBy(c => c.Warning == null ? 1 : 0).ThenBy(c => c.Number) : query.OrderBy(c => c.Number);
         var rows = await sorted.Skip((page - 1) * size).Take(size).ToListAsync(cancellationToken);
-        return (await DescribeAsync(context, districtId, rows, words, cancellationToken), total);
+        return (await DescribeAsync(context, districtId, rows, words, filter?.Sites, cancellationToken), total);
     }
 
     /// <summary>A patron's history, the newest first, each line with its operation.</summary>
@@ -178,7 +179,7 @@ public sealed class OperationLog(RollcallDatabase database)
             .ThenByDescending(x => x.Change.Number)
             .Take(take)
             .ToListAsync(cancellationToken);
-        var rows = await DescribeAsync(context, districtId, [.. pairs.Select(p => p.Change)], words, cancellationToken);
+        var rows = await DescribeAsync(context, districtId, [.. pairs.Select(p => p.Change)], words, null, cancellationToken);
         return [.. rows.Select((r, i) => (r, pairs[i].Operation))];
     }
 
@@ -207,7 +208,7 @@ public sealed class OperationLog(RollcallDatabase database)
         }
 
         var words = await WordsAsync(context, districtId, cancellationToken);
-        var rows = await DescribeAsync(context, districtId, [.. pairs.Select(p => p.Change)], words, cancellationToken);
+        var rows = await DescribeAsync(context, districtId, [.. pairs.Select(p => p.Change)], words, null, cancellationToken);
         return [.. rows.Select((r, i) => (r, pairs[i].Operation))];
     }
 
@@ -258,6 +259,10 @@ public sealed class OperationLog(RollcallDatabase database)
         if (Text.Clean(filter?.Search) is { } search)
         {
             var folded = Text.Fold(search);
+            var seen = filter?.Sites;
+            var found = context.Patrons.Where(p =>
+                p.DistrictId == districtId && (seen == null || (p.SiteId != null && seen.Contains(p.SiteId.Value)))
+            );
 
             // Whoever is no patron stands in the line alone, as written, and as JSON writes it.
             var ways = Text.Searched(search, OperationQueue.Json.Encoder!.Encode);
@@ -277,18 +282,12 @@ public sealed class OperationLog(RollcallDatabase database)
                     || l.Values.Contains(three)
                     || l.Values.Contains(four)
                     || l.Values.Contains(five)
-                    || (
-                        l.Row.PatronId != null
-                        && context.Patrons.Any(p => p.DistrictId == districtId && p.Id == l.Row.PatronId && p.SearchKey.Contains(folded))
-                    )
+                    || (l.Row.PatronId != null && found.Any(p => p.Id == l.Row.PatronId && p.SearchKey.Contains(folded)))
                 )
                 : lines.Where(l =>
                     l.Row.RosterId == search
                     || l.Values.Contains(one)
-                    || (
-                        l.Row.PatronId != null
-                        && context.Patrons.Any(p => p.DistrictId == districtId && p.Id == l.Row.PatronId && p.SearchKey.Contains(folded))
-                    )
+                    || (l.Row.PatronId != null && found.Any(p => p.Id == l.Row.PatronId && p.SearchKey.Contains(folded)))
                 );
 #pragma warning restore CA1862
             query = lines.Select(l => l.Row);
@@ -336,13 +335,16 @@ public sealed class OperationLog(RollcallDatabase database)
         int districtId,
         List<Change> rows,
         Dictionary<string, string> sites,
+        IReadOnlyList<int>? seen,
         CancellationToken cancellationToken
     )
     {
+        // Whoever moved to a site that may not be seen is told as the line has them, and not as they are now.
         var ids = rows.Where(r => r.PatronId is not null).Select(r => r.PatronId!.Value).Distinct().ToArray();
         var patrons = await context
             .Patrons.AsNoTracking()
             .Where(p => p.DistrictId == districtId && ids.Contains(p.Id))
+            .Where(p => seen == null || (p.SiteId != null && seen.Contains(p.SiteId.Value)))
             .Select(p => new
             {
                 p.Id,
@@ -389,7 +391,7 @@ public sealed class OperationLog(RollcallDatabase database)
                 {
                     Held = row.Held,
                     Stale = row.Stale,
-                    PatronId = row.PatronId,
+                    PatronId = seen is null || patron is not null ? row.PatronId : null,
                     RoleGroup = row.RoleGroup == Patrons.RoleGroup.None ? null : row.RoleGroup.ToString().ToLowerInvariant(),
                     OperationId = row.OperationId,
                 }

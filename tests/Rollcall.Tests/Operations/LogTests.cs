@@ -42,6 +42,41 @@ public sealed class LogTests(PostgresCluster cluster)
         Assert.All(rows.Take(2), r => Assert.NotNull(r.Warning));
     }
 
+    /// <summary>A line of one's own site stays one's own; what its patron is now, at another site, is not.</summary>
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task A_log_tells_whoever_sees_some_sites_nothing_that_patrons_of_others_are_now(Db db)
+    {
+        await using var system = await Installation.StartAsync(cluster, db);
+        var import = await system.ImportAsync("barcode,lastName,site,email\nL1001,Dunn,S1,old@x.example\nL1002,Ely,S1,ely@x.example\n");
+        await system.Patrons.EditAsync(
+            system.District.Id,
+            "L1001",
+            [new("barcode", "N1001"), new("lastName", "Married"), new("email", "new@x.example"), new("site", "S2")],
+            "test"
+        );
+        var site = (await system.Get<SiteService>().ListAsync(system.District.Id)).First(s => s.Code == "S1").Id;
+        var log = system.Get<OperationLog>();
+        var own = new LogFilter { Sites = [site] };
+        foreach (var search in (string[])["married", "n1001", "new@x"])
+        {
+            Assert.Equal(1, (await log.PageAsync(system.District.Id, import.Id, new LogFilter(Search: search), 1, 10)).Total);
+            Assert.Equal(0, (await log.PageAsync(system.District.Id, import.Id, own with { Search = search }, 1, 10)).Total);
+        }
+
+        Assert.Equal(1, (await log.PageAsync(system.District.Id, import.Id, own with { Search = "ely@x" }, 1, 10)).Total);
+        var (rows, _) = await log.PageAsync(system.District.Id, import.Id, own, 1, 10);
+        Assert.Equal(["Dunn L1001", "Ely L1002"], rows.Select(r => $"{r.Name} {r.Barcode}"));
+        Assert.Equal([false, true], rows.Select(r => r.PatronId is not null));
+        await foreach (var row in log.ReadAsync(system.District.Id, import.Id, own))
+        {
+            Assert.NotEqual("N1001", row.Barcode);
+        }
+
+        Assert.Equal("N1001", (await log.PageAsync(system.District.Id, import.Id, null, 1, 10)).Rows[0].Barcode);
+    }
+
     [Theory]
     [InlineData(Db.Sqlite)]
     [InlineData(Db.Postgres)]
