@@ -75,22 +75,37 @@ internal sealed class ReviewModel(Here here, ReviewDecisions decisions, PatronSe
     /// <summary>What people call a site.</summary>
     public string SiteOf(string code) => _byCode.GetValueOrDefault(code, code);
 
+    /// <summary>Says that somebody else decides, where patrons come into question whom the visitor does not see; null where none do.</summary>
+    public static string? HiddenSentence(ReviewRow row) =>
+        row.Hidden switch
+        {
+            0 => null,
+            1 => "1 patron of a site that you do not see may be this person: whoever sees all sites decides.",
+            _ => string.Create(
+                CultureInfo.InvariantCulture,
+                $"{row.Hidden} patrons of sites that you do not see may be this person: whoever sees all sites decides."
+            ),
+        };
+
     /// <summary>A decision on somebody whom the visitor may see; the one after is shown next.</summary>
-    private Task<IActionResult> DecideAsync(int id, int? next, Func<Task<string>> decide, int? page = null) =>
+    private Task<IActionResult> DecideAsync(int id, int? next, Func<Task<string>> decide, int? page = null, bool isNobody = false) =>
         ActAsync(
             next is not null ? string.Create(CultureInfo.InvariantCulture, $"/review?next={next}#person-{next}")
                 : page > 1 ? string.Create(CultureInfo.InvariantCulture, $"/review?page={page}")
                 : "/review",
             async () =>
             {
-                if (
-                    Here.Sites is not null
-                    && !(await reading.ReviewAsync(Here, Gone))
-                        .Concat(await reading.ReviewAsync(Here, Gone, decided: true))
-                        .Any(r => r.Id == id)
-                )
+                if (Here.Sites is not null)
                 {
-                    throw new RollcallException("Nobody of your sites waits in Review under this number.");
+                    var row =
+                        (await reading.ReviewAsync(Here, Gone))
+                            .Concat(await reading.ReviewAsync(Here, Gone, decided: true))
+                            .FirstOrDefault(r => r.Id == id)
+                        ?? throw new RollcallException("Nobody of your sites waits in Review under this number.");
+                    if (isNobody && HiddenSentence(row) is { } refusal)
+                    {
+                        throw new RollcallException(refusal);
+                    }
                 }
 
                 return await decide();
@@ -121,10 +136,10 @@ internal sealed class ReviewModel(Here here, ReviewDecisions decisions, PatronSe
         );
 
     public Task<IActionResult> OnPostCreateAsync(int id, int? next, int? at) =>
-        DecideAsync(id, next, async () => (await decisions.CreateAsync(DistrictId, id, Here.Actor, Gone)).Message, at);
+        DecideAsync(id, next, async () => (await decisions.CreateAsync(DistrictId, id, Here.Actor, Gone)).Message, at, isNobody: true);
 
     public Task<IActionResult> OnPostIgnoreAsync(int id, int? next, int? at) =>
-        DecideAsync(id, next, async () => (await decisions.IgnoreAsync(DistrictId, id, Here.Actor, Gone)).Message, at);
+        DecideAsync(id, next, async () => (await decisions.IgnoreAsync(DistrictId, id, Here.Actor, Gone)).Message, at, isNobody: true);
 
     public Task<IActionResult> OnPostReopenAsync(int id) =>
         DecideAsync(

@@ -25,6 +25,10 @@ public sealed record ReviewRow(
     [System.Text.Json.Serialization.JsonIgnore]
     public DateTimeOffset? DecidedAt { get; init; }
 
+    /// <summary>How many candidates there are besides, patrons whom the visitor may not see: who it is, is not theirs to say.</summary>
+    [System.Text.Json.Serialization.JsonIgnore]
+    public int Hidden { get; init; }
+
     /// <summary>Mapped values by field number.</summary>
     [System.Text.Json.Serialization.JsonIgnore]
     public IReadOnlyDictionary<int, string> Values { get; init; } = new Dictionary<int, string>();

@@ -209,6 +209,79 @@ public sealed class DecisionPageTests(SyncedLibrary library) : IClassFixture<Syn
         }
     }
 
+    /// <summary>Whoever does not see who comes into question does not say that it is nobody.</summary>
+    [Fact]
+    public async Task Whose_possible_patrons_are_of_other_sites_is_for_others_to_decide()
+    {
+        var (site, other) = (await SiteIdAsync("S01"), await SiteIdAsync("S02"));
+        var people = (
+            await library.Service<PatronService>().PageAsync(library.District.Id, new(), PatronSort.Name, false, 1, 1000)
+        ).Patrons;
+        var (own, theirs) = (people.First(p => p.SiteId == site), people.First(p => p.SiteId == other));
+        await using (var context = library.Service<RollcallDatabase>().CreateContext())
+        {
+            long[][] candidates =
+            [
+                [theirs.Id],
+                [own.Id, theirs.Id],
+                [own.Id],
+                [],
+            ];
+            for (var i = 0; i < candidates.Length; i++)
+            {
+                context.ReviewItems.Add(
+                    new ReviewItem
+                    {
+                        DistrictId = library.District.Id,
+                        Id = 6000 + i,
+                        RosterId = $"hidden-{i}",
+                        RoleGroup = RoleGroup.Student,
+                        Status = ReviewStatus.Open,
+                        Reason = "test",
+                        Values = $$"""{"{{PatronFields.LastName}}":[null,"Hidden{{i}}"],"{{PatronFields.Site}}":[null,"{{site}}"]}""",
+                        Candidates = $"[{string.Join(',', candidates[i])}]",
+                    }
+                );
+            }
+
+            await context.SaveChangesAsync();
+        }
+
+        const string words = "1 patron of a site that you do not see may be this person: whoever sees all sites decides.";
+        using var librarian = new Visitor(library.Url, await library.SignInAsync(SecurityGroup.Librarian, "S01"));
+        var page = await librarian.PageAsync("/review");
+        Assert.DoesNotContain(theirs.Barcode, page, StringComparison.Ordinal);
+        string Part(string of, int i) => of[of.IndexOf($"id=\"person-{6000 + i}\"", StringComparison.Ordinal)..].Split("</li>", 2)[0];
+        for (var i = 0; i < 4; i++)
+        {
+            var part = Part(page, i);
+            Assert.Equal((i, i < 2), (i, part.Contains(words, StringComparison.Ordinal)));
+            Assert.Equal((i, i >= 2), (i, part.Contains("handler=Create", StringComparison.Ordinal)));
+            Assert.Equal((i, i >= 2), (i, part.Contains("handler=Ignore", StringComparison.Ordinal)));
+            Assert.Equal((i, i is 1 or 2), (i, part.Contains("handler=Link", StringComparison.Ordinal)));
+        }
+
+        foreach (var what in (string[])["Create", "Ignore"])
+        {
+            await librarian.SubmitAsync("/review", "reviews", $"/review?handler={what}", [("id", "6000")]);
+            Assert.Contains(words, await librarian.PageAsync("/review"), StringComparison.Ordinal);
+        }
+
+        Assert.Contains(await library.Service<ReviewService>().ListAsync(library.District.Id), r => r.Id == 6000);
+
+        // Whoever sees all sites sees who it may be.
+        using var administrator = new Visitor(library.Url);
+        var all = Part(await administrator.PageAsync("/review"), 0);
+        Assert.Contains("handler=Create", all, StringComparison.Ordinal);
+        Assert.Contains(theirs.Barcode, all, StringComparison.Ordinal);
+        await administrator.SubmitAsync("/review", "reviews", "/review?handler=Ignore", [("id", "6000")]);
+        Assert.DoesNotContain(await library.Service<ReviewService>().ListAsync(library.District.Id), r => r.Id == 6000);
+        await using var after = library.Service<RollcallDatabase>().CreateContext();
+        await Microsoft.EntityFrameworkCore.EntityFrameworkQueryableExtensions.ExecuteDeleteAsync(
+            after.ReviewItems.Where(r => r.Id >= 6000 && r.Id < 6010)
+        );
+    }
+
     [Fact]
     public async Task Review_goes_on_where_it_was_and_pages_what_is_decided()
     {

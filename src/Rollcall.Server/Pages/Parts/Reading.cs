@@ -355,7 +355,14 @@ internal sealed class Reading(
             .ToHashSet(StringComparer.Ordinal);
         var seen = rows.Where(r => r.Site is not null && codes.Contains(r.Site)).ToList();
         var people = await PeopleAsync(here.District.Id, seen.SelectMany(r => r.Candidates), cancellationToken, here.Sites);
-        return [.. seen.Select(r => r with { Candidates = [.. r.Candidates.Where(people.ContainsKey)] })];
+        return
+        [
+            .. seen.Select(r =>
+            {
+                string[] shown = [.. r.Candidates.Where(people.ContainsKey)];
+                return r with { Candidates = shown, Hidden = r.Candidates.Count - shown.Length };
+            }),
+        ];
     }
 
     /// <summary>The orgs that are matched, in the order of their sites' preference.</summary>
