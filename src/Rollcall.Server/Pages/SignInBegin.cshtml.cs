@@ -22,7 +22,7 @@ internal sealed class SignInBeginModel(ClassLinkSignIn classLink, Throttle throt
                 SignInCallbackModel.Address(reach, Request),
                 BeganCookie.ReadOrMake(HttpContext),
                 SignInModel.Inside(back),
-                HttpContext.RequestAborted
+                cancellationToken: HttpContext.RequestAborted
             )
             : null;
         return to is null ? LocalRedirect("/signin") : Redirect(to);

@@ -42,12 +42,13 @@ internal sealed class SignInCallbackModel(
 
             var client = await classLink.ClientAsync(gone);
             var begun = await classLink.PendingAsync(browser, gone);
-            if (client is not null && (!client.AcceptTiles || begun > 0))
+            if (client is not null && (!client.AcceptTiles || begun.All > 0))
             {
                 // A tile: the code may be anybody's. It is dropped, and the same sign-in begun from here.
                 return
-                    begun < Restarts
-                    && await classLink.BeginAsync(Address(reach, Request), BeganCookie.ReadOrMake(HttpContext), null, gone) is { } to
+                    begun.Tiles < Restarts
+                    && await classLink.BeginAsync(Address(reach, Request), BeganCookie.ReadOrMake(HttpContext), null, tile: true, gone)
+                        is { } to
                     ? Redirect(to)
                     : Refuse(SignInRefusal.Stale);
             }
@@ -68,6 +69,7 @@ internal sealed class SignInCallbackModel(
             SignInMethod.ClassLink,
             SessionCookie.Read(HttpContext),
             SessionCookie.Device(HttpContext),
+            result.Guid,
             gone
         );
         await classLink.NoteSignInAsync(result.DistrictId, result.PatronId, address, gone);

@@ -49,7 +49,8 @@ public sealed class SignInSession
     public long? PatronId { get; set; }
     public SignInMethod Method { get; set; }
 
-    /// <summary>The account's security stamp at sign-in; another one since then (a new password) ends the session. Null for patrons.</summary>
+    /// <summary>The account's security stamp at sign-in; another one since then (a new password) ends the session. Of a patron whom ClassLink named, the
+    /// hash of the GUID that the record had: with another one, or none, it may be somebody else's. Null for patrons who came otherwise.</summary>
     public string? Stamp { get; set; }
 
     public DateTimeOffset CreatedAt { get; set; }
@@ -94,6 +95,9 @@ public sealed class OneTimeLink
 /// <summary>A sign-in with ClassLink that was begun here and has not come back yet.</summary>
 public sealed class PendingSignIn
 {
+    /// <summary>Where a tile that was begun anew leads to: the first page, which nobody else asks for by its path.</summary>
+    public const string OfTile = "/";
+
     /// <summary>SHA-256 of the state that was sent along.</summary>
     public string Id { get; set; } = "";
 

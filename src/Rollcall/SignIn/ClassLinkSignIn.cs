@@ -80,7 +80,8 @@ public enum SignInRefusal
 /// <param name="DistrictId">The patron's district.</param>
 /// <param name="PatronId">The patron.</param>
 /// <param name="Back">A path of this server to go to.</param>
-public sealed record SignInResult(SignInRefusal Refusal, int DistrictId = 0, long PatronId = 0, string? Back = null);
+/// <param name="Guid">The GUID that the patron had.</param>
+public sealed record SignInResult(SignInRefusal Refusal, int DistrictId = 0, long PatronId = 0, string? Back = null, string? Guid = null);
 
 /// <summary>Sign-in with ClassLink: OpenID Connect's code flow in ClassLink's dialect, and who of the patrons somebody is.</summary>
 public sealed class ClassLinkSignIn(
@@ -248,9 +249,16 @@ public sealed class ClassLinkSignIn(
     /// <param name="redirectUri">This server's callback address, as registered with ClassLink.</param>
     /// <param name="browser">What the browser holds in its cookie for this.</param>
     /// <param name="back">A path of this server to go to afterwards.</param>
+    /// <param name="tile">It is a tile that is begun anew; it leads to the first page.</param>
     /// <param name="cancellationToken">Gives up.</param>
     /// <returns>Where the browser goes; null when no client is set up.</returns>
-    public async Task<string?> BeginAsync(string redirectUri, string browser, string? back, CancellationToken cancellationToken = default)
+    public async Task<string?> BeginAsync(
+        string redirectUri,
+        string browser,
+        string? back,
+        bool tile = false,
+        CancellationToken cancellationToken = default
+    )
     {
         if (await ClientAsync(cancellationToken) is not { } client)
         {
@@ -264,7 +272,7 @@ public sealed class ClassLinkSignIn(
             Id = Tokens.Hash(state),
             Browser = Tokens.Hash(browser),
             Nonce = Tokens.New(),
-            Back = back,
+            Back = tile ? PendingSignIn.OfTile : back,
             ExpiresAt = now + s_pending,
         };
         await using var context = database.CreateContextAsOwner();
@@ -276,18 +284,22 @@ public sealed class ClassLinkSignIn(
             + $"&response_type=code&state={state}&nonce={pending.Nonce}";
     }
 
-    /// <summary>How many sign-ins that this browser began are under way.</summary>
-    public async Task<int> PendingAsync(string? browser, CancellationToken cancellationToken = default)
+    /// <summary>How many sign-ins that this browser began are under way, and how many of them are tiles that were begun anew.</summary>
+    public async Task<(int All, int Tiles)> PendingAsync(string? browser, CancellationToken cancellationToken = default)
     {
         if (browser is null)
         {
-            return 0;
+            return default;
         }
 
         var id = Tokens.Hash(browser);
         var now = time.GetUtcNow();
         await using var context = database.CreateContextAsOwner();
-        return await context.PendingSignIns.CountAsync(p => p.Browser == id && p.ExpiresAt > now, cancellationToken);
+        var backs = await context
+            .PendingSignIns.Where(p => p.Browser == id && p.ExpiresAt > now)
+            .Select(p => p.Back)
+            .ToListAsync(cancellationToken);
+        return (backs.Count, backs.Count(b => b == PendingSignIn.OfTile));
     }
 
     /// <summary>Takes what ClassLink sent the browser back with.</summary>
@@ -640,7 +652,7 @@ public sealed class ClassLinkSignIn(
             await ConfirmTenantAsync(district, person.Tenant, cancellationToken);
         }
 
-        return new SignInResult(SignInRefusal.None, district, patron.Id);
+        return new SignInResult(SignInRefusal.None, district, patron.Id, Guid: patron.Guid);
     }
 
     /// <summary>Directories do not tell names apart by case, and not everything between them and here keeps it.</summary>

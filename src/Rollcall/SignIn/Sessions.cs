@@ -38,6 +38,13 @@ public sealed class Sessions(RollcallDatabase database, RollcallOptions options,
         );
 
     /// <summary>Signs a patron in. Whoever was signed in on this browser is signed out.</summary>
+    /// <param name="districtId">The district.</param>
+    /// <param name="patronId">The patron.</param>
+    /// <param name="method">How they came in.</param>
+    /// <param name="previous">What the browser's cookie held.</param>
+    /// <param name="device">The browser.</param>
+    /// <param name="guid">The record's GUID as it was found; the session ends with it.</param>
+    /// <param name="cancellationToken">Gives up.</param>
     /// <returns>The value for the browser's cookie.</returns>
     public Task<string> OpenAsync(
         int districtId,
@@ -45,11 +52,13 @@ public sealed class Sessions(RollcallDatabase database, RollcallOptions options,
         SignInMethod method,
         string? previous,
         Device device,
+        string? guid = null,
         CancellationToken cancellationToken = default
     ) =>
         OpenAsync(
             new SignInSession
             {
+                Stamp = guid is null ? null : Tokens.Hash(guid),
                 DistrictId = districtId,
                 PatronId = patronId,
                 Method = method,
@@ -78,7 +87,14 @@ public sealed class Sessions(RollcallDatabase database, RollcallOptions options,
     }
 
     /// <summary>Who holds this cookie now; null when nobody does any more.</summary>
-    public async Task<Who?> FindAsync(string token, CancellationToken cancellationToken = default)
+    public Task<Who?> FindAsync(string token, CancellationToken cancellationToken = default) =>
+        FindAsync(token, isUse: true, cancellationToken);
+
+    /// <summary>The same, without counting as a use of the session: a page that only stands open does not keep anybody signed in.</summary>
+    public Task<Who?> LookAsync(string token, CancellationToken cancellationToken = default) =>
+        FindAsync(token, isUse: false, cancellationToken);
+
+    private async Task<Who?> FindAsync(string token, bool isUse, CancellationToken cancellationToken)
     {
         var id = Tokens.Hash(token);
         var now = time.GetUtcNow();
@@ -92,7 +108,7 @@ public sealed class Sessions(RollcallDatabase database, RollcallOptions options,
         var who = session.AccountId is { } account
             ? await OfAccountAsync(context, session, account, cancellationToken)
             : await OfPatronAsync(context, session, cancellationToken);
-        if (who is not null && session.SeenAt + s_seenEvery <= now)
+        if (isUse && who is not null && session.SeenAt + s_seenEvery <= now)
         {
             await context
                 .SignInSessions.Where(s => s.Id == id)
@@ -189,6 +205,11 @@ public sealed class Sessions(RollcallDatabase database, RollcallOptions options,
         }
 
         if (await ComingInAsync(context, district, id, session.Method == SignInMethod.ClassLink, cancellationToken) is not { } patron)
+        {
+            return null;
+        }
+
+        if (session.Stamp is not null && (patron.Guid is null || session.Stamp != Tokens.Hash(patron.Guid)))
         {
             return null;
         }

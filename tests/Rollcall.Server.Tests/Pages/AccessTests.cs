@@ -5,9 +5,11 @@ using Microsoft.AspNetCore.Mvc.RazorPages;
 using Microsoft.AspNetCore.Mvc.RazorPages.Infrastructure;
 using Microsoft.AspNetCore.Routing;
 using Microsoft.EntityFrameworkCore;
+using Microsoft.Extensions.DependencyInjection;
 using Rollcall.Districts;
 using Rollcall.Patrons;
 using Rollcall.Server.Pages.Parts;
+using Rollcall.Tests.Infrastructure;
 
 namespace Rollcall.Server.Tests.Pages;
 
@@ -185,6 +187,70 @@ public sealed partial class AccessTests(SyncedLibrary library) : IClassFixture<S
         Assert.Null(patron.Session);
         using var thief = new Visitor(library.Url, session);
         Assert.StartsWith("/signin", (await thief.GetAsync("/me")).Response.Headers.Location!.ToString(), StringComparison.Ordinal);
+    }
+
+    /// <summary>A page that stands open all day is one request, whose rights are looked at as those of any other.</summary>
+    [Theory]
+    [InlineData("signed out")]
+    [InlineData("less rights")]
+    [InlineData("idle")]
+    public async Task A_live_page_ends_with_the_rights_of_whoever_opened_it(string how)
+    {
+        var sessions = library.Service<Rollcall.SignIn.Sessions>();
+        var accounts = library.Service<Rollcall.SignIn.Accounts>();
+        var email = $"live-{how.Replace(' ', '-')}@library.example";
+        var (account, _) = await accounts.AddAsync(email, library.District, SecurityGroup.Librarian, "S01", false, "test");
+        var device = new Rollcall.SignIn.Device("test", null);
+        var token = await sessions.OpenAsync(account, Rollcall.SignIn.SignInMethod.Password, null, device);
+        await using var confined = Rollcall.Storage.Confinement.Begin();
+        using var scope = library.Server.Services.CreateScope();
+        using var left = new CancellationTokenSource();
+        using var body = new MemoryStream();
+        var http = new Microsoft.AspNetCore.Http.DefaultHttpContext
+        {
+            RequestServices = scope.ServiceProvider,
+            RequestAborted = left.Token,
+        };
+        http.Request.Path = LiveEvents.Path;
+        http.Request.QueryString = new($"?district={library.District.Code}&open=");
+        http.Request.Headers.Cookie = $"{SessionCookie.PlainName}={token}";
+        http.Response.Body = body;
+        http.Features.Set((await sessions.FindAsync(token))!);
+        var time = new ShiftedTime(TimeProvider.System.GetUtcNow());
+        var stream = LiveEvents.StreamAsync(
+            http,
+            scope.ServiceProvider.GetRequiredService<Here>(),
+            library.Service<LiveOperations>(),
+            sessions,
+            library.Service<Microsoft.Extensions.Hosting.IHostApplicationLifetime>(),
+            time
+        );
+        time.MoveTo(time.GetUtcNow() + TimeSpan.FromMinutes(2));
+        await Task.Delay(TimeSpan.FromSeconds(1.5));
+        Assert.False(stream.IsCompleted);
+        await using (var context = library.Service<Rollcall.Storage.RollcallDatabase>().CreateContext())
+        {
+            switch (how)
+            {
+                case "signed out":
+                    await sessions.EndAsync(token);
+                    break;
+                case "less rights":
+                    await accounts.AddAsync(email, library.District, SecurityGroup.StudentAide, "S01", false, "test");
+                    break;
+                default:
+                    // An open page is no use of a session.
+                    var seen = TimeProvider.System.GetUtcNow() - Rollcall.SignIn.Sessions.Idle;
+                    await context
+                        .SignInSessions.Where(s => s.AccountId == account.Id)
+                        .ExecuteUpdateAsync(s => s.SetProperty(x => x.SeenAt, seen));
+                    break;
+            }
+        }
+
+        time.MoveTo(time.GetUtcNow() + TimeSpan.FromMinutes(2));
+        await stream.WaitAsync(TimeSpan.FromSeconds(20));
+        Assert.False(left.IsCancellationRequested);
     }
 
     [Fact]

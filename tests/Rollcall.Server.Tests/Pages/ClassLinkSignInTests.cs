@@ -53,6 +53,44 @@ public sealed class ClassLinkSignInTests(SignInLibrary library) : IClassFixture<
         Assert.Contains(await BarcodeAsync(Student(3)), await victim.PageAsync("/me"), StringComparison.Ordinal);
     }
 
+    /// <summary>On a shared computer sign-ins are begun and left; that breaks no tile. One that ClassLink keeps sending back without a state is broken.</summary>
+    [Fact]
+    public async Task Sign_ins_that_were_left_do_not_count_as_tiles_that_go_round()
+    {
+        using var visitor = new Visitor(library.Url, null);
+        for (var i = 0; i < 4; i++)
+        {
+            await visitor.GetAsync("/signin/classlink");
+        }
+
+        for (var i = 0; i < 3; i++)
+        {
+            var (status, _, response) = await visitor.GetAsync($"{Callback}?code=left-{i}-{Guid.NewGuid():N}");
+            Assert.Equal((i, HttpStatusCode.Redirect), (i, status));
+            Assert.StartsWith(library.Sandbox.Url.ToString(), response.Headers.Location!.ToString(), StringComparison.Ordinal);
+        }
+
+        await RefusedAsync(visitor, $"{Callback}?code=left-{Guid.NewGuid():N}", "That took too long");
+    }
+
+    [Fact]
+    public async Task A_session_ends_with_the_id_that_it_was_opened_for()
+    {
+        var student = Student(21);
+        await using var context = library.Service<RollcallDatabase>().CreateContext();
+        using var visitor = new Visitor(library.Url, null);
+        foreach (var now in (string?[])["somebody-else", null])
+        {
+            Assert.Equal("/", await SignInAsync(visitor, student));
+            await visitor.PageAsync("/me");
+            await context.Patrons.Where(p => p.Guid == student.SourcedId).ExecuteUpdateAsync(s => s.SetProperty(p => p.Guid, now));
+            Assert.StartsWith("/signin", (await visitor.GetAsync("/me")).Response.Headers.Location!.ToString(), StringComparison.Ordinal);
+            await context
+                .Patrons.Where(p => p.DistrictId == library.District.Id && p.CommunityId == student.Identifier)
+                .ExecuteUpdateAsync(s => s.SetProperty(p => p.Guid, student.SourcedId));
+        }
+    }
+
     [Fact]
     public async Task An_accepted_tile_never_takes_the_place_of_somebody_else()
     {

@@ -79,7 +79,7 @@ public abstract class Library : IAsyncLifetime
 
     /// <summary>Signs a patron in, as coming back from ClassLink does it.</summary>
     internal Task<string> SignInAsync(Patron patron) =>
-        Service<Sessions>().OpenAsync(patron.DistrictId, patron.Id, SignInMethod.ClassLink, null, new Device("test", null));
+        Service<Sessions>().OpenAsync(patron.DistrictId, patron.Id, SignInMethod.ClassLink, null, new Device("test", null), patron.Guid);
 
     public async ValueTask DisposeAsync()
     {

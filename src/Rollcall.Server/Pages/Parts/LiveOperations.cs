@@ -2,6 +2,7 @@ using System.Globalization;
 using System.Text;
 using Rollcall.Districts;
 using Rollcall.Operations;
+using Rollcall.SignIn;
 
 namespace Rollcall.Server.Pages.Parts;
 
@@ -137,6 +138,8 @@ internal static class LiveEvents
 {
     public const string Path = "/operations/events";
 
+    private static readonly TimeSpan s_lookEvery = TimeSpan.FromMinutes(1);
+
     /// <summary>The stream of a page. Its address tells the page's district, which it stays with, and what the page knows of: whatever waits or runs in the district, whether it shows
     /// that or not, or it would be told of it again and again.</summary>
     /// <param name="district">The page's.</param>
@@ -157,6 +160,7 @@ internal static class LiveEvents
         HttpContext http,
         Here here,
         LiveOperations operations,
+        Sessions sessions,
         IHostApplicationLifetime lifetime,
         TimeProvider time
     )
@@ -175,12 +179,23 @@ internal static class LiveEvents
         using var stop = CancellationTokenSource.CreateLinkedTokenSource(http.RequestAborted, lifetime.ApplicationStopping);
         using var watch = operations.Watch(here.District.Id);
         var spoken = time.GetTimestamp();
+        var looked = time.GetUtcNow();
         try
         {
             while (true)
             {
                 // One look at the queue, at most two a second: that bounds what a page is sent.
-                var live = (await operations.NextAsync(here.District.Id, stop.Token)).Where(o => only is null || o.Id == only).ToList();
+                var next = await operations.NextAsync(here.District.Id, stop.Token);
+                if (time.GetUtcNow() - looked >= s_lookEvery)
+                {
+                    looked = time.GetUtcNow();
+                    if (!await MayStayAsync(http, here, sessions, stop.Token))
+                    {
+                        return;
+                    }
+                }
+
+                var live = next.Where(o => only is null || o.Id == only).ToList();
                 var text = new StringBuilder();
                 foreach (var operation in live)
                 {
@@ -217,6 +232,14 @@ internal static class LiveEvents
             // The page was left, or the server ends.
         }
     }
+
+    /// <summary>Rights are read anew for every request, and this one may last for a day.</summary>
+    private static async Task<bool> MayStayAsync(HttpContext http, Here here, Sessions sessions, CancellationToken cancellationToken) =>
+        SessionCookie.Read(http) is { } token
+        && await sessions.LookAsync(token, cancellationToken) is { LacksFactor: false } who
+        && Access.Of($"{Path} Get") is { } need
+        && Access.Group(need) is { } needed
+        && who.Grants.Any(g => g.DistrictId == here.District.Id && g.Group >= needed);
 
     private static string State(LiveOperation operation) => State(operation.Status, operation.CancelRequested);
 
