@@ -4,6 +4,7 @@ using Microsoft.Playwright;
 using Rollcall.Server.Tests.Pages;
 
 [assembly: AssemblyFixture(typeof(Rollcall.BrowserTests.Browser))]
+[assembly: AssemblyFixture(typeof(Rollcall.Tests.Infrastructure.PostgresCluster))]
 
 namespace Rollcall.BrowserTests;
 

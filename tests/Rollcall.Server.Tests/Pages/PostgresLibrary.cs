@@ -13,3 +13,9 @@ public sealed class PostgresEmptyLibrary(PostgresCluster cluster) : EmptyLibrary
 {
     protected override async Task<string?> ConnectionAsync() => await cluster.CreateDatabaseAsync();
 }
+
+/// <summary>A library whose people sign in with ClassLink, on PostgreSQL.</summary>
+public sealed class PostgresSignInLibrary(PostgresCluster cluster) : SignInLibrary
+{
+    protected override async Task<string?> ConnectionAsync() => await cluster.CreateDatabaseAsync();
+}

@@ -5,15 +5,8 @@ using Rollcall.Patrons;
 using Rollcall.Sandbox;
 using Rollcall.SignIn;
 using Rollcall.Storage;
-using Rollcall.Tests.Infrastructure;
 
 namespace Rollcall.Server.Tests.Pages;
-
-/// <summary>A library whose people sign in with ClassLink, on PostgreSQL.</summary>
-public sealed class PostgresSignInLibrary(PostgresCluster cluster) : SignInLibrary
-{
-    protected override async Task<string?> ConnectionAsync() => await cluster.CreateDatabaseAsync();
-}
 
 /// <summary>The first sign-in of a linked person proves whose roster a tenant is, whoever had the browser before.</summary>
 public sealed class TenantProofTests(PostgresSignInLibrary library) : IClassFixture<PostgresSignInLibrary>
