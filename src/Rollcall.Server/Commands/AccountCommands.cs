@@ -11,6 +11,8 @@ internal static class AccountCommands
 
     private sealed record Dropped(string Email);
 
+    private sealed record NoOperator(string Email, IReadOnlyList<string> Districts);
+
     private sealed record Linked(string Email, string Link);
 
     private sealed record Place(string District, string Group, string? Sites);
@@ -31,6 +33,9 @@ internal static class AccountCommands
             Add(terminal),
             Reset(terminal),
             DropSecondFactor(terminal),
+            Lock(terminal),
+            Unlock(terminal),
+            DropOperator(terminal),
             List(terminal),
         };
 
@@ -190,6 +195,86 @@ internal static class AccountCommands
                 {
                     await terminal.Out.WriteLineAsync(
                         $"{address} signs in with the password alone now, and can set up a new second factor."
+                    );
+                }
+            }
+        );
+        return command;
+    }
+
+    private static Command Lock(Terminal terminal) =>
+        Simple(
+            terminal,
+            "lock",
+            "Close an account until it is unlocked: its sessions end, its tokens and links serve no more; never the last operator's",
+            (accounts, address, gone) => accounts.LockAsync(address, Session.OwnActor, gone),
+            address => $"{address} is locked. 'rollcall account unlock' opens it again."
+        );
+
+    private static Command Unlock(Terminal terminal) =>
+        Simple(
+            terminal,
+            "unlock",
+            "Open an account that was locked, by hand or by wrong passwords",
+            (accounts, address, gone) => accounts.UnlockAsync(address, Session.OwnActor, gone),
+            address => $"{address} can be signed in with again."
+        );
+
+    private static Command Simple(
+        Terminal terminal,
+        string verb,
+        string description,
+        Func<Accounts, string, CancellationToken, Task> act,
+        Func<string, string> said
+    )
+    {
+        var email = new Argument<string>("EMAIL") { Description = "The account" };
+        var command = new Command(verb, description) { email };
+        command.SetAction(
+            async (result, cancellationToken) =>
+            {
+                await using var session = await Session.OpenAsync(result, terminal, cancellationToken);
+                var address = result.GetRequiredValue(email).Trim();
+                await act(session.Get<Accounts>(), address, cancellationToken);
+                if (session.Json)
+                {
+                    await JsonText.WriteAsync(terminal, new Dropped(address));
+                }
+                else
+                {
+                    await terminal.Out.WriteLineAsync(said(address));
+                }
+            }
+        );
+        return command;
+    }
+
+    private static Command DropOperator(Terminal terminal)
+    {
+        var email = new Argument<string>("EMAIL") { Description = "The account" };
+        var command = new Command("drop-operator", "Take the operator's right away; places in districts stay; never the last operator's")
+        {
+            email,
+        };
+        command.SetAction(
+            async (result, cancellationToken) =>
+            {
+                await using var session = await Session.OpenAsync(result, terminal, cancellationToken);
+                var address = result.GetRequiredValue(email).Trim();
+                var districts = await session.Get<Accounts>().DropOperatorAsync(address, Session.OwnActor, cancellationToken);
+                if (session.Json)
+                {
+                    await JsonText.WriteAsync(terminal, new NoOperator(address, districts));
+                }
+                else
+                {
+                    await terminal.Out.WriteLineAsync(
+                        $"{address} is no operator any more."
+                            + (
+                                districts.Count == 0
+                                    ? ""
+                                    : $" Its places stay, of district {string.Join(", ", districts)}; an administrator there takes them away."
+                            )
                     );
                 }
             }

@@ -28,7 +28,8 @@ public sealed class AccountDesk(RollcallDatabase database, Accounts accounts, Ti
     {
         await using (var context = database.CreateContextAsOwner())
         {
-            var key = (email ?? "").Trim().ToUpperInvariant();
+            // As it will be read: with what nobody sees in front of it, it is one's own all the same.
+            var key = (Text.Clean(email) ?? "").ToUpperInvariant();
             var known = await context.Accounts.AsNoTracking().SingleOrDefaultAsync(a => a.NormalizedEmail == key, cancellationToken);
             if (known is not null && known.Id == by.AccountId)
             {

@@ -65,6 +65,8 @@ public sealed class Accounts(RollcallDatabase database, IServiceScopeFactory sco
     // Checked where there is no account, so that the answer takes as long: addresses cannot be tried out by the clock.
     private static readonly Lazy<string> s_nobody = new(() => Hasher().HashPassword(new Account(), Tokens.New()));
 
+    private readonly UnknownAddresses _unknown = new(time);
+
     public async Task<bool> AnyAsync(CancellationToken cancellationToken = default)
     {
         await using var context = database.CreateContextAsOwner();
@@ -247,7 +249,7 @@ public sealed class Accounts(RollcallDatabase database, IServiceScopeFactory sco
     {
         await using var context = database.CreateContextAsOwner();
         await using var transaction = await context.Database.BeginTransactionAsync(cancellationToken);
-        await HoldAsync(context, email.Trim(), cancellationToken);
+        await HoldAsync(context, Text.Clean(email) ?? "", cancellationToken);
         var account = await FindAsync(context, email, cancellationToken);
         await check(context, account);
         AddAudit(context, 0, actor, "password link", account.Email!);
@@ -399,16 +401,29 @@ public sealed class Accounts(RollcallDatabase database, IServiceScopeFactory sco
     {
         await using var scope = scopes.CreateAsyncScope();
         var users = scope.ServiceProvider.GetRequiredService<UserManager<Account>>();
-        var account = await users.FindByEmailAsync((email ?? "").Trim());
-        if (password is null or { Length: > PasswordRules.Longest } || account?.PasswordHash is null)
+        var address = (email ?? "").Trim();
+        var account = await users.FindByEmailAsync(address);
+        if (password is null or { Length: > PasswordRules.Longest })
         {
-            users.PasswordHasher.VerifyHashedPassword(new Account(), s_nobody.Value, password is { Length: <= 200 } ? password : "");
-            return (PasswordAnswer.Wrong, null);
+            return Nobody("", PasswordAnswer.Wrong);
+        }
+
+        if (account?.PasswordHash is null)
+        {
+            return Nobody(password, _unknown.Takes(address) ? PasswordAnswer.Wrong : PasswordAnswer.Locked);
+        }
+
+        if (IsLockedByHand(account, time.GetUtcNow()))
+        {
+            // Whoever knows the password may know that it is closed; to others it is an address like any.
+            var takes = _unknown.Takes(address);
+            var knows = users.PasswordHasher.VerifyHashedPassword(account, account.PasswordHash, password);
+            return (takes && knows == PasswordVerificationResult.Failed ? PasswordAnswer.Wrong : PasswordAnswer.Locked, null);
         }
 
         if (!await TakeAttemptAsync(account.Id, cancellationToken))
         {
-            return (PasswordAnswer.Locked, null);
+            return Nobody(password, PasswordAnswer.Locked);
         }
 
         var verified = users.PasswordHasher.VerifyHashedPassword(account, account.PasswordHash, password);
@@ -441,6 +456,12 @@ public sealed class Accounts(RollcallDatabase database, IServiceScopeFactory sco
         }
 
         return (PasswordAnswer.Right, account);
+
+        (PasswordAnswer Answer, Account? Account) Nobody(string said, PasswordAnswer answer)
+        {
+            users.PasswordHasher.VerifyHashedPassword(new Account(), s_nobody.Value, said);
+            return (answer, null);
+        }
     }
 
     /// <summary>Changes the password of somebody who knows it. Every session ends.</summary>
@@ -585,6 +606,109 @@ public sealed class Accounts(RollcallDatabase database, IServiceScopeFactory sco
             $"{account.Email}: taken away because it was lost{(passkeys == 0 ? "" : $", with {passkeys} passkey{(passkeys == 1 ? "" : "s")}")}; every session ended"
         );
         await context.SaveChangesAsync(cancellationToken);
+    }
+
+    /// <summary>Takes the operator's right away from an account. Its places in districts stay.</summary>
+    /// <returns>The codes of these districts.</returns>
+    /// <exception cref="RollcallException">There is no such account, it is no operator's, or nobody else could run the installation.</exception>
+    public async Task<IReadOnlyList<string>> DropOperatorAsync(string email, string actor, CancellationToken cancellationToken = default)
+    {
+        await using var context = database.CreateContextAsOwner();
+        await using var transaction = await context.Database.BeginTransactionAsync(cancellationToken);
+        var account = await HoldOperatorsAsync(context, email, cancellationToken);
+        if (!account.IsOperator)
+        {
+            throw new RollcallException($"{account.Email} is no operator.");
+        }
+
+        await AnotherRunsItAsync(context, account, cancellationToken);
+        account.IsOperator = false;
+        account.ConcurrencyStamp = Guid.NewGuid().ToString();
+        AddAudit(context, 0, actor, AuditAction, $"{account.Email}: is no operator any more");
+        await context.SaveChangesAsync(cancellationToken);
+        var places = await context
+            .Districts.Where(d => context.Memberships.Any(m => m.DistrictId == d.Id && m.AccountId == account.Id))
+            .Select(d => d.Code)
+            .ToListAsync(cancellationToken);
+        await transaction.CommitAsync(cancellationToken);
+        return [.. places.Order(StringComparer.Ordinal)];
+    }
+
+    /// <summary>Closes any account until somebody opens it: its sessions end, its tokens and links serve no more.</summary>
+    /// <exception cref="RollcallException">There is no such account, or nobody else could run the installation.</exception>
+    public async Task LockAsync(string email, string actor, CancellationToken cancellationToken = default)
+    {
+        await using var context = database.CreateContextAsOwner();
+        await using var transaction = await context.Database.BeginTransactionAsync(cancellationToken);
+        var account = await HoldOperatorsAsync(context, email, cancellationToken);
+        if (account.IsOperator)
+        {
+            await AnotherRunsItAsync(context, account, cancellationToken);
+        }
+
+        account.LockoutEnd = s_forGood;
+        account.ConcurrencyStamp = Guid.NewGuid().ToString();
+        await context.SignInSessions.Where(s => s.AccountId == account.Id).ExecuteDeleteAsync(cancellationToken);
+        await context.OneTimeLinks.Where(l => l.AccountId == account.Id).ExecuteDeleteAsync(cancellationToken);
+        await NoteEverywhereAsync(context, account, actor, "locked", cancellationToken);
+        await context.SaveChangesAsync(cancellationToken);
+        await transaction.CommitAsync(cancellationToken);
+    }
+
+    /// <summary>Opens an account that was closed, however it was.</summary>
+    /// <exception cref="RollcallException">There is no such account.</exception>
+    public async Task UnlockAsync(string email, string actor, CancellationToken cancellationToken = default)
+    {
+        await using var context = database.CreateContextAsOwner();
+        var account = await FindAsync(context, email, cancellationToken);
+        await OpenAgainAsync(account.Id, cancellationToken);
+        await NoteEverywhereAsync(context, account, actor, "unlocked", cancellationToken);
+        await context.SaveChangesAsync(cancellationToken);
+    }
+
+    /// <summary>The account, while whoever takes another operator away waits.</summary>
+    private static async Task<Account> HoldOperatorsAsync(RollcallContext context, string email, CancellationToken cancellationToken)
+    {
+        // One after the other, always in the same order: two who take each other's right away leave one.
+        foreach (
+            var id in await context.Accounts.Where(a => a.IsOperator).OrderBy(a => a.Id).Select(a => a.Id).ToListAsync(cancellationToken)
+        )
+        {
+            await HoldAsync(context, id, cancellationToken);
+        }
+
+        await HoldAsync(context, Text.Clean(email) ?? "", cancellationToken);
+        return await FindAsync(context, email, cancellationToken);
+    }
+
+    private async Task AnotherRunsItAsync(RollcallContext context, Account account, CancellationToken cancellationToken)
+    {
+        var others = await context.Accounts.AsNoTracking().Where(a => a.IsOperator && a.Id != account.Id).ToListAsync(cancellationToken);
+        if (others.TrueForAll(o => IsLockedByHand(o, time.GetUtcNow())))
+        {
+            throw new RollcallException(
+                $"{account.Email} is the last operator of this installation. Make another one first: rollcall account add EMAIL --group Operator"
+            );
+        }
+    }
+
+    /// <summary>Writes into the audit of each of the account's districts, or of the installation where it has none.</summary>
+    private async Task NoteEverywhereAsync(
+        RollcallContext context,
+        Account account,
+        string actor,
+        string what,
+        CancellationToken cancellationToken
+    )
+    {
+        var districts = await context
+            .Memberships.Where(m => m.AccountId == account.Id)
+            .Select(m => m.DistrictId)
+            .ToListAsync(cancellationToken);
+        foreach (var district in districts.DefaultIfEmpty(0))
+        {
+            AddAudit(context, district, actor, AuditAction, $"{account.Email}: {what}");
+        }
     }
 
     /// <summary>Gives an operator the rights of a District Administrator in a district. Audited there: the district sees it.</summary>
@@ -801,7 +925,7 @@ public sealed class Accounts(RollcallDatabase database, IServiceScopeFactory sco
 
     private static async Task<Account> FindAsync(RollcallContext context, string email, CancellationToken cancellationToken)
     {
-        var key = email.Trim().ToUpperInvariant();
+        var key = (Text.Clean(email) ?? "").ToUpperInvariant();
         return await context.Accounts.SingleOrDefaultAsync(a => a.NormalizedEmail == key, cancellationToken)
             ?? throw new RollcallException(
                 $"There is no account {Text.Cut(email.Trim(), 100)}. 'rollcall account list' shows those there are."
@@ -941,6 +1065,51 @@ internal static class UsedCodes
         catch (DbUpdateException e) when (e.InnerException is not null && DatabaseErrors.IsUniqueViolation(e.InnerException))
         {
             return false;
+        }
+    }
+}
+
+/// <summary>
+/// Counts what is tried with addresses that no password is set for, as accounts count it: the answer does not tell which address has an account.
+/// In memory, of a bounded number of addresses: nothing depends on it but that answer.
+/// </summary>
+internal sealed class UnknownAddresses(TimeProvider time)
+{
+    private const int Most = 10_000;
+
+    private readonly Lock _gate = new();
+    private readonly Dictionary<string, (int Count, DateTimeOffset Last)> _tried = new(StringComparer.Ordinal);
+
+    /// <summary>Counts an attempt. False: none is left for now.</summary>
+    public bool Takes(string address)
+    {
+        // However long an address somebody sends, what is kept of it is short.
+        var key = Tokens.Hash(address.ToUpperInvariant());
+        var now = time.GetUtcNow();
+        lock (_gate)
+        {
+            var tried = _tried.GetValueOrDefault(key);
+            if (tried.Count >= Accounts.Attempts)
+            {
+                if (now < tried.Last + Accounts.LockedFor)
+                {
+                    return false;
+                }
+
+                tried = default;
+            }
+
+            if (_tried.Count >= Most && !_tried.ContainsKey(key))
+            {
+                // Half at once: whoever fills it does not make each attempt look through all.
+                foreach (var old in _tried.OrderBy(t => t.Value.Last).Take(Most / 2).Select(t => t.Key).ToList())
+                {
+                    _tried.Remove(old);
+                }
+            }
+
+            _tried[key] = (tried.Count + 1, now);
+            return true;
         }
     }
 }

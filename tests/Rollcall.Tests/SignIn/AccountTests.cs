@@ -152,6 +152,116 @@ public sealed class AccountTests(PostgresCluster cluster)
         Assert.Equal(PasswordAnswer.Wrong, (await accounts.CheckAsync("nobody@library.example", Password, null)).Answer);
     }
 
+    /// <summary>What is answered to whoever does not know the password is the same for every address.</summary>
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task Tries_do_not_tell_which_addresses_have_an_account(Db db)
+    {
+        var time = new ShiftedTime(TimeProvider.System.GetUtcNow());
+        await using var system = await StartAsync(db, time);
+        var accounts = system.Get<Accounts>();
+        await WithPasswordAsync(system, Address);
+        await accounts.AddAsync("invited@library.example", system.District, SecurityGroup.DistrictAdministrator, null, false, "test");
+        var closed = await WithPasswordAsync(system, "closed@library.example");
+        await accounts.LockAsync("closed@library.example", "test");
+        foreach (var round in (int[])[1, 2])
+        {
+            foreach (var email in (string[])[Address, "nobody@library.example", "invited@library.example", "closed@library.example"])
+            {
+                var answers = new List<PasswordAnswer>();
+                for (var i = 0; i < Accounts.Attempts + 1; i++)
+                {
+                    answers.Add((await accounts.CheckAsync(i % 2 == 0 ? email : email.ToUpperInvariant(), "wrong password", null)).Answer);
+                }
+
+                Assert.Equal(
+                    (
+                        email,
+                        round,
+                        string.Join(' ', [.. Enumerable.Repeat(PasswordAnswer.Wrong, Accounts.Attempts), PasswordAnswer.Locked])
+                    ),
+                    (email, round, string.Join(' ', answers))
+                );
+            }
+
+            time.MoveTo(time.GetUtcNow() + Accounts.LockedFor + TimeSpan.FromSeconds(1));
+        }
+
+        // Whoever knows the password is told that the account is closed.
+        Assert.Equal(PasswordAnswer.Locked, (await accounts.CheckAsync(closed.Email, Password, null)).Answer);
+        Assert.Equal(PasswordAnswer.Right, await TryAsync(accounts, Password));
+
+        // However many addresses are tried, what is kept of them is bounded.
+        var unknown = new UnknownAddresses(time);
+        for (var i = 0; i < 25_000; i++)
+        {
+            Assert.True(unknown.Takes($"{i}@library.example"));
+        }
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task The_operators_right_is_taken_away_and_operators_are_locked_but_never_the_last_one(Db db)
+    {
+        await using var system = await StartAsync(db);
+        var (accounts, sessions) = (system.Get<Accounts>(), system.Get<Sessions>());
+        const string Other = "ben@library.example";
+        await accounts.AddAsync(Address, null, SecurityGroup.Patron, null, true, "test");
+        await RefusedAsync(accounts.LockAsync(Address, "test"));
+        await RefusedAsync(accounts.DropOperatorAsync(Address, "test"));
+        var (account, code) = await accounts.AddAsync(Other, system.District, SecurityGroup.DistrictAdministrator, null, true, "test");
+        account = await accounts.UseAsync(code, null, Password);
+        var session = await sessions.OpenAsync(account, SignInMethod.Password, null, s_device);
+        Assert.True((await sessions.FindAsync(session))!.IsOperator);
+
+        // The one that is left alone is the last one, locked or not.
+        await accounts.LockAsync(Address, "test");
+        await RefusedAsync(accounts.LockAsync(Other, "test"));
+        await RefusedAsync(accounts.DropOperatorAsync(Other, "test"));
+        await accounts.UnlockAsync(Address, "test");
+
+        await accounts.LockAsync(Other, "test");
+        Assert.Null(await sessions.FindAsync(session));
+        Assert.Equal(PasswordAnswer.Locked, (await accounts.CheckAsync(Other, Password, null)).Answer);
+        await accounts.UnlockAsync(Other, "test");
+        session = await sessions.OpenAsync(account, SignInMethod.Password, null, s_device);
+        Assert.Equal([system.District.Code], await accounts.DropOperatorAsync($" {Other} ", "test"));
+        var who = (await sessions.FindAsync(session))!;
+        Assert.False(who.IsOperator);
+        Assert.Single(who.Grants);
+        await Assert.ThrowsAsync<RollcallException>(() => accounts.DropOperatorAsync(Other, "test"));
+        Assert.Contains(
+            (await system.Get<AuditLog>().PageAsync(system.District.Id, new AuditFilter(Search: "ben"), 1, 50)).Lines,
+            l => l.Details.EndsWith(": locked", StringComparison.Ordinal)
+        );
+
+        // Two who take each other's right away at once leave one.
+        await accounts.AddAsync(Other, null, SecurityGroup.Patron, null, true, "test");
+        var both = await Task.WhenAll(
+            ((string[])[Address, Other]).Select(e =>
+                Task.Run(async () =>
+                {
+                    try
+                    {
+                        await accounts.DropOperatorAsync(e, "test");
+                        return true;
+                    }
+                    catch (RollcallException)
+                    {
+                        return false;
+                    }
+                })
+            )
+        );
+        Assert.Single(both, b => b);
+        Assert.Single((await accounts.ListAsync(null)), a => a.IsOperator);
+
+        static async Task RefusedAsync(Task act) =>
+            Assert.Contains("last operator", (await Assert.ThrowsAsync<RollcallException>(() => act)).Message, StringComparison.Ordinal);
+    }
+
     [Theory]
     [InlineData(Db.Sqlite)]
     [InlineData(Db.Postgres)]
@@ -496,6 +606,15 @@ public sealed class AccountTests(PostgresCluster cluster)
         var other = await system.Get<DistrictService>().AddAsync("OTHER", "Other", null, "test");
         var admin = await WithPasswordAsync(system, Address);
         var by = (await sessions.FindAsync(await sessions.OpenAsync(admin, SignInMethod.Password, null, s_device)))!;
+
+        // One's own address is one's own however it is written.
+        foreach (var own in (string[])[Address, Address.ToUpperInvariant(), $" {Address}", $"\u200B{Address}", $"{Address}\uFEFF"])
+        {
+            var refusal = await Assert.ThrowsAsync<RollcallException>(() =>
+                desk.AddAsync(system.District, own, SecurityGroup.LibraryAdministrator, null, by)
+            );
+            Assert.Contains("your own account", refusal.Message, StringComparison.Ordinal);
+        }
 
         // A new account gets a link; one that another district made gets no place here, and one that has both no link of ours.
         Assert.NotNull((await desk.AddAsync(system.District, "new@library.example", SecurityGroup.LibraryAdministrator, null, by)).Code);
