@@ -307,9 +307,12 @@ public abstract class RemoteTests(Library library) : IAsyncLifetime
         string[] staying =
         [
             "account add",
+            "account drop-operator",
             "account drop-second-factor",
             "account list",
+            "account lock",
             "account reset-password",
+            "account unlock",
             "db adopt-key",
             "db backup",
             "db check",

@@ -328,6 +328,9 @@ public sealed class DecisionPageTests(SyncedLibrary library) : IClassFixture<Syn
         var name = (await library.Service<Rollcall.Districts.SiteService>().ListAsync(library.District.Id)).First(s => s.Id == site).Name;
         Assert.Contains(name, first, StringComparison.Ordinal);
         using var librarian = new Visitor(library.Url, await library.SignInAsync(SecurityGroup.Librarian, "S01"));
+
+        // The count is kept for seconds; another test may have asked for it just before.
+        library.Service<Microsoft.Extensions.Caching.Memory.IMemoryCache>().Remove(("review", library.District.Id));
         var own = await librarian.PageAsync("/patrons");
         var waiting = (await library.Service<ReviewService>().ListAsync(library.District.Id)).Count(r => r.Site == "S01");
         Assert.InRange(waiting, 39, 45);
