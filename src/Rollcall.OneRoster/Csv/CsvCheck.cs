@@ -29,6 +29,7 @@ internal sealed class CsvCheck(string path, CsvLimits limits, DateTimeOffset now
     private readonly Dictionary<CsvFile, KeyLog> references = [];
     private readonly List<(CsvFile File, string Column)> uses = [];
     private readonly Dictionary<CsvFile, string[]> headers = [];
+    private const string ModeUnknown = "mode-unknown";
     private readonly KeyLog primaryRoles = new();
 
     /// <summary>People who have a role.</summary>
@@ -473,7 +474,7 @@ internal sealed class CsvCheck(string path, CsvLimits limits, DateTimeOffset now
             {
                 findings.Deviation(
                     file,
-                    "mode-unknown",
+                    ModeUnknown,
                     "says status and date of every row and no manifest calls it complete: it is read as changes, and nobody is absent"
                 );
             }
@@ -493,7 +494,7 @@ internal sealed class CsvCheck(string path, CsvLimits limits, DateTimeOffset now
 
         if (part.Mode == CsvMode.Bulk && filled > 0)
         {
-            findings.Deviation(file, "bulk-with-status", "is bulk, and says status and date all the same", count: filled);
+            BulkWithStatus(file, filled);
         }
 
         CheckText(file, reader);
@@ -1289,7 +1290,10 @@ internal sealed class CsvCheck(string path, CsvLimits limits, DateTimeOffset now
                 return;
             }
 
+            // Its rows all say status and date, or it would not have been taken for a delta.
             roles.Mode = CsvMode.Bulk;
+            findings.Drop(roles.Entry.Name, ModeUnknown);
+            BulkWithStatus(roles.Entry.Name, roles.Rows);
 
             long Missing()
             {
@@ -1314,6 +1318,9 @@ internal sealed class CsvCheck(string path, CsvLimits limits, DateTimeOffset now
                 findings.Error(users.Entry.Name, "no-role", $"has people without a row in {roles.Entry.Name}", row: row, count: count)
         );
     }
+
+    private void BulkWithStatus(string file, long rows) =>
+        findings.Deviation(file, "bulk-with-status", "is bulk, and says status and date all the same", count: rows);
 
     private void CheckCompanions()
     {

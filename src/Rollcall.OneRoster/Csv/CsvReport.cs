@@ -113,6 +113,15 @@ internal sealed class CsvFindings
     public void Refuse(string? file, string rule, string message, string? column = null, long row = 0) =>
         Add(CsvSeverity.Refusal, file, rule, message, column, row, 1);
 
+    /// <summary>Takes back what turned out otherwise.</summary>
+    public void Drop(string? file, string rule)
+    {
+        foreach (var key in entries.Keys.Where(k => k.File == file && k.Rule == rule).ToList())
+        {
+            entries.Remove(key);
+        }
+    }
+
     public void Add(CsvSeverity severity, string? file, string rule, string message, string? column, long row, long count)
     {
         if (count == 0)

@@ -30,6 +30,9 @@ internal sealed class CollectionWalk<T>(
     // A server that ignores offset may shuffle its rows; so many pages without one new record in a row are no coincidence.
     private const int MostFruitlessPages = 3;
 
+    // Where nothing says how many rows there are, rows without a key may go on for ever.
+    private const int MostKeylessPages = 100;
+
     private readonly ReadContext context = new();
     private readonly LeniencyCounts leniencies = new();
     private int limit = options.PageSize;
@@ -67,7 +70,7 @@ internal sealed class CollectionWalk<T>(
             long? total = null;
             string? revision = null;
             var shifted = false;
-            var fruitless = 0;
+            var (fruitless, keyless) = (0, 0);
             var (fullest, uneven) = (0, false);
             (string? First, string? Last, int Rows) previous = default;
             string? problem = null;
@@ -151,13 +154,23 @@ internal sealed class CollectionWalk<T>(
                     }
 
                     // Rows without a key tell nothing of whether the page is new.
+                    var keyed = fresh > 0 || page.Records.Exists(r => r.SourcedId is not null);
                     fruitless =
                         fresh > 0 ? 0
-                        : page.Records.Exists(r => r.SourcedId is not null) ? fruitless + 1
+                        : keyed ? fruitless + 1
                         : fruitless;
                     if (fruitless == MostFruitlessPages)
                     {
                         throw IgnoresOffset();
+                    }
+
+                    keyless = keyed || total is not null ? 0 : keyless + 1;
+                    if (keyless == MostKeylessPages)
+                    {
+                        throw new RosterException(
+                            RosterFault.Incomplete,
+                            $"{host} sends page after page of {key} without a sourcedId and does not say how many there are, so that nobody can tell whether they are always the same. Tell its operator."
+                        );
                     }
 
                     leniencies.Add(context.Counts);

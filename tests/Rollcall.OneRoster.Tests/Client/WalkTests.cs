@@ -403,6 +403,19 @@ public class WalkTests
         Assert.InRange(server.Requests.Count, 2, 10);
     }
 
+    /// <summary>Rows without a key tell nothing of whether they are new, and no roster is made of them alone.</summary>
+    [Theory]
+    [InlineData("""{"givenName":"A"},{"givenName":"B"}""")]
+    [InlineData("null,null")]
+    public async Task A_server_that_sends_rows_without_keys_for_ever_is_noticed(string rows)
+    {
+        await using var server = await ScriptedServer.StartAsync((http, _, n) => http.Json($$"""{"users":[{{(n < 300 ? rows : "")}}]}"""));
+        using var source = server.Source(time);
+        var e = await source.Users().FaultAsync(RosterFault.Incomplete);
+        Assert.Contains("without a sourcedId", e.Message, StringComparison.Ordinal);
+        Assert.InRange(server.Requests.Count, 2, 200);
+    }
+
     [Fact]
     public async Task A_server_that_shuffles_and_ignores_offset_is_noticed()
     {

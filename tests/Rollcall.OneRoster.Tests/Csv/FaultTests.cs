@@ -762,6 +762,23 @@ public sealed class FaultTests
         }
     }
 
+    /// <summary>What a file is in the end is what the report says of it.</summary>
+    [Fact]
+    public void Roles_of_everybody_that_looked_like_changes_are_reported_as_what_they_are_read_as()
+    {
+        using var folder = new Folder();
+        var bundle = Bundle.Of("1.2").Without("manifest.csv").Put("roles.csv", Bundle.Of("1.2", delta: true).Files["roles.csv"]);
+        using var package = CsvPackage.Read(
+            folder.Write("a.zip", bundle.ToZip()),
+            s_now,
+            cancellationToken: TestContext.Current.CancellationToken
+        );
+        Assert.True(package.HasAllPeople);
+        Assert.DoesNotContain(package.Findings, f => f.Rule == "mode-unknown");
+        var finding = Assert.Single(package.Findings, f => f.File == "roles.csv");
+        Assert.Equal(("bulk-with-status", 5), (finding.Rule, finding.Count));
+    }
+
     [Fact]
     public void Commas_behind_a_single_row_are_harmless_unless_values_slipped()
     {
