@@ -226,7 +226,7 @@ public sealed class ReadinessService(RollcallDatabase database, IntegrationServi
 
     private static void See(Dictionary<string, KeyTally> ids, Library library, string source, string? value)
     {
-        if (Text.Clean(value) is not { } clean)
+        if (Text.CleanKey(value) is not { } clean)
         {
             return;
         }
@@ -270,7 +270,7 @@ public sealed class ReadinessService(RollcallDatabase database, IntegrationServi
                 library.Guids.Add(row.Guid);
             }
 
-            if (Text.Clean(row.CommunityId) is { } number)
+            if (Text.CleanKey(row.CommunityId) is { } number)
             {
                 library.WithStudentNumber++;
                 library.StudentNumbers.Add(number);

@@ -109,7 +109,7 @@ public sealed class Mapper(FieldMap map)
                 PatronFields.Birthdate => context.Birthdate,
                 PatronFields.Sex => context.Sex,
                 PatronFields.Phone => Plain(user.Phone),
-                PatronFields.Email => Short(Plain(user.Email), 320),
+                PatronFields.Email => Short(Key(user.Email), 320),
                 PatronFields.AdditionalContact => group == RoleGroup.Student ? Contacts(user, context) : MappedValue.NotSent,
                 PatronFields.OtherEmails => group == RoleGroup.Student ? OtherEmails(user, context) : MappedValue.NotSent,
                 PatronFields.Location => Location(context),
@@ -198,7 +198,10 @@ public sealed class Mapper(FieldMap map)
 
                 foreach (var id in user.UserIds)
                 {
-                    if (string.Equals(id.Type, mapping.Type, StringComparison.OrdinalIgnoreCase) && Text.Clean(id.Identifier) is { } value)
+                    if (
+                        string.Equals(id.Type, mapping.Type, StringComparison.OrdinalIgnoreCase)
+                        && Text.CleanKey(id.Identifier) is { } value
+                    )
                     {
                         return MappedValue.Of(value);
                     }
@@ -206,18 +209,22 @@ public sealed class Mapper(FieldMap map)
 
                 return MappedValue.Blank;
             case IdSource.Identifier:
-                return Plain(user.Identifier);
+                return Key(user.Identifier);
             case IdSource.Username:
-                return Plain(user.Username);
+                return Key(user.Username);
             default:
                 return MappedValue.NotSent;
         }
     }
 
-    private static MappedValue Plain(string? sent) =>
+    private static MappedValue Plain(string? sent) => Sent(sent, Text.Clean(sent));
+
+    private static MappedValue Key(string? sent) => Sent(sent, Text.CleanKey(sent));
+
+    private static MappedValue Sent(string? sent, string? clean) =>
         sent is null ? MappedValue.NotSent
-        : Text.Clean(sent) is { } clean ? MappedValue.Of(Text.Cut(clean, 255))
-        : MappedValue.Blank;
+        : clean is null ? MappedValue.Blank
+        : MappedValue.Of(Text.Cut(clean, 255));
 
     private static MappedValue Short(MappedValue value, int length) =>
         value.Text is { } text && text.Length > length ? MappedValue.Of(Text.Cut(text, length)) : value;

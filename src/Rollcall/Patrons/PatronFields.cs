@@ -432,7 +432,13 @@ public static class PatronFields
     }
 
     /// <summary>A text as a field keeps it: notes alone have lines.</summary>
-    internal static string? Clean(PatronField field, string? value) => field.Number == Notes ? Text.CleanLines(value) : Text.Clean(value);
+    internal static string? Clean(PatronField field, string? value) =>
+        field.Number switch
+        {
+            Notes => Text.CleanLines(value),
+            Barcode or CommunityId or Email => Text.CleanKey(value),
+            _ => Text.Clean(value),
+        };
 
     /// <summary>ISO 8601 date text.</summary>
     public static string? Date(DateOnly? date) => date?.ToString("yyyy-MM-dd", CultureInfo.InvariantCulture);

@@ -1,45 +1,44 @@
 using System.Globalization;
 using System.Text;
+using Rollcall.OneRoster.Rest;
 
 namespace Rollcall.Patrons;
 
 /// <summary>How texts are cleaned, keyed and folded. One implementation for both databases: neither compares for itself.</summary>
 public static class Text
 {
-    /// <summary>Trimmed and in normal form C; null when nothing visible is left. Zero-width and non-breaking blanks are blank.</summary>
+    /// <summary>Trimmed and in normal form C; null when nothing visible is left. What cannot be seen stays inside a text: joiners and marks of
+    /// direction say how names are written.</summary>
     public static string? Clean(string? value)
     {
-        if (value is null)
+        if (value is null || Blank.Trim(value) is not { Length: > 0 } trimmed)
         {
             return null;
         }
 
-        int start = 0;
-        int end = value.Length;
-        while (start < end && IsBlank(value[start]))
+        return Ascii.IsValid(trimmed) && !HasControl(trimmed) ? trimmed : UnicodeForms.Compose(Sanitise(trimmed));
+    }
+
+    /// <summary>As <see cref="Clean"/>, and nothing inside it that cannot be seen, but blanks between words: a number, a barcode or an address
+    /// that looks the same is the same.</summary>
+    public static string? CleanKey(string? value)
+    {
+        var clean = Clean(value);
+        if (clean is null || Ascii.IsValid(clean))
         {
-            start++;
+            return clean;
         }
 
-        while (end > start && IsBlank(value[end - 1]))
+        var builder = new StringBuilder(clean.Length);
+        foreach (var rune in clean.EnumerateRunes())
         {
-            end--;
+            if (!IsUnseen(rune))
+            {
+                builder.Append(rune);
+            }
         }
 
-        if (start == end)
-        {
-            return null;
-        }
-
-        var trimmed = start == 0 && end == value.Length ? value : value[start..end];
-        if (Ascii.IsValid(trimmed) && !HasControl(trimmed))
-        {
-            return trimmed;
-        }
-
-        // What is left after that may be blank, or begin with blanks.
-        trimmed = Sanitise(trimmed);
-        return IsBlank(trimmed[0]) || IsBlank(trimmed[^1]) ? Clean(trimmed) : UnicodeForms.Compose(trimmed);
+        return builder.Length == clean.Length ? clean : builder.ToString();
     }
 
     /// <summary>As <see cref="Clean"/>, but ends of lines stay, as <c>\n</c>.</summary>
@@ -86,7 +85,7 @@ public static class Text
         var builder = new StringBuilder(value.Length);
         foreach (var rune in UnicodeForms.Decompose(value).EnumerateRunes())
         {
-            if (Rune.GetUnicodeCategory(rune) is UnicodeCategory.NonSpacingMark or UnicodeCategory.Format)
+            if (Rune.GetUnicodeCategory(rune) is UnicodeCategory.NonSpacingMark or UnicodeCategory.Format || IsUnseen(rune))
             {
                 continue;
             }
@@ -131,7 +130,7 @@ public static class Text
     public static string? NameKey(string? value) => Clean(value) is { } clean ? Fold(clean) : null;
 
     /// <summary>Key of an e-mail address: cleaned, case aside; null when blank.</summary>
-    public static string? EmailKey(string? value) => Clean(value)?.ToLowerInvariant();
+    public static string? EmailKey(string? value) => CleanKey(value)?.ToLowerInvariant();
 
     /// <summary>Key of a barcode: case aside.</summary>
     public static string BarcodeKey(string value) => value.ToLowerInvariant();
@@ -165,8 +164,8 @@ public static class Text
         return new SearchedText(Way(0), Way(1), Way(2), Way(3), Way(4), ways.Length > 1);
     }
 
-    private static bool IsBlank(char c) =>
-        char.IsWhiteSpace(c) || c is '\u200B' or '\u200C' or '\u200D' or '\u2060' or '\uFEFF' or '\u00AD' or '\u180E' or '\0';
+    /// <summary>Cannot be seen, and does not part words either.</summary>
+    private static bool IsUnseen(Rune rune) => Blank.Is(rune) && !Rune.IsWhiteSpace(rune) && !Rune.IsControl(rune);
 
     private static bool HasControl(string value)
     {

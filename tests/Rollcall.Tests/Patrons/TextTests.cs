@@ -51,7 +51,21 @@ public sealed class TextTests
     [InlineData("a\u0307\u0323", "\u1EA1\u0307")]
     [InlineData("\u212B", "Å")]
     [InlineData(" \u200B\u00A0Ada\uFEFF ", "Ada")]
-    public void Texts_are_kept_in_composed_form(string sent, string kept) => Assert.Equal(kept, Text.Clean(sent));
+    [InlineData("\u200EAda\u202C", "Ada")]
+    [InlineData("\u3164\uFE0F\U000E0020", null)]
+    [InlineData("Ada\u034F\u200D", "Ada")]
+    [InlineData("\u0639\u0644\u06CC\u200C\u0631\u0636\u0627", "\u0639\u0644\u06CC\u200C\u0631\u0636\u0627")]
+    [InlineData("\U0001F469\u200D\U0001F680", "\U0001F469\u200D\U0001F680")]
+    [InlineData("Ada \u2764\uFE0F\u200B", "Ada \u2764\uFE0F")]
+    [InlineData("\U0001F3F4\U000E0067\U000E0062\U000E007F ", "\U0001F3F4\U000E0067\U000E0062\U000E007F")]
+    [InlineData("\u06DD12", "\u06DD12")]
+    public void Texts_are_kept_in_composed_form(string sent, string? kept) => Assert.Equal(kept, Text.Clean(sent));
+
+    [Theory]
+    [InlineData(" 10\u200B0\u200E1 ", "1001")]
+    [InlineData("\u3164\u200E", null)]
+    [InlineData("A 1", "A 1")]
+    public void Keys_have_nothing_that_cannot_be_seen(string sent, string? kept) => Assert.Equal(kept, Text.CleanKey(sent));
 
     [Theory]
     [InlineData("\u0001\u0002", null)]

@@ -51,6 +51,14 @@ public sealed class RulesTests(PostgresCluster cluster)
     [InlineData("\u2060")]
     [InlineData("\u3000 \u2003")]
     [InlineData("\u202F\u205F")]
+    [InlineData("\u200E")]
+    [InlineData("\u061C\u202B")]
+    [InlineData("\u3164")]
+    [InlineData("\u115F\u1160")]
+    [InlineData("\uFFA0")]
+    [InlineData("\u2800")]
+    [InlineData("\u034F\uFE0F")]
+    [InlineData("\U000E0020\u180B")]
     public async Task No_blank_of_any_kind_ever_matches(string blank)
     {
         await using var system = await StartAsync(Db.Sqlite);
@@ -66,6 +74,38 @@ public sealed class RulesTests(PostgresCluster cluster)
         var again = await SyncAsync(system);
         Assert.Equal((2, 2), (again.Unchanged, again.LinkedGuid));
         Assert.All(await system.AllPatronsAsync(), p => Assert.True(p.CommunityId is null && p.Email is null));
+    }
+
+    /// <summary>Lists that were copied out of other programs carry marks that nobody sees.</summary>
+    [Theory]
+    [InlineData("\u200E")]
+    [InlineData("\u2066")]
+    [InlineData("\u3164")]
+    [InlineData("\uFE0F")]
+    public async Task No_key_fails_for_what_nobody_sees_in_it(string mark)
+    {
+        await using var system = await StartAsync(Db.Sqlite);
+        await system.ImportAsync(
+            $"barcode,communityId,lastName,firstName,email,site\nOLD-1,\"{mark}10{mark}01{mark}\",Alpha,Ann,,S1\n{mark}OLD{mark}-2{mark},,Beta,Ben,,S1\nOLD-3,,Gamma,Cid,{mark}cid@school.{mark}example{mark},S1\n"
+        );
+        Assert.Equal(["OLD-1", "OLD-2", "OLD-3"], (await system.AllPatronsAsync()).Select(p => p.Barcode).Order(StringComparer.Ordinal));
+        system.Sandbox.Person("u1", "Ann", "Alpha", number: "1001");
+        system.Sandbox.Person("u2", "Ben", "Beta", barcode: $"{mark}OLD-{mark}2{mark}");
+        system.Sandbox.Person("u3", "Cid", $"{mark}Gam{mark}ma", email: $"cid@school{mark}.example{mark}");
+        var counts = await SyncAsync(system);
+        Assert.Equal((1, 1, 1, 0), (counts.LinkedStudentNumber, counts.LinkedBarcode, counts.LinkedEmail, counts.Created));
+        var again = await SyncAsync(system);
+        Assert.Equal((3, 3), (again.Unchanged, again.LinkedGuid));
+    }
+
+    [Fact]
+    public async Task A_name_of_which_nothing_can_be_seen_is_none()
+    {
+        await using var system = await StartAsync(Db.Sqlite);
+        system.Sandbox.Person("u1", "Ann", "\u3164");
+        system.Sandbox.Person("u2", "Ben", "");
+        await SyncAsync(system);
+        Assert.DoesNotContain(await system.AllPatronsAsync(), p => p.LastName.Contains('\u3164', StringComparison.Ordinal));
     }
 
     [Theory]

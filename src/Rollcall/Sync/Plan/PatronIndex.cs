@@ -212,7 +212,7 @@ internal sealed class PatronIndex
                 {
                     Id = id,
                     Guid = keys.Of(guid),
-                    Student = keys.Of(Patrons.Text.Clean(communityId)),
+                    Student = keys.Of(Patrons.Text.CleanKey(communityId)),
                     Barcode = keys.Of(barcodeKey),
                     Email = keys.Of(emailKey),
                     Last = keys.Name(lastName),

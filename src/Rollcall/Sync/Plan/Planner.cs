@@ -462,7 +462,7 @@ internal sealed class Planner
         var user = comparison.Person.User;
         bool SameStudent() =>
             _setup.Mapper.CommunityId(user).Text is { } number
-            && string.Equals(Text.Clean(patron.CommunityId), number, StringComparison.Ordinal);
+            && string.Equals(Text.CleanKey(patron.CommunityId), number, StringComparison.Ordinal);
         bool SameBarcode() =>
             _setup.Mapper.Barcode(user).Text is { } barcode
             && string.Equals(patron.BarcodeKey, Text.BarcodeKey(barcode), StringComparison.Ordinal);
