@@ -689,6 +689,146 @@ public sealed class ChangesTests(PostgresCluster cluster)
         }
     }
 
+    /// <summary>No sync touches whoever left or is not ticked any more: the homeroom that they had last is nobody's concern.</summary>
+    [Theory]
+    [InlineData(Db.Sqlite, "deleted")]
+    [InlineData(Db.Postgres, "deleted")]
+    [InlineData(Db.Sqlite, "unticked")]
+    [InlineData(Db.Postgres, "unticked")]
+    public async Task Whoever_left_or_is_not_ticked_any_more_is_not_asked_for_again(Db db, string how)
+    {
+        var clock = new ShiftedTime(At(0));
+        await using var system = await StartAsync(db, clock, LocationSource.ClassTitle);
+        system.Sandbox.OnlyMine();
+        system.Sandbox.Homeroom("h", "Seven");
+        var role = how == "unticked" ? "teacher" : "student";
+        for (var i = 0; i < 60; i++)
+        {
+            system.Sandbox.Person($"p{i}", "Ada", $"Byron {i}", role: role);
+            system.Sandbox.Enroll($"e{i}", $"p{i}", "h", role: role);
+        }
+
+        system.Sandbox.Person("b", "Ben", "Carver");
+        await system.SyncAsync();
+        Assert.Equal(60, (await system.AllPatronsAsync()).Count(p => p.Location == "Seven"));
+        clock.MoveTo(At(1));
+        for (var i = 0; i < 60 && how == "deleted"; i++)
+        {
+            system.Sandbox.Person($"p{i}", "Ada", $"Byron {i}", status: "tobedeleted", modified: Modified(0));
+        }
+
+        if (how == "unticked")
+        {
+            await system.ConfigureAsync(s => s with { Roles = [RoleGroup.Student] });
+        }
+
+        await system.ConfigureAsync(s => s with { Thresholds = new() { Transfers = new(100, 100000) } });
+        var full = await system.SyncAsync();
+        Assert.Null(full.Error);
+        Assert.Equal(how == "deleted" ? 60 : 0, OperationQueue.CountsOf(full).Transferred);
+        clock.MoveTo(At(2));
+        for (var i = 0; i < 60; i++)
+        {
+            system.Sandbox.Enroll($"e{i}", $"p{i}", "h", role: role, status: "tobedeleted", modified: Modified(2));
+        }
+
+        system.Sandbox.ClearRequests();
+        var operation = await system.SyncAsync(kind: OperationKind.ChangesSync);
+        Assert.Null(operation.Error);
+        Assert.Equal(OperationKind.ChangesSync, operation.Kind);
+        Assert.DoesNotContain(system.Sandbox.Requests, r => r.Collection == "users" && r.Query.Length == 0);
+    }
+
+    /// <summary>A guardian whom the roster lists and does not share hides none of the others, whichever sync it is.</summary>
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task A_guardian_who_is_not_shared_hides_no_other(Db db)
+    {
+        var clock = new ShiftedTime(At(0));
+        await using var system = await StartAsync(db, clock, LocationSource.NotMapped);
+        system.Sandbox.OnlyMine();
+        system.Sandbox.Person("m", "Mum", "Byron", role: "parent", phone: "1");
+        system.Sandbox.Person("b", "Ben", "Byron", agents: ["m", "nobody"]);
+        system.Sandbox.Person("c", "Cid", "Carver");
+        await system.SyncAsync();
+        Assert.Equal("Mum Byron 1", (await system.PatronsByGuidAsync())["b"].AdditionalContact);
+        clock.MoveTo(At(1));
+        system.Sandbox.Person("m", "Mum", "Byron", role: "parent", phone: "2", modified: Modified(1));
+        system.Sandbox.Person("a", "Ann", "Byron", agents: ["m", "nobody"], modified: Modified(1));
+        system.Sandbox.Person("c", "Cid", "Carver", agents: ["nobody"], modified: Modified(1));
+        var operation = await system.SyncAsync(kind: OperationKind.ChangesSync);
+        Assert.Null(operation.Error);
+        Assert.Equal(OperationKind.ChangesSync, operation.Kind);
+        var patrons = await system.PatronsByGuidAsync();
+        Assert.Equal(
+            ("Mum Byron 2", "Mum Byron 2", null),
+            (patrons["b"].AdditionalContact, patrons["a"].AdditionalContact, patrons["c"].AdditionalContact)
+        );
+        var full = OperationQueue.CountsOf(await system.SyncAsync());
+        Assert.Equal((0, 0, 0), (full.Updated, full.Created, full.Transferred));
+    }
+
+    /// <summary>What moved between pages may be on none of them: who sits where is not known from it.</summary>
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task Homerooms_that_were_not_all_read_are_read_again(Db db)
+    {
+        var clock = new ShiftedTime(At(0));
+        await using var system = await StartAsync(db, clock, LocationSource.TeacherName);
+        await system.SyncAsync();
+        await using (var context = system.Database.CreateContext())
+        {
+            await context.HomeroomParts.ExecuteDeleteAsync(TestContext.Current.CancellationToken);
+        }
+
+        await ChangesAsync(1, "shift-rows:enrollments,clamp=20:enrollments,no-totals:enrollments", whole: true);
+        await ChangesAsync(2, "", whole: true);
+        await ChangesAsync(3, "", whole: false);
+
+        async Task ChangesAsync(int day, string faults, bool whole)
+        {
+            clock.MoveTo(At(day));
+            system.Sandbox.Faults.Set(faults);
+            system.Sandbox.ClearRequests();
+            var operation = await system.SyncAsync(kind: OperationKind.ChangesSync);
+            Assert.Null(operation.Error);
+            Assert.Equal(OperationKind.ChangesSync, operation.Kind);
+            Assert.Equal(faults.Length > 0, OperationQueue.WarningsOf(operation).Any(w => w.Code == "rows-shifted"));
+            Assert.Equal(whole, system.Sandbox.Requests.Where(IsWhole).Any(r => r.Collection == "enrollments"));
+        }
+    }
+
+    /// <summary>A server that refuses the filter of one collection shares it all the same.</summary>
+    [Theory]
+    [InlineData(Db.Sqlite, "demographics")]
+    [InlineData(Db.Postgres, "demographics")]
+    [InlineData(Db.Sqlite, "classes")]
+    [InlineData(Db.Sqlite, "enrollments")]
+    public async Task A_refused_filter_is_no_collection_that_is_not_shared(Db db, string collection)
+    {
+        var clock = new ShiftedTime(At(0));
+        await using var system = await StartAsync(db, clock, LocationSource.ClassTitle);
+        await system.SyncAsync();
+        clock.MoveTo(At(1));
+        var student = (await system.PatronsByGuidAsync()).Values.First(p => p.Birthdate is not null && p.Status == PatronStatus.Active);
+        Born(system, student.Guid!, "2012-02-03", day: 1);
+        system.Sandbox.Faults.Set($"404:{collection}@1");
+        var operation = await system.SyncAsync(kind: OperationKind.ChangesSync);
+        Assert.Null(operation.Error);
+        Assert.Equal(OperationKind.FullSync, operation.Kind);
+        Assert.Contains($"the server does not filter {collection} by date", operation.Options, StringComparison.Ordinal);
+        Assert.Equal(new DateOnly(2012, 2, 3), (await system.PatronsByGuidAsync())[student.Guid!].Birthdate);
+
+        // What is refused either way is not shared.
+        system.Sandbox.Faults.Set($"404:{collection}");
+        clock.MoveTo(At(2));
+        operation = await system.SyncAsync(kind: OperationKind.ChangesSync);
+        Assert.Null(operation.Error);
+        Assert.Equal(OperationKind.ChangesSync, operation.Kind);
+    }
+
     private static void Born(Installation system, string guid, string date, int day) =>
         system.Sandbox.Overrides.Change(
             "demographics",

@@ -85,6 +85,31 @@ public sealed class HomeroomMemoryTests
                 iter: 3000
             );
 
+    /// <summary>Where rows shift, a membership can come again within one read, as none any more.</summary>
+    [Fact]
+    public void What_a_later_row_of_the_same_read_ended_is_not_remembered()
+    {
+        var log = new HomeroomLog(s_keys);
+        log.Reset();
+        var intake = Intake(log);
+        intake.Class(Room("c1"));
+        intake.Class(new Class { SourcedId = "c2", ClassType = "scheduled" });
+        intake.ClearEnrollments();
+        intake.Enrollment(Seat("e1", "p1", "c1"));
+        intake.Enrollment(Seat("e2", "p2", "c1"));
+        intake.Enrollment(Seat("e3", "p3", "c1"));
+        intake.Enrollment(Seat("e4", "p4", "c1") with { Begin = s_today.AddDays(1) });
+        intake.Enrollment(Seat("e1", "p1", "c1") with { Status = RecordStatus.ToBeDeleted });
+        intake.Enrollment(Seat("e2", "p2", "c2"));
+        intake.Enrollment(new Enrollment { SourcedId = "e4", Status = RecordStatus.ToBeDeleted });
+        var memory = new HomeroomMemory(s_keys);
+        Assert.True(memory.Replay(log.TakePart()!));
+        var tomorrow = new HomeroomIntake(s_today.AddDays(1), s_keys);
+        memory.Feed(tomorrow);
+        Assert.Equal(Picture(intake), Picture(tomorrow));
+        Assert.Contains("p3", Picture(tomorrow), StringComparison.Ordinal);
+    }
+
     [Fact]
     public void Changes_name_whoever_they_move()
     {

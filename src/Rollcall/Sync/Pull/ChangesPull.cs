@@ -45,7 +45,12 @@ internal sealed class ChangesPull(
     public bool Unclear { get; private set; }
 
     /// <summary>What the next changes sync can go on from; null when it has to read all enrollments.</summary>
-    public KnownHomerooms? Homerooms { get; private set; }
+    public KnownHomerooms? Homerooms => _homeroomsShifted ? null : _homerooms;
+
+    private KnownHomerooms? _homerooms;
+
+    /// <summary>All classes and enrollments were read, and some may have been on no page: who sits where is not known from that.</summary>
+    private bool _homeroomsShifted;
 
     /// <summary>Reads the changes.</summary>
     /// <param name="since">When the last run began.</param>
@@ -77,7 +82,8 @@ internal sealed class ChangesPull(
         var withoutId = 0;
         await ChangedAsync(
             "people",
-            source.Users(after),
+            source.Users,
+            after,
             u =>
             {
                 if (u.SourcedId is null)
@@ -102,7 +108,8 @@ internal sealed class ChangesPull(
         var demographics = new Dictionary<string, Demographics>(StringComparer.Ordinal);
         var demographicsResult = await ChangedAsync(
             "demographics",
-            source.Demographics(after),
+            source.Demographics,
+            after,
             d => demographics[d.SourcedId ?? ""] = d,
             demographics.Clear,
             cancellationToken
@@ -147,6 +154,9 @@ internal sealed class ChangesPull(
             {
                 users[id] = user;
             }
+
+            // Whoever is listed and not shared hides none of the others.
+            asked.Add(setup.Keys.Of(id));
         }
 
         return (Build(users, asked, demographics, demographicsResult.NotShared, homerooms?.Intake, orgs), null);
@@ -262,9 +272,9 @@ internal sealed class ChangesPull(
         try
         {
             if (
-                (await ChangedAsync("classes", source.Classes(after), classes.Add, classes.Clear, cancellationToken)).NotShared
+                (await ChangedAsync("classes", source.Classes, after, classes.Add, classes.Clear, cancellationToken)).NotShared
                 || (
-                    await ChangedAsync("enrollments", source.Enrollments(after), enrollments.Add, enrollments.Clear, cancellationToken)
+                    await ChangedAsync("enrollments", source.Enrollments, after, enrollments.Add, enrollments.Clear, cancellationToken)
                 ).NotShared
             )
             {
@@ -282,7 +292,7 @@ internal sealed class ChangesPull(
         var log = memory?.Apply(classes, enrollments, members, touched);
         var whole = log is null || memory!.Incomplete;
         log = whole ? new HomeroomLog(setup.Keys) : log!;
-        Homerooms = whole ? new KnownHomerooms(operation.Id, setup.Keys.Seed) : setup.State.Homerooms;
+        _homerooms = whole ? new KnownHomerooms(operation.Id, setup.Keys.Seed) : setup.State.Homerooms;
         var intake = new HomeroomIntake(setup.Today, setup.Keys, whole ? log : null);
         var sessions = await WalkAsync(
             "academic sessions",
@@ -295,14 +305,24 @@ internal sealed class ChangesPull(
         if (whole)
         {
             intake.ClearClasses();
-            if (
-                (await WalkAsync("classes", source.Classes(), intake.Class, intake.ClearClasses, cancellationToken, log)).NotShared
-                || (
-                    await WalkAsync("enrollments", source.Enrollments(), intake.Enrollment, intake.ClearEnrollments, cancellationToken, log)
-                ).NotShared
-            )
+            var all = await WalkAsync("classes", source.Classes(), intake.Class, intake.ClearClasses, cancellationToken, log);
+            _homeroomsShifted = all.RowsShifted;
+            if (!all.NotShared)
             {
-                Homerooms = null;
+                all = await WalkAsync(
+                    "enrollments",
+                    source.Enrollments(),
+                    intake.Enrollment,
+                    intake.ClearEnrollments,
+                    cancellationToken,
+                    log
+                );
+                _homeroomsShifted |= all.RowsShifted;
+            }
+
+            if (all.NotShared)
+            {
+                _homerooms = null;
                 return null;
             }
 
@@ -343,7 +363,7 @@ internal sealed class ChangesPull(
     {
         if (!operation.PreviewOnly)
         {
-            _store ??= new HomeroomStore(database, operation, Homerooms!.OperationId);
+            _store ??= new HomeroomStore(database, operation, _homerooms!.OperationId);
             await _store.AppendAsync(log, all, cancellationToken);
         }
     }
@@ -425,7 +445,11 @@ internal sealed class ChangesPull(
         return user;
     }
 
-    private sealed record KnownLink(string? Guardians, string? HomeroomClass, string? Location, bool Absent);
+    /// <param name="Guardians">As the link has them.</param>
+    /// <param name="HomeroomClass">The homeroom that the link knows.</param>
+    /// <param name="Location">What it was written as.</param>
+    /// <param name="Synced">The person is here, and of a group that is synced. Nobody else's homeroom is kept up.</param>
+    private sealed record KnownLink(string? Guardians, string? HomeroomClass, string? Location, bool Synced);
 
     /// <summary>The links that matter, by id: of people who changed, whose demographics did, or whose homeroom or one of whose guardians
     /// did, which adds them to those concerned. Whoever has several records is concerned with all of them, since only together they tell which
@@ -447,8 +471,8 @@ internal sealed class ChangesPull(
             count++;
             var all = records.Of(id);
 
-            // Whoever is known to be gone comes with a row of their own, if at all.
-            var concern = homerooms is not null && !link.Absent && IsConcerned(homerooms, id, all, link);
+            // Whoever is known to be gone, or is none of those synced, comes with a row of their own, if at all.
+            var concern = homerooms is not null && link.Synced && IsConcerned(homerooms, id, all, link);
             foreach (var guardian in link.Guardians.AsSpan().Split('\n'))
             {
                 concern |= changed.ContainsKey(link.Guardians.AsSpan(guardian));
@@ -488,7 +512,8 @@ internal sealed class ChangesPull(
     {
         await using var command = connection.CreateCommand();
         command.CommandText = """
-            SELECT p.guid, coalesce(l.guardians, ''), coalesce(l.homeroom_class, ''), coalesce(p.location, ''), l.absent FROM patron_links l
+            SELECT p.guid, coalesce(l.guardians, ''), coalesce(l.homeroom_class, ''), coalesce(p.location, ''), l.absent, p.status, l.role_group
+            FROM patron_links l
             JOIN patrons p ON p.district_id = l.district_id AND p.id = l.patron_id
             WHERE l.district_id = @district AND p.guid IS NOT NULL
             """;
@@ -497,13 +522,18 @@ internal sealed class ChangesPull(
         string? Text(int column) => reader.GetString(column) is { Length: > 0 } text ? text : null;
         while (await reader.ReadAsync(cancellationToken))
         {
-            yield return (reader.GetString(0), new KnownLink(Text(1), Text(2), Text(3), reader.GetBoolean(4)));
+            var synced =
+                !reader.GetBoolean(4)
+                && (PatronStatus)reader.GetInt32(5) != PatronStatus.Transferred
+                && setup.IsTicked((RoleGroup)reader.GetInt32(6));
+            yield return (reader.GetString(0), new KnownLink(Text(1), Text(2), Text(3), synced));
         }
     }
 
     private async Task<WalkResult> ChangedAsync<T>(
         string what,
-        ICollectionWalk<T> walk,
+        Func<DateTimeOffset?, ICollectionWalk<T>> walk,
+        DateTimeOffset after,
         Action<T> take,
         Action clear,
         CancellationToken cancellationToken
@@ -511,7 +541,12 @@ internal sealed class ChangesPull(
     {
         try
         {
-            var result = await WalkAsync($"changed {what}", walk, take, clear, cancellationToken);
+            var result = await WalkAsync($"changed {what}", walk(after), take, clear, cancellationToken);
+            if (result.NotShared && await IsSharedAsync(walk(null), cancellationToken))
+            {
+                throw new NotInPartsException($"the server does not filter {what} by date");
+            }
+
             Unclear |= result.RowsShifted || (what == "people" && result.UnreadableRows > 0);
             return result;
         }
@@ -519,6 +554,17 @@ internal sealed class ChangesPull(
         {
             throw new NotInPartsException("the server does not filter by date", e);
         }
+    }
+
+    /// <summary>A collection whose changes are refused is not shared only if all of it is refused too.</summary>
+    private static async Task<bool> IsSharedAsync<T>(ICollectionWalk<T> walk, CancellationToken cancellationToken)
+    {
+        await foreach (var _ in walk.ReadAsync(cancellationToken))
+        {
+            return true;
+        }
+
+        return !walk.Result.NotShared;
     }
 
     private async Task<WalkResult> WalkAsync<T>(

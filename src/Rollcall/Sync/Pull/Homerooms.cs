@@ -31,6 +31,9 @@ internal sealed class HomeroomIntake(DateOnly today, Keys keys, HomeroomLog? log
     /// <summary>Where each enrollment's membership is, and whom it makes the class's teacher; null in a first read, where none comes twice.</summary>
     private Dictionary<(ulong, uint), (int Place, int Class, string? Teacher, bool Primary)>? _byEnrollment;
 
+    /// <summary>Enrollments in the log since reading began anew.</summary>
+    private readonly HashSet<(ulong, uint)> _logged = [];
+
     public bool SessionsShared { get; set; }
 
     public HomeroomLog? Log => log;
@@ -105,6 +108,7 @@ internal sealed class HomeroomIntake(DateOnly today, Keys keys, HomeroomLog? log
         _memberships.Clear();
         _index = null;
         _byEnrollment = [];
+        _logged.Clear();
         log?.ResetEnrollments();
         foreach (var homeroom in _classes)
         {
@@ -115,7 +119,7 @@ internal sealed class HomeroomIntake(DateOnly today, Keys keys, HomeroomLog? log
 
     public void Enrollment(Enrollment row)
     {
-        log?.Enrollment(row);
+        var logged = log?.Enrollment(row) == true;
         if (_byEnrollment is null || row.SourcedId is not { } id)
         {
             Membership(row);
@@ -124,6 +128,15 @@ internal sealed class HomeroomIntake(DateOnly today, Keys keys, HomeroomLog? log
 
         // Where reading began anew, rows shift, and one that comes twice counts as its later row has it.
         var key = (keys.Of(id), keys.Check(id));
+        if (logged)
+        {
+            _logged.Add(key);
+        }
+        else if (_logged.Remove(key))
+        {
+            log!.Gone(row);
+        }
+
         if (_byEnrollment.Remove(key, out var before))
         {
             Forget(before.Place, before.Class, before.Teacher is not null);

@@ -92,7 +92,7 @@ internal sealed class Roster : IDisposable
     /// <summary>Of what is no whole roster: the ids that it was asked for one by one. Who is among them and not here, is not there.</summary>
     public IReadOnlySet<ulong> AskedFor { get; init; } = new HashSet<ulong>();
 
-    /// <summary>Not all guardians are at hand, so contacts are told only where all of a student's are.</summary>
+    /// <summary>Not all guardians are at hand, so contacts are told only where all of a student's are, or are known not to be there.</summary>
     public bool GuardiansPartial { get; init; }
 
     /// <summary>The <c>sourcedId</c> is in a user row, whatever its role and state.</summary>
@@ -116,7 +116,7 @@ internal sealed class Roster : IDisposable
             return ([], false);
         }
 
-        if (GuardiansPartial && agents.Any(a => !Has(_keys.Of(a))))
+        if (GuardiansPartial && agents.Select(_keys.Of).Any(a => !Has(a) && !AskedFor.Contains(a)))
         {
             return ([], false);
         }
