@@ -7,6 +7,7 @@ using Rollcall.Operations;
 using Rollcall.Patrons;
 using Rollcall.Sandbox;
 using Rollcall.Sync;
+using Rollcall.Sync.Person;
 using Rollcall.Tests.Infrastructure;
 
 namespace Rollcall.Tests.Sync;
@@ -149,6 +150,180 @@ public sealed class CsvTests(PostgresCluster cluster)
 
         static string Role(string user, string id, string org, string type, string end = "") =>
             string.Join(',', id, "active", "2026-10-05T00:00:00.000Z", user, type, "student", "", end, org, "");
+    }
+
+    /// <summary>One person alone is told from a delta what a sync of the delta is told.</summary>
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task One_person_of_a_delta_is_synced_and_explained_as_the_delta_is(Db db)
+    {
+        await using var csv = await Feed.StartAsync(cluster, db);
+        csv.Deliver(0, "1.2", delta: false);
+        await csv.MatchAsync();
+        Assert.Null((await csv.SyncAsync()).Error);
+        var schools = SandboxDistrict.At(s_options, 0).Schools.Select(s => SandboxCsv.Id(s.SourcedId)).ToArray();
+        var before = (await csv.System.PatronsByGuidAsync()).Values.Where(p => p.Status == PatronStatus.Active).OrderBy(p => p.Id).ToList();
+        var people = before.Where(p => p is { SiteId: 1, Group: SecurityGroup.Patron, Birthdate: not null }).Take(7).ToList();
+        var ids = people.ConvertAll(p => p.Guid!);
+        csv.Clear();
+        csv.Deliver(
+            1,
+            "1.2",
+            delta: true,
+            new Dictionary<string, string[]>(StringComparer.Ordinal)
+            {
+                ["users.csv"] = [.. ids.Take(4).Select(User)],
+                ["demographics.csv"] = [Born(ids[5], "2012-02-03")],
+                ["roles.csv"] =
+                [
+                    Role(ids[0], "r0", schools[0], "primary", end: "2026-10-01"),
+                    Role(ids[1], "r1", schools[1], "secondary"),
+                    Role(ids[2], "r2", schools[1], "primary"),
+                    Role(ids[4], "r4", schools[1], "secondary", end: "2026-10-01"),
+                ],
+            }
+        );
+        for (var i = 0; i < 6; i++)
+        {
+            var told = await csv.System.Get<PatronExplain>().ExplainAsync(csv.System.District, people[i].Barcode, askRoster: true);
+            Assert.Null(told.RosterProblem);
+            var fields = told.Fields.ToDictionary(f => f.Field);
+            Assert.Equal(
+                ("stays", i == 2),
+                (fields["status"].Next, fields["site"].Next!.StartsWith("will become", StringComparison.Ordinal))
+            );
+            Assert.Equal(i < 4 ? "will become 555-NEW" : "stays", fields.GetValueOrDefault("phone")?.Next ?? "stays");
+            Assert.Null((await csv.PersonAsync(ids[i])).Error);
+        }
+
+        var after = (await csv.System.PatronsByGuidAsync()).Values.ToDictionary(p => p.Id);
+        Assert.All(before, p => Assert.Equal(p.Status, after[p.Id].Status));
+        Assert.Equal([people[2].Id], before.Where(p => p.SiteId != after[p.Id].SiteId).Select(p => p.Id));
+        Assert.Equal(people.Take(4).Select(p => p.Id), after.Values.Where(p => p.Phone == "555-NEW").Select(p => p.Id).Order());
+        Assert.Equal(new DateOnly(2012, 2, 3), after[people[5].Id].Birthdate);
+        Assert.All(before, p => Assert.Equal((p.LastName, p.Location), (after[p.Id].LastName, after[p.Id].Location)));
+
+        // Nothing is said of whom the package does not name.
+        var silent = await csv.System.Get<PatronExplain>().ExplainAsync(csv.System.District, people[6].Barcode, askRoster: true);
+        Assert.Contains("does not name this person", silent.RosterProblem, StringComparison.Ordinal);
+        var unnamed = await csv.PersonAsync(people[6].Barcode);
+        Assert.Null(unnamed.Error);
+        Assert.Contains($"does not name {ids[6]}", PersonOptions.Of(unnamed).Steps[0].Text, StringComparison.Ordinal);
+        Assert.DoesNotContain("has nobody", PersonOptions.Of(unnamed).Steps[0].Text, StringComparison.Ordinal);
+        var unknown = await csv.PersonAsync("nobody-1");
+        Assert.Contains("neither in the package at hand", unknown.Error, StringComparison.Ordinal);
+
+        // What the delta itself makes of them is the same.
+        Assert.Null((await csv.SyncAsync()).Error);
+        var synced = (await csv.System.PatronsByGuidAsync()).Values.ToDictionary(p => p.Id);
+        Assert.All(
+            after.Values,
+            p =>
+                Assert.Equal(
+                    (p.Status, p.SiteId, p.Phone, p.Birthdate, p.Location),
+                    (synced[p.Id].Status, synced[p.Id].SiteId, synced[p.Id].Phone, synced[p.Id].Birthdate, synced[p.Id].Location)
+                )
+        );
+
+        string User(string id) =>
+            string.Join(
+                ',',
+                id,
+                "active",
+                "2026-10-05T00:00:00.000Z",
+                "true",
+                "login",
+                "",
+                people.Single(p => p.Guid == id).FirstName,
+                people.Single(p => p.Guid == id).LastName,
+                "",
+                "",
+                "",
+                "",
+                "555-NEW",
+                "",
+                "05"
+            );
+
+        static string Role(string user, string id, string org, string type, string end = "") =>
+            string.Join(',', id, "active", "2026-10-05T00:00:00.000Z", user, type, "student", "", end, org, "");
+    }
+
+    /// <summary>From changes of enrollments alone nobody's homeroom can be told.</summary>
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task One_person_keeps_a_homeroom_that_only_changes_speak_of(Db db)
+    {
+        await using var csv = await Feed.StartAsync(cluster, db);
+        csv.Deliver(0, "1.1", delta: false);
+        await csv.MatchAsync();
+        Assert.Null((await csv.SyncAsync()).Error);
+        var patrons = (await csv.System.AllPatronsAsync()).Where(p => p.Location is not null).OrderBy(p => p.Id).ToList();
+        csv.Clear();
+        csv.Deliver(
+            0,
+            "1.1",
+            delta: false,
+            new Dictionary<string, string[]>(StringComparer.Ordinal)
+            {
+                ["manifest.csv"] =
+                [
+                    "manifest.version,1.0",
+                    "oneroster.version,1.1",
+                    .. ((string[])["academicSessions", "orgs", "courses", "classes", "users", "demographics"]).Select(f =>
+                        $"file.{f},bulk"
+                    ),
+                    "file.enrollments,delta",
+                ],
+                ["enrollments.csv"] = [$"e-1,active,2026-10-05T00:00:00.000Z,k,s,{patrons[1].Guid},student,,,"],
+            }
+        );
+        Assert.Null((await csv.PersonAsync(patrons[0].Guid!)).Error);
+        var told = await csv.System.Get<PatronExplain>().ExplainAsync(csv.System.District, patrons[0].Barcode, askRoster: true);
+        Assert.Equal("stays", told.Fields.Single(f => f.Field == "location").Next);
+        Assert.Equal(patrons[0].Location, (await csv.System.PatronsByGuidAsync())[patrons[0].Guid!].Location);
+    }
+
+    /// <summary>Where the package has everybody's roles, no role of anybody is unclear.</summary>
+    [Fact]
+    public async Task Changes_of_people_with_the_roles_of_all_leave_no_role_unclear()
+    {
+        await using var csv = await Feed.StartAsync(cluster, Db.Sqlite);
+        csv.Deliver(0, "1.2", delta: false);
+        await csv.MatchAsync();
+        Assert.Null((await csv.SyncAsync()).Error);
+        var people = (await csv.System.PatronsByGuidAsync())
+            .Values.Where(p => p is { Status: PatronStatus.Active, SiteId: 1 })
+            .OrderBy(p => p.Id)
+            .Take(2)
+            .ToList();
+        await csv.System.Get<PatronMerge>().MergeAsync(csv.System.District.Id, people[0].Barcode, people[1].Barcode, "librarian");
+        csv.Clear();
+        csv.Deliver(
+            0,
+            "1.2",
+            delta: false,
+            new Dictionary<string, string[]>(StringComparer.Ordinal)
+            {
+                ["manifest.csv"] =
+                [
+                    "manifest.version,1.0",
+                    "oneroster.version,1.2",
+                    .. ((string[])["academicSessions", "orgs", "courses", "classes", "users", "demographics", "enrollments"]).Select(f =>
+                        $"file.{f},delta"
+                    ),
+                    "file.roles,bulk",
+                ],
+                ["users.csv"] = [],
+                ["demographics.csv"] = [],
+            }
+        );
+        var operation = await csv.SyncAsync();
+        Assert.Null(operation.Error);
+        Assert.Equal(OperationKind.ChangesSync, operation.Kind);
+        Assert.DoesNotContain(OperationQueue.WarningsOf(operation), w => w.Code == "role-deleted");
     }
 
     /// <summary>A delta names one of a person's two records; what became of the other only a complete package says.</summary>
@@ -533,6 +708,19 @@ public sealed class CsvTests(PostgresCluster cluster)
                 IntegrationKind.OneRosterCsv,
                 preview: false,
                 "test"
+            );
+            return await System.Follower.RunAsync(System.District.Id, id, null, CancellationToken.None);
+        }
+
+        public async Task<Operation> PersonAsync(string person)
+        {
+            var (id, _) = await System.Queue.EnqueueAsync(
+                System.District.Id,
+                OperationKind.PersonSync,
+                IntegrationKind.OneRosterCsv,
+                preview: false,
+                "test",
+                PersonOptions.For(person)
             );
             return await System.Follower.RunAsync(System.District.Id, id, null, CancellationToken.None);
         }

@@ -55,6 +55,75 @@ public sealed class PersonTests(PostgresCluster cluster)
         string Step(string name) => steps.Single(s => s.Name == name).Text;
     }
 
+    /// <summary>Whatever became of a person, the last step says it, and what can be done.</summary>
+    [Theory]
+    [InlineData("unchanged", "By GUID, the patron P100001.", "Unchanged: there is nothing to write.")]
+    [InlineData("gone", null, "Nothing to write.")]
+    [InlineData("unknown role", null, "Nothing to write.")]
+    [InlineData(
+        "not ticked",
+        "Not tried: the person's role is not synced here.",
+        "Left alone, with nothing written. If people of this role are to be synced, tick it under Syncing."
+    )]
+    [InlineData(
+        "deleted",
+        "Not tried: Deleted in the roster, or without a role any more, and unknown here.",
+        "Skipped, with nothing written: Deleted in the roster, or without a role any more, and unknown here."
+    )]
+    [InlineData("two", "Not safely: Several patrons have this Student # (OLD-1, OLD-2).", "Waits in Review: say there who the person is.")]
+    [InlineData(
+        "two, preview",
+        "Not safely: Several patrons have this Student # (OLD-1, OLD-2).",
+        "Would wait in Review, to be said there who the person is."
+    )]
+    public async Task What_became_of_one_person_is_said(string what, string? matched, string result)
+    {
+        await using var system = await StartAsync(Db.Sqlite);
+        system.Sandbox.Person("p1", "Ada", "Byron");
+        system.Sandbox.Person("p9", "Zoe", "Young");
+        await RunAsync(system, "p1");
+        await system.ImportAsync("barcode,communityId,lastName,site\nOLD-1,77,Carver,S1\nOLD-2,77,Dunn,S1\n");
+        system.Sandbox.Person("p2", "Ben", "Carver", number: "77");
+        system.Sandbox.Person("p3", "Cid", "Dunn", status: "tobedeleted");
+        system.Sandbox.Person("p4", "Dan", "Eve", role: "teacher");
+        system.Sandbox.Person("p5", "Eli", "Fox", role: "wizard");
+        await system.ConfigureAsync(s => s with { Roles = [RoleGroup.Student] });
+        var person = what switch
+        {
+            "unchanged" or "gone" => "p1",
+            "deleted" => "p3",
+            "not ticked" => "p4",
+            "unknown role" => "p5",
+            _ => "p2",
+        };
+        if (what == "gone")
+        {
+            system.Sandbox.Overrides.Remove("users", "p1");
+        }
+
+        var steps = PersonOptions.Of(await RunAsync(system, person, preview: what.EndsWith("preview", StringComparison.Ordinal))).Steps;
+        Assert.Equal(matched, steps.SingleOrDefault(s => s.Name == "matched")?.Text);
+        Assert.Equal(result, steps[^1].Text);
+    }
+
+    /// <summary>Where rows move between pages, whoever is not among them may be there.</summary>
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task Nobody_is_said_to_be_gone_where_not_everybody_could_be_read(Db db)
+    {
+        await using var system = await Installation.StartAsync(cluster, db, new SandboxOptions { Students = 100, Schools = 2 });
+        system.Sandbox.Person("p1", "Ada", "Byron");
+        await system.SyncAsync();
+        system.Sandbox.Overrides.Remove("users", "p1");
+        system.Sandbox.Faults.Set("404:users/{id},shift-rows:users,clamp=20:users,no-totals:users");
+        var steps = PersonOptions.Of(await RunAsync(system, "p1")).Steps;
+        Assert.StartsWith("Not everybody could be read, and p1 was not among those who were.", steps[0].Text, StringComparison.Ordinal);
+        var barcode = (await system.PatronsByGuidAsync())["p1"].Barcode;
+        var told = await system.Get<PatronExplain>().ExplainAsync(system.District, barcode, askRoster: true);
+        Assert.StartsWith("Not everybody could be read", told.RosterProblem, StringComparison.Ordinal);
+    }
+
     [Fact]
     public async Task A_preview_of_one_person_writes_nothing_and_can_be_approved()
     {

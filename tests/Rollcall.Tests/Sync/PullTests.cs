@@ -1,5 +1,9 @@
+using Rollcall.Districts;
+using Rollcall.Integrations;
 using Rollcall.Mapping;
+using Rollcall.OneRoster;
 using Rollcall.OneRoster.Model;
+using Rollcall.OneRoster.Rest;
 using Rollcall.Patrons;
 using Rollcall.Sync;
 using Rollcall.Sync.Pull;
@@ -100,6 +104,122 @@ public sealed class PullTests
             }
         );
         Assert.False(intake.Knows("h"));
+    }
+
+    /// <summary>What an earlier reading of one person's surroundings had, and the last one has not, is not there; that one reading was not whole is
+    /// not forgotten over the next.</summary>
+    [Fact]
+    public async Task One_person_is_what_the_last_reading_says()
+    {
+        var source = new Readings();
+        var pull = new PersonPull(
+            new SyncSetup
+            {
+                District = new District(),
+                Kind = IntegrationKind.ClassLink,
+                Settings = new IntegrationSettings
+                {
+                    Roles = [RoleGroup.Student],
+                    Map = new FieldMap { Location = LocationSource.TeacherName },
+                },
+                State = new IntegrationState(),
+                Enabled = true,
+                Sites = new Dictionary<int, Site>(),
+                SiteDefaults = [],
+                OrgSites = new Dictionary<string, int>(StringComparer.Ordinal),
+                Today = s_today,
+            },
+            source,
+            Path.GetTempPath(),
+            _ => ValueTask.CompletedTask
+        );
+        using var roster = await pull.ReadAsync("p", ["q"], linked: null, TestContext.Current.CancellationToken);
+        Assert.Equal(["p"], pull.Users.Select(u => u.SourcedId));
+        Assert.Equal(["h2"], roster.Homerooms!.ClassesOf(roster.Persons[0].Guid, roster.Persons[0].Check).Select(c => c.Id));
+        Assert.Equal(MappedState.NotSent, roster.Demographics!.Of(roster.Persons[0]).Birthdate.State);
+
+        // The person was read whole, the guardians were not, and the teachers were.
+        Assert.Equal(3, source.ReadsOfUsers);
+        Assert.NotEmpty(roster.AskedFor);
+        Assert.True(roster.GuardiansPartial);
+        Assert.Null(pull.NothingFollows("p"));
+    }
+
+    /// <summary>Every collection is read twice over; what counts is the second time.</summary>
+    private sealed class Readings : IRosterSource
+    {
+        public int ReadsOfUsers { get; private set; }
+
+        public ICollectionWalk<Rollcall.OneRoster.Model.Org> Orgs() => new Walk<Rollcall.OneRoster.Model.Org>([], []);
+
+        public ICollectionWalk<AcademicSession> AcademicSessions() => new Walk<AcademicSession>([], []) { NotShared = true };
+
+        public ICollectionWalk<Class> Classes() => new Walk<Class>([Room("h1"), Room("h2")], [Room("h1"), Room("h2")]);
+
+        public ICollectionWalk<User> Users() =>
+            new Walk<User>([User("p", "student", "g"), User("q", "student")], [User("p", "student", "g"), User("t", "teacher")])
+            {
+                Shifted = ++ReadsOfUsers == 2,
+            };
+
+        public ICollectionWalk<Enrollment> Enrollments() =>
+            new Walk<Enrollment>(
+                [Seat("e1", "p", "h1"), Seat("e2", "t", "h2", "teacher")],
+                [Seat("e3", "p", "h2"), Seat("e2", "t", "h2", "teacher")]
+            );
+
+        public ICollectionWalk<Demographics> Demographics() =>
+            new Walk<Demographics>([new Demographics { SourcedId = "p", BirthDate = s_today }], [new Demographics { SourcedId = "t" }]);
+
+        public Task<string?> RevisionAsync(CancellationToken cancellationToken = default) => Task.FromResult<string?>(null);
+
+        public void Dispose() { }
+
+        private static User User(string id, string role, params string[] agents) =>
+            new()
+            {
+                SourcedId = id,
+                Roles = [new UserRole(role, "o", true, null, null)],
+                Agents = agents,
+            };
+
+        private static Class Room(string id) => new() { SourcedId = id, ClassType = "homeroom" };
+
+        private static Enrollment Seat(string id, string user, string at, string role = "student") =>
+            new()
+            {
+                SourcedId = id,
+                User = user,
+                Class = at,
+                Role = role,
+            };
+
+        private sealed class Walk<T>(T[] first, T[] second) : ICollectionWalk<T>
+        {
+            public bool Shifted { get; init; }
+            public bool NotShared { get; init; }
+
+            public WalkResult Result => new() { RowsShifted = Shifted, NotShared = NotShared };
+
+            public async IAsyncEnumerable<RosterPage<T>> ReadAsync(
+                [System.Runtime.CompilerServices.EnumeratorCancellation] CancellationToken cancellationToken = default
+            )
+            {
+                for (var attempt = 1; attempt <= 2; attempt++)
+                {
+                    cancellationToken.ThrowIfCancellationRequested();
+                    var records = attempt == 1 ? first : second;
+                    yield return new RosterPage<T>
+                    {
+                        Attempt = attempt,
+                        Records = records,
+                        RowsSoFar = records.Length,
+                    };
+                }
+
+                await Task.CompletedTask;
+            }
+        }
     }
 
     private static RosterPerson Person(string id) =>

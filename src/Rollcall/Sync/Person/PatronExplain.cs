@@ -173,10 +173,19 @@ public sealed class PatronExplain(
     {
         using var source = await integrations.OpenAsync(setup.District.Id, setup.Kind, cancellationToken, somebodyWaits: true);
         var pull = new PersonPull(setup, source, Path.Combine(database.DataFolder, "spool"), _ => ValueTask.CompletedTask);
-        using var roster = await pull.ReadAsync(guid, link?.Aliases?.Split('\n') ?? [], cancellationToken);
+        using var roster = await pull.ReadAsync(
+            guid,
+            link?.Aliases?.Split('\n') ?? [],
+            link is null ? null : (guid, KnownPerson.Of(patron, link)),
+            cancellationToken
+        );
         if (pull.Users.Count == 0)
         {
-            return (null, null, "The roster has nobody with this GUID any more. The next full sync decides.");
+            return (
+                null,
+                null,
+                pull.NothingFollows("this person") ?? "The roster has nobody with this GUID any more. The next full sync decides."
+            );
         }
 
         // Which of several records counts, and what a row without a role is, is a sync's to say.

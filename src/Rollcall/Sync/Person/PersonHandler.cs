@@ -149,15 +149,22 @@ internal sealed class PersonHandler(RollcallDatabase database, IntegrationServic
                 text => run.ReportAsync(OperationStage.Pulling, text, 0, null)
             );
             var records = await PersonRecords.LoadAsync(connection, operation.DistrictId, cancellationToken);
-            using var roster = await pull.ReadAsync(sourcedId, records.Of(sourcedId), cancellationToken);
+            var ids = records.Of(sourcedId);
+            using var roster = await pull.ReadAsync(
+                sourcedId,
+                ids,
+                await LinkedAsync(operation.DistrictId, [sourcedId, .. ids], cancellationToken),
+                cancellationToken
+            );
             if (pull.Users.Count == 0 && !await IsKnownAsync(operation.DistrictId, sourcedId, cancellationToken))
             {
+                var where = pull.ChangesAlone ? "in the package at hand, which holds changes alone," : "in the roster";
                 throw new RollcallException(
-                    $"Nobody has the sourcedId or barcode '{Text.Cut(sourcedId, 60)}', neither in the roster nor here. Check it; 'rollcall patron list' shows barcodes."
+                    $"Nobody has the sourcedId or barcode '{Text.Cut(sourcedId, 60)}', neither {where} nor here. Check it; 'rollcall patron list' shows barcodes."
                 );
             }
 
-            steps.Add(new PersonStep("found", Found(pull.Users, sourcedId, roster, setup)));
+            steps.Add(new PersonStep("found", Found(pull, sourcedId, roster, setup)));
             await run.ReportAsync(OperationStage.Planning, "Matching the person", 0, 1);
             var patrons = await PatronIndex.LoadAsync(connection, operation.DistrictId, setup.Keys, cancellationToken);
             var matches = Matcher.Run(
@@ -185,7 +192,19 @@ internal sealed class PersonHandler(RollcallDatabase database, IntegrationServic
             var id = pull
                 .Users.FirstOrDefault(u => counting >= 0 && setup.Keys.Of(u.SourcedId) == roster.Persons[counting].Guid)
                 ?.SourcedId;
-            await ExplainAsync(operation, counting < 0 ? null : matches[counting], id ?? sourcedId, plan, steps, cancellationToken);
+            Match? match = counting < 0 ? null : matches[counting];
+            int[] found = match is { Decision: Decision.Match, Patron: var patron }
+                ? [patron]
+                : matches.Candidates.GetValueOrDefault(counting) ?? [];
+            await ExplainAsync(
+                operation,
+                match,
+                id ?? sourcedId,
+                await BarcodesAsync(operation.DistrictId, [.. found.Select(f => patrons[f].Id).Distinct()], cancellationToken),
+                plan,
+                steps,
+                cancellationToken
+            );
         }
 
         var counts = plan.Counts with { Warnings = warnings.Count };
@@ -270,6 +289,39 @@ internal sealed class PersonHandler(RollcallDatabase database, IntegrationServic
             ).Count > 0;
     }
 
+    /// <summary>Who is linked to the person, by the id that was asked for before others.</summary>
+    private async Task<(string Guid, KnownPerson Known)?> LinkedAsync(int districtId, string[] ids, CancellationToken cancellationToken)
+    {
+        await using var context = database.CreateContext();
+        var found = await context
+            .PatronLinks.AsNoTracking()
+            .Where(l => l.DistrictId == districtId)
+            .Join(
+                context.Patrons.AsNoTracking().Where(p => p.DistrictId == districtId && p.Guid != null && ids.Contains(p.Guid)),
+                l => l.PatronId,
+                p => p.Id,
+                (l, p) => new { Link = l, Patron = p }
+            )
+            .ToListAsync(cancellationToken);
+        return found.MinBy(f => Array.IndexOf(ids, f.Patron.Guid!)) is { } linked
+            ? (linked.Patron.Guid!, KnownPerson.Of(linked.Patron, linked.Link))
+            : null;
+    }
+
+    /// <summary>The patrons who were found, by their barcodes.</summary>
+    private async Task<string> BarcodesAsync(int districtId, long[] ids, CancellationToken cancellationToken)
+    {
+        const int Most = 10;
+        await using var context = database.CreateContext();
+        var barcodes = await context
+            .Patrons.Where(p => p.DistrictId == districtId && ids.Contains(p.Id))
+            .OrderBy(p => p.Id)
+            .Select(p => p.Barcode)
+            .Take(Most)
+            .ToListAsync(cancellationToken);
+        return string.Join(", ", barcodes) + (ids.Length > Most ? " and more" : "");
+    }
+
     /// <summary>Which of the person's records is synced: the one that matched, else the one that was asked for; negative when there is none.</summary>
     private static int Counting(Roster roster, Matches matches, ulong asked)
     {
@@ -285,15 +337,29 @@ internal sealed class PersonHandler(RollcallDatabase database, IntegrationServic
         return counting < 0 && matches.Count > 0 ? 0 : counting;
     }
 
-    private static string Found(IReadOnlyList<User> users, string sourcedId, Roster roster, SyncSetup setup)
+    private static string Found(PersonPull pull, string sourcedId, Roster roster, SyncSetup setup)
     {
-        var own = users.FirstOrDefault(u => string.Equals(u.SourcedId, sourcedId, StringComparison.Ordinal));
-        var others = users.Where(u => !ReferenceEquals(u, own)).Select(u => $"Another record of the person, {Found(u, roster, setup)}");
-        var first =
+        var own = pull.Users.FirstOrDefault(u => string.Equals(u.SourcedId, sourcedId, StringComparison.Ordinal));
+        var said = new List<string>
+        {
             own is not null ? Found(own, roster, setup)
-            : users.Count > 0 ? $"The roster has nobody with the sourcedId {sourcedId}."
-            : $"The roster has nobody with the sourcedId {sourcedId}. Nothing is changed for that; only a full sync decides who has left.";
-        return string.Join(' ', others.Prepend(first));
+            : pull.NothingFollows(sourcedId) is { } why ? why
+            : pull.Users.Count > 0 ? $"The roster has nobody with the sourcedId {sourcedId}."
+            : $"The roster has nobody with the sourcedId {sourcedId}. Nothing is changed for that; only a full sync decides who has left.",
+        };
+        said.AddRange(
+            pull.Users.Where(u => !ReferenceEquals(u, own)).Select(u => $"Another record of the person, {Found(u, roster, setup)}")
+        );
+        if (pull.ChangesAlone && pull.Users.Count > 0)
+        {
+            said.Add(
+                pull.RolesUnclear
+                    ? "The package at hand holds changes alone. Roles of the person changed, and it does not say which others there are: they stay as they are here until the next complete package."
+                    : "The package at hand holds changes alone: what it does not say stays as it is here."
+            );
+        }
+
+        return string.Join(' ', said);
     }
 
     private static string Found(User user, Roster roster, SyncSetup setup)
@@ -343,6 +409,7 @@ internal sealed class PersonHandler(RollcallDatabase database, IntegrationServic
         Operation operation,
         Match? counting,
         string sourcedId,
+        string found,
         PlanResult plan,
         List<PersonStep> steps,
         CancellationToken cancellationToken
@@ -350,7 +417,7 @@ internal sealed class PersonHandler(RollcallDatabase database, IntegrationServic
     {
         if (counting is not { } match)
         {
-            steps.Add(new PersonStep(Result, "Nothing to do."));
+            steps.Add(new PersonStep(Result, "Nothing to write."));
             return;
         }
 
@@ -366,11 +433,11 @@ internal sealed class PersonHandler(RollcallDatabase database, IntegrationServic
                 "matched",
                 match.Decision switch
                 {
-                    Decision.Match => $"By {KeyLabel(match.Key)}{(row?.Barcode is { } barcode ? $", the patron {barcode}" : "")}.",
+                    Decision.Match => $"By {KeyLabel(match.Key)}, the patron {row?.Barcode ?? found}.",
                     Decision.Create => "Nobody here: a new patron.",
-                    Decision.Review => $"Not safely: {match.Reason}.",
+                    Decision.Review => $"Not safely: {match.Reason}{(found.Length > 0 ? $" ({found})" : "")}.",
                     Decision.Skip => $"Not tried: {match.Reason}.",
-                    _ => "Not tried: the person's role is not ticked.",
+                    _ => "Not tried: the person's role is not synced here.",
                 }
             )
         );
@@ -393,9 +460,13 @@ internal sealed class PersonHandler(RollcallDatabase database, IntegrationServic
                     : counts.Reactivated > 0 ? "Reactivated"
                     : counts.Transferred > 0 ? "Transferred"
                     : counts.Updated > 0 ? "Updated"
-                    : counts.Review > 0 ? "Waits in Review"
-                    : row is not null && row.Outcome == OperationLog.OutcomeWord(Outcome.Skipped) ? $"Skipped: {row.Reason}"
-                    : "Unchanged"
+                    : counts.Review > 0 && operation.PreviewOnly ? "Would wait in Review, to be said there who the person is"
+                    : counts.Review > 0 ? "Waits in Review: say there who the person is"
+                    : row is not null && row.Outcome == OperationLog.OutcomeWord(Outcome.Skipped)
+                        ? $"Skipped, with nothing written: {row.Reason}"
+                    : match.Decision == Decision.None
+                        ? "Left alone, with nothing written. If people of this role are to be synced, tick it under Syncing"
+                    : "Unchanged: there is nothing to write"
                 ) + (row?.Warning is { } warning ? $" ({warning})." : ".")
             )
         );

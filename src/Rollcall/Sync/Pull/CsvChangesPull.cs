@@ -21,12 +21,7 @@ internal sealed class CsvChangesPull(
     Func<string, long, long?, ValueTask> progress
 )
 {
-    private sealed record Known(RoleGroup Group, int? Site, PatronStatus Status, string? Username, string? Guardians, bool LoginDisabled);
-
-    private long _unclearRoles;
-
-    /// <summary>Patrons of whom neither the package nor the matching tells the school.</summary>
-    private readonly HashSet<ulong> _placeless = [];
+    private readonly DeltaRoles _roles = new(setup, source);
 
     public async Task<Roster> ReadAsync(CancellationToken cancellationToken)
     {
@@ -51,7 +46,7 @@ internal sealed class CsvChangesPull(
         {
             var intake = new UserIntake(setup, people, guardians, homerooms: null);
             var seen = new HashSet<ulong>();
-            Known? LinkOf(string? id) =>
+            KnownPerson? LinkOf(string? id) =>
                 id is null ? null
                 : links.TryGetValue(setup.Keys.Of(id), out var own) ? own
                 : records.Of(id).Select(r => links.GetValueOrDefault(setup.Keys.Of(r))).FirstOrDefault(l => l is not null);
@@ -67,7 +62,7 @@ internal sealed class CsvChangesPull(
                     // In 1.2 the roles stand in a file of their own, and a delta has only those that changed.
                     if (user.HasRoleList && LinkOf(user.SourcedId) is { } link)
                     {
-                        user = user with { Roles = Settled(id, link, user.Roles) };
+                        user = user with { Roles = _roles.Settled(id, link, user.Roles) };
                     }
                     else if (user is { HasRoleList: true, Roles.Count: 0 })
                     {
@@ -94,12 +89,12 @@ internal sealed class CsvChangesPull(
                 {
                     if (roles.Count == 0 || !links.ContainsKey(id))
                     {
-                        _unclearRoles++;
+                        _roles.Leave();
                     }
                     else if (link.Status != PatronStatus.Transferred)
                     {
                         seen.Add(id);
-                        intake.Take(Unchanged(user, link, Settled(id, link, roles)));
+                        intake.Take(_roles.Unchanged(user, link, roles));
                     }
                 }
             }
@@ -108,14 +103,14 @@ internal sealed class CsvChangesPull(
                 "role-deleted",
                 "Roles of people changed, and the package does not say which others they have; they stay where they are",
                 "The next complete package settles it.",
-                _unclearRoles
+                _roles.Unclear
             );
             foreach (var id in demographics.Keys)
             {
                 var key = setup.Keys.Of(id);
                 if (links.TryGetValue(key, out var link) && link.Status != PatronStatus.Transferred && seen.Add(key))
                 {
-                    intake.Take(Unchanged(id, link, RolesOf(key, link)));
+                    intake.Take(_roles.Unchanged(id, link, named: null));
                 }
             }
 
@@ -135,7 +130,7 @@ internal sealed class CsvChangesPull(
                 AbsenceUsable = false,
                 ChangesOnly = true,
                 GuardiansPartial = true,
-                Placeless = _placeless,
+                Placeless = _roles.Placeless,
                 Revision = null,
             };
         }
@@ -147,64 +142,9 @@ internal sealed class CsvChangesPull(
         }
     }
 
-    /// <summary>The roles of somebody of whom a delta names some. What it does not name is as it was, so that neither an end nor a place follows from
-    /// the others: only a main role that is current now, at a school of this library, takes the place of the one that is known.</summary>
-    private UserRole[] Settled(ulong id, Known link, IReadOnlyList<UserRole> named)
+    private async Task<Dictionary<ulong, KnownPerson>> LinksAsync(CancellationToken cancellationToken)
     {
-        if (source.HasAllRoles)
-        {
-            return named.Count == 0 ? RolesOf(id, link) : [.. named];
-        }
-
-        UserRole[] main =
-        [
-            .. named.Where(r =>
-                r.Primary
-                && RoleGroups.IsCurrent(r, setup.Today)
-                && RoleGroups.Of(r.Role) != RoleGroup.None
-                && r.Org is { } org
-                && setup.OrgSites.ContainsKey(org)
-            ),
-        ];
-        _unclearRoles += named.Count > main.Length ? 1 : 0;
-        return main.Length > 0 ? main : RolesOf(id, link);
-    }
-
-    /// <summary>Somebody of whom no row of their own came.</summary>
-    private static User Unchanged(string id, Known link, UserRole[] roles) =>
-        new()
-        {
-            SourcedId = id,
-            HasRoleList = true,
-            Roles = roles,
-            Username = link.Username,
-            Agents = link.Guardians?.Split('\n'),
-            Enabled = !link.LoginDisabled,
-        };
-
-    /// <summary>The role that the link knows, at the organization of the patron's site.</summary>
-    private UserRole[] RolesOf(ulong id, Known link)
-    {
-        var org = link.Site is { } site
-            ? setup.OrgSites.Where(o => o.Value == site).Select(o => o.Key).Order(StringComparer.Ordinal).FirstOrDefault()
-            : null;
-        if (org is null)
-        {
-            _placeless.Add(id);
-        }
-
-        var role = link.Group switch
-        {
-            RoleGroup.Teacher => "teacher",
-            RoleGroup.Admin => "administrator",
-            _ => "student",
-        };
-        return [new UserRole(role, org, Primary: true, null, null)];
-    }
-
-    private async Task<Dictionary<ulong, Known>> LinksAsync(CancellationToken cancellationToken)
-    {
-        var links = new Dictionary<ulong, Known>();
+        var links = new Dictionary<ulong, KnownPerson>();
         await using var command = connection.CreateCommand();
         command.CommandText = """
             SELECT p.guid, l.role_group, p.site_id, p.status, l.username, l.guardians, l.login_disabled FROM patron_links l
@@ -215,7 +155,7 @@ internal sealed class CsvChangesPull(
         await using var reader = await command.ExecuteReaderAsync(cancellationToken);
         while (await reader.ReadAsync(cancellationToken))
         {
-            links[setup.Keys.Of(reader.GetString(0))] = new Known(
+            links[setup.Keys.Of(reader.GetString(0))] = new KnownPerson(
                 (RoleGroup)reader.GetInt32(1),
                 reader.IsDBNull(2) ? null : reader.GetInt32(2),
                 (PatronStatus)reader.GetInt32(3),

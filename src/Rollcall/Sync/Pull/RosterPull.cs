@@ -234,7 +234,7 @@ internal sealed class RosterPull(
     }
 
     /// <summary>Of changes alone no homeroom can be told.</summary>
-    private static WalkResult WholeOrNotShared(WalkResult result) => result.Partial ? result with { NotShared = true } : result;
+    internal static WalkResult WholeOrNotShared(WalkResult result) => result.Partial ? result with { NotShared = true } : result;
 
     private async Task<WalkResult> WalkAsync<T>(
         string what,
