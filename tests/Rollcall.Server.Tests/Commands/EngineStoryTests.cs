@@ -25,7 +25,7 @@ public sealed class EngineStoryTests
             .Select(p => p.GetProperty("barcode").GetString()!)
             .ToList();
         var person = await cli.OkAsync("sync", "--person", patrons[0]);
-        Assert.Contains("By GUID.", person.Out, StringComparison.Ordinal);
+        Assert.Contains($"By GUID, the patron {patrons[0]}.", person.Out, StringComparison.Ordinal);
         Assert.Equal("person", (await cli.OkAsync("sync", "--person", patrons[0], "--json")).Json.GetProperty("kind").GetString());
         await cli.RefusedAsync(2, "one of --full", "sync", "--full", "--changes");
         var told = await cli.OkAsync("patron", "explain", patrons[0], "--json");
