@@ -1,3 +1,4 @@
+using Microsoft.EntityFrameworkCore;
 using Npgsql;
 using Rollcall.Districts;
 using Rollcall.Integrations;
@@ -88,8 +89,16 @@ public sealed class QueueTests(PostgresCluster cluster)
         var held = await ClaimAsync();
         Assert.Equal(night, held!.Id);
         Assert.True(await system.Queue.FinishAsync(held, OperationStatus.NeedsApproval, null, null, null, Stop));
+        await PlannedAsync(system, night);
         await system.Queue.ApproveAsync(river, night, "anna", Stop);
         Assert.Equal(night, (await ClaimAsync(nights: false))!.Id);
+    }
+
+    /// <summary>What has no plan cannot be approved.</summary>
+    private static async Task PlannedAsync(Installation system, long id)
+    {
+        await using var context = system.Database.CreateContext();
+        await context.Operations.Where(o => o.Id == id).ExecuteUpdateAsync(s => s.SetProperty(o => o.Planned, true), Stop);
     }
 
     [Theory]
@@ -129,6 +138,7 @@ public sealed class QueueTests(PostgresCluster cluster)
         Assert.True(await system.Queue.FinishAsync(operation, OperationStatus.NeedsApproval, null, null, null, Stop));
         await LetHoursPassAsync();
         await AssertTookAsync(4);
+        await PlannedAsync(system, id);
         await system.Queue.ApproveAsync(district, id, "test", Stop);
         operation = await ClaimAsync();
         await WorkASecondAsync();
