@@ -51,7 +51,7 @@ internal sealed class DatabaseCheck(RollcallDatabase database, Secrets secrets)
     private async Task<IReadOnlyList<DatabaseFinding>> LookAsync(CancellationToken cancellationToken)
     {
         var findings = new List<DatabaseFinding>();
-        await using var context = database.CreateContext();
+        await using var context = database.CreateContext().AllowLong();
         if (!database.IsPostgres)
         {
             findings.Add(
@@ -292,7 +292,7 @@ internal sealed class DatabaseCheck(RollcallDatabase database, Secrets secrets)
     {
         var problems = new List<string>();
         await using var connection = await database.OpenAsync(cancellationToken);
-        await using var command = connection.CreateCommand();
+        await using var command = connection.CreateCommand().AllowLong();
         command.CommandText = sql + $" LIMIT {Shown}";
         await using var reader = await command.ExecuteReaderAsync(cancellationToken);
         while (await reader.ReadAsync(cancellationToken))

@@ -24,6 +24,7 @@ internal static class OperationCommands
                 (session, district, id, token) => session.Get<OperationQueue>().DiscardAsync(district.Id, id, session.Actor.Name, token)
             ),
             Undo(terminal),
+            Continue(terminal),
             Decide(terminal, "cancel", "Stop an operation that waits or runs; what was applied before stays", CancelAsync),
         };
 
@@ -193,6 +194,34 @@ internal static class OperationCommands
                                 cancellationToken
                             ),
                     cancellationToken
+                )
+        );
+        return command;
+    }
+
+    private static Command Continue(Terminal terminal)
+    {
+        var id = Id();
+        var command = new Command("continue", "Go on with an operation that was interrupted, here or in the server that runs") { id };
+        command.SetAction(
+            (result, cancellationToken) =>
+                OperationRunner.RunAsync(
+                    result,
+                    terminal,
+                    OperationKind.FullSync,
+                    async (session, district) =>
+                    {
+                        var operation = await session
+                            .Get<OperationQueue>()
+                            .GetAsync(district.Id, result.GetRequiredValue(id), cancellationToken);
+                        return operation.Status is OperationStatus.Waiting or OperationStatus.Running
+                            ? operation.Id
+                            : throw new RollcallException(
+                                $"Operation {operation.Id} is {OperationQueue.StatusWord(operation.Status).Replace('-', ' ')}: there is nothing to go on with."
+                            );
+                    },
+                    cancellationToken,
+                    known: result.GetRequiredValue(id)
                 )
         );
         return command;

@@ -87,7 +87,7 @@ internal sealed class OperationRunner
     public static OperationKind? KindOf(string path) =>
         path switch
         {
-            "sync" or "operation approve" => OperationKind.FullSync,
+            "sync" or "operation approve" or "operation continue" => OperationKind.FullSync,
             "patron import" => OperationKind.Import,
             "operation undo" or "review reopen" => OperationKind.Undo,
             "patron remove" => OperationKind.Remove,
@@ -141,7 +141,7 @@ internal sealed class OperationRunner
         var message = operation.Status switch
         {
             OperationStatus.Waiting =>
-                $"Interrupted. Operation {id} is parked and nothing is half-written: a running server or the next 'rollcall sync' goes on with it; 'rollcall operation cancel {id}' drops it.",
+                $"Interrupted. Operation {id} is parked and nothing is half-written: a running server or {(IsNextSyncs(operation) ? "the next 'rollcall sync'" : $"'rollcall operation continue {id}'")} goes on with it; 'rollcall operation cancel {id}' drops it.",
             OperationStatus.Running =>
                 $"Interrupted. Operation {id} goes on in the process that works on it; 'rollcall operation show {id}' tells how far it is.",
             _ => $"Interrupted. Operation {id} had ended: {OperationText.Status(operation.Status)}.",
@@ -154,6 +154,10 @@ internal sealed class OperationRunner
         await CommandLine.WriteErrorAsync(_terminal, message);
         return ExitCode.Failed;
     }
+
+    /// <summary>Who asks for the same again gets this one, as long as it has not come to writing.</summary>
+    private static bool IsNextSyncs(Operation operation) =>
+        operation is { Kind: OperationKind.FullSync, PreviewOnly: false, Planned: false };
 
     private async Task<int> FailedAsync(OperationKind kind, long? id, Operation? about, Exception e)
     {

@@ -190,6 +190,7 @@ internal static class Remote
             "operation approve",
             "operation discard",
             "operation undo",
+            "operation continue",
             "operation cancel"
         );
         Add(Need.LibraryAdministrator, TokenScopes.ReviewRead, "review list");

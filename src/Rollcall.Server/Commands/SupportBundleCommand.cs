@@ -68,7 +68,7 @@ internal static partial class SupportBundleCommand
 
                 async Task<object> ReadAsync(Func<RollcallContext, CancellationToken, Task<object>> part)
                 {
-                    await using var context = database.CreateContext();
+                    await using var context = database.CreateContext().AllowLong();
                     return await part(context, cancellationToken);
                 }
 
@@ -186,7 +186,7 @@ internal static partial class SupportBundleCommand
         var rows = new List<object>();
         foreach (var (table, bytes) in tables)
         {
-            await using var count = connection.CreateCommand();
+            await using var count = connection.CreateCommand().AllowLong();
             count.CommandText = $"SELECT COUNT(*) FROM \"{table.Replace("\"", "\"\"", StringComparison.Ordinal)}\"";
             rows.Add(
                 new

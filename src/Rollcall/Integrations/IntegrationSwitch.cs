@@ -82,7 +82,7 @@ internal static class IntegrationSwitch
         CancellationToken cancellationToken
     )
     {
-        var context = work.Context;
+        var context = work.Context.AllowLong();
         var matchesAlone = scope is SwitchScope.OthersMatches or SwitchScope.OwnMatches;
         IntegrationKind? except = scope is SwitchScope.Others or SwitchScope.OthersMatches ? kind : null;
         IntegrationKind? only = scope == SwitchScope.OwnMatches ? kind : null;
@@ -156,8 +156,12 @@ internal static class IntegrationSwitch
         );
         if (!matchesAlone)
         {
-            // Not since the rows were written: whoever follows changes looks two minutes back.
-            await ClearPatronsAsync(context, districtId, time.GetUtcNow(), cancellationToken);
+            await context.PatronLinks.Where(l => l.DistrictId == districtId).ExecuteDeleteAsync(cancellationToken);
+            await context.HomeroomParts.Where(h => h.DistrictId == districtId).ExecuteDeleteAsync(cancellationToken);
+            await context.ReviewItems.Where(r => r.DistrictId == districtId).ExecuteDeleteAsync(cancellationToken);
+
+            // At the very last: whoever follows changes looks back no longer than this may take.
+            work.AtLast = () => ClearGuidsAsync(context, districtId, time.GetUtcNow(), cancellationToken);
         }
 
         await context
@@ -195,14 +199,13 @@ internal static class IntegrationSwitch
             $"Operation {operation} is at work and would link people to the roster that is left behind. Wait for its end or cancel it, then switch."
         );
 
-    private static async Task ClearPatronsAsync(
+    private static Task<int> ClearGuidsAsync(
         RollcallContext context,
         int districtId,
         DateTimeOffset now,
         CancellationToken cancellationToken
-    )
-    {
-        await context
+    ) =>
+        context
             .Patrons.Where(p => p.DistrictId == districtId && p.Guid != null)
             .ExecuteUpdateAsync(
                 s =>
@@ -211,10 +214,6 @@ internal static class IntegrationSwitch
                         .SetProperty(p => p.UpdatedAt, now),
                 cancellationToken
             );
-        await context.PatronLinks.Where(l => l.DistrictId == districtId).ExecuteDeleteAsync(cancellationToken);
-        await context.HomeroomParts.Where(h => h.DistrictId == districtId).ExecuteDeleteAsync(cancellationToken);
-        await context.ReviewItems.Where(r => r.DistrictId == districtId).ExecuteDeleteAsync(cancellationToken);
-    }
 
     /// <summary>The last switch after an operation that cleared what patrons had of a roster and was not taken back; null when there is none.</summary>
     public static Task<long?> ClearedSinceAsync(RollcallContext context, Operation operation, CancellationToken cancellationToken) =>

@@ -164,6 +164,11 @@ public sealed class Aftermath(RollcallDatabase database, RollcallOptions options
     )
     {
         var told = EventOf(operation);
+        if (told == NoticeEvents.Held && await IsToldOfAsync(context, operation, cancellationToken))
+        {
+            return;
+        }
+
         var setting = await context.NoticeSettings.AsNoTracking().SingleOrDefaultAsync(n => n.DistrictId == district.Id, cancellationToken);
         if (setting is null || told == NoticeEvents.None || (setting.Events & told) == NoticeEvents.None)
         {
@@ -192,6 +197,22 @@ public sealed class Aftermath(RollcallDatabase database, RollcallOptions options
             context.Notices.Add(Of(NoticeChannel.Webhook, url, Payload(operation, district, told, stopped, options.PublicUrl)));
         }
     }
+
+    /// <summary>All that is held waits with what an older operation holds, and of that people were told: not every night anew.</summary>
+    private static async Task<bool> IsToldOfAsync(RollcallContext context, Operation operation, CancellationToken cancellationToken)
+    {
+        var holds = JsonSerializer.Deserialize<PlanOptions>(operation.Options, OperationQueue.Json)?.HeldWith ?? [];
+        return holds.Count > 0
+            && await context
+                .Notices.Where(n => n.DistrictId == operation.DistrictId && n.Event == NoticeEvents.Held)
+                .Where(n => n.OperationId != null && holds.Contains(n.OperationId.Value))
+                .Select(n => n.OperationId)
+                .Distinct()
+                .CountAsync(cancellationToken) == holds.Count;
+    }
+
+    /// <summary>The part of a plan's options that notices need.</summary>
+    private sealed record PlanOptions(IReadOnlyList<long>? HeldWith);
 
     private static string Subject(Operation operation, District district, NoticeEvents told, bool stopped) =>
         $"{district.Name}: "

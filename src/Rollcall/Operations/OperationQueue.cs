@@ -391,7 +391,7 @@ public sealed class OperationQueue(RollcallDatabase database, TimeProvider time)
             throw new Sync.Apply.FencedOffException();
         }
 
-        await using var context = database.CreateContext(connection, transaction);
+        await using var context = database.CreateContext(connection, transaction).AllowLong();
         await after(context);
         await context.SaveChangesAsync(cancellationToken);
         await transaction.CommitAsync(cancellationToken);

@@ -27,7 +27,7 @@ internal sealed class RetentionHandler(RollcallDatabase database, OperationQueue
         while (true)
         {
             Operation? old;
-            await using (var context = database.CreateContext())
+            await using (var context = database.CreateContext().AllowLong())
             {
                 old = await RetentionService
                     .Old(context, district, log)
@@ -47,7 +47,7 @@ internal sealed class RetentionHandler(RollcallDatabase database, OperationQueue
 
         await ForgetDecidedAsync(district, cancellationToken);
         removed = await CutAuditAsync(run, removed, audit, signIns, cancellationToken);
-        await using (var context = database.CreateContext())
+        await using (var context = database.CreateContext().AllowLong())
         {
             removed = removed with
             {
@@ -78,7 +78,7 @@ internal sealed class RetentionHandler(RollcallDatabase database, OperationQueue
     /// <summary>Mapped values of people in Review are kept until somebody decides. Earlier versions kept them longer.</summary>
     private async Task ForgetDecidedAsync(int district, CancellationToken cancellationToken)
     {
-        await using var context = database.CreateContext();
+        await using var context = database.CreateContext().AllowLong();
         var decided = context.ReviewItems.Where(r => r.DistrictId == district && r.Status != ReviewStatus.Open);
         foreach (var (id, status, values) in (
                 await decided

@@ -386,7 +386,7 @@ public sealed class Backup(RollcallDatabase database, TimeProvider time)
         );
         await using var schema = new SqliteRollcallContext(new DbContextOptionsBuilder<SqliteRollcallContext>().UseSqlite(target).Options);
         await schema.Database.MigrateAsync(cancellationToken);
-        await using var source = (NpgsqlConnection)await database.OpenAsync(cancellationToken);
+        await using var source = await database.OpenForWholeTablesAsync(cancellationToken);
 
         // One moment for all tables, whatever is written meanwhile.
         await using var moment = await source.BeginTransactionAsync(IsolationLevel.RepeatableRead, cancellationToken);
@@ -422,7 +422,7 @@ public sealed class Backup(RollcallDatabase database, TimeProvider time)
         await source.OpenAsync(cancellationToken);
         await using var context = database.CreateContext();
         var tables = Tables(context);
-        await using var target = (NpgsqlConnection)await database.OpenAsync(cancellationToken);
+        await using var target = await database.OpenForWholeTablesAsync(cancellationToken);
         await using var transaction = await target.BeginTransactionAsync(cancellationToken);
         await HungNode.AllowPausesAsync(target, transaction, cancellationToken);
         await Sql.ExecuteAsync(

@@ -13,6 +13,9 @@ internal sealed class DistrictTransaction : IAsyncDisposable
     public DbTransaction Transaction { get; }
     public RollcallContext Context { get; }
 
+    /// <summary>What is done when everything else is saved, right before the commit: long statements whose stamp is to be young when it is seen.</summary>
+    public Func<Task>? AtLast { get; set; }
+
     /// <summary>Waits for its turn. What is not committed is rolled back when it is disposed.</summary>
     public static async Task<DistrictTransaction> BeginAsync(
         RollcallDatabase database,
@@ -52,6 +55,11 @@ internal sealed class DistrictTransaction : IAsyncDisposable
     public async Task CommitAsync(CancellationToken cancellationToken)
     {
         await Context.SaveChangesAsync(cancellationToken);
+        if (AtLast is { } last)
+        {
+            await last();
+        }
+
         await Transaction.CommitAsync(cancellationToken);
     }
 

@@ -120,7 +120,10 @@ internal sealed class PostgresBulk : IBulkStore
             // PostgreSQL looks by itself once a minute; until then it takes the tables for empty.
             await using var transaction = await connection.BeginTransactionAsync(cancellationToken);
             await ExecuteAsync(connection, transaction, "SET LOCAL lock_timeout = 1000", cancellationToken);
-            await ExecuteAsync(connection, transaction, "ANALYZE patrons, patron_links, changes", cancellationToken);
+            await using var analyze = connection.CreateCommand().AllowLong();
+            analyze.Transaction = transaction;
+            analyze.CommandText = "ANALYZE patrons, patron_links, changes";
+            await analyze.ExecuteNonQueryAsync(cancellationToken);
             await transaction.CommitAsync(cancellationToken);
         }
         catch (PostgresException e) when (e.SqlState == PostgresErrorCodes.LockNotAvailable)

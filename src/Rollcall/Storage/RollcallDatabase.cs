@@ -36,6 +36,7 @@ public sealed class RollcallDatabase : IAsyncDisposable, IDisposable
     private readonly DbContextOptions? _sqlite;
     private readonly DbContextOptions? _postgres;
     private readonly NpgsqlDataSource? _source;
+    private readonly NpgsqlDataSource? _wholeTables;
 
     // A pool of their own: a confined connection is never anything else.
     private readonly DbContextOptions? _confined;
@@ -93,6 +94,12 @@ public sealed class RollcallDatabase : IAsyncDisposable, IDisposable
             _source = new NpgsqlDataSourceBuilder(new NpgsqlConnectionStringBuilder(guarded) { NoResetOnClose = true }.ToString())
             {
                 Name = "rollcall",
+            }.Build();
+            _wholeTables = new NpgsqlDataSourceBuilder(
+                new NpgsqlConnectionStringBuilder(LongStatements.Allowed(guarded)) { Pooling = false }.ToString()
+            )
+            {
+                Name = "rollcall backups",
             }.Build();
             Bulk = new PostgresBulk();
             _postgres = new DbContextOptionsBuilder<PostgresRollcallContext>().UseNpgsql(_source).Options;
@@ -232,6 +239,10 @@ public sealed class RollcallDatabase : IAsyncDisposable, IDisposable
         }
     }
 
+    /// <summary>An open connection to PostgreSQL whose statements may go over whole tables. The caller disposes it.</summary>
+    internal async Task<NpgsqlConnection> OpenForWholeTablesAsync(CancellationToken cancellationToken) =>
+        await _wholeTables!.OpenConnectionAsync(cancellationToken);
+
     /// <summary>Applies pending migrations. SQLite does so by itself at start; PostgreSQL only when asked.</summary>
     /// <returns>The migrations that were applied.</returns>
     public async Task<IReadOnlyList<string>> MigrateAsync(CancellationToken cancellationToken = default)
@@ -268,7 +279,7 @@ public sealed class RollcallDatabase : IAsyncDisposable, IDisposable
 
         // Of no pool: what is set here holds for the whole session.
         await using var connection = new NpgsqlConnection(
-            new NpgsqlConnectionStringBuilder(ConnectionString) { Pooling = false }.ToString()
+            new NpgsqlConnectionStringBuilder(LongStatements.Allowed(ConnectionString)) { Pooling = false }.ToString()
         );
         await connection.OpenAsync(cancellationToken);
         try
@@ -633,6 +644,7 @@ public sealed class RollcallDatabase : IAsyncDisposable, IDisposable
     public void Dispose()
     {
         _source?.Dispose();
+        _wholeTables?.Dispose();
         _confinedSource?.Dispose();
         _keptConnections?.Dispose();
     }
@@ -642,6 +654,7 @@ public sealed class RollcallDatabase : IAsyncDisposable, IDisposable
         if (_source is not null)
         {
             await _source.DisposeAsync();
+            await _wholeTables!.DisposeAsync();
             await _confinedSource!.DisposeAsync();
             _keptConnections!.Dispose();
         }

@@ -440,7 +440,7 @@ internal sealed class SyncHandler(
         var operation = run.Operation;
         await using var transaction = await database.Bulk.BeginWriteAsync(connection, cancellationToken);
         await database.Bulk.LockDistrictAsync(connection, transaction, operation.DistrictId, cancellationToken);
-        await using var context = database.CreateContext(connection, transaction);
+        await using var context = database.CreateContext(connection, transaction).AllowLong();
 
         // What this one shows to be wrong keeps nobody waiting any more.
         var full = operation.Kind == OperationKind.ChangesSync ? await FullHoldsAsync(context, operation, cancellationToken) : [];
@@ -482,10 +482,16 @@ internal sealed class SyncHandler(
             );
         }
 
+        List<long> heldWith = [];
         if (full.Count > 0 && await HoldWhoWaitAsync(context, operation, full, cancellationToken) is { Count: > 0 } waiting)
         {
-            held += waiting.Count;
             var still = waiting.Holds.Intersect(await FullHoldsAsync(context, operation, cancellationToken)).ToList();
+            if (held == 0 && still.Count == waiting.Holds.Count)
+            {
+                heldWith = still;
+            }
+
+            held += waiting.Count;
             warnings.Add(
                 "held",
                 $"{waiting.Count} changes are of people whose changes {(still.Count > 0 ? "wait" : "waited")} in operation {string.Join(", ", waiting.Holds)}: held for approval {(still.Count > 0 ? "with them" : "as they were")}",
@@ -533,6 +539,7 @@ internal sealed class SyncHandler(
             feed,
             homerooms,
             imported,
+            heldWith,
         };
         var planned = await Sql.ExecuteAsync(
             connection,

@@ -77,6 +77,34 @@ public sealed class ProcessTests(PostgresCluster postgres)
     }
 
     [Fact]
+    public async Task An_interrupted_undo_is_gone_on_with_by_its_number()
+    {
+        await using var sandbox = await SandboxAsync();
+        await using var cli = await Cli.ConnectedAsync(sandbox);
+        var sync = (await cli.OkAsync("sync", "--json")).Number("operation");
+        using (Storage.FileLock.TryAcquire(Path.Combine(cli.Data, Operations.OperationWorker.LockFile)))
+        {
+            using var interrupted = Start(cli, "operation", "undo", $"{sync}", "--json");
+            while ((await cli.OkAsync("operation", "list", "--json")).Json.GetArrayLength() < 2)
+            {
+                await Task.Delay(100, Stop);
+            }
+
+            await SignalAsync(interrupted, "INT");
+            var ran = await EndAsync(interrupted);
+            Assert.Equal((1, sync + 1), (ran.Code, ran.Number("operation")));
+            Assert.Contains($"'rollcall operation continue {sync + 1}' goes on with it", ran.Word("error"), StringComparison.Ordinal);
+            Assert.DoesNotContain("rollcall sync", ran.Error, StringComparison.Ordinal);
+        }
+
+        await cli.RefusedAsync(1, $"by operation {sync + 1}", "operation", "undo", $"{sync}");
+        var undone = await cli.OkAsync("operation", "continue", $"{sync + 1}", "--json");
+        Assert.Equal(("undo", sync + 1), (undone.Word("kind"), undone.Number("operation")));
+        Assert.Equal(0, (await cli.OkAsync("patron", "list", "--json")).Json.GetArrayLength());
+        await cli.RefusedAsync(1, "there is nothing to go on with", "operation", "continue", $"{sync + 1}");
+    }
+
+    [Fact]
     public async Task A_demo_shows_where_to_look_and_leaves_nothing_behind()
     {
         await using var cli = await Cli.OpenAsync();

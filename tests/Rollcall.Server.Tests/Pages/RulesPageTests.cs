@@ -79,6 +79,12 @@ public sealed class RulesPageTests(SyncedLibrary library) : IClassFixture<Synced
         Assert.DoesNotContain("have stopped", await visitor.PageAsync("/"), StringComparison.Ordinal);
         await StopAsync(new TimeOnly(4, 0));
         Assert.Contains("Operation 1 was undone.", await visitor.PageAsync("/"), StringComparison.Ordinal);
+        await visitor.SubmitAsync(schedule, $"{schedule}?handler=Daily", ("on", "yes"), ("at", "05:45"), ("mode", "full"));
+        Assert.Contains(
+            "Daily Operations have stopped: nothing runs at 05:45 before they are resumed.",
+            WebUtility.HtmlDecode(await visitor.PageAsync(schedule)),
+            StringComparison.Ordinal
+        );
         await visitor.SubmitAsync(schedule, $"{schedule}?handler=Pause", ("from", "2030-12-20"), ("to", "2031-01-06"));
         await visitor.SubmitAsync(schedule, $"{schedule}?handler=Resume");
         Assert.DoesNotContain("have stopped", await visitor.PageAsync("/"), StringComparison.Ordinal);

@@ -444,6 +444,63 @@ public sealed class TroubleTests(PostgresCluster cluster)
         Assert.Contains("1 change is more than is usual at once and was not written", mail.Messages[^1], StringComparison.Ordinal);
     }
 
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task People_who_wait_in_a_hold_that_was_told_are_not_told_of_every_night(Db db)
+    {
+        await using var hook = await HookServer.StartAsync();
+        var (system, clock) = await NightAsync(db);
+        await using var _ = system;
+        await system
+            .Get<NoticeService>()
+            .SetAsync(system.District.Id, [], NoticeEvents.Held, hook.Url, "a secret of enough length", "test", Stop);
+        system.Sandbox.OnlyMine();
+        for (var i = 1; i <= 60; i++)
+        {
+            system.Sandbox.Person($"p{i:00}", "Pat", $"Person{i:00}", phone: "1");
+        }
+
+        await system.SyncAsync();
+        Rename(1, 14, "2026-01-01T00:00:00.000Z", "1");
+        var hold = await system.SyncAsync();
+        Assert.Equal((OperationStatus.NeedsApproval, 14), (hold.Status, OperationQueue.CountsOf(hold).Held));
+        Assert.Equal([hold.Id], await ToldAsync());
+        for (var night = 2; night <= 3; night++)
+        {
+            clock.MoveTo(clock.GetUtcNow().AddHours(20));
+            Rename(1, 8, "2099-01-01T00:00:00.000Z", $"{night}");
+            var changes = await system.SyncAsync(kind: OperationKind.ChangesSync);
+            Assert.Equal(
+                (OperationKind.ChangesSync, OperationStatus.NeedsApproval, 8L),
+                (changes.Kind, changes.Status, OperationQueue.CountsOf(changes).Held)
+            );
+            Assert.Equal([hold.Id], await ToldAsync());
+        }
+
+        // What nobody has heard of is told.
+        Rename(20, 40, "2099-01-01T00:00:00.000Z", "1");
+        var more = await system.SyncAsync(kind: OperationKind.ChangesSync);
+        Assert.Equal(OperationStatus.NeedsApproval, more.Status);
+        Assert.Equal([hold.Id, more.Id], await ToldAsync());
+
+        void Rename(int from, int to, string modified, string phone)
+        {
+            for (var i = from; i <= to; i++)
+            {
+                system.Sandbox.Person($"p{i:00}", "Pat", $"Renamed{i:00}", phone: phone, modified: modified);
+            }
+        }
+
+        async Task<IEnumerable<long>> ToldAsync()
+        {
+            await system.Get<Aftermath>().SettleAsync(Stop);
+            return (await system.Get<NoticeService>().ListAsync(system.District.Id, cancellationToken: Stop))
+                .Select(n => n.OperationId!.Value)
+                .Order();
+        }
+    }
+
     [Fact]
     public async Task A_place_that_does_not_answer_is_tried_with_pauses_given_up_and_shown()
     {

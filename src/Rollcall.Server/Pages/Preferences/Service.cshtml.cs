@@ -626,7 +626,9 @@ internal sealed class ServiceModel(
                     $"daily {word}, {what ?? (now.Daily.ChangesOnly ? "changes" : "full")}",
                     s => SettingsChange.Daily(s, Word(s), what, time.GetUtcNow())
                 );
-                return word == "off" ? "Saved. Nothing runs by itself." : $"Saved. Daily Operations run at {word}.";
+                return word == "off" ? "Saved. Nothing runs by itself."
+                    : now.Daily.StoppedBecause is null ? $"Saved. Daily Operations run at {word}."
+                    : $"Saved. Daily Operations have stopped: nothing runs at {word} before they are resumed.";
 
                 string Word(IntegrationSettings settings) =>
                     !(runs is null ? settings.Daily.At is not null : runs == "yes")

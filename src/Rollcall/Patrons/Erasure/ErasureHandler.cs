@@ -91,12 +91,13 @@ internal sealed class ErasureHandler(RollcallDatabase database, OperationQueue q
             PersonRecord? person = null;
             if (round <= RoundsWithoutLock)
             {
-                await using var context = database.CreateContext();
+                await using var context = database.CreateContext().AllowLong();
                 seen = await VersionAsync(context, district, asked, cancellationToken);
                 person = await ReadAsync(context);
             }
 
             await using var work = await DistrictTransaction.BeginAsync(database, district, cancellationToken);
+            work.Context.AllowLong();
             var now = await VersionAsync(work.Context, district, asked, cancellationToken);
             if (person is null || seen is null)
             {

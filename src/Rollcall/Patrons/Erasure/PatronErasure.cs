@@ -23,7 +23,7 @@ public sealed class PatronErasure(RollcallDatabase database, TimeProvider time)
     /// <exception cref="RollcallException">Nothing is kept under that.</exception>
     public async Task<string> DataAsync(District district, string asked, Actor actor, CancellationToken cancellationToken = default)
     {
-        await using var context = database.CreateContext();
+        await using var context = database.CreateContext().AllowLong();
         var person = await FindAsync(context, district.Id, asked, cancellationToken);
         var sites = await context
             .Sites.AsNoTracking()
@@ -151,7 +151,7 @@ public sealed class PatronErasure(RollcallDatabase database, TimeProvider time)
     /// <inheritdoc cref="DataAsync"/>
     public async Task<ErasurePreview> PreviewAsync(int districtId, string asked, Actor actor, CancellationToken cancellationToken = default)
     {
-        await using var context = database.CreateContext();
+        await using var context = database.CreateContext().AllowLong();
         return await PreviewAsync(
             context,
             await FindAsync(context, districtId, asked, cancellationToken),
@@ -178,7 +178,7 @@ public sealed class PatronErasure(RollcallDatabase database, TimeProvider time)
         CancellationToken cancellationToken = default
     )
     {
-        await using var context = database.CreateContext();
+        await using var context = database.CreateContext().AllowLong();
         var person = await FindAsync(context, districtId, asked, cancellationToken);
         if (seen is not null && seen != SeenOf(person))
         {

@@ -109,7 +109,7 @@ internal sealed class PatronIndex
 
     public static async Task<PatronIndex> LoadAsync(DbConnection connection, int districtId, Keys keys, CancellationToken cancellationToken)
     {
-        await using var command = connection.CreateCommand();
+        await using var command = connection.CreateCommand().AllowLong();
         // Every column costs calls into the database's library, and on SQLite these are most of the time: nothing is null, and what is small comes
         // as one number.
         command.CommandText = """

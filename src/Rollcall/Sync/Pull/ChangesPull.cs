@@ -510,7 +510,7 @@ internal sealed class ChangesPull(
         [System.Runtime.CompilerServices.EnumeratorCancellation] CancellationToken cancellationToken
     )
     {
-        await using var command = connection.CreateCommand();
+        await using var command = connection.CreateCommand().AllowLong();
         command.CommandText = """
             SELECT p.guid, coalesce(l.guardians, ''), coalesce(l.homeroom_class, ''), coalesce(p.location, ''), l.absent, p.status, l.role_group
             FROM patron_links l

@@ -145,7 +145,7 @@ internal sealed class CsvChangesPull(
     private async Task<Dictionary<ulong, KnownPerson>> LinksAsync(CancellationToken cancellationToken)
     {
         var links = new Dictionary<ulong, KnownPerson>();
-        await using var command = connection.CreateCommand();
+        await using var command = connection.CreateCommand().AllowLong();
         command.CommandText = """
             SELECT p.guid, l.role_group, p.site_id, p.status, l.username, l.guardians, l.login_disabled FROM patron_links l
             JOIN patrons p ON p.district_id = l.district_id AND p.id = l.patron_id

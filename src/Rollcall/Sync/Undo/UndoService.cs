@@ -66,16 +66,15 @@ public sealed class UndoService(RollcallDatabase database, TimeProvider time)
         }
 
         if (
-            await context.Operations.AnyAsync(
-                o =>
-                    o.DistrictId == districtId
-                    && o.SubjectId == id
-                    && (o.Status == OperationStatus.Waiting || o.Status == OperationStatus.Running),
-                cancellationToken
-            )
+            await context
+                .Operations.Where(o => o.DistrictId == districtId && o.SubjectId == id)
+                .Where(o => o.Status == OperationStatus.Waiting || o.Status == OperationStatus.Running)
+                .Select(o => (long?)o.Id)
+                .FirstOrDefaultAsync(cancellationToken) is
+            { } open
         )
         {
-            throw new RollcallException($"Operation {id} is being undone already.");
+            throw new RollcallException($"Operation {id} is being undone already, by operation {open}.");
         }
 
         if (subject.Kind == OperationKind.Switch && actor.Right < SecurityGroup.DistrictAdministrator)
