@@ -148,26 +148,58 @@ internal static class OperationCommands
         }
     }
 
-    private static Command Approve(Terminal terminal)
+    private static Command Approve(Terminal terminal) =>
+        GoOn(
+            terminal,
+            "approve",
+            "Apply what waits in an operation, here or in the server that runs",
+            (session, district, id, token) => session.Get<OperationQueue>().ApproveAsync(district.Id, id, session.Actor, token)
+        );
+
+    private static Command Continue(Terminal terminal) =>
+        GoOn(
+            terminal,
+            "continue",
+            "Go on with an operation that was interrupted, here or in the server that runs",
+            async (session, district, id, token) =>
+            {
+                var operation = await session.Get<OperationQueue>().GetAsync(district.Id, id, token);
+                if (operation.Status is not (OperationStatus.Waiting or OperationStatus.Running))
+                {
+                    throw new RollcallException(
+                        $"Operation {id} is {OperationQueue.StatusWord(operation.Status).Replace('-', ' ')}: there is nothing to go on with."
+                    );
+                }
+            }
+        );
+
+    /// <summary>A command that lets an operation go on, and follows it to its end.</summary>
+    private static Command GoOn(
+        Terminal terminal,
+        string verb,
+        string description,
+        Func<Session, District, long, CancellationToken, Task> before
+    )
     {
         var id = Id();
-        var command = new Command("approve", "Apply what waits in an operation, here or in the server that runs") { id };
+        var command = new Command(verb, description) { id };
         command.SetAction(
             (result, cancellationToken) =>
-                OperationRunner.RunAsync(
+            {
+                var number = result.GetRequiredValue(id);
+                return OperationRunner.RunAsync(
                     result,
                     terminal,
                     OperationKind.FullSync,
                     async (session, district) =>
                     {
-                        await session
-                            .Get<OperationQueue>()
-                            .ApproveAsync(district.Id, result.GetRequiredValue(id), session.Actor, cancellationToken);
-                        return result.GetRequiredValue(id);
+                        await before(session, district, number, cancellationToken);
+                        return number;
                     },
                     cancellationToken,
-                    known: result.GetRequiredValue(id)
-                )
+                    known: number
+                );
+            }
         );
         return command;
     }
@@ -194,34 +226,6 @@ internal static class OperationCommands
                                 cancellationToken
                             ),
                     cancellationToken
-                )
-        );
-        return command;
-    }
-
-    private static Command Continue(Terminal terminal)
-    {
-        var id = Id();
-        var command = new Command("continue", "Go on with an operation that was interrupted, here or in the server that runs") { id };
-        command.SetAction(
-            (result, cancellationToken) =>
-                OperationRunner.RunAsync(
-                    result,
-                    terminal,
-                    OperationKind.FullSync,
-                    async (session, district) =>
-                    {
-                        var operation = await session
-                            .Get<OperationQueue>()
-                            .GetAsync(district.Id, result.GetRequiredValue(id), cancellationToken);
-                        return operation.Status is OperationStatus.Waiting or OperationStatus.Running
-                            ? operation.Id
-                            : throw new RollcallException(
-                                $"Operation {operation.Id} is {OperationQueue.StatusWord(operation.Status).Replace('-', ' ')}: there is nothing to go on with."
-                            );
-                    },
-                    cancellationToken,
-                    known: result.GetRequiredValue(id)
                 )
         );
         return command;

@@ -314,7 +314,7 @@ public sealed class RollcallDatabase : IAsyncDisposable, IDisposable
     }
 
     /// <summary>Makes sure that requests can be confined to their district, before a server takes any.</summary>
-    /// <exception cref="RollcallException">PostgreSQL's row-level security is not set up.</exception>
+    /// <exception cref="RollcallException">PostgreSQL's row-level security is not set up, or something in between keeps it from holding.</exception>
     public async Task EnsureConfinableAsync(CancellationToken cancellationToken = default)
     {
         if (IsPostgres)
@@ -325,6 +325,9 @@ public sealed class RollcallDatabase : IAsyncDisposable, IDisposable
             {
                 throw new RollcallException(problem);
             }
+
+            await using var confined = await _confinedSource!.OpenConnectionAsync(cancellationToken);
+            await RowSecurity.EnsureConfinedAsync(confined, cancellationToken);
         }
     }
 

@@ -124,6 +124,22 @@ internal static class RowSecurity
     public static bool IsConfined(NpgsqlConnection connection) =>
         connection.ConnectionString.Contains($"role={Role}", StringComparison.Ordinal);
 
+    /// <summary>Makes sure that a connection that asked for the role has it. A pooler between can drop what is asked for at the start, and pages would
+    /// see every district without anybody noticing.</summary>
+    /// <exception cref="RollcallException">It is somebody else's.</exception>
+    public static async Task EnsureConfinedAsync(DbConnection confined, CancellationToken cancellationToken)
+    {
+        await using var command = confined.CreateCommand();
+        command.CommandText = "SELECT current_user";
+        var user = (string?)await command.ExecuteScalarAsync(cancellationToken);
+        if (!string.Equals(user, Role, StringComparison.Ordinal))
+        {
+            throw new RollcallException(
+                $"A connection that asks PostgreSQL for the role {Role} is the user {user}'s instead: districts would not be kept apart. A pooler in between drops what a connection asks for; name PostgreSQL itself in --database (ROLLCALL_DATABASE)."
+            );
+        }
+    }
+
     /// <summary>Says whose rows a connection of the role sees. Said anew by everybody who opens one, so that nothing is left of the last.</summary>
     public static async Task ConfineAsync(DbConnection connection, int districtId, CancellationToken cancellationToken)
     {

@@ -250,6 +250,18 @@ public sealed class RowSecurityTests(PostgresCluster cluster)
         Assert.Empty(await database.MigrateAsync());
     }
 
+    [Fact]
+    public async Task A_connection_that_has_not_the_role_it_asked_for_is_told_of()
+    {
+        await using var system = await Installation.StartAsync(cluster, Db.Postgres, connect: false);
+        await system.Database.EnsureConfinableAsync();
+
+        // What comes through a pooler that drops the request is the owner's.
+        await using var owner = await system.Database.OpenAsync();
+        var refused = await Assert.ThrowsAsync<RollcallException>(() => RowSecurity.EnsureConfinedAsync(owner, CancellationToken.None));
+        Assert.Contains("pooler", refused.Message, StringComparison.Ordinal);
+    }
+
     private static async Task ConfinedAsync(int district, Func<Task> work) =>
         await Task.Run(async () =>
         {

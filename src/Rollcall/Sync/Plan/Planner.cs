@@ -739,6 +739,12 @@ internal sealed class Planner
         }
     }
 
+    /// <summary>Who may be the same person as a new one, by what they share, and who that is in words.</summary>
+    private (long PatronId, string Key, string Who)? Twin(MappedPerson person, RosterPerson row) =>
+        NewTwin(person, row) is var (other, key) ? (other.PatronId, key, "Another new person")
+        : LinkedTwin(person, row) is var (linked, linkedKey) ? (linked, linkedKey, "Somebody who is linked")
+        : null;
+
     /// <summary>The new person of this run who has the same Student # or barcode, and the same last name or birthdate.</summary>
     /// <remarks>Some rosters have a record for each school of a person. Keys alone do not tell: staff and students may be numbered alike.</remarks>
     private (NewPerson Other, string Key)? NewTwin(MappedPerson person, RosterPerson row)
@@ -860,7 +866,7 @@ internal sealed class Planner
             return;
         }
 
-        if (!_matches.DecidedCreates.Contains(index) && NewTwin(person, row) is var (sameAs, sharedKey))
+        if (!_matches.DecidedCreates.Contains(index) && Twin(person, row) is var (lookalike, shared, who))
         {
             if (_roster.ChangesOnly)
             {
@@ -870,7 +876,7 @@ internal sealed class Planner
                     person.User,
                     person.Group,
                     null,
-                    $"Another new person has the same {sharedKey}: the next full sync decides",
+                    $"{who} has the same {shared} in the roster: the next full sync decides",
                     null,
                     cancellationToken
                 );
@@ -879,34 +885,8 @@ internal sealed class Planner
 
             await EmitReviewAsync(
                 person,
-                $"Another new person in the roster has the same {sharedKey}, and name or birthdate: perhaps the same person twice in the roster",
-                [sameAs.PatronId],
-                cancellationToken
-            );
-            return;
-        }
-
-        if (!_matches.DecidedCreates.Contains(index) && LinkedTwin(person, row) is var (linked, linkedKey))
-        {
-            if (_roster.ChangesOnly)
-            {
-                await EmitPersonAsync(
-                    ChangeKind.Skip,
-                    Outcome.Skipped,
-                    person.User,
-                    person.Group,
-                    null,
-                    $"Somebody who is linked has the same {linkedKey} in the roster: the next full sync decides",
-                    null,
-                    cancellationToken
-                );
-                return;
-            }
-
-            await EmitReviewAsync(
-                person,
-                $"Somebody who is linked has the same {linkedKey} in the roster, and name or birthdate: perhaps the same person twice in the roster",
-                [linked],
+                $"{who} has the same {shared} in the roster, and name or birthdate: perhaps the same person twice in the roster",
+                [lookalike],
                 cancellationToken
             );
             return;
