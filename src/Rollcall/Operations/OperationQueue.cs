@@ -275,25 +275,9 @@ public sealed class OperationQueue(RollcallDatabase database, TimeProvider time)
         var syncs = context
             .Operations.Where(o => o.DistrictId == row.DistrictId && o.Integration == row.Kind)
             .Where(o => o.Kind == OperationKind.FullSync || o.Kind == OperationKind.ChangesSync || o.Kind == OperationKind.PersonSync);
-        var waiting = await syncs.AsNoTracking().Where(o => o.Status == OperationStatus.Waiting).ToListAsync(cancellationToken);
-        foreach (var operation in waiting)
+        foreach (var ended in await EndWaitingAsync(context, syncs, why, now, cancellationToken))
         {
-            var ended = await syncs
-                .Where(o => o.Id == operation.Id && o.Status == OperationStatus.Waiting)
-                .ExecuteUpdateAsync(
-                    s =>
-                        s.SetProperty(o => o.Status, OperationStatus.Cancelled)
-                            .SetProperty(o => o.FinishedAt, now)
-                            .SetProperty(o => o.Error, why),
-                    cancellationToken
-                );
-            if (ended != 1)
-            {
-                continue;
-            }
-
-            await CountWrittenAsync(context, operation, cancellationToken);
-            if (LeftBehind(operation) is { } behind)
+            if (LeftBehind(ended) is { } behind)
             {
                 IntegrationService.RequireFull(row, behind);
             }
@@ -676,6 +660,40 @@ public sealed class OperationQueue(RollcallDatabase database, TimeProvider time)
                 IntegrationService.RequireFull(affected, $"operation {id} took back a part");
             }
         }
+    }
+
+    /// <summary>Cancels those that wait for their turn. Each is left with what it had written.</summary>
+    /// <returns>Those that it ended, as they were.</returns>
+    internal static async Task<IReadOnlyList<Operation>> EndWaitingAsync(
+        RollcallContext context,
+        IQueryable<Operation> operations,
+        string why,
+        DateTimeOffset now,
+        CancellationToken cancellationToken
+    )
+    {
+        var waiting = operations.Where(o => o.Status == OperationStatus.Waiting);
+        var all = new List<Operation>();
+        foreach (var operation in await waiting.AsNoTracking().ToListAsync(cancellationToken))
+        {
+            var ended = await waiting
+                .Where(o => o.Id == operation.Id)
+                .ExecuteUpdateAsync(
+                    s =>
+                        s.SetProperty(o => o.Status, OperationStatus.Cancelled)
+                            .SetProperty(o => o.FinishedAt, now)
+                            .SetProperty(o => o.NotBefore, (DateTimeOffset?)null)
+                            .SetProperty(o => o.Error, why),
+                    cancellationToken
+                );
+            if (ended == 1)
+            {
+                await CountWrittenAsync(context, operation, cancellationToken);
+                all.Add(operation);
+            }
+        }
+
+        return all;
     }
 
     private static async Task CountWrittenAsync(RollcallContext context, Operation ended, CancellationToken cancellationToken)

@@ -643,6 +643,35 @@ public sealed class ApprovalTests(PostgresCluster cluster)
     [Theory]
     [InlineData(Db.Sqlite)]
     [InlineData(Db.Postgres)]
+    public async Task A_night_that_an_undo_ends_half_written_counts_what_it_wrote(Db db)
+    {
+        await using var system = await StartAsync(db);
+        Put(system, 1, 400, phone: "1");
+        await SyncAsync(system);
+        Put(system, 399, 400, phone: "9");
+        var undone = await SyncAsync(system);
+        Put(system, 1, 390, phone: "2");
+        system.Sandbox.Overrides.Remove("users", Enumerable.Range(391, 5).Select(Id));
+        var night = await ParkAsync(system);
+        await using (var context = system.Database.CreateContext())
+        {
+            await context
+                .Operations.Where(o => o.Id == night.Id)
+                .ExecuteUpdateAsync(s => s.SetProperty(o => o.DailyDate, new DateOnly(2026, 3, 1)));
+        }
+
+        await system.ConfigureAsync(s => s with { Daily = s.Daily with { At = new TimeOnly(4, 0) } });
+        await UndoTests.UndoAsync(system, undone.Id);
+        var ended = await GetAsync(system, night);
+        var counts = OperationQueue.CountsOf(ended);
+        Assert.Equal(OperationStatus.Cancelled, ended.Status);
+        Assert.True(counts.AddUp, ended.Counts);
+        Assert.Equal((night.AppliedTo, 0L), (counts.Updated, counts.Transferred));
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
     public async Task What_ends_before_its_time_counts_what_it_wrote(Db db)
     {
         await using var system = await StartAsync(db);

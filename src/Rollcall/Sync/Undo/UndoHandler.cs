@@ -260,21 +260,16 @@ internal sealed class UndoHandler(RollcallDatabase database, OperationQueue queu
         IntegrationKind kind,
         string why,
         CancellationToken cancellationToken
-    )
-    {
-        var now = time.GetUtcNow();
-        await context
-            .Operations.Where(o => o.DistrictId == district && o.Integration == kind && o.Status == OperationStatus.Waiting)
-            .Where(o => o.DailyDate != null && o.ApprovedAt == null && o.RequestedBy == DailySchedule.Actor)
-            .ExecuteUpdateAsync(
-                s =>
-                    s.SetProperty(o => o.Status, OperationStatus.Cancelled)
-                        .SetProperty(o => o.FinishedAt, now)
-                        .SetProperty(o => o.NotBefore, (DateTimeOffset?)null)
-                        .SetProperty(o => o.Error, $"{why} That stopped Daily Operations before this one's turn came."),
-                cancellationToken
-            );
-    }
+    ) =>
+        await OperationQueue.EndWaitingAsync(
+            context,
+            context
+                .Operations.Where(o => o.DistrictId == district && o.Integration == kind)
+                .Where(o => o.DailyDate != null && o.ApprovedAt == null && o.RequestedBy == DailySchedule.Actor),
+            $"{why} That stopped Daily Operations before this one's turn came.",
+            time.GetUtcNow(),
+            cancellationToken
+        );
 
     /// <summary>Asks again what a decision had answered, unless its patron had to stay: then the person is linked still.</summary>
     private static async Task ReopenAsync(
