@@ -205,7 +205,10 @@ internal static class OperationText
                 _ => Count(counts.Read, "person", "people"),
             } + " read";
         var plan = operation.Status == OperationStatus.Preview ? ", the plan" : "";
-        var held = counts.Held > 0 && operation.Status == OperationStatus.NeedsApproval ? $"; {N(counts.Held)} of these wait" : "";
+        var held =
+            counts.Held > 0 && operation.Status == OperationStatus.NeedsApproval
+                ? $"; {N(counts.Held)} of these {(counts.Held == 1 ? "waits" : "wait")}"
+                : "";
         return said.Length == 0 ? $"{read}." : $"{read}{plan}: {said}{held}.";
     }
 

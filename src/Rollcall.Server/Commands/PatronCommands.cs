@@ -313,9 +313,7 @@ internal static class PatronCommands
                 (string?[])
                     [
                         OperationText.When(h.Operation.FinishedAt ?? h.Operation.StartedAt ?? h.Operation.CreatedAt, district),
-                        h.Operation.Kind == OperationKind.Edit
-                            ? h.Operation.RequestedBy
-                            : $"{OperationQueue.Title(h.Operation)} {h.Operation.Id}",
+                        h.Operation.Kind == OperationKind.Edit ? h.Operation.RequestedBy : OperationQueue.Numbered(h.Operation),
                         $"{h.Row.Kind}{(h.Row.Kind is "create" || h.Row.Changes.Count == 0 ? "" : ": " + string.Join("; ", h.Row.Changes.Select(c => $"{c.Label} {c.Old ?? "(empty)"} → {c.New ?? "(empty)"}")))}",
                     ]
             )

@@ -266,9 +266,14 @@ public sealed class Aftermath(RollcallDatabase database, RollcallOptions options
         if (told != NoticeEvents.Failed)
         {
             lines.Add(
-                $"{N(counts.Read)} people read: {N(counts.Created)} new, {N(counts.Updated)} changed, {N(counts.Unchanged)} unchanged, {N(counts.Transferred)} transferred, {N(counts.Reactivated)} back again, {N(counts.Review)} to review, {N(counts.Skipped)} skipped."
+                $"{N(counts.Read)} people read: {N(counts.Created)} new, {N(counts.Updated)} changed, {N(counts.Unchanged)} unchanged, {N(counts.Transferred)} transferred, {N(counts.Reactivated)} back again, {N(counts.Review)} to review, {N(counts.Skipped)} skipped{(told == NoticeEvents.Held ? $"; {N(counts.Held)} of these {(counts.Held == 1 ? "waits" : "wait")}" : "")}."
             );
-            foreach (var group in OperationQueue.WarningsOf(operation).Where(w => w.Code != "held" || told == NoticeEvents.Held).Take(20))
+            foreach (
+                var group in OperationQueue
+                    .WarningsOf(operation)
+                    .Where(w => w.Code != WarningGroup.Held || told == NoticeEvents.Held)
+                    .Take(20)
+            )
             {
                 lines.Add($"- {(group.Count > 1 ? $"{N(group.Count)} x " : "")}{group.Message}");
             }

@@ -442,13 +442,14 @@ public sealed class NoticeService(RollcallDatabase database, Secrets secrets, Ro
                 "This installation cannot send email: its operator sets ROLLCALL_SMTP_HOST and ROLLCALL_SMTP_FROM."
             );
         using var message = new MimeMessage();
-        message.From.Add(MailboxAddress.Parse(mail.From));
+        var from = MailboxAddress.Parse(mail.From);
+        message.From.Add(from);
         message.To.Add(MailboxAddress.Parse(notice.Target));
         message.Subject = notice.Subject.ReplaceLineEndings(" ");
         message.Date = notice.CreatedAt;
         message.MessageId = string.Create(
             CultureInfo.InvariantCulture,
-            $"notice-{notice.Id}-{notice.CreatedAt.ToUnixTimeMilliseconds()}@rollcall.invalid"
+            $"notice-{notice.Id}-{notice.CreatedAt.ToUnixTimeMilliseconds()}@{from.Domain}"
         );
         message.Headers.Add("Auto-Submitted", "auto-generated");
         message.Body = new TextPart("plain") { Text = notice.Body };

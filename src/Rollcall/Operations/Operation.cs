@@ -194,7 +194,11 @@ public sealed record SyncCounts
 /// <param name="Message">What is wrong, one line.</param>
 /// <param name="Count">How often.</param>
 /// <param name="Hint">What to do; null when nothing is to be done.</param>
-public sealed record WarningGroup(string Code, string Message, long Count, string? Hint);
+public sealed record WarningGroup(string Code, string Message, long Count, string? Hint)
+{
+    /// <summary>The code of what says why changes wait.</summary>
+    public const string Held = "held";
+}
 
 /// <summary>What one change does. The numbers are stored.</summary>
 public enum ChangeKind

@@ -811,6 +811,10 @@ public sealed class OperationQueue(RollcallDatabase database, TimeProvider time)
         };
     }
 
+    /// <summary>The name with the number that the pages and the command line know it by, such as "ClassLink Full Sync #12".</summary>
+    public static string Numbered(Operation operation) =>
+        string.Create(CultureInfo.InvariantCulture, $"{Title(operation)} #{operation.Id}");
+
     public static SyncCounts CountsOf(Operation operation) => CountsOf(operation.Counts);
 
     /// <summary>Totals as they are stored.</summary>
@@ -824,7 +828,8 @@ public sealed class OperationQueue(RollcallDatabase database, TimeProvider time)
     }
 
     public static IReadOnlyList<WarningGroup> WarningsOf(Operation operation) =>
-        JsonSerializer.Deserialize<List<WarningGroup>>(operation.Warnings, Json) ?? [];
+        // Why something waits is what whoever reads has to decide on: it comes before what is only to be known.
+        [.. (JsonSerializer.Deserialize<List<WarningGroup>>(operation.Warnings, Json) ?? []).OrderBy(w => w.Code != WarningGroup.Held)];
 
     private async Task DecideAsync(
         int districtId,

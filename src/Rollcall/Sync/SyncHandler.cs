@@ -466,7 +466,7 @@ internal sealed class SyncHandler(
                 .ExecuteUpdateAsync(s => s.SetProperty(c => c.Held, true), cancellationToken);
             var siteName = setup.Sites.TryGetValue(hold.Site, out var known) ? known.Name : "patrons without a site";
             warnings.Add(
-                "held",
+                WarningGroup.Held,
                 hold.Risk switch
                 {
                     Risk.Transfers =>
@@ -493,7 +493,7 @@ internal sealed class SyncHandler(
 
             held += waiting.Count;
             warnings.Add(
-                "held",
+                WarningGroup.Held,
                 $"{waiting.Count} changes are of people whose changes {(still.Count > 0 ? "wait" : "waited")} in operation {string.Join(", ", waiting.Holds)}: held for approval {(still.Count > 0 ? "with them" : "as they were")}",
                 still.Count > 0
                     ? $"Decide on operation {still[0]} first: what it writes is not written again here."
@@ -507,7 +507,7 @@ internal sealed class SyncHandler(
         {
             held += along;
             warnings.Add(
-                "held",
+                WarningGroup.Held,
                 $"{along} changes take over a barcode from somebody whose change is held, or give theirs up to them: held for approval with them",
                 "Look at them, then approve or discard.",
                 1,
@@ -768,7 +768,7 @@ internal sealed class SyncHandler(
         AddLeftOut(warnings, applier);
         if (approved)
         {
-            warnings.RemoveAll(w => w.Code == "held");
+            warnings.RemoveAll(w => w.Code == WarningGroup.Held);
             counts = counts with { Held = 0 };
         }
 

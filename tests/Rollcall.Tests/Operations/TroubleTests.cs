@@ -433,7 +433,11 @@ public sealed class TroubleTests(PostgresCluster cluster)
                     s =>
                         s.SetProperty(o => o.Settled, false)
                             .SetProperty(o => o.Status, OperationStatus.NeedsApproval)
-                            .SetProperty(o => o.Counts, """{"held":1}"""),
+                            .SetProperty(o => o.Counts, """{"held":1}""")
+                            .SetProperty(
+                                o => o.Warnings,
+                                """[{"code":"a","message":"Something small","count":3},{"code":"held","message":"14 of 60 would go","count":1}]"""
+                            ),
                     Stop
                 );
         }
@@ -442,6 +446,9 @@ public sealed class TroubleTests(PostgresCluster cluster)
         await SendDueAsync(notices);
         Assert.Contains("1 change waits for your approval", mail.Messages[^1], StringComparison.Ordinal);
         Assert.Contains("1 change is more than is usual at once and was not written", mail.Messages[^1], StringComparison.Ordinal);
+        Assert.Contains("; 1 of these waits", mail.Messages[^1], StringComparison.Ordinal);
+        Assert.Matches(@"(?s)14 of 60 would go.*Something small", mail.Messages[^1]);
+        Assert.Matches(@"Message-Id: <[^>]+@school\.example>", mail.Messages[^1]);
     }
 
     [Theory]

@@ -184,6 +184,7 @@ public sealed class PersonTests(PostgresCluster cluster)
         Assert.Equal(("Ada", "will become Ada"), (fields["firstName"].RosterSays, fields["firstName"].Next));
         Assert.Equal("will become King", fields["lastName"].Next);
         Assert.Equal((run.Id, "stays"), (fields["phone"].OperationId, fields["phone"].Next));
+        Assert.StartsWith($"ClassLink Full Sync #{run.Id}, ", fields["phone"].Origin, StringComparison.Ordinal);
         Assert.Equal("stays: blank in the roster", fields["email"].Next);
         Assert.Equal("identifier", fields["communityId"].Source);
         Assert.Null(fields["notes"].Source);

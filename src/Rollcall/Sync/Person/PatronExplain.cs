@@ -155,7 +155,7 @@ public sealed class PatronExplain(
         {
             var fieldsHeld = row.Changes.Select(c => $"{c.Label} '{c.Old ?? "blank"}' → '{c.New ?? "blank"}'");
             standing +=
-                $" {OperationQueue.Title(operation)} {operation.Id.ToString(CultureInfo.InvariantCulture)} waits for approval and would write: "
+                $" {OperationQueue.Numbered(operation)} waits for approval and would write: "
                 + $"{string.Join("; ", fieldsHeld.DefaultIfEmpty("the link"))}.";
         }
 
@@ -351,8 +351,7 @@ public sealed class PatronExplain(
         var origins = new Dictionary<int, Origin>();
         foreach (var row in rows)
         {
-            var words =
-                $"{OperationQueue.Title(row.Operation)} {row.Operation.Id}, {row.Operation.CreatedAt:yyyy-MM-dd}, {row.Operation.RequestedBy}";
+            var words = $"{OperationQueue.Numbered(row.Operation)}, {row.Operation.CreatedAt:yyyy-MM-dd}, {row.Operation.RequestedBy}";
             foreach (var (field, _, value) in ChangeValues.Parse(row.Change.Values).Items)
             {
                 var wrote = string.Equals(value, PatronFields.ByNumber(field).Get(patron), StringComparison.Ordinal);
