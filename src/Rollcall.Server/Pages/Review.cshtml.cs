@@ -166,12 +166,6 @@ internal sealed class ReviewModel(Here here, ReviewDecisions decisions, PatronSe
 
     public string NameOf(string barcode) => _people.TryGetValue(barcode, out var patron) ? patron.DisplayName : barcode;
 
-    /// <summary>What stands beside a candidate's value on a narrow screen: the name, or the barcode where two have the same name.</summary>
-    public string LabelOf(ReviewRow row, int candidate) =>
-        row.Candidates.Count(c => NameOf(c) == NameOf(row.Candidates[candidate])) > 1
-            ? row.Candidates[candidate]
-            : NameOf(row.Candidates[candidate]);
-
     /// <summary>The roster person beside the patrons in question, field by field. A field that all of them leave blank is left out.</summary>
     public IEnumerable<Compared> Compare(ReviewRow row) =>
         s_telling

@@ -29,6 +29,7 @@ public sealed class DecisionPageTests(SyncedLibrary library) : IClassFixture<Syn
                     DistrictId = library.District.Id,
                     OperationId = sync.Id,
                     Channel = NoticeChannel.Webhook,
+                    Event = NoticeEvents.Warnings,
                     Target = hook.Url,
                     Status = NoticeStatus.Failed,
                     Attempts = 5,
@@ -42,6 +43,7 @@ public sealed class DecisionPageTests(SyncedLibrary library) : IClassFixture<Syn
         Assert.Contains(lost, await visitor.PageAsync("/operations"), StringComparison.Ordinal);
         var page = await visitor.PageAsync($"/operations/{sync.Id}");
         Assert.Contains("Who was told", page, StringComparison.Ordinal);
+        Assert.Contains("that it ended, with warnings", page, StringComparison.Ordinal);
         Assert.Contains("The webhook answered 500.", page, StringComparison.Ordinal);
         Assert.Contains($"1 notice of the last seven days {lost}", await visitor.PageAsync("/"), StringComparison.Ordinal);
 

@@ -31,6 +31,17 @@ internal sealed class NoticesModel(Here here, NoticeService notices, RollcallOpt
             },
         };
 
+    /// <summary>What it tells, in a few words.</summary>
+    public static string Of(Notice notice) =>
+        notice.Event switch
+        {
+            NoticeEvents.Failed => "that it failed",
+            NoticeEvents.Held => "that changes wait",
+            NoticeEvents.Warnings => "that it ended, with warnings",
+            NoticeEvents.Completed => "that it ended",
+            _ => "a test",
+        };
+
     /// <summary>The colour of that word.</summary>
     public static string Tone(Notice notice) =>
         notice.Status switch
