@@ -164,11 +164,6 @@ public sealed class Aftermath(RollcallDatabase database, RollcallOptions options
     )
     {
         var told = EventOf(operation);
-        if (told == NoticeEvents.Held && await IsToldOfAsync(context, operation, cancellationToken))
-        {
-            return;
-        }
-
         var setting = await context.NoticeSettings.AsNoTracking().SingleOrDefaultAsync(n => n.DistrictId == district.Id, cancellationToken);
         if (setting is null || told == NoticeEvents.None || (setting.Events & told) == NoticeEvents.None)
         {
@@ -189,27 +184,57 @@ public sealed class Aftermath(RollcallDatabase database, RollcallOptions options
                 DueAt = now,
                 CreatedAt = now,
             };
+        var have = told == NoticeEvents.Held ? await HaveHeardAsync(context, operation, cancellationToken) : [];
         context.Notices.AddRange(
-            setting.Addresses.Select(a => Of(NoticeChannel.Email, a, Letter(operation, district, told, stopped, options.PublicUrl)))
+            setting
+                .Addresses.Where(a => !have.Contains((NoticeChannel.Email, a)))
+                .Select(a => Of(NoticeChannel.Email, a, Letter(operation, district, told, stopped, options.PublicUrl)))
         );
-        if (setting.WebhookUrl is { } url)
+        if (setting.WebhookUrl is { } url && !have.Contains((NoticeChannel.Webhook, url)))
         {
             context.Notices.Add(Of(NoticeChannel.Webhook, url, Payload(operation, district, told, stopped, options.PublicUrl)));
         }
     }
 
-    /// <summary>All that is held waits with what an older operation holds, and of that people were told: not every night anew.</summary>
-    private static async Task<bool> IsToldOfAsync(RollcallContext context, Operation operation, CancellationToken cancellationToken)
+    /// <summary>Where nothing of a hold is news: all of it waits with what older operations hold, and of each of these the place was told, by its own
+    /// notice or by that of a night between. What was given up told nobody.</summary>
+    private static async Task<HashSet<(NoticeChannel, string)>> HaveHeardAsync(
+        RollcallContext context,
+        Operation operation,
+        CancellationToken cancellationToken
+    )
     {
-        var holds = JsonSerializer.Deserialize<PlanOptions>(operation.Options, OperationQueue.Json)?.HeldWith ?? [];
-        return holds.Count > 0
-            && await context
-                .Notices.Where(n => n.DistrictId == operation.DistrictId && n.Event == NoticeEvents.Held)
-                .Where(n => n.OperationId != null && holds.Contains(n.OperationId.Value))
-                .Select(n => n.OperationId)
-                .Distinct()
-                .CountAsync(cancellationToken) == holds.Count;
+        var holds = HeldWith(operation.Options);
+        if (holds.Count == 0)
+        {
+            return [];
+        }
+
+        var sent = await context
+            .Notices.Where(n => n.DistrictId == operation.DistrictId && n.Event == NoticeEvents.Held && n.Status != NoticeStatus.Failed)
+            .Where(n => n.OperationId >= holds.Min() && n.OperationId < operation.Id)
+            .Select(n => new
+            {
+                Of = n.OperationId!.Value,
+                n.Channel,
+                n.Target,
+            })
+            .ToListAsync(cancellationToken);
+        var operations = sent.Select(n => n.Of).Distinct().ToArray();
+        var tell = await context
+            .Operations.Where(o => operations.Contains(o.Id))
+            .Select(o => new { o.Id, o.Options })
+            .ToDictionaryAsync(o => o.Id, o => HeldWith(o.Options), cancellationToken);
+        return
+        [
+            .. sent.GroupBy(n => (n.Channel, n.Target))
+                .Where(place => holds.All(h => place.Any(n => n.Of == h || tell.GetValueOrDefault(n.Of, []).Contains(h))))
+                .Select(place => place.Key),
+        ];
     }
+
+    private static IReadOnlyList<long> HeldWith(string planOptions) =>
+        JsonSerializer.Deserialize<PlanOptions>(planOptions, OperationQueue.Json)?.HeldWith ?? [];
 
     /// <summary>The part of a plan's options that notices need.</summary>
     private sealed record PlanOptions(IReadOnlyList<long>? HeldWith);

@@ -508,6 +508,88 @@ public sealed class TroubleTests(PostgresCluster cluster)
         }
     }
 
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task A_place_that_never_heard_of_a_hold_hears_of_it_with_the_next_night(Db db)
+    {
+        using var mail = new MailServer();
+        await using var hook = await HookServer.StartAsync();
+        var (system, clock) = await NightAsync(db, new MailOptions("127.0.0.1", mail.Port, "rollcall@school.example", Plain: true));
+        await using var _ = system;
+        var notices = system.Get<NoticeService>();
+        await notices.SetAsync(system.District.Id, [], NoticeEvents.Held, hook.Url, "a secret of enough length", "test", Stop);
+        system.Sandbox.OnlyMine();
+        for (var i = 1; i <= 60; i++)
+        {
+            system.Sandbox.Person($"p{i:00}", "Pat", $"Person{i:00}", phone: "1");
+        }
+
+        await system.SyncAsync();
+        Rename(14, "2026-01-01T00:00:00.000Z", "1");
+        hook.Status = 500;
+        var hold = await system.SyncAsync();
+        Assert.Equal(OperationStatus.NeedsApproval, hold.Status);
+        await system.Get<Aftermath>().SettleAsync(Stop);
+        for (var attempt = 1; attempt <= 5; attempt++)
+        {
+            Assert.Equal(1, await SendDueAsync(notices));
+            clock.MoveTo((await notices.ListAsync(system.District.Id, cancellationToken: Stop))[0].DueAt.AddSeconds(1));
+        }
+
+        Assert.Equal([(hold.Id, hook.Url, NoticeStatus.Failed)], await ToldAsync());
+
+        // It was given up: nobody has heard of it. Then once is enough.
+        hook.Status = 200;
+        var night = await PassNightAsync(2);
+        List<(long, string, NoticeStatus)> told = [(hold.Id, hook.Url, NoticeStatus.Failed), (night, hook.Url, NoticeStatus.Sent)];
+        Assert.Equal(told, await ToldAsync());
+        await PassNightAsync(3);
+        Assert.Equal(told, await ToldAsync());
+
+        // Somebody who is told since then has heard of nothing, and nobody else hears of it again.
+        await notices.SetAsync(system.District.Id, ["office@school.example"], null, null, null, "test", Stop);
+        night = await PassNightAsync(4);
+        told.Add((night, "office@school.example", NoticeStatus.Sent));
+        Assert.Equal(told, await ToldAsync());
+
+        // Where only a place was told that is told no more, nobody was.
+        await using var other = await HookServer.StartAsync();
+        await notices.SetAsync(system.District.Id, null, null, other.Url, "another secret of enough length", "test", Stop);
+        night = await PassNightAsync(5);
+        told.Add((night, other.Url, NoticeStatus.Sent));
+        Assert.Equal(told, await ToldAsync());
+        await PassNightAsync(6);
+        Assert.Equal(told, await ToldAsync());
+
+        async Task<long> PassNightAsync(int number)
+        {
+            clock.MoveTo(clock.GetUtcNow().AddHours(20));
+            Rename(8, "2099-01-01T00:00:00.000Z", $"{number}");
+            var changes = await system.SyncAsync(kind: OperationKind.ChangesSync);
+            Assert.Equal(
+                (OperationKind.ChangesSync, OperationStatus.NeedsApproval, 8L),
+                (changes.Kind, changes.Status, OperationQueue.CountsOf(changes).Held)
+            );
+            await system.Get<Aftermath>().SettleAsync(Stop);
+            await SendDueAsync(notices);
+            return changes.Id;
+        }
+
+        void Rename(int to, string modified, string phone)
+        {
+            for (var i = 1; i <= to; i++)
+            {
+                system.Sandbox.Person($"p{i:00}", "Pat", $"Renamed{i:00}", phone: phone, modified: modified);
+            }
+        }
+
+        async Task<IEnumerable<(long, string, NoticeStatus)>> ToldAsync() =>
+            (await notices.ListAsync(system.District.Id, cancellationToken: Stop))
+                .OrderBy(n => n.Id)
+                .Select(n => (n.OperationId!.Value, n.Target, n.Status));
+    }
+
     [Fact]
     public async Task A_place_that_does_not_answer_is_tried_with_pauses_given_up_and_shown()
     {
