@@ -4,14 +4,17 @@ using Rollcall.Integrations;
 using Rollcall.Operations;
 using Rollcall.Retention;
 using Rollcall.Server.Watch;
+using Rollcall.Storage;
 
 namespace Rollcall.Server.Worker;
 
-/// <summary>Looks at the clock for Daily Operations and retention for as long as the server runs.</summary>
+/// <summary>Looks at the clock for Daily Operations and retention for as long as the server runs, and beside that for nodes that have stopped while
+/// others wait for them.</summary>
 internal sealed class DailyService(
     DailySchedule schedule,
     RetentionService retention,
     ReadinessService readiness,
+    StalledCopies stalled,
     Pulse pulse,
     TimeProvider time,
     ILogger<DailyService> logger
@@ -23,7 +26,33 @@ internal sealed class DailyService(
     private static readonly TimeSpan s_every = TimeSpan.FromSeconds(20);
     private static readonly TimeSpan s_tidyEvery = TimeSpan.FromHours(1);
 
-    protected override async Task ExecuteAsync(CancellationToken stoppingToken)
+    protected override Task ExecuteAsync(CancellationToken stoppingToken) =>
+        Task.WhenAll(WatchClockAsync(stoppingToken), WatchNodesAsync(stoppingToken));
+
+    /// <summary>By itself: what is due may be kept waiting by the very session that is to be ended.</summary>
+    private async Task WatchNodesAsync(CancellationToken stoppingToken)
+    {
+        while (!stoppingToken.IsCancellationRequested)
+        {
+            await TryAsync(
+                "Sessions of nodes that have stopped cannot be looked for",
+                async () =>
+                {
+                    foreach (var session in await stalled.EndAsync(stoppingToken))
+                    {
+                        logger.LogWarning(
+                            "PostgreSQL's session of {Session} was ended: it had stopped in the middle of writing, and others waited for it",
+                            session
+                        );
+                    }
+                },
+                stoppingToken
+            );
+            await Task.Delay(StalledCopies.Every, time, stoppingToken).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        }
+    }
+
+    private async Task WatchClockAsync(CancellationToken stoppingToken)
     {
         var tidy = DateTimeOffset.MinValue;
         while (!stoppingToken.IsCancellationRequested)

@@ -105,6 +105,7 @@ internal sealed class ServerProcess : IAsyncDisposable
                 web.Services.GetRequiredService<DailySchedule>(),
                 web.Services.GetRequiredService<RetentionService>(),
                 web.Services.GetRequiredService<ReadinessService>(),
+                new StalledCopies(database, web.Services.GetRequiredService<TimeProvider>()),
                 pulse,
                 web.Services.GetRequiredService<TimeProvider>(),
                 web.Services.GetRequiredService<ILogger<DailyService>>()

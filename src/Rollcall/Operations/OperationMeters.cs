@@ -76,7 +76,10 @@ public static class OperationMeters
             _trace = s_source.StartActivity($"operation {_kind}", ActivityKind.Internal, default(ActivityContext));
             _trace?.SetTag("rollcall.district", district);
             _trace?.SetTag("rollcall.operation", operation.Id);
-            _trace?.SetTag("rollcall.requested", operation.DailyDate is null ? "by a person" : "by the schedule");
+            _trace?.SetTag(
+                "rollcall.requested",
+                operation.RequestedBy is DailySchedule.Actor or Retention.RetentionService.Actor ? "by the schedule" : "by a person"
+            );
         }
 
         public void Enter(OperationStage stage)

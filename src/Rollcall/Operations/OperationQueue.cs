@@ -189,7 +189,8 @@ public sealed class OperationQueue(RollcallDatabase database, TimeProvider time)
     }
 
     /// <summary>The schedule's work, for which nobody waits. What somebody asked for or approved is theirs, though it does the night's work too.</summary>
-    private const string AtNight = $"daily_date IS NOT NULL AND approved_at IS NULL AND requested_by = '{DailySchedule.Actor}'";
+    private static readonly string s_atNight =
+        $"(daily_date IS NOT NULL AND approved_at IS NULL AND requested_by = '{DailySchedule.Actor}' OR kind = {(int)OperationKind.Retention} AND requested_by = '{Retention.RetentionService.Actor}')";
 
     /// <summary>What could be claimed, in the order in which it should be: what a person waits for goes before the night's work; within each
     /// the district that has waited longest for its turn here, so that one with much to do keeps nobody waiting; within it first come, first
@@ -205,12 +206,12 @@ public sealed class OperationQueue(RollcallDatabase database, TimeProvider time)
     {
         await using var command = connection.CreateCommand();
         command.CommandText = $"""
-            SELECT id, district_id, CASE WHEN {AtNight} THEN 1 ELSE 0 END FROM operations w
+            SELECT id, district_id, CASE WHEN {s_atNight} THEN 1 ELSE 0 END FROM operations w
             WHERE {(kinds is null ? "" : $"kind IN ({string.Join(", ", kinds.Select(k => (int)k))}) AND")} (status = {(int)OperationStatus.Running} AND {silent}
                 OR status = {(int)OperationStatus.Waiting} AND (not_before IS NULL OR not_before <= @now)
                   AND NOT EXISTS (SELECT 1 FROM operations o WHERE o.district_id = w.district_id AND o.id <> w.id AND o.status = {(int)
                     OperationStatus.Running}))
-              {(only is null ? "" : "AND id = @only")} {(nights ? "" : $"AND NOT ({AtNight})")}
+              {(only is null ? "" : "AND id = @only")} {(nights ? "" : $"AND NOT {s_atNight}")}
             """;
         Sql.Add(command, "@now", time.GetUtcNow().ToUnixTimeMilliseconds());
         if (only is not null)

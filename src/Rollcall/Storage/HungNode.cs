@@ -28,8 +28,9 @@ internal static class HungNode
     public static Task AllowPausesAsync(DbConnection connection, DbTransaction transaction, CancellationToken cancellationToken) =>
         Sql.ExecuteAsync(connection, transaction, "SET LOCAL idle_in_transaction_session_timeout = 0", cancellationToken);
 
-    /// <summary>Ends the sessions of the node that has this operation, whose lease is over, where they wait in the middle of a transaction for a
-    /// node that says nothing. One for which the server itself is at work is slow and not hung, and is left alone.</summary>
+    /// <summary>Ends the session that holds this operation's row, of the node that has it and whose lease is over, where it waits in the middle of a
+    /// transaction for a node that says nothing. One for which the server itself is at work is slow and not hung, and is left alone; so is what the node
+    /// does beside.</summary>
     public static Task EndAsync(DbConnection connection, long operation, CancellationToken cancellationToken) =>
         Sql.ExecuteAsync(
             connection,
@@ -38,7 +39,7 @@ internal static class HungNode
             SELECT pg_terminate_backend(a.pid) FROM operations o
             JOIN pg_stat_activity a ON a.application_name = left('{RollcallDatabase.NamePrefix}' || o.node, {LongestName})
               OR starts_with(a.application_name, '{RollcallDatabase.NamePrefix}' || o.node || ' ')
-            WHERE o.id = @id AND o.status = {(int)OperationStatus.Running}
+            WHERE o.id = @id AND o.status = {(int)OperationStatus.Running} AND a.backend_xid = o.xmax
               AND o.lease_until < (extract(epoch from clock_timestamp()) * 1000)::bigint
               AND a.datname = current_database() AND a.usename = session_user AND a.pid <> pg_backend_pid()
               AND (a.state LIKE 'idle in transaction%' OR (a.state = 'active' AND a.wait_event_type = 'Client'))

@@ -3,6 +3,7 @@ using Npgsql;
 using Rollcall.Districts;
 using Rollcall.Integrations;
 using Rollcall.Operations;
+using Rollcall.Retention;
 using Rollcall.Storage;
 using Rollcall.Tests.Infrastructure;
 
@@ -83,6 +84,16 @@ public sealed class QueueTests(PostgresCluster cluster)
             Assert.Equal(new DateOnly(2026, 3, 3), claimed.DailyDate);
             Assert.True(await system.Queue.FinishAsync(claimed, OperationStatus.NeedsApproval, null, null, null, Stop));
         }
+
+        // What the schedule clears away is a night's work, too; what somebody has cleared away is theirs.
+        var retention = system.Get<RetentionService>();
+        var clearing = await retention.EnqueueAsync(river, RetentionService.Actor, Stop);
+        Assert.Null(await ClaimAsync(nights: false));
+        Assert.Equal(clearing, await NextAsync());
+        clearing = await retention.EnqueueAsync(river, "anna", Stop);
+        var cleared = await ClaimAsync(nights: false);
+        Assert.Equal(clearing, cleared?.Id);
+        Assert.True(await system.Queue.FinishAsync(cleared!, OperationStatus.Completed, null, null, null, Stop));
 
         // So is what somebody approves of a night.
         night = await AskAsync(river, OperationKind.FullSync, night: new DateOnly(2026, 3, 4));
@@ -298,6 +309,122 @@ public sealed class QueueTests(PostgresCluster cluster)
 
             await transaction.CommitAsync(Stop);
         });
+    }
+
+    [Fact]
+    public async Task A_node_that_stops_in_the_middle_of_what_a_person_writes_keeps_their_district_waiting_for_less_than_half_a_minute()
+    {
+        await using var system = await Installation.StartAsync(cluster, Db.Postgres, connect: false);
+        await using var node = Elsewhere(system);
+        await using var hung = (NpgsqlConnection)await node.OpenAsOwnerAsync(Stop);
+        await using var transaction = await hung.BeginTransactionAsync(Stop);
+        await system.Database.Bulk.LockDistrictAsync(hung, transaction, system.District.Id, Stop);
+        await using var copy = await hung.BeginBinaryImportAsync("COPY audit_entries (id) FROM STDIN (FORMAT BINARY)", Stop);
+        var stalled = new StalledCopies(system.Database, TimeProvider.System);
+        var ended = new List<string>();
+
+        // Nobody has to ask twice.
+        var asking = EditAsync(system, system.District.Id);
+        while (!asking.IsCompleted)
+        {
+            ended.AddRange(await stalled.EndAsync(Stop));
+            await Task.Delay(StalledCopies.Every, Stop);
+        }
+
+        await asking;
+        Assert.Equal(["rollcall elsewhere:7"], ended);
+        await Assert.ThrowsAnyAsync<Exception>(async () => await copy.CompleteAsync(Stop));
+    }
+
+    [Fact]
+    public async Task A_node_that_sends_rows_slowly_or_keeps_nobody_waiting_is_left_its_work()
+    {
+        await using var system = await Installation.StartAsync(cluster, Db.Postgres, connect: false);
+        var harbor = await system.Get<DistrictService>().AddAsync("HARBOR", "Harbor Point", "UTC", "test");
+        await using var node = Elsewhere(system);
+
+        // Nothing comes on this one, and nobody waits for it.
+        await using var quiet = (NpgsqlConnection)await node.OpenAsOwnerAsync(Stop);
+        await using var alone = await quiet.BeginTransactionAsync(Stop);
+        await system.Database.Bulk.LockDistrictAsync(quiet, alone, harbor.Id, Stop);
+        await Sql.ExecuteAsync(quiet, alone, "CREATE TEMPORARY TABLE wide (x text)", Stop);
+        await using var nothing = await quiet.BeginBinaryImportAsync("COPY wide FROM STDIN (FORMAT BINARY)", Stop);
+
+        await using var slow = (NpgsqlConnection)await node.OpenAsOwnerAsync(Stop);
+        await using var transaction = await slow.BeginTransactionAsync(Stop);
+        await system.Database.Bulk.LockDistrictAsync(slow, transaction, system.District.Id, Stop);
+        await Sql.ExecuteAsync(slow, transaction, "CREATE TEMPORARY TABLE wide (x text)", Stop);
+        await using var copy = await slow.BeginBinaryImportAsync("COPY wide FROM STDIN (FORMAT BINARY)", Stop);
+        var stalled = new StalledCopies(system.Database, TimeProvider.System);
+        var asking = EditAsync(system, system.District.Id);
+        for (var second = 0; second < 24; second++)
+        {
+            if (second % 8 == 0)
+            {
+                await copy.StartRowAsync(Stop);
+                await copy.WriteAsync(new string('x', 100_000), Stop);
+            }
+
+            Assert.Empty(await stalled.EndAsync(Stop));
+            await Task.Delay(TimeSpan.FromSeconds(1), Stop);
+        }
+
+        Assert.False(asking.IsCompleted);
+        Assert.Equal(3ul, await copy.CompleteAsync(Stop));
+        await copy.DisposeAsync();
+        await transaction.CommitAsync(Stop);
+        await asking;
+        await nothing.CompleteAsync(Stop);
+        await nothing.DisposeAsync();
+        await alone.CommitAsync(Stop);
+    }
+
+    private static RollcallDatabase Elsewhere(Installation system) =>
+        new(
+            new StorageOptions(
+                system.Database.DataFolder,
+                new NpgsqlConnectionStringBuilder(system.Database.ConnectionString) { ApplicationName = "rollcall elsewhere:7" }.ToString()
+            )
+        );
+
+    private static Task EditAsync(Installation system, int district) =>
+        system.Queue.EnqueueAsync(district, OperationKind.Edit, null, preview: false, "test", cancellationToken: Stop);
+
+    [Fact]
+    public async Task What_a_node_that_hangs_does_beside_is_left_to_it()
+    {
+        await using var system = await Installation.StartAsync(cluster, Db.Postgres, connect: false);
+        var (stuck, _) = await system.Queue.EnqueueAsync(
+            system.District.Id,
+            OperationKind.FullSync,
+            IntegrationKind.ClassLink,
+            preview: false,
+            "test",
+            cancellationToken: Stop
+        );
+        Assert.Equal(stuck, (await system.Queue.ClaimAsync("elsewhere:7", null, aloneHere: false, Stop))!.Id);
+        var connection = new NpgsqlConnectionStringBuilder(system.Database.ConnectionString) { ApplicationName = "rollcall elsewhere:7" };
+        await using var node = new RollcallDatabase(
+            new StorageOptions(system.Database.DataFolder, connection.ToString()) { HungAfter = TimeSpan.FromMinutes(5) }
+        );
+        await using var hung = await node.OpenAsOwnerAsync(Stop);
+        await Sql.ExecuteAsync(hung, null, "UPDATE operations SET lease_until = 0", Stop);
+        await using var stopped = await hung.BeginTransactionAsync(Stop);
+        await Sql.ExecuteAsync(hung, stopped, "UPDATE operations SET applied_to = 7 WHERE id = @id", Stop, ("@id", stuck));
+
+        // Another lane of the same node thinks for as long, and is in nobody's way.
+        await using var lane = await node.OpenAsOwnerAsync(Stop);
+        await using var healthy = await lane.BeginTransactionAsync(Stop);
+        await Sql.ExecuteAsync(lane, healthy, "UPDATE districts SET name = 'Riverside'", Stop);
+        using var minute = CancellationTokenSource.CreateLinkedTokenSource(Stop);
+        minute.CancelAfter(TimeSpan.FromMinutes(1));
+        while (await system.Queue.ClaimAsync("here:1", null, aloneHere: false, minute.Token) is null)
+        {
+            await Task.Delay(250, minute.Token);
+        }
+
+        await healthy.CommitAsync(Stop);
+        await Assert.ThrowsAnyAsync<Exception>(async () => await stopped.CommitAsync(Stop));
     }
 
     [Fact]
