@@ -160,17 +160,8 @@ internal static class OperationCommands
         GoOn(
             terminal,
             "continue",
-            "Go on with an operation that was interrupted, here or in the server that runs",
-            async (session, district, id, token) =>
-            {
-                var operation = await session.Get<OperationQueue>().GetAsync(district.Id, id, token);
-                if (operation.Status is not (OperationStatus.Waiting or OperationStatus.Running))
-                {
-                    throw new RollcallException(
-                        $"Operation {id} is {OperationQueue.StatusWord(operation.Status).Replace('-', ' ')}: there is nothing to go on with."
-                    );
-                }
-            }
+            "Go on with an operation that was interrupted, or waits to be tried again, here or in the server that runs",
+            (session, district, id, token) => session.Get<OperationQueue>().HurryAsync(district.Id, id, session.Actor.Name, token)
         );
 
     /// <summary>A command that lets an operation go on, and follows it to its end.</summary>

@@ -54,14 +54,7 @@ public sealed class OperationQueue(RollcallDatabase database, TimeProvider time)
             {
                 if (dailyDate is null)
                 {
-                    // Somebody wants it now: it is theirs, goes before the night's work, and waits for no later try.
-                    await context
-                        .Operations.Where(o => o.Id == equal.Id && o.Status == OperationStatus.Waiting)
-                        .Where(o => o.NotBefore != null || (o.DailyDate != null && o.RequestedBy == DailySchedule.Actor))
-                        .ExecuteUpdateAsync(
-                            s => s.SetProperty(o => o.NotBefore, (DateTimeOffset?)null).SetProperty(o => o.RequestedBy, requestedBy),
-                            cancellationToken
-                        );
+                    await HurryAsync(context.Operations.Where(o => o.Id == equal.Id), requestedBy, cancellationToken);
                     await transaction.CommitAsync(cancellationToken);
                 }
                 else
@@ -575,6 +568,38 @@ public sealed class OperationQueue(RollcallDatabase database, TimeProvider time)
             },
             cancellationToken
         );
+
+    /// <summary>Somebody wants an operation to go on that was interrupted, or waits to be tried again: it waits for no later try.</summary>
+    /// <exception cref="RollcallException">It has ended, or waits for something else.</exception>
+    public async Task HurryAsync(int districtId, long id, string by, CancellationToken cancellationToken = default)
+    {
+        await using var connection = await database.OpenAsync(cancellationToken);
+        await using var transaction = await database.Bulk.BeginWriteAsync(connection, cancellationToken);
+        await database.Bulk.LockDistrictAsync(connection, transaction, districtId, cancellationToken);
+        await using var context = database.CreateContext(connection, transaction);
+        var operation = await FindAsync(context.Operations.AsNoTracking(), districtId, id, cancellationToken);
+        if (operation.Status is not (OperationStatus.Waiting or OperationStatus.Running))
+        {
+            throw new RollcallException(
+                $"Operation {id} is {StatusWord(operation.Status).Replace('-', ' ')}: there is nothing to go on with."
+            );
+        }
+
+        await HurryAsync(context.Operations.Where(o => o.Id == id), by, cancellationToken);
+        await transaction.CommitAsync(cancellationToken);
+    }
+
+    /// <summary>Whoever wants it now has it, and goes before the night's work. What a night has planned, or somebody approved, stays the night's all the
+    /// same: should it fail once more, it is tried again by itself, with its plan.</summary>
+    private static async Task HurryAsync(IQueryable<Operation> one, string by, CancellationToken cancellationToken)
+    {
+        one = one.Where(o => o.Status == OperationStatus.Waiting);
+        await one.Where(o => !o.Planned && o.ApprovedAt == null)
+            .Where(o => o.NotBefore != null || (o.DailyDate != null && o.RequestedBy == DailySchedule.Actor))
+            .ExecuteUpdateAsync(s => s.SetProperty(o => o.RequestedBy, by), cancellationToken);
+        await one.Where(o => o.NotBefore != null)
+            .ExecuteUpdateAsync(s => s.SetProperty(o => o.NotBefore, (DateTimeOffset?)null), cancellationToken);
+    }
 
     /// <summary>Asks a waiting or running operation to stop.</summary>
     /// <exception cref="RollcallException">It has ended already.</exception>

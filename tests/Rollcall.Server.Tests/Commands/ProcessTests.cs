@@ -1,6 +1,8 @@
 using System.Net;
 using System.Net.Sockets;
 using System.Text.Json;
+using Microsoft.EntityFrameworkCore;
+using Rollcall.Operations;
 using Rollcall.Sandbox;
 using Rollcall.Tests.Infrastructure;
 using static Rollcall.Server.Tests.Commands.RealProcess;
@@ -102,6 +104,43 @@ public sealed class ProcessTests(PostgresCluster postgres)
         Assert.Equal(("undo", sync + 1), (undone.Word("kind"), undone.Number("operation")));
         Assert.Equal(0, (await cli.OkAsync("patron", "list", "--json")).Json.GetArrayLength());
         await cli.RefusedAsync(1, "there is nothing to go on with", "operation", "continue", $"{sync + 1}");
+    }
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task A_night_that_waits_for_another_try_is_gone_on_with_when_somebody_says_so(bool onPostgres)
+    {
+        await using var sandbox = await SandboxAsync();
+        await using var cli = await Cli.ConnectedAsync(sandbox, onPostgres ? postgres : null);
+        await using var database = new Storage.RollcallDatabase(new Storage.StorageOptions(cli.Data, cli.Database));
+        var queue = new OperationQueue(database, TimeProvider.System);
+        var district = await new Rollcall.Districts.DistrictService(database, TimeProvider.System).ResolveAsync("RIVER", Stop);
+        foreach (var planned in (bool[])[false, true])
+        {
+            var (id, _) = await queue.EnqueueAsync(
+                district.Id,
+                OperationKind.FullSync,
+                Integrations.IntegrationKind.ClassLink,
+                preview: false,
+                DailySchedule.Actor,
+                dailyDate: new DateOnly(2026, 3, planned ? 3 : 2),
+                cancellationToken: Stop
+            );
+            var claimed = await queue.ClaimAsync("elsewhere:7", id, aloneHere: false, Stop);
+            Assert.True(await queue.RetryLaterAsync(claimed!, TimeSpan.FromHours(2), "The service is away.", Stop));
+            await using (var context = database.CreateContext())
+            {
+                await context.Operations.Where(o => o.Id == id).ExecuteUpdateAsync(s => s.SetProperty(o => o.Planned, planned), Stop);
+            }
+
+            var ran = await cli.OkAsync("operation", "continue", $"{id}", "--json");
+            Assert.Equal(id, ran.Number("operation"));
+            Assert.StartsWith("completed", ran.Word("status"), StringComparison.Ordinal);
+
+            // Whoever has it read goes before the night; what the night has planned stays the night's.
+            Assert.Equal(planned, (await queue.GetAsync(district.Id, id, Stop)).RequestedBy == DailySchedule.Actor);
+        }
     }
 
     [Fact]
