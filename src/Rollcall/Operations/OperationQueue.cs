@@ -444,7 +444,7 @@ public sealed class OperationQueue(RollcallDatabase database, TimeProvider time)
         await using var connection = await database.OpenAsync(cancellationToken);
         await using var transaction = await database.Bulk.BeginWriteAsync(connection, cancellationToken);
         await EnsureMineAsync(connection, transaction, operation.Id, operation.Fence, cancellationToken);
-        await using var context = database.CreateContext(connection, transaction);
+        await using var context = database.CreateContext(connection, transaction).AllowLong();
         await context
             .Changes.Where(c => c.DistrictId == operation.DistrictId && c.OperationId == operation.Id)
             .ExecuteDeleteAsync(cancellationToken);
@@ -726,6 +726,7 @@ public sealed class OperationQueue(RollcallDatabase database, TimeProvider time)
     {
         if (ended.Planned)
         {
+            context.AllowLong();
             var counts = await Sync.OlderPlans.WrittenAsync(context, ended, cancellationToken);
             await context
                 .Operations.Where(o => o.Id == ended.Id)
@@ -869,7 +870,7 @@ public sealed class OperationQueue(RollcallDatabase database, TimeProvider time)
         await using var connection = await database.OpenAsync(cancellationToken);
         await using var transaction = await database.Bulk.BeginWriteAsync(connection, cancellationToken);
         await database.Bulk.LockDistrictAsync(connection, transaction, districtId, cancellationToken);
-        await using var context = database.CreateContext(connection, transaction);
+        await using var context = database.CreateContext(connection, transaction).AllowLong();
         var operation = await FindAsync(context, districtId, id, cancellationToken);
         if (operation.Status is not (OperationStatus.NeedsApproval or OperationStatus.Preview))
         {

@@ -188,6 +188,7 @@ internal static class OlderPlans
             return [];
         }
 
+        context.AllowLong();
         var waiting = await others
             .AsNoTracking()
             .Where(o => s_syncs.Contains(o.Kind))

@@ -96,6 +96,125 @@ public sealed class LongStatementTests(PostgresCluster cluster)
         );
     }
 
+    [Fact]
+    public async Task An_operation_of_any_size_comes_to_its_end_whichever_it_is()
+    {
+        await using var system = await StartAsync();
+        await using var hurried = Hurried(system);
+        var district = system.District.Id;
+
+        // What an earlier worker planned is deleted.
+        var operation = await ClaimAsync();
+        await SlowlyAsync(() => hurried.Queue.DeletePlanAsync(operation, Stop));
+
+        // What was written before the end is counted: of one that fails, is cancelled at work or before, or fails beside the night.
+        await SlowlyAsync(async () =>
+            Assert.True(await hurried.Queue.FinishAsync(operation, OperationStatus.Failed, null, null, "No.", Stop))
+        );
+        operation = await ClaimAsync();
+        await SlowlyAsync(() => hurried.Queue.FailBesideNightAsync(operation, TimeSpan.FromMinutes(10), "No.", Stop));
+        operation = await ClaimAsync();
+        await hurried.Queue.ParkAsync(operation, Stop);
+        await SlowlyAsync(() => hurried.Queue.CancelAsync(district, operation.Id, Stop));
+
+        // So is what waits when its service is turned off.
+        operation = await ClaimAsync();
+        await hurried.Queue.ParkAsync(operation, Stop);
+        await SlowlyAsync(async () =>
+        {
+            await using var work = await DistrictTransaction.BeginAsync(hurried.Database, district, Stop);
+            var row = await work.Context.Integrations.SingleAsync(i => i.DistrictId == district, Stop);
+            await OperationQueue.StopSyncsAsync(work.Context, row, "Off.", DateTimeOffset.UnixEpoch, Stop);
+            await work.CommitAsync(Stop);
+        });
+        Assert.Equal(OperationStatus.Cancelled, (await hurried.Queue.GetAsync(district, operation.Id, Stop)).Status);
+
+        // What an earlier worker had left out counts.
+        operation = await ClaimAsync();
+        operation.AppliedTo = 1;
+        await SlowlyAsync(() =>
+            new Rollcall.Sync.Apply.Applier(hurried.Database, operation, null, TimeProvider.System).RunAsync(
+                held: false,
+                approval: false,
+                _ => ValueTask.CompletedTask,
+                Stop
+            )
+        );
+        Assert.True(await hurried.Queue.FinishAsync(operation, OperationStatus.Completed, null, null, null, Stop));
+
+        async Task<Operation> ClaimAsync()
+        {
+            var (id, _) = await hurried.Queue.EnqueueAsync(
+                district,
+                OperationKind.FullSync,
+                IntegrationKind.ClassLink,
+                preview: false,
+                "test",
+                cancellationToken: Stop
+            );
+            await ExecuteAsync(system, $"UPDATE operations SET planned = true WHERE id = {id}");
+            return (await hurried.Queue.ClaimAsync("one", id, aloneHere: false, Stop))!;
+        }
+
+        Task SlowlyAsync(Func<Task> act) => WhileLockedAsync(system, act);
+    }
+
+    [Fact]
+    public async Task A_plan_of_any_size_is_decided_on()
+    {
+        await using var system = await StartAsync();
+        await using var hurried = Hurried(system);
+        var district = system.District.Id;
+        system.Sandbox.Overrides.Remove("users", "p2", "p3", "p4");
+        var hold = await system.SyncAsync();
+        Assert.Equal(OperationStatus.NeedsApproval, hold.Status);
+        var preview = await system.SyncAsync(preview: true);
+        Assert.Equal(OperationStatus.Preview, preview.Status);
+
+        // Whoever has been read since is left out of what waits.
+        await using (var connection = await hurried.Database.OpenAsync(Stop))
+        {
+            await using var transaction = await connection.BeginTransactionAsync(Stop);
+            await using var context = hurried.Database.CreateContext(connection, transaction);
+            await WhileLockedAsync(
+                system,
+                () =>
+                    Rollcall.Sync.OlderPlans.ContradictAsync(
+                        context,
+                        new Operation
+                        {
+                            Id = preview.Id + 1,
+                            DistrictId = district,
+                            Kind = OperationKind.PersonSync,
+                            Integration = IntegrationKind.ClassLink,
+                        },
+                        new Rollcall.Sync.SeenPeople([], ["p1"]),
+                        DateTimeOffset.UnixEpoch,
+                        Stop
+                    )
+            );
+        }
+
+        await WhileLockedAsync(system, () => hurried.Queue.ApproveAsync(district, preview.Id, "test", Stop));
+        Assert.Equal(OperationStatus.Superseded, (await system.Queue.GetAsync(district, hold.Id, Stop)).Status);
+        await system.Queue.CancelAsync(district, preview.Id, Stop);
+        hold = await system.SyncAsync();
+        Assert.Equal(OperationStatus.NeedsApproval, hold.Status);
+        await WhileLockedAsync(system, () => hurried.Queue.DiscardAsync(district, hold.Id, "test", Stop));
+    }
+
+    /// <summary>Does it while what it reads or deletes among changes takes two seconds.</summary>
+    private static async Task WhileLockedAsync(Installation system, Func<Task> act)
+    {
+        await using var connection = await system.Database.OpenAsync(Stop);
+        await using var transaction = await connection.BeginTransactionAsync(Stop);
+        await Sql.ExecuteAsync(connection, transaction, "LOCK TABLE changes IN ACCESS EXCLUSIVE MODE", Stop);
+        var acting = act();
+        await Task.Delay(TimeSpan.FromSeconds(2), Stop);
+        await transaction.CommitAsync(Stop);
+        await acting;
+    }
+
     private static Installation Hurried(Installation system) =>
         Installation.Open(
             system.Database.DataFolder,

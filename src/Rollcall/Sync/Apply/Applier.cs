@@ -144,7 +144,7 @@ internal sealed class Applier(RollcallDatabase database, Operation operation, Sy
             return;
         }
 
-        await using var context = database.CreateContext(connection, null);
+        await using var context = database.CreateContext(connection, null).AllowLong();
         var earlier = context
             .Changes.AsNoTracking()
             .Where(c => c.DistrictId == operation.DistrictId && c.OperationId == operation.Id && c.Number <= position && c.Held == held);

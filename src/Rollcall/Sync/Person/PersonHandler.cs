@@ -243,7 +243,7 @@ internal sealed class PersonHandler(RollcallDatabase database, IntegrationServic
             throw new FencedOffException();
         }
 
-        await using (var context = database.CreateContext(connection, transaction))
+        await using (var context = database.CreateContext(connection, transaction).AllowLong())
         {
             var now = time.GetUtcNow();
             await OlderPlans.ReplaceOfPersonAsync(context, operation, sourcedId, now, cancellationToken);

@@ -23,7 +23,7 @@ internal sealed class UndoHandler(RollcallDatabase database, OperationQueue queu
         var subject = await queue.GetAsync(operation.DistrictId, options.Of, cancellationToken);
         if (!operation.Planned)
         {
-            await using (var context = database.CreateContext())
+            await using (var context = database.CreateContext().AllowLong())
             {
                 if (await UndoService.RefusalAsync(context, subject, options.Patron is not null, cancellationToken) is { } refusal)
                 {
@@ -130,7 +130,7 @@ internal sealed class UndoHandler(RollcallDatabase database, OperationQueue queu
             warnings.Add(PatronGuard.Warning(applier.Guarded));
         }
 
-        await using (var context = database.CreateContext())
+        await using (var context = database.CreateContext().AllowLong())
         {
             // Counted from the log, so that what a worker wrote who died counts too.
             var dropped = await context.Changes.LongCountAsync(
