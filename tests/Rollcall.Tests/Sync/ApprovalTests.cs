@@ -409,7 +409,7 @@ public sealed class ApprovalTests(PostgresCluster cluster)
         Assert.Empty(await log.WaitingAsync(system.District.Id, stays.Id));
         var told = await system.Get<PatronExplain>().ExplainAsync(system.District, leaves.Barcode, askRoster: false);
         Assert.Contains(
-            $"Full Sync {held.Id} waits for approval and would write: Status 'Active' → 'Transferred'.",
+            $"Full Sync #{held.Id} waits for approval and would write: Status 'Active' → 'Transferred'.",
             told.Standing,
             StringComparison.Ordinal
         );

@@ -602,7 +602,7 @@ public sealed class LateUndoTests(PostgresCluster cluster)
         Assert.Equal("3", (await system.PatronsByGuidAsync())["p1"].Phone);
         var explained = await system.Get<Rollcall.Sync.Person.PatronExplain>().ExplainAsync(system.District, barcode, askRoster: false);
         Assert.Contains(
-            $" {night},",
+            $" #{night},",
             Assert.Single(explained.Fields, f => f.Number == PatronFields.Phone).Origin,
             StringComparison.Ordinal
         );
