@@ -43,6 +43,7 @@ internal static class RollcallWeb
         {
             kestrel.AddServerHeader = false;
             kestrel.Limits.MaxRequestBodySize = 1024 * 1024;
+            kestrel.Limits.MinRequestBodyDataRate = new(Arrival.LeastSpeed, Arrival.Grace);
         });
         builder.Logging.AddFilter("Microsoft", LogLevel.Warning);
         builder.Services.AddRollcall(options);
@@ -82,6 +83,7 @@ internal static class RollcallWeb
 
         var app = builder.Build();
         app.UseMiddleware<Gate>();
+        app.UseMiddleware<Arrival>();
         app.UseExceptionHandler("/error");
         app.UseStatusCodePagesWithReExecute("/error/{0}");
         app.UseRouting();

@@ -178,14 +178,7 @@ internal sealed class ApiGate(RequestDelegate next, RollcallDatabase database, T
 
         if (grant is null)
         {
-            http.Response.Headers.WWWAuthenticate = "Bearer realm=\"rollcall\"";
-            await ProblemAsync(
-                http,
-                StatusCodes.Status401Unauthorized,
-                Bearer(http) is null
-                    ? "A token is missing. Send it as 'Authorization: Bearer TOKEN'; Preferences, Access Tokens makes one."
-                    : "This token is not good: it is mistyped, has expired or was revoked, or whoever made it may no longer come in."
-            );
+            await NoTokenAsync(http);
             return;
         }
 
@@ -235,6 +228,57 @@ internal sealed class ApiGate(RequestDelegate next, RollcallDatabase database, T
         }
 
         await next(http);
+    }
+
+    /// <summary>Before a handler works, and after the body has been read for it: asks again what the token may do.</summary>
+    public static async ValueTask<object?> CheckAgainAsync(EndpointFilterInvocationContext context, EndpointFilterDelegate next)
+    {
+        var http = context.HttpContext;
+        if (!HttpMethods.IsGet(http.Request.Method) && http.Features.Get<Caller>() is not null)
+        {
+            await LookAgainAsync(http);
+        }
+
+        return await next(context);
+    }
+
+    /// <summary>
+    /// Asks again what the token may do that let this request in: a body takes its time to arrive, and whoever lost their rights meanwhile does
+    /// nothing by them any more.
+    /// </summary>
+    /// <exception cref="TokenEndedException">It may do nothing any more.</exception>
+    /// <exception cref="ForbiddenException">It may do other things, but not this.</exception>
+    public static async Task<Caller> LookAgainAsync(HttpContext http)
+    {
+        var before = Caller.Of(http);
+        var tokens = http.RequestServices.GetRequiredService<AccessTokens>();
+        var grant = Bearer(http) is { } token ? await tokens.FindAsync(token, http.RequestAborted) : null;
+        if (grant is null)
+        {
+            throw new TokenEndedException();
+        }
+
+        var route = Access.Route((RouteEndpoint)http.GetEndpoint()!, http.Request.Method);
+        if (Refusal(Access.Of(route), Access.ScopeOf(route), grant, before.OwnDistrict) is { } refusal)
+        {
+            throw new ForbiddenException(refusal);
+        }
+
+        var now = new Caller(grant, before.OwnDistrict);
+        http.Features.Set(now);
+        return now;
+    }
+
+    private static Task NoTokenAsync(HttpContext http)
+    {
+        http.Response.Headers.WWWAuthenticate = "Bearer realm=\"rollcall\"";
+        return ProblemAsync(
+            http,
+            StatusCodes.Status401Unauthorized,
+            Bearer(http) is null
+                ? "A token is missing. Send it as 'Authorization: Bearer TOKEN'; Preferences, Access Tokens makes one."
+                : "This token is not good: it is mistyped, has expired or was revoked, or whoever made it may no longer come in."
+        );
     }
 
     /// <summary>Why a token may not do what needs this; null when it may.</summary>
@@ -345,7 +389,8 @@ internal sealed class ApiGate(RequestDelegate next, RollcallDatabase database, T
                 or ImportRefusedException
                 or RosterException
                 or BadHttpRequestException
-                or NoRoomException;
+                or NoRoomException
+                or TokenEndedException;
 
     /// <summary>The answer as it is kept: its JSON, behind the address that it names, if it names one.</summary>
     private static string Keep(HttpResponse response, MemoryStream body)
@@ -356,6 +401,8 @@ internal sealed class ApiGate(RequestDelegate next, RollcallDatabase database, T
 
     private async Task RepeatAsync(HttpContext http, long tokenId, string key, string print)
     {
+        // The answer is for whoever may have it now: the repetition had a body, too.
+        await LookAgainAsync(http);
         await using var context = database.CreateContextAsOwner();
         var first = await context
             .IdempotentRequests.AsNoTracking()
@@ -447,6 +494,8 @@ internal sealed class ApiGate(RequestDelegate next, RollcallDatabase database, T
         {
             case NoRoomException:
                 return NoRoomAsync(http);
+            case TokenEndedException:
+                return NoTokenAsync(http);
             case NotFoundException:
                 return ProblemAsync(http, StatusCodes.Status404NotFound, fault.Message);
             case ForbiddenException:
@@ -469,6 +518,12 @@ internal sealed class ApiGate(RequestDelegate next, RollcallDatabase database, T
                     http,
                     StatusCodes.Status413PayloadTooLarge,
                     "The request is larger than this server takes. Send less at once."
+                );
+            case BadHttpRequestException { StatusCode: StatusCodes.Status408RequestTimeout }:
+                return ProblemAsync(
+                    http,
+                    StatusCodes.Status408RequestTimeout,
+                    "The request took too long to arrive, and nothing was done. Send it again, over a faster line or less at once."
                 );
             case BadHttpRequestException { InnerException: NulException nul }:
                 return ProblemAsync(
@@ -530,6 +585,9 @@ internal sealed class ApiGate(RequestDelegate next, RollcallDatabase database, T
 
 /// <summary>What was asked for is not there, or not the caller's to see.</summary>
 internal sealed class NotFoundException(string message) : Exception(message);
+
+/// <summary>The token ended while the request arrived.</summary>
+internal sealed class TokenEndedException() : Exception("The token is not good any more.");
 
 /// <summary>The token is not for what was asked.</summary>
 internal sealed class ForbiddenException(string message) : Exception(message);

@@ -38,7 +38,10 @@ internal static class ApiRoutes
 
     public static void Map(WebApplication app)
     {
-        var api = app.MapGroup($"{ApiGate.Root}/{Version}").DisableAntiforgery().AddEndpointFilter(ApiRequired.CheckAsync);
+        var api = app.MapGroup($"{ApiGate.Root}/{Version}")
+            .DisableAntiforgery()
+            .AddEndpointFilter(ApiRequired.CheckAsync)
+            .AddEndpointFilter(ApiGate.CheckAgainAsync);
         api.MapGet("/openapi.json", OpenApiShape.SendAsync).ExcludeFromDescription();
         Read(api.MapGet("/health", HealthAsync), "health", "Say whether the server and its database answer");
 
@@ -600,9 +603,9 @@ internal static class ApiRoutes
 
     private static async Task<Accepted<Started>> CancelAsync(long id, OperationQueue queue, HttpContext http)
     {
-        var (district, _) = Caller.Of(http);
+        var (district, actor) = Caller.Of(http);
         await FindAsync(id, queue, http);
-        await queue.CancelAsync(district.Id, id, http.RequestAborted);
+        await queue.CancelAsync(district.Id, id, actor.Name, http.RequestAborted);
         return Accepted(id, isNew: false);
     }
 
@@ -937,6 +940,7 @@ internal static class ApiRoutes
             Text.Clean(fileName) is { } name ? Text.Cut(name, 200) : "api.csv",
             preview,
             actor,
+            arrived: async () => (await ApiGate.LookAgainAsync(http)).Actor,
             cancellationToken: http.RequestAborted
         );
         return Accepted(id, isNew: true);

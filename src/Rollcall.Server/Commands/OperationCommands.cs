@@ -257,5 +257,5 @@ internal static class OperationCommands
     }
 
     private static Task CancelAsync(Session session, District district, long id, CancellationToken cancellationToken) =>
-        session.Get<OperationQueue>().CancelAsync(district.Id, id, cancellationToken);
+        session.Get<OperationQueue>().CancelAsync(district.Id, id, session.Actor.Name, cancellationToken);
 }

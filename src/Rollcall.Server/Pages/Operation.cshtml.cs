@@ -201,7 +201,7 @@ internal sealed class OperationModel(
             $"/operations/{id}",
             async () =>
             {
-                await queue.CancelAsync(DistrictId, id, Gone);
+                await queue.CancelAsync(DistrictId, id, Here.Actor.Name, Gone);
                 return "It is being cancelled. What was written before stays.";
             }
         );

@@ -76,7 +76,7 @@ internal sealed class PatronImportModel(Here here, PatronImport import) : Rollca
         try
         {
             stream.Position = 0;
-            var id = await import.PlanAsync(DistrictId, stream, FileName, preview: true, Here.Actor, Chosen, Gone);
+            var id = await import.PlanAsync(DistrictId, stream, FileName, preview: true, Here.Actor, Chosen, cancellationToken: Gone);
             TempData["Said"] = "The file is read. This is the preview: nothing is written before you approve it.";
             return LocalRedirect($"/operations/{id}");
         }

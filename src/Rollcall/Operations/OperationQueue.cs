@@ -601,9 +601,9 @@ public sealed class OperationQueue(RollcallDatabase database, TimeProvider time)
             .ExecuteUpdateAsync(s => s.SetProperty(o => o.NotBefore, (DateTimeOffset?)null), cancellationToken);
     }
 
-    /// <summary>Asks a waiting or running operation to stop.</summary>
+    /// <summary>Asks a waiting or running operation to stop. The audit says who did.</summary>
     /// <exception cref="RollcallException">It has ended already.</exception>
-    public async Task CancelAsync(int districtId, long id, CancellationToken cancellationToken = default)
+    public async Task CancelAsync(int districtId, long id, string actor, CancellationToken cancellationToken = default)
     {
         await using var connection = await database.OpenAsync(cancellationToken);
         await using var transaction = await database.Bulk.BeginWriteAsync(connection, cancellationToken);
@@ -643,6 +643,16 @@ public sealed class OperationQueue(RollcallDatabase database, TimeProvider time)
             // A worker has taken it up, put it back or ended it between the two.
         }
 
+        context.AuditEntries.Add(
+            new Audit.AuditEntry
+            {
+                DistrictId = districtId,
+                At = time.GetUtcNow(),
+                Actor = actor,
+                Action = "cancel",
+                Details = $"Operation {id}",
+            }
+        );
         await context.SaveChangesAsync(cancellationToken);
         await transaction.CommitAsync(cancellationToken);
     }

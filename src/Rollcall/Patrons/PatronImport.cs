@@ -2,6 +2,7 @@ using System.Globalization;
 using System.Text;
 using System.Text.Json;
 using Microsoft.EntityFrameworkCore;
+using Rollcall.Audit;
 using Rollcall.Districts;
 using Rollcall.Operations;
 using Rollcall.Patrons.Erasure;
@@ -48,6 +49,7 @@ public sealed class PatronImport(RollcallDatabase database, TimeProvider time)
     /// <param name="preview">Stop at the plan; it can be approved.</param>
     /// <param name="actor">Who.</param>
     /// <param name="columns">The field's name of each column, blank to leave it out; null takes the file's own header.</param>
+    /// <param name="arrived">Asked once the whole file is here, which may take its time: by whose right it is planned then.</param>
     /// <param name="cancellationToken">Gives up.</param>
     /// <returns>The operation.</returns>
     /// <exception cref="ImportRefusedException">A column is unknown or rows are broken; nothing was written.</exception>
@@ -58,10 +60,16 @@ public sealed class PatronImport(RollcallDatabase database, TimeProvider time)
         bool preview,
         Actor actor,
         IReadOnlyList<string>? columns = null,
+        Func<Task<Actor>>? arrived = null,
         CancellationToken cancellationToken = default
     )
     {
         var rows = await ReadAsync(content, columns, cancellationToken);
+        if (arrived is not null)
+        {
+            actor = await arrived();
+        }
+
         await using var connection = await database.OpenAsync(cancellationToken);
         await using var context = database.CreateContext(connection, null);
         var erased = await Erasures.SoFarAsync(context, districtId, cancellationToken);
@@ -86,6 +94,16 @@ public sealed class PatronImport(RollcallDatabase database, TimeProvider time)
         }
 
         await writer.FlushAsync(cancellationToken);
+        context.AuditEntries.Add(
+            new AuditEntry
+            {
+                DistrictId = districtId,
+                At = time.GetUtcNow(),
+                Actor = actor.Name,
+                Action = "import patrons",
+                Details = $"Operation {operation.Id}: {plan.Counts.Created + plan.Counts.Updated} of {rows.Lines.Count}",
+            }
+        );
         await PlannedOperation.CompleteAsync(
             database,
             connection,

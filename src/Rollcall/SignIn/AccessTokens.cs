@@ -109,7 +109,7 @@ public sealed class AccessTokens(RollcallDatabase database, TimeProvider time)
     /// <param name="accountId">Their account; null for patrons and the command line.</param>
     /// <param name="patronId">Their patron; null for accounts and the command line.</param>
     /// <param name="by">The token that makes it: it hands on no more than it has, and for no longer. Null for people and the command line.</param>
-    /// <param name="session">The session that it is made in, if it is one of an account: it has to be open still.</param>
+    /// <param name="session">The session that it is made in, if it is made in one: it has to be open still.</param>
     /// <param name="cancellationToken">Gives up.</param>
     /// <returns>The row, and the token itself: it is never to be had again.</returns>
     /// <exception cref="RollcallException">A value does not fit, or is above the actor; nothing was made.</exception>
@@ -202,16 +202,24 @@ public sealed class AccessTokens(RollcallDatabase database, TimeProvider time)
         await using var transaction = await context.Database.BeginTransactionAsync(cancellationToken);
         if (accountId is { } maker)
         {
-            // A request may take its time to arrive: whoever lost their place or their session meanwhile leaves no token behind.
             await Accounts.HoldAsync(context, maker, cancellationToken);
-            if (
-                await MakerAsync(context, row, cancellationToken) is not { } right
-                || right < group
-                || (session is not null && !await context.SignInSessions.AnyAsync(s => s.Id == session, cancellationToken))
+        }
+
+        // A request may take its time to arrive: whoever lost their place or their session meanwhile leaves no token behind. Who ends the session
+        // waits here for the token that is being made in it.
+        if (
+            (
+                session is not null
+                && await context
+                    .SignInSessions.Where(s => s.Id == session)
+                    .ExecuteUpdateAsync(s => s.SetProperty(x => x.SeenAt, x => x.SeenAt), cancellationToken) == 0
             )
-            {
-                throw new RollcallException("You may not make this token any more. Sign in again and look what you may do.");
-            }
+            || (
+                (accountId ?? patronId) is not null && (await MakerAsync(context, row, cancellationToken) is not { } right || right < group)
+            )
+        )
+        {
+            throw new RollcallException("You may not make this token any more. Sign in again and look what you may do.");
         }
 
         context.AccessTokens.Add(row);

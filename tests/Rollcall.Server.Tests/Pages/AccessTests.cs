@@ -189,6 +189,95 @@ public sealed partial class AccessTests(SyncedLibrary library) : IClassFixture<S
         Assert.StartsWith("/signin", (await thief.GetAsync("/me")).Response.Headers.Location!.ToString(), StringComparison.Ordinal);
     }
 
+    /// <summary>A form may take its time to arrive: what counts is who its sender is when all of it is there.</summary>
+    [Theory]
+    [InlineData("signed out", HttpStatusCode.Unauthorized)]
+    [InlineData("locked", HttpStatusCode.Unauthorized)]
+    [InlineData("no place", HttpStatusCode.Forbidden)]
+    [InlineData("less rights", HttpStatusCode.Forbidden)]
+    public async Task A_form_that_arrives_after_the_rights_behind_it_ended_is_not_carried_out(string how, HttpStatusCode answer)
+    {
+        var sessions = library.Service<Rollcall.SignIn.Sessions>();
+        var accounts = library.Service<Rollcall.SignIn.Accounts>();
+        var desk = library.Service<Rollcall.SignIn.AccountDesk>();
+        var email = $"leaving-{how.Replace(' ', '-')}@library.example";
+        var (account, _) = await accounts.AddAsync(email, library.District, SecurityGroup.DistrictAdministrator, null, false, "test");
+        var session = await sessions.OpenAsync(
+            account,
+            Rollcall.SignIn.SignInMethod.Password,
+            null,
+            new Rollcall.SignIn.Device("test", null)
+        );
+        var by = (await sessions.FindAsync(await library.SignInAsync(SecurityGroup.DistrictAdministrator)))!;
+        using var visitor = new Visitor(library.Url, session);
+        var asked = false;
+        using var response = await visitor.PostLateAsync(
+            "/accounts",
+            "/accounts?handler=Add",
+            async () =>
+            {
+                asked = true;
+                switch (how)
+                {
+                    case "signed out":
+                        await sessions.EndAsync(session);
+                        break;
+                    case "locked":
+                        await desk.LockAsync(library.District, account.Id, by);
+                        break;
+                    case "no place":
+                        await desk.RemoveAsync(library.District, account.Id, by);
+                        break;
+                    default:
+                        await accounts.AddAsync(email, library.District, SecurityGroup.Librarian, "S01", false, "test");
+                        break;
+                }
+            },
+            ("email", $"heir-of-{email}"),
+            ("group", nameof(SecurityGroup.DistrictAdministrator))
+        );
+        Assert.True(asked);
+        Assert.DoesNotContain("/link?code=", await response.Content.ReadAsStringAsync(), StringComparison.Ordinal);
+        Assert.Equal(answer, response.StatusCode);
+        Assert.DoesNotContain(await accounts.ListAsync(null), a => a.Email == $"heir-of-{email}");
+    }
+
+    [Fact]
+    public async Task A_password_that_arrives_after_its_session_ended_opens_no_other_one()
+    {
+        const string password = "a password for those who leave";
+        var sessions = library.Service<Rollcall.SignIn.Sessions>();
+        var accounts = library.Service<Rollcall.SignIn.Accounts>();
+        var (_, code) = await accounts.AddAsync(
+            "late@library.example",
+            library.District,
+            SecurityGroup.LibraryAdministrator,
+            null,
+            false,
+            "test"
+        );
+        var account = await accounts.UseAsync(code, null, password);
+        var session = await sessions.OpenAsync(
+            account,
+            Rollcall.SignIn.SignInMethod.Password,
+            null,
+            new Rollcall.SignIn.Device("test", null)
+        );
+        var who = (await sessions.FindAsync(session))!;
+        using var visitor = new Visitor(library.Url, session);
+        using var response = await visitor.PostLateAsync(
+            "/account",
+            "/account?handler=Password",
+            () => sessions.EndAsync(who, null),
+            ("present", password),
+            ("password", "another one of those who leave"),
+            ("again", "another one of those who leave")
+        );
+        Assert.Equal(HttpStatusCode.Unauthorized, response.StatusCode);
+        Assert.Equal(Rollcall.SignIn.PasswordAnswer.Right, (await accounts.CheckAsync("late@library.example", password, null)).Answer);
+        Assert.Empty(await sessions.ListAsync(who));
+    }
+
     /// <summary>A page that stands open all day is one request, whose rights are looked at as those of any other.</summary>
     [Theory]
     [InlineData("signed out")]

@@ -17,7 +17,9 @@ internal sealed partial class Visitor : IDisposable
     /// <summary>Somebody with this session; null is nobody.</summary>
     public Visitor(Uri server, string? session)
     {
-        _http = new HttpClient(new HttpClientHandler { AllowAutoRedirect = false, CookieContainer = _cookies }) { BaseAddress = server };
+        var handler = LateContent.Handler();
+        handler.CookieContainer = _cookies;
+        _http = new HttpClient(handler) { BaseAddress = server };
         if (session is not null)
         {
             _cookies.Add(server, new Cookie("rollcall-session", session));
@@ -103,6 +105,25 @@ internal sealed partial class Visitor : IDisposable
             Content = new FormUrlEncodedContent(fields.Select(f => KeyValuePair.Create(f.Name, f.Value))),
         };
         request.Headers.Add("Sec-Fetch-Site", site);
+        return await _http.SendAsync(request);
+    }
+
+    /// <summary>Sends a form of the page <paramref name="from"/>: <paramref name="meanwhile"/> happens after it was let in, and before it arrives.</summary>
+    public async Task<HttpResponseMessage> PostLateAsync(
+        string from,
+        string action,
+        Func<Task> meanwhile,
+        params (string Name, string Value)[] fields
+    )
+    {
+        var token = TokenOf(await PageAsync(from));
+        using var form = new FormUrlEncodedContent([.. fields.Append(token).Select(f => KeyValuePair.Create(f.Name, f.Value))]);
+        using var request = new HttpRequestMessage(HttpMethod.Post, new Uri(action, UriKind.Relative))
+        {
+            Content = new LateContent(form, meanwhile),
+        };
+        request.Headers.ExpectContinue = true;
+        request.Headers.Add("Sec-Fetch-Site", "same-origin");
         return await _http.SendAsync(request);
     }
 

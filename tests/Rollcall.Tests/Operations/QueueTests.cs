@@ -203,6 +203,46 @@ public sealed class QueueTests(PostgresCluster cluster)
     [Theory]
     [InlineData(Db.Sqlite)]
     [InlineData(Db.Postgres)]
+    public async Task The_audit_says_who_cancelled_what_waited_or_ran(Db db)
+    {
+        await using var system = await Installation.StartAsync(cluster, db, connect: false);
+        var district = system.District.Id;
+        var lines = new List<(string, string)>();
+        foreach (var (running, who) in (IEnumerable<(bool, string)>)[(false, "Byron, Ada"), (true, "Carver, Ben")])
+        {
+            var (id, _) = await system.Queue.EnqueueAsync(
+                district,
+                OperationKind.FullSync,
+                IntegrationKind.ClassLink,
+                preview: false,
+                "test",
+                cancellationToken: Stop
+            );
+            if (running)
+            {
+                Assert.Equal(id, (await system.Queue.ClaimAsync("one", null, aloneHere: false, Stop))!.Id);
+            }
+
+            await system.Queue.CancelAsync(district, id, who, Stop);
+            lines.Add((who, $"Operation {id}"));
+        }
+
+        var audit = system.Get<Audit.AuditLog>();
+        Assert.Equal(
+            lines,
+            (await audit.PageAsync(district, new Audit.AuditFilter(Action: "cancel"), 1, 10, Stop))
+                .Lines.Select(l => (l.Actor, l.Details))
+                .Reverse()
+        );
+        await Assert.ThrowsAsync<RollcallException>(() =>
+            system.Queue.CancelAsync(district, long.Parse(lines[0].Item2.Split(' ')[1], null), "again", Stop)
+        );
+        Assert.Equal(2, (await audit.PageAsync(district, new Audit.AuditFilter(Action: "cancel"), 1, 10, Stop)).Total);
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
     public async Task An_operation_says_that_the_roster_service_keeps_it_waiting(Db db)
     {
         await using var system = await Installation.StartAsync(cluster, db, connect: false);

@@ -64,6 +64,23 @@ public sealed class BulkTests(PostgresCluster cluster)
     [Theory]
     [InlineData(Db.Sqlite)]
     [InlineData(Db.Postgres)]
+    public async Task The_audit_says_who_imported_a_file(Db db)
+    {
+        await using var system = await Installation.StartAsync(cluster, db);
+        var import = await system.ImportAsync("barcode,lastName,site\nA1001,Carver,S1\nA1002,Dunn,S2\n");
+        var again = await system.ImportAsync("barcode,lastName,site\nA1001,Carver,S1\nA1002,Dunne,S2\n");
+        var (lines, _) = await system
+            .Get<Audit.AuditLog>()
+            .PageAsync(system.District.Id, new Audit.AuditFilter(Action: "import patrons"), 1, 10);
+        Assert.Equal(
+            [("test", $"Operation {again.Id}: 1 of 2"), ("test", $"Operation {import.Id}: 2 of 2")],
+            lines.Select(l => (l.Actor, l.Details))
+        );
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
     public async Task A_patron_who_was_changed_in_any_field_after_the_preview_of_a_removal_is_not_removed(Db db)
     {
         await using var system = await Installation.StartAsync(cluster, db);

@@ -823,6 +823,80 @@ public sealed class AccountTests(PostgresCluster cluster)
         Assert.True(Accounts.IsLockedByHand((await accounts.GetAsync(victim.Id))!, TimeProvider.System.GetUtcNow()));
     }
 
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task An_account_that_begins_anew_while_its_password_is_changed_keeps_none(Db db)
+    {
+        var hasher = new MeanwhileHasher();
+        await using var system = await Installation.StartAsync(
+            cluster,
+            db,
+            connect: false,
+            configure: s => s.AddSingleton<IPasswordHasher<Account>>(hasher)
+        );
+        var (accounts, desk, sessions) = (system.Get<Accounts>(), system.Get<AccountDesk>(), system.Get<Sessions>());
+        var other = await system.Get<DistrictService>().AddAsync("OTHER", "Other", null, "test");
+        var admin = await WithPasswordAsync(system, Address);
+        var by = (await sessions.FindAsync(await sessions.OpenAsync(admin, SignInMethod.Password, null, s_device)))!;
+        foreach (var during in (string[])["said", "hashed"])
+        {
+            // Begun anew.
+            var email = $"begun-{during}@library.example";
+            var account = await WithPasswordAsync(system, email);
+            hasher.Do(during, () => accounts.AddAsync(email, other, SecurityGroup.DistrictAdministrator, null, false, "operator"));
+            await Assert.ThrowsAsync<RollcallException>(() => accounts.ChangePasswordAsync(account.Id, Password, "another of their own"));
+            Assert.Null((await accounts.GetAsync(account.Id))!.PasswordHash);
+
+            // Locked.
+            email = $"locked-{during}@library.example";
+            account = await WithPasswordAsync(system, email);
+            hasher.Do(during, () => desk.LockAsync(system.District, account.Id, by));
+            await Assert.ThrowsAsync<RollcallException>(() => accounts.ChangePasswordAsync(account.Id, Password, "another of their own"));
+            await desk.UnlockAsync(system.District, account.Id, by);
+            Assert.Equal(PasswordAnswer.Right, (await accounts.CheckAsync(email, Password, null)).Answer);
+
+            // Another password by a link.
+            email = $"reset-{during}@library.example";
+            account = await WithPasswordAsync(system, email);
+            var code = await accounts.ResetAsync(email, "test");
+            hasher.Do(during, () => accounts.UseAsync(code, null, "a second password, longer"));
+            await Assert.ThrowsAsync<RollcallException>(() => accounts.ChangePasswordAsync(account.Id, Password, "another of their own"));
+            Assert.Equal(PasswordAnswer.Right, (await accounts.CheckAsync(email, "a second password, longer", null)).Answer);
+        }
+    }
+
+    /// <summary>Does something else right after a password was looked at, or while a new one is hashed.</summary>
+    private sealed class MeanwhileHasher()
+        : PasswordHasher<Account>(Microsoft.Extensions.Options.Options.Create(new PasswordHasherOptions { IterationCount = 2_000 }))
+    {
+        private (string When, Func<Task> Act)? _does;
+
+        public void Do(string when, Func<Task> act) => _does = (when, act);
+
+        public override PasswordVerificationResult VerifyHashedPassword(Account user, string hashedPassword, string providedPassword)
+        {
+            var result = base.VerifyHashedPassword(user, hashedPassword, providedPassword);
+            Now("said");
+            return result;
+        }
+
+        public override string HashPassword(Account user, string password)
+        {
+            Now("hashed");
+            return base.HashPassword(user, password);
+        }
+
+        private void Now(string when)
+        {
+            if (_does is { } does && does.When == when)
+            {
+                _does = null;
+                Task.Run(does.Act).GetAwaiter().GetResult();
+            }
+        }
+    }
+
     /// <summary>Does something else while a password is looked at.</summary>
     private sealed class Meanwhile : IPasswordValidator<Account>
     {

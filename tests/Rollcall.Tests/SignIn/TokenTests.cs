@@ -72,4 +72,52 @@ public sealed class TokenTests(PostgresCluster cluster)
 
         async Task WorksAsync(bool works) => Assert.Equal(works, await tokens.FindAsync(token) is not null);
     }
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task A_patron_who_signed_out_everywhere_leaves_no_token_that_was_under_way(Db db)
+    {
+        await using var system = await Installation.StartAsync(cluster, db);
+        system.Sandbox.OnlyMine();
+        system.Sandbox.Person("lib", "Ada", "Byron", role: "teacher");
+        await system.SyncAsync();
+        await system.ConfigureAsync(s => s with { Login = s.Login with { On = true } });
+        var patron = (await system.PatronsByGuidAsync())["lib"];
+        await system.Patrons.EditAsync(system.District.Id, patron.Barcode, [new("group", "District Administrator")], "test");
+        var (sessions, tokens) = (system.Get<Sessions>(), system.Get<AccessTokens>());
+        var cookie = await sessions.OpenAsync(
+            system.District.Id,
+            patron.Id,
+            SignInMethod.ClassLink,
+            null,
+            new Device("test", null),
+            patron.Guid
+        );
+        var who = (await sessions.FindAsync(cookie))!;
+        await MakeAsync();
+
+        // Less rights, none, and no session.
+        await system.Patrons.EditAsync(system.District.Id, patron.Barcode, [new("group", "Library Administrator")], "test");
+        await Assert.ThrowsAsync<RollcallException>(MakeAsync);
+        await system.Patrons.EditAsync(system.District.Id, patron.Barcode, [new("group", "District Administrator")], "test");
+        await system.Patrons.EditAsync(system.District.Id, patron.Barcode, [new("status", "Inactive")], "test");
+        await Assert.ThrowsAsync<RollcallException>(MakeAsync);
+        await system.Patrons.EditAsync(system.District.Id, patron.Barcode, [new("status", "Active")], "test");
+        await sessions.EndAsync(who, null);
+        await Assert.ThrowsAsync<RollcallException>(MakeAsync);
+        Assert.Single(await tokens.ListAsync(system.District.Id));
+
+        Task MakeAsync() =>
+            tokens.CreateAsync(
+                system.District,
+                "catalogue",
+                SecurityGroup.DistrictAdministrator,
+                TokenScopes.PatronsRead,
+                TimeSpan.FromDays(1),
+                new Actor(who.Name, SecurityGroup.DistrictAdministrator),
+                patronId: patron.Id,
+                session: who.SessionId
+            );
+    }
 }

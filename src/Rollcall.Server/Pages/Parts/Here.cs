@@ -141,6 +141,35 @@ internal sealed class Here(DistrictService districts, TenantRequests requests, R
             code is null ? null : Districts.FirstOrDefault(d => string.Equals(d.Code, code, StringComparison.OrdinalIgnoreCase));
     }
 
+    /// <summary>
+    /// Looks again who asks and what they may do: a form takes its time to arrive, and is let in before. The district stays the one that the form
+    /// is of.
+    /// </summary>
+    public async Task LookAgainAsync(HttpContext http)
+    {
+        if (Who is not { } before)
+        {
+            return;
+        }
+
+        var now = SessionCookie.Read(http) is { } token
+            ? await http.RequestServices.GetRequiredService<Sessions>().LookAsync(token, http.RequestAborted)
+            : null;
+        Who = now?.SessionId == before.SessionId ? now : null;
+        http.Features.Set(Who);
+        if (Grant is { DistrictId: var id })
+        {
+            Grant = Who?.Grants.FirstOrDefault(g => g.DistrictId == id);
+            Districts = [.. Districts.Where(d => Who?.Grants.Any(g => g.DistrictId == d.Id) == true)];
+            District = Grant is null ? null! : District;
+        }
+
+        if (!May(Need.Librarian))
+        {
+            (Open, Queue, TenantRequests) = ((0, 0), [], 0);
+        }
+    }
+
     /// <summary>The district of the page that this is a part of; null for what is no part.</summary>
     private static string? PartOf(HttpRequest request) =>
         request.Path.Equals(LiveEvents.Path, StringComparison.OrdinalIgnoreCase) ? request.Query["district"].ToString()
@@ -176,7 +205,8 @@ internal sealed class Here(DistrictService districts, TenantRequests requests, R
     }
 }
 
-/// <summary>Finds the district before a page works, and lets a handler run only for whom the table of permissions lists it.</summary>
+/// <summary>Finds the district before a page works, and lets a handler run only for whom the table of permissions lists it: once all of a form has
+/// arrived, for whom it does so then.</summary>
 internal sealed class HereFilter(Here here, ILogger<HereFilter> logger) : IAsyncPageFilter
 {
     public Task OnPageHandlerSelectionAsync(PageHandlerSelectedContext context) => Task.CompletedTask;
@@ -209,13 +239,7 @@ internal sealed class HereFilter(Here here, ILogger<HereFilter> logger) : IAsync
 
         if (!here.May(need.Value))
         {
-            context.Result =
-                here.Who is null ? new RedirectResult("/signin")
-                : here.Who.LacksFactor && HttpMethods.IsGet(http.Request.Method) ? new RedirectResult("/account")
-                : here.Grant is null && HttpMethods.IsGet(http.Request.Method) && Access.Group(need.Value) is not null
-                    ? new RedirectResult("/welcome")
-                : page is "/Index" && HttpMethods.IsGet(http.Request.Method) ? new RedirectResult(here.Home)
-                : new ForbidPageResult();
+            context.Result = Refusal();
             return;
         }
 
@@ -226,7 +250,28 @@ internal sealed class HereFilter(Here here, ILogger<HereFilter> logger) : IAsync
             return;
         }
 
+        if (
+            page is not "/Error"
+            && (http.Request.HasFormContentType || !(HttpMethods.IsGet(http.Request.Method) || HttpMethods.IsHead(http.Request.Method)))
+        )
+        {
+            await here.LookAgainAsync(http);
+            if (!here.May(need.Value))
+            {
+                context.Result = here.Who is null ? SignedIn.Ended(http) : Refusal();
+                return;
+            }
+        }
+
         await next();
+
+        IActionResult Refusal() =>
+            here.Who is null ? new RedirectResult("/signin")
+            : here.Who.LacksFactor && HttpMethods.IsGet(http.Request.Method) ? new RedirectResult("/account")
+            : here.Grant is null && HttpMethods.IsGet(http.Request.Method) && Access.Group(need.Value) is not null
+                ? new RedirectResult("/welcome")
+            : page is "/Index" && HttpMethods.IsGet(http.Request.Method) ? new RedirectResult(here.Home)
+            : new ForbidPageResult();
     }
 
     /// <summary>A field of the form holds a character that PostgreSQL fails at. What a file holds is its reader's.</summary>

@@ -1,4 +1,5 @@
 using System.Data.Common;
+using Microsoft.AspNetCore.Mvc;
 using Microsoft.AspNetCore.Mvc.RazorPages;
 using Rollcall.SignIn;
 using Rollcall.Storage;
@@ -108,6 +109,17 @@ internal sealed class SignedIn(RequestDelegate next, ILogger<SignedIn> logger)
         }
 
         await next(http);
+    }
+
+    /// <summary>What a form is answered whose sender's session ended while it arrived.</summary>
+    public static StatusCodeResult Ended(HttpContext http)
+    {
+        if (http.Request.Headers.ContainsKey("HX-Request"))
+        {
+            http.Response.Headers["HX-Redirect"] = "/signin";
+        }
+
+        return new StatusCodeResult(StatusCodes.Status401Unauthorized);
     }
 
     /// <summary>Sends a browser to the sign-in page, and tells anything else that somebody has to sign in.</summary>

@@ -41,7 +41,7 @@ internal sealed class TokensModel(Here here, AccessTokens tokens) : RollcallPage
                 Here.Actor,
                 Here.Who!.AccountId,
                 Here.Grant!.PatronId,
-                session: Here.Who.AccountId is null ? null : Here.Who.SessionId,
+                session: Here.Who.SessionId,
                 cancellationToken: Gone
             );
             Made = (row.Name, token);

@@ -1,0 +1,82 @@
+using Microsoft.AspNetCore.Http.Features;
+
+namespace Rollcall.Server.Pages.Parts;
+
+/// <summary>
+/// How long the body of a request may take to arrive. The server itself asks for a certain speed on the average; whoever sends most of a body at
+/// once, and then waits, is within that for a long time.
+/// </summary>
+internal sealed class Arrival(RequestDelegate next, TimeProvider time)
+{
+    /// <summary>From the first look at a body to its end. The largest, 32 MB, come with half a megabit a second.</summary>
+    public static readonly TimeSpan Longest = TimeSpan.FromMinutes(10);
+
+    /// <summary>Bytes a second, on the average, after <see cref="Grace"/>.</summary>
+    public const double LeastSpeed = 1024;
+
+    public static readonly TimeSpan Grace = TimeSpan.FromSeconds(10);
+
+    public Task InvokeAsync(HttpContext http)
+    {
+        if (http.Features.Get<IHttpRequestBodyDetectionFeature>()?.CanHaveBody == true)
+        {
+            var body = new TimedBody(http.Request.Body, time);
+            http.Response.RegisterForDispose(body);
+            http.Request.Body = body;
+        }
+
+        return next(http);
+    }
+
+    /// <summary>A body that is given up when it is not there in time.</summary>
+    internal sealed class TimedBody(Stream body, TimeProvider time) : Stream
+    {
+        private CancellationTokenSource? _late;
+
+        public override bool CanRead => true;
+        public override bool CanSeek => false;
+        public override bool CanWrite => false;
+        public override long Length => throw new NotSupportedException();
+
+        public override long Position
+        {
+            get => throw new NotSupportedException();
+            set => throw new NotSupportedException();
+        }
+
+        public override async ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default)
+        {
+            _late ??= new CancellationTokenSource(Longest, time);
+            using var either = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken, _late.Token);
+            try
+            {
+                return await body.ReadAsync(buffer, either.Token);
+            }
+            catch (OperationCanceledException e) when (_late.IsCancellationRequested && !cancellationToken.IsCancellationRequested)
+            {
+                throw new BadHttpRequestException("The body took too long to arrive.", StatusCodes.Status408RequestTimeout, e);
+            }
+        }
+
+        public override Task<int> ReadAsync(byte[] buffer, int offset, int count, CancellationToken cancellationToken) =>
+            ReadAsync(buffer.AsMemory(offset, count), cancellationToken).AsTask();
+
+        public override int Read(byte[] buffer, int offset, int count) => throw new NotSupportedException();
+
+        public override void Flush() { }
+
+        public override long Seek(long offset, SeekOrigin origin) => throw new NotSupportedException();
+
+        public override void SetLength(long value) => throw new NotSupportedException();
+
+        public override void Write(byte[] buffer, int offset, int count) => throw new NotSupportedException();
+
+        protected override void Dispose(bool disposing)
+        {
+            // The body is the server's own: it ends with its request.
+            _late?.Dispose();
+            _late = null;
+            base.Dispose(disposing);
+        }
+    }
+}
