@@ -753,7 +753,7 @@ internal sealed class CsvCheck(string path, CsvLimits limits, DateTimeOffset now
             }
         }
 
-        return value.StartsWith("ext:", StringComparison.Ordinal);
+        return value.StartsWith(Words.Extension, StringComparison.Ordinal);
     }
 
     /// <summary>Files with a row for each person or more.</summary>
@@ -840,7 +840,7 @@ internal sealed class CsvCheck(string path, CsvLimits limits, DateTimeOffset now
                 );
             }
         }
-        else if (StatusOf(trimmed) is not { } known)
+        else if (Words.Status(trimmed) is not { } known)
         {
             findings.Error(
                 file,
@@ -858,13 +858,15 @@ internal sealed class CsvCheck(string path, CsvLimits limits, DateTimeOffset now
         }
         else if (!(trimmed is "active" or "tobedeleted" or "inactive"))
         {
-            findings.Deviation(
-                file,
-                "word-case",
-                $"is written in another case than {(known == Model.RecordStatus.Active ? "active" : "tobedeleted")}",
-                "status",
-                row
-            );
+            var word = known == Model.RecordStatus.Active ? "active" : "tobedeleted";
+            if (trimmed.Equals(word, StringComparison.OrdinalIgnoreCase) || trimmed.Equals("inactive", StringComparison.OrdinalIgnoreCase))
+            {
+                findings.Deviation(file, "word-case", $"is written in another case than {word}", "status", row);
+            }
+            else
+            {
+                findings.Deviation(file, "word-form", $"is written otherwise than {word}, as which it is read", "status", row);
+            }
         }
 
         if (time.Trim().IsEmpty)
@@ -883,13 +885,6 @@ internal sealed class CsvCheck(string path, CsvLimits limits, DateTimeOffset now
             findings.Deviation(file, "date-form", "is not written as YYYY-MM-DDTHH:mm:ss.sssZ", "dateLastModified", row);
         }
     }
-
-    internal static Model.RecordStatus? StatusOf(ReadOnlySpan<char> trimmed) =>
-        trimmed.Equals("active", StringComparison.OrdinalIgnoreCase) ? Model.RecordStatus.Active
-        : trimmed.Equals("tobedeleted", StringComparison.OrdinalIgnoreCase)
-        || trimmed.Equals("inactive", StringComparison.OrdinalIgnoreCase)
-            ? Model.RecordStatus.ToBeDeleted
-        : null;
 
     private void CheckValue(CsvPart part, CsvColumn column, ReadOnlySpan<char> value, long row, ReadOnlySpan<char> id)
     {
@@ -1006,6 +1001,10 @@ internal sealed class CsvCheck(string path, CsvLimits limits, DateTimeOffset now
         {
             findings.Deviation(file, "word-case", "is written in another case than its enumeration", column.Name, row);
         }
+        else if (column.Name == "sex" && word.Length == 1 && Words.Sex(word) is { } sex)
+        {
+            findings.Deviation(file, "word-form", $"is written otherwise than {sex}, as which it is read", column.Name, row);
+        }
         else if (
             column.Name == "role"
             && column.To is null
@@ -1026,7 +1025,7 @@ internal sealed class CsvCheck(string path, CsvLimits limits, DateTimeOffset now
         else if (
             !column.Words.Extensible
             || version != CsvVersion.V12
-            || !word.StartsWith("ext:", StringComparison.Ordinal)
+            || !word.StartsWith(Words.Extension, StringComparison.Ordinal)
             || word.Length == 4
             || word[4..].IndexOfAnyExcept(s_extension) >= 0
         )
@@ -1233,7 +1232,7 @@ internal sealed class CsvCheck(string path, CsvLimits limits, DateTimeOffset now
     {
         CheckDates(part, table, "beginDate", "endDate");
         var user = table.Value(table.Column("userSourcedId")).Trim();
-        if (user.IsEmpty || StatusOf(table.Value(table.Column("status")).Trim()) == Model.RecordStatus.ToBeDeleted)
+        if (user.IsEmpty || Words.Status(table.Value(table.Column("status"))) == Model.RecordStatus.ToBeDeleted)
         {
             return;
         }

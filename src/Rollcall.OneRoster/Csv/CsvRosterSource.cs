@@ -47,25 +47,25 @@ public sealed class CsvRosterSource : IRosterSource
     public Task<string?> RevisionAsync(CancellationToken cancellationToken = default) => Task.FromResult(revision);
 
     /// <inheritdoc/>
-    public ICollectionWalk<Org> Orgs() => new Walk<Org>(this, CsvFile.Orgs, t => new OrgRows(t).Read);
+    public ICollectionWalk<Org> Orgs() => new Walk<Org>(this, CsvFile.Orgs, (t, _) => new OrgRows(t).Read);
 
     /// <inheritdoc/>
     public ICollectionWalk<AcademicSession> AcademicSessions() =>
-        new Walk<AcademicSession>(this, CsvFile.AcademicSessions, t => new SessionRows(t).Read);
+        new Walk<AcademicSession>(this, CsvFile.AcademicSessions, (t, _) => new SessionRows(t).Read);
 
     /// <inheritdoc/>
-    public ICollectionWalk<Class> Classes() => new Walk<Class>(this, CsvFile.Classes, t => new ClassRows(t).Read);
+    public ICollectionWalk<Class> Classes() => new Walk<Class>(this, CsvFile.Classes, (t, _) => new ClassRows(t).Read);
 
     /// <inheritdoc/>
-    public ICollectionWalk<User> Users() =>
-        new Walk<User>(this, CsvFile.Users, t => new UserRows(t, t.Has("role") ? null : Roles(), HasAllRoles).Read);
+    public ICollectionWalk<User> Users() => new Walk<User>(this, CsvFile.Users, (t, number) => Rows(t, number).Read);
 
     /// <inheritdoc/>
-    public ICollectionWalk<Enrollment> Enrollments() => new Walk<Enrollment>(this, CsvFile.Enrollments, t => new EnrollmentRows(t).Read);
+    public ICollectionWalk<Enrollment> Enrollments() =>
+        new Walk<Enrollment>(this, CsvFile.Enrollments, (t, _) => new EnrollmentRows(t).Read);
 
     /// <inheritdoc/>
     public ICollectionWalk<Demographics> Demographics() =>
-        new Walk<Demographics>(this, CsvFile.Demographics, t => new DemographicsRows(t).Read);
+        new Walk<Demographics>(this, CsvFile.Demographics, (t, _) => new DemographicsRows(t).Read);
 
     /// <summary>People of whom a <c>roles.csv</c> (1.2) says something, by their <c>sourcedId</c>, with the roles it names.</summary>
     public IEnumerable<(string User, IReadOnlyList<UserRole> Roles)> RolesByUser()
@@ -94,6 +94,16 @@ public sealed class CsvRosterSource : IRosterSource
         {
             package.Dispose();
         }
+    }
+
+    /// <summary>1.2's roles decide, also over a role that was left in users.csv. A file of 1.1 to which they came later has its own of those whom
+    /// they do not name.</summary>
+    private UserRows Rows(CsvTable table, int number)
+    {
+        var (has, steps) = (table.Has("role"), Steps(CsvFile.Roles));
+        return has && steps.Count == 0
+            ? new UserRows(table, null, HasAllRoles)
+            : new UserRows(table, Roles(), HasAllRoles, own: has && steps[0].Number > number);
     }
 
     private readonly record struct Step(CsvPackage Package, CsvPart Part, int Number);
@@ -131,7 +141,7 @@ public sealed class CsvRosterSource : IRosterSource
             var status = table.Column("status");
             while (table.Read())
             {
-                if (CsvCheck.StatusOf(table.Value(status).Trim()) is not null)
+                if (Words.Status(table.Value(status)) is not null)
                 {
                     later.Add(IdSet.Hash(table.Key(id)));
                 }
@@ -183,10 +193,7 @@ public sealed class CsvRosterSource : IRosterSource
         while (table.Read())
         {
             var hash = IdSet.Hash(table.Key(id));
-            if (
-                !step.Part.Duplicates.Contains(hash)
-                || (step.Part.Mode == CsvMode.Delta && CsvCheck.StatusOf(table.Value(status).Trim()) is null)
-            )
+            if (!step.Part.Duplicates.Contains(hash) || (step.Part.Mode == CsvMode.Delta && Words.Status(table.Value(status)) is null))
             {
                 continue;
             }
@@ -201,7 +208,7 @@ public sealed class CsvRosterSource : IRosterSource
         return best.ToDictionary(b => b.Key, b => b.Value.Row);
     }
 
-    private sealed class Walk<T>(CsvRosterSource source, CsvFile file, Func<CsvTable, Func<T>> open) : ICollectionWalk<T>
+    private sealed class Walk<T>(CsvRosterSource source, CsvFile file, Func<CsvTable, int, Func<T>> open) : ICollectionWalk<T>
         where T : RosterRecord
     {
         private WalkResult? result;
@@ -225,12 +232,12 @@ public sealed class CsvRosterSource : IRosterSource
                 var (part, later, winners) = (steps[i].Part, replaced[i], Winners(steps[i]));
                 using var table = steps[i].Package.Open(part);
                 var (id, status) = (table.Column("sourcedId"), table.Column("status"));
-                var read = open(table);
+                var read = open(table, steps[i].Number);
                 var page = new List<T>(PageSize);
                 while (Guarded(table))
                 {
                     rows++;
-                    if (part.Mode == CsvMode.Delta && CsvCheck.StatusOf(table.Value(status).Trim()) is null)
+                    if (part.Mode == CsvMode.Delta && Words.Status(table.Value(status)) is null)
                     {
                         continue;
                     }

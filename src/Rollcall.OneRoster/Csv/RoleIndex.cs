@@ -23,7 +23,7 @@ internal sealed class RoleIndex
         var (begin, end) = (table.Column("beginDate"), table.Column("endDate"));
         while (table.Read())
         {
-            var state = CsvCheck.StatusOf(table.Value(status).Trim());
+            var state = Words.Status(table.Value(status));
             var key = IdSet.Hash(table.Key(id));
             var name = table.Value(role).Trim();
             var person = table.Key(user);

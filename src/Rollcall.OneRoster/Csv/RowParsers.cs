@@ -18,7 +18,7 @@ internal abstract class Rows(CsvTable table)
     protected string? Id => table.Key(id) is var key && Blank.Is(key) ? null : key.ToString();
 
     /// <summary>What bulk files leave blank is active.</summary>
-    protected RecordStatus Status => CsvCheck.StatusOf(table.Value(status).Trim()) ?? RecordStatus.Active;
+    protected RecordStatus Status => Words.Status(table.Value(status)) ?? RecordStatus.Active;
 
     protected DateTimeOffset? Time => CsvValue.TryTime(table.Value(time), out var value, out _) ? value : null;
 
@@ -174,6 +174,7 @@ internal sealed class DemographicsRows(CsvTable table) : Rows(table)
     private readonly int birth = table.Column("birthDate");
     private readonly int sex = table.Column("sex");
 
+    /// <summary>What is no sex that OneRoster knows is not sent.</summary>
     public Demographics Read()
     {
         var value = Table.Value(sex).Trim();
@@ -187,25 +188,8 @@ internal sealed class DemographicsRows(CsvTable table) : Rows(table)
             Sex =
                 sex < 0 ? null
                 : Blank.Is(value) ? ""
-                : Known(value),
+                : Words.Sex(value),
         };
-    }
-
-    /// <summary>What is no sex that OneRoster knows is not sent.</summary>
-    private static string? Known(ReadOnlySpan<char> value)
-    {
-        foreach (var word in (ReadOnlySpan<string>)["male", "female", "other", "unspecified"])
-        {
-            if (value.Equals(word, StringComparison.OrdinalIgnoreCase))
-            {
-                return word;
-            }
-        }
-
-        return value.StartsWith("ext:", StringComparison.Ordinal) ? "other"
-            : value is "M" or "m" ? "male"
-            : value is "F" or "f" ? "female"
-            : null;
     }
 }
 
@@ -213,7 +197,8 @@ internal sealed class DemographicsRows(CsvTable table) : Rows(table)
 /// <param name="table">The file.</param>
 /// <param name="roles">The roles of 1.2; null where a user row says its own.</param>
 /// <param name="ended">All roles are at hand, so that somebody with deleted ones alone has none any more.</param>
-internal sealed class UserRows(CsvTable table, RoleIndex? roles, bool ended) : Rows(table)
+/// <param name="own">The file is of 1.1, and roles of 1.2 came after it: of whom those say nothing, the row says its own.</param>
+internal sealed class UserRows(CsvTable table, RoleIndex? roles, bool ended, bool own = false) : Rows(table)
 {
     private readonly int enabled = table.Column("enabledUser");
     private readonly int orgs = table.Column("orgSourcedIds");
@@ -232,8 +217,11 @@ internal sealed class UserRows(CsvTable table, RoleIndex? roles, bool ended) : R
     private readonly int primaryOrg = table.Column("primaryOrgSourcedId");
     private readonly int metadataPrimaryOrg = table.Column("metadata.primaryOrg");
 
-    public User Read() =>
-        new()
+    public User Read()
+    {
+        var named = roles?.Of(Table.Key(Table.Column("sourcedId")), ended);
+        var listed = named is not null && (named.Length > 0 || !own);
+        return new()
         {
             SourcedId = Id,
             Status = Status,
@@ -249,12 +237,13 @@ internal sealed class UserRows(CsvTable table, RoleIndex? roles, bool ended) : R
             Phone = Text(phone),
             UserIds = Ids(),
             Grades = List(grades),
-            Roles = roles is null ? OwnRoles() : roles.Of(Table.Key(Table.Column("sourcedId")), ended),
-            HasRoleList = roles is not null,
+            Roles = listed ? named! : OwnRoles(),
+            HasRoleList = listed,
             PrimaryOrg = Reference(primaryOrg),
             MetadataPrimaryOrg = Reference(metadataPrimaryOrg),
             Agents = List(agents),
         };
+    }
 
     private IReadOnlyList<UserId>? Ids()
     {

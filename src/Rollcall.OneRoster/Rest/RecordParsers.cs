@@ -389,12 +389,30 @@ internal static class RecordParsers
             Phone = phone,
             UserIds = userIds,
             Grades = grades,
-            Roles = hasRoleList ? roles! : RolesOf(role, orgs),
+            Roles = hasRoleList ? At(roles!, orgs) : RolesOf(role, orgs),
             HasRoleList = hasRoleList,
             PrimaryOrg = primaryOrg,
             MetadataPrimaryOrg = metadataPrimaryOrg,
             Agents = agents,
         };
+    }
+
+    /// <summary>A list of roles of which none names a school, beside the schools of 1.1: each is at each of them, in their order.</summary>
+    private static UserRole[] At(UserRole[] roles, IReadOnlyList<string>? orgs)
+    {
+        if (orgs is null or { Count: 0 } || roles.Length == 0 || Array.Exists(roles, r => r.Org is not null))
+        {
+            return roles;
+        }
+
+        var placed = new UserRole[(int)Math.Min(MostRoles, (long)roles.Length * orgs.Count)];
+        for (var i = 0; i < placed.Length; i++)
+        {
+            var (role, org) = (roles[i / orgs.Count], i % orgs.Count);
+            placed[i] = role with { Org = orgs[org], Primary = role.Primary && org == 0 };
+        }
+
+        return placed;
     }
 
     private static UserRole[] RolesOf(string? role, IReadOnlyList<string>? orgs)
@@ -690,16 +708,12 @@ internal static class RecordParsers
                     return text;
             }
 
-            var known = text.Trim().ToLowerInvariant() switch
+            var known = string.IsNullOrWhiteSpace(text) ? "" : Words.Sex(text);
+            if (!text.StartsWith(Words.Extension, StringComparison.Ordinal))
             {
-                "" => "",
-                "male" or "m" => "male",
-                "female" or "f" => "female",
-                "other" or "o" or "x" => "other",
-                "unspecified" or "u" => "unspecified",
-                _ => null,
-            };
-            context.Count(known is null ? Leniency.UnreadableSex : Leniency.SexSpelling);
+                context.Count(known is null ? Leniency.UnreadableSex : Leniency.SexSpelling);
+            }
+
             return known;
         }
 
@@ -744,29 +758,7 @@ internal static class RecordParsers
                     return RecordStatus.ToBeDeleted;
             }
 
-            Span<char> kept = stackalloc char[16];
-            var length = 0;
-            foreach (var c in text)
-            {
-                if (c is '-' or '_' || char.IsWhiteSpace(c))
-                {
-                    continue;
-                }
-
-                if (length == kept.Length)
-                {
-                    break;
-                }
-
-                kept[length++] = char.ToLowerInvariant(c);
-            }
-
-            RecordStatus? status = kept[..length] switch
-            {
-                "active" or "" => RecordStatus.Active,
-                "tobedeleted" or "inactive" or "deleted" => RecordStatus.ToBeDeleted,
-                _ => null,
-            };
+            RecordStatus? status = string.IsNullOrWhiteSpace(text) ? RecordStatus.Active : Words.Status(text);
             context.Count(status is null ? Leniency.UnknownStatus : Leniency.StatusSpelling);
             return status ?? RecordStatus.Active;
         }

@@ -65,6 +65,22 @@ public class PageReaderTests
         Assert.Equal(("a", "m", "Al"), (user.PrimaryOrg, user.MetadataPrimaryOrg, user.PreferredFirstName));
     }
 
+    /// <summary>Some servers say the roles of 1.2 and leave the schools where 1.1 has them.</summary>
+    [Theory]
+    [InlineData("""[{"role":"student","roleType":"primary"}]""", "student@a! student@b")]
+    [InlineData(
+        """[{"role":"teacher","roleType":"secondary"},{"role":"student","roleType":"primary"}]""",
+        "teacher@a teacher@b student@a! student@b"
+    )]
+    [InlineData("""["student"]""", "student@a student@b")]
+    [InlineData("""[{"role":"student","roleType":"primary","org":{"sourcedId":"c"}},{"role":"teacher"}]""", "student@c! teacher@")]
+    public async Task Roles_without_any_school_are_at_those_of_the_person(string roles, string read)
+    {
+        var (user, _) = await UserAsync($"\"roles\":{roles},\"orgs\":[{{\"sourcedId\":\"a\"}},{{\"sourcedId\":\"b\"}}]");
+        Assert.True(user.HasRoleList);
+        Assert.Equal(read, string.Join(' ', user.Roles.Select(r => $"{r.Role}@{r.Org}{(r.Primary ? "!" : "")}")));
+    }
+
     [Theory]
     [InlineData("\"true\"", true, null)]
     [InlineData("\"false\"", false, null)]
@@ -94,6 +110,7 @@ public class PageReaderTests
     [InlineData("\"inactive\"", RecordStatus.ToBeDeleted, "status-spelling")]
     [InlineData("\"Active\"", RecordStatus.Active, "status-spelling")]
     [InlineData("\"a status that nobody has ever heard of\"", RecordStatus.Active, "unknown-status")]
+    [InlineData("\" \"", RecordStatus.Active, "status-spelling")]
     [InlineData("null", RecordStatus.Active, null)]
     public async Task Statuses(string json, RecordStatus status, string? rule)
     {
@@ -214,6 +231,8 @@ public class PageReaderTests
     [InlineData("\"female\"", "female", null)]
     [InlineData("\"\"", "", null)]
     [InlineData("\"M\"", "male", "sex-spelling")]
+    [InlineData("\" O\"", "other", "sex-spelling")]
+    [InlineData("\"ext:nonbinary\"", "other", null)]
     [InlineData("0", null, "unreadable-sex")]
     [InlineData("\"?\"", null, "unreadable-sex")]
     public async Task Sexes(string json, string? sex, string? rule)

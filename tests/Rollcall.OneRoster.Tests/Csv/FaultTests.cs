@@ -189,6 +189,18 @@ public sealed class FaultTests
             "word-case",
             "sex is written in another case"
         ),
+        ["status in another spelling"] = Bulk11(
+            b => b.With("users.csv", "u1,,", "u1,to_be_deleted,"),
+            CsvSeverity.Deviation,
+            "word-form",
+            "status is written otherwise than tobedeleted, as which it is read"
+        ),
+        ["sex as a letter"] = Bulk11(
+            b => b.With("demographics.csv", "female", "X"),
+            CsvSeverity.Deviation,
+            "word-form",
+            "sex is written otherwise than other, as which it is read"
+        ),
 
         // Rules of values (§4.1, §4.2).
         ["blank sourcedId"] = Bulk11(
@@ -318,7 +330,7 @@ public sealed class FaultTests
             "publicSchoolResidenceStatus"
         ),
         ["unknown status"] = Bulk11(
-            b => b.With("users.csv", "u1,,", "u1,deleted,"),
+            b => b.With("users.csv", "u1,,", "u1,gone,"),
             CsvSeverity.Error,
             "unknown-word",
             "status is neither active nor tobedeleted"

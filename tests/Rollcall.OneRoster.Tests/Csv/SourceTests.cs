@@ -105,6 +105,62 @@ public sealed class SourceTests
         Assert.Equal(("Zoë", "Ñandú"), (users[0].GivenName, users[0].FamilyName));
     }
 
+    /// <summary>1.2 says who is what in roles.csv; a role that an export left in users.csv beside it is a leftover, as beside REST's list.</summary>
+    [Fact]
+    public async Task Roles_csv_decides_where_users_still_have_a_role()
+    {
+        using var folder = new Folder();
+        static Bundle Leftover(Bundle bundle) =>
+            bundle.Put(
+                "users.csv",
+                Bundle.Lines([
+                    .. bundle
+                        .Files["users.csv"]
+                        .Split("\r\n", StringSplitOptions.RemoveEmptyEntries)
+                        .Select((line, i) => line + (i == 0 ? ",orgSourcedIds,role" : ",s1,teacher")),
+                ])
+            );
+        using var package = Read(folder, "a.zip", Leftover(Bundle.Of("1.2")));
+        Assert.Equal(CsvVersion.V12, package.Version);
+        using var source = new CsvRosterSource([package]);
+        var (users, _) = await AllAsync(source.Users());
+        Assert.Equal(["student@s2!", "student@s1"], users[1].Roles.Select(Role));
+        Assert.All(users, u => Assert.True(u.HasRoleList));
+
+        // A later package that brings no roles changes none; one that brings them over a complete one of 1.1 leaves the others their own.
+        var delta = Leftover(Bundle.Of("1.2", delta: true))
+            .Without("roles.csv")
+            .With("manifest.csv", "file.roles,delta", "file.roles,absent");
+        using var later = new CsvRosterSource([Read(folder, "a.zip", Leftover(Bundle.Of("1.2"))), Read(folder, "b.zip", delta)]);
+        (users, _) = await AllAsync(later.Users());
+        Assert.Equal(["student@s2!", "student@s1"], users[1].Roles.Select(Role));
+
+        var roles = Bundle.Of("1.2", delta: true);
+        roles.Put("roles.csv", Bundle.Lines([.. roles.Files["roles.csv"].Split("\r\n").Take(2)]));
+        roles.Without("users.csv").With("manifest.csv", "file.users,delta", "file.users,absent");
+        using var mixed = new CsvRosterSource([Read(folder, "c.zip", Bundle.Of("1.1")), Read(folder, "d.zip", roles)]);
+        (users, _) = await AllAsync(mixed.Users());
+        Assert.Equal(["student@s1!"], users[0].Roles.Select(Role));
+        Assert.Equal(["student@s2!"], users[1].Roles.Select(Role));
+        Assert.Equal(["teacher@s1!"], users[2].Roles.Select(Role));
+    }
+
+    /// <summary>A file says who is gone, and what sex somebody is, in every way in which a server may.</summary>
+    [Theory]
+    [InlineData("to_be_deleted", RecordStatus.ToBeDeleted, "x", "other")]
+    [InlineData("To Be Deleted", RecordStatus.ToBeDeleted, "O", "other")]
+    [InlineData("deleted", RecordStatus.ToBeDeleted, "U", "unspecified")]
+    [InlineData("Active", RecordStatus.Active, "ext:nonbinary", "other")]
+    [InlineData("gone", RecordStatus.Active, "?", null)]
+    public async Task Words_are_read_as_those_of_a_server(string status, RecordStatus read, string sex, string? known)
+    {
+        using var folder = new Folder();
+        var bundle = Bundle.Of("1.2").With("users.csv", "u1,,", $"u1,{status},").With("demographics.csv", "female", sex);
+        using var source = new CsvRosterSource([Read(folder, "a.zip", bundle)]);
+        Assert.Equal(read, (await AllAsync(source.Users())).Records[0].Status);
+        Assert.Equal(known, (await AllAsync(source.Demographics())).Records[0].Sex);
+    }
+
     [Fact]
     public async Task A_delta_lies_over_the_complete_package()
     {
