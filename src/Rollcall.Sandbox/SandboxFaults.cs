@@ -81,6 +81,8 @@ public sealed class SandboxFaults
         ["token-odd-types"] = "/token states the life as a text and the type in capitals",
         ["token-elsewhere"] = "/token is /campus/oauth2/token?appName=roster",
         ["token-refused"] = "/token refuses key and secret",
+        ["token-204"] = "/token answers 204 without a token",
+        ["token-500"] = "/token answers 500",
         ["rotate-token-at"] = "=N: with the Nth request the access token is withdrawn; /token hands out a new one",
         ["consent-refused"] = "signing in: the person does not allow it",
         ["code-expired"] = "signing in: codes are older than five minutes",

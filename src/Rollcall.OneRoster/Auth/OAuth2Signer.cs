@@ -142,8 +142,8 @@ internal sealed class OAuth2Signer : IRequestSigner, IDisposable
 
     private async Task<(string Token, TimeSpan Life)> AskAsync(CancellationToken cancellationToken)
     {
-        // The statuses are not handed on: to a reader of records a 404 means that a person does not exist, a 403 that a collection is
-        // not shared, and a 400 that sorting is not understood.
+        // No status is handed on: to a reader of records a 404 means that a person does not exist, a 403 that a collection is not shared, a
+        // 400 that sorting is not understood, and a 204 that the list is at its end.
         try
         {
             return await transport.GetAsync(
@@ -177,13 +177,17 @@ internal sealed class OAuth2Signer : IRequestSigner, IDisposable
                 e
             );
         }
-        catch (RosterException e) when (e.Fault is RosterFault.NotARoster && e.StatusCode >= 400)
+        catch (RosterException e) when (e.Fault is RosterFault.NotARoster && e.StatusCode is not (null or (>= 300 and < 400)))
         {
             throw new RosterException(
                 RosterFault.NotARoster,
                 $"{host} hands out no tokens at this address (status {e.StatusCode}). Check the token address and its path.",
                 e
             );
+        }
+        catch (RosterException e) when (e.StatusCode is not null)
+        {
+            throw new RosterException(e.Fault, e.Message, e);
         }
     }
 

@@ -329,7 +329,7 @@ internal sealed class CollectionWalk<T>(
             {
                 return null;
             }
-            catch (RosterException e) when (e.StatusCode == 400 && offset == 0 && attempt == 1)
+            catch (RosterException e) when (e is { AtToken: false, StatusCode: 400 } && offset == 0 && attempt == 1)
             {
                 // Some servers know no sort, some refuse a limit that they find too large. What the first refusal said is what counts.
                 refusal ??= e;
@@ -365,14 +365,14 @@ internal sealed class CollectionWalk<T>(
             return page.Rows == 0
                 || (page.Records.Count > 0 && (page.Records[0].SourcedId, page.Records[^1].SourcedId, page.Rows) == previous);
         }
-        catch (RosterException e) when (e.StatusCode is >= 400 and < 500 and not (401 or 429))
+        catch (RosterException e) when (e is { AtToken: false, StatusCode: >= 400 and < 500 and not (401 or 408 or 429) })
         {
             // Nothing can be asked for past the end, which is where the total says this is.
             return true;
         }
     }
 
-    private bool IsNotShared(RosterException e, long offset) => Optional && offset == 0 && e.StatusCode is 403 or 404;
+    private bool IsNotShared(RosterException e, long offset) => Optional && offset == 0 && e is { AtToken: false, StatusCode: 403 or 404 };
 
     private Task<Page> PageAsync(PageReader<T> reader, long offset, CancellationToken cancellationToken) =>
         PageAsync(reader, offset, Task.CompletedTask, cancellationToken);
@@ -383,7 +383,7 @@ internal sealed class CollectionWalk<T>(
         {
             return await AskAsync(reader, offset, turn, cancellationToken);
         }
-        catch (RosterException e) when (e.StatusCode == 204 && (Optional || offset > 0 || modifiedAfter is not null))
+        catch (RosterException e) when (e is { AtToken: false, StatusCode: 204 } && (Optional || offset > 0 || modifiedAfter is not null))
         {
             // "No content": some say so in place of an empty list.
             return new Page([], 0, 0, limit, null, null, null);

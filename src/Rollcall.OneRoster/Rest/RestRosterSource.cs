@@ -133,7 +133,7 @@ public sealed class RestRosterSource : IRosterSource, IRosterProbe
             // A server that compares without regard to case, or falls back to anything else, would hand out another person.
             return string.Equals(user.SourcedId, sourcedId, StringComparison.Ordinal) ? user : null;
         }
-        catch (RosterException e) when (e.StatusCode is 404 or 204)
+        catch (RosterException e) when (e is { AtToken: false, StatusCode: 404 or 204 })
         {
             return null;
         }

@@ -61,6 +61,18 @@ internal sealed class TokenFront(SandboxServer server)
             return;
         }
 
+        if (met.ContainsKey("token-204"))
+        {
+            context.Response.StatusCode = 204;
+            return;
+        }
+
+        if (met.ContainsKey("token-500"))
+        {
+            await Front.PlainAsync(context, 500, "Internal Server Error");
+            return;
+        }
+
         using var reader = new StreamReader(context.Request.Body, Encoding.UTF8);
         var body = await reader.ReadToEndAsync(context.RequestAborted);
         var form = OAuthCheck.ParseQuery(

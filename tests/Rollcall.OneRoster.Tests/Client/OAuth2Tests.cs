@@ -154,6 +154,39 @@ public class OAuth2Tests
         Assert.Equal(2, asked.Count);
     }
 
+    /// <summary>What the token's address says is about the token. Taken for an answer about records, it would end the list in the middle.</summary>
+    [Theory]
+    [InlineData(204, RosterFault.NotARoster)]
+    [InlineData(302, RosterFault.NotARoster)]
+    [InlineData(404, RosterFault.NotARoster)]
+    [InlineData(408, RosterFault.Unreachable)]
+    [InlineData(418, RosterFault.Refused)]
+    [InlineData(500, RosterFault.Unreachable)]
+    public async Task A_token_endpoint_that_fails_in_the_middle_of_a_run_ends_no_list(int status, RosterFault fault)
+    {
+        var served = 0;
+        await using var server = await StartAsync(
+            (http, n) => n == 1 ? http.Json("""{"access_token":"t1"}""") : Bare(http, status),
+            takes: _ => served < 2,
+            roster: (http, seen) =>
+            {
+                served++;
+                return http.Json(Answers.Users(seen.Offset < 4 ? ["u" + seen.Offset] : []), ("x-total-count", "2"));
+            }
+        );
+        using var source = Open(server);
+        var e = await source.Users().FaultAsync(fault);
+        Assert.Null(e.StatusCode);
+        Assert.Equal(2, served);
+        Assert.Null((await Reading.FaultAsync(() => source.UserAsync("u0"), fault)).StatusCode);
+
+        static Task Bare(HttpContext http, int status)
+        {
+            http.Response.StatusCode = status;
+            return Task.CompletedTask;
+        }
+    }
+
     [Fact]
     public async Task A_fresh_token_that_is_refused_too_ends_the_run()
     {

@@ -69,6 +69,27 @@ public class WalkTests
         Assert.Equal([0, 3, 6], server.Requests.Select(r => r.Offset));
     }
 
+    /// <summary>Past a stated total a server may refuse to answer; that it took too long says nothing of what is there.</summary>
+    [Theory]
+    [InlineData(404, null)]
+    [InlineData(408, RosterFault.Unreachable)]
+    public async Task A_time_out_past_the_stated_total_is_no_end(int status, RosterFault? fault)
+    {
+        var provider = Provider(6, clamp: 3, counts: true);
+        await using var server = await ScriptedServer.StartAsync(
+            (http, seen, n) => seen.Offset == 6 ? http.Text(status, "") : provider(http, seen, n)
+        );
+        using var source = server.Source(time);
+        if (fault is { } expected)
+        {
+            await source.Users().FaultAsync(expected);
+        }
+        else
+        {
+            Assert.Equal(6, (await source.Users().PullAsync()).Records.Count);
+        }
+    }
+
     /// <summary>A total one too low ends a full page, or a page of a server whose pages are of any size: the last record is behind it.</summary>
     [Theory]
     [InlineData(21, 10, false)]

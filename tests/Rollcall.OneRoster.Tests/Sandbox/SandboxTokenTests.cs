@@ -74,6 +74,22 @@ public sealed class SandboxTokenTests : IAsyncLifetime
         Assert.Single(_server.Requests, r => r.Status == 401);
     }
 
+    [Theory]
+    [InlineData("token-204", RosterFault.NotARoster)]
+    [InlineData("token-500", RosterFault.Unreachable)]
+    public async Task A_token_endpoint_that_hands_out_no_more_ends_the_run_and_not_the_roster(string fault, RosterFault means)
+    {
+        using var source = await FindAsync("/token", null);
+        _server.Faults.Set($"rotate-token-at=3,clamp=20,{fault}");
+        await source.Users().FaultAsync(means);
+        _server.Faults.Set($"rotate-token-at=1,{fault}@1");
+        Assert.NotNull(
+            means == RosterFault.NotARoster
+                ? await Reading.FaultAsync(() => source.UserAsync("nobody"), means)
+                : await source.Users().PullAsync()
+        );
+    }
+
     [Fact]
     public async Task A_token_that_lives_for_a_second_is_renewed_before_it_ends()
     {
