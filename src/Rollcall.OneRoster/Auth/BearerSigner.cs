@@ -1,6 +1,6 @@
 namespace Rollcall.OneRoster.Auth;
 
-internal sealed class BearerSigner(string token, Func<CancellationToken, Task<string?>>? refresh) : IRequestSigner
+internal sealed class BearerSigner(string token, Func<CancellationToken, Task<string?>>? refresh, string? refusal) : IRequestSigner
 {
     private string current = token;
 
@@ -26,6 +26,8 @@ internal sealed class BearerSigner(string token, Func<CancellationToken, Task<st
         current = fresh;
         return true;
     }
+
+    public string? Refusal => refusal;
 
     public bool DependsOnClock => false;
 

@@ -12,6 +12,10 @@ internal interface IRequestSigner
     /// <summary>Called after a 401. True when other credentials are in place now, so that one more try makes sense.</summary>
     ValueTask<bool> RefreshAsync(CancellationToken cancellationToken);
 
+    /// <summary>What a 401 that stays means, with what to do, where it is not that somebody here entered a wrong key; <see langword="null"/>
+    /// otherwise.</summary>
+    string? Refusal => null;
+
     /// <summary>Whether requests carry a timestamp, so that a wrong clock is a likely reason for a 401.</summary>
     bool DependsOnClock { get; }
 

@@ -48,7 +48,11 @@ public sealed class BearerCredentials : RosterCredentials
         this.refresh = refresh;
     }
 
-    internal override IRequestSigner CreateSigner(AddressGuard guard, RosterClientOptions options) => new BearerSigner(token, refresh);
+    /// <summary>What it means that the token stays refused, for a token that nobody here entered.</summary>
+    internal string? Refusal { get; init; }
+
+    internal override IRequestSigner CreateSigner(AddressGuard guard, RosterClientOptions options) =>
+        new BearerSigner(token, refresh, Refusal);
 }
 
 /// <summary>The hash behind an OAuth 1.0a signature.</summary>

@@ -85,7 +85,18 @@ public sealed record TenantCheck(
             );
         }
 
-        var records = applications.Where(a => string.Equals(a.TenantId?.Trim(), id, StringComparison.Ordinal)).ToList();
+        var all = applications.ToList();
+        if (all.Count == 0)
+        {
+            return new(
+                TenantState.NotAdded,
+                "ClassLink lists no district at all for this partner key: either it is not the key it should be, or no district has added the application yet. The operator of this installation compares it with the one in the ClassLink Partner Portal.",
+                null,
+                []
+            );
+        }
+
+        var records = all.Where(a => string.Equals(a.TenantId?.Trim(), id, StringComparison.Ordinal)).ToList();
         if (records.Count == 0)
         {
             return new(

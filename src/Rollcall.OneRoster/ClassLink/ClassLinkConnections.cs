@@ -34,7 +34,11 @@ public sealed class ClassLinkConnections(RosterClientOptions? options = null)
                         && string.Equals(a.OneRosterApplicationId, id, StringComparison.Ordinal)
                     )
                     ?.Bearer
-        );
+        )
+        {
+            Refusal =
+                "the access token that ClassLink lists (status 401): the district has not authorised this application. Ask the district to enable it in Roster Server.",
+        };
         return new RestRosterSource(new RosterEndpoint($"{directory.BaseUrl}/{id}", credentials), options);
     }
 

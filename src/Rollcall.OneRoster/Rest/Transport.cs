@@ -396,7 +396,7 @@ internal sealed class Transport : IDisposable
         return new Outcome(
             new RosterException(
                 RosterFault.CredentialsRefused,
-                $"{host} refuses the credentials (status 401). Check key and secret or token with the district.{said}"
+                $"{host} refuses {signer.Refusal ?? "the credentials (status 401). Check key and secret or token with the district."}{said}"
             )
             {
                 StatusCode = 401,
@@ -407,10 +407,11 @@ internal sealed class Transport : IDisposable
         };
     }
 
+    /// <summary>How long to wait. A date is one by the server's clock, which may be hours from this one.</summary>
     private TimeSpan? RetryAfter(HttpResponseMessage response)
     {
         var header = response.Headers.RetryAfter;
-        var wait = header?.Delta ?? (header?.Date is { } date ? date - options.Time.GetUtcNow() : null);
+        var wait = header?.Delta ?? (header?.Date is { } date ? date - (response.Headers.Date ?? options.Time.GetUtcNow()) : null);
         return wait > TimeSpan.Zero ? wait : null;
     }
 

@@ -160,7 +160,7 @@ public sealed class RosterConnections(RollcallOptions options, Secrets secrets, 
         {
             return await directory.CheckAsync(tenantId, cancellationToken);
         }
-        catch (RosterException e) when (e.Fault == RosterFault.CredentialsRefused)
+        catch (RosterException e) when (e.Fault == RosterFault.CredentialsRefused || e.StatusCode == 403)
         {
             // The one credential of this call is the partner key: nobody should look for a secret or a token.
             throw new RollcallException(

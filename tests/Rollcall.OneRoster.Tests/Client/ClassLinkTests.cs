@@ -73,7 +73,12 @@ public class ClassLinkTests
     {
         await using var server = await ScriptedServer.StartAsync((http, _, _) => http.Json("""{"applications":[]}"""));
         using var directory = Directory(server);
-        Assert.Equal(TenantState.NotAdded, (await directory.CheckAsync("5")).State);
+        var check = await directory.CheckAsync("5");
+        Assert.Equal(TenantState.NotAdded, check.State);
+
+        // One that lists nobody at all is more likely another partner's key than a district that forgot something.
+        Assert.StartsWith("ClassLink lists no district at all for this partner key: ", check.Message, StringComparison.Ordinal);
+        Assert.DoesNotContain("Ask the district", check.Message, StringComparison.Ordinal);
         Assert.Equal(TenantState.Malformed, (await directory.CheckAsync("five")).State);
         Assert.Single(server.Requests);
     }
@@ -180,6 +185,28 @@ public class ClassLinkTests
         using var source = new ClassLinkConnections(Reading.Options(time)).OpenProxy(directory, check.Application!);
         Assert.Single((await source.Users().PullAsync()).Records);
         Assert.Contains(server.Requests, r => r.Path == "/X%2Fk%3D/ims/oneroster/v1p1/users");
+    }
+
+    /// <summary>The token is ClassLink's own: nobody here has a key or a secret to check.</summary>
+    [Fact]
+    public async Task A_token_that_stays_refused_means_that_the_district_has_not_authorised()
+    {
+        await using var server = await ScriptedServer.StartAsync(
+            (http, seen, n) =>
+                seen.Path == "/applications"
+                    ? http.Json(
+                        seen.Offset > 0
+                            ? """{"applications":[]}"""
+                            : $$"""{"applications":[{{App("\"tenant_id\":1,\"bearer\":\"b1\",\"oneroster_application_id\":\"X\"")}}]}"""
+                    )
+                    : http.Text(401, "no")
+        );
+        using var directory = Directory(server);
+        var check = await directory.CheckAsync("1");
+        using var source = new ClassLinkConnections(Reading.Options(time)).OpenProxy(directory, check.Application!);
+        var e = await source.Users().FaultAsync(RosterFault.CredentialsRefused);
+        Assert.Contains("the district has not authorised", e.Message, StringComparison.Ordinal);
+        Assert.DoesNotContain("secret", e.Message, StringComparison.Ordinal);
     }
 
     /// <summary>A refused token leads back to the directory: what that answers says nothing of the collection that was asked for.</summary>

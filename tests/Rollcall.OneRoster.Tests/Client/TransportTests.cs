@@ -71,13 +71,20 @@ public class TransportTests
                 {
                     1 => http.Text(429, "", "text/html", ("Retry-After", "59")),
                     2 => http.Text(429, "", "text/html", ("Retry-After", "1")),
-                    3 => http.Text(503, "", "text/html", ("Retry-After", time.GetUtcNow().AddSeconds(30).ToString("R"))),
+                    3 => http.Text(503, "", "text/html", Dated(time.GetUtcNow())),
+
+                    // By a clock of its own, from which alone its date tells how long.
+                    4 => http.Text(503, "", "text/html", Dated(time.GetUtcNow().AddHours(3))),
+                    5 => http.Text(503, "", "text/html", Dated(time.GetUtcNow().AddHours(-3))),
                     _ => Good(http, seen),
                 }
         );
         using var source = server.Source(time);
         await source.Users().PullAsync();
-        Assert.Equal([59, 2, 30], Seconds);
+        Assert.Equal([59, 2, 30, 30, 30], Seconds);
+
+        static (string, string)[] Dated(DateTimeOffset theirs) =>
+            [("Date", theirs.ToString("R")), ("Retry-After", theirs.AddSeconds(30).ToString("R"))];
     }
 
     [Fact]
