@@ -9,7 +9,11 @@ using Rollcall.OneRoster.Rest;
 namespace Rollcall.Integrations;
 
 /// <summary>A CSV package that a sync has read.</summary>
-public sealed record FeedPackage(string Name, DateTimeOffset Time, string Hash);
+public sealed record FeedPackage(string Name, DateTimeOffset Time, string Hash)
+{
+    /// <summary>What its file said when that was still to come; <see cref="Time"/> is when it was first seen then.</summary>
+    public DateTimeOffset? Stated { get; init; }
+}
 
 /// <summary>How far a CSV feed has been read.</summary>
 public sealed record FeedState
@@ -37,6 +41,8 @@ internal sealed class CsvFeedSource : IRosterSource, IRosterProbe
     private readonly Func<bool> _changed;
     private readonly CancellationToken _cancellationToken;
     private readonly List<CsvPackage> _read = [];
+    private readonly List<CsvFeedPackage> _passed = [];
+    private readonly Dictionary<string, DateTimeOffset> _ahead = new(StringComparer.Ordinal);
     private CsvRosterSource? _source;
 
     private CsvFeedSource(
@@ -48,6 +54,10 @@ internal sealed class CsvFeedSource : IRosterSource, IRosterProbe
         CancellationToken cancellationToken
     )
     {
+        // The times of files are the computer's own, whatever the clock of a test says.
+        var now = TimeProvider.System.GetUtcNow();
+        known = Past(known, now);
+        listed = Dated(folder, listed, known, now, _ahead);
         (_folder, _listed, _known, _time, _changed, _cancellationToken) = (folder, listed, known, time, changed, cancellationToken);
         var last = known.Packages.Count == 0 ? null : known.Packages[^1];
 
@@ -63,20 +73,94 @@ internal sealed class CsvFeedSource : IRosterSource, IRosterProbe
         _fresh =
         [
             .. listed.Where(p =>
-                (p.Time >= again || !known.Packages.Any(k => k.Hash == p.Hash))
-                && (
-                    last is null
-                    || p.Path == folder
-                    || p.Time > last.Time
-                    || (p.Time == last.Time && string.CompareOrdinal(p.Name, last.Name) >= 0)
-                )
+                (p.Time >= again || IsNew(p)) && (last is null || p.Path == folder || IsAfter(p, last) || (p.Time, p.Name) == (last.Time, last.Name))
             ),
         ];
+        if (last is not null && again == DateTimeOffset.MaxValue)
+        {
+            var late = listed.Where(p => IsNew(p) && !_fresh.Contains(p) && IsOfThese(p)).ToList();
+            var before = known.Packages.Select(k => (Known: k, Listed: listed.FirstOrDefault(p => p.Hash == k.Hash))).ToList();
+            if (late.Count > 0 && known.Whole && before.TrueForAll(b => b.Listed is not null))
+            {
+                // Between those that were read: laid over them it would undo what is newer, so all are read once more, each in its place.
+                _fresh =
+                [
+                    .. before
+                        .Select(b => b.Listed! with { Name = b.Known.Name, Time = b.Known.Time })
+                        .Concat(late)
+                        .Concat(_fresh)
+                        .DistinctBy(p => p.Hash)
+                        .OrderBy(p => p.Time)
+                        .ThenBy(p => p.Name, StringComparer.Ordinal),
+                ];
+            }
+            else
+            {
+                _passed.AddRange(late);
+            }
+        }
+
+        bool IsNew(CsvFeedPackage p) => !known.Packages.Any(k => k.Hash == p.Hash);
+
+        // What came before a complete package does not count. Of changes alone those that were read first are not remembered for ever.
+        bool IsOfThese(CsvFeedPackage p) => known is { Whole: false, Packages.Count: < MostKnown } || IsAfter(p, known.Packages[0]);
         State = known;
+    }
+
+    private static bool IsAfter(CsvFeedPackage one, FeedPackage other) =>
+        one.Time > other.Time || (one.Time == other.Time && string.CompareOrdinal(one.Name, other.Name) > 0);
+
+    /// <summary>Packages that were read with a time still to come count from when they were read.</summary>
+    private static FeedState Past(FeedState known, DateTimeOffset now) =>
+        known with
+        {
+            Packages =
+            [
+                .. known.Packages.Select(k => k.Time > now ? k with { Time = known.Since < now ? known.Since : now, Stated = k.Time } : k),
+            ],
+        };
+
+    /// <summary>The packages in their order. An archive whose time is still to come would hide every later one: it counts from when it is first
+    /// seen.</summary>
+    private static List<CsvFeedPackage> Dated(
+        string folder,
+        IReadOnlyList<CsvFeedPackage> listed,
+        FeedState known,
+        DateTimeOffset now,
+        Dictionary<string, DateTimeOffset> ahead
+    )
+    {
+        var dated = new List<CsvFeedPackage>();
+        foreach (var package in listed)
+        {
+            if (known.Packages.FirstOrDefault(k => k.Hash == package.Hash && k.Stated == package.Time) is { } read)
+            {
+                dated.Add(package with { Time = read.Time });
+            }
+            else if (package.Path != folder && package.Time > now)
+            {
+                ahead[package.Hash] = package.Time;
+                dated.Add(package with { Time = now });
+            }
+            else
+            {
+                dated.Add(package);
+            }
+        }
+
+        // Those still to come stay in their own order.
+        return [.. dated.OrderBy(p => p.Time)];
     }
 
     /// <summary>How far the feed is read once this has been taken over.</summary>
     public FeedState State { get; private set; }
+
+    /// <summary>Packages that came late and cannot be read any more, since the complete package before them, or one after them, is gone.</summary>
+    public IReadOnlyList<CsvFeedPackage> Passed => _passed;
+
+    /// <summary>New packages whose files are dated in the time to come, with that time.</summary>
+    public IEnumerable<(string Name, DateTimeOffset Time)> Ahead =>
+        _fresh.Where(p => _ahead.ContainsKey(p.Hash)).Select(p => (p.Name, _ahead[p.Hash]));
 
     /// <summary>Nothing came since the last sync.</summary>
     public bool NothingNew => _fresh.Count == 0;
@@ -181,8 +265,8 @@ internal sealed class CsvFeedSource : IRosterSource, IRosterProbe
 
             var all =
                 whole || _known.Packages.Count == 0
-                    ? read.ConvertAll(p => new FeedPackage(p.Name, p.Time, p.Hash))
-                    : [.. _known.Packages, .. _fresh.Select(p => new FeedPackage(p.Name, p.Time, p.Hash))];
+                    ? read.ConvertAll(Remembered)
+                    : [.. _known.Packages, .. _fresh.Select(Remembered)];
             State = new FeedState
             {
                 Packages = all.Count > MostKnown ? all[^MostKnown..] : all,
@@ -197,6 +281,14 @@ internal sealed class CsvFeedSource : IRosterSource, IRosterProbe
             throw;
         }
     }
+
+    private FeedPackage Remembered(CsvFeedPackage package) =>
+        new(package.Name, package.Time, package.Hash)
+        {
+            Stated = _ahead.TryGetValue(package.Hash, out var stated)
+                ? stated
+                : _known.Packages.FirstOrDefault(k => k.Hash == package.Hash && k.Time == package.Time)?.Stated,
+        };
 
     /// <summary>Opens packages from the last one back; true when one was found that holds all people.</summary>
     private bool Take(List<CsvFeedPackage> from, List<CsvFeedPackage> read, List<CsvPackage> open)

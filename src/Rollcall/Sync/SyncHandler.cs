@@ -252,7 +252,7 @@ internal sealed class SyncHandler(
                 await run.ReportAsync(OperationStage.Pulling, "Checking the CSV package", 0, null);
                 try
                 {
-                    if (await IsUnchangedAsync(setup, feed, cancellationToken))
+                    if (feed.Passed.Count == 0 && await IsUnchangedAsync(setup, feed, cancellationToken))
                     {
                         return null;
                     }

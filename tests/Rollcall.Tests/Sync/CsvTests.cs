@@ -494,6 +494,113 @@ public sealed class CsvTests(PostgresCluster cluster)
         Assert.Equal(0, OperationQueue.CountsOf(await csv.SyncAsync()).Read);
     }
 
+    /// <summary>A transfer keeps the time of a file, so that one that was held up lies between two that were read.</summary>
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task A_delta_that_comes_late_is_read_in_its_place(Db db)
+    {
+        await using var csv = await Feed.StartAsync(cluster, db);
+        csv.Deliver(0, "1.1", delta: false);
+        await csv.MatchAsync();
+        var patrons = await FirstAsync(csv);
+        var (twice, late) = (patrons[0].Guid!, patrons[1].Guid!);
+        csv.Deliver(1, "1.1", delta: true, Only("demographics.csv", Born(twice, "2012-02-03"), Born(late, "2012-02-03")));
+        var held = csv.TakeAway();
+        csv.Deliver(2, "1.1", delta: true, Only("demographics.csv", Born(twice, "2012-04-05")));
+        Assert.Null((await csv.SyncAsync()).Error);
+        Assert.Equal(patrons[1].Birthdate, (await BornAsync(csv, late)));
+
+        csv.PutBack(held);
+        var operation = await csv.SyncAsync();
+        Assert.Null(operation.Error);
+        Assert.Equal(OperationKind.FullSync, operation.Kind);
+        Assert.Equal(new DateOnly(2012, 2, 3), await BornAsync(csv, late));
+        Assert.Equal(new DateOnly(2012, 4, 5), await BornAsync(csv, twice));
+
+        // And once it has been read, it is read no more.
+        Assert.Equal(0, OperationQueue.CountsOf(await csv.SyncAsync()).Read);
+    }
+
+    [Fact]
+    public async Task A_delta_that_comes_when_its_package_is_gone_is_said_to_be_passed_over()
+    {
+        await using var csv = await Feed.StartAsync(cluster, Db.Sqlite);
+        csv.Deliver(0, "1.1", delta: false);
+        await csv.MatchAsync();
+        var patrons = await FirstAsync(csv);
+        var (twice, late) = (patrons[0].Guid!, patrons[1].Guid!);
+        csv.Clear();
+        csv.Deliver(1, "1.1", delta: true, Only("demographics.csv", Born(twice, "2012-02-03"), Born(late, "2012-02-03")));
+        var held = csv.TakeAway();
+        csv.Deliver(2, "1.1", delta: true, Only("demographics.csv", Born(twice, "2012-04-05")));
+        Assert.DoesNotContain(OperationQueue.WarningsOf(await csv.SyncAsync()), w => w.Code == "csv-late");
+        csv.PutBack(held);
+        for (var i = 0; i < 2; i++)
+        {
+            var operation = await csv.SyncAsync();
+            Assert.Null(operation.Error);
+            Assert.Contains(held.Name, Assert.Single(OperationQueue.WarningsOf(operation), w => w.Code == "csv-late").Message, StringComparison.Ordinal);
+            Assert.Equal(new DateOnly(2012, 4, 5), await BornAsync(csv, twice));
+            Assert.Equal(patrons[1].Birthdate, await BornAsync(csv, late));
+        }
+    }
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task A_package_from_a_wrong_clock_hides_no_later_one(bool complete)
+    {
+        await using var csv = await Feed.StartAsync(cluster, Db.Sqlite);
+        csv.Deliver(0, "1.1", delta: false);
+        await csv.MatchAsync();
+        var patrons = await FirstAsync(csv);
+        var guid = patrons[0].Guid!;
+        if (complete)
+        {
+            csv.Clear();
+            csv.Deliver(1, "1.1", delta: false);
+        }
+        else
+        {
+            csv.Deliver(1, "1.1", delta: true, Only("demographics.csv", Born(guid, "2012-02-03")));
+        }
+
+        var name = csv.Date(TimeSpan.FromDays(30));
+        var operation = await csv.SyncAsync();
+        Assert.Null(operation.Error);
+        Assert.Contains(name, Assert.Single(OperationQueue.WarningsOf(operation), w => w.Code == "csv-ahead").Message, StringComparison.Ordinal);
+        Assert.Equal(0, OperationQueue.CountsOf(await csv.SyncAsync()).Read);
+
+        csv.Deliver(2, "1.1", delta: true, Only("demographics.csv", Born(guid, "2012-04-05")));
+        csv.Date(TimeSpan.Zero);
+        operation = await csv.SyncAsync();
+        Assert.Null(operation.Error);
+        Assert.DoesNotContain(OperationQueue.WarningsOf(operation), w => w.Code == "csv-ahead");
+        Assert.Equal(new DateOnly(2012, 4, 5), await BornAsync(csv, guid));
+
+        // When its time has come it is no other package: the state is as it was, and later ones are read as before.
+        csv.Deliver(3, "1.1", delta: true, Only("demographics.csv", Born(guid, "2012-06-07")));
+        csv.Date(TimeSpan.Zero);
+        Assert.Null((await csv.SyncAsync()).Error);
+        Assert.Equal(new DateOnly(2012, 6, 7), await BornAsync(csv, guid));
+        Assert.Equal(0, OperationQueue.CountsOf(await csv.SyncAsync()).Read);
+    }
+
+    private static async Task<List<Patron>> FirstAsync(Feed csv)
+    {
+        Assert.Null((await csv.SyncAsync()).Error);
+        return
+        [
+            .. (await csv.System.PatronsByGuidAsync())
+                .Values.Where(p => p.Birthdate is not null && p.Status == PatronStatus.Active)
+                .OrderBy(p => p.Id)
+                .Take(2),
+        ];
+    }
+
+    private static async Task<DateOnly?> BornAsync(Feed csv, string guid) => (await csv.System.PatronsByGuidAsync())[guid].Birthdate;
+
     private static Dictionary<string, string[]> Only(string file, params string[] lines)
     {
         var rows = ((string[])["orgs.csv", "users.csv", "demographics.csv", "classes.csv", "enrollments.csv"]).ToDictionary(
@@ -584,6 +691,7 @@ public sealed class CsvTests(PostgresCluster cluster)
     {
         private readonly string _folder = Path.Combine(Path.GetTempPath(), "rollcall-feed-" + Guid.NewGuid().ToString("N"));
         private int _deliveries;
+        private string _last = "";
 
         private Feed(Installation system) => System = system;
 
@@ -602,7 +710,7 @@ public sealed class CsvTests(PostgresCluster cluster)
         public void Deliver(int day, string version, bool delta, IReadOnlyDictionary<string, string[]> rows)
         {
             Deliver(day, version, delta);
-            var path = Directory.EnumerateFiles(_folder).MaxBy(File.GetLastWriteTimeUtc)!;
+            var path = _last;
             var written = File.GetLastWriteTimeUtc(path);
             using (var zip = ZipFile.Open(path, ZipArchiveMode.Update))
             {
@@ -649,6 +757,7 @@ public sealed class CsvTests(PostgresCluster cluster)
             );
 
             // Long enough ago to be complete, and one after the other.
+            _last = path;
             File.SetLastWriteTimeUtc(path, TimeProvider.System.GetUtcNow().UtcDateTime.AddHours(-1).AddMinutes(_deliveries++));
         }
 
@@ -660,6 +769,30 @@ public sealed class CsvTests(PostgresCluster cluster)
             var path = Path.Combine(_folder, "again.zip");
             File.WriteAllBytes(path, package);
             File.SetLastWriteTimeUtc(path, TimeProvider.System.GetUtcNow().UtcDateTime.AddHours(-1).AddMinutes(_deliveries++));
+        }
+
+        /// <summary>Takes the last delivery out of the folder.</summary>
+        public (string Name, byte[] Content, DateTime Time) TakeAway()
+        {
+            var path = Directory.EnumerateFiles(_folder).MaxBy(File.GetLastWriteTimeUtc)!;
+            var taken = (Path.GetFileName(path), File.ReadAllBytes(path), File.GetLastWriteTimeUtc(path));
+            File.Delete(path);
+            return taken;
+        }
+
+        /// <summary>Puts it back with its time.</summary>
+        public void PutBack((string Name, byte[] Content, DateTime Time) taken)
+        {
+            var path = Path.Combine(_folder, taken.Name);
+            File.WriteAllBytes(path, taken.Content);
+            File.SetLastWriteTimeUtc(path, taken.Time);
+        }
+
+        /// <summary>Dates the last delivery from now.</summary>
+        public string Date(TimeSpan ahead)
+        {
+            File.SetLastWriteTimeUtc(_last, TimeProvider.System.GetUtcNow().UtcDateTime.Add(ahead));
+            return Path.GetFileName(_last);
         }
 
         public void Clear()

@@ -1,3 +1,4 @@
+using System.Globalization;
 using Rollcall.Integrations;
 using Rollcall.OneRoster.Csv;
 
@@ -33,6 +34,26 @@ internal static class CsvFindingsLog
     public static IReadOnlyDictionary<string, long> Report(CsvFeedSource feed, WarningLog warnings)
     {
         var understood = new SortedDictionary<string, long>(StringComparer.Ordinal);
+        foreach (var (name, time) in feed.Ahead)
+        {
+            warnings.Add(
+                "csv-ahead",
+                string.Create(CultureInfo.InvariantCulture, $"{name} is dated {time:yyyy-MM-dd HH:mm}, which is still to come; it counts as of now"),
+                "Set the clock of the computer that writes the packages right: their order is that of their times.",
+                detail: name
+            );
+        }
+
+        foreach (var package in feed.Passed)
+        {
+            warnings.Add(
+                "csv-late",
+                $"{package.Name} came after newer packages had been read, and was not read: the packages that it belongs between are not all in the folder",
+                "The next complete package settles it. Leave every package since the last complete one in the folder.",
+                detail: package.Name
+            );
+        }
+
         foreach (var package in feed.Source.Packages)
         {
             foreach (var finding in package.Findings)
