@@ -73,7 +73,8 @@ internal sealed class CsvFeedSource : IRosterSource, IRosterProbe
         _fresh =
         [
             .. listed.Where(p =>
-                (p.Time >= again || IsNew(p)) && (last is null || p.Path == folder || IsAfter(p, last) || (p.Time, p.Name) == (last.Time, last.Name))
+                (p.Time >= again || IsNew(p))
+                && (last is null || p.Path == folder || IsAfter(p, last) || (p.Time, p.Name) == (last.Time, last.Name))
             ),
         ];
         if (last is not null && again == DateTimeOffset.MaxValue)
@@ -264,9 +265,7 @@ internal sealed class CsvFeedSource : IRosterSource, IRosterProbe
             }
 
             var all =
-                whole || _known.Packages.Count == 0
-                    ? read.ConvertAll(Remembered)
-                    : [.. _known.Packages, .. _fresh.Select(Remembered)];
+                whole || _known.Packages.Count == 0 ? read.ConvertAll(Remembered) : [.. _known.Packages, .. _fresh.Select(Remembered)];
             State = new FeedState
             {
                 Packages = all.Count > MostKnown ? all[^MostKnown..] : all,

@@ -53,7 +53,7 @@ public sealed record ConnectRequest(
 /// <param name="Mode">How the roster is reached.</param>
 /// <param name="TenantId">The tenant; null outside of ClassLink.</param>
 /// <param name="DistrictName">The district's name as the service says it; null when it cannot say.</param>
-/// <param name="Confirmed">False in direct mode: no call tells the tenant of a key.</param>
+/// <param name="Confirmed">False with a key or a token of the district's own before somebody signed in: no call tells their tenant.</param>
 /// <param name="Message">One line for people.</param>
 /// <param name="Cleared">The operation that cleared what another roster had left, to be undone; null when nothing was cleared.</param>
 public sealed record ConnectResult(
@@ -66,7 +66,12 @@ public sealed record ConnectResult(
 );
 
 /// <summary>What turning an integration on or connecting it elsewhere would clear.</summary>
-public sealed record SwitchImpact(int Guids, int Links, int SiteGuids, int Matches)
+/// <param name="Guids">GUIDs of patrons.</param>
+/// <param name="Links">Links of patrons.</param>
+/// <param name="SiteGuids">GUIDs of sites.</param>
+/// <param name="Matches">Matched organizations.</param>
+/// <param name="Connections">Connections of other services, which go with the rest, each with its secret.</param>
+public sealed record SwitchImpact(int Guids, int Links, int SiteGuids, int Matches, int Connections = 0)
 {
     public bool IsEmpty => !IsOfPeople && Matches == 0;
 
@@ -81,7 +86,16 @@ public sealed record SwitchImpact(int Guids, int Links, int SiteGuids, int Match
                     System.Globalization.CultureInfo.InvariantCulture,
                     $"{Guids:N0} patron GUIDs, {Links:N0} links, {SiteGuids:N0} site GUIDs and "
                 )
-        ) + string.Create(System.Globalization.CultureInfo.InvariantCulture, $"{Matches:N0} matched organizations");
+        )
+        + string.Create(System.Globalization.CultureInfo.InvariantCulture, $"{Matches:N0} matched organizations")
+        + (
+            Connections == 0 ? ""
+            : Connections == 1 ? ", and the connection and secret of another service"
+            : ", and the connections and secrets of the other services"
+        );
+
+    /// <summary>What the roster that is left behind is to the library.</summary>
+    internal string Joined => IsOfPeople ? "People are linked to another roster" : "Sites are matched to another roster";
 }
 
 /// <summary>A connection that can be examined; disposing it closes it.</summary>
@@ -203,17 +217,7 @@ public sealed class IntegrationService(
         CancellationToken cancellationToken = default
     )
     {
-        var settings = SettingsOf(await FindAsync(districtId, kind, cancellationToken));
-        var same =
-            settings.Mode is null
-            || (kind == IntegrationKind.OneRosterCsv && string.Equals(settings.Url, request.Url, StringComparison.Ordinal))
-            || (
-                settings.TenantId is not null || request.TenantId is not null
-                    ? string.Equals(settings.TenantId, Text.Clean(request.TenantId), StringComparison.Ordinal)
-                        && !IsElsewhere(settings, request)
-                    : IsSameRoot(settings.Url, request.Url)
-            );
-        if (same)
+        if (IsSameRoster(kind, SettingsOf(await FindAsync(districtId, kind, cancellationToken)), request))
         {
             return new SwitchImpact(0, 0, 0, 0);
         }
@@ -221,6 +225,17 @@ public sealed class IntegrationService(
         await using var context = database.CreateContext();
         return (await MovingAsync(context, districtId, kind, cancellationToken)).Impact;
     }
+
+    /// <summary>Nothing is connected yet, or it is the roster that is: reached in another way perhaps.</summary>
+    private static bool IsSameRoster(IntegrationKind kind, IntegrationSettings settings, ConnectRequest request) =>
+        settings.Mode is null
+        || (kind == IntegrationKind.OneRosterCsv && string.Equals(settings.Url, request.Url, StringComparison.Ordinal))
+        || (
+            settings.TenantId is not null || request.TenantId is not null
+                ? string.Equals(settings.TenantId, Text.Clean(request.TenantId), StringComparison.Ordinal)
+                    && !IsElsewhere(settings, request)
+                : IsSameRoot(settings.Url, request.Url)
+        );
 
     /// <summary>What connecting a service to another roster clears. Of one that is off and has linked nobody that is its own matches: what patrons
     /// and sites carry is another service's.</summary>
@@ -236,7 +251,16 @@ public sealed class IntegrationService(
             || await HaveLinkedAsync(context, districtId, kind, others: false, cancellationToken)
         )
         {
-            return (await ImpactAsync(districtId, null, cancellationToken), SwitchScope.All);
+            return (
+                await WithConnectionsAsync(
+                    context,
+                    districtId,
+                    kind,
+                    await ImpactAsync(districtId, null, cancellationToken),
+                    cancellationToken
+                ),
+                SwitchScope.All
+            );
         }
 
         var matches = await context.SiteOrgs.CountAsync(o => o.DistrictId == districtId && o.Kind == kind, cancellationToken);
@@ -289,11 +313,12 @@ public sealed class IntegrationService(
         if (!impact.IsEmpty && !clear)
         {
             throw new RollcallException(
-                $"{(impact.IsOfPeople ? "People are linked to another roster" : "Sites are matched to another roster")}. Connecting to this one clears {impact.InWords}; patrons stay. Agree to it to go on (--yes on the command line); it can be undone as an operation."
+                $"{impact.Joined}. Connecting to this one clears {impact.InWords}; patrons stay. Agree to it to go on (--yes on the command line); it can be undone as an operation."
             );
         }
 
-        var settings = SettingsOf(await FindAsync(district.Id, kind, cancellationToken)) with
+        var before = SettingsOf(await FindAsync(district.Id, kind, cancellationToken));
+        var settings = before with
         {
             Mode = request.Mode,
             TenantId = tenant,
@@ -318,7 +343,8 @@ public sealed class IntegrationService(
             settings = await FindServerAsync(settings, request, cancellationToken);
         }
 
-        var (name, message) = await ProbeAsync(district.Id, kind, settings, stored, request.PartnerKey, cancellationToken);
+        settings = WithConnection(before, settings);
+        var (name, confirmed, message) = await ProbeAsync(district.Id, kind, settings, stored, request.PartnerKey, cancellationToken);
         settings = settings with { DistrictName = name };
 
         // Before the transaction: the first use of the key ring writes by a connection of its own.
@@ -351,9 +377,10 @@ public sealed class IntegrationService(
         }
 
         var row = await GetOrAddAsync(context, district.Id, kind, cancellationToken);
+        var elsewhere = !IsSameRoster(kind, SettingsOf(row), request);
         row.Settings = JsonSerializer.Serialize(WithConnection(SettingsOf(row), settings), Json);
         row.Secret = stored;
-        Bump(row, forgetPull: true);
+        Bump(row, reconnected: true, elsewhere);
         if (tenant is not null && asOperator && !await context.DistrictTenants.AnyAsync(t => t.TenantId == tenant, cancellationToken))
         {
             context.DistrictTenants.Add(
@@ -380,7 +407,7 @@ public sealed class IntegrationService(
             actor,
             cancellationToken
         );
-        return new ConnectResult(request.Mode, tenant, name, name is not null, message, cleared);
+        return new ConnectResult(request.Mode, tenant, name, confirmed, message, cleared);
     }
 
     /// <summary>What the operator entered becomes the installation's. Not in a district's transaction: a request of a district may not write what
@@ -473,8 +500,8 @@ public sealed class IntegrationService(
     {
         var row = await FindAsync(district.Id, kind, cancellationToken);
         var settings = SettingsOf(row);
-        var (name, message) = await ProbeAsync(district.Id, kind, settings, row?.Secret, null, cancellationToken);
-        return new ConnectResult(settings.Mode!.Value, settings.TenantId, name ?? settings.DistrictName, name is not null, message);
+        var (name, confirmed, message) = await ProbeAsync(district.Id, kind, settings, row?.Secret, null, cancellationToken);
+        return new ConnectResult(settings.Mode!.Value, settings.TenantId, name ?? settings.DistrictName, confirmed, message);
     }
 
     /// <summary>What turning this integration on clears: the identifiers that any other one left.</summary>
@@ -497,12 +524,21 @@ public sealed class IntegrationService(
     {
         if (await HaveLinkedAsync(context, districtId, kind, others: true, cancellationToken))
         {
-            return (await ImpactAsync(districtId, kind, cancellationToken), false);
+            return (
+                await WithConnectionsAsync(
+                    context,
+                    districtId,
+                    kind,
+                    await ImpactAsync(districtId, kind, cancellationToken),
+                    cancellationToken
+                ),
+                false
+            );
         }
 
         // What patrons carry is this service's own, or nobody's: of another one there can be matches alone.
         var matches = await context.SiteOrgs.CountAsync(o => o.DistrictId == districtId && o.Kind != kind, cancellationToken);
-        return (new SwitchImpact(0, 0, 0, matches), true);
+        return (await WithConnectionsAsync(context, districtId, kind, new SwitchImpact(0, 0, 0, matches), cancellationToken), true);
     }
 
     /// <summary>Whether this service's syncs, or those of all others, linked people, or were about to: since the last switch, or as far as their own
@@ -1025,7 +1061,7 @@ public sealed class IntegrationService(
     }
 
     /// <summary>Proves that the roster can be read. The name is null where the service cannot tell it.</summary>
-    private async Task<(string? Name, string Message)> ProbeAsync(
+    private async Task<(string? Name, bool Confirmed, string Message)> ProbeAsync(
         int districtId,
         IntegrationKind kind,
         IntegrationSettings settings,
@@ -1062,12 +1098,15 @@ public sealed class IntegrationService(
         }
         else if (source is CsvFeedSource feed)
         {
-            return (null, FeedInWords(feed, settings.Url!));
+            return (null, false, FeedInWords(feed, settings.Url!));
         }
 
+        var proved = settings.TenantId is not null && settings.Login.ConfirmedTenant == settings.TenantId;
         return (
             name,
+            name is not null || proved,
             name is not null ? $"Connected to {name}."
+            : proved ? $"Connected. That this is the roster of tenant {settings.TenantId} a sign-in with ClassLink has confirmed."
             : settings.TenantId is not null
                 ? $"Connected. Tenant {settings.TenantId} is unconfirmed until the first sign-in with ClassLink."
             : kind == IntegrationKind.OneRoster ? ServerInWords(settings)
@@ -1144,6 +1183,27 @@ public sealed class IntegrationService(
         };
     }
 
+    /// <summary>Where anything is cleared, the other services lose their connections too.</summary>
+    private static async Task<SwitchImpact> WithConnectionsAsync(
+        RollcallContext context,
+        int districtId,
+        IntegrationKind kind,
+        SwitchImpact impact,
+        CancellationToken cancellationToken
+    )
+    {
+        if (impact.IsEmpty)
+        {
+            return impact;
+        }
+
+        var others = await context
+            .Integrations.AsNoTracking()
+            .Where(i => i.DistrictId == districtId && i.Kind != kind)
+            .ToListAsync(cancellationToken);
+        return impact with { Connections = others.Count(o => SettingsOf(o).Mode is not null) };
+    }
+
     private async Task<SwitchImpact> ImpactAsync(int districtId, IntegrationKind? except, CancellationToken cancellationToken)
     {
         await using var context = database.CreateContext();
@@ -1204,7 +1264,9 @@ public sealed class IntegrationService(
         }
     }
 
-    private static void Bump(Integration row, bool forgetPull = false)
+    /// <summary>The next sync has to read everything. What was read of another roster is forgotten; one that is only reached in another way has
+    /// been synced all the same.</summary>
+    private static void Bump(Integration row, bool reconnected = false, bool elsewhere = false)
     {
         var state = StateOf(row);
         row.State = JsonSerializer.Serialize(
@@ -1213,8 +1275,8 @@ public sealed class IntegrationService(
                 ConfigVersion = state.ConfigVersion + 1,
                 Revision = null,
                 FullDue = "settings changed",
-                LastFullAt = forgetPull ? null : state.LastFullAt,
-                Feed = forgetPull ? null : state.Feed,
+                LastFullAt = elsewhere ? null : state.LastFullAt,
+                Feed = reconnected ? null : state.Feed,
             },
             Json
         );

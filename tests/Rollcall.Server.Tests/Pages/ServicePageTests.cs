@@ -69,6 +69,63 @@ public sealed class ServicePageTests(SyncedLibrary library) : IClassFixture<Sync
         }
     }
 
+    /// <summary>A prepared service has matches alone, and turning to it costs the other its connection: each is said by its name.</summary>
+    [Fact]
+    public async Task What_a_switch_clears_is_said_as_what_it_is()
+    {
+        const string Server = "/preferences/sis/oneroster";
+        using var visitor = new Visitor(library.Url);
+        var integrations = library.Service<IntegrationService>();
+        var options = library.Sandbox.Options;
+        await integrations.ConnectAsync(
+            library.District,
+            IntegrationKind.OneRoster,
+            new ConnectRequest(ConnectionMode.Direct, null, library.Sandbox.Url.ToString(), options.ConsumerKey, options.ConsumerSecret),
+            asOperator: true,
+            clear: false,
+            "test"
+        );
+        var site = (await library.Service<Districts.SiteService>().ListAsync(library.District.Id))[0].Code;
+        var school = library.Sandbox.District.Schools.First().SourcedId;
+        await integrations.MatchAsync(library.District, IntegrationKind.OneRoster, site, school, "test");
+        var asked = await visitor.RefusedAsync(
+            Server,
+            $"{Server}?handler=Connect",
+            ("mode", "Direct"),
+            ("url", "https://elsewhere.example"),
+            ("key", "k"),
+            ("secret", "s")
+        );
+        Assert.Contains("Sites are matched to another roster.", asked, StringComparison.Ordinal);
+        Assert.DoesNotContain("People are linked", asked, StringComparison.Ordinal);
+        Assert.Contains(
+            "The connection and secret of the other service",
+            await visitor.PageAsync("/preferences/sis"),
+            StringComparison.Ordinal
+        );
+    }
+
+    /// <summary>A new secret for the roster that is read already makes no first sync of the next one.</summary>
+    [Fact]
+    public async Task A_secret_that_is_typed_again_forgets_no_sync()
+    {
+        const string ClassLink = "/preferences/sis/classlink";
+        using var visitor = new Visitor(library.Url);
+        await visitor.SubmitAsync(
+            ClassLink,
+            $"{ClassLink}?handler=Connect",
+            ("mode", "Proxy"),
+            ("tenantId", library.Sandbox.Options.TenantId),
+            ("url", library.Sandbox.Url.ToString())
+        );
+        Assert.DoesNotContain("On the way to the first sync", await visitor.PageAsync(ClassLink), StringComparison.Ordinal);
+        var state = IntegrationService.StateOf(
+            await library.Service<IntegrationService>().FindAsync(library.District.Id, IntegrationKind.ClassLink)
+        );
+        Assert.NotNull(state.LastFullAt);
+        Assert.NotNull(state.FullDue);
+    }
+
     [Fact]
     public async Task Sign_in_with_ClassLink_is_turned_on_and_off_here()
     {

@@ -24,6 +24,23 @@ public sealed class TenantProofTests(PostgresSignInLibrary library) : IClassFixt
             .AddAsync("admin@other.example", other, SecurityGroup.DistrictAdministrator, null, isOperator: false, "test");
         var session = await library.Service<Sessions>().OpenAsync(account, SignInMethod.Password, null, new Device("test", null));
         Assert.Null(await ConfirmedAsync());
+
+        // By key nobody vouches for the tenant, and no test of the connection can.
+        var options = library.Sandbox.Options;
+        var integrations = library.Service<IntegrationService>();
+        var direct = new ConnectRequest(
+            ConnectionMode.Direct,
+            options.TenantId,
+            library.Sandbox.Url.GetLeftPart(UriPartial.Authority),
+            options.ConsumerKey,
+            options.ConsumerSecret
+        );
+        async Task<ConnectResult> ConnectAsync(ConnectRequest request) =>
+            await integrations.ConnectAsync(library.District, IntegrationKind.ClassLink, request, asOperator: true, clear: false, "test");
+        Assert.False((await ConnectAsync(direct)).Confirmed);
+        var tried = await integrations.TestAsync(library.District, IntegrationKind.ClassLink);
+        Assert.False(tried.Confirmed);
+        Assert.Contains("unconfirmed until the first sign-in", tried.Message, StringComparison.Ordinal);
         var person = library.Sandbox.District.People.First(p => p is { Role: "student", Presence: SandboxPresence.Present, Enabled: true });
 
         using var visitor = new Visitor(library.Url, session);
@@ -34,6 +51,15 @@ public sealed class TenantProofTests(PostgresSignInLibrary library) : IClassFixt
         Assert.Equal("/", back.Response.Headers.Location?.ToString());
         Assert.Contains(person.FamilyName, System.Net.WebUtility.HtmlDecode(await visitor.PageAsync("/me")), StringComparison.Ordinal);
         Assert.Equal(library.Sandbox.Options.TenantId, await ConfirmedAsync());
+
+        // It is said from then on, until what was proved is no longer what is connected.
+        tried = await integrations.TestAsync(library.District, IntegrationKind.ClassLink);
+        Assert.True(tried.Confirmed);
+        Assert.DoesNotContain("unconfirmed", tried.Message, StringComparison.Ordinal);
+        Assert.Contains("a sign-in with ClassLink has confirmed", tried.Message, StringComparison.Ordinal);
+        Assert.True((await ConnectAsync(direct)).Confirmed);
+        var prefix = direct with { Mode = ConnectionMode.Prefix, Url = library.Sandbox.ProxyPrefix, Secret = options.Bearer };
+        Assert.False((await ConnectAsync(prefix)).Confirmed);
     }
 
     private async Task<string?> ConfirmedAsync()

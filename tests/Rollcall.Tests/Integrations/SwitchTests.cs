@@ -248,10 +248,10 @@ public sealed class SwitchTests(PostgresCluster cluster)
         // Off and on again, with another service prepared: of that one there are matches alone, and patrons keep what is this one's.
         await system.Integrations.TurnOffAsync(district, IntegrationKind.ClassLink, "test");
         var impact = await system.Integrations.ImpactOfTurningOnAsync(district, IntegrationKind.ClassLink);
-        Assert.Equal(new SwitchImpact(0, 0, 0, 1), impact);
+        Assert.Equal(new SwitchImpact(0, 0, 0, 1, Connections: 1), impact);
         await Refused(
             async () => await system.Integrations.TurnOnAsync(district, IntegrationKind.ClassLink, clear: false, "test"),
-            "clears 1 matched organizations"
+            "clears 1 matched organizations, and the connection and secret of another service"
         );
         var switched = await system.Integrations.TurnOnAsync(district, IntegrationKind.ClassLink, clear: true, "test");
         Assert.Equal(before, await UndoTests.PictureAsync(system));

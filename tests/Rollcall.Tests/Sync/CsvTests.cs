@@ -540,7 +540,11 @@ public sealed class CsvTests(PostgresCluster cluster)
         {
             var operation = await csv.SyncAsync();
             Assert.Null(operation.Error);
-            Assert.Contains(held.Name, Assert.Single(OperationQueue.WarningsOf(operation), w => w.Code == "csv-late").Message, StringComparison.Ordinal);
+            Assert.Contains(
+                held.Name,
+                Assert.Single(OperationQueue.WarningsOf(operation), w => w.Code == "csv-late").Message,
+                StringComparison.Ordinal
+            );
             Assert.Equal(new DateOnly(2012, 4, 5), await BornAsync(csv, twice));
             Assert.Equal(patrons[1].Birthdate, await BornAsync(csv, late));
         }
@@ -569,7 +573,11 @@ public sealed class CsvTests(PostgresCluster cluster)
         var name = csv.Date(TimeSpan.FromDays(30));
         var operation = await csv.SyncAsync();
         Assert.Null(operation.Error);
-        Assert.Contains(name, Assert.Single(OperationQueue.WarningsOf(operation), w => w.Code == "csv-ahead").Message, StringComparison.Ordinal);
+        Assert.Contains(
+            name,
+            Assert.Single(OperationQueue.WarningsOf(operation), w => w.Code == "csv-ahead").Message,
+            StringComparison.Ordinal
+        );
         Assert.Equal(0, OperationQueue.CountsOf(await csv.SyncAsync()).Read);
 
         csv.Deliver(2, "1.1", delta: true, Only("demographics.csv", Born(guid, "2012-04-05")));

@@ -876,7 +876,7 @@ internal sealed class ServiceModel(
             );
             TempData["Said"] = result.Cleared is null
                 ? result.Message
-                : $"{result.Message} The links to the former roster are cleared; undo operation {result.Cleared} to bring them back.";
+                : $"{result.Message} The {(impact.IsOfPeople ? "links" : "matches")} to the former roster are cleared; undo operation {result.Cleared} to bring them back.";
             return LocalRedirect(Base);
         }
         catch (Exception e) when (e is RollcallException or RosterException)

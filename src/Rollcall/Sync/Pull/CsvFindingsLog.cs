@@ -38,7 +38,10 @@ internal static class CsvFindingsLog
         {
             warnings.Add(
                 "csv-ahead",
-                string.Create(CultureInfo.InvariantCulture, $"{name} is dated {time:yyyy-MM-dd HH:mm}, which is still to come; it counts as of now"),
+                string.Create(
+                    CultureInfo.InvariantCulture,
+                    $"{name} is dated {time:yyyy-MM-dd HH:mm}, which is still to come; it counts as of now"
+                ),
                 "Set the clock of the computer that writes the packages right: their order is that of their times.",
                 detail: name
             );
