@@ -40,6 +40,9 @@ public abstract class EveryPage(SyncedLibrary library)
             "/preferences/sis/classlink/holds",
             "/preferences/sis/oneroster",
             "/preferences/sis/oneroster/sites",
+            "/preferences/sis/oneroster-csv",
+            "/preferences/grades",
+            "/preferences/policies",
             "/operations",
             "/operations?from=2020-01-01&to=2020-01-02",
             "/operations/1",
@@ -56,6 +59,7 @@ public abstract class EveryPage(SyncedLibrary library)
             "/lists",
             "/lists/arrivals",
             "/lists/leavers",
+            "/lists/transferred",
             "/about",
             "/account",
             "/accounts",
@@ -66,6 +70,25 @@ public abstract class EveryPage(SyncedLibrary library)
             "/preferences/retention",
             $"/patron/erase?barcode={barcode}",
         ];
+        // Of an operator who has a district: those that only lead elsewhere, and those that people without these rights see.
+        string[] elsewhere =
+        [
+            "/Aide",
+            "/Error",
+            "/Link",
+            "/Me",
+            "/SignIn",
+            "/SignInBegin",
+            "/SignInCallback",
+            "/SignOut",
+            "/Theme",
+            "/Welcome",
+        ];
+        var pages = new PageRoutes(library);
+        Assert.Equal(
+            pages.All.Select(p => p.ViewEnginePath).Distinct().Order(StringComparer.Ordinal),
+            paths.Select(p => pages.PageOf(p.Split('?')[0])!).Concat(elsewhere).Distinct().Order(StringComparer.Ordinal)
+        );
         foreach (var path in paths)
         {
             var (status, body, response) = await visitor.GetAsync(path);

@@ -1,7 +1,5 @@
 using System.Net;
-using Microsoft.AspNetCore.Mvc.Infrastructure;
-using Microsoft.AspNetCore.Mvc.RazorPages;
-using Microsoft.AspNetCore.Mvc.RazorPages.Infrastructure;
+using Rollcall.Patrons;
 
 namespace Rollcall.Server.Tests.Pages;
 
@@ -12,7 +10,12 @@ public sealed class OddPostTests(SyncedLibrary library) : IClassFixture<SyncedLi
     public async Task Forms_without_their_fields_or_with_odd_ones_break_nothing()
     {
         using var visitor = new Visitor(library.Url);
-        var loader = library.Service<PageLoader>();
+        var pages = new PageRoutes(library);
+        var barcode = (
+            await library.Service<PatronService>().PageAsync(library.District.Id, new PatronFilter(), PatronSort.Name, false, 1, 1)
+        )
+            .Patrons[0]
+            .Barcode;
         (string, string)[] odd =
         [
             .. new[]
@@ -49,15 +52,14 @@ public sealed class OddPostTests(SyncedLibrary library) : IClassFixture<SyncedLi
                 "tab",
             }.Select(name => (name, "\u200b9999999999999999999'<")),
         ];
-        foreach (var page in library.Service<IActionDescriptorCollectionProvider>().ActionDescriptors.Items.OfType<PageActionDescriptor>())
+        foreach (var page in pages.All)
         {
             if (page.ViewEnginePath is "/Error" or "/SignOut" or "/Account" or "/SignIn" or "/Link" or "/Theme")
             {
                 continue;
             }
 
-            var compiled = await loader.LoadAsync(page, Microsoft.AspNetCore.Http.EndpointMetadataCollection.Empty);
-            foreach (var handler in compiled.HandlerMethods.Where(h => h.HttpMethod == "Post"))
+            foreach (var handler in pages.HandlersOf(page).Where(h => h.HttpMethod == "Post"))
             {
                 foreach (
                     var fields in ((string, string)[][])
@@ -68,12 +70,7 @@ public sealed class OddPostTests(SyncedLibrary library) : IClassFixture<SyncedLi
                 )
                 {
                     var path =
-                        "/"
-                        + page.AttributeRouteInfo!.Template!.Replace("{service}", "classlink", StringComparison.Ordinal)
-                            .Replace("{id:long}", "1", StringComparison.Ordinal)
-                            .Split("/{")[0]
-                        + TabOf(handler.Name)
-                        + (handler.Name is null ? "" : $"?handler={handler.Name}");
+                        pages.Address(page, name => PartOf(name, handler.Name)) + (handler.Name is null ? "" : $"?handler={handler.Name}");
                     using var response = await visitor.PostAsync(path, [.. fields, Visitor.TokenOf(await visitor.PageAsync("/account"))]);
                     Assert.True(
                         response.StatusCode < HttpStatusCode.InternalServerError,
@@ -83,6 +80,14 @@ public sealed class OddPostTests(SyncedLibrary library) : IClassFixture<SyncedLi
             }
         }
 
-        string TabOf(string? handler) => handler == "Map" ? "/mapping" : "";
+        string? PartOf(string name, string? handler) =>
+            name switch
+            {
+                "id" => "1",
+                "barcode" => barcode,
+                "service" => "classlink",
+                "tab" => handler == "Map" ? "mapping" : null,
+                _ => null,
+            };
     }
 }

@@ -1,10 +1,6 @@
 using System.Net;
 using System.Text.RegularExpressions;
-using Microsoft.AspNetCore.Mvc.Infrastructure;
-using Microsoft.AspNetCore.Mvc.RazorPages;
 using Microsoft.AspNetCore.Routing;
-using Microsoft.AspNetCore.Routing.Patterns;
-using Microsoft.AspNetCore.Routing.Template;
 using Microsoft.EntityFrameworkCore;
 using Rollcall.Integrations;
 using Rollcall.Operations;
@@ -161,7 +157,7 @@ public sealed class ReachFirstTests(EmptyLibrary library) : Walk(library), IClas
 
 public abstract partial class Walk(Library library)
 {
-    private List<(RouteTemplate Template, string Page)>? _pages;
+    private PageRoutes? _pages;
 
     /// <summary>Somebody of this group and no more: no operator.</summary>
     internal async Task<string> SessionAsync(SecurityGroup group)
@@ -283,20 +279,9 @@ public abstract partial class Walk(Library library)
     /// <summary>The route that an address leads to; null where it is no page.</summary>
     private string? RouteOf(string address, bool post)
     {
-        _pages ??=
-        [
-            .. library
-                .Service<IActionDescriptorCollectionProvider>()
-                .ActionDescriptors.Items.OfType<PageActionDescriptor>()
-                .Select(p => (new RouteTemplate(RoutePatternFactory.Parse(p.AttributeRouteInfo?.Template ?? "")), p.ViewEnginePath)),
-        ];
+        _pages ??= new PageRoutes(library);
         var parts = address.Split('?', 2);
-        var page = _pages
-            .Where(p => new TemplateMatcher(p.Template, []).TryMatch(parts[0], []))
-            .OrderByDescending(p => p.Template.Segments.Count(s => s.Parts.All(t => t.IsLiteral)))
-            .ThenBy(p => p.Template.Parameters.Count)
-            .Select(p => p.Page)
-            .FirstOrDefault();
+        var page = _pages.PageOf(parts[0]);
         var handler = parts.Length > 1 && Handler().Match(parts[1]) is { Success: true } asked ? asked.Groups["handler"].Value : "";
         return page is null ? null : $"{page} {(post ? "Post" : "Get")}{handler}";
     }
