@@ -98,7 +98,8 @@ internal static class ServeCommand
                     }
                 }
 
-                await terminal.Out.FlushAsync(cancellationToken);
+                // Whoever stops it right after this line is answered below, in order.
+                await terminal.Out.FlushAsync(CancellationToken.None);
                 await Listening.UntilStoppedAsync(cancellationToken);
                 return ExitCode.Done;
             }

@@ -17,7 +17,7 @@ public sealed class GradeLevel
     public int Position { get; set; }
 }
 
-/// <summary>The Grade Table: the order in which a district has its grades, for sorting and for filters (product.md section 2).</summary>
+/// <summary>The Grade Table: the order in which a district has its grades, for sorting and for filters.</summary>
 public sealed class GradeTable(RollcallDatabase database, TimeProvider time)
 {
     /// <summary>More grades than any school system has.</summary>

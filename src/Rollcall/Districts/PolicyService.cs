@@ -12,7 +12,7 @@ namespace Rollcall.Districts;
 /// <param name="Sites">Sites that give it to new patrons, for a role group or for all.</param>
 public sealed record PolicyUse(string Code, string Name, int Patrons, int Sites);
 
-/// <summary>The policies of a district. Rollcall gives new patrons that of their site and never syncs it (product.md section 2).</summary>
+/// <summary>The policies of a district. Rollcall gives new patrons that of their site and never syncs it.</summary>
 public sealed class PolicyService(RollcallDatabase database, TimeProvider time)
 {
     private const int LongestCode = 4;

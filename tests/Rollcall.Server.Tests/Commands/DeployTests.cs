@@ -1,4 +1,5 @@
 using System.Net;
+using System.Text.Json;
 using System.Text.RegularExpressions;
 using Rollcall.Server.Commands;
 
@@ -37,6 +38,39 @@ public sealed class DeployTests
         Assert.False(IPNetwork.Parse("172.30.80.128/25").Contains(IPAddress.Parse("172.30.80.2")));
 
         static string[] Words(string list) => [.. list.Split(',').Select(w => w.Trim().Trim('"'))];
+    }
+
+    [Fact]
+    public void What_others_wrote_is_named_with_its_version_and_licence()
+    {
+        using var program = JsonDocument.Parse(File.ReadAllText(Path.Combine(AppContext.BaseDirectory, "rollcall.deps.json")));
+        var shipped = program
+            .RootElement.GetProperty("targets")
+            .EnumerateObject()
+            .Single()
+            .Value.EnumerateObject()
+            .Where(l => l.Value.TryGetProperty("runtime", out _) || l.Value.TryGetProperty("runtimeTargets", out _))
+            .Select(l => l.Name)
+            .Where(n => program.RootElement.GetProperty("libraries").GetProperty(n).GetProperty("type").GetString() == "package")
+            .Select(n => n.Split('/'))
+            .Select(n => (n[0], n[1]))
+            .Order();
+        var text = File.ReadAllText(Path.Combine(DocumentTests.Root(), "THIRD-PARTY.md"));
+        var named = Regex
+            .Matches(
+                text,
+                @"^\| (?<name>[A-Za-z0-9._]+) \| (?<version>[0-9][^ |]*) \| (?<licence>[^|]+) \| [^|]+ \|$",
+                RegexOptions.Multiline
+            )
+            .ToList();
+        Assert.All(named, m => Assert.Contains($"\n## {m.Groups["licence"].Value}\n", text, StringComparison.Ordinal));
+        Assert.Equal(
+            shipped,
+            named
+                .Select(m => (m.Groups["name"].Value, m.Groups["version"].Value))
+                .Where(m => m.Item1 is not ("Bootstrap" or "htmx"))
+                .Order()
+        );
     }
 
     [Fact]

@@ -40,39 +40,55 @@ public sealed class RulesTests(PostgresCluster cluster)
         return counts;
     }
 
-    [Theory]
-    [InlineData("")]
-    [InlineData(" ")]
-    [InlineData("\t\n")]
-    [InlineData("\u00A0")]
-    [InlineData("\u200B")]
-    [InlineData("\u200C\u200D")]
-    [InlineData("\uFEFF")]
-    [InlineData("\u2060")]
-    [InlineData("\u3000 \u2003")]
-    [InlineData("\u202F\u205F")]
-    [InlineData("\u200E")]
-    [InlineData("\u061C\u202B")]
-    [InlineData("\u3164")]
-    [InlineData("\u115F\u1160")]
-    [InlineData("\uFFA0")]
-    [InlineData("\u2800")]
-    [InlineData("\u034F\uFE0F")]
-    [InlineData("\U000E0020\u180B")]
-    public async Task No_blank_of_any_kind_ever_matches(string blank)
+    [Fact]
+    public async Task No_blank_of_any_kind_ever_matches()
     {
+        string[] blanks =
+        [
+            "",
+            " ",
+            "\t\n",
+            "\u00A0",
+            "\u200B",
+            "\u200C\u200D",
+            "\uFEFF",
+            "\u2060",
+            "\u3000 \u2003",
+            "\u202F\u205F",
+            "\u200E",
+            "\u061C\u202B",
+            "\u3164",
+            "\u115F\u1160",
+            "\uFFA0",
+            "\u2800",
+            "\u034F\uFE0F",
+            "\U000E0020\u180B",
+        ];
         await using var system = await StartAsync(Db.Sqlite);
+
+        // So many namesakes would wait for an approval.
+        await system.ConfigureAsync(s => s with { Thresholds = s.Thresholds with { Creates = new(100, 1000) } });
         await system.ImportAsync(
-            $"barcode,communityId,lastName,firstName,email,site\nOLD-1,\"{blank}\",Alpha,Ann,\"{blank}\",S1\nOLD-2,\"{blank}\",Beta,Ben,\"{blank}\",S1\n"
+            "barcode,communityId,lastName,firstName,email,site\n"
+                + string.Concat(
+                    blanks.Select(
+                        (blank, i) => $"OLD-{i}a,\"{blank}\",Alpha{i},Ann,\"{blank}\",S1\nOLD-{i}b,\"{blank}\",Beta{i},Ben,\"{blank}\",S1\n"
+                    )
+                )
         );
-        await system.Patrons.EditAsync(system.District.Id, "OLD-2", [new("communityId", blank), new("email", blank)], "librarian");
-        system.Sandbox.Person("u1", "Ann", "Alpha", number: blank, email: blank, barcode: blank);
-        system.Sandbox.Person("u2", "Ben", "Beta", number: blank, email: blank, barcode: blank);
+        foreach (var (blank, i) in blanks.Select((blank, i) => (blank, i)))
+        {
+            await system.Patrons.EditAsync(system.District.Id, $"OLD-{i}b", [new("communityId", blank), new("email", blank)], "librarian");
+            system.Sandbox.Person($"u{i}a", "Ann", $"Alpha{i}", number: blank, email: blank, barcode: blank);
+            system.Sandbox.Person($"u{i}b", "Ben", $"Beta{i}", number: blank, email: blank, barcode: blank);
+        }
+
+        var people = 2 * blanks.Length;
         var counts = await SyncAsync(system);
-        Assert.Equal((2, 0, 0), (counts.Created, counts.Review, counts.Skipped));
+        Assert.Equal((people, 0, 0), (counts.Created, counts.Review, counts.Skipped));
         Assert.Equal(0, counts.LinkedStudentNumber + counts.LinkedBarcode + counts.LinkedEmail);
         var again = await SyncAsync(system);
-        Assert.Equal((2, 2), (again.Unchanged, again.LinkedGuid));
+        Assert.Equal((people, people), (again.Unchanged, again.LinkedGuid));
         Assert.All(await system.AllPatronsAsync(), p => Assert.True(p.CommunityId is null && p.Email is null));
     }
 
