@@ -44,6 +44,10 @@ public sealed class Backup(RollcallDatabase database, TimeProvider time)
     private const int Corrupt = 11;
     private const int NotADatabase = 26;
 
+    // A worker that was stopped before a restore, and goes on after it, has a number from before and what it proves itself with. So far beyond all
+    // numbers that it can have, nobody else gets it.
+    private const int NumbersLeftOut = 5000;
+
     // Each waits as long as the database is told to wait for others.
     private const int Checkpoints = 2;
 
@@ -122,6 +126,7 @@ public sealed class Backup(RollcallDatabase database, TimeProvider time)
                     $"Another rollcall process works on the data folder {database.DataFolder}. Stop the server, then restore."
                 );
         string? kept;
+        long lastNumber = 0;
         var unusable = await WhyUnusableAsync(cancellationToken);
         if (unusable is not null)
         {
@@ -136,6 +141,7 @@ public sealed class Backup(RollcallDatabase database, TimeProvider time)
             await database.EnsureReadyAsync(cancellationToken);
             await RefuseLiveWorkAsync(cancellationToken);
             kept = await KeepPresentAsync(replace, cancellationToken);
+            lastNumber = await LastNumberAsync(cancellationToken);
         }
 
         var staged = Path.Combine(database.DataFolder, $"{RollcallDatabase.RestoreDraft}{Guid.NewGuid():N}.db");
@@ -148,10 +154,10 @@ public sealed class Backup(RollcallDatabase database, TimeProvider time)
                 await source.CopyToAsync(target, cancellationToken);
             }
 
-            var result = await PrepareAsync(staged, new RestoreResult(content, kept, [], 0, 0), cancellationToken);
+            var result = await PrepareAsync(staged, new RestoreResult(content, kept, [], 0, 0), lastNumber, cancellationToken);
             if (database.IsPostgres)
             {
-                await CopyToPostgresAsync(staged, cancellationToken);
+                await CopyToPostgresAsync(staged, lastNumber, cancellationToken);
             }
             else if (unusable is not null)
             {
@@ -301,9 +307,28 @@ public sealed class Backup(RollcallDatabase database, TimeProvider time)
         return (await WriteAsync(BeforeRestore(), cancellationToken)).File;
     }
 
+    /// <summary>The last number that an operation was given here, also of one that is gone since.</summary>
+    private async Task<long> LastNumberAsync(CancellationToken cancellationToken)
+    {
+        await using var connection = await database.OpenAsync(cancellationToken);
+        return await Sql.ScalarAsync(
+            connection,
+            null,
+            database.IsPostgres
+                ? "SELECT GREATEST(pg_sequence_last_value(pg_get_serial_sequence('operations', 'id')::regclass), (SELECT MAX(id) FROM operations), 0)"
+                : "SELECT COALESCE(MAX(seq), 0) FROM sqlite_sequence WHERE name = 'operations'",
+            cancellationToken
+        );
+    }
+
     /// <summary>Brings the copy to this version, and lets no worker of the time before it write under an old claim. What people did since
     /// to keep others out, signing them out or using a link up, is not undone.</summary>
-    private async Task<RestoreResult> PrepareAsync(string staged, RestoreResult result, CancellationToken cancellationToken)
+    private async Task<RestoreResult> PrepareAsync(
+        string staged,
+        RestoreResult result,
+        long lastNumber,
+        CancellationToken cancellationToken
+    )
     {
         await using var context = new SqliteRollcallContext(
             new DbContextOptionsBuilder<SqliteRollcallContext>().UseSqlite(Text(staged)).Options
@@ -311,6 +336,13 @@ public sealed class Backup(RollcallDatabase database, TimeProvider time)
         await context.Database.MigrateAsync(cancellationToken);
         await context.Database.ExecuteSqlRawAsync(
             $"UPDATE operations SET fence = fence + 1000000, lease_until = 0 WHERE status IN ({(int)Operations.OperationStatus.Waiting}, {(int)Operations.OperationStatus.Running})",
+            cancellationToken
+        );
+        await context.Database.ExecuteSqlAsync(
+            $"""
+            INSERT INTO sqlite_sequence (name, seq) SELECT 'operations', 0 WHERE NOT EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = 'operations');
+            UPDATE sqlite_sequence SET seq = max(seq, {lastNumber}) + {NumbersLeftOut} WHERE name = 'operations'
+            """,
             cancellationToken
         );
         await context.PendingSignIns.ExecuteDeleteAsync(cancellationToken);
@@ -416,7 +448,7 @@ public sealed class Backup(RollcallDatabase database, TimeProvider time)
         await write.CommitAsync(cancellationToken);
     }
 
-    private async Task CopyToPostgresAsync(string staged, CancellationToken cancellationToken)
+    private async Task CopyToPostgresAsync(string staged, long lastNumber, CancellationToken cancellationToken)
     {
         await using var source = new SqliteConnection(Text(staged));
         await source.OpenAsync(cancellationToken);
@@ -478,6 +510,14 @@ public sealed class Backup(RollcallDatabase database, TimeProvider time)
             }
         }
 
+        await Sql.ExecuteAsync(
+            target,
+            transaction,
+            "SELECT setval(pg_get_serial_sequence('operations', 'id'), GREATEST((SELECT MAX(id) FROM operations), @last) + @more)",
+            cancellationToken,
+            ("@last", lastNumber),
+            ("@more", (long)NumbersLeftOut)
+        );
         await transaction.CommitAsync(cancellationToken);
     }
 

@@ -65,6 +65,12 @@ public sealed class BackupTests(PostgresCluster cluster)
 
         Assert.Equal([file], Directory.GetFiles(folder.Path));
         await using var other = await Installation.StartAsync(cluster, to, connect: false);
+        var given = await GiveOutAsync(30);
+        await using (var context = other.Database.CreateContext())
+        {
+            await context.Operations.ExecuteDeleteAsync(Stop);
+        }
+
         var refused = await Assert.ThrowsAsync<RollcallException>(() => other.Get<Backup>().RestoreAsync(file, replace: false, Stop));
         Assert.Contains("--yes", refused.Message, StringComparison.Ordinal);
         var restored = await other.Get<Backup>().RestoreAsync(file, replace: true, Stop);
@@ -73,17 +79,31 @@ public sealed class BackupTests(PostgresCluster cluster)
         Assert.Equal(await DumpAsync(system.Database), await DumpAsync(other.Database));
         Assert.Equal(0, (await Backup.InspectAsync(restored.Kept!, Stop)).Patrons);
 
-        // Numbers go on where they were: nothing is given out twice.
+        // Numbers go on far beyond those of the backup and those that were given out here: what a worker has, who was stopped before the restore and
+        // goes on after it, is nobody else's.
         var before = (await other.Queue.ListAsync(system.District.Id, cancellationToken: Stop)).Max(o => o.Id);
-        var (id, _) = await other.Queue.EnqueueAsync(
-            system.District.Id,
-            OperationKind.FullSync,
-            IntegrationKind.ClassLink,
-            false,
-            "test",
-            cancellationToken: Stop
-        );
-        Assert.Equal(before + 1, id);
+        Assert.True(before < given);
+        var next = await GiveOutAsync(1);
+        Assert.InRange(next, given + 1000, given + 10_000);
+        Assert.Equal(next + 1, await GiveOutAsync(1));
+
+        async Task<long> GiveOutAsync(int count)
+        {
+            long last = 0;
+            for (var i = 0; i < count; i++)
+            {
+                (last, _) = await other.Queue.EnqueueAsync(
+                    system.District.Id,
+                    OperationKind.Export,
+                    null,
+                    false,
+                    "test",
+                    cancellationToken: Stop
+                );
+            }
+
+            return last;
+        }
     }
 
     [Theory]
