@@ -80,27 +80,25 @@ internal sealed class DailyService(
                 },
                 stoppingToken
             );
-            if (
-                time.GetUtcNow() >= tidy
-                && await TryAsync("What has had its time cannot be tidied away", () => TidyAsync(stoppingToken), stoppingToken)
-            )
-            {
-                tidy = time.GetUtcNow() + s_tidyEvery;
-            }
-
             if (looked)
             {
                 pulse.Beat(Pulse.Schedule);
+            }
+
+            if (time.GetUtcNow() >= tidy && await TidyAsync(stoppingToken))
+            {
+                tidy = time.GetUtcNow() + s_tidyEvery;
             }
 
             await Task.Delay(s_every, time, stoppingToken).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
         }
     }
 
-    private async Task TidyAsync(CancellationToken stoppingToken)
+    private async Task<bool> TidyAsync(CancellationToken stoppingToken)
     {
-        await retention.TidyAsync(stoppingToken);
-        await readiness.TidyAsync(stoppingToken);
+        const string trouble = "What has had its time cannot be tidied away";
+        var tidied = await TryAsync(trouble, () => retention.TidyAsync(stoppingToken), stoppingToken);
+        return await TryAsync(trouble, () => readiness.TidyAsync(stoppingToken), stoppingToken) && tidied;
     }
 
     private async Task<bool> TryAsync(string trouble, Func<Task> look, CancellationToken stoppingToken)

@@ -1,6 +1,7 @@
 using System.Security.Cryptography;
 using System.Text.Json;
 using Microsoft.EntityFrameworkCore;
+using Microsoft.Extensions.Logging;
 using Rollcall.Districts;
 using Rollcall.Mapping;
 using Rollcall.OneRoster.Model;
@@ -43,7 +44,12 @@ public sealed record Readiness
 public sealed record ReadinessKey(string Source, int People, string? Example, int StudentNumbers, int Barcodes, int NearMisses);
 
 /// <summary>Looks at roster and library before the first sync. Writes nothing.</summary>
-public sealed class ReadinessService(RollcallDatabase database, IntegrationService integrations, TimeProvider time)
+public sealed class ReadinessService(
+    RollcallDatabase database,
+    IntegrationService integrations,
+    TimeProvider time,
+    ILogger<ReadinessService> logger
+)
 {
     /// <summary>Stands among the grades for people who have none.</summary>
     public const string NoGrade = "(none)";
@@ -81,20 +87,22 @@ public sealed class ReadinessService(RollcallDatabase database, IntegrationServi
     /// <summary>Takes answers away that have had their time: they have ids of people as examples.</summary>
     public async Task TidyAsync(CancellationToken cancellationToken = default)
     {
-        int[] districts;
+        List<District> districts;
         await using (var context = database.CreateContextAsOwner())
         {
             districts = await context
-                .Integrations.Where(i => i.State.Contains("\"readiness\":{"))
-                .Select(i => i.DistrictId)
-                .Distinct()
-                .ToArrayAsync(cancellationToken);
+                .Districts.AsNoTracking()
+                .Where(d => context.Integrations.Any(i => i.DistrictId == d.Id && i.State.Contains("\"readiness\":{")))
+                .OrderBy(d => d.Id)
+                .ToListAsync(cancellationToken);
         }
 
-        foreach (var district in districts)
+        await EveryDistrict.DoAsync(districts, d => d, TidyAsync, logger, "what readiness checks have left", cancellationToken);
+
+        async Task TidyAsync(District district)
         {
-            await using var work = await DistrictTransaction.BeginAsOwnerAsync(database, district, cancellationToken);
-            foreach (var row in await work.Context.Integrations.Where(i => i.DistrictId == district).ToListAsync(cancellationToken))
+            await using var work = await DistrictTransaction.BeginAsOwnerAsync(database, district.Id, cancellationToken);
+            foreach (var row in await work.Context.Integrations.Where(i => i.DistrictId == district.Id).ToListAsync(cancellationToken))
             {
                 if (IntegrationService.StateOf(row).Readiness is { } kept && !IsFresh(kept))
                 {

@@ -1,5 +1,6 @@
 using System.Text.Json;
 using Microsoft.EntityFrameworkCore;
+using Rollcall.Districts;
 using Rollcall.Integrations;
 using Rollcall.Patrons;
 using Rollcall.Patrons.Erasure;
@@ -10,6 +11,38 @@ namespace Rollcall.Tests.Integrations;
 /// <summary>What a first sync would meet is read once and shown for a while, on any node.</summary>
 public sealed class ReadinessTests(PostgresCluster cluster)
 {
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task What_one_district_cannot_tidy_keeps_no_other_from_it(Db db)
+    {
+        var start = new DateTimeOffset(2026, 10, 1, 9, 0, 0, TimeSpan.Zero);
+        var clock = new ShiftedTime(start);
+        await using var system = await Installation.StartAsync(cluster, db, time: clock);
+        var harbor = await system.Get<DistrictService>().AddAsync("HARBOR", "Harbor Point", "UTC", "test");
+        var readiness = system.Get<ReadinessService>();
+        await readiness.ReadAsync(system.District, IntegrationKind.ClassLink);
+        await using (var context = system.Database.CreateContext())
+        {
+            var row = await context.Integrations.SingleAsync();
+            context.Integrations.Add(
+                new Integration
+                {
+                    DistrictId = harbor.Id,
+                    Kind = IntegrationKind.ClassLink,
+                    Settings = row.Settings,
+                    State = row.State,
+                }
+            );
+            row.State = """{"readiness":{"at":"never"}}""";
+            await context.SaveChangesAsync();
+        }
+
+        clock.MoveTo(start.AddMinutes(16));
+        await readiness.TidyAsync();
+        Assert.Null(IntegrationService.StateOf(await system.Integrations.FindAsync(harbor.Id, IntegrationKind.ClassLink)).Readiness);
+    }
+
     [Theory]
     [InlineData(Db.Sqlite)]
     [InlineData(Db.Postgres)]
