@@ -194,9 +194,7 @@ internal static class DemoCommand
             ]);
         }
 
-        // Whoever stops it right after this line is answered below, in order.
-        await terminal.Out.FlushAsync(CancellationToken.None);
-        await Listening.UntilStoppedAsync(cancellationToken);
+        await Listening.UntilStoppedAsync(terminal, cancellationToken);
         return ExitCode.Done;
     }
 

@@ -73,9 +73,10 @@ internal static class Listening
         e is AddressInUseException or SocketException { SocketErrorCode: SocketError.AddressAlreadyInUse }
         || (e is not null && IsInUse(e.InnerException));
 
-    /// <summary>Waits for Ctrl-C.</summary>
-    public static async Task UntilStoppedAsync(CancellationToken cancellationToken)
+    /// <summary>Shows what was said, and waits for Ctrl-C, which may come the moment somebody reads it.</summary>
+    public static async Task UntilStoppedAsync(Terminal terminal, CancellationToken cancellationToken)
     {
+        await terminal.Out.FlushAsync(CancellationToken.None);
         try
         {
             await Task.Delay(Timeout.InfiniteTimeSpan, TimeProvider.System, cancellationToken);

@@ -150,7 +150,7 @@ internal static class SandboxCommand
                     server.RedirectUri = GlobalOptions.Given(result.GetValue(redirect));
                     server.Faults.Set(result.GetValue(faults) ?? "");
                     await TellAsync(terminal, result.GetValue(GlobalOptions.Json), server);
-                    await Listening.UntilStoppedAsync(cancellationToken);
+                    await Listening.UntilStoppedAsync(terminal, cancellationToken);
                 }
                 catch (ArgumentException e)
                 {

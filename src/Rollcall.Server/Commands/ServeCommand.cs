@@ -98,9 +98,7 @@ internal static class ServeCommand
                     }
                 }
 
-                // Whoever stops it right after this line is answered below, in order.
-                await terminal.Out.FlushAsync(CancellationToken.None);
-                await Listening.UntilStoppedAsync(cancellationToken);
+                await Listening.UntilStoppedAsync(terminal, cancellationToken);
                 return ExitCode.Done;
             }
         );

@@ -175,6 +175,41 @@ public sealed class ProcessTests(PostgresCluster postgres)
         Assert.Empty(Directory.GetDirectories(folders, "rollcall-demo-*"));
     }
 
+    [Theory]
+    [InlineData("Stop ", "demo", "--students", "20")]
+    [InlineData("Rollcall is at ", "serve")]
+    public async Task Who_stops_a_server_the_moment_it_is_there_stops_it_in_order(string atLast, params string[] args)
+    {
+        using var folder = new TempFolder();
+        using var stop = CancellationTokenSource.CreateLinkedTokenSource(Stop);
+        await using var output = new StoppingWriter(atLast, stop);
+        await using var error = new StringWriter();
+        var terminal = new Rollcall.Server.Commands.Terminal(
+            output,
+            error,
+            () => Stream.Null,
+            name => name == "ROLLCALL_ALLOW_PRIVATE_ADDRESSES" ? "true" : null,
+            OutIsTerminal: false,
+            ErrorIsTerminal: false
+        );
+        string[] all = [.. args, "--urls", "http://127.0.0.1:0", "--data", folder.Path];
+        var code = await Rollcall.Server.Commands.CommandLine.RunAsync(all, terminal, stop.Token);
+        Assert.Equal((0, ""), (code, error.ToString()));
+    }
+
+    /// <summary>Somebody asks to stop as soon as they have read this line.</summary>
+    private sealed class StoppingWriter(string line, CancellationTokenSource stop) : StringWriter
+    {
+        public override void WriteLine(string? value)
+        {
+            base.WriteLine(value);
+            if (value?.StartsWith(line, StringComparison.Ordinal) == true)
+            {
+                stop.Cancel();
+            }
+        }
+    }
+
     [Fact]
     public async Task A_demo_on_PostgreSQL_says_how_to_come_back_to_it_and_no_password()
     {
