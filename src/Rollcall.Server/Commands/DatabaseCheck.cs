@@ -37,7 +37,7 @@ internal sealed class DatabaseCheck(RollcallDatabase database, Secrets secrets)
         {
             return await work();
         }
-        catch (Exception e) when (e is DbException or System.Net.Sockets.SocketException)
+        catch (Exception e) when (e is not RollcallException && DatabaseErrors.IsFault(e))
         {
             throw new RollcallException(
                 database.IsPostgres

@@ -1,6 +1,4 @@
-using System.Data.Common;
 using System.Globalization;
-using System.Net.Sockets;
 using Rollcall.Storage;
 
 namespace Rollcall.Server.Watch;
@@ -86,13 +84,8 @@ internal sealed class NodeHealth(RollcallDatabase database, Pulse pulse, Watchin
                 : null;
         }
         catch (Exception e)
-            when (e
-                    is DbException
-                        or SocketException
-                        or TimeoutException
-                        or InvalidOperationException
-                        or OperationCanceledException
-                        or IOException
+            when (DatabaseErrors.IsFault(e)
+                || e is TimeoutException or InvalidOperationException or OperationCanceledException or IOException
             )
         {
             return "does not answer";

@@ -271,7 +271,7 @@ internal sealed class OperationWorker(
         {
             OneRoster.RosterException roster => roster.Fault is OneRoster.RosterFault.Unreachable or OneRoster.RosterFault.Incomplete,
             RollcallException => false,
-            IOException or TimeoutException or System.Net.Sockets.SocketException => true,
+            IOException or TimeoutException => true,
             _ => DatabaseErrors.IsFault(e),
         };
 

@@ -1,4 +1,5 @@
 using System.Data.Common;
+using System.Net.Sockets;
 using Microsoft.Data.Sqlite;
 using Npgsql;
 
@@ -13,10 +14,18 @@ internal static class DatabaseErrors
     /// <summary>The database or the line to it failed, rather than the program.</summary>
     public static bool IsFault(Exception e)
     {
+        var another = false;
         for (var inner = e; inner is not null; inner = inner.InnerException)
         {
             // A driver says of a line that broke between two statements that the connection is not open.
             if (inner is DbException or InvalidOperationException { Source: "Npgsql" or "Microsoft.Data.Sqlite" })
+            {
+                return true;
+            }
+
+            // It lets a name that is not found come as it is. Inside of these it is somebody else's.
+            another |= inner is OneRoster.RosterException or HttpRequestException or IOException;
+            if (inner is SocketException && !another)
             {
                 return true;
             }
