@@ -269,6 +269,15 @@ internal static partial class SupportBundleCommand
             .OrderByDescending(o => o.Id)
             .Take(Operations)
             .ToListAsync(cancellationToken);
+
+        // A machine may be called as the school is: which operations were of one process is all that matters.
+        var nodes = operations
+            .OrderBy(o => o.Id)
+            .Select(o => o.Node)
+            .OfType<string>()
+            .Distinct(StringComparer.Ordinal)
+            .Select((node, at) => (node, Number: at + 1))
+            .ToDictionary(n => n.node, n => n.Number, StringComparer.Ordinal);
         return operations.Select(o => new
         {
             o.Id,
@@ -284,7 +293,7 @@ internal static partial class SupportBundleCommand
             o.StartedAt,
             o.FinishedAt,
             o.Fence,
-            o.Node,
+            Node = o.Node is null ? (int?)null : nodes[o.Node],
             o.Stage,
             o.Done,
             o.Total,

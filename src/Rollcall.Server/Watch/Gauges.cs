@@ -104,6 +104,7 @@ internal sealed class Gauges : BackgroundService
                 o.CreatedAt,
                 o.ApprovedAt,
                 o.NotBefore,
+                o.TakenAt,
                 o.Counts,
                 o.LeaseUntil,
             })
@@ -117,9 +118,18 @@ internal sealed class Gauges : BackgroundService
 #pragma warning restore EF1002
         var due = open.Where(o => o.Status == OperationStatus.Waiting && (o.NotBefore is null || o.NotBefore <= now)).ToList();
 
-        // What waits for its own district's turn waits for no node, and what somebody approved today did not wait before.
+        // What waits for its own district's turn waits for no node, and what somebody approved or put back today did not wait before.
         var busy = open.Where(o => o.Status == OperationStatus.Running).Select(o => o.DistrictId).ToHashSet();
-        var able = due.Where(o => !busy.Contains(o.DistrictId)).Select(o => Latest(o.CreatedAt, o.ApprovedAt, o.NotBefore)).ToList();
+        var able = due.Where(o => !busy.Contains(o.DistrictId))
+            .Select(o =>
+                Latest(
+                    o.CreatedAt,
+                    o.ApprovedAt,
+                    o.NotBefore,
+                    o.TakenAt is { } putBack ? DateTimeOffset.FromUnixTimeMilliseconds(putBack) : null
+                )
+            )
+            .ToList();
         var held = open.Where(o => o.Status == OperationStatus.NeedsApproval)
             .GroupBy(o => o.DistrictId)
             .ToDictionary(g => g.Key, g => g.Sum(o => OperationQueue.CountsOf(new Operation { Counts = o.Counts }).Held));

@@ -123,7 +123,8 @@ public sealed class Operation
     public string? ApprovedBy { get; set; }
     public DateTimeOffset? ApprovedAt { get; set; }
 
-    /// <summary>Unix milliseconds by the database's clock at which its worker took it up; null when nobody has it.</summary>
+    /// <summary>Unix milliseconds by the database's clock at which its worker took it up, or put it back to wait for another one; null when nobody has
+    /// had it since it ended, or ever.</summary>
     public long? TakenAt { get; set; }
 
     /// <summary>Milliseconds that workers have worked on it so far, those that died included; null where nobody counted.</summary>

@@ -376,8 +376,13 @@ public sealed class OperationQueue(RollcallDatabase database, TimeProvider time)
     }
 
     /// <summary>SQL that counts the time since the worker took the operation up.</summary>
-    private string WorkEnds =>
-        $"worked_for = COALESCE(worked_for, 0) + CASE WHEN taken_at < {database.Bulk.NowMilliseconds} THEN {database.Bulk.NowMilliseconds} - taken_at ELSE 0 END, taken_at = NULL";
+    private string WorkEnds => $"{WorkCounted}, taken_at = NULL";
+
+    /// <summary>As <see cref="WorkEnds"/>, where it waits for another worker from now on.</summary>
+    private string WorkPauses => $"{WorkCounted}, taken_at = {database.Bulk.NowMilliseconds}";
+
+    private string WorkCounted =>
+        $"worked_for = COALESCE(worked_for, 0) + CASE WHEN taken_at < {database.Bulk.NowMilliseconds} THEN {database.Bulk.NowMilliseconds} - taken_at ELSE 0 END";
 
     private async Task<bool> FinishAsync(
         DbConnection connection,
@@ -458,7 +463,7 @@ public sealed class OperationQueue(RollcallDatabase database, TimeProvider time)
         await Sql.ExecuteAsync(
             connection,
             null,
-            $"UPDATE operations SET status = {(int)OperationStatus.Waiting}, lease_until = 0, fence = fence + 1, {WorkEnds} WHERE id = @id AND fence = @fence AND status = {(int)OperationStatus.Running}",
+            $"UPDATE operations SET status = {(int)OperationStatus.Waiting}, lease_until = 0, fence = fence + 1, {WorkPauses} WHERE id = @id AND fence = @fence AND status = {(int)OperationStatus.Running}",
             cancellationToken,
             ("@id", operation.Id),
             ("@fence", operation.Fence)
@@ -476,7 +481,7 @@ public sealed class OperationQueue(RollcallDatabase database, TimeProvider time)
                 $"""
                 UPDATE operations SET status = {(int)OperationStatus.Waiting}, stage = {(int)
                     OperationStage.Waiting}, stage_text = NULL, done = 0, total = 0,
-                    lease_until = 0, fence = fence + 1, attempts = attempts + 1, not_before = @due, error = @error, {WorkEnds}
+                    lease_until = 0, fence = fence + 1, attempts = attempts + 1, not_before = @due, error = @error, {WorkPauses}
                 WHERE id = @id AND fence = @fence AND status = {(int)OperationStatus.Running} AND NOT cancel_requested
                 """,
                 cancellationToken,

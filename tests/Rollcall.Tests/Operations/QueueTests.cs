@@ -1,4 +1,7 @@
+using System.Collections.Concurrent;
+using System.Diagnostics.Metrics;
 using Microsoft.EntityFrameworkCore;
+using Microsoft.Extensions.DependencyInjection;
 using Npgsql;
 using Rollcall.Districts;
 using Rollcall.Integrations;
@@ -427,7 +430,7 @@ public sealed class QueueTests(PostgresCluster cluster)
             )
         );
 
-    private static Task EditAsync(Installation system, int district) =>
+    private static Task<(long Id, bool IsNew)> EditAsync(Installation system, int district) =>
         system.Queue.EnqueueAsync(district, OperationKind.Edit, null, preview: false, "test", cancellationToken: Stop);
 
     [Fact]
@@ -502,6 +505,115 @@ public sealed class QueueTests(PostgresCluster cluster)
         await working;
         await transaction.CommitAsync(Stop);
         Assert.Equal(7, (await system.Queue.ClaimAsync("here:1", null, aloneHere: false, Stop))!.AppliedTo);
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task What_a_node_gives_up_is_counted_by_why(Db db)
+    {
+        var work = new Working();
+        await using var system = await Installation.StartAsync(
+            cluster,
+            db,
+            connect: false,
+            configure: services => services.Insert(0, ServiceDescriptor.Singleton<IOperationHandler>(work))
+        );
+        var code = $"METERED-{db}".ToUpperInvariant();
+        var district = (await system.Get<DistrictService>().AddAsync(code, "Metered", "UTC", "test")).Id;
+        var counted = new ConcurrentQueue<string?>();
+        using var listener = new MeterListener();
+        listener.InstrumentPublished = (instrument, l) =>
+        {
+            if (instrument.Name is "rollcall.operations.put_back" or "rollcall.operations.ended")
+            {
+                l.EnableMeasurementEvents(instrument);
+            }
+        };
+        listener.SetMeasurementEventCallback<long>(
+            (_, _, tags, _) =>
+            {
+                var by = tags.ToArray().ToDictionary(t => t.Key, t => (string?)t.Value);
+                if (by["district"] == code)
+                {
+                    counted.Enqueue(by.GetValueOrDefault("why") ?? by["status"]);
+                }
+            }
+        );
+        listener.Start();
+
+        // Another node takes it while this one works.
+        Operation? theirs = null;
+        await AskAsync(
+            "test",
+            async run =>
+            {
+                await using var connection = await system.Database.OpenAsync(Stop);
+                await Sql.ExecuteAsync(connection, null, "UPDATE operations SET lease_until = 0", Stop);
+                theirs = await system.Queue.ClaimAsync("elsewhere:7", run.Operation.Id, aloneHere: false, Stop);
+                throw new Rollcall.Sync.Apply.FencedOffException();
+            }
+        );
+        Assert.Equal(["taken over"], counted);
+        Assert.True(await system.Queue.FinishAsync(theirs!, OperationStatus.Completed, null, null, null, Stop));
+
+        // It is even done by the time this one looks up.
+        await AskAsync(
+            "test",
+            async run =>
+            {
+                await using var connection = await system.Database.OpenAsync(Stop);
+                await Sql.ExecuteAsync(connection, null, "UPDATE operations SET lease_until = 0", Stop);
+                theirs = await system.Queue.ClaimAsync("elsewhere:7", run.Operation.Id, aloneHere: false, Stop);
+                Assert.True(await system.Queue.FinishAsync(theirs!, OperationStatus.Completed, null, null, null, Stop));
+                throw new Rollcall.Sync.Apply.FencedOffException();
+            }
+        );
+        Assert.Equal(["taken over", "taken over"], counted);
+        using var stop = CancellationTokenSource.CreateLinkedTokenSource(Stop);
+        await AskAsync(
+            "test",
+            async _ =>
+            {
+                await stop.CancelAsync();
+                stop.Token.ThrowIfCancellationRequested();
+            },
+            stop.Token
+        );
+        Assert.Equal("parked", counted.Last());
+        var parked = Assert.Single(
+            await system.Queue.ListAsync(district, cancellationToken: Stop),
+            o => o.Status == OperationStatus.Waiting
+        );
+        await system.Queue.CancelAsync(district, parked.Id, Stop);
+        await AskAsync(DailySchedule.Actor, _ => throw new IOException("No room."));
+        Assert.Equal("tried later", counted.Last());
+        await AskAsync("test", run => system.Queue.FinishAsync(run.Operation, OperationStatus.Completed, null, null, null, Stop));
+        Assert.Equal("completed", counted.Last());
+        Assert.Equal(5, counted.Count);
+
+        async Task AskAsync(string by, Func<OperationRun, Task> act, CancellationToken? until = null)
+        {
+            work.Act = act;
+            var (id, _) = await system.Queue.EnqueueAsync(
+                district,
+                OperationKind.Export,
+                null,
+                preview: false,
+                by,
+                cancellationToken: Stop
+            );
+            Assert.True(await system.Get<OperationWorker>().WorkAsync(id, null, until ?? Stop));
+        }
+    }
+
+    private sealed class Working : IOperationHandler
+    {
+        public Func<OperationRun, Task> Act { get; set; } = _ => Task.CompletedTask;
+
+        public bool Handles(OperationKind kind) => true;
+
+        public Task ExecuteAsync(OperationRun run, CancellationToken cancellationToken) => Act(run);
     }
 
     /// <summary>Time that passes when it is told to; timers run then.</summary>
