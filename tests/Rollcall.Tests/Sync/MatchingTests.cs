@@ -210,6 +210,79 @@ public sealed class MatchingTests(PostgresCluster cluster)
         Assert.Equal(4, counts.Review);
     }
 
+    /// <summary>Whoever reaches a patron by a stronger key and waits in Review all the same leaves nobody to a weaker one.</summary>
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task Nobody_gets_by_a_weaker_key_whom_somebody_in_review_reaches_by_a_stronger_one(Db db)
+    {
+        await using var system = await StartAsync(
+            db,
+            """
+            CARD-1,1001,Ann,Alpha,smith@x.org,S1,,
+            CARD-2,,Zed,Omega,,S1,,
+            CARD-3,1003,Cid,Gamma,,S1,,
+            CARD-4,,Yan,Omicron,,S1,,
+            CARD-5,1005,Eve,Epsilon,eps@x.org,S1,,
+            CARD-6,1006,Fay,Phi,,S1,,
+            CARD-7,,Xia,Pi,,S1,,
+            CARD-8,1008,Gus,Chi,,S1,,
+            CARD-9,1008,Hal,Chi,,S1,,
+            CARD-10,1010,Ida,Iota,iota@x.org,S1,,
+            CARD-11,,Jon,Kappa,kappa@x.org,S1,,
+            CARD-12,1012,Kim,Lambda,,S1,,
+            """
+        );
+        string[] waiting =
+        [
+            // Two keys that disagree, and a brother by the family's address, by the card, or by the same number.
+            "ann",
+            "ann-mail",
+            "cid",
+            "cid-card",
+            "fay",
+            "fay-number",
+            // Two of one number, and the family's address.
+            "eve-1",
+            "eve-2",
+            "eve-mail",
+            // One number at several patrons, and the card of one of them.
+            "gus",
+            "gus-card",
+            // A number and an address that disagree, and the family's address.
+            "ida",
+            "ida-mail",
+        ];
+        system.Sandbox.Person("ann", "Ann", "Alpha", number: "1001", barcode: "CARD-2", email: "ann@x.org");
+        system.Sandbox.Person("ann-mail", "Ben", "Alpha", email: "smith@x.org");
+        system.Sandbox.Person("cid", "Cid", "Gamma", number: "1003", barcode: "CARD-4");
+        system.Sandbox.Person("cid-card", "Dan", "Gamma", barcode: "CARD-3");
+        system.Sandbox.Person("fay", "Fay", "Phi", number: "1006", barcode: "CARD-7");
+        system.Sandbox.Person("fay-number", "Flo", "Phi", number: "1006");
+        system.Sandbox.Person("eve-1", "Eve", "Epsilon", number: "1005");
+        system.Sandbox.Person("eve-2", "Eva", "Epsilon", number: "1005");
+        system.Sandbox.Person("eve-mail", "Eli", "Epsilon", email: "eps@x.org");
+        system.Sandbox.Person("gus", "Gus", "Chi", number: "1008");
+        system.Sandbox.Person("gus-card", "Guy", "Chi", barcode: "CARD-8");
+        system.Sandbox.Person("ida", "Ida", "Iota", number: "1010", email: "kappa@x.org");
+        system.Sandbox.Person("ida-mail", "Ian", "Iota", email: "iota@x.org");
+        system.Sandbox.Person("kim", "Kim", "Lambda", number: "1012");
+        var (log, counts) = await SyncAsync(system);
+        Assert.Equal(["kim"], (await system.PatronsByGuidAsync()).Keys);
+        Assert.All(waiting, g => Assert.Equal("review", Line(log, g).Outcome));
+        Assert.Equal((waiting.Length, 0), (counts.Review, counts.Created));
+        var queue = await system.Get<ReviewService>().ListAsync(system.District.Id);
+        foreach (
+            var (who, card, key) in ((string, string, string)[])
+                [("ann-mail", "CARD-1", "stronger key"), ("cid-card", "CARD-3", "(Student #)"), ("eve-mail", "CARD-5", "stronger key")]
+        )
+        {
+            var item = queue.Single(r => r.Guid == who);
+            Assert.Equal([card], item.Candidates);
+            Assert.Contains(key, item.Reason, StringComparison.Ordinal);
+        }
+    }
+
     [Theory]
     [InlineData(Db.Sqlite)]
     [InlineData(Db.Postgres)]
@@ -347,14 +420,15 @@ public sealed class MatchingTests(PostgresCluster cluster)
                 },
             }
         );
-        void Put(string id, string given, string family, string role = "student") =>
+        void Put(string id, string given, string family, string role = "student", string modified = "2026-01-01T00:00:00.000Z") =>
             system.Sandbox.Person(
                 id,
                 given,
                 family,
                 number: key == "number" ? "1001" : null,
                 barcode: key == "barcode" ? "no spaces please" : null,
-                role: role
+                role: role,
+                modified: modified
             );
         Put("first", "Ann", "Alpha");
         Put("second", "Ann", "Alpha");
@@ -378,20 +452,28 @@ public sealed class MatchingTests(PostgresCluster cluster)
 
         var one = OperationQueue.CountsOf(await PersonTests.RunAsync(system, "second"));
         Assert.Equal((0, 1), (one.Created, one.Skipped));
-        system.Sandbox.Person(
-            "fourth",
-            "Ann",
-            "Alpha",
-            number: key == "number" ? "1001" : null,
-            barcode: key == "barcode" ? "no spaces please" : null
-        );
         Assert.Equal(1, OperationQueue.CountsOf(await PersonTests.RunAsync(system, "first")).Unchanged);
         Assert.Equal(3, (await system.AllPatronsAsync()).Count);
+
+        // Where the other record is not read beside it, a whole roster decides, and soon.
+        Put("fourth", "Ann", "Alpha", modified: "2099-01-01T00:00:00.000Z");
+        Put("fifth", "Eve", "Alpha", modified: "2099-01-01T00:00:00.000Z");
+        var changes = await system.SyncAsync(kind: OperationKind.ChangesSync);
+        Assert.Equal((OperationKind.ChangesSync, null), (changes.Kind, changes.Error));
+        var some = OperationQueue.CountsOf(changes);
+        Assert.Equal((2, 1, 1), (some.Read, some.Created, some.Skipped));
+        Assert.Contains("the next full sync decides", Line(await system.LogAsync(changes.Id), "fourth").Reason, StringComparison.Ordinal);
+        var alone = await PersonTests.RunAsync(system, "fourth");
+        Assert.Equal((0, 1), (OperationQueue.CountsOf(alone).Created, OperationQueue.CountsOf(alone).Skipped));
+        Assert.Equal(4, (await system.AllPatronsAsync()).Count);
+        var next = await system.SyncAsync(kind: OperationKind.ChangesSync);
+        Assert.Equal(OperationKind.FullSync, next.Kind);
+        Assert.Equal((0, 3), (OperationQueue.CountsOf(next).Created, OperationQueue.CountsOf(next).Review));
 
         // Who was decided to be somebody else is.
         var item = (await system.Get<ReviewService>().ListAsync(system.District.Id)).Single(r => r.Guid == "third");
         await system.Get<ReviewDecisions>().CreateAsync(system.District.Id, item.Id, "librarian");
         await SyncAsync(system);
-        Assert.Equal(4, (await system.AllPatronsAsync()).Count);
+        Assert.Equal(5, (await system.AllPatronsAsync()).Count);
     }
 }

@@ -69,6 +69,12 @@ internal sealed class Matches(int people)
     /// <summary>Student #s and barcodes that several new people have: perhaps the same person twice.</summary>
     public HashSet<ulong> SharedByNew { get; } = [];
 
+    /// <summary>New people of a pull of changes who have the name of somebody who is linked, and is not in that pull.</summary>
+    public HashSet<int> Namesakes { get; } = [];
+
+    /// <summary>How many rows were looked at to find patrons and people by their keys.</summary>
+    public long Steps { get; set; }
+
     /// <summary>People who matched, by what a new person has in common with them: perhaps the same person twice, too.</summary>
     public Dictionary<Resemblance, List<int>> Resembling { get; } = [];
 
@@ -123,6 +129,9 @@ internal sealed class Matcher
 
     private const string InReview = "Waits in Review: the next full sync decides";
 
+    /// <summary>Nobody looks at more patrons to say who somebody is. An address or a number that stands for none is many patrons'.</summary>
+    private const int MostCandidates = 50;
+
     private readonly PatronIndex _patrons;
     private readonly PatronLookups _lookups;
     private readonly Roster _roster;
@@ -136,6 +145,12 @@ internal sealed class Matcher
 
     // Patron → the person who has it in the end.
     private readonly int[] _owner;
+
+    // Patron → the strongest key but the GUID by which somebody reaches it, whatever became of that; 0 when nobody does.
+    private readonly byte[] _reached;
+
+    // Holders of an address that many have.
+    private readonly Dictionary<ulong, Holders> _shared = [];
 
     private Matcher(
         PatronIndex patrons,
@@ -153,6 +168,7 @@ internal sealed class Matcher
         _matches = new Matches(_persons.Count);
         _byGuid = new int[patrons.Count];
         _owner = new int[patrons.Count];
+        _reached = new byte[patrons.Count];
         Array.Fill(_byGuid, -1);
         Array.Fill(_owner, -1);
     }
@@ -176,6 +192,7 @@ internal sealed class Matcher
         matcher.ByStrongKeys();
         matcher.ByEmail();
         matcher.FindSharedByNew();
+        matcher.FindNamesakes();
         matcher.FindAbsent();
         return matcher._matches;
     }
@@ -307,7 +324,7 @@ internal sealed class Matcher
 
     private void ByStrongKeys()
     {
-        var claims = new Claims(_patrons.Count);
+        var claims = new Claims(_patrons.Count, _reached);
         for (var i = 0; i < _persons.Count; i++)
         {
             if (!Counts(i))
@@ -343,11 +360,15 @@ internal sealed class Matcher
                     continue;
             }
 
-            var claim = StrongCandidate(i);
+            var claim = StrongCandidate(i, claims);
             if (_matches[i].Decision == Decision.None && WaitsInReview(i))
             {
                 // Who else reaches the patron, or is the same person, only a whole roster can tell.
                 Skip(i, InReview);
+                if (claim is { } reached)
+                {
+                    claims.Reach(reached.Patron, reached.Key);
+                }
             }
             else if (claim is { } found)
             {
@@ -373,7 +394,9 @@ internal sealed class Matcher
             }
         }
 
-        // An e-mail address that only another, free patron holds contradicts the stronger key.
+        // An e-mail address that only another, free patron holds contradicts the stronger key. Whose patron is nobody's for that is known at the
+        // end, so that it is the same for all, in whatever order they come.
+        List<(int Patron, int Owner)> released = [];
         foreach (ref var claim in claims.All)
         {
             var (person, patron) = (claim.Person, claim.Patron);
@@ -384,7 +407,7 @@ internal sealed class Matcher
 
             // Only a deleted row can still hold the old id here.
             var old = _byGuid[patron];
-            if (EmailElsewhere(person, patron) is not { Count: > 0 } others)
+            if (EmailElsewhere(person, patron) is not { Length: > 0 } others)
             {
                 if (old >= 0)
                 {
@@ -393,9 +416,18 @@ internal sealed class Matcher
             }
             else
             {
-                _owner[patron] = old;
-                Ask(person, $"{Word(claim.Key)} and email point at {(others.Count == 1 ? "two" : "several")} patrons", [patron, .. others]);
+                released.Add((patron, old));
+                Ask(
+                    person,
+                    $"{Word(claim.Key)} and email point at {(others.Length == 1 ? "two" : "several")} patrons",
+                    [patron, .. others.Take(MostCandidates - 1)]
+                );
             }
+        }
+
+        foreach (var (patron, owner) in released)
+        {
+            _owner[patron] = owner;
         }
     }
 
@@ -404,14 +436,25 @@ internal sealed class Matcher
         && _decisions.TryGetValue((_persons[person].Guid, _persons[person].Check), out var status)
         && status == ReviewStatus.Open;
 
-    /// <summary>The patron that Student # and barcode agree on, if any; sends the person to Review where they do not.</summary>
-    private (int Patron, MatchKey Key, bool Reissued)? StrongCandidate(int person)
+    /// <summary>The patron that Student # and barcode agree on, if any; sends the person to Review where they do not. Who goes there reaches the
+    /// patrons in question all the same, so that nobody else gets one of them by a weaker key.</summary>
+    private (int Patron, MatchKey Key, bool Reissued)? StrongCandidate(int person, Claims claims)
     {
-        var byStudent = _lookups.ByStudent(_persons[person].Student);
+        var byStudent = _lookups.ByStudent(_persons[person].Student, atMost: 2);
         var byBarcode = _patrons.ByBarcode(_persons[person].Barcode);
         if (byStudent.Length > 1)
         {
-            Ask(person, "Several patrons have this Student #", byStudent.ToArray());
+            // All of them once, however many people have the number.
+            var first = byStudent[0];
+            if (_reached[first] != (byte)MatchKey.StudentNumber)
+            {
+                foreach (var holder in _lookups.ByStudent(_persons[person].Student))
+                {
+                    claims.Reach(holder, MatchKey.StudentNumber);
+                }
+            }
+
+            Ask(person, "Several patrons have this Student #", _lookups.ByStudent(_persons[person].Student, MostCandidates).ToArray());
             return null;
         }
 
@@ -422,6 +465,8 @@ internal sealed class Matcher
 
         if (byStudent.Length == 1 && byBarcode.Length >= 1 && byStudent[0] != byBarcode[0])
         {
+            claims.Reach(byStudent[0], MatchKey.StudentNumber);
+            claims.Reach(byBarcode[0], MatchKey.Barcode);
             Ask(person, "Student # and barcode point at two patrons", byStudent[0], byBarcode[0]);
             return null;
         }
@@ -436,8 +481,15 @@ internal sealed class Matcher
 
         if (_roster.ChangesOnly)
         {
-            // Whether the other id is alive, gone or re-issued only a whole roster can tell.
+            // Whether the other id is alive, gone or re-issued only a whole roster can tell. Where it is deleted, perhaps for that, it waits too: no
+            // leaver is made of somebody who goes on.
             Skip(person, $"The patron found by {Word(key)} is linked to another id: the next full sync decides");
+            if (_byGuid[patron] is >= 0 and var old && _persons[old].Deleted)
+            {
+                Skip(old, OtherRecord);
+                (_owner[patron], _byGuid[patron]) = (-1, -1);
+            }
+
             return null;
         }
 
@@ -446,6 +498,7 @@ internal sealed class Matcher
             // "Live" also means active in the roster while all of the person's roles have ended; then it is no living twin.
             if (_byGuid[patron] < 0 || !_persons[_byGuid[patron]].Deleted)
             {
+                claims.Reach(patron, key);
                 Ask(
                     person,
                     $"The patron found by {Word(key)} is linked to another person who is in the roster too: perhaps the same person twice in the roster",
@@ -463,6 +516,8 @@ internal sealed class Matcher
             return (patron, key, true);
         }
 
+        // Somebody of another name is no rival to one who is the patron by the same key, and is to one of a weaker key.
+        claims.Reach(patron, key, rival: false);
         Ask(
             person,
             !gone ? $"The patron found by {Word(key)} is linked to another id, and this pull cannot tell whether that one is gone"
@@ -482,47 +537,70 @@ internal sealed class Matcher
             return;
         }
 
-        if (Elsewhere(_lookups.ByStudent(_persons[person].Student), patron))
+        // One other holder is enough to know: of a key that stands for none there may be as many as people.
+        if (_persons[person].Student != _patrons[patron].Student && _lookups.ByStudent(_persons[person].Student, atMost: 1).Length > 0)
         {
             _matches[person] = _matches[person] with { Warning = "The Student # of the roster belongs to another patron here" };
         }
-        else if (Elsewhere(_patrons.ByBarcode(_persons[person].Barcode), patron))
+        else if (_persons[person].Barcode != _patrons[patron].Barcode && _patrons.ByBarcode(_persons[person].Barcode).Length > 0)
         {
             _matches[person] = _matches[person] with { Warning = "The barcode of the roster belongs to another patron here" };
         }
-        else if (_lookups.ByEmail(_persons[person].Email) is [var other] && other != patron && _patrons[other].Guid == 0)
+        else if (_lookups.ByEmail(_persons[person].Email, atMost: 2) is [var other] && other != patron && _patrons[other].Guid == 0)
         {
             _matches[person] = _matches[person] with { Warning = "The email of the roster belongs to another patron here" };
         }
-
-        static bool Elsewhere(ReadOnlySpan<int> holders, int patron) => holders.Length > 0 && !holders.Contains(patron);
     }
 
     /// <summary>Free patrons who hold the person's address while the one that a stronger key found does not.</summary>
-    private List<int> EmailElsewhere(int person, int patron)
+    private int[] EmailElsewhere(int person, int patron)
     {
         if (_persons[person].Email == 0 || _patrons[patron].Email == _persons[person].Email)
         {
             return [];
         }
 
-        List<int> others = [];
-        foreach (var holder in _lookups.ByEmail(_persons[person].Email))
+        // A patron whom somebody else has by a stronger key shows that the address is shared, as in families.
+        var holders = HoldersOf(_persons[person].Email);
+        return holders.Unowned ??= Array.FindAll(holders.Patrons.All, p => _owner[p] < 0);
+    }
+
+    /// <summary>Who has an address, among patrons who are not linked yet.</summary>
+    private Holders HoldersOf(ulong email)
+    {
+        if (_shared.TryGetValue(email, out var known))
         {
-            // A patron whom somebody else has by a stronger key shows that the address is shared, as in families.
-            if (_patrons[holder].Guid == 0 && _owner[holder] < 0)
+            return known;
+        }
+
+        var found = _lookups.ByEmail(email);
+        if (found.Length == 0)
+        {
+            return Holders.None;
+        }
+
+        var free = new List<int>();
+        foreach (var holder in found)
+        {
+            if (_patrons[holder].Guid == 0)
             {
-                others.Add(holder);
+                free.Add(holder);
             }
         }
 
-        return others;
+        var holders = new Holders(new Named([.. free], p => (_patrons[p].Last, _patrons[p].First)));
+        if (found.Length > Named.Few)
+        {
+            _shared.Add(email, holders);
+        }
+
+        return holders;
     }
 
     private void ByEmail()
     {
         var rosterByEmail = new Lookup<RosterPerson>(_persons, static (in p) => p.Deleted || p.Replaced ? 0 : p.Email);
-        var claims = new Claims(_patrons.Count);
+        var claims = new Claims(_patrons.Count, new byte[_patrons.Count]);
         for (var i = 0; i < _persons.Count; i++)
         {
             if (!Counts(i) || _matches[i].Decision != Decision.None)
@@ -537,7 +615,8 @@ internal sealed class Matcher
                 continue;
             }
 
-            int[] patrons = [.. Unlinked(_lookups.ByEmail(_persons[i].Email))];
+            var holders = HoldersOf(_persons[i].Email);
+            var patrons = holders.Patrons.All;
             if (patrons.Length == 0)
             {
                 continue;
@@ -550,12 +629,12 @@ internal sealed class Matcher
                 continue;
             }
 
-            var people = rosterByEmail.Find(_persons[i].Email).ToArray();
+            var people = holders.People ??= PeopleOf(_persons[i].Email, holders);
             var last = _persons[i].Last;
-            var sameLast = Array.FindAll(patrons, p => last != 0 && _patrons[p].Last == last);
+            var sameLast = last == 0 ? [] : holders.Patrons.Of(last);
             if (sameLast.Length == 0)
             {
-                if (patrons.Length == 1 && people.Length == 1)
+                if (patrons.Length == 1 && people.All.Length == 1)
                 {
                     Ask(i, "One patron has this email, but under another last name", patrons);
                 }
@@ -563,13 +642,11 @@ internal sealed class Matcher
                 continue;
             }
 
-            var peopleSameLast = Array.FindAll(people, p => _persons[p].Last == last);
-            if (sameLast.Length > 1 || peopleSameLast.Length > 1)
+            if (sameLast.Length > 1 || people.Of(last).Length > 1)
             {
                 var first = _persons[i].First;
-                var both = Array.FindAll(sameLast, p => first != 0 && _patrons[p].First == first);
-                peopleSameLast = Array.FindAll(peopleSameLast, p => _persons[p].First == first);
-                if (both.Length != 1 || peopleSameLast.Length != 1)
+                var both = first == 0 ? [] : holders.Patrons.Of(last, first);
+                if (both.Length != 1 || people.Of(last, first).Length != 1)
                 {
                     Ask(i, "Several people share this email and last name", both.Length > 0 ? both : sameLast);
                     continue;
@@ -583,8 +660,9 @@ internal sealed class Matcher
             {
                 Ask(i, "The patron with this email works in the library: not linked by email alone", patron);
             }
-            else if (_owner[patron] >= 0)
+            else if (_owner[patron] >= 0 || _reached[patron] != 0)
             {
+                // Who else it is may wait in Review as well: that is no reason to give the patron to whoever comes by the address.
                 Ask(i, "Another roster person reaches the same patron by a stronger key", patron);
             }
             else
@@ -605,18 +683,17 @@ internal sealed class Matcher
             }
         }
 
-        IEnumerable<int> Unlinked(ReadOnlySpan<int> holders)
+        _matches.Steps = _lookups.Steps + rosterByEmail.Steps;
+
+        Named PeopleOf(ulong email, Holders holders)
         {
-            var free = new List<int>(holders.Length);
-            foreach (var holder in holders)
+            var people = new Named(rosterByEmail.Find(email).ToArray(), p => (_persons[p].Last, _persons[p].First));
+            if (people.All.Length > Named.Few)
             {
-                if (_patrons[holder].Guid == 0)
-                {
-                    free.Add(holder);
-                }
+                _shared.TryAdd(email, holders);
             }
 
-            return free;
+            return people;
         }
     }
 
@@ -685,6 +762,51 @@ internal sealed class Matcher
         }
     }
 
+    /// <summary>Where not everybody was read, the other record of a new person may be one of those who were not: all that is known of them here is
+    /// who is linked to them.</summary>
+    private void FindNamesakes()
+    {
+        if (!_roster.ChangesOnly)
+        {
+            return;
+        }
+
+        var wanted = new Dictionary<(RoleGroup Group, uint Last, bool IsBirthday, uint Value), List<int>>();
+        for (var i = 0; i < _persons.Count; i++)
+        {
+            ref readonly var person = ref _persons[i];
+            if (_matches[i].Decision == Decision.Create && person.Last != 0 && (person.Student != 0 || person.Barcode != 0))
+            {
+                Want(i, (person.Group, person.Last, false, person.First));
+                if (_roster.Demographics?.BirthDay(person) is > 0 and var birthDay)
+                {
+                    Want(i, (person.Group, person.Last, true, (uint)birthDay));
+                }
+            }
+        }
+
+        for (var i = 0; i < _patrons.Count && wanted.Count > 0; i++)
+        {
+            ref readonly var patron = ref _patrons[i];
+            if (patron is { Linked: true, Guid: not 0 } && _owner[i] < 0)
+            {
+                Find((patron.RoleGroup, patron.Last, false, patron.First));
+                Find((patron.RoleGroup, patron.Last, true, (uint)patron.BirthDay));
+            }
+        }
+
+        void Want(int person, (RoleGroup, uint, bool, uint) name) =>
+            (wanted.TryGetValue(name, out var people) ? people : wanted[name] = []).Add(person);
+
+        void Find((RoleGroup, uint, bool, uint) name)
+        {
+            if (wanted.TryGetValue(name, out var people))
+            {
+                _matches.Namesakes.UnionWith(people);
+            }
+        }
+    }
+
     private IEnumerable<Resemblance> ResemblancesOf(int person) =>
         Resemblance.Of(_persons[person], _roster.Demographics?.BirthDay(_persons[person]) ?? 0);
 
@@ -723,16 +845,17 @@ internal sealed class Matcher
     private void Ask(int person, string reason, params int[] patrons)
     {
         _matches[person] = new Match(Decision.Review, Reason: reason);
-        _matches.Candidates[person] = patrons;
+        _matches.Candidates[person] = patrons.Length > MostCandidates ? patrons[..MostCandidates] : patrons;
     }
 
     private static string Word(MatchKey key) => key == MatchKey.StudentNumber ? "Student #" : "barcode";
 
     /// <summary>Who reaches which patron. A library's first sync claims nearly every patron, so that these are rows and no lists.</summary>
-    private sealed class Claims(int patrons)
+    /// <param name="patrons">How many there are.</param>
+    /// <param name="best">Gets the strongest key by which each patron is reached; 0 by nobody.</param>
+    private sealed class Claims(int patrons, byte[] best)
     {
-        // The strongest key by which the patron is reached, and by how many; 0 by nobody.
-        private readonly byte[] _best = new byte[patrons];
+        // How many reach the patron by that key.
         private readonly int[] _winners = new int[patrons];
 
         /// <summary>In the order of the people.</summary>
@@ -741,17 +864,63 @@ internal sealed class Matcher
         public void Add(int person, int patron, MatchKey key, bool reissued)
         {
             All.Add(new Claim(person, patron, key, reissued));
-            if (_winners[patron] == 0 || (byte)key < _best[patron])
-            {
-                (_best[patron], _winners[patron]) = ((byte)key, 1);
-            }
-            else if ((byte)key == _best[patron])
-            {
-                _winners[patron]++;
-            }
+            Reach(patron, key);
         }
 
-        public (MatchKey Best, int Winners) Of(int patron) => ((MatchKey)_best[patron], _winners[patron]);
+        /// <summary>Somebody reaches the patron, whether or not the patron can be theirs.</summary>
+        /// <param name="patron">Whom.</param>
+        /// <param name="key">By what.</param>
+        /// <param name="rival">Another one who does so by the same key waits too.</param>
+        public void Reach(int patron, MatchKey key, bool rival = true)
+        {
+            if (best[patron] == 0 || (byte)key < best[patron])
+            {
+                (best[patron], _winners[patron]) = ((byte)key, 0);
+            }
+
+            _winners[patron] += rival && (byte)key == best[patron] ? 1 : 0;
+        }
+
+        public (MatchKey Best, int Winners) Of(int patron) => ((MatchKey)best[patron], _winners[patron]);
+    }
+
+    /// <summary>Who has an address.</summary>
+    private sealed class Holders(Named patrons)
+    {
+        public static readonly Holders None = new(new Named([], _ => default));
+
+        /// <summary>Those who are not linked yet.</summary>
+        public Named Patrons => patrons;
+
+        /// <summary>Those of them whom nobody has by a stronger key; null until asked for.</summary>
+        public int[]? Unowned { get; set; }
+
+        /// <summary>People of the roster; null until asked for.</summary>
+        public Named? People { get; set; }
+    }
+
+    /// <summary>Some patrons or people by their names: few are gone through each time, many are put in order once. An address that many have, as one
+    /// that stands for none, would else be gone through by all for each of all.</summary>
+    private sealed class Named(int[] all, Func<int, (uint Last, uint First)> nameOf)
+    {
+        public const int Few = 16;
+        private Dictionary<uint, int[]>? _byLast;
+        private Dictionary<(uint, uint), int[]>? _byBoth;
+
+        public int[] All => all;
+
+        public int[] Of(uint last) =>
+            all.Length <= Few
+                ? Array.FindAll(all, h => nameOf(h).Last == last)
+                : (_byLast ??= Group(h => nameOf(h).Last)).GetValueOrDefault(last, []);
+
+        public int[] Of(uint last, uint first) =>
+            all.Length <= Few
+                ? Array.FindAll(all, h => nameOf(h) == (last, first))
+                : (_byBoth ??= Group(nameOf)).GetValueOrDefault((last, first), []);
+
+        private Dictionary<T, int[]> Group<T>(Func<int, T> key)
+            where T : notnull => all.GroupBy(key).ToDictionary(g => g.Key, g => g.ToArray());
     }
 
     [System.Runtime.InteropServices.StructLayout(System.Runtime.InteropServices.LayoutKind.Auto)]

@@ -154,27 +154,34 @@ internal sealed class PatronIndex
     }
 
     /// <summary>One patron alone, for questions that nobody else decides.</summary>
-    public static PatronIndex Of(Keys keys, Patron patron, PatronLink? link)
+    public static PatronIndex Of(Keys keys, Patron patron, PatronLink? link) => Of(keys, [(patron, link)]);
+
+    /// <summary>Patrons that are at hand.</summary>
+    public static PatronIndex Of(Keys keys, IEnumerable<(Patron Patron, PatronLink? Link)> patrons)
     {
         var builder = new Builder(keys);
-        builder.Add(
-            patron.Id,
-            patron.Guid ?? "",
-            patron.CommunityId ?? "",
-            patron.BarcodeKey,
-            patron.EmailKey ?? "",
-            patron.LastName,
-            patron.FirstName ?? "",
-            patron.Birthdate,
-            patron.Status,
-            patron.SiteId ?? 0,
-            patron.Group,
-            patron.DoNotTransfer || patron.KeptFields?.Contains("1026", StringComparison.Ordinal) == true,
-            link?.RoleGroup,
-            link?.SyncHash ?? 0,
-            link?.Absent ?? false,
-            link?.Aliases ?? ""
-        );
+        foreach (var (patron, link) in patrons)
+        {
+            builder.Add(
+                patron.Id,
+                patron.Guid ?? "",
+                patron.CommunityId ?? "",
+                patron.BarcodeKey,
+                patron.EmailKey ?? "",
+                patron.LastName,
+                patron.FirstName ?? "",
+                patron.Birthdate,
+                patron.Status,
+                patron.SiteId ?? 0,
+                patron.Group,
+                patron.DoNotTransfer || patron.KeptFields?.Contains("1026", StringComparison.Ordinal) == true,
+                link?.RoleGroup,
+                link?.SyncHash ?? 0,
+                link?.Absent ?? false,
+                link?.Aliases ?? ""
+            );
+        }
+
         return builder.Build();
     }
 
@@ -255,9 +262,15 @@ internal sealed class PatronLookups(Rows<IndexedPatron> patrons, Rows<(ulong Key
         return found;
     }
 
-    public ReadOnlySpan<int> ByStudent(ulong number) => _byStudent.Find(number);
+    /// <param name="number">The key.</param>
+    /// <param name="atMost">More are not looked for.</param>
+    public ReadOnlySpan<int> ByStudent(ulong number, int atMost = int.MaxValue) => _byStudent.Find(number, atMost);
 
-    public ReadOnlySpan<int> ByEmail(ulong key) => _byEmail.Find(key);
+    /// <inheritdoc cref="ByStudent"/>
+    public ReadOnlySpan<int> ByEmail(ulong key, int atMost = int.MaxValue) => _byEmail.Find(key, atMost);
+
+    /// <summary>How many rows have been looked at.</summary>
+    public long Steps => _byGuid.Steps + _byAlias.Steps + _byStudent.Steps + _byEmail.Steps;
 }
 
 /// <summary>Key → positions of rows, in 8 to 12 bytes a row: chains through two arrays, the keys themselves stay in the rows.</summary>
@@ -301,8 +314,13 @@ internal sealed class Lookup<T>
         }
     }
 
+    /// <summary>How many rows have been looked at.</summary>
+    public long Steps { get; private set; }
+
     /// <summary>Positions of the rows with a key, the first one first. What is returned holds until the next call.</summary>
-    public Span<int> Find(ulong key)
+    /// <param name="key">The key.</param>
+    /// <param name="atMost">More are not looked for: a key that stands for none, as a placeholder does, may be that of most rows.</param>
+    public Span<int> Find(ulong key, int atMost = int.MaxValue)
     {
         if (key == 0)
         {
@@ -310,8 +328,9 @@ internal sealed class Lookup<T>
         }
 
         var count = 0;
-        for (var at = _heads[Place(key)]; at != 0; at = _next[at - 1])
+        for (var at = _heads[Place(key)]; at != 0 && count < atMost; at = _next[at - 1])
         {
+            Steps++;
             if (_key(_rows[at - 1]) != key)
             {
                 continue;

@@ -79,8 +79,9 @@ internal sealed class Planner
     private readonly Keys _keys;
     private readonly KeySet _claimedBarcodes = new();
 
-    // New people of this run by the keys that several of them have.
-    private readonly Dictionary<(int Field, string Key), List<NewPerson>> _newByKey = [];
+    // New people of this run by the keys that several of them have, and by last name or birthdate: the first of each. A number that stands for
+    // none is that of many.
+    private readonly Dictionary<(int Field, string Key, RoleGroup Group, bool IsBirthdate, string Value), long> _newByKey = [];
     private readonly KeySet _rosterBarcodes = new();
     private readonly KeySet _unlinkedNames = new();
     private readonly HashSet<int> _sitesWithPatrons = [];
@@ -321,7 +322,7 @@ internal sealed class Planner
             case Decision.Skip:
                 if (match.Reason is Matcher.OtherRecord)
                 {
-                    Warn(OtherRecordWarning, "People have another record, which was not read: they were left out", "");
+                    WarnOfOtherRecord();
                 }
 
                 await EmitPersonAsync(ChangeKind.Skip, Outcome.Skipped, user, person.Group, null, match.Reason!, null, cancellationToken);
@@ -741,13 +742,13 @@ internal sealed class Planner
 
     /// <summary>Who may be the same person as a new one, by what they share, and who that is in words.</summary>
     private (long PatronId, string Key, string Who)? Twin(MappedPerson person, RosterPerson row) =>
-        NewTwin(person, row) is var (other, key) ? (other.PatronId, key, "Another new person")
+        NewTwin(person, row) is var (other, key) ? (other, key, "Another new person")
         : LinkedTwin(person, row) is var (linked, linkedKey) ? (linked, linkedKey, "Somebody who is linked")
         : null;
 
     /// <summary>The new person of this run who has the same Student # or barcode, and the same last name or birthdate.</summary>
     /// <remarks>Some rosters have a record for each school of a person. Keys alone do not tell: staff and students may be numbered alike.</remarks>
-    private (NewPerson Other, string Key)? NewTwin(MappedPerson person, RosterPerson row)
+    private (long PatronId, string Key)? NewTwin(MappedPerson person, RosterPerson row)
     {
         foreach (
             var (field, key) in (ReadOnlySpan<(int, ulong)>)[(PatronFields.CommunityId, row.Student), (PatronFields.Barcode, row.Barcode)]
@@ -758,15 +759,12 @@ internal sealed class Planner
                 continue;
             }
 
-            var same = _newByKey.TryGetValue((field, KeyText(field, text)), out var others) ? others : [];
-            var last = Text.Fold(person.Value(PatronFields.LastName).Text ?? "");
-            var birthdate = person.Value(PatronFields.Birthdate).Text;
-            if (
-                same.Find(o => o.Group == person.Group && (o.Last == last || (birthdate is not null && o.Birthdate == birthdate))) is
-                { } other
-            )
+            foreach (var at in AlikeBy(field, KeyText(field, text), person))
             {
-                return (other, field == PatronFields.Barcode ? "barcode" : "Student #");
+                if (_newByKey.TryGetValue(at, out var other))
+                {
+                    return (other, field == PatronFields.Barcode ? "barcode" : "Student #");
+                }
             }
         }
 
@@ -812,6 +810,22 @@ internal sealed class Planner
         return null;
     }
 
+    /// <summary>The Student # or barcode of a person by which another record of theirs need not be found here: the library's own counts, or it
+    /// cannot be used. Null where there is none.</summary>
+    private string? KeyNotKept(MappedPerson person)
+    {
+        var map = _setup.Settings.Map;
+        bool IsKept(int field) => map.PolicyOf(field) == FieldPolicy.RosterWins;
+        return person.Value(PatronFields.CommunityId).Text is not null && !IsKept(PatronFields.CommunityId) ? "Student #"
+            : person.Value(PatronFields.Barcode).Text is { } barcode
+            && (!IsKept(PatronFields.Barcode) || Barcodes.Problem(barcode) is not null)
+                ? "barcode"
+            : null;
+    }
+
+    private void WarnOfOtherRecord() =>
+        Warn(OtherRecordWarning, "People may have another record, which was not read: they were left out", "");
+
     private void RememberNew(MappedPerson person, RosterPerson row, long patronId)
     {
         foreach (
@@ -820,23 +834,30 @@ internal sealed class Planner
         {
             if (_matches.SharedByNew.Contains(key) && person.Value(field).Text is { } text)
             {
-                var at = (field, KeyText(field, text));
-                (_newByKey.TryGetValue(at, out var list) ? list : _newByKey[at] = []).Add(
-                    new NewPerson(
-                        patronId,
-                        person.Group,
-                        Text.Fold(person.Value(PatronFields.LastName).Text ?? ""),
-                        person.Value(PatronFields.Birthdate).Text
-                    )
-                );
+                foreach (var at in AlikeBy(field, KeyText(field, text), person))
+                {
+                    _newByKey.TryAdd(at, patronId);
+                }
             }
+        }
+    }
+
+    /// <summary>What somebody has who is perhaps the same person: role group, key, and last name or birthdate.</summary>
+    private static IEnumerable<(int Field, string Key, RoleGroup Group, bool IsBirthdate, string Value)> AlikeBy(
+        int field,
+        string key,
+        MappedPerson person
+    )
+    {
+        yield return (field, key, person.Group, false, Text.Fold(person.Value(PatronFields.LastName).Text ?? ""));
+        if (person.Value(PatronFields.Birthdate).Text is { } birthdate)
+        {
+            yield return (field, key, person.Group, true, birthdate);
         }
     }
 
     /// <summary>Ids compare exactly, barcodes whatever their case.</summary>
     private static string KeyText(int field, string text) => field == PatronFields.Barcode ? Text.BarcodeKey(text) : text;
-
-    private sealed record NewPerson(long PatronId, RoleGroup Group, string Last, string? Birthdate);
 
     private async ValueTask CreateAsync(int index, MappedPerson person, RosterPerson row, CancellationToken cancellationToken)
     {
@@ -887,6 +908,22 @@ internal sealed class Planner
                 person,
                 $"{who} has the same {shared} in the roster, and name or birthdate: perhaps the same person twice in the roster",
                 [lookalike],
+                cancellationToken
+            );
+            return;
+        }
+
+        if (!_matches.DecidedCreates.Contains(index) && _matches.Namesakes.Contains(index) && KeyNotKept(person) is { } notKept)
+        {
+            WarnOfOtherRecord();
+            await EmitPersonAsync(
+                ChangeKind.Skip,
+                Outcome.Skipped,
+                person.User,
+                person.Group,
+                null,
+                $"Somebody who is linked has the same name or birthdate, and perhaps the same {notKept} in the roster: the next full sync decides",
+                null,
                 cancellationToken
             );
             return;
