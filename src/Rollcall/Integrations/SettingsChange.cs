@@ -78,20 +78,24 @@ public static class SettingsChange
             throw new RollcallException("Name the grade as the roster sends it, then the grade to write here.");
         }
 
+        // Grades are translated whatever their case: two that differ in it would be one, and which of them is nobody could tell.
         var grades = new Dictionary<string, string>(settings.Map.Grades, StringComparer.Ordinal);
+        foreach (var same in grades.Keys.Where(k => Folded(k) == Folded(clean)).ToList())
+        {
+            grades.Remove(same);
+        }
+
         if (Text.Clean(to) is { } target && !string.Equals(target, clean, StringComparison.Ordinal))
         {
             grades[clean] = target.Length <= 255 ? target : throw new RollcallException("A grade has at most 255 characters.");
-        }
-        else
-        {
-            grades.Remove(clean);
         }
 
         return settings with
         {
             Map = settings.Map with { Grades = grades },
         };
+
+        static string Folded(string grade) => Text.Clean(grade)?.ToLowerInvariant() ?? "";
     }
 
     /// <summary>Which org of a person decides the site.</summary>

@@ -29,7 +29,7 @@ internal sealed class SyncHandler(
     ILogger<SyncHandler> logger
 ) : IOperationHandler
 {
-    private static readonly TimeSpan s_fullAtLeastEvery = TimeSpan.FromDays(7);
+    private const int DaysBetweenFullSyncs = 7;
     private static readonly TimeSpan s_staleAfter = TimeSpan.FromDays(14);
 
     private string SpoolFolder => Path.Combine(database.DataFolder, "spool");
@@ -114,7 +114,9 @@ internal sealed class SyncHandler(
             { LastFullAt: null } or { ChangesSince: null } => "this is the first sync",
             { FullDue: { } why } => why,
             _ when unfinished is not null => $"operation {unfinished}, a full one, was put aside before it was done",
-            { LastFullAt: { } last } when time.GetUtcNow() - last > s_fullAtLeastEvery => "the last full sync is a week old",
+            // By the calendar: what runs each night at the same hour begins a little earlier or later, and a week is to be seven nights.
+            { LastFullAt: { } last } when DistrictService.DateAt(setup.District, last).AddDays(DaysBetweenFullSyncs) <= setup.Today =>
+                "the last full sync is a week old",
             _ => source is RestRosterSource ? null : "a CSV package is always read whole",
         };
 

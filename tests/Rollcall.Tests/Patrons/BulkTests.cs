@@ -176,6 +176,11 @@ public sealed class BulkTests(PostgresCluster cluster)
         settings = SettingsChange.Grade(settings, "KG", "K");
         Assert.Equal("K", settings.Map.Grades["KG"]);
         Assert.Empty(SettingsChange.Grade(settings, "KG", "KG").Map.Grades);
+
+        // A grade is the same in either case, as it is when it is translated.
+        var other = SettingsChange.Grade(settings, "kg", "Kinder").Map;
+        Assert.Equal(("kg", "Kinder"), (Assert.Single(other.Grades).Key, other.Grades["kg"]));
+        Assert.Empty(SettingsChange.Grade(settings, "Kg", null).Map.Grades);
         settings = SettingsChange.Threshold(settings, "transfers", 5, null, siteId: 3);
         Assert.Equal(new Threshold(5, 10), settings.Thresholds.At(3, Risk.Transfers));
         Assert.Equal(new Threshold(10, 10), settings.Thresholds.At(4, Risk.Transfers));

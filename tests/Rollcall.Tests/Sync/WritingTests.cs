@@ -306,6 +306,44 @@ public sealed class WritingTests(PostgresCluster cluster)
         Assert.Equal(1, (await SyncAsync(system)).Reactivated);
     }
 
+    /// <summary>Who has left for a school that the library does not serve is not back because the library serves one less.</summary>
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task Unmatching_a_school_brings_nobody_back_who_had_left_it(Db db)
+    {
+        await using var system = await Installation.StartAsync(cluster, db, new SandboxOptions { Students = 60, Schools = 3 });
+        system.Sandbox.OnlyMine();
+        var schools = system.Sandbox.District.Schools.Select(s => s.SourcedId).ToArray();
+        await system.Integrations.UnmatchAsync(system.District, IntegrationKind.ClassLink, schools[1], "test");
+        foreach (var id in (string[])["left", "orgless", "stays", "other"])
+        {
+            system.Sandbox.Person(id, "Ann", id, orgs: [id == "other" ? schools[2] : schools[0]]);
+        }
+
+        await SyncAsync(system);
+        system.Sandbox.Person("left", "Ann", "left", orgs: [schools[1]]);
+        system.Sandbox.Person("orgless", "Ann", "orgless", orgs: [schools[1]]);
+        Assert.Equal(2, (await SyncAsync(system)).Transferred);
+
+        system.Sandbox.Person("orgless", "Ann", "orgless", orgs: []);
+        await system.Integrations.UnmatchAsync(system.District, IntegrationKind.ClassLink, schools[0], "test");
+        var counts = await SyncAsync(system);
+        Assert.Equal((0, 0), (counts.Reactivated, counts.Transferred));
+        var patrons = await system.PatronsByGuidAsync();
+        Assert.Equal(
+            [PatronStatus.Transferred, PatronStatus.Transferred, PatronStatus.Active],
+            ((string[])["left", "orgless", "stays"]).Select(i => patrons[i].Status)
+        );
+
+        // Back at a school that is matched, and back when theirs is.
+        system.Sandbox.Person("orgless", "Ann", "orgless", orgs: [schools[2]]);
+        Assert.Equal(1, (await SyncAsync(system)).Reactivated);
+        await system.Integrations.MatchAsync(system.District, IntegrationKind.ClassLink, "S2", schools[1], "test");
+        Assert.Equal(1, (await SyncAsync(system)).Reactivated);
+        Assert.Equal(PatronStatus.Active, (await system.PatronsByGuidAsync())["left"].Status);
+    }
+
     [Theory]
     [InlineData(Db.Sqlite)]
     [InlineData(Db.Postgres)]

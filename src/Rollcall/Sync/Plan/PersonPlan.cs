@@ -297,8 +297,13 @@ internal static class PersonPlan
                 return Transfer(difference, old, link, oldLink, old.Status, setup, LeftAllSchools);
             }
         }
-        else if (old.Status == PatronStatus.Transferred && !KeepsStatus(old, setup))
+        else if (
+            old.Status == PatronStatus.Transferred
+            && !KeepsStatus(old, setup)
+            && person is { AnySite: not null } or { Placeless: true }
+        )
         {
+            // At a school of the library, that is, or where none is told: who had left for another is not back because theirs is matched no more.
             var back = link.StatusBefore is { } before and not PatronStatus.Transferred ? before : PatronStatus.Active;
             values.Add(PatronFields.Status, Number((int)old.Status), Number((int)back));
             link = link with { StatusBefore = null };
