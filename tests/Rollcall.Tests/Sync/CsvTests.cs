@@ -650,6 +650,44 @@ public sealed class CsvTests(PostgresCluster cluster)
         Assert.Null((await csv.SyncAsync()).Error);
     }
 
+    /// <summary>A row in doubt costs everybody's absence, and that is said as it is: it was read, and not for certain.</summary>
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task Rows_in_doubt_are_said_to_cost_the_leavers_and_nothing_else(Db db)
+    {
+        await using var csv = await Feed.StartAsync(cluster, db);
+        csv.Deliver(0, "1.1", delta: false);
+        await csv.MatchAsync();
+        Assert.Null((await csv.SyncAsync()).Error);
+        var patrons = (await csv.System.PatronsByGuidAsync())
+            .Values.Where(p => p.Status == PatronStatus.Active)
+            .OrderBy(p => p.Id)
+            .ToList();
+        var (leaver, broken) = (patrons[0], patrons[1]);
+        csv.Clear();
+        csv.Deliver(0, "1.1", delta: false);
+        csv.Rewrite(
+            "users.csv",
+            lines =>
+                lines
+                    .Where(l => !l.Contains(leaver.Guid!, StringComparison.Ordinal))
+                    .Select(l =>
+                        l.Contains(broken.Guid!, StringComparison.Ordinal)
+                            ? l.Replace(broken.FirstName!, "\"Two\nLines\"", StringComparison.Ordinal)
+                            : l
+                    )
+        );
+        var operation = await csv.SyncAsync();
+        Assert.Null(operation.Error);
+        Assert.Equal(0, OperationQueue.CountsOf(operation).Absent);
+        var warning = Assert.Single(OperationQueue.WarningsOf(operation), w => w.Code == "unreadable-rows");
+        Assert.Equal("Rows of users could not be read for certain: nobody counts as absent this time", warning.Message);
+        var after = await csv.System.PatronsByGuidAsync();
+        Assert.Equal(PatronStatus.Active, after[leaver.Guid!].Status);
+        Assert.StartsWith("Two", after[broken.Guid!].FirstName, StringComparison.Ordinal);
+    }
+
     [Fact]
     public async Task Another_try_shows_the_import_reports_of_what_it_read_itself()
     {
@@ -745,6 +783,28 @@ public sealed class CsvTests(PostgresCluster cluster)
                         )
                     );
                 }
+            }
+
+            File.SetLastWriteTimeUtc(path, written);
+        }
+
+        /// <summary>Makes the rows of a file of the last delivery others.</summary>
+        public void Rewrite(string name, Func<IEnumerable<string>, IEnumerable<string>> change)
+        {
+            var path = Directory.EnumerateFiles(_folder).MaxBy(File.GetLastWriteTimeUtc)!;
+            var written = File.GetLastWriteTimeUtc(path);
+            using (var zip = ZipFile.Open(path, ZipArchiveMode.Update))
+            {
+                var entry = zip.GetEntry(name)!;
+                string text;
+                using (var reader = new StreamReader(entry.Open()))
+                {
+                    text = reader.ReadToEnd();
+                }
+
+                entry.Delete();
+                using var writer = new StreamWriter(zip.CreateEntry(name).Open());
+                writer.Write(string.Concat(change(text.Split("\r\n", StringSplitOptions.RemoveEmptyEntries)).Select(l => l + "\r\n")));
             }
 
             File.SetLastWriteTimeUtc(path, written);

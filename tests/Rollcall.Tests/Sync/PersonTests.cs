@@ -124,6 +124,34 @@ public sealed class PersonTests(PostgresCluster cluster)
         Assert.StartsWith("Not everybody could be read", told.RosterProblem, StringComparison.Ordinal);
     }
 
+    /// <summary>Nobody's teacher is asked for whose name is written nowhere.</summary>
+    [Theory]
+    [InlineData(LocationSource.ClassCode, false)]
+    [InlineData(LocationSource.ClassTitle, false)]
+    [InlineData(LocationSource.TeacherName, true)]
+    public async Task A_teacher_is_read_only_where_the_name_is_written(LocationSource location, bool read)
+    {
+        await using var system = await StartAsync(Db.Sqlite);
+        await system.ConfigureAsync(s => s with { Map = s.Map with { Location = location } });
+        system.Sandbox.Person("p1", "Ada", "Byron");
+        system.Sandbox.Person("t1", "Tess", "Tutor", role: "teacher");
+        system.Sandbox.Homeroom("h1", "Room 1");
+        system.Sandbox.Enroll("e1", "p1", "h1");
+        system.Sandbox.Enroll("e2", "t1", "h1", role: "teacher");
+        system.Sandbox.ClearRequests();
+        Assert.Equal(1, OperationQueue.CountsOf(await RunAsync(system, "p1")).Created);
+        Assert.Equal(read, system.Sandbox.Requests.Any(r => r.Path.EndsWith("/t1", StringComparison.Ordinal)));
+        Assert.Equal(
+            location switch
+            {
+                LocationSource.TeacherName => "Tutor, Tess",
+                LocationSource.ClassTitle => "Room 1",
+                _ => null,
+            },
+            (await system.AllPatronsAsync()).Single().Location
+        );
+    }
+
     [Fact]
     public async Task A_preview_of_one_person_writes_nothing_and_can_be_approved()
     {

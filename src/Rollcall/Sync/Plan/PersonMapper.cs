@@ -31,7 +31,8 @@ internal static class PersonMapper
             AnySite = anySite,
             Placeless = roster.Placeless.Contains(person.Guid),
             HomeroomClass = context.Homeroom?.ClassId,
-            HomeroomUnknown = setup.Mapper.NeedsHomerooms && roster.Homerooms is null,
+            HomeroomUnknown =
+                setup.Mapper.NeedsHomerooms && (roster.Homerooms is null || (roster.Homerooms.RowsShifted && context.Homeroom is null)),
         };
     }
 
@@ -61,14 +62,18 @@ internal static class PersonMapper
     {
         var (guardians, readable) = person.Group == RoleGroup.Student ? roster.GuardiansOf(user) : ([], false);
         var (birthdate, sex) = roster.Demographics?.Of(person) ?? (MappedValue.NotSent, MappedValue.NotSent);
+        var homeroom = roster.Homerooms?.Of(person, site, setup.OrgSites, counted);
         return new PersonContext
         {
             Birthdate = birthdate,
             Sex = sex,
             Guardians = guardians,
             AgentsReadable = readable,
-            Homeroom = roster.Homerooms?.Of(person, site, setup.OrgSites, counted),
-            HomeroomsShared = roster.Homerooms is not null,
+            Homeroom = homeroom,
+
+            // Where rows shifted, what is blank may have stood on one that was not read.
+            HomeroomsShared =
+                roster.Homerooms is { } homerooms && (!homerooms.RowsShifted || setup.Mapper.LocationOf(homeroom) is not null),
         };
     }
 }

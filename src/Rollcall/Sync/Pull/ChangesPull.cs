@@ -320,6 +320,8 @@ internal sealed class ChangesPull(
                 _homeroomsShifted |= all.RowsShifted;
             }
 
+            intake.RowsShifted = _homeroomsShifted || sessions.RowsShifted;
+
             if (all.NotShared)
             {
                 _homerooms = null;
@@ -342,6 +344,7 @@ internal sealed class ChangesPull(
         }
         else
         {
+            intake.RowsShifted = sessions.RowsShifted;
             memory!.Feed(intake);
         }
 

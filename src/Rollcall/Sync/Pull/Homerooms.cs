@@ -36,6 +36,9 @@ internal sealed class HomeroomIntake(DateOnly today, Keys keys, HomeroomLog? log
 
     public bool SessionsShared { get; set; }
 
+    /// <summary>Rows shifted between pages: some may have been on none, and who is in no homeroom by those read may be in one.</summary>
+    public bool RowsShifted { get; set; }
+
     public HomeroomLog? Log => log;
 
     public static bool IsHomeroom(Class row) => string.Equals(row.ClassType?.Trim(), HomeroomType, StringComparison.OrdinalIgnoreCase);
@@ -331,7 +334,7 @@ internal sealed class HomeroomIntake(DateOnly today, Keys keys, HomeroomLog? log
             }
 
             Array.Sort(people, memberships);
-            _index = new HomeroomIndex(_classes, people, memberships);
+            _index = new HomeroomIndex(_classes, people, memberships) { RowsShifted = RowsShifted };
         }
 
         return _index;
@@ -369,6 +372,9 @@ internal sealed class HomeroomIndex(IReadOnlyList<HomeroomClass> classes, ulong[
             }
         }
     }
+
+    /// <summary>Not all rows may have been read: what is missing here means nothing.</summary>
+    public bool RowsShifted { get; init; }
 
     /// <summary>People who have several homerooms that are equally good.</summary>
     public long Several { get; private set; }

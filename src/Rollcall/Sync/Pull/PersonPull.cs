@@ -135,6 +135,12 @@ internal sealed class PersonPull(SyncSetup setup, IRosterSource source, string s
             }
             else
             {
+                homerooms.RowsShifted = sessions.RowsShifted || classes.RowsShifted || enrollments.RowsShifted;
+            }
+
+            // Their names stand in user records, and are written where the mapping says so.
+            if (homerooms is not null && setup.Settings.Map.Location == LocationSource.TeacherName)
+            {
                 foreach (
                     var teacher in (
                         await UsersAsync(

@@ -18,7 +18,8 @@ internal sealed class ReadingLog(SyncSetup setup, WarningLog warnings)
     /// <param name="what">Its name for people.</param>
     /// <param name="result">How it was.</param>
     /// <param name="missing">What it means that rows shifted, where the people themselves are not said otherwise.</param>
-    public void Take(string what, WalkResult result, string missing)
+    /// <param name="unread">What it means that rows could not be read; null where it means nothing for others.</param>
+    public void Take(string what, WalkResult result, string missing, string? unread = null)
     {
         foreach (var (rule, count) in result.Leniencies)
         {
@@ -35,7 +36,13 @@ internal sealed class ReadingLog(SyncSetup setup, WarningLog warnings)
             return;
         }
 
-        warnings.Add("unreadable-rows", $"Rows of {what} could not be read at all", Hint, result.UnreadableRows, what);
+        warnings.Add(
+            "unreadable-rows",
+            unread is null ? $"Rows of {what} could not be read at all" : $"Rows of {what} could not be read for certain: {unread}",
+            Hint,
+            result.UnreadableRows,
+            what
+        );
         if (result.RowsShifted)
         {
             warnings.Add(

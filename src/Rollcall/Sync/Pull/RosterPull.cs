@@ -109,7 +109,7 @@ internal sealed class RosterPull(
         {
             warnings.Add(
                 "unreadable-rows",
-                "Rows of users could not be read at all",
+                "Rows of users could not be read for certain: nobody counts as absent this time",
                 $"Ask the district's {IntegrationWords.Support(setup.Kind)} to check the roster export.",
                 usersResult.UnreadableRows
             );
@@ -209,6 +209,7 @@ internal sealed class RosterPull(
                     log
                 )
             );
+        intake.RowsShifted = sessions.RowsShifted || classes.RowsShifted || enrollments.RowsShifted;
         foreach (
             var (result, name) in ((WalkResult, string)[])
                 [(sessions, "Academic sessions"), (classes, "Classes"), (enrollments, "Enrollments")]
@@ -261,10 +262,12 @@ internal sealed class RosterPull(
         }
 
         _shifted |= walk.Result.RowsShifted && setup.Kind != IntegrationKind.OneRosterCsv;
+        const string NobodyIsAbsent = "nobody counts as absent this time";
         _log.Take(
             what,
             walk.Result,
-            what == "people" ? "nobody counts as absent this time" : "some may not have been read, and what they say stays as it was"
+            what == "people" ? NobodyIsAbsent : "some may not have been read, and what they say stays as it was",
+            what == "people" ? NobodyIsAbsent : null
         );
         return walk.Result;
     }
