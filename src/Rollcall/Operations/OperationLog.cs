@@ -258,11 +258,16 @@ public sealed class OperationLog(RollcallDatabase database)
 
         if (Text.Clean(filter?.Search) is { } search)
         {
-            var folded = Text.Fold(search);
+            var words = Text.Words(search);
             var seen = filter?.Sites;
             var found = context.Patrons.Where(p =>
-                p.DistrictId == districtId && (seen == null || (p.SiteId != null && seen.Contains(p.SiteId.Value)))
+                words.Count > 0 && p.DistrictId == districtId && (seen == null || (p.SiteId != null && seen.Contains(p.SiteId.Value)))
             );
+
+            foreach (var word in words)
+            {
+                found = found.Where(p => p.SearchKey.Contains(word));
+            }
 
             // Whoever is no patron stands in the line alone, as written, and as JSON writes it.
             var ways = Text.Searched(search, OperationQueue.Json.Encoder!.Encode);
@@ -282,12 +287,10 @@ public sealed class OperationLog(RollcallDatabase database)
                     || l.Values.Contains(three)
                     || l.Values.Contains(four)
                     || l.Values.Contains(five)
-                    || (l.Row.PatronId != null && found.Any(p => p.Id == l.Row.PatronId && p.SearchKey.Contains(folded)))
+                    || (l.Row.PatronId != null && found.Any(p => p.Id == l.Row.PatronId))
                 )
                 : lines.Where(l =>
-                    l.Row.RosterId == search
-                    || l.Values.Contains(one)
-                    || (l.Row.PatronId != null && found.Any(p => p.Id == l.Row.PatronId && p.SearchKey.Contains(folded)))
+                    l.Row.RosterId == search || l.Values.Contains(one) || (l.Row.PatronId != null && found.Any(p => p.Id == l.Row.PatronId))
                 );
 #pragma warning restore CA1862
             query = lines.Select(l => l.Row);

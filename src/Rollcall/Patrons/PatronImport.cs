@@ -75,6 +75,7 @@ public sealed class PatronImport(RollcallDatabase database, TimeProvider time)
         var erased = await Erasures.SoFarAsync(context, districtId, cancellationToken);
         var sites = await context.Sites.AsNoTracking().Where(s => s.DistrictId == districtId).ToListAsync(cancellationToken);
         var plan = await CompareAsync(context, districtId, actor, rows, sites, cancellationToken);
+        var warnings = await WarnOfDoublesAsync(context, districtId, plan.Changes, cancellationToken);
 
         var options = JsonSerializer.Serialize(new { file = Path.GetFileName(fileName), rows = rows.Lines.Count }, OperationQueue.Json);
         var operation = PlannedOperation.Begin(districtId, OperationKind.Import, preview, actor, options, time);
@@ -112,7 +113,7 @@ public sealed class PatronImport(RollcallDatabase database, TimeProvider time)
             erased,
             writer.Count,
             plan.Counts,
-            [],
+            warnings,
             cancellationToken
         );
         return operation.Id;
@@ -224,7 +225,10 @@ public sealed class PatronImport(RollcallDatabase database, TimeProvider time)
                 }
                 else if (fields.Contains(field))
                 {
-                    problems.Add($"Column {i + 1} '{Text.Cut(header, 60)}' is the field {field.Name} a second time.");
+                    var first = columns?[taken[fields.IndexOf(field)]] ?? csv.GetString(taken[fields.IndexOf(field)]).Trim('\uFEFF', ' ');
+                    problems.Add(
+                        $"Columns {taken[fields.IndexOf(field)] + 1} '{Text.Cut(first, 60)}' and {i + 1} '{Text.Cut(header, 60)}' are both {field.Label}: leave one of them out."
+                    );
                 }
                 else
                 {
@@ -308,6 +312,7 @@ public sealed class PatronImport(RollcallDatabase database, TimeProvider time)
             s => s.Id.ToString(CultureInfo.InvariantCulture),
             StringComparer.Ordinal
         );
+        var names = sites.ToLookup(s => Text.Fold(s.Name), s => s.Id.ToString(CultureInfo.InvariantCulture), StringComparer.Ordinal);
         var fileBarcodes = rows
             .Lines.Select(l => Value(l.Values, PatronFields.Barcode))
             .Where(b => b is not null)
@@ -345,9 +350,13 @@ public sealed class PatronImport(RollcallDatabase database, TimeProvider time)
                 var field = rows.Fields[i];
                 if (field.Number == PatronFields.Site)
                 {
-                    if (!codes.TryGetValue(values[i]!.ToLowerInvariant(), out canonical[i]))
+                    // Lists of other programs have a school's name where ours have its code.
+                    if (
+                        !codes.TryGetValue(values[i]!.ToLowerInvariant(), out canonical[i])
+                        && (canonical[i] = names[Text.Fold(values[i])].Distinct().Take(2).ToList() is [var only] ? only : null) is null
+                    )
                     {
-                        problems.Add($"Row {line}: there is no site '{Text.Cut(values[i]!, 40)}'.");
+                        problems.Add($"Row {line}: there is no site with the code or the name '{Text.Cut(values[i]!, 60)}'.");
                     }
                 }
                 else if (!PatronFields.TryCanonical(field, values[i], out canonical[i], out var problem))
@@ -525,6 +534,122 @@ public sealed class PatronImport(RollcallDatabase database, TimeProvider time)
                 Values = values.ToJson(),
             };
         }
+    }
+
+    /// <summary>New patrons who look like somebody who is here, or who comes twice in the file: that they would be second records of one
+    /// person is said where the row stands. Nothing is refused: two people with one number are possible, and the next sync asks about them.</summary>
+    private static async Task<IReadOnlyList<WarningGroup>> WarnOfDoublesAsync(
+        RollcallContext context,
+        int districtId,
+        List<Change> changes,
+        CancellationToken cancellationToken
+    )
+    {
+        var rows = changes
+            .Select(c => (Change: c, Values: ChangeValues.Parse(c.Values)))
+            .Select(r =>
+                (
+                    r.Change,
+                    IsNew: r.Change.Kind == ChangeKind.Create,
+                    Number: r.Values.New(PatronFields.CommunityId),
+                    Barcode: r.Change.BarcodeDrawn ? null : r.Values.New(PatronFields.Barcode)
+                )
+            )
+            .ToList();
+        var numbers = rows.Where(r => r.Number is not null).ToLookup(r => r.Number!, StringComparer.Ordinal);
+        var holders = new Dictionary<string, (long Id, string Barcode)>(StringComparer.Ordinal);
+        foreach (var chunk in numbers.Select(n => n.Key).Chunk(1000))
+        {
+            foreach (
+                var p in await context
+                    .Patrons.AsNoTracking()
+                    .Where(p => p.DistrictId == districtId && chunk.Contains(p.CommunityId))
+                    .Select(p => new
+                    {
+                        p.Id,
+                        p.CommunityId,
+                        p.Barcode,
+                    })
+                    .ToListAsync(cancellationToken)
+            )
+            {
+                holders.TryAdd(p.CommunityId!, (p.Id, p.Barcode));
+            }
+        }
+
+        // Spreadsheets take a barcode for a number.
+        var padded = new Dictionary<string, string>(StringComparer.Ordinal);
+        if (rows.Exists(r => r is { IsNew: true, Barcode: not null }))
+        {
+            await foreach (
+                var barcode in context
+                    .Patrons.AsNoTracking()
+                    .Where(p => p.DistrictId == districtId && p.BarcodeKey.StartsWith("0"))
+                    .Select(p => p.Barcode)
+                    .AsAsyncEnumerable()
+                    .WithCancellation(cancellationToken)
+            )
+            {
+                padded.TryAdd(Text.BarcodeKey(barcode).TrimStart('0'), barcode);
+            }
+        }
+
+        long known = 0;
+        long twice = 0;
+        long bare = 0;
+        foreach (var row in rows)
+        {
+            var words = new List<string>();
+            if (row.Number is { } number)
+            {
+                if (holders.TryGetValue(number, out var holder) && holder.Id != row.Change.PatronId)
+                {
+                    known++;
+                    words.Add(
+                        $"Student # {number} is that of the patron {holder.Barcode} already{(row.IsNew ? ": this row makes a second record" : "")}"
+                    );
+                }
+                else if (numbers[number].Count() > 1)
+                {
+                    twice++;
+                    words.Add($"Student # {number} stands in another row of the file too");
+                }
+            }
+
+            if (row is { IsNew: true, Barcode: { } code } && padded.TryGetValue(Text.BarcodeKey(code), out var whole))
+            {
+                bare++;
+                words.Add($"The barcode {code} is {whole} without its leading zeros: this row makes a second record");
+            }
+
+            if (words.Count > 0)
+            {
+                row.Change.Warning = string.Join("; ", words);
+            }
+        }
+
+        WarningGroup[] groups =
+        [
+            new(
+                "student-number-known",
+                "Rows have a Student # that another patron has already",
+                known,
+                "If it is the same person, give the row that patron's barcode, or leave it out: this import would make a second record."
+            ),
+            new(
+                "student-number-twice",
+                "Rows share their Student # with another row of the file",
+                twice,
+                "If it is one person, leave one of the rows out."
+            ),
+            new(
+                "leading-zeros",
+                "Rows have the barcode of somebody who is here, without its leading zeros",
+                bare,
+                "A spreadsheet took barcodes for numbers. Format the column as text, and make the file again."
+            ),
+        ];
+        return [.. groups.Where(g => g.Count > 0)];
     }
 
     private static async Task<Dictionary<string, Patron>> KeysAsync(

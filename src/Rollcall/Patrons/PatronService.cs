@@ -674,11 +674,19 @@ public sealed class PatronService(RollcallDatabase database, TimeProvider time)
         var query = context.Patrons.AsNoTracking().Where(p => p.DistrictId == districtId);
         if (Text.Clean(filter.Search) is { } search)
         {
-            var folded = Text.Fold(search);
-            query =
-                folded.Length == 0 ? query.Where(p => false) // Marks alone: every name would have them.
-                : filter.NamesOnly ? query.Where(p => p.NameKey.Contains(folded) || p.BarcodeKey.Contains(folded))
-                : query.Where(p => p.SearchKey.Contains(folded));
+            var words = Text.Words(search);
+            if (words.Count == 0)
+            {
+                // Marks alone: every name would have them.
+                query = query.Where(p => false);
+            }
+
+            foreach (var word in words)
+            {
+                query = filter.NamesOnly
+                    ? query.Where(p => p.NameKey.Contains(word) || p.BarcodeKey.Contains(word))
+                    : query.Where(p => p.SearchKey.Contains(word));
+            }
         }
 
         if (filter.Sites is { } sites)

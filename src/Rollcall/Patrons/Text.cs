@@ -69,6 +69,16 @@ public static class Text
     /// <summary>Has more characters of Unicode than this.</summary>
     public static bool IsLonger(string value, int length) => value.Length > length && Cut(value, length).Length < value.Length;
 
+    /// <summary>What a search looks for: each of these somewhere, in whatever order people write a name, with a comma or without.</summary>
+    /// <returns>Folded; none where nothing can be seen. At most ten, so that no search is without end.</returns>
+    public static IReadOnlyList<string> Words(string search) =>
+        [
+            .. Fold(search)
+                .Split([' ', ',', '\t', '\n'], StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries)
+                .Distinct()
+                .Take(10),
+        ];
+
     /// <summary>Case and accents aside, for names and search.</summary>
     public static string Fold(string? value)
     {

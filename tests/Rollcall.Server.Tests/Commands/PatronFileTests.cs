@@ -238,7 +238,7 @@ public sealed class PatronFileTests(PostgresCluster postgres)
 
     [Theory]
     [InlineData("barcode,lastName,wat\nA100,Foo,1\n", "Column 3 'wat' is not known.")]
-    [InlineData("barcode,lastName,Last Name\nA100,Foo,1\n", "a second time")]
+    [InlineData("barcode,lastName,Last Name\nA100,Foo,1\n", "are both Last Name")]
     [InlineData("", "The file is empty")]
     [InlineData("  \n", "The file is empty")]
     [InlineData("barcode,lastName\n", "no patrons")]
@@ -250,6 +250,42 @@ public sealed class PatronFileTests(PostgresCluster postgres)
         await using var cli = await LibraryAsync();
         await cli.RefusedAsync(1, says, "patron", "import", cli.File("in.csv", content));
         Assert.Equal("[]\n", (await cli.OkAsync("operation", "list", "--json")).Out);
+    }
+
+    [Fact]
+    public async Task Rows_that_would_make_a_second_record_of_somebody_are_pointed_out()
+    {
+        await using var cli = await LibraryAsync();
+        await cli.OkAsync("site", "add", "OAK", "--name", "Oak Hill, Middle");
+        await cli.OkAsync(
+            "patron",
+            "import",
+            cli.File("in.csv", "barcode,communityId,lastName,site\n00500187,101210,Dixon,\"oak hill, middle\"\n00500188,101211,Ellis,OAK\n")
+        );
+        Assert.Equal("OAK", (await cli.OkAsync("patron", "show", "00500187", "--json")).Word("site"));
+        var file = cli.File(
+            "again.csv",
+            "barcode,communityId,lastName\nNEW-1,101210,Dixon\n500188,101299,Ellis\nNEW-2,7,Fox\nNEW-3,7,Fox\nNEW-4,8,Gray\n00500188,101211,Elliot\n"
+        );
+        var preview = await cli.RunAsync("patron", "import", file, "--preview", "--json");
+        Assert.Equal((5L, 1L, 4L), (preview.Number("created"), preview.Number("updated"), preview.Number("warnings")));
+        var log = (await cli.OkAsync("operation", "log", $"{preview.Number("operation")}")).Out;
+        foreach (
+            var says in new[]
+            {
+                "Student # 101210 is that of the patron 00500187 already: this row makes a second record",
+                "The barcode 500188 is 00500188 without its leading zeros",
+                "Student # 7 stands in another row of the file too",
+                "Format the column as text",
+            }
+        )
+        {
+            Assert.Contains(says, log, StringComparison.Ordinal);
+        }
+
+        // Two people may have one number: whoever approves it gets it.
+        await cli.RunAsync("operation", "approve", $"{preview.Number("operation")}");
+        await cli.OkAsync("patron", "show", "NEW-1");
     }
 
     [Fact]

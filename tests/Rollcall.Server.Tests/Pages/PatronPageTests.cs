@@ -394,7 +394,7 @@ public abstract partial class PatronPages(SyncedLibrary library)
             "/patron/import?handler=Match",
             [.. content, ("column", "barcode"), ("column", "barcode"), ("column", ""), ("column", "")]
         );
-        Assert.Contains("a second time", twice, StringComparison.Ordinal);
+        Assert.Contains("are both Barcode: leave one of them out", twice, StringComparison.Ordinal);
         var empty = await visitor.UploadAsync("/patron/import", "/patron/import?handler=File", "empty.csv", " ");
         Assert.Contains("The file is empty", empty, StringComparison.Ordinal);
         var preview = await visitor.SubmitAsync(

@@ -21,14 +21,18 @@ public sealed class SearchTests(PostgresCluster cluster)
         await using var system = await Installation.StartAsync(cluster, db, new() { Students = 1, Schools = 1 }, connect: false);
         var other = (await system.Get<DistrictService>().AddAsync("OTHER", "Another", "UTC", "test")).Id;
         var patrons = system.Get<PatronService>();
-        string[] names = ["Marín", "O'Hara", "Tamar 50%", "Under_score", "Back\\slash", "Zoë", "Lee"];
+        string[] names = ["Marín", "O'Hara", "Tamar 50%", "Under_score", "Back\\slash", "Zoë", "Lee", "García-López"];
         foreach (var district in (int[])[system.District.Id, other])
         {
             for (var i = 0; i < names.Length; i++)
             {
                 await patrons.AddAsync(
                     district,
-                    [KeyValuePair.Create("barcode", (string?)$"D{district}-{i}"), KeyValuePair.Create("lastName", (string?)names[i])],
+                    [
+                        KeyValuePair.Create("barcode", (string?)$"D{district}-{i}"),
+                        KeyValuePair.Create("lastName", (string?)names[i]),
+                        KeyValuePair.Create("firstName", (string?)(i == 0 ? "Żaneta" : null)),
+                    ],
                     new Actor("test", SecurityGroup.DistrictAdministrator)
                 );
             }
@@ -55,7 +59,7 @@ public sealed class SearchTests(PostgresCluster cluster)
 
             await FindsAsync("mar", "Marín", "Tamar 50%");
             await FindsAsync("MARIN", "Marín");
-            await FindsAsync("ö", "O'Hara", "Under_score", "Zoë");
+            await FindsAsync("ö", "García-López", "O'Hara", "Under_score", "Zoë");
             await FindsAsync("zoe", "Zoë");
             await FindsAsync("50%", "Tamar 50%");
             await FindsAsync("%", "Tamar 50%");
@@ -64,6 +68,15 @@ public sealed class SearchTests(PostgresCluster cluster)
             await FindsAsync("k\\s", "Back\\slash");
             await FindsAsync("o'h", "O'Hara");
             await FindsAsync("ee", "Lee");
+
+            // However a name is written: as lists have it, as people say it, and without its hyphen.
+            await FindsAsync("Marin, Zaneta", "Marín");
+            await FindsAsync("Marín Żaneta", "Marín");
+            await FindsAsync("  zaneta   marin ", "Marín");
+            await FindsAsync("garcia lopez", "García-López");
+            await FindsAsync("marin lopez", []);
+            await FindsAsync($"zaneta d{system.District.Id}-0", "Marín");
+            await FindsAsync(" , ", []);
             await FindsAsync($"d{system.District.Id}-6", "Lee");
             await FindsAsync($"d{other}-6", []);
         }
