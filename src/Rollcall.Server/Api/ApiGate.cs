@@ -428,7 +428,7 @@ internal sealed class ApiGate(RequestDelegate next, RollcallDatabase database, T
             await ProblemAsync(
                 http,
                 StatusCodes.Status409Conflict,
-                $"The request with this Idempotency-Key was carried out and answered with {first.Status}, but the answer was too long to be kept. Look at what it changed."
+                $"The request with this Idempotency-Key was carried out and answered with {first.Status}, but the answer is not kept: it was too long, or somebody was erased from the district since. Look at what it changed."
             );
         }
         else
@@ -551,7 +551,8 @@ internal sealed class ApiGate(RequestDelegate next, RollcallDatabase database, T
         }
     }
 
-    private static Task ProblemAsync(HttpContext http, int status, string sentence, IReadOnlyList<string>? problems = null)
+    /// <summary>Refuses with a sentence that says what to do.</summary>
+    public static Task ProblemAsync(HttpContext http, int status, string sentence, IReadOnlyList<string>? problems = null)
     {
         http.Response.StatusCode = status;
         var problem = new ApiProblem(Microsoft.AspNetCore.WebUtilities.ReasonPhrases.GetReasonPhrase(status), status, sentence)

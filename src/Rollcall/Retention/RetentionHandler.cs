@@ -5,6 +5,7 @@ using Microsoft.EntityFrameworkCore;
 using Rollcall.Operations;
 using Rollcall.Review;
 using Rollcall.Storage;
+using Rollcall.Sync.Person;
 
 namespace Rollcall.Retention;
 
@@ -45,6 +46,7 @@ internal sealed class RetentionHandler(RollcallDatabase database, OperationQueue
             await ReportAsync(operation, removed, log, cancellationToken);
         }
 
+        await ForgetExpiredAsync(district, cancellationToken);
         await ForgetDecidedAsync(district, cancellationToken);
         removed = await CutAuditAsync(run, removed, audit, signIns, cancellationToken);
         await using (var context = database.CreateContext().AllowLong())
@@ -73,6 +75,27 @@ internal sealed class RetentionHandler(RollcallDatabase database, OperationQueue
 
         await ReportAsync(operation, removed, log, cancellationToken);
         await queue.FinishAsync(operation, OperationStatus.Completed, new SyncCounts(), [], null, cancellationToken);
+    }
+
+    /// <summary>Of an operation whose log is too old only what is history of patrons is left. Once the last of them is gone, so is it; and what a
+    /// one-person sync told of the person's values went with its log. Earlier versions kept both.</summary>
+    private async Task ForgetExpiredAsync(int district, CancellationToken cancellationToken)
+    {
+        await using var context = database.CreateContext().AllowLong();
+        var expired = context.Operations.Where(o => o.DistrictId == district && o.Expired);
+        await expired
+            .Where(o => !context.Changes.Any(c => c.DistrictId == district && c.OperationId == o.Id))
+            .ExecuteDeleteAsync(cancellationToken);
+        foreach (
+            var told in await expired
+                .AsNoTracking()
+                .Where(o => o.Kind == OperationKind.PersonSync && !o.Options.Contains("\"steps\":[]"))
+                .ToListAsync(cancellationToken)
+        )
+        {
+            var options = PersonOptions.For(PersonOptions.Of(told).Person);
+            await expired.Where(o => o.Id == told.Id).ExecuteUpdateAsync(s => s.SetProperty(o => o.Options, options), cancellationToken);
+        }
     }
 
     /// <summary>Mapped values of people in Review are kept until somebody decides. Earlier versions kept them longer.</summary>
@@ -165,11 +188,13 @@ internal sealed class RetentionHandler(RollcallDatabase database, OperationQueue
             .ExecuteDeleteAsync(cancellationToken);
         if (await closing.Changes.AnyAsync(c => c.DistrictId == old.DistrictId && c.OperationId == old.Id, cancellationToken))
         {
+            var options = old.Kind == OperationKind.PersonSync ? PersonOptions.For(PersonOptions.Of(old).Person) : old.Options;
             await closing
                 .Operations.Where(o => o.Id == old.Id)
                 .ExecuteUpdateAsync(
                     s =>
                         s.SetProperty(o => o.Expired, true)
+                            .SetProperty(o => o.Options, options)
                             .SetProperty(o => o.Status, o => o.Status == OperationStatus.Preview ? OperationStatus.Discarded : o.Status),
                     cancellationToken
                 );

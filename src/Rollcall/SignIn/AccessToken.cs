@@ -86,7 +86,7 @@ public sealed class IdempotentRequest
     public int Status { get; set; }
 
     /// <summary>The answer's JSON, behind a line <c>Location: …</c> where it named one; it may be the record of a person who was added. Null while
-    /// there is no answer, and of one that was too long to be kept.</summary>
+    /// there is no answer, of one that was too long to be kept, and once somebody of the district was erased.</summary>
     public string? Body { get; set; }
 
     public DateTimeOffset CreatedAt { get; set; }

@@ -39,7 +39,10 @@ public sealed record TokenGrant(
             Group > SecurityGroup.LibraryAdministrator && !Scopes.HasFlag(AccessTokens.AllOfDistrict)
                 ? SecurityGroup.LibraryAdministrator
                 : Group
-        );
+        )
+        {
+            PatronId = PatronId,
+        };
 }
 
 /// <summary>

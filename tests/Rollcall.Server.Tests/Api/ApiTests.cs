@@ -285,6 +285,72 @@ public sealed class ApiTests(SyncedLibrary library) : IClassFixture<SyncedLibrar
     }
 
     [Fact]
+    public async Task Erasing_somebody_carries_nothing_out_twice()
+    {
+        var token = await TokenAsync(library.District, SecurityGroup.LibraryAdministrator, AccessTokens.AllOfDistrict);
+        using var http = Client(token);
+        Task<HttpResponseMessage> Add(string key, string barcode)
+        {
+            var request = new HttpRequestMessage(HttpMethod.Post, $"{Root}/patrons")
+            {
+                Content = JsonContent.Create(
+                    new
+                    {
+                        fields = new Dictionary<string, string>
+                        {
+                            ["barcode"] = barcode,
+                            ["lastName"] = "Answered",
+                            ["site"] = "S01",
+                        },
+                    }
+                ),
+            };
+            request.Headers.Add("Idempotency-Key", key);
+            return http.SendAsync(request);
+        }
+
+        var mark = $"E{Guid.NewGuid():N}"[..9];
+        Assert.Equal(HttpStatusCode.Created, (await Add("of-another", $"{mark}1")).StatusCode);
+        Assert.Equal(HttpStatusCode.Created, (await Add("of-the-person", $"{mark}2")).StatusCode);
+        Assert.Equal(HttpStatusCode.Created, (await Add($"add-{mark}2", $"{mark}3")).StatusCode);
+        var grant = (await library.Service<AccessTokens>().FindAsync(token))!;
+        await using (var context = library.Service<RollcallDatabase>().CreateContext())
+        {
+            var one = await context.IdempotentRequests.AsNoTracking().SingleAsync(r => r.TokenId == grant.TokenId && r.Key == "of-another");
+            context.IdempotentRequests.Add(
+                new IdempotentRequest
+                {
+                    TokenId = grant.TokenId,
+                    Key = "at-work",
+                    Request = one.Request,
+                    CreatedAt = one.CreatedAt,
+                }
+            );
+            await context.SaveChangesAsync();
+        }
+
+        await library.EndOfAsync(
+            await library.Service<Rollcall.Patrons.Erasure.PatronErasure>().EnqueueAsync(library.District.Id, $"{mark}2", "test")
+        );
+        await using (var context = library.Service<RollcallDatabase>().CreateContext())
+        {
+            Assert.Equal(
+                [("at-work", 0), ("of-another", 201), ("of-the-person", 201)],
+                (await context.IdempotentRequests.Where(r => r.TokenId == grant.TokenId).ToListAsync())
+                    .Select(r => (r.Key, r.Status))
+                    .OrderBy(r => r.Key, StringComparer.Ordinal)
+            );
+            Assert.False(await context.IdempotentRequests.AnyAsync(r => r.TokenId == grant.TokenId && r.Body != null));
+        }
+
+        // Whoever was erased does not come back with a repetition.
+        await ProblemAsync(await Add("of-another", $"{mark}1"), HttpStatusCode.Conflict, "erased");
+        await ProblemAsync(await Add("of-the-person", $"{mark}2"), HttpStatusCode.Conflict, "erased");
+        await ProblemAsync(await Add("at-work", $"{mark}1"), HttpStatusCode.Conflict, "being worked on");
+        Assert.Equal(HttpStatusCode.NotFound, (await http.GetAsync(new Uri($"{Root}/patrons/{mark}2", UriKind.Relative))).StatusCode);
+    }
+
+    [Fact]
     public async Task Lists_come_in_pages_that_neither_skip_nor_repeat_and_changes_are_followed()
     {
         using var http = Client(await TokenAsync(library.District, SecurityGroup.LibraryAdministrator, AccessTokens.AllOfDistrict));

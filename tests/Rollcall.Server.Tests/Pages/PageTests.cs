@@ -66,6 +66,40 @@ public sealed class PageTests(SyncedLibrary library) : IClassFixture<SyncedLibra
         Assert.DoesNotContain("<table", body, StringComparison.Ordinal);
     }
 
+    [Fact]
+    public async Task The_api_refuses_a_foreign_name_with_a_problem_document()
+    {
+        using var visitor = new Visitor(library.Url);
+        var (status, body, response) = await visitor.GetAsync("/api/v1/sites", "evil.example");
+        Assert.Equal((HttpStatusCode.BadRequest, "application/problem+json"), (status, response.Content.Headers.ContentType?.MediaType));
+        Assert.Contains("\"detail\":\"This server answers only", body, StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData("/patron/export?format=csv")]
+    [InlineData("/patron/data?barcode=P100001")]
+    [InlineData("/operations/1/download?format=csv")]
+    public async Task A_file_is_not_given_to_a_page_elsewhere(string path)
+    {
+        using var visitor = new Visitor(library.Url);
+        var before = await LinesAsync();
+        foreach (var site in (string[])["cross-site", "same-site"])
+        {
+            var (status, body, _) = await visitor.GetAsync(path, null, ("Sec-Fetch-Site", site));
+            Assert.Equal(HttpStatusCode.Forbidden, status);
+            Assert.Contains("page of another site", body, StringComparison.Ordinal);
+        }
+
+        Assert.Equal(before, await LinesAsync());
+        foreach (var site in (string[])["same-origin", "none"])
+        {
+            Assert.NotEqual(HttpStatusCode.Forbidden, (await visitor.GetAsync(path, null, ("Sec-Fetch-Site", site))).Status);
+        }
+
+        async Task<int> LinesAsync() =>
+            (await library.Service<Rollcall.Audit.AuditLog>().PageAsync(library.District.Id, new Rollcall.Audit.AuditFilter(), 1, 1)).Total;
+    }
+
     [Theory]
     [InlineData("/?handler=Sync")]
     [InlineData("/?handler=Preview")]

@@ -6,6 +6,7 @@ using Rollcall.Patrons;
 using Rollcall.Retention;
 using Rollcall.Review;
 using Rollcall.SignIn;
+using Rollcall.Sync.Person;
 using Rollcall.Sync.Undo;
 using Rollcall.Tests.Infrastructure;
 using Rollcall.Tests.Sync;
@@ -94,6 +95,56 @@ public sealed class RetentionTests(PostgresCluster cluster)
         time.MoveTo(s_begin.AddDays(1097));
         run = await EndAsync(system, Assert.Single(await retention.EnqueueDueAsync()));
         Assert.True(RetentionService.RemovedBy(run)!.AuditLines > 0);
+    }
+
+    /// <summary>A one-person sync tells each step with all values of the person.</summary>
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task What_a_sync_of_one_person_told_goes_with_its_log_and_the_operation_with_its_patron(Db db)
+    {
+        var time = new ShiftedTime(s_begin);
+        await using var system = await Installation.StartAsync(cluster, db, time: time);
+        var district = system.District.Id;
+        system.Sandbox.OnlyMine();
+        system.Sandbox.Person("one", "Ada", "Byron", phone: "555-0171");
+        system.Sandbox.Person("two", "Ben", "Carver", phone: "555-0172");
+        await system.SyncAsync();
+        system.Sandbox.Person("one", "Ada", "Byron", phone: "555-0173");
+        var told = await PersonTests.RunAsync(system, "one");
+        Assert.Contains("555-0173", told.Options, StringComparison.Ordinal);
+
+        time.MoveTo(s_begin.AddDays(401));
+        await EndAsync(system, Assert.Single(await system.Get<RetentionService>().EnqueueDueAsync()));
+        var kept = await system.Queue.GetAsync(district, told.Id);
+        Assert.True(kept.Expired);
+        Assert.DoesNotContain("555", kept.Options, StringComparison.Ordinal);
+        Assert.Equal("one", PersonOptions.Of(kept).Person);
+
+        // As earlier versions left it.
+        await using (var context = system.Database.CreateContext())
+        {
+            var options = told.Options;
+            await context.Operations.Where(o => o.Id == told.Id).ExecuteUpdateAsync(s => s.SetProperty(o => o.Options, options));
+        }
+
+        await EndAsync(system, await system.Get<RetentionService>().EnqueueAsync(district, "test"));
+        Assert.DoesNotContain("555", (await system.Queue.GetAsync(district, told.Id)).Options, StringComparison.Ordinal);
+
+        // She is removed, and one day that is old too: nothing of her is left.
+        var barcode = (await system.PatronsByGuidAsync())["one"].Barcode;
+        await EndAsync(system, await system.Get<PatronBulk>().PlanRemovalAsync(district, [barcode], false, "test"));
+        time.MoveTo(s_begin.AddDays(803));
+        await EndAsync(system, Assert.Single(await system.Get<RetentionService>().EnqueueDueAsync()));
+        await using (var context = system.Database.CreateContext())
+        {
+            Assert.False(await context.Operations.AnyAsync(o => o.Id == told.Id));
+            Assert.False(
+                await context.Operations.AnyAsync(o =>
+                    o.Expired && !context.Changes.Any(c => c.DistrictId == district && c.OperationId == o.Id)
+                )
+            );
+        }
     }
 
     /// <summary>Whoever was ignored once is not out for good.</summary>

@@ -411,13 +411,51 @@ public sealed class ErasureTests(PostgresCluster cluster)
                 she.Name
             );
 
+        // Both sign in: whose line it is stands there by number.
+        var signIn = system.Get<ClassLinkSignIn>();
+        var ids = (await system.AllPatronsAsync()).ToDictionary(p => p.Barcode, p => p.Id);
+        foreach (var (barcode, address) in ((string, string)[])[("QXN01", "192.0.2.171"), ("QXN02", "192.0.2.172")])
+        {
+            await signIn.NoteSignInAsync(district, ids[barcode], address);
+        }
+
+        // Nobody's number begins another one's.
+        await system
+            .Get<Audit.AuditLog>()
+            .AddAsync(district, she.Name, "sign-in", $"patron {ids["QXN01"]}0 with ClassLink from 192.0.2.173");
+        var data = await erasure.DataAsync(system.District, "QXN01", "test");
+        Assert.Contains("192.0.2.171", data, StringComparison.Ordinal);
+        Assert.DoesNotContain("192.0.2.172", data, StringComparison.Ordinal);
+        Assert.DoesNotContain("192.0.2.173", data, StringComparison.Ordinal);
+
+        // A namesake's record is not one's own, and one's own is, however one is called.
         Assert.Null((await erasure.PreviewAsync(district, "QXN01", she)).Refusal);
+        Assert.Null((await erasure.PreviewAsync(district, "QXN01", she with { PatronId = ids["QXN02"] })).Refusal);
+        Assert.Contains(
+            "your own",
+            (await erasure.PreviewAsync(district, "QXN01", she with { PatronId = ids["QXN01"] })).Refusal,
+            StringComparison.Ordinal
+        );
         await EraseAsync(system, "QXN01");
-        Assert.Equal([], await Leftovers.FindAsync(system, log, "QXN01"));
+        Assert.Equal([], await Leftovers.FindAsync(system, log, "QXN01", "192.0.2.171"));
+        await using (var context = system.Database.CreateContext())
+        {
+            Assert.Equal(
+                [
+                    ("(erased)", "patron (erased) with ClassLink"),
+                    (she.Name, $"patron {ids["QXN02"]} with ClassLink from 192.0.2.172"),
+                    (she.Name, $"patron {ids["QXN01"]}0 with ClassLink from 192.0.2.173"),
+                ],
+                (await context.AuditEntries.Where(a => a.Action == "sign-in").OrderBy(a => a.Id).ToListAsync()).Select(a =>
+                    (a.Actor, a.Details)
+                )
+            );
+        }
+
         await using (var context = system.Database.CreateContext())
         {
             Assert.Equal(she.Name, (await context.AuditEntries.SingleAsync(a => a.Action == "sites")).Actor);
-            var export = await context.AuditEntries.SingleAsync(a => a.Action == "export");
+            var export = await context.AuditEntries.SingleAsync(a => a.Action == "export" && a.Actor == she.Name);
             Assert.Equal((she.Name, "Everything that is kept of (erased)"), (export.Actor, export.Details));
             Assert.Equal(1, await context.Operations.CountAsync(o => o.RequestedBy == she.Name));
             Assert.Equal(she.Name, (await context.AccessTokens.SingleAsync()).CreatedBy);
@@ -750,7 +788,7 @@ public sealed class ErasureTests(PostgresCluster cluster)
 
         var patron = (await system.PatronsByGuidAsync())[Guid];
         await system.Get<Sessions>().OpenAsync(district, patron.Id, SignInMethod.ClassLink, null, new Device("browser", null));
-        await system
+        var (own, _) = await system
             .Get<AccessTokens>()
             .CreateAsync(
                 system.District,
@@ -758,10 +796,13 @@ public sealed class ErasureTests(PostgresCluster cluster)
                 SecurityGroup.LibraryAdministrator,
                 TokenScopes.PatronsRead,
                 TimeSpan.FromDays(1),
-                "Zephyrwöld, Quixalina",
-                null,
-                patron.Id
+                "Zephyrwöld, Quixalina"
             );
+        await using (var context = system.Database.CreateContext())
+        {
+            // From when she was an administrator.
+            await context.AccessTokens.Where(t => t.Id == own.Id).ExecuteUpdateAsync(s => s.SetProperty(t => t.PatronId, (long?)patron.Id));
+        }
 
         // A plan that waits with a change of hers.
         system.Sandbox.Person(Guid, "Quixalina", "Zephyrwöld", "STU88771", "quix.zeph@example.org", agents: ["g1"], phone: "9");

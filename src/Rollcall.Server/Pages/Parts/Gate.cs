@@ -44,14 +44,14 @@ internal sealed class Gate(RequestDelegate next, Reach reach)
         var request = http.Request;
         if (HoldsNul(request) && !request.Path.StartsWithSegments(Api.ApiGate.Root, StringComparison.OrdinalIgnoreCase))
         {
-            return RefuseAsync(http.Response, NulWords);
+            return RefuseAsync(http, NulWords);
         }
 
         if (reach.PublicUrl is not { } url)
         {
             return IsOwnName(request.Host.Host) && IsThisMachine(http.Connection.RemoteIpAddress)
                 ? next(http)
-                : RefuseAsync(http.Response, "This server answers only on its own machine, as localhost or 127.0.0.1.");
+                : RefuseAsync(http, "This server answers only on its own machine, as localhost or 127.0.0.1.");
         }
 
         if (
@@ -74,9 +74,7 @@ internal sealed class Gate(RequestDelegate next, Reach reach)
         }
 
         // A balancer asks each node under an address of its own, and hears no more than whether it is ready.
-        return request.Path.StartsWithSegments("/health")
-            ? next(http)
-            : RefuseAsync(http.Response, $"This server answers only as {url.Authority}.");
+        return request.Path.StartsWithSegments("/health") ? next(http) : RefuseAsync(http, $"This server answers only as {url.Authority}.");
     }
 
     /// <summary>What is said of an address that <see cref="HoldsNul"/>.</summary>
@@ -92,8 +90,14 @@ internal sealed class Gate(RequestDelegate next, Reach reach)
 
     private static bool IsThisMachine(IPAddress? address) => address is null || IPAddress.IsLoopback(address);
 
-    private static Task RefuseAsync(HttpResponse response, string words)
+    private static Task RefuseAsync(HttpContext http, string words)
     {
+        if (http.Request.Path.StartsWithSegments(Api.ApiGate.Root, StringComparison.OrdinalIgnoreCase))
+        {
+            return Api.ApiGate.ProblemAsync(http, StatusCodes.Status400BadRequest, words);
+        }
+
+        var response = http.Response;
         response.StatusCode = StatusCodes.Status400BadRequest;
         response.ContentType = "text/plain; charset=utf-8";
         return response.WriteAsync($"{words}\n");

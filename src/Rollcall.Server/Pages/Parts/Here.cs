@@ -25,7 +25,7 @@ internal sealed class Here(DistrictService districts, TenantRequests requests, R
     public Grant? Grant { get; private set; }
 
     /// <summary>Who acts, as operations and the audit name it.</summary>
-    public Actor Actor => new(Who?.Name ?? "nobody", Grant?.Group ?? SecurityGroup.PatronLimited);
+    public Actor Actor => new(Who?.Name ?? "nobody", Grant?.Group ?? SecurityGroup.PatronLimited) { PatronId = Grant?.PatronId };
 
     /// <summary>Ids of the sites whose people the visitor may see; null is every site of the district.</summary>
     public IReadOnlyList<int>? Sites => Grant is null ? [] : Grant.Sites;

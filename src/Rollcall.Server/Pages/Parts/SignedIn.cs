@@ -106,6 +106,14 @@ internal sealed class SignedIn(RequestDelegate next, ILogger<SignedIn> logger)
                 http.Response.StatusCode = StatusCodes.Status403Forbidden;
                 return;
             }
+
+            if (http.Request.Headers["Sec-Fetch-Site"].ToString() is "cross-site" or "same-site")
+            {
+                // No form that could prove where it stands, and the audit would say that its visitor took a file out.
+                http.Items[ErrorModel.WordsKey] = "A page of another site asked for this file. Open it from a page here.";
+                http.Response.StatusCode = StatusCodes.Status403Forbidden;
+                return;
+            }
         }
 
         await next(http);

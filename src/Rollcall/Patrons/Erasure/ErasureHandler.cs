@@ -240,10 +240,7 @@ internal sealed class ErasureHandler(RollcallDatabase database, OperationQueue q
             }
         }
 
-        // Answers to programs live for a day and may hold a record that was added. Those of a token that is gone are nobody's.
-        await context
-            .IdempotentRequests.Where(r => !context.AccessTokens.Any(t => t.Id == r.TokenId && t.DistrictId != district))
-            .ExecuteDeleteAsync(cancellationToken);
+        await ForgetAnswersAsync(context, district, person, cancellationToken);
         await LetGoOfAddressesAsync(context, district, person, cancellationToken);
         foreach (var account in (await PersonAccount.FindAsync(context, district, person, cancellationToken)).Where(a => a.Goes))
         {
@@ -294,13 +291,16 @@ internal sealed class ErasureHandler(RollcallDatabase database, OperationQueue q
         var late = await new PersonSearch(database.Bulk, context, district).AuditAsync(
             person.Terms,
             person.Actor,
+            person.PatronIds,
             seenSignIn - LinesBeingWritten,
             cancellationToken
         );
         foreach (var entry in person.Audit.UnionBy(late, a => a.Id))
         {
-            entry.Actor = person.Actor.Without(entry.Actor)!;
-            entry.Details = person.Terms.Without(entry.Details)!;
+            // Who signed in is known by number: it is this person's, whoever else has the name, and goes with the address that they came from.
+            var isSignIn = PersonSearch.IsSignIn(entry, person.PatronIds);
+            entry.Actor = isSignIn ? PersonTerms.Erased : person.Actor.Without(entry.Actor)!;
+            entry.Details = isSignIn ? $"patron {PersonTerms.Erased} with ClassLink" : person.Terms.Without(entry.Details)!;
             context.AuditEntries.Update(entry);
         }
 
@@ -315,6 +315,34 @@ internal sealed class ErasureHandler(RollcallDatabase database, OperationQueue q
                     $"Operation {operation.Id}: one person, {person.Rows.Count} log lines, {person.Reviews.Count} entries in Review, {person.Audit.Count} lines of the audit",
             }
         );
+    }
+
+    /// <summary>Answers to programs live for a day and may hold a record that was added. That they were given stays, with their key: else what was
+    /// carried out before would be carried out a second time. A key that names the person goes, but not of what is being worked on. Those of a token
+    /// that is gone are nobody's.</summary>
+    private static async Task ForgetAnswersAsync(
+        RollcallContext context,
+        int district,
+        PersonRecord person,
+        CancellationToken cancellationToken
+    )
+    {
+        await context
+            .IdempotentRequests.Where(r => !context.AccessTokens.Any(t => t.Id == r.TokenId))
+            .ExecuteDeleteAsync(cancellationToken);
+        var answered = context.IdempotentRequests.Where(r =>
+            r.Status != 0 && context.AccessTokens.Any(t => t.Id == r.TokenId && t.DistrictId == district)
+        );
+        foreach (
+            var named in (await answered.Select(r => new { r.TokenId, r.Key }).ToListAsync(cancellationToken)).Where(r =>
+                person.Terms.In(r.Key)
+            )
+        )
+        {
+            await answered.Where(r => r.TokenId == named.TokenId && r.Key == named.Key).ExecuteDeleteAsync(cancellationToken);
+        }
+
+        await answered.ExecuteUpdateAsync(s => s.SetProperty(r => r.Body, (string?)null), cancellationToken);
     }
 
     /// <summary>Folded, with a blank around each word: a name is found in it as whole words.</summary>

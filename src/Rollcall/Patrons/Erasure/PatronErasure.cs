@@ -116,7 +116,7 @@ public sealed class PatronErasure(RollcallDatabase database, TimeProvider time)
                 a.Action,
 
                 // What somebody did to others is theirs to know, and who the others are is not.
-                details = person.Terms.In(a.Details) ? a.Details : null,
+                details = person.Terms.In(a.Details) || PersonSearch.IsSignIn(a, person.PatronIds) ? a.Details : null,
             }),
             operations = person.Operations.Select(o => new
             {
@@ -286,7 +286,7 @@ public sealed class PatronErasure(RollcallDatabase database, TimeProvider time)
             : string.Join('\n', person.RosterIds.Order(StringComparer.Ordinal));
 
     private static string? Refusal(PersonRecord person, IReadOnlyList<PersonAccount> accounts, Actor actor) =>
-        person.Actor.In(actor.Name)
+        (actor.PatronId is { } own ? person.PatronIds.Contains(own) : person.Actor.In(actor.Name))
             ? "That is your own record, and the audit has to say who erased it. Another District Administrator does this."
         : accounts.FirstOrDefault(a => a.IsHere) is { } account
             ? $"The account {account.Account.Email} signs in with this person's address. Remove it from the district's accounts first, then erase."

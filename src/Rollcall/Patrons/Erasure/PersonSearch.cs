@@ -6,6 +6,7 @@ using Microsoft.EntityFrameworkCore;
 using Rollcall.Audit;
 using Rollcall.Integrations;
 using Rollcall.Operations;
+using Rollcall.Retention;
 using Rollcall.Review;
 using Rollcall.SignIn;
 using Rollcall.Storage;
@@ -266,7 +267,7 @@ internal sealed class PersonSearch(IBulkStore bulk, RollcallContext context, int
         var notices = (await ByTextAsync(context.Notices, "notices", ["target", "subject", "body", "error"], terms, cancellationToken))
             .Where(n => terms.In(n.Target) || terms.In(n.Subject) || terms.In(n.Body) || terms.In(n.Error))
             .ToList();
-        var audit = await AuditAsync(terms, actor, 0, cancellationToken);
+        var audit = await AuditAsync(terms, actor, ids, 0, cancellationToken);
         var operations = (
             await ByTextAsync(
                 context.Operations,
@@ -327,17 +328,44 @@ internal sealed class PersonSearch(IBulkStore bulk, RollcallContext context, int
         };
     }
 
-    /// <summary>Lines of the audit that name the person.</summary>
+    /// <summary>Lines of the audit that name the person, and those of their sign-ins, which say whose they are by number.</summary>
     /// <param name="terms">Who it is.</param>
     /// <param name="actor">Who it is as somebody who did something.</param>
+    /// <param name="ids">The person's records.</param>
     /// <param name="after">Only lines with a higher number.</param>
     /// <param name="cancellationToken">Gives up.</param>
-    public async Task<List<AuditEntry>> AuditAsync(PersonTerms terms, PersonTerms actor, long after, CancellationToken cancellationToken) =>
-        [
-            .. (
-                await ByTextAsync(context.AuditEntries, "audit_entries", ["actor", "details"], terms, cancellationToken, a => a.Id > after)
-            ).Where(a => actor.In(a.Actor) || terms.In(a.Details)),
-        ];
+    public async Task<List<AuditEntry>> AuditAsync(
+        PersonTerms terms,
+        PersonTerms actor,
+        IReadOnlyCollection<long> ids,
+        long after,
+        CancellationToken cancellationToken
+    )
+    {
+        var found = (
+            await ByTextAsync(context.AuditEntries, "audit_entries", ["actor", "details"], terms, cancellationToken, a => a.Id > after)
+        )
+            .Where(a => actor.In(a.Actor) || terms.In(a.Details))
+            .ToList();
+        foreach (var id in ids)
+        {
+            var begins = ClassLinkSignIn.Line(id);
+            var signIns = await context
+                .AuditEntries.AsNoTracking()
+                .Where(a =>
+                    a.DistrictId == districtId && a.Id > after && a.Action == RetentionService.SignInAction && a.Details.StartsWith(begins)
+                )
+                .ToListAsync(cancellationToken);
+            found.AddRange(signIns.ExceptBy(found.Select(a => a.Id), a => a.Id));
+        }
+
+        return [.. found.OrderBy(a => a.Id)];
+    }
+
+    /// <summary>The line is about a sign-in of one of these records, whoever else has the name that stands there.</summary>
+    public static bool IsSignIn(AuditEntry entry, IEnumerable<long> ids) =>
+        entry.Action == RetentionService.SignInAction
+        && ids.Any(id => entry.Details.StartsWith(ClassLinkSignIn.Line(id), StringComparison.Ordinal));
 
     /// <summary>Values of a row about somebody else, without those that are this person's.</summary>
     /// <param name="json">The row's values.</param>
