@@ -188,13 +188,32 @@ internal sealed class OperationModel(
             }
         );
 
-    private async Task<(string, string)?> StoppedAsync() =>
-        Operation is { Kind: OperationKind.Undo, SubjectId: { } subject, Integration: { } kind }
-        && IntegrationService.SettingsOf(await integrations.FindAsync(DistrictId, kind, Gone)).Daily
-            is { At: not null, StoppedBecause: { } because }
-        && because.StartsWith(string.Create(CultureInfo.InvariantCulture, $"Operation {subject} was undone"), StringComparison.Ordinal)
-            ? (because, $"/preferences/sis/{IntegrationWords.Verb(kind)}/schedule")
-            : null;
+    /// <summary>The service that is on, and the one whose run was taken back where that is another: the undo stopped both.</summary>
+    private async Task<(string, string)?> StoppedAsync()
+    {
+        if (Operation is not { Kind: OperationKind.Undo, SubjectId: { } subject, Integration: { } kind })
+        {
+            return null;
+        }
+
+        var words = string.Create(CultureInfo.InvariantCulture, $"Operation {subject} was undone");
+        foreach (
+            var row in (Integration?[])
+                [await integrations.EnabledAsync(DistrictId, Gone), await integrations.FindAsync(DistrictId, kind, Gone)]
+        )
+        {
+            if (
+                row is not null
+                && IntegrationService.SettingsOf(row).Daily is { At: not null, StoppedBecause: { } because }
+                && because.StartsWith(words, StringComparison.Ordinal)
+            )
+            {
+                return (because, $"/preferences/sis/{IntegrationWords.Verb(row.Kind)}/schedule");
+            }
+        }
+
+        return null;
+    }
 
     public Task<IActionResult> OnPostCancelAsync(long id) =>
         ActAsync(

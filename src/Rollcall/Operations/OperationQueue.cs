@@ -671,7 +671,7 @@ public sealed class OperationQueue(RollcallDatabase database, TimeProvider time)
 
     /// <summary>What was approved and then not written is still so in the roster, but did not change there: only a full sync sees it again. So is
     /// what a full sync planned, and what waited in the hold that its plan replaced. The totals are left with what was written.</summary>
-    private static async Task GiveUpAsync(RollcallContext context, int districtId, long id, CancellationToken cancellationToken)
+    private async Task GiveUpAsync(RollcallContext context, int districtId, long id, CancellationToken cancellationToken)
     {
         // The row alone tells: a worker that the database failed for a moment may have planned since it took the operation up.
         var operation = await FindAsync(context.Operations.AsNoTracking(), districtId, id, cancellationToken);
@@ -693,12 +693,23 @@ public sealed class OperationQueue(RollcallDatabase database, TimeProvider time)
         {
             // What an undo that comes to its end demands, one that does not needs as well: a part is as it was then.
             foreach (
-                var affected in await context
-                    .Integrations.Where(i => i.DistrictId == districtId && (i.Enabled || i.Kind == operation.Integration))
-                    .ToListAsync(cancellationToken)
+                var affected in await Sync.Undo.UndoHandler.ConcernedAsync(context, districtId, operation.Integration, cancellationToken)
             )
             {
                 IntegrationService.RequireFull(affected, $"operation {id} took back a part");
+            }
+
+            if (operation.SubjectId is { } of)
+            {
+                var subject = await FindAsync(context.Operations.AsNoTracking(), districtId, of, cancellationToken);
+                await Sync.Undo.UndoHandler.StopNightsAsync(
+                    context,
+                    operation,
+                    subject,
+                    complete: false,
+                    time.GetUtcNow(),
+                    cancellationToken
+                );
             }
         }
     }

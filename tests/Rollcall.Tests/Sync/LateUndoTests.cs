@@ -989,6 +989,72 @@ public sealed class LateUndoTests(PostgresCluster cluster)
         Assert.All(await system.AllPatronsAsync(), p => Assert.Equal("Ada", p.FirstName));
     }
 
+    [Theory]
+    [InlineData(Db.Sqlite, true)]
+    [InlineData(Db.Postgres, true)]
+    [InlineData(Db.Sqlite, false)]
+    [InlineData(Db.Postgres, false)]
+    public async Task An_undo_of_a_run_that_ends_half_way_stops_the_nights_as_a_complete_one_does(Db db, bool cancelled)
+    {
+        await using var system = await Installation.StartAsync(
+            cluster,
+            db,
+            new Rollcall.Sandbox.SandboxOptions { Students = 450, Schools = 2 }
+        );
+        await system.ConfigureAsync(s => s with { Daily = s.Daily with { At = new TimeOnly(4, 0) } });
+        var run = await SyncAsync(system);
+        var undo = await system.Get<UndoService>().EnqueueAsync(system.District.Id, run.Id, null, "librarian");
+        var (night, _) = await system.Queue.EnqueueAsync(
+            system.District.Id,
+            OperationKind.ChangesSync,
+            IntegrationKind.ClassLink,
+            preview: false,
+            DailySchedule.Actor,
+            dailyDate: new DateOnly(2026, 9, 2)
+        );
+        var ended = cancelled
+            ? await CancelledAsync(system, undo)
+            : await system.Follower.RunAsync(
+                system.District.Id,
+                undo,
+                (stage, _, done, _) =>
+                {
+                    if (stage == OperationStage.Applying && done > 0)
+                    {
+                        throw new RollcallException("The disk is full.");
+                    }
+                },
+                CancellationToken.None
+            );
+        Assert.Equal(cancelled ? OperationStatus.Cancelled : OperationStatus.Failed, ended.Status);
+        Assert.InRange(ended.AppliedTo, 1, ended.PlanSize - 1);
+        var daily = IntegrationService.SettingsOf(await system.Integrations.FindAsync(system.District.Id, IntegrationKind.ClassLink)).Daily;
+        Assert.StartsWith($"Operation {run.Id} was undone in part by librarian.", daily.StoppedBecause, StringComparison.Ordinal);
+        var stopped = await system.Queue.GetAsync(system.District.Id, night);
+        Assert.Equal(OperationStatus.Cancelled, stopped.Status);
+        Assert.Contains($"Operation {run.Id} was undone in part", stopped.Error, StringComparison.Ordinal);
+        Assert.NotNull(await FullDueAsync(system));
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task An_undo_of_one_patron_or_one_that_wrote_nothing_stops_no_night(Db db)
+    {
+        await using var system = await StartAsync(db);
+        system.Sandbox.Person("p1", "Ada", "Byron");
+        var run = await SyncAsync(system);
+        var barcode = (await system.PatronsByGuidAsync())["p1"].Barcode;
+        var undo = await system.Get<UndoService>().EnqueueAsync(system.District.Id, run.Id, null, "librarian");
+        await system.Queue.CancelAsync(system.District.Id, undo);
+        await system.Get<UndoService>().EnqueueAsync(system.District.Id, run.Id, barcode, "librarian");
+        Assert.Null(
+            IntegrationService
+                .SettingsOf(await system.Integrations.FindAsync(system.District.Id, IntegrationKind.ClassLink))
+                .Daily.StoppedBecause
+        );
+    }
+
     /// <summary>Runs an operation and cancels it when it has written a part.</summary>
     internal static async Task<Operation> CancelledAsync(Installation system, long id)
     {

@@ -195,21 +195,12 @@ internal sealed class UndoHandler(RollcallDatabase database, OperationQueue queu
         var because = $"operation {subject.Id} was undone";
         if (subject.Kind is OperationKind.FullSync or OperationKind.ChangesSync && subject.Integration is { } kind)
         {
-            var row = await context.Integrations.SingleOrDefaultAsync(i => i.DistrictId == district && i.Kind == kind, cancellationToken);
-            if (row is not null)
+            foreach (var row in await ConcernedAsync(context, district, kind, cancellationToken))
             {
                 IntegrationService.RequireFull(row, because);
-                if (options.Patron is null)
-                {
-                    // The next night would do again what somebody has just taken back.
-                    var stopped = $"Operation {subject.Id} was undone by {operation.RequestedBy}.";
-                    IntegrationService.StopDaily(
-                        row,
-                        $"{stopped} Syncing again would bring its changes back: find out what was wrong, then resume."
-                    );
-                    await EndNightsAsync(context, district, kind, stopped, cancellationToken);
-                }
             }
+
+            await StopNightsAsync(context, operation, subject, complete: true, time.GetUtcNow(), cancellationToken);
         }
         else if (
             subject.Kind != OperationKind.Switch
@@ -253,23 +244,58 @@ internal sealed class UndoHandler(RollcallDatabase database, OperationQueue queu
             cancellationToken
         );
 
-    /// <summary>Ends the nights that wait for their turn or for another try. What somebody asked for or approved is theirs.</summary>
-    private async Task EndNightsAsync(
+    /// <summary>The services whose next sync would do again what an undo takes back: the one that wrote it, and the one that is on, which may be
+    /// another by now.</summary>
+    internal static Task<List<Integration>> ConcernedAsync(
         RollcallContext context,
         int district,
-        IntegrationKind kind,
-        string why,
+        IntegrationKind? kind,
         CancellationToken cancellationToken
-    ) =>
-        await OperationQueue.EndWaitingAsync(
-            context,
-            context
-                .Operations.Where(o => o.DistrictId == district && o.Integration == kind)
-                .Where(o => o.DailyDate != null && o.ApprovedAt == null && o.RequestedBy == DailySchedule.Actor),
-            $"{why} That stopped Daily Operations before this one's turn came.",
-            time.GetUtcNow(),
-            cancellationToken
-        );
+    ) => context.Integrations.Where(i => i.DistrictId == district && (i.Enabled || i.Kind == kind)).ToListAsync(cancellationToken);
+
+    /// <summary>Where a whole run of a roster is taken back, the next night would do again what somebody has just taken back: none runs by itself
+    /// before somebody resumes, and those that wait for their turn or for another try end. What somebody asked for or approved is theirs.</summary>
+    /// <param name="context">In the transaction that ends the undo; the caller saves.</param>
+    /// <param name="operation">The undo.</param>
+    /// <param name="subject">What it takes back.</param>
+    /// <param name="complete">It came to its end.</param>
+    /// <param name="now">The time.</param>
+    /// <param name="cancellationToken">Gives up.</param>
+    internal static async Task StopNightsAsync(
+        RollcallContext context,
+        Operation operation,
+        Operation subject,
+        bool complete,
+        DateTimeOffset now,
+        CancellationToken cancellationToken
+    )
+    {
+        if (
+            subject is not { Kind: OperationKind.FullSync or OperationKind.ChangesSync, Integration: { } kind }
+            || JsonSerializer.Deserialize<UndoOptions>(operation.Options, OperationQueue.Json) is not { Patron: null }
+        )
+        {
+            return;
+        }
+
+        var stopped = $"Operation {subject.Id} was undone {(complete ? "" : "in part ")}by {operation.RequestedBy}.";
+        foreach (var row in await ConcernedAsync(context, operation.DistrictId, kind, cancellationToken))
+        {
+            IntegrationService.StopDaily(
+                row,
+                $"{stopped} Syncing again would bring its changes back: find out what was wrong, then resume."
+            );
+            await OperationQueue.EndWaitingAsync(
+                context,
+                context
+                    .Operations.Where(o => o.DistrictId == operation.DistrictId && o.Integration == row.Kind)
+                    .Where(o => o.DailyDate != null && o.ApprovedAt == null && o.RequestedBy == DailySchedule.Actor),
+                $"{stopped} That stopped Daily Operations before this one's turn came.",
+                now,
+                cancellationToken
+            );
+        }
+    }
 
     /// <summary>Asks again what a decision had answered, unless its patron had to stay: then the person is linked still.</summary>
     private static async Task ReopenAsync(
