@@ -242,6 +242,36 @@ internal static class IntegrationSwitch
             .MaxAsync(o => (long?)o.Id, cancellationToken);
     }
 
+    /// <summary>A service beside the one that was turned to, whose connection the switch cleared and which somebody has connected otherwise since.</summary>
+    private static async Task<IntegrationKind?> ConnectedAgainAsync(
+        RollcallContext context,
+        Operation operation,
+        SwitchedOff was,
+        CancellationToken cancellationToken
+    )
+    {
+        foreach (
+            var row in await context
+                .Integrations.AsNoTracking()
+                .Where(i => i.DistrictId == operation.DistrictId && i.Kind != operation.Integration)
+                .ToListAsync(cancellationToken)
+        )
+        {
+            var now = IntegrationService.SettingsOf(row);
+            if (
+                now.Mode is not null
+                && was.Integrations.Find(i => i.Kind == row.Kind) is { } old
+                && IntegrationService.SettingsOf(old) is { Mode: not null } then
+                && (now.Mode, now.TenantId, now.Url) != (then.Mode, then.TenantId, then.Url)
+            )
+            {
+                return row.Kind;
+            }
+        }
+
+        return null;
+    }
+
     /// <summary>Why a switch cannot be taken back now; null when it can.</summary>
     public static async Task<string?> RefusalAsync(RollcallContext context, Operation operation, CancellationToken cancellationToken)
     {
@@ -266,6 +296,10 @@ internal static class IntegrationSwitch
                         o.DistrictId == district && o.Id > operation.Id && o.Integration == own && o.Status != OperationStatus.Undone
                     )
                     .Where(o => o.AppliedTo > 0 || o.HeldAppliedTo > 0)
+                    // An undo of one is done: it is not to be undone itself.
+                    .Where(o =>
+                        o.Kind == OperationKind.FullSync || o.Kind == OperationKind.ChangesSync || o.Kind == OperationKind.PersonSync
+                    )
                     .MaxAsync(o => (long?)o.Id, cancellationToken);
                 var after = later ?? linking;
                 return after is null
@@ -284,6 +318,11 @@ internal static class IntegrationSwitch
                 : connected is not null
                     ? $"{IntegrationWords.Name(connected.Kind)} has been connected again since operation {operation.Id}: what that one cleared cannot come back over it."
                 : null;
+        }
+
+        if (await ConnectedAgainAsync(context, operation, was, cancellationToken) is { } again)
+        {
+            return $"{IntegrationWords.Name(again)} has been connected again since operation {operation.Id}: what that one cleared cannot come back over it.";
         }
 
         if (await MergedSinceAsync(context, operation, cancellationToken) is { } merged)
@@ -366,6 +405,15 @@ internal static class IntegrationSwitch
 
         var rows = await context.Integrations.Where(i => i.DistrictId == district).ToListAsync(cancellationToken);
         var on = was.Integrations.Find(i => i.Enabled)?.Kind;
+
+        // Where the switch found no connection it took none: what somebody has prepared there since stays.
+        var prepared = rows.Where(r =>
+                r.Kind != operation.Integration
+                && IntegrationService.SettingsOf(r).Mode is not null
+                && IntegrationService.SettingsOf(was.Integrations.Find(i => i.Kind == r.Kind)).Mode is null
+            )
+            .Select(r => r.Kind)
+            .ToList();
         foreach (var row in rows)
         {
             if (row.Kind != on)
@@ -394,11 +442,11 @@ internal static class IntegrationSwitch
             }
 
             row.Enabled = old.Enabled;
-            if (old.Kind != was.Except)
+            if (old.Kind != was.Except && !prepared.Contains(old.Kind))
             {
                 (row.Settings, row.Secret, row.State) = (old.Settings, old.Secret, old.State);
             }
-            else if (!was.PatronsStayed)
+            else if (!was.PatronsStayed && old.Kind == was.Except)
             {
                 // Nobody is linked by it any more: what its syncs remember is of no use.
                 row.State = "{}";
@@ -413,11 +461,11 @@ internal static class IntegrationSwitch
         }
 
         await context
-            .SiteOrgs.Where(o => o.DistrictId == district && (was.Except == null || o.Kind != was.Except))
+            .SiteOrgs.Where(o => o.DistrictId == district && (was.Except == null || o.Kind != was.Except) && !prepared.Contains(o.Kind))
             .ExecuteDeleteAsync(cancellationToken);
         var sites = await context.Sites.Where(s => s.DistrictId == district).ToListAsync(cancellationToken);
         var known = sites.Select(s => s.Id).ToHashSet();
-        context.SiteOrgs.AddRange(was.Matches.Where(m => known.Contains(m.SiteId)));
+        context.SiteOrgs.AddRange(was.Matches.Where(m => known.Contains(m.SiteId) && !prepared.Contains(m.Kind)));
         foreach (var site in sites)
         {
             var former = was.SiteGuids.GetValueOrDefault(site.Id);

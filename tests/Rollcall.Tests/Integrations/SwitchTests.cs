@@ -381,6 +381,31 @@ public sealed class SwitchTests(PostgresCluster cluster)
         var next = OperationQueue.CountsOf(await system.SyncAsync());
         Assert.Equal((0, 4), (next.Created, next.LinkedGuid));
 
+        // Syncs that were taken back stand in nobody's way.
+        await using (var context = system.Database.CreateContext())
+        {
+            foreach (
+                var (kind, status) in ((OperationKind, OperationStatus)[])
+                    [(OperationKind.FullSync, OperationStatus.Undone), (OperationKind.Undo, OperationStatus.Completed)]
+            )
+            {
+                context.Operations.Add(
+                    new Operation
+                    {
+                        DistrictId = district,
+                        Kind = kind,
+                        Integration = IntegrationKind.OneRosterCsv,
+                        Status = status,
+                        Planned = true,
+                        PlanSize = 3,
+                        AppliedTo = 3,
+                    }
+                );
+            }
+
+            await context.SaveChangesAsync();
+        }
+
         // What was cleared comes back, and again nothing else moves.
         var now = await RestAsync(system);
         await UndoTests.UndoAsync(system, cleared);
@@ -697,6 +722,142 @@ public sealed class SwitchTests(PostgresCluster cluster)
         Assert.Contains($"Operation {switched}", ended.Error, StringComparison.Ordinal);
         await Assert.ThrowsAsync<RollcallException>(() => system.Queue.ApproveAsync(system.District.Id, preview.Id, "librarian"));
         Assert.Equal(4, OperationQueue.CountsOf(await system.SyncAsync()).LinkedGuid);
+    }
+
+    /// <summary>A switch clears the connections of all services. What is connected since, where there was nothing, is nothing that it took.</summary>
+    [Theory]
+    [InlineData(Db.Sqlite, false)]
+    [InlineData(Db.Postgres, false)]
+    [InlineData(Db.Sqlite, true)]
+    [InlineData(Db.Postgres, true)]
+    public async Task What_was_prepared_for_another_service_since_a_switch_outlives_its_undo(Db db, bool wasThere)
+    {
+        await using var system = await StartAsync(db);
+        var district = system.District.Id;
+        var before = await UndoTests.PictureAsync(system);
+        if (wasThere)
+        {
+            await PrepareAsync("/first");
+        }
+
+        var rest = await RestAsync(system);
+        var switched = (
+            await system.Integrations.ConnectAsync(
+                system.District,
+                IntegrationKind.ClassLink,
+                FailureTests.Elsewhere(system),
+                true,
+                true,
+                "test"
+            )
+        )
+            .Cleared!
+            .Value;
+        await PrepareAsync("/second");
+        var prepared = (await RestAsync(system)).Where(IsCsv).ToList();
+        Assert.Equal(2, prepared.Count);
+        if (wasThere)
+        {
+            // Both cannot be there.
+            await Refused(
+                () => UndoAsync(system, switched),
+                $"{IntegrationWords.Name(IntegrationKind.OneRosterCsv)} has been connected again since operation {switched}"
+            );
+            Assert.Equal(prepared, (await RestAsync(system)).Where(IsCsv));
+            return;
+        }
+
+        await UndoTests.UndoAsync(system, switched);
+        Assert.Equal(before, await UndoTests.PictureAsync(system));
+        var after = await RestAsync(system);
+        Assert.Equal(prepared, after.Where(IsCsv));
+        Assert.Equal(rest, after.Where(l => !IsCsv(l)));
+
+        static bool IsCsv(string line) => line.Contains("OneRosterCsv", StringComparison.Ordinal);
+
+        async Task PrepareAsync(string folder)
+        {
+            await using var context = system.Database.CreateContext();
+            var row = await context.Integrations.SingleOrDefaultAsync(i => i.Kind == IntegrationKind.OneRosterCsv);
+            if (row is null)
+            {
+                row = new Integration { DistrictId = district, Kind = IntegrationKind.OneRosterCsv };
+                context.Integrations.Add(row);
+            }
+
+            row.Settings = $$"""{"mode":"Folder","url":"{{folder}}"}""";
+            context.SiteOrgs.Add(
+                new SiteOrg
+                {
+                    DistrictId = district,
+                    Kind = IntegrationKind.OneRosterCsv,
+                    OrgId = "of " + folder,
+                    SiteId = (await context.Sites.OrderBy(s => s.Id).FirstAsync()).Id,
+                }
+            );
+            await context.SaveChangesAsync();
+        }
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite, false)]
+    [InlineData(Db.Postgres, false)]
+    [InlineData(Db.Sqlite, true)]
+    [InlineData(Db.Postgres, true)]
+    public async Task An_undo_of_a_run_of_the_service_that_was_left_stops_the_nights_of_the_one_that_is_on(Db db, bool one)
+    {
+        await using var system = await StartAsync(db);
+        var district = system.District.Id;
+        system.Sandbox.Overrides.Change("users", "p3", u => u["familyName"] = "Renamed");
+        var run = await system.SyncAsync();
+        await using (var context = system.Database.CreateContext())
+        {
+            context.Integrations.Add(
+                new Integration
+                {
+                    DistrictId = district,
+                    Kind = IntegrationKind.OneRoster,
+                    Settings = """{"mode":"Bearer","url":"https://roster.example.org"}""",
+                    Secret = "protected",
+                }
+            );
+            await context.SaveChangesAsync();
+        }
+
+        await system.Integrations.TurnOnAsync(district, IntegrationKind.OneRoster, clear: true, "test");
+        await system.ConfigureAsync(s => s with { Daily = s.Daily with { At = new TimeOnly(4, 0) } }, IntegrationKind.OneRoster);
+        await using (var context = system.Database.CreateContext())
+        {
+            var row = await context.Integrations.SingleAsync(i => i.Kind == IntegrationKind.OneRoster);
+            row.State = "{}";
+            await context.SaveChangesAsync();
+        }
+
+        var barcode = (await system.AllPatronsAsync()).Single(p => p.LastName == "Renamed").Barcode;
+        var undo = await UndoAsync(system, run.Id, one ? barcode : null);
+        var (night, _) = await system.Queue.EnqueueAsync(
+            district,
+            OperationKind.ChangesSync,
+            IntegrationKind.OneRoster,
+            preview: false,
+            DailySchedule.Actor,
+            dailyDate: new DateOnly(2026, 9, 2)
+        );
+        Assert.Null((await system.Follower.RunAsync(district, undo, null, CancellationToken.None)).Error);
+        Assert.DoesNotContain(await system.AllPatronsAsync(), p => p.LastName == "Renamed");
+        var on = await system.Integrations.FindAsync(district, IntegrationKind.OneRoster);
+        Assert.Equal($"operation {run.Id} was undone", IntegrationService.StateOf(on).FullDue);
+        var because = IntegrationService.SettingsOf(on).Daily.StoppedBecause;
+        var after = await system.Queue.GetAsync(district, night);
+        if (one)
+        {
+            Assert.Equal((null, OperationStatus.Waiting), (because, after.Status));
+        }
+        else
+        {
+            Assert.StartsWith($"Operation {run.Id} was undone", because, StringComparison.Ordinal);
+            Assert.Equal(OperationStatus.Cancelled, after.Status);
+        }
     }
 
     private static Task<long> UndoAsync(Installation system, long id, string? barcode = null) =>
