@@ -689,6 +689,11 @@ public sealed class OperationQueue(RollcallDatabase database, TimeProvider time)
             IntegrationService.RequireFull(row, why);
         }
 
+        if (operation is { Kind: OperationKind.Import or OperationKind.Remove, AppliedTo: > 0 })
+        {
+            await PlannedHandler.RequireFullAsync(context, operation, operation.AppliedTo, cancellationToken);
+        }
+
         if (operation is { Kind: OperationKind.Undo, AppliedTo: > 0 })
         {
             // What an undo that comes to its end demands, one that does not needs as well: a part is as it was then.

@@ -142,34 +142,37 @@ internal sealed class PlannedHandler(RollcallDatabase database, OperationQueue q
             warnings.Count > 0 ? OperationStatus.CompletedWithWarnings : OperationStatus.Completed,
             counts,
             warnings,
-            context => AfterAsync(context, operation, cancellationToken),
+            context => RequireFullAsync(context, operation, operation.PlanSize, cancellationToken),
             cancellationToken
         );
     }
 
-    /// <summary>Who got another id of the roster, or none, is looked at by the next sync, whether or not anything changed there.</summary>
-    private static async Task AfterAsync(RollcallContext context, Operation operation, CancellationToken cancellationToken)
+    /// <summary>Who got another id of the roster, or none, and whom the roster has and the library no longer, is looked at by the next sync, whether
+    /// or not anything changed there.</summary>
+    /// <param name="context">In the transaction that ends the operation; the caller saves.</param>
+    /// <param name="operation">The operation.</param>
+    /// <param name="to">Rows up to this number are written.</param>
+    /// <param name="cancellationToken">Gives up.</param>
+    internal static async Task RequireFullAsync(RollcallContext context, Operation operation, long to, CancellationToken cancellationToken)
     {
+        var written = context.Changes.Where(c =>
+            c.DistrictId == operation.DistrictId && c.OperationId == operation.Id && !c.Stale && c.Number <= to
+        );
         var guid = $"\"{PatronFields.Guid}\":";
-        if (
-            operation.Kind == OperationKind.Import
-            && await context.Changes.AnyAsync(
-                c =>
-                    c.DistrictId == operation.DistrictId
-                    && c.OperationId == operation.Id
-                    && !c.Stale
-                    && c.Kind == ChangeKind.Update
-                    && c.Values.Contains(guid),
-                cancellationToken
-            )
-        )
+        var why = operation.Kind switch
         {
-            await IntegrationService.RequireFullAsync(
-                context,
-                operation.DistrictId,
-                $"operation {operation.Id} changed GUIDs",
-                cancellationToken
-            );
+            OperationKind.Import
+                when await AnyAsync(c => (c.Kind == ChangeKind.Update || c.Kind == ChangeKind.Create) && c.Values.Contains(guid)) =>
+                "changed GUIDs",
+            OperationKind.Remove when await AnyAsync(c => c.Warning != null && c.Warning.Contains(PatronBulk.StillThere)) =>
+                "removed people who are in the roster still",
+            _ => null,
+        };
+        if (why is not null)
+        {
+            await IntegrationService.RequireFullAsync(context, operation.DistrictId, $"operation {operation.Id} {why}", cancellationToken);
         }
+
+        Task<bool> AnyAsync(System.Linq.Expressions.Expression<Func<Change, bool>> what) => written.AnyAsync(what, cancellationToken);
     }
 }

@@ -12,6 +12,9 @@ namespace Rollcall.Patrons;
 /// <summary>Many patrons at once, as an operation that is planned first: previewed, logged, applied in slices.</summary>
 public sealed class PatronBulk(RollcallDatabase database, TimeProvider time)
 {
+    /// <summary>The warning of somebody whose removal the roster knows nothing of.</summary>
+    internal const string StillThere = "Still in the roster: the next sync makes a new patron of this person";
+
     private const int Batch = 1000;
 
     private static readonly int[] s_notInBulk = [PatronFields.Barcode, PatronFields.Guid, PatronFields.LastName];
@@ -178,7 +181,7 @@ public sealed class PatronBulk(RollcallDatabase database, TimeProvider time)
                         link is { Absent: false, StatusBefore: var before }
                         && patron.Guid is not null
                         && (patron.Status != PatronStatus.Transferred || before is null)
-                            ? "Still in the roster: the next sync makes a new patron of this person"
+                            ? StillThere
                             : null,
                 };
             },

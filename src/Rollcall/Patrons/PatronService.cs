@@ -488,16 +488,12 @@ public sealed class PatronService(RollcallDatabase database, TimeProvider time)
 
             var sequences = new Sync.Apply.SiteSequences(districtId, context);
             await sequences.LoadAsync(cancellationToken);
-            values.Add(
-                PatronFields.Barcode,
-                null,
-                await sequences.NextFreeAsync(siteId, RoleGroup.None, new Dictionary<string, long>(), cancellationToken)
-            );
+            values.Add(PatronFields.Barcode, null, await sequences.NextFreeAsync(siteId, RoleGroup.None, _ => false, cancellationToken));
         }
 
         NewPatron.AddDefaults(values, site, null);
         var id = await NewPatron.TakeIdAsync(context, districtId, cancellationToken);
-        await ImmediateOperation.RunAsync(
+        var operation = await ImmediateOperation.RunAsync(
             database,
             connection,
             transaction,
@@ -519,6 +515,13 @@ public sealed class PatronService(RollcallDatabase database, TimeProvider time)
             time,
             cancellationToken
         );
+        if (values.Has(PatronFields.Guid))
+        {
+            // Whether and how the person is in the roster, a sync of changes does not see.
+            await IntegrationService.RequireFullAsync(context, districtId, $"operation {operation.Id} gave a GUID", cancellationToken);
+            await context.SaveChangesAsync(cancellationToken);
+        }
+
         var written = await context.Patrons.AsNoTracking().SingleAsync(p => p.DistrictId == districtId && p.Id == id, cancellationToken);
         await transaction.CommitAsync(cancellationToken);
         return written;

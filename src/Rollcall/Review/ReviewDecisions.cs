@@ -133,9 +133,7 @@ public sealed class ReviewDecisions(RollcallDatabase database, UndoService undo,
         await sequences.LoadAsync(cancellationToken);
         var wanted = map.IsForNewPatrons(PatronFields.Barcode) ? mapped.New(PatronFields.Barcode) : null;
         var drawn = wanted is null || Barcodes.Problem(wanted) is not null;
-        var barcode = !drawn
-            ? wanted
-            : await sequences.NextFreeAsync(siteId, item.RoleGroup, new Dictionary<string, long>(), cancellationToken);
+        var barcode = !drawn ? wanted : await sequences.NextFreeAsync(siteId, item.RoleGroup, _ => false, cancellationToken);
         values.Add(PatronFields.Barcode, null, barcode);
         values.Add(PatronFields.Guid, null, item.RosterId);
         NewPatron.AddDefaults(values, site, own);

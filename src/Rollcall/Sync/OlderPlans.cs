@@ -471,8 +471,9 @@ internal static class OlderPlans
             await ReplaceAsync(
                 context,
                 one,
-                one.ApprovedAt is null
-                    ? $"Operation {operation.Id} read the roster anew before this one went on."
+                one.ApprovedAt is null ? $"Operation {operation.Id} read the roster anew before this one went on."
+                    : operation is { PreviewOnly: true, ApprovedAt: null }
+                        ? $"Operation {operation.Id}, a preview that was approved after this one, had read the roster later and says what is so now."
                     : $"Operation {operation.Id} was reading the roster anew when this one was approved, and says what is so now.",
                 now,
                 cancellationToken

@@ -795,7 +795,7 @@ internal sealed class SyncHandler(
                     operation,
                     counts,
                     approved,
-                    applier.ChangedMeanwhile > 0 || ((!approved || operation.PreviewOnly) && Planner.LeftOut(warnings)),
+                    applier.Stale.Count > 0 || ((!approved || operation.PreviewOnly) && Planner.LeftOut(warnings)),
                     cancellationToken
                 ),
             cancellationToken

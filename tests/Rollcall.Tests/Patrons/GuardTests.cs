@@ -179,16 +179,25 @@ public sealed class GuardTests(PostgresCluster cluster)
 
         var held = await system.SyncAsync();
         Assert.Equal(OperationStatus.NeedsApproval, held.Status);
+        Assert.Null(await FullDueAsync());
         await system.Queue.ApproveAsync(system.District.Id, held.Id, by);
         var approved = await system.Follower.RunAsync(system.District.Id, held.Id, null, CancellationToken.None);
         Assert.Contains(OperationQueue.WarningsOf(approved), w => w.Code == PatronGuard.WarningCode && w.Count == 2);
         Assert.Equal(10, (await system.AllPatronsAsync()).Count(p => p.LastName.StartsWith("New", StringComparison.Ordinal)));
+        Assert.Equal($"operation {held.Id} left changes out", await FullDueAsync());
 
         // A sync is nobody's decision: it is applied by itself, to everybody.
         system.Sandbox.Overrides.Change("users", "p1", r => r["phone"] = "555");
         await system.SyncAsync();
         Assert.Equal("555", (await system.Patrons.GetAsync(system.District.Id, librarian)).Patron.Phone);
         Assert.Equal(SecurityGroup.Librarian, (await system.Patrons.GetAsync(system.District.Id, librarian)).Patron.Group);
+
+        async Task<string?> FullDueAsync() =>
+            Rollcall
+                .Integrations.IntegrationService.StateOf(
+                    await system.Integrations.FindAsync(system.District.Id, Rollcall.Integrations.IntegrationKind.ClassLink)
+                )
+                .FullDue;
     }
 
     private sealed record Case(Installation System, Actor By, string Name)

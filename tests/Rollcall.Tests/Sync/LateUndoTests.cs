@@ -4,6 +4,9 @@ using Rollcall.Mapping;
 using Rollcall.Operations;
 using Rollcall.Patrons;
 using Rollcall.Review;
+using Rollcall.Storage;
+using Rollcall.Sync;
+using Rollcall.Sync.Apply;
 using Rollcall.Sync.Undo;
 using Rollcall.Tests.Infrastructure;
 
@@ -725,6 +728,140 @@ public sealed class LateUndoTests(PostgresCluster cluster)
         await UndoWithAsync(system, run.Id, () => MergeAsync(system, patrons["p1"], patrons["p2"]));
         var patron = Assert.Single(await system.AllPatronsAsync());
         Assert.Equal(("p1", "p2"), (patron.Guid, (await LinksAsync(system))[patron.Id].Aliases));
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task Whose_link_is_added_to_in_the_middle_of_a_chain_keeps_the_barcode_and_fails_nobody(Db db)
+    {
+        await using var system = await StartAsync(db);
+        await system.ConfigureAsync(s => s with { Map = new FieldMap { Barcode = new IdMapping(IdSource.UserIdType, "Card") } });
+        system.Sandbox.Person("p1", "Ada", "Byron", barcode: "C-1");
+        system.Sandbox.Person("p2", "Ben", "Carver", barcode: "C-2");
+        system.Sandbox.Person("p9", "Ada", "Byron", barcode: "C-9");
+        await SyncAsync(system);
+        var patrons = await system.PatronsByGuidAsync();
+        var (first, second) = (patrons["p1"], patrons["p2"]);
+        var planned = LinkState.Of((await LinksAsync(system))[first.Id]);
+        await MergeAsync(system, first, patrons["p9"]);
+
+        // As an undo planned them before that merge.
+        var operation = new Operation { DistrictId = system.District.Id, Kind = OperationKind.Undo };
+        Change[] rows = [Row(1, first, "C-0", LinkState.Removed), Row(2, second, "C-1", null)];
+        await using (var connection = await system.Database.OpenAsync())
+        {
+            await using var transaction = await system.Database.Bulk.BeginWriteAsync(connection, CancellationToken.None);
+            await using var context = system.Database.CreateContext(connection, transaction);
+            context.Operations.Add(operation);
+            await context.SaveChangesAsync();
+            foreach (var row in rows)
+            {
+                row.OperationId = operation.Id;
+            }
+
+            await system.Database.Bulk.InsertAsync(connection, transaction, BulkTables.Changes, rows, CancellationToken.None);
+            var writer = new SliceWriter(
+                system.Database,
+                system.District.Id,
+                operation.Id,
+                null,
+                SecurityGroup.DistrictAdministrator,
+                TimeProvider.System
+            )
+            {
+                Waited = OperationKind.Undo,
+            };
+            await writer.ApplyAsync(connection, transaction, rows, approval: true, CancellationToken.None);
+            await transaction.CommitAsync();
+        }
+
+        Assert.True(rows[0].Stale);
+        Assert.Contains(SliceWriter.BarcodeTaken, rows[1].Warning, StringComparison.Ordinal);
+        patrons = await system.PatronsByGuidAsync();
+        Assert.Equal(("C-1", "C-2"), (patrons["p1"].Barcode, patrons["p2"].Barcode));
+        await SoundAsync(system);
+
+        Change Row(int number, Patron patron, string barcode, string? link)
+        {
+            var values = new ChangeValues();
+            values.Add(PatronFields.Barcode, patron.Barcode, barcode);
+            return new Change
+            {
+                DistrictId = patron.DistrictId,
+                Number = number,
+                Kind = ChangeKind.Update,
+                Outcome = Outcome.Updated,
+                PatronId = patron.Id,
+                Chained = true,
+                Values = values.ToJson(),
+                Link = link,
+                LinkBefore = link is null ? null : planned.ToJson(),
+            };
+        }
+    }
+
+    /// <summary>Who has an id of the roster since, or whom the roster has and the library no longer, did not change there.</summary>
+    [Theory]
+    [InlineData(Db.Sqlite, "file")]
+    [InlineData(Db.Postgres, "file")]
+    [InlineData(Db.Sqlite, "hand")]
+    [InlineData(Db.Postgres, "hand")]
+    [InlineData(Db.Sqlite, "removal")]
+    [InlineData(Db.Postgres, "removal")]
+    public async Task A_new_patron_with_an_id_of_the_roster_and_a_removed_one_make_the_next_sync_a_full_one(Db db, string what)
+    {
+        await using var system = await StartAsync(db);
+        system.Sandbox.Person("p1", "Ada", "Byron");
+        await SyncAsync(system);
+        var barcode = (await system.PatronsByGuidAsync())["p1"].Barcode;
+        Assert.Null((await system.ImportAsync("barcode,lastName,firstName,site\nOLD1,Carver,Ben,S1\n")).Error);
+        await system.Patrons.AddAsync(system.District.Id, [new("barcode", "OLD2"), new("lastName", "Delta")], "librarian");
+        await RunAsync(system, await system.Get<PatronBulk>().PlanRemovalAsync(system.District.Id, ["OLD1"], preview: false, "librarian"));
+        Assert.Null(await FullDueAsync(system));
+        switch (what)
+        {
+            case "file":
+                Assert.Null((await system.ImportAsync("barcode,guid,lastName,firstName,site\nOLD3,p2,Carver,Ben,S1\n")).Error);
+                break;
+            case "hand":
+                await system.Patrons.AddAsync(
+                    system.District.Id,
+                    [new("barcode", "OLD3"), new("lastName", "Carver"), new("guid", "p2")],
+                    "librarian"
+                );
+                break;
+            default:
+                await RunAsync(
+                    system,
+                    await system.Get<PatronBulk>().PlanRemovalAsync(system.District.Id, [barcode], preview: false, "librarian")
+                );
+                break;
+        }
+
+        Assert.NotNull(await FullDueAsync(system));
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite, "guid")]
+    [InlineData(Db.Postgres, "guid")]
+    [InlineData(Db.Sqlite, "phone")]
+    [InlineData(Db.Postgres, "phone")]
+    public async Task An_import_that_ends_half_way_makes_the_next_sync_a_full_one_where_it_gave_ids_of_the_roster(Db db, string field)
+    {
+        await using var system = await StartAsync(db);
+        system.Sandbox.Person("p1", "Ada", "Byron");
+        await SyncAsync(system);
+        using var file = new MemoryStream(
+            System.Text.Encoding.UTF8.GetBytes(
+                $"barcode,lastName,{field},site\n" + string.Concat(Enumerable.Range(1, 450).Select(i => $"OLD{i:000},Byron,x{i:000},S1\n"))
+            )
+        );
+        var id = await system.Get<PatronImport>().PlanAsync(system.District.Id, file, "patrons.csv", preview: false, "librarian");
+        var ended = await CancelledAsync(system, id);
+        Assert.Equal(OperationStatus.Cancelled, ended.Status);
+        Assert.InRange(ended.AppliedTo, 1, 449);
+        Assert.Equal(field == "guid" ? $"operation {id} changed GUIDs" : null, await FullDueAsync(system));
     }
 
     [Theory]

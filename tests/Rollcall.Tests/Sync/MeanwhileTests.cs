@@ -5,7 +5,9 @@ using Rollcall.Operations;
 using Rollcall.Patrons;
 using Rollcall.Review;
 using Rollcall.Sandbox;
+using Rollcall.Storage;
 using Rollcall.Sync;
+using Rollcall.Sync.Apply;
 using Rollcall.Sync.Undo;
 using Rollcall.Tests.Infrastructure;
 
@@ -835,5 +837,159 @@ public sealed class MeanwhileTests(PostgresCluster cluster)
         Sound(await system.ApproveAsync(import));
         Assert.Null(Assert.Single(await system.AllPatronsAsync(), p => p.Barcode == "OLD1").Guid);
         Assert.Contains(await system.LogAsync(import), r => r.Stale);
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task A_barcode_that_is_taken_since_a_preview_costs_one_new_patron_theirs_and_no_other(Db db)
+    {
+        await using var system = await StartAsync(db, new FieldMap { Barcode = new IdMapping(IdSource.UserIdType, "Card") });
+        for (var i = 1; i <= 30; i++)
+        {
+            // One of them has a card that the site would give next.
+            system.Sandbox.Person($"p{i:00}", "Pat", $"Person{i:00}", barcode: i == 12 ? "P100031" : null);
+        }
+
+        var preview = Sound(await system.SyncAsync(preview: true));
+        var planned = (await system.LogAsync(preview.Id))
+            .Where(r => r.Kind == "create")
+            .ToDictionary(r => r.Guid!, r => r.Barcode!, StringComparer.Ordinal);
+        Assert.Equal((30, "P100031"), (planned.Count, planned["p12"]));
+        var added = await system.Patrons.AddAsync(system.District.Id, [new("lastName", "Hand"), new("site", "S1")], "librarian");
+        Assert.Contains(added.Barcode, planned.Values);
+
+        var approved = Sound(await system.ApproveAsync(preview.Id));
+        Assert.Equal(30, OperationQueue.CountsOf(approved).Created);
+        var after = await system.PatronsByGuidAsync();
+        var other = Assert.Single(after.Values, p => p.Barcode != planned[p.Guid!]);
+        Assert.Equal(added.Barcode, planned[other.Guid!]);
+        Assert.DoesNotContain(other.Barcode, planned.Values);
+        Assert.Equal(other.Guid, Assert.Single(await system.LogAsync(preview.Id), r => r.Warning is not null).Guid);
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task A_barcode_of_a_file_is_given_to_nobody_else_of_it(Db db)
+    {
+        await using var system = await StartAsync(db);
+        using var file = new MemoryStream(
+            "lastName,firstName,barcode,site\nAlpha,Ann,,S1\nBeta,Ben,P100002,S1\nGamma,Cid,,S1\n"u8.ToArray()
+        );
+        var id = await system.Get<PatronImport>().PlanAsync(system.District.Id, file, "patrons.csv", preview: true, "librarian");
+        await system.Follower.RunAsync(system.District.Id, id, null, CancellationToken.None);
+        var planned = (await system.LogAsync(id)).ToDictionary(r => r.Name!, r => r.Barcode!, StringComparer.Ordinal);
+        var added = await system.Patrons.AddAsync(system.District.Id, [new("lastName", "Hand"), new("site", "S1")], "librarian");
+        Assert.Equal(added.Barcode, planned["Alpha, Ann"]);
+        var approved = Sound(await system.ApproveAsync(id));
+        Assert.Equal(3, OperationQueue.CountsOf(approved).Created);
+        var after = (await system.AllPatronsAsync()).ToDictionary(p => p.LastName, p => p.Barcode, StringComparer.Ordinal);
+        Assert.Equal(("P100002", planned["Gamma, Cid"]), (after["Beta"], after["Gamma"]));
+        Assert.DoesNotContain(after["Alpha"], planned.Values);
+    }
+
+    /// <summary>All of them hand on their barcodes at once: more rows in one transaction than SQLite takes parameters in a statement.</summary>
+    [Fact]
+    public async Task A_chain_however_long_is_written_in_one_transaction()
+    {
+        const int Many = 33_000;
+        await using var system = await StartAsync(Db.Sqlite);
+        var district = system.District.Id;
+        static string Card(int i) => $"C-{(i - 1) % Many:00000}";
+        var patrons = Enumerable
+            .Range(1, Many)
+            .Select(i =>
+            {
+                var patron = new Patron
+                {
+                    DistrictId = district,
+                    Id = i,
+                    LastName = "Person",
+                    Barcode = Card(i),
+                    Version = 1,
+                };
+                patron.SetKeys();
+                return patron;
+            })
+            .ToList();
+        var operation = new Operation
+        {
+            DistrictId = district,
+            Kind = OperationKind.Import,
+            Planned = true,
+            PlanSize = Many,
+            Counts = System.Text.Json.JsonSerializer.Serialize(new SyncCounts { Read = Many, Updated = Many }, OperationQueue.Json),
+        };
+        await using (var connection = await system.Database.OpenAsync())
+        {
+            await using var transaction = await system.Database.Bulk.BeginWriteAsync(connection, CancellationToken.None);
+            await using var context = system.Database.CreateContext(connection, transaction);
+            context.Operations.Add(operation);
+            await context.SaveChangesAsync();
+            var bulk = system.Database.Bulk;
+            await bulk.InsertAsync(connection, transaction, BulkTables.Patrons, patrons, CancellationToken.None);
+            await bulk.InsertAsync(
+                connection,
+                transaction,
+                BulkTables.Changes,
+                [
+                    .. Enumerable
+                        .Range(1, Many)
+                        .Select(i =>
+                        {
+                            var values = new ChangeValues();
+                            values.Add(PatronFields.Barcode, Card(i), Card(i + 1));
+                            return new Change
+                            {
+                                DistrictId = district,
+                                OperationId = operation.Id,
+                                Number = i,
+                                Kind = ChangeKind.Update,
+                                Outcome = Outcome.Updated,
+                                PatronId = i,
+                                Chained = true,
+                                Values = values.ToJson(),
+                                LinkBefore = new LinkState().ToJson(),
+                                Link = LinkState.Removed,
+                            };
+                        }),
+                ],
+                CancellationToken.None
+            );
+            await transaction.CommitAsync();
+        }
+
+        var done = Sound(await system.Follower.RunAsync(district, operation.Id, null, CancellationToken.None));
+        Assert.Equal(OperationStatus.Completed, done.Status);
+        Assert.Equal(
+            Enumerable.Range(1, Many).Select(i => Card(i + 1)),
+            (await system.AllPatronsAsync()).OrderBy(p => p.Id).Select(p => p.Barcode)
+        );
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task A_hold_that_an_approved_preview_replaces_says_so(Db db)
+    {
+        await using var system = await StartAsync(db);
+        for (var i = 1; i <= 20; i++)
+        {
+            system.Sandbox.Person($"p{i:00}", "Pat", $"Person{i:00}");
+        }
+
+        await SyncAsync(system);
+        system.Sandbox.Overrides.Remove("users", Enumerable.Range(1, 12).Select(i => $"p{i:00}"));
+        var held = await SyncAsync(system);
+        var preview = Sound(await system.SyncAsync(preview: true));
+        await system.Queue.ApproveAsync(system.District.Id, held.Id, "librarian");
+        await system.Queue.ApproveAsync(system.District.Id, preview.Id, "librarian");
+        var ended = await system.Queue.GetAsync(system.District.Id, held.Id);
+        Assert.Equal(OperationStatus.Superseded, ended.Status);
+        Assert.Equal(
+            $"Operation {preview.Id}, a preview that was approved after this one, had read the roster later and says what is so now. Nothing was written.",
+            ended.Error?.Replace("What had been written before stays.", "Nothing was written.", StringComparison.Ordinal)
+        );
     }
 }

@@ -89,12 +89,11 @@ internal sealed class SiteSequences(int districtId, RollcallContext context)
         }
     }
 
-    public async Task<string> NextFreeAsync(
-        int? siteId,
-        RoleGroup group,
-        IReadOnlyDictionary<string, long> taken,
-        CancellationToken cancellationToken
-    )
+    /// <param name="siteId">Whose sequence.</param>
+    /// <param name="group">Whose own sequence, where the site has one.</param>
+    /// <param name="taken">Whether a barcode's key is promised to somebody whom the database does not have yet.</param>
+    /// <param name="cancellationToken">Gives up.</param>
+    public async Task<string> NextFreeAsync(int? siteId, RoleGroup group, Func<string, bool> taken, CancellationToken cancellationToken)
     {
         var sequence = Find(siteId, group) ?? throw new RollcallException("A new patron has no site, so no barcode can be given.");
         var candidate = sequence.Next;
@@ -103,7 +102,7 @@ internal sealed class SiteSequences(int districtId, RollcallContext context)
             var key = Text.BarcodeKey(candidate);
             if (
                 Barcodes.Problem(candidate) is null
-                && !taken.ContainsKey(key)
+                && !taken(key)
                 && !await context.Patrons.AnyAsync(p => p.DistrictId == districtId && p.BarcodeKey == key, cancellationToken)
             )
             {

@@ -25,11 +25,18 @@ internal sealed class SliceWriter(
     TimeProvider time
 )
 {
+    // A chain is one slice, however long; SQLite takes 32,766 parameters in a statement.
+    private const int AtOnce = 5000;
+
     /// <summary>Words of a row whose barcode somebody else had when it was written.</summary>
     public const string BarcodeTaken = "barcode was taken meanwhile";
 
     /// <summary>The warning of a row whose patron was changed between plan and writing.</summary>
     public const string ChangedSincePlan = "Changed since plan";
+
+    // Two barcodes of one key cost a number that nobody gets.
+    private static readonly Keys s_keys = new(seed: 0);
+    private KeySet? _promised;
 
     /// <summary>A barcode that was not drawn says who somebody is, as in a file: whoever has it now is no new patron.</summary>
     public bool BarcodeTells { get; init; }
@@ -72,16 +79,17 @@ internal sealed class SliceWriter(
             slice.Patrons[patron.Id] = patron;
         }
 
-        foreach (
-            var link in ids.Length == 0
-                ? []
-                : await context
-                    .PatronLinks.AsNoTracking()
-                    .Where(l => l.DistrictId == districtId && ids.Contains(l.PatronId))
-                    .ToListAsync(cancellationToken)
-        )
+        foreach (var some in ids.Chunk(AtOnce))
         {
-            slice.Links[link.PatronId] = link;
+            foreach (
+                var link in await context
+                    .PatronLinks.AsNoTracking()
+                    .Where(l => l.DistrictId == districtId && some.Contains(l.PatronId))
+                    .ToListAsync(cancellationToken)
+            )
+            {
+                slice.Links[link.PatronId] = link;
+            }
         }
 
         var parsed = rows.Select(r => (Row: r, Values: ChangeValues.Parse(r.Values))).ToList();
@@ -154,13 +162,21 @@ internal sealed class SliceWriter(
         return true;
     }
 
-    private async Task<List<Patron>> LoadPatronsAsync(RollcallContext context, long[] ids, CancellationToken cancellationToken) =>
-        ids.Length == 0
-            ? []
-            : await context
-                .Patrons.AsNoTracking()
-                .Where(p => p.DistrictId == districtId && ids.Contains(p.Id))
-                .ToListAsync(cancellationToken);
+    private async Task<List<Patron>> LoadPatronsAsync(RollcallContext context, long[] ids, CancellationToken cancellationToken)
+    {
+        var patrons = new List<Patron>(ids.Length);
+        foreach (var some in ids.Chunk(AtOnce))
+        {
+            patrons.AddRange(
+                await context
+                    .Patrons.AsNoTracking()
+                    .Where(p => p.DistrictId == districtId && some.Contains(p.Id))
+                    .ToListAsync(cancellationToken)
+            );
+        }
+
+        return patrons;
+    }
 
     /// <summary>A chain's barcodes are let go before any of them is taken. A row that cannot take its new one keeps the old one, and so
     /// do those behind it.</summary>
@@ -206,7 +222,7 @@ internal sealed class SliceWriter(
                 }
             }
 
-            return !(approval && HasMoved(patron, values))
+            return !(approval && (HasMoved(patron, values) || HasOthers(row, slice.Links.GetValueOrDefault(patron.Id))))
                 && !(values.New(PatronFields.Guid) is { } guid && slice.Guids.TryGetValue(guid, out var linked) && linked != patron.Id);
         }
     }
@@ -227,11 +243,11 @@ internal sealed class SliceWriter(
             .Select(b => Text.BarcodeKey(b!))
             .Distinct()
             .ToArray();
-        if (barcodes.Length > 0)
+        foreach (var some in barcodes.Chunk(AtOnce))
         {
             foreach (
                 var holder in await context
-                    .Patrons.Where(p => p.DistrictId == districtId && barcodes.Contains(p.BarcodeKey))
+                    .Patrons.Where(p => p.DistrictId == districtId && some.Contains(p.BarcodeKey))
                     .Select(p => new { p.BarcodeKey, p.Id })
                     .ToListAsync(cancellationToken)
             )
@@ -272,11 +288,11 @@ internal sealed class SliceWriter(
             await Numbers.ReadAsync(context, cancellationToken);
         }
 
-        if (guids.Length > 0)
+        foreach (var some in guids.Chunk(AtOnce))
         {
             foreach (
                 var holder in await context
-                    .Patrons.Where(p => p.DistrictId == districtId && guids.Contains(p.Guid))
+                    .Patrons.Where(p => p.DistrictId == districtId && some.Contains(p.Guid))
                     .Select(p => new { p.Guid, p.Id })
                     .ToListAsync(cancellationToken)
             )
@@ -302,25 +318,28 @@ internal sealed class SliceWriter(
         }
 
         var any = Waited == OperationKind.Undo;
-        foreach (
-            var touched in await context
-                .Changes.Where(c => c.DistrictId == districtId && ids.Contains(c.PatronId!.Value) && c.OperationId > operationId)
-                .Where(c => !c.Stale && Undo.UndoPlanner.Writing.Contains(c.Kind))
-                .Join(context.Operations, c => c.OperationId, o => o.Id, (c, o) => new { Change = c, Operation = o })
-                .Where(x =>
-                    x.Operation.DistrictId == districtId
-                    && x.Change.Number <= (x.Change.Held ? x.Operation.HeldAppliedTo : x.Operation.AppliedTo)
-                )
-                // What was taken back again is as if it had not been.
-                .Where(x => x.Operation.Status != OperationStatus.Undone)
-                .Where(x => !(x.Operation.Kind == OperationKind.Undo && x.Operation.SubjectId > operationId))
-                .Where(x => any || x.Operation.Kind == OperationKind.Merge || x.Operation.Kind == OperationKind.Review)
-                .OrderBy(x => x.Operation.Id)
-                .Select(x => new { Patron = x.Change.PatronId!.Value, x.Operation.Id })
-                .ToListAsync(cancellationToken)
-        )
+        foreach (var some in ids.Chunk(AtOnce))
         {
-            slice.Touched[touched.Patron] = touched.Id;
+            foreach (
+                var touched in await context
+                    .Changes.Where(c => c.DistrictId == districtId && some.Contains(c.PatronId!.Value) && c.OperationId > operationId)
+                    .Where(c => !c.Stale && Undo.UndoPlanner.Writing.Contains(c.Kind))
+                    .Join(context.Operations, c => c.OperationId, o => o.Id, (c, o) => new { Change = c, Operation = o })
+                    .Where(x =>
+                        x.Operation.DistrictId == districtId
+                        && x.Change.Number <= (x.Change.Held ? x.Operation.HeldAppliedTo : x.Operation.AppliedTo)
+                    )
+                    // What was taken back again is as if it had not been.
+                    .Where(x => x.Operation.Status != OperationStatus.Undone)
+                    .Where(x => !(x.Operation.Kind == OperationKind.Undo && x.Operation.SubjectId > operationId))
+                    .Where(x => any || x.Operation.Kind == OperationKind.Merge || x.Operation.Kind == OperationKind.Review)
+                    .OrderBy(x => x.Operation.Id)
+                    .Select(x => new { Patron = x.Change.PatronId!.Value, x.Operation.Id })
+                    .ToListAsync(cancellationToken)
+            )
+            {
+                slice.Touched[touched.Patron] = touched.Id;
+            }
         }
     }
 
@@ -362,7 +381,13 @@ internal sealed class SliceWriter(
 
         if (slice.Barcodes.ContainsKey(Text.BarcodeKey(barcode)))
         {
-            barcode = await sites.NextFreeAsync(row.SiteId, row.RoleGroup, slice.Barcodes, cancellationToken);
+            var promised = _promised ??= await LoadPromisedAsync(context, cancellationToken);
+            barcode = await sites.NextFreeAsync(
+                row.SiteId,
+                row.RoleGroup,
+                key => slice.Barcodes.ContainsKey(key) || promised.Contains(s_keys.Of(key)),
+                cancellationToken
+            );
             drawn = true;
             values.SetNew(PatronFields.Barcode, null, barcode);
             row.Values = values.ToJson();
@@ -398,6 +423,30 @@ internal sealed class SliceWriter(
         {
             sites.Advance(row.SiteId, row.RoleGroup, barcode);
         }
+    }
+
+    /// <summary>The barcodes that rows of the operation give: one that is drawn anew takes none of them, or the next row would have to draw, too,
+    /// and so would every one behind it.</summary>
+    private async Task<KeySet> LoadPromisedAsync(RollcallContext context, CancellationToken cancellationToken)
+    {
+        var field = $"\"{PatronFields.Barcode}\":";
+        var promised = new KeySet();
+        await foreach (
+            var values in context
+                .Changes.Where(c => c.DistrictId == districtId && c.OperationId == operationId && !c.Stale)
+                .Where(c => c.Kind != ChangeKind.Skip && c.Kind != ChangeKind.Note && c.Values.Contains(field))
+                .Select(c => c.Values)
+                .AsAsyncEnumerable()
+                .WithCancellation(cancellationToken)
+        )
+        {
+            if (ChangeValues.Parse(values).New(PatronFields.Barcode) is { } barcode)
+            {
+                promised.Add(s_keys.Of(Text.BarcodeKey(barcode)));
+            }
+        }
+
+        return promised;
     }
 
     private void Update(Slice slice, Change row, ChangeValues values, bool approval)
@@ -649,22 +698,24 @@ internal sealed class SliceWriter(
         CancellationToken cancellationToken
     )
     {
-        if (slice.Gone.Count > 0 || slice.LinksGone.Count > 0)
+        foreach (var some in slice.Gone.Concat(slice.LinksGone).Chunk(AtOnce))
         {
-            var gone = slice.Gone.ToArray();
-            long[] links = [.. slice.Gone, .. slice.LinksGone];
             await context
-                .PatronLinks.Where(l => l.DistrictId == districtId && links.Contains(l.PatronId))
+                .PatronLinks.Where(l => l.DistrictId == districtId && some.Contains(l.PatronId))
                 .ExecuteDeleteAsync(cancellationToken);
-            await context.Patrons.Where(p => p.DistrictId == districtId && gone.Contains(p.Id)).ExecuteDeleteAsync(cancellationToken);
+        }
+
+        foreach (var some in slice.Gone.Chunk(AtOnce))
+        {
+            await context.Patrons.Where(p => p.DistrictId == districtId && some.Contains(p.Id)).ExecuteDeleteAsync(cancellationToken);
         }
 
         var letGo = slice.Updated.Values.Where(p => slice.BarcodeBefore[p.Id] != p.BarcodeKey).Select(p => p.Id).ToArray();
-        if (letGo.Length > 1)
+        foreach (var some in letGo.Length > 1 ? letGo.Chunk(AtOnce) : [])
         {
             // '~' is no barcode character, so these keys are nobody's.
             await context
-                .Patrons.Where(p => p.DistrictId == districtId && letGo.Contains(p.Id))
+                .Patrons.Where(p => p.DistrictId == districtId && some.Contains(p.Id))
                 .ExecuteUpdateAsync(s => s.SetProperty(p => p.BarcodeKey, p => "~" + p.Id), cancellationToken);
         }
 

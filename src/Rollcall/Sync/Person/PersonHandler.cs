@@ -84,7 +84,7 @@ internal sealed class PersonHandler(RollcallDatabase database, IntegrationServic
             cancellationToken
         );
         counts = OperationQueue.Drop(counts, applier.Stale);
-        var leftOut = applier.ChangedMeanwhile > 0 || Planner.LeftOut(warnings);
+        var leftOut = applier.Stale.Count > 0 || Planner.LeftOut(warnings);
         SyncHandler.AddLeftOut(warnings, applier);
         counts = counts with { Warnings = warnings.Sum(w => w.Count) };
         await queue.FinishWithAsync(
