@@ -203,8 +203,8 @@ internal sealed record Decided(long Operation, string? Barcode, string Message);
 
 /// <summary>Fields of a patron by name, number or label; null empties one.</summary>
 /// <param name="Fields">Field → value.</param>
-/// <param name="Version">The patron's version that was looked at: refused when somebody changed it since. Null does not check.</param>
-internal sealed record PatronPatch(IReadOnlyDictionary<string, string?> Fields, long? Version);
+/// <param name="Version">That of the patron that was looked at: refused when somebody changed it since, or when the barcode is another person's by now. Null does not check.</param>
+internal sealed record PatronPatch(IReadOnlyDictionary<string, string?> Fields, string? Version);
 
 internal sealed record NewPatronBody(IReadOnlyDictionary<string, string?> Fields);
 

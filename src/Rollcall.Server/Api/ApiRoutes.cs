@@ -613,7 +613,10 @@ internal static class ApiRoutes
     {
         var (district, actor) = Caller.Of(http);
         await FindAsync(id, queue, http);
-        return Accepted(await undo.EnqueueAsync(district.Id, id, Text.Clean(body.Patron), actor, http.RequestAborted), isNew: true);
+        return Accepted(
+            await undo.EnqueueAsync(district.Id, id, Text.Clean(body.Patron), actor, cancellationToken: http.RequestAborted),
+            isNew: true
+        );
     }
 
     private static async Task<Operation> FindAsync(long id, OperationQueue queue, HttpContext http)
@@ -963,7 +966,11 @@ internal static class ApiRoutes
     {
         var (district, actor) = Caller.Of(http);
         var (patron, _) = await FindAsync(barcode, patrons, district, http);
-        var saved = await patrons.EditAsync(district.Id, patron.Barcode, [.. body.Fields], actor, body.Version, http.RequestAborted);
+        SeenPatron? seen = body.Version is not { } version
+            ? null
+            : SeenPatron.Parse(version)
+                ?? throw new RollcallException($"'{Text.Cut(version, 40)}' is no version: give the one that the patron came with.");
+        var saved = await patrons.EditAsync(district.Id, patron.Barcode, [.. body.Fields], actor, seen, http.RequestAborted);
         return await PatronAsync(saved.Barcode, patrons, sites, http);
     }
 
@@ -1078,7 +1085,7 @@ internal static class ApiRoutes
             ["aliases"] = link?.Aliases?.Split('\n', StringSplitOptions.RemoveEmptyEntries) ?? [],
             ["createdAt"] = JsonText.Instant(patron.CreatedAt),
             ["updatedAt"] = JsonText.Instant(patron.UpdatedAt),
-            ["version"] = patron.Version,
+            ["version"] = SeenPatron.Of(patron).ToString(),
         };
 
     // Answers and pages

@@ -184,9 +184,8 @@ internal static class OpenApiShape
 
             schema.Properties["version"] = new OpenApiSchema
             {
-                Type = JsonSchemaType.Integer,
-                Format = "int64",
-                Description = "Raised by each change; give it to change what you have seen and nothing newer",
+                Type = JsonSchemaType.String,
+                Description = "Another one after each change; give it to change whom you have seen, as you have seen them",
             };
             schema.Required = schema.Properties.Keys.ToHashSet(StringComparer.Ordinal);
         }

@@ -13,7 +13,8 @@ namespace Rollcall.Server.Commands;
 internal static class LogWriter
 {
     /// <summary>The columns of the CSV.</summary>
-    private const string Columns = "number,kind,outcome,guid,name,barcode,site,roleGroup,matchedBy,changes,reason,warning,held,stale";
+    private const string Columns =
+        "number,kind,outcome,guid,name,barcode,site,roleGroup,matchedBy,changes,reason,warning,held,stale,notWritten";
 
     /// <summary>A line as JSON. The names are the command line's contract.</summary>
     internal sealed record Line(
@@ -30,7 +31,8 @@ internal static class LogWriter
         string? Reason,
         string? Warning,
         [property: JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingDefault)] bool Held,
-        [property: JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingDefault)] bool Stale
+        [property: JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingDefault)] bool Stale,
+        [property: JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingDefault)] bool NotWritten
     );
 
     /// <summary>Writes the whole log.</summary>
@@ -62,7 +64,8 @@ internal static class LogWriter
             row.Reason,
             row.Warning,
             row.Held,
-            row.Stale
+            row.Stale,
+            row.NotWritten
         );
 
     private static async Task WriteTextAsync(TextWriter text, Operation operation, District district, IAsyncEnumerable<LogRow> rows)
@@ -108,6 +111,7 @@ internal static class LogWriter
                 row.Warning,
                 row.Held ? "true" : null,
                 row.Stale ? "true" : null,
+                row.NotWritten ? "true" : null,
             ];
             await text.WriteLineAsync(string.Join(',', cells.Select(PatronWords.CsvCell)));
         }
@@ -126,6 +130,7 @@ internal static class LogWriter
                 row.MatchedBy is null ? null : $"by {KeyWord(row.MatchedBy)}",
                 row.Held ? "HELD" : null,
                 row.Stale ? "STALE" : null,
+                row.NotWritten ? "NOT WRITTEN" : null,
             }.OfType<string>()
         );
         // Of those who are no patron the values are only there to name them.

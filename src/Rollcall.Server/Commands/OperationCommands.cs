@@ -214,7 +214,7 @@ internal static class OperationCommands
                                 result.GetRequiredValue(id),
                                 GlobalOptions.Given(result.GetValue(patron)),
                                 session.Actor,
-                                cancellationToken
+                                cancellationToken: cancellationToken
                             ),
                     cancellationToken
                 )

@@ -164,7 +164,7 @@ internal sealed class IndexModel(
         {
             Did = Here.Sites is null
                 ? [.. Totals.Of(Last)]
-                : [.. Totals.Of((await reading.LogCountsAsync(Last, Gone)).Where(c => Here.Sees(c.SiteId)))];
+                : [.. Totals.Of(Last, (await reading.LogCountsAsync(Last, Gone)).Where(c => Here.Sees(c.SiteId)))];
         }
 
         static bool IsSync(Operation operation) => operation.Kind is OperationKind.FullSync or OperationKind.ChangesSync;

@@ -59,10 +59,6 @@ internal sealed class OperationModel(
         ("Review", [Outcome.Review]),
     ];
 
-    /// <summary>Nothing came of the line: it was left out, or what it waited for was never given.</summary>
-    public bool IsDropped(bool held, bool stale) =>
-        stale || (held && Operation.Status is OperationStatus.Discarded or OperationStatus.Superseded);
-
     public bool IsLive => Operation.Status is OperationStatus.Waiting or OperationStatus.Running;
     public bool Decidable =>
         Here.Can("/Operation PostApprove") && Operation.Status is OperationStatus.NeedsApproval or OperationStatus.Preview;
@@ -77,7 +73,7 @@ internal sealed class OperationModel(
     public long Reviews =>
         Here.Sites is null
             ? OperationQueue.CountsOf(Operation).Review
-            : BySite.Sum(s => s.Counts.Where(c => c.Outcome == Outcome.Review).Sum(c => c.Lines));
+            : BySite.Sum(s => s.Counts.Where(c => c is { Outcome: Outcome.Review, Dropped: false }).Sum(c => c.Lines));
 
     /// <summary>The steps of a one-person sync; empty for others.</summary>
     public IReadOnlyList<PersonStep> Steps => Operation.Kind == OperationKind.PersonSync ? PersonOptions.Of(Operation).Steps : [];
@@ -225,14 +221,18 @@ internal sealed class OperationModel(
             }
         );
 
-    public async Task<IActionResult> OnPostUndoAsync(long id, string? barcode)
+    public async Task<IActionResult> OnPostUndoAsync(long id, string? barcode, string? seen)
     {
         long? queued = null;
         var result = await ActAsync(
             $"/operations/{id}",
             async () =>
             {
-                queued = await undo.EnqueueAsync(DistrictId, id, string.IsNullOrWhiteSpace(barcode) ? null : barcode, Here.Actor, Gone);
+                var one = string.IsNullOrWhiteSpace(barcode) ? null : barcode;
+                SeenPatron? looked = one is null
+                    ? null
+                    : SeenPatron.Parse(seen) ?? throw new RollcallException("Look at the patron, then undo it on their page.");
+                queued = await undo.EnqueueAsync(DistrictId, id, one, Here.Actor, looked, Gone);
                 return $"Operation {id} is being taken back.";
             }
         );

@@ -101,7 +101,7 @@ internal sealed class PatronModel(
     }
 
     /// <summary>Syncs this one person, or shows what that would do.</summary>
-    public async Task<IActionResult> OnPostSyncAsync(string barcode, string? preview)
+    public async Task<IActionResult> OnPostSyncAsync(string barcode, string? preview, string? seen)
     {
         var asked = Asked(barcode);
         long? queued = null;
@@ -110,6 +110,11 @@ internal sealed class PatronModel(
             async () =>
             {
                 var (patron, _) = await patrons.GetAsync(DistrictId, asked, Gone);
+                if ((SeenPatron.Parse(seen) ?? throw new RollcallException("Look at the patron, then sync them.")).Id != patron.Id)
+                {
+                    throw PatronService.AnotherPerson(asked);
+                }
+
                 var service =
                     await integrations.EnabledAsync(DistrictId, Gone)
                     ?? throw new RollcallException("No roster service is on. Connect one and turn it on, then sync.");

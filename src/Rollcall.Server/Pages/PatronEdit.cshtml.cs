@@ -29,14 +29,34 @@ internal sealed class PatronEditModel(Here here, PatronService patrons, SiteServ
 
     public async Task<IActionResult> OnGetAsync(string? barcode) => await LoadAsync(barcode) ?? await ShowAsync(new Sent());
 
-    public async Task<IActionResult> OnPostAsync([FromQuery] string? barcode, long? version)
+    public async Task<IActionResult> OnPostAsync([FromQuery] string? barcode, string? seen)
     {
+        var opened = SeenPatron.Parse(seen);
+        var form = await Request.ReadFormAsync(Gone);
+        if (!string.IsNullOrWhiteSpace(barcode) && opened is { } looked)
+        {
+            if (await patrons.FindAsync(DistrictId, looked.Id, Gone) is not { } person)
+            {
+                return Missing("The patron was removed, or merged into another record, while the form was open. Nothing was saved.");
+            }
+
+            if (person.BarcodeKey != Text.BarcodeKey(barcode.Trim()))
+            {
+                return await AnotherBarcodeAsync(person.Barcode, looked, form);
+            }
+        }
+
         if (await LoadAsync(barcode) is { } missing)
         {
             return missing;
         }
 
-        var form = await Request.ReadFormAsync(Gone);
+        if (Patron is not null && opened?.Id != Patron.Id)
+        {
+            // Whose values these are nobody knows.
+            return Missing("The form does not say whom it was opened for. Nothing was saved: open it once more.");
+        }
+
         var typed = PatronForm.Read(form);
         var sent = new Sent { Typed = typed, Kept = PatronForm.ReadKept(form) };
         try
@@ -50,7 +70,7 @@ internal sealed class PatronEditModel(Here here, PatronService patrons, SiteServ
                 return LocalRedirect(Words.PatronUrl(added.Barcode));
             }
 
-            sent = await SinceAsync(sent, form, version);
+            sent = await SinceAsync(sent, form, opened?.Version);
             if (sent.Meanwhile.Count > 0)
             {
                 Problem =
@@ -64,7 +84,7 @@ internal sealed class PatronEditModel(Here here, PatronService patrons, SiteServ
                 changes.Add(new("keptFields", string.Join(',', sent.Kept!.Order().Select(n => n.ToString(CultureInfo.InvariantCulture)))));
             }
 
-            var saved = await patrons.EditAsync(DistrictId, Patron.Barcode, changes, Here.Actor, Patron.Version, Gone);
+            var saved = await patrons.EditAsync(DistrictId, Patron.Barcode, changes, Here.Actor, SeenPatron.Of(Patron), Gone);
             TempData["Said"] = saved.Version == Patron.Version ? "Everything is as it was: nothing was changed." : "Saved.";
             return LocalRedirect(Words.PatronUrl(saved.Barcode));
         }
@@ -73,11 +93,35 @@ internal sealed class PatronEditModel(Here here, PatronService patrons, SiteServ
             Problem = e.Message;
 
             // Somebody may have been faster by less than it takes to save.
-            return await LoadAsync(barcode) ?? await ShowAsync(sent);
+            var edited = Patron?.Id;
+            return await LoadAsync(barcode)
+                ?? (
+                    Patron?.Id == edited ? await ShowAsync(sent) : Missing($"{e.Message} Nothing was saved: search for the patron by name.")
+                );
         }
 
         static List<KeyValuePair<string, string?>> Changes(IEnumerable<KeyValuePair<int, string?>> typed) =>
             [.. typed.Select(v => KeyValuePair.Create(PatronFields.ByNumber(v.Key).Name, v.Value))];
+    }
+
+    /// <summary>The patron has another barcode than when the form was opened, and the former one may be another person's. The form comes back for the
+    /// one it was opened for, under the barcode that they have.</summary>
+    private async Task<IActionResult> AnotherBarcodeAsync(string barcode, SeenPatron looked, IFormCollection form)
+    {
+        if (await LoadAsync(barcode) is { } missing)
+        {
+            return missing;
+        }
+
+        if (Patron!.Id != looked.Id)
+        {
+            return Missing("Barcodes change hands just now. Nothing was saved: search for the patron by name.");
+        }
+
+        Problem = $"This patron has got the barcode {Patron.Barcode} since you opened the page. Look at the values, then save once more.";
+        return await ShowAsync(
+            await SinceAsync(new Sent { Typed = PatronForm.Read(form), Kept = PatronForm.ReadKept(form) }, form, looked.Version)
+        );
     }
 
     /// <summary>

@@ -31,6 +31,9 @@ public sealed record LogRow(
 {
     public bool Held { get; init; }
     public bool Stale { get; init; }
+
+    /// <summary>Its operation ended before the line was written.</summary>
+    public bool NotWritten { get; init; }
     public long? PatronId { get; init; }
     public string? RoleGroup { get; init; }
 
@@ -64,9 +67,33 @@ public sealed record LogFilter(
 /// <param name="Outcome">What came, or would come, of the people.</param>
 /// <param name="Held">They wait, or waited, for an approval.</param>
 /// <param name="Stale">They were left out when the rest was written: nothing came of them.</param>
+/// <param name="NotWritten">Their operation ended before they were written.</param>
 /// <param name="Lines">How many.</param>
 /// <param name="Warnings">How many of them have a warning.</param>
-public sealed record LogCount(int? SiteId, Outcome Outcome, bool Held, bool Stale, int Lines, int Warnings);
+public sealed record LogCount(int? SiteId, Outcome Outcome, bool Held, bool Stale, bool NotWritten, int Lines, int Warnings)
+{
+    /// <summary>Nothing came of them.</summary>
+    public bool Dropped => Stale || NotWritten;
+}
+
+/// <summary>How far an operation that has ended came. What it planned beyond was never written: what it held and nobody approved, and what was left
+/// when it was cancelled or failed.</summary>
+/// <param name="To">Lines that are not held, up to this number.</param>
+/// <param name="HeldTo">Held lines, up to this number.</param>
+internal readonly record struct Reached(long To, long HeldTo)
+{
+    /// <summary>Null while it may be written still, and for a preview, which says what would be: also when it is out of date.</summary>
+    public static Reached? Of(Operation operation) =>
+        operation
+            is { Status: OperationStatus.Waiting or OperationStatus.Running or OperationStatus.NeedsApproval or OperationStatus.Preview }
+                or { Status: OperationStatus.Superseded, PreviewOnly: true, ApprovedAt: null }
+            ? null
+            : new(operation.AppliedTo, operation.HeldAppliedTo);
+
+    /// <summary>What only says something is never written.</summary>
+    public bool Passed(Change row) =>
+        row is { Stale: false, Kind: not (ChangeKind.Skip or ChangeKind.Note) } && row.Number > (row.Held ? HeldTo : To);
+}
 
 /// <summary>Reads change rows as people read them: log of an operation, history of a patron.</summary>
 public sealed class OperationLog(RollcallDatabase database)
@@ -84,6 +111,7 @@ public sealed class OperationLog(RollcallDatabase database)
     {
         await using var context = database.CreateContext();
         var words = await WordsAsync(context, districtId, cancellationToken);
+        var reached = await ReachedAsync(context, districtId, operationId, cancellationToken);
         while (true)
         {
             var rows = await Query(context, districtId, operationId, filter)
@@ -91,7 +119,7 @@ public sealed class OperationLog(RollcallDatabase database)
                 .OrderBy(c => c.Number)
                 .Take(Batch)
                 .ToListAsync(cancellationToken);
-            foreach (var row in await DescribeAsync(context, districtId, rows, words, filter?.Sites, cancellationToken))
+            foreach (var row in await DescribeAsync(context, districtId, rows, words, filter?.Sites, reached, cancellationToken))
             {
                 yield return row;
             }
@@ -109,17 +137,53 @@ public sealed class OperationLog(RollcallDatabase database)
     public async Task<IReadOnlyList<LogCount>> CountsAsync(int districtId, long operationId, CancellationToken cancellationToken = default)
     {
         await using var context = database.CreateContext();
+        var reached = await ReachedAsync(context, districtId, operationId, cancellationToken) ?? new(long.MaxValue, long.MaxValue);
         return await Query(context, districtId, operationId, null)
+            .Select(c => new
+            {
+                c.SiteId,
+                c.Outcome,
+                c.Held,
+                c.Stale,
+                c.Warning,
+                // As Reached.Passed says it.
+                NotWritten = !c.Stale
+                    && c.Kind != ChangeKind.Skip
+                    && c.Kind != ChangeKind.Note
+                    && c.Number > (c.Held ? reached.HeldTo : reached.To),
+            })
             .GroupBy(c => new
             {
                 c.SiteId,
                 c.Outcome,
                 c.Held,
                 c.Stale,
+                c.NotWritten,
             })
-            .Select(g => new LogCount(g.Key.SiteId, g.Key.Outcome, g.Key.Held, g.Key.Stale, g.Count(), g.Count(c => c.Warning != null)))
+            .Select(g => new LogCount(
+                g.Key.SiteId,
+                g.Key.Outcome,
+                g.Key.Held,
+                g.Key.Stale,
+                g.Key.NotWritten,
+                g.Count(),
+                g.Count(c => c.Warning != null)
+            ))
             .ToListAsync(cancellationToken);
     }
+
+    private static async Task<Reached?> ReachedAsync(
+        RollcallContext context,
+        int districtId,
+        long operationId,
+        CancellationToken cancellationToken
+    ) =>
+        await context
+            .Operations.AsNoTracking()
+            .SingleOrDefaultAsync(o => o.DistrictId == districtId && o.Id == operationId, cancellationToken)
+            is { } operation
+            ? Reached.Of(operation)
+            : null;
 
     /// <summary>One page of lines, and how many there are in all.</summary>
     /// <param name="districtId">The district.</param>
@@ -145,7 +209,8 @@ public sealed class OperationLog(RollcallDatabase database)
         var total = await query.CountAsync(cancellationToken);
         var sorted = warningsFirst ? query.OrderBy(c => c.Warning == null ? 1 : 0).ThenBy(c => c.Number) : query.OrderBy(c => c.Number);
         var rows = await sorted.Skip((page - 1) * size).Take(size).ToListAsync(cancellationToken);
-        return (await DescribeAsync(context, districtId, rows, words, filter?.Sites, cancellationToken), total);
+        var reached = await ReachedAsync(context, districtId, operationId, cancellationToken);
+        return (await DescribeAsync(context, districtId, rows, words, filter?.Sites, reached, cancellationToken), total);
     }
 
     /// <summary>A patron's history, the newest first, each line with its operation.</summary>
@@ -179,7 +244,7 @@ public sealed class OperationLog(RollcallDatabase database)
             .ThenByDescending(x => x.Change.Number)
             .Take(take)
             .ToListAsync(cancellationToken);
-        var rows = await DescribeAsync(context, districtId, [.. pairs.Select(p => p.Change)], words, null, cancellationToken);
+        var rows = await DescribeAsync(context, districtId, [.. pairs.Select(p => p.Change)], words, null, null, cancellationToken);
         return [.. rows.Select((r, i) => (r, pairs[i].Operation))];
     }
 
@@ -208,7 +273,7 @@ public sealed class OperationLog(RollcallDatabase database)
         }
 
         var words = await WordsAsync(context, districtId, cancellationToken);
-        var rows = await DescribeAsync(context, districtId, [.. pairs.Select(p => p.Change)], words, null, cancellationToken);
+        var rows = await DescribeAsync(context, districtId, [.. pairs.Select(p => p.Change)], words, null, null, cancellationToken);
         return [.. rows.Select((r, i) => (r, pairs[i].Operation))];
     }
 
@@ -339,6 +404,7 @@ public sealed class OperationLog(RollcallDatabase database)
         List<Change> rows,
         Dictionary<string, string> sites,
         IReadOnlyList<int>? seen,
+        Reached? reached,
         CancellationToken cancellationToken
     )
     {
@@ -394,6 +460,7 @@ public sealed class OperationLog(RollcallDatabase database)
                 {
                     Held = row.Held,
                     Stale = row.Stale,
+                    NotWritten = reached?.Passed(row) == true,
                     PatronId = seen is null || patron is not null ? row.PatronId : null,
                     RoleGroup = row.RoleGroup == Patrons.RoleGroup.None ? null : row.RoleGroup.ToString().ToLowerInvariant(),
                     OperationId = row.OperationId,

@@ -325,7 +325,7 @@ public sealed class PatronService(RollcallDatabase database, TimeProvider time)
     /// <param name="barcode">Whose.</param>
     /// <param name="changes">Field name, number or label → new value; a blank empties the field; a site is its code.</param>
     /// <param name="actor">Who.</param>
-    /// <param name="seen">The patron's version that the person looked at; null when nobody looked.</param>
+    /// <param name="seen">The patron that the person looked at, as it was then; null when nobody looked.</param>
     /// <param name="cancellationToken">Gives up; nothing is written then.</param>
     /// <returns>The patron as it is now.</returns>
     /// <exception cref="RollcallException">A field or a value is not possible or not the actor's to change, or the patron was changed since it was looked at; nothing was written.</exception>
@@ -334,7 +334,7 @@ public sealed class PatronService(RollcallDatabase database, TimeProvider time)
         string barcode,
         IReadOnlyList<KeyValuePair<string, string?>> changes,
         Actor actor,
-        long? seen = null,
+        SeenPatron? seen = null,
         CancellationToken cancellationToken = default
     )
     {
@@ -345,7 +345,12 @@ public sealed class PatronService(RollcallDatabase database, TimeProvider time)
         var (found, _) = await FindAsync(context.Patrons.AsNoTracking(), context, districtId, barcode, cancellationToken);
         await database.Bulk.LockPatronsAsync(connection, transaction, districtId, [found.Id], cancellationToken);
         var (patron, link) = await FindAsync(context.Patrons.AsNoTracking(), context, districtId, barcode, cancellationToken);
-        if (seen is { } version && version != patron.Version)
+        if (seen is { } looked && looked.Id != patron.Id)
+        {
+            throw AnotherPerson(patron.Barcode);
+        }
+
+        if (seen is { } state && state.Version != patron.Version)
         {
             throw new RollcallException(
                 "Somebody changed this patron since you opened the page. Look at the values again, then save once more."
@@ -626,6 +631,12 @@ public sealed class PatronService(RollcallDatabase database, TimeProvider time)
             .Take(most)
             .ToListAsync(cancellationToken);
     }
+
+    /// <summary>What is said to whoever looked at one patron and names, with the barcode which that one had, another.</summary>
+    internal static RollcallException AnotherPerson(string barcode) =>
+        new(
+            $"The barcode {Text.Cut(barcode, 40)} belongs to another person since you looked. Nothing was changed: search for the one you mean."
+        );
 
     /// <summary>What is said of a barcode that nobody has, or nobody whom the asker may see.</summary>
     internal static RollcallException Nobody(string barcode) => new($"There is no patron with the barcode {Text.Cut(barcode, 40)}.");

@@ -233,7 +233,7 @@ public sealed class ReviewDecisions(RollcallDatabase database, UndoService undo,
             );
         }
 
-        var operation = await undo.EnqueueAsync(districtId, decision, null, actor, cancellationToken);
+        var operation = await undo.EnqueueAsync(districtId, decision, null, actor, cancellationToken: cancellationToken);
         var unless = item.Status == ReviewStatus.Ignored ? "" : ", unless the patron has to stay as it is: its log says why";
         return new ReviewDecision(
             operation,

@@ -386,16 +386,37 @@ public sealed class ApiTests(SyncedLibrary library) : IClassFixture<SyncedLibrar
         var some = byId[5].GetProperty("barcode").GetString()!;
         var saved = await http.PatchAsJsonAsync($"{Root}/patrons/{some}", new { fields = new { notes = "followed" } });
         Assert.Equal(HttpStatusCode.OK, saved.StatusCode);
-        var version = (await saved.Content.ReadFromJsonAsync<JsonElement>()).GetProperty("version").GetInt64();
+        var version = (await saved.Content.ReadFromJsonAsync<JsonElement>()).GetProperty("version").GetString()!;
         var (changed, _) = await AllAsync($"{Root}/patrons?limit=1000&changedSince={asOf}");
         Assert.Contains(changed, p => p.GetProperty("notes").GetString() == "followed" && p.GetProperty("barcode").GetString() == some);
 
         // Whoever saw an older version changes nothing.
         await ProblemAsync(
-            await http.PatchAsJsonAsync($"{Root}/patrons/{some}", new { fields = new { notes = "lost" }, version = version - 1 }),
+            await http.PatchAsJsonAsync($"{Root}/patrons/{some}", new { fields = new { notes = "lost" }, version = Older(version) }),
             HttpStatusCode.UnprocessableEntity,
             "Somebody changed this patron"
         );
+
+        // Nor does whoever saw another person, who had the barcode then.
+        await ProblemAsync(
+            await http.PatchAsJsonAsync(
+                $"{Root}/patrons/{some}",
+                new { fields = new { notes = "lost" }, version = byId[6].GetProperty("version").GetString() }
+            ),
+            HttpStatusCode.UnprocessableEntity,
+            "belongs to another person since you looked"
+        );
+        await ProblemAsync(
+            await http.PatchAsJsonAsync($"{Root}/patrons/{some}", new { fields = new { notes = "lost" }, version = "7" }),
+            HttpStatusCode.UnprocessableEntity,
+            "'7' is no version"
+        );
+        var same = await http.PatchAsJsonAsync($"{Root}/patrons/{some}", new { fields = new { notes = "followed on" }, version });
+        Assert.Equal(HttpStatusCode.OK, same.StatusCode);
+
+        static string Older(string version) =>
+            SeenPatron.Parse(version) is { } seen ? $"{seen with { Version = seen.Version - 1 }}" : throw new FormatException(version);
+
         foreach (var bad in (string[])["limit=0", "limit=1001", "cursor=zzz", "cursor=MS4y", "status=Nonsense", "changedSince=yesterday"])
         {
             await ProblemAsync(await http.GetAsync($"{Root}/patrons?{bad}"), HttpStatusCode.UnprocessableEntity, "");

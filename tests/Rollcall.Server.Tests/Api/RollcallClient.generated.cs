@@ -8760,6 +8760,9 @@ namespace Rollcall.Server.Tests.Api.Generated
         [System.Text.Json.Serialization.JsonPropertyName("stale")]
         public bool? Stale { get; set; } = default!;
 
+        [System.Text.Json.Serialization.JsonPropertyName("notWritten")]
+        public bool? NotWritten { get; set; } = default!;
+
         [System.Text.Json.Serialization.JsonPropertyName("patronId")]
         public long? PatronId { get; set; } = default!;
 
@@ -9447,10 +9450,11 @@ namespace Rollcall.Server.Tests.Api.Generated
         public System.DateTimeOffset UpdatedAt { get; set; } = default!;
 
         /// <summary>
-        /// Raised by each change; give it to change what you have seen and nothing newer
+        /// Another one after each change; give it to change whom you have seen, as you have seen them
         /// </summary>
         [System.Text.Json.Serialization.JsonPropertyName("version")]
-        public long Version { get; set; } = default!;
+        [System.ComponentModel.DataAnnotations.Required(AllowEmptyStrings = true)]
+        public string Version { get; set; } = default!;
 
     }
 
@@ -9554,7 +9558,7 @@ namespace Rollcall.Server.Tests.Api.Generated
         public System.Collections.Generic.IDictionary<string, string> Fields { get; set; } = new System.Collections.Generic.Dictionary<string, string>();
 
         [System.Text.Json.Serialization.JsonPropertyName("version")]
-        public long? Version { get; set; } = default!;
+        public string? Version { get; set; } = default!;
 
     }
 

@@ -35,6 +35,8 @@ public abstract partial class PatronPages(SyncedLibrary library)
     private async Task<Patron> GetAsync(string barcode) =>
         (await library.Service<PatronService>().GetAsync(library.District.Id, barcode)).Patron;
 
+    private async Task<(string Name, string Value)> SeenAsync(string barcode) => ("seen", $"{SeenPatron.Of(await GetAsync(barcode))}");
+
     [Fact]
     public async Task A_patron_is_edited_kept_synced_alone_explained_and_taken_back()
     {
@@ -44,10 +46,16 @@ public abstract partial class PatronPages(SyncedLibrary library)
         var edit = $"/patron/edit?barcode={patron.Barcode}";
         var form = WebUtility.HtmlDecode(await visitor.PageAsync(edit));
         Assert.Contains("The library keeps this field", form, StringComparison.Ordinal);
-        Assert.Contains($"value=\"{patron.Version}\"", form, StringComparison.Ordinal);
+        Assert.Contains($"value=\"{SeenPatron.Of(patron)}\"", form, StringComparison.Ordinal);
 
         // A value that does not fit is refused in words, and what was typed stays.
-        var refused = await visitor.RefusedAsync(edit, edit, ("lastName", " "), ("notes", "typed <b>"), ("version", $"{patron.Version}"));
+        var refused = await visitor.RefusedAsync(
+            edit,
+            edit,
+            ("lastName", " "),
+            ("notes", "typed <b>"),
+            ("seen", $"{SeenPatron.Of(patron)}")
+        );
         Assert.Contains("Last Name may not be blank", refused, StringComparison.Ordinal);
         Assert.Contains("typed <b>", refused, StringComparison.Ordinal);
 
@@ -62,15 +70,15 @@ public abstract partial class PatronPages(SyncedLibrary library)
                 ("doNotTransfer", "true"),
                 ("doNotTransfer", "false"),
                 ("kept", $"{PatronFields.FirstName}"),
-                ("version", $"{patron.Version}")
+                ("seen", $"{SeenPatron.Of(patron)}")
             )
         );
         var saved = await GetAsync(patron.Barcode);
         Assert.Equal(("Kept", "Likes horses", true, "1007"), (saved.FirstName, saved.Notes, saved.DoNotTransfer, saved.KeptFields));
         Assert.Equal(patron.LastName, saved.LastName);
-        var stale = await visitor.RefusedAsync(edit, edit, ("notes", "later"), ("version", $"{patron.Version}"));
+        var stale = await visitor.RefusedAsync(edit, edit, ("notes", "later"), ("seen", $"{SeenPatron.Of(patron)}"));
         Assert.Contains("Somebody changed this patron", stale, StringComparison.Ordinal);
-        var sync = await visitor.SubmitAsync(url, $"{url}?handler=Sync");
+        var sync = await visitor.SubmitAsync(url, $"{url}?handler=Sync", ("seen", $"{SeenPatron.Of(patron)}"));
         await library.EndOfAsync(IdOf(sync));
         Assert.Contains("Step by step", await visitor.PageAsync(sync), StringComparison.Ordinal);
         Assert.Equal("Kept", (await GetAsync(patron.Barcode)).FirstName);
@@ -79,14 +87,19 @@ public abstract partial class PatronPages(SyncedLibrary library)
         Assert.Contains("Next full sync", told, StringComparison.Ordinal);
 
         // Given back to the roster: the next sync of the person writes it.
-        await visitor.SubmitAsync(edit, edit, ("notes", "Likes horses"), ("version", $"{(await GetAsync(patron.Barcode)).Version}"));
-        await library.EndOfAsync(IdOf(await visitor.SubmitAsync(url, $"{url}?handler=Sync")));
+        await visitor.SubmitAsync(edit, edit, ("notes", "Likes horses"), ("seen", $"{SeenPatron.Of(await GetAsync(patron.Barcode))}"));
+        await library.EndOfAsync(IdOf(await visitor.SubmitAsync(url, $"{url}?handler=Sync", ("seen", $"{SeenPatron.Of(patron)}"))));
         Assert.Equal(patron.FirstName, (await GetAsync(patron.Barcode)).FirstName);
 
         // One step of one patron is taken back from the history.
         var history = await library.Service<OperationLog>().HistoryAsync(library.District.Id, patron.Id);
         var first = history.Last(h => h.Operation.Kind == OperationKind.Edit).Operation.Id;
-        var undo = await visitor.SubmitAsync(url, $"/operations/{first}?handler=Undo", ("barcode", patron.Barcode));
+        var undo = await visitor.SubmitAsync(
+            url,
+            $"/operations/{first}?handler=Undo",
+            ("barcode", patron.Barcode),
+            ("seen", $"{SeenPatron.Of(patron)}")
+        );
         await library.EndOfAsync(IdOf(undo));
         Assert.Null((await GetAsync(patron.Barcode)).Notes);
 
@@ -145,7 +158,7 @@ public abstract partial class PatronPages(SyncedLibrary library)
         await patrons.EditAsync(library.District.Id, patron.Barcode, [new("keptFields", "1006,1070")], "test");
         await visitor.SubmitAsync(edit, edit, [.. Visitor.FieldsOf(await visitor.PageAsync(edit))]);
         Assert.Equal("1006,1070", (await GetAsync(patron.Barcode)).KeptFields);
-        await visitor.SubmitAsync(edit, edit, ("notes", "x"), ("version", $"{(await GetAsync(patron.Barcode)).Version}"));
+        await visitor.SubmitAsync(edit, edit, ("notes", "x"), ("seen", $"{SeenPatron.Of(await GetAsync(patron.Barcode))}"));
         Assert.Equal("1070", (await GetAsync(patron.Barcode)).KeptFields);
         await patrons.EditAsync(
             library.District.Id,
@@ -153,6 +166,78 @@ public abstract partial class PatronPages(SyncedLibrary library)
             [new("keptFields", null), new("notes", null), new("nickname", null), new("phone", patron.Phone), new("email", patron.Email)],
             "test"
         );
+    }
+
+    [Fact]
+    public async Task What_was_open_while_barcodes_changed_hands_does_nothing_to_anybody_else()
+    {
+        using var visitor = new Visitor(library.Url);
+        var patrons = library.Service<PatronService>();
+        await patrons.AddAsync(library.District.Id, [new("barcode", "SWAP1"), new("lastName", "Swapone")], "test");
+        await patrons.AddAsync(library.District.Id, [new("barcode", "SWAP2"), new("lastName", "Swaptwo")], "test");
+        const string edit = "/patron/edit?barcode=SWAP1";
+        var mine = Visitor.FieldsOf(await visitor.PageAsync(edit));
+        var seen = mine.Single(f => f.Name == "seen");
+        foreach (var (from, to) in ((string, string)[])[("SWAP1", "SWAPX"), ("SWAP2", "SWAP1"), ("SWAPX", "SWAP2")])
+        {
+            await patrons.EditAsync(library.District.Id, from, [new("barcode", to)], "test");
+        }
+
+        Visitor.Put(mine, "status", "Inactive");
+        var shown = await visitor.RefusedAsync(edit, edit, [.. mine]);
+        Assert.Contains("This patron has got the barcode SWAP2 since you opened the page", shown, StringComparison.Ordinal);
+        await LastAsync(("Swapone", "SWAP2", PatronStatus.Active), ("Swaptwo", "SWAP1", PatronStatus.Active));
+
+        // Nor do the buttons of the page, which name the barcode.
+        var edited = (await library.Service<OperationLog>().HistoryAsync(library.District.Id, (await GetAsync("SWAP1")).Id))[0]
+            .Operation
+            .Id;
+        foreach (
+            var (action, fields) in ((string, (string, string)[])[])
+                [
+                    ("/patrons/SWAP1?handler=Sync", [seen]),
+                    ($"/operations/{edited}?handler=Undo", [("barcode", "SWAP1"), seen]),
+                    ($"/operations/{edited}?handler=Undo", [("barcode", "SWAP1")]),
+                ]
+        )
+        {
+            var back = await visitor.SubmitAsync(edit, "Save", action, fields);
+            Assert.Contains(
+                fields.Length == 1 && action.Contains("Undo", StringComparison.Ordinal)
+                    ? "Look at the patron"
+                    : "The barcode SWAP1 belongs to another person since you looked",
+                await visitor.PageAsync(back),
+                StringComparison.Ordinal
+            );
+        }
+
+        await LastAsync(("Swapone", "SWAP2", PatronStatus.Active), ("Swaptwo", "SWAP1", PatronStatus.Active));
+
+        // What came back is the form of the one it was opened for, with what was typed and nothing else.
+        await visitor.SubmitAsync("/patron/edit?barcode=SWAP2", "/patron/edit?barcode=SWAP2", [.. Visitor.FieldsOf(shown)]);
+        await LastAsync(("Swapone", "SWAP2", PatronStatus.Inactive), ("Swaptwo", "SWAP1", PatronStatus.Active));
+
+        // Whoever is gone is saved into nobody.
+        var gone = Visitor.FieldsOf(await visitor.PageAsync(edit));
+        await library.EndOfAsync(
+            await library.Service<PatronBulk>().PlanRemovalAsync(library.District.Id, ["SWAP1"], preview: false, "test")
+        );
+        await patrons.EditAsync(library.District.Id, "SWAP2", [new("barcode", "SWAP1"), new("status", "Active")], "test");
+        using (var answer = await visitor.PostAsync(edit, [.. gone, Visitor.TokenOf(await visitor.PageAsync(edit))]))
+        {
+            Assert.Contains("was removed", await answer.Content.ReadAsStringAsync(), StringComparison.Ordinal);
+        }
+
+        await LastAsync(("Swapone", "SWAP1", PatronStatus.Active));
+
+        async Task LastAsync(params (string Name, string Barcode, PatronStatus Status)[] expected)
+        {
+            foreach (var one in expected)
+            {
+                var patron = await GetAsync(one.Barcode);
+                Assert.Equal(one, (patron.LastName, patron.Barcode, patron.Status));
+            }
+        }
     }
 
     [Fact]
@@ -304,14 +389,17 @@ public abstract partial class PatronPages(SyncedLibrary library)
 
         // The barcode is a field like any other: the address names the patron, the form the new barcode.
         const string rename = "/patron/edit?barcode=BY%2FHAND.1";
-        Assert.Equal("/patrons/BY/HAND.2", await visitor.SubmitAsync(rename, rename, ("barcode", "BY/HAND.2")));
+        Assert.Equal(
+            "/patrons/BY/HAND.2",
+            await visitor.SubmitAsync(rename, rename, ("barcode", "BY/HAND.2"), await SeenAsync("BY/HAND.1"))
+        );
         const string back = "/patron/edit?barcode=BY%2FHAND.2";
         Assert.Contains(
             "belongs to another",
-            await visitor.RefusedAsync(back, back, ("barcode", linked.Barcode)),
+            await visitor.RefusedAsync(back, back, ("barcode", linked.Barcode), await SeenAsync("BY/HAND.2")),
             StringComparison.Ordinal
         );
-        await visitor.SubmitAsync(back, back, ("barcode", "BY/HAND.1"));
+        await visitor.SubmitAsync(back, back, ("barcode", "BY/HAND.1"), await SeenAsync("BY/HAND.2"));
         var candidates = await visitor.PageAsync($"/patron/merge?keep={linked.Barcode}");
         Assert.Contains("BY/HAND.1", candidates, StringComparison.Ordinal);
         var address = $"/patron/merge?keep={linked.Barcode}&other=BY%2FHAND.1";

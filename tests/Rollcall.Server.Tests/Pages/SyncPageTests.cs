@@ -94,6 +94,93 @@ public sealed class SyncPageTests(SyncedLibrary library) : IClassFixture<SyncedL
     }
 }
 
+/// <summary>What pages and files say of an operation that ended before all of it was written.</summary>
+public sealed class EndedEarlyTests(SyncedLibrary library) : IClassFixture<SyncedLibrary>
+{
+    [Theory]
+    [InlineData(OperationStatus.Cancelled, 1, 0)]
+    [InlineData(OperationStatus.Undone, 1, 2)]
+    [InlineData(OperationStatus.Discarded, 3, 0)]
+    public async Task Lines_that_were_never_written_are_not_told_as_done(OperationStatus status, int to, int heldTo)
+    {
+        // Four new people of one site: 1 and 3 as usual, 2 and 4 held. The last is left out.
+        await using var context = library.Service<RollcallDatabase>().CreateContext();
+        var site = (await library.Service<SiteService>().ListAsync(library.District.Id)).Single(s => s.Code == "S01").Id;
+        var operation = new Operation
+        {
+            DistrictId = library.District.Id,
+            Kind = OperationKind.FullSync,
+            Integration = Rollcall.Integrations.IntegrationKind.ClassLink,
+            Status = status,
+            RequestedBy = "test",
+            CreatedAt = TimeProvider.System.GetUtcNow(),
+            StartedAt = TimeProvider.System.GetUtcNow(),
+            FinishedAt = TimeProvider.System.GetUtcNow(),
+            Planned = true,
+            PlanSize = 4,
+            AppliedTo = to,
+            HeldAppliedTo = heldTo,
+        };
+        context.Operations.Add(operation);
+        await context.SaveChangesAsync();
+        for (var i = 1; i <= 4; i++)
+        {
+            context.Changes.Add(
+                new Change
+                {
+                    DistrictId = library.District.Id,
+                    OperationId = operation.Id,
+                    Number = i,
+                    Kind = i == 3 ? ChangeKind.Skip : ChangeKind.Create,
+                    Outcome = i == 3 ? Outcome.Skipped : Outcome.Created,
+                    SiteId = site,
+                    Held = i % 2 == 0,
+                    Stale = i == 4 && status != OperationStatus.Discarded,
+                    Values = $$"""{"1006":[null,"Early{{i}}"]}""",
+                }
+            );
+        }
+
+        await context.SaveChangesAsync();
+        var log = library.Service<OperationLog>();
+        var expected =
+            status == OperationStatus.Cancelled ? (long[])[2]
+            : status == OperationStatus.Discarded ? [2, 4]
+            : [];
+        var lines = new List<LogRow>();
+        await foreach (var row in log.ReadAsync(library.District.Id, operation.Id))
+        {
+            lines.Add(row);
+        }
+
+        Assert.Equal(expected, lines.Where(l => l.NotWritten).Select(l => l.Number));
+        Assert.Equal(
+            expected.Length,
+            (await log.CountsAsync(library.District.Id, operation.Id)).Where(c => c.NotWritten).Sum(c => c.Lines)
+        );
+
+        using var visitor = new Visitor(library.Url);
+        var page = await visitor.PageAsync($"/operations/{operation.Id}");
+        Assert.Equal(expected.Length, page.Split(">Not written</span>").Length - 1);
+        var dropped = lines.Count(l => l.NotWritten || l.Stale);
+        Assert.Contains($"""data-label="Not written">{dropped}<""", page, StringComparison.Ordinal);
+        Assert.Contains($"""data-label="Created">{3 - dropped}<""", page, StringComparison.Ordinal);
+        var (_, csv, _) = await visitor.GetAsync($"/operations/{operation.Id}/download?format=csv");
+        Assert.Contains("stale,notWritten", csv, StringComparison.Ordinal);
+        var (_, json, _) = await visitor.GetAsync($"/operations/{operation.Id}/download?format=jsonl");
+        Assert.Equal(expected.Length, json.Split("\"notWritten\":true").Length - 1);
+        var (_, text, _) = await visitor.GetAsync($"/operations/{operation.Id}/download?format=text");
+        Assert.Equal(expected.Length, text.Split("NOT WRITTEN").Length - 1);
+
+        // The totals of one's own sites say the same.
+        using var librarian = new Visitor(library.Url, await library.SignInAsync(SecurityGroup.Librarian, "S01"));
+        var own = await librarian.PageAsync($"/operations/{operation.Id}");
+        Assert.Contains($"<dt>Created</dt><dd>{3 - dropped}</dd>", own, StringComparison.Ordinal);
+        Assert.Contains($"<dt>Skipped</dt><dd>{1 + dropped}</dd>", own, StringComparison.Ordinal);
+        Assert.Contains("<dt>Held</dt><dd>0</dd>", own, StringComparison.Ordinal);
+    }
+}
+
 /// <summary>A server that has just been started, before its link made the first account.</summary>
 public sealed class NoAccountTests : IDisposable
 {

@@ -132,7 +132,7 @@ internal sealed partial class Visitor : IDisposable
         ("__RequestVerificationToken", TokenField().Match(page).Groups["token"].Value);
 
     /// <summary>What a browser would send of the form that has this field, as it came.</summary>
-    public static List<(string Name, string Value)> FieldsOf(string page, string field = "version")
+    public static List<(string Name, string Value)> FieldsOf(string page, string field = "lastName")
     {
         var form = page.Split("<form").Single(f => f.Contains($"name=\"{field}\"", StringComparison.Ordinal)).Split("</form>")[0];
         var fields = new List<(string, string)>();

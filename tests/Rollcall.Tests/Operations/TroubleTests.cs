@@ -269,7 +269,9 @@ public sealed class TroubleTests(PostgresCluster cluster)
         Assert.Equal(OperationStatus.Waiting, (await system.Queue.GetAsync(system.District.Id, night, Stop)).Status);
         system.Sandbox.Faults.Set("");
         var before = (await system.AllPatronsAsync()).Count;
-        var undo = await system.Get<Rollcall.Sync.Undo.UndoService>().EnqueueAsync(system.District.Id, run.Id, null, "somebody", Stop);
+        var undo = await system
+            .Get<Rollcall.Sync.Undo.UndoService>()
+            .EnqueueAsync(system.District.Id, run.Id, null, "somebody", cancellationToken: Stop);
         var (asked, _) = await system.Queue.EnqueueAsync(
             system.District.Id,
             OperationKind.ChangesSync,

@@ -862,6 +862,12 @@ public sealed class LateUndoTests(PostgresCluster cluster)
         Assert.Equal(OperationStatus.Cancelled, ended.Status);
         Assert.InRange(ended.AppliedTo, 1, 449);
         Assert.Equal(field == "guid" ? $"operation {id} changed GUIDs" : null, await FullDueAsync(system));
+
+        // The log tells what was written from what was not.
+        Assert.All(await system.LogAsync(id), r => Assert.Equal(r.Number > ended.AppliedTo, r.NotWritten));
+        var lines = await system.Get<OperationLog>().CountsAsync(system.District.Id, id);
+        Assert.Equal(450 - ended.AppliedTo, lines.Where(c => c.NotWritten).Sum(c => c.Lines));
+        Assert.Equal(ended.AppliedTo, lines.Where(c => !c.Dropped).Sum(c => c.Lines));
     }
 
     [Theory]

@@ -435,6 +435,8 @@ public sealed class MeanwhileTests(PostgresCluster cluster)
         Assert.Equal(OperationStatus.Cancelled, ended.Status);
         Assert.True(counts.AddUp, ended.Counts);
         Assert.Equal((0L, 0L, 0L), (counts.Transferred, counts.Absent, counts.Held));
+        Assert.All(await system.LogAsync(held.Id), r => Assert.Equal((true, true), (r.Held, r.NotWritten)));
+        Assert.Equal(12, Assert.Single(await system.Get<OperationLog>().CountsAsync(system.District.Id, held.Id), c => c.NotWritten).Lines);
         Assert.Contains($"{held.Id}", await FullDueAsync(system), StringComparison.Ordinal);
 
         var next = await SyncAsync(system, OperationKind.ChangesSync);

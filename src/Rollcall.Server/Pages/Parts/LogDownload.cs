@@ -120,8 +120,8 @@ internal static class Totals
         ];
     }
 
-    /// <summary>The totals of some lines of a log: of some sites, say. People who stayed as they were have no line.</summary>
-    public static IEnumerable<(string Label, long Count)> Of(IEnumerable<LogCount> lines)
+    /// <summary>The totals of some lines of an operation's log: of some sites, say. People who stayed as they were have no line.</summary>
+    public static IEnumerable<(string Label, long Count)> Of(Operation operation, IEnumerable<LogCount> lines)
     {
         var all = lines.ToList();
         long Sum(params ReadOnlySpan<Outcome> outcomes)
@@ -129,21 +129,25 @@ internal static class Totals
             var sum = 0L;
             foreach (var line in all)
             {
-                sum += outcomes.Contains(line.Outcome) && !line.Stale ? line.Lines : 0;
+                sum += outcomes.Contains(line.Outcome) && !line.Dropped ? line.Lines : 0;
             }
 
             return sum;
         }
 
+        // As in the totals of the whole: of whom nothing came was skipped, unless the roster has them no more. What was held waits no longer
+        // where the whole says that nothing does.
+        var dropped = all.Where(l => l is { Dropped: true, Outcome: not (Outcome.Absent or Outcome.None or Outcome.Unchanged) });
+        var waits = OperationQueue.CountsOf(operation).Held > 0;
         return
         [
             ("Created", Sum(Outcome.Created)),
             ("Updated", Sum(Outcome.Updated)),
             ("Transferred", Sum(Outcome.Transferred, Outcome.Absent)),
             ("Reactivated", Sum(Outcome.Reactivated)),
-            ("Skipped", Sum(Outcome.Skipped)),
+            ("Skipped", Sum(Outcome.Skipped) + dropped.Sum(l => (long)l.Lines)),
             ("Review", Sum(Outcome.Review)),
-            ("Held", all.Where(l => l is { Held: true, Stale: false }).Sum(l => (long)l.Lines)),
+            ("Held", waits ? all.Where(l => l is { Held: true, Dropped: false }).Sum(l => (long)l.Lines) : 0),
         ];
     }
 }

@@ -18,6 +18,7 @@ public sealed class UndoService(RollcallDatabase database, TimeProvider time)
     /// <param name="id">The operation to take back.</param>
     /// <param name="barcode">One patron alone, by barcode as it is now; null for all.</param>
     /// <param name="actor">Who asks.</param>
+    /// <param name="seen">The patron whom somebody looked at: barcodes change hands. Null where nobody looked.</param>
     /// <param name="cancellationToken">Gives up.</param>
     /// <returns>The operation that undoes it.</returns>
     /// <exception cref="RollcallException">It cannot be undone; the message says why.</exception>
@@ -26,6 +27,7 @@ public sealed class UndoService(RollcallDatabase database, TimeProvider time)
         long id,
         string? barcode,
         Actor actor,
+        SeenPatron? seen = null,
         CancellationToken cancellationToken = default
     )
     {
@@ -93,6 +95,11 @@ public sealed class UndoService(RollcallDatabase database, TimeProvider time)
                     .Patrons.AsNoTracking()
                     .SingleOrDefaultAsync(p => p.DistrictId == districtId && p.BarcodeKey == key, cancellationToken)
                 ?? throw PatronService.Nobody(barcode);
+            if (seen is { } looked && looked.Id != found.Id)
+            {
+                throw PatronService.AnotherPerson(barcode);
+            }
+
             if (PatronGuard.Refusal(actor.Right, found, ChangeKind.Update, new ChangeValues()) is { } guarded)
             {
                 throw new RollcallException($"{guarded}.");
