@@ -66,6 +66,7 @@ public sealed class SandboxFaults
         ["no-demographics-403"] = "403 for demographics",
         ["no-classes-403"] = "403 for classes and enrollments",
         ["rotate-bearer-at"] = "=N: with the Nth request the tenant's bearer changes; /applications knows the new one",
+        ["old-form"] = "applications in their old form, without enabled, tenant_status and version",
         ["malformed-user"] = "the third user has wrong types everywhere and no family name",
         ["no-sourcedid"] = "the third user has no sourcedId",
         ["null-row"] = "null stands in the place of the third user",

@@ -26,6 +26,9 @@ public static class SandboxTenants
     /// <summary>A small district of its own (60 students), with its own bearer.</summary>
     public const string Other = "3004";
 
+    /// <summary>The people of <see cref="Other"/>, shared with two applications of the partner.</summary>
+    public const string TwoApplications = "3005";
+
     /// <summary>Never listed: a district that has not added the application.</summary>
     public const string NeverAdded = "3999";
 
@@ -118,6 +121,17 @@ public sealed class SandboxServer : IAsyncDisposable
                 SandboxTenants.OtherApplicationId,
                 SandboxTenants.OtherBearer,
                 () => other.Value
+            ),
+            new(SandboxTenants.TwoApplications, "Two Rivers Schools", true, "Active", "Vt%2B1aPq0RxE%3D", Bearers.First, () => other.Value),
+            new(
+                SandboxTenants.TwoApplications,
+                "Two Rivers Schools",
+                true,
+                "Active",
+                "Vt%2B2bPq0RxE%3D",
+                Bearers.Second,
+                () => other.Value,
+                "Rollcall for libraries"
             ),
         ];
     }
@@ -267,6 +281,8 @@ public sealed class SandboxServer : IAsyncDisposable
     {
         public const string Disabled = "c1a5b8d0-0e35-4f3a-9a7e-0f4bb1d0a001";
         public const string Inactive = "c1a5b8d0-0e35-4f3a-9a7e-0f4bb1d0a002";
+        public const string First = "c1a5b8d0-0e35-4f3a-9a7e-0f4bb1d0a003";
+        public const string Second = "c1a5b8d0-0e35-4f3a-9a7e-0f4bb1d0a004";
     }
 }
 
@@ -278,7 +294,8 @@ internal sealed class Tenant(
     string status,
     string applicationId,
     string? bearer,
-    Func<Catalog> catalog
+    Func<Catalog> catalog,
+    string application = "Rollcall"
 )
 {
     private int _rotations;
@@ -289,6 +306,7 @@ internal sealed class Tenant(
     public bool Enabled => enabled;
     public string Status => status;
     public string ApplicationId => applicationId;
+    public string Application => application;
     public string? Bearer => _bearer;
     public Catalog Catalog => catalog();
 

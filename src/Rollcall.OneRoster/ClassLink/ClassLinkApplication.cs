@@ -55,13 +55,16 @@ public enum TenantState
 
     /// <summary>Several of the partner's applications are enabled for the district; somebody must choose.</summary>
     Ambiguous,
+
+    /// <summary>The application that somebody chose no longer shares the district's roster.</summary>
+    ChoiceGone,
 }
 
 /// <summary>The answer to "is this our district?".</summary>
 /// <param name="State">What was found.</param>
 /// <param name="Message">One sentence for the person who typed the Tenant ID.</param>
 /// <param name="Application">The district's record; <see langword="null"/> when there is none or several would do.</param>
-/// <param name="Candidates">Every usable record; more than one only when <see cref="TenantState.Ambiguous"/>.</param>
+/// <param name="Candidates">Every usable record; more than one only when <see cref="TenantState.Ambiguous"/> or <see cref="TenantState.ChoiceGone"/>.</param>
 public sealed record TenantCheck(
     TenantState State,
     string Message,
@@ -71,6 +74,27 @@ public sealed record TenantCheck(
 {
     /// <summary>The district's name; <see langword="null"/> when ClassLink gave none.</summary>
     public string? TenantName => Application?.TenantName;
+
+    /// <summary>The answer when somebody has chosen an application, by its id as listed; <see langword="null"/> when nobody has.</summary>
+    public TenantCheck With(string? oneRosterApplicationId)
+    {
+        if (oneRosterApplicationId is null || State is not (TenantState.Valid or TenantState.Ambiguous))
+        {
+            return this;
+        }
+
+        var chosen = Candidates.FirstOrDefault(c =>
+            string.Equals(c.OneRosterApplicationId, oneRosterApplicationId, StringComparison.Ordinal)
+        );
+        return chosen is not null
+            ? new(TenantState.Valid, $"{chosen.TenantName ?? "District " + chosen.TenantId} shares its roster.", chosen, [chosen])
+            : new(
+                TenantState.ChoiceGone,
+                $"The application that was chosen for district {Candidates[0].TenantId} shares its roster no more. Connect again and choose another one, or ask the district to enable it in Roster Server.",
+                null,
+                Candidates
+            );
+    }
 
     /// <summary>Judges the records of a list. Pure; asks nobody.</summary>
     public static TenantCheck Of(string? tenantId, IEnumerable<ClassLinkApplication> applications)

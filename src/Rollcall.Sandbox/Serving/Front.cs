@@ -175,11 +175,12 @@ internal sealed class Front(SandboxServer server)
 
     private async Task ApplicationsAsync(HttpContext context, string query)
     {
-        if (!await PassAsync(context))
+        if (await PassAsync(context) is not { } met)
         {
             return;
         }
 
+        var old = met.ContainsKey("old-form");
         var parameters = OAuthCheck.ParseQuery(query);
         var limit = Number(parameters, "limit", 100);
         var offset = Number(parameters, "offset", 0);
@@ -196,11 +197,19 @@ internal sealed class Front(SandboxServer server)
             json.WriteNumber("tenant_id", long.Parse(tenant.Id, CultureInfo.InvariantCulture));
             json.WriteString("bearer", tenant.Bearer);
             json.WriteString("tenant_name", tenant.Name);
-            json.WriteString("enabled", tenant.Enabled ? "true" : "false");
-            json.WriteString("tenant_status", tenant.Status);
+            if (!old)
+            {
+                json.WriteString("enabled", tenant.Enabled ? "true" : "false");
+                json.WriteString("tenant_status", tenant.Status);
+            }
+
             json.WriteString("oneroster_application_id", tenant.ApplicationId);
-            json.WriteString("name", "Rollcall");
-            json.WriteString("version", "");
+            json.WriteString("name", tenant.Application);
+            if (!old)
+            {
+                json.WriteString("version", "");
+            }
+
             json.WriteEndObject();
         }
 
@@ -210,7 +219,7 @@ internal sealed class Front(SandboxServer server)
 
     private async Task ServerAsync(HttpContext context, string id)
     {
-        if (!await PassAsync(context))
+        if (await PassAsync(context) is null)
         {
             return;
         }
@@ -235,7 +244,8 @@ internal sealed class Front(SandboxServer server)
         json.WriteEndObject();
     }
 
-    private async Task<bool> PassAsync(HttpContext context)
+    /// <summary>The faults that the request meets; null when it has been answered.</summary>
+    private async Task<Dictionary<string, int>?> PassAsync(HttpContext context)
     {
         var met = server.Faults.Meet("applications");
         if (met.TryGetValue("slow", out var milliseconds))
@@ -246,10 +256,16 @@ internal sealed class Front(SandboxServer server)
         if (context.Request.Headers.Authorization.ToString() != $"Bearer {server.Options.PartnerKey}")
         {
             await PlainAsync(context, 401, "{\"status\":0,\"message\":\"Unauthorized\"}", "application/json");
-            return false;
+            return null;
         }
 
-        return !await RosterService.FailAsync(context, met, "applications", 0, new Errors(server.Options.Api));
+        if (met.ContainsKey("disabled-403"))
+        {
+            await PlainAsync(context, 403, Forbidden);
+            return null;
+        }
+
+        return await RosterService.FailAsync(context, met, "applications", 0, new Errors(server.Options.Api)) ? null : met;
     }
 
     private async Task ControlAsync(HttpContext context, string verb, string query)

@@ -161,7 +161,14 @@ internal sealed class RosterService
             context.Response.Headers.RetryAfter = busy switch
             {
                 "429" => "1",
-                "429-date" => TimeProvider.System.GetUtcNow().AddSeconds(1).ToString("r", CultureInfo.InvariantCulture),
+                // By the clock that its Date header shows.
+                "429-date" => (
+                    DateTimeOffset.TryParse(context.Response.Headers.Date, CultureInfo.InvariantCulture, out var now)
+                        ? now
+                        : TimeProvider.System.GetUtcNow()
+                )
+                    .AddSeconds(1)
+                    .ToString("r", CultureInfo.InvariantCulture),
                 "429-long" => "7200",
                 _ => default,
             };

@@ -67,6 +67,9 @@ internal sealed record ConnectBody
     /// <summary><c>proxy</c>, <c>prefix</c>, <c>direct</c>, <c>client-credentials</c> or <c>bearer</c>.</summary>
     public required string Mode { get; init; }
     public string? TenantId { get; init; }
+
+    /// <summary>Which application of a tenant the proxy reads, where there are several: its id, as the refusal without one names it.</summary>
+    public string? Application { get; init; }
     public string? Url { get; init; }
 
     /// <summary>OAuth consumer key or client id.</summary>

@@ -55,6 +55,11 @@ internal static class ApiRoutes
         Read(api.MapGet("/districts", DistrictsAsync), "districts", "List the districts that the token opens");
         Write(api.MapPost("/districts", AddDistrictAsync), "addDistrict", "Add a district");
         Write(api.MapPost("/districts/{code}/tenants", AllowTenantAsync), "allowTenant", "Let a district use a ClassLink tenant");
+        Write(
+            api.MapDelete("/districts/{code}/tenants/{tenantId}", DisallowTenantAsync),
+            "disallowTenant",
+            "Take a ClassLink tenant back from a district that is not connected with it"
+        );
 
         Write(api.MapPatch("/district", ChangeDistrictAsync), "changeDistrict", "Change the time zone of the token's district");
 
@@ -217,6 +222,13 @@ internal static class ApiRoutes
         var district = await DistrictAsync(code, districts, http);
         await districts.AllowTenantAsync(district, body.TenantId, Caller.Of(http).Actor.Name, http.RequestAborted);
         return (await ViewAsync([district], districts, http))[0];
+    }
+
+    private static async Task<NoContent> DisallowTenantAsync(string code, string tenantId, DistrictService districts, HttpContext http)
+    {
+        var district = await DistrictAsync(code, districts, http);
+        await districts.DisallowTenantAsync(district, tenantId, Caller.Of(http).Actor.Name, http.RequestAborted);
+        return TypedResults.NoContent();
     }
 
     /// <summary>One of the installation's districts, by its code.</summary>

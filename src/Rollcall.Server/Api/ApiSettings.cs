@@ -124,6 +124,7 @@ internal static class ApiSettings
         )
         {
             TokenUrl = body.TokenUrl,
+            ApplicationId = mode == ConnectionMode.Proxy ? Text.Clean(body.Application) : null,
         };
     }
 }

@@ -18,7 +18,13 @@ internal static class DistrictCommands
     private sealed record Allowed(string District, string TenantId);
 
     public static Command Build(Terminal terminal) =>
-        new("district", "Districts of this installation") { Add(terminal), List(terminal), AllowTenant(terminal) };
+        new("district", "Districts of this installation")
+        {
+            Add(terminal),
+            List(terminal),
+            AllowTenant(terminal),
+            DisallowTenant(terminal),
+        };
 
     private static Command Add(Terminal terminal)
     {
@@ -121,6 +127,36 @@ internal static class DistrictCommands
                 else
                 {
                     await terminal.Out.WriteLineAsync($"District {district.Code} may use tenant {result.GetRequiredValue(tenant).Trim()}.");
+                }
+            }
+        );
+        return command;
+    }
+
+    private static Command DisallowTenant(Terminal terminal)
+    {
+        var code = new Argument<string>("CODE") { Description = "The district" };
+        var tenant = new Argument<string>("TENANT-ID") { Description = "The tenant that it was allowed" };
+        var command = new Command("disallow-tenant", "Take a ClassLink tenant back from a district that is not connected with it")
+        {
+            code,
+            tenant,
+        };
+        command.SetAction(
+            async (result, cancellationToken) =>
+            {
+                await using var session = await Session.OpenAsync(result, terminal, cancellationToken);
+                var districts = session.Get<DistrictService>();
+                var district = await districts.ResolveAsync(result.GetRequiredValue(code), cancellationToken);
+                var taken = result.GetRequiredValue(tenant).Trim();
+                await districts.DisallowTenantAsync(district, taken, session.Actor.Name, cancellationToken);
+                if (session.Json)
+                {
+                    await JsonText.WriteAsync(terminal, new Allowed(district.Code, taken));
+                }
+                else
+                {
+                    await terminal.Out.WriteLineAsync($"District {district.Code} may use tenant {taken} no more.");
                 }
             }
         );

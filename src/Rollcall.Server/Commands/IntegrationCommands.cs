@@ -82,6 +82,12 @@ internal static class IntegrationCommands
             Description = "Stores the partner key too, as 'rollcall operator partner-key' does, when ClassLink accepts it",
             HelpName = "F",
         };
+        var application = new Option<string?>("--application")
+        {
+            Description =
+                "Which application of the partner, where the tenant shares its roster with several: its id, as connecting names it",
+            HelpName = "ID",
+        };
         var direct = new Option<string?>("--direct") { Description = "Directly, with OAuth 1.0a", HelpName = "URL" };
         var key = new Option<string?>("--key") { Description = "The consumer key of direct access", HelpName = "K" };
         var secret = new FileOption("--secret-file") { Description = "A file with the consumer secret alone", HelpName = "F" };
@@ -103,6 +109,7 @@ internal static class IntegrationCommands
             tenant,
             proxy,
             partner,
+            application,
             direct,
             key,
             secret,
@@ -125,14 +132,16 @@ internal static class IntegrationCommands
 
                 var way = ways.Count == 0 ? proxy : ways[0];
                 Option<string?>[] own =
-                    way == proxy ? [partner]
+                    way == proxy ? [partner, application]
                     : way == direct ? [key, secret, signature]
                     : [token];
                 Option<string?>[] needed =
                     way == proxy ? []
                     : way == direct ? [key, secret]
                     : [token];
-                var stray = new[] { partner, key, secret, signature, token }.FirstOrDefault(o => Given(o) is not null && !own.Contains(o));
+                var stray = new[] { partner, application, key, secret, signature, token }.FirstOrDefault(o =>
+                    Given(o) is not null && !own.Contains(o)
+                );
                 if (stray is not null)
                 {
                     throw new UsageException($"{stray.Name} does not belong to {way.Name}.");
@@ -159,7 +168,10 @@ internal static class IntegrationCommands
                         : null,
                     way == direct ? Given(signature) ?? "HMAC-SHA256" : null,
                     partnerKey
-                );
+                )
+                {
+                    ApplicationId = Given(application),
+                };
                 await ConnectAsync(result, terminal, kind, request, result.GetValue(yes), cancellationToken);
             }
         );
@@ -274,6 +286,7 @@ internal static class IntegrationCommands
                             : $"{view.Mode}{(view.Url is null ? "" : $", {view.Url}")}{(view.Version is null ? "" : $", OneRoster {view.Version}")}"
                     ),
                     ("Tenant", view.TenantId is null ? "" : $"{view.TenantId} {view.DistrictName}".TrimEnd()),
+                    .. view.Application is { } application ? [("Application", (string?)application)] : Array.Empty<(string, string?)>(),
                     ("Roles", view.Roles.Count == 0 ? "nobody" : string.Join(", ", view.Roles)),
                     ("Barcode from", view.Map["barcode"]),
                     ("Student # from", view.Map["communityId"]),

@@ -13,6 +13,9 @@ internal sealed record IntegrationView
     public required bool Enabled { get; init; }
     public required string? Mode { get; init; }
     public required string? TenantId { get; init; }
+
+    /// <summary>The application that was chosen where the tenant has several.</summary>
+    public string? Application { get; init; }
     public required string? DistrictName { get; init; }
     public required string? Url { get; init; }
     public required string? Version { get; init; }
@@ -38,6 +41,7 @@ internal sealed record IntegrationView
             Enabled = row?.Enabled ?? false,
             Mode = settings.Mode?.ToString().ToLowerInvariant(),
             TenantId = settings.TenantId,
+            Application = settings.ApplicationId,
             DistrictName = settings.DistrictName,
             Url = settings.Url,
             Version = settings.Version,

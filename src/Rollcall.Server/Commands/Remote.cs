@@ -131,7 +131,7 @@ internal static class Remote
             }
         }
 
-        Add(Need.Operator, TokenScopes.Installation, "district add", "district list", "district allow-tenant");
+        Add(Need.Operator, TokenScopes.Installation, "district add", "district list", "district allow-tenant", "district disallow-tenant");
         Add(Need.LibraryAdministrator, TokenScopes.PreferencesRead, "site list", "grade list", "policy list");
         Add(Need.DistrictAdministrator, TokenScopes.PreferencesRead, "notice show", "notice list", "retention show");
         Add(

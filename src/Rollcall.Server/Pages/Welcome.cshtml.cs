@@ -92,6 +92,18 @@ internal sealed class WelcomeModel(
             return $"{chosen.Name} may connect to tenant {tenantId}.";
         });
 
+    /// <summary>Takes back a tenant that the wrong district was given.</summary>
+    public Task<IActionResult> OnPostTakeBackAsync(string? tenantId) =>
+        TryAsync(async () =>
+        {
+            var tenants = await districts.TenantsAsync(HttpContext.RequestAborted);
+            var holder =
+                (await districts.ListAsync(HttpContext.RequestAborted)).FirstOrDefault(d => tenants[d.Id].Contains(tenantId))
+                ?? throw new RollcallException("No district is allowed this tenant: it has been taken back already.");
+            await districts.DisallowTenantAsync(holder, tenantId!, Here.Who!.Name, HttpContext.RequestAborted);
+            return $"{holder.Name} may connect to tenant {tenantId} no more.";
+        });
+
     /// <summary>The district does not get what it asked for. Nothing else changes: it may ask again.</summary>
     public Task<IActionResult> OnPostRefuseAsync(string? district) =>
         TryAsync(async () =>

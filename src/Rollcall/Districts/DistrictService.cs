@@ -1,4 +1,6 @@
 using Microsoft.EntityFrameworkCore;
+using Rollcall.Integrations;
+using Rollcall.OneRoster.ClassLink;
 using Rollcall.Patrons;
 using Rollcall.Storage;
 
@@ -123,7 +125,7 @@ public sealed class DistrictService(RollcallDatabase database, TimeProvider time
     /// <exception cref="RollcallException">The number is no tenant, or another district has it.</exception>
     public async Task AllowTenantAsync(District district, string tenantId, string actor, CancellationToken cancellationToken = default)
     {
-        if (!OneRoster.ClassLink.TenantId.TryParse(tenantId, out var tenant))
+        if (!TenantId.TryParse(tenantId, out var tenant))
         {
             throw new RollcallException(
                 $"'{Text.Cut(tenantId, 20)}' is no Tenant ID: it is a number of up to ten digits, shown at the top of the ClassLink Management Console."
@@ -162,6 +164,40 @@ public sealed class DistrictService(RollcallDatabase database, TimeProvider time
                 throw new RollcallException($"Tenant {tenant} has just been given to another district. Check the number.", e);
             }
         }
+    }
+
+    /// <summary>Takes a ClassLink tenant back, so that another district can be given it. The district's audit says so.</summary>
+    /// <exception cref="RollcallException">The district has no such tenant, or reads its roster with it.</exception>
+    public async Task DisallowTenantAsync(District district, string tenantId, string actor, CancellationToken cancellationToken = default)
+    {
+        await using var context = database.CreateContextAsOwner();
+        await using var transaction = await context.Database.BeginTransactionAsync(cancellationToken);
+        if (
+            !TenantId.TryParse(tenantId, out var tenant)
+            || await context
+                .DistrictTenants.Where(t => t.TenantId == tenant && t.DistrictId == district.Id)
+                .ExecuteDeleteAsync(cancellationToken) == 0
+        )
+        {
+            throw new RollcallException(
+                $"{district.Name} is not allowed tenant {Text.Cut(tenantId.Trim(), 20)}. All districts, or 'rollcall district list', show which tenants each may use."
+            );
+        }
+
+        // Connected and off it may stay: nothing is read with a tenant that is another's, and it is not turned on again.
+        var row = await context
+            .Integrations.AsNoTracking()
+            .SingleOrDefaultAsync(i => i.DistrictId == district.Id && i.Kind == IntegrationKind.ClassLink && i.Enabled, cancellationToken);
+        if (IntegrationService.SettingsOf(row).TenantId == tenant)
+        {
+            throw new RollcallException(
+                $"{district.Name} is connected with tenant {tenant}. Disconnect it first: connect it with its own tenant, or turn ClassLink off (rollcall classlink off --district {district.Code}). Its patrons stay."
+            );
+        }
+
+        TenantRequests.Note(context, district.Id, time.GetUtcNow(), actor, $"The operator took tenant {tenant} back");
+        await context.SaveChangesAsync(cancellationToken);
+        await transaction.CommitAsync(cancellationToken);
     }
 
     /// <summary>The tenants that each district may use, by its id.</summary>

@@ -64,6 +64,9 @@ public sealed record IntegrationSettings
     /// <summary>ClassLink's number of the district; null for other services.</summary>
     public string? TenantId { get; init; }
 
+    /// <summary>The application of ClassLink's list that somebody chose, where the tenant has several; null where there is nothing to choose.</summary>
+    public string? ApplicationId { get; init; }
+
     /// <summary>The proxy's address, a pasted prefix, a server's address or a folder.</summary>
     public string? Url { get; init; }
 

@@ -29,6 +29,9 @@ public sealed record ConnectRequest(
     string? PartnerKey = null
 )
 {
+    /// <summary>Which application of a tenant is read by ClassLink's proxy, where there are several; null keeps what was chosen before.</summary>
+    public string? ApplicationId { get; init; }
+
     /// <summary>Where client credentials are exchanged for a token.</summary>
     public string? TokenUrl { get; init; }
 
@@ -322,6 +325,10 @@ public sealed class IntegrationService(
         {
             Mode = request.Mode,
             TenantId = tenant,
+            ApplicationId =
+                request.Mode != ConnectionMode.Proxy
+                    ? null
+                    : request.ApplicationId ?? (before.TenantId == tenant ? before.ApplicationId : null),
             Url = request.Url,
             Key = request.Key,
             Signature = request.Signature,
@@ -344,7 +351,23 @@ public sealed class IntegrationService(
         }
 
         settings = WithConnection(before, settings);
-        var (name, confirmed, message) = await ProbeAsync(district.Id, kind, settings, stored, request.PartnerKey, cancellationToken);
+        var key = request.PartnerKey;
+        (string? Name, bool Confirmed, string Message) probed;
+        try
+        {
+            probed = await ProbeAsync(district.Id, kind, settings, stored, key, cancellationToken, connecting: true);
+        }
+        catch (ApplicationChoiceException e) when (e.IsGone && request.ApplicationId is null)
+        {
+            // Chosen once, and not now: what there is to choose today is what counts.
+            settings = settings with
+            {
+                ApplicationId = null,
+            };
+            probed = await ProbeAsync(district.Id, kind, settings, stored, key, cancellationToken, connecting: true);
+        }
+
+        var (name, confirmed, message) = probed;
         settings = settings with { DistrictName = name };
 
         // Before the transaction: the first use of the key ring writes by a connection of its own.
@@ -475,6 +498,7 @@ public sealed class IntegrationService(
         {
             Mode = from.Mode,
             TenantId = from.TenantId,
+            ApplicationId = from.ApplicationId,
             Url = from.Url,
             Key = from.Key,
             Signature = from.Signature,
@@ -601,6 +625,12 @@ public sealed class IntegrationService(
         if (SettingsOf(row).Mode is null)
         {
             throw new RollcallException($"{IntegrationWords.Name(kind)} is not connected yet. Connect it first, then turn it on.");
+        }
+
+        if (kind == IntegrationKind.ClassLink)
+        {
+            // Sign-in goes by the tenants of services that are on: one that is another's would be nobody's.
+            await connections.CheckTenantIsOwnAsync(districtId, SettingsOf(row).TenantId, cancellationToken);
         }
 
         long? cleared = null;
@@ -1067,14 +1097,15 @@ public sealed class IntegrationService(
         IntegrationSettings settings,
         string? stored,
         string? partnerKey,
-        CancellationToken cancellationToken
+        CancellationToken cancellationToken,
+        bool connecting = false
     )
     {
         string? name = null;
         if (settings.Mode == ConnectionMode.Proxy)
         {
             using var directory = await connections.OpenDirectoryAsync(settings.Url, cancellationToken, partnerKey, somebodyWaits: true);
-            var check = await RosterConnections.CheckTenantAsync(directory, settings.TenantId, cancellationToken);
+            var check = await RosterConnections.CheckTenantAsync(directory, settings, cancellationToken);
             if (check.State != TenantState.Valid)
             {
                 throw new RollcallException(check.Message);
@@ -1090,7 +1121,8 @@ public sealed class IntegrationService(
             stored,
             cancellationToken,
             partnerKey,
-            somebodyWaits: true
+            somebodyWaits: true,
+            connecting: connecting
         );
         if (source is RestRosterSource rest)
         {

@@ -183,6 +183,7 @@ internal static class IntegrationSwitch
                 IntegrationService.SettingsOf(row) with
                 {
                     TenantId = null,
+                    ApplicationId = null,
                     DistrictName = null,
                     Mode = null,
                 },

@@ -1,4 +1,5 @@
 using System.Text.Json;
+using Microsoft.EntityFrameworkCore;
 using Rollcall.OneRoster;
 using Rollcall.OneRoster.Auth;
 using Rollcall.OneRoster.ClassLink;
@@ -13,6 +14,23 @@ internal sealed record ConnectionSecret(string? Token = null, string? Secret = n
     public string ToJson() => JsonSerializer.Serialize(this);
 
     public static ConnectionSecret Parse(string json) => JsonSerializer.Deserialize<ConnectionSecret>(json) ?? new ConnectionSecret();
+}
+
+/// <summary>A tenant shares its roster with several applications of the partner: somebody says which one is read.</summary>
+internal sealed class ApplicationChoiceException(TenantCheck check)
+    : RollcallException(
+        check.Candidates.Count == 0
+            ? check.Message
+            : $"{check.Message} {(check.Candidates.Count == 1 ? "There is" : "There are")}: {string.Join(", ", check.Candidates.Select(c => $"{NameOf(c)} ({c.OneRosterApplicationId})"))}; '--application ID' on the command line."
+    )
+{
+    /// <summary>One was chosen, and is no longer there.</summary>
+    public bool IsGone => check.State == TenantState.ChoiceGone;
+
+    /// <summary>What can be chosen: the id, and what people call it.</summary>
+    public IReadOnlyList<(string Id, string Name)> Choices => [.. check.Candidates.Select(c => (c.OneRosterApplicationId!, NameOf(c)))];
+
+    private static string NameOf(ClassLinkApplication application) => Patrons.Text.Clean(application.Name) ?? "without a name";
 }
 
 /// <summary>Opens a district's roster.</summary>
@@ -44,6 +62,15 @@ public sealed class RosterConnections(RollcallOptions options, Secrets secrets, 
     }
 
     /// <summary>Opens the connection that the settings describe. The caller disposes it.</summary>
+    /// <param name="districtId">The district.</param>
+    /// <param name="kind">The service.</param>
+    /// <param name="settings">How it is reached.</param>
+    /// <param name="storedSecret">Its secret, protected.</param>
+    /// <param name="cancellationToken">Gives up.</param>
+    /// <param name="partnerKey">A partner key that is not stored yet.</param>
+    /// <param name="somebodyWaits">Somebody looks at a screen.</param>
+    /// <param name="feed">How far a CSV feed has been read.</param>
+    /// <param name="connecting">It is only tried, and whether the district may have the tenant is asked elsewhere.</param>
     /// <exception cref="RollcallException">Nothing is connected, or the address may not be used.</exception>
     /// <exception cref="RosterException">The service refuses.</exception>
     public async Task<IRosterSource> OpenAsync(
@@ -54,7 +81,8 @@ public sealed class RosterConnections(RollcallOptions options, Secrets secrets, 
         CancellationToken cancellationToken,
         string? partnerKey = null,
         bool somebodyWaits = false,
-        FeedState? feed = null
+        FeedState? feed = null,
+        bool connecting = false
     )
     {
         if (settings.Mode is not { } mode)
@@ -82,12 +110,17 @@ public sealed class RosterConnections(RollcallOptions options, Secrets secrets, 
             );
         }
 
+        if (!connecting)
+        {
+            await CheckTenantIsOwnAsync(districtId, settings.TenantId, cancellationToken);
+        }
+
         var connections = new ClassLinkConnections(ClientOptions(somebodyWaits));
         switch (mode)
         {
             case ConnectionMode.Proxy:
                 var directory = await OpenDirectoryAsync(settings.Url, cancellationToken, partnerKey, somebodyWaits);
-                var check = await CheckTenantAsync(directory, settings.TenantId, cancellationToken);
+                var check = await CheckTenantAsync(directory, settings, cancellationToken);
                 return check is { State: TenantState.Valid, Application: { } application }
                     ? connections.OpenProxy(directory, application)
                     : throw new RollcallException(check.Message);
@@ -136,6 +169,19 @@ public sealed class RosterConnections(RollcallOptions options, Secrets secrets, 
             );
     }
 
+    /// <summary>What was allowed when the district connected may have been taken back since.</summary>
+    /// <exception cref="RollcallException">The tenant is another district's, or nobody's.</exception>
+    internal async Task CheckTenantIsOwnAsync(int districtId, string? tenantId, CancellationToken cancellationToken)
+    {
+        await using var context = database.CreateContextAsOwner();
+        if (!await context.DistrictTenants.AnyAsync(t => t.TenantId == tenantId && t.DistrictId == districtId, cancellationToken))
+        {
+            throw new RollcallException(
+                $"This district may not read tenant {tenantId} any more: this installation's operator took it back. Connect with the district's own Tenant ID."
+            );
+        }
+    }
+
     /// <summary>Finds out where and how a OneRoster server wants to be asked.</summary>
     /// <exception cref="RollcallException">The address may not be used.</exception>
     /// <exception cref="RosterException">The service refuses, or there is none.</exception>
@@ -149,16 +195,18 @@ public sealed class RosterConnections(RollcallOptions options, Secrets secrets, 
         signature == "HMAC-SHA1" ? OAuthSignature.HmacSha1 : OAuthSignature.HmacSha256;
 
     /// <summary>Asks ClassLink for a tenant.</summary>
+    /// <exception cref="ApplicationChoiceException">Somebody has to choose among several applications.</exception>
     /// <exception cref="RosterException">ClassLink is out of reach, or refuses the partner key.</exception>
     internal static async Task<TenantCheck> CheckTenantAsync(
         ClassLinkDirectory directory,
-        string? tenantId,
+        IntegrationSettings settings,
         CancellationToken cancellationToken
     )
     {
         try
         {
-            return await directory.CheckAsync(tenantId, cancellationToken);
+            var check = (await directory.CheckAsync(settings.TenantId, cancellationToken)).With(settings.ApplicationId);
+            return check.State is TenantState.Ambiguous or TenantState.ChoiceGone ? throw new ApplicationChoiceException(check) : check;
         }
         catch (RosterException e) when (e.Fault == RosterFault.CredentialsRefused || e.StatusCode == 403)
         {

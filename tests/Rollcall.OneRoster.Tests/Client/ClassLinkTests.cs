@@ -98,6 +98,14 @@ public class ClassLinkTests
         Assert.Equal(TenantState.Ambiguous, TenantCheck.Of("5", [Record("A"), Record("B")]).State);
         Assert.Equal(2, TenantCheck.Of("5", [Record("A"), Record("B"), Record("C", false)]).Candidates.Count);
         Assert.Equal("A", TenantCheck.Of("5", [Record("A"), Record("A"), Record("C", false)]).Application!.OneRosterApplicationId);
+
+        // Chosen, it is that one as long as it is there.
+        var several = TenantCheck.Of("5", [Record("A"), Record("B")]);
+        Assert.Same(several, several.With(null));
+        Assert.Equal((TenantState.Valid, "B"), (several.With("B").State, several.With("B").Application!.OneRosterApplicationId));
+        Assert.Equal((TenantState.ChoiceGone, 2), (several.With("C").State, several.With("C").Candidates.Count));
+        Assert.Equal(TenantState.ChoiceGone, TenantCheck.Of("5", [Record("A")]).With("B").State);
+        Assert.Equal(TenantState.NotAdded, TenantCheck.Of("6", [Record("A")]).With("B").State);
     }
 
     [Fact]

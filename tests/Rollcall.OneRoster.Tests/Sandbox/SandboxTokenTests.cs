@@ -1,4 +1,5 @@
 using Rollcall.OneRoster.Auth;
+using Rollcall.OneRoster.ClassLink;
 using Rollcall.OneRoster.Rest;
 using Rollcall.OneRoster.Tests.Client;
 using Rollcall.Sandbox;
@@ -100,6 +101,20 @@ public sealed class SandboxTokenTests : IAsyncLifetime
         Assert.Equal(people, (await source.Users().PullAsync()).Records.Count);
         Assert.True(_server.Requests.Count(r => r.Path == "/token") > 1);
         Assert.DoesNotContain(_server.Requests, r => r.Status == 401);
+    }
+
+    /// <summary>A list in its old form says nothing of who is enabled: whoever is on it counts as such. Two applications are two in either form.</summary>
+    [Theory]
+    [InlineData("", TenantState.NotEnabled)]
+    [InlineData("old-form:applications", TenantState.Valid)]
+    public async Task The_list_of_applications_is_read_in_both_of_its_forms(string faults, TenantState disabled)
+    {
+        _server.Faults.Set(faults);
+        using var directory = new ClassLinkDirectory(_server.Options.PartnerKey, Origin, s_options);
+        Assert.Equal(TenantState.Valid, (await directory.CheckAsync(_server.Options.TenantId)).State);
+        Assert.Equal(disabled, (await directory.CheckAsync(SandboxTenants.Disabled)).State);
+        var several = await directory.CheckAsync(SandboxTenants.TwoApplications);
+        Assert.Equal((TenantState.Ambiguous, 2), (several.State, several.Candidates.Count));
     }
 
     [Fact]

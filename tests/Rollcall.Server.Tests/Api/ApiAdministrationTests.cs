@@ -316,6 +316,11 @@ public abstract class ApiAdministrationTests(Library library)
         );
         Assert.All(audit.Take(2), l => Assert.Contains("token", l.Actor, StringComparison.Ordinal));
 
+        // A tenant of the wrong district is taken back.
+        var given = new Uri($"{Root}/districts/{code}/tenants/772", UriKind.Relative);
+        Assert.Equal(HttpStatusCode.NoContent, (await http.DeleteAsync(given)).StatusCode);
+        await RefusedAsync(await http.DeleteAsync(given), HttpStatusCode.UnprocessableEntity, "is not allowed tenant 772");
+
         async Task<string?> AsksAsync() =>
             (await http.GetFromJsonAsync<JsonElement>($"{Root}/districts"))
                 .EnumerateArray()

@@ -253,6 +253,17 @@ public abstract class RemoteTests(Library library) : IAsyncLifetime
         Assert.Contains(listed, d => d.GetProperty("code").GetString() == library.District.Code);
         var added = Assert.Single(listed, d => d.GetProperty("code").GetString() == code);
         Assert.Equal([tenant], added.GetProperty("tenants").EnumerateArray().Select(t => t.GetString()));
+        Assert.Equal(tenant, (await AskAsync("district", "disallow-tenant", code, tenant)).Word("tenantId"));
+        await RefusedAsync(
+            ExitCode.Failed,
+            $"is not allowed tenant {tenant}",
+            library.Url,
+            token,
+            "district",
+            "disallow-tenant",
+            code,
+            tenant
+        );
         await RefusedAsync(ExitCode.Failed, "needs a token of a district", library.Url, token, "patron", "list");
 
         // The command line on the server's own machine has one district again, as other tests expect it.

@@ -108,6 +108,30 @@ public sealed class StoryTests
         Assert.Contains("classlink.partner-key: ", check.Out, StringComparison.Ordinal);
     }
 
+    [Fact]
+    public async Task Of_several_applications_one_is_chosen_by_its_id()
+    {
+        await using var sandbox = await SandboxServer.StartAsync(new SandboxOptions { Students = 40, Schools = 2 });
+        await using var cli = await Cli.OpenAsync();
+        await cli.OkAsync("district", "add", "RIVER", "--name", "Riverbend");
+        string[] connect =
+        [
+            "classlink",
+            "connect",
+            "--tenant-id",
+            SandboxTenants.TwoApplications,
+            "--proxy",
+            sandbox.Url.ToString(),
+            "--partner-key-file",
+            cli.File("key", sandbox.Options.PartnerKey),
+        ];
+        await cli.RefusedAsync(1, "Rollcall for libraries (Vt%2B2bPq0RxE%3D); '--application ID'", connect);
+        await cli.RefusedAsync(1, "shares its roster no more", [.. connect, "--application", "x"]);
+        await cli.OkAsync([.. connect, "--application", "Vt%2B2bPq0RxE%3D"]);
+        Assert.Equal("Vt%2B2bPq0RxE%3D", (await cli.OkAsync("classlink", "show", "--json")).Word("application"));
+        await cli.OkAsync("classlink", "test");
+    }
+
     [Theory]
     [InlineData("", true)]
     [InlineData("", false)]

@@ -1,6 +1,7 @@
 using Rollcall.Districts;
 using Rollcall.Integrations;
 using Rollcall.Patrons;
+using Rollcall.Sandbox;
 
 namespace Rollcall.Server.Tests.Pages;
 
@@ -62,6 +63,12 @@ public abstract class TenantRequests(EmptyLibrary library)
         Assert.DoesNotContain("waits for this installation", await visitor.PageAsync(Page), StringComparison.Ordinal);
         Assert.DoesNotContain("has been asked", await TryAsync(tenant), StringComparison.Ordinal);
 
+        // Given to the wrong district it is taken back, and given again.
+        await owner.SubmitAsync("/welcome", "/welcome?handler=TakeBack", ("tenantId", tenant));
+        Assert.DoesNotContain("Take a tenant back", await owner.PageAsync("/welcome"), StringComparison.Ordinal);
+        Assert.Contains($"The operator took tenant {tenant} back", await visitor.PageAsync("/audit"), StringComparison.Ordinal);
+        await owner.SubmitAsync("/welcome", "/welcome?handler=Tenant", ("district", "RIVER"), ("tenantId", tenant));
+
         // The partner key is removed where it was stored, and stored again.
         await owner.SubmitAsync("/welcome", "/welcome?handler=ForgetKey");
         Assert.Contains("The partner key is removed", await owner.PageAsync("/welcome"), StringComparison.Ordinal);
@@ -78,6 +85,28 @@ public abstract class TenantRequests(EmptyLibrary library)
         Assert.Empty(await library.Service<Rollcall.Districts.TenantRequests>().ListAsync());
 
         await EntersAsync(owner);
+        await ChoosesAsync(owner);
+    }
+
+    /// <summary>Of several applications that a tenant shares its roster with, one is chosen by its name.</summary>
+    private async Task ChoosesAsync(Visitor owner)
+    {
+        await owner.PageAsync("/?district=DEMO");
+        (string, string)[] form =
+        [
+            ("mode", "Proxy"),
+            ("tenantId", SandboxTenants.TwoApplications),
+            ("url", library.Sandbox.Url.ToString()),
+        ];
+        var asked = await owner.RefusedAsync(Page, $"{Page}?handler=Connect", form);
+        Assert.Contains("Choose one below", asked, StringComparison.Ordinal);
+        var id = System.Text.RegularExpressions.Regex.Match(asked, "<option value=\"([^\"]+)\" *>Rollcall for libraries ").Groups[1].Value;
+        Assert.NotEqual("", id);
+        await owner.SubmitAsync(Page, $"{Page}?handler=Connect", [.. form, ("application", id)]);
+        var district = (await library.Service<DistrictService>().ListAsync()).Single(d => d.Code == "DEMO");
+        var row = await library.Service<IntegrationService>().FindAsync(district.Id, IntegrationKind.ClassLink);
+        Assert.Equal(id, IntegrationService.SettingsOf(row).ApplicationId);
+        Assert.DoesNotContain("Choose one below", await owner.PageAsync(Page), StringComparison.Ordinal);
     }
 
     /// <summary>The operator, who belongs to one district, enters another and adds a third.</summary>

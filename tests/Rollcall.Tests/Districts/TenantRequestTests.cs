@@ -71,6 +71,111 @@ public sealed class TenantRequestTests(PostgresCluster cluster)
         Assert.Single(lines, l => l is { Details: "removed", Actor: "operator" });
     }
 
+    /// <summary>Whoever was given the wrong tenant gives it back, and reads nothing by it from then on.</summary>
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task A_tenant_that_the_wrong_district_was_given_is_taken_back(Db db)
+    {
+        await using var system = await Installation.StartAsync(cluster, db);
+        var districts = system.Get<DistrictService>();
+        var tenant = system.Sandbox.Options.TenantId;
+        var lake = await districts.AddAsync("LAKE", "Lake", "UTC", "test");
+        async Task RefusedAsync(Func<Task> act, string says) =>
+            Assert.Contains(says, (await Assert.ThrowsAsync<RollcallException>(act)).Message, StringComparison.Ordinal);
+
+        await RefusedAsync(() => districts.DisallowTenantAsync(system.District, tenant, "operator"), "Disconnect it first");
+        await RefusedAsync(() => districts.DisallowTenantAsync(lake, tenant, "operator"), "Lake is not allowed tenant");
+        await RefusedAsync(() => districts.DisallowTenantAsync(lake, " x ", "operator"), "Lake is not allowed tenant x.");
+        Assert.Equal([tenant], (await districts.TenantsAsync())[system.District.Id]);
+        await system.Integrations.TestAsync(system.District, IntegrationKind.ClassLink);
+
+        // Off, it may keep its connection: that opens nothing any more.
+        await system.Integrations.TurnOffAsync(system.District.Id, IntegrationKind.ClassLink, "test");
+        await districts.DisallowTenantAsync(system.District, $" {tenant} ", "operator");
+        Assert.Contains(
+            await AuditAsync(system, "took tenant"),
+            l => l.Actor == "operator" && l.Details.EndsWith($"{tenant} back", StringComparison.Ordinal)
+        );
+        Assert.Empty((await districts.TenantsAsync())[system.District.Id]);
+        await RefusedAsync(() => system.Integrations.TestAsync(system.District, IntegrationKind.ClassLink), "took it back");
+        await RefusedAsync(() => system.Integrations.OrgsAsync(system.District, IntegrationKind.ClassLink), "took it back");
+        await RefusedAsync(
+            async () => await system.Integrations.TurnOnAsync(system.District.Id, IntegrationKind.ClassLink, clear: false, "test"),
+            "took it back"
+        );
+        await districts.AllowTenantAsync(lake, tenant, "operator");
+        await RefusedAsync(() => system.Integrations.TestAsync(system.District, IntegrationKind.ClassLink), "took it back");
+
+        // And back again.
+        await districts.DisallowTenantAsync(lake, tenant, "operator");
+        await districts.AllowTenantAsync(system.District, tenant, "operator");
+        await system.Integrations.TurnOnAsync(system.District.Id, IntegrationKind.ClassLink, clear: false, "test");
+        Assert.Null((await system.SyncAsync()).Error);
+    }
+
+    /// <summary>The one credential of the list is the partner key, however ClassLink refuses it.</summary>
+    [Theory]
+    [InlineData("401:applications")]
+    [InlineData("disabled-403:applications")]
+    public async Task A_partner_key_that_is_refused_is_the_operators_matter(string fault)
+    {
+        await using var system = await Installation.StartAsync(cluster, Db.Sqlite);
+        system.Sandbox.Faults.Set(fault);
+        var e = await Assert.ThrowsAsync<RollcallException>(() =>
+            system.Integrations.TestAsync(system.District, IntegrationKind.ClassLink)
+        );
+        Assert.StartsWith("ClassLink refuses this installation's partner key.", e.Message, StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task Of_several_applications_somebody_chooses_one_and_it_stays_chosen(Db db)
+    {
+        await using var system = await Installation.StartAsync(cluster, db, connect: false);
+        await system.Integrations.StorePartnerKeyAsync(system.Sandbox.Options.PartnerKey, "test");
+        var request = new ConnectRequest(ConnectionMode.Proxy, Sandbox.SandboxTenants.TwoApplications, system.Sandbox.Url.ToString());
+        Task<ConnectResult> ConnectAsync(string? application) =>
+            system.Integrations.ConnectAsync(
+                system.District,
+                IntegrationKind.ClassLink,
+                request with
+                {
+                    ApplicationId = application,
+                },
+                asOperator: true,
+                clear: false,
+                "test"
+            );
+        async Task<string?> ChosenAsync() =>
+            IntegrationService.SettingsOf(await system.Integrations.FindAsync(system.District.Id, IntegrationKind.ClassLink)).ApplicationId;
+
+        var asked = await Assert.ThrowsAsync<ApplicationChoiceException>(() => ConnectAsync(null));
+        Assert.Equal(["Rollcall", "Rollcall for libraries"], asked.Choices.Select(c => c.Name));
+        Assert.All(asked.Choices, c => Assert.Contains($"{c.Name} ({c.Id})", asked.Message, StringComparison.Ordinal));
+        Assert.DoesNotContain("c1a5b8d0", asked.Message, StringComparison.Ordinal);
+        var chosen = asked.Choices[1].Id;
+        await ConnectAsync(chosen);
+        system.Sandbox.ClearRequests();
+        Assert.NotEmpty(await system.Integrations.OrgsAsync(system.District, IntegrationKind.ClassLink));
+        Assert.Contains(system.Sandbox.Requests, r => r.Path.StartsWith($"/{chosen}/", StringComparison.Ordinal));
+
+        // Connected once more it is still that one; gone, it is said, and asked for anew.
+        await ConnectAsync(null);
+        Assert.Equal(chosen, await ChosenAsync());
+        await system.ConfigureAsync(s => s with { ApplicationId = "gone%3D" });
+        var gone = await Assert.ThrowsAsync<ApplicationChoiceException>(() =>
+            system.Integrations.TestAsync(system.District, IntegrationKind.ClassLink)
+        );
+        Assert.True(gone.IsGone);
+        Assert.Contains("shares its roster no more", gone.Message, StringComparison.Ordinal);
+        Assert.False((await Assert.ThrowsAsync<ApplicationChoiceException>(() => ConnectAsync(null))).IsGone);
+        Assert.True((await Assert.ThrowsAsync<ApplicationChoiceException>(() => ConnectAsync("other%3D"))).IsGone);
+        await ConnectAsync(asked.Choices[0].Id);
+        Assert.Equal(asked.Choices[0].Id, await ChosenAsync());
+    }
+
     private static async Task<IReadOnlyList<AuditEntry>> AuditAsync(Installation system, string words) =>
         (await system.Get<AuditLog>().PageAsync(system.District.Id, new AuditFilter(Search: words), 1, 100)).Lines;
 

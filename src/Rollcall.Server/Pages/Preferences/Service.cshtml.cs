@@ -121,6 +121,9 @@ internal sealed class ServiceModel(
     /// <summary>The connection as typed, for another try. Secrets are never shown again.</summary>
     public ConnectRequest Connection { get; private set; } = new(ConnectionMode.Proxy, null, null);
 
+    /// <summary>The applications to choose from, where the tenant shares its roster with several.</summary>
+    public IReadOnlyList<(string Id, string Name)> Applications { get; private set; } = [];
+
     /// <summary>What connecting as typed would clear; null when that was not asked for.</summary>
     public SwitchImpact? Impact { get; private set; }
     public IReadOnlyList<Site> Sites { get; private set; } = [];
@@ -176,7 +179,8 @@ internal sealed class ServiceModel(
         string? secret,
         string? signature,
         string? version,
-        string? clear
+        string? clear,
+        string? application = null
     )
     {
         if (!Choose(service, "settings"))
@@ -196,6 +200,7 @@ internal sealed class ServiceModel(
             mode == ConnectionMode.Direct ? Text.Clean(signature) : null
         )
         {
+            ApplicationId = mode == ConnectionMode.Proxy ? Text.Clean(application) : null,
             TokenUrl = mode == ConnectionMode.ClientCredentials ? Text.Clean(tokenUrl) : null,
             Version =
                 Kind != IntegrationKind.OneRoster ? null
@@ -878,6 +883,14 @@ internal sealed class ServiceModel(
                 ? result.Message
                 : $"{result.Message} The {(impact.IsOfPeople ? "links" : "matches")} to the former roster are cleared; undo operation {result.Cleared} to bring them back.";
             return LocalRedirect(Base);
+        }
+        catch (ApplicationChoiceException e)
+        {
+            Applications = e.Choices;
+            Problem = e.IsGone
+                ? "The application that was chosen shares the district's roster no more. Choose another one below, then save again."
+                : "The district shares its roster with several applications of this installation's partner. Choose one below, then save again.";
+            return null;
         }
         catch (Exception e) when (e is RollcallException or RosterException)
         {
