@@ -108,7 +108,7 @@ internal sealed class SyncHandler(
     }
 
     /// <summary>Why a changes sync cannot be one now; null when it can.</summary>
-    private string? FullBecause(SyncSetup setup, IRosterSource source, long? unfinished) =>
+    private static string? FullBecause(SyncSetup setup, IRosterSource source, long? unfinished) =>
         setup.State switch
         {
             { LastFullAt: null } or { ChangesSince: null } => "this is the first sync",
