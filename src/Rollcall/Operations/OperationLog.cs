@@ -80,7 +80,7 @@ public sealed record LogCount(int? SiteId, Outcome Outcome, bool Held, bool Stal
 /// when it was cancelled or failed.</summary>
 /// <param name="To">Lines that are not held, up to this number.</param>
 /// <param name="HeldTo">Held lines, up to this number.</param>
-internal readonly record struct Reached(long To, long HeldTo)
+internal sealed record Reached(long To, long HeldTo)
 {
     /// <summary>Null while it may be written still, and for a preview, which says what would be: also when it is out of date.</summary>
     public static Reached? Of(Operation operation) =>
