@@ -387,7 +387,7 @@ public sealed partial class DeskTests(Browser browser, SyncedLibrary library) : 
     [GeneratedRegex("^Preview", RegexOptions.None, 1000)]
     private static partial Regex Preview();
 
-    [GeneratedRegex("^(?<status>Discarded|Completed)", RegexOptions.None, 1000)]
+    [GeneratedRegex("^(?<status>Discarded|Hold discarded|Completed)", RegexOptions.None, 1000)]
     private static partial Regex Discarded();
 
     [GeneratedRegex("^Undone", RegexOptions.None, 1000)]

@@ -888,6 +888,7 @@ internal static class ApiRoutes
             left,
             since is null ? time.GetUtcNow().AddDays(-30) : Arguments.Instant(since, "since", district),
             site is null ? null : (await SiteAsync(sites, district, site, http)).Id,
+            null,
             size,
             http.RequestAborted,
             skip

@@ -9,6 +9,8 @@ namespace Rollcall.Server.Commands;
 /// <summary>How an operation was set up, in words.</summary>
 internal static class OperationOptions
 {
+    private static readonly int[] s_mapped = [PatronFields.Barcode, PatronFields.CommunityId, PatronFields.Location, PatronFields.Site];
+
     /// <summary>A line for each thing that somebody chose.</summary>
     public static IEnumerable<string> Lines(Operation operation)
     {
@@ -47,7 +49,7 @@ internal static class OperationOptions
         )
         {
             lines.Add(
-                $"Mapping: barcode from {MapArguments.Word(map.Barcode)}, Student # from {MapArguments.Word(map.CommunityId)}, homeroom from {MapArguments.Word(map.Location)}, site from {MapArguments.Word(map.SiteFrom)}"
+                $"Mapping: {string.Join(", ", s_mapped.Select(f => $"{PatronFields.ByNumber(f).Label}: {Sync.Person.PatronExplain.SourceOf(f, map) ?? "Not Mapped"}"))}"
             );
             if (map.Grades.Count > 0)
             {

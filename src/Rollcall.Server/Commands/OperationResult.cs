@@ -174,7 +174,7 @@ internal static class OperationText
     /// <summary>The totals in one sentence, without those that are none.</summary>
     public static string Totals(Operation operation)
     {
-        var counts = OperationQueue.CountsOf(operation);
+        var counts = OperationQueue.CountsOf(operation).Apart;
         if (operation.Kind == OperationKind.Export)
         {
             return $"{Count(counts.Read, "patron", "patrons")} exported.";
@@ -194,6 +194,7 @@ internal static class OperationText
             (counts.Skipped, "skipped"),
             (counts.Review, "for Review"),
             (counts.Removed, "removed"),
+            (counts.Held, "held"),
         ];
         var said = string.Join(", ", parts.Where(p => p.Count > 0).Select(p => $"{N(p.Count)} {p.Word}"));
         var read =
@@ -205,11 +206,7 @@ internal static class OperationText
                 _ => Count(counts.Read, "person", "people"),
             } + " read";
         var plan = operation.Status == OperationStatus.Preview ? ", the plan" : "";
-        var held =
-            counts.Held > 0 && operation.Status == OperationStatus.NeedsApproval
-                ? $"; {N(counts.Held)} of these {(counts.Held == 1 ? "waits" : "wait")}"
-                : "";
-        return said.Length == 0 ? $"{read}." : $"{read}{plan}: {said}{held}.";
+        return said.Length == 0 ? $"{read}." : $"{read}{plan}: {said}.";
     }
 
     /// <summary>How many people met a patron that was here, and by which key; null when nobody did.</summary>

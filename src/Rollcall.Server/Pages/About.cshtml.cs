@@ -15,8 +15,11 @@ internal sealed class AboutModel(Here here, RollcallDatabase database, Reading r
     public string System { get; } = $"{RuntimeInformation.FrameworkDescription} on {RuntimeInformation.OSDescription.Trim()}";
     public (long Patrons, long Operations, bool Migrated) Facts { get; private set; }
 
+    /// <summary>The visitor is told of the installation and of the whole district, and not of the version alone.</summary>
+    public bool Details => Here.May(Need.LibraryAdministrator);
+
     /// <summary>Looking at the district's numbers tells that the database answers.</summary>
-    public async Task OnGetAsync() => Facts = await reading.FactsAsync(DistrictId, Gone);
+    public async Task OnGetAsync() => Facts = Details ? await reading.FactsAsync(DistrictId, Gone) : Facts;
 
     private static string VersionOf(Assembly assembly) =>
         (assembly.GetCustomAttribute<AssemblyInformationalVersionAttribute>()?.InformationalVersion ?? "unknown").Split('+')[0];

@@ -107,6 +107,15 @@ internal sealed class ErrorModel(Here here) : PageModel
         && HttpContext.Features.Get<IHttpMaxRequestBodySizeFeature>()?.MaxRequestBodySize is { } most
         && length > most;
 
+    /// <summary>A patron was looked for who is not there.</summary>
+    public bool IsOfPatron =>
+        Code == StatusCodes.Status404NotFound
+        && HttpContext.Features.Get<IStatusCodeReExecuteFeature>()?.OriginalPath is { } path
+        && (
+            path.StartsWith("/patrons/", StringComparison.OrdinalIgnoreCase)
+            || path.StartsWith("/patron/", StringComparison.OrdinalIgnoreCase)
+        );
+
     private string Smaller() =>
         HttpContext
             .Features.Get<IStatusCodeReExecuteFeature>()

@@ -53,7 +53,13 @@ internal sealed class IndexModel(
     public (int Count, string? Error) Untold { get; private set; }
 
     /// <summary>What a new library does first, and whether it is done; empty once a full sync has been done.</summary>
-    public IReadOnlyList<(string Label, string Link, string Hint, bool Done)> First { get; private set; } = [];
+    public IReadOnlyList<GuideStep> First { get; private set; } = [];
+
+    /// <summary>The run that was undone since the roster was last written whole; null when none was.</summary>
+    public string? Undone { get; private set; }
+
+    /// <summary>How the roster and the library stand where nothing waits, in a sentence; empty where that is not known.</summary>
+    public string Peace { get; private set; } = "";
 
     /// <summary>Why no sync can run and where that is changed; null when one can.</summary>
     public (string Words, string Link, string Label)? Hindrance { get; private set; }
@@ -113,23 +119,17 @@ internal sealed class IndexModel(
             Stopped = (because, $"/preferences/sis/{IntegrationWords.Verb(on.Kind)}/schedule");
         }
 
-        if (Here.Can("/Preferences/Service Get"))
+        if (Here.Can("/Preferences/Service Get") && Live is null)
         {
-            if (
-                Live is null
-                && (
-                    Last is null
-                    || (
-                        Service is not null
-                        && IntegrationService.StateOf(Service).LastFullAt is null
-                        && Last.Status is OperationStatus.Failed or OperationStatus.Cancelled
-                    )
-                )
-            )
-            {
-                First = await FirstStepsAsync(all.Count);
-            }
+            First = await FirstStepsAsync(all.Count);
         }
+
+        var state = IntegrationService.StateOf(Service);
+        Undone =
+            Here.Sites is not null || Service is null ? null
+            : Last is { Status: OperationStatus.Undone } taken ? taken.Id.ToString(CultureInfo.InvariantCulture)
+            : await UndoneAsync(state.FullDue);
+        Peace = PeaceOf(state);
 
         static SiteRow Row(string? code, string? name, IEnumerable<(int? SiteId, PatronStatus Status, int Count)> counts)
         {
@@ -172,7 +172,7 @@ internal sealed class IndexModel(
         static bool IsShown(OpenOperation operation) => !operation.IsLive || operation.IsSync;
     }
 
-    private async Task<IReadOnlyList<(string, string, string, bool)>> FirstStepsAsync(int siteCount)
+    private async Task<IReadOnlyList<GuideStep>> FirstStepsAsync(int siteCount)
     {
         // Before one is on: the one that somebody has begun with.
         var service = Service;
@@ -184,40 +184,44 @@ internal sealed class IndexModel(
                     : null;
         }
 
+        if (IntegrationService.StateOf(service).WasWritten)
+        {
+            return [];
+        }
+
         var kind = service?.Kind ?? IntegrationKind.ClassLink;
-        var page = $"/preferences/sis/{IntegrationWords.Verb(kind)}";
-        var settings = IntegrationService.SettingsOf(service);
-        return
-        [
-            (
-                "Add the sites",
-                settings.Mode is null ? "/sites" : $"{page}/sites",
-                "One for each school library. Or connect the roster first, and Site Mapping adds one for each of its schools.",
-                siteCount > 0
-            ),
-            (
-                "Import the patrons you have",
-                "/patron/import",
-                "If there are any: the first sync then finds them instead of making them twice.",
-                All.Total > 0
-            ),
-            ("Connect the roster", page, "ClassLink, or another roster service.", settings.Mode is not null),
-            (
-                "Match the sites",
-                $"{page}/sites",
-                "Say which school of the roster each site is.",
-                (await reading.OrgsAsync(DistrictId, kind, Gone)).Count > 0
-            ),
-            ("Choose who is synced", $"{page}/syncing", "Students, teachers, other staff.", settings.Roles.Count > 0),
-            (
-                "Map Student #",
-                $"{page}/mapping",
-                "Readiness shows which id of the roster is the one you have.",
-                settings.Map.CommunityId.Source != Mapping.IdSource.NotMapped
-            ),
-            ("Turn it on", "/preferences/sis", "From then on a sync can run.", Service is not null),
-            ("Preview, then sync", "/", "The buttons on top of this page.", false),
-        ];
+        return Guide.Of(kind, service, siteCount, All.Total, (await reading.OrgsAsync(DistrictId, kind, Gone)).Count > 0);
+    }
+
+    /// <summary>The run whose undoing demands that the next sync reads everything; null when it is demanded for another reason, or not.</summary>
+    private async Task<string?> UndoneAsync(string? fullDue) =>
+        fullDue?.Split(' ') is ["operation", var id, "was", "undone"]
+        && long.TryParse(id, NumberStyles.None, CultureInfo.InvariantCulture, out var number)
+        && await reading.OperationsAsync(DistrictId, [number], Gone) is [{ Kind: OperationKind.FullSync or OperationKind.ChangesSync }]
+            ? id
+            : null;
+
+    private string PeaceOf(IntegrationState state)
+    {
+        if (Last is null)
+        {
+            return "No sync has run yet.";
+        }
+
+        if (
+            Last.Status is not (OperationStatus.Completed or OperationStatus.CompletedWithWarnings)
+            || Service is null
+            || Here.Sites is not null
+        )
+        {
+            return "";
+        }
+
+        var counts = OperationQueue.CountsOf(Last);
+        return counts.Skipped > 0 ? $"The last sync left {Words.Count(counts.Skipped, "person", "people")} out: its log says whom and why."
+            : state.FullDue is { } why ? $"The next sync reads the whole roster, because {why}."
+            : counts.Review > 0 ? "Everybody else is as the roster said at the last sync."
+            : "The roster and the library agree as of the last sync.";
     }
 
     public Task<IActionResult> OnPostSyncAsync() => StartAsync(preview: false);

@@ -40,7 +40,7 @@ internal sealed class ListsModel(Here here, SiteService sites, Reading reading) 
         }
 
         List = list;
-        Sites = await sites.ListAsync(DistrictId, Gone);
+        Sites = [.. (await sites.ListAsync(DistrictId, Gone)).Where(s => Here.Sees(s.Id))];
         Site = Sites.FirstOrDefault(s => string.Equals(s.Code, site?.Trim(), StringComparison.OrdinalIgnoreCase));
         Since =
             DateOnly.TryParseExact(since, "yyyy-MM-dd", CultureInfo.InvariantCulture, DateTimeStyles.None, out var date)
@@ -53,8 +53,8 @@ internal sealed class ListsModel(Here here, SiteService sites, Reading reading) 
         }
 
         var people = Ever
-            ? await reading.TransferredAsync(DistrictId, Site?.Id, Most, Gone)
-            : await reading.MovedAsync(DistrictId, Left, Here.StartOf(Since), Site?.Id, Most, Gone);
+            ? await reading.TransferredAsync(DistrictId, Site?.Id, Here.Sites, Most, Gone)
+            : await reading.MovedAsync(DistrictId, Left, Here.StartOf(Since), Site?.Id, Here.Sites, Most, Gone);
         Total = people.Count;
         var names = Sites.ToDictionary(s => s.Id, s => s.Name);
         Groups =

@@ -32,6 +32,12 @@ internal sealed class OperationModel(
     public IReadOnlyList<WarningGroup> Warnings { get; private set; } = [];
     public IReadOnlyList<(string Label, string Value)> Options { get; private set; } = [];
 
+    /// <summary>Why people were skipped.</summary>
+    public IReadOnlyList<SkipCount> Skips { get; private set; } = [];
+
+    /// <summary>Reasons name organizations: of a roster with hundreds that nobody matched the most frequent are told.</summary>
+    public const int MostSkips = 30;
+
     /// <summary>What was found in the OneRoster CSV packages that it read.</summary>
     public IReadOnlyList<CsvImportReport> Imported { get; private set; } = [];
 
@@ -136,10 +142,14 @@ internal sealed class OperationModel(
         Notices = Here.Sites is null ? await notices.ListAsync(DistrictId, id, cancellationToken: Gone) : [];
         Sites = [.. (await sites.ListAsync(DistrictId, Gone)).Where(s => Here.Sees(s.Id))];
         Filter = LogQuery.Filter(Request.Query, Sites) with { Sites = Here.Sites };
-        SiteCode = Sites.FirstOrDefault(s => s.Id == Filter.SiteId)?.Code;
+        SiteCode = Filter.NoSite ? PatronQuery.NoSiteWord : Sites.FirstOrDefault(s => s.Id == Filter.SiteId)?.Code;
         if (Operation.Planned)
         {
             var counts = await reading.LogCountsAsync(Operation, Gone);
+            Skips =
+                Here.Sites is null && OperationQueue.CountsOf(Operation).Skipped > 0
+                    ? await log.SkipsAsync(DistrictId, id, MostSkips, Gone)
+                    : [];
             BySite =
             [
                 .. Sites
@@ -299,19 +309,10 @@ internal sealed class OperationModel(
 
         if (root.TryGetProperty("map", out var map) && map.Deserialize<FieldMap>(IntegrationService.Json) is { } fields)
         {
-            yield return ("Student #", Id(fields.CommunityId));
-            yield return ("Barcode", Id(fields.Barcode));
-            yield return (
-                "Homeroom",
-                fields.Location switch
-                {
-                    LocationSource.ClassCode => "homeroom class code",
-                    LocationSource.ClassTitle => "homeroom class title",
-                    LocationSource.ClassLocation => "homeroom class location",
-                    LocationSource.TeacherName => "homeroom teacher",
-                    _ => "not mapped",
-                }
-            );
+            foreach (var field in (int[])[PatronFields.CommunityId, PatronFields.Barcode, PatronFields.Location, PatronFields.Site])
+            {
+                yield return (PatronFields.ByNumber(field).Label, PatronExplain.SourceOf(field, fields) ?? "Not Mapped");
+            }
         }
 
         if (Words("fullBecause") is { } because)
@@ -336,14 +337,5 @@ internal sealed class OperationModel(
 
         string? Words(string property) =>
             root.TryGetProperty(property, out var value) && value.ValueKind == JsonValueKind.String ? value.GetString() : null;
-
-        static string Id(IdMapping mapping) =>
-            mapping.Source switch
-            {
-                IdSource.UserIdType => $"user id of type {mapping.Type}",
-                IdSource.Identifier => "identifier",
-                IdSource.Username => "username",
-                _ => "not mapped",
-            };
     }
 }

@@ -1,12 +1,14 @@
 using System.Globalization;
 using Microsoft.AspNetCore.Mvc;
+using Rollcall.Integrations;
 using Rollcall.Operations;
 using Rollcall.Server.Pages.Parts;
 
 namespace Rollcall.Server.Pages;
 
 /// <summary>Operations Management: the queue and what it has done, by day and type.</summary>
-internal sealed class OperationsModel(Here here, Reading reading, NoticeService notices) : RollcallPage(here)
+internal sealed class OperationsModel(Here here, Reading reading, NoticeService notices, IntegrationService integrations)
+    : RollcallPage(here)
 {
     public const int Size = 50;
 
@@ -20,6 +22,9 @@ internal sealed class OperationsModel(Here here, Reading reading, NoticeService 
     public int Number { get; private set; }
     public int Total { get; private set; }
     public IReadOnlyList<Operation> List { get; private set; } = [];
+
+    /// <summary>A roster service is on.</summary>
+    public bool CanSync { get; private set; }
 
     /// <summary>Operations of which somebody who was to be told has not been.</summary>
     public IReadOnlySet<long> Untold { get; private set; } = new HashSet<long>();
@@ -49,6 +54,7 @@ internal sealed class OperationsModel(Here here, Reading reading, NoticeService 
             (List, Total) = await reading.QueueAsync(DistrictId, filter, Number, Size, Gone);
         }
 
+        CanSync = Total > 0 || await integrations.EnabledAsync(DistrictId, Gone) is not null;
         Untold = Here.Sites is null ? await notices.UntoldAsync(DistrictId, [.. List.Select(o => o.Id)], Gone) : Untold;
     }
 

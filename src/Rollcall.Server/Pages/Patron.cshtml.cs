@@ -66,6 +66,7 @@ internal sealed class PatronModel(
         }
 
         var byId = (await sites.ListAsync(DistrictId, Gone)).ToDictionary(s => s.Id);
+        ViewData["SiteNames"] = byId.Values.ToDictionary(s => s.Code, s => s.Name);
         SiteName = Patron.SiteId is { } id ? byId.GetValueOrDefault(id)?.Name : null;
         var service = Patron.Guid is null ? null : await integrations.EnabledAsync(DistrictId, Gone);
         Service = service is null ? null : Words.Service(service.Kind);

@@ -38,6 +38,12 @@ internal sealed class PatronBulkModel(Here here, PatronService patrons, PatronBu
     public async Task<IActionResult> OnGetAsync()
     {
         await LoadAsync([]);
+        if (Request.Query[PatronQuery.Meant] == PatronQuery.Ticks && Query.Barcodes.Count == 0)
+        {
+            TempData["Refused"] = "Nobody is ticked: nothing was begun. Tick patrons, or take all that are found.";
+            return LocalRedirect(Query.Address("/patrons"));
+        }
+
         return Page();
     }
 
@@ -50,6 +56,21 @@ internal sealed class PatronBulkModel(Here here, PatronService patrons, PatronBu
         if (Total == 0)
         {
             Problem = "Nobody is meant: choose other patrons.";
+            return Page();
+        }
+
+        // A choice that nobody touched is sent too; what was typed was meant.
+        var lost = s_fields
+            .Where(n => PatronForm.ControlOf(n) is FieldControl.Text or FieldControl.Lines or FieldControl.Date)
+            .Where(n => !string.IsNullOrWhiteSpace(typed.GetValueOrDefault(n)))
+            .Select(PatronFields.ByNumber)
+            .Where(f => !Chosen.Contains(f.Name))
+            .Select(f => f.Label)
+            .ToList();
+        if (!Removal && lost.Count > 0)
+        {
+            Problem =
+                $"{string.Join(" and ", lost)} {(lost.Count == 1 ? "was" : "were")} typed and not ticked. Tick what is to change, and empty what is not.";
             return Page();
         }
 

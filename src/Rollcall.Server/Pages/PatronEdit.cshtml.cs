@@ -27,6 +27,9 @@ internal sealed class PatronEditModel(Here here, PatronService patrons, SiteServ
     /// <summary>Why nothing was saved.</summary>
     public string? Problem { get; private set; }
 
+    /// <summary>What is wrong with each field.</summary>
+    private IReadOnlyDictionary<int, string> _problems = new Dictionary<int, string>();
+
     public async Task<IActionResult> OnGetAsync(string? barcode) => await LoadAsync(barcode) ?? await ShowAsync(new Sent());
 
     public async Task<IActionResult> OnPostAsync([FromQuery] string? barcode, string? seen)
@@ -65,6 +68,11 @@ internal sealed class PatronEditModel(Here here, PatronService patrons, SiteServ
             {
                 // What was left open takes the site's default instead of being emptied.
                 var fields = Changes(typed).Where(c => !string.IsNullOrWhiteSpace(c.Value)).ToList();
+                if (!await FitAsync(fields))
+                {
+                    return await ShowAsync(sent);
+                }
+
                 var added = await patrons.AddAsync(DistrictId, fields, Here.Actor, Gone);
                 TempData["Said"] = $"{added.DisplayName} was added with the barcode {added.Barcode}.";
                 return LocalRedirect(Words.PatronUrl(added.Barcode));
@@ -79,6 +87,11 @@ internal sealed class PatronEditModel(Here here, PatronService patrons, SiteServ
             }
 
             var changes = Changes(sent.Typed);
+            if (!await FitAsync(changes))
+            {
+                return await ShowAsync(sent);
+            }
+
             if (Service is not null)
             {
                 changes.Add(new("keptFields", string.Join(',', sent.Kept!.Order().Select(n => n.ToString(CultureInfo.InvariantCulture)))));
@@ -122,6 +135,19 @@ internal sealed class PatronEditModel(Here here, PatronService patrons, SiteServ
         return await ShowAsync(
             await SinceAsync(new Sent { Typed = PatronForm.Read(form), Kept = PatronForm.ReadKept(form) }, form, looked.Version)
         );
+    }
+
+    /// <summary>Whether all that is typed can be taken; what cannot is said at each field.</summary>
+    private async Task<bool> FitAsync(IReadOnlyList<KeyValuePair<string, string?>> fields)
+    {
+        _problems = await patrons.ProblemsAsync(DistrictId, Patron?.Id ?? 0, fields, Gone);
+        Problem = _problems.Count switch
+        {
+            0 => null,
+            1 => _problems.Values.Single(),
+            _ => $"{_problems.Count} fields do not fit: each says why.",
+        };
+        return Problem is null;
     }
 
     /// <summary>
@@ -254,6 +280,8 @@ internal sealed class PatronEditModel(Here here, PatronService patrons, SiteServ
         {
             Form = Form.Opened(was, kept, sent.Meanwhile);
         }
+
+        Form = Form.Refused(_problems);
 
         return Page();
     }

@@ -1,12 +1,15 @@
 using Microsoft.AspNetCore.Mvc;
+using Rollcall.Districts;
 using Rollcall.Integrations;
+using Rollcall.Patrons;
 using Rollcall.Server.Pages.Parts;
 using Rollcall.Sync.Person;
 
 namespace Rollcall.Server.Pages;
 
 /// <summary>Why each value of a patron is as it is.</summary>
-internal sealed class PatronExplainModel(Here here, PatronExplain explain, IntegrationService integrations) : RollcallPage(here)
+internal sealed class PatronExplainModel(Here here, PatronExplain explain, IntegrationService integrations, SiteService sites)
+    : RollcallPage(here)
 {
     public PatronExplanation Told { get; private set; } = null!;
 
@@ -28,10 +31,17 @@ internal sealed class PatronExplainModel(Here here, PatronExplain explain, Integ
             return Missing(e.Message);
         }
 
+        _names = (await sites.ListAsync(DistrictId, Gone)).ToDictionary(s => s.Code, s => s.Name);
         CanAsk = Told.Guid is not null && await integrations.EnabledAsync(DistrictId, Gone) is not null;
         Asked &= Told.RosterProblem is null && CanAsk;
         return Page();
     }
+
+    private IReadOnlyDictionary<string, string> _names = new Dictionary<string, string>();
+
+    /// <summary>A value as screens say it: a site by its name.</summary>
+    public string? Say(int field, string? value) =>
+        field == PatronFields.Site && value is not null ? _names.GetValueOrDefault(value, value) : Words.Value(field, value);
 
     /// <summary>Who wrote a value: the operation, and apart from it when and by whom.</summary>
     public static (string Operation, string? More) Parted(string? origin) =>

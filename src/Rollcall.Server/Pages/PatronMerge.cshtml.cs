@@ -20,7 +20,11 @@ internal sealed class PatronMergeModel(Here here, PatronService patrons, PatronM
     public string? Problem { get; private set; }
     public IReadOnlyList<Patron> Candidates { get; private set; } = [];
     public int Total { get; private set; }
-    public IReadOnlyList<(string Label, string? Kept, string? Gone, string? After, bool Filled)> Rows { get; private set; } = [];
+    public IReadOnlyList<(string Label, string? Kept, string? Gone, string? After, bool Filled, bool? Same)> Rows { get; private set; } =
+    [];
+
+    /// <summary>What speaks against their being one person, a sentence each; whoever merges them all the same says that they know better.</summary>
+    public IReadOnlyList<string> Doubts { get; private set; } = [];
 
     /// <summary>What happens to the roster's ids, in words; null when nothing does.</summary>
     public string? Link { get; private set; }
@@ -84,7 +88,7 @@ internal sealed class PatronMergeModel(Here here, PatronService patrons, PatronM
 
         var codes = (await sites.ListAsync(DistrictId, Gone)).ToDictionary(
             s => s.Id.ToString(CultureInfo.InvariantCulture),
-            s => s.Code,
+            s => s.Name,
             StringComparer.Ordinal
         );
         Rows =
@@ -92,9 +96,17 @@ internal sealed class PatronMergeModel(Here here, PatronService patrons, PatronM
             .. PatronMerge
                 .Compare(Kept, Other)
                 .Select(f =>
-                    (f.Field.Label, Say(f.Field, f.Kept), Say(f.Field, f.Gone), Say(f.Field, f.Filled ? f.Gone : f.Kept), f.Filled)
+                    (
+                        f.Field.Label,
+                        Say(f.Field, f.Kept),
+                        Say(f.Field, f.Gone),
+                        Say(f.Field, f.Filled ? f.Gone : f.Kept),
+                        f.Filled,
+                        f.Kept is null || f.Gone is null ? (bool?)null : Text.Fold(f.Kept) == Text.Fold(f.Gone)
+                    )
                 ),
         ];
+        Doubts = [.. DoubtsOf(Kept, Other)];
         Link =
             Other.Guid is null ? null
             : Kept.Guid is null
@@ -105,7 +117,31 @@ internal sealed class PatronMergeModel(Here here, PatronService patrons, PatronM
         string? Say(PatronField field, string? value) => Words.Value(field.Number, OperationLog.Display(field.Number, value, codes));
     }
 
-    public async Task<IActionResult> OnPostAsync([FromQuery] string? keep, [FromQuery] string? other, string? kept, string? gone)
+    private static IEnumerable<string> DoubtsOf(Patron kept, Patron gone)
+    {
+        if (Text.Fold(kept.LastName) != Text.Fold(gone.LastName))
+        {
+            yield return "Their last names differ.";
+        }
+
+        if (kept.Birthdate is { } one && gone.Birthdate is { } other && one != other)
+        {
+            yield return "Their birthdates differ.";
+        }
+
+        if (kept.Guid is not null && gone.Guid is not null && kept.Guid != gone.Guid)
+        {
+            yield return "The roster has both, as two people.";
+        }
+    }
+
+    public async Task<IActionResult> OnPostAsync(
+        [FromQuery] string? keep,
+        [FromQuery] string? other,
+        string? kept,
+        string? gone,
+        string? sure
+    )
     {
         try
         {
@@ -113,6 +149,19 @@ internal sealed class PatronMergeModel(Here here, PatronService patrons, PatronM
                 SeenPatron.Parse(kept) is { } keptSeen && SeenPatron.Parse(gone) is { } goneSeen
                     ? (keptSeen, goneSeen)
                     : throw new RollcallException("Look at both records, then merge.");
+            if (sure != "yes")
+            {
+                // Whoever is another one by now is refused below.
+                var ((one, _), (two, _)) = (
+                    await patrons.GetAsync(DistrictId, keep ?? "", Gone),
+                    await patrons.GetAsync(DistrictId, other ?? "", Gone)
+                );
+                if (SeenPatron.Of(one) == seen.keptSeen && SeenPatron.Of(two) == seen.goneSeen && DoubtsOf(one, two).Any())
+                {
+                    throw new RollcallException("These seem to be two people. Tick that you know it is one person, then merge.");
+                }
+            }
+
             var id = await merge.MergeAsync(DistrictId, keep ?? "", other ?? "", Here.Actor, seen, Gone);
             TempData["Said"] = $"Both records are one now. Operation {id} can be undone.";
             return LocalRedirect(Words.PatronUrl(keep!));

@@ -95,7 +95,7 @@ internal sealed class PatronsModel(Here here, PatronService patrons, SiteService
     private static string SortOf(string? sort) => sort is "barcode" or "grade" or "changed" ? sort : "name";
 
     private static string QueryOf(PatronQuery query, string sort, bool down) =>
-        (query with { Barcodes = [] }).Address("", ("sort", sort == "name" ? null : sort), ("order", down ? "down" : null));
+        (query with { Barcodes = [], Unknown = [] }).Address("", ("sort", sort == "name" ? null : sort), ("order", down ? "down" : null));
 
     /// <summary>A homeroom is called after its teacher often: those of other people's sites are not told.</summary>
     private async Task<IReadOnlyList<string>> HomeroomsAsync()

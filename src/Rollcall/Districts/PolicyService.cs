@@ -152,7 +152,12 @@ public sealed class PolicyService(RollcallDatabase database, TimeProvider time)
             .SiteDefaults.Where(s => s.DistrictId == districtId && s.Policy != null)
             .Select(s => new { Policy = s.Policy!, Id = s.SiteId })
             .ToListAsync(cancellationToken);
-        return [.. own.Concat(groups).Select(s => (s.Policy, s.Id))];
+        // Who is of a site without a policy of its own gets the standard one.
+        var standard = await context
+            .Sites.Where(s => s.DistrictId == districtId && s.DefaultPolicy == null)
+            .Select(s => new { Policy = Policy.Standard, s.Id })
+            .ToListAsync(cancellationToken);
+        return [.. own.Concat(groups).Concat(standard).Select(s => (s.Policy, s.Id))];
     }
 
     private void Note(RollcallContext context, int districtId, string actor, string details) =>

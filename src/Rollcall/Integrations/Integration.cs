@@ -189,6 +189,14 @@ public sealed record IntegrationState
     /// <summary>When the last verified full pull began; null before the first.</summary>
     public DateTimeOffset? LastFullAt { get; init; }
 
+    /// <summary>When the last full preview was read that was approved and written; null before the first. Syncs do not go on from it: whoever
+    /// looks at a preview may take days, and what the roster said meanwhile is not in it.</summary>
+    public DateTimeOffset? LastPreviewAt { get; init; }
+
+    /// <summary>The whole roster has been written once, by a sync or by a preview that was approved.</summary>
+    [JsonIgnore]
+    public bool WasWritten => LastFullAt is not null || LastPreviewAt is not null;
+
     /// <summary>The provider's revision at that pull; null when it sends none.</summary>
     public string? Revision { get; init; }
 

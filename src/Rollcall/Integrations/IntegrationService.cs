@@ -923,7 +923,7 @@ public sealed class IntegrationService(
             if (sites.Find(s => string.Equals(s.Code, code, StringComparison.OrdinalIgnoreCase)) is { } holder)
             {
                 throw new RollcallException(
-                    $"The code {code} cannot be {called}'s: {(sites.IndexOf(holder) >= had ? "another of the new sites" : "site")} {holder.Name} has it. Choose another code."
+                    $"The code {code} cannot be {called}'s: {(sites.IndexOf(holder) >= had ? $"another new site, {holder.Name}, has it" : $"site {holder.Name} has it")}. Choose another code."
                 );
             }
 
@@ -1308,6 +1308,7 @@ public sealed class IntegrationService(
                 Revision = null,
                 FullDue = "settings changed",
                 LastFullAt = elsewhere ? null : state.LastFullAt,
+                LastPreviewAt = elsewhere ? null : state.LastPreviewAt,
                 Feed = reconnected ? null : state.Feed,
             },
             Json

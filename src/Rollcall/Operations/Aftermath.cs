@@ -254,7 +254,7 @@ public sealed class Aftermath(RollcallDatabase database, RollcallOptions options
 
     private static string Letter(Operation operation, District district, NoticeEvents told, bool stopped, string? publicUrl)
     {
-        var counts = OperationQueue.CountsOf(operation);
+        var counts = OperationQueue.CountsOf(operation).Apart;
         var zone = district.Zone;
         var lines = new List<string>
         {
@@ -291,7 +291,7 @@ public sealed class Aftermath(RollcallDatabase database, RollcallOptions options
         if (told != NoticeEvents.Failed)
         {
             lines.Add(
-                $"{N(counts.Read)} people read: {N(counts.Created)} new, {N(counts.Updated)} changed, {N(counts.Unchanged)} unchanged, {N(counts.Transferred)} transferred, {N(counts.Reactivated)} back again, {N(counts.Review)} to review, {N(counts.Skipped)} skipped{(told == NoticeEvents.Held ? $"; {N(counts.Held)} of these {(counts.Held == 1 ? "waits" : "wait")}" : "")}."
+                $"{N(counts.Read)} people read: {N(counts.Created)} new, {N(counts.Updated)} changed, {N(counts.Unchanged)} unchanged, {N(counts.Transferred)} transferred, {N(counts.Reactivated)} back again, {N(counts.Review)} to review, {N(counts.Skipped)} skipped{(counts.Held > 0 ? $", {N(counts.Held)} held" : "")}."
             );
             foreach (
                 var group in OperationQueue

@@ -1,3 +1,4 @@
+using System.Text.Json.Serialization;
 using Rollcall.Patrons;
 
 namespace Rollcall.Operations;
@@ -175,8 +176,28 @@ public sealed record SyncCounts
     /// <summary>Patrons taken out: by an undo of their creation, a merge or a removal. Never by a sync.</summary>
     public long Removed { get; init; }
 
-    /// <summary>Rows that wait for an approval.</summary>
+    /// <summary>Rows that wait for an approval. They are counted among the outcomes too.</summary>
     public long Held { get; init; }
+
+    /// <summary>Those of <see cref="Created"/> whom the plan held.</summary>
+    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingDefault)]
+    public long HeldCreated { get; init; }
+
+    /// <summary>Those of <see cref="Updated"/> whom the plan held.</summary>
+    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingDefault)]
+    public long HeldUpdated { get; init; }
+
+    /// <summary>Those of <see cref="Transferred"/> whom the plan held, absent ones too.</summary>
+    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingDefault)]
+    public long HeldTransferred { get; init; }
+
+    /// <summary>Those of <see cref="Absent"/> whom the plan held.</summary>
+    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingDefault)]
+    public long HeldAbsent { get; init; }
+
+    /// <summary>Those of <see cref="Reactivated"/> whom the plan held.</summary>
+    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingDefault)]
+    public long HeldReactivated { get; init; }
 
     public long LinkedGuid { get; init; }
     public long LinkedStudentNumber { get; init; }
@@ -187,7 +208,39 @@ public sealed record SyncCounts
     public long Warnings { get; init; }
 
     /// <summary>True when the outcomes add up to the people read.</summary>
+    [JsonIgnore]
     public bool AddUp => Read == Created + Updated + Unchanged + Reactivated + Skipped + Review + Removed + (Transferred - Absent);
+
+    /// <summary>The outcomes without the rows that wait for an approval: <see cref="Held"/> stands beside them. Whoever was held and has been left
+    /// out since counts as skipped.</summary>
+    [JsonIgnore]
+    public SyncCounts Apart =>
+        Held == 0
+            ? this
+            : this with
+            {
+                Created = Created - HeldCreated,
+                Updated = Updated - HeldUpdated,
+                Transferred = Transferred - HeldTransferred,
+                Absent = Absent - HeldAbsent,
+                Reactivated = Reactivated - HeldReactivated,
+                Skipped = Skipped + Math.Max(0, HeldCreated + HeldUpdated + HeldTransferred + HeldReactivated - Held),
+            };
+
+    /// <summary>With these rows, and no others, held by the plan.</summary>
+    /// <param name="held">How many, by outcome.</param>
+    internal SyncCounts WithHeld(IReadOnlyDictionary<Outcome, long> held)
+    {
+        var absent = held.GetValueOrDefault(Outcome.Absent);
+        return this with
+        {
+            HeldCreated = held.GetValueOrDefault(Outcome.Created),
+            HeldUpdated = held.GetValueOrDefault(Outcome.Updated),
+            HeldTransferred = held.GetValueOrDefault(Outcome.Transferred) + absent,
+            HeldAbsent = absent,
+            HeldReactivated = held.GetValueOrDefault(Outcome.Reactivated),
+        };
+    }
 }
 
 /// <summary>Warnings of one kind.</summary>

@@ -60,7 +60,13 @@ public sealed record LogFilter(
     /// <summary>Only lines of these sites, whose patrons are told and found as they are now where they are of these sites still; null is every site, and
     /// those that have none.</summary>
     public IReadOnlyList<int>? Sites { get; init; }
+
+    /// <summary>Lines of people of no site alone.</summary>
+    public bool NoSite { get; init; }
 }
+
+/// <summary>Why people were skipped, and how many for that reason.</summary>
+public sealed record SkipCount(string Reason, int People);
 
 /// <summary>How many lines of a log are alike.</summary>
 /// <param name="SiteId">Null for people of no site.</param>
@@ -184,6 +190,26 @@ public sealed class OperationLog(RollcallDatabase database)
             is { } operation
             ? Reached.Of(operation)
             : null;
+
+    /// <summary>Why an operation skipped people, the most frequent reason first.</summary>
+    public async Task<IReadOnlyList<SkipCount>> SkipsAsync(
+        int districtId,
+        long operationId,
+        int most,
+        CancellationToken cancellationToken = default
+    )
+    {
+        await using var context = database.CreateContext();
+        return await Query(context, districtId, operationId, new LogFilter(Outcome.Skipped))
+            .Where(c => c.Reason != null)
+            .GroupBy(c => c.Reason!)
+            .Select(g => new { g.Key, Count = g.Count() })
+            .OrderByDescending(g => g.Count)
+            .ThenBy(g => g.Key)
+            .Take(most)
+            .Select(g => new SkipCount(g.Key, g.Count))
+            .ToListAsync(cancellationToken);
+    }
 
     /// <summary>One page of lines, and how many there are in all.</summary>
     /// <param name="districtId">The district.</param>
@@ -309,6 +335,11 @@ public sealed class OperationLog(RollcallDatabase database)
         if (filter?.SiteId is { } site)
         {
             query = query.Where(c => c.SiteId == site);
+        }
+
+        if (filter?.NoSite == true)
+        {
+            query = query.Where(c => c.SiteId == null);
         }
 
         if (filter?.WarningsOnly == true)

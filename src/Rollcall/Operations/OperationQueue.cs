@@ -887,7 +887,12 @@ public sealed class OperationQueue(RollcallDatabase database, TimeProvider time)
 
     public static IReadOnlyList<WarningGroup> WarningsOf(Operation operation) =>
         // Why something waits is what whoever reads has to decide on: it comes before what is only to be known.
-        [.. (JsonSerializer.Deserialize<List<WarningGroup>>(operation.Warnings, Json) ?? []).OrderBy(w => w.Code != WarningGroup.Held)];
+        // Once that is done, nothing is left to do about it.
+        [
+            .. (JsonSerializer.Deserialize<List<WarningGroup>>(operation.Warnings, Json) ?? [])
+                .OrderBy(w => w.Code != WarningGroup.Held)
+                .Select(w => w.Code == WarningGroup.Held && CountsOf(operation).Held == 0 ? w with { Hint = null } : w),
+        ];
 
     private async Task DecideAsync(
         int districtId,
@@ -989,7 +994,7 @@ public sealed class OperationQueue(RollcallDatabase database, TimeProvider time)
         await transaction.CommitAsync(cancellationToken);
     }
 
-    private static async Task<Dictionary<Outcome, long>> HeldOutcomesAsync(
+    internal static async Task<Dictionary<Outcome, long>> HeldOutcomesAsync(
         RollcallContext context,
         int districtId,
         long id,

@@ -370,6 +370,7 @@ public sealed class PatronService(RollcallDatabase database, TimeProvider time)
             }
 
             CheckRight(actor, field);
+            CheckLikely(field, canonical);
             await CheckUniqueAsync(context, districtId, patron.Id, field, canonical, cancellationToken);
             values.SetNew(field.Number, old, canonical);
         }
@@ -469,6 +470,7 @@ public sealed class PatronService(RollcallDatabase database, TimeProvider time)
             if (await CanonicalAsync(context, districtId, field, value, cancellationToken) is { } canonical)
             {
                 CheckRight(actor, field);
+                CheckLikely(field, canonical);
                 await CheckUniqueAsync(context, districtId, patronId: 0, field, canonical, cancellationToken);
                 values.SetNew(field.Number, null, canonical);
             }
@@ -569,6 +571,74 @@ public sealed class PatronService(RollcallDatabase database, TimeProvider time)
         return PatronFields.TryCanonical(field, value, out var canonical, out var problem)
             ? canonical
             : throw new RollcallException($"{problem}; got '{Text.Cut(value ?? "", 60)}'.");
+    }
+
+    /// <summary>What people typed that cannot be written, by the field's number: all of it at once.</summary>
+    /// <param name="districtId">The district.</param>
+    /// <param name="patronId">Whose; 0 for a patron who is entered now.</param>
+    /// <param name="fields">Field name → value in words.</param>
+    /// <param name="cancellationToken">Gives up.</param>
+    public async Task<IReadOnlyDictionary<int, string>> ProblemsAsync(
+        int districtId,
+        long patronId,
+        IReadOnlyList<KeyValuePair<string, string?>> fields,
+        CancellationToken cancellationToken = default
+    )
+    {
+        await using var context = database.CreateContext();
+        var problems = new Dictionary<int, string>();
+        foreach (var (name, value) in fields)
+        {
+            if (PatronFields.Find(name) is not { } field)
+            {
+                continue;
+            }
+
+            string? canonical = null;
+            if (
+                field.Number != PatronFields.Site
+                && (
+                    !PatronFields.TryCanonical(field, value, out canonical, out var problem)
+                    || (problem = Unlikely(field, canonical)) is not null
+                )
+            )
+            {
+                problems[field.Number] = $"{problem}.";
+                continue;
+            }
+
+            try
+            {
+                canonical = await CanonicalAsync(context, districtId, field, value, cancellationToken);
+                await CheckUniqueAsync(context, districtId, patronId, field, canonical, cancellationToken);
+            }
+            catch (RollcallException e)
+            {
+                problems[field.Number] = e.Message;
+            }
+        }
+
+        return problems;
+    }
+
+    /// <summary>Why a value that a roster may send is not what people mean who type it; null when it may be.</summary>
+    private string? Unlikely(PatronField field, string? canonical) =>
+        field.Number == PatronFields.Birthdate
+        && DateOnly.TryParseExact(canonical, "yyyy-MM-dd", CultureInfo.InvariantCulture, DateTimeStyles.None, out var date)
+            // It may be tomorrow already where the district is.
+            ? date > DateOnly.FromDateTime(time.GetUtcNow().UtcDateTime).AddDays(1)
+                ? "Birthdate lies in the future"
+                : date.Year < 1900
+                    ? "Birthdate lies before 1900"
+                    : null
+            : null;
+
+    private void CheckLikely(PatronField field, string? canonical)
+    {
+        if (Unlikely(field, canonical) is { } problem)
+        {
+            throw new RollcallException($"{problem}.");
+        }
     }
 
     private static async Task CheckUniqueAsync(

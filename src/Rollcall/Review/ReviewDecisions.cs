@@ -424,10 +424,16 @@ public sealed class ReviewDecisions(RollcallDatabase database, UndoService undo,
             work.Item = await FindAsync(context, districtId, id, cancellationToken);
             if (work.Item.Status != ReviewStatus.Open)
             {
+                var named = ChangeValues.Parse(work.Item.Values);
+                var who = string.Join(
+                    ", ",
+                    new[] { named.New(PatronFields.LastName), named.New(PatronFields.FirstName) }.Where(n => !string.IsNullOrEmpty(n))
+                );
+                who = who.Length == 0 ? $"Review {id}" : $"{who} (Review {id})";
                 throw new RollcallException(
                     work.Item.Status == ReviewStatus.Settled
-                        ? $"Review {id} was settled by a later sync: there is nothing to decide."
-                        : $"Review {id} is decided already: {work.Item.Status.ToString().ToLowerInvariant()} by {work.Item.DecidedBy}. Reopen that decision first."
+                        ? $"{who} was settled by a later sync: there is nothing to decide."
+                        : $"{who} is decided already: {work.Item.Status.ToString().ToLowerInvariant()} by {work.Item.DecidedBy}. Reopen that decision first."
                 );
             }
 

@@ -518,6 +518,13 @@ internal sealed class SyncHandler(
         }
 
         var counts = plan.Counts with { Held = held, Warnings = warnings.Count };
+        if (held > 0)
+        {
+            counts = counts.WithHeld(
+                await OperationQueue.HeldOutcomesAsync(context, operation.DistrictId, operation.Id, all: false, cancellationToken)
+            );
+        }
+
         var options = new
         {
             roles = setup.Settings.Roles,
@@ -881,6 +888,12 @@ internal sealed class SyncHandler(
             var state = StateAfter(operation, IntegrationService.StateOf(row), counts);
             row.State = JsonSerializer.Serialize(state, IntegrationService.Json);
             await HomeroomStore.DropOthersAsync(context, operation.DistrictId, state.Homerooms, cancellationToken);
+        }
+
+        if (approved && operation is { PreviewOnly: true, Kind: OperationKind.FullSync })
+        {
+            var began = JsonSerializer.Deserialize<PlanOptions>(operation.Options, IntegrationService.Json)!.Began;
+            row.State = JsonSerializer.Serialize(IntegrationService.StateOf(row) with { LastPreviewAt = began }, IntegrationService.Json);
         }
 
         if (leftOut)

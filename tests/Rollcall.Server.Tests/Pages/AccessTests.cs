@@ -139,12 +139,29 @@ public sealed partial class AccessTests(SyncedLibrary library) : IClassFixture<S
         Assert.Equal(Content(nobody).Replace("NOSUCH", theirs.Barcode, StringComparison.Ordinal), Content(hidden));
         foreach (
             var path in (string[])
-                ["/", $"/patrons?q={theirs.Barcode}", "/patrons?site=S02", "/operations/1", "/operations/1?site=S02", "/review"]
+                [
+                    "/",
+                    $"/patrons?q={theirs.Barcode}",
+                    "/patrons?site=S02",
+                    "/operations/1",
+                    "/operations/1?site=S02",
+                    "/review",
+                    "/lists/arrivals",
+                    "/lists/arrivals?site=S02",
+                ]
         )
         {
             Assert.DoesNotContain($">{theirs.Barcode}<", await librarian.PageAsync(path), StringComparison.Ordinal);
         }
 
+        // A school prints its own lists, and is told which version this is, but not of the installation.
+        Assert.Contains($">{mine.Barcode}<", await librarian.PageAsync("/lists/arrivals"), StringComparison.Ordinal);
+        Assert.DoesNotContain("S02", await librarian.PageAsync("/lists/leavers"), StringComparison.Ordinal);
+        var about = await librarian.PageAsync("/about");
+        Assert.Contains("Version", about, StringComparison.Ordinal);
+        Assert.DoesNotContain("Runs on", about, StringComparison.Ordinal);
+        Assert.DoesNotContain("Operations on record", about, StringComparison.Ordinal);
+        Assert.DoesNotContain("a change made here", await librarian.PageAsync($"/patrons/{mine.Barcode}"), StringComparison.Ordinal);
         Assert.DoesNotContain("Sync Now", await librarian.PageAsync("/"), StringComparison.Ordinal);
         Assert.DoesNotContain("Preferences", await librarian.PageAsync("/"), StringComparison.Ordinal);
         Assert.DoesNotContain("type=\"checkbox\" name=\"b\"", await librarian.PageAsync("/patrons"), StringComparison.Ordinal);

@@ -34,7 +34,7 @@ public sealed class LogFileTests(SyncedLibrary library) : IClassFixture<SyncedLi
         Assert.Contains("Approved by operator@library.example at ", text, StringComparison.Ordinal);
         Assert.Contains($"Tenant: {library.Sandbox.Options.TenantId}", text, StringComparison.Ordinal);
         Assert.Contains("Roles: student", text, StringComparison.Ordinal);
-        Assert.Contains("Mapping: barcode from ", text, StringComparison.Ordinal);
+        Assert.Contains("Mapping: Barcode: ", text, StringComparison.Ordinal);
         Assert.Contains("STALE", text, StringComparison.Ordinal);
         Assert.Contains($"{OperationQueue.CountsOf(ended).Transferred} transferred", text, StringComparison.Ordinal);
 

@@ -296,6 +296,84 @@ public abstract partial class PatronPages(SyncedLibrary library)
     }
 
     [Fact]
+    public async Task Two_people_are_merged_only_by_whoever_says_that_they_are_one()
+    {
+        using var visitor = new Visitor(library.Url);
+        var patrons = library.Service<PatronService>();
+        foreach (var (barcode, born) in ((string, string)[])[("DOUBT1", "2012-03-04"), ("DOUBT2", "2012-03-05"), ("DOUBT3", "2012-03-04")])
+        {
+            await patrons.AddAsync(
+                library.District.Id,
+                [new("barcode", barcode), new("lastName", "Doubtman"), new("birthdate", born)],
+                "test"
+            );
+        }
+
+        const string plain = "/patron/merge?keep=DOUBT1&other=DOUBT3";
+        Assert.DoesNotContain("name=\"sure\"", await visitor.PageAsync(plain), StringComparison.Ordinal);
+        const string merge = "/patron/merge?keep=DOUBT1&other=DOUBT2";
+        var page = await visitor.PageAsync(merge);
+        Assert.Contains("Their birthdates differ.", page, StringComparison.Ordinal);
+        Assert.Contains("differs</span>", page, StringComparison.Ordinal);
+        Assert.Equal(merge, await visitor.SubmitAsync(merge, merge, [.. Visitor.FieldsOf(page, "kept").Where(f => f.Name != "sure")]));
+        Assert.Contains("Tick that you know", await visitor.PageAsync(merge), StringComparison.Ordinal);
+        Assert.Equal("DOUBT2", (await GetAsync("DOUBT2")).Barcode);
+        Assert.Equal(
+            "/patrons/DOUBT1",
+            await visitor.SubmitAsync(merge, merge, [.. Visitor.FieldsOf(page, "kept").Where(f => f.Name != "sure"), ("sure", "yes")])
+        );
+    }
+
+    [Fact]
+    public async Task A_filter_that_there_is_none_of_finds_nobody_and_says_so()
+    {
+        using var visitor = new Visitor(library.Url);
+        foreach (
+            var (filter, words) in ((string, string)[])
+                [("site=NOPE", "There is no site NOPE."), ("status=99", "There is no status 99."), ("role=cook", "There is no role cook.")]
+        )
+        {
+            var page = await visitor.PageAsync($"/patrons?{filter}");
+            Assert.Contains(words, page, StringComparison.Ordinal);
+            Assert.Contains("No patron fits", page, StringComparison.Ordinal);
+            var (_, csv, _) = await visitor.GetAsync($"/patron/export?{filter}&format=csv");
+            Assert.Single(csv.Split("\r\n", StringSplitOptions.RemoveEmptyEntries));
+        }
+    }
+
+    [Fact]
+    public async Task What_cannot_be_saved_is_said_at_each_field_all_at_once()
+    {
+        using var visitor = new Visitor(library.Url);
+        const string add = "/patron/edit";
+        var refused = WebUtility.HtmlDecode(
+            await visitor.RefusedAsync(
+                add,
+                add,
+                ("lastName", "Manyfaults"),
+                ("barcode", "x"),
+                ("birthdate", "2190-01-01"),
+                ("status", "Active"),
+                ("expiration", "soon")
+            )
+        );
+        Assert.Contains("3 fields do not fit", refused, StringComparison.Ordinal);
+        Assert.Contains("id=\"birthdate-problem\"><strong>Birthdate lies in the future.", refused, StringComparison.Ordinal);
+        Assert.Contains("id=\"barcode-problem\"", refused, StringComparison.Ordinal);
+        Assert.Contains("id=\"expiration-problem\"", refused, StringComparison.Ordinal);
+        Assert.DoesNotContain("got '", refused, StringComparison.Ordinal);
+        await Assert.ThrowsAsync<RollcallException>(() =>
+            library
+                .Service<PatronService>()
+                .AddAsync(
+                    library.District.Id,
+                    [new("barcode", "OLD001"), new("lastName", "Methuselah"), new("birthdate", "1899-12-31")],
+                    "test"
+                )
+        );
+    }
+
+    [Fact]
     public async Task The_database_check_knows_ids_that_two_patrons_have()
     {
         var one = await LinkedAsync(20);
@@ -502,13 +580,26 @@ public abstract partial class PatronPages(SyncedLibrary library)
         Assert.Contains("'=1+1", csv, StringComparison.Ordinal);
         Assert.Equal("text/csv", response.Content.Headers.ContentType!.MediaType);
 
+        // What was typed and not ticked is neither written nor lost.
+        Assert.Contains(
+            "Notes was typed and not ticked",
+            await visitor.RefusedAsync(
+                "/patron/bulk?do=edit&q=bulkley&b=BULK2",
+                "/patron/bulk?q=bulkley&b=BULK2&do=edit",
+                ("change", "status"),
+                ("status", "Transferred"),
+                ("notes", "not ticked")
+            ),
+            StringComparison.Ordinal
+        );
+
         // One ticked patron, then all that fit.
         var one = await visitor.SubmitAsync(
             "/patron/bulk?do=edit&q=bulkley&b=BULK2",
             "/patron/bulk?q=bulkley&b=BULK2&do=edit",
             ("change", "status"),
             ("status", "Transferred"),
-            ("notes", "not ticked")
+            ("notes", "")
         );
         Assert.Equal(1, OperationQueue.CountsOf(await library.EndOfAsync(IdOf(one))).Updated);
         Assert.Contains($"href=\"{one.Split('?')[0]}\"", await visitor.PageAsync("/operations"), StringComparison.Ordinal);
@@ -567,16 +658,24 @@ public abstract partial class PatronPages(SyncedLibrary library)
         Assert.Contains("2 patrons", list, StringComparison.Ordinal);
         Assert.Contains($"/patrons?b={one}&b={two}&sort=barcode", list, StringComparison.Ordinal);
 
-        // As a browser sends what the list holds: with a tick that one, without any all of them.
+        // As a browser sends what the list holds: with a tick that one, without any nobody. All of them are meant where that is said.
         var hidden = HiddenField().Matches(list).Select(m => $"{m.Groups["name"].Value}={m.Groups["value"].Value}");
         var sent = string.Join('&', hidden.Where(h => !h.StartsWith("__", StringComparison.Ordinal)).Append("do=edit"));
-        Assert.Contains("<strong>2 patrons</strong>", await visitor.PageAsync($"/patron/bulk?{sent}"), StringComparison.Ordinal);
+        var nobody = await visitor.GetAsync($"/patron/bulk?{sent}");
+        Assert.Equal((HttpStatusCode.Redirect, "/patrons"), (nobody.Status, nobody.Response.Headers.Location?.OriginalString));
+        Assert.Contains("Nobody is ticked", await visitor.PageAsync("/patrons"), StringComparison.Ordinal);
+        Assert.Contains($"/patron/bulk?b={one}&b={two}&do=edit\"", list, StringComparison.Ordinal);
+        Assert.Contains(
+            "<strong>2 patrons</strong>",
+            await visitor.PageAsync($"/patron/bulk?b={one}&b={two}&do=edit"),
+            StringComparison.Ordinal
+        );
         var ticked = WebUtility.HtmlDecode(await visitor.PageAsync($"/patron/bulk?{sent}&b={two}"));
         Assert.Contains("<strong>1 patron</strong>", ticked, StringComparison.Ordinal);
         Assert.Contains($"/patron/bulk?b={two}&do=edit\"", ticked, StringComparison.Ordinal);
     }
 
-    [GeneratedRegex("<input type=\"hidden\" name=\"(?<name>b|among)\" value=\"(?<value>[^\"]*)\"", RegexOptions.ExplicitCapture, 1000)]
+    [GeneratedRegex("<input type=\"hidden\" name=\"(?<name>b|meant)\" value=\"(?<value>[^\"]*)\"", RegexOptions.ExplicitCapture, 1000)]
     private static partial Regex HiddenField();
 
     [Fact]

@@ -134,15 +134,27 @@ public sealed class PreferencePageTests(EmptyLibrary library) : IClassFixture<Em
         Assert.Contains("The library has no patrons yet", ready, StringComparison.Ordinal);
 
         // On, synced, and the way in is gone.
-        Assert.Contains("On the way to the first sync", await visitor.PageAsync(Page), StringComparison.Ordinal);
+        Assert.Contains("The way to the first sync", await visitor.PageAsync(Page), StringComparison.Ordinal);
         await visitor.SubmitAsync("/preferences/sis", "/preferences/sis?handler=On", ("kind", "ClassLink"));
         var before = await visitor.PageAsync("/");
         Assert.Contains("Nothing waits for you.</strong> No sync has run yet.", before, StringComparison.Ordinal);
         Assert.Contains("No sync runs by itself", before, StringComparison.Ordinal);
-        var operation = await visitor.SubmitAsync("/", "/?handler=Sync");
+
+        // The steps are the same on both pages, and what nobody needs to do is never the next one.
+        Assert.Equal(Steps(await visitor.PageAsync(Page)), Steps(before));
+        Assert.Contains(
+            "Preview, then sync",
+            Assert.Single(Steps(before), s => s.Contains("aria-current", StringComparison.Ordinal)),
+            StringComparison.Ordinal
+        );
+        var operation = await visitor.SubmitAsync("/", "/?handler=Preview");
+        await library.EndOfAsync(long.Parse(operation.Split('/')[^1], System.Globalization.CultureInfo.InvariantCulture));
+        Assert.Contains("The way to the first sync", await visitor.PageAsync(Page), StringComparison.Ordinal);
+        await visitor.SubmitAsync(operation, $"{operation}?handler=Approve");
         var ended = await library.EndOfAsync(long.Parse(operation.Split('/')[^1], System.Globalization.CultureInfo.InvariantCulture));
         Assert.True(OperationQueue.CountsOf(ended).Created > 100);
-        Assert.DoesNotContain("On the way to the first sync", await visitor.PageAsync(Page), StringComparison.Ordinal);
+        Assert.DoesNotContain("The way to the first sync", await visitor.PageAsync(Page), StringComparison.Ordinal);
+        Assert.DoesNotContain("The way to the first sync", await visitor.PageAsync("/"), StringComparison.Ordinal);
 
         // Another tenant while people are linked: asked first, with counts.
         var asked = await visitor.RefusedAsync(
@@ -164,4 +176,8 @@ public sealed class PreferencePageTests(EmptyLibrary library) : IClassFixture<Em
             .PageAsync(library.District.Id, new PatronFilter(), PatronSort.Name, false, 1, 1);
         Assert.NotNull(linked.Patrons[0].Guid);
     }
+
+    /// <summary>The steps of a page's guide, each with its markup.</summary>
+    private static List<string> Steps(string page) =>
+        [.. page.Split("<ol class=\"checklist\">")[1].Split("</ol>")[0].Split("</li>", StringSplitOptions.TrimEntries)];
 }

@@ -20,6 +20,8 @@ public sealed class SyncPageTests(SyncedLibrary library) : IClassFixture<SyncedL
                 .PageAsync(library.District.Id, new PatronFilter(Status: PatronStatus.Transferred), PatronSort.Name, false, 1, 1)
         ).Total;
 
+    private static string Tile(string page, string label) => page.Split($"<dt>{label}</dt><dd>")[1].Split('<')[0];
+
     private static long IdOf(string location) => long.Parse(location.Split('/')[^1], System.Globalization.CultureInfo.InvariantCulture);
 
     [Fact]
@@ -46,7 +48,22 @@ public sealed class SyncPageTests(SyncedLibrary library) : IClassFixture<SyncedL
         // Sync Now holds them.
         var held = await visitor.SubmitAsync("/", "/?handler=Sync");
         Assert.Equal(OperationStatus.NeedsApproval, (await library.EndOfAsync(IdOf(held))).Status);
-        Assert.Contains($"{gone.Count} changes wait", await visitor.PageAsync("/"), StringComparison.Ordinal);
+        var dashboard = await visitor.PageAsync("/");
+        Assert.Contains($"{gone.Count} changes wait", dashboard, StringComparison.Ordinal);
+        Assert.Contains("written before somebody has looked; everything else is.", dashboard, StringComparison.Ordinal);
+
+        // What waits is not done: it stands apart, for whoever sees all sites and for a librarian.
+        var everywhere = string.Join(',', (await library.Service<SiteService>().ListAsync(library.District.Id)).Select(s => s.Code));
+        using var librarian = new Visitor(library.Url, await library.SignInAsync(SecurityGroup.Librarian, everywhere));
+        foreach (
+            var page in (string[])
+                [dashboard, await visitor.PageAsync(held), await librarian.PageAsync("/"), await librarian.PageAsync(held)]
+        )
+        {
+            Assert.Equal(("0", $"{gone.Count}"), (Tile(page, "Transferred"), Tile(page, "Held")));
+        }
+
+        Assert.Contains($"{gone.Count} held", await visitor.PageAsync("/operations"), StringComparison.Ordinal);
         Assert.Contains($"Yes, apply {gone.Count} changes", await visitor.PageAsync(held), StringComparison.Ordinal);
         Assert.Contains($"{gone.Count} lines", await visitor.PageAsync($"{held}?held=on"), StringComparison.Ordinal);
         var log = await visitor.PageAsync($"{held}?held=on");
@@ -60,6 +77,9 @@ public sealed class SyncPageTests(SyncedLibrary library) : IClassFixture<SyncedL
             discarded,
             StringComparison.Ordinal
         );
+        Assert.Contains("Hold discarded", discarded, StringComparison.Ordinal);
+        Assert.DoesNotContain("then approve or discard", discarded, StringComparison.Ordinal);
+        Assert.Equal("0", Tile(await librarian.PageAsync(held), "Held"));
         Assert.Contains("Not written", discarded, StringComparison.Ordinal);
         Assert.Contains($"""data-label="Not written">{gone.Count}<""", discarded, StringComparison.Ordinal);
         Assert.DoesNotContain("A change waits for approval", await visitor.PageAsync(waits), StringComparison.Ordinal);
@@ -78,9 +98,20 @@ public sealed class SyncPageTests(SyncedLibrary library) : IClassFixture<SyncedL
         Assert.Equal(gone.Count, await TransferredAsync());
         Assert.Equal("operator@library.example", approved.ApprovedBy);
         var after = await visitor.PageAsync(held);
+        foreach (var page in (string[])[after, await librarian.PageAsync("/"), await librarian.PageAsync(held)])
+        {
+            Assert.Equal(($"{gone.Count}", "0"), (Tile(page, "Transferred"), Tile(page, "Held")));
+        }
+
         Assert.DoesNotContain("handler=Approve", after, StringComparison.Ordinal);
         Assert.Contains(" in all", after, StringComparison.Ordinal);
         Assert.Contains("Were held", after, StringComparison.Ordinal);
+
+        // After an undo nobody is told that the library is as the roster says.
+        await library.EndOfAsync(IdOf(await visitor.SubmitAsync(held, $"{held}?handler=Undo")));
+        var undone = await visitor.PageAsync("/");
+        Assert.Contains($"Operation {IdOf(held)} was undone: the roster and the library differ.", undone, StringComparison.Ordinal);
+        Assert.DoesNotContain("agree as of", undone, StringComparison.Ordinal);
 
         // Days of waiting for an approval are not work.
         var (start, end) = (approved.CreatedAt, approved.CreatedAt.AddDays(3));

@@ -64,7 +64,7 @@ public sealed class AddSitesTests(PostgresCluster cluster)
         await RefusedAsync(system, [new(first), new(first, "B", "Bee")], "named twice");
         await RefusedAsync(system, [new(first), new(second, "north")], "The code north", "North High has it");
         await RefusedAsync(system, [new(first), new(second, "B", "NORTH HIGH")], "There is a site named NORTH HIGH already, NORTH");
-        await RefusedAsync(system, [new(first, "B"), new(second, "b")], "The code b", "another of the new sites");
+        await RefusedAsync(system, [new(first, "B"), new(second, "b")], "The code b", "another new site, ");
         await RefusedAsync(system, [new(first, "B", "Same"), new(second, "C", "same")], "Two of the new sites would be named same");
         await RefusedAsync(system, [new(first), new(second, "not a code")], "A site code has 1 to 32 letters");
         await RefusedAsync(system, [new(first), new(second, "B", new string('n', 256))], "at most 255 characters");

@@ -118,9 +118,9 @@ internal static class Access
         ["/PatronImport PostFile"] = Need.LibraryAdministrator,
         ["/PatronImport PostMatch"] = Need.LibraryAdministrator,
         ["/patron/export Get"] = Need.LibraryAdministrator,
-        ["/Lists Get"] = Need.LibraryAdministrator,
+        ["/Lists Get"] = Need.Librarian,
         ["/EndOfYear Get"] = Need.LibraryAdministrator,
-        ["/About Get"] = Need.LibraryAdministrator,
+        ["/About Get"] = Need.Librarian,
 
         // All sites: the sites themselves, syncs, holds, undo, imports, exports.
         ["/Sites Get"] = Need.LibraryAdministrator,

@@ -111,12 +111,12 @@ public sealed class DayChartTagHelper : TagHelper
     }
 
     private static string Day(DayCount day) =>
-        $"{day.Date.ToString("MMMM d", CultureInfo.InvariantCulture)}: {Words.Count(day.Arrivals, "arrival", "arrivals")}, {Words.Count(day.Changes, "change", "changes")}, {Words.Count(day.Leavers, "leaver", "leavers")}";
+        $"{day.Date.ToString("MMMM d", CultureInfo.InvariantCulture)}: {Words.Count(day.Arrivals, "arrival or return", "arrivals and returns")}, {Words.Count(day.Changes, "change", "changes")}, {Words.Count(day.Leavers, "leaver", "leavers")}";
 
     private static string Say(IReadOnlyList<DayCount> days) =>
         days.Count == 0
             ? "No days"
-            : $"{days.Count} days to {days[^1].Date.ToString("MMMM d, yyyy", CultureInfo.InvariantCulture)}: {Words.Count(days.Sum(d => d.Arrivals), "arrival", "arrivals")}, {Words.Count(days.Sum(d => d.Changes), "change", "changes")}, {Words.Count(days.Sum(d => d.Leavers), "leaver", "leavers")}. The numbers of each day stand in the table below.";
+            : $"{days.Count} days to {days[^1].Date.ToString("MMMM d, yyyy", CultureInfo.InvariantCulture)}: {Words.Count(days.Sum(d => d.Arrivals), "arrival or return", "arrivals and returns")}, {Words.Count(days.Sum(d => d.Changes), "change", "changes")}, {Words.Count(days.Sum(d => d.Leavers), "leaver", "leavers")}. The numbers of each day stand in the table below.";
 
     private static string Number(double value) => value.ToString("0.##", CultureInfo.InvariantCulture);
 

@@ -90,7 +90,10 @@ internal static class LogQuery
             query["warnings"] == "on",
             query["held"] == "on",
             Text.Clean(query["q"]) is { } search ? Text.Cut(search, 200) : null
-        );
+        )
+        {
+            NoSite = query["site"] == PatronQuery.NoSiteWord,
+        };
 }
 
 /// <summary>The totals of an operation in the order people read them.</summary>
@@ -98,7 +101,8 @@ internal static class Totals
 {
     public static IEnumerable<(string Label, long Count)> Of(Operation operation)
     {
-        var c = OperationQueue.CountsOf(operation);
+        // What waits for an approval is not done: it is told apart.
+        var c = OperationQueue.CountsOf(operation).Apart;
         if (operation.Kind == OperationKind.Export)
         {
             return [("Exported", c.Read)];
@@ -124,12 +128,13 @@ internal static class Totals
     public static IEnumerable<(string Label, long Count)> Of(Operation operation, IEnumerable<LogCount> lines)
     {
         var all = lines.ToList();
+        var waits = OperationQueue.CountsOf(operation).Held > 0;
         long Sum(params ReadOnlySpan<Outcome> outcomes)
         {
             var sum = 0L;
             foreach (var line in all)
             {
-                sum += outcomes.Contains(line.Outcome) && !line.Dropped ? line.Lines : 0;
+                sum += outcomes.Contains(line.Outcome) && !line.Dropped && !(line.Held && waits) ? line.Lines : 0;
             }
 
             return sum;
@@ -138,7 +143,6 @@ internal static class Totals
         // As in the totals of the whole: of whom nothing came was skipped, unless the roster has them no more. What was held waits no longer
         // where the whole says that nothing does.
         var dropped = all.Where(l => l is { Dropped: true, Outcome: not (Outcome.Absent or Outcome.None or Outcome.Unchanged) });
-        var waits = OperationQueue.CountsOf(operation).Held > 0;
         return
         [
             ("Created", Sum(Outcome.Created)),

@@ -137,6 +137,9 @@ internal sealed record FieldInput(
     /// <summary>What somebody else made of it meanwhile, in a sentence; null when nobody did.</summary>
     public string? Meanwhile { get; init; }
 
+    /// <summary>Why what is typed cannot be taken, in a sentence; null when it can.</summary>
+    public string? Problem { get; init; }
+
     /// <summary>It is shown and not asked for: whoever fills the form in may not set it.</summary>
     public bool Fixed { get; init; }
 
@@ -233,6 +236,23 @@ internal sealed class PatronForm
                                     }
                                 ),
                             ]
+                    )
+                ),
+            ],
+        };
+
+    /// <summary>The form with what is wrong with its fields.</summary>
+    /// <param name="problems">Field number → sentence.</param>
+    public PatronForm Refused(IReadOnlyDictionary<int, string> problems) =>
+        new()
+        {
+            Groups =
+            [
+                .. Groups.Select(g =>
+                    (
+                        g.Heading,
+                        (IReadOnlyList<FieldInput>)
+                            [.. g.Inputs.Select(i => i with { Problem = problems.GetValueOrDefault(i.Field.Number) })]
                     )
                 ),
             ],

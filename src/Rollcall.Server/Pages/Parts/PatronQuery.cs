@@ -20,17 +20,28 @@ internal sealed record PatronQuery
     public RoleGroup? RoleGroup { get; private init; }
     public bool? Linked { get; private init; }
 
-    /// <summary>Ticked patrons; empty when everybody who fits is meant.</summary>
+    /// <summary>These patrons alone; empty when everybody who fits is meant.</summary>
     public IReadOnlyList<string> Barcodes { get; init; } = [];
 
-    /// <summary>Under this name a list of ticked patrons sends them all along: they are meant while none of them is ticked anew.</summary>
-    public const string Among = "among";
+    /// <summary>Under this name, with <see cref="Ticks"/>, a list says that whoever is ticked is meant, and not everybody whom it shows.</summary>
+    public const string Meant = "meant";
+    public const string Ticks = "ticked";
 
     /// <summary>Something beyond search, site, status and grade is asked for.</summary>
     public bool More => Location is not null || RoleGroup is not null || Linked is not null;
 
     public bool Any =>
-        Search is not null || Site is not null || NoSite || Status is not null || Level is not null || More || Barcodes.Count > 0;
+        Search is not null
+        || Site is not null
+        || NoSite
+        || Status is not null
+        || Level is not null
+        || More
+        || Barcodes.Count > 0
+        || Unknown.Count > 0;
+
+    /// <summary>Values of filters that there are none of, each in a sentence: nobody has them.</summary>
+    public IReadOnlyList<(string Name, string Value, string Words)> Unknown { get; init; } = [];
 
     public static PatronQuery Of(IQueryCollection query, IReadOnlyList<Site> sites) =>
         new()
@@ -54,7 +65,8 @@ internal sealed record PatronQuery
                 "no" => false,
                 _ => null,
             },
-            Barcodes = Ticked(query["b"]) is { Count: > 0 } ticked ? ticked : Ticked(query[Among]),
+            Unknown = [.. Unheard(query, sites)],
+            Barcodes = Ticked(query["b"]),
         };
 
     public PatronFilter Filter =>
@@ -64,7 +76,10 @@ internal sealed record PatronQuery
             Location = Location,
             RoleGroup = RoleGroup,
             Linked = Linked,
-            Barcodes = Barcodes.Count == 0 ? null : Barcodes,
+            Barcodes =
+                Unknown.Count > 0 ? []
+                : Barcodes.Count == 0 ? null
+                : Barcodes,
         };
 
     /// <summary>Name and value of everything that is asked for.</summary>
@@ -81,6 +96,7 @@ internal sealed record PatronQuery
                 ("homeroom", Location),
                 ("role", RoleGroup?.ToString().ToLowerInvariant()),
                 ("linked", Linked is { } linked ? (linked ? "yes" : "no") : null),
+                .. Unknown.Select(u => (u.Name, (string?)u.Value)),
                 .. Barcodes.Select(b => ("b", (string?)b)),
             ];
             return all.Where(v => v.Item2 is not null).Select(v => KeyValuePair.Create(v.Item1, v.Item2));
@@ -96,6 +112,31 @@ internal sealed record PatronQuery
 
     /// <summary>Who is meant, in words; empty for everybody.</summary>
     public string InWords => Filter.InWords(Site?.Name);
+
+    private static IEnumerable<(string Name, string Value, string Words)> Unheard(IQueryCollection query, IReadOnlyList<Site> sites)
+    {
+        var site = query["site"].ToString().Trim();
+        if (site.Length > 0 && site != NoSiteWord && !sites.Any(s => string.Equals(s.Code, site, StringComparison.OrdinalIgnoreCase)))
+        {
+            yield return ("site", site, $"There is no site {Text.Cut(site, 50)}.");
+        }
+
+        var status = query["status"].ToString();
+        if (!string.IsNullOrWhiteSpace(status) && PatronFields.ParseStatus(status) is null)
+        {
+            yield return ("status", status, $"There is no status {Text.Cut(status.Trim(), 50)}.");
+        }
+
+        if (query["role"].ToString() is not ("" or "student" or "teacher" or "admin") and var role)
+        {
+            yield return ("role", role, $"There is no role {Text.Cut(role, 50)}.");
+        }
+
+        if (query["linked"].ToString() is not ("" or "yes" or "no") and var linked)
+        {
+            yield return ("linked", linked, $"Linked is yes or no, and not {Text.Cut(linked, 50)}.");
+        }
+    }
 
     private static IReadOnlyList<string> Ticked(Microsoft.Extensions.Primitives.StringValues barcodes) =>
         [.. barcodes.Where(b => !string.IsNullOrWhiteSpace(b)).Select(b => b!).Take(1000)];

@@ -433,6 +433,10 @@ internal sealed class Reading(
             )
         )!;
 
+    /// <summary>The grades in the order that the library gave them.</summary>
+    public Task<IReadOnlyList<string>> GradeTableAsync(int districtId, CancellationToken cancellationToken) =>
+        grades.ListAsync(districtId, cancellationToken);
+
     /// <summary>The order of the grades has changed: whoever looks next sees it.</summary>
     public void ForgetLevels(int districtId) => cache.Remove(("levels", districtId));
 
@@ -454,6 +458,7 @@ internal sealed class Reading(
     /// <param name="left">Leavers; otherwise arrivals.</param>
     /// <param name="since">The operation was asked for at or after this instant.</param>
     /// <param name="siteId">One site alone; null for all.</param>
+    /// <param name="sites">Only patrons who are of these sites now; null is every site, and those who have none.</param>
     /// <param name="most">No more than these.</param>
     /// <param name="cancellationToken">Gives up.</param>
     public async Task<IReadOnlyList<Patron>> MovedAsync(
@@ -461,6 +466,7 @@ internal sealed class Reading(
         bool left,
         DateTimeOffset since,
         int? siteId,
+        IReadOnlyList<int>? sites,
         int most,
         CancellationToken cancellationToken,
         int skip = 0
@@ -483,6 +489,7 @@ internal sealed class Reading(
         return await context
             .Patrons.AsNoTracking()
             .Where(p => p.DistrictId == districtId && (siteId == null || p.SiteId == siteId) && moved.Contains(p.Id))
+            .Where(p => sites == null || (p.SiteId != null && sites.Contains(p.SiteId.Value)))
             .Where(p => left ? p.Status == PatronStatus.Transferred : p.Status != PatronStatus.Transferred)
             .OrderBy(p => p.Location)
             .ThenBy(p => p.NameKey)
@@ -542,13 +549,21 @@ internal sealed class Reading(
             )!;
     }
 
-    /// <summary>Patrons who are marked Transferred, by homeroom.</summary>
-    public async Task<IReadOnlyList<Patron>> TransferredAsync(int districtId, int? siteId, int most, CancellationToken cancellationToken)
+    /// <summary>Patrons who are marked Transferred, by homeroom; only those of <paramref name="sites"/>, where null is every site and those who have
+    /// none.</summary>
+    public async Task<IReadOnlyList<Patron>> TransferredAsync(
+        int districtId,
+        int? siteId,
+        IReadOnlyList<int>? sites,
+        int most,
+        CancellationToken cancellationToken
+    )
     {
         await using var context = database.CreateContext();
         return await context
             .Patrons.AsNoTracking()
             .Where(p => p.DistrictId == districtId && p.Status == PatronStatus.Transferred && (siteId == null || p.SiteId == siteId))
+            .Where(p => sites == null || (p.SiteId != null && sites.Contains(p.SiteId.Value)))
             .OrderBy(p => p.Location)
             .ThenBy(p => p.NameKey)
             .ThenBy(p => p.Id)

@@ -21,7 +21,7 @@ public sealed class BadgeTagHelper : TagHelper
     public override void Process(TagHelperContext context, TagHelperOutput output)
     {
         var (tone, text) =
-            Operation is { } operation ? (Words.Tone(operation.Status), Words.Status(operation.Status))
+            Operation is { } operation ? (Words.Tone(operation.Status), Words.Status(operation))
             : Patron is { } status ? (Words.Tone(status), PatronFields.StatusWord(status))
             : (Tone ?? "quiet", Text ?? "");
         output.TagName = "span";

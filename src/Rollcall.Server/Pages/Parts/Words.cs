@@ -1,4 +1,6 @@
 using System.Globalization;
+using System.Text.Encodings.Web;
+using Microsoft.AspNetCore.Html;
 using Rollcall.Integrations;
 using Rollcall.Operations;
 using Rollcall.Patrons;
@@ -33,6 +35,14 @@ internal static class Words
             OperationStatus.CompletedWithWarnings => "Completed with warnings",
             _ => status.ToString(),
         };
+
+    /// <summary>How an operation stands. What a sync held may have been discarded: the rest of it was written.</summary>
+    public static string Status(Operation operation) =>
+        operation is { Status: OperationStatus.Discarded, PreviewOnly: false } ? "Hold discarded" : Status(operation.Status);
+
+    /// <summary>Nothing of the operation was written, nor will be: it was a preview.</summary>
+    public static bool CameToNothing(Operation operation) =>
+        operation is { PreviewOnly: true, ApprovedAt: null, Status: OperationStatus.Discarded or OperationStatus.Superseded };
 
     /// <summary>The tone a badge takes. The word beside it says the same.</summary>
     public static string Tone(OperationStatus status) =>
@@ -89,6 +99,10 @@ internal static class Words
 
     /// <summary>A value in words as screens have it: beside a field's name, that of a sex begins with a capital.</summary>
     public static string? Value(int field, string? text) => field == PatronFields.Sex && text is not null ? Capital(text) : text;
+
+    /// <summary>An e-mail address breaks after its sign where it has to, and not in mid-word.</summary>
+    public static IHtmlContent Breakable(string? text) =>
+        new HtmlString(HtmlEncoder.Default.Encode(text ?? "").Replace("@", "@<wbr>", StringComparison.Ordinal));
 
     public static string Capital(string text) => text.Length == 0 ? text : char.ToUpperInvariant(text[0]) + text[1..];
 

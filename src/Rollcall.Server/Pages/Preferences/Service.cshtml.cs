@@ -106,7 +106,7 @@ internal sealed class ServiceModel(
     public bool Connected => Settings.Mode is not null;
 
     /// <summary>A full sync has been done with this roster: the way in is behind.</summary>
-    public bool Settled => State.LastFullAt is not null;
+    public bool Settled => State.WasWritten;
     public bool AnyMatch { get; private set; }
 
     /// <summary>Why what was asked did not work; null when it did.</summary>
@@ -143,15 +143,8 @@ internal sealed class ServiceModel(
     public PatronExplanation? Example { get; private set; }
     public bool ExampleAsked { get; private set; }
 
-    /// <summary>The steps in their order, and whether each is done.</summary>
-    public IReadOnlyList<(string Tab, string Label, bool Done)> Steps =>
-        [
-            ("settings", "Connect", Connected),
-            ("sites", "Match sites", AnyMatch),
-            ("syncing", "Choose who", Settings.Roles.Count > 0),
-            ("mapping", "Map fields", Settings.Map.CommunityId.Source != IdSource.NotMapped || Settled),
-            ("start", "Preview and sync", Settled),
-        ];
+    /// <summary>The way to the first sync; empty once it is behind.</summary>
+    public IReadOnlyList<GuideStep> Steps { get; private set; } = [];
 
     public static string Slug(IntegrationKind kind) => IntegrationWords.Verb(kind);
 
@@ -762,34 +755,25 @@ internal sealed class ServiceModel(
             }
         );
 
+    private IReadOnlyList<string> _gradeTable = [];
+
+    /// <summary>Grades in the order of the Grade Table.</summary>
+    public IReadOnlyList<Tally> InOrder(IReadOnlyList<Tally> grades)
+    {
+        var order = GradeTable.Sort(grades.Select(g => g.Value), _gradeTable).ToList();
+        return [.. grades.OrderBy(g => order.IndexOf(g.Value))];
+    }
+
+    /// <summary>A value of the example person as screens say it: a site by its name.</summary>
+    public string? Said(int field, string? value) =>
+        field == PatronFields.Site ? Sites.FirstOrDefault(s => s.Code == value)?.Name ?? value : Words.Value(field, value);
+
     /// <summary>What screens call the source of a field.</summary>
-    public string SourceOf(int field) =>
-        field switch
-        {
-            PatronFields.AdditionalContact => "Names and phones of parents, guardians and relatives; students only",
-            PatronFields.OtherEmails => "Emails of parents, guardians and relatives; students only",
-            PatronFields.Status => "status: active is Active, tobedeleted is Transferred",
-            _ => PatronExplain.SourceOf(field, Settings.Map) ?? "Not Mapped",
-        };
+    public string SourceOf(int field) => PatronExplain.SourceOf(field, Settings.Map) ?? "Not Mapped";
 
-    public static string Id(IdMapping mapping) =>
-        mapping.Source switch
-        {
-            IdSource.UserIdType => $"User ID of Type {mapping.Type}",
-            IdSource.Identifier => "identifier",
-            IdSource.Username => "username",
-            _ => "Not Mapped",
-        };
+    public static string Id(IdMapping mapping) => PatronExplain.IdWords(mapping) ?? "Not Mapped";
 
-    public static string Location(LocationSource source) =>
-        source switch
-        {
-            LocationSource.ClassCode => "Homeroom Class Code",
-            LocationSource.ClassTitle => "Homeroom Class Title",
-            LocationSource.ClassLocation => "Homeroom Class Location",
-            LocationSource.TeacherName => "Homeroom Teacher Name",
-            _ => "Not Mapped",
-        };
+    public static string Location(LocationSource source) => PatronExplain.LocationWords(source) ?? "Not Mapped";
 
     /// <summary>Sources that a field can take: those the roster was seen to have, and the present one.</summary>
     public IReadOnlyList<(string Value, string Label)> IdChoices(IdMapping now, bool typesOnly)
@@ -961,6 +945,16 @@ internal sealed class ServiceModel(
         State = IntegrationService.StateOf(row);
         AnyMatch = (await reading.OrgsAsync(DistrictId, Kind, Gone)).Count > 0;
         Sites = await sites.ListAsync(DistrictId, Gone);
+        _gradeTable = Tab == "readiness" ? await reading.GradeTableAsync(DistrictId, Gone) : [];
+        Steps = Settled
+            ? []
+            : Guide.Of(
+                Kind,
+                row,
+                Sites.Count,
+                (await reading.PatronCountsAsync(DistrictId, moving: false, Gone)).Sum(c => c.Count),
+                AnyMatch
+            );
         HasPartnerKey = Kind != IntegrationKind.ClassLink || await integrations.HasPartnerKeyAsync(Gone);
         if (Problem is null && Impact is null)
         {

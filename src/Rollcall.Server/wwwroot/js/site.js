@@ -43,11 +43,13 @@
     const all = form.querySelector("[data-all]");
     const said = form.querySelector("[data-ticked]");
     const boxes = [...form.querySelectorAll("input[name=b][type=checkbox]")];
+    const needing = form.querySelectorAll("[data-needs-tick]");
     if (!all || !said) continue;
     const unticked = said.textContent;
     const show = () => {
       const count = boxes.filter(box => box.checked).length;
       said.textContent = count ? said.dataset.ticked + count : unticked;
+      for (const button of needing) button.disabled = count === 0;
       all.checked = count === boxes.length;
       all.indeterminate = count > 0 && count < boxes.length;
     };
@@ -57,7 +59,16 @@
       show();
     });
     form.addEventListener("change", show);
+    window.addEventListener("pageshow", show);
     show();
+  }
+
+  // Whoever gives a field a new value means it to change.
+  for (const form of document.querySelectorAll("form[data-ticking]")) {
+    form.addEventListener("input", event => {
+      const box = event.target.closest("tr")?.querySelector("input[name=change]");
+      if (box && box !== event.target) box.checked = true;
+    });
   }
 
   // A sheet that hangs from a button closes with Escape and when something else is used.
@@ -73,6 +84,11 @@
     for (const open of document.querySelectorAll("details.drop[open], details.help[open]")) {
       if (!open.contains(event.target)) open.open = false;
     }
+  });
+
+  // What is on its way has arrived once the page of the operation has renewed itself.
+  document.addEventListener("htmx:afterSettle", event => {
+    if (event.target.id === "operation") document.querySelector("main > .notice-good[role=status]")?.remove();
   });
 
   // A live page that renews itself may take away what has the focus. Its heading has it then, and nobody is thrown back to the top.

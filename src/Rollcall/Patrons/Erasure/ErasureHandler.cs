@@ -384,9 +384,25 @@ internal sealed class ErasureHandler(RollcallDatabase database, OperationQueue q
             }
 
             var counts = OperationQueue.CountsOf(plan);
+            long Waiting(params ReadOnlySpan<Outcome> outcomes)
+            {
+                var sum = 0L;
+                foreach (var row in open)
+                {
+                    sum += row.Held && outcomes.Contains(row.Outcome) ? 1 : 0;
+                }
+
+                return sum;
+            }
+
             var dropped = OperationQueue.Drop(counts, open.GroupBy(r => r.Outcome).ToDictionary(g => g.Key, g => g.LongCount())) with
             {
                 Held = counts.Held - open.LongCount(r => r.Held),
+                HeldCreated = counts.HeldCreated - Waiting(Outcome.Created),
+                HeldUpdated = counts.HeldUpdated - Waiting(Outcome.Updated),
+                HeldTransferred = counts.HeldTransferred - Waiting(Outcome.Transferred, Outcome.Absent),
+                HeldAbsent = counts.HeldAbsent - Waiting(Outcome.Absent),
+                HeldReactivated = counts.HeldReactivated - Waiting(Outcome.Reactivated),
             };
             var json = JsonSerializer.Serialize(dropped, OperationQueue.Json);
             await context

@@ -80,7 +80,7 @@ public sealed class PatronExplain(
         var codes = await context
             .Sites.Where(s => s.DistrictId == district.Id)
             .ToDictionaryAsync(s => s.Id.ToString(CultureInfo.InvariantCulture), s => s.Code, cancellationToken);
-        var origins = await OriginsAsync(context, patron, cancellationToken);
+        var origins = await OriginsAsync(context, patron, district.Zone, cancellationToken);
 
         MappedPerson? person = null;
         PersonDifference? difference = null;
@@ -270,8 +270,17 @@ public sealed class PatronExplain(
             + (link.Aliases is { } aliases ? $", also known as {aliases.Replace("\n", ", ", StringComparison.Ordinal)}" : "")
             + (link.LoginDisabled ? "; the roster has disabled this person's login." : ".");
 
+    /// <summary>Who wins a field that no policy is about; null for the others.</summary>
+    public static string? WinsAlways(int field) =>
+        field switch
+        {
+            PatronFields.Guid => "the key: always the roster's",
+            PatronFields.Status => "both: leavers and returns only",
+            _ => null,
+        };
+
     private static string PolicyOf(int field, FieldMap map, string[] kept) =>
-        field == PatronFields.Guid ? "roster wins"
+        WinsAlways(field) is { } always ? always
         : kept.Contains(field.ToString(CultureInfo.InvariantCulture)) ? "library keeps, for this patron"
         : map.PolicyOf(field) switch
         {
@@ -294,29 +303,34 @@ public sealed class PatronExplain(
             PatronFields.Sex => "demographics.sex",
             PatronFields.Phone => "phone",
             PatronFields.Email => "email",
-            PatronFields.AdditionalContact => "agents: name and phone",
-            PatronFields.OtherEmails => "agents: email",
-            PatronFields.Location => map.Location switch
-            {
-                LocationSource.ClassCode => "Homeroom Class Code",
-                LocationSource.ClassTitle => "Homeroom Class Title",
-                LocationSource.ClassLocation => "Homeroom Class Location",
-                LocationSource.TeacherName => "Homeroom Teacher Name",
-                _ => null,
-            },
+            PatronFields.AdditionalContact => "names and phones of parents, guardians and relatives; students only",
+            PatronFields.OtherEmails => "emails of parents, guardians and relatives; students only",
+            PatronFields.Location => LocationWords(map.Location),
             PatronFields.Level => "grades, the first",
             PatronFields.Nickname => map.NicknameFromPreferredName ? "preferredFirstName" : null,
             PatronFields.Site => map.SiteFrom switch
             {
-                SiteFrom.FirstMatched => "the first organization that is matched",
-                SiteFrom.PrimaryOrg => "the primary organization",
-                _ => "the first organization",
+                SiteFrom.FirstMatched => "their first organization that is matched",
+                SiteFrom.PrimaryOrg => "their primary organization",
+                _ => "the person's first organization",
             },
-            PatronFields.Status => "status",
+            PatronFields.Status => "status: active is Active, tobedeleted is Transferred",
             _ => null,
         };
 
-    private static string? IdWords(IdMapping mapping) =>
+    /// <summary>Where a homeroom comes from; null when it is not mapped.</summary>
+    public static string? LocationWords(LocationSource source) =>
+        source switch
+        {
+            LocationSource.ClassCode => "Homeroom Class Code",
+            LocationSource.ClassTitle => "Homeroom Class Title",
+            LocationSource.ClassLocation => "Homeroom Class Location",
+            LocationSource.TeacherName => "Homeroom Teacher Name",
+            _ => null,
+        };
+
+    /// <summary>Which id of the roster it is; null when it is not mapped.</summary>
+    public static string? IdWords(IdMapping mapping) =>
         mapping.Source switch
         {
             IdSource.UserIdType => $"User ID of Type {mapping.Type}",
@@ -332,6 +346,7 @@ public sealed class PatronExplain(
     private static async Task<Dictionary<int, Origin>> OriginsAsync(
         RollcallContext context,
         Patron patron,
+        TimeZoneInfo zone,
         CancellationToken cancellationToken
     )
     {
@@ -351,7 +366,8 @@ public sealed class PatronExplain(
         var origins = new Dictionary<int, Origin>();
         foreach (var row in rows)
         {
-            var words = $"{OperationQueue.Numbered(row.Operation)}, {row.Operation.CreatedAt:yyyy-MM-dd}, {row.Operation.RequestedBy}";
+            var at = TimeZoneInfo.ConvertTime(row.Operation.CreatedAt, zone).ToString("yyyy-MM-dd HH:mm", CultureInfo.InvariantCulture);
+            var words = $"{OperationQueue.Numbered(row.Operation)}, {at}, {row.Operation.RequestedBy}";
             foreach (var (field, _, value) in ChangeValues.Parse(row.Change.Values).Items)
             {
                 var wrote = string.Equals(value, PatronFields.ByNumber(field).Get(patron), StringComparison.Ordinal);

@@ -197,7 +197,7 @@ internal sealed class UndoHandler(RollcallDatabase database, OperationQueue queu
         {
             foreach (var row in await ConcernedAsync(context, district, kind, cancellationToken))
             {
-                IntegrationService.RequireFull(row, because);
+                IntegrationService.RequireFull(row, options.Patron is null ? because : $"{because} for one patron");
             }
 
             await StopNightsAsync(context, operation, subject, complete: true, time.GetUtcNow(), cancellationToken);
