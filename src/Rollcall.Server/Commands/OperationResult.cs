@@ -174,7 +174,7 @@ internal static class OperationText
     /// <summary>The totals in one sentence, without those that are none.</summary>
     public static string Totals(Operation operation)
     {
-        var counts = OperationQueue.CountsOf(operation).Apart;
+        var counts = OperationQueue.CountsOf(operation).HeldApart();
         if (operation.Kind == OperationKind.Export)
         {
             return $"{Count(counts.Read, "patron", "patrons")} exported.";

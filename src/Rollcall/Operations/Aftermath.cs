@@ -254,7 +254,7 @@ public sealed class Aftermath(RollcallDatabase database, RollcallOptions options
 
     private static string Letter(Operation operation, District district, NoticeEvents told, bool stopped, string? publicUrl)
     {
-        var counts = OperationQueue.CountsOf(operation).Apart;
+        var counts = OperationQueue.CountsOf(operation).HeldApart();
         var zone = district.Zone;
         var lines = new List<string>
         {

@@ -208,13 +208,11 @@ public sealed record SyncCounts
     public long Warnings { get; init; }
 
     /// <summary>True when the outcomes add up to the people read.</summary>
-    [JsonIgnore]
     public bool AddUp => Read == Created + Updated + Unchanged + Reactivated + Skipped + Review + Removed + (Transferred - Absent);
 
     /// <summary>The outcomes without the rows that wait for an approval: <see cref="Held"/> stands beside them. Whoever was held and has been left
     /// out since counts as skipped.</summary>
-    [JsonIgnore]
-    public SyncCounts Apart =>
+    public SyncCounts HeldApart() =>
         Held == 0
             ? this
             : this with

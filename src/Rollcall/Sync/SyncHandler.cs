@@ -778,7 +778,7 @@ internal sealed class SyncHandler(
         if (approved)
         {
             warnings.RemoveAll(w => w.Code == WarningGroup.Held);
-            counts = counts with { Held = 0 };
+            counts = counts.WithHeld(new Dictionary<Outcome, long>()) with { Held = 0 };
         }
 
         counts = counts with { Warnings = warnings.Sum(w => w.Count) };

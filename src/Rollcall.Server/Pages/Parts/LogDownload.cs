@@ -102,7 +102,7 @@ internal static class Totals
     public static IEnumerable<(string Label, long Count)> Of(Operation operation)
     {
         // What waits for an approval is not done: it is told apart.
-        var c = OperationQueue.CountsOf(operation).Apart;
+        var c = OperationQueue.CountsOf(operation).HeldApart();
         if (operation.Kind == OperationKind.Export)
         {
             return [("Exported", c.Read)];
