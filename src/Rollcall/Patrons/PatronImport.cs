@@ -584,7 +584,7 @@ public sealed class PatronImport(RollcallDatabase database, TimeProvider time)
             await foreach (
                 var barcode in context
                     .Patrons.AsNoTracking()
-                    .Where(p => p.DistrictId == districtId && p.BarcodeKey.StartsWith("0"))
+                    .Where(p => p.DistrictId == districtId && EF.Functions.Like(p.BarcodeKey, "0%"))
                     .Select(p => p.Barcode)
                     .AsAsyncEnumerable()
                     .WithCancellation(cancellationToken)
