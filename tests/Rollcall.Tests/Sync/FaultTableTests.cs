@@ -47,6 +47,7 @@ public sealed class FaultTableTests(PostgresCluster cluster)
         ["rotate-bearer-at=2"] = Fine,
         ["slow=5"] = Fine,
         ["null-text"] = Fine,
+        ["old-form"] = Fine,
         ["no-totals,clamp=20,500@4,429@7,drop-connection@9,endpoint-envelope"] = Fine,
 
         // Answers that nothing may be built on.
@@ -61,7 +62,7 @@ public sealed class FaultTableTests(PostgresCluster cluster)
         ["shift-rows,clamp=20"] = "but sends more",
         ["ignore-offset,no-totals"] = "ignores the offset",
         ["never-empty,clamp=20"] = "again and again",
-        ["401"] = "credentials",
+        ["401"] = "refuses the access token that ClassLink lists",
         ["404:users"] = "no roster at this address",
         ["404:orgs"] = "no roster at this address",
         ["429"] = "too many requests",
