@@ -120,7 +120,9 @@ public abstract partial class OtherDistrictTests(Library library)
 
         using (var visitor = await BothAsync(library.District))
         {
-            var token = Visitor.TokenOf(await visitor.PageAsync(edit));
+            var form = await visitor.PageAsync(edit);
+            var token = Visitor.TokenOf(form);
+            typed = [.. typed, ("seen", SeenField().Match(form).Groups["seen"].Value)];
             await visitor.PageAsync($"/?district={other.Code}");
             using var refused = await visitor.PostAsync(edit, [.. typed, token]);
             var words = WebUtility.HtmlDecode(await refused.Content.ReadAsStringAsync());
@@ -631,6 +633,9 @@ public abstract partial class OtherDistrictTests(Library library)
         http.DefaultRequestHeaders.Authorization = new("Bearer", token);
         return http;
     }
+
+    [GeneratedRegex("name=\"seen\" value=\"(?<seen>[^\"]+)\"", RegexOptions.ExplicitCapture, 1000)]
+    private static partial Regex SeenField();
 
     [GeneratedRegex("name=\"__RequestVerificationToken\" type=\"hidden\" value=\"(?<token>[^\"]+)\"", RegexOptions.ExplicitCapture, 1000)]
     private static partial Regex TokenField();

@@ -40,7 +40,10 @@ public sealed class LogFileTests(SyncedLibrary library) : IClassFixture<SyncedLi
 
         var csv = (await visitor.GetAsync($"{address}csv")).Body.TrimStart('\uFEFF');
         var lines = csv.Split("\r\n", StringSplitOptions.RemoveEmptyEntries);
-        Assert.Equal("number,kind,outcome,guid,name,barcode,site,roleGroup,matchedBy,changes,reason,warning,held,stale,notWritten", lines[0]);
+        Assert.Equal(
+            "number,kind,outcome,guid,name,barcode,site,roleGroup,matchedBy,changes,reason,warning,held,stale,notWritten",
+            lines[0]
+        );
         Assert.Equal(rows.Count + 1, lines.Length);
         Assert.Single(lines, l => l.EndsWith(",true,true,", StringComparison.Ordinal));
         Assert.Equal(
