@@ -120,7 +120,7 @@ public sealed class GradeTableTests(PostgresCluster cluster)
                 new Actor("anna", SecurityGroup.DistrictAdministrator)
             );
         Assert.Equal(
-            [new("FAC", "Faculty", 0, 1), new("OWN", "", 1, 0), new(Policy.Standard, "Everybody", 0, 0)],
+            [new("FAC", "Faculty", 0, 1), new("OWN", "", 1, 0), new(Policy.Standard, "Everybody", 0, 1)],
             await policies.ListAsync(district)
         );
         foreach (var kept in (string[])["FAC", Policy.Standard, "NONE", "", "LONGER"])

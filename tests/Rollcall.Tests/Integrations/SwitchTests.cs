@@ -846,7 +846,7 @@ public sealed class SwitchTests(PostgresCluster cluster)
         Assert.Null((await system.Follower.RunAsync(district, undo, null, CancellationToken.None)).Error);
         Assert.DoesNotContain(await system.AllPatronsAsync(), p => p.LastName == "Renamed");
         var on = await system.Integrations.FindAsync(district, IntegrationKind.OneRoster);
-        Assert.Equal($"operation {run.Id} was undone", IntegrationService.StateOf(on).FullDue);
+        Assert.Equal($"operation {run.Id} was undone{(one ? " for one patron" : "")}", IntegrationService.StateOf(on).FullDue);
         var because = IntegrationService.SettingsOf(on).Daily.StoppedBecause;
         var after = await system.Queue.GetAsync(district, night);
         if (one)
