@@ -102,7 +102,12 @@ internal static class Words
 
     /// <summary>An e-mail address breaks after its sign where it has to, and not in mid-word.</summary>
     public static IHtmlContent Breakable(string? text) =>
-        new HtmlString(HtmlEncoder.Default.Encode(text ?? "").Replace("@", "@<wbr>", StringComparison.Ordinal).Replace(".", ".<wbr>", StringComparison.Ordinal));
+        new HtmlString(
+            HtmlEncoder
+                .Default.Encode(text ?? "")
+                .Replace("@", "@<wbr>", StringComparison.Ordinal)
+                .Replace(".", ".<wbr>", StringComparison.Ordinal)
+        );
 
     public static string Capital(string text) => text.Length == 0 ? text : char.ToUpperInvariant(text[0]) + text[1..];
 
