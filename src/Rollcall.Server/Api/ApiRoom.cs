@@ -1,4 +1,5 @@
 using System.Diagnostics.CodeAnalysis;
+using Rollcall.Server.Pages.Parts;
 
 namespace Rollcall.Server.Api;
 
@@ -130,20 +131,9 @@ internal sealed class ApiRoom
     }
 
     /// <summary>A body whose sender did not say how long it is: room is made for it as it comes.</summary>
-    internal sealed class CountedBody(Stream body, Lease lease) : Stream
+    internal sealed class CountedBody(Stream body, Lease lease) : BodyStream
     {
         private long _read;
-
-        public override bool CanRead => true;
-        public override bool CanSeek => false;
-        public override bool CanWrite => false;
-        public override long Length => throw new NotSupportedException();
-
-        public override long Position
-        {
-            get => _read;
-            set => throw new NotSupportedException();
-        }
 
         public override async ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default)
         {
@@ -151,19 +141,6 @@ internal sealed class ApiRoom
             _read += read;
             return lease.TryHold(_read) ? read : throw new NoRoomException();
         }
-
-        public override Task<int> ReadAsync(byte[] buffer, int offset, int count, CancellationToken cancellationToken) =>
-            ReadAsync(buffer.AsMemory(offset, count), cancellationToken).AsTask();
-
-        public override int Read(byte[] buffer, int offset, int count) => throw new NotSupportedException();
-
-        public override void Flush() { }
-
-        public override long Seek(long offset, SeekOrigin origin) => throw new NotSupportedException();
-
-        public override void SetLength(long value) => throw new NotSupportedException();
-
-        public override void Write(byte[] buffer, int offset, int count) => throw new NotSupportedException();
     }
 }
 

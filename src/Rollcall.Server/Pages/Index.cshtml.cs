@@ -56,7 +56,7 @@ internal sealed class IndexModel(
     public IReadOnlyList<GuideStep> First { get; private set; } = [];
 
     /// <summary>The run that was undone since the roster was last written whole; null when none was.</summary>
-    public string? Undone { get; private set; }
+    public long? Undone { get; private set; }
 
     /// <summary>How the roster and the library stand where nothing waits, in a sentence; empty where that is not known.</summary>
     public string Peace { get; private set; } = "";
@@ -125,10 +125,7 @@ internal sealed class IndexModel(
         }
 
         var state = IntegrationService.StateOf(Service);
-        Undone =
-            Here.Sites is not null || Service is null ? null
-            : Last is { Status: OperationStatus.Undone } taken ? taken.Id.ToString(CultureInfo.InvariantCulture)
-            : await UndoneAsync(state.FullDue);
+        Undone = Here.Sites is null && Service is not null ? state.UndoneRun : null;
         Peace = PeaceOf(state);
 
         static SiteRow Row(string? code, string? name, IEnumerable<(int? SiteId, PatronStatus Status, int Count)> counts)
@@ -192,14 +189,6 @@ internal sealed class IndexModel(
         var kind = service?.Kind ?? IntegrationKind.ClassLink;
         return Guide.Of(kind, service, siteCount, All.Total, (await reading.OrgsAsync(DistrictId, kind, Gone)).Count > 0);
     }
-
-    /// <summary>The run whose undoing demands that the next sync reads everything; null when it is demanded for another reason, or not.</summary>
-    private async Task<string?> UndoneAsync(string? fullDue) =>
-        fullDue?.Split(' ') is ["operation", var id, "was", "undone"]
-        && long.TryParse(id, NumberStyles.None, CultureInfo.InvariantCulture, out var number)
-        && await reading.OperationsAsync(DistrictId, [number], Gone) is [{ Kind: OperationKind.FullSync or OperationKind.ChangesSync }]
-            ? id
-            : null;
 
     private string PeaceOf(IntegrationState state)
     {

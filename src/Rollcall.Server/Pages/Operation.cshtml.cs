@@ -202,7 +202,6 @@ internal sealed class OperationModel(
             return null;
         }
 
-        var words = string.Create(CultureInfo.InvariantCulture, $"Operation {subject} was undone");
         foreach (
             var row in (Integration?[])
                 [await integrations.EnabledAsync(DistrictId, Gone), await integrations.FindAsync(DistrictId, kind, Gone)]
@@ -210,8 +209,8 @@ internal sealed class OperationModel(
         {
             if (
                 row is not null
-                && IntegrationService.SettingsOf(row).Daily is { At: not null, StoppedBecause: { } because }
-                && because.StartsWith(words, StringComparison.Ordinal)
+                && IntegrationService.StateOf(row).UndoneRun == subject
+                && IntegrationService.SettingsOf(row).Daily is { At: not null, StoppedBecause: { } because, StoppedByFailures: false }
             )
             {
                 return (because, $"/preferences/sis/{IntegrationWords.Verb(row.Kind)}/schedule");

@@ -218,6 +218,9 @@ public sealed record IntegrationState
     /// <summary>How often a full sync was demanded: one that is at work meets only the demands from before its plan.</summary>
     public long FullAsked { get; init; }
 
+    /// <summary>The run that was taken back, all of it or as far as that came, since the roster was last written whole; null when none was.</summary>
+    public long? UndoneRun { get; init; }
+
     /// <summary>The homerooms that changes syncs go on from; null when they have to read all enrollments.</summary>
     public KnownHomerooms? Homerooms { get; init; }
 

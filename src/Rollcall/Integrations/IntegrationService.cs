@@ -1309,6 +1309,7 @@ public sealed class IntegrationService(
                 FullDue = "settings changed",
                 LastFullAt = elsewhere ? null : state.LastFullAt,
                 LastPreviewAt = elsewhere ? null : state.LastPreviewAt,
+                UndoneRun = elsewhere ? null : state.UndoneRun,
                 Feed = reconnected ? null : state.Feed,
             },
             Json

@@ -920,6 +920,8 @@ internal sealed class SyncHandler(
             };
         }
 
+        // Who demanded a full sync since means what the plan of this one does not know.
+        var heardAll = state.FullAsked == (plan.FullAsked ?? state.FullAsked);
         return state with
         {
             LastFullAt = plan.Began,
@@ -930,11 +932,9 @@ internal sealed class SyncHandler(
             Shared = plan.Shared,
             Homerooms = plan.Homerooms,
             Feed = plan.Feed ?? state.Feed,
-            // Settings that changed while it ran were not heeded, and who demanded a full sync since means what its plan does not know.
-            FullDue =
-                state.ConfigVersion == plan.ConfigVersion && state.FullAsked == (plan.FullAsked ?? state.FullAsked)
-                    ? plan.FullDue
-                    : state.FullDue,
+            // Settings that changed while it ran were not heeded.
+            FullDue = state.ConfigVersion == plan.ConfigVersion && heardAll ? plan.FullDue : state.FullDue,
+            UndoneRun = heardAll ? null : state.UndoneRun,
         };
     }
 

@@ -241,7 +241,22 @@ public sealed partial class OfferTests(SyncedLibrary library) : IClassFixture<Sy
                     "stop",
                     s => s with { Daily = s.Daily with { At = because is null ? null : new TimeOnly(4, 0), StoppedBecause = because } }
                 );
+        async Task MarkAsync(long? run)
+        {
+            await using var context = library.Service<RollcallDatabase>().CreateContext();
+            var row = await context.Integrations.SingleAsync(i => i.DistrictId == library.District.Id && i.Enabled);
+            row.State = System.Text.Json.JsonSerializer.Serialize(
+                IntegrationService.StateOf(row) with
+                {
+                    UndoneRun = run,
+                },
+                IntegrationService.Json
+            );
+            await context.SaveChangesAsync();
+        }
+
         await StopAsync($"Operation {undone} was undone by somebody. Resume when it is mended.");
+        await MarkAsync(undone);
         try
         {
             using var all = new Visitor(library.Url);
@@ -264,6 +279,7 @@ public sealed partial class OfferTests(SyncedLibrary library) : IClassFixture<Sy
         finally
         {
             await StopAsync(null);
+            await MarkAsync(null);
             await RemoveAsync(undo, undone);
         }
     }

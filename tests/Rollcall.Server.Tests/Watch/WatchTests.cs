@@ -52,7 +52,22 @@ public sealed class WatchTests(PostgresCluster postgres)
                 .Where(f => f.Value.ValueKind == JsonValueKind.String && !shared.Contains(f.Name))
                 .Select(f => f.Value.GetString()!),
         ];
-        return [.. all.Where(v => v.Length >= 5).Distinct(StringComparer.Ordinal)];
+        // A short number is now and then what somebody counted or measured.
+        string[] planted = [.. all.Where(v => v.Length >= (v.All(char.IsAsciiDigit) ? 8 : 5)).Distinct(StringComparer.Ordinal)];
+        Assert.Contains(planted, v => v.All(char.IsAsciiDigit));
+        return [.. planted];
+    }
+
+    /// <summary>A connected district whose barcodes are numbers that nothing else is.</summary>
+    private static async Task<Cli> ConnectedAsync(SandboxServer sandbox, PostgresCluster? postgres = null)
+    {
+        var cli = await Cli.ConnectedAsync(sandbox, postgres);
+        for (var number = 1; number <= sandbox.District.Schools.Count(); number++)
+        {
+            await cli.OkAsync("site", "set", $"S{number}", "--next-barcode", $"{number}70012340001");
+        }
+
+        return cli;
     }
 
     private static void AssertNoneOf(List<string> planted, string text)
@@ -94,7 +109,7 @@ public sealed class WatchTests(PostgresCluster postgres)
     {
         await using var sandbox = await SandboxServer.StartAsync(new SandboxOptions { Students = 60, Schools = 2 });
         await using var collector = await HookServer.StartAsync();
-        await using var cli = await Cli.ConnectedAsync(sandbox, onPostgres ? postgres : null);
+        await using var cli = await ConnectedAsync(sandbox, onPostgres ? postgres : null);
         cli.Variables["ROLLCALL_METRICS_TOKEN_FILE"] = cli.File("token", Token + "\n");
         cli.Variables["ROLLCALL_LOG"] = "json";
         cli.Variables["OTEL_EXPORTER_OTLP_PROTOCOL"] = "http/protobuf";
@@ -285,13 +300,17 @@ public sealed class WatchTests(PostgresCluster postgres)
             NullLogger<DailyService>.Instance
         );
         await daily.StartAsync(Stop);
-        var began = Stopwatch.GetTimestamp();
-        while (pulse.Parts().Single().SilentFor is not null)
+        await using (var other = await system.Database.OpenAsync(Stop))
         {
-            Assert.True(Stopwatch.GetElapsedTime(began) < TimeSpan.FromSeconds(20), "The schedule waits for the district");
-            await Task.Delay(100, Stop);
+            // Until the tidying waits for the district.
+            const string waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+            while (await Sql.ScalarAsync(other, null, waiting, Stop) == 0)
+            {
+                await Task.Delay(50, Stop);
+            }
         }
 
+        Assert.Null(pulse.Parts().Single().SilentFor);
         await daily.StopAsync(Stop);
     }
 
@@ -420,7 +439,7 @@ public sealed class WatchTests(PostgresCluster postgres)
     public async Task A_support_bundle_holds_numbers_and_nobody(bool onPostgres)
     {
         await using var sandbox = await SandboxServer.StartAsync(new SandboxOptions { Students = 60, Schools = 2 });
-        await using var cli = await Cli.ConnectedAsync(sandbox, onPostgres ? postgres : null);
+        await using var cli = await ConnectedAsync(sandbox, onPostgres ? postgres : null);
         Assert.Equal(0, (await cli.RunAsync("sync")).Code);
         await cli.OkAsync("account", "add", "head.librarian@school.example", "--group", "DistrictAdministrator");
         await cli.OkAsync("operator", "partner-key", "--file", cli.File("key", "partner-key-of-this-installation"));

@@ -847,6 +847,7 @@ public sealed class SwitchTests(PostgresCluster cluster)
         Assert.DoesNotContain(await system.AllPatronsAsync(), p => p.LastName == "Renamed");
         var on = await system.Integrations.FindAsync(district, IntegrationKind.OneRoster);
         Assert.Equal($"operation {run.Id} was undone{(one ? " for one patron" : "")}", IntegrationService.StateOf(on).FullDue);
+        Assert.Equal(one ? null : run.Id, IntegrationService.StateOf(on).UndoneRun);
         var because = IntegrationService.SettingsOf(on).Daily.StoppedBecause;
         var after = await system.Queue.GetAsync(district, night);
         if (one)

@@ -29,20 +29,9 @@ internal sealed class Arrival(RequestDelegate next, TimeProvider time)
     }
 
     /// <summary>A body that is given up when it is not there in time.</summary>
-    internal sealed class TimedBody(Stream body, TimeProvider time) : Stream
+    internal sealed class TimedBody(Stream body, TimeProvider time) : BodyStream
     {
         private CancellationTokenSource? _late;
-
-        public override bool CanRead => true;
-        public override bool CanSeek => false;
-        public override bool CanWrite => false;
-        public override long Length => throw new NotSupportedException();
-
-        public override long Position
-        {
-            get => throw new NotSupportedException();
-            set => throw new NotSupportedException();
-        }
 
         public override async ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default)
         {
@@ -58,22 +47,8 @@ internal sealed class Arrival(RequestDelegate next, TimeProvider time)
             }
         }
 
-        public override Task<int> ReadAsync(byte[] buffer, int offset, int count, CancellationToken cancellationToken) =>
-            ReadAsync(buffer.AsMemory(offset, count), cancellationToken).AsTask();
-
-        public override int Read(byte[] buffer, int offset, int count) => throw new NotSupportedException();
-
-        public override void Flush() { }
-
-        public override long Seek(long offset, SeekOrigin origin) => throw new NotSupportedException();
-
-        public override void SetLength(long value) => throw new NotSupportedException();
-
-        public override void Write(byte[] buffer, int offset, int count) => throw new NotSupportedException();
-
         protected override void Dispose(bool disposing)
         {
-            // The body is the server's own: it ends with its request.
             _late?.Dispose();
             _late = null;
             base.Dispose(disposing);

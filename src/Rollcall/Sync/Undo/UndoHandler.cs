@@ -281,6 +281,7 @@ internal sealed class UndoHandler(RollcallDatabase database, OperationQueue queu
         var stopped = $"Operation {subject.Id} was undone {(complete ? "" : "in part ")}by {operation.RequestedBy}.";
         foreach (var row in await ConcernedAsync(context, operation.DistrictId, kind, cancellationToken))
         {
+            row.State = JsonSerializer.Serialize(IntegrationService.StateOf(row) with { UndoneRun = subject.Id }, IntegrationService.Json);
             IntegrationService.StopDaily(
                 row,
                 $"{stopped} Syncing again would bring its changes back: find out what was wrong, then resume."
