@@ -14,6 +14,7 @@ public sealed class PostgresCluster : IAsyncLifetime
     private int _databases;
     private bool _templateReady;
     private string? _given;
+    private bool _durable;
 
     public async ValueTask InitializeAsync()
     {
@@ -27,9 +28,10 @@ public sealed class PostgresCluster : IAsyncLifetime
 
     /// <summary>One more cluster, for a test that does to it what others could not bear.</summary>
     /// <param name="folder">Where its data are to be; null for a temporary folder.</param>
-    public static async Task<PostgresCluster> OwnAsync(string? folder = null)
+    /// <param name="durable">Whether a commit waits for the disk, as where people's data are.</param>
+    public static async Task<PostgresCluster> OwnAsync(string? folder = null, bool durable = false)
     {
-        var cluster = new PostgresCluster();
+        var cluster = new PostgresCluster { _durable = durable };
         await cluster.StartAsync(folder ?? NewFolder());
         return cluster;
     }
@@ -74,7 +76,7 @@ public sealed class PostgresCluster : IAsyncLifetime
     }
 
     private string Options =>
-        $"-c listen_addresses='' -c unix_socket_directories='{_folder}' -c fsync=off -c full_page_writes=off -c max_connections=300";
+        $"-c listen_addresses='' -c unix_socket_directories='{_folder}' -c max_connections=300{(_durable ? "" : " -c fsync=off -c full_page_writes=off")}";
 
     private async Task StartAsync(string folder)
     {
