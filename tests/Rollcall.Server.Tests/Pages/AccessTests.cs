@@ -206,6 +206,40 @@ public sealed partial class AccessTests(SyncedLibrary library) : IClassFixture<S
         Assert.StartsWith("/signin", (await thief.GetAsync("/me")).Response.Headers.Location!.ToString(), StringComparison.Ordinal);
     }
 
+    [Fact]
+    public async Task A_page_that_stands_open_keeps_nobody_signed_in()
+    {
+        var session = await library.SignInAsync(SecurityGroup.LibraryAdministrator);
+        await using var context = library.Service<Storage.RollcallDatabase>().CreateContext();
+        var id = Convert.ToHexStringLower(System.Security.Cryptography.SHA256.HashData(System.Text.Encoding.UTF8.GetBytes(session)));
+        var seen = TimeProvider.System.GetUtcNow() - TimeSpan.FromMinutes(29);
+        await context.SignInSessions.Where(s => s.Id == id).ExecuteUpdateAsync(s => s.SetProperty(x => x.SeenAt, seen));
+        var before = await SeenAsync();
+        using var visitor = new Visitor(library.Url, session);
+        foreach (var path in (string[])["/", "/operations"])
+        {
+            var (status, _, _) = await visitor.GetAsync(path, null, ("HX-Request", "true"));
+            Assert.Equal(HttpStatusCode.OK, status);
+            Assert.Equal(before, await SeenAsync());
+        }
+
+        using (var http = new HttpClient { BaseAddress = library.Url })
+        {
+            using var request = new HttpRequestMessage(HttpMethod.Get, "/operations/events?district=DEMO&open=");
+            request.Headers.Add("Cookie", $"rollcall-session={session}");
+            request.Headers.Add("Accept", "text/event-stream");
+            using var stream = await http.SendAsync(request, HttpCompletionOption.ResponseHeadersRead);
+            Assert.Equal(HttpStatusCode.OK, stream.StatusCode);
+            Assert.Equal(before, await SeenAsync());
+        }
+
+        // Whoever opens a page does use it.
+        await visitor.PageAsync("/");
+        Assert.True(before < await SeenAsync());
+
+        Task<DateTimeOffset> SeenAsync() => context.SignInSessions.Where(s => s.Id == id).Select(s => s.SeenAt).SingleAsync();
+    }
+
     /// <summary>A form may take its time to arrive: what counts is who its sender is when all of it is there.</summary>
     [Theory]
     [InlineData("signed out", HttpStatusCode.Unauthorized)]

@@ -69,7 +69,10 @@ internal sealed class SignedIn(RequestDelegate next, ILogger<SignedIn> logger)
         {
             try
             {
-                who = await sessions.FindAsync(token, http.RequestAborted);
+                // What a page that stands open asks for by itself keeps nobody signed in.
+                who = IsByItself(http.Request)
+                    ? await sessions.LookAsync(token, http.RequestAborted)
+                    : await sessions.FindAsync(token, http.RequestAborted);
             }
             catch (Exception e) when (page?.ViewEnginePath == "/Error" && e is DbException or InvalidOperationException or TimeoutException)
             {
@@ -118,6 +121,10 @@ internal sealed class SignedIn(RequestDelegate next, ILogger<SignedIn> logger)
 
         await next(http);
     }
+
+    /// <summary>Nobody did anything: a live page listens, or fetches a part of itself anew. Pages fetch parts for nothing else.</summary>
+    private static bool IsByItself(HttpRequest request) =>
+        HttpMethods.IsGet(request.Method) && (request.Headers.ContainsKey("HX-Request") || request.Path == LiveEvents.Path);
 
     /// <summary>What a form is answered whose sender's session ended while it arrived.</summary>
     public static StatusCodeResult Ended(HttpContext http)
