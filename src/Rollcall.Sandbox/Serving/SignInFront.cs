@@ -17,12 +17,16 @@ internal sealed class SignInFront(SandboxServer server) : IDisposable
 {
     private static readonly TimeSpan s_codeLives = TimeSpan.FromMinutes(5);
 
+    private const string Half = "half-a-character";
+    private static readonly string[] Errors = ["invalid-scope", "unauthorized-client", "server-error"];
+
     private sealed record Issued(string SourcedId, string ClientId, string RedirectUri, string? Nonce, DateTimeOffset At);
 
     private readonly ConcurrentDictionary<string, Issued> _codes = new(StringComparer.Ordinal);
     private readonly ConcurrentDictionary<string, SandboxPerson> _tokens = new(StringComparer.Ordinal);
     private readonly RSA _key = RSA.Create(2048);
     private readonly RSA _stranger = RSA.Create(2048);
+    private readonly RSA _renewed = RSA.Create(2048);
     private RSA? _rotated;
 
     private string Origin => server.Url.GetLeftPart(UriPartial.Authority);
@@ -103,6 +107,11 @@ internal sealed class SignInFront(SandboxServer server) : IDisposable
         if (faults.ContainsKey("consent-refused") || One("refuse") is not null)
         {
             return Redirect(context, $"{uri}?error=access_denied{state}");
+        }
+
+        if (Errors.FirstOrDefault(faults.ContainsKey) is { } error)
+        {
+            return Redirect(context, $"{uri}?error={error.Replace('-', '_')}{state}");
         }
 
         if (One("person") is { } chosen)
@@ -203,7 +212,7 @@ internal sealed class SignInFront(SandboxServer server) : IDisposable
             ["aud"] = faults.ContainsKey("wrong-audience") ? "another-application" : issued.ClientId,
             ["iat"] = expired ? now - 90_000 : now,
             ["exp"] = expired ? now - 3600 : now + 86_400,
-            ["email"] = person.Email,
+            ["email"] = faults.ContainsKey("no-email") ? null : person.Email,
             ["name"] = $"{person.GivenName} {person.FamilyName}",
             ["profile"] = person.Role,
         };
@@ -226,9 +235,17 @@ internal sealed class SignInFront(SandboxServer server) : IDisposable
                 : _rotated is null ? "k1"
                 : "k2",
         };
+        if (faults.ContainsKey("no-kid"))
+        {
+            header.Remove("kid");
+        }
+
         var signed = $"{Part(JsonSerializer.SerializeToUtf8Bytes(header))}.{Part(JsonSerializer.SerializeToUtf8Bytes(payload))}";
         var bytes = Encoding.ASCII.GetBytes(signed);
-        var key = faults.ContainsKey("forged-signature") ? _stranger : _rotated ?? _key;
+        var key =
+            faults.ContainsKey("forged-signature") ? _stranger
+            : faults.ContainsKey("same-kid-new-key") ? _renewed
+            : _rotated ?? _key;
         return none ? $"{signed}."
             : hs ? $"{signed}.{Part(HMACSHA256.HashData(Encoding.ASCII.GetBytes(_key.ExportSubjectPublicKeyInfoPem()), bytes))}"
             : $"{signed}.{Part(key.SignData(bytes, HashAlgorithmName.SHA256, RSASignaturePadding.Pkcs1))}";
@@ -264,6 +281,11 @@ internal sealed class SignInFront(SandboxServer server) : IDisposable
             };
         }
 
+        if (faults.ContainsKey("same-kid-new-key"))
+        {
+            return JsonAsync(context, new { keys = new[] { Key(_renewed, _rotated is null ? "k1" : "k2") } });
+        }
+
         return JsonAsync(context, new { keys = _rotated is null ? [Key(_key, "k1")] : new[] { Key(_key, "k1"), Key(_rotated, "k2") } });
     }
 
@@ -294,26 +316,39 @@ internal sealed class SignInFront(SandboxServer server) : IDisposable
         object Id(long value) => asText ? value.ToString(CultureInfo.InvariantCulture) : value;
         var tenant = faults.ContainsKey("wrong-tenant") ? 9999 : long.Parse(server.Options.TenantId, CultureInfo.InvariantCulture);
         var teacher = person.Role != "student";
-        return JsonAsync(
-            context,
-            new Dictionary<string, object?>
+        var info = new Dictionary<string, object?>
+        {
+            ["UserId"] = Id(faults.ContainsKey("other-user") ? 1 : UserId(person)),
+            ["TenantId"] = Id(tenant),
+            ["DisplayName"] = $"{person.GivenName} {person.FamilyName}",
+            ["FirstName"] = person.GivenName,
+            ["LastName"] = person.FamilyName,
+            ["Email"] = faults.ContainsKey("half-a-character") ? Half : person.Email,
+            ["LoginId"] = faults.ContainsKey("unknown-person") ? "nobody" : person.Username,
+            ["Role"] = teacher ? "Teacher" : "Student",
+            ["Role_Level"] = teacher ? 3 : 4,
+            ["Tenant"] = server.Options.TenantName,
+            ["OrgId"] = teacher ? new[] { person.Orgs[0] } : "",
+            ["SourcedId"] =
+                faults.ContainsKey("unknown-person") ? "nobody"
+                : faults.ContainsKey("blank-sourcedid") ? ""
+                : faults.ContainsKey("nul-sourcedid") ? person.SourcedId + '\0'
+                : person.SourcedId,
+        };
+        foreach (var (fault, field) in ((string, string)[])[("no-user", "UserId"), ("no-email", "Email")])
+        {
+            if (faults.ContainsKey(fault))
             {
-                ["UserId"] = Id(faults.ContainsKey("other-user") ? 1 : UserId(person)),
-                ["TenantId"] = Id(tenant),
-                ["DisplayName"] = $"{person.GivenName} {person.FamilyName}",
-                ["FirstName"] = person.GivenName,
-                ["LastName"] = person.FamilyName,
-                ["Email"] = person.Email,
-                ["LoginId"] = faults.ContainsKey("unknown-person") ? "nobody" : person.Username,
-                ["Role"] = teacher ? "Teacher" : "Student",
-                ["Role_Level"] = teacher ? 3 : 4,
-                ["Tenant"] = server.Options.TenantName,
-                ["OrgId"] = teacher ? new[] { person.Orgs[0] } : "",
-                ["SourcedId"] =
-                    faults.ContainsKey("unknown-person") ? "nobody"
-                    : faults.ContainsKey("blank-sourcedid") ? ""
-                    : person.SourcedId,
+                info.Remove(field);
             }
+        }
+
+        // Written by hand: a serializer mends it.
+        return Front.PlainAsync(
+            context,
+            200,
+            JsonSerializer.Serialize(info).Replace(Half, @"\ud800", StringComparison.Ordinal),
+            "application/json"
         );
     }
 
@@ -359,6 +394,7 @@ internal sealed class SignInFront(SandboxServer server) : IDisposable
     {
         _key.Dispose();
         _stranger.Dispose();
+        _renewed.Dispose();
         _rotated?.Dispose();
     }
 }

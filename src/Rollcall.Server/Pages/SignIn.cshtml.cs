@@ -1,5 +1,6 @@
 using Microsoft.AspNetCore.Mvc;
 using Microsoft.AspNetCore.Mvc.RazorPages;
+using Microsoft.AspNetCore.WebUtilities;
 using Rollcall.Server.Pages.Parts;
 using Rollcall.SignIn;
 
@@ -119,7 +120,33 @@ internal sealed class SignInModel(
         return LocalRedirect(Back ?? "/");
     }
 
-    /// <summary>A path of this server; null for anything else. Only what a browser cannot read as another host.</summary>
+    /// <summary>A path of this server; null for anything else. Only what a browser cannot read as another host, and what can stand in an
+    /// answer's header: our own addresses write other letters encoded.</summary>
     public static string? Inside(string? back) =>
-        back is { Length: > 1 and < 2000 } && back[0] == '/' && back[1] is not ('/' or '\\') && !back.Any(char.IsControl) ? back : null;
+        back is { Length: > 1 and < 2000 } && back[0] == '/' && back[1] is not ('/' or '\\') && back.All(c => c is > ' ' and < '\x7f')
+            ? back
+            : null;
+
+    /// <summary>Where somebody goes who comes from ClassLink's page: a browser says so of all addresses on the way, and files are given to
+    /// pages of this server alone. So a file's address leads to the page that has its link.</summary>
+    public static string? PageOf(string? back)
+    {
+        var (path, query) = back?.Split('?', 2) switch
+        {
+            [var only] => (only, ""),
+            [var before, var after] => (before, after),
+            _ => ("", ""),
+        };
+        var asked = QueryHelpers.ParseQuery(query);
+        return path switch
+        {
+            LiveEvents.Path => "/operations",
+            "/patron/export" when asked.TryGetValue(PatronDownload.Removal, out var removal) => Inside($"/operations/{removal}"),
+            "/patron/export" => QueryHelpers.AddQueryString("/patrons", asked.Where(q => q.Key != "format")),
+            "/patron/data" => QueryHelpers.AddQueryString("/patron/erase", asked),
+            _ when path.StartsWith("/operations/", StringComparison.Ordinal) && path.EndsWith("/download", StringComparison.Ordinal) =>
+                QueryHelpers.AddQueryString(path[..^"/download".Length], asked.Where(q => q.Key != "format")),
+            _ => back,
+        };
+    }
 }

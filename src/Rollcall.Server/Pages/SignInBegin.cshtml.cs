@@ -6,12 +6,15 @@ using Rollcall.SignIn;
 namespace Rollcall.Server.Pages;
 
 /// <summary>Sends a browser to ClassLink.</summary>
-internal sealed class SignInBeginModel(ClassLinkSignIn classLink, Throttle throttle, Reach reach) : PageModel
+internal sealed class SignInBeginModel(ClassLinkSignIn classLink, Throttle throttle, Reach reach, ILogger<SignInBeginModel> logger)
+    : PageModel
 {
     public async Task<IActionResult> OnGetAsync(string? back)
     {
-        if (!throttle.Begins(SessionCookie.Device(HttpContext).Address))
+        var address = SessionCookie.Device(HttpContext).Address;
+        if (!throttle.Begins(address))
         {
+            logger.LogWarning("Too many sign-ins with ClassLink were begun from {Address} and not ended: it waits", address);
             TempData["Refused"] =
                 "Too many sign-ins with ClassLink were begun from this network and not ended. Wait some minutes, then try again.";
             return LocalRedirect("/signin");

@@ -31,12 +31,13 @@ internal sealed class SignInCallbackModel(
         var browser = BeganCookie.Read(HttpContext);
         string? One(string name) => Request.Query.TryGetValue(name, out var value) ? value.ToString() : null;
         var address = SessionCookie.Device(HttpContext).Address;
-        var (state, code, error) = (One("state"), One("code"), Request.Query.ContainsKey("error"));
-        if (state is null && !error && code is not null)
+        var (state, code, error) = (One("state"), One("code"), One("error"));
+        if (state is null && error is null && code is not null)
         {
             // One that was begun here is counted already.
             if (!throttle.Begins(address))
             {
+                logger.LogWarning("Too many sign-ins with ClassLink were begun from {Address} and not ended: it waits", address);
                 return Refuse(SignInRefusal.TooMany);
             }
 
@@ -45,9 +46,19 @@ internal sealed class SignInCallbackModel(
             if (client is not null && (!client.AcceptTiles || begun.All > 0))
             {
                 // A tile: the code may be anybody's. It is dropped, and the same sign-in begun from here.
+                if (begun.Tiles >= Restarts)
+                {
+                    logger.LogWarning(
+                        "A LaunchPad tile was begun anew {Times} times from {Address}, and ClassLink sent it back without a state each time.{Advice}",
+                        begun.Tiles,
+                        address,
+                        client.AcceptTiles ? "" : " Take tiles as they come: rollcall classlink login on --tiles accept"
+                    );
+                    return Refuse(SignInRefusal.TileGoesRound);
+                }
+
                 return
-                    begun.Tiles < Restarts
-                    && await classLink.BeginAsync(Address(reach, Request), BeganCookie.ReadOrMake(HttpContext), null, tile: true, gone)
+                    await classLink.BeginAsync(Address(reach, Request), BeganCookie.ReadOrMake(HttpContext), null, tile: true, gone)
                         is { } to
                     ? Redirect(to)
                     : Refuse(SignInRefusal.Stale);
@@ -75,7 +86,7 @@ internal sealed class SignInCallbackModel(
         await classLink.NoteSignInAsync(result.DistrictId, result.PatronId, address, gone);
         SessionCookie.Write(HttpContext, token);
         BeganCookie.Delete(HttpContext);
-        return LocalRedirect(result.Back ?? "/");
+        return LocalRedirect(SignInModel.PageOf(result.Back) ?? "/");
     }
 
     /// <summary>What a librarian who is asked can go by; the server's log says more.</summary>
@@ -83,6 +94,9 @@ internal sealed class SignInCallbackModel(
         Refusal switch
         {
             SignInRefusal.Consent => "consent was refused at ClassLink.",
+            SignInRefusal.Error => "ClassLink sent an error instead of a sign-in; the server's log names it.",
+            SignInRefusal.TileGoesRound =>
+                "ClassLink keeps sending the tile back without what it was sent with; the server's log says what the operator can do.",
             SignInRefusal.Stale => "the sign-in was not begun in this browser, or is older than ten minutes.",
             SignInRefusal.CodeUsed => "ClassLink's code was used before.",
             SignInRefusal.NotProved => "what ClassLink sent does not prove who this is; the server's log says why.",
@@ -98,13 +112,25 @@ internal sealed class SignInCallbackModel(
 
     private PageResult Refuse(SignInRefusal refusal)
     {
-        logger.LogInformation("The sign-in page says {Refusal}", refusal);
+        logger.LogInformation(
+            "The page after a sign-in with ClassLink from {Address} says {Refusal}",
+            SessionCookie.Device(HttpContext).Address,
+            refusal
+        );
         Refusal = refusal;
         (Heading, Advice) = refusal switch
         {
             SignInRefusal.Consent => (
                 "You are not signed in",
                 "ClassLink asked whether Rollcall may know who you are, and the answer was no. To use the library, sign in again and allow it."
+            ),
+            SignInRefusal.Error => (
+                "ClassLink did not sign you in",
+                "Something between ClassLink and the library does not work. Nothing is wrong with your password. Try once more; if it stays like this, tell the library."
+            ),
+            SignInRefusal.TileGoesRound => (
+                "This tile leads nowhere",
+                "It went back and forth between ClassLink and the library. Use the button on the sign-in page, and tell the library."
             ),
             SignInRefusal.Stale or SignInRefusal.CodeUsed => (
                 "That took too long",

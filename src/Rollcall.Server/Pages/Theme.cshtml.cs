@@ -34,6 +34,6 @@ internal sealed class ThemeModel : PageModel
             Response.Cookies.Delete(Cookie);
         }
 
-        return LocalRedirect(Url.IsLocalUrl(back) ? back! : "/");
+        return LocalRedirect(SignInModel.Inside(back) ?? "/");
     }
 }

@@ -41,6 +41,12 @@ public enum SignInRefusal
     /// <summary>The person did not agree that ClassLink says who they are.</summary>
     Consent,
 
+    /// <summary>ClassLink sent an error of another kind, or nothing that could be used.</summary>
+    Error,
+
+    /// <summary>A tile was begun anew again and again.</summary>
+    TileGoesRound,
+
     /// <summary>The state is not one of this browser's: begun elsewhere, used already, or too old.</summary>
     Stale,
 
@@ -307,7 +313,7 @@ public sealed class ClassLinkSignIn(
     /// <param name="browser">What the browser holds in its cookie; null when it holds nothing.</param>
     /// <param name="state">The state that came; null for a tile.</param>
     /// <param name="code">The code that came.</param>
-    /// <param name="error">An error came instead.</param>
+    /// <param name="error">The error that came instead; null when none did.</param>
     /// <param name="signedIn">Who is signed in on this browser.</param>
     /// <param name="cancellationToken">Gives up.</param>
     public async Task<SignInResult> TakeAsync(
@@ -315,7 +321,7 @@ public sealed class ClassLinkSignIn(
         string? browser,
         string? state,
         string? code,
-        bool error,
+        string? error,
         Who? signedIn,
         CancellationToken cancellationToken = default
     )
@@ -330,9 +336,19 @@ public sealed class ClassLinkSignIn(
             }
         }
 
-        if (error || string.IsNullOrEmpty(code) || code.Length > 2000)
+        if (error == "access_denied")
         {
-            return Refuse(SignInRefusal.Consent, "no code came: the person did not agree, or ClassLink refused");
+            return Refuse(SignInRefusal.Consent, "the person did not agree that ClassLink says who they are");
+        }
+
+        if (error is not null)
+        {
+            return Refuse(SignInRefusal.Error, $"ClassLink sent the error '{ErrorWord(error)}'");
+        }
+
+        if (string.IsNullOrEmpty(code) || code.Length > 2000)
+        {
+            return Refuse(SignInRefusal.Error, "neither a code nor an error came");
         }
 
         if (await ClientAsync(cancellationToken) is not { } client)
@@ -381,6 +397,10 @@ public sealed class ClassLinkSignIn(
         logger.LogInformation("Patron {Patron} of district {District} signed in with ClassLink", result.PatronId, result.DistrictId);
         return result with { Back = pending?.Back };
     }
+
+    /// <summary>Anybody can write anything into an address: of an error no more is logged than the letters that such words have.</summary>
+    private static string ErrorWord(string error) =>
+        Patrons.Text.Cut(string.Concat(error.Select(c => char.IsAsciiLetterOrDigit(c) || c is '_' or '-' or '.' ? c : '?')), 60);
 
     /// <summary>A state serves once, for the browser that it was made for. One that comes from elsewhere is used up too.</summary>
     private async Task<PendingSignIn?> TakePendingAsync(string state, string? browser, CancellationToken cancellationToken)
@@ -436,7 +456,8 @@ public sealed class ClassLinkSignIn(
         ask.Headers.Authorization = new AuthenticationHeaderValue("Bearer", accessToken);
         using var info = await ReadAsync(ask, "my/info", cancellationToken);
         var root = info.RootElement;
-        if (Text(root, "UserId") is { } user && !string.Equals(user, subject, StringComparison.Ordinal))
+        var user = Text(root, "UserId") ?? throw new NotProvedException("my/info has no UserId to compare with the signed token");
+        if (!string.Equals(user, subject, StringComparison.Ordinal))
         {
             throw new NotProvedException("the signed token and my/info speak of different people");
         }
@@ -462,10 +483,16 @@ public sealed class ClassLinkSignIn(
         var now = time.GetUtcNow().UtcDateTime;
         TokenValidationResult? result = null;
 
-        // A key that is not known may be a new one: ClassLink is asked once more. Nobody else can make us ask: the token came from ClassLink.
-        foreach (var again in (bool[])[false, true])
+        // Whose key is not named may be of any that ClassLink lists.
+        var namesKey = TryRead(handler, idToken)?.Kid is { Length: > 0 };
+
+        // A key that is not known, or does not fit, may be a new one: ClassLink is asked once more, unless somebody has asked meanwhile. Nobody
+        // else can make us ask: the token came from ClassLink, for a code that serves once.
+        IReadOnlyList<SecurityKey>? tried = null;
+        for (var round = 0; round < 2; round++)
         {
-            var keys = await KeysAsync(client, again, cancellationToken);
+            var keys = await KeysAsync(client, tried, cancellationToken);
+            tried = keys;
             result = await handler.ValidateTokenAsync(
                 idToken,
                 new TokenValidationParameters
@@ -474,7 +501,7 @@ public sealed class ClassLinkSignIn(
                     RequireSignedTokens = true,
                     IssuerSigningKeys = keys,
                     ValidateIssuerSigningKey = true,
-                    TryAllIssuerSigningKeys = false,
+                    TryAllIssuerSigningKeys = !namesKey,
                     ValidIssuer = client.Launchpad,
                     ValidAudience = client.ClientId,
                     RequireAudience = true,
@@ -484,7 +511,7 @@ public sealed class ClassLinkSignIn(
                         until is { } end && end > now - s_skew && (from is not { } begin || begin <= now + s_skew),
                 }
             );
-            if (result.IsValid || result.Exception is not SecurityTokenSignatureKeyNotFoundException)
+            if (result.IsValid || result.Exception is not SecurityTokenInvalidSignatureException)
             {
                 break;
             }
@@ -509,13 +536,34 @@ public sealed class ClassLinkSignIn(
         return string.IsNullOrWhiteSpace(token.Subject) ? throw new NotProvedException("the id_token names nobody") : token.Subject;
     }
 
-    private async Task<IReadOnlyList<SecurityKey>> KeysAsync(ClassLinkClient client, bool again, CancellationToken cancellationToken)
+    private static JsonWebToken? TryRead(JsonWebTokenHandler handler, string idToken)
+    {
+        try
+        {
+            return handler.ReadJsonWebToken(idToken);
+        }
+        catch (Exception e) when (e is ArgumentException or SecurityTokenException or JsonException or InvalidOperationException)
+        {
+            // The validation says what is wrong with it.
+            return null;
+        }
+    }
+
+    /// <summary>The keys that ClassLink signs with.</summary>
+    /// <param name="client">Where they are.</param>
+    /// <param name="tried">Those that did not fit; null at first.</param>
+    /// <param name="cancellationToken">Gives up.</param>
+    private async Task<IReadOnlyList<SecurityKey>> KeysAsync(
+        ClassLinkClient client,
+        IReadOnlyList<SecurityKey>? tried,
+        CancellationToken cancellationToken
+    )
     {
         await _keysGate.WaitAsync(cancellationToken);
         try
         {
             var now = time.GetUtcNow();
-            if (!again && _keys.From == client.Launchpad && now - _keys.At < s_keysFresh)
+            if (!ReferenceEquals(_keys.Keys, tried) && _keys.From == client.Launchpad && now - _keys.At < s_keysFresh)
             {
                 return _keys.Keys;
             }
@@ -775,17 +823,27 @@ public sealed class ClassLinkSignIn(
     }
 
     /// <summary>A value that is sent as a number or as a text; null when it is blank or neither.</summary>
-    private static string? Text(JsonElement root, string name) =>
-        root.TryGetProperty(name, out var value)
-        && (
-            value.ValueKind == JsonValueKind.String ? value.GetString()
-            : value.ValueKind == JsonValueKind.Number ? value.GetRawText()
-            : null
-        )
-            is { } text
-        && !string.IsNullOrWhiteSpace(text)
-            ? text
-            : null;
+    /// <exception cref="NotProvedException">It is no text: half of a character, or one that no database takes.</exception>
+    private static string? Text(JsonElement root, string name)
+    {
+        string? text;
+        try
+        {
+            text =
+                !root.TryGetProperty(name, out var value) ? null
+                : value.ValueKind == JsonValueKind.String ? value.GetString()
+                : value.ValueKind == JsonValueKind.Number ? value.GetRawText()
+                : null;
+        }
+        catch (InvalidOperationException)
+        {
+            throw new NotProvedException($"{name} cannot be read as a text");
+        }
+
+        return text?.Contains('\0') == true ? throw new NotProvedException($"{name} cannot be read as a text")
+            : string.IsNullOrWhiteSpace(text) ? null
+            : text;
+    }
 
     private static HttpClient CreateHttp()
     {

@@ -7,11 +7,18 @@ using Rollcall.Sandbox;
 using Rollcall.Server.Pages.Parts;
 using Rollcall.SignIn;
 using Rollcall.Storage;
+using Rollcall.Tests.Infrastructure;
 
 namespace Rollcall.Server.Tests.Pages;
 
+public sealed class ClassLinkSignInTests(SignInLibrary library) : ClassLinkSignIns(library), IClassFixture<SignInLibrary>;
+
+public sealed class PostgresClassLinkSignInTests(PostgresSignInLibrary library)
+    : ClassLinkSignIns(library),
+        IClassFixture<PostgresSignInLibrary>;
+
 /// <summary>Sign-in with ClassLink, and what attackers make of it.</summary>
-public sealed class ClassLinkSignInTests(SignInLibrary library) : IClassFixture<SignInLibrary>
+public abstract class ClassLinkSignIns(SignInLibrary library)
 {
     private const string Callback = "/signin/classlink/callback";
 
@@ -70,7 +77,12 @@ public sealed class ClassLinkSignInTests(SignInLibrary library) : IClassFixture<
             Assert.StartsWith(library.Sandbox.Url.ToString(), response.Headers.Location!.ToString(), StringComparison.Ordinal);
         }
 
-        await RefusedAsync(visitor, $"{Callback}?code=left-{Guid.NewGuid():N}", "That took too long");
+        using var log = Tape();
+        await RefusedAsync(visitor, $"{Callback}?code=left-{Guid.NewGuid():N}", "This tile leads nowhere");
+        Assert.Contains(
+            log.Lines,
+            l => l.Contains("3 times from 127.0.0.1", StringComparison.Ordinal) && l.Contains("--tiles accept", StringComparison.Ordinal)
+        );
     }
 
     [Fact]
@@ -127,11 +139,13 @@ public sealed class ClassLinkSignInTests(SignInLibrary library) : IClassFixture<
         try
         {
             Assert.InRange(taken, 1_500, Throttle.MostBegun);
+            using var log = Tape();
             var (_, _, response) = await visitor.GetAsync("/signin/classlink");
             Assert.Equal("/signin", response.Headers.Location!.ToString());
             Assert.Contains("Too many sign-ins with ClassLink", await visitor.PageAsync("/signin"), StringComparison.Ordinal);
             await TilesAsync(true);
             await RefusedAsync(visitor, "/signin/classlink/callback?code=guessed", "Too many at once");
+            Assert.Equal(2, log.Lines.Count(l => l.Contains("were begun from 127.0.0.1 and not ended", StringComparison.Ordinal)));
         }
         finally
         {
@@ -156,6 +170,14 @@ public sealed class ClassLinkSignInTests(SignInLibrary library) : IClassFixture<
     [InlineData("consent-refused", "You are not signed in")]
     [InlineData("wrong-tenant", "Your school does not use this library here")]
     [InlineData("unknown-person", "The library does not know you yet")]
+    [InlineData("invalid-scope", "ClassLink did not sign you in")]
+    [InlineData("unauthorized-client", "ClassLink did not sign you in")]
+    [InlineData("server-error", "ClassLink did not sign you in")]
+    [InlineData("no-user", "ClassLink could not say who you are")]
+    [InlineData("half-a-character", "ClassLink could not say who you are")]
+    [InlineData("nul-sourcedid", "ClassLink could not say who you are")]
+    [InlineData("no-kid,forged-signature", "ClassLink could not say who you are")]
+    [InlineData("no-kid,alg-hs256", "ClassLink could not say who you are")]
     [InlineData("unknown-kid", "ClassLink could not say who you are")]
     [InlineData("unknown-kid,odd-keys", "ClassLink could not say who you are")]
     [InlineData("unknown-kid,odd-key", "ClassLink could not say who you are")]
@@ -171,6 +193,7 @@ public sealed class ClassLinkSignInTests(SignInLibrary library) : IClassFixture<
     public async Task What_proves_nothing_signs_nobody_in(string fault, string words)
     {
         using var visitor = new Visitor(library.Url, null);
+        using var log = Tape();
         library.Sandbox.Faults.Set(fault);
         try
         {
@@ -183,9 +206,40 @@ public sealed class ClassLinkSignInTests(SignInLibrary library) : IClassFixture<
         }
 
         Assert.Null(visitor.Session);
+        if (words == "ClassLink did not sign you in")
+        {
+            Assert.Contains(log.Lines, l => l.Contains($"the error '{fault.Replace('-', '_')}'", StringComparison.Ordinal));
+        }
+    }
+
+    [Fact]
+    public async Task What_an_address_says_of_an_error_is_not_believed_word_for_word()
+    {
+        using var visitor = new Visitor(library.Url, null);
+        using var log = Tape();
+        await RefusedAsync(visitor, $"{Callback}?error={Uri.EscapeDataString("x\nAccount 1 signed in")}", "ClassLink did not sign you in");
+        await RefusedAsync(visitor, $"{Callback}?response_type=code", "ClassLink did not sign you in");
+        Assert.DoesNotContain(log.Lines, l => l.Contains("\nAccount", StringComparison.Ordinal));
+        Assert.Contains(log.Lines, l => l.Contains("'x?Account?1?signed?in'", StringComparison.Ordinal));
+        await RefusedAsync(visitor, $"{Callback}?error=access_denied", "You are not signed in");
+    }
+
+    /// <summary>Staff come with a list of schools where students have a text.</summary>
+    [Fact]
+    public async Task A_teacher_signs_in()
+    {
+        var teacher = library.Sandbox.District.People.First(p =>
+            p is { Role: "teacher", Presence: SandboxPresence.Present, Enabled: true }
+        );
+        using var visitor = new Visitor(library.Url, null);
+        Assert.Equal("/", await SignInAsync(visitor, teacher));
+        Assert.Contains(await BarcodeAsync(teacher), await visitor.PageAsync("/me"), StringComparison.Ordinal);
     }
 
     [Theory]
+    [InlineData("no-email")]
+    [InlineData("no-kid")]
+    [InlineData("same-kid-new-key")]
     [InlineData("ids-as-text")]
     [InlineData("blank-sourcedid")]
     public async Task Every_shape_of_who_somebody_is_finds_them(string fault)
@@ -202,6 +256,9 @@ public sealed class ClassLinkSignInTests(SignInLibrary library) : IClassFixture<
         }
 
         Assert.Contains(await BarcodeAsync(Student(7)), await visitor.PageAsync("/me"), StringComparison.Ordinal);
+
+        // And the keys that were there before are taken again.
+        Assert.Equal("/", await SignInAsync(visitor, Student(7)));
     }
 
     [Fact]
@@ -248,6 +305,13 @@ public sealed class ClassLinkSignInTests(SignInLibrary library) : IClassFixture<
     [InlineData("/\\evil.example", "/")]
     [InlineData("https://evil.example/", "/")]
     [InlineData("/\t/evil.example", "/")]
+    [InlineData("/me?x=é", "/")]
+    [InlineData("/me?x=%C3%A9", "/me?x=%C3%A9")]
+    [InlineData("/operations/5/download?format=csv&outcome=created", "/operations/5?outcome=created")]
+    [InlineData("/patron/export?format=csv&status=Active", "/patrons?status=Active")]
+    [InlineData("/patron/export?format=csv&removal=7", "/operations/7")]
+    [InlineData("/patron/data?barcode=P1", "/patron/erase?barcode=P1")]
+    [InlineData("/operations/events?district=DEMO", "/operations")]
     public async Task After_signing_in_people_stay_here(string back, string to)
     {
         using var visitor = new Visitor(library.Url, null);
@@ -550,6 +614,14 @@ public sealed class ClassLinkSignInTests(SignInLibrary library) : IClassFixture<
             context.Integrations.Remove(copy);
             await context.SaveChangesAsync();
         }
+    }
+
+    /// <summary>What the server logs from now on.</summary>
+    private LogTape Tape()
+    {
+        var tape = new LogTape();
+        library.Service<Microsoft.Extensions.Logging.ILoggerFactory>().AddProvider(tape);
+        return tape;
     }
 
     private SandboxPerson Student(int number) =>

@@ -11,7 +11,7 @@ namespace Rollcall.Server.Pages.Parts;
 internal static class PatronDownload
 {
     /// <summary>Under this name an address has the operation that is to remove the patrons who are meant.</summary>
-    private const string Removal = "removal";
+    public const string Removal = "removal";
 
     /// <summary>Whom an operation has planned to remove, as a file that can be imported again.</summary>
     public static string OfRemoval(long operation) =>
