@@ -68,7 +68,11 @@ internal static class PlannedOperation
             var problem = await database.ClearRemainsAsync(cancellationToken);
             throw new RollcallException(
                 "Somebody was erased from this district while this was planned, and may have been in it. Nothing was changed: do it again."
-                    + (problem is null ? "" : $" The file could not be cleared of what was planned: {problem} Run: rollcall db compact")
+                    + (
+                        problem is null ? ""
+                        : database.IsPostgres ? $" PostgreSQL did not clear what was planned out of the tables yet: {problem}"
+                        : $" The file could not be cleared of what was planned: {problem} Run: rollcall db compact"
+                    )
             );
         }
 

@@ -520,13 +520,14 @@ public sealed class RollcallDatabase : IAsyncDisposable, IDisposable
     }
 
     /// <summary>Rebuilds SQLite's file, so that no byte of a deleted row is left in it, and gives back the room. Pages go on reading; a save
-    /// waits. PostgreSQL cleans up after itself, and is left to.</summary>
+    /// waits. PostgreSQL takes deleted rows out of the tables, so that no query and no page lists them; what their place held stays in its files
+    /// until something else is written there.</summary>
     /// <returns>Why it could not be done; null when it is.</returns>
     public async Task<string?> ClearRemainsAsync(CancellationToken cancellationToken = default)
     {
         if (FilePath is null)
         {
-            return null;
+            return await ClearTablesAsync(cancellationToken);
         }
 
         try
@@ -553,6 +554,26 @@ public sealed class RollcallDatabase : IAsyncDisposable, IDisposable
             return "somebody kept reading it.";
         }
         catch (SqliteException e)
+        {
+            return e.Message;
+        }
+    }
+
+    private async Task<string?> ClearTablesAsync(CancellationToken cancellationToken)
+    {
+        await using var context = CreateContextAsOwner();
+        var tables = context.Model.GetEntityTypes().Select(e => e.GetTableName()).OfType<string>().Distinct().Order(StringComparer.Ordinal);
+        try
+        {
+            await using var connection = await OpenAsOwnerAsync(cancellationToken);
+            await using var command = connection.CreateCommand().AllowLong();
+
+            // Not FULL: that would keep everybody out, and copy every row.
+            command.CommandText = $"VACUUM {string.Join(", ", tables.Select(t => $"\"{t}\""))}";
+            await command.ExecuteNonQueryAsync(cancellationToken);
+            return null;
+        }
+        catch (NpgsqlException e)
         {
             return e.Message;
         }

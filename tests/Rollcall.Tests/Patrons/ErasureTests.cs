@@ -467,6 +467,99 @@ public sealed class ErasureTests(PostgresCluster cluster)
         Assert.Equal([], await Leftovers.FindAsync(system, log, "QXN02", "Namesake"));
     }
 
+    /// <summary>Many have one name alone. It is a word of many texts, but where it says who did something it is all there is.</summary>
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task Somebody_with_one_name_is_not_left_standing_where_they_acted(Db db)
+    {
+        var log = new LogTape();
+        await using var system = await Installation.StartAsync(cluster, db, configure: log.AddTo);
+        var district = system.District.Id;
+        foreach (var (barcode, name) in ((string, string)[])[("QXM01", "Zukarno"), ("QXM02", "Qi"), ("QXM03", "Qi"), ("QXM04", "Dunn")])
+        {
+            await system.Patrons.AddAsync(district, [new("barcode", barcode), new("lastName", name)], "test");
+        }
+
+        foreach (var name in (string[])["Zukarno", "Qi", "Zukarno, Ann"])
+        {
+            var actor = new Actor(name, SecurityGroup.DistrictAdministrator);
+            await system.Patrons.EditAsync(district, "QXM04", [new("nickname", $"Do{name.Length}")], actor);
+            await system.Get<Audit.AuditLog>().AddAsync(district, name, "sites", "S1 renamed");
+        }
+
+        await using (var context = system.Database.CreateContext())
+        {
+            context.ReviewItems.Add(
+                new ReviewItem
+                {
+                    DistrictId = district,
+                    RosterId = "somebody",
+                    Status = ReviewStatus.Ignored,
+                    DecidedBy = "Zukarno",
+                    Candidates = "[]",
+                    Values = "{}",
+                }
+            );
+            await context.SaveChangesAsync();
+            var plan = await context.Operations.OrderByDescending(o => o.Id).FirstAsync();
+            plan.ApprovedBy = "Zukarno";
+            await context.SaveChangesAsync();
+        }
+
+        Assert.Contains(
+            "your own",
+            (
+                await system.Get<PatronErasure>().PreviewAsync(district, "QXM01", new Actor("Zukarno", SecurityGroup.DistrictAdministrator))
+            ).Refusal,
+            StringComparison.Ordinal
+        );
+        await EraseAsync(system, "QXM01");
+        await EraseAsync(system, "QXM02");
+        await using (var context = system.Database.CreateContext())
+        {
+            Assert.Equal(
+                ["(erased)", "Qi", "Zukarno, Ann"],
+                await context.AuditEntries.Where(a => a.Action == "sites").OrderBy(a => a.Id).Select(a => a.Actor).ToListAsync()
+            );
+            Assert.False(await context.Operations.AnyAsync(o => o.RequestedBy == "Zukarno" || o.ApprovedBy == "Zukarno"));
+            Assert.True(await context.Operations.AnyAsync(o => o.RequestedBy == "Qi"));
+            Assert.Equal("(erased)", (await context.ReviewItems.SingleAsync(r => r.RosterId == "somebody")).DecidedBy);
+        }
+
+        // The last one of the name takes it along.
+        await EraseAsync(system, "QXM03");
+        await using (var context = system.Database.CreateContext())
+        {
+            Assert.False(await context.Operations.AnyAsync(o => o.RequestedBy == "Qi"));
+            Assert.False(await context.AuditEntries.AnyAsync(a => a.Actor == "Qi"));
+        }
+    }
+
+    [Fact]
+    public async Task PostgreSQL_keeps_no_deleted_row_in_its_tables()
+    {
+        await using var system = await Installation.StartAsync(cluster, Db.Postgres);
+        await LiveAsync(system);
+        await EraseAsync(system, Barcode);
+        await using var connection = await system.Database.OpenAsync();
+        await using var command = connection.CreateCommand();
+
+        // Work that came after, of notices and sessions, may have left a few of its own in others.
+        command.CommandText =
+            "SELECT relname, n_dead_tup, vacuum_count FROM pg_stat_user_tables WHERE relname IN ('patrons', 'patron_links', 'changes', 'review_items')";
+        await using var reader = await command.ExecuteReaderAsync();
+        var tables = 0;
+        while (await reader.ReadAsync())
+        {
+            tables++;
+            Assert.Equal((reader.GetString(0), 0L), (reader.GetString(0), reader.GetInt64(1)));
+            Assert.True(reader.GetInt64(2) > 0, reader.GetString(0));
+        }
+
+        Assert.Equal(4, tables);
+    }
+
     [Theory]
     [InlineData(Db.Sqlite)]
     [InlineData(Db.Postgres)]

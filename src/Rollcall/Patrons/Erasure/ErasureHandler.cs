@@ -35,16 +35,23 @@ internal sealed class ErasureHandler(RollcallDatabase database, OperationQueue q
             await EraseAsync(operation, asked, cancellationToken);
         }
 
-        await run.ReportAsync(OperationStage.Applying, "Clearing what deleted rows leave in the file", 0, null);
+        await run.ReportAsync(
+            OperationStage.Applying,
+            database.IsPostgres ? "Clearing deleted rows out of the tables" : "Clearing what deleted rows leave in the file",
+            0,
+            null
+        );
         var warnings = new List<WarningGroup>();
         if (await database.ClearRemainsAsync(cancellationToken) is { } problem)
         {
             warnings.Add(
                 new WarningGroup(
                     "remains",
-                    $"The person is in no table any more, but the file could not be cleared of deleted rows: {problem}",
+                    database.IsPostgres
+                        ? $"The person is in no row any more, but PostgreSQL did not clear deleted ones out of the tables: {problem}"
+                        : $"The person is in no table any more, but the file could not be cleared of deleted rows: {problem}",
                     1,
-                    "Make room, then run: rollcall db compact"
+                    database.IsPostgres ? "PostgreSQL does it by itself in time (autovacuum)." : "Make room, then run: rollcall db compact"
                 )
             );
         }

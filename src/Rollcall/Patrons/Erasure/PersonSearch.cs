@@ -251,11 +251,14 @@ internal sealed class PersonSearch(IBulkStore bulk, RollcallContext context, int
         LeaveToRows(values, elsewhere, allReviews.Where(r => !rosterToo.Contains(r.RosterId, StringComparer.Ordinal)), patron, rows);
         var terms = Terms();
         PersonTerms Terms() => new([.. s_own.SelectMany(f => values[f]), .. usernames, .. NamesOf(patron, rows).SelectMany(Written)]);
-        var actor = new PersonTerms([
-            .. s_own.SelectMany(f => values[f]),
-            .. usernames,
-            .. (await OwnNamesAsync(ids, NamesOf(patron, rows), cancellationToken)).SelectMany(Written),
-        ]);
+        var actor = new PersonTerms(
+            [
+                .. s_own.SelectMany(f => values[f]),
+                .. usernames,
+                .. (await OwnNamesAsync(ids, NamesOf(patron, rows), cancellationToken)).SelectMany(Written),
+            ],
+            (await OwnNamesAsync(ids, LoneNamesOf(patron, rows).Select(n => (n, "")), cancellationToken)).Select(n => n.Last)
+        );
         var operationIds = rows.Select(r => r.OperationId).Distinct().ToArray();
         var sessions = await context
             .SignInSessions.AsNoTracking()
@@ -274,7 +277,8 @@ internal sealed class PersonSearch(IBulkStore bulk, RollcallContext context, int
                 "operations",
                 ["options", "error", "warnings", "requested_by", "approved_by", "stage_text"],
                 terms,
-                cancellationToken
+                cancellationToken,
+                whole: (["requested_by", "approved_by"], actor.Whole)
             )
         )
             .UnionBy(
@@ -343,7 +347,15 @@ internal sealed class PersonSearch(IBulkStore bulk, RollcallContext context, int
     )
     {
         var found = (
-            await ByTextAsync(context.AuditEntries, "audit_entries", ["actor", "details"], terms, cancellationToken, a => a.Id > after)
+            await ByTextAsync(
+                context.AuditEntries,
+                "audit_entries",
+                ["actor", "details"],
+                terms,
+                cancellationToken,
+                a => a.Id > after,
+                (["actor"], actor.Whole)
+            )
         )
             .Where(a => actor.In(a.Actor) || terms.In(a.Details))
             .ToList();
@@ -674,6 +686,40 @@ internal sealed class PersonSearch(IBulkStore bulk, RollcallContext context, int
         return names;
     }
 
+    /// <summary>The last names under which lists show the person, or showed, while there was no first one.</summary>
+    private static HashSet<string> LoneNamesOf(Patron? patron, IEnumerable<Change> rows)
+    {
+        var names = new HashSet<string>(StringComparer.Ordinal);
+        if (patron is not null && string.IsNullOrEmpty(patron.FirstName))
+        {
+            names.Add(patron.LastName);
+        }
+
+        foreach (var row in rows)
+        {
+            var values = ChangeValues.Parse(row.Values);
+            foreach (var old in (bool[])[false, true])
+            {
+                // Who comes or goes stands there with all values; of others what is not there is as it was.
+                var isWhole = row.Kind == (old ? ChangeKind.Remove : ChangeKind.Create);
+                string? Of(int field, string? present) =>
+                    values.Has(field) ? (old ? values.Old(field) : values.New(field))
+                    : isWhole ? null
+                    : present;
+                if (
+                    (values.Has(PatronFields.LastName) || values.Has(PatronFields.FirstName))
+                    && Of(PatronFields.LastName, patron?.LastName) is { } last
+                    && string.IsNullOrEmpty(Of(PatronFields.FirstName, patron?.FirstName))
+                )
+                {
+                    names.Add(last);
+                }
+            }
+        }
+
+        return names;
+    }
+
     /// <summary>A name as lists and as people write it.</summary>
     private static string[] Written((string Last, string First) name) => [$"{name.Last}, {name.First}", $"{name.First} {name.Last}"];
 
@@ -697,7 +743,7 @@ internal sealed class PersonSearch(IBulkStore bulk, RollcallContext context, int
             if (
                 !others.Exists(o =>
                     string.Equals(o.LastName, last, StringComparison.OrdinalIgnoreCase)
-                    && string.Equals(o.FirstName, first, StringComparison.OrdinalIgnoreCase)
+                    && string.Equals(o.FirstName ?? "", first, StringComparison.OrdinalIgnoreCase)
                 )
             )
             {
@@ -715,22 +761,26 @@ internal sealed class PersonSearch(IBulkStore bulk, RollcallContext context, int
         string[] columns,
         PersonTerms terms,
         CancellationToken cancellationToken,
-        Expression<Func<T, bool>>? among = null
+        Expression<Func<T, bool>>? among = null,
+        (string[] Columns, IReadOnlyCollection<string> Values)? whole = null
     )
         where T : class
     {
         var words = terms.ForSearch.ToArray();
-        if (words.Length == 0)
+        var values = whole?.Values.ToArray() ?? [];
+        if (words.Length + values.Length == 0)
         {
             return [];
         }
 
-        var conditions = columns.SelectMany(c => words.Select((_, i) => $"{bulk.PositionOf}(lower(\"{c}\"), {{{i + 1}}}) > 0"));
+        var conditions = columns
+            .SelectMany(c => words.Select((_, i) => $"{bulk.PositionOf}(lower(\"{c}\"), {{{i + 1}}}) > 0"))
+            .Concat((whole?.Columns ?? []).SelectMany(c => values.Select((_, i) => $"\"{c}\" = {{{i + 1 + words.Length}}}")));
         // Table, columns and function are this program's own words; what is looked for goes in as parameters.
 #pragma warning disable EF1002
         var found = set.FromSqlRaw(
                 $"SELECT * FROM {table} WHERE district_id = {{0}} AND ({string.Join(" OR ", conditions)})",
-                [districtId, .. words]
+                [districtId, .. words, .. values]
             )
             .AsNoTracking();
         return await (among is null ? found : found.Where(among)).ToListAsync(cancellationToken);

@@ -14,9 +14,13 @@ internal sealed class PersonTerms
     private const string NoNumberOfOurs = @"(?<!\b(?:operation|review|token|patron|district) )";
 
     private readonly Regex? _pattern;
+    private readonly HashSet<string> _whole;
 
-    public PersonTerms(IEnumerable<string?> terms)
+    /// <param name="terms">Found as words of a text.</param>
+    /// <param name="whole">Mean the person where they are all of a text: a last name alone is a word of many.</param>
+    public PersonTerms(IEnumerable<string?> terms, IEnumerable<string>? whole = null)
     {
+        _whole = (whole ?? []).ToHashSet(StringComparer.Ordinal);
         All =
         [
             .. terms
@@ -53,10 +57,16 @@ internal sealed class PersonTerms
             .Select(Patrons.Text.AsciiLower)
             .Distinct(StringComparer.Ordinal);
 
-    public bool In(string? text) => text is not null && _pattern?.IsMatch(text) == true;
+    /// <summary>What means the person where it is all of a text.</summary>
+    public IReadOnlyCollection<string> Whole => _whole;
+
+    public bool In(string? text) => text is not null && (_whole.Contains(text) || _pattern?.IsMatch(text) == true);
 
     /// <summary>The text without the person.</summary>
-    public string? Without(string? text) => text is null || _pattern is null ? text : _pattern.Replace(text, Erased);
+    public string? Without(string? text) =>
+        text is null ? null
+        : _whole.Contains(text) ? Erased
+        : _pattern?.Replace(text, Erased) ?? text;
 
     /// <summary>JSON with the person taken out of every text in it; the same string when nobody is named.</summary>
     public string WithoutInJson(string json)
