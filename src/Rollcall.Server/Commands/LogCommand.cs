@@ -24,18 +24,15 @@ internal static class LogCommand
                 await using var session = await Session.OpenAsync(result, terminal, cancellationToken);
                 var district = await session.DistrictAsync(cancellationToken);
                 var operation = await session.Get<OperationQueue>().GetAsync(district.Id, result.GetRequiredValue(id), cancellationToken);
-                if (chosen is "csv" or "jsonl")
-                {
-                    await session
-                        .Get<AuditLog>()
-                        .AddAsync(
-                            district.Id,
-                            session.Actor.Name,
-                            "export",
-                            $"Log of operation {operation.Id} as {chosen}",
-                            cancellationToken
-                        );
-                }
+                await session
+                    .Get<AuditLog>()
+                    .AddAsync(
+                        district.Id,
+                        session.Actor.Name,
+                        "export",
+                        $"Log of operation {operation.Id} as {chosen ?? (session.Json ? "json" : "text")}",
+                        cancellationToken
+                    );
 
                 var rows = session.Get<OperationLog>().ReadAsync(district.Id, operation.Id, cancellationToken: cancellationToken);
                 await (

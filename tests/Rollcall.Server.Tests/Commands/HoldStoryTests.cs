@@ -97,5 +97,21 @@ public sealed class HoldStoryTests(PostgresCluster postgres)
         }
 
         await cli.RefusedAsync(2, "exclude each other", "operation", "log", id, "--json", "--format", "csv");
+
+        // Whichever way the names went out, the audit says so.
+        await using var connection = new Microsoft.Data.Sqlite.SqliteConnection(
+            $"Data Source={Path.Combine(cli.Data, "rollcall.db")};Mode=ReadOnly;Pooling=False"
+        );
+        await connection.OpenAsync();
+        await using var command = connection.CreateCommand();
+        command.CommandText = "SELECT details FROM audit_entries WHERE action = 'export' ORDER BY id";
+        await using var reader = await command.ExecuteReaderAsync();
+        List<string> noted = [];
+        while (await reader.ReadAsync())
+        {
+            noted.Add(reader.GetString(0));
+        }
+
+        Assert.Equal(((string[])["json", "jsonl", "csv", "text"]).Select(f => $"Log of operation {id} as {f}"), noted);
     }
 }
