@@ -235,9 +235,17 @@ public sealed class Accounts(RollcallDatabase database, IServiceScopeFactory sco
     }
 
     /// <summary>A link that sets the password anew. The present one works until then.</summary>
-    /// <exception cref="RollcallException">There is no such account.</exception>
+    /// <exception cref="RollcallException">There is no such account, or it is locked: a link would open nothing.</exception>
     public Task<string> ResetAsync(string email, string actor, CancellationToken cancellationToken = default) =>
-        ResetAsync(email, actor, (_, _) => Task.CompletedTask, cancellationToken);
+        ResetAsync(
+            email,
+            actor,
+            (_, account) =>
+                IsLockedByHand(account, time.GetUtcNow())
+                    ? throw new RollcallException($"{account.Email} is locked. Unlock it first: rollcall account unlock {account.Email}")
+                    : Task.CompletedTask,
+            cancellationToken
+        );
 
     /// <summary>The same, if <paramref name="check"/> still finds nothing against it.</summary>
     internal async Task<string> ResetAsync(
@@ -580,6 +588,8 @@ public sealed class Accounts(RollcallDatabase database, IServiceScopeFactory sco
         await using var scope = scopes.CreateAsyncScope();
         var users = scope.ServiceProvider.GetRequiredService<UserManager<Account>>();
         var context = scope.ServiceProvider.GetRequiredService<RollcallContext>();
+        await using var transaction = await context.Database.BeginTransactionAsync(cancellationToken);
+        await HoldAsync(context, email.Trim(), cancellationToken);
         var account =
             await users.FindByEmailAsync(email.Trim())
             ?? throw new RollcallException(
@@ -606,6 +616,7 @@ public sealed class Accounts(RollcallDatabase database, IServiceScopeFactory sco
             $"{account.Email}: taken away because it was lost{(passkeys == 0 ? "" : $", with {passkeys} passkey{(passkeys == 1 ? "" : "s")}")}; every session ended"
         );
         await context.SaveChangesAsync(cancellationToken);
+        await transaction.CommitAsync(cancellationToken);
     }
 
     /// <summary>Takes the operator's right away from an account. Its places in districts stay.</summary>

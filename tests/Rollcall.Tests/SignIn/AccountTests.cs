@@ -365,6 +365,55 @@ public sealed class AccountTests(PostgresCluster cluster)
         Assert.Empty(await passkeys.ListAsync(ada.Id));
     }
 
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task A_locked_account_is_given_no_link_that_opens_nothing(Db db)
+    {
+        await using var system = await StartAsync(db);
+        var accounts = system.Get<Accounts>();
+        await WithPasswordAsync(system, "dora@library.example");
+        await accounts.LockAsync("dora@library.example", "test");
+        var refused = await Assert.ThrowsAsync<RollcallException>(() => accounts.ResetAsync("dora@library.example", "test"));
+        Assert.Contains("account unlock dora@library.example", refused.Message, StringComparison.Ordinal);
+        await accounts.UnlockAsync("dora@library.example", "test");
+        Assert.NotEmpty(await accounts.ResetAsync("dora@library.example", "test"));
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task A_second_factor_goes_with_all_that_belongs_to_it_or_not_at_all(Db db)
+    {
+        await using var system = await StartAsync(db);
+        var (accounts, sessions, passkeys) = (system.Get<Accounts>(), system.Get<Sessions>(), system.Get<Passkeys>());
+        var account = await WithPasswordAsync(system, "dora@library.example");
+        await passkeys.AddAsync(account.Id, account.SecurityStamp, Passkey(1, 0), "Phone");
+        var session = await sessions.OpenAsync(account, SignInMethod.Password, null, s_device);
+        await using (var connection = await system.Database.OpenAsync())
+        {
+            foreach (
+                var statement in db == Db.Sqlite
+                    ? (string[])
+                        ["CREATE TRIGGER no_audit BEFORE INSERT ON audit_entries BEGIN SELECT RAISE(ABORT, 'the disk is full'); END"]
+                    :
+                    [
+                        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'the disk is full'; END $$",
+                        "CREATE TRIGGER no_audit BEFORE INSERT ON audit_entries FOR EACH ROW EXECUTE FUNCTION refuse()",
+                    ]
+            )
+            {
+                await using var command = connection.CreateCommand();
+                command.CommandText = statement;
+                await command.ExecuteNonQueryAsync();
+            }
+        }
+
+        await Assert.ThrowsAsync<DbUpdateException>(() => accounts.DropSecondFactorAsync("dora@library.example", "test"));
+        Assert.Single(await passkeys.ListAsync(account.Id));
+        Assert.NotNull(await sessions.FindAsync(session));
+    }
+
     /// <summary>A request that was let in may take its time to arrive: what was known then may not be any more.</summary>
     [Theory]
     [InlineData(Db.Sqlite)]
@@ -677,9 +726,8 @@ public sealed class AccountTests(PostgresCluster cluster)
         await Assert.ThrowsAsync<RollcallException>(() => desk.ResetAsync(system.District, victim.Id, by));
         Assert.Null(await system.Get<AccessTokens>().FindAsync(token));
 
-        // A link that the command line gives out is no way around either.
-        var around = await accounts.ResetAsync("cleo@library.example", "test");
-        await Assert.ThrowsAsync<RollcallException>(() => accounts.UseAsync(around, null, "a password of her own"));
+        // The command line is no way around either.
+        await Assert.ThrowsAsync<RollcallException>(() => accounts.ResetAsync("cleo@library.example", "test"));
         by = (await sessions.FindAsync(await sessions.OpenAsync(admin, SignInMethod.Password, null, s_device)))!;
         await desk.UnlockAsync(system.District, victim.Id, by);
         Assert.Equal(PasswordAnswer.Right, (await accounts.CheckAsync("cleo@library.example", Password, null)).Answer);
