@@ -170,8 +170,9 @@ public sealed class DistrictService(RollcallDatabase database, TimeProvider time
     /// <exception cref="RollcallException">The district has no such tenant, or reads its roster with it.</exception>
     public async Task DisallowTenantAsync(District district, string tenantId, string actor, CancellationToken cancellationToken = default)
     {
-        await using var context = database.CreateContextAsOwner();
-        await using var transaction = await context.Database.BeginTransactionAsync(cancellationToken);
+        // Whatever turns a service on holds the district: it is over and seen below, or finds the tenant gone.
+        await using var work = await DistrictTransaction.BeginAsOwnerAsync(database, district.Id, cancellationToken);
+        var context = work.Context;
         if (
             !TenantId.TryParse(tenantId, out var tenant)
             || await context
@@ -196,8 +197,7 @@ public sealed class DistrictService(RollcallDatabase database, TimeProvider time
         }
 
         TenantRequests.Note(context, district.Id, time.GetUtcNow(), actor, $"The operator took tenant {tenant} back");
-        await context.SaveChangesAsync(cancellationToken);
-        await transaction.CommitAsync(cancellationToken);
+        await work.CommitAsync(cancellationToken);
     }
 
     /// <summary>The tenants that each district may use, by its id.</summary>

@@ -243,7 +243,8 @@ internal static class IntegrationSwitch
             .MaxAsync(o => (long?)o.Id, cancellationToken);
     }
 
-    /// <summary>A service beside the one that was turned to, whose connection the switch cleared and which somebody has connected otherwise since.</summary>
+    /// <summary>A service beside the one that was turned to, whose connection the switch cleared and which somebody has connected again since,
+    /// by the same address perhaps but with a newer secret.</summary>
     private static async Task<IntegrationKind?> ConnectedAgainAsync(
         RollcallContext context,
         Operation operation,
@@ -258,19 +259,42 @@ internal static class IntegrationSwitch
                 .ToListAsync(cancellationToken)
         )
         {
-            var now = IntegrationService.SettingsOf(row);
-            if (
-                now.Mode is not null
-                && was.Integrations.Find(i => i.Kind == row.Kind) is { } old
-                && IntegrationService.SettingsOf(old) is { Mode: not null } then
-                && (now.Mode, now.TenantId, now.Url) != (then.Mode, then.TenantId, then.Url)
-            )
+            if (IsConnected(row) && IsConnected(was.Integrations.Find(i => i.Kind == row.Kind)))
             {
                 return row.Kind;
             }
         }
 
         return null;
+    }
+
+    private static bool IsConnected(Integration? row) => IntegrationService.SettingsOf(row).Mode is not null;
+
+    /// <summary>The tenant that ClassLink would be on with after the undo and that the district may not read any more: sign-in goes by the tenants
+    /// of services that are on, and would let nobody in where two districts had one. Null when there is none.</summary>
+    private static async Task<string?> ForeignTenantAsync(
+        RollcallContext context,
+        int district,
+        SwitchedOff was,
+        CancellationToken cancellationToken
+    )
+    {
+        if (was.Only is not null || was.Integrations.Find(i => i is { Enabled: true, Kind: IntegrationKind.ClassLink }) is not { } then)
+        {
+            return null;
+        }
+
+        var row =
+            was.Except == IntegrationKind.ClassLink
+                ? await context
+                    .Integrations.AsNoTracking()
+                    .SingleOrDefaultAsync(i => i.DistrictId == district && i.Kind == IntegrationKind.ClassLink, cancellationToken)
+                : then;
+        return
+            IntegrationService.SettingsOf(row).TenantId is { } tenant
+            && !await context.DistrictTenants.AnyAsync(t => t.TenantId == tenant && t.DistrictId == district, cancellationToken)
+            ? tenant
+            : null;
     }
 
     /// <summary>Why a switch cannot be taken back now; null when it can.</summary>
@@ -283,6 +307,11 @@ internal static class IntegrationSwitch
         }
 
         var was = await RecordAsync(context, operation, cancellationToken);
+        if (await ForeignTenantAsync(context, district, was, cancellationToken) is { } foreign)
+        {
+            return $"Before operation {operation.Id}, ClassLink read tenant {foreign}, which this installation's operator took back since: it cannot be turned on with that one again. Stay with what is connected now, or ask the operator to allow this district the tenant, then undo.";
+        }
+
         if (was.PatronsStayed)
         {
             var later = await context
@@ -308,22 +337,20 @@ internal static class IntegrationSwitch
                     : $"Since operation {operation.Id}, people were linked or services switched. Undo operation {after} first, then this one.";
             }
 
-            var connected = (
-                await context
-                    .Integrations.AsNoTracking()
-                    .Where(i => i.DistrictId == district && i.Kind != was.Except)
-                    .ToListAsync(cancellationToken)
-            ).Find(i => IntegrationService.SettingsOf(i).Mode is not null);
-            return later is not null
-                    ? $"Since operation {operation.Id}, another service was turned on. Undo operation {later} first, then this one."
-                : connected is not null
-                    ? $"{IntegrationWords.Name(connected.Kind)} has been connected again since operation {operation.Id}: what that one cleared cannot come back over it."
-                : null;
+            if (later is not null)
+            {
+                return $"Since operation {operation.Id}, another service was turned on. Undo operation {later} first, then this one.";
+            }
         }
 
         if (await ConnectedAgainAsync(context, operation, was, cancellationToken) is { } again)
         {
             return $"{IntegrationWords.Name(again)} has been connected again since operation {operation.Id}: what that one cleared cannot come back over it.";
+        }
+
+        if (was.PatronsStayed)
+        {
+            return null;
         }
 
         if (await MergedSinceAsync(context, operation, cancellationToken) is { } merged)
@@ -406,12 +433,15 @@ internal static class IntegrationSwitch
 
         var rows = await context.Integrations.Where(i => i.DistrictId == district).ToListAsync(cancellationToken);
         var on = was.Integrations.Find(i => i.Enabled)?.Kind;
+        if (await ForeignTenantAsync(context, district, was, cancellationToken) is not null)
+        {
+            // The operator took it back while this was at work: what was linked is brought back, and nothing is read or let in by it.
+            on = null;
+        }
 
         // Where the switch found no connection it took none: what somebody has prepared there since stays.
         var prepared = rows.Where(r =>
-                r.Kind != operation.Integration
-                && IntegrationService.SettingsOf(r).Mode is not null
-                && IntegrationService.SettingsOf(was.Integrations.Find(i => i.Kind == r.Kind)).Mode is null
+                r.Kind != operation.Integration && IsConnected(r) && !IsConnected(was.Integrations.Find(i => i.Kind == r.Kind))
             )
             .Select(r => r.Kind)
             .ToList();
@@ -442,7 +472,7 @@ internal static class IntegrationSwitch
                 context.Integrations.Add(row);
             }
 
-            row.Enabled = old.Enabled;
+            row.Enabled = old.Kind == on;
             if (old.Kind != was.Except && !prepared.Contains(old.Kind))
             {
                 (row.Settings, row.Secret, row.State) = (old.Settings, old.Secret, old.State);

@@ -3,6 +3,7 @@ using Rollcall.Audit;
 using Rollcall.Districts;
 using Rollcall.Integrations;
 using Rollcall.Storage;
+using Rollcall.Sync.Undo;
 using Rollcall.Tests.Infrastructure;
 
 namespace Rollcall.Tests.Districts;
@@ -112,6 +113,64 @@ public sealed class TenantRequestTests(PostgresCluster cluster)
         await districts.AllowTenantAsync(system.District, tenant, "operator");
         await system.Integrations.TurnOnAsync(system.District.Id, IntegrationKind.ClassLink, clear: false, "test");
         Assert.Null((await system.SyncAsync()).Error);
+    }
+
+    /// <summary>Sign-in goes by the tenants of services that are on: an undo turns none on that is another district's by now.</summary>
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task A_switch_that_is_undone_turns_no_tenant_on_that_was_taken_back_since(Db db)
+    {
+        await using var system = await Installation.StartAsync(cluster, db);
+        var (river, districts, undo) = (system.District, system.Get<DistrictService>(), system.Get<UndoService>());
+        var tenant = system.Sandbox.Options.TenantId;
+        var lake = await districts.AddAsync("LAKE", "Lake", "UTC", "test");
+        await system.ConfigureAsync(s => s with { Login = s.Login with { On = true } });
+        Assert.Null((await system.SyncAsync()).Error);
+        var elsewhere = Rollcall.Tests.Sync.FailureTests.Elsewhere(system);
+        var switched = (await system.Integrations.ConnectAsync(river, IntegrationKind.ClassLink, elsewhere, true, true, "test"))
+            .Cleared!
+            .Value;
+        await districts.DisallowTenantAsync(river, tenant, "operator");
+        await districts.AllowTenantAsync(lake, tenant, "operator");
+
+        var refused = await Assert.ThrowsAsync<RollcallException>(() => undo.EnqueueAsync(river.Id, switched, null, "test"));
+        Assert.Contains(
+            $"ClassLink read tenant {tenant}, which this installation's operator took back",
+            refused.Message,
+            StringComparison.Ordinal
+        );
+        Assert.Contains("ask the operator", refused.Message, StringComparison.Ordinal);
+        Assert.Equal(elsewhere.TenantId, (await RowAsync()).Settings.TenantId);
+
+        // Taken back while the undo is at work, patrons come back and the service stays off.
+        await districts.DisallowTenantAsync(lake, tenant, "operator");
+        await districts.AllowTenantAsync(river, tenant, "operator");
+        var id = await undo.EnqueueAsync(river.Id, switched, null, "test");
+        var taken = false;
+        var ended = await system.Follower.RunAsync(
+            river.Id,
+            id,
+            (_, text, done, _) =>
+            {
+                if (text == "Writing changes" && done > 0 && !taken)
+                {
+                    taken = true;
+                    Task.Run(() => districts.DisallowTenantAsync(river, tenant, "operator")).GetAwaiter().GetResult();
+                }
+            },
+            CancellationToken.None
+        );
+        Assert.True(taken);
+        Assert.Null(ended.Error);
+        Assert.Equal((false, tenant), ((await RowAsync()).Enabled, (await RowAsync()).Settings.TenantId));
+        Assert.NotEmpty(await system.PatronsByGuidAsync());
+
+        async Task<(bool Enabled, IntegrationSettings Settings)> RowAsync()
+        {
+            var row = await system.Integrations.FindAsync(river.Id, IntegrationKind.ClassLink);
+            return (row!.Enabled, IntegrationService.SettingsOf(row));
+        }
     }
 
     /// <summary>The one credential of the list is the partner key, however ClassLink refuses it.</summary>

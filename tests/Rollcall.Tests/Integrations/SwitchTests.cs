@@ -726,18 +726,20 @@ public sealed class SwitchTests(PostgresCluster cluster)
 
     /// <summary>A switch clears the connections of all services. What is connected since, where there was nothing, is nothing that it took.</summary>
     [Theory]
-    [InlineData(Db.Sqlite, false)]
-    [InlineData(Db.Postgres, false)]
-    [InlineData(Db.Sqlite, true)]
-    [InlineData(Db.Postgres, true)]
-    public async Task What_was_prepared_for_another_service_since_a_switch_outlives_its_undo(Db db, bool wasThere)
+    [InlineData(Db.Sqlite, null)]
+    [InlineData(Db.Postgres, null)]
+    [InlineData(Db.Sqlite, "/first")]
+    [InlineData(Db.Postgres, "/first")]
+    [InlineData(Db.Sqlite, "/second")]
+    [InlineData(Db.Postgres, "/second")]
+    public async Task What_was_prepared_for_another_service_since_a_switch_outlives_its_undo(Db db, string? wasThere)
     {
         await using var system = await StartAsync(db);
         var district = system.District.Id;
         var before = await UndoTests.PictureAsync(system);
-        if (wasThere)
+        if (wasThere is not null)
         {
-            await PrepareAsync("/first");
+            await PrepareAsync(wasThere);
         }
 
         var rest = await RestAsync(system);
@@ -756,9 +758,9 @@ public sealed class SwitchTests(PostgresCluster cluster)
         await PrepareAsync("/second");
         var prepared = (await RestAsync(system)).Where(IsCsv).ToList();
         Assert.Equal(2, prepared.Count);
-        if (wasThere)
+        if (wasThere is not null)
         {
-            // Both cannot be there.
+            // Both cannot be there: at the same address, too, what was typed since is newer.
             await Refused(
                 () => UndoAsync(system, switched),
                 $"{IntegrationWords.Name(IntegrationKind.OneRosterCsv)} has been connected again since operation {switched}"
@@ -792,6 +794,54 @@ public sealed class SwitchTests(PostgresCluster cluster)
                     DistrictId = district,
                     Kind = IntegrationKind.OneRosterCsv,
                     OrgId = "of " + folder,
+                    SiteId = (await context.Sites.OrderBy(s => s.Id).FirstAsync()).Id,
+                }
+            );
+            await context.SaveChangesAsync();
+        }
+    }
+
+    /// <summary>A third service, which had no connection when the switch cleared the second one's, is nothing that the switch took.</summary>
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task A_switch_that_left_patrons_alone_is_undone_beside_a_third_service(Db db)
+    {
+        await using var system = await StartAsync(db);
+        var district = system.District.Id;
+        var before = await UndoTests.PictureAsync(system);
+        await PrepareAsync(IntegrationKind.OneRoster, """{"mode":"Bearer","url":"https://roster.example.org"}""");
+        await system.Integrations.TurnOffAsync(district, IntegrationKind.ClassLink, "test");
+        var rest = await RestAsync(system);
+        var switched = (await system.Integrations.TurnOnAsync(district, IntegrationKind.ClassLink, clear: true, "test"))!.Value;
+        await PrepareAsync(IntegrationKind.OneRosterCsv, """{"mode":"Folder","url":"/third"}""");
+        var prepared = (await RestAsync(system)).Where(IsCsv).ToList();
+        await UndoTests.UndoAsync(system, switched);
+        Assert.Equal(before, await UndoTests.PictureAsync(system));
+        var after = await RestAsync(system);
+        Assert.Equal(2, prepared.Count);
+        Assert.Equal(prepared, after.Where(IsCsv));
+        Assert.Equal(rest, after.Where(l => !IsCsv(l)));
+
+        static bool IsCsv(string line) => line.Contains("OneRosterCsv", StringComparison.Ordinal);
+
+        async Task PrepareAsync(IntegrationKind kind, string settings)
+        {
+            await using var context = system.Database.CreateContext();
+            context.Integrations.Add(
+                new Integration
+                {
+                    DistrictId = district,
+                    Kind = kind,
+                    Settings = settings,
+                }
+            );
+            context.SiteOrgs.Add(
+                new SiteOrg
+                {
+                    DistrictId = district,
+                    Kind = kind,
+                    OrgId = $"of {kind}",
                     SiteId = (await context.Sites.OrderBy(s => s.Id).FirstAsync()).Id,
                 }
             );
