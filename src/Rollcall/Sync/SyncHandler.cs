@@ -742,6 +742,9 @@ internal sealed class SyncHandler(
             cancellationToken.ThrowIfCancellationRequested();
             await using (var transaction = await database.Bulk.BeginWriteAsync(connection, cancellationToken))
             {
+                // Whoever edits one of these at this moment has not committed: the version that is seen here would still be the one before, and the
+                // next full syncs would skip them.
+                await database.Bulk.LockDistrictAsync(connection, transaction, operation.DistrictId, cancellationToken);
                 await using var command = connection.CreateCommand();
                 command.Transaction = transaction;
                 command.CommandText = """
@@ -892,8 +895,16 @@ internal sealed class SyncHandler(
 
         if (approved && operation is { PreviewOnly: true, Kind: OperationKind.FullSync })
         {
-            var began = JsonSerializer.Deserialize<PlanOptions>(operation.Options, IntegrationService.Json)!.Began;
-            row.State = JsonSerializer.Serialize(IntegrationService.StateOf(row) with { LastPreviewAt = began }, IntegrationService.Json);
+            var plan = JsonSerializer.Deserialize<PlanOptions>(operation.Options, IntegrationService.Json)!;
+            var state = IntegrationService.StateOf(row);
+            row.State = JsonSerializer.Serialize(
+                state with
+                {
+                    LastPreviewAt = plan.Began,
+                    UndoneRun = HeardAll(plan, state) ? null : state.UndoneRun,
+                },
+                IntegrationService.Json
+            );
         }
 
         if (leftOut)
@@ -920,8 +931,7 @@ internal sealed class SyncHandler(
             };
         }
 
-        // Who demanded a full sync since means what the plan of this one does not know.
-        var heardAll = state.FullAsked == (plan.FullAsked ?? state.FullAsked);
+        var heardAll = HeardAll(plan, state);
         return state with
         {
             LastFullAt = plan.Began,
@@ -937,6 +947,9 @@ internal sealed class SyncHandler(
             UndoneRun = heardAll ? null : state.UndoneRun,
         };
     }
+
+    /// <summary>Whoever demanded a full sync since the plan means what it does not know.</summary>
+    private static bool HeardAll(PlanOptions plan, IntegrationState state) => state.FullAsked == (plan.FullAsked ?? state.FullAsked);
 
     /// <summary>The part of a plan's options that its end needs.</summary>
     private sealed record PlanOptions

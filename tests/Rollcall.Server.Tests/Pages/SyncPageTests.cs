@@ -114,6 +114,13 @@ public sealed class SyncPageTests(SyncedLibrary library) : IClassFixture<SyncedL
         Assert.Contains($"Operation {IdOf(held)} was undone: the roster and the library differ.", undone, StringComparison.Ordinal);
         Assert.DoesNotContain("agree as of", undone, StringComparison.Ordinal);
 
+        // Somebody has seen what a full sync would write, and let it: both are as one again.
+        preview = await visitor.SubmitAsync("/", "/?handler=Preview");
+        await library.EndOfAsync(IdOf(preview));
+        await visitor.SubmitAsync(preview, $"{preview}?handler=Approve");
+        Assert.Equal(gone.Count, OperationQueue.CountsOf(await library.EndOfAsync(IdOf(preview))).Transferred);
+        Assert.DoesNotContain("the roster and the library differ", await visitor.PageAsync("/"), StringComparison.Ordinal);
+
         // Days of waiting for an approval are not work.
         var (start, end) = (approved.CreatedAt, approved.CreatedAt.AddDays(3));
         var days = new Operation

@@ -1,8 +1,11 @@
 using System.Text;
+using Microsoft.EntityFrameworkCore;
 using Rollcall.Integrations;
 using Rollcall.Operations;
 using Rollcall.Patrons;
 using Rollcall.Sandbox;
+using Rollcall.Storage;
+using Rollcall.Sync;
 using Rollcall.Tests.Infrastructure;
 
 namespace Rollcall.Tests.Sync;
@@ -100,5 +103,94 @@ public sealed class AtOnceTests(PostgresCluster cluster)
         );
         Assert.Equal(1, queued.Count(q => q.IsNew));
         Assert.Single(queued.Select(q => q.Id).Distinct());
+    }
+
+    /// <summary>An edit that has written and not yet committed is not seen: that patron and roster agreed before it, is not to be noted after it.</summary>
+    [Fact]
+    public async Task An_edit_that_is_being_saved_while_a_sync_notes_who_agrees_is_looked_at_by_the_next_one()
+    {
+        await using var system = await Installation.StartAsync(cluster, Db.Postgres, new SandboxOptions { Students = 20, Schools = 2 });
+        system.Sandbox.OnlyMine();
+        system.Sandbox.Person("p1", "Ada", "Byron", phone: "555-0100");
+        system.Sandbox.Person("p2", "Ben", "Carver", phone: "1");
+        await system.SyncAsync();
+        var patron = (await system.PatronsByGuidAsync())["p1"];
+        await system.Patrons.EditAsync(system.District.Id, patron.Barcode, [new("notes", "asked twice")], "librarian");
+        system.Sandbox.Person("p2", "Ben", "Carver", phone: "2");
+
+        DistrictTransaction? edit = null;
+        Task? saving = null;
+        var (id, _) = await system.Queue.EnqueueAsync(
+            system.District.Id,
+            OperationKind.FullSync,
+            IntegrationKind.ClassLink,
+            preview: false,
+            "test"
+        );
+        var sync = await system.Follower.RunAsync(
+            system.District.Id,
+            id,
+            (_, text, _, _) =>
+            {
+                if (text == "Writing changes" && edit is null)
+                {
+                    Task.Run(WriteAsync).GetAwaiter().GetResult();
+                    saving = Task.Run(CommitAsync);
+                }
+            },
+            CancellationToken.None
+        );
+        await saving!;
+        Assert.Null(sync.Error);
+        Assert.Equal("by hand", (await system.PatronsByGuidAsync())["p1"].Phone);
+        Assert.Equal(1, OperationQueue.CountsOf(await system.SyncAsync()).Updated);
+        Assert.Equal("555-0100", (await system.PatronsByGuidAsync())["p1"].Phone);
+
+        async Task WriteAsync()
+        {
+            edit = await DistrictTransaction.BeginAsync(system.Database, system.District.Id, CancellationToken.None);
+            var values = new ChangeValues();
+            values.Add(PatronFields.Phone, "555-0100", "by hand");
+            await ImmediateOperation.RunAsync(
+                system.Database,
+                edit.Connection,
+                edit.Transaction,
+                edit.Context,
+                new Operation { DistrictId = system.District.Id, Kind = OperationKind.Edit },
+                "librarian",
+                [
+                    new Change
+                    {
+                        Kind = ChangeKind.Edit,
+                        Outcome = Outcome.Updated,
+                        PatronId = patron.Id,
+                        Values = values.ToJson(),
+                    },
+                ],
+                TimeProvider.System,
+                CancellationToken.None
+            );
+        }
+
+        // When somebody waits for what the edit holds.
+        async Task CommitAsync()
+        {
+            await using (var context = system.Database.CreateContext())
+            {
+                while (
+                    await context
+                        .Database.SqlQuery<int>(
+                            $"SELECT count(*)::int AS \"Value\" FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+                        )
+                        .SingleAsync() == 0
+                )
+                {
+                    await Task.Delay(20);
+                }
+            }
+
+            await edit!.CommitAsync(CancellationToken.None);
+            await edit.DisposeAsync();
+        }
     }
 }
