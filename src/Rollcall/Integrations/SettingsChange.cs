@@ -47,6 +47,13 @@ public static class SettingsChange
             };
         }
 
+        if (policy is not null && rule.Policy == FieldPolicy.FillIfEmpty && field.Number == PatronFields.Status)
+        {
+            throw new RollcallException(
+                $"{field.Label} is never empty, so there is nothing to fill: its policy is 'roster' (leavers and returns) or 'library'."
+            );
+        }
+
         if (blank is not null)
         {
             var value = blank.Trim().ToLowerInvariant() switch

@@ -92,7 +92,13 @@ public sealed record FieldMap
         PatronFields.Nickname,
     ];
 
-    public FieldPolicy PolicyOf(int field) => Rules.GetValueOrDefault(field)?.Policy ?? FieldPolicy.RosterWins;
+    public FieldPolicy PolicyOf(int field) =>
+        (Rules.GetValueOrDefault(field)?.Policy ?? FieldPolicy.RosterWins) switch
+        {
+            // Every patron has a status, so that there is nothing to fill. An earlier version took it all the same.
+            FieldPolicy.FillIfEmpty when field == PatronFields.Status => FieldPolicy.LibraryKeeps,
+            var policy => policy,
+        };
 
     /// <summary>Whether a new patron gets the roster's value. What the library keeps is never written, or every new person would bring what it
     /// leaves out on purpose; without a last name there is no patron.</summary>

@@ -224,6 +224,43 @@ public sealed class RulesPageTests(SyncedLibrary library) : IClassFixture<Synced
         Assert.Contains("There is no patron", await visitor.PageAsync($"{mapping}?example=NOSUCH"), StringComparison.Ordinal);
     }
 
+    /// <summary>Who decides over leavers is seen and set where everything else is, whoever set it by a command.</summary>
+    [Fact]
+    public async Task Who_keeps_the_status_is_shown_and_can_be_changed()
+    {
+        using var visitor = new Visitor(library.Url);
+        const string mapping = $"{Page}/mapping";
+        string field = $"policy-{PatronFields.Status}";
+        Assert.Contains("value=\"roster\" selected", await SelectAsync(), StringComparison.Ordinal);
+        Assert.DoesNotContain("value=\"fill\"", await SelectAsync(), StringComparison.Ordinal);
+        var settings = await SettingsAsync();
+        await library
+            .Service<IntegrationService>()
+            .ConfigureAsync(
+                library.District.Id,
+                IntegrationKind.ClassLink,
+                "test",
+                "status",
+                s =>
+                    s with
+                    {
+                        Map = s.Map with
+                        {
+                            Rules = new Dictionary<int, FieldRule>(s.Map.Rules) { [PatronFields.Status] = new(FieldPolicy.FillIfEmpty) },
+                        },
+                    }
+            );
+        Assert.Contains("value=\"library\" selected", await SelectAsync(), StringComparison.Ordinal);
+        await visitor.SubmitAsync(mapping, $"{mapping}?handler=Rules", (field, "roster"), ($"was-{field}", "library"));
+        Assert.Equal(FieldPolicy.RosterWins, (await SettingsAsync()).Map.PolicyOf(PatronFields.Status));
+        Assert.Contains("value=\"roster\" selected", await SelectAsync(), StringComparison.Ordinal);
+        await library
+            .Service<IntegrationService>()
+            .ConfigureAsync(library.District.Id, IntegrationKind.ClassLink, "test", "as it was", _ => settings);
+
+        async Task<string> SelectAsync() => (await visitor.PageAsync(mapping)).Split($"name=\"{field}\"")[1].Split("</select>")[0];
+    }
+
     [Fact]
     public async Task A_window_that_was_open_before_saves_what_it_changed_and_nothing_else()
     {

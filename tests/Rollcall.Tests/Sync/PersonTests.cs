@@ -218,11 +218,23 @@ public sealed class PersonTests(PostgresCluster cluster)
         Assert.Null(fields["notes"].Source);
 
         await system.Patrons.EditAsync(system.District.Id, patron.Barcode, [new("keptFields", "1006")], "mrs. reed");
+        Assert.Equal("both: leavers and returns only", fields["status"].Policy);
         fields = (await explain.ExplainAsync(system.District, patron.Barcode, askRoster: true)).Fields.ToDictionary(f => f.Field);
         Assert.Equal(
             ("library keeps, for this patron", "stays, though the roster differs"),
             (fields["lastName"].Policy, fields["lastName"].Next)
         );
+
+        // Nobody who left is marked any more: for all, or for this patron.
+        await system.ConfigureAsync(s => SettingsChange.Field(s, "status", "library", null));
+        Assert.Equal("library keeps", await StatusAsync());
+        await system.Patrons.EditAsync(system.District.Id, patron.Barcode, [new("keptFields", "1006,status")], "mrs. reed");
+        await system.ConfigureAsync(s => SettingsChange.Field(s, "status", "roster", null));
+        Assert.Equal("library keeps, for this patron", await StatusAsync());
+        var never = Assert.Throws<RollcallException>(() => SettingsChange.Field(new IntegrationSettings(), "status", "fill", null));
+        Assert.Contains("never empty", never.Message, StringComparison.Ordinal);
+        async Task<string?> StatusAsync() =>
+            (await explain.ExplainAsync(system.District, patron.Barcode, askRoster: true)).Fields.Single(f => f.Field == "status").Policy;
 
         system.Sandbox.Overrides.Remove("users", "p1");
         system.Sandbox.Person("p2", "Ben", "Carver");

@@ -75,6 +75,16 @@ internal sealed class ServiceModel(
         (FieldPolicy.LibraryKeeps, "Library keeps"),
     ];
 
+    private static readonly IReadOnlyList<(FieldPolicy Policy, string Label)> s_statusPolicies =
+    [
+        (FieldPolicy.RosterWins, "Both: leavers and returns only"),
+        (FieldPolicy.LibraryKeeps, "Library keeps"),
+    ];
+
+    /// <summary>Who can win a field.</summary>
+    public static IReadOnlyList<(FieldPolicy Policy, string Label)> PoliciesOf(int field) =>
+        field == PatronFields.Status ? s_statusPolicies : Policies;
+
     public static readonly IReadOnlyList<(SiteFrom From, string Label)> SiteSources =
     [
         (SiteFrom.FirstOrg, "The person's first organization"),

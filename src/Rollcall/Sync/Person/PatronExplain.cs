@@ -271,13 +271,7 @@ public sealed class PatronExplain(
             + (link.LoginDisabled ? "; the roster has disabled this person's login." : ".");
 
     /// <summary>Who wins a field that no policy is about; null for the others.</summary>
-    public static string? WinsAlways(int field) =>
-        field switch
-        {
-            PatronFields.Guid => "the key: always the roster's",
-            PatronFields.Status => "both: leavers and returns only",
-            _ => null,
-        };
+    public static string? WinsAlways(int field) => field == PatronFields.Guid ? "the key: always the roster's" : null;
 
     private static string PolicyOf(int field, FieldMap map, string[] kept) =>
         WinsAlways(field) is { } always ? always
@@ -286,6 +280,7 @@ public sealed class PatronExplain(
         {
             FieldPolicy.FillIfEmpty => "fill if empty",
             FieldPolicy.LibraryKeeps => "library keeps",
+            _ when field == PatronFields.Status => "both: leavers and returns only",
             _ => "roster wins",
         };
 

@@ -314,9 +314,9 @@ internal static class PersonPlan
         return Finish(difference, link, oldLink);
     }
 
-    /// <summary>The roster does not write the patron's status: every patron has one, so that nothing is ever filled there.</summary>
+    /// <summary>The roster does not write the patron's status.</summary>
     public static bool KeepsStatus(Patron patron, SyncSetup setup) =>
-        setup.Settings.Map.PolicyOf(PatronFields.Status) != FieldPolicy.RosterWins
+        setup.Settings.Map.PolicyOf(PatronFields.Status) == FieldPolicy.LibraryKeeps
         || patron.KeptFields?.Split(',').Contains("1026") == true;
 
     /// <summary>A linked patron whom a verified full pull no longer has.</summary>
