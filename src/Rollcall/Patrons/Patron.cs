@@ -142,6 +142,9 @@ public sealed class PatronLink
     /// <summary>The status before a sync transferred the patron; null when no sync did, or a hand edit came after.</summary>
     public PatronStatus? StatusBefore { get; set; }
 
+    /// <summary>Transferred because none of the person's schools was one of the library's: only one that is brings them back.</summary>
+    public bool LeftSchools { get; set; }
+
     /// <summary>Hash of what the roster said, and under which mapping, when the patron last agreed with it. 0: compare again.</summary>
     public long SyncHash { get; set; }
 }

@@ -400,6 +400,7 @@ public sealed class PatronService(RollcallDatabase database, TimeProvider time)
                 {
                     SyncHash = 0,
                     StatusBefore = values.Has(PatronFields.Status) ? null : before.StatusBefore,
+                    LeftSchools = !values.Has(PatronFields.Status) && before.LeftSchools,
                 }
             ).ToJson();
         }

@@ -87,6 +87,7 @@ internal static class BulkTables
             Bool<PatronLink>("login_disabled", l => l.LoginDisabled),
             Bool<PatronLink>("absent", l => l.Absent),
             Int<PatronLink>("status_before", l => (int?)l.StatusBefore),
+            Bool<PatronLink>("left_schools", l => l.LeftSchools),
             Long<PatronLink>("sync_hash", l => l.SyncHash),
         ]
     );

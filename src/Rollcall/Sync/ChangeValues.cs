@@ -136,6 +136,7 @@ internal sealed record LinkState
     public bool LoginDisabled { get; init; }
     public bool Absent { get; init; }
     public PatronStatus? StatusBefore { get; init; }
+    public bool LeftSchools { get; init; }
     public long SyncHash { get; init; }
 
     public static LinkState Of(PatronLink link) =>
@@ -149,6 +150,7 @@ internal sealed record LinkState
             LoginDisabled = link.LoginDisabled,
             Absent = link.Absent,
             StatusBefore = link.StatusBefore,
+            LeftSchools = link.LeftSchools,
             SyncHash = link.SyncHash,
         };
 
@@ -165,6 +167,7 @@ internal sealed record LinkState
             LoginDisabled = LoginDisabled,
             Absent = Absent,
             StatusBefore = StatusBefore,
+            LeftSchools = LeftSchools,
             SyncHash = SyncHash,
         };
 

@@ -200,6 +200,7 @@ public sealed class ModelTests(PostgresCluster cluster)
             Absent = true,
             LoginDisabled = true,
             StatusBefore = PatronStatus.Other,
+            LeftSchools = true,
             SyncHash = long.MinValue,
         };
         await using (var connection = await database.OpenAsync())

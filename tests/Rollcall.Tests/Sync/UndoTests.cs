@@ -206,7 +206,7 @@ public sealed class UndoTests(PostgresCluster cluster)
             if (links.TryGetValue(patron.Id, out var l))
             {
                 fields.Add(
-                    $"link={l.Aliases}|{l.RoleGroup}|{l.Username}|{l.Guardians}|{l.HomeroomClass}|{l.LoginDisabled}|{l.Absent}|{l.StatusBefore}"
+                    $"link={l.Aliases}|{l.RoleGroup}|{l.Username}|{l.Guardians}|{l.HomeroomClass}|{l.LoginDisabled}|{l.Absent}|{l.StatusBefore}|{l.LeftSchools}"
                 );
             }
 

@@ -344,6 +344,79 @@ public sealed class WritingTests(PostgresCluster cluster)
         Assert.Equal(PatronStatus.Active, (await system.PatronsByGuidAsync())["left"].Status);
     }
 
+    /// <summary>Staff of a district's office are at no school, or at one that nobody matched, and are the library's all the same.</summary>
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task Who_is_at_no_matched_school_comes_back_unless_they_left_all_of_them(Db db)
+    {
+        await using var system = await Installation.StartAsync(cluster, db, new SandboxOptions { Students = 60, Schools = 3 });
+        await system.ConfigureAsync(s =>
+            s with
+            {
+                Map = new FieldMap { CommunityId = new IdMapping(IdSource.Identifier) },
+                Thresholds = new Thresholds { Transfers = new Threshold(100, 1000) },
+            }
+        );
+        system.Sandbox.OnlyMine();
+        var schools = system.Sandbox.District.Schools.Select(s => s.SourcedId).ToArray();
+        await system.Integrations.UnmatchAsync(system.District, IntegrationKind.ClassLink, schools[2], "test");
+        string[] ids = ["nowhere", "elsewhere", "ended", "hand", "left", "stays"];
+        await system.ImportAsync(
+            "barcode,lastName,studentNumber,site\n"
+                + string.Concat(ids.Select((id, i) => $"OLD-{i},{id},N{i},{(id is "left" or "stays" ? "S2" : "")}\n"))
+                + "OLD-9,Filler,F,\n"
+        );
+        system.Sandbox.Person("filler", "Fay", "Filler", number: "F", orgs: []);
+        void There(string id, string status = "active", params string[] orgs) =>
+            system.Sandbox.Person(id, "Ann", id, number: "N" + Array.IndexOf(ids, id), orgs: orgs, status: status);
+        async Task ExpectAsync(int back, int gone, params PatronStatus[] expected)
+        {
+            var counts = await SyncAsync(system);
+            Assert.Equal((back, gone), (counts.Reactivated, counts.Transferred));
+            var patrons = await system.PatronsByGuidAsync();
+            Assert.Equal(expected, ids.Select(i => patrons[i].Status));
+        }
+
+        const PatronStatus Here = PatronStatus.Active;
+        const PatronStatus Away = PatronStatus.Transferred;
+        There("nowhere");
+        There("elsewhere", orgs: schools[2]);
+        There("ended");
+        There("hand", orgs: schools[2]);
+        There("left", orgs: schools[1]);
+        There("stays", orgs: schools[1]);
+        await ExpectAsync(0, 0, Here, Here, Here, Here, Here, Here);
+        await EditAsync(system, await PatronAsync(system, "elsewhere"), "status", "Card Lost");
+
+        // Away for a night: not in the roster, deleted in it, or at another school.
+        system.Sandbox.Overrides.Remove("users", "nowhere", "elsewhere");
+        There("ended", "tobedeleted");
+        There("left", orgs: schools[2]);
+        await EditAsync(system, await PatronAsync(system, "hand"), "status", "Transferred");
+        system.Sandbox.Overrides.Remove("users", "hand");
+        await ExpectAsync(0, 4, Away, Away, Away, Away, Away, Here);
+
+        There("nowhere");
+        There("elsewhere", orgs: schools[2]);
+        There("ended");
+        There("hand", orgs: schools[2]);
+        There("left");
+        await ExpectAsync(4, 0, Here, PatronStatus.CardLost, Here, Here, Away, Here);
+
+        // Who left all schools stays away, whatever becomes of their records, until they are at one again.
+        system.Sandbox.Overrides.Remove("users", "left");
+        await ExpectAsync(0, 0, Here, PatronStatus.CardLost, Here, Here, Away, Here);
+        There("left");
+        await ExpectAsync(0, 0, Here, PatronStatus.CardLost, Here, Here, Away, Here);
+        There("left", orgs: schools[0]);
+        await ExpectAsync(1, 0, Here, PatronStatus.CardLost, Here, Here, Here, Here);
+        There("left", "tobedeleted");
+        await ExpectAsync(0, 1, Here, PatronStatus.CardLost, Here, Here, Away, Here);
+        There("left");
+        await ExpectAsync(1, 0, Here, PatronStatus.CardLost, Here, Here, Here, Here);
+    }
+
     [Theory]
     [InlineData(Db.Sqlite)]
     [InlineData(Db.Postgres)]

@@ -80,6 +80,7 @@ internal static class Meanwhile
             LoginDisabled = Pick(was.LoginDisabled, after.LoginDisabled, now.LoginDisabled),
             Absent = Pick(was.Absent, after.Absent, now.Absent),
             StatusBefore = Pick(was.StatusBefore, after.StatusBefore, now.StatusBefore),
+            LeftSchools = Pick(was.LeftSchools, after.LeftSchools, now.LeftSchools),
             SyncHash = was.SyncHash != 0 && was.SyncHash == now.SyncHash ? after.SyncHash : 0,
         };
 

@@ -493,7 +493,14 @@ internal sealed class SliceWriter(
                 if (field == PatronFields.Status)
                 {
                     // What goes with the status is not so either.
-                    link = link is null ? null : link with { StatusBefore = before?.StatusBefore, Absent = before?.Absent ?? false };
+                    link = link is null
+                        ? null
+                        : link with
+                        {
+                            StatusBefore = before?.StatusBefore,
+                            LeftSchools = before?.LeftSchools ?? false,
+                            Absent = before?.Absent ?? false,
+                        };
                 }
 
                 continue;
@@ -579,16 +586,16 @@ internal sealed class SliceWriter(
         else if (
             applied.Count > 0
             && present is not null
-            && (present.SyncHash != 0 || (present.StatusBefore is not null && applied.Has(PatronFields.Status)))
+            && (present.SyncHash != 0 || (present is not { StatusBefore: null, LeftSchools: false } && applied.Has(PatronFields.Status)))
         )
         {
             // Not a sync: what the roster says has to be compared again.
             var was = LinkState.Of(present);
             present.SyncHash = 0;
-            if (applied.Has(PatronFields.Status) && present.StatusBefore is not null)
+            if (applied.Has(PatronFields.Status) && present is not { StatusBefore: null, LeftSchools: false })
             {
                 // The row tells, so that an undo brings it back.
-                present.StatusBefore = null;
+                (present.StatusBefore, present.LeftSchools) = (null, false);
                 (row.LinkBefore, row.Link) = (was.ToJson(), LinkState.Of(present).ToJson());
                 slice.Rewritten.Add(row);
             }

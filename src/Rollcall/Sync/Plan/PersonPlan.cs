@@ -286,6 +286,7 @@ internal static class PersonPlan
         }
 
         var leftAll = person.Org is not null && person.AnySite is null && old.SiteId is { } present && siteIsMatched(present);
+        link = link with { LeftSchools = person.AnySite is null && (leftAll ? old.Status == PatronStatus.Transferred : link.LeftSchools) };
         if (leftAll)
         {
             if (old.Group > SecurityGroup.Patron)
@@ -297,13 +298,9 @@ internal static class PersonPlan
                 return Transfer(difference, old, link, oldLink, old.Status, setup, LeftAllSchools);
             }
         }
-        else if (
-            old.Status == PatronStatus.Transferred
-            && !KeepsStatus(old, setup)
-            && person is { AnySite: not null } or { Placeless: true }
-        )
+        else if (old.Status == PatronStatus.Transferred && !KeepsStatus(old, setup) && !link.LeftSchools)
         {
-            // At a school of the library, that is, or where none is told: who had left for another is not back because theirs is matched no more.
+            // Who had left for a school that is none of the library's is not back because theirs is matched no more.
             var back = link.StatusBefore is { } before and not PatronStatus.Transferred ? before : PatronStatus.Active;
             values.Add(PatronFields.Status, Number((int)old.Status), Number((int)back));
             link = link with { StatusBefore = null };
@@ -360,7 +357,7 @@ internal static class PersonPlan
         )
         {
             difference.Values.Add(PatronFields.Status, Number((int)status), Number((int)PatronStatus.Transferred));
-            link = link with { StatusBefore = status };
+            link = link with { StatusBefore = status, LeftSchools = reason is LeftAllSchools };
             difference.Outcome = Outcome.Transferred;
             difference.Reason = reason;
         }

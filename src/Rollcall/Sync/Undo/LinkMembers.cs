@@ -11,6 +11,7 @@ internal static class LinkMembers
 
     private const int Absent = -7;
     private const int StatusBefore = -8;
+    private const int LeftSchools = -9;
 
     private static readonly Member[] s_members =
     [
@@ -21,6 +22,7 @@ internal static class LinkMembers
         new(-6, "Sign-in", l => l.LoginDisabled, (to, from) => to with { LoginDisabled = from.LoginDisabled }),
         new(Absent, "Whether the roster has them", l => l.Absent, (to, from) => to with { Absent = from.Absent }),
         new(StatusBefore, "Status before the transfer", l => l.StatusBefore, (to, from) => to with { StatusBefore = from.StatusBefore }),
+        new(LeftSchools, "Whether they left all schools", l => l.LeftSchools, (to, from) => to with { LeftSchools = from.LeftSchools }),
     ];
 
     private static readonly int[] s_all = [Aliases, .. s_members.Select(m => m.Number)];
@@ -84,7 +86,12 @@ internal static class LinkMembers
         foreach (var member in s_members)
         {
             var (old, set, now) = (member.Get(before), member.Get(after), member.Get(present));
-            if (Equals(old, set) || Equals(now, old) || tookBack(member.Number) || (statusStays && member.Number is Absent or StatusBefore))
+            if (
+                Equals(old, set)
+                || Equals(now, old)
+                || tookBack(member.Number)
+                || (statusStays && member.Number is Absent or StatusBefore or LeftSchools)
+            )
             {
                 continue;
             }

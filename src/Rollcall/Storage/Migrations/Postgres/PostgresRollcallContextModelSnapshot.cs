@@ -1140,6 +1140,10 @@ namespace Rollcall.Storage.Migrations.Postgres
                         .HasColumnName("homeroom_class")
                         .UseCollation("C");
 
+                    b.Property<bool>("LeftSchools")
+                        .HasColumnType("boolean")
+                        .HasColumnName("left_schools");
+
                     b.Property<bool>("LoginDisabled")
                         .HasColumnType("boolean")
                         .HasColumnName("login_disabled");

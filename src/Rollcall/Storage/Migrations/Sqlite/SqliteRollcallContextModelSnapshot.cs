@@ -1033,6 +1033,10 @@ namespace Rollcall.Storage.Migrations.Sqlite
                         .HasColumnType("TEXT")
                         .HasColumnName("homeroom_class");
 
+                    b.Property<bool>("LeftSchools")
+                        .HasColumnType("INTEGER")
+                        .HasColumnName("left_schools");
+
                     b.Property<bool>("LoginDisabled")
                         .HasColumnType("INTEGER")
                         .HasColumnName("login_disabled");

@@ -20,7 +20,7 @@ namespace Rollcall.Storage.Models.Postgres
                 "Rollcall.Patrons.PatronLink",
                 typeof(PatronLink),
                 baseEntityType,
-                propertyCount: 11,
+                propertyCount: 12,
                 keyCount: 1);
 
             var districtId = runtimeEntityType.AddProperty(
@@ -78,6 +78,15 @@ namespace Rollcall.Storage.Models.Postgres
                 nullable: true);
             homeroomClass.AddAnnotation("Npgsql:ValueGenerationStrategy", NpgsqlValueGenerationStrategy.None);
             homeroomClass.AddAnnotation("Relational:ColumnName", "homeroom_class");
+
+            var leftSchools = runtimeEntityType.AddProperty(
+                "LeftSchools",
+                typeof(bool),
+                propertyInfo: typeof(PatronLink).GetProperty("LeftSchools", BindingFlags.Public | BindingFlags.Instance | BindingFlags.DeclaredOnly),
+                fieldInfo: typeof(PatronLink).GetField("<LeftSchools>k__BackingField", BindingFlags.NonPublic | BindingFlags.Instance | BindingFlags.DeclaredOnly),
+                sentinel: false);
+            leftSchools.AddAnnotation("Npgsql:ValueGenerationStrategy", NpgsqlValueGenerationStrategy.None);
+            leftSchools.AddAnnotation("Relational:ColumnName", "left_schools");
 
             var loginDisabled = runtimeEntityType.AddProperty(
                 "LoginDisabled",

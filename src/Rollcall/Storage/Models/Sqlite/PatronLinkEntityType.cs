@@ -19,7 +19,7 @@ namespace Rollcall.Storage.Models.Sqlite
                 "Rollcall.Patrons.PatronLink",
                 typeof(PatronLink),
                 baseEntityType,
-                propertyCount: 11,
+                propertyCount: 12,
                 keyCount: 1);
 
             var districtId = runtimeEntityType.AddProperty(
@@ -71,6 +71,14 @@ namespace Rollcall.Storage.Models.Sqlite
                 fieldInfo: typeof(PatronLink).GetField("<HomeroomClass>k__BackingField", BindingFlags.NonPublic | BindingFlags.Instance | BindingFlags.DeclaredOnly),
                 nullable: true);
             homeroomClass.AddAnnotation("Relational:ColumnName", "homeroom_class");
+
+            var leftSchools = runtimeEntityType.AddProperty(
+                "LeftSchools",
+                typeof(bool),
+                propertyInfo: typeof(PatronLink).GetProperty("LeftSchools", BindingFlags.Public | BindingFlags.Instance | BindingFlags.DeclaredOnly),
+                fieldInfo: typeof(PatronLink).GetField("<LeftSchools>k__BackingField", BindingFlags.NonPublic | BindingFlags.Instance | BindingFlags.DeclaredOnly),
+                sentinel: false);
+            leftSchools.AddAnnotation("Relational:ColumnName", "left_schools");
 
             var loginDisabled = runtimeEntityType.AddProperty(
                 "LoginDisabled",
