@@ -216,6 +216,7 @@ internal static class ApiCommands
     private sealed class Watcher(ChannelWriter<CommandFrame> frames) : IWatcher
     {
         private const int EveryMilliseconds = 400;
+        private readonly Pace _pace = new(TimeProvider.System);
         private long _last = -EveryMilliseconds;
 
         public void Began(long operation) => frames.TryWrite(new CommandFrame { Operation = operation });
@@ -223,6 +224,7 @@ internal static class ApiCommands
         public void Report(OperationStage stage, string? text, long done, long total)
         {
             var now = Environment.TickCount64;
+            _pace.Report(stage, text, done);
             if (now - _last >= EveryMilliseconds)
             {
                 _last = now;
@@ -232,7 +234,9 @@ internal static class ApiCommands
                         Progress = new(
                             text ?? (stage == OperationStage.Waiting ? "Waiting for its turn" : stage.ToString()),
                             done,
-                            total == 0 ? null : total
+                            total == 0 ? null : total,
+                            _pace.Rate,
+                            Pace.SecondsLeft(_pace.Rate, done, total)
                         ),
                     }
                 );

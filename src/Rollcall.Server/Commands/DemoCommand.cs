@@ -346,6 +346,6 @@ internal static class DemoCommand
         var follower = services.GetRequiredService<OperationFollower>();
         return terminal.ErrorIsTerminal
             ? await ProgressBar.ShowAsync(terminal, report => follower.RunAsync(district.Id, id, report, cancellationToken))
-            : await follower.RunAsync(district.Id, id, new ProgressLines(terminal).Report, cancellationToken);
+            : await follower.RunAsync(district.Id, id, new ProgressLines(terminal, TimeProvider.System).Report, cancellationToken);
     }
 }

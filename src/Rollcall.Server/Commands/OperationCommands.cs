@@ -74,7 +74,7 @@ internal static class OperationCommands
         [
             $"{operation.Id}",
             OperationQueue.Title(operation),
-            OperationText.Status(operation.Status),
+            operation.FailedForNow ? "failed for now" : OperationText.Status(operation.Status),
             OperationText.When(operation.StartedAt ?? operation.CreatedAt, district),
             operation.RequestedBy,
             operation.Error ?? (operation.Planned && operation.Kind != OperationKind.Edit ? OperationText.Totals(operation) : ""),
@@ -109,7 +109,7 @@ internal static class OperationCommands
     public static async Task WriteHeaderAsync(TextWriter text, Operation operation, District district)
     {
         await text.WriteLineAsync(
-            $"{OperationQueue.Title(operation)}, operation {operation.Id} of {district.Name}: {OperationText.Status(operation.Status)}"
+            $"{OperationQueue.Title(operation)}, operation {operation.Id} of {district.Name}: {(operation.FailedForNow ? "failed for now" : OperationText.Status(operation.Status))}"
         );
         await text.WriteLineAsync(
             $"Asked for by {Terminal.Plain(operation.RequestedBy)} at {OperationText.When(operation.CreatedAt, district)} ({district.TimeZone})"
@@ -125,7 +125,7 @@ internal static class OperationCommands
         if (operation.Status == OperationStatus.Running)
         {
             await text.WriteLineAsync(
-                $"Now: {operation.StageText} {OperationText.N(operation.Done)}{(operation.Total > 0 ? $" of {OperationText.N(operation.Total)}" : "")}"
+                $"Now: {operation.StageText} {OperationText.N(operation.Done)}{(operation.Total > 0 ? $" of {OperationText.N(operation.Total)}" : "")}{(Pace.Words(operation.Rate, operation.Done, operation.Total) is { } pace ? $", {pace}" : "")}"
             );
         }
 
@@ -143,8 +143,17 @@ internal static class OperationCommands
 
         if (operation.Error is not null)
         {
-            var lead = operation.Status == OperationStatus.Failed ? "Failed: " : "";
+            var lead = operation.Status == OperationStatus.Failed || operation.FailedForNow ? "Failed: " : "";
             await text.WriteLineAsync($"{lead}{Terminal.Plain(operation.Error)}");
+        }
+
+        if (operation.FailedForNow)
+        {
+            await text.WriteLineAsync(
+                operation.NotBefore is { } next
+                    ? $"Tried again by itself at {OperationText.When(next, district)}; 'rollcall operation continue {operation.Id}' tries at once"
+                    : "Tried again by itself as soon as it is its turn"
+            );
         }
     }
 

@@ -101,6 +101,9 @@ internal sealed record OperationDetails : OperationResult
     public required DateTimeOffset CreatedAt { get; init; }
     public DateTimeOffset? StartedAt { get; init; }
     public DateTimeOffset? FinishedAt { get; init; }
+
+    /// <summary>It failed, as the error says, and waits: it is not tried again before. Null for all others.</summary>
+    public DateTimeOffset? NextTryAt { get; init; }
     public string? ApprovedBy { get; init; }
     public DateTimeOffset? ApprovedAt { get; init; }
 
@@ -126,11 +129,18 @@ internal sealed record OperationDetails : OperationResult
                 CreatedAt = operation.CreatedAt,
                 StartedAt = operation.StartedAt,
                 FinishedAt = operation.FinishedAt,
+                NextTryAt = operation.FailedForNow ? operation.NotBefore : null,
                 ApprovedBy = operation.ApprovedBy,
                 ApprovedAt = operation.ApprovedAt,
                 Progress =
                     operation.Status == OperationStatus.Running
-                        ? new(operation.StageText, operation.Done, operation.Total == 0 ? null : operation.Total)
+                        ? new(
+                            operation.StageText,
+                            operation.Done,
+                            operation.Total == 0 ? null : operation.Total,
+                            operation.Rate is { } rate ? Math.Round(rate, 2) : null,
+                            Pace.SecondsLeft(operation.Rate, operation.Done, operation.Total)
+                        )
                         : null,
                 Options = Sync.ImportReports.OptionsWithout(operation),
                 ImportReports = Sync.ImportReports.Of(operation) is { Count: > 0 } reports ? reports : null,
@@ -142,7 +152,12 @@ internal sealed record OperationDetails : OperationResult
 }
 
 /// <summary>Where a running operation stands.</summary>
-internal sealed record OperationProgress(string? Stage, long Done, long? Total);
+/// <param name="Stage">What it does, in words.</param>
+/// <param name="Done">How much of it is done.</param>
+/// <param name="Total">How much there is; null when unknown.</param>
+/// <param name="Rate">How much is done a second; null while that cannot be said.</param>
+/// <param name="SecondsLeft">When this stage is over at that rate; null when unknown.</param>
+internal sealed record OperationProgress(string? Stage, long Done, long? Total, double? Rate, long? SecondsLeft);
 
 /// <summary>An operation in words for people.</summary>
 internal static class OperationText

@@ -105,7 +105,7 @@ internal sealed class OperationRunner
         return _terminal.Watcher is { } watcher ? await follower.FollowAsync(district.Id, id, watcher.Report, cancellationToken)
             : _terminal.ErrorIsTerminal
                 ? await ProgressBar.ShowAsync(_terminal, report => follower.RunAsync(district.Id, id, report, cancellationToken))
-            : await follower.RunAsync(district.Id, id, new ProgressLines(_terminal).Report, cancellationToken);
+            : await follower.RunAsync(district.Id, id, new ProgressLines(_terminal, TimeProvider.System).Report, cancellationToken);
     }
 
     private async Task ReportAsync(Operation operation)
@@ -197,11 +197,13 @@ internal sealed class OperationRunner
 /// <summary>Progress in a terminal.</summary>
 internal static class ProgressBar
 {
-    public static Task<T> ShowAsync<T>(Terminal terminal, Func<Action<OperationStage, string?, long, long>, Task<T>> work) =>
-        terminal
+    public static Task<T> ShowAsync<T>(Terminal terminal, Func<Action<OperationStage, string?, long, long>, Task<T>> work)
+    {
+        var speed = new PaceColumn();
+        return terminal
             .Progress.Progress()
             .AutoClear(true)
-            .Columns(new TaskDescriptionColumn(), new ProgressBarColumn(), new CountColumn(), new ElapsedTimeColumn())
+            .Columns(new TaskDescriptionColumn(), new ProgressBarColumn(), new CountColumn(), speed, new ElapsedTimeColumn())
             .StartAsync(async context =>
             {
                 var task = context.AddTask("Waiting");
@@ -209,6 +211,7 @@ internal static class ProgressBar
                 return await work(
                     (stage, text, done, total) =>
                     {
+                        speed.Report(stage, text, done, total);
                         task.Description = Markup.Escape(
                             text ?? (stage == OperationStage.Waiting ? "Waiting for its turn" : stage.ToString())
                         );
@@ -218,6 +221,25 @@ internal static class ProgressBar
                     }
                 );
             });
+    }
+
+    private sealed class PaceColumn : ProgressColumn
+    {
+        private readonly Pace _pace = new(TimeProvider.System);
+        private volatile string _words = "";
+
+        public void Report(OperationStage stage, string? text, long done, long total)
+        {
+            _pace.Report(stage, text, done);
+            _words = Pace.Words(_pace.Rate, done, total) ?? "";
+        }
+
+        public override Spectre.Console.Rendering.IRenderable Render(
+            Spectre.Console.Rendering.RenderOptions options,
+            ProgressTask task,
+            TimeSpan deltaTime
+        ) => new Text(_words);
+    }
 
     private sealed class CountColumn : ProgressColumn
     {
@@ -235,24 +257,26 @@ internal static class ProgressBar
 }
 
 /// <summary>Progress where a program or a log reads it: a line now and then, and none in a short run.</summary>
-internal sealed class ProgressLines(Terminal terminal)
+internal sealed class ProgressLines(Terminal terminal, TimeProvider time)
 {
     private static readonly TimeSpan s_every = TimeSpan.FromSeconds(10);
     private readonly Lock _gate = new();
-    private long _last = Stopwatch.GetTimestamp();
+    private readonly Pace _pace = new(time);
+    private long _last = time.GetTimestamp();
 
     public void Report(OperationStage stage, string? text, long done, long total)
     {
         lock (_gate)
         {
-            if (Stopwatch.GetElapsedTime(_last) < s_every)
+            _pace.Report(stage, text, done);
+            if (time.GetElapsedTime(_last) < s_every)
             {
                 return;
             }
 
-            _last = Stopwatch.GetTimestamp();
+            _last = time.GetTimestamp();
             terminal.Error.WriteLine(
-                $"{text ?? stage.ToString()}: {OperationText.N(done)}{(total > 0 ? $" of {OperationText.N(total)}" : "")}"
+                $"{text ?? stage.ToString()}: {OperationText.N(done)}{(total > 0 ? $" of {OperationText.N(total)}" : "")}{(Pace.Words(_pace.Rate, done, total) is { } words ? $", {words}" : "")}"
             );
         }
     }

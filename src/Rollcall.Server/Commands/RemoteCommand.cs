@@ -273,7 +273,7 @@ internal sealed class RemoteCommand
 
     private async Task<int> ShowAsync(Func<Task<CommandFrame>> next)
     {
-        var lines = new ProgressLines(_terminal);
+        var lines = new ProgressLines(_terminal, TimeProvider.System);
         var frame = await next();
         while (true)
         {

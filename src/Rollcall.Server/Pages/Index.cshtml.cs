@@ -32,6 +32,9 @@ internal sealed class IndexModel(
     /// <summary>The sync that waits or runs; null where none does.</summary>
     public Operation? Live { get; private set; }
 
+    /// <summary>The sync that failed and waits for its next try; null where none does.</summary>
+    public Operation? Again { get; private set; }
+
     /// <summary>What waits for a decision, the newest first.</summary>
     public IReadOnlyList<Operation> Waiting { get; private set; } = [];
     public IReadOnlyList<SiteRow> Sites { get; private set; } = [];
@@ -152,6 +155,7 @@ internal sealed class IndexModel(
         {
             var open = await reading.OperationsAsync(DistrictId, [.. Here.Queue.Where(IsShown).Select(o => o.Id).Take(50)], Gone);
             Live = open.FirstOrDefault(o => o.Status is OperationStatus.Running or OperationStatus.Waiting && IsSync(o));
+            Again = open.FirstOrDefault(o => o.FailedForNow && IsSync(o));
             Waiting = [.. open.Where(o => o.Status is OperationStatus.NeedsApproval or OperationStatus.Preview)];
             Syncs = [.. last.Where(o => o is { FinishedAt: not null, StartedAt: not null }).Take(SyncsShown)];
         }

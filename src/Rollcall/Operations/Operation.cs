@@ -97,6 +97,9 @@ public sealed class Operation
     /// <summary>0 when unknown.</summary>
     public long Total { get; set; }
 
+    /// <summary>How much of it is done a second; null while that cannot be said.</summary>
+    public double? Rate { get; set; }
+
     /// <summary>How the operation was set up (roles, mapping, tenant, file), as JSON, for the log's header.</summary>
     public string Options { get; set; } = "{}";
 
@@ -147,6 +150,9 @@ public sealed class Operation
 
     /// <summary>A waiting operation is not claimed before; null when it may be at once.</summary>
     public DateTimeOffset? NotBefore { get; set; }
+
+    /// <summary>It failed for now, and is tried again by itself: it looks like any other that waits for its turn.</summary>
+    public bool FailedForNow => Status == OperationStatus.Waiting && Error is not null;
 
     /// <summary>What follows from its end is done: notices are queued, trouble that repeats is acted on.</summary>
     public bool Settled { get; set; }

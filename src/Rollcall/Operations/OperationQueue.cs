@@ -158,7 +158,7 @@ public sealed class OperationQueue(RollcallDatabase database, TimeProvider time)
             $"""
             UPDATE operations SET status = {(int)OperationStatus.Running}, fence = fence + 1, node = @node,
                 lease_until = {database.Bulk.NowMilliseconds} + {(long)Lease.TotalMilliseconds},
-                not_before = NULL, error = NULL,
+                not_before = NULL, error = NULL, rate = NULL,
                 started_at = COALESCE(started_at, {database.Bulk.NowMilliseconds}),
                 worked_for = CASE WHEN status = {(int)OperationStatus.Running} AND lease_until - {lease} > taken_at
                     THEN COALESCE(worked_for, 0) + lease_until - {lease} - taken_at ELSE worked_for END,
@@ -292,6 +292,7 @@ public sealed class OperationQueue(RollcallDatabase database, TimeProvider time)
         string? text,
         long done,
         long total,
+        double? rate,
         CancellationToken cancellationToken
     )
     {
@@ -299,7 +300,7 @@ public sealed class OperationQueue(RollcallDatabase database, TimeProvider time)
         await using var command = connection.CreateCommand();
         command.CommandText = $"""
             UPDATE operations SET lease_until = {database.Bulk.NowMilliseconds} + {(long)Lease.TotalMilliseconds},
-                stage = @stage, stage_text = @text, done = @done, total = @total
+                stage = @stage, stage_text = @text, done = @done, total = @total, rate = @rate
             WHERE id = {(database.IsPostgres ? "(SELECT id FROM operations WHERE id = @id FOR NO KEY UPDATE NOWAIT)" : "@id")}
               AND fence = @fence AND status = {(int)OperationStatus.Running}
             RETURNING cancel_requested
@@ -308,6 +309,7 @@ public sealed class OperationQueue(RollcallDatabase database, TimeProvider time)
         Sql.Add(command, "@text", text);
         Sql.Add(command, "@done", done);
         Sql.Add(command, "@total", total);
+        Sql.Add(command, "@rate", rate);
         Sql.Add(command, "@id", operation.Id);
         Sql.Add(command, "@fence", operation.Fence);
         var cancel = await command.ExecuteScalarAsync(cancellationToken);

@@ -27,6 +27,7 @@ internal sealed class OperationRun(Operation operation, OperationQueue queue, Ti
     private string? _text;
     private long _done;
     private long _total;
+    private readonly Pace _pace = new(time);
 
     public Operation Operation { get; set; } = operation;
 
@@ -50,6 +51,7 @@ internal sealed class OperationRun(Operation operation, OperationQueue queue, Ti
         var changed = stage != _stage || !string.Equals(text, _text, StringComparison.Ordinal);
         (_stage, _text, _done, _total) = (stage, text, done, total ?? 0);
         _lastReport = time.GetTimestamp();
+        _pace.Report(stage, text, done);
         Watcher?.Invoke(stage, text, done, total ?? 0);
         Measured?.Enter(stage);
         if (changed || time.GetElapsedTime(_lastWrite) > s_progressEvery)
@@ -66,7 +68,7 @@ internal sealed class OperationRun(Operation operation, OperationQueue queue, Ti
         && Operation.Integration is Integrations.IntegrationKind.ClassLink or Integrations.IntegrationKind.OneRoster
         && time.GetElapsedTime(_lastReport) is var waited
         && waited >= s_quietFor
-            ? $"{_text}: waiting for the roster service, {(waited.TotalMinutes < 2 ? $"{waited.TotalSeconds:0} seconds" : $"{Math.Floor(waited.TotalMinutes):0} minutes")} now"
+            ? $"{_text}{Pace.Waits}{(waited.TotalMinutes < 2 ? $"{waited.TotalSeconds:0} seconds" : $"{Math.Floor(waited.TotalMinutes):0} minutes")} now"
             : _text;
 
     private async Task BeatAsync()
@@ -79,7 +81,7 @@ internal sealed class OperationRun(Operation operation, OperationQueue queue, Ti
         try
         {
             _lastWrite = time.GetTimestamp();
-            var (mine, cancel) = await queue.BeatAsync(Operation, _stage, TextNow(), _done, _total, CancellationToken.None);
+            var (mine, cancel) = await queue.BeatAsync(Operation, _stage, TextNow(), _done, _total, _pace.Rate, CancellationToken.None);
             Lost |= !mine;
             Cancelled |= cancel;
             if (Lost || Cancelled)

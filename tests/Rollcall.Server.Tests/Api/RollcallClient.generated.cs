@@ -9143,6 +9143,9 @@ namespace Rollcall.Server.Tests.Api.Generated
         [System.Text.Json.Serialization.JsonPropertyName("finishedAt")]
         public System.DateTimeOffset? FinishedAt { get; set; } = default!;
 
+        [System.Text.Json.Serialization.JsonPropertyName("nextTryAt")]
+        public System.DateTimeOffset? NextTryAt { get; set; } = default!;
+
         [System.Text.Json.Serialization.JsonPropertyName("approvedBy")]
         public string? ApprovedBy { get; set; } = default!;
 
@@ -9237,6 +9240,12 @@ namespace Rollcall.Server.Tests.Api.Generated
 
         [System.Text.Json.Serialization.JsonPropertyName("total")]
         public long? Total { get; set; } = default!;
+
+        [System.Text.Json.Serialization.JsonPropertyName("rate")]
+        public double? Rate { get; set; } = default!;
+
+        [System.Text.Json.Serialization.JsonPropertyName("secondsLeft")]
+        public long? SecondsLeft { get; set; } = default!;
 
     }
 

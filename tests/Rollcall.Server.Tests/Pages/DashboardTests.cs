@@ -4,6 +4,7 @@ using System.Text.RegularExpressions;
 using Microsoft.EntityFrameworkCore;
 using Rollcall.Operations;
 using Rollcall.Patrons;
+using Rollcall.Server.Commands;
 using Rollcall.Server.Pages.Parts;
 using Rollcall.Storage;
 
@@ -93,6 +94,137 @@ public sealed partial class DashboardTests(SyncedLibrary library) : IClassFixtur
             await using var context = library.Service<RollcallDatabase>().CreateContext();
             await context.Operations.Where(o => o.DistrictId == crowd.Id).ExecuteDeleteAsync();
         }
+    }
+
+    [Fact]
+    public async Task What_runs_says_how_fast_and_how_long_still()
+    {
+        var id = await AddAsync(Running(1437.2));
+        try
+        {
+            using var visitor = new Visitor(library.Url);
+            const string words = "1,400 a second, about 2 minutes left";
+            foreach (var page in (string[])["/operations", $"/operations/{id}"])
+            {
+                Assert.Contains(words, await visitor.PageAsync(page), StringComparison.Ordinal);
+            }
+
+            var stream = WebUtility.HtmlDecode(Connect().Match(await visitor.PageAsync("/operations")).Groups[1].Value);
+            Assert.Contains(words, await FirstAsync(stream, id), StringComparison.Ordinal);
+
+            var details = OperationDetails.Of(await library.Service<OperationQueue>().GetAsync(library.District.Id, id));
+            Assert.Equal((1437.2, 119), (details.Progress!.Rate, details.Progress.SecondsLeft));
+            Assert.Contains($"Now: Reading users 0 of 170,000, {words}", await ShownAsync(id), StringComparison.Ordinal);
+        }
+        finally
+        {
+            await RemoveAsync(id);
+        }
+
+        Operation Running(double rate) =>
+            new()
+            {
+                // No worker takes one of these up.
+                Kind = OperationKind.Export,
+                Status = OperationStatus.Running,
+                Stage = OperationStage.Pulling,
+                StageText = "Reading users",
+                Total = 170_000,
+                Rate = rate,
+                StartedAt = TimeProvider.System.GetUtcNow(),
+                LeaseUntil = long.MaxValue,
+            };
+    }
+
+    [Fact]
+    public async Task A_night_that_failed_and_waits_for_its_next_try_is_not_shown_as_calm()
+    {
+        var next = TimeProvider.System.GetUtcNow().AddMinutes(30);
+        var id = await AddAsync(
+            new Operation
+            {
+                Kind = OperationKind.FullSync,
+                Integration = Rollcall.Integrations.IntegrationKind.ClassLink,
+                Status = OperationStatus.Waiting,
+                Attempts = 1,
+                NotBefore = next,
+                Error = "The roster service cannot be reached.",
+            }
+        );
+        try
+        {
+            var zone = TimeZoneInfo.FindSystemTimeZoneById(library.District.TimeZone);
+            var at = TimeZoneInfo.ConvertTime(next, zone).ToString("HH:mm", System.Globalization.CultureInfo.InvariantCulture);
+            using var visitor = new Visitor(library.Url);
+            foreach (var address in (string[])["/", "/operations", $"/operations/{id}"])
+            {
+                var page = WebUtility.HtmlDecode(await visitor.PageAsync(address));
+                Assert.Matches($"Failed; tried again (at|tomorrow) {at}", page);
+                Assert.Contains("Failed for now", page, StringComparison.Ordinal);
+                Assert.Contains("The roster service cannot be reached.", page, StringComparison.Ordinal);
+                Assert.DoesNotContain("Waiting for its turn", page, StringComparison.Ordinal);
+                Assert.DoesNotContain("Nothing waits for you", page, StringComparison.Ordinal);
+            }
+
+            var stream = WebUtility.HtmlDecode(Connect().Match(await visitor.PageAsync("/operations")).Groups[1].Value);
+            Assert.Contains("Failed; tried again", await FirstAsync(stream, id), StringComparison.Ordinal);
+
+            var details = OperationDetails.Of(await library.Service<OperationQueue>().GetAsync(library.District.Id, id));
+            Assert.Equal(next.ToUnixTimeMilliseconds(), details.NextTryAt?.ToUnixTimeMilliseconds());
+            var shown = await ShownAsync(id);
+            Assert.Contains(": failed for now", shown, StringComparison.Ordinal);
+            Assert.Contains("Failed: The roster service cannot be reached.", shown, StringComparison.Ordinal);
+            Assert.Contains("Tried again by itself at ", shown, StringComparison.Ordinal);
+        }
+        finally
+        {
+            await RemoveAsync(id);
+        }
+    }
+
+    [Fact]
+    public void Lines_of_progress_say_how_fast_it_goes()
+    {
+        var clock = new HandClock();
+        using var error = new StringWriter();
+        var lines = new ProgressLines(new Terminal(TextWriter.Null, error, () => Stream.Null, _ => null, false, false), clock);
+        lines.Report(OperationStage.Pulling, "Reading users", 0, 170_000);
+        clock.Pass(TimeSpan.FromSeconds(10));
+        lines.Report(OperationStage.Pulling, "Reading users", 14_000, 170_000);
+
+        // While the roster service keeps it waiting the step is the same.
+        clock.Pass(TimeSpan.FromSeconds(10));
+        lines.Report(OperationStage.Pulling, "Reading users: waiting for the roster service, 20 seconds now", 14_000, 170_000);
+        clock.Pass(TimeSpan.FromSeconds(10));
+        lines.Report(OperationStage.Planning, "Comparing people", 0, 170_000);
+        Assert.Equal(
+            [
+                "Reading users: 14,000 of 170,000, 1,400 a second, about 2 minutes left",
+                "Reading users: waiting for the roster service, 20 seconds now: 14,000 of 170,000, 700 a second, about 4 minutes left",
+                "Comparing people: 0 of 170,000",
+            ],
+            error.ToString().Split(Environment.NewLine, StringSplitOptions.RemoveEmptyEntries)
+        );
+    }
+
+    private sealed class HandClock : TimeProvider
+    {
+        private long _now;
+
+        public override long TimestampFrequency => TimeSpan.TicksPerSecond;
+
+        public override long GetTimestamp() => _now;
+
+        public void Pass(TimeSpan time) => _now += time.Ticks;
+    }
+
+    /// <summary>An operation as the command line shows it.</summary>
+    private async Task<string> ShownAsync(long id)
+    {
+        using var text = new StringWriter();
+        var operation = await library.Service<OperationQueue>().GetAsync(library.District.Id, id);
+        await OperationCommands.WriteHeaderAsync(text, operation, library.District);
+        return text.ToString();
     }
 
     [Fact]

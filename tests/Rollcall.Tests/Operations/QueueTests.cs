@@ -292,6 +292,69 @@ public sealed class QueueTests(PostgresCluster cluster)
         async Task<string?> TextAsync() => (await system.Queue.GetAsync(system.District.Id, id, Stop)).StageText;
     }
 
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task An_operation_says_how_fast_it_goes(Db db)
+    {
+        await using var system = await Installation.StartAsync(cluster, db, connect: false);
+        var (id, _) = await system.Queue.EnqueueAsync(
+            system.District.Id,
+            OperationKind.FullSync,
+            IntegrationKind.ClassLink,
+            preview: false,
+            "test",
+            cancellationToken: Stop
+        );
+        var operation = await system.Queue.ClaimAsync("one", id, aloneHere: true, Stop);
+        var clock = new HandTime();
+        using var stop = new CancellationTokenSource();
+        await using (var run = new OperationRun(operation!, system.Queue, clock, stop))
+        {
+            await ReportAsync("Reading users", 10_000, null);
+            clock.Pass(TimeSpan.FromSeconds(4));
+            await ReportAsync("Reading users", 16_000, null);
+            clock.Pass(TimeSpan.FromSeconds(16));
+            await ReportAsync("Reading users", 38_000, 1400);
+
+            // Another step begins anew, and so does one that counts again.
+            await ReportAsync("Reading demographics", 0, null);
+            clock.Pass(TimeSpan.FromSeconds(10));
+            await ReportAsync("Reading demographics", 5000, 500);
+            clock.Pass(TimeSpan.FromSeconds(1));
+            await ReportAsync("Reading demographics", 1000, null);
+
+            async Task ReportAsync(string step, long done, double? rate)
+            {
+                await run.ReportAsync(OperationStage.Pulling, step, done, 100_000);
+                Assert.Equal(rate, (await system.Queue.GetAsync(system.District.Id, id, Stop)).Rate);
+            }
+        }
+
+        // Another worker begins without.
+        await system.Queue.BeatAsync(operation!, OperationStage.Pulling, "Reading users", 10, 20, 5, Stop);
+        await system.Queue.ParkAsync(operation!, Stop);
+        Assert.Null((await system.Queue.ClaimAsync("two", id, aloneHere: true, Stop))!.Rate);
+    }
+
+    [Theory]
+    [InlineData(null, 10, 100, null)]
+    [InlineData(1437.2, 0, 170_000, "1,400 a second, about 2 minutes left")]
+    [InlineData(1437.2, 170_000, 170_000, "1,400 a second")]
+    [InlineData(1437.2, 180_000, 170_000, "1,400 a second")]
+    [InlineData(1437.2, 10, 0, "1,400 a second")]
+    [InlineData(0.5, 10, 200, "30 a minute, about 6 minutes left")]
+    [InlineData(0.001, 10, 200, "about 2 days left")]
+    [InlineData(1e-9, 10, 200, null)]
+    [InlineData(99.6, 0, 1000, "100 a second, a few seconds left")]
+    [InlineData(10.0, 0, 400, "10 a second, less than a minute left")]
+    [InlineData(10.0, 0, 700, "10 a second, about a minute left")]
+    [InlineData(10.0, 0, 22_000, "10 a second, about 35 minutes left")]
+    [InlineData(10.0, 0, 54_000, "10 a second, about 2 hours left")]
+    [InlineData(10.0, 0, 200_000, "10 a second, about 6 hours left")]
+    public void How_long_it_takes_is_said_coarsely(double? rate, long done, long total, string? words) =>
+        Assert.Equal(words, Pace.Words(rate, done, total));
+
     /// <param name="how">What its session is doing: it waits for the node's next statement, or for more rows of a COPY.</param>
     /// <param name="named">The session bears the node's name, as it does unless the connection names it otherwise.</param>
     [Theory]

@@ -15,9 +15,29 @@ internal sealed record LiveOperation(
     string? StageText,
     long Done,
     long Total,
+    double? Rate,
     DateTimeOffset? StartedAt,
-    bool CancelRequested
-);
+    bool CancelRequested,
+    DateTimeOffset? NotBefore,
+    string? Error
+)
+{
+    public static LiveOperation Of(Operation o) =>
+        new(
+            o.DistrictId,
+            o.Id,
+            o.Status,
+            o.Stage,
+            o.StageText,
+            o.Done,
+            o.Total,
+            o.Rate,
+            o.StartedAt,
+            o.CancelRequested,
+            o.NotBefore,
+            o.Error
+        );
+}
 
 /// <summary>Looks at the queue for all live pages of this process at once, and only while somebody has one open.</summary>
 internal sealed class LiveOperations(Reading reading, TimeProvider time, IHostApplicationLifetime lifetime, ILogger<LiveOperations> logger)
@@ -202,7 +222,7 @@ internal static class LiveEvents
                     if (!sent.TryGetValue(operation.Id, out var before) || before != operation)
                     {
                         sent[operation.Id] = operation;
-                        Append(text, $"operation-{operation.Id}", Progress.Html(operation));
+                        Append(text, $"operation-{operation.Id}", Progress.Html(operation, here));
                     }
                 }
 

@@ -6,14 +6,16 @@ namespace Rollcall.Server.Pages.Parts;
 /// <summary>The progress of an operation as markup: pages and the live stream send the same.</summary>
 internal static class Progress
 {
-    public static string Html(Operation o) =>
-        Html(new LiveOperation(o.DistrictId, o.Id, o.Status, o.Stage, o.StageText, o.Done, o.Total, o.StartedAt, o.CancelRequested));
+    public static string Html(Operation operation, Here here) => Html(LiveOperation.Of(operation), here);
 
-    public static string Html(LiveOperation operation)
+    /// <param name="operation">The operation.</param>
+    /// <param name="here">Where the district's clock stands.</param>
+    public static string Html(LiveOperation operation, Here here)
     {
         var what = operation switch
         {
             { CancelRequested: true } => "Stopping",
+            { Status: OperationStatus.Waiting, Error: not null } => Words.Again(operation.NotBefore, here.Zone, here.Now),
             { Status: OperationStatus.Waiting } => "Waiting for its turn",
             { StageText: { } text } => text,
             _ => operation.Stage switch
@@ -35,6 +37,8 @@ internal static class Progress
             operation.Status == OperationStatus.Waiting ? ""
             : known ? $"<progress max=\"{operation.Total}\" value=\"{done}\" aria-label=\"{label}\"></progress>"
             : $"<progress aria-label=\"{label}\"></progress>";
-        return $"<span class=\"progress-text\"><span>{label}</span><span class=\"num\">{count}</span></span>{bar}";
+        var pace = operation.Status == OperationStatus.Running ? Pace.Words(operation.Rate, operation.Done, operation.Total) : null;
+        var also = pace is null ? "" : $"<span class=\"also\">{HtmlEncoder.Default.Encode(pace)}</span>";
+        return $"<span class=\"progress-text\"><span>{label}</span><span class=\"num\">{count}</span></span>{bar}{also}";
     }
 }

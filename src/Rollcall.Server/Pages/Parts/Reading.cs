@@ -610,8 +610,11 @@ internal sealed class Reading(
                 o.StageText,
                 o.Done,
                 o.Total,
+                o.Rate,
                 o.StartedAt,
-                o.CancelRequested
+                o.CancelRequested,
+                o.NotBefore,
+                o.Error
             ))
             .ToListAsync(cancellationToken);
     }

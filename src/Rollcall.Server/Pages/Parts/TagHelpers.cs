@@ -21,7 +21,7 @@ public sealed class BadgeTagHelper : TagHelper
     public override void Process(TagHelperContext context, TagHelperOutput output)
     {
         var (tone, text) =
-            Operation is { } operation ? (Words.Tone(operation.Status), Words.Status(operation))
+            Operation is { } operation ? (Words.Tone(operation), Words.Status(operation))
             : Patron is { } status ? (Words.Tone(status), PatronFields.StatusWord(status))
             : (Tone ?? "quiet", Text ?? "");
         output.TagName = "span";
@@ -102,7 +102,7 @@ public sealed class AtTagHelper(IServiceProvider services) : TagHelper
 
 /// <summary>The live progress of an operation. It updates inside an element that is connected to the stream.</summary>
 [HtmlTargetElement("live", TagStructure = TagStructure.NormalOrSelfClosing)]
-public sealed class LiveTagHelper : TagHelper
+public sealed class LiveTagHelper(IServiceProvider services) : TagHelper
 {
     public Operation Operation { get; set; } = null!;
 
@@ -112,7 +112,7 @@ public sealed class LiveTagHelper : TagHelper
         output.TagMode = TagMode.StartTagAndEndTag;
         output.Attributes.SetAttribute("class", "live");
         output.Attributes.SetAttribute("sse-swap", $"operation-{Operation.Id}");
-        output.Content.SetHtmlContent(Progress.Html(Operation));
+        output.Content.SetHtmlContent(Progress.Html(Operation, services.GetRequiredService<Here>()));
     }
 }
 

@@ -38,7 +38,20 @@ internal static class Words
 
     /// <summary>How an operation stands. What a sync held may have been discarded: the rest of it was written.</summary>
     public static string Status(Operation operation) =>
-        operation is { Status: OperationStatus.Discarded, PreviewOnly: false } ? "Hold discarded" : Status(operation.Status);
+        operation.FailedForNow ? "Failed for now"
+        : operation is { Status: OperationStatus.Discarded, PreviewOnly: false } ? "Hold discarded"
+        : Status(operation.Status);
+
+    public static string Tone(Operation operation) => operation.FailedForNow ? "warn" : Tone(operation.Status);
+
+    /// <summary>That something failed for now, and when it is tried again.</summary>
+    /// <param name="next">When; null as soon as it is its turn.</param>
+    /// <param name="zone">The district's.</param>
+    /// <param name="now">The time.</param>
+    public static string Again(DateTimeOffset? next, TimeZoneInfo zone, DateTimeOffset now) =>
+        next is { } at
+            ? $"Failed; tried again {(When(at, zone, now) is var when && when.StartsWith("today ", StringComparison.Ordinal) ? $"at {when["today ".Length..]}" : when)}"
+            : "Failed; tried again as soon as it is its turn";
 
     /// <summary>Nothing of the operation was written, nor will be: it was a preview.</summary>
     public static bool CameToNothing(Operation operation) =>
@@ -189,6 +202,7 @@ internal static class Words
         var local = TimeZoneInfo.ConvertTime(at, zone);
         var today = TimeZoneInfo.ConvertTime(now, zone).Date;
         return local.Date == today ? local.ToString("'today' HH:mm", CultureInfo.InvariantCulture)
+            : local.Date == today.AddDays(1) ? local.ToString("'tomorrow' HH:mm", CultureInfo.InvariantCulture)
             : local.Date == today.AddDays(-1) ? local.ToString("'yesterday' HH:mm", CultureInfo.InvariantCulture)
             : local.ToString("MMM d, yyyy, HH:mm", CultureInfo.InvariantCulture);
     }

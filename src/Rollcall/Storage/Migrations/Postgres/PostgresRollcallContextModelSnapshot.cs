@@ -833,6 +833,10 @@ namespace Rollcall.Storage.Migrations.Postgres
                         .HasColumnType("boolean")
                         .HasColumnName("preview_only");
 
+                    b.Property<double?>("Rate")
+                        .HasColumnType("double precision")
+                        .HasColumnName("rate");
+
                     b.Property<string>("RequestedBy")
                         .IsRequired()
                         .HasColumnType("text")

@@ -760,6 +760,10 @@ namespace Rollcall.Storage.Migrations.Sqlite
                         .HasColumnType("INTEGER")
                         .HasColumnName("preview_only");
 
+                    b.Property<double?>("Rate")
+                        .HasColumnType("REAL")
+                        .HasColumnName("rate");
+
                     b.Property<string>("RequestedBy")
                         .IsRequired()
                         .HasColumnType("TEXT")

@@ -22,7 +22,7 @@ namespace Rollcall.Storage.Models.Postgres
                 "Rollcall.Operations.Operation",
                 typeof(Operation),
                 baseEntityType,
-                propertyCount: 37,
+                propertyCount: 38,
                 unnamedIndexCount: 3,
                 namedIndexCount: 2,
                 keyCount: 1);
@@ -269,6 +269,15 @@ namespace Rollcall.Storage.Models.Postgres
                 sentinel: false);
             previewOnly.AddAnnotation("Npgsql:ValueGenerationStrategy", NpgsqlValueGenerationStrategy.None);
             previewOnly.AddAnnotation("Relational:ColumnName", "preview_only");
+
+            var rate = runtimeEntityType.AddProperty(
+                "Rate",
+                typeof(double?),
+                propertyInfo: typeof(Operation).GetProperty("Rate", BindingFlags.Public | BindingFlags.Instance | BindingFlags.DeclaredOnly),
+                fieldInfo: typeof(Operation).GetField("<Rate>k__BackingField", BindingFlags.NonPublic | BindingFlags.Instance | BindingFlags.DeclaredOnly),
+                nullable: true);
+            rate.AddAnnotation("Npgsql:ValueGenerationStrategy", NpgsqlValueGenerationStrategy.None);
+            rate.AddAnnotation("Relational:ColumnName", "rate");
 
             var requestedBy = runtimeEntityType.AddProperty(
                 "RequestedBy",

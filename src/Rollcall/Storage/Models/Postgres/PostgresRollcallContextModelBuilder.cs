@@ -12,7 +12,7 @@ namespace Rollcall.Storage.Models.Postgres
     public partial class PostgresRollcallContextModel
     {
         private PostgresRollcallContextModel()
-            : base(skipDetectChanges: false, modelId: new Guid("3cadca24-f6dd-4b51-a2e9-5aed59f5ed6b"), entityTypeCount: 35)
+            : base(skipDetectChanges: false, modelId: new Guid("a06afc58-16f1-4eef-8011-41342fc497bd"), entityTypeCount: 35)
         {
         }
 

@@ -21,7 +21,7 @@ namespace Rollcall.Storage.Models.Sqlite
                 "Rollcall.Operations.Operation",
                 typeof(Operation),
                 baseEntityType,
-                propertyCount: 37,
+                propertyCount: 38,
                 unnamedIndexCount: 3,
                 namedIndexCount: 2,
                 keyCount: 1);
@@ -242,6 +242,14 @@ namespace Rollcall.Storage.Models.Sqlite
                 fieldInfo: typeof(Operation).GetField("<PreviewOnly>k__BackingField", BindingFlags.NonPublic | BindingFlags.Instance | BindingFlags.DeclaredOnly),
                 sentinel: false);
             previewOnly.AddAnnotation("Relational:ColumnName", "preview_only");
+
+            var rate = runtimeEntityType.AddProperty(
+                "Rate",
+                typeof(double?),
+                propertyInfo: typeof(Operation).GetProperty("Rate", BindingFlags.Public | BindingFlags.Instance | BindingFlags.DeclaredOnly),
+                fieldInfo: typeof(Operation).GetField("<Rate>k__BackingField", BindingFlags.NonPublic | BindingFlags.Instance | BindingFlags.DeclaredOnly),
+                nullable: true);
+            rate.AddAnnotation("Relational:ColumnName", "rate");
 
             var requestedBy = runtimeEntityType.AddProperty(
                 "RequestedBy",

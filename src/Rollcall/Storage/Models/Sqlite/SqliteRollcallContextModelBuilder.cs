@@ -11,7 +11,7 @@ namespace Rollcall.Storage.Models.Sqlite
     public partial class SqliteRollcallContextModel
     {
         private SqliteRollcallContextModel()
-            : base(skipDetectChanges: false, modelId: new Guid("0983ffc8-59eb-473f-beb8-af97c26efea7"), entityTypeCount: 35)
+            : base(skipDetectChanges: false, modelId: new Guid("e86ee2da-85d4-4b4a-baa8-91c2a6c4bdab"), entityTypeCount: 35)
         {
         }
 
