@@ -1,5 +1,6 @@
 using System.Globalization;
 using System.Text;
+using System.Text.Json;
 using Microsoft.AspNetCore.Http.HttpResults;
 using Microsoft.AspNetCore.Mvc;
 using Rollcall.Districts;
@@ -881,7 +882,7 @@ internal static class ApiRoutes
     {
         var (district, _) = Caller.Of(http);
         var size = Size(limit);
-        var skip = cursor is null ? 0 : (int)Math.Min(Number(cursor), int.MaxValue / 2);
+        var after = cursor is null ? null : PlaceOf(cursor);
         var codes = (await sites.ListAsync(district.Id, http.RequestAborted)).ToDictionary(s => s.Id);
         var people = await reading.MovedAsync(
             district.Id,
@@ -891,9 +892,32 @@ internal static class ApiRoutes
             null,
             size,
             http.RequestAborted,
-            skip
+            after
         );
-        return new([.. people.Select(p => Document(p, null, codes))], people.Count < size ? null : Cursor(skip + size));
+        return new([.. people.Select(p => Document(p, null, codes))], people.Count < size ? null : CursorAt(people[^1]));
+    }
+
+    private static string CursorAt(Patron last) =>
+        Microsoft.AspNetCore.WebUtilities.WebEncoders.Base64UrlEncode(
+            JsonSerializer.SerializeToUtf8Bytes(new HomeroomPlace(last.Location, last.NameKey, last.Id))
+        );
+
+    private static HomeroomPlace PlaceOf(string cursor)
+    {
+        try
+        {
+            return
+                JsonSerializer.Deserialize<HomeroomPlace>(Microsoft.AspNetCore.WebUtilities.WebEncoders.Base64UrlDecode(cursor))
+                    is { NameKey: { } name } place
+                && !name.Contains('\0', StringComparison.Ordinal)
+                && place.Location?.Contains('\0', StringComparison.Ordinal) != true
+                ? place
+                : throw BadCursor();
+        }
+        catch (Exception e) when (e is FormatException or JsonException)
+        {
+            throw BadCursor();
+        }
     }
 
     private static async Task<IReadOnlyList<FilterView>> FiltersAsync(SavedFilters filters, HttpContext http) =>

@@ -3,6 +3,7 @@ using Microsoft.AspNetCore.Mvc;
 using Rollcall.Districts;
 using Rollcall.Operations;
 using Rollcall.Patrons;
+using Rollcall.Review;
 using Rollcall.Server.Pages.Parts;
 
 namespace Rollcall.Server.Pages;
@@ -31,9 +32,11 @@ internal sealed class PatronMergeModel(Here here, PatronService patrons, PatronM
 
     public async Task<IActionResult> OnGetAsync(string? keep, string? other, string? q)
     {
+        PatronLink? keptLink;
+        PatronLink? otherLink = null;
         try
         {
-            (Kept, _) = await patrons.GetAsync(DistrictId, keep ?? "", Gone);
+            (Kept, keptLink) = await patrons.GetAsync(DistrictId, keep ?? "", Gone);
         }
         catch (RollcallException e)
         {
@@ -49,7 +52,7 @@ internal sealed class PatronMergeModel(Here here, PatronService patrons, PatronM
         {
             try
             {
-                (Other, _) = await patrons.GetAsync(DistrictId, other, Gone);
+                (Other, otherLink) = await patrons.GetAsync(DistrictId, other, Gone);
                 if (Other.Id == Kept.Id)
                 {
                     Problem = "Both are the same record. Choose another one.";
@@ -106,7 +109,7 @@ internal sealed class PatronMergeModel(Here here, PatronService patrons, PatronM
                     )
                 ),
         ];
-        Doubts = [.. DoubtsOf(Kept, Other)];
+        Doubts = [.. DoubtsOf((Kept, keptLink), (Other, otherLink))];
         Link =
             Other.Guid is null ? null
             : Kept.Guid is null
@@ -117,19 +120,24 @@ internal sealed class PatronMergeModel(Here here, PatronService patrons, PatronM
         string? Say(PatronField field, string? value) => Words.Value(field.Number, OperationLog.Display(field.Number, value, codes));
     }
 
-    private static IEnumerable<string> DoubtsOf(Patron kept, Patron gone)
+    private static IEnumerable<string> DoubtsOf((Patron Patron, PatronLink? Link) kept, (Patron Patron, PatronLink? Link) gone)
     {
-        if (Text.Fold(kept.LastName) != Text.Fold(gone.LastName))
+        if (Text.Fold(kept.Patron.LastName) != Text.Fold(gone.Patron.LastName))
         {
             yield return "Their last names differ.";
         }
 
-        if (kept.Birthdate is { } one && gone.Birthdate is { } other && one != other)
+        if (kept.Patron.Birthdate is { } one && gone.Patron.Birthdate is { } other && one != other)
         {
             yield return "Their birthdates differ.";
         }
 
-        if (kept.Guid is not null && gone.Guid is not null && kept.Guid != gone.Guid)
+        // Whoever got another id is there under that one alone: the former id is gone from the roster, or marked deleted in it.
+        if (
+            ReviewDecisions.IsLive(kept.Patron, kept.Link)
+            && ReviewDecisions.IsLive(gone.Patron, gone.Link)
+            && kept.Patron.Guid != gone.Patron.Guid
+        )
         {
             yield return "The roster has both, as two people.";
         }
@@ -152,11 +160,11 @@ internal sealed class PatronMergeModel(Here here, PatronService patrons, PatronM
             if (sure != "yes")
             {
                 // Whoever is another one by now is refused below.
-                var ((one, _), (two, _)) = (
+                var (one, two) = (
                     await patrons.GetAsync(DistrictId, keep ?? "", Gone),
                     await patrons.GetAsync(DistrictId, other ?? "", Gone)
                 );
-                if (SeenPatron.Of(one) == seen.keptSeen && SeenPatron.Of(two) == seen.goneSeen && DoubtsOf(one, two).Any())
+                if (SeenPatron.Of(one.Patron) == seen.keptSeen && SeenPatron.Of(two.Patron) == seen.goneSeen && DoubtsOf(one, two).Any())
                 {
                     throw new RollcallException("These seem to be two people. Tick that you know it is one person, then merge.");
                 }

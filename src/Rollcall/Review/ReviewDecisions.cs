@@ -345,7 +345,7 @@ public sealed class ReviewDecisions(RollcallDatabase database, UndoService undo,
     }
 
     /// <summary>Whether the id that the patron has is one of somebody who is still in the roster, as far as syncs know.</summary>
-    private static bool IsLive(Patron patron, PatronLink? link) =>
+    internal static bool IsLive(Patron patron, PatronLink? link) =>
         patron.Guid is not null
         && link is { Absent: false }
         && !(patron.Status == PatronStatus.Transferred && link.StatusBefore is not null);

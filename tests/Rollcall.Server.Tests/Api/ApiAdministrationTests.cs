@@ -110,7 +110,44 @@ public abstract class ApiAdministrationTests(Library library)
             $"{Root}/lists/arrivals?limit=30&cursor={first.GetProperty("next").GetString()}"
         );
         Assert.Equal(Barcodes(all).Take(60), Barcodes(first).Concat(Barcodes(second)));
+        await RefusedAsync(
+            await http.GetAsync(new Uri($"{Root}/lists/arrivals?cursor=MTIz", UriKind.Relative)),
+            HttpStatusCode.UnprocessableEntity,
+            "cursor"
+        );
+
+        // Whoever leaves stands in the other one, by homeroom, page by page.
         Assert.Empty(Barcodes(await http.GetFromJsonAsync<JsonElement>($"{Root}/lists/leavers?site=S01&since=2000-01-01")));
+        var (some, _) = await library
+            .Service<PatronService>()
+            .PageAsync(library.District.Id, new() { Linked = true, RoleGroup = RoleGroup.Student }, PatronSort.Barcode, false, 2, 3);
+        library.Sandbox.Overrides.Remove("users", some.Select(p => p.Guid!));
+        try
+        {
+            await library.SyncAsync();
+            var left = new List<string?>();
+            var pages = 0;
+            string? next = null;
+            do
+            {
+                var page = await http.GetFromJsonAsync<JsonElement>(
+                    $"{Root}/lists/leavers?limit=2{(next is null ? "" : $"&cursor={next}")}"
+                );
+                left.AddRange(Barcodes(page));
+                next = page.TryGetProperty("next", out var more) ? more.GetString() : null;
+                pages++;
+            } while (next is not null);
+            Assert.Equal(2, pages);
+            Assert.Equal(
+                some.OrderBy(p => p.Location, StringComparer.Ordinal).ThenBy(p => p.NameKey, StringComparer.Ordinal).Select(p => p.Barcode),
+                left
+            );
+        }
+        finally
+        {
+            library.Sandbox.Overrides.Clear();
+            await library.SyncAsync();
+        }
 
         static IEnumerable<string?> Barcodes(JsonElement page) =>
             page.GetProperty("items").EnumerateArray().Select(p => p.GetProperty("barcode").GetString());

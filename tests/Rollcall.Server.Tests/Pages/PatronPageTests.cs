@@ -4,6 +4,8 @@ using System.Text.RegularExpressions;
 using Microsoft.EntityFrameworkCore;
 using Rollcall.Operations;
 using Rollcall.Patrons;
+using Rollcall.Server.Pages.Parts;
+using Rollcall.Storage;
 
 namespace Rollcall.Server.Tests.Pages;
 
@@ -322,6 +324,94 @@ public abstract partial class PatronPages(SyncedLibrary library)
             "/patrons/DOUBT1",
             await visitor.SubmitAsync(merge, merge, [.. Visitor.FieldsOf(page, "kept").Where(f => f.Name != "sure"), ("sure", "yes")])
         );
+    }
+
+    [Fact]
+    public async Task A_former_id_is_no_second_person_of_the_roster()
+    {
+        using var visitor = new Visitor(library.Url);
+        var patrons = library.Service<PatronService>();
+        var ids = new List<long>();
+        foreach (var barcode in (string[])["FORMER1", "FORMER2"])
+        {
+            var added = await patrons.AddAsync(
+                library.District.Id,
+                [new("barcode", barcode), new("lastName", "Formerly"), new("guid", $"guid-{barcode}")],
+                "test"
+            );
+            ids.Add(added.Id);
+        }
+
+        await using var context = library.Service<RollcallDatabase>().CreateContextAsOwner();
+        context.PatronLinks.AddRange(ids.Select(id => new PatronLink { DistrictId = library.District.Id, PatronId = id }));
+        await context.SaveChangesAsync();
+        const string merge = "/patron/merge?keep=FORMER1&other=FORMER2";
+        Assert.Contains("as two people", await visitor.PageAsync(merge), StringComparison.Ordinal);
+        var second = context.PatronLinks.Where(l => l.DistrictId == library.District.Id && l.PatronId == ids[1]);
+
+        // No longer in the roster; deleted in it.
+        await second.ExecuteUpdateAsync(s => s.SetProperty(l => l.Absent, true));
+        Assert.DoesNotContain("name=\"sure\"", await visitor.PageAsync(merge), StringComparison.Ordinal);
+        await second.ExecuteUpdateAsync(s => s.SetProperty(l => l.Absent, false).SetProperty(l => l.StatusBefore, PatronStatus.Active));
+        Assert.Contains("as two people", await visitor.PageAsync(merge), StringComparison.Ordinal);
+        await context
+            .Patrons.Where(p => p.DistrictId == library.District.Id && p.Id == ids[1])
+            .ExecuteUpdateAsync(s => s.SetProperty(p => p.Status, PatronStatus.Transferred));
+        var page = await visitor.PageAsync(merge);
+        Assert.DoesNotContain("name=\"sure\"", page, StringComparison.Ordinal);
+        Assert.Equal("/patrons/FORMER1", await visitor.SubmitAsync(merge, merge, [.. Visitor.FieldsOf(page, "kept")]));
+        await context.PatronLinks.Where(l => l.DistrictId == library.District.Id && ids.Contains(l.PatronId)).ExecuteDeleteAsync();
+        await context.Patrons.Where(p => p.DistrictId == library.District.Id && ids.Contains(p.Id)).ExecuteDeleteAsync();
+    }
+
+    [Fact]
+    public async Task Who_leaves_stands_in_the_list_of_leavers_until_they_come_back()
+    {
+        using var visitor = new Visitor(library.Url);
+        var leaver = await LinkedAsync(5);
+        var other = await LinkedAsync(6);
+        const string leavers = "/lists/leavers";
+        Assert.DoesNotContain($">{leaver.Barcode}<", await visitor.PageAsync(leavers), StringComparison.Ordinal);
+        library.Sandbox.Overrides.Remove("users", leaver.Guid!);
+        try
+        {
+            var sync = await library.SyncAsync();
+            var list = WebUtility.HtmlDecode(await visitor.PageAsync(leavers));
+            Assert.Contains($">{leaver.Barcode}<", list, StringComparison.Ordinal);
+            Assert.Contains(leaver.Location!, list, StringComparison.Ordinal);
+            Assert.DoesNotContain($">{other.Barcode}<", list, StringComparison.Ordinal);
+            Assert.DoesNotContain($">{leaver.Barcode}<", await visitor.PageAsync($"{leavers}?since=2200-01-01"), StringComparison.Ordinal);
+
+            // What was asked for long ago and waited for somebody's yes was done when they gave it.
+            await using var context = library.Service<RollcallDatabase>().CreateContextAsOwner();
+            var run = context.Operations.Where(o => o.DistrictId == library.District.Id && o.Id == sync.Id);
+            var changes = context.Changes.Where(c => c.DistrictId == library.District.Id && c.OperationId == sync.Id);
+            await run.ExecuteUpdateAsync(s => s.SetProperty(o => o.CreatedAt, sync.CreatedAt.AddDays(-40)));
+            Assert.DoesNotContain($">{leaver.Barcode}<", await visitor.PageAsync(leavers), StringComparison.Ordinal);
+            await changes.ExecuteUpdateAsync(s => s.SetProperty(c => c.Held, true));
+            await run.ExecuteUpdateAsync(s =>
+                s.SetProperty(o => o.ApprovedAt, sync.CreatedAt).SetProperty(o => o.HeldAppliedTo, sync.AppliedTo)
+            );
+            Assert.Contains($">{leaver.Barcode}<", await visitor.PageAsync(leavers), StringComparison.Ordinal);
+
+            // The chart has them on the day of the approval, and of what was stopped what had been written.
+            foreach (var status in (OperationStatus[])[OperationStatus.Completed, OperationStatus.Failed, OperationStatus.Cancelled])
+            {
+                await run.ExecuteUpdateAsync(s => s.SetProperty(o => o.Status, status));
+                var counted = await library
+                    .Service<Reading>()
+                    .SyncCountsAsync(library.District.Id, sync.CreatedAt.AddDays(-1), CancellationToken.None);
+                Assert.Equal((status, 1L), (status, counted.Where(c => c.At == sync.CreatedAt).Sum(c => c.Counts.Transferred)));
+                Assert.Equal((status, 0L), (status, counted.Where(c => c.At < sync.CreatedAt).Sum(c => c.Counts.Transferred)));
+            }
+        }
+        finally
+        {
+            library.Sandbox.Overrides.Clear();
+            await library.SyncAsync();
+        }
+
+        Assert.DoesNotContain($">{leaver.Barcode}<", await visitor.PageAsync(leavers), StringComparison.Ordinal);
     }
 
     [Fact]

@@ -23,6 +23,12 @@ internal sealed record QueueFilter(
     string? By = null
 );
 
+/// <summary>A place in a list by homeroom.</summary>
+/// <param name="Location">The homeroom; null where there is none.</param>
+/// <param name="NameKey">The patron's name, as names are sorted.</param>
+/// <param name="Id">The patron's.</param>
+internal sealed record HomeroomPlace(string? Location, string NameKey, long Id);
+
 /// <summary>An operation that is not done with: it waits, runs, or needs somebody's decision.</summary>
 internal sealed record OpenOperation(long Id, OperationKind Kind, OperationStatus Status, bool CancelRequested)
 {
@@ -453,14 +459,16 @@ internal sealed class Reading(
             )
         )!;
 
-    /// <summary>Patrons whom an operation made, or marked as leavers, at or after an instant and who still are what it made of them.</summary>
+    /// <summary>Patrons whom an operation made, or marked as leavers, at or after an instant and who still are what it made of them, by
+    /// homeroom; those without one come last. What waited for an approval was done when somebody gave it.</summary>
     /// <param name="districtId">The district.</param>
     /// <param name="left">Leavers; otherwise arrivals.</param>
-    /// <param name="since">The operation was asked for at or after this instant.</param>
+    /// <param name="since">It was asked for, or approved, at or after this instant.</param>
     /// <param name="siteId">One site alone; null for all.</param>
     /// <param name="sites">Only patrons who are of these sites now; null is every site, and those who have none.</param>
     /// <param name="most">No more than these.</param>
     /// <param name="cancellationToken">Gives up.</param>
+    /// <param name="after">Only those who come after this place in the order; null from the beginning.</param>
     public async Task<IReadOnlyList<Patron>> MovedAsync(
         int districtId,
         bool left,
@@ -469,7 +477,7 @@ internal sealed class Reading(
         IReadOnlyList<int>? sites,
         int most,
         CancellationToken cancellationToken,
-        int skip = 0
+        HomeroomPlace? after = null
     )
     {
         await using var context = database.CreateContext();
@@ -479,27 +487,45 @@ internal sealed class Reading(
                 left ? c.Outcome == Outcome.Transferred || c.Outcome == Outcome.Absent : c.Outcome == Outcome.Created && c.RosterId != null
             )
             .Join(
-                context.Operations.Where(o => o.DistrictId == districtId && o.CreatedAt >= since && o.Status != OperationStatus.Undone),
+                context.Operations.Where(o =>
+                    o.DistrictId == districtId && (o.CreatedAt >= since || o.ApprovedAt >= since) && o.Status != OperationStatus.Undone
+                ),
                 c => c.OperationId,
                 o => o.Id,
                 (c, o) => new { Change = c, Operation = o }
             )
+            .Where(x => x.Operation.CreatedAt >= since || x.Change.Held || x.Operation.PreviewOnly)
             .Where(x => x.Change.Held ? x.Change.Number <= x.Operation.HeldAppliedTo : x.Change.Number <= x.Operation.AppliedTo)
             .Select(x => x.Change.PatronId!.Value);
-        return await context
+        var people = context
             .Patrons.AsNoTracking()
             .Where(p => p.DistrictId == districtId && (siteId == null || p.SiteId == siteId) && moved.Contains(p.Id))
             .Where(p => sites == null || (p.SiteId != null && sites.Contains(p.SiteId.Value)))
-            .Where(p => left ? p.Status == PatronStatus.Transferred : p.Status != PatronStatus.Transferred)
-            .OrderBy(p => p.Location)
+            .Where(p => left ? p.Status == PatronStatus.Transferred : p.Status != PatronStatus.Transferred);
+        if (after is { Location: { } location, NameKey: var name, Id: var id })
+        {
+            people = people.Where(p =>
+                p.Location == null
+                || string.Compare(p.Location, location) > 0
+                || (p.Location == location && (string.Compare(p.NameKey, name) > 0 || (p.NameKey == name && p.Id > id)))
+            );
+        }
+        else if (after is { NameKey: var key, Id: var last })
+        {
+            people = people.Where(p => p.Location == null && (string.Compare(p.NameKey, key) > 0 || (p.NameKey == key && p.Id > last)));
+        }
+
+        return await people
+            .OrderBy(p => p.Location == null)
+            .ThenBy(p => p.Location)
             .ThenBy(p => p.NameKey)
             .ThenBy(p => p.Id)
-            .Skip(skip)
             .Take(most)
             .ToListAsync(cancellationToken);
     }
 
-    /// <summary>What each sync did from <paramref name="from"/> on: what a hold keeps back is not done.</summary>
+    /// <summary>What syncs did from <paramref name="from"/> on, and when: what a hold keeps back is not done, what somebody approved was done then,
+    /// and of a sync that was stopped what it had written is.</summary>
     public async Task<IReadOnlyList<(DateTimeOffset At, SyncCounts Counts)>> SyncCountsAsync(
         int districtId,
         DateTimeOffset from,
@@ -510,30 +536,54 @@ internal sealed class Reading(
         var rows = await context
             .Operations.AsNoTracking()
             .Where(o => o.DistrictId == districtId && (o.Kind == OperationKind.FullSync || o.Kind == OperationKind.ChangesSync))
-            .Where(o => o.CreatedAt >= from && (!o.PreviewOnly || o.ApprovedAt != null))
+            .Where(o => (o.CreatedAt >= from && !o.PreviewOnly) || o.ApprovedAt >= from)
             .Where(o =>
                 o.Status == OperationStatus.Completed
                 || o.Status == OperationStatus.CompletedWithWarnings
                 || o.Status == OperationStatus.NeedsApproval
                 || o.Status == OperationStatus.Discarded
                 || o.Status == OperationStatus.Superseded
+                || (o.Planned && (o.Status == OperationStatus.Cancelled || o.Status == OperationStatus.Failed))
             )
-            .Select(o => new
-            {
-                o.Id,
-                o.CreatedAt,
-                o.Counts,
-                o.Fence,
-            })
             .ToListAsync(cancellationToken);
         var all = new List<(DateTimeOffset At, SyncCounts Counts)>(rows.Count);
         foreach (var row in rows)
         {
             var counts = OperationQueue.CountsOf(row.Counts);
-            all.Add((row.CreatedAt, counts.Held == 0 ? counts : OperationQueue.Drop(counts, await HeldAsync(row.Id, row.Fence))));
+            var at = row.PreviewOnly ? row.ApprovedAt ?? row.CreatedAt : row.CreatedAt;
+            if (row.Status is OperationStatus.Cancelled or OperationStatus.Failed)
+            {
+                // Its totals are those of the plan.
+                var (early, late) = await WrittenAsync(row);
+                all.Add((at, Done(early)));
+                all.Add((row.ApprovedAt ?? at, Done(late)));
+            }
+            else if (counts.Held != 0)
+            {
+                all.Add((at, OperationQueue.Drop(counts, await HeldAsync(row.Id, row.Fence))));
+            }
+            else if (row is { PreviewOnly: false, ApprovedAt: { } approved } && (await WrittenAsync(row)).Late is { Count: > 0 } late)
+            {
+                all.Add((at, OperationQueue.Drop(counts, late)));
+                all.Add((approved, Done(late)));
+            }
+            else
+            {
+                all.Add((at, counts));
+            }
         }
 
         return all;
+
+        static SyncCounts Done(IReadOnlyDictionary<Outcome, long> written) =>
+            new()
+            {
+                Created = written.GetValueOrDefault(Outcome.Created),
+                Updated = written.GetValueOrDefault(Outcome.Updated),
+                Reactivated = written.GetValueOrDefault(Outcome.Reactivated),
+                Transferred = written.GetValueOrDefault(Outcome.Transferred) + written.GetValueOrDefault(Outcome.Absent),
+                Absent = written.GetValueOrDefault(Outcome.Absent),
+            };
 
         // Counted once: what is held of a plan stays so until somebody decides, which raises the fence.
         async Task<IReadOnlyDictionary<Outcome, long>> HeldAsync(long operationId, long fence) =>
@@ -547,6 +597,31 @@ internal sealed class Reading(
                     }
                 )
             )!;
+
+        // Nothing is written after an operation has ended, unless it is taken up again.
+        async Task<(IReadOnlyDictionary<Outcome, long> Early, IReadOnlyDictionary<Outcome, long> Late)> WrittenAsync(Operation row) =>
+            await cache.GetOrCreateAsync(
+                ("written", districtId, row.Id, row.Fence, row.AppliedTo, row.HeldAppliedTo),
+                async entry =>
+                {
+                    entry.AbsoluteExpirationRelativeToNow = TimeSpan.FromHours(12);
+                    var (id, to, heldTo) = (row.Id, row.AppliedTo, row.HeldAppliedTo);
+                    var written = await context
+                        .Changes.Where(c => c.DistrictId == districtId && c.OperationId == id && !c.Stale)
+                        .Where(c => c.Held ? c.Number <= heldTo : c.Number <= to)
+                        .GroupBy(c => new { c.Held, c.Outcome })
+                        .Select(g => new
+                        {
+                            g.Key.Held,
+                            g.Key.Outcome,
+                            Count = g.LongCount(),
+                        })
+                        .ToListAsync(cancellationToken);
+                    IReadOnlyDictionary<Outcome, long> Of(bool held) =>
+                        written.Where(w => w.Held == held).ToDictionary(w => w.Outcome, w => w.Count);
+                    return (Of(false), Of(true));
+                }
+            );
     }
 
     /// <summary>Patrons who are marked Transferred, by homeroom; only those of <paramref name="sites"/>, where null is every site and those who have
