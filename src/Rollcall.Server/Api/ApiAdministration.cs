@@ -86,7 +86,7 @@ internal static class ApiAdministration
 
         ApiRoutes.Describe(api.MapGet("/audit", AuditAsync), "audit", "Read who did what, the newest first, page by page");
 
-        ApiRoutes.Describe(api.MapGet("/accounts", AccountsAsync), "accounts", "List the accounts of the district");
+        ApiRoutes.Describe(api.MapGet("/accounts", AccountsAsync), "accounts", "List the accounts of the district, page by page");
         ApiRoutes.Describe(
             api.MapPost("/accounts", AddAccountAsync),
             "addAccount",
@@ -122,7 +122,7 @@ internal static class ApiAdministration
         ApiRoutes.Describe(
             api.MapGet("/tokens", TokensAsync),
             "tokens",
-            "List the district's access tokens; those that ended are among them"
+            "List the district's access tokens, the newest first, page by page; those that ended are among them"
         );
         ApiRoutes.Describe(
             api.MapPost("/tokens", AddTokenAsync),
@@ -304,28 +304,46 @@ internal static class ApiAdministration
 
     // Accounts
 
-    private static async Task<IReadOnlyList<AccountView>> AccountsAsync(Accounts accounts, AccountDesk desk, HttpContext http)
+    private static async Task<Page<AccountView>> AccountsAsync(
+        Accounts accounts,
+        AccountDesk desk,
+        HttpContext http,
+        string? search = null,
+        int? limit = null,
+        string? cursor = null
+    )
     {
         var (district, _) = Caller.Of(http);
+        var size = ApiRoutes.Size(limit);
+        var after = cursor is null ? 0 : ApiRoutes.Number(cursor);
         var sessions = await desk.SessionsAsync(district.Id, http.RequestAborted);
-        return
+        AccountRow[] page =
         [
-            .. (await accounts.ListAsync(district.Id, http.RequestAborted)).Select(a =>
-            {
-                var (_, group, sites) = a.Memberships[0];
-                return new AccountView(
-                    a.Id,
-                    a.Email,
-                    PatronFields.GroupWord(group),
-                    sites?.Split(',', StringSplitOptions.RemoveEmptyEntries) ?? [],
-                    a.HasPassword,
-                    a.SecondFactor,
-                    a.Passkeys,
-                    a.LockedUntil is not null,
-                    sessions.GetValueOrDefault(a.Id)
-                );
-            }),
+            .. (await accounts.ListAsync(district.Id, http.RequestAborted))
+                .Where(a => a.Id > after && Words.Fits(search, a.Email))
+                .OrderBy(a => a.Id)
+                .Take(size),
         ];
+        return new(
+            [
+                .. page.Select(a =>
+                {
+                    var (_, group, sites) = a.Memberships[0];
+                    return new AccountView(
+                        a.Id,
+                        a.Email,
+                        PatronFields.GroupWord(group),
+                        sites?.Split(',', StringSplitOptions.RemoveEmptyEntries) ?? [],
+                        a.HasPassword,
+                        a.SecondFactor,
+                        a.Passkeys,
+                        a.LockedUntil is not null,
+                        sessions.GetValueOrDefault(a.Id)
+                    );
+                }),
+            ],
+            page.Length < size ? null : ApiRoutes.Cursor(page[^1].Id)
+        );
     }
 
     private static async Task<AccountLink> AddAccountAsync(NewAccount body, AccountDesk desk, Reach reach, HttpContext http)
@@ -395,8 +413,24 @@ internal static class ApiAdministration
 
     // Access tokens
 
-    private static async Task<IReadOnlyList<TokenView>> TokensAsync(AccessTokens tokens, HttpContext http) =>
-        [.. (await tokens.ListAsync(Caller.Of(http).District.Id, http.RequestAborted)).Select(View)];
+    private static async Task<Page<TokenView>> TokensAsync(
+        AccessTokens tokens,
+        HttpContext http,
+        string? search = null,
+        int? limit = null,
+        string? cursor = null
+    )
+    {
+        var size = ApiRoutes.Size(limit);
+        var before = cursor is null ? long.MaxValue : ApiRoutes.Number(cursor);
+        AccessToken[] page =
+        [
+            .. (await tokens.ListAsync(Caller.Of(http).District.Id, http.RequestAborted))
+                .Where(t => t.Id < before && Words.Fits(search, t.Name, t.CreatedBy))
+                .Take(size),
+        ];
+        return new([.. page.Select(View)], page.Length < size ? null : ApiRoutes.Cursor(page[^1].Id));
+    }
 
     private static async Task<MadeToken> AddTokenAsync(NewToken body, AccessTokens tokens, HttpContext http)
     {

@@ -119,7 +119,7 @@ internal static class ApiRoutes
         Starts(api.MapPost("/operations/{id:long}/cancel", CancelAsync), "cancel", "Ask a waiting or running operation to stop");
         Starts(api.MapPost("/operations/{id:long}/undo", UndoAsync), "undo", "Take an operation back, or one patron of it");
 
-        Read(api.MapGet("/review", ReviewAsync), "review", "List who waits in Review");
+        Read(api.MapGet("/review", ReviewAsync), "review", "List who waits in Review, or was decided on, page by page");
         Starts(api.MapPost("/review/{id:int}/link", LinkAsync), "reviewLink", "The person is this patron");
         Starts(api.MapPost("/review/{id:int}/create", CreateAsync), "reviewCreate", "The person is a new patron");
         Starts(api.MapPost("/review/{id:int}/ignore", IgnoreAsync), "reviewIgnore", "The person is not to be synced");
@@ -646,27 +646,46 @@ internal static class ApiRoutes
 
     // Review
 
-    private static async Task<IReadOnlyList<ReviewItemView>> ReviewAsync(ReviewService review, HttpContext http, bool decided = false)
+    private static async Task<Page<ReviewItemView>> ReviewAsync(
+        ReviewService review,
+        SiteService sites,
+        HttpContext http,
+        bool decided = false,
+        string? search = null,
+        string? site = null,
+        string? reason = null,
+        int? limit = null,
+        string? cursor = null
+    )
     {
-        var district = Caller.Of(http).District.Id;
-        var rows = decided
-            ? await review.DecidedAsync(district, http.RequestAborted)
-            : await review.ListAsync(district, http.RequestAborted);
-        return
-        [
-            .. rows.Select(r => new ReviewItemView(
-                r.Id,
-                r.Guid,
-                r.Name,
-                r.RoleGroup,
-                r.Status,
-                r.Reason,
-                r.Site,
-                r.Candidates,
-                r.DecidedBy,
-                r.Values.ToDictionary(v => PatronFields.ByNumber(v.Key).Name, v => v.Value, StringComparer.Ordinal)
-            )),
-        ];
+        var (district, _) = Caller.Of(http);
+        var size = Size(limit);
+        var after = cursor is null ? 0 : Number(cursor);
+        var filter = new ReviewFilter(
+            search is null ? null : Text.Cut(search, 200),
+            Text.Clean(reason),
+            site is null ? null : [(await SiteAsync(sites, district, site, http)).Id]
+        );
+        var ids = await review.FindAsync(district.Id, filter, decided: decided, cancellationToken: http.RequestAborted);
+        int[] shown = [.. ids.Where(i => i > after).Take(size)];
+        var rows = await review.RowsAsync(district.Id, shown, http.RequestAborted);
+        return new(
+            [
+                .. rows.Select(r => new ReviewItemView(
+                    r.Id,
+                    r.Guid,
+                    r.Name,
+                    r.RoleGroup,
+                    r.Status,
+                    r.Reason,
+                    r.Site,
+                    r.Candidates,
+                    r.DecidedBy,
+                    r.Values.ToDictionary(v => PatronFields.ByNumber(v.Key).Name, v => v.Value, StringComparer.Ordinal)
+                )),
+            ],
+            shown.Length < size ? null : Cursor(shown[^1])
+        );
     }
 
     private static async Task<Decided> LinkAsync(int id, LinkBody body, ReviewDecisions decisions, HttpContext http)

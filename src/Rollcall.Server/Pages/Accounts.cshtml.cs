@@ -1,3 +1,4 @@
+using System.Globalization;
 using Microsoft.AspNetCore.Mvc;
 using Rollcall.Districts;
 using Rollcall.Patrons;
@@ -9,7 +10,21 @@ namespace Rollcall.Server.Pages;
 /// <summary>Local accounts of the district: who has one, a new one, a new password, and their end.</summary>
 internal sealed class AccountsModel(Here here, Accounts accounts, AccountDesk desk, SiteService sites, Reach reach) : RollcallPage(here)
 {
+    public const int Size = 50;
+
+    /// <summary>More than these need a search.</summary>
+    public const int Few = 12;
+
+    /// <summary>Those of the page that is shown.</summary>
     public IReadOnlyList<AccountRow> List { get; private set; } = [];
+
+    /// <summary>How many there are, whatever is searched for.</summary>
+    public int All { get; private set; }
+    public int Total { get; private set; }
+    public int Number { get; private set; }
+    public string? Search { get; private set; }
+    public string Sort { get; private set; } = "email";
+    public bool Down { get; private set; }
     public IReadOnlyDictionary<long, int> Sessions { get; private set; } = new Dictionary<long, int>();
     public IReadOnlyList<Site> Sites { get; private set; } = [];
 
@@ -26,6 +41,19 @@ internal sealed class AccountsModel(Here here, Accounts accounts, AccountDesk de
 
     public static IEnumerable<SecurityGroup> Groups =>
         [SecurityGroup.StudentAide, SecurityGroup.Librarian, SecurityGroup.LibraryAdministrator, SecurityGroup.DistrictAdministrator];
+
+    /// <summary>The present address with what is shown, and these values besides.</summary>
+    public string Address(params (string Name, string? Value)[] more) =>
+        Addresses.Of(
+            "/accounts",
+            [
+                .. more,
+                ("q", Text.Clean(Request.Query["q"])),
+                ("sort", Text.Clean(Request.Query["sort"])),
+                ("order", Text.Clean(Request.Query["order"])),
+                ("page", Text.Clean(Request.Query["page"])),
+            ]
+        );
 
     public Task OnGetAsync() => LoadAsync();
 
@@ -75,7 +103,7 @@ internal sealed class AccountsModel(Here here, Accounts accounts, AccountDesk de
 
     private Task<IActionResult> DoAsync(Func<Task> act, string said) =>
         ActAsync(
-            "/accounts",
+            Address(),
             async () =>
             {
                 await act();
@@ -91,7 +119,7 @@ internal sealed class AccountsModel(Here here, Accounts accounts, AccountDesk de
             if (code is null)
             {
                 TempData["Said"] = $"{name} has a place in this district now, and signs in with the password it has.";
-                return LocalRedirect("/accounts");
+                return LocalRedirect(Address());
             }
 
             Link = (name, $"{(reach.PublicUrl?.ToString() ?? $"{Request.Scheme}://{Request.Host}").TrimEnd('/')}/link?code={code}");
@@ -107,8 +135,31 @@ internal sealed class AccountsModel(Here here, Accounts accounts, AccountDesk de
 
     private async Task LoadAsync()
     {
-        List = await accounts.ListAsync(DistrictId, Gone);
+        var all = await accounts.ListAsync(DistrictId, Gone);
         Sessions = await desk.SessionsAsync(DistrictId, Gone);
+        var query = Request.Query;
+        Search = Text.Clean(query["q"]) is { } asked ? Text.Cut(asked, 200) : null;
+        (Sort, Down) = (query["sort"].ToString() is "group" or "signed-in" ? query["sort"].ToString() : "email", query["order"] == "down");
+        List<AccountRow> found =
+        [
+            .. all.Where(a => Words.Fits(Search, [a.Email, .. a.Memberships.Select(m => $"{PatronFields.GroupWord(m.Group)} {m.Sites}")]))
+                .OrderBy(a =>
+                    Sort switch
+                    {
+                        "group" => (int)a.Memberships[0].Group,
+                        "signed-in" => Sessions.GetValueOrDefault(a.Id),
+                        _ => 0,
+                    }
+                ),
+        ];
+        if (Down)
+        {
+            found.Reverse();
+        }
+
+        (All, Total) = (all.Count, found.Count);
+        Number = PageWithin(int.TryParse(query["page"], CultureInfo.InvariantCulture, out var page) ? page : null, Size, Total);
+        List = [.. found.Skip((Number - 1) * Size).Take(Size)];
         Sites = await sites.ListAsync(DistrictId, Gone);
     }
 }

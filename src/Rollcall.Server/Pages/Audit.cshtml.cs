@@ -42,20 +42,6 @@ internal sealed class AuditModel(Here here, AuditLog audit) : RollcallPage(here)
         }
     }
 
-    /// <summary>The address of another page of the same list.</summary>
-    public string Address(int number) =>
-        Microsoft.AspNetCore.WebUtilities.QueryHelpers.AddQueryString(
-            "/audit",
-            new Dictionary<string, string?>
-            {
-                ["from"] = Day(From),
-                ["to"] = Day(To),
-                ["what"] = What,
-                ["q"] = Search,
-                ["page"] = number.ToString(CultureInfo.InvariantCulture),
-            }
-        );
-
     public static string Day(DateOnly date) => date.ToString("yyyy-MM-dd", CultureInfo.InvariantCulture);
 
     private static DateOnly? Date(string? text) =>

@@ -47,6 +47,9 @@ internal sealed class PatronsModel(Here here, PatronService patrons, SiteService
             "barcode" => PatronSort.Barcode,
             "grade" => PatronSort.Level,
             "changed" => PatronSort.Updated,
+            "number" => PatronSort.StudentNumber,
+            "site" => PatronSort.Site,
+            "status" => PatronSort.Status,
             _ => PatronSort.Name,
         };
         var filter = Query.Filter with { Sites = Here.Sites };
@@ -92,7 +95,8 @@ internal sealed class PatronsModel(Here here, PatronService patrons, SiteService
 
     private string Owner => SavedFilters.OwnerOf(Here.Who!, DistrictId);
 
-    private static string SortOf(string? sort) => sort is "barcode" or "grade" or "changed" ? sort : "name";
+    private static string SortOf(string? sort) =>
+        sort is "barcode" or "grade" or "changed" or "number" or "site" or "status" ? sort : "name";
 
     private static string QueryOf(PatronQuery query, string sort, bool down) =>
         (query with { Barcodes = [], Unknown = [] }).Address("", ("sort", sort == "name" ? null : sort), ("order", down ? "down" : null));

@@ -50,14 +50,53 @@ internal sealed class ReviewModel(Here here, ReviewDecisions decisions, PatronSe
     public int Total { get; private set; }
     public int Number { get; private set; }
 
+    /// <summary>How many wait in all, whatever is filtered.</summary>
+    public int Waiting { get; private set; }
+    public string? Search { get; private set; }
+    public Site? Site { get; private set; }
+    public string? Reason { get; private set; }
+    public string Sort { get; private set; } = "oldest";
+    public IReadOnlyList<Site> Sites { get; private set; } = [];
+    public IReadOnlyList<string> Reasons { get; private set; } = [];
+
+    /// <summary>Less than everybody is asked for.</summary>
+    public bool IsFiltered => Search is not null || Site is not null || Reason is not null;
+
+    /// <summary>The present address with what is filtered, and these values besides; null ones are left out.</summary>
+    public string Address(params (string Name, string? Value)[] more) =>
+        Addresses.Of(
+            "/review",
+            [.. more, ("q", Search), ("site", Site?.Code), ("reason", Reason), ("sort", Sort == "oldest" ? null : Sort)]
+        );
+
+    /// <summary>What the address filters by and sorts.</summary>
+    private async Task<ReviewFilter> FilterAsync()
+    {
+        var query = Request.Query;
+        Sites = [.. (await sites.ListAsync(DistrictId, Gone)).Where(s => Here.Sees(s.Id))];
+        Search = Text.Clean(query["q"]) is { } asked ? Text.Cut(asked, 200) : null;
+        Site = Sites.FirstOrDefault(s => string.Equals(s.Code, query["site"], StringComparison.OrdinalIgnoreCase));
+        Reason = Text.Clean(query["reason"]) is { } reason ? Text.Cut(reason, 400) : null;
+        Sort = query["sort"].ToString() is "newest" or "name" ? query["sort"].ToString() : "oldest";
+        return new(Search, Reason, Site is null ? null : [Site.Id]);
+    }
+
     public async Task OnGetAsync([FromQuery(Name = "page")] int? page, int? next, [FromQuery(Name = "decided")] int? decided)
     {
-        var all = await reading.ReviewAsync(Here, Gone);
+        var filter = await FilterAsync();
+        var sort = Sort switch
+        {
+            "newest" => ReviewSort.Newest,
+            "name" => ReviewSort.Name,
+            _ => ReviewSort.Oldest,
+        };
+        (Waiting, Reasons) = await reading.ReviewReasonsAsync(Here, Gone);
+        var all = Waiting == 0 ? [] : await reading.ReviewAsync(Here, filter, sort, Gone);
         Total = all.Count;
         // Whom the last decision leads to may be on any page.
-        var at = next is null ? -1 : all.ToList().FindIndex(r => r.Id == next);
+        var at = next is { } asked ? all.ToList().IndexOf(asked) : -1;
         Number = at >= 0 ? (at / Size) + 1 : PageWithin(page, Size, Total);
-        List = [.. all.Skip((Number - 1) * Size).Take(Size)];
+        List = await reading.ReviewAsync(Here, [.. all.Skip((Number - 1) * Size).Take(Size)], Gone);
         DecidedNumber = Math.Clamp(decided ?? 1, 1, 1_000_000);
         (Decided, DecidedTotal) = await reading.DecidedAsync(Here, DecidedNumber, Size, Gone);
         if (Decided.Count == 0 && DecidedTotal > 0)
@@ -88,19 +127,17 @@ internal sealed class ReviewModel(Here here, ReviewDecisions decisions, PatronSe
         };
 
     /// <summary>A decision on somebody whom the visitor may see; the one after is shown next.</summary>
-    private Task<IActionResult> DecideAsync(int id, int? next, Func<Task<string>> decide, int? page = null, bool isNobody = false) =>
-        ActAsync(
-            next is not null ? string.Create(CultureInfo.InvariantCulture, $"/review?next={next}#person-{next}")
-                : page > 1 ? string.Create(CultureInfo.InvariantCulture, $"/review?page={page}")
-                : "/review",
+    private async Task<IActionResult> DecideAsync(int id, int? next, Func<Task<string>> decide, int? page = null, bool isNobody = false)
+    {
+        await FilterAsync();
+        return await ActAsync(
+            next is not null ? $"{Address(("next", Word(next)))}#person-{Word(next)}" : Address(("page", page > 1 ? Word(page) : null)),
             async () =>
             {
                 if (Here.Sites is not null)
                 {
                     var row =
-                        (await reading.ReviewAsync(Here, Gone))
-                            .Concat(await reading.ReviewAsync(Here, Gone, decided: true))
-                            .FirstOrDefault(r => r.Id == id)
+                        (await reading.ReviewAsync(Here, [id], Gone)).FirstOrDefault(r => r.Status != "settled")
                         ?? throw new RollcallException("Nobody of your sites waits in Review under this number.");
                     if (isNobody && HiddenSentence(row) is { } refusal)
                     {
@@ -111,6 +148,9 @@ internal sealed class ReviewModel(Here here, ReviewDecisions decisions, PatronSe
                 return await decide();
             }
         );
+
+        static string Word(int? number) => string.Create(CultureInfo.InvariantCulture, $"{number}");
+    }
 
     /// <param name="id">Who waits.</param>
     /// <param name="barcode">The patron's.</param>

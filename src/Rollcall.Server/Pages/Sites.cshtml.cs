@@ -9,7 +9,24 @@ namespace Rollcall.Server.Pages;
 internal sealed class SitesModel(Here here, SiteService sites, PatronService patrons, IntegrationService integrations, Reading reading)
     : RollcallPage(here)
 {
+    public const int Size = 100;
+
+    /// <summary>More than these need a search.</summary>
+    public const int Few = 12;
+
+    /// <summary>Those of the page that is shown.</summary>
     public IReadOnlyList<Site> List { get; private set; } = [];
+
+    /// <summary>How many there are, whatever is searched for.</summary>
+    public int All { get; private set; }
+    public int Total { get; private set; }
+    public int Number { get; private set; }
+    public string? Search { get; private set; }
+    public string Sort { get; private set; } = "name";
+    public bool Down { get; private set; }
+
+    /// <summary>How many have no school in the roster.</summary>
+    public int Unmatched { get; private set; }
     public ILookup<int, SiteDefault> Defaults { get; private set; } = Array.Empty<SiteDefault>().ToLookup(d => d.SiteId);
     public ILookup<int, SiteOrg> Orgs { get; private set; } = Array.Empty<SiteOrg>().ToLookup(o => o.SiteId);
     public IReadOnlyDictionary<int, int> Counts { get; private set; } = new Dictionary<int, int>();
@@ -18,9 +35,9 @@ internal sealed class SitesModel(Here here, SiteService sites, PatronService pat
     /// <summary>The service as addresses name it.</summary>
     public string ServiceSlug { get; private set; } = "classlink";
 
-    public async Task OnGetAsync()
+    public async Task OnGetAsync(string? q, string? sort, string? order, [Microsoft.AspNetCore.Mvc.FromQuery(Name = "page")] int? page)
     {
-        List = await sites.ListAsync(DistrictId, Gone);
+        var all = await sites.ListAsync(DistrictId, Gone);
         Defaults = (await sites.DefaultsAsync(DistrictId, Gone)).ToLookup(d => d.SiteId);
         Counts = (await patrons.CountsAsync(DistrictId, Gone))
             .Where(c => c.SiteId is not null)
@@ -32,5 +49,38 @@ internal sealed class SitesModel(Here here, SiteService sites, PatronService pat
             ServiceSlug = IntegrationWords.Verb(service.Kind);
             Orgs = await reading.OrgsAsync(DistrictId, service.Kind, Gone);
         }
+
+        All = all.Count;
+        Unmatched = all.Count(s => !Orgs.Contains(s.Id));
+        Search = Text.Clean(q) is { } asked ? Text.Cut(asked, 200) : null;
+        (Sort, Down) = (sort is "school" or "barcode" or "policy" or "group" or "patrons" ? sort : "name", order == "down");
+        List<Site> found =
+        [
+            .. all.Where(s => Words.Fits(Search, [s.Name, s.Code, .. Orgs[s.Id].SelectMany(o => new[] { o.OrgName, o.OrgId })]))
+                .OrderBy(
+                    s =>
+                        Sort switch
+                        {
+                            // Those without a match first: they are what somebody looks for.
+                            "school" => Orgs[s.Id].FirstOrDefault() is { } org ? $"1{org.OrgName ?? org.OrgId}" : "0",
+                            "barcode" => s.NextBarcode ?? "",
+                            "policy" => s.DefaultPolicy ?? "Standard Patron",
+                            "group" => PatronFields.GroupWord(s.DefaultGroup),
+                            "patrons" => $"{Counts.GetValueOrDefault(s.Id):D9}",
+                            _ => s.Name,
+                        },
+                    StringComparer.OrdinalIgnoreCase
+                )
+                .ThenBy(s => s.Name, StringComparer.OrdinalIgnoreCase)
+                .ThenBy(s => s.Id),
+        ];
+        if (Down)
+        {
+            found.Reverse();
+        }
+
+        Total = found.Count;
+        Number = PageWithin(page, Size, Total);
+        List = [.. found.Skip((Number - 1) * Size).Take(Size)];
     }
 }

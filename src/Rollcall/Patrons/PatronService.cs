@@ -84,6 +84,11 @@ public enum PatronSort
     Barcode,
     Level,
     Updated,
+    StudentNumber,
+
+    /// <summary>By the names of sites; those who have none come first.</summary>
+    Site,
+    Status,
 }
 
 /// <summary>Patrons as people read and edit them.</summary>
@@ -101,7 +106,12 @@ public sealed class PatronService(RollcallDatabase database, TimeProvider time)
     )
     {
         await using var context = database.CreateContext();
-        var order = sort == PatronSort.Level ? GradeTable.Keys(await GradeTable.ListAsync(context, districtId, cancellationToken)) : "";
+        var order = sort switch
+        {
+            PatronSort.Level => GradeTable.Keys(await GradeTable.ListAsync(context, districtId, cancellationToken)),
+            PatronSort.Site => SiteKeys(await context.Sites.Where(s => s.DistrictId == districtId).ToListAsync(cancellationToken)),
+            _ => "",
+        };
         if (Text.Clean(filter.Search) is null)
         {
             var query = Query(context, districtId, filter);
@@ -730,6 +740,9 @@ public sealed class PatronService(RollcallDatabase database, TimeProvider time)
         return (patron, link);
     }
 
+    private static string SiteKeys(IEnumerable<Site> sites) =>
+        $"\n{string.Join('\n', sites.OrderBy(s => s.Name, StringComparer.OrdinalIgnoreCase).ThenBy(s => s.Id).Select(s => s.Id.ToString(CultureInfo.InvariantCulture)))}\n";
+
     private static IQueryable<Patron> Sorted(IQueryable<Patron> query, PatronSort sort, bool descending, string order) =>
         (
             (sort, descending) switch
@@ -747,6 +760,23 @@ public sealed class PatronService(RollcallDatabase database, TimeProvider time)
                     .ThenByDescending(p => order.IndexOf("\n" + p.Level!.ToLower() + "\n"))
                     .ThenByDescending(p => p.Level)
                     .ThenBy(p => p.NameKey),
+                // As with grades: sites stand in the text by their names.
+                (PatronSort.Site, false) => query
+                    .OrderBy(p => p.SiteId == null ? -1 : order.IndexOf("\n" + p.SiteId.ToString() + "\n"))
+                    .ThenBy(p => p.NameKey),
+                (PatronSort.Site, true) => query
+                    .OrderByDescending(p => p.SiteId == null ? -1 : order.IndexOf("\n" + p.SiteId.ToString() + "\n"))
+                    .ThenBy(p => p.NameKey),
+                (PatronSort.StudentNumber, false) => query
+                    .OrderBy(p => p.CommunityId == null)
+                    .ThenBy(p => p.CommunityId)
+                    .ThenBy(p => p.NameKey),
+                (PatronSort.StudentNumber, true) => query
+                    .OrderBy(p => p.CommunityId == null)
+                    .ThenByDescending(p => p.CommunityId)
+                    .ThenBy(p => p.NameKey),
+                (PatronSort.Status, false) => query.OrderBy(p => p.Status).ThenBy(p => p.NameKey),
+                (PatronSort.Status, true) => query.OrderByDescending(p => p.Status).ThenBy(p => p.NameKey),
                 (PatronSort.Updated, false) => query.OrderBy(p => p.UpdatedAt).ThenBy(p => p.NameKey),
                 (PatronSort.Updated, true) => query.OrderByDescending(p => p.UpdatedAt).ThenBy(p => p.NameKey),
                 (_, true) => query.OrderByDescending(p => p.NameKey),

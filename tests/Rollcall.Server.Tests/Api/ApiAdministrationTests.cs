@@ -134,7 +134,7 @@ public abstract class ApiAdministrationTests(Library library)
                     $"{Root}/lists/leavers?limit=2{(next is null ? "" : $"&cursor={next}")}"
                 );
                 left.AddRange(Barcodes(page));
-                next = page.TryGetProperty("next", out var more) ? more.GetString() : null;
+                next = page.GetProperty("next").GetString();
                 pages++;
             } while (next is not null);
             Assert.Equal(2, pages);
@@ -398,7 +398,8 @@ public abstract class ApiAdministrationTests(Library library)
                     )
                 ).GetProperty("link").GetString()!).Query["?code=".Length..];
         async Task<long> IdAsync(string email) =>
-            (await http.GetFromJsonAsync<JsonElement>($"{Root}/accounts"))
+            (await http.GetFromJsonAsync<JsonElement>($"{Root}/accounts?limit=1000"))
+                .GetProperty("items")
                 .EnumerateArray()
                 .Single(a => a.GetProperty("email").GetString() == email)
                 .GetProperty("id")
@@ -497,7 +498,7 @@ public abstract class ApiAdministrationTests(Library library)
         );
         var link = new Uri(made.GetProperty("link").GetString()!);
         Assert.Equal(email, (await accounts.PeekAsync(link.Query["?code=".Length..]))!.Value.Email);
-        var row = (await http()).EnumerateArray().Single(a => a.GetProperty("email").GetString() == email);
+        var row = (await http()).GetProperty("items").EnumerateArray().Single(a => a.GetProperty("email").GetString() == email);
         Assert.Equal("Librarian", row.GetProperty("group").GetString());
         var id = row.GetProperty("id").GetInt64();
         foreach (var (method, path) in ((HttpMethod, string)[])[(HttpMethod.Post, "password-link"), (HttpMethod.Delete, "second-factor")])
@@ -508,7 +509,14 @@ public abstract class ApiAdministrationTests(Library library)
 
         // What only takes away is for whoever looks after accounts.
         await SentAsync(await part.PostAsync(new Uri($"{Root}/accounts/{id}/lock", UriKind.Relative), null));
-        Assert.True((await http()).EnumerateArray().Single(a => a.GetProperty("id").GetInt64() == id).GetProperty("locked").GetBoolean());
+        Assert.True(
+            (await http())
+                .GetProperty("items")
+                .EnumerateArray()
+                .Single(a => a.GetProperty("id").GetInt64() == id)
+                .GetProperty("locked")
+                .GetBoolean()
+        );
         await RefusedAsync(
             await whole.PostAsync(new Uri($"{Root}/accounts/{id}/password-link", UriKind.Relative), null),
             HttpStatusCode.UnprocessableEntity,
@@ -604,8 +612,28 @@ public abstract class ApiAdministrationTests(Library library)
             HttpStatusCode.UnprocessableEntity,
             "makes none itself"
         );
-        var tokens = await whole.GetStringAsync(new Uri($"{Root}/tokens", UriKind.Relative));
+        var tokens = await whole.GetStringAsync(new Uri($"{Root}/tokens?limit=1000", UriKind.Relative));
         Assert.Contains("\"child\"", tokens, StringComparison.Ordinal);
+
+        // Lists of accounts and tokens go page by page to their ends, and are searched.
+        foreach (var list in (string[])["accounts", "tokens"])
+        {
+            var ids = new List<long>();
+            string? next = null;
+            do
+            {
+                var page = await whole.GetFromJsonAsync<JsonElement>($"{Root}/{list}?limit=1{(next is null ? "" : $"&cursor={next}")}");
+                ids.AddRange(page.GetProperty("items").EnumerateArray().Select(a => a.GetProperty("id").GetInt64()));
+                next = page.GetProperty("next").GetString();
+            } while (next is not null);
+            var all = (await whole.GetFromJsonAsync<JsonElement>($"{Root}/{list}?limit=1000")).GetProperty("items");
+            Assert.True(ids.Count > 1);
+            Assert.Equal(all.EnumerateArray().Select(a => a.GetProperty("id").GetInt64()), ids);
+            Assert.Empty(
+                (await whole.GetFromJsonAsync<JsonElement>($"{Root}/{list}?search=nobody-at-all")).GetProperty("items").EnumerateArray()
+            );
+        }
+
         Assert.DoesNotContain(secret, tokens, StringComparison.Ordinal);
         var parent = (await library.Service<AccessTokens>().FindAsync(part.DefaultRequestHeaders.Authorization!.Parameter!))!.TokenId;
         await SentAsync(await whole.DeleteAsync(new Uri($"{Root}/tokens/{parent}", UriKind.Relative)));
@@ -657,7 +685,7 @@ public abstract class ApiAdministrationTests(Library library)
         await SentAsync(await whole.DeleteAsync(new Uri($"{Root}/filters/Mine", UriKind.Relative)));
         Assert.Equal("[]", await whole.GetStringAsync(new Uri($"{Root}/filters", UriKind.Relative)));
 
-        Task<JsonElement> http() => whole.GetFromJsonAsync<JsonElement>($"{Root}/accounts");
+        Task<JsonElement> http() => whole.GetFromJsonAsync<JsonElement>($"{Root}/accounts?limit=1000");
     }
 
     /// <summary>A body may take its time to arrive: what counts is what its token may do when all of it is there.</summary>

@@ -3,7 +3,12 @@ using Rollcall.Districts;
 namespace Rollcall.Server.Tests.Pages;
 
 /// <summary>The pages of the Grade Table and the policies.</summary>
-public sealed class GradePageTests(SyncedLibrary library) : IClassFixture<SyncedLibrary>
+public sealed class GradePageTests(SyncedLibrary library) : GradePages(library), IClassFixture<SyncedLibrary>;
+
+/// <summary>The same on PostgreSQL, where every page works under row-level security.</summary>
+public sealed class GradePageOnPostgresTests(PostgresLibrary library) : GradePages(library), IClassFixture<PostgresLibrary>;
+
+public abstract class GradePages(SyncedLibrary library)
 {
     [Fact]
     public async Task The_order_of_grades_is_saved_and_two_windows_keep_each_others()

@@ -8,7 +8,14 @@ using Rollcall.Sandbox;
 namespace Rollcall.Server.Tests.Pages;
 
 /// <summary>A district is connected on the pages alone.</summary>
-public sealed class PreferencePageTests(EmptyLibrary library) : IClassFixture<EmptyLibrary>
+public sealed class PreferencePageTests(EmptyLibrary library) : PreferencePages(library), IClassFixture<EmptyLibrary>;
+
+/// <summary>The same on PostgreSQL, where every page works under row-level security.</summary>
+public sealed class PreferencePageOnPostgresTests(PostgresEmptyLibrary library)
+    : PreferencePages(library),
+        IClassFixture<PostgresEmptyLibrary>;
+
+public abstract class PreferencePages(EmptyLibrary library)
 {
     private const string Page = "/preferences/sis/classlink";
 
@@ -38,7 +45,11 @@ public sealed class PreferencePageTests(EmptyLibrary library) : IClassFixture<Em
         Assert.Contains("a number of up to ten digits", await TryAsync("Proxy", "riverbend"), StringComparison.Ordinal);
         Assert.Contains("lists no district", await TryAsync("Proxy", SandboxTenants.NeverAdded), StringComparison.Ordinal);
         var disabled = await TryAsync("Proxy", SandboxTenants.Disabled);
-        Assert.NotEqual(disabled, await TryAsync("Proxy", SandboxTenants.Inactive));
+        Assert.Contains("has added the application but not enabled it", disabled, StringComparison.Ordinal);
+        var inactive = await TryAsync("Proxy", SandboxTenants.Inactive);
+        Assert.Contains($"does not list district {SandboxTenants.Inactive} as active", inactive, StringComparison.Ordinal);
+        Assert.DoesNotContain("not enabled it", inactive, StringComparison.Ordinal);
+        Assert.Contains("hands out no access token", await TryAsync("Proxy", SandboxTenants.WithoutBearer), StringComparison.Ordinal);
         Assert.Contains($"value=\"{SandboxTenants.Disabled}\"", disabled, StringComparison.Ordinal);
         Assert.Contains("The secret is missing", await TryAsync("Direct", library.Sandbox.Options.TenantId), StringComparison.Ordinal);
         var wrong = await TryAsync("Direct", library.Sandbox.Options.TenantId, "not-the-secret");

@@ -10,7 +10,12 @@ using Rollcall.Storage;
 namespace Rollcall.Server.Tests.Pages;
 
 /// <summary>The rules of a roster service on its page: schedule, holds, who wins, grades.</summary>
-public sealed class RulesPageTests(SyncedLibrary library) : IClassFixture<SyncedLibrary>
+public sealed class RulesPageTests(SyncedLibrary library) : RulesPages(library), IClassFixture<SyncedLibrary>;
+
+/// <summary>The same on PostgreSQL, where every page works under row-level security.</summary>
+public sealed class RulesPageOnPostgresTests(PostgresLibrary library) : RulesPages(library), IClassFixture<PostgresLibrary>;
+
+public abstract class RulesPages(SyncedLibrary library)
 {
     private const string Page = "/preferences/sis/classlink";
 

@@ -118,7 +118,7 @@ public sealed class ServicePageTests(SyncedLibrary library) : IClassFixture<Sync
             ("tenantId", library.Sandbox.Options.TenantId),
             ("url", library.Sandbox.Url.ToString())
         );
-        Assert.DoesNotContain("On the way to the first sync", await visitor.PageAsync(ClassLink), StringComparison.Ordinal);
+        Assert.DoesNotContain("The way to the first sync", await visitor.PageAsync(ClassLink), StringComparison.Ordinal);
         var state = IntegrationService.StateOf(
             await library.Service<IntegrationService>().FindAsync(library.District.Id, IntegrationKind.ClassLink)
         );

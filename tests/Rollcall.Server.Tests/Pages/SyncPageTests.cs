@@ -11,7 +11,12 @@ using Rollcall.Storage;
 namespace Rollcall.Server.Tests.Pages;
 
 /// <summary>What the buttons of the pages do to a library.</summary>
-public sealed class SyncPageTests(SyncedLibrary library) : IClassFixture<SyncedLibrary>
+public sealed class SyncPageTests(SyncedLibrary library) : SyncPages(library), IClassFixture<SyncedLibrary>;
+
+/// <summary>The same on PostgreSQL, where every page works under row-level security.</summary>
+public sealed class SyncPageOnPostgresTests(PostgresLibrary library) : SyncPages(library), IClassFixture<PostgresLibrary>;
+
+public abstract class SyncPages(SyncedLibrary library)
 {
     private async Task<int> TransferredAsync() =>
         (

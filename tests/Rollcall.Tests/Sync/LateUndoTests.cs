@@ -700,7 +700,7 @@ public sealed class LateUndoTests(PostgresCluster cluster)
         Assert.Equal(OperationStatus.Undone, (await system.Queue.GetAsync(system.District.Id, import.Id)).Status);
         if (what == "review")
         {
-            var item = Assert.Single(await system.Get<ReviewService>().DecidedAsync(system.District.Id));
+            var item = Assert.Single((await system.Get<ReviewService>().DecidedAsync(system.District.Id, null, 1, 50)).Rows);
             var back = await system.Get<ReviewDecisions>().ReopenAsync(system.District.Id, item.Id, "librarian");
             await RunAsync(system, back.OperationId);
         }

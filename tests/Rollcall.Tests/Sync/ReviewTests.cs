@@ -107,8 +107,8 @@ public sealed class ReviewTests(PostgresCluster cluster)
         Assert.Empty(await system.Get<ReviewService>().ListAsync(system.District.Id));
         Assert.Equal(
             ["create", "ignore", "link"],
-            (await system.Get<ReviewService>().DecidedAsync(system.District.Id))
-                .Where(d => d is { Name: "Lovelace, Ada", Site: "S1" })
+            (await system.Get<ReviewService>().DecidedAsync(system.District.Id, null, 1, 50))
+                .Rows.Where(d => d is { Name: "Lovelace, Ada", Site: "S1" })
                 .Select(d => d.Guid)
                 .Order()
         );

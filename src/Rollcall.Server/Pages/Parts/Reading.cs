@@ -332,24 +332,32 @@ internal sealed class Reading(
         CancellationToken cancellationToken
     )
     {
-        if (here.Sites is null)
-        {
-            return await review.DecidedAsync(here.District.Id, page, size, cancellationToken);
-        }
-
-        var seen = await ReviewAsync(here, cancellationToken, decided: true);
-        return ([.. seen.OrderByDescending(r => r.DecidedAt).Skip((page - 1) * size).Take(size)], seen.Count);
+        var (rows, total) = await review.DecidedAsync(here.District.Id, here.Sites, page, size, cancellationToken);
+        return (await HideAsync(here, rows, cancellationToken), total);
     }
 
-    /// <summary>The people in Review whom the visitor may see: those whom the roster puts at one of the visitor's sites.</summary>
-    /// <param name="here">The visitor.</param>
-    /// <param name="cancellationToken">Gives up.</param>
-    /// <param name="decided">Those who were decided on, instead of those who wait.</param>
-    public async Task<IReadOnlyList<ReviewRow>> ReviewAsync(Here here, CancellationToken cancellationToken, bool decided = false)
+    /// <summary>The numbers of those in Review whom the visitor may see: those whom the roster puts at one of the visitor's sites.</summary>
+    public Task<IReadOnlyList<int>> ReviewAsync(Here here, ReviewFilter filter, ReviewSort sort, CancellationToken cancellationToken) =>
+        review.FindAsync(
+            here.District.Id,
+            here.Sites is null ? filter : filter with { Sites = filter.Sites?.Where(s => here.Sees(s)).ToList() ?? here.Sites },
+            sort,
+            cancellationToken: cancellationToken
+        );
+
+    /// <summary>How many wait in Review whom the visitor may see, and why.</summary>
+    public async Task<(int Total, IReadOnlyList<string> Reasons)> ReviewReasonsAsync(Here here, CancellationToken cancellationToken) =>
+        (
+            await review.CountAsync(here.District.Id, here.Sites, cancellationToken: cancellationToken),
+            await review.ReasonsAsync(here.District.Id, here.Sites, cancellationToken)
+        );
+
+    /// <summary>People of Review by their numbers. Of those in question the visitor is told of no patron of other sites.</summary>
+    public async Task<IReadOnlyList<ReviewRow>> ReviewAsync(Here here, IReadOnlyList<int> ids, CancellationToken cancellationToken) =>
+        await HideAsync(here, await review.RowsAsync(here.District.Id, ids, cancellationToken), cancellationToken);
+
+    private async Task<IReadOnlyList<ReviewRow>> HideAsync(Here here, IReadOnlyList<ReviewRow> rows, CancellationToken cancellationToken)
     {
-        var rows = decided
-            ? await review.DecidedAsync(here.District.Id, cancellationToken)
-            : await review.ListAsync(here.District.Id, cancellationToken);
         if (here.Sites is null)
         {
             return rows;

@@ -164,6 +164,10 @@ public sealed class ModuleTagHelper : TagHelper
 /// <summary>Builds addresses of the present page with other values in the query.</summary>
 internal static class Addresses
 {
+    /// <summary>An address with these values in its query; null ones are left out.</summary>
+    public static string Of(string path, params IEnumerable<(string Name, string? Value)> values) =>
+        QueryHelpers.AddQueryString(path, values.Where(v => v.Value is not null).Select(v => KeyValuePair.Create(v.Name, v.Value)));
+
     /// <summary>The present address with some values replaced; null takes a value out.</summary>
     public static string With(HttpRequest request, params (string Name, string? Value)[] changes)
     {

@@ -196,6 +196,19 @@ internal static class Words
         }
     }
 
+    /// <summary>Whether each word of a search is somewhere in one of these texts, case and accents aside; without a search everything fits.</summary>
+    public static bool Fits(string? search, params IEnumerable<string?> texts)
+    {
+        if (Text.Clean(search) is not { } asked)
+        {
+            return true;
+        }
+
+        var words = Text.Words(asked);
+        var all = Text.Fold(string.Join('\n', texts));
+        return words.Count > 0 && words.All(w => all.Contains(w, StringComparison.Ordinal));
+    }
+
     /// <summary>An instant where the district is, short.</summary>
     public static string When(DateTimeOffset at, TimeZoneInfo zone, DateTimeOffset now)
     {

@@ -1,3 +1,4 @@
+using System.Globalization;
 using Microsoft.AspNetCore.Mvc;
 using Rollcall.Patrons;
 using Rollcall.Server.Pages.Parts;
@@ -10,7 +11,21 @@ internal sealed class TokensModel(Here here, AccessTokens tokens) : RollcallPage
 {
     public const int DefaultDays = 90;
 
+    public const int Size = 50;
+
+    /// <summary>More than these need a search.</summary>
+    public const int Few = 12;
+
+    /// <summary>Those of the page that is shown.</summary>
     public IReadOnlyList<AccessToken> List { get; private set; } = [];
+
+    /// <summary>How many there are, whatever is searched for.</summary>
+    public int All { get; private set; }
+    public int Total { get; private set; }
+    public int Number { get; private set; }
+    public string? Search { get; private set; }
+    public string Sort { get; private set; } = "made";
+    public bool Down { get; private set; }
 
     /// <summary>A token that has just been made: shown once. Null otherwise.</summary>
     public (string Name, string Token)? Made { get; private set; }
@@ -24,6 +39,19 @@ internal sealed class TokensModel(Here here, AccessTokens tokens) : RollcallPage
     /// <summary>The scopes that a district's token can have.</summary>
     public static IEnumerable<(TokenScopes Scope, string Word, string Meaning)> Scopes =>
         AccessTokens.Words.Where(w => w.Scope != TokenScopes.Installation);
+
+    /// <summary>The present address with what is shown, and these values besides.</summary>
+    public string Address(params (string Name, string? Value)[] more) =>
+        Addresses.Of(
+            "/preferences/tokens",
+            [
+                .. more,
+                ("q", Text.Clean(Request.Query["q"])),
+                ("sort", Text.Clean(Request.Query["sort"])),
+                ("order", Text.Clean(Request.Query["order"])),
+                ("page", Text.Clean(Request.Query["page"])),
+            ]
+        );
 
     public async Task OnGetAsync() => await LoadAsync();
 
@@ -58,7 +86,7 @@ internal sealed class TokensModel(Here here, AccessTokens tokens) : RollcallPage
 
     public Task<IActionResult> OnPostRevokeAsync(long id) =>
         ActAsync(
-            "/preferences/tokens",
+            Address(),
             async () =>
             {
                 return RevokedSentence("The token", await tokens.RevokeAsync(DistrictId, id, Here.Actor.Name, Gone));
@@ -88,7 +116,29 @@ internal sealed class TokensModel(Here here, AccessTokens tokens) : RollcallPage
 
     private async Task LoadAsync()
     {
-        List = await tokens.ListAsync(DistrictId, Gone);
+        var all = await tokens.ListAsync(DistrictId, Gone);
+        var query = Request.Query;
+        Search = Text.Clean(query["q"]) is { } asked ? Text.Cut(asked, 200) : null;
+        (Sort, Down) = (
+            query["sort"].ToString() is "name" or "until" or "used" ? query["sort"].ToString() : "made",
+            query["order"] == "down"
+        );
+        var fit = all.Where(t => Words.Fits(Search, t.Name, t.CreatedBy));
+        List<AccessToken> found = Sort switch
+        {
+            "name" => [.. fit.OrderBy(t => t.Name, StringComparer.OrdinalIgnoreCase)],
+            "until" => [.. fit.OrderBy(t => t.ExpiresAt)],
+            "used" => [.. fit.OrderBy(t => t.LastUsedAt ?? DateTimeOffset.MinValue)],
+            _ => [.. fit],
+        };
+        if (Down)
+        {
+            found.Reverse();
+        }
+
+        (All, Total) = (all.Count, found.Count);
+        Number = PageWithin(int.TryParse(query["page"], CultureInfo.InvariantCulture, out var page) ? page : null, Size, Total);
+        List = [.. found.Skip((Number - 1) * Size).Take(Size)];
         Less = await tokens.LessAsync(List, Gone);
     }
 }
