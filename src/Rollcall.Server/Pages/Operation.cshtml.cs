@@ -86,10 +86,13 @@ internal sealed class OperationModel(
 
     public bool Filtered => Filter with { Sites = null } != new LogFilter();
 
+    /// <summary>Leavers of what waits who are marked "do not transfer" since: an approval leaves them out.</summary>
+    public long Spared { get; private set; }
+
     /// <summary>How many lines an approval would apply. Who is skipped stays so.</summary>
     public long Waiting =>
         OperationQueue.CountsOf(Operation) is var counts && Operation.Status != OperationStatus.Preview
-            ? counts.Held
+            ? Math.Max(0, counts.Held - Spared)
             : Math.Max(0, Operation.PlanSize - counts.Skipped);
 
     private bool IsSync => IsOfRoster(Operation.Kind);
@@ -143,6 +146,7 @@ internal sealed class OperationModel(
         Sites = [.. (await sites.ListAsync(DistrictId, Gone)).Where(s => Here.Sees(s.Id))];
         Filter = LogQuery.Filter(Request.Query, Sites) with { Sites = Here.Sites };
         SiteCode = Filter.NoSite ? PatronQuery.NoSiteWord : Sites.FirstOrDefault(s => s.Id == Filter.SiteId)?.Code;
+        Spared = Decidable && Operation.Status == OperationStatus.NeedsApproval ? await reading.SparedAsync(DistrictId, id, Gone) : 0;
         if (Operation.Planned)
         {
             var counts = await reading.LogCountsAsync(Operation, Gone);

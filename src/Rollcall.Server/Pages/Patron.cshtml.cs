@@ -32,6 +32,9 @@ internal sealed class PatronModel(
     /// <summary>What a hold keeps back for this patron.</summary>
     public IReadOnlyList<(LogRow Row, Operation Operation)> Waiting { get; private set; } = [];
 
+    /// <summary>An approval leaves this patron out of what waits.</summary>
+    public bool IsSpared(LogRow row) => Patron?.DoNotTransfer == true && (row.Outcome is "transferred" or "absent");
+
     /// <summary>Operations of the history that the visitor may look at.</summary>
     public IReadOnlySet<long> Followed { get; private set; } = new HashSet<long>();
 

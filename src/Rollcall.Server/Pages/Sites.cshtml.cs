@@ -32,6 +32,9 @@ internal sealed class SitesModel(Here here, SiteService sites, PatronService pat
     public IReadOnlyDictionary<int, int> Counts { get; private set; } = new Dictionary<int, int>();
     public string? Service { get; private set; }
 
+    /// <summary>A service that is off, and to whose schools sites are matched; null when one is on, or none is matched.</summary>
+    public string? Prepared { get; private set; }
+
     /// <summary>The service as addresses name it.</summary>
     public string ServiceSlug { get; private set; } = "classlink";
 
@@ -48,6 +51,10 @@ internal sealed class SitesModel(Here here, SiteService sites, PatronService pat
             Service = Words.Service(service.Kind);
             ServiceSlug = IntegrationWords.Verb(service.Kind);
             Orgs = await reading.OrgsAsync(DistrictId, service.Kind, Gone);
+        }
+        else
+        {
+            await PrepareAsync();
         }
 
         All = all.Count;
@@ -82,5 +89,20 @@ internal sealed class SitesModel(Here here, SiteService sites, PatronService pat
         Total = found.Count;
         Number = PageWithin(page, Size, Total);
         List = [.. found.Skip((Number - 1) * Size).Take(Size)];
+    }
+
+    /// <summary>What is matched already is shown before the service is on: to turn it on is the step that comes next.</summary>
+    private async Task PrepareAsync()
+    {
+        foreach (var kind in Enum.GetValues<IntegrationKind>())
+        {
+            if (await reading.OrgsAsync(DistrictId, kind, Gone) is { Count: > 0 } matched)
+            {
+                Prepared = Words.Service(kind);
+                ServiceSlug = IntegrationWords.Verb(kind);
+                Orgs = matched;
+                return;
+            }
+        }
     }
 }

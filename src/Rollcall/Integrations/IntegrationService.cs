@@ -237,8 +237,17 @@ public sealed class IntegrationService(
             settings.TenantId is not null || request.TenantId is not null
                 ? string.Equals(settings.TenantId, Text.Clean(request.TenantId), StringComparison.Ordinal)
                     && !IsElsewhere(settings, request)
+                    || IsMistyped(settings, request)
                 : IsSameRoot(settings.Url, request.Url)
         );
+
+    /// <summary>A number of a tenant that nothing has proved is what somebody typed. Another one by the same address and key is a correction of it, and
+    /// the roster the same (decision 37).</summary>
+    private static bool IsMistyped(IntegrationSettings settings, ConnectRequest request) =>
+        settings is { Mode: ConnectionMode.Direct, Login.ConfirmedTenant: null, Url: not null, Key: not null }
+        && request.Mode == ConnectionMode.Direct
+        && string.Equals(settings.Url, request.Url?.Trim().TrimEnd('/'), StringComparison.Ordinal)
+        && string.Equals(settings.Key, request.Key?.Trim(), StringComparison.Ordinal);
 
     /// <summary>What connecting a service to another roster clears. Of one that is off and has linked nobody that is its own matches: what patrons
     /// and sites carry is another service's.</summary>
@@ -1140,7 +1149,7 @@ public sealed class IntegrationService(
             name is not null ? $"Connected to {name}."
             : proved ? $"Connected. That this is the roster of tenant {settings.TenantId} a sign-in with ClassLink has confirmed."
             : settings.TenantId is not null
-                ? $"Connected. Tenant {settings.TenantId} is unconfirmed until the first sign-in with ClassLink."
+                ? $"Connected. Tenant {settings.TenantId} is unconfirmed until the first sign-in with ClassLink: compare it with the number in ClassLink's console, for with a wrong one nobody can sign in."
             : kind == IntegrationKind.OneRoster ? ServerInWords(settings)
             : "Connected."
         );

@@ -517,6 +517,7 @@ public sealed class OperationLog(RollcallDatabase database)
                     (SecurityGroup)int.Parse(value, System.Globalization.CultureInfo.InvariantCulture)
                 ),
                 PatronFields.Sex => PatronFields.SexWord(value),
+                PatronFields.KeptFields => PatronFields.KeptWords(value),
                 PatronFields.Site => siteCodes.GetValueOrDefault(value, value),
                 _ => value,
             };

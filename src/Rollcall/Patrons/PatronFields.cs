@@ -291,6 +291,12 @@ public static class PatronFields
     /// <summary>The status in words, as screens and JSON say it.</summary>
     public static string StatusWord(PatronStatus status) => status == PatronStatus.CardLost ? "Card Lost" : status.ToString();
 
+    /// <summary>The labels of the fields that a patron's <see cref="KeptFields"/> lists, as people read them; null when there are none.</summary>
+    public static string? KeptWords(string? kept) =>
+        kept is null
+            ? null
+            : string.Join(", ", kept.Split(',', StringSplitOptions.RemoveEmptyEntries).Select(f => Find(f) is { } field ? field.Label : f));
+
     /// <summary>The status that a word or a number means; null when it means none.</summary>
     public static PatronStatus? ParseStatus(string value)
     {

@@ -501,7 +501,9 @@ public sealed class PatronService(RollcallDatabase database, TimeProvider time)
         {
             if (site is null)
             {
-                throw new RollcallException("A new patron needs a barcode, or a site that gives one.");
+                throw new RollcallException(
+                    "A new patron needs a barcode, or a site that gives one: choose the site, or type the barcode of a card."
+                );
             }
 
             var sequences = new Sync.Apply.SiteSequences(districtId, context);

@@ -200,6 +200,32 @@ public sealed partial class OfferTests(SyncedLibrary library) : IClassFixture<Sy
         }
     }
 
+    [Fact]
+    public async Task Sites_that_are_matched_are_shown_so_before_their_service_is_on()
+    {
+        using var visitor = new Visitor(library.Url);
+        async Task TurnAsync(bool on)
+        {
+            await using var context = library.Service<RollcallDatabase>().CreateContext();
+            await context
+                .Integrations.Where(i => i.DistrictId == library.District.Id && i.Kind == IntegrationKind.ClassLink)
+                .ExecuteUpdateAsync(s => s.SetProperty(i => i.Enabled, on), TestContext.Current.CancellationToken);
+        }
+
+        await TurnAsync(false);
+        try
+        {
+            var sites = await visitor.PageAsync("/sites");
+            Assert.Contains("ClassLink is not on yet.", sites, StringComparison.Ordinal);
+            Assert.DoesNotContain("No roster service is on", sites, StringComparison.Ordinal);
+            Assert.Contains(library.Sandbox.District.Schools.First().SourcedId, sites, StringComparison.Ordinal);
+        }
+        finally
+        {
+            await TurnAsync(true);
+        }
+    }
+
     private async Task<string> MovedAsync(IntegrationService integrations, string? to)
     {
         string? was = null;

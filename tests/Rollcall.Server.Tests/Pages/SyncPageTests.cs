@@ -76,6 +76,18 @@ public abstract class SyncPages(SyncedLibrary library)
         var waits = System.Text.RegularExpressions.Regex.Match(log, """href="(/patrons/[^"]+)" dir""").Groups[1].Value;
         Assert.Contains("A change waits for approval", await visitor.PageAsync(waits), StringComparison.Ordinal);
         Assert.DoesNotContain("Not written", log, StringComparison.Ordinal);
+
+        // Who is marked since is left out, and both pages say so beforehand.
+        var patrons = library.Service<PatronService>();
+        var barcode = Uri.UnescapeDataString(waits["/patrons/".Length..]);
+        Task MarkAsync(bool marked) =>
+            patrons.EditAsync(library.District.Id, barcode, [new("doNotTransfer", marked ? "true" : "false")], "test");
+        await MarkAsync(true);
+        Assert.Contains("leaves this patron out", await visitor.PageAsync(waits), StringComparison.Ordinal);
+        var lessened = await visitor.PageAsync(held);
+        Assert.Contains("1 person has that mark by now and is left out.", lessened, StringComparison.Ordinal);
+        Assert.Contains($"Yes, apply {gone.Count - 1} changes", lessened, StringComparison.Ordinal);
+        await MarkAsync(false);
         await visitor.SubmitAsync(held, $"{held}?handler=Discard");
         var discarded = await visitor.PageAsync($"{held}?held=on");
         Assert.Contains(

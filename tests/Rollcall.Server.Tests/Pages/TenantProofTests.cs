@@ -41,6 +41,14 @@ public sealed class TenantProofTests(PostgresSignInLibrary library) : IClassFixt
         var tried = await integrations.TestAsync(library.District, IntegrationKind.ClassLink);
         Assert.False(tried.Confirmed);
         Assert.Contains("unconfirmed until the first sign-in", tried.Message, StringComparison.Ordinal);
+
+        // Nothing has proved the number: another one by the same key is a correction, which clears nothing; one by another key is none.
+        var mistyped = await ConnectAsync(direct with { TenantId = "99991" });
+        Assert.Null(mistyped.Cleared);
+        await Assert.ThrowsAsync<RollcallException>(() =>
+            ConnectAsync(direct with { TenantId = "99992", Key = options.ConsumerKey + "x" })
+        );
+        Assert.Null((await ConnectAsync(direct)).Cleared);
         var person = library.Sandbox.District.People.First(p => p is { Role: "student", Presence: SandboxPresence.Present, Enabled: true });
 
         using var visitor = new Visitor(library.Url, session);
@@ -58,6 +66,11 @@ public sealed class TenantProofTests(PostgresSignInLibrary library) : IClassFixt
         Assert.DoesNotContain("unconfirmed", tried.Message, StringComparison.Ordinal);
         Assert.Contains("a sign-in with ClassLink has confirmed", tried.Message, StringComparison.Ordinal);
         Assert.True((await ConnectAsync(direct)).Confirmed);
+        Assert.Contains(
+            "another roster",
+            (await Assert.ThrowsAsync<RollcallException>(() => ConnectAsync(direct with { TenantId = "99991" }))).Message,
+            StringComparison.Ordinal
+        );
         var prefix = direct with { Mode = ConnectionMode.Prefix, Url = library.Sandbox.ProxyPrefix, Secret = options.Bearer };
         Assert.False((await ConnectAsync(prefix)).Confirmed);
     }

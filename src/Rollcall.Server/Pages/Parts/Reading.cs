@@ -532,6 +532,22 @@ internal sealed class Reading(
             .ToListAsync(cancellationToken);
     }
 
+    /// <summary>Leavers of an operation's hold who are marked "do not transfer" by now.</summary>
+    public async Task<long> SparedAsync(int districtId, long operationId, CancellationToken cancellationToken)
+    {
+        await using var context = database.CreateContext();
+        return await context
+            .Changes.Where(c => c.DistrictId == districtId && c.OperationId == operationId && c.Held && !c.Stale)
+            .Where(c => c.Outcome == Outcome.Transferred || c.Outcome == Outcome.Absent)
+            .Join(
+                context.Patrons.Where(p => p.DistrictId == districtId && p.DoNotTransfer),
+                c => c.PatronId,
+                p => (long?)p.Id,
+                (c, _) => c.Number
+            )
+            .LongCountAsync(cancellationToken);
+    }
+
     /// <summary>What syncs did from <paramref name="from"/> on, and when: what a hold keeps back is not done, what somebody approved was done then,
     /// and of a sync that was stopped what it had written is.</summary>
     public async Task<IReadOnlyList<(DateTimeOffset At, SyncCounts Counts)>> SyncCountsAsync(
