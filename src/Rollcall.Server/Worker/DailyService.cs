@@ -62,7 +62,7 @@ internal sealed class DailyService(
                 "Daily Operations cannot look what is due",
                 async () =>
                 {
-                    foreach (var id in await schedule.EnqueueDueAsync(stoppingToken))
+                    foreach (var id in await schedule.EnqueueDueAsync(stoppingToken, Beat))
                     {
                         logger.LogInformation("Daily Operations queued operation {Id}", id);
                     }
@@ -73,7 +73,7 @@ internal sealed class DailyService(
                 "Retention cannot look what is due",
                 async () =>
                 {
-                    foreach (var id in await retention.EnqueueDueAsync(stoppingToken))
+                    foreach (var id in await retention.EnqueueDueAsync(stoppingToken, Beat))
                     {
                         logger.LogInformation("Retention queued operation {Id}", id);
                     }
@@ -82,7 +82,7 @@ internal sealed class DailyService(
             );
             if (looked)
             {
-                pulse.Beat(Pulse.Schedule);
+                Beat();
             }
 
             if (time.GetUtcNow() >= tidy && await TidyAsync(stoppingToken))
@@ -93,6 +93,9 @@ internal sealed class DailyService(
             await Task.Delay(s_every, time, stoppingToken).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
         }
     }
+
+    /// <summary>After each district, too: where hundreds are due at once, queueing them takes longer than a schedule may be silent.</summary>
+    private void Beat() => pulse.Beat(Pulse.Schedule);
 
     private async Task<bool> TidyAsync(CancellationToken stoppingToken)
     {

@@ -12,6 +12,7 @@ internal static class EveryDistrict
     /// <param name="logger">Is told of what fails.</param>
     /// <param name="what">What is looked for, in words.</param>
     /// <param name="cancellationToken">Gives up.</param>
+    /// <param name="alive">Hears of each for which it was done.</param>
     /// <exception cref="InvalidOperationException">It failed for everybody: that is no trouble of a district.</exception>
     public static async Task DoAsync<T>(
         IReadOnlyCollection<T> all,
@@ -19,7 +20,8 @@ internal static class EveryDistrict
         Func<T, Task> act,
         ILogger logger,
         string what,
-        CancellationToken cancellationToken
+        CancellationToken cancellationToken,
+        Action? alive = null
     )
     {
         var failed = 0;
@@ -28,6 +30,7 @@ internal static class EveryDistrict
             try
             {
                 await act(item);
+                alive?.Invoke();
             }
             catch (Exception e) when (!cancellationToken.IsCancellationRequested)
             {

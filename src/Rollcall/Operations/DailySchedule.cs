@@ -19,8 +19,10 @@ public sealed class DailySchedule(RollcallDatabase database, OperationQueue queu
     public static TimeOnly Proposed(int districtId) => new TimeOnly(4, 0).AddMinutes((districtId - 1) * 7 % 60);
 
     /// <summary>Queues every district's run that is due and not there yet.</summary>
+    /// <param name="cancellationToken">Gives up; what is queued stays so.</param>
+    /// <param name="alive">Hears of each district that was looked at: when many are due at once, queueing them takes its time.</param>
     /// <returns>The operations queued by this call.</returns>
-    public async Task<IReadOnlyList<long>> EnqueueDueAsync(CancellationToken cancellationToken = default)
+    public async Task<IReadOnlyList<long>> EnqueueDueAsync(CancellationToken cancellationToken = default, Action? alive = null)
     {
         await using var context = database.CreateContext();
         var enabled = await context
@@ -31,23 +33,33 @@ public sealed class DailySchedule(RollcallDatabase database, OperationQueue queu
             .ToListAsync(cancellationToken);
         var now = time.GetUtcNow();
         var queued = new List<long>();
+
+        // Asked once for all of them: most have had their night. No zone's yesterday is further back than this.
+        var districts = enabled.ConvertAll(x => x.District.Id);
+        var since = DateOnly.FromDateTime(now.UtcDateTime).AddDays(-2);
+        var taken = (
+            await context
+                .Operations.Where(o => districts.Contains(o.DistrictId) && o.DailyDate >= since)
+                .Select(o => new { o.DistrictId, o.DailyDate })
+                .ToListAsync(cancellationToken)
+        )
+            .Select(o => (o.DistrictId, o.DailyDate))
+            .ToHashSet();
         await EveryDistrict.DoAsync(
             enabled,
             x => x.District,
             x => LookAsync(x.District, x.Integration),
             logger,
             "what is due",
-            cancellationToken
+            cancellationToken,
+            alive
         );
         return queued;
 
         async Task LookAsync(District district, Integration integration)
         {
             var daily = IntegrationService.SettingsOf(integration).Daily;
-            if (
-                Due(daily, district.Zone, now) is not { } date
-                || await context.Operations.AnyAsync(o => o.DistrictId == district.Id && o.DailyDate == date, cancellationToken)
-            )
+            if (Due(daily, district.Zone, now) is not { } date || taken.Contains((district.Id, date)))
             {
                 return;
             }
@@ -147,6 +159,46 @@ public sealed class DailySchedule(RollcallDatabase database, OperationQueue queu
 
             date = date.AddDays(1);
         }
+    }
+
+    /// <summary>When the first of the nights was due of which none has succeeded since.</summary>
+    /// <param name="daily">The district's settings.</param>
+    /// <param name="zone">The district's time zone.</param>
+    /// <param name="now">The instant.</param>
+    /// <param name="good">The local date of the last night that came to a good end; null when there was none lately.</param>
+    /// <param name="synced">When the last complete sync began, whoever had asked; null when there was none.</param>
+    /// <returns>Null when no night is missing.</returns>
+    public static DateTimeOffset? MissingSince(
+        DailyOperations daily,
+        TimeZoneInfo zone,
+        DateTimeOffset now,
+        DateOnly? good,
+        DateTimeOffset? synced
+    )
+    {
+        if (daily is not { At: { } at, StoppedBecause: null })
+        {
+            return null;
+        }
+
+        // A series of nights longer than this is missing either way.
+        var from = now.AddDays(-60);
+        foreach (var other in (ReadOnlySpan<DateTimeOffset?>)[SinceOf(daily, now), synced])
+        {
+            from = other > from ? other.Value : from;
+        }
+
+        var date = DateOnly.FromDateTime(TimeZoneInfo.ConvertTime(from, zone).DateTime);
+        date = good >= date ? good.Value.AddDays(1) : date;
+        for (; Instant(date, at, zone) <= now; date = date.AddDays(1))
+        {
+            if (!IsPaused(daily, date) && Instant(date, at, zone) >= from)
+            {
+                return Instant(date, at, zone);
+            }
+        }
+
+        return null;
     }
 
     private static bool IsPaused(DailyOperations daily, DateOnly date) => daily.Pauses.Any(p => p.From <= date && date <= p.To);

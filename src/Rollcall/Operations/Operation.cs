@@ -148,6 +148,10 @@ public sealed class Operation
     /// <summary>How often it failed and was put back to be tried again by itself.</summary>
     public int Attempts { get; set; }
 
+    /// <summary>How often a worker was taken over from since the operation last got further: since it was planned, wrote a slice, or ended in
+    /// words. One that parks it is not counted.</summary>
+    public int Takeovers { get; set; }
+
     /// <summary>A waiting operation is not claimed before; null when it may be at once.</summary>
     public DateTimeOffset? NotBefore { get; set; }
 

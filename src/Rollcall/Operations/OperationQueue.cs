@@ -133,8 +133,9 @@ public sealed class OperationQueue(RollcallDatabase database, TimeProvider time)
     }
 
     /// <summary>Takes an operation up, unless it is no longer to be had. One whose row somebody holds is passed by: a node that hangs in the
-    /// middle of a slice would have every other one wait for it, with all that is behind.</summary>
-    private async Task<bool> TakeAsync(
+    /// middle of a slice would have every other one wait for it, with all that is behind. Between the look at what there is and this, another node
+    /// may have had it, and put it back to be tried later.</summary>
+    internal async Task<bool> TakeAsync(
         DbConnection connection,
         string node,
         long id,
@@ -162,16 +163,19 @@ public sealed class OperationQueue(RollcallDatabase database, TimeProvider time)
                 started_at = COALESCE(started_at, {database.Bulk.NowMilliseconds}),
                 worked_for = CASE WHEN status = {(int)OperationStatus.Running} AND lease_until - {lease} > taken_at
                     THEN COALESCE(worked_for, 0) + lease_until - {lease} - taken_at ELSE worked_for END,
-                taken_at = {database.Bulk.NowMilliseconds}
+                taken_at = {database.Bulk.NowMilliseconds},
+                takeovers = CASE WHEN status = {(int)OperationStatus.Running} THEN takeovers + 1 ELSE takeovers END
             WHERE id = {(transaction is null ? "@id" : "(SELECT id FROM operations WHERE id = @id FOR NO KEY UPDATE SKIP LOCKED)")}
-              AND (status = {(int)OperationStatus.Waiting} OR (status = {(int)OperationStatus.Running} AND {silent}))
+              AND ((status = {(int)OperationStatus.Waiting} AND (not_before IS NULL OR not_before <= @now))
+                OR (status = {(int)OperationStatus.Running} AND {silent}))
               AND NOT EXISTS (SELECT 1 FROM operations o WHERE o.district_id = @district AND o.id <> @id AND o.status = {(int)
                 OperationStatus.Running})
             """,
             cancellationToken,
             ("@node", node),
             ("@id", id),
-            ("@district", district)
+            ("@district", district),
+            ("@now", time.GetUtcNow().ToUnixTimeMilliseconds())
         );
         if (transaction is not null)
         {
@@ -483,7 +487,7 @@ public sealed class OperationQueue(RollcallDatabase database, TimeProvider time)
                 $"""
                 UPDATE operations SET status = {(int)OperationStatus.Waiting}, stage = {(int)
                     OperationStage.Waiting}, stage_text = NULL, done = 0, total = 0,
-                    lease_until = 0, fence = fence + 1, attempts = attempts + 1, not_before = @due, error = @error, {WorkPauses}
+                    lease_until = 0, fence = fence + 1, attempts = attempts + 1, takeovers = 0, not_before = @due, error = @error, {WorkPauses}
                 WHERE id = @id AND fence = @fence AND status = {(int)OperationStatus.Running} AND NOT cancel_requested
                 """,
                 cancellationToken,
@@ -494,7 +498,8 @@ public sealed class OperationQueue(RollcallDatabase database, TimeProvider time)
             ) == 1;
     }
 
-    /// <summary>Ends as failed what somebody asked for that did the night's work too, and leaves that to be tried again by itself.</summary>
+    /// <summary>Ends as failed what somebody asked for that did the night's work too, and leaves that to be tried again by itself. It is none of the
+    /// night's own tries: however often somebody asks in an outage, the night has as many left as before.</summary>
     internal async Task FailBesideNightAsync(Operation operation, TimeSpan pause, string error, CancellationToken cancellationToken)
     {
         await using var connection = await database.OpenAsync(cancellationToken);
@@ -529,7 +534,7 @@ public sealed class OperationQueue(RollcallDatabase database, TimeProvider time)
                 Integration = operation.Integration,
                 RequestedBy = DailySchedule.Actor,
                 DailyDate = date,
-                Attempts = operation.Attempts + 1,
+                Attempts = operation.Attempts,
                 NotBefore = now + pause,
                 Error = error,
                 CreatedAt = now,
@@ -555,6 +560,7 @@ public sealed class OperationQueue(RollcallDatabase database, TimeProvider time)
                 operation.ApprovedAt = time.GetUtcNow();
                 operation.FinishedAt = null;
                 operation.Settled = false;
+                operation.Takeovers = 0;
             },
             cancellationToken
         );

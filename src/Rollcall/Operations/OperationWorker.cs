@@ -122,6 +122,9 @@ internal sealed class OperationWorker(
 {
     public const string LockFile = "worker.lock";
 
+    /// <summary>How what surrounds the log lines of an operation calls its number.</summary>
+    internal const string ScopeKey = "Operation";
+
     // Together shorter than a lease, so that nobody takes over meanwhile.
     private static readonly TimeSpan[] s_retryAfter = [TimeSpan.FromSeconds(1), TimeSpan.FromSeconds(5), TimeSpan.FromSeconds(15)];
 
@@ -139,7 +142,7 @@ internal sealed class OperationWorker(
             {
                 database.DeleteDeadDrafts(time.GetUtcNow());
             }
-            catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+            catch (Exception e) when (e is IOException or UnauthorizedAccessException or RollcallException)
             {
                 // No work waits for that. An erasure names what is left.
                 logger.LogWarning(e, "What a killed backup or restore left in the data folder could not be deleted");
@@ -191,6 +194,17 @@ internal sealed class OperationWorker(
             if (await queue.ForbiddenNightAsync(operation, cancellationToken) is { } why)
             {
                 await queue.FinishAsync(operation, OperationStatus.Cancelled, null, null, why, CancellationToken.None);
+                return;
+            }
+
+            if (operation.Takeovers >= MostTakeovers)
+            {
+                logger.LogError(
+                    "Operation {Id} has ended {Times} workers in a row: it is not begun again",
+                    operation.Id,
+                    operation.Takeovers
+                );
+                await queue.FinishAsync(operation, OperationStatus.Failed, null, null, EndsWorkers, CancellationToken.None);
                 return;
             }
 
@@ -265,6 +279,13 @@ internal sealed class OperationWorker(
         TimeSpan.FromHours(4),
     ];
 
+    /// <summary>Workers that may end in the middle of an operation, one after the other, before it is begun by no other: each had got no further than
+    /// the one before. One that takes its process down would do so on every node for ever, and nobody would hear of it.</summary>
+    internal const int MostTakeovers = 5;
+
+    private const string EndsWorkers =
+        "Its worker ended in the middle five times in a row, and got no further: it is not begun again. Nothing is half-written. Look into the servers' logs and those of their machines (memory that ran out, a process that was killed), then run it again.";
+
     private const string WasCancelled = "Cancelled. What had been applied before stays.";
 
     /// <summary>What may be over by itself. Wrong credentials or settings are not.</summary>
@@ -293,26 +314,24 @@ internal sealed class OperationWorker(
             logger.LogError(e, "Operation {Id} failed", operation.Id);
         }
 
-        if (operation.Attempts < RetryPauses.Count && MayPass(e))
+        var isNight = string.Equals(operation.RequestedBy, DailySchedule.Actor, StringComparison.Ordinal);
+        if (isNight && operation.Attempts < RetryPauses.Count && MayPass(e))
         {
-            var pause = RetryPauses[operation.Attempts];
-            if (string.Equals(operation.RequestedBy, DailySchedule.Actor, StringComparison.Ordinal))
+            if (!await queue.RetryLaterAsync(operation, RetryPauses[operation.Attempts], message, CancellationToken.None))
             {
-                if (!await queue.RetryLaterAsync(operation, pause, message, CancellationToken.None))
-                {
-                    // Somebody cancelled it in its last moment. If another worker has it instead, this ends nothing.
-                    await queue.FinishAsync(operation, OperationStatus.Cancelled, null, null, WasCancelled, CancellationToken.None);
-                }
-
-                return;
+                // Somebody cancelled it in its last moment. If another worker has it instead, this ends nothing.
+                await queue.FinishAsync(operation, OperationStatus.Cancelled, null, null, WasCancelled, CancellationToken.None);
             }
 
-            if (operation.ApprovedAt is null)
-            {
-                // It fails before their eyes. A night that joined it goes on trying, as if they had not asked.
-                await queue.FailBesideNightAsync(operation, pause, message, CancellationToken.None);
-                return;
-            }
+            return;
+        }
+
+        if (!isNight && operation.ApprovedAt is null && MayPass(e))
+        {
+            // It fails before their eyes. A night that joined it goes on trying, as if they had not asked: after the pause it was in.
+            var pause = RetryPauses[Math.Clamp(operation.Attempts - 1, 0, RetryPauses.Count - 1)];
+            await queue.FailBesideNightAsync(operation, pause, message, CancellationToken.None);
+            return;
         }
 
         await queue.FinishAsync(operation, OperationStatus.Failed, null, null, message, CancellationToken.None);

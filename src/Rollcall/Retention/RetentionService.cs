@@ -83,8 +83,10 @@ public sealed class RetentionService(RollcallDatabase database, OperationQueue q
     }
 
     /// <summary>Queues a run for every district where something is older than it is kept, once a local date whatever the number of nodes.</summary>
+    /// <param name="cancellationToken">Gives up; what is queued stays so.</param>
+    /// <param name="alive">Hears of each district that was looked at.</param>
     /// <returns>The operations queued by this call.</returns>
-    public async Task<IReadOnlyList<long>> EnqueueDueAsync(CancellationToken cancellationToken = default)
+    public async Task<IReadOnlyList<long>> EnqueueDueAsync(CancellationToken cancellationToken = default, Action? alive = null)
     {
         await using var context = database.CreateContext();
         var districts = await context.Districts.AsNoTracking().OrderBy(d => d.Id).ToListAsync(cancellationToken);
@@ -92,7 +94,7 @@ public sealed class RetentionService(RollcallDatabase database, OperationQueue q
             .RetentionSettings.AsNoTracking()
             .ToDictionaryAsync(r => r.DistrictId, r => r.LookedOn, cancellationToken);
         var queued = new List<long>();
-        await EveryDistrict.DoAsync(districts, d => d, LookAsync, logger, "what is older than it is kept", cancellationToken);
+        await EveryDistrict.DoAsync(districts, d => d, LookAsync, logger, "what is older than it is kept", cancellationToken, alive);
         return queued;
 
         async Task LookAsync(District district)

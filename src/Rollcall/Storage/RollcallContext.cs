@@ -236,6 +236,7 @@ public abstract class RollcallContext(DbContextOptions options)
             // The previous binary writes rows without it.
             e.Property(o => o.ActingGroup).HasDefaultValue(SecurityGroup.DistrictAdministrator).HasSentinel((SecurityGroup)(-1));
             e.Property(o => o.Expired).HasDefaultValue(false);
+            e.Property(o => o.Takeovers).HasDefaultValue(0);
             e.HasIndex(o => new { o.DistrictId, o.Id });
             e.HasIndex(o => o.Status);
             e.HasIndex(o => o.FinishedAt, "unsettled").HasFilter(Database.IsNpgsql() ? "not settled" : "settled = 0");

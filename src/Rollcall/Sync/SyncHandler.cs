@@ -555,7 +555,7 @@ internal sealed class SyncHandler(
             transaction,
             $"""
             UPDATE operations SET kind = @kind, planned = @true, plan_size = @size, counts = @counts, warnings = @warnings, options = @options,
-                approved_at = NULL, approved_by = NULL
+                approved_at = NULL, approved_by = NULL, takeovers = 0
             WHERE id = @id AND fence = @fence AND status = {(int)OperationStatus.Running}
             """,
             cancellationToken,

@@ -423,6 +423,61 @@ public sealed class DailyTests(PostgresCluster cluster)
         Assert.Equal(TimeZoneInfo.Utc, (await system.Get<DistrictService>().ListAsync()).Single().Zone);
     }
 
+    [Fact]
+    public async Task A_look_at_the_clock_asks_as_much_for_fifty_districts_as_for_one_and_tells_of_each_that_it_lives()
+    {
+        var fault = new StatementFault();
+        var clock = new ShiftedTime(s_before.AddHours(5));
+        await using var like = await Installation.StartAsync(cluster, Db.Sqlite, time: clock);
+        await like.ConfigureAsync(s => SettingsChange.Daily(s, "04:00", "full", s_before));
+        await using var system = Installation.Open(
+            like.Database.DataFolder,
+            null,
+            like,
+            clock,
+            connection => new FaultySqliteConnection(connection, fault)
+        );
+        var one = await LookAsync(1);
+        await using (var context = like.Database.CreateContext())
+        {
+            var first = await context.Integrations.AsNoTracking().SingleAsync();
+            for (var number = 2; number <= 50; number++)
+            {
+                var district = await like.Get<DistrictService>().AddAsync($"D{number}", $"District {number}", "UTC", "test");
+                context.Integrations.Add(
+                    new Integration
+                    {
+                        DistrictId = district.Id,
+                        Kind = first.Kind,
+                        Enabled = true,
+                        Settings = first.Settings,
+                    }
+                );
+            }
+
+            await context.SaveChangesAsync();
+        }
+
+        var heard = 0;
+        Assert.Equal(49, (await system.Get<DailySchedule>().EnqueueDueAsync(default, () => heard++)).Count);
+        Assert.Equal(50, heard);
+        Assert.Equal(one, await LookAsync(50));
+
+        // Statements of a look after which nothing is due any more.
+        async Task<int> LookAsync(int districts)
+        {
+            await system.Get<DailySchedule>().EnqueueDueAsync();
+            await system.Get<RetentionService>().EnqueueDueAsync();
+            fault.Arm(FaultKind.Before, 0);
+            var alive = 0;
+            Assert.Empty(await system.Get<DailySchedule>().EnqueueDueAsync(default, () => alive++));
+            Assert.Empty(await system.Get<RetentionService>().EnqueueDueAsync(default, () => alive++));
+            Assert.Equal(districts * 2, alive);
+            fault.Disarm();
+            return fault.Seen;
+        }
+    }
+
     [Theory]
     [InlineData(Db.Sqlite)]
     [InlineData(Db.Postgres)]

@@ -169,6 +169,94 @@ public sealed class QueueTests(PostgresCluster cluster)
     [Theory]
     [InlineData(Db.Sqlite)]
     [InlineData(Db.Postgres)]
+    public async Task What_another_node_has_just_put_back_to_be_tried_later_is_not_taken_up(Db db)
+    {
+        await using var system = await Installation.StartAsync(cluster, db, connect: false);
+        var (id, _) = await system.Queue.EnqueueAsync(
+            system.District.Id,
+            OperationKind.FullSync,
+            IntegrationKind.ClassLink,
+            preview: false,
+            DailySchedule.Actor,
+            cancellationToken: Stop
+        );
+
+        // Two nodes see that it waits. One has it, fails, and puts it back before the other comes to it.
+        var operation = await system.Queue.ClaimAsync("one", id, aloneHere: false, Stop);
+        Assert.True(await system.Queue.RetryLaterAsync(operation!, TimeSpan.FromMinutes(10), "The service is away.", Stop));
+        await using var connection = await system.Database.OpenAsync(Stop);
+        Assert.False(await system.Queue.TakeAsync(connection, "two", id, system.District.Id, "1 = 0", Stop));
+        await Sql.ExecuteAsync(connection, null, "UPDATE operations SET not_before = not_before - 600001", Stop);
+        Assert.True(await system.Queue.TakeAsync(connection, "two", id, system.District.Id, "1 = 0", Stop));
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task What_ends_its_worker_five_times_without_getting_any_further_is_begun_no_more_and_says_so(Db db)
+    {
+        await using var system = await Installation.StartAsync(cluster, db);
+        var (id, _) = await system.Queue.EnqueueAsync(
+            system.District.Id,
+            OperationKind.FullSync,
+            IntegrationKind.ClassLink,
+            preview: false,
+            "test",
+            cancellationToken: Stop
+        );
+        await using var connection = await system.Database.OpenAsync(Stop);
+        async Task<Operation> DiesAsync()
+        {
+            var operation = await system.Queue.ClaimAsync("one", id, aloneHere: false, Stop);
+            await Sql.ExecuteAsync(connection, null, "UPDATE operations SET lease_until = 0", Stop);
+            return operation!;
+        }
+
+        for (var death = 0; death < OperationWorker.MostTakeovers; death++)
+        {
+            Assert.Equal(death, (await DiesAsync()).Takeovers);
+        }
+
+        // A stop in order counts for nothing; nor does what the operation itself says went wrong, or what got further.
+        await system.Queue.ParkAsync(await DiesAsync(), Stop);
+        Assert.Equal(OperationWorker.MostTakeovers, (await DiesAsync()).Takeovers);
+        await Sql.ExecuteAsync(connection, null, "UPDATE operations SET takeovers = 2", Stop);
+        Assert.True(await system.Queue.RetryLaterAsync(await DiesAsync(), TimeSpan.FromHours(-1), "The service is away.", Stop));
+        Assert.Equal(0, (await DiesAsync()).Takeovers);
+
+        await Sql.ExecuteAsync(connection, null, $"UPDATE operations SET takeovers = {OperationWorker.MostTakeovers - 1}", Stop);
+        var requests = system.Sandbox.Requests.Count;
+        Assert.True(await system.Get<OperationWorker>().WorkAsync(null, null, Stop));
+        var ended = await system.Queue.GetAsync(system.District.Id, id, Stop);
+        Assert.Equal(OperationStatus.Failed, ended.Status);
+        Assert.Contains("five times in a row", ended.Error, StringComparison.Ordinal);
+        Assert.Equal(requests, system.Sandbox.Requests.Count);
+        Assert.False(await system.Get<OperationWorker>().WorkAsync(null, null, Stop));
+
+        // With one death fewer it is worked on, and what it writes starts the count anew.
+        (id, _) = await system.Queue.EnqueueAsync(
+            system.District.Id,
+            OperationKind.FullSync,
+            IntegrationKind.ClassLink,
+            preview: false,
+            "test",
+            cancellationToken: Stop
+        );
+        await DiesAsync();
+        await Sql.ExecuteAsync(
+            connection,
+            null,
+            $"UPDATE operations SET takeovers = {OperationWorker.MostTakeovers - 2} WHERE id = {id}",
+            Stop
+        );
+        Assert.True(await system.Get<OperationWorker>().WorkAsync(null, null, Stop));
+        ended = await system.Queue.GetAsync(system.District.Id, id, Stop);
+        Assert.Equal((null, 0), (ended.Error, ended.Takeovers));
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
     public async Task What_is_cancelled_while_a_worker_takes_it_up_is_cancelled_all_the_same(Db db)
     {
         await using var system = await Installation.StartAsync(cluster, db, connect: false);

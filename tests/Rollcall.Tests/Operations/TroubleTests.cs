@@ -104,7 +104,7 @@ public sealed class TroubleTests(PostgresCluster cluster)
         Assert.NotNull(failed.Error);
         var night = Assert.Single(await system.Queue.ListAsync(system.District.Id, cancellationToken: Stop), o => o.DailyDate is not null);
         Assert.Equal(
-            (OperationStatus.Waiting, 2, DailySchedule.Actor, new DateOnly(2026, 3, 2)),
+            (OperationStatus.Waiting, 1, DailySchedule.Actor, new DateOnly(2026, 3, 2)),
             (night.Status, night.Attempts, night.RequestedBy, night.DailyDate)
         );
         Assert.Empty(await system.Get<DailySchedule>().EnqueueDueAsync(Stop));
@@ -116,6 +116,58 @@ public sealed class TroubleTests(PostgresCluster cluster)
         Assert.True(await WorkAsync(system));
         var ended = await system.Queue.GetAsync(system.District.Id, night.Id, Stop);
         Assert.True(ended.Status is OperationStatus.Completed or OperationStatus.CompletedWithWarnings, $"{ended.Status} {ended.Error}");
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task However_often_somebody_asks_in_an_outage_the_night_has_as_many_tries_left(Db db)
+    {
+        var (system, clock) = await NightAsync(db);
+        await using var _ = system;
+        await system
+            .Get<NoticeService>()
+            .SetAsync(system.District.Id, ["office@school.example"], NoticeEvents.Failed, null, null, "test", Stop);
+        Assert.Single(await system.Get<DailySchedule>().EnqueueDueAsync(Stop));
+        system.Sandbox.Faults.Set("revision-changes");
+        var asked = new List<long>();
+        for (var tried = 0; tried <= OperationWorker.RetryPauses.Count; tried++)
+        {
+            for (var press = 0; press < 6; press++)
+            {
+                var failed = await system.SyncAsync();
+                Assert.Equal((OperationStatus.Failed, "test", null), (failed.Status, failed.RequestedBy, failed.DailyDate));
+                asked.Add(failed.Id);
+                Assert.Equal(tried, (await TheNightAsync()).Attempts);
+            }
+
+            // The last of its tries is the night's too.
+            var night = await TheNightAsync();
+            Assert.Equal((OperationStatus.Waiting, DailySchedule.Actor), (night.Status, night.RequestedBy));
+            Assert.InRange(night.NotBefore!.Value - clock.GetUtcNow(), TimeSpan.FromMinutes(9), TimeSpan.FromHours(4));
+            Assert.Empty(await system.Get<DailySchedule>().EnqueueDueAsync(Stop));
+            if (tried < OperationWorker.RetryPauses.Count)
+            {
+                clock.MoveTo(night.NotBefore.Value.AddSeconds(1));
+                Assert.True(await WorkAsync(system));
+            }
+        }
+
+        await system.Get<Aftermath>().SettleAsync(Stop);
+        Assert.All(
+            await system.Get<NoticeService>().ListAsync(system.District.Id, cancellationToken: Stop),
+            n => Assert.Contains(n.OperationId!.Value, asked)
+        );
+        system.Sandbox.Faults.Set("");
+        clock.MoveTo((await TheNightAsync()).NotBefore!.Value.AddSeconds(1));
+        Assert.True(await WorkAsync(system));
+        Assert.Null((await TheNightAsync()).Error);
+
+        async Task<Operation> TheNightAsync()
+        {
+            await using var context = system.Database.CreateContext();
+            return await context.Operations.AsNoTracking().SingleAsync(o => o.DailyDate != null, Stop);
+        }
     }
 
     [Theory]

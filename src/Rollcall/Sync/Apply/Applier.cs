@@ -203,7 +203,7 @@ internal sealed class Applier(RollcallDatabase database, Operation operation, Sy
             connection,
             transaction,
             $"""
-            UPDATE operations SET {column} = @to, lease_until = {database.Bulk.NowMilliseconds} + {(long)
+            UPDATE operations SET {column} = @to, takeovers = 0, lease_until = {database.Bulk.NowMilliseconds} + {(long)
                 OperationQueue.Lease.TotalMilliseconds}
             WHERE id = @id AND fence = @fence AND status = {(int)OperationStatus.Running} AND {column} <= @to
             """,

@@ -226,7 +226,8 @@ internal sealed class PersonHandler(RollcallDatabase database, IntegrationServic
             connection,
             transaction,
             $"""
-            UPDATE operations SET planned = @true, plan_size = @size, counts = @counts, warnings = @warnings, options = @options
+            UPDATE operations SET planned = @true, plan_size = @size, counts = @counts, warnings = @warnings, options = @options,
+                takeovers = 0
             WHERE id = @id AND fence = @fence AND status = {(int)OperationStatus.Running}
             """,
             cancellationToken,

@@ -78,7 +78,7 @@ internal sealed class UndoHandler(RollcallDatabase database, OperationQueue queu
             connection,
             null,
             $"""
-            UPDATE operations SET planned = @true, plan_size = @size, counts = @counts, warnings = @warnings
+            UPDATE operations SET planned = @true, plan_size = @size, counts = @counts, warnings = @warnings, takeovers = 0
             WHERE id = @id AND fence = @fence AND status = {(int)OperationStatus.Running}
             """,
             cancellationToken,

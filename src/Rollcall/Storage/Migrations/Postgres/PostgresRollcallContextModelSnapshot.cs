@@ -872,6 +872,12 @@ namespace Rollcall.Storage.Migrations.Postgres
                         .HasColumnType("bigint")
                         .HasColumnName("taken_at");
 
+                    b.Property<int>("Takeovers")
+                        .ValueGeneratedOnAdd()
+                        .HasColumnType("integer")
+                        .HasDefaultValue(0)
+                        .HasColumnName("takeovers");
+
                     b.Property<long>("Total")
                         .HasColumnType("bigint")
                         .HasColumnName("total");

@@ -797,6 +797,12 @@ namespace Rollcall.Storage.Migrations.Sqlite
                         .HasColumnType("INTEGER")
                         .HasColumnName("taken_at");
 
+                    b.Property<int>("Takeovers")
+                        .ValueGeneratedOnAdd()
+                        .HasColumnType("INTEGER")
+                        .HasDefaultValue(0)
+                        .HasColumnName("takeovers");
+
                     b.Property<long>("Total")
                         .HasColumnType("INTEGER")
                         .HasColumnName("total");

@@ -22,7 +22,7 @@ namespace Rollcall.Storage.Models.Postgres
                 "Rollcall.Operations.Operation",
                 typeof(Operation),
                 baseEntityType,
-                propertyCount: 38,
+                propertyCount: 39,
                 unnamedIndexCount: 3,
                 namedIndexCount: 2,
                 keyCount: 1);
@@ -350,6 +350,17 @@ namespace Rollcall.Storage.Models.Postgres
                 nullable: true);
             takenAt.AddAnnotation("Npgsql:ValueGenerationStrategy", NpgsqlValueGenerationStrategy.None);
             takenAt.AddAnnotation("Relational:ColumnName", "taken_at");
+
+            var takeovers = runtimeEntityType.AddProperty(
+                "Takeovers",
+                typeof(int),
+                propertyInfo: typeof(Operation).GetProperty("Takeovers", BindingFlags.Public | BindingFlags.Instance | BindingFlags.DeclaredOnly),
+                fieldInfo: typeof(Operation).GetField("<Takeovers>k__BackingField", BindingFlags.NonPublic | BindingFlags.Instance | BindingFlags.DeclaredOnly),
+                valueGenerated: ValueGenerated.OnAdd,
+                sentinel: 0);
+            takeovers.AddAnnotation("Npgsql:ValueGenerationStrategy", NpgsqlValueGenerationStrategy.None);
+            takeovers.AddAnnotation("Relational:ColumnName", "takeovers");
+            takeovers.AddAnnotation("Relational:DefaultValue", 0);
 
             var total = runtimeEntityType.AddProperty(
                 "Total",

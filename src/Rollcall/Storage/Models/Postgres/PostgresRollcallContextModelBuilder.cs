@@ -12,7 +12,7 @@ namespace Rollcall.Storage.Models.Postgres
     public partial class PostgresRollcallContextModel
     {
         private PostgresRollcallContextModel()
-            : base(skipDetectChanges: false, modelId: new Guid("a06afc58-16f1-4eef-8011-41342fc497bd"), entityTypeCount: 35)
+            : base(skipDetectChanges: false, modelId: new Guid("2260db28-df37-474d-b7db-743fdd634160"), entityTypeCount: 35)
         {
         }
 

@@ -21,7 +21,7 @@ namespace Rollcall.Storage.Models.Sqlite
                 "Rollcall.Operations.Operation",
                 typeof(Operation),
                 baseEntityType,
-                propertyCount: 38,
+                propertyCount: 39,
                 unnamedIndexCount: 3,
                 namedIndexCount: 2,
                 keyCount: 1);
@@ -314,6 +314,16 @@ namespace Rollcall.Storage.Models.Sqlite
                 fieldInfo: typeof(Operation).GetField("<TakenAt>k__BackingField", BindingFlags.NonPublic | BindingFlags.Instance | BindingFlags.DeclaredOnly),
                 nullable: true);
             takenAt.AddAnnotation("Relational:ColumnName", "taken_at");
+
+            var takeovers = runtimeEntityType.AddProperty(
+                "Takeovers",
+                typeof(int),
+                propertyInfo: typeof(Operation).GetProperty("Takeovers", BindingFlags.Public | BindingFlags.Instance | BindingFlags.DeclaredOnly),
+                fieldInfo: typeof(Operation).GetField("<Takeovers>k__BackingField", BindingFlags.NonPublic | BindingFlags.Instance | BindingFlags.DeclaredOnly),
+                valueGenerated: ValueGenerated.OnAdd,
+                sentinel: 0);
+            takeovers.AddAnnotation("Relational:ColumnName", "takeovers");
+            takeovers.AddAnnotation("Relational:DefaultValue", 0);
 
             var total = runtimeEntityType.AddProperty(
                 "Total",

@@ -11,7 +11,7 @@ namespace Rollcall.Storage.Models.Sqlite
     public partial class SqliteRollcallContextModel
     {
         private SqliteRollcallContextModel()
-            : base(skipDetectChanges: false, modelId: new Guid("e86ee2da-85d4-4b4a-baa8-91c2a6c4bdab"), entityTypeCount: 35)
+            : base(skipDetectChanges: false, modelId: new Guid("459e48ac-2947-4814-8729-8a358bfb1688"), entityTypeCount: 35)
         {
         }
 
