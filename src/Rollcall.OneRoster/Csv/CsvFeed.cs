@@ -31,7 +31,7 @@ public sealed class CsvFeed(string folder, TimeProvider time, TimeSpan? settle =
             {
                 throw new RosterException(
                     RosterFault.NotARoster,
-                    $"{folder} holds CSV files and zip archives side by side, so nobody can tell which count. Leave only one kind there."
+                    $"'{folder}' holds CSV files and zip archives side by side, so nobody can tell which count. Leave only one kind there."
                 );
             }
 
@@ -39,7 +39,7 @@ public sealed class CsvFeed(string folder, TimeProvider time, TimeSpan? settle =
             {
                 throw new RosterException(
                     RosterFault.NotARoster,
-                    $"{folder} holds neither CSV files nor zip archives. Have the district put its OneRoster CSV there, or connect the folder that it uses."
+                    $"'{folder}' holds neither CSV files nor zip archives. Have the district put its OneRoster CSV there, or connect the folder that it uses."
                 );
             }
 
@@ -70,7 +70,7 @@ public sealed class CsvFeed(string folder, TimeProvider time, TimeSpan? settle =
         {
             throw new RosterException(
                 RosterFault.Unreachable,
-                $"The folder {folder} does not exist. Check the path, and that the disk or share it lies on is there.",
+                $"The folder '{folder}' does not exist. Check the path, and that the disk or share it lies on is there.",
                 e
             );
         }
@@ -78,7 +78,7 @@ public sealed class CsvFeed(string folder, TimeProvider time, TimeSpan? settle =
         {
             throw new RosterException(
                 RosterFault.Unreachable,
-                $"The folder {folder} cannot be read ({e.Message.TrimEnd('.')}). Let the account that Rollcall runs as read it.",
+                $"The folder '{folder}' cannot be read ({e.Message.TrimEnd('.')}). Let the account that Rollcall runs as read it.",
                 e
             );
         }
@@ -121,7 +121,7 @@ public sealed class CsvFeed(string folder, TimeProvider time, TimeSpan? settle =
             {
                 throw new RosterException(
                     RosterFault.Incomplete,
-                    $"Files in {folder} are still being written. Run the sync again when the transfer is over."
+                    $"Files in '{folder}' are still being written. Run the sync again when the transfer is over."
                 );
             }
 

@@ -272,42 +272,36 @@ internal static class DatabaseCommands
             async (result, cancellationToken) =>
             {
                 var options = GlobalOptions.Read(result, terminal);
-                var folder = Directory.CreateTempSubdirectory("rollcall-rehearsal-").FullName;
-                try
-                {
-                    // Its secrets are tried with the master key of this installation, as a real restore would need it.
-                    var key = Path.Combine(options.Storage.DataFolder, "master.key");
-                    if (File.Exists(key))
-                    {
-                        File.Copy(key, Path.Combine(folder, "master.key"));
-                    }
+                using var here = new RollcallDatabase(options.Storage);
+                using var rehearsed = here.BeginRehearsal();
 
-                    var started = Stopwatch.GetTimestamp();
-                    await using var rehearsal = Session.Of(result, options with { Storage = new StorageOptions(folder) });
-                    var content = (
-                        await rehearsal.Get<Backup>().RestoreAsync(result.GetRequiredValue(file), replace: false, cancellationToken)
-                    ).Content;
-                    var problems = await ProblemsAsync(rehearsal, cancellationToken);
-                    var seconds = Math.Round(Stopwatch.GetElapsedTime(started).TotalSeconds, 1);
-                    if (rehearsal.Json)
-                    {
-                        await JsonText.WriteAsync(terminal, new Rehearsed(content, seconds, problems));
-                    }
-                    else
-                    {
-                        await terminal.Out.WriteLineAsync(
-                            $"It can be restored: {InWords(content)}. That took {seconds.ToString(CultureInfo.InvariantCulture)} seconds; nothing here was touched."
-                        );
-                        await WriteProblemsAsync(terminal, problems);
-                    }
-
-                    return problems.Count == 0 ? ExitCode.Done : ExitCode.Failed;
-                }
-                finally
+                // Its secrets are tried with the master key of this installation, as a real restore would need it.
+                var key = Path.Combine(here.DataFolder, "master.key");
+                if (File.Exists(key))
                 {
-                    SqliteConnection.ClearAllPools();
-                    Directory.Delete(folder, recursive: true);
+                    File.Copy(key, Path.Combine(rehearsed.Folder, "master.key"));
                 }
+
+                var started = Stopwatch.GetTimestamp();
+                await using var rehearsal = Session.Of(result, options with { Storage = new StorageOptions(rehearsed.Folder) });
+                var content = (
+                    await rehearsal.Get<Backup>().RestoreAsync(result.GetRequiredValue(file), replace: false, cancellationToken)
+                ).Content;
+                var problems = await ProblemsAsync(rehearsal, cancellationToken);
+                var seconds = Math.Round(Stopwatch.GetElapsedTime(started).TotalSeconds, 1);
+                if (rehearsal.Json)
+                {
+                    await JsonText.WriteAsync(terminal, new Rehearsed(content, seconds, problems));
+                }
+                else
+                {
+                    await terminal.Out.WriteLineAsync(
+                        $"It can be restored: {InWords(content)}. That took {seconds.ToString(CultureInfo.InvariantCulture)} seconds; nothing here was touched."
+                    );
+                    await WriteProblemsAsync(terminal, problems);
+                }
+
+                return problems.Count == 0 ? ExitCode.Done : ExitCode.Failed;
             }
         );
         return command;

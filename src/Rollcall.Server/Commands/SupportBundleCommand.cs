@@ -331,7 +331,7 @@ internal static partial class SupportBundleCommand
             })
             .ToListAsync(cancellationToken);
 
-    /// <summary>An error without what might be somebody's or a secret: quoted words, addresses, paths, everything with a figure that is longer
+    /// <summary>An error without what might be somebody's or a secret: quoted words, addresses, paths and files, everything with a figure that is longer
     /// than a status, and every word that begins with a capital and is none of the program's own.</summary>
     internal static string? Scrub(string? text)
     {
@@ -376,6 +376,8 @@ internal static partial class SupportBundleCommand
             "The",
             "A",
             "Check",
+            "See",
+            "Have",
             "Nothing",
             "Run",
             "Ask",
@@ -403,13 +405,19 @@ internal static partial class SupportBundleCommand
         StringComparer.Ordinal
     );
 
-    [GeneratedRegex("'[^']*'|\"[^\"]*\"|“[^”]*”|‘[^’]*’", RegexOptions.None, 1000)]
+    // An apostrophe within a word, as in O'Brien, neither opens a quotation nor ends one.
+    [GeneratedRegex(@"(?<!\w)'(?:[^']|'(?=\w))*'|""[^""]*""|“[^”]*”|‘[^’]*’", RegexOptions.None, 1000)]
     private static partial Regex Quoted();
 
     [GeneratedRegex(@"\w+://\S+", RegexOptions.None, 1000)]
     private static partial Regex Address();
 
-    [GeneratedRegex(@"[^\s()]*@[^\s()]*|[^\s()]*[/\\][^\s()]*|\b(?=\w*\d)[\w-]{4,}\b", RegexOptions.None, 1000)]
+    // What has a figure; a file's name; a word of a script that has no capitals, in which nothing of the program's own is written.
+    [GeneratedRegex(
+        @"[^\s()]*@[^\s()]*|[^\s()]*[/\\][^\s()]*|\b[\w.-]+\.(?i:zip|csv)\b|\w*[\p{Lo}\p{Lm}\p{Lt}][\w-]*|\b(?=\w*\d)[\w-]{4,}\b",
+        RegexOptions.None,
+        1000
+    )]
     private static partial Regex Telling();
 
     [GeneratedRegex(@"\b\p{Lu}[\w'’-]*", RegexOptions.None, 1000)]

@@ -36,6 +36,12 @@ internal sealed class Gauges : BackgroundService
             description: "When a district's last complete sync began, in Unix seconds"
         );
         _meter.CreateObservableGauge(
+            "rollcall.district.missing",
+            () => Each(d => d.Missing),
+            "s",
+            "How long ago the first of a district's nights was due of which none has succeeded since; 0 when none is missing"
+        );
+        _meter.CreateObservableGauge(
             "rollcall.district.held",
             () => Each(d => d.Held),
             description: "Changes of a district that wait for an approval"
@@ -50,7 +56,12 @@ internal sealed class Gauges : BackgroundService
         _meter.CreateObservableGauge("rollcall.disk.free", Free, "By", "Room where this node's data folder is");
     }
 
-    private sealed record DistrictReading(string Code, DateTimeOffset? SyncedAt, bool Stopped, long Held);
+    /// <param name="Code">The district's.</param>
+    /// <param name="SyncedAt">When its last complete sync began.</param>
+    /// <param name="Missing">Seconds since the first of its nights was due of which none has succeeded; null where none are wanted.</param>
+    /// <param name="Stopped">Its nights are stopped.</param>
+    /// <param name="Held">Changes that wait.</param>
+    private sealed record DistrictReading(string Code, DateTimeOffset? SyncedAt, long? Missing, bool Stopped, long Held);
 
     private sealed record Reading(
         IReadOnlyDictionary<string, long> Queue,
@@ -58,6 +69,9 @@ internal sealed class Gauges : BackgroundService
         IReadOnlyList<DistrictReading> Districts,
         IReadOnlyDictionary<NoticeStatus, int> Notices
     );
+
+    /// <summary>Another installation of the same process has instruments of the same names.</summary>
+    internal bool Owns(Instrument instrument) => instrument.Meter == _meter;
 
     public override void Dispose()
     {
@@ -136,8 +150,18 @@ internal sealed class Gauges : BackgroundService
         var districts = await context
             .Integrations.AsNoTracking()
             .Where(i => i.Enabled)
-            .Join(context.Districts, i => i.DistrictId, d => d.Id, (i, d) => new { Integration = i, d.Code })
+            .Join(context.Districts, i => i.DistrictId, d => d.Id, (i, d) => new { Integration = i, District = d })
             .ToListAsync(cancellationToken);
+
+        // A night whose changes wait for somebody, or that was undone since, had come to its end.
+        var ids = districts.ConvertAll(d => d.District.Id);
+        var lately = DateOnly.FromDateTime(now.UtcDateTime).AddDays(-60);
+        var nights = await context
+            .Operations.Where(o => ids.Contains(o.DistrictId) && o.DailyDate >= lately && o.FinishedAt != null)
+            .Where(o => o.Status != OperationStatus.Failed && o.Status != OperationStatus.Cancelled)
+            .GroupBy(o => o.DistrictId)
+            .Select(g => new { g.Key, Last = g.Max(o => o.DailyDate) })
+            .ToDictionaryAsync(g => g.Key, g => g.Last, cancellationToken);
         var notices = await context
             .Notices.Where(n => n.Status != NoticeStatus.Sent)
             .GroupBy(n => n.Status)
@@ -157,10 +181,16 @@ internal sealed class Gauges : BackgroundService
                 .. districts.Select(d =>
                 {
                     var state = IntegrationService.StateOf(d.Integration);
+                    var daily = IntegrationService.SettingsOf(d.Integration).Daily;
+                    var synced = state.ChangesSince ?? state.LastFullAt;
+                    var missing = DailySchedule.MissingSince(daily, d.District.Zone, now, nights.GetValueOrDefault(d.District.Id), synced);
                     return new DistrictReading(
-                        d.Code,
-                        state.ChangesSince ?? state.LastFullAt,
-                        IntegrationService.SettingsOf(d.Integration).Daily is { At: not null, StoppedBecause: not null },
+                        d.District.Code,
+                        synced,
+                        daily is not { At: not null, StoppedBecause: null } ? null
+                            : missing is { } due ? (long)(now - due).TotalSeconds
+                            : 0,
+                        daily is { At: not null, StoppedBecause: not null },
                         held.GetValueOrDefault(d.Integration.DistrictId)
                     );
                 }),

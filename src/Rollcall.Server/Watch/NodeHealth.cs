@@ -13,8 +13,10 @@ internal sealed class NodeHealth(RollcallDatabase database, Pulse pulse, Watchin
 {
     private static readonly TimeSpan s_fresh = TimeSpan.FromSeconds(2);
     private static readonly TimeSpan s_patience = TimeSpan.FromSeconds(5);
+    private static readonly TimeSpan s_writeEvery = TimeSpan.FromSeconds(30);
     private readonly SemaphoreSlim _gate = new(1);
     private (long At, IReadOnlyList<ReadyCheck> Checks)? _last;
+    private (long At, bool Works)? _written;
 
     public void Dispose() => _gate.Dispose();
 
@@ -79,7 +81,9 @@ internal sealed class NodeHealth(RollcallDatabase database, Pulse pulse, Watchin
                 return "not migrated to this version";
             }
 
-            return await database.IsReadOnlyAsync(patience.Token).WaitAsync(s_patience, time, CancellationToken.None)
+            return
+                await database.IsReadOnlyAsync(patience.Token).WaitAsync(s_patience, time, CancellationToken.None)
+                || !await CanWriteAsync(patience.Token).WaitAsync(s_patience, time, CancellationToken.None)
                 ? "takes no writes"
                 : null;
         }
@@ -90,6 +94,28 @@ internal sealed class NodeHealth(RollcallDatabase database, Pulse pulse, Watchin
         {
             return "does not answer";
         }
+    }
+
+    /// <summary>Tried by writing, twice a minute: a disk that is full, and a file system that has become read-only, let everything be read.</summary>
+    private async Task<bool> CanWriteAsync(CancellationToken cancellationToken)
+    {
+        if (_written is { } written && time.GetElapsedTime(written.At) < s_writeEvery)
+        {
+            return written.Works;
+        }
+
+        var works = true;
+        try
+        {
+            await database.TryWritingAsync(cancellationToken);
+        }
+        catch (Exception e) when (DatabaseErrors.IsFault(e))
+        {
+            works = false;
+        }
+
+        _written = (time.GetTimestamp(), works);
+        return works;
     }
 
     private string? Disk() =>

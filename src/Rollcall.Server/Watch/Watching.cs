@@ -92,7 +92,7 @@ internal sealed record Watching(
         {
             // Standard output is for results.
             console.LogToStandardErrorThreshold = LogLevel.Trace;
-            console.FormatterName = JsonLogs ? ConsoleFormatterNames.Json : ConsoleFormatterNames.Simple;
+            console.FormatterName = JsonLogs ? ConsoleFormatterNames.Json : TextLog.FormatterName;
         });
         services.AddLogging(logging =>
         {
@@ -108,6 +108,10 @@ internal sealed record Watching(
                     json.UseUtcTimestamp = true;
                     json.TimestampFormat = "yyyy-MM-ddTHH:mm:ss.fffZ";
                 });
+            }
+            else
+            {
+                logging.AddConsoleFormatter<TextLog, ConsoleFormatterOptions>();
             }
         });
         if (MetricsUrl is null && !Export)

@@ -260,7 +260,7 @@ internal sealed class CsvFeedSource : IRosterSource, IRosterProbe
             {
                 throw new RosterException(
                     RosterFault.NotARoster,
-                    $"{_folder} holds only packages that are older than {_known.Packages[^1].Name}, which was read last. Have the district deliver a new one; if an older one is meant, connect the folder again."
+                    $"'{_folder}' holds only packages that are older than '{_known.Packages[^1].Name}', which was read last. Have the district deliver a new one; if an older one is meant, connect the folder again."
                 );
             }
 
@@ -301,7 +301,7 @@ internal sealed class CsvFeedSource : IRosterSource, IRosterProbe
             }
             catch (Exception e) when (e is IOException or UnauthorizedAccessException)
             {
-                throw new RosterException(RosterFault.Unreachable, $"{from[i].Path} cannot be read: {e.Message}", e);
+                throw new RosterException(RosterFault.Unreachable, $"'{from[i].Path}' cannot be read: {e.Message}", e);
             }
 
             read.Insert(0, from[i]);
@@ -326,7 +326,7 @@ internal sealed class CsvFeedSource : IRosterSource, IRosterProbe
         var more = reasons.Count > 3 ? $" (and {reasons.Count - 3} more)" : "";
         return new RosterException(
             RosterFault.Incomplete,
-            $"The package {which.Name} is refused: {string.Join("; ", reasons.Take(3))}{more}. Nothing was changed. See 'rollcall oneroster-csv check {which.Path}', and have the district deliver it again."
+            $"The package '{which.Name}' is refused: {string.Join("; ", reasons.Take(3))}{more}. Nothing was changed. See 'rollcall oneroster-csv check {which.Path}', and have the district deliver it again."
         );
     }
 

@@ -10,6 +10,8 @@ internal static class DatabaseErrors
 {
     private const int SqliteConstraintUnique = 2067;
     private const int SqliteConstraintPrimaryKey = 1555;
+    private const int SqliteBusy = 5;
+    private const int SqliteLocked = 6;
 
     /// <summary>The database or the line to it failed, rather than the program.</summary>
     public static bool IsFault(Exception e)
@@ -36,6 +38,9 @@ internal static class DatabaseErrors
 
     /// <summary>Somebody held what was to be locked for longer than it was waited for.</summary>
     public static bool IsLockTimeout(Exception e) => e is PostgresException { SqlState: PostgresErrorCodes.LockNotAvailable };
+
+    /// <summary>SQLite has one writer, and somebody else was it for longer than it was waited for.</summary>
+    public static bool IsBusy(Exception e) => e is SqliteException { SqliteErrorCode: SqliteBusy or SqliteLocked };
 
     /// <summary>Somebody else has the value already.</summary>
     public static bool IsUniqueViolation(Exception e) =>

@@ -31,6 +31,9 @@ public sealed class RollcallDatabase : IAsyncDisposable, IDisposable
     /// <summary>How the name of a restore's draft begins.</summary>
     internal const string RestoreDraft = "rollcall-restore-";
 
+    /// <summary>How the name of a rehearsal's folder begins: there is a whole database in it, and a copy of the master key.</summary>
+    private const string RehearsalFolder = "rollcall-rehearsal-";
+
     private static readonly TimeSpan s_draftsWritten = TimeSpan.FromHours(1);
 
     private readonly DbContextOptions? _sqlite;
@@ -432,6 +435,41 @@ public sealed class RollcallDatabase : IAsyncDisposable, IDisposable
             ) == 1;
     }
 
+    /// <summary>Writes a line that nobody reads, and commits it: a database whose disk is full, or was made read-only, can be read all the same.
+    /// Where somebody else is writing, nothing is proved against it.</summary>
+    /// <exception cref="DbException">The database takes no writes.</exception>
+    internal async Task TryWritingAsync(CancellationToken cancellationToken)
+    {
+        await using var connection = await OpenAsOwnerAsync(cancellationToken);
+        try
+        {
+            await using var transaction = IsPostgres ? await connection.BeginTransactionAsync(cancellationToken) : null;
+            if (transaction is not null)
+            {
+                await Sql.ExecuteAsync(connection, transaction, "SET LOCAL lock_timeout = 1000", cancellationToken);
+            }
+
+            await using var command = connection.CreateCommand();
+            command.Transaction = transaction;
+            command.CommandTimeout = 1;
+            command.CommandText =
+                "INSERT INTO installation_settings (key, value) VALUES (@key, @value) ON CONFLICT (key) DO UPDATE SET value = excluded.value";
+            Sql.Add(command, "@key", WrittenKey);
+            Sql.Add(command, "@value", ApplicationName);
+            await command.ExecuteNonQueryAsync(cancellationToken);
+            if (transaction is not null)
+            {
+                await transaction.CommitAsync(cancellationToken);
+            }
+        }
+        catch (Exception e) when (DatabaseErrors.IsLockTimeout(e) || DatabaseErrors.IsBusy(e))
+        {
+            // A writer is at work: so it can be written.
+        }
+    }
+
+    private const string WrittenKey = "written";
+
     /// <summary>Copies of a whole database in the data folder, whoever left them there: backups, what a migration or a restore kept, drafts of
     /// processes that were killed.</summary>
     public IReadOnlyList<string> CopiesInDataFolder() =>
@@ -478,6 +516,15 @@ public sealed class RollcallDatabase : IAsyncDisposable, IDisposable
     /// <param name="now">The time.</param>
     internal void DeleteDeadDrafts(DateTimeOffset now)
     {
+        // As long as somebody rehearses, nobody else does.
+        using (var rehearsing = FileLock.TryAcquire(RehearsalLock))
+        {
+            if (rehearsing is not null)
+            {
+                DeleteRehearsals();
+            }
+        }
+
         foreach (var file in Directory.EnumerateFiles(DataFolder))
         {
             var name = Path.GetFileName(file);
@@ -493,6 +540,73 @@ public sealed class RollcallDatabase : IAsyncDisposable, IDisposable
 
         static bool IsBackupDraft(string name) =>
             name.Split('.') is [_, .., { Length: 32 } id, "part"] && id.All(char.IsAsciiHexDigitLower);
+    }
+
+    private string RehearsalLock => Path.Combine(DataFolder, "rehearsal.lock");
+
+    private void DeleteRehearsals()
+    {
+        foreach (var folder in Directory.EnumerateDirectories(DataFolder, RehearsalFolder + "*"))
+        {
+            Directory.Delete(folder, recursive: true);
+        }
+    }
+
+    /// <summary>Makes a folder in the data folder in which a restore can be rehearsed, for its owner alone. It goes when it is disposed of, and where
+    /// the process was killed before, with the next rehearsal or worker.</summary>
+    /// <exception cref="RollcallException">Another process rehearses here.</exception>
+    public Rehearsal BeginRehearsal()
+    {
+        var gate =
+            FileLock.TryAcquire(RehearsalLock)
+            ?? throw new RollcallException($"Another process rehearses a restore in {DataFolder}. Wait until it is done, then try again.");
+        try
+        {
+            DeleteRehearsals();
+            var folder = Path.Combine(DataFolder, $"{RehearsalFolder}{Guid.NewGuid():N}");
+            if (OperatingSystem.IsWindows())
+            {
+                Directory.CreateDirectory(folder);
+            }
+            else
+            {
+                Directory.CreateDirectory(folder, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
+            }
+
+            return new Rehearsal(folder, gate);
+        }
+        catch
+        {
+            gate.Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>A folder for as long as a restore is rehearsed in it.</summary>
+    public sealed class Rehearsal : IDisposable
+    {
+        private readonly FileLock _gate;
+
+        internal Rehearsal(string folder, FileLock gate)
+        {
+            Folder = folder;
+            _gate = gate;
+        }
+
+        public string Folder { get; }
+
+        public void Dispose()
+        {
+            SqliteConnection.ClearAllPools();
+            try
+            {
+                Directory.Delete(Folder, recursive: true);
+            }
+            finally
+            {
+                _gate.Dispose();
+            }
+        }
     }
 
     /// <summary>Deletes a database file with what SQLite keeps beside it.</summary>

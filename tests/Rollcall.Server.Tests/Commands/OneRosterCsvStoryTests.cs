@@ -110,7 +110,7 @@ public sealed class OneRosterCsvStoryTests
         Assert.Equal("Fail", bad.GetProperty("status").GetString());
         Assert.Contains("users.csv: a row has", bad.GetProperty("comment").GetString(), StringComparison.Ordinal);
         Assert.Empty(bad.GetProperty("csvFilesImported").EnumerateArray());
-        await cli.RefusedAsync(1, "The package bulk-day-0001.zip is refused: users.csv: a row has", "sync");
+        await cli.RefusedAsync(1, "The package 'bulk-day-0001.zip' is refused: users.csv: a row has", "sync");
 
         // Whoever has to have it mended finds all that is wrong with it at the sync that failed.
         var failed = (await cli.OkAsync("operation", "list", "--json")).Json.EnumerateArray().First();

@@ -6,6 +6,7 @@ using System.Net.Http.Headers;
 using System.Text.Json;
 using System.Text.RegularExpressions;
 using Microsoft.EntityFrameworkCore;
+using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Logging.Abstractions;
 using Microsoft.Extensions.Time.Testing;
 using Npgsql;
@@ -114,6 +115,7 @@ public sealed class WatchTests(PostgresCluster postgres)
         cli.Variables["ROLLCALL_LOG"] = "json";
         cli.Variables["OTEL_EXPORTER_OTLP_PROTOCOL"] = "http/protobuf";
         cli.Variables["OTEL_EXPORTER_OTLP_ENDPOINT"] = new Uri(collector.Url).GetLeftPart(UriPartial.Authority);
+        await cli.OkAsync("classlink", "schedule", "--daily", "04:00");
         var (process, said) = await RealProcess.ServeAsync(cli, "--metrics-url", "http://127.0.0.1:0");
         using var server = process;
         var logs = server.StandardError.ReadToEndAsync(Stop);
@@ -147,8 +149,17 @@ public sealed class WatchTests(PostgresCluster postgres)
             "rollcall_stage_duration_seconds_count{otel_scope_name=\"Rollcall\",kind=\"full\",stage=\"apply\"} 1",
             "rollcall_ready{otel_scope_name=\"Rollcall\",check=\"database\"} 1",
             "rollcall_disk_free_bytes",
-            "http_client_request_duration_seconds_count{",
+            "rollcall_queue{otel_scope_name=\"Rollcall\",state=\"left alone\"} ",
+            "rollcall_queue_wait_seconds{otel_scope_name=\"Rollcall\"} ",
+            "rollcall_notices{otel_scope_name=\"Rollcall\",status=\"failed\"} ",
+            "rollcall_district_held{otel_scope_name=\"Rollcall\",district=\"RIVER\"} ",
+            "rollcall_district_stopped{otel_scope_name=\"Rollcall\",district=\"RIVER\"} 0",
+            "rollcall_district_missing_seconds{otel_scope_name=\"Rollcall\",district=\"RIVER\"} 0",
         ];
+        Assert.Matches(
+            "http_client_request_duration_seconds_count\\{[^}]*http_response_status_code=\"200\"[^}]*server_address=\"127.0.0.1\"",
+            metrics
+        );
         Assert.All(expected, e => Assert.Contains(e.TrimEnd(), metrics, StringComparison.Ordinal));
 
         // Pools are called by name, and not by the connection with its host and user.
@@ -274,6 +285,65 @@ public sealed class WatchTests(PostgresCluster postgres)
         Assert.Equal(2, (await TroubleAsync()).Count);
     }
 
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task A_database_that_can_be_read_and_not_written_is_of_no_use(Db db)
+    {
+        var fault = new StatementFault();
+        var time = new FakeTimeProvider();
+        await using var like = await Installation.StartAsync(postgres, db, connect: false);
+        await using var database = new RollcallDatabase(
+            new StorageOptions(like.Database.DataFolder, db == Db.Postgres ? like.Database.ConnectionString : null)
+            {
+                MakeSqlite = connection => new FaultySqliteConnection(connection, fault),
+            }
+        );
+        using var health = new NodeHealth(database, new Pulse(time), new Watching(), time);
+        async Task<string?> LookAsync(int seconds)
+        {
+            time.Advance(TimeSpan.FromSeconds(seconds));
+            return (await health.LookAsync(Stop)).Single(c => c.Name == "database").Trouble;
+        }
+
+        fault.Arm(FaultKind.Before, 0);
+        Assert.Null(await LookAsync(31));
+        var written = fault.Seen;
+        fault.Arm(FaultKind.Before, written);
+        await DiskAsync(full: true);
+
+        // It is not tried more often than twice a minute, whoever asks.
+        Assert.Null(await LookAsync(10));
+        fault.Arm(FaultKind.Before, written);
+        Assert.Equal("takes no writes", await LookAsync(21));
+        Assert.Equal("takes no writes", await LookAsync(10));
+        fault.Disarm();
+        await DiskAsync(full: false);
+        Assert.Null(await LookAsync(21));
+
+        // Who is kept waiting by another one's writing has proved nothing.
+        await using var connection = await like.Database.OpenAsync(Stop);
+        await using var held = await like.Database.Bulk.BeginWriteAsync(connection, Stop);
+        await Sql.ExecuteAsync(connection, held, "UPDATE installation_settings SET value = 'elsewhere'", Stop);
+        Assert.Null(await LookAsync(31));
+
+        async Task DiskAsync(bool full)
+        {
+            if (db == Db.Postgres)
+            {
+                await using var owner = await like.Database.OpenAsync(Stop);
+                await Sql.ExecuteAsync(
+                    owner,
+                    null,
+                    full
+                        ? "CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION USING ERRCODE = ''53100''; END'; CREATE TRIGGER full_disk BEFORE INSERT ON installation_settings EXECUTE FUNCTION full_disk()"
+                        : "DROP FUNCTION full_disk CASCADE",
+                    Stop
+                );
+            }
+        }
+    }
+
     [Fact]
     public async Task The_schedule_is_alive_while_what_is_tidied_away_waits_for_a_district()
     {
@@ -375,31 +445,197 @@ public sealed class WatchTests(PostgresCluster postgres)
         }
     }
 
-    private static async Task<double> WaitAsync(RollcallDatabase database)
+    private static async Task<double> WaitAsync(RollcallDatabase database) =>
+        (await GaugesAsync(database, TimeProvider.System))["rollcall.queue.wait"];
+
+    /// <summary>What the gauges show, by name and tag.</summary>
+    private static async Task<Dictionary<string, double>> GaugesAsync(RollcallDatabase database, TimeProvider time)
     {
-        var pulse = new Pulse(TimeProvider.System);
-        using var health = new NodeHealth(database, pulse, new Watching(), TimeProvider.System);
-        using var gauges = new Gauges(database, health, TimeProvider.System, NullLogger<Gauges>.Instance);
-        double? wait = null;
+        var pulse = new Pulse(time);
+        using var health = new NodeHealth(database, pulse, new Watching(), time);
+        using var gauges = new Gauges(database, health, time, NullLogger<Gauges>.Instance);
+        var seen = new Dictionary<string, double>(StringComparer.Ordinal);
         using var listener = new MeterListener();
         listener.InstrumentPublished = (instrument, l) =>
         {
-            if (instrument.Name == "rollcall.queue.wait")
+            if (gauges.Owns(instrument))
             {
                 l.EnableMeasurementEvents(instrument);
             }
         };
-        listener.SetMeasurementEventCallback<double>((_, value, _, _) => wait = value);
+        string Name(Instrument instrument, ReadOnlySpan<KeyValuePair<string, object?>> tags) =>
+            tags.Length == 0 ? instrument.Name : $"{instrument.Name} {tags[0].Value}";
+        listener.SetMeasurementEventCallback<double>((instrument, value, tags, _) => seen[Name(instrument, tags)] = value);
+        listener.SetMeasurementEventCallback<long>((instrument, value, tags, _) => seen[Name(instrument, tags)] = value);
         listener.Start();
         await gauges.StartAsync(Stop);
-        while (wait is null)
+        while (!seen.ContainsKey("rollcall.queue.wait"))
         {
             await Task.Delay(20, Stop);
             listener.RecordObservableInstruments();
         }
 
         await gauges.StopAsync(Stop);
-        return wait.Value;
+        return seen;
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task What_stands_in_the_database_is_shown_as_numbers_and_a_night_is_missing_when_it_is(Db db)
+    {
+        var start = new DateTimeOffset(2026, 3, 2, 3, 0, 0, TimeSpan.Zero);
+        var clock = new ShiftedTime(start);
+        await using var system = await Installation.StartAsync(postgres, db, time: clock);
+        var schedule = system.Get<DailySchedule>();
+        var worker = system.Get<OperationWorker>();
+        async Task<double?> MissingAsync()
+        {
+            var gauges = await GaugesAsync(system.Database, clock);
+            return gauges.TryGetValue("rollcall.district.missing RIVER", out var missing) ? Math.Round(missing / 3600) : null;
+        }
+
+        // Before there are nights none can be missing; with a time of day there can, though no sync ever was.
+        Assert.Null(await MissingAsync());
+        await system.ConfigureAsync(s => SettingsChange.Daily(s, "04:00", "changes", start));
+        Assert.Equal(0, await MissingAsync());
+        clock.MoveTo(start.AddHours(13));
+        Assert.Equal(12, await MissingAsync());
+        Assert.DoesNotContain("rollcall.district.synced RIVER", (await GaugesAsync(system.Database, clock)).Keys);
+        Assert.Single(await schedule.EnqueueDueAsync(Stop));
+        Assert.True(await worker.WorkAsync(null, null, Stop));
+        Assert.Equal(0, await MissingAsync());
+
+        // A night that fails is missing as well, and its successors add to that.
+        system.Sandbox.Faults.Set("disabled-403");
+        for (var day = 1; day <= 2; day++)
+        {
+            clock.MoveTo(start.AddDays(day).AddHours(2));
+            Assert.Single(await schedule.EnqueueDueAsync(Stop));
+            Assert.True(await worker.WorkAsync(null, null, Stop));
+            Assert.Equal(((day - 1) * 24) + 1, await MissingAsync());
+        }
+
+        // Days that are paused are not missing; those before them are, until somebody syncs.
+        await system.ConfigureAsync(s => SettingsChange.Pause(s, "2026-03-04", "2026-03-20"));
+        clock.MoveTo(start.AddDays(9));
+        Assert.Equal(191, await MissingAsync());
+        system.Sandbox.Faults.Set("");
+        Assert.Null((await system.SyncAsync()).Error);
+        Assert.Equal(0, await MissingAsync());
+        clock.MoveTo(start.AddDays(18));
+        Assert.Equal(0, await MissingAsync());
+        clock.MoveTo(start.AddDays(19).AddHours(2));
+        Assert.Equal(1, await MissingAsync());
+
+        // A night whose changes wait for somebody had its sync.
+        var night = Assert.Single(await schedule.EnqueueDueAsync(Stop));
+        await using (var context = system.Database.CreateContext())
+        {
+            await context
+                .Operations.Where(o => o.Id == night)
+                .ExecuteUpdateAsync(
+                    s =>
+                        s.SetProperty(o => o.Status, OperationStatus.NeedsApproval)
+                            .SetProperty(o => o.FinishedAt, clock.GetUtcNow())
+                            .SetProperty(o => o.Counts, "{\"held\":7}"),
+                    Stop
+                );
+            context.Notices.AddRange(
+                Enumerable
+                    .Range(1, 5)
+                    .Select(n => new Notice
+                    {
+                        DistrictId = system.District.Id,
+                        Channel = NoticeChannel.Email,
+                        Event = NoticeEvents.Held,
+                        Target = "office@school.example",
+                        Subject = "",
+                        Body = "",
+                        CreatedAt = clock.GetUtcNow(),
+                        DueAt = clock.GetUtcNow(),
+                        Status =
+                            n <= 2 ? NoticeStatus.Waiting
+                            : n == 3 ? NoticeStatus.Sent
+                            : NoticeStatus.Failed,
+                    })
+            );
+            await context.SaveChangesAsync(Stop);
+        }
+
+        var (waits, _) = await system.Queue.EnqueueAsync(
+            system.District.Id,
+            OperationKind.FullSync,
+            IntegrationKind.ClassLink,
+            preview: false,
+            "test",
+            cancellationToken: Stop
+        );
+        await AssertAsync(("rollcall.queue waiting", 1), ("rollcall.queue needs approval", 1), ("rollcall.district.held RIVER", 7));
+        var claimed = await system.Queue.ClaimAsync("one", waits, aloneHere: false, Stop);
+        await AssertAsync(("rollcall.queue waiting", 0), ("rollcall.queue running", 1), ("rollcall.queue left alone", 0));
+        await using (var connection = await system.Database.OpenAsync(Stop))
+        {
+            await Sql.ExecuteAsync(connection, null, "UPDATE operations SET lease_until = 0", Stop);
+        }
+
+        await AssertAsync(("rollcall.queue running", 0), ("rollcall.queue left alone", 1));
+        Assert.True(await system.Queue.RetryLaterAsync(claimed!, TimeSpan.FromMinutes(10), "The service is away.", Stop));
+        await AssertAsync(
+            ("rollcall.queue tried later", 1),
+            ("rollcall.queue left alone", 0),
+            ("rollcall.notices waiting", 2),
+            ("rollcall.notices failed", 2),
+            ("rollcall.district.missing RIVER", 0),
+            ("rollcall.district.stopped RIVER", 0)
+        );
+        await system.ConfigureAsync(s => s with { Daily = s.Daily with { StoppedBecause = "Somebody looks into it." } });
+        await AssertAsync(("rollcall.district.stopped RIVER", 1));
+        Assert.Null(await MissingAsync());
+
+        async Task AssertAsync(params (string Name, double Value)[] expected)
+        {
+            var gauges = await GaugesAsync(system.Database, clock);
+            Assert.Equal(expected, expected.Select(e => (e.Name, gauges.GetValueOrDefault(e.Name, -1))));
+        }
+    }
+
+    [Theory]
+    [InlineData(LogLevel.Information, "info")]
+    [InlineData(LogLevel.Error, "fail")]
+    public void A_line_for_people_says_which_operation_it_is_of_and_nothing_else_that_surrounds_it(LogLevel level, string word)
+    {
+        var scopes = new LoggerExternalScopeProvider();
+        using var request = scopes.Push(
+            new Dictionary<string, object?>(StringComparer.Ordinal) { ["RequestPath"] = "/patrons/10001" }.ToList()
+        );
+        Assert.Equal(
+            $"{word}: Rollcall.Some[0]{Environment.NewLine}      Twice{Environment.NewLine}      said{Environment.NewLine}",
+            Line()
+        );
+        using var operation = scopes.Push(new Scope("RIVER", 7));
+        Assert.Equal(
+            $"{word}: Rollcall.Some[0]{Environment.NewLine}      District RIVER, operation 7: Twice{Environment.NewLine}      said{Environment.NewLine}",
+            Line()
+        );
+
+        string Line()
+        {
+            using var writer = new StringWriter();
+            new TextLog().Write(new LogEntry<string>(level, "Rollcall.Some", default, "", null, (_, _) => "Twice\nsaid"), scopes, writer);
+            return writer
+                .ToString()
+                .Replace("\e[32m", "", StringComparison.Ordinal)
+                .Replace("\e[31m", "", StringComparison.Ordinal)
+                .Replace("\e[0m", "", StringComparison.Ordinal);
+        }
+    }
+
+    /// <summary>As a logger's own.</summary>
+    private sealed class Scope(string district, long operation)
+        : List<KeyValuePair<string, object?>>([new("District", district), new("Operation", operation)])
+    {
+        public override string ToString() => $"District {this[0].Value}, operation {this[1].Value}";
     }
 
     [Fact]
@@ -539,6 +775,14 @@ public sealed class WatchTests(PostgresCluster postgres)
     [InlineData("Maria Gómez (maria@school.example, 2004-05-06) twice", "[..] [..] ([..] [..]) twice")]
     [InlineData("/srv/riverbend/users.csv, line 12: no barcode 10023", "[..] line 12: no barcode [..]")]
     [InlineData("Nobody has the sourcedId or barcode 'maria lopez', neither in", "[..] has the sourcedId or barcode [..], neither in")]
+    [InlineData(
+        "The package 'river bend o'brien.zip' is refused: users.csv: row 12 has no sourcedId. See 'rollcall oneroster-csv check /srv/river bend/x.zip', and",
+        "The package [..] is refused: [..]: row 12 has no sourcedId. See [..], and"
+    )]
+    [InlineData("riverbend.zip holds riverbend_users.csv, and river.bend.ZIP.", "[..] holds [..], and [..].")]
+    [InlineData("'/srv/river bend' holds neither CSV files nor archives.", "[..] holds neither CSV files nor archives.")]
+    [InlineData("two of 王小明 and محمد أحمد, of ひらがな2", "two of [..] and [..] [..], of [..]")]
+    [InlineData("It isn't the users' 'alpha' that's so.", "It isn't the users' [..] that's so.")]
     [InlineData(null, null)]
     public void An_error_is_kept_without_what_may_be_somebodys(string? error, string? kept) =>
         Assert.Equal(kept, SupportBundleCommand.Scrub(error));

@@ -377,8 +377,12 @@ public sealed class BackupTests(PostgresCluster cluster)
         }
 
         await File.WriteAllTextAsync(Path.Combine(data, killed + "-journal"), "x", Stop);
+        var rehearsal = Path.Combine("rollcall-rehearsal-killed", "rollcall.db");
+        Directory.CreateDirectory(Path.Combine(data, "rollcall-rehearsal-killed"));
+        File.Copy(Path.Combine(data, "before-summer.bak"), Path.Combine(data, rehearsal));
+        await File.WriteAllTextAsync(Path.Combine(data, "rollcall-rehearsal-killed", "master.key"), "secret", Stop);
         Assert.Equal(
-            new[] { "before-summer.bak", kept, killed, draft, now, Path.Combine("old", "x") }.Order(StringComparer.Ordinal),
+            new[] { "before-summer.bak", kept, killed, draft, now, Path.Combine("old", "x"), rehearsal }.Order(StringComparer.Ordinal),
             system.Database.CopiesInDataFolder()
         );
 
@@ -390,6 +394,23 @@ public sealed class BackupTests(PostgresCluster cluster)
             system.Database.CopiesInDataFolder()
         );
         Assert.False(File.Exists(Path.Combine(data, killed + "-journal")));
+        Assert.Empty(Directory.GetDirectories(data, "rollcall-rehearsal-*"));
+
+        // One that is under way goes on.
+        using (var under = system.Database.BeginRehearsal())
+        {
+            await File.WriteAllTextAsync(Path.Combine(under.Folder, "x"), "x", Stop);
+            using (system.Get<OperationWorker>().TryBecomeWorker()) { }
+
+            Assert.True(File.Exists(Path.Combine(under.Folder, "x")));
+            Assert.Contains(
+                "Another process",
+                Assert.Throws<RollcallException>(system.Database.BeginRehearsal).Message,
+                StringComparison.Ordinal
+            );
+        }
+
+        Assert.Empty(Directory.GetDirectories(data, "rollcall-rehearsal-*"));
     }
 
     [Fact]
