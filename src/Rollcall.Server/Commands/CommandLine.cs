@@ -27,52 +27,89 @@ internal static partial class CommandLine
     /// <returns>An <see cref="ExitCode"/>.</returns>
     public static async Task<int> RunAsync(string[] args, Terminal terminal, CancellationToken cancellationToken)
     {
-        // Also where the rest of the line cannot be understood: a program that asked for JSON gets some.
-        var json = args.Contains(GlobalOptions.Json.Name, StringComparer.Ordinal);
+        int code;
         try
         {
-            var result = Parse(terminal, args);
-            if (result.Errors.Count > 0 && result.Action is not HelpAction)
-            {
-                await FailAsync(terminal, result, json, Misused(result));
-                return ExitCode.Usage;
-            }
+            code = await InvokeAsync(args, terminal, cancellationToken);
+        }
+        catch (IOException)
+        {
+            // Not even what went wrong can be written: there is nobody to tell.
+            code = ExitCode.Failed;
+        }
 
-            var configuration = new InvocationConfiguration
-            {
-                Output = terminal.Out,
-                Error = terminal.Error,
-                EnableDefaultExceptionHandler = false,
-
-                // Signals are the process's own business: a sync takes the time that parking needs.
-                ProcessTerminationTimeout = null,
-            };
+        // What is full or gone by now has been written to until here as if nothing were: results are kept together and sent at the end.
+        if (await FlushAsync(terminal.Out) is { } why && code is ExitCode.Done or ExitCode.NeedsApproval)
+        {
+            code = ExitCode.Failed;
             try
             {
-                return RemoteCommand.IsMeant(result, terminal)
-                    ? await RemoteCommand.RunAsync(result, terminal, cancellationToken)
-                    : await result.InvokeAsync(configuration, cancellationToken);
+                await WriteErrorAsync(terminal, $"It is done, but what it says could not be written: {why}");
             }
-            catch (UsageException e)
+            catch (IOException)
             {
-                await FailAsync(terminal, result, json, e.Message);
-                return ExitCode.Usage;
-            }
-            catch (OperationCanceledException) when (cancellationToken.IsCancellationRequested)
-            {
-                await FailAsync(terminal, result, json, "Interrupted.");
-                return ExitCode.Failed;
-            }
-            catch (Exception e)
-            {
-                await FailAsync(terminal, result, json, Sentence(e));
-                return ExitCode.Failed;
+                // As above.
             }
         }
-        finally
+
+        await FlushAsync(terminal.Error);
+        return code;
+    }
+
+    /// <returns>Why nothing more can be written; null when all is.</returns>
+    private static async Task<string?> FlushAsync(TextWriter writer)
+    {
+        try
         {
-            await terminal.Out.FlushAsync(CancellationToken.None);
-            await terminal.Error.FlushAsync(CancellationToken.None);
+            await writer.FlushAsync(CancellationToken.None);
+            return null;
+        }
+        catch (IOException e)
+        {
+            return e.Message;
+        }
+    }
+
+    private static async Task<int> InvokeAsync(string[] args, Terminal terminal, CancellationToken cancellationToken)
+    {
+        // Also where the rest of the line cannot be understood: a program that asked for JSON gets some.
+        var json = args.Contains(GlobalOptions.Json.Name, StringComparer.Ordinal);
+        var result = Parse(terminal, args);
+        if (result.Errors.Count > 0 && result.Action is not HelpAction)
+        {
+            await FailAsync(terminal, result, json, Misused(result));
+            return ExitCode.Usage;
+        }
+
+        var configuration = new InvocationConfiguration
+        {
+            Output = terminal.Out,
+            Error = terminal.Error,
+            EnableDefaultExceptionHandler = false,
+
+            // Signals are the process's own business: a sync takes the time that parking needs.
+            ProcessTerminationTimeout = null,
+        };
+        try
+        {
+            return RemoteCommand.IsMeant(result, terminal)
+                ? await RemoteCommand.RunAsync(result, terminal, cancellationToken)
+                : await result.InvokeAsync(configuration, cancellationToken);
+        }
+        catch (UsageException e)
+        {
+            await FailAsync(terminal, result, json, e.Message);
+            return ExitCode.Usage;
+        }
+        catch (OperationCanceledException) when (cancellationToken.IsCancellationRequested)
+        {
+            await FailAsync(terminal, result, json, "Interrupted.");
+            return ExitCode.Failed;
+        }
+        catch (Exception e)
+        {
+            await FailAsync(terminal, result, json, Sentence(e));
+            return ExitCode.Failed;
         }
     }
 
@@ -135,13 +172,20 @@ internal static partial class CommandLine
     /// <summary>The error as a line, and as JSON where that is wanted: the whole object where a command's contract has one.</summary>
     private static async Task FailAsync(Terminal terminal, ParseResult result, bool json, string error)
     {
-        if (json && OperationRunner.KindOf(PathOf(result)) is { } kind)
+        try
         {
-            await JsonText.WriteAsync(terminal, OperationResult.FailedBefore(kind, 0, error));
+            if (json && OperationRunner.KindOf(PathOf(result)) is { } kind)
+            {
+                await JsonText.WriteAsync(terminal, OperationResult.FailedBefore(kind, 0, error));
+            }
+            else if (json)
+            {
+                await JsonText.WriteAsync(terminal, new Refusal(error));
+            }
         }
-        else if (json)
+        catch (IOException)
         {
-            await JsonText.WriteAsync(terminal, new Refusal(error));
+            // Where results go nothing can be written, which may be what is wrong.
         }
 
         await WriteErrorAsync(terminal, error);

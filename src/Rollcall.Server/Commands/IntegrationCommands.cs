@@ -234,7 +234,8 @@ internal static class IntegrationCommands
                         cleared is { } operation
                             ? $"{IntegrationWords.Name(kind)} is on. {Cleared(operation)}"
                             : $"{IntegrationWords.Name(kind)} is on.",
-                    cancellationToken
+                    cancellationToken,
+                    view => view with { Cleared = cleared }
                 )
         );
         return command;
@@ -830,7 +831,8 @@ internal static class IntegrationCommands
         IntegrationKind kind,
         Func<Session, District, Task> act,
         Func<IntegrationView, string> say,
-        CancellationToken cancellationToken
+        CancellationToken cancellationToken,
+        Func<IntegrationView, IntegrationView>? also = null
     )
     {
         await using var session = await Session.OpenAsync(result, terminal, cancellationToken);
@@ -841,7 +843,7 @@ internal static class IntegrationCommands
         var view = IntegrationView.Of(kind, await integrations.FindAsync(district.Id, kind, cancellationToken), sites.Values);
         if (session.Json)
         {
-            await JsonText.WriteAsync(terminal, view);
+            await JsonText.WriteAsync(terminal, also is null ? view : also(view));
         }
         else
         {

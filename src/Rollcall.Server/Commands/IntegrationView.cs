@@ -31,6 +31,9 @@ internal sealed record IntegrationView
     public required DailyOperations Daily { get; init; }
     public required DateTimeOffset? LastFullAt { get; init; }
 
+    /// <summary>The operation by which turning it on cleared what another roster had left, to be undone; null otherwise.</summary>
+    public long? Cleared { get; init; }
+
     public static IntegrationView Of(IntegrationKind kind, Integration? row, IEnumerable<Site> sites)
     {
         var settings = IntegrationService.SettingsOf(row);

@@ -1,3 +1,4 @@
+using System.Text.Json;
 using Rollcall.Sandbox;
 using Rollcall.Tests.Infrastructure;
 
@@ -144,7 +145,13 @@ public sealed class OneRosterStoryTests(PostgresCluster postgres)
         var origin = sandbox.Url.GetLeftPart(UriPartial.Authority);
         await cli.OkAsync(["oneroster", "connect", "--url", origin, .. KeyAndSecret(cli, sandbox), "--yes"]);
         await cli.RefusedAsync(1, "--yes on the command line", "oneroster", "on");
-        await cli.OkAsync("oneroster", "on", "--yes");
+        var turned = (await cli.OkAsync("oneroster", "on", "--yes", "--json")).Json;
+        Assert.True(turned.GetProperty("enabled").GetBoolean());
+        Assert.Equal(
+            "switch",
+            (await cli.OkAsync("operation", "show", $"{turned.GetProperty("cleared").GetInt64()}", "--json")).Word("kind")
+        );
+        Assert.Equal(JsonValueKind.Null, (await cli.OkAsync("oneroster", "on", "--json")).Json.GetProperty("cleared").ValueKind);
         Assert.Equal("off", (await cli.OkAsync("classlink", "show")).Out.Split('\n')[0].Split(' ')[^1]);
         Assert.DoesNotContain("\"guid\":\"", (await cli.OkAsync("patron", "list", "--json")).Out, StringComparison.Ordinal);
     }

@@ -51,6 +51,42 @@ public sealed class ProcessTests(PostgresCluster postgres)
     }
 
     [Fact]
+    public async Task Results_that_cannot_be_written_are_told_in_one_line_and_what_was_done_stays_done()
+    {
+        Assert.SkipUnless(File.Exists("/dev/full"), "This system has no disk that is always full");
+        await using var sandbox = await SandboxAsync();
+        await using var cli = await Cli.ConnectedAsync(sandbox);
+        foreach (
+            var (done, args) in (IEnumerable<(bool, string[])>)
+                [
+                    (true, ["--help"]),
+                    (true, ["sync", "--json"]),
+                    (true, ["operation", "list"]),
+                    (true, ["operation", "list", "--json"]),
+                    (false, ["operation", "show", "77", "--json"]),
+                ]
+        )
+        {
+            using var process = StartFull(cli, args);
+            var ran = await EndAsync(process);
+            Assert.Equal((1, ""), (ran.Code, ran.Out));
+            var line = Assert.Single(ran.Error.TrimEnd('\n').Split('\n'));
+            Assert.StartsWith(
+                done ? "error: It is done, but what it says could not be written: " : "error: There is no operation 77.",
+                line,
+                StringComparison.Ordinal
+            );
+        }
+
+        var operation = Assert.Single((await cli.OkAsync("operation", "list", "--json")).Json.EnumerateArray());
+        Assert.StartsWith("completed", operation.GetProperty("status").GetString(), StringComparison.Ordinal);
+
+        // Where not even that can be said, the exit code says it.
+        using var mute = StartFull(cli, ["--help"], "2>/dev/full");
+        Assert.Equal((1, ""), (await EndAsync(mute) is var said ? (said.Code, said.Error) : default));
+    }
+
+    [Fact]
     public async Task An_interrupted_sync_is_parked_and_a_killed_one_is_taken_over()
     {
         await using var sandbox = await SandboxAsync();

@@ -9,16 +9,23 @@ internal static class RealProcess
 {
     private static CancellationToken Stop => TestContext.Current.CancellationToken;
 
-    public static Process Start(Cli cli, params string[] args)
+    // A process that starts others in the background has them ignore Ctrl-C; here they are to obey.
+    public static Process Start(Cli cli, params string[] args) => StartAs(cli, ["--default-signal=INT", Program, .. args]);
+
+    /// <summary>Starts a command whose results go to a disk that is full.</summary>
+    public static Process StartFull(Cli cli, string[] args, string more = "") =>
+        StartAs(cli, ["sh", "-c", $"exec \"$0\" \"$@\" >/dev/full {more}", Program, .. args]);
+
+    private static string Program => Path.Combine(AppContext.BaseDirectory, "rollcall");
+
+    private static Process StartAs(Cli cli, string[] all)
     {
-        // A process that starts others in the background has them ignore Ctrl-C; here they are to obey.
         var start = new ProcessStartInfo("env")
         {
             UseShellExecute = false,
             RedirectStandardOutput = true,
             RedirectStandardError = true,
         };
-        string[] all = ["--default-signal=INT", Path.Combine(AppContext.BaseDirectory, "rollcall"), .. args];
         foreach (var arg in all)
         {
             start.ArgumentList.Add(arg);
