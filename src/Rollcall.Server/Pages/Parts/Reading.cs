@@ -681,14 +681,13 @@ internal sealed class Reading(
             .FirstOrDefaultAsync(cancellationToken);
     }
 
-    /// <summary>How much there is, and whether the tables are those of this version.</summary>
-    public async Task<(long Patrons, long Operations, bool Migrated)> FactsAsync(int districtId, CancellationToken cancellationToken)
+    /// <summary>How much there is.</summary>
+    public async Task<(long Patrons, long Operations)> FactsAsync(int districtId, CancellationToken cancellationToken)
     {
         await using var context = database.CreateContext();
         return (
             await context.Patrons.LongCountAsync(p => p.DistrictId == districtId, cancellationToken),
-            await context.Operations.LongCountAsync(o => o.DistrictId == districtId, cancellationToken),
-            (await database.PendingMigrationsAsync(cancellationToken)).Count == 0
+            await context.Operations.LongCountAsync(o => o.DistrictId == districtId, cancellationToken)
         );
     }
 
