@@ -137,8 +137,14 @@ internal sealed class ErrorModel(Here here) : PageModel
             Code = StatusCodes.Status413PayloadTooLarge;
         }
 
+        if (Code is StatusCodes.Status400BadRequest or StatusCodes.Status500InternalServerError && Arrival.IsLate(HttpContext))
+        {
+            Code = StatusCodes.Status408RequestTimeout;
+        }
+
         (Heading, Advice) = Code switch
         {
+            408 => ("Too slow", "What was sent took too long to arrive and was given up. Nothing was changed: go back and send it again."),
             404 => ("Not found", words ?? "There is no page at this address. Check it, or start from the dashboard."),
             400 => (
                 "Not understood",

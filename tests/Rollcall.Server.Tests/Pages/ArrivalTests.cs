@@ -1,5 +1,6 @@
 using System.IO.Pipelines;
 using Microsoft.AspNetCore.Http;
+using Microsoft.AspNetCore.Http.Features;
 using Microsoft.Extensions.Time.Testing;
 using Rollcall.Server.Pages.Parts;
 
@@ -26,6 +27,32 @@ public sealed class ArrivalTests
         time.Advance(Arrival.Longest / 2);
         Assert.Equal(408, (await Assert.ThrowsAsync<BadHttpRequestException>(() => waiting)).StatusCode);
         Assert.Equal(408, (await Assert.ThrowsAsync<BadHttpRequestException>(() => body.ReadAsync(buffer).AsTask())).StatusCode);
+    }
+
+    [Fact]
+    public async Task A_form_that_is_given_up_is_called_late_whatever_its_reader_makes_of_it()
+    {
+        var time = new FakeTimeProvider();
+        var http = new DefaultHttpContext();
+        http.Features.Set<IHttpRequestBodyDetectionFeature>(new HasBody());
+        http.Request.Body = new Pipe().Reader.AsStream();
+        var running = new Arrival(
+            async h =>
+            {
+                // As whoever looks for the token of a form does.
+                await Assert.ThrowsAsync<BadHttpRequestException>(() => h.Request.Body.ReadAsync(new byte[10]).AsTask());
+            },
+            time
+        ).InvokeAsync(http);
+        Assert.False(Arrival.IsLate(http));
+        time.Advance(Arrival.Longest);
+        await running;
+        Assert.True(Arrival.IsLate(http));
+    }
+
+    private sealed class HasBody : IHttpRequestBodyDetectionFeature
+    {
+        public bool CanHaveBody => true;
     }
 
     [Fact]

@@ -16,11 +16,16 @@ internal sealed class Arrival(RequestDelegate next, TimeProvider time)
 
     public static readonly TimeSpan Grace = TimeSpan.FromSeconds(10);
 
+    private static readonly object s_late = new();
+
+    /// <summary>The body of this request was given up. Whoever looked for a form in it may have called it something else.</summary>
+    public static bool IsLate(HttpContext http) => http.Items.ContainsKey(s_late);
+
     public Task InvokeAsync(HttpContext http)
     {
         if (http.Features.Get<IHttpRequestBodyDetectionFeature>()?.CanHaveBody == true)
         {
-            var body = new TimedBody(http.Request.Body, time);
+            var body = new TimedBody(http.Request.Body, time, () => http.Items[s_late] = true);
             http.Response.RegisterForDispose(body);
             http.Request.Body = body;
         }
@@ -29,7 +34,7 @@ internal sealed class Arrival(RequestDelegate next, TimeProvider time)
     }
 
     /// <summary>A body that is given up when it is not there in time.</summary>
-    internal sealed class TimedBody(Stream body, TimeProvider time) : BodyStream
+    internal sealed class TimedBody(Stream body, TimeProvider time, Action? givenUp = null) : BodyStream
     {
         private CancellationTokenSource? _late;
 
@@ -43,6 +48,7 @@ internal sealed class Arrival(RequestDelegate next, TimeProvider time)
             }
             catch (OperationCanceledException e) when (_late.IsCancellationRequested && !cancellationToken.IsCancellationRequested)
             {
+                givenUp?.Invoke();
                 throw new BadHttpRequestException("The body took too long to arrive.", StatusCodes.Status408RequestTimeout, e);
             }
         }
