@@ -19,7 +19,8 @@ internal static class PlannedOperation
             DistrictId = districtId,
             Kind = kind,
             Status = OperationStatus.Failed,
-            Error = "Interrupted before the plan was complete. Nothing was written; do it again.",
+            Error =
+                "Its plan is not complete: it is being made still, or whatever made it was interrupted. Nothing was written; if it stays so, do it again.",
             PreviewOnly = preview,
             RequestedBy = actor.Name,
             ActingGroup = actor.Right,
