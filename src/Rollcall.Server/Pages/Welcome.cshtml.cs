@@ -93,14 +93,24 @@ internal sealed class WelcomeModel(
         });
 
     /// <summary>Takes back a tenant that the wrong district was given.</summary>
-    public Task<IActionResult> OnPostTakeBackAsync(string? tenantId) =>
+    /// <param name="held">The district's code and the tenant's number: since the page was opened it may be another district's.</param>
+    public Task<IActionResult> OnPostTakeBackAsync(string? held) =>
         TryAsync(async () =>
         {
-            var tenants = await districts.TenantsAsync(HttpContext.RequestAborted);
-            var holder =
-                (await districts.ListAsync(HttpContext.RequestAborted)).FirstOrDefault(d => tenants[d.Id].Contains(tenantId))
-                ?? throw new RollcallException("No district is allowed this tenant: it has been taken back already.");
-            await districts.DisallowTenantAsync(holder, tenantId!, Here.Who!.Name, HttpContext.RequestAborted);
+            var at = held?.LastIndexOf(':') ?? -1;
+            if (at < 0)
+            {
+                throw new RollcallException("Choose the tenant that is to be taken back.");
+            }
+
+            var tenantId = held![(at + 1)..];
+            var holder = await districts.ResolveAsync(held[..at], HttpContext.RequestAborted);
+            if (!(await districts.TenantsAsync(HttpContext.RequestAborted))[holder.Id].Contains(tenantId))
+            {
+                throw new RollcallException($"{holder.Name} is not allowed tenant {tenantId}: it has been taken back already.");
+            }
+
+            await districts.DisallowTenantAsync(holder, tenantId, Here.Who!.Name, HttpContext.RequestAborted);
             return $"{holder.Name} may connect to tenant {tenantId} no more.";
         });
 

@@ -523,7 +523,9 @@ public abstract partial class PatronPages(SyncedLibrary library)
         {
             var typed = Visitor.FieldsOf(await visitor.PageAsync(page), "logs");
             Visitor.Put(typed, "logs", nonsense);
-            var answer = await visitor.PageAsync(await visitor.SubmitAsync(page, page, [.. typed]));
+            Visitor.Put(typed, "signIns", "77");
+            var answer = await visitor.RefusedAsync(page, page, [.. typed]);
+            Assert.Equal("77", Visitor.FieldsOf(answer, "logs").Single(f => f.Name == "signIns").Value);
             Assert.Contains("whole number of days", answer, StringComparison.Ordinal);
             Assert.DoesNotContain("Saved.", answer, StringComparison.Ordinal);
         }

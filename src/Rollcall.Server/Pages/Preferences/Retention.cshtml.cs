@@ -14,6 +14,9 @@ internal sealed class RetentionModel(Here here, RetentionService retention, Oper
     public RetentionSetting Setting { get; private set; } = new();
     public IReadOnlyList<Operation> Runs { get; private set; } = [];
 
+    /// <summary>A time as its field shows it.</summary>
+    public string? Days(string name, int stored) => Typed("", name, stored.ToString(CultureInfo.InvariantCulture));
+
     public async Task OnGetAsync()
     {
         Setting = await retention.FindAsync(DistrictId, Gone);
@@ -23,8 +26,9 @@ internal sealed class RetentionModel(Here here, RetentionService retention, Oper
     public async Task<IActionResult> OnPostAsync()
     {
         var form = await Request.ReadFormAsync(Gone);
-        return await ActAsync(
+        return await SaveAsync(
             Address,
+            OnGetAsync,
             async () =>
             {
                 await retention.SetAsync(DistrictId, Changed("logs"), Changed("audit"), Changed("signIns"), Here.Actor.Name, Gone);
