@@ -93,6 +93,7 @@ public static class RollcallServices
         services.AddSingleton<IOperationHandler, PersonHandler>();
         services.AddSingleton<IOperationHandler, ErasureHandler>();
         services.AddSingleton<IOperationHandler, RetentionHandler>();
+        services.AddSingleton<IOperationHandler, ReadinessHandler>();
         services.AddSingleton<RetentionService>();
         services.AddSingleton<UndoService>();
         services.AddSingleton<PatronExplain>();

@@ -32,6 +32,9 @@ public sealed record ConnectRequest(
     /// <summary>Which application of a tenant is read by ClassLink's proxy, where there are several; null keeps what was chosen before.</summary>
     public string? ApplicationId { get; init; }
 
+    /// <summary>What was chosen before counts no more: somebody chooses among all there are.</summary>
+    public bool ChooseAnew { get; init; }
+
     /// <summary>Where client credentials are exchanged for a token.</summary>
     public string? TokenUrl { get; init; }
 
@@ -77,6 +80,42 @@ public sealed record ConnectResult(
 public sealed record SwitchImpact(int Guids, int Links, int SiteGuids, int Matches, int Connections = 0)
 {
     public bool IsEmpty => !IsOfPeople && Matches == 0;
+
+    /// <summary>More of anything goes than by another look.</summary>
+    internal bool Exceeds(SwitchImpact other) =>
+        Guids > other.Guids
+        || Links > other.Links
+        || SiteGuids > other.SiteGuids
+        || Matches > other.Matches
+        || Connections > other.Connections;
+
+    /// <summary>As a form sends it along.</summary>
+    internal string Print =>
+        string.Create(System.Globalization.CultureInfo.InvariantCulture, $"{Guids}-{Links}-{SiteGuids}-{Matches}-{Connections}");
+
+    /// <summary>What a form sent along; null when that is nothing of the kind.</summary>
+    internal static SwitchImpact? Parse(string? print)
+    {
+        var parts = (print ?? "").Split('-');
+        var numbers = new int[5];
+        for (var i = 0; i < numbers.Length; i++)
+        {
+            if (
+                parts.Length != numbers.Length
+                || !int.TryParse(
+                    parts[i],
+                    System.Globalization.NumberStyles.None,
+                    System.Globalization.CultureInfo.InvariantCulture,
+                    out numbers[i]
+                )
+            )
+            {
+                return null;
+            }
+        }
+
+        return new SwitchImpact(numbers[0], numbers[1], numbers[2], numbers[3], numbers[4]);
+    }
 
     /// <summary>More than matches goes.</summary>
     internal bool IsOfPeople => Guids != 0 || Links != 0 || SiteGuids != 0;
@@ -337,7 +376,7 @@ public sealed class IntegrationService(
             ApplicationId =
                 request.Mode != ConnectionMode.Proxy
                     ? null
-                    : request.ApplicationId ?? (before.TenantId == tenant ? before.ApplicationId : null),
+                    : request.ApplicationId ?? (before.TenantId == tenant && !request.ChooseAnew ? before.ApplicationId : null),
             Url = request.Url,
             Key = request.Key,
             Signature = request.Signature,
@@ -612,12 +651,19 @@ public sealed class IntegrationService(
     /// <summary>Turns an integration on, and every other one off.</summary>
     /// <returns>The operation that cleared what another roster had left, to be undone; null when nothing was cleared.</returns>
     /// <exception cref="RollcallException">Nothing is connected, or clearing was not agreed to.</exception>
+    /// <param name="districtId">The district.</param>
+    /// <param name="kind">The service.</param>
+    /// <param name="clear">Clearing what another service left behind was agreed to.</param>
+    /// <param name="actor">Who does it, for the audit.</param>
+    /// <param name="cancellationToken">Gives up.</param>
+    /// <param name="agreed">What was shown when it was agreed to; null agrees to whatever there is.</param>
     public async Task<long?> TurnOnAsync(
         int districtId,
         IntegrationKind kind,
         bool clear,
         string actor,
-        CancellationToken cancellationToken = default
+        CancellationToken cancellationToken = default,
+        SwitchImpact? agreed = null
     )
     {
         await using var work = await DistrictTransaction.BeginAsync(database, districtId, cancellationToken);
@@ -627,6 +673,13 @@ public sealed class IntegrationService(
         {
             throw new RollcallException(
                 $"Turning {IntegrationWords.Name(kind)} on turns the other service off and clears {impact.InWords}; patrons stay. Agree to it to go on (--yes on the command line); it can be undone as an operation."
+            );
+        }
+
+        if (agreed is not null && impact.Exceeds(agreed))
+        {
+            throw new RollcallException(
+                $"More would be cleared by now than you were shown: {impact.InWords}. Nothing was changed; look again, and agree to that if it is right."
             );
         }
 
@@ -836,13 +889,61 @@ public sealed class IntegrationService(
         }
 
         var (row, isOn) = await IsOnAsync(context, district.Id, kind, cancellationToken);
-        var own = matches.Where(m => m.SiteId == site.Id).ToList();
+        Join(context, row, site, org, isOn, [.. matches.Where(m => m.SiteId == site.Id)], actor);
+        await work.CommitAsync(cancellationToken);
+    }
+
+    /// <summary>Matches every organization for which a site is suggested: all of them, or none. Of several for one site it is the first.</summary>
+    /// <returns>How many.</returns>
+    public async Task<int> MatchSuggestedAsync(
+        District district,
+        IntegrationKind kind,
+        string actor,
+        CancellationToken cancellationToken = default
+    )
+    {
+        var orgs = await ReadOrgsAsync(district.Id, kind, cancellationToken);
+        await using var work = await DistrictTransaction.BeginAsync(database, district.Id, cancellationToken);
+        var context = work.Context;
+        var sites = await context.Sites.Where(s => s.DistrictId == district.Id).ToListAsync(cancellationToken);
+        var matches = await context.SiteOrgs.Where(o => o.DistrictId == district.Id && o.Kind == kind).ToListAsync(cancellationToken);
+        var free = Unmatched(sites, matches.Select(m => m.SiteId));
+        var matched = matches.Select(m => m.OrgId).ToHashSet(StringComparer.Ordinal);
+        var (row, isOn) = await IsOnAsync(context, district.Id, kind, cancellationToken);
+        var taken = new HashSet<int>();
+        foreach (var org in orgs.Where(o => !matched.Contains(o.SourcedId!)))
+        {
+            if (free.Find(s => s.Code == Suggest(org, free)) is { } site && taken.Add(site.Id))
+            {
+                Join(context, row, site, org, isOn, [], actor);
+            }
+        }
+
+        if (taken.Count > 0)
+        {
+            await work.CommitAsync(cancellationToken);
+        }
+
+        return taken.Count;
+    }
+
+    /// <summary>Matches an organization to a site that has these already. The caller commits.</summary>
+    private void Join(
+        RollcallContext context,
+        Integration row,
+        Site site,
+        Org org,
+        bool isOn,
+        IReadOnlyCollection<SiteOrg> own,
+        string actor
+    )
+    {
         context.SiteOrgs.Add(
             new SiteOrg
             {
-                DistrictId = district.Id,
-                Kind = kind,
-                OrgId = orgId,
+                DistrictId = row.DistrictId,
+                Kind = row.Kind,
+                OrgId = org.SourcedId!,
                 SiteId = site.Id,
                 Position = own.Count == 0 ? 0 : own.Max(m => m.Position) + 1,
                 OrgName = Text.Clean(org.Name),
@@ -851,12 +952,11 @@ public sealed class IntegrationService(
         );
         if (isOn && own.Count == 0)
         {
-            site.Guid = orgId;
+            site.Guid = org.SourcedId;
         }
 
         Bump(row);
-        AddAudit(context, district.Id, actor, "match", $"organization {orgId} to site {site.Code}");
-        await work.CommitAsync(cancellationToken);
+        AddAudit(context, row.DistrictId, actor, "match", $"organization {org.SourcedId} to site {site.Code}");
     }
 
     /// <summary>Makes sites for organizations of the roster and matches each to its own: all of them, or none.</summary>

@@ -58,11 +58,20 @@ public sealed class ReadinessService(
     public static readonly TimeSpan Kept = TimeSpan.FromMinutes(15);
 
     /// <summary>Looks, and keeps the answer for a while, for whoever asks on any node.</summary>
+    /// <param name="district">The district.</param>
+    /// <param name="kind">The service.</param>
+    /// <param name="cancellationToken">Gives up.</param>
+    /// <param name="report">Hears how many users are read, and of how many where that is known; null for nobody.</param>
     /// <exception cref="RollcallException">The settings were changed meanwhile: what was read is of others.</exception>
-    public async Task<Readiness> ReadAsync(District district, IntegrationKind kind, CancellationToken cancellationToken = default)
+    public async Task<Readiness> ReadAsync(
+        District district,
+        IntegrationKind kind,
+        CancellationToken cancellationToken = default,
+        Func<long, long?, ValueTask>? report = null
+    )
     {
         var before = await integrations.FindAsync(district.Id, kind, cancellationToken);
-        var read = await CheckAsync(district, kind, cancellationToken);
+        var read = await CheckAsync(district, kind, cancellationToken, report);
         await using var work = await DistrictTransaction.BeginAsync(database, district.Id, cancellationToken);
         var row = await work.Context.Integrations.SingleOrDefaultAsync(
             i => i.DistrictId == district.Id && i.Kind == kind,
@@ -132,7 +141,13 @@ public sealed class ReadinessService(
     private static string Print(Integration row) =>
         Convert.ToHexStringLower(SHA256.HashData(System.Text.Encoding.UTF8.GetBytes(row.Settings)));
 
-    public async Task<Readiness> CheckAsync(District district, IntegrationKind kind, CancellationToken cancellationToken = default)
+    /// <summary>Looks, and keeps nothing.</summary>
+    public async Task<Readiness> CheckAsync(
+        District district,
+        IntegrationKind kind,
+        CancellationToken cancellationToken = default,
+        Func<long, long?, ValueTask>? report = null
+    )
     {
         var settings = IntegrationService.SettingsOf(await integrations.FindAsync(district.Id, kind, cancellationToken));
         var roles = settings.Roles.Count > 0 ? settings.Roles : [RoleGroup.Student, RoleGroup.Teacher, RoleGroup.Admin];
@@ -198,6 +213,11 @@ public sealed class ReadinessService(
                 {
                     withoutOrg++;
                 }
+            }
+
+            if (report is not null)
+            {
+                await report(page.RowsSoFar, page.Total);
             }
         }
 

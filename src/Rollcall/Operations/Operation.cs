@@ -23,6 +23,9 @@ public enum OperationKind
 
     /// <summary>Removes what is older than the district keeps it.</summary>
     Retention = 13,
+
+    /// <summary>Counts what a first sync would meet; changes nobody.</summary>
+    Readiness = 14,
 }
 
 /// <summary>Where an operation stands.</summary>

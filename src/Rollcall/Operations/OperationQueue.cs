@@ -41,13 +41,14 @@ public sealed class OperationQueue(RollcallDatabase database, TimeProvider time)
         await using var transaction = await database.Bulk.BeginWriteAsync(connection, cancellationToken);
         await database.Bulk.LockDistrictAsync(connection, transaction, districtId, cancellationToken);
         await using var context = database.CreateContext(connection, transaction);
-        if (kind is OperationKind.FullSync or OperationKind.ChangesSync)
+        if (kind is OperationKind.FullSync or OperationKind.ChangesSync or OperationKind.Readiness)
         {
             var equal = await context
                 .Operations.AsNoTracking()
                 .Where(o => o.DistrictId == districtId && o.Kind == kind && o.PreviewOnly == preview)
                 .Where(o => o.Status == OperationStatus.Waiting || o.Status == OperationStatus.Running)
                 .Where(o => !o.Planned && !o.CancelRequested)
+                .Where(o => kind != OperationKind.Readiness || o.Integration == integration)
                 .OrderBy(o => o.Id)
                 .FirstOrDefaultAsync(cancellationToken);
             if (equal is not null)
@@ -868,6 +869,7 @@ public sealed class OperationQueue(RollcallDatabase database, TimeProvider time)
             OperationKind.Remove => $"Patron Removal{preview}",
             OperationKind.Erase => "Patron Erasure",
             OperationKind.Retention => "Retention",
+            OperationKind.Readiness => $"{service}Readiness",
             OperationKind.Review => "Review Decision",
             OperationKind.Import => $"Patron Import{preview}",
             OperationKind.Export => "Patron Export",

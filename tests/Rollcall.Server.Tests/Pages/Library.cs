@@ -116,6 +116,10 @@ public abstract class Library : IAsyncLifetime
         return await EndOfAsync(id);
     }
 
+    /// <summary>The last operation of a kind as it ended.</summary>
+    internal async Task<Operation> EndOfLastAsync(OperationKind kind) =>
+        await EndOfAsync((await Service<OperationQueue>().OfKindAsync(District.Id, kind, 1))[0].Id);
+
     /// <summary>An operation as it ended.</summary>
     internal Task<Operation> EndOfAsync(long id) => EndOfAsync(District.Id, id);
 

@@ -513,6 +513,10 @@ public sealed partial class OfferTests(SyncedLibrary library) : IClassFixture<Sy
         const string page = "/preferences/sis/classlink/readiness";
         Assert.DoesNotContain("Roster people", await visitor.PageAsync(page), StringComparison.Ordinal);
         await visitor.SubmitAsync(page, $"{page}?handler=Read");
+        var counting = await library.EndOfLastAsync(OperationKind.Readiness);
+        Assert.Equal((OperationStatus.Completed, IntegrationKind.ClassLink), (counting.Status, counting.Integration));
+        Assert.Contains("stands under Readiness", await visitor.PageAsync($"/operations/{counting.Id}"), StringComparison.Ordinal);
+        Assert.DoesNotContain("handler=Undo", await visitor.PageAsync($"/operations/{counting.Id}"), StringComparison.Ordinal);
 
         // Another node remembers nothing.
         ((MemoryCache)library.Service<IMemoryCache>()).Clear();
@@ -604,6 +608,74 @@ public sealed partial class OfferTests(SyncedLibrary library) : IClassFixture<Sy
         );
         Assert.Contains("notice-bad", refused, StringComparison.Ordinal);
         Assert.Contains("<option value=\"1.1\" selected", refused, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task About_says_how_this_server_is_and_to_operators_what_is_wrong()
+    {
+        using var all = new Visitor(library.Url);
+        using var some = new Visitor(library.Url, await library.SignInAsync(SecurityGroup.LibraryAdministrator));
+        var well = await all.PageAsync("/about");
+        Assert.Matches("<dt>Database</dt><dd><span class=\"mark mark-good\">Well", well);
+        Assert.Matches("<dt>Disk</dt>", well);
+        Assert.Matches("<dt>Worker</dt>", well);
+        library.Service<Rollcall.Server.Watch.Pulse>().Expect("tests", TimeSpan.Zero);
+        await Task.Delay(TimeSpan.FromSeconds(2.5), CancellationToken.None);
+        foreach (var visitor in (Visitor[])[all, some])
+        {
+            var ill = await visitor.PageAsync("/about");
+            Assert.Matches("<dt>Tests</dt><dd><span class=\"mark mark-bad\">Not well", ill);
+            Assert.Equal(visitor == all, ill.Contains("silent for", StringComparison.Ordinal));
+        }
+
+        library.Service<Rollcall.Server.Watch.Pulse>().Expect("tests", TimeSpan.FromDays(1));
+    }
+
+    [Fact]
+    public async Task A_service_that_is_on_is_previewed_and_synced_from_its_own_page()
+    {
+        const string page = "/preferences/sis/classlink";
+        using var visitor = new Visitor(library.Url);
+        var operation = await visitor.SubmitAsync(page, "/?handler=Preview");
+        var ended = await library.EndOfAsync(long.Parse(operation.Split('/')[^1], System.Globalization.CultureInfo.InvariantCulture));
+        Assert.True(ended.PreviewOnly);
+        Assert.Contains("action=\"/?handler=Sync\"", await visitor.PageAsync($"{page}/mapping"), StringComparison.Ordinal);
+        Assert.DoesNotContain("handler=Sync", await visitor.PageAsync("/preferences/sis/oneroster"), StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Readiness_is_read_in_the_queue_where_its_progress_is_seen_and_it_can_be_stopped()
+    {
+        const string page = "/preferences/sis/classlink/readiness";
+        using var visitor = new Visitor(library.Url);
+        var waiting = await AddAsync(
+            new Operation
+            {
+                Kind = OperationKind.Readiness,
+                Integration = IntegrationKind.ClassLink,
+                Status = OperationStatus.Waiting,
+                NotBefore = TimeProvider.System.GetUtcNow().AddHours(1),
+            }
+        );
+        var tab = await visitor.PageAsync(page);
+        Assert.Contains($"sse-swap=\"operation-{waiting}\"", tab, StringComparison.Ordinal);
+        Assert.DoesNotContain("handler=Read", tab, StringComparison.Ordinal);
+        Assert.Contains($"/operations/{waiting}", await visitor.PageAsync("/preferences/sis/classlink/mapping"), StringComparison.Ordinal);
+        await visitor.SubmitAsync($"/operations/{waiting}", $"/operations/{waiting}?handler=Cancel");
+        Assert.Contains("handler=Read", await visitor.PageAsync(page), StringComparison.Ordinal);
+
+        // What goes wrong stands where it was asked for.
+        library.Sandbox.Faults.Set("disabled-403:users");
+        try
+        {
+            await visitor.SubmitAsync(page, $"{page}?handler=Read");
+            Assert.Equal(OperationStatus.Failed, (await library.EndOfLastAsync(OperationKind.Readiness)).Status);
+            Assert.Contains("The roster could not be read.", await visitor.PageAsync(page), StringComparison.Ordinal);
+        }
+        finally
+        {
+            library.Sandbox.Faults.Clear();
+        }
     }
 
     private Task<Patron> AddAsync(params KeyValuePair<string, string?>[] fields) =>

@@ -122,6 +122,7 @@ public abstract class PreferencePages(EmptyLibrary library)
         );
         await visitor.SubmitAsync($"{Page}/syncing", $"{Page}/syncing?handler=Roles", ("roles", "Student"), ("roles", "Teacher"));
         await visitor.SubmitAsync($"{Page}/mapping", $"{Page}/mapping?handler=Read", ("tab", "mapping"));
+        Assert.Equal(OperationStatus.Completed, (await library.EndOfLastAsync(OperationKind.Readiness)).Status);
         var grades = await visitor.PageAsync($"{Page}/mapping");
         Assert.Contains("value=\"user-id:LocalID\"", grades, StringComparison.Ordinal);
 
@@ -140,6 +141,7 @@ public abstract class PreferencePages(EmptyLibrary library)
         Assert.Contains("The barcode cannot come from", mapping, StringComparison.Ordinal);
         Assert.Contains("User ID of Type LocalID", mapping, StringComparison.Ordinal);
         await visitor.SubmitAsync($"{Page}/readiness", $"{Page}/readiness?handler=Read");
+        await library.EndOfLastAsync(OperationKind.Readiness);
         var ready = await visitor.PageAsync($"{Page}/readiness");
         Assert.Contains("Near misses", ready, StringComparison.Ordinal);
         Assert.Contains("The library has no patrons yet", ready, StringComparison.Ordinal);

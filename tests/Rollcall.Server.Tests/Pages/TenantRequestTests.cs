@@ -64,7 +64,12 @@ public abstract class TenantRequests(EmptyLibrary library)
         Assert.DoesNotContain("has been asked", await TryAsync(tenant), StringComparison.Ordinal);
 
         // Given to the wrong district it is taken back, and given again.
-        await owner.SubmitAsync("/welcome", "/welcome?handler=TakeBack", ("tenantId", tenant));
+        await owner.SubmitAsync("/welcome", "/welcome?handler=TakeBack", ("held", $"RIVER:{tenant}"));
+        Assert.Contains(
+            "is not allowed tenant",
+            await owner.RefusedAsync("/welcome", "/welcome?handler=TakeBack", ("held", $"DEMO:{tenant}")),
+            StringComparison.Ordinal
+        );
         Assert.DoesNotContain("Take a tenant back", await owner.PageAsync("/welcome"), StringComparison.Ordinal);
         Assert.Contains($"The operator took tenant {tenant} back", await visitor.PageAsync("/audit"), StringComparison.Ordinal);
         await owner.SubmitAsync("/welcome", "/welcome?handler=Tenant", ("district", "RIVER"), ("tenantId", tenant));
@@ -98,6 +103,34 @@ public abstract class TenantRequests(EmptyLibrary library)
             ("tenantId", SandboxTenants.TwoApplications),
             ("url", library.Sandbox.Url.ToString()),
         ];
+
+        // Somebody is linked to the tenant that the district has so far.
+        var integrations = library.Service<IntegrationService>();
+        var here = (await library.Service<DistrictService>().ListAsync()).Single(d => d.Code == "DEMO");
+        await integrations.ConnectAsync(
+            here,
+            IntegrationKind.ClassLink,
+            new ConnectRequest(ConnectionMode.Proxy, SandboxTenants.Other, library.Sandbox.Url.ToString()),
+            asOperator: true,
+            clear: false,
+            "test"
+        );
+        await integrations.TurnOnAsync(here.Id, IntegrationKind.ClassLink, clear: false, "test");
+        await library
+            .Service<PatronService>()
+            .AddAsync(here.Id, [new("barcode", "LINK1"), new("lastName", "Linked"), new("guid", "guid-of-another")], "test");
+        var warned = await owner.RefusedAsync(Page, $"{Page}?handler=Connect", form);
+        Assert.Contains("1 patron GUID", warned, StringComparison.Ordinal);
+        Assert.DoesNotContain("Choose one below", warned, StringComparison.Ordinal);
+
+        // What was agreed to stays agreed to while the application is chosen, and the choice stays while that is asked for.
+        var agreed = await owner.RefusedAsync(Page, $"{Page}?handler=Connect", [.. form, ("clear", "yes")]);
+        Assert.Matches("name=\"clear\" value=\"yes\" checked", agreed);
+        Assert.DoesNotMatch("id=\"application\"[^>]* required", agreed);
+        Assert.Contains("Choose one below", agreed, StringComparison.Ordinal);
+        var unticked = await owner.RefusedAsync(Page, $"{Page}?handler=Connect", [.. form, ("application", "chosen before")]);
+        Assert.Contains("<input type=\"hidden\" name=\"application\" value=\"chosen before\"", unticked, StringComparison.Ordinal);
+        form = [.. form, ("clear", "yes")];
         var asked = await owner.RefusedAsync(Page, $"{Page}?handler=Connect", form);
         Assert.Contains("Choose one below", asked, StringComparison.Ordinal);
         var id = System.Text.RegularExpressions.Regex.Match(asked, "<option value=\"([^\"]+)\" *>Rollcall for libraries ").Groups[1].Value;
@@ -106,7 +139,17 @@ public abstract class TenantRequests(EmptyLibrary library)
         var district = (await library.Service<DistrictService>().ListAsync()).Single(d => d.Code == "DEMO");
         var row = await library.Service<IntegrationService>().FindAsync(district.Id, IntegrationKind.ClassLink);
         Assert.Equal(id, IntegrationService.SettingsOf(row).ApplicationId);
-        Assert.DoesNotContain("Choose one below", await owner.PageAsync(Page), StringComparison.Ordinal);
+        var chosen = await owner.PageAsync(Page);
+        Assert.DoesNotContain("Choose one below", chosen, StringComparison.Ordinal);
+
+        // It can be seen, and another one be chosen.
+        Assert.Contains($"<span class=\"code\">{System.Net.WebUtility.HtmlEncode(id)}</span>", chosen, StringComparison.Ordinal);
+        var anew = await owner.RefusedAsync(Page, $"{Page}?handler=Connect", [.. form, ("another", "yes")]);
+        var others = System.Text.RegularExpressions.Regex.Matches(anew, "<option value=\"([^\"]+)\"");
+        var other = others.Select(m => m.Groups[1].Value).First(v => v != id && anew.Contains($"({v})", StringComparison.Ordinal));
+        await owner.SubmitAsync(Page, $"{Page}?handler=Connect", [.. form, ("application", other)]);
+        row = await library.Service<IntegrationService>().FindAsync(district.Id, IntegrationKind.ClassLink);
+        Assert.Equal(other, IntegrationService.SettingsOf(row).ApplicationId);
     }
 
     /// <summary>The operator, who belongs to one district, enters another and adds a third.</summary>

@@ -127,6 +127,40 @@ public sealed class AddSitesTests(PostgresCluster cluster)
         );
     }
 
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task Suggested_matches_are_made_all_at_once_with_one_look_at_the_roster(Db db)
+    {
+        await using var system = await StartAsync(db);
+        var schools = system.Sandbox.District.Schools.ToList();
+        foreach (var (school, i) in schools.Select((s, i) => (s, i)))
+        {
+            await system
+                .Get<SiteService>()
+                .AddAsync(system.District.Id, $"S{i}", new SiteChange(school.Name, null, null, null, null), "test");
+        }
+
+        var one = await CountAsync(() => system.Integrations.OrgsAsync(system.District, Kind));
+        var all = await CountAsync(async () =>
+            Assert.Equal(schools.Count, await system.Integrations.MatchSuggestedAsync(system.District, Kind, "librarian"))
+        );
+        Assert.Equal(one, all);
+        var orgs = await system.Integrations.OrgsAsync(system.District, Kind);
+        Assert.All(schools.Select((s, i) => (s, i)), p => Assert.Equal($"S{p.i}", orgs.Single(o => o.SourcedId == p.s.SourcedId).SiteCode));
+        await using var context = system.Database.CreateContext();
+        Assert.Equal(schools.Select(s => s.SourcedId).Order(), (await context.Sites.Select(s => s.Guid!).ToListAsync()).Order());
+        Assert.Equal(schools.Count, await context.AuditEntries.CountAsync(a => a.Action == "match" && a.Actor == "librarian"));
+        Assert.Equal(0, await system.Integrations.MatchSuggestedAsync(system.District, Kind, "librarian"));
+
+        async Task<int> CountAsync(Func<Task> act)
+        {
+            var before = system.Sandbox.Requests.Count;
+            await act();
+            return system.Sandbox.Requests.Skip(before).Count(r => r.Collection == "orgs");
+        }
+    }
+
     private async Task<Installation> StartAsync(Db db)
     {
         var system = await Installation.StartAsync(cluster, db, new SandboxOptions { Students = 60, Schools = 4 }, connect: false);

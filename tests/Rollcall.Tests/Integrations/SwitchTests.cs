@@ -201,7 +201,33 @@ public sealed class SwitchTests(PostgresCluster cluster)
             async () => await system.Integrations.TurnOnAsync(system.District.Id, IntegrationKind.OneRoster, clear: false, "test"),
             "clears 4 patron GUIDs"
         );
-        var switched = await system.Integrations.TurnOnAsync(system.District.Id, IntegrationKind.OneRoster, clear: true, "test");
+        var shown = await system.Integrations.ImpactOfTurningOnAsync(system.District.Id, IntegrationKind.OneRoster);
+        Assert.Equal(shown, SwitchImpact.Parse(shown.Print));
+        Assert.All((string?[])[null, "", "1-2", "1-2-3-4-x", "-1-2-3-4"], p => Assert.Null(SwitchImpact.Parse(p)));
+        await Refused(
+            async () =>
+                await system.Integrations.TurnOnAsync(
+                    system.District.Id,
+                    IntegrationKind.OneRoster,
+                    clear: true,
+                    "test",
+                    agreed: shown with
+                    {
+                        Guids = shown.Guids - 1,
+                    }
+                ),
+            "More would be cleared by now"
+        );
+        var switched = await system.Integrations.TurnOnAsync(
+            system.District.Id,
+            IntegrationKind.OneRoster,
+            clear: true,
+            "test",
+            agreed: shown with
+            {
+                Links = shown.Links + 1,
+            }
+        );
         Assert.Equal(IntegrationKind.OneRoster, (await system.Integrations.EnabledAsync(system.District.Id))!.Kind);
         Assert.Null((await system.Integrations.FindAsync(system.District.Id, IntegrationKind.ClassLink))!.Secret);
         Assert.All(await system.AllPatronsAsync(), p => Assert.Null(p.Guid));

@@ -25,6 +25,7 @@ internal static class Words
         (OperationKind.Erase, "Erase"),
         (OperationKind.Retention, "Retention"),
         (OperationKind.Switch, "Switch"),
+        (OperationKind.Readiness, "Readiness"),
         (OperationKind.Review, "Review"),
     ];
 

@@ -24,6 +24,7 @@ internal sealed class ServiceModel(
     SiteService sites,
     PatronExplain explain,
     ReadinessService readiness,
+    OperationQueue queue,
     Reading reading,
     ClassLinkSignIn signIn,
     Reach reach,
@@ -136,6 +137,15 @@ internal sealed class ServiceModel(
 
     /// <summary>What connecting as typed would clear; null when that was not asked for.</summary>
     public SwitchImpact? Impact { get; private set; }
+
+    /// <summary>That was agreed to, and something else was still to be said.</summary>
+    public bool Agreed { get; private set; }
+
+    /// <summary>Another application than the one that is read is to be chosen.</summary>
+    public bool Another { get; private set; }
+
+    /// <summary>Nothing is in the way of a sync.</summary>
+    public bool CanSync => Enabled && AnyMatch && Settings.Roles.Count > 0;
     public IReadOnlyList<Site> Sites { get; private set; } = [];
     public IReadOnlyList<OrgMatch> Orgs { get; private set; } = [];
 
@@ -147,6 +157,12 @@ internal sealed class ServiceModel(
         new Dictionary<string, (SiteOfOrg, bool)>();
     public string? Search { get; private set; }
     public Readiness? Ready { get; private set; }
+
+    /// <summary>The roster is being read for that, or waits for its turn; null when it is not.</summary>
+    public Operation? Reading { get; private set; }
+
+    /// <summary>It could not be read, a while ago; null when it could.</summary>
+    public Operation? ReadFailed { get; private set; }
 
     /// <summary>Barcode of the person whose values stand beside the mapping.</summary>
     public string? ExampleBarcode { get; private set; }
@@ -183,7 +199,8 @@ internal sealed class ServiceModel(
         string? signature,
         string? version,
         string? clear,
-        string? application = null
+        string? application = null,
+        string? another = null
     )
     {
         if (!Choose(service, "settings"))
@@ -204,6 +221,7 @@ internal sealed class ServiceModel(
         )
         {
             ApplicationId = mode == ConnectionMode.Proxy ? Text.Clean(application) : null,
+            ChooseAnew = mode == ConnectionMode.Proxy && another == "yes",
             TokenUrl = mode == ConnectionMode.ClientCredentials ? Text.Clean(tokenUrl) : null,
             Version =
                 Kind != IntegrationKind.OneRoster ? null
@@ -216,6 +234,7 @@ internal sealed class ServiceModel(
             Connection = Connection with { Url = null };
         }
 
+        Another = Connection.ChooseAnew;
         Problem = Missing();
         if (Problem is null && await TryConnectAsync(clear == "yes") is { } done)
         {
@@ -362,16 +381,8 @@ internal sealed class ServiceModel(
             "sites",
             async () =>
             {
-                var taken = new HashSet<string>(StringComparer.OrdinalIgnoreCase);
-                foreach (var org in await integrations.OrgsAsync(Here.District, Kind, Gone))
-                {
-                    if (org.SuggestedSite is { } site && taken.Add(site))
-                    {
-                        await integrations.MatchAsync(Here.District, Kind, site, org.SourcedId, Here.Actor.Name, Gone);
-                    }
-                }
-
-                return $"{Words.Count(taken.Count, "site was", "sites were")} matched as suggested.";
+                var count = await integrations.MatchSuggestedAsync(Here.District, Kind, Here.Actor.Name, Gone);
+                return $"{Words.Count(count, "site was", "sites were")} matched as suggested.";
             }
         );
 
@@ -590,8 +601,20 @@ internal sealed class ServiceModel(
             tab == "mapping" ? tab : "readiness",
             async () =>
             {
-                await readiness.ReadAsync(Here.District, Kind, Gone);
-                return "The roster has been read. Nothing was written.";
+                if (IntegrationService.SettingsOf(await integrations.FindAsync(DistrictId, Kind, Gone)).Mode is null)
+                {
+                    throw new RollcallException($"{Name} is not connected yet. Connect it first.");
+                }
+
+                var (_, isNew) = await queue.EnqueueAsync(
+                    DistrictId,
+                    OperationKind.Readiness,
+                    Kind,
+                    preview: false,
+                    Here.Actor.Name,
+                    cancellationToken: Gone
+                );
+                return isNew ? "The roster is being read. Nothing is written." : "The roster is being read already.";
             }
         );
 
@@ -855,9 +878,10 @@ internal sealed class ServiceModel(
     /// <returns>Where to go next; null when it did not work, or when somebody has to agree to what is cleared first.</returns>
     private async Task<IActionResult?> TryConnectAsync(bool clear)
     {
+        SwitchImpact? impact = null;
         try
         {
-            var impact = await integrations.ImpactOfConnectAsync(DistrictId, Kind, Connection, Gone);
+            impact = await integrations.ImpactOfConnectAsync(DistrictId, Kind, Connection, Gone);
             if (!impact.IsEmpty && !clear)
             {
                 Impact = impact;
@@ -881,6 +905,9 @@ internal sealed class ServiceModel(
         catch (ApplicationChoiceException e)
         {
             Applications = e.Choices;
+
+            // What was agreed to stays agreed to: it would be asked for again otherwise, and the choice be gone by then.
+            (Impact, Agreed) = impact is { IsEmpty: false } ? (impact, clear) : (null, false);
             Problem = e.IsGone
                 ? "The application that was chosen shares the district's roster no more. Choose another one below, then save again."
                 : "The district shares its roster with several applications of this installation's partner. Choose one below, then save again.";
@@ -995,6 +1022,18 @@ internal sealed class ServiceModel(
             NextRun = Tab == "schedule" && Enabled ? await reading.NextRunAsync(Here, Settings.Daily, Gone) : null;
             SignInClient = Tab == "signin" ? await signIn.ClientAsync(Gone) : null;
             Ready = readiness.KeptOf(row);
+            if (Tab is "readiness" or "mapping")
+            {
+                var last = (await queue.OfKindAsync(DistrictId, OperationKind.Readiness, 10, Gone)).FirstOrDefault(o =>
+                    o.Integration == Kind
+                );
+                Reading = last is { Status: OperationStatus.Waiting or OperationStatus.Running } ? last : null;
+                ReadFailed =
+                    last is { Status: OperationStatus.Failed, FinishedAt: { } at } && time.GetUtcNow() - at < ReadinessService.Kept
+                        ? last
+                        : null;
+            }
+
             if (Tab == "mapping" && Enabled)
             {
                 ExampleBarcode ??= await reading.NewestLinkedAsync(DistrictId, Gone);

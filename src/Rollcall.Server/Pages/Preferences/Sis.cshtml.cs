@@ -42,12 +42,19 @@ internal sealed class SisModel(Here here, IntegrationService integrations) : Rol
         Services = services;
     }
 
-    public Task<IActionResult> OnPostOnAsync(IntegrationKind kind, string? clear) =>
+    public Task<IActionResult> OnPostOnAsync(IntegrationKind kind, string? clear, string? agreed) =>
         ActAsync(
             "/preferences/sis",
             async () =>
             {
-                var cleared = await integrations.TurnOnAsync(DistrictId, kind, clear == "yes", Here.Actor.Name, Gone);
+                var cleared = await integrations.TurnOnAsync(
+                    DistrictId,
+                    kind,
+                    clear == "yes",
+                    Here.Actor.Name,
+                    Gone,
+                    SwitchImpact.Parse(agreed)
+                );
                 var daily = IntegrationService.SettingsOf(await integrations.FindAsync(DistrictId, kind, Gone)).Daily;
                 var nights = daily is { At: { } at, StoppedBecause: null }
                     ? string.Create(CultureInfo.InvariantCulture, $" Daily Operations run at {at:HH:mm}, from the next time on.")

@@ -216,6 +216,7 @@ public sealed class UndoService(RollcallDatabase database, TimeProvider time)
             { Expired: true } => $"The log of operation {operation.Id} is older than logs are kept: there is nothing to undo from.",
             { Kind: OperationKind.Retention } => $"Operation {operation.Id} removed what was too old to keep: that is final.",
             { Kind: OperationKind.Erase } => $"Operation {operation.Id} erased a person: an erasure is final.",
+            { Kind: OperationKind.Readiness } => $"Operation {operation.Id} counted and changed nobody: there is nothing to undo.",
             { Kind: OperationKind.Export } => $"Operation {operation.Id} changed no patron's fields.",
             { Status: OperationStatus.Waiting or OperationStatus.Running } =>
                 $"Operation {operation.Id} has not ended. Cancel it first, or wait: rollcall operation cancel {operation.Id}",
