@@ -7,6 +7,7 @@ using Rollcall.Districts;
 using Rollcall.Integrations;
 using Rollcall.Operations;
 using Rollcall.Patrons;
+using Rollcall.Review;
 using Rollcall.Server.Pages.Parts;
 using Rollcall.Server.Watch;
 using Rollcall.Server.Worker;
@@ -27,6 +28,67 @@ internal static class PageTask
         ("search", "/patrons?q=mar"),
         ("operations", "/operations"),
     ];
+
+    /// <summary>All other pages, a few in each round. Those that ask the roster something wait for the roster: they are not among them.</summary>
+    private static readonly string[] s_others =
+    [
+        "/patrons?sort=grade",
+        "/patrons?sort=grade&order=down",
+        "/patrons?sort=number",
+        "/patrons?sort=site",
+        "/patrons?sort=status",
+        "/patrons?sort=changed&order=down",
+        "/patrons?q=a",
+        "/patrons?q=a&status=Active&sort=grade&order=down&page=2",
+        "/patrons?page=400",
+        "/patrons?site=S1&page=20",
+        "/patrons/" + SyncTasks.FirstBarcode + "?tab=history",
+        "/patrons/" + SyncTasks.FirstBarcode + "?tab=roster",
+        "/patron/edit",
+        "/patron/edit?barcode=" + SyncTasks.FirstBarcode,
+        "/patron/explain?barcode=" + SyncTasks.FirstBarcode,
+        "/patron/merge?keep=" + SyncTasks.FirstBarcode,
+        "/patron/erase?barcode=" + SyncTasks.FirstBarcode,
+        "/patron/bulk?do=edit",
+        "/patron/bulk?do=remove&status=Transferred",
+        "/patron/import",
+        "/operations?from=2020-01-01&to=2020-01-02",
+        "/operations/1",
+        "/operations/1?q=mar",
+        "/operations/1?outcome=created&page=500",
+        "/review",
+        "/review?q=mar&sort=name",
+        "/review?site=S1&page=20",
+        "/sites",
+        "/sites?q=s&sort=patrons&order=down",
+        "/sites/edit/S1",
+        "/end-of-year",
+        "/lists",
+        "/lists/arrivals",
+        "/lists/leavers",
+        "/lists/transferred",
+        "/preferences/sis",
+        "/preferences/sis/classlink",
+        "/preferences/sis/classlink/syncing",
+        "/preferences/sis/classlink/mapping",
+        "/preferences/sis/classlink/schedule",
+        "/preferences/sis/classlink/holds",
+        "/preferences/grades",
+        "/preferences/policies",
+        "/preferences/notices",
+        "/preferences/retention",
+        "/preferences/tokens",
+        "/accounts",
+        "/account",
+        "/audit",
+        "/about",
+    ];
+
+    private const string Others = "every other page";
+    private const int OthersARound = 5;
+
+    /// <summary>So many wait in Review all the while.</summary>
+    private const int Waiting = 3000;
 
     // So many are told of one by one.
     private const int LongWaits = 20;
@@ -50,7 +112,8 @@ internal static class PageTask
 
         await ShowOnceAsync(server.Services, database, http);
         var before = await SyncTasks.StateAsync(database);
-        var waits = s_pages.ToDictionary(p => p.Name, _ => new List<double>(), StringComparer.Ordinal);
+        var waits = s_pages.Select(p => p.Name).Append(Others).ToDictionary(n => n, _ => new List<double>(), StringComparer.Ordinal);
+        var turn = 0;
         var slow = new List<LongWait>();
         using var gauge = new Gauge();
         var begin = Stopwatch.GetTimestamp();
@@ -58,7 +121,9 @@ internal static class PageTask
         var operation = await queue.GetAsync(1, id);
         while (operation.Status is OperationStatus.Waiting or OperationStatus.Running)
         {
-            foreach (var (name, path) in s_pages)
+            var others = Enumerable.Range(turn, OthersARound).Select(i => (Name: Others, Path: s_others[i % s_others.Length]));
+            turn += OthersARound;
+            foreach (var (name, path) in s_pages.Concat(others))
             {
                 var start = Stopwatch.GetTimestamp();
                 var paused = GC.GetTotalPauseDuration();
@@ -68,7 +133,7 @@ internal static class PageTask
                 waits[name].Add(waited);
                 slow.Add(
                     new LongWait(
-                        name,
+                        name == Others ? path : name,
                         waited,
                         Stopwatch.GetElapsedTime(begin, start).TotalSeconds,
                         $"{operation.Stage}: {operation.StageText}",
@@ -78,7 +143,10 @@ internal static class PageTask
 
                 // The patron is not there before his time.
                 BenchFailedException.ThrowUnless(
-                    answer.StatusCode == HttpStatusCode.OK || (name == "patron" && answer.StatusCode == HttpStatusCode.NotFound),
+                    answer.StatusCode == HttpStatusCode.OK
+                        || (
+                            path.Contains(SyncTasks.FirstBarcode, StringComparison.Ordinal) && answer.StatusCode == HttpStatusCode.NotFound
+                        ),
                     $"{path} answers {(int)answer.StatusCode} during a sync."
                 );
                 await Task.Delay(15);
@@ -103,7 +171,26 @@ internal static class PageTask
         var shown = await services
             .GetRequiredService<PatronService>()
             .AddAsync(1, [new("lastName", "Marlow"), new("firstName", "Mary"), new("barcode", "SHOWN-1"), new("site", "S1")], "bench");
-        foreach (var path in s_pages.Select(p => p.Path).Append("/patrons/" + shown.Barcode))
+        await using (var waiting = database.CreateContext())
+        {
+            waiting.ReviewItems.AddRange(
+                Enumerable
+                    .Range(1, Waiting)
+                    .Select(i => new ReviewItem
+                    {
+                        DistrictId = 1,
+                        Id = i,
+                        RosterId = $"waiting-{i}",
+                        RoleGroup = RoleGroup.Student,
+                        Reason = "Several patrons have this Student #",
+                        Values = $$"""{"{{PatronFields.LastName}}":[null,"Marlow{{i}}"],"{{PatronFields.Site}}":[null,"1"]}""",
+                        CreatedAt = DateTimeOffset.UnixEpoch,
+                    })
+            );
+            await waiting.SaveChangesAsync();
+        }
+
+        foreach (var path in s_pages.Select(p => p.Path).Concat(s_others).Append("/patrons/" + shown.Barcode))
         {
             using var answer = await http.GetAsync(new Uri(path, UriKind.Relative));
         }
@@ -112,13 +199,13 @@ internal static class PageTask
         await context.Patrons.Where(p => p.Id == shown.Id).ExecuteDeleteAsync();
     }
 
-    /// <summary>A librarian of every site, signed in past the form.</summary>
+    /// <summary>Whoever may look at every page, signed in past the form.</summary>
     private static async Task<string> SignInAsync(IServiceProvider services)
     {
         var district = await services.GetRequiredService<DistrictService>().ResolveAsync("BENCH");
         var (account, _) = await services
             .GetRequiredService<Accounts>()
-            .AddAsync("librarian@library.example", district, SecurityGroup.LibraryAdministrator, null, isOperator: false, "bench");
+            .AddAsync("office@library.example", district, SecurityGroup.DistrictAdministrator, null, isOperator: false, "bench");
         return await services.GetRequiredService<Sessions>().OpenAsync(account, SignInMethod.Password, null, new Device("bench", null));
     }
 

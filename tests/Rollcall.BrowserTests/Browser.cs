@@ -81,7 +81,15 @@ public sealed class Browser : IAsyncLifetime
     /// <param name="script">JavaScript runs.</param>
     /// <param name="signedIn">As the library's operator and District Administrator; else as nobody.</param>
     /// <param name="hand">What the visitor works the pages with.</param>
-    public async Task<Visit> OpenAsync(Uri server, Look look = Look.Wide, bool script = true, bool signedIn = true, Hand hand = Hand.Mouse)
+    /// <param name="as">The session of somebody else than the operator; null is nobody else's.</param>
+    public async Task<Visit> OpenAsync(
+        Uri server,
+        Look look = Look.Wide,
+        bool script = true,
+        bool signedIn = true,
+        Hand hand = Hand.Mouse,
+        string? @as = null
+    )
     {
         var context = await _browser!.NewContextAsync(
             new BrowserNewContextOptions
@@ -94,7 +102,7 @@ public sealed class Browser : IAsyncLifetime
                     look == Look.Phone ? new ViewportSize { Width = 390, Height = 844 } : new ViewportSize { Width = 1400, Height = 900 },
             }
         );
-        if (signedIn && Library.SessionOf(server) is { } session)
+        if ((@as ?? (signedIn ? Library.SessionOf(server) : null)) is { } session)
         {
             await context.AddCookiesAsync([
                 new Cookie
@@ -354,8 +362,8 @@ public sealed class Visit : IAsyncDisposable
     public async Task IsAccessibleAsync()
     {
         // The script is half a megabyte and one document is looked at several times: it is brought once. Dark differs from light
-        // in colours alone: everything else has been looked at there. Of a long table the first dozen rows are looked at: the same lines
-        // of a page make the rest of them.
+        // in colours alone: everything else has been looked at there. Of a long list the first dozen rows are looked at: the same lines
+        // of a page make the rest of them. Where rows differ among themselves all are.
         if (!await Page.EvaluateAsync<bool>("typeof axe === 'object'"))
         {
             await Page.EvaluateAsync(s_axe);
@@ -364,7 +372,7 @@ public sealed class Visit : IAsyncDisposable
         var violations = await Page.EvaluateAsync<string[]>(
             """
             async only => (await axe.run(
-              { exclude: [['tbody > tr:nth-child(n + 13)']] },
+              { exclude: [['table.list:not(.mapping):not(.varied) > tbody > tr:nth-child(n + 13)']] },
               { runOnly: only, resultTypes: ['violations'] })).violations.map(
               v => `${v.id}: ${v.help}: ${v.nodes.slice(0, 3).map(n => n.html).join(' | ')}`)
             """,
@@ -374,14 +382,38 @@ public sealed class Visit : IAsyncDisposable
         await FitsAsync();
     }
 
-    /// <summary>The page as it stands can be used by everybody, and is kept as a picture. By keyboard the same pages come by again: once
-    /// is enough.</summary>
+    /// <summary>The page as it stands can be used by everybody, wide, in the dark and on a phone, and is kept as pictures. By keyboard the same
+    /// pages come by again: once is enough.</summary>
     public async Task LookAsync(string name)
     {
-        if (_hand == Hand.Mouse)
+        if (_hand != Hand.Mouse)
         {
+            return;
+        }
+
+        var before = Look;
+        foreach (var look in (Look[])[Look.Wide, Look.Dark, Look.Phone])
+        {
+            await LookAsync(look);
             await ScreenshotAsync(name);
             await IsAccessibleAsync();
+        }
+
+        await LookAsync(before);
+    }
+
+    /// <summary>Pages, each as it stands, wide, in the dark and on a phone, and on a screen that is magnified.</summary>
+    public async Task LookAtAsync(params IEnumerable<(string Name, string Path)> pages)
+    {
+        foreach (var (name, path) in pages)
+        {
+            await GoAsync(path);
+            await LookAsync(name);
+
+            // A screen of 1280 pixels at 200 % is one of 640.
+            await Page.SetViewportSizeAsync(640, 512);
+            await FitsAsync();
+            await LookAsync(Look.Wide);
         }
     }
 

@@ -87,10 +87,12 @@ public sealed partial class DeskTests(Browser browser, SyncedLibrary library) : 
         Assert.Equal("Corrected", (await library.Service<PatronService>().GetAsync(library.District.Id, pupil.Barcode)).Patron.FirstName);
     }
 
-    [Fact]
-    public async Task By_keyboard_alone_a_held_sync_is_discarded_held_again_approved_and_undone()
+    [Theory]
+    [InlineData(Hand.Mouse)]
+    [InlineData(Hand.Keyboard)]
+    public async Task A_held_sync_is_discarded_held_again_approved_and_undone_and_a_preview_approved(Hand hand)
     {
-        await using var visit = await browser.OpenAsync(library.Url, hand: Hand.Keyboard);
+        await using var visit = await browser.OpenAsync(library.Url, hand: hand);
         var page = visit.Page;
         var school = library.Sandbox.District.Schools.Last().SourcedId;
         library.Sandbox.Overrides.RemoveShare(school, 0.6);
@@ -109,6 +111,16 @@ public sealed partial class DeskTests(Browser browser, SyncedLibrary library) : 
             await ApproveAsync(visit);
             Assert.InRange(await TransferredAsync(), before + 10, int.MaxValue);
 
+            await UndoAsync(visit);
+            Assert.Equal(before, await TransferredAsync());
+
+            // The same looked at first: nothing is written before the yes.
+            await visit.GoAsync("/");
+            await visit.UseAsync(visit.Button("Preview"));
+            await SettledAsync(page, Preview());
+            Assert.Equal(before, await TransferredAsync());
+            await ApproveAsync(visit);
+            Assert.InRange(await TransferredAsync(), before + 10, int.MaxValue);
             await UndoAsync(visit);
             Assert.Equal(before, await TransferredAsync());
         }
@@ -298,12 +310,38 @@ public sealed partial class DeskTests(Browser browser, SyncedLibrary library) : 
         await visit.LookAsync("end-of-year");
         var download = await page.RunAndWaitForDownloadAsync(() => visit.UseAsync(visit.Link("Export as CSV")));
         Assert.Contains("DESK1", await File.ReadAllTextAsync(await download.PathAsync()), StringComparison.Ordinal);
+
+        // All of them get a note, which is taken back; all of them would be removed, which nobody wants.
+        await visit.UseAsync(page.GetByRole(AriaRole.Link, new PageGetByRoleOptions { NameRegex = EditAll() }));
+        await visit.TickAsync(page.Locator("input[name=change][value=notes]"));
+        await visit.WriteAsync(page.GetByLabel("New Notes"), "Left school");
+        await visit.UseAsync(visit.Button("Preview the change"));
+        await SettledAsync(page, Preview());
+        await ApproveAsync(visit);
+        Assert.Equal("Left school", (await library.Service<PatronService>().GetAsync(library.District.Id, "DESK1")).Patron.Notes);
+        await UndoAsync(visit);
+        Assert.Null((await library.Service<PatronService>().GetAsync(library.District.Id, "DESK1")).Patron.Notes);
+        await visit.GoAsync("/end-of-year");
+        await visit.UseAsync(page.GetByRole(AriaRole.Link, new PageGetByRoleOptions { NameRegex = RemoveAll() }));
+        await visit.TickAsync(page.GetByLabel("I have the export"));
+        await visit.UseAsync(visit.Button("Preview the removal"));
+        await SettledAsync(page, Preview());
+        await visit.UseAsync(page.Locator("summary", new PageLocatorOptions { HasText = "Discard…" }));
+        await visit.UseAsync(page.GetByRole(AriaRole.Button, new PageGetByRoleOptions { NameRegex = Discard() }));
+        await SettledAsync(page, PreviewDiscarded());
+
+        // One school alone, or those of none; and whoever is ticked in the list.
+        await visit.GoAsync("/end-of-year");
+        await visit.UseAsync(page.GetByRole(AriaRole.Link, new PageGetByRoleOptions { Name = "Remove…: No site" }));
+        await visit.SeesAsync("Desmond");
+        await visit.UseAsync(visit.Link("Cancel"));
+        await visit.SeesAsync("Tick patrons to edit");
         await visit.GoAsync("/patrons?q=desmond");
         await visit.TickAsync(page.GetByLabel("Tick all on this page"));
         await visit.SeesAsync("Ticked: 1");
         await visit.UseAsync(visit.Button("Remove…"));
         await visit.SeesAsync("A removal is final");
-        await visit.IsAccessibleAsync();
+        await visit.LookAsync("removal");
         await visit.TickAsync(page.GetByLabel("I have the export"));
         await visit.UseAsync(visit.Button("Preview the removal"));
         await SettledAsync(page, Preview());
@@ -326,12 +364,12 @@ public sealed partial class DeskTests(Browser browser, SyncedLibrary library) : 
         };
         await visit.GoAsync($"/patron/edit?barcode={pupil.Barcode}");
         await visit.Link("Cancel").ClickAsync();
-        await Assertions.Expect(visit.Heading("History")).ToBeVisibleAsync();
+        await Assertions.Expect(visit.Link("History")).ToBeVisibleAsync();
         Assert.Equal(0, asked);
         await visit.GoAsync($"/patron/edit?barcode={pupil.Barcode}");
         await visit.Page.Locator("#nickname").PressSequentiallyAsync("x");
         await visit.Link("Cancel").ClickAsync();
-        await Assertions.Expect(visit.Heading("History")).ToBeVisibleAsync();
+        await Assertions.Expect(visit.Link("History")).ToBeVisibleAsync();
         Assert.Equal(1, asked);
     }
 
@@ -388,8 +426,17 @@ public sealed partial class DeskTests(Browser browser, SyncedLibrary library) : 
     [GeneratedRegex("^Preview", RegexOptions.None, 1000)]
     private static partial Regex Preview();
 
-    [GeneratedRegex("^(?<status>Discarded|Hold discarded|Completed)", RegexOptions.None, 1000)]
+    [GeneratedRegex("^Hold discarded", RegexOptions.None, 1000)]
     private static partial Regex Discarded();
+
+    [GeneratedRegex("^Discarded", RegexOptions.None, 1000)]
+    private static partial Regex PreviewDiscarded();
+
+    [GeneratedRegex("^Edit all", RegexOptions.None, 1000)]
+    private static partial Regex EditAll();
+
+    [GeneratedRegex("^Remove all", RegexOptions.None, 1000)]
+    private static partial Regex RemoveAll();
 
     [GeneratedRegex("^Undone", RegexOptions.None, 1000)]
     private static partial Regex Undone();
@@ -511,6 +558,62 @@ public sealed partial class ConnectTests(Browser browser)
             await visit.WriteAsync(page.Locator("#tenantId"), tenant);
             await visit.WriteAsync(page.GetByLabel("Address", new PageGetByLabelOptions { Exact = true }), origin);
             await visit.UseAsync(page.GetByRole(AriaRole.Button, new PageGetByRoleOptions { Name = "Save", Exact = true }));
+        }
+    }
+
+    [Theory]
+    [InlineData(Hand.Mouse)]
+    [InlineData(Hand.Keyboard)]
+    public async Task A_folder_of_files_is_connected_and_then_the_districts_own_server(Hand hand)
+    {
+        await using var library = new EmptyLibrary();
+        await library.InitializeAsync();
+        await library.AddDistrictAsync();
+        var folder = Directory.CreateTempSubdirectory("rollcall-feed-").FullName;
+        try
+        {
+            SandboxCsv.Write(library.Sandbox.Options, 0, new SandboxCsvOptions(), folder);
+            await using var visit = await browser.OpenAsync(library.Url, hand: hand);
+            var page = visit.Page;
+            ILocator Save() => page.GetByRole(AriaRole.Button, new PageGetByRoleOptions { Name = "Save", Exact = true });
+            await visit.GoAsync("/preferences/sis/oneroster-csv");
+            await visit.WriteAsync(page.GetByLabel("Folder", new PageGetByLabelOptions { Exact = true }), "feeds/riverbend");
+            await visit.UseAsync(Save());
+            await visit.SeesAsync("with its whole path");
+            await visit.WriteAsync(page.GetByLabel("Folder", new PageGetByLabelOptions { Exact = true }), folder);
+            await visit.UseAsync(Save());
+            await visit.SeesAsync("Connected");
+            await visit.LookAsync("csv-connected");
+            await visit.UseAsync(visit.Link("Site Mapping"));
+            await visit.SeesAsync(library.Sandbox.District.Schools.First().Name);
+
+            // ClassLink's roster server of the district itself, past the proxy.
+            await visit.GoAsync("/preferences/sis/classlink");
+            await visit.WriteAsync(page.Locator("#tenantId"), library.Sandbox.Options.TenantId);
+            await visit.TickAsync(page.GetByLabel("Directly, with a key and a secret"));
+            await visit.WriteAsync(page.Locator("#url"), library.Sandbox.Url.GetLeftPart(UriPartial.Authority) + "/ims/oneroster/v1p1");
+            await visit.WriteAsync(page.Locator("#key"), library.Sandbox.Options.ConsumerKey);
+            await visit.WriteAsync(page.Locator("#secret"), "not-the-secret");
+            await visit.UseAsync(Save());
+            await Assertions.Expect(page.Locator(".notice-bad")).ToBeVisibleAsync();
+            await visit.LookAsync("connect-direct-refused");
+            await visit.WriteAsync(page.Locator("#secret"), library.Sandbox.Options.ConsumerSecret);
+            await visit.UseAsync(Save());
+            await visit.SeesAsync("Connected");
+            Assert.Equal(
+                Integrations.ConnectionMode.Direct,
+                Integrations
+                    .IntegrationService.SettingsOf(
+                        await library
+                            .Service<Integrations.IntegrationService>()
+                            .FindAsync(library.District.Id, Integrations.IntegrationKind.ClassLink)
+                    )
+                    .Mode
+            );
+        }
+        finally
+        {
+            Directory.Delete(folder, recursive: true);
         }
     }
 

@@ -54,68 +54,28 @@ public sealed class LookTests(Browser browser, SyncedLibrary library) : IClassFi
             await library.Service<PatronService>().PageAsync(library.District.Id, new PatronFilter(), PatronSort.Barcode, false, 1, 1)
         ).Patrons[0];
         await using var visit = await browser.OpenAsync(library.Url);
-        foreach (
-            var (name, path) in new[]
-            {
-                ("dashboard", "/"),
-                ("patrons", "/patrons"),
-                ("patrons-none", "/patrons?q=nobody-is-called-this"),
-                ("patron", $"/patrons/{patron.Barcode}"),
-                ("sites", "/sites"),
-                ("site", "/sites/edit/S01"),
-                ("operations", "/operations"),
-                ("operation", "/operations/1"),
-                ("review", "/review"),
-                ("sis", "/preferences/sis"),
-                ("classlink", "/preferences/sis/classlink"),
-                ("classlink-sites", "/preferences/sis/classlink/sites"),
-                ("classlink-syncing", "/preferences/sis/classlink/syncing"),
-                ("classlink-readiness", "/preferences/sis/classlink/readiness"),
-                ("classlink-mapping", "/preferences/sis/classlink/mapping"),
-                ("classlink-schedule", "/preferences/sis/classlink/schedule"),
-                ("classlink-holds", "/preferences/sis/classlink/holds"),
-                ("classlink-signin", "/preferences/sis/classlink/signin"),
-                ("csv", "/preferences/sis/oneroster-csv"),
-                ("notices", "/preferences/notices"),
-                ("oneroster", "/preferences/sis/oneroster"),
-                ("patron-edit", $"/patron/edit?barcode={patron.Barcode}"),
-                ("patron-new", "/patron/edit"),
-                ("patron-explain", $"/patron/explain?barcode={patron.Barcode}&roster=ask"),
-                ("patron-merge", $"/patron/merge?keep={patron.Barcode}"),
-                ("patron-erase", $"/patron/erase?barcode={patron.Barcode}"),
-                ("account", "/account"),
-                ("accounts", "/accounts"),
-                ("audit", "/audit"),
-                ("grades", "/preferences/grades"),
-                ("policies", "/preferences/policies"),
-                ("retention", "/preferences/retention"),
-                ("tokens", "/preferences/tokens"),
-                ("bulk-edit", "/patron/bulk?do=edit&status=Active"),
-                ("bulk-remove", "/patron/bulk?do=remove&status=Active"),
-                ("import", "/patron/import"),
-                ("end-of-year", "/end-of-year"),
-                ("lists", "/lists"),
-                ("arrivals", "/lists/arrivals"),
-                ("transferred", "/lists/transferred"),
-                ("districts", "/welcome"),
-                ("about", "/about"),
-                ("error", "/nothing-here"),
-            }
-        )
-        {
-            await visit.GoAsync(path);
-            foreach (var look in new[] { Look.Wide, Look.Dark, Look.Phone })
-            {
-                await visit.LookAsync(look);
-                await visit.ScreenshotAsync(name);
-                await visit.IsAccessibleAsync();
-            }
-
-            // A screen of 1280 pixels at 200 % is one of 640.
-            await visit.Page.SetViewportSizeAsync(640, 512);
-            await visit.FitsAsync();
-            await visit.LookAsync(Look.Wide);
-        }
+        await visit.LookAtAsync([
+            ("dashboard", "/"),
+            ("patrons", "/patrons"),
+            ("patrons-none", "/patrons?q=nobody-is-called-this"),
+            ("patron", $"/patrons/{patron.Barcode}"),
+            ("patron-history", $"/patrons/{patron.Barcode}?tab=history"),
+            ("patron-roster", $"/patrons/{patron.Barcode}?tab=roster"),
+            ("sites", "/sites"),
+            ("site", "/sites/edit/S01"),
+            ("operations", "/operations"),
+            ("operation", "/operations/1"),
+            ("review", "/review"),
+            ("patron-edit", $"/patron/edit?barcode={patron.Barcode}"),
+            ("patron-new", "/patron/edit"),
+            ("patron-explain", $"/patron/explain?barcode={patron.Barcode}&roster=ask"),
+            ("patron-merge", $"/patron/merge?keep={patron.Barcode}"),
+            ("patron-erase", $"/patron/erase?barcode={patron.Barcode}"),
+            ("bulk-edit", "/patron/bulk?do=edit&status=Active"),
+            ("bulk-remove", "/patron/bulk?do=remove&status=Active"),
+            ("import", "/patron/import"),
+            ("error", "/nothing-here"),
+        ]);
 
         // On paper nothing can be unfolded: the log of an operation shows what it wrote.
         await visit.GoAsync("/operations/1");
@@ -154,12 +114,7 @@ public sealed class LookTests(Browser browser, SyncedLibrary library) : IClassFi
         await visit.Page.Context.ClearCookiesAsync(new() { Name = "rollcall-session" });
         await visit.Button("Add patron").ClickAsync();
         await visit.SeesAsync("You have been signed out");
-        foreach (var look in new[] { Look.Wide, Look.Dark, Look.Phone })
-        {
-            await visit.LookAsync(look);
-            await visit.LookAsync("form-kept");
-        }
-
+        await visit.LookAsync("form-kept");
         await visit.Page.Context.AddCookiesAsync([
             .. cookies.Select(c => new Microsoft.Playwright.Cookie
             {
@@ -174,6 +129,116 @@ public sealed class LookTests(Browser browser, SyncedLibrary library) : IClassFi
         await visit.IsAccessibleAsync();
         await visit.Page.Locator(".menu-sheet").GetByText("Patrons").ClickAsync();
         await visit.SeesAsync("Search");
+    }
+}
+
+/// <summary>The pages of preferences, and the lists that a school prints.</summary>
+public sealed class PreferenceLookTests(Browser browser, SyncedLibrary library) : IClassFixture<SyncedLibrary>
+{
+    [Fact]
+    public async Task Every_preference_and_list_can_be_used_by_everybody()
+    {
+        // Somebody has left.
+        var (left, _) = await library
+            .Service<PatronService>()
+            .PageAsync(
+                library.District.Id,
+                new PatronFilter { RoleGroup = RoleGroup.Student, Linked = true },
+                PatronSort.Barcode,
+                false,
+                1,
+                3
+            );
+        library.Sandbox.Overrides.Remove("users", left.Select(p => p.Guid!));
+        await library.SyncAsync();
+        await using var visit = await browser.OpenAsync(library.Url);
+        await visit.LookAtAsync([
+            ("sis", "/preferences/sis"),
+            ("classlink", "/preferences/sis/classlink"),
+            ("classlink-sites", "/preferences/sis/classlink/sites"),
+            ("classlink-syncing", "/preferences/sis/classlink/syncing"),
+            ("classlink-readiness", "/preferences/sis/classlink/readiness"),
+            ("classlink-mapping", "/preferences/sis/classlink/mapping"),
+            ("classlink-schedule", "/preferences/sis/classlink/schedule"),
+            ("classlink-holds", "/preferences/sis/classlink/holds"),
+            ("classlink-signin", "/preferences/sis/classlink/signin"),
+            ("csv", "/preferences/sis/oneroster-csv"),
+            ("notices", "/preferences/notices"),
+            ("oneroster", "/preferences/sis/oneroster"),
+            ("account", "/account"),
+            ("accounts", "/accounts"),
+            ("audit", "/audit"),
+            ("grades", "/preferences/grades"),
+            ("policies", "/preferences/policies"),
+            ("retention", "/preferences/retention"),
+            ("tokens", "/preferences/tokens"),
+            ("end-of-year", "/end-of-year"),
+            ("lists", "/lists"),
+            ("arrivals", "/lists/arrivals"),
+            ("leavers", "/lists/leavers"),
+            ("transferred", "/lists/transferred"),
+            ("districts", "/welcome"),
+            ("about", "/about"),
+        ]);
+        await visit.GoAsync("/lists/leavers");
+        await visit.SeesAsync(left[0].Barcode);
+    }
+}
+
+/// <summary>What others than the operator see: a librarian, an aide, a patron, and whoever comes by a link.</summary>
+public sealed class RoleLookTests(Browser browser, SyncedLibrary library) : IClassFixture<SyncedLibrary>
+{
+    [Fact]
+    public async Task Pages_of_every_role_can_be_used_by_everybody()
+    {
+        var (some, _) = await library
+            .Service<PatronService>()
+            .PageAsync(
+                library.District.Id,
+                new PatronFilter
+                {
+                    RoleGroup = RoleGroup.Student,
+                    Linked = true,
+                    Site = (await library.Service<Rollcall.Districts.SiteService>().ListAsync(library.District.Id))
+                        .First(s => s.Code == "S01")
+                        .Id,
+                },
+                PatronSort.Barcode,
+                false,
+                1,
+                1
+            );
+        var patron = some[0];
+        await using (var librarian = await browser.OpenAsync(library.Url, @as: await library.SignInAsync(SecurityGroup.Librarian, "S01")))
+        {
+            await librarian.LookAtAsync([
+                ("librarian-dashboard", "/"),
+                ("librarian-patrons", "/patrons"),
+                ("librarian-patron", $"/patrons/{patron.Barcode}"),
+                ("librarian-operations", "/operations"),
+                ("librarian-operation", "/operations/1"),
+                ("librarian-review", "/review"),
+                ("librarian-lists", "/lists"),
+                ("librarian-arrivals", "/lists/arrivals"),
+                ("librarian-refused", "/preferences/sis"),
+            ]);
+        }
+
+        await using (var aide = await browser.OpenAsync(library.Url, @as: await library.SignInAsync(SecurityGroup.StudentAide, "S01")))
+        {
+            await aide.LookAtAsync([("aide", "/aide"), ("aide-found", "/aide?q=a")]);
+        }
+
+        await using (var pupil = await browser.OpenAsync(library.Url, @as: await library.SignInAsync(patron)))
+        {
+            await pupil.LookAtAsync([("me", "/me")]);
+        }
+
+        var (_, code) = await library
+            .Service<Rollcall.SignIn.Accounts>()
+            .AddAsync("new@library.example", library.District, SecurityGroup.Librarian, "S01", false, "test");
+        await using var nobody = await browser.OpenAsync(library.Url, signedIn: false);
+        await nobody.LookAtAsync([("signin-plain", "/signin"), ("link", $"/link?code={code}"), ("link-used", "/link?code=used")]);
     }
 }
 
@@ -251,14 +316,26 @@ public sealed class FirstLookTests(Browser browser, EmptyLibrary library) : ICla
         await using var visit = await browser.OpenAsync(library.Url);
         await visit.GoAsync("/");
         await visit.SeesAsync("Welcome to Rollcall");
-        await visit.ScreenshotAsync("welcome");
-        await visit.IsAccessibleAsync();
+        await visit.LookAsync("welcome");
         await library.AddDistrictAsync();
-        foreach (var (name, path) in new[] { ("dashboard-empty", "/"), ("patrons-empty", "/patrons"), ("sites-empty", "/sites") })
-        {
-            await visit.GoAsync(path);
-            await visit.ScreenshotAsync(name);
-            await visit.IsAccessibleAsync();
-        }
+        await visit.LookAtAsync([
+            ("dashboard-empty", "/"),
+            ("patrons-empty", "/patrons"),
+            ("sites-empty", "/sites"),
+            ("operations-empty", "/operations"),
+            ("review-empty", "/review"),
+            ("lists-empty", "/lists"),
+            ("arrivals-empty", "/lists/arrivals"),
+            ("leavers-empty", "/lists/leavers"),
+            ("transferred-empty", "/lists/transferred"),
+            ("end-of-year-empty", "/end-of-year"),
+            ("sis-empty", "/preferences/sis"),
+            ("classlink-empty", "/preferences/sis/classlink"),
+            ("mapping-empty", "/preferences/sis/classlink/mapping"),
+            ("notices-empty", "/preferences/notices"),
+            ("tokens-empty", "/preferences/tokens"),
+            ("accounts-empty", "/accounts"),
+            ("audit-empty", "/audit?from=2020-01-01&to=2020-01-02"),
+        ]);
     }
 }

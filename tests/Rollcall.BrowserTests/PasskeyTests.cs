@@ -60,19 +60,14 @@ public abstract class PasskeyCases(Browser browser, SignInLibrary library)
         await visit.Button("Make the passkey").ClickAsync();
         await visit.SeesAsync("The passkey is added.");
         await visit.Page.GetByText("Change… Phone").ClickAsync();
-        await visit.ScreenshotAsync("passkeys");
-        await visit.IsAccessibleAsync();
-        await visit.Page.SetViewportSizeAsync(390, 844);
-        await visit.ScreenshotAsync("passkeys-narrow");
-        await visit.FitsAsync();
-        await visit.Page.SetViewportSizeAsync(1400, 900);
+        await visit.LookAsync("passkeys");
         await visit.Page.GetByLabel("Name", new() { Exact = true }).FillAsync("Pocket");
         await visit.Button("Save the name").ClickAsync();
         await visit.SeesAsync("Pocket");
 
         // In again, by the passkey alone; what was sent serves once.
         await visit.Button("Sign out").First.ClickAsync();
-        await visit.ScreenshotAsync("signin-passkey");
+        await visit.LookAsync("signin-passkey");
         var sent = visit.Page.WaitForRequestAsync(r => r.Method == "POST");
         await visit.Button("Sign in with a passkey").ClickAsync();
         await Assertions.Expect(visit.Link("Patrons").First).ToBeVisibleAsync();

@@ -17,12 +17,10 @@ public sealed class SignInTests(Browser browser, SignInLibrary library) : IClass
         var (first, second) = (Student(0), Student(1));
         await using var visit = await browser.OpenAsync(library.Url, signedIn: false);
         await visit.GoAsync("/");
-        await visit.ScreenshotAsync("signin");
-        await visit.IsAccessibleAsync();
+        await visit.LookAsync("signin");
         await ByButtonAsync(visit, first);
         await SeesOwnRecordAsync(visit, first);
-        await visit.ScreenshotAsync("me");
-        await visit.IsAccessibleAsync();
+        await visit.LookAsync("me");
 
         // Gone without signing out: the next one comes by the tile of their own LaunchPad.
         await ByTileAsync(visit, second);
@@ -51,8 +49,7 @@ public sealed class SignInTests(Browser browser, SignInLibrary library) : IClass
         await visit.Link("Sign in with ClassLink").ClickAsync();
         await visit.Link("Do not allow").ClickAsync();
         await RefusedAsync(visit, "You are not signed in");
-        await visit.ScreenshotAsync("signin-refused");
-        await visit.IsAccessibleAsync();
+        await visit.LookAsync("signin-refused");
 
         await patrons.EditAsync(district, await BarcodeAsync(leaver), [new("status", "Transferred")], "test");
         await ByButtonAsync(visit, leaver);

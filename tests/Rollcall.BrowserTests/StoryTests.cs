@@ -48,6 +48,7 @@ public sealed partial class StoryTests(Browser browser, SyncedLibrary library) :
         var name = (await person.InnerTextAsync()).Trim();
         await person.ClickAsync();
         await Assertions.Expect(visit.Heading(name)).ToBeVisibleAsync();
+        await visit.Link("History").ClickAsync();
         await page.Locator(".history a").First.ClickAsync();
         await page.GetByLabel("With a warning").CheckAsync();
         await visit.Button("Show").ClickAsync();
@@ -68,12 +69,11 @@ public sealed partial class StoryTests(Browser browser, SyncedLibrary library) :
         await visit.GoAsync("/");
         await visit.Button("Sync Now").ClickAsync();
         await Assertions.Expect(page.Locator(".page-head .mark")).ToHaveTextAsync("Needs approval");
-        await visit.IsAccessibleAsync();
-        await visit.ScreenshotAsync("operation-held");
+        await visit.LookAsync("operation-held");
         await visit.Link("Show these people in the log").ClickAsync();
         await Assertions.Expect(page.Locator(".count")).ToHaveTextAsync(LineCount());
         await page.GetByText("Approve…").ClickAsync();
-        await visit.IsAccessibleAsync();
+        await visit.LookAsync("operation-approve");
         await visit.Button("Yes, apply").ClickAsync();
         await Assertions.Expect(page.Locator(".page-head .mark")).ToHaveTextAsync(CompletedText());
         await visit.GoAsync("/patrons?status=Transferred");
@@ -90,13 +90,13 @@ public sealed partial class StoryTests(Browser browser, SyncedLibrary library) :
         await page.Keyboard.PressAsync("Tab");
         await Assertions.Expect(visit.Link("Skip to the content")).ToBeFocusedAsync();
         await visit.GoAsync("/patrons");
-        await page.GetByLabel("Search").FocusAsync();
+        await visit.TabToAsync(page.GetByLabel("Search"));
         await page.Keyboard.TypeAsync("an");
         await page.Keyboard.PressAsync("Enter");
         await Assertions.Expect(page).ToHaveURLAsync(SearchAddress());
-        await page.Locator("table.list tbody th a").First.FocusAsync();
+        await visit.TabToAsync(page.Locator("table.list tbody th a").First);
         await page.Keyboard.PressAsync("Enter");
-        await Assertions.Expect(visit.Heading("History")).ToBeVisibleAsync();
+        await Assertions.Expect(visit.Link("History")).ToBeVisibleAsync();
     }
 
     [GeneratedRegex("^Completed", RegexOptions.None, 1000)]

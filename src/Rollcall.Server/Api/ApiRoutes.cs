@@ -1042,16 +1042,18 @@ internal static class ApiRoutes
         var (patron, _) = await FindAsync(barcode, patrons, district, http);
         return
         [
-            .. (await log.HistoryAsync(district.Id, patron.Id, Size(limit), http.RequestAborted)).Select(h => new HistoryItem(
-                h.Operation.Id,
-                OperationQueue.Title(h.Operation),
-                h.Operation.FinishedAt ?? h.Operation.StartedAt ?? h.Operation.CreatedAt,
-                h.Operation.RequestedBy,
-                h.Row.Kind,
-                h.Row.Changes,
-                h.Row.Reason,
-                h.Row.Warning
-            )),
+            .. (await log.HistoryAsync(district.Id, patron.Id, Size(limit), cancellationToken: http.RequestAborted)).Select(
+                h => new HistoryItem(
+                    h.Operation.Id,
+                    OperationQueue.Title(h.Operation),
+                    h.Operation.FinishedAt ?? h.Operation.StartedAt ?? h.Operation.CreatedAt,
+                    h.Operation.RequestedBy,
+                    h.Row.Kind,
+                    h.Row.Changes,
+                    h.Row.Reason,
+                    h.Row.Warning
+                )
+            ),
         ];
     }
 

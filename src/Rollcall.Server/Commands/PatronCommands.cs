@@ -300,7 +300,9 @@ internal static class PatronCommands
             return;
         }
 
-        var history = await session.Get<OperationLog>().HistoryAsync(district.Id, patron.Id, HistoryShown, cancellationToken);
+        var history = await session
+            .Get<OperationLog>()
+            .HistoryAsync(district.Id, patron.Id, HistoryShown, cancellationToken: cancellationToken);
         if (history.Count == 0)
         {
             return;

@@ -129,7 +129,7 @@ internal sealed class AccountModel(Here here, Accounts accounts, Sessions sessio
     {
         await sessions.EndAsync(Who, null, Gone);
         SessionCookie.Delete(HttpContext);
-        TempData["Said"] = "You are signed out everywhere.";
+        TempData["Said"] = SignOutModel.Said(Here, "everywhere");
         return LocalRedirect("/signin");
     }
 

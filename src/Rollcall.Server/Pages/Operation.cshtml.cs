@@ -150,10 +150,7 @@ internal sealed class OperationModel(
         if (Operation.Planned)
         {
             var counts = await reading.LogCountsAsync(Operation, Gone);
-            Skips =
-                Here.Sites is null && OperationQueue.CountsOf(Operation).Skipped > 0
-                    ? await log.SkipsAsync(DistrictId, id, MostSkips, Gone)
-                    : [];
+            Skips = Here.Sites is null && OperationQueue.CountsOf(Operation).Skipped > 0 ? await reading.SkipsAsync(Operation, Gone) : [];
             BySite =
             [
                 .. Sites

@@ -21,7 +21,13 @@ internal sealed class PatronModel(
     Reading reading
 ) : RollcallPage(here)
 {
-    public const int HistoryLength = 200;
+    public const int HistorySize = 50;
+
+    /// <summary>Which part of the record is shown: <c>record</c>, <c>history</c> or <c>roster</c>.</summary>
+    public string Tab { get; private set; } = "record";
+    public int HistoryTotal { get; private set; }
+    public int HistoryNumber { get; private set; } = 1;
+    private IReadOnlySet<long> _undone = new HashSet<long>();
 
     public Patron Patron { get; private set; } = null!;
     public PatronLink? Link { get; private set; }
@@ -52,7 +58,7 @@ internal sealed class PatronModel(
     /// <param name="Hint">The same in a sentence.</param>
     internal sealed record Row(int Number, string Label, string? Value, string? Owner, string? Hint);
 
-    public async Task<IActionResult> OnGetAsync(string barcode)
+    public async Task<IActionResult> OnGetAsync(string barcode, string? tab, [FromQuery(Name = "page")] int? page)
     {
         try
         {
@@ -98,7 +104,14 @@ internal sealed class PatronModel(
                 )
             ),
         ];
-        History = await log.HistoryAsync(DistrictId, Patron.Id, HistoryLength, Gone);
+        Tab = tab is "history" or "roster" ? tab : "record";
+        if (Tab == "history")
+        {
+            (HistoryTotal, _undone) = await log.HistoryFactsAsync(DistrictId, Patron.Id, Gone);
+            HistoryNumber = PageWithin(page, HistorySize, HistoryTotal);
+            History = await log.HistoryAsync(DistrictId, Patron.Id, HistorySize, (HistoryNumber - 1) * HistorySize, Gone);
+        }
+
         Waiting = Here.Queue.Any(o => o.Status == OperationStatus.NeedsApproval) ? await log.WaitingAsync(DistrictId, Patron.Id, Gone) : [];
         Followed = await reading.ConcerningAsync(DistrictId, [.. History.Select(h => h.Operation.Id).Distinct()], Here.Sites, Gone);
         return Page();
@@ -144,7 +157,7 @@ internal sealed class PatronModel(
         row.Kind != "link"
         && operation.Kind != OperationKind.Switch
         && UndoService.Refusal(operation, again: operation.Kind != OperationKind.Merge) is null
-        && !History.Any(h => h.Operation.Kind == OperationKind.Undo && h.Operation.SubjectId == operation.Id && h.Row.Warning is null);
+        && !_undone.Contains(operation.Id);
 
     /// <summary>A barcode that a browser would fold as a path comes in the query.</summary>
     private string Asked(string barcode) => barcode == "-" ? Request.Query["barcode"].ToString() : barcode;

@@ -16,10 +16,16 @@ internal sealed class SignOutModel(Here here, Sessions sessions) : PageModel
         }
 
         SessionCookie.Delete(HttpContext);
-        TempData["Said"] =
-            here.Who?.Method == SignInMethod.ClassLink
-                ? "You are signed out here. On a shared computer, sign out of ClassLink LaunchPad too, or close the browser."
-                : "You are signed out.";
+        TempData["Said"] = Said(here, "here");
         return LocalRedirect("/signin");
     }
+
+    /// <summary>Says that somebody is signed out, and what that does not reach: ClassLink would let the next one at this browser in again.</summary>
+    /// <param name="here">Who it was.</param>
+    /// <param name="where">Signed out of what, in a word.</param>
+    public static string Said(Here here, string where) =>
+        here.Who?.Method == SignInMethod.ClassLink
+            ? $"You are signed out {where}. On a shared computer, sign out of ClassLink LaunchPad too, or close the browser."
+        : where == "here" ? "You are signed out."
+        : $"You are signed out {where}.";
 }

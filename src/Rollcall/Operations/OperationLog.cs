@@ -244,21 +244,13 @@ public sealed class OperationLog(RollcallDatabase database)
         int districtId,
         long patronId,
         int take = 200,
+        int skip = 0,
         CancellationToken cancellationToken = default
     )
     {
         await using var context = database.CreateContext();
         var words = await WordsAsync(context, districtId, cancellationToken);
-
-        // Rows of plans that were never applied are no history.
-        var pairs = await context
-            .Changes.AsNoTracking()
-            .Where(c => c.DistrictId == districtId && c.PatronId == patronId && !c.Stale && c.Kind != ChangeKind.Note)
-            .Join(context.Operations.AsNoTracking(), c => c.OperationId, o => o.Id, (c, o) => new { Change = c, Operation = o })
-            .Where(x =>
-                x.Operation.DistrictId == districtId
-                && (x.Change.Held ? x.Change.Number <= x.Operation.HeldAppliedTo : x.Change.Number <= x.Operation.AppliedTo)
-            )
+        var pairs = await Happened(context, districtId, patronId)
             // A number is given when an operation is asked for; one that had to wait writes later than others.
             .OrderByDescending(x => x.Operation.FinishedAt == null)
             .ThenByDescending(x =>
@@ -268,10 +260,48 @@ public sealed class OperationLog(RollcallDatabase database)
             )
             .ThenByDescending(x => x.Change.OperationId)
             .ThenByDescending(x => x.Change.Number)
+            .Skip(skip)
             .Take(take)
             .ToListAsync(cancellationToken);
         var rows = await DescribeAsync(context, districtId, [.. pairs.Select(p => p.Change)], words, null, null, cancellationToken);
         return [.. rows.Select((r, i) => (r, pairs[i].Operation))];
+    }
+
+    /// <summary>How many entries a patron's history has, and which of its operations were taken back of this patron whole.</summary>
+    public async Task<(int Total, IReadOnlySet<long> Undone)> HistoryFactsAsync(
+        int districtId,
+        long patronId,
+        CancellationToken cancellationToken = default
+    )
+    {
+        await using var context = database.CreateContext();
+        var happened = Happened(context, districtId, patronId);
+        return (
+            await happened.CountAsync(cancellationToken),
+            (
+                await happened
+                    .Where(x => x.Operation.Kind == OperationKind.Undo && x.Operation.SubjectId != null && x.Change.Warning == null)
+                    .Select(x => x.Operation.SubjectId!.Value)
+                    .ToListAsync(cancellationToken)
+            ).ToHashSet()
+        );
+    }
+
+    /// <summary>Rows of plans that were never applied are no history.</summary>
+    private static IQueryable<Happening> Happened(RollcallContext context, int districtId, long patronId) =>
+        context
+            .Changes.AsNoTracking()
+            .Where(c => c.DistrictId == districtId && c.PatronId == patronId && !c.Stale && c.Kind != ChangeKind.Note)
+            .Join(context.Operations.AsNoTracking(), c => c.OperationId, o => o.Id, (c, o) => new Happening { Change = c, Operation = o })
+            .Where(x =>
+                x.Operation.DistrictId == districtId
+                && (x.Change.Held ? x.Change.Number <= x.Operation.HeldAppliedTo : x.Change.Number <= x.Operation.AppliedTo)
+            );
+
+    private sealed class Happening
+    {
+        public required Change Change { get; init; }
+        public required Operation Operation { get; init; }
     }
 
     /// <summary>What waits for an approval and would change this patron, the oldest first; mostly nothing.</summary>

@@ -96,8 +96,9 @@ public abstract partial class PatronPages(SyncedLibrary library)
         // One step of one patron is taken back from the history.
         var history = await library.Service<OperationLog>().HistoryAsync(library.District.Id, patron.Id);
         var first = history.Last(h => h.Operation.Kind == OperationKind.Edit).Operation.Id;
+        var past = $"{url}?tab=history";
         var undo = await visitor.SubmitAsync(
-            url,
+            past,
             $"/operations/{first}?handler=Undo",
             ("barcode", patron.Barcode),
             ("seen", $"{SeenPatron.Of(patron)}")
@@ -106,7 +107,14 @@ public abstract partial class PatronPages(SyncedLibrary library)
         Assert.Null((await GetAsync(patron.Barcode)).Notes);
 
         // It is offered once: it was all of that edit.
-        Assert.DoesNotContain($"/operations/{first}?handler=Undo", await visitor.PageAsync(url), StringComparison.Ordinal);
+        Assert.DoesNotContain($"/operations/{first}?handler=Undo", await visitor.PageAsync(past), StringComparison.Ordinal);
+
+        // The record says who decides a field and where it came from; how the roster knows the patron has a part of its own.
+        var record = await visitor.PageAsync(url);
+        Assert.Contains($"/patron/explain?barcode={patron.Barcode}#field-{PatronFields.LastName}", record, StringComparison.Ordinal);
+        Assert.DoesNotContain("class=\"history\"", record, StringComparison.Ordinal);
+        Assert.Contains($"id=\"field-{PatronFields.LastName}\"", told, StringComparison.Ordinal);
+        Assert.Contains(patron.Guid!, await visitor.PageAsync($"{url}?tab=roster"), StringComparison.Ordinal);
         Assert.Equal(OperationStatus.Undone, (await library.Service<OperationQueue>().GetAsync(library.District.Id, first)).Status);
     }
 
@@ -365,6 +373,42 @@ public abstract partial class PatronPages(SyncedLibrary library)
     }
 
     [Fact]
+    public async Task Whoever_signs_out_everywhere_reads_that_ClassLink_is_left_apart()
+    {
+        var patrons = library.Service<PatronService>();
+        var barcode = (await LinkedAsync(9)).Barcode;
+        await patrons.EditAsync(library.District.Id, barcode, [new("group", "Librarian"), new("siteAccess", "S01")], "test");
+        using var visitor = new Visitor(library.Url, await library.SignInAsync(await GetAsync(barcode)));
+        Assert.Equal("/signin", await visitor.SubmitAsync("/account", "handler=EndAll", "/account?handler=EndAll", []));
+        var page = await visitor.PageAsync("/signin");
+        Assert.Contains("You are signed out everywhere.", page, StringComparison.Ordinal);
+        Assert.Contains("sign out of ClassLink LaunchPad too", page, StringComparison.Ordinal);
+        await patrons.EditAsync(library.District.Id, barcode, [new("group", "Patron"), new("siteAccess", "")], "test");
+    }
+
+    [Fact]
+    public async Task A_long_history_is_read_to_its_end()
+    {
+        using var visitor = new Visitor(library.Url);
+        var patrons = library.Service<PatronService>();
+        await patrons.AddAsync(library.District.Id, [new("barcode", "LONGPAST"), new("lastName", "Longpast")], "test");
+        Assert.Contains("Not linked to the roster", await visitor.PageAsync("/patrons/LONGPAST?tab=roster"), StringComparison.Ordinal);
+        for (var i = 1; i <= 55; i++)
+        {
+            await patrons.EditAsync(library.District.Id, "LONGPAST", [new("notes", $"past {i}.")], "test");
+        }
+
+        var first = await visitor.PageAsync("/patrons/LONGPAST?tab=history");
+        Assert.Contains("56 entries", first, StringComparison.Ordinal);
+        Assert.Contains("past 55.", first, StringComparison.Ordinal);
+        Assert.DoesNotContain("past 3.", first, StringComparison.Ordinal);
+        Assert.Contains("/patrons/LONGPAST?tab=history&amp;page=2", first, StringComparison.Ordinal);
+        var second = await visitor.PageAsync("/patrons/LONGPAST?tab=history&page=2");
+        Assert.Contains("past 1.", second, StringComparison.Ordinal);
+        Assert.Contains("51 to 56 shown", second, StringComparison.Ordinal);
+    }
+
+    [Fact]
     public async Task Who_leaves_stands_in_the_list_of_leavers_until_they_come_back()
     {
         using var visitor = new Visitor(library.Url);
@@ -585,20 +629,26 @@ public abstract partial class PatronPages(SyncedLibrary library)
         Assert.Equal(HttpStatusCode.NotFound, (await visitor.GetAsync("/patrons/BY/HAND.1")).Status);
 
         // From the page of the one that stayed, the merge is taken back whole.
-        var page = WebUtility.HtmlDecode(await visitor.PageAsync($"/patrons/{linked.Barcode}"));
+        var page = WebUtility.HtmlDecode(await visitor.PageAsync($"/patrons/{linked.Barcode}?tab=history"));
         Assert.Contains("Yes, undo the merge", page, StringComparison.Ordinal);
         var history = await library.Service<OperationLog>().HistoryAsync(library.District.Id, linked.Id);
         var merge = history.First(h => h.Operation.Kind == OperationKind.Merge).Operation.Id;
         Assert.DoesNotContain(
             "undone as a whole",
-            await visitor.PageAsync(await visitor.SubmitAsync($"/patrons/{linked.Barcode}", $"/operations/{merge}?handler=Undo")),
+            await visitor.PageAsync(
+                await visitor.SubmitAsync($"/patrons/{linked.Barcode}?tab=history", $"/operations/{merge}?handler=Undo")
+            ),
             StringComparison.Ordinal
         );
         var undo = (await library.Service<OperationQueue>().ListAsync(library.District.Id)).First(o => o.SubjectId == merge);
         await library.EndOfAsync(undo.Id);
         Assert.Null((await GetAsync(linked.Barcode)).Nickname);
         Assert.Equal("Dee", (await GetAsync("BY/HAND.1")).Nickname);
-        Assert.DoesNotContain("Yes, undo the merge", await visitor.PageAsync($"/patrons/{linked.Barcode}"), StringComparison.Ordinal);
+        Assert.DoesNotContain(
+            "Yes, undo the merge",
+            await visitor.PageAsync($"/patrons/{linked.Barcode}?tab=history"),
+            StringComparison.Ordinal
+        );
         Assert.Contains(
             "same record",
             await visitor.PageAsync($"/patron/merge?keep={linked.Barcode}&other={linked.Barcode}"),

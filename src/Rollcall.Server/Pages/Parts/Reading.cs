@@ -90,6 +90,24 @@ internal sealed class Reading(
             )
         )!;
 
+    /// <summary>Why an operation skipped people, the most frequent reason first, kept as <see cref="LogCountsAsync"/> is: no index has the reasons.</summary>
+    public async Task<IReadOnlyList<SkipCount>> SkipsAsync(Operation operation, CancellationToken cancellationToken) =>
+        (
+            await cache.GetOrCreateAsync(
+                ("skips", operation.DistrictId, operation.Id, operation.Status, operation.FinishedAt),
+                entry =>
+                {
+                    entry.AbsoluteExpirationRelativeToNow = operation.FinishedAt is null
+                        ? TimeSpan.FromSeconds(5)
+                        : TimeSpan.FromMinutes(10);
+                    return log.SkipsAsync(operation.DistrictId, operation.Id, MostReasons, cancellationToken);
+                }
+            )
+        )!;
+
+    /// <summary>With more reasons than these it is said that there are so many at least.</summary>
+    public const int MostReasons = 1000;
+
     /// <summary>Patrons by site and status. While a sync moves them all nobody waits for the counting: it is done beside, every few
     /// seconds in which somebody looks.</summary>
     public async Task<IReadOnlyList<(int? SiteId, PatronStatus Status, int Count)>> PatronCountsAsync(
