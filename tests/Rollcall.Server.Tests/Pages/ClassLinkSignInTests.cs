@@ -45,6 +45,13 @@ public abstract class ClassLinkSignIns(SignInLibrary library)
         // The first one's session is over, not only out of sight.
         using var thief = new Visitor(library.Url, before);
         Assert.StartsWith("/signin", (await thief.GetAsync("/me")).Response.Headers.Location!.ToString(), StringComparison.Ordinal);
+
+        // Out everywhere here is not out of LaunchPad.
+        using var everywhere = await visitor.PostAsync("/account?handler=EndAll", Visitor.TokenOf(await visitor.PageAsync("/me")));
+        Assert.Equal("/signin", everywhere.Headers.Location!.ToString());
+        var said = await visitor.PageAsync("/signin");
+        Assert.Contains("You are signed out everywhere.", said, StringComparison.Ordinal);
+        Assert.Contains("sign out of ClassLink LaunchPad too", said, StringComparison.Ordinal);
     }
 
     [Fact]

@@ -57,7 +57,7 @@ public sealed partial class OfferTests(SyncedLibrary library) : IClassFixture<Sy
 
         // The record of somebody with rights here: looked at, and left.
         string[] ways = ["/patron/edit?barcode=ABOVE1", "/patron/merge?keep=ABOVE1", "handler=Undo"];
-        var (mine, theirs) = (await all.PageAsync("/patrons/ABOVE1"), await some.PageAsync("/patrons/ABOVE1"));
+        var (mine, theirs) = (await all.PageAsync("/patrons/ABOVE1?tab=history"), await some.PageAsync("/patrons/ABOVE1?tab=history"));
         Assert.All(ways, w => Assert.Contains(w, mine, StringComparison.Ordinal));
         Assert.All(ways, w => Assert.DoesNotContain(w, theirs, StringComparison.Ordinal));
         foreach (var way in ways[..2])
@@ -376,8 +376,12 @@ public sealed partial class OfferTests(SyncedLibrary library) : IClassFixture<Sy
             );
 
             // The history names what happened elsewhere, and leads nobody to where they may not look.
-            Assert.Contains($"href=\"/operations/{elsewhere}\"", await all.PageAsync("/patrons/MOVED1"), StringComparison.Ordinal);
-            var history = await librarian.PageAsync("/patrons/MOVED1");
+            Assert.Contains(
+                $"href=\"/operations/{elsewhere}\"",
+                await all.PageAsync("/patrons/MOVED1?tab=history"),
+                StringComparison.Ordinal
+            );
+            var history = await librarian.PageAsync("/patrons/MOVED1?tab=history");
             Assert.Contains("Patron Import", history, StringComparison.Ordinal);
             foreach (Match link in OperationLink().Matches(history))
             {

@@ -373,20 +373,6 @@ public abstract partial class PatronPages(SyncedLibrary library)
     }
 
     [Fact]
-    public async Task Whoever_signs_out_everywhere_reads_that_ClassLink_is_left_apart()
-    {
-        var patrons = library.Service<PatronService>();
-        var barcode = (await LinkedAsync(9)).Barcode;
-        await patrons.EditAsync(library.District.Id, barcode, [new("group", "Librarian"), new("siteAccess", "S01")], "test");
-        using var visitor = new Visitor(library.Url, await library.SignInAsync(await GetAsync(barcode)));
-        Assert.Equal("/signin", await visitor.SubmitAsync("/account", "handler=EndAll", "/account?handler=EndAll", []));
-        var page = await visitor.PageAsync("/signin");
-        Assert.Contains("You are signed out everywhere.", page, StringComparison.Ordinal);
-        Assert.Contains("sign out of ClassLink LaunchPad too", page, StringComparison.Ordinal);
-        await patrons.EditAsync(library.District.Id, barcode, [new("group", "Patron"), new("siteAccess", "")], "test");
-    }
-
-    [Fact]
     public async Task A_long_history_is_read_to_its_end()
     {
         using var visitor = new Visitor(library.Url);
