@@ -123,6 +123,7 @@ public sealed class LookTests(Browser browser, SyncedLibrary library) : IClassFi
                 Url = library.Url.ToString(),
             }),
         ]);
+        await visit.LookAsync(Look.Phone);
         await visit.GoAsync("/");
         await visit.Page.GetByText("Menu").ClickAsync();
         await visit.ScreenshotAsync("menu");

@@ -22,6 +22,7 @@ internal sealed class ReviewModel(Here here, ReviewDecisions decisions, PatronSe
         PatronFields.MiddleName,
         PatronFields.Birthdate,
         PatronFields.CommunityId,
+        PatronFields.Barcode,
         PatronFields.Email,
         PatronFields.Level,
         PatronFields.Location,
