@@ -452,11 +452,11 @@ public sealed partial class OfferTests(SyncedLibrary library) : IClassFixture<Sy
     {
         using var visitor = new Visitor(library.Url);
         var (student, teacher) = (await LinkedAsync(RoleGroup.Student), await LinkedAsync(RoleGroup.Teacher));
-        const string contact = "Parent/guardian <details class=\"help mark\"";
+        const string contact = "Parent/guardian <details class=\"help whose\"";
         Assert.Contains(contact, await visitor.PageAsync($"/patrons/{student}"), StringComparison.Ordinal);
         var page = await visitor.PageAsync($"/patrons/{teacher}");
         Assert.DoesNotContain(contact, page, StringComparison.Ordinal);
-        Assert.Contains("First Name <details class=\"help mark\"", page, StringComparison.Ordinal);
+        Assert.Contains("First Name <details class=\"help whose\"", page, StringComparison.Ordinal);
         Assert.DoesNotContain(
             $"value=\"{PatronFields.AdditionalContact}\"",
             await visitor.PageAsync($"/patron/edit?barcode={teacher}"),
