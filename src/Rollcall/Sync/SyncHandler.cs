@@ -321,7 +321,10 @@ internal sealed class SyncHandler(
             if (roster is null)
             {
                 roster = await pull.ReadAsync(cancellationToken);
-                homerooms = store is null || roster.Homerooms is null ? null : new KnownHomerooms(operation.Id, setup.Keys.Seed);
+                homerooms =
+                    store is null || roster.Homerooms is null or { RowsShifted: true }
+                        ? null
+                        : new KnownHomerooms(operation.Id, setup.Keys.Seed);
             }
 
             // Records are dated by the server's clock: where it is behind, what changes next is dated before this moment.
@@ -349,7 +352,8 @@ internal sealed class SyncHandler(
             var knows = await NewestAsync(operation.DistrictId, cancellationToken);
             var decisions = await LoadDecisionsAsync(database, operation.DistrictId, setup.Keys, cancellationToken);
             await run.ReportAsync(OperationStage.Planning, "Matching people", 0, roster.Persons.Count);
-            var matches = Matcher.Run(patrons, roster, setup, decisions);
+            var asked = roster.ChangesOnly ? await LoadAskedAsync(database, operation.DistrictId, cancellationToken) : new HashSet<long>();
+            var matches = Matcher.Run(patrons, roster, setup, decisions, asked);
             GiveBackMemory(patrons.Count);
             var planner = new Planner(
                 database,
@@ -475,10 +479,14 @@ internal sealed class SyncHandler(
                         $"{hold.Count} of {hold.Of} {RoleGroups.People(hold.Group)} at {siteName} would be marked Transferred: held for approval",
                     Risk.Updates =>
                         $"{hold.Count} of {hold.Of} {RoleGroups.People(hold.Group)} at {siteName} would change last name, barcode or Student #: held for approval",
-                    _ =>
+                    _ when hold.Returning == 0 =>
                         $"{hold.Count} new {RoleGroups.People(hold.Group)} at {siteName} have the same name as patrons who are not linked: held for approval",
+                    _ =>
+                        $"{hold.Returning} new {RoleGroups.People(hold.Group)} at {siteName} have the name of somebody who is missing from the roster: the ids may have been given anew. {hold.Count} new people held for approval",
                 },
-                "Look at them, then approve or discard.",
+                hold.Returning > 0
+                    ? "Ask the district whether it gave people new ids. If it did, discard: with a Student #, a barcode or e-mail addresses in the roster, the next sync finds them again. Approve only if the new ones are others."
+                    : "Look at them, then approve or discard.",
                 1,
                 $"{hold.Site}/{hold.Group}/{hold.Risk}"
             );
@@ -726,6 +734,17 @@ internal sealed class SyncHandler(
         }
 
         return decisions;
+    }
+
+    /// <summary>Patrons whom somebody reaches who waits in Review.</summary>
+    internal static async Task<HashSet<long>> LoadAskedAsync(RollcallDatabase database, int districtId, CancellationToken cancellationToken)
+    {
+        await using var context = database.CreateContext();
+        var open = await context
+            .ReviewItems.Where(r => r.DistrictId == districtId && r.Status == ReviewStatus.Open)
+            .Select(r => r.Candidates)
+            .ToListAsync(cancellationToken);
+        return [.. open.SelectMany(c => JsonSerializer.Deserialize<long[]>(c) ?? [])];
     }
 
     /// <summary>Links of people who turned out to agree with the roster. Not a change: it only spares the next run a comparison.</summary>

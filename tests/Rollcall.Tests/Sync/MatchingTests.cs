@@ -110,6 +110,128 @@ public sealed class MatchingTests(PostgresCluster cluster)
         Assert.Equal(["CARD-7", "CARD-8", "CARD-9"], queue.Single(r => r.Guid == "mail-at-several").Candidates.Order());
     }
 
+    private static void Born(Installation system, string id, string day) =>
+        system.Sandbox.Overrides.Put(
+            "demographics",
+            new System.Text.Json.Nodes.JsonObject
+            {
+                ["sourcedId"] = id,
+                ["status"] = "active",
+                ["dateLastModified"] = "2026-01-01T00:00:00.000Z",
+                ["birthDate"] = day,
+                ["sex"] = "female",
+            }
+        );
+
+    /// <summary>Ids that are given anew bring nobody in a second time where an address and a whole name say who it is, and make no sister of a
+    /// brother.</summary>
+    [Theory]
+    [InlineData(Db.Sqlite, false)]
+    [InlineData(Db.Postgres, false)]
+    [InlineData(Db.Sqlite, true)]
+    [InlineData(Db.Postgres, true)]
+    public async Task An_id_that_was_given_anew_is_found_by_email_and_name(Db db, bool deleted)
+    {
+        await using var system = await StartAsync(db, "");
+        (string Id, string First, string Last, string Email, string Role)[] people =
+        [
+            ("one", "Ann", "Alpha", "ann@x.org", "student"),
+            ("kid-1", "Ben", "Beta", "beta@x.org", "student"),
+            ("kid-2", "Bea", "Beta", "beta@x.org", "student"),
+            ("kid-3", "Bo", "Beta", "beta@x.org", "student"),
+            ("sister", "Cora", "Gamma", "gamma@x.org", "student"),
+            ("grown", "Dora", "Delta", "delta@x.org", "student"),
+            ("pupil", "Eve", "Eta", "eve@x.org", "student"),
+            ("born", "Fay", "Phi", "fay@x.org", "student"),
+            ("boss", "Gus", "Chi", "gus@x.org", "teacher"),
+            ("wed", "Hal", "Psi", "hal@x.org", "teacher"),
+        ];
+        foreach (var (id, first, last, email, role) in people)
+        {
+            system.Sandbox.Person("old-" + id, first, last, email: email, role: role);
+        }
+
+        for (var i = 0; i < 60; i++)
+        {
+            system.Sandbox.Person($"stays-{i}", $"First{i}", $"Last{i}", role: i < 30 ? "student" : "teacher");
+        }
+
+        Born(system, "old-grown", "2010-01-01");
+        Born(system, "old-born", "2011-01-01");
+        Assert.Equal(70, (await SyncAsync(system)).Counts.Created);
+        var before = await system.PatronsByGuidAsync();
+        await system.Patrons.EditAsync(system.District.Id, before["old-boss"].Barcode, [new("group", "Librarian")], "test");
+
+        // One of a family keeps the id: the others' address is no less theirs.
+        foreach (var (id, first, last, email, role) in people.Where(p => p.Id != "kid-3"))
+        {
+            if (deleted)
+            {
+                system.Sandbox.Person("old-" + id, first, last, email: email, role: role, status: "tobedeleted");
+            }
+            else
+            {
+                system.Sandbox.Overrides.Remove("users", "old-" + id);
+            }
+        }
+
+        system.Sandbox.Person("new-one", "ANN", "Álpha", email: "Ann@X.org");
+        system.Sandbox.Person("new-kid-1", "Ben", "Beta", email: "beta@x.org");
+        system.Sandbox.Person("new-kid-2", "Bea", "Beta", email: "beta@x.org");
+        system.Sandbox.Person("brother", "Carl", "Gamma", email: "gamma@x.org");
+        system.Sandbox.Person("younger", "Dan", "Delta", email: "delta@x.org");
+        Born(system, "younger", "2014-01-01");
+        system.Sandbox.Person("teacher", "Eve", "Eta", email: "eve@x.org", role: "teacher");
+        system.Sandbox.Person("namesake", "Fay", "Phi", email: "fay@x.org");
+        Born(system, "namesake", "2015-01-01");
+        system.Sandbox.Person("new-boss", "Gus", "Chi", email: "gus@x.org", role: "teacher");
+        system.Sandbox.Person("new-wed", "Hal", "Omega", email: "hal@x.org", role: "teacher");
+        var (log, counts) = await SyncAsync(system);
+        var after = await system.PatronsByGuidAsync();
+        foreach (var id in (string[])["one", "kid-1", "kid-2"])
+        {
+            Assert.Equal(before["old-" + id].Id, after["new-" + id].Id);
+            Assert.Equal((PatronStatus.Active, "reissued"), (after["new-" + id].Status, Line(log, "new-" + id).MatchedBy));
+            Assert.False(after.ContainsKey("old-" + id));
+        }
+
+        Assert.Equal(before["old-kid-3"].Version, after["old-kid-3"].Version);
+        Assert.Equal(3, counts.LinkedEmail);
+        Assert.Equal(
+            ["brother", "namesake", "new-boss", "new-wed"],
+            log.Where(r => r.Outcome == "review").Select(r => r.Guid).Order(StringComparer.Ordinal)
+        );
+        Assert.Equal(["teacher", "younger"], log.Where(r => r.Outcome == "created").Select(r => r.Guid).Order(StringComparer.Ordinal));
+        Assert.Equal(before.Count + 2, (await system.AllPatronsAsync()).Count);
+
+        // Once more: nothing moves any more, and what waits goes on waiting.
+        var (_, again) = await SyncAsync(system);
+        Assert.Equal((0, 0, 4), (again.Created, again.Transferred, again.Review));
+    }
+
+    /// <summary>Whom a barcode reaches is nobody's to have by an address, though the Student # beside it is several patrons'.</summary>
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task A_barcode_counts_beside_a_number_that_several_have(Db db)
+    {
+        await using var system = await StartAsync(
+            db,
+            """
+            CARD-1,1003,Cid,Gamma,,S1,,
+            CARD-2,1003,Cat,Gamma,,S1,,
+            CARD-9,,Zoe,Zeta,zoe@x.org,S1,,
+            """
+        );
+        system.Sandbox.Person("both", "Cid", "Gamma", number: "1003", barcode: "CARD-9");
+        system.Sandbox.Person("mail", "Zoe", "Zeta", email: "zoe@x.org");
+        var (log, counts) = await SyncAsync(system);
+        Assert.Equal(2, counts.Review);
+        Assert.Contains("stronger key", Line(log, "mail").Reason, StringComparison.Ordinal);
+        var queue = await system.Get<ReviewService>().ListAsync(system.District.Id);
+        Assert.Equal(["CARD-1", "CARD-2", "CARD-9"], queue.Single(r => r.Guid == "both").Candidates.Order());
+    }
+
     [Theory]
     [InlineData(Db.Sqlite)]
     [InlineData(Db.Postgres)]

@@ -144,7 +144,13 @@ public sealed class SharedKeysTests(PostgresCluster cluster)
             AbsenceUsable = false,
             Revision = null,
         };
-        var matches = Matcher.Run(PatronIndex.Of(keys, patrons), roster, setup, new Dictionary<(ulong, uint), ReviewStatus>());
+        var matches = Matcher.Run(
+            PatronIndex.Of(keys, patrons),
+            roster,
+            setup,
+            new Dictionary<(ulong, uint), ReviewStatus>(),
+            new HashSet<long>()
+        );
         Assert.InRange(matches.Steps, Many, 70 * Many);
         Assert.InRange(matches.Candidates.Values.Sum(c => (long)c.Length), 0, 50 * Many);
         var decided = Enumerable.Range(0, Many).CountBy(i => (matches[i].Decision, matches[i].Key)).ToDictionary();

@@ -11,7 +11,8 @@ namespace Rollcall.Sync.Guard;
 /// <param name="Risk">The threshold that was exceeded.</param>
 /// <param name="Count">How many changes wait.</param>
 /// <param name="Of">What they were measured against: linked patrons; for creates all people, the new ones among them.</param>
-internal sealed record Hold(int Site, RoleGroup Group, Risk Risk, int Count, int Of);
+/// <param name="Returning">How many new people of the site and group have the name of somebody whom the roster lacks.</param>
+internal sealed record Hold(int Site, RoleGroup Group, Risk Risk, int Count, int Of, int Returning);
 
 /// <summary>Compares what a plan would do with the thresholds. Pure.</summary>
 internal static class Guard
@@ -29,16 +30,28 @@ internal static class Guard
 
             // Whom no sync transfers stays, and would hide that all others go.
             var all = tally.Transferable.GetValueOrDefault((site, group));
+            var returning = tally.Returning.GetValueOrDefault((site, group));
+            bool TooManyLeave(int leavers) =>
+                Exceeds(thresholds.At(site, Risk.Transfers), leavers, linked) || (leavers >= AllOfThem && leavers >= all);
+
+            // Who leaves and comes at once under a new id does neither: of such people both halves wait, or none.
             var (held, of) = risk switch
             {
-                Risk.Transfers => (Exceeds(thresholds.At(site, risk), count, linked) || (count >= AllOfThem && count >= all), linked),
+                Risk.Transfers => (
+                    TooManyLeave(count) || (returning > 0 && Exceeds(thresholds.At(site, Risk.Creates), returning, people)),
+                    linked
+                ),
                 Risk.Updates => (Exceeds(thresholds.At(site, risk), count, matched), matched),
-                Risk.Creates => (Exceeds(thresholds.At(site, risk), count, people), people),
+                Risk.Creates => (
+                    Exceeds(thresholds.At(site, risk), count, people)
+                        || (returning > 0 && TooManyLeave(tally.Changes.GetValueOrDefault((site, group, Risk.Transfers)))),
+                    people
+                ),
                 _ => (false, 0),
             };
             if (held)
             {
-                holds.Add(new Hold(site, group, risk, count, of));
+                holds.Add(new Hold(site, group, risk, count, of, returning));
             }
         }
 

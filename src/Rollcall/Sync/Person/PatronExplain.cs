@@ -189,7 +189,13 @@ public sealed class PatronExplain(
         }
 
         // Which of several records counts, and what a row without a role is, is a sync's to say.
-        var matches = Matcher.Run(PatronIndex.Of(setup.Keys, patron, link), roster, setup, new Dictionary<(ulong, uint), ReviewStatus>());
+        var matches = Matcher.Run(
+            PatronIndex.Of(setup.Keys, patron, link),
+            roster,
+            setup,
+            new Dictionary<(ulong, uint), ReviewStatus>(),
+            new HashSet<long>()
+        );
         var counting = Enumerable.Range(0, matches.Count).FirstOrDefault(i => matches[i].Decision == Decision.Match, -1);
         if (counting < 0)
         {

@@ -171,7 +171,8 @@ internal sealed class PersonHandler(RollcallDatabase database, IntegrationServic
                 patrons,
                 roster,
                 setup,
-                await SyncHandler.LoadDecisionsAsync(database, operation.DistrictId, setup.Keys, cancellationToken)
+                await SyncHandler.LoadDecisionsAsync(database, operation.DistrictId, setup.Keys, cancellationToken),
+                await SyncHandler.LoadAskedAsync(database, operation.DistrictId, cancellationToken)
             );
             var planner = new Planner(
                 database,

@@ -72,6 +72,9 @@ internal sealed class Matches(int people)
     /// <summary>New people of a pull of changes who have the name of somebody who is linked, and is not in that pull.</summary>
     public HashSet<int> Namesakes { get; } = [];
 
+    /// <summary>Those of them whose namesake has a Student # or barcode of the library's own, whatever the district's rule is.</summary>
+    public HashSet<int> NamesakesOfKept { get; } = [];
+
     /// <summary>How many rows were looked at to find patrons and people by their keys.</summary>
     public long Steps { get; set; }
 
@@ -127,6 +130,8 @@ internal sealed class Matcher
     /// <summary>Why a row is left alone whose person has another record that has not been read.</summary>
     public const string OtherRecord = "Another record of the person may go on: the next full sync decides";
 
+    private const string IdReissued = "The id was re-issued: the person goes on under another record";
+
     private const string InReview = "Waits in Review: the next full sync decides";
 
     /// <summary>Nobody looks at more patrons to say who somebody is. An address or a number that stands for none is many patrons'.</summary>
@@ -138,6 +143,7 @@ internal sealed class Matcher
     private readonly Rows<RosterPerson> _persons;
     private readonly SyncSetup _setup;
     private readonly IReadOnlyDictionary<(ulong Id, uint Check), ReviewStatus> _decisions;
+    private readonly IReadOnlySet<long> _asked;
     private readonly Matches _matches;
 
     // Patron → the person who has it by GUID; -1 when nobody does.
@@ -156,9 +162,11 @@ internal sealed class Matcher
         PatronIndex patrons,
         Roster roster,
         SyncSetup setup,
-        IReadOnlyDictionary<(ulong Id, uint Check), ReviewStatus> decisions
+        IReadOnlyDictionary<(ulong Id, uint Check), ReviewStatus> decisions,
+        IReadOnlySet<long> asked
     )
     {
+        _asked = asked;
         _patrons = patrons;
         _lookups = patrons.LookUp();
         _roster = roster;
@@ -177,14 +185,16 @@ internal sealed class Matcher
     /// <param name="roster">A verified full pull.</param>
     /// <param name="setup">The district's settings.</param>
     /// <param name="decisions">What people decided in Review, or who waits there, by key and check of the <c>sourcedId</c>.</param>
+    /// <param name="asked">Patrons whom somebody reaches who waits in Review.</param>
     public static Matches Run(
         PatronIndex patrons,
         Roster roster,
         SyncSetup setup,
-        IReadOnlyDictionary<(ulong Id, uint Check), ReviewStatus> decisions
+        IReadOnlyDictionary<(ulong Id, uint Check), ReviewStatus> decisions,
+        IReadOnlySet<long> asked
     )
     {
-        var matcher = new Matcher(patrons, roster, setup, decisions);
+        var matcher = new Matcher(patrons, roster, setup, decisions, asked);
         matcher.GiveRolesToDeleted();
         matcher.ByGuid();
         matcher.ByAlias();
@@ -370,9 +380,15 @@ internal sealed class Matcher
                     claims.Reach(reached.Patron, reached.Key);
                 }
             }
-            else if (claim is { } found)
+            else if (claim is { } found && _roster.ChangesOnly && _asked.Contains(_patrons[found.Patron].Id))
             {
-                claims.Add(i, found.Patron, found.Key, found.Reissued);
+                // Somebody waits in Review who reaches the same patron, and need not be in this pull.
+                Skip(i, OtherRecord);
+                claims.Reach(found.Patron, found.Key);
+            }
+            else if (claim is { } its)
+            {
+                claims.Add(i, its.Patron, its.Key, its.Reissued);
             }
         }
 
@@ -411,7 +427,7 @@ internal sealed class Matcher
             {
                 if (old >= 0)
                 {
-                    Skip(old, "The id was re-issued: the person goes on under another record");
+                    Skip(old, IdReissued);
                 }
             }
             else
@@ -454,7 +470,16 @@ internal sealed class Matcher
                 }
             }
 
-            Ask(person, "Several patrons have this Student #", _lookups.ByStudent(_persons[person].Student, MostCandidates).ToArray());
+            // The barcode's holder is somebody's too: nobody else is to get that one by an address.
+            var candidates = _lookups.ByStudent(_persons[person].Student, MostCandidates).ToArray();
+            if (byBarcode.Length > 0)
+            {
+                var other = byBarcode[0];
+                claims.Reach(other, MatchKey.Barcode);
+                candidates = [other, .. candidates.Where(c => c != other)];
+            }
+
+            Ask(person, "Several patrons have this Student #", candidates);
             return null;
         }
 
@@ -484,12 +509,7 @@ internal sealed class Matcher
             // Whether the other id is alive, gone or re-issued only a whole roster can tell. Where it is deleted, perhaps for that, it waits too: no
             // leaver is made of somebody who goes on.
             Skip(person, $"The patron found by {Word(key)} is linked to another id: the next full sync decides");
-            if (_byGuid[patron] is >= 0 and var old && _persons[old].Deleted)
-            {
-                Skip(old, OtherRecord);
-                (_owner[patron], _byGuid[patron]) = (-1, -1);
-            }
-
+            LeaveDeleted(patron);
             return null;
         }
 
@@ -529,6 +549,16 @@ internal sealed class Matcher
         return null;
     }
 
+    /// <summary>Nobody is marked a leaver of whom the next full sync decides whether they go on under another id.</summary>
+    private void LeaveDeleted(int patron)
+    {
+        if (_byGuid[patron] is >= 0 and var old && _persons[old].Deleted)
+        {
+            Skip(old, OtherRecord);
+            (_owner[patron], _byGuid[patron]) = (-1, -1);
+        }
+    }
+
     private void WarnOfWeakerKeys(int person)
     {
         var patron = _matches[person].Patron;
@@ -565,7 +595,7 @@ internal sealed class Matcher
         return holders.Unowned ??= Array.FindAll(holders.Patrons.All, p => _owner[p] < 0);
     }
 
-    /// <summary>Who has an address, among patrons who are not linked yet.</summary>
+    /// <summary>Who has an address, among patrons who are not linked yet, and those whose id this roster no longer has.</summary>
     private Holders HoldersOf(ulong email)
     {
         if (_shared.TryGetValue(email, out var known))
@@ -580,22 +610,54 @@ internal sealed class Matcher
         }
 
         var free = new List<int>();
+        var gone = new List<int>();
         foreach (var holder in found)
         {
             if (_patrons[holder].Guid == 0)
             {
                 free.Add(holder);
             }
+            else if (IsGone(holder))
+            {
+                gone.Add(holder);
+            }
         }
 
-        var holders = new Holders(new Named([.. free], p => (_patrons[p].Last, _patrons[p].First)));
+        var holders = new Holders(NamedPatrons(free), NamedPatrons(gone));
         if (found.Length > Named.Few)
         {
             _shared.Add(email, holders);
         }
 
         return holders;
+
+        Named NamedPatrons(List<int> patrons) => new([.. patrons], p => (_patrons[p].Last, _patrons[p].First));
     }
+
+    /// <summary>A linked patron of whose ids this roster has none, or has them deleted. Of a pull of changes it is only known that it does not
+    /// say otherwise.</summary>
+    private bool IsGone(int patron)
+    {
+        var guid = _patrons[patron].Guid;
+        return _patrons[patron].Linked
+            && (_owner[patron] < 0 || _persons[_owner[patron]].Deleted)
+            && (_roster.ChangesOnly || _roster.AbsenceUsable || _roster.Has(guid))
+            && ((_byGuid[patron] >= 0 && _persons[_byGuid[patron]].Deleted) || !_roster.IsLive(guid))
+            && !_patrons.AliasesOf(patron).Any(_roster.IsLive);
+    }
+
+    /// <summary>Nobody has the patron but perhaps a deleted row of the old id.</summary>
+    private bool IsUnclaimed(int patron) => _owner[patron] < 0 || (_owner[patron] == _byGuid[patron] && _persons[_owner[patron]].Deleted);
+
+    /// <summary>Both birthdates are known, and are two.</summary>
+    private bool OtherBirthday(int person, int patron) =>
+        _patrons[patron].BirthDay is not 0 and var known
+        && _roster.Demographics?.BirthDay(_persons[person]) is { } day and not 0
+        && day != known;
+
+    /// <summary>Of the patrons who are gone with an address those of a name who could be this person: of the same role group.</summary>
+    private int[] GoneAs(int person, int[] patrons) =>
+        patrons.Length == 0 ? [] : Array.FindAll(patrons, p => _patrons[p].RoleGroup == _persons[person].Group);
 
     private void ByEmail()
     {
@@ -617,35 +679,64 @@ internal sealed class Matcher
 
             var holders = HoldersOf(_persons[i].Email);
             var patrons = holders.Patrons.All;
-            if (patrons.Length == 0)
+            if (patrons.Length == 0 && holders.Gone.All.Length == 0)
             {
                 continue;
             }
 
+            // Who has been linked under another id, which is gone, is the same person where both names agree: relatives share an address.
+            var (last, first) = (_persons[i].Last, _persons[i].First);
+            var back = last == 0 || first == 0 ? [] : GoneAs(i, holders.Gone.Of(last, first));
             if (_roster.ChangesOnly)
             {
                 // Who else has the address only a whole roster can tell; a new patron now might double an old one.
-                Skip(i, "A patron who is not linked yet has this email: the next full sync decides");
-                continue;
-            }
-
-            var people = holders.People ??= PeopleOf(_persons[i].Email, holders);
-            var last = _persons[i].Last;
-            var sameLast = last == 0 ? [] : holders.Patrons.Of(last);
-            if (sameLast.Length == 0)
-            {
-                if (patrons.Length == 1 && people.All.Length == 1)
+                if (patrons.Length > 0)
                 {
-                    Ask(i, "One patron has this email, but under another last name", patrons);
+                    Skip(i, "A patron who is not linked yet has this email: the next full sync decides");
+                }
+                else if (Array.FindAll(back, p => !OtherBirthday(i, p)) is { Length: > 0 } same)
+                {
+                    Skip(i, OtherRecord);
+                    foreach (var other in same)
+                    {
+                        LeaveDeleted(other);
+                    }
                 }
 
                 continue;
             }
 
-            if (sameLast.Length > 1 || people.Of(last).Length > 1)
+            var people = holders.People ??= PeopleOf(_persons[i].Email, holders);
+            var sameLast = last == 0 ? [] : holders.Patrons.Of(last);
+            if (sameLast.Length == 0 && back.Length == 0)
             {
-                var first = _persons[i].First;
-                var both = first == 0 ? [] : holders.Patrons.Of(last, first);
+                if (patrons.Length + holders.Gone.All.Length == 1 && people.All.Length == 1)
+                {
+                    if (patrons.Length == 1)
+                    {
+                        Ask(i, "One patron has this email, but under another last name", patrons);
+                    }
+                    else if (GoneAs(i, holders.Gone.All) is [var one] && !OtherBirthday(i, one))
+                    {
+                        Ask(i, "One patron has this email, but under another name and another id that is gone", one);
+                    }
+                }
+                else if (last != 0 && holders.Gone.All.Length + patrons.Length <= Named.Few && people.All.Length <= Named.Few)
+                {
+                    // An address of more is no family's, and says nothing about who has the same last name.
+                    var relatives = Array.FindAll(GoneAs(i, holders.Gone.Of(last)), p => !OtherBirthday(i, p) && IsUnclaimed(p));
+                    if (relatives.Length > 0)
+                    {
+                        Ask(i, "A patron of this email and last name has another first name and another id that is gone", relatives);
+                    }
+                }
+
+                continue;
+            }
+
+            if (sameLast.Length + back.Length > 1 || people.Of(last).Length > 1)
+            {
+                int[] both = [.. first == 0 ? [] : holders.Patrons.Of(last, first), .. back];
                 if (both.Length != 1 || people.Of(last, first).Length != 1)
                 {
                     Ask(i, "Several people share this email and last name", both.Length > 0 ? both : sameLast);
@@ -655,19 +746,26 @@ internal sealed class Matcher
                 sameLast = both;
             }
 
-            var patron = sameLast[0];
+            var patron = sameLast.Length > 0 ? sameLast[0] : back[0];
+            var reissued = _patrons[patron].Guid != 0;
+            if (reissued && OtherBirthday(i, patron))
+            {
+                Ask(i, "The patron with this email and name had another id that is gone, but another birthdate", patron);
+                continue;
+            }
+
             if (_patrons[patron].AbovePatron)
             {
                 Ask(i, "The patron with this email works in the library: not linked by email alone", patron);
             }
-            else if (_owner[patron] >= 0 || _reached[patron] != 0)
+            else if (!(reissued ? IsUnclaimed(patron) : _owner[patron] < 0) || _reached[patron] != 0)
             {
                 // Who else it is may wait in Review as well: that is no reason to give the patron to whoever comes by the address.
                 Ask(i, "Another roster person reaches the same patron by a stronger key", patron);
             }
             else
             {
-                claims.Add(i, patron, MatchKey.Email, reissued: false);
+                claims.Add(i, patron, MatchKey.Email, reissued);
             }
         }
 
@@ -679,7 +777,12 @@ internal sealed class Matcher
             }
             else
             {
-                Take(claim.Person, claim.Patron, MatchKey.Email);
+                if (claim.Reissued && _byGuid[claim.Patron] is >= 0 and var old)
+                {
+                    Skip(old, IdReissued);
+                }
+
+                Take(claim.Person, claim.Patron, claim.Reissued ? MatchKey.Reissued : MatchKey.Email);
             }
         }
 
@@ -790,19 +893,23 @@ internal sealed class Matcher
             ref readonly var patron = ref _patrons[i];
             if (patron is { Linked: true, Guid: not 0 } && _owner[i] < 0)
             {
-                Find((patron.RoleGroup, patron.Last, false, patron.First));
-                Find((patron.RoleGroup, patron.Last, true, (uint)patron.BirthDay));
+                Find((patron.RoleGroup, patron.Last, false, patron.First), patron.KeepsKeys);
+                Find((patron.RoleGroup, patron.Last, true, (uint)patron.BirthDay), patron.KeepsKeys);
             }
         }
 
         void Want(int person, (RoleGroup, uint, bool, uint) name) =>
             (wanted.TryGetValue(name, out var people) ? people : wanted[name] = []).Add(person);
 
-        void Find((RoleGroup, uint, bool, uint) name)
+        void Find((RoleGroup, uint, bool, uint) name, bool keepsKeys)
         {
             if (wanted.TryGetValue(name, out var people))
             {
                 _matches.Namesakes.UnionWith(people);
+                if (keepsKeys)
+                {
+                    _matches.NamesakesOfKept.UnionWith(people);
+                }
             }
         }
     }
@@ -885,12 +992,15 @@ internal sealed class Matcher
     }
 
     /// <summary>Who has an address.</summary>
-    private sealed class Holders(Named patrons)
+    private sealed class Holders(Named patrons, Named gone)
     {
-        public static readonly Holders None = new(new Named([], _ => default));
+        public static readonly Holders None = new(new Named([], _ => default), new Named([], _ => default));
 
         /// <summary>Those who are not linked yet.</summary>
         public Named Patrons => patrons;
+
+        /// <summary>Those whose ids the roster no longer has.</summary>
+        public Named Gone => gone;
 
         /// <summary>Those of them whom nobody has by a stronger key; null until asked for.</summary>
         public int[]? Unowned { get; set; }

@@ -70,6 +70,13 @@ internal struct IndexedPatron
         set => Set(FlagsAt + 3, 1, value ? 1u : 0);
     }
 
+    /// <summary>The library keeps this patron's Student # or barcode.</summary>
+    public bool KeepsKeys
+    {
+        readonly get => Get(FlagsAt + 4, 1) != 0;
+        set => Set(FlagsAt + 4, 1, value ? 1u : 0);
+    }
+
     private readonly uint Get(int at, int bits) => (_rest >> at) & ((1u << bits) - 1);
 
     private void Set(int at, int bits, uint value) => _rest = (_rest & ~(((1u << bits) - 1) << at)) | (value << at);
@@ -117,7 +124,7 @@ internal sealed class PatronIndex
                    coalesce(p.first_name, ''), coalesce(p.birthdate, ''), coalesce(p.site_id, 0), coalesce(l.sync_hash, 0),
                    coalesce(l.aliases, ''),
                    p.status + 8 * p."group" + CASE WHEN p.do_not_transfer OR p.kept_fields LIKE '%1026%' THEN 64 ELSE 0 END + CASE WHEN l.absent THEN 128 ELSE 0 END
-                       + 256 * (coalesce(l.role_group, -1) + 1)
+                       + 256 * (coalesce(l.role_group, -1) + 1) + CASE WHEN p.kept_fields LIKE '%1000%' OR p.kept_fields LIKE '%1001%' THEN 2048 ELSE 0 END
             FROM patrons p LEFT JOIN patron_links l ON l.district_id = p.district_id AND l.patron_id = p.id
             WHERE p.district_id = @district ORDER BY p.id
             """;
@@ -143,7 +150,8 @@ internal sealed class PatronIndex
                 reader.GetInt32(8),
                 (SecurityGroup)((rest >> 3) & 7),
                 (rest & 64) != 0,
-                rest >> 8 == 0 ? null : (RoleGroup)((rest >> 8) - 1),
+                (rest >> 11) != 0,
+                ((rest >> 8) & 7) == 0 ? null : (RoleGroup)(((rest >> 8) & 7) - 1),
                 reader.GetInt64(9),
                 (rest & 128) != 0,
                 reader.GetString(10)
@@ -175,6 +183,8 @@ internal sealed class PatronIndex
                 patron.SiteId ?? 0,
                 patron.Group,
                 patron.DoNotTransfer || patron.KeptFields?.Contains("1026", StringComparison.Ordinal) == true,
+                patron.KeptFields is { } kept
+                    && (kept.Contains("1000", StringComparison.Ordinal) || kept.Contains("1001", StringComparison.Ordinal)),
                 link?.RoleGroup,
                 link?.SyncHash ?? 0,
                 link?.Absent ?? false,
@@ -203,6 +213,7 @@ internal sealed class PatronIndex
             int siteId,
             SecurityGroup group,
             bool spared,
+            bool keepsKeys,
             RoleGroup? roleGroup,
             long syncHash,
             bool absent,
@@ -229,6 +240,7 @@ internal sealed class PatronIndex
                     SiteId = siteId,
                     AbovePatron = group > SecurityGroup.Patron,
                     Spared = spared,
+                    KeepsKeys = keepsKeys,
                     Linked = roleGroup is not null,
                     RoleGroup = roleGroup ?? RoleGroup.None,
                     SyncHash = syncHash,

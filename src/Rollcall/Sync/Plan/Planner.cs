@@ -46,6 +46,9 @@ internal sealed class RiskTally
     /// <summary>Those who become patrons.</summary>
     public Dictionary<(int Site, RoleGroup Group), int> Created { get; } = [];
 
+    /// <summary>Those of them who have the name of somebody whom this roster lacks, of the same site and group.</summary>
+    public Dictionary<(int Site, RoleGroup Group), int> Returning { get; } = [];
+
     public void Count(int site, RoleGroup group, Risk risk)
     {
         if (risk != Risk.None)
@@ -84,6 +87,7 @@ internal sealed class Planner
     private readonly Dictionary<(int Field, string Key, RoleGroup Group, bool IsBirthdate, string Value), long> _newByKey = [];
     private readonly KeySet _rosterBarcodes = new();
     private readonly KeySet _unlinkedNames = new();
+    private readonly KeySet _missingNames = new();
     private readonly HashSet<int> _sitesWithPatrons = [];
     private readonly HashSet<int> _matchedSites;
     private readonly BarcodeSequences _sequences;
@@ -264,15 +268,40 @@ internal sealed class Planner
             }
         }
 
+        // Where a roster gives all ids anew, half of the plan takes people off, and the other half would add them once more.
+        foreach (var absent in _matches.Absent)
+        {
+            Miss(absent);
+        }
+
+        for (var i = 0; i < _patrons.Count; i++)
+        {
+            if (deleted[i])
+            {
+                Miss(i);
+            }
+        }
+
         foreach (ref var person in _roster.Persons)
         {
             _rosterBarcodes.Add(person.Barcode);
         }
+
+        void Miss(int index)
+        {
+            if (_patrons[index] is { Linked: true, Last: not 0, Status: not PatronStatus.Transferred } patron)
+            {
+                _missingNames.Add(NameAt(patron.SiteId, patron.Last, patron.First, patron.RoleGroup));
+            }
+        }
     }
 
     /// <summary>One key of a name at a site; it only counts people for the thresholds.</summary>
-    private static ulong NameAt(int site, uint last, uint first) =>
-        System.IO.Hashing.XxHash3.HashToUInt64(System.Runtime.InteropServices.MemoryMarshal.AsBytes<uint>([last, first]), site);
+    private static ulong NameAt(int site, uint last, uint first, RoleGroup group = RoleGroup.None) =>
+        System.IO.Hashing.XxHash3.HashToUInt64(
+            System.Runtime.InteropServices.MemoryMarshal.AsBytes<uint>([last, first, (uint)group]),
+            site
+        );
 
     private async Task FindSharedFieldsAsync(CancellationToken cancellationToken)
     {
@@ -384,7 +413,9 @@ internal sealed class Planner
     }
 
     private static MatchKey ReissuedBy(RosterPerson person, IndexedPatron patron) =>
-        person.Student != 0 && person.Student == patron.Student ? MatchKey.StudentNumber : MatchKey.Barcode;
+        person.Student != 0 && person.Student == patron.Student ? MatchKey.StudentNumber
+        : person.Barcode != 0 && person.Barcode == patron.Barcode ? MatchKey.Barcode
+        : MatchKey.Email;
 
     private async Task CompareBatchAsync(CancellationToken cancellationToken)
     {
@@ -468,6 +499,8 @@ internal sealed class Planner
             _setup.Mapper.Barcode(user).Text is { } barcode
             && string.Equals(patron.BarcodeKey, Text.BarcodeKey(barcode), StringComparison.Ordinal);
         bool IsFree() => patron.Guid is null || string.Equals(patron.Guid, user.SourcedId, StringComparison.Ordinal);
+        bool SameEmail() => string.Equals(patron.EmailKey, Text.EmailKey(user.Email), StringComparison.Ordinal);
+        bool SameFirstName() => string.Equals(Text.NameKey(patron.FirstName), Text.NameKey(user.GivenName), StringComparison.Ordinal);
         bool SameLastName() => string.Equals(Text.NameKey(patron.LastName), Text.NameKey(user.FamilyName), StringComparison.Ordinal);
         return comparison.Match.Key switch
         {
@@ -475,11 +508,9 @@ internal sealed class Planner
                 || link?.Aliases?.Split('\n').Contains(user.SourcedId, StringComparer.Ordinal) == true,
             MatchKey.StudentNumber => IsFree() && SameStudent(),
             MatchKey.Barcode => IsFree() && SameBarcode(),
-            MatchKey.Email => IsFree()
-                && string.Equals(patron.EmailKey, Text.EmailKey(user.Email), StringComparison.Ordinal)
-                && SameLastName(),
+            MatchKey.Email => IsFree() && SameEmail() && SameLastName(),
             MatchKey.Reissued => (IsFree() || _keys.Of(patron.Guid) == _patrons[comparison.Match.Patron].Guid)
-                && (SameStudent() || SameBarcode())
+                && (SameStudent() || SameBarcode() || (SameEmail() && SameLastName() && SameFirstName()))
                 && (
                     SameLastName()
                     || (
@@ -812,13 +843,15 @@ internal sealed class Planner
 
     /// <summary>The Student # or barcode of a person by which another record of theirs need not be found here: the library's own counts, or it
     /// cannot be used. Null where there is none.</summary>
-    private string? KeyNotKept(MappedPerson person)
+    /// <param name="person">The person.</param>
+    /// <param name="ofNamesake">The library keeps one of them of somebody of that name.</param>
+    private string? KeyNotKept(MappedPerson person, bool ofNamesake)
     {
         var map = _setup.Settings.Map;
         bool IsKept(int field) => map.PolicyOf(field) == FieldPolicy.RosterWins;
-        return person.Value(PatronFields.CommunityId).Text is not null && !IsKept(PatronFields.CommunityId) ? "Student #"
+        return person.Value(PatronFields.CommunityId).Text is not null && (ofNamesake || !IsKept(PatronFields.CommunityId)) ? "Student #"
             : person.Value(PatronFields.Barcode).Text is { } barcode
-            && (!IsKept(PatronFields.Barcode) || Barcodes.Problem(barcode) is not null)
+            && (ofNamesake || !IsKept(PatronFields.Barcode) || Barcodes.Problem(barcode) is not null)
                 ? "barcode"
             : null;
     }
@@ -891,6 +924,7 @@ internal sealed class Planner
         {
             if (_roster.ChangesOnly)
             {
+                WarnOfOtherRecord();
                 await EmitPersonAsync(
                     ChangeKind.Skip,
                     Outcome.Skipped,
@@ -913,7 +947,11 @@ internal sealed class Planner
             return;
         }
 
-        if (!_matches.DecidedCreates.Contains(index) && _matches.Namesakes.Contains(index) && KeyNotKept(person) is { } notKept)
+        if (
+            !_matches.DecidedCreates.Contains(index)
+            && _matches.Namesakes.Contains(index)
+            && KeyNotKept(person, _matches.NamesakesOfKept.Contains(index)) is { } notKept
+        )
         {
             WarnOfOtherRecord();
             await EmitPersonAsync(
@@ -974,7 +1012,13 @@ internal sealed class Planner
         }
 
         var twin = _sitesWithPatrons.Contains(site.Id) && _unlinkedNames.Contains(NameAt(site.Id, row.Last, row.First));
-        var risk = twin ? Risk.Creates : Risk.None;
+        var returning = _missingNames.Contains(NameAt(site.Id, row.Last, row.First, person.Group));
+        var risk = twin || returning ? Risk.Creates : Risk.None;
+        if (returning)
+        {
+            _risks.Returning[(site.Id, person.Group)] = _risks.Returning.GetValueOrDefault((site.Id, person.Group)) + 1;
+        }
+
         _risks.Count(site.Id, person.Group, risk);
         _risks.Created[(site.Id, person.Group)] = _risks.Created.GetValueOrDefault((site.Id, person.Group)) + 1;
         Count(Outcome.Created);
@@ -1002,7 +1046,10 @@ internal sealed class Planner
                     LoginDisabled = !person.User.Enabled,
                     SyncHash = warning is null && !_roster.ChangesOnly ? PersonPlan.ContentHash(person, _shared, _setup.ConfigHash) : 0,
                 }.ToJson(),
-                Reason = twin ? "An unlinked patron of this site has the same name" : null,
+                Reason =
+                    returning ? "Somebody of this site has the same name and is missing from the roster: perhaps the id was given anew"
+                    : twin ? "An unlinked patron of this site has the same name"
+                    : null,
                 Warning = warning,
             },
             cancellationToken
