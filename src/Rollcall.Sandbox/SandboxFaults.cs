@@ -70,6 +70,7 @@ public sealed class SandboxFaults
         ["malformed-user"] = "the third user has wrong types everywhere and no family name",
         ["no-sourcedid"] = "the third user has no sourcedId",
         ["null-row"] = "null stands in the place of the third user",
+        ["null-last-row"] = "null stands in the place of a collection's last record",
         ["null-text"] = "the third user has null where others have empty texts",
         ["token-in-body"] = "/token takes key and secret in a form's body alone",
         ["token-in-query"] = "/token takes key and secret in the query alone",

@@ -102,7 +102,34 @@ public sealed class RestRosterSource : IRosterSource, IRosterProbe
 
     /// <summary>Reads one person.</summary>
     /// <returns>The person; <see langword="null"/> when the provider knows none by exactly this key.</returns>
-    public async Task<User?> UserAsync(string sourcedId, CancellationToken cancellationToken = default)
+    public Task<User?> UserAsync(string sourcedId, CancellationToken cancellationToken = default) =>
+        OneAsync(
+            "users",
+            sourcedId,
+            static json => SingleReader.Read(json, "user"u8, "users"u8, RecordParsers.User),
+            static u => u.SourcedId,
+            cancellationToken
+        );
+
+    /// <summary>Reads one person's demographics.</summary>
+    /// <returns>The demographics; <see langword="null"/> when the provider has none by exactly this key.</returns>
+    public Task<Demographics?> DemographicsOfAsync(string sourcedId, CancellationToken cancellationToken = default) =>
+        OneAsync(
+            "demographics",
+            sourcedId,
+            static json => SingleReader.Read(json, "demographics"u8, "demographics"u8, RecordParsers.Demographics),
+            static d => d.SourcedId,
+            cancellationToken
+        );
+
+    private async Task<T?> OneAsync<T>(
+        string collection,
+        string sourcedId,
+        Func<byte[], T> read,
+        Func<T, string?> idOf,
+        CancellationToken cancellationToken
+    )
+        where T : class
     {
         ArgumentNullException.ThrowIfNull(sourcedId);
         if (Blank.Is(sourcedId))
@@ -112,15 +139,15 @@ public sealed class RestRosterSource : IRosterSource, IRosterProbe
 
         try
         {
-            var user = await transport.GetAsync(
-                () => address.With($"{path}/users/{BaseAddress.Segment(sourcedId)}"),
+            var record = await transport.GetAsync(
+                () => address.With($"{path}/{collection}/{BaseAddress.Segment(sourcedId)}"),
                 lighten: null,
-                static async (_, body, token) =>
+                async (_, body, token) =>
                 {
                     var json = await ReadAllAsync(body, token);
                     try
                     {
-                        return SingleReader.Read(json, "user"u8, "users"u8, RecordParsers.User);
+                        return read(json);
                     }
                     catch (JsonException)
                     {
@@ -131,7 +158,7 @@ public sealed class RestRosterSource : IRosterSource, IRosterProbe
             );
 
             // A server that compares without regard to case, or falls back to anything else, would hand out another person.
-            return string.Equals(user.SourcedId, sourcedId, StringComparison.Ordinal) ? user : null;
+            return string.Equals(idOf(record), sourcedId, StringComparison.Ordinal) ? record : null;
         }
         catch (RosterException e) when (e is { AtToken: false, StatusCode: 404 or 204 })
         {

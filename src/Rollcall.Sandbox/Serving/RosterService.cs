@@ -293,6 +293,10 @@ internal sealed class RosterService
             || met.ContainsKey("null-text")
             || met.ContainsKey("null-row");
         var third = odd && path[0] == "users" && catalog.Get("users").Rows is { Count: > 2 } users ? users[2].Id : null;
+        var nulled =
+            met.ContainsKey("null-last-row") && catalog.Get(path[0]).Rows is { Count: > 0 } records ? records[^1].Id
+            : met.ContainsKey("null-row") ? third
+            : null;
         var breakAt = met.ContainsKey("drop-connection") || met.ContainsKey("drop-connection-at") ? count / 2 : -1;
         var closeAt = met.ContainsKey("half-close") ? count / 2 : -1;
         var stallAt = met.TryGetValue("stall", out var pause) ? count / 2 : -1;
@@ -348,7 +352,7 @@ internal sealed class RosterService
             }
 
             var row = next.Current;
-            if (third is not null && row.Id == third && met.ContainsKey("null-row"))
+            if (nulled is not null && row.Id == nulled)
             {
                 json.WriteNullValue();
             }

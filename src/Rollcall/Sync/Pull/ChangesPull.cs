@@ -37,6 +37,10 @@ internal sealed class ChangesPull(
     private readonly Dictionary<string, User?> _teachers = new(StringComparer.Ordinal);
     private readonly ReadingLog _log = new(setup, warnings);
     private readonly OneByOne _oneByOne = new(source);
+    private bool _demographicsRefused;
+
+    /// <summary>Rows of changed classes or enrollments could not be read.</summary>
+    private bool _unreadable;
 
     /// <summary>Every way in which the roster deviates from OneRoster and was understood all the same, by collection and rule.</summary>
     public IReadOnlyDictionary<string, long> Leniencies => _log.Leniencies;
@@ -129,10 +133,20 @@ internal sealed class ChangesPull(
         // People of whom only something else changed: known ones alone, the others are nobody's patrons.
         var fetch = concerned.Where(id => !users.ContainsKey(id) && links.ContainsKey(id)).ToList();
         var guardians = MissingGuardians(users, links, concerned, fetch);
+        var unborn = demographicsResult.NotShared ? [] : WithoutDemographics(users, links, demographics);
         var allowed = Math.Max(FetchAtLeast, (int)(linked * FetchShare));
-        if (fetch.Count + guardians.Count > allowed)
+        if (fetch.Count + guardians.Count + unborn.Count > allowed)
         {
-            return (null, $"{fetch.Count + guardians.Count} people would have to be read one by one");
+            return (null, $"{fetch.Count + guardians.Count + unborn.Count} people would have to be read one by one");
+        }
+
+        foreach (var id in unborn)
+        {
+            await progress("Reading demographics of new people", 0, unborn.Count);
+            if (await DemographicsOfAsync(id, cancellationToken) is { } row)
+            {
+                demographics[id] = row;
+            }
         }
 
         var asked = new HashSet<ulong>();
@@ -160,6 +174,52 @@ internal sealed class ChangesPull(
         }
 
         return (Build(users, asked, demographics, demographicsResult.NotShared, homerooms?.Intake, orgs), null);
+    }
+
+    /// <summary>New people, and those who come back: what is older than the last run of their demographics has not been read with the changes.</summary>
+    private List<string> WithoutDemographics(
+        Dictionary<string, User> users,
+        Dictionary<string, KnownLink> links,
+        Dictionary<string, Demographics> demographics
+    )
+    {
+        var map = setup.Settings.Map;
+        return !map.IsForNewPatrons(PatronFields.Birthdate) && !map.IsForNewPatrons(PatronFields.Sex)
+            ? []
+            :
+            [
+                .. users
+                    .Values.Where(u =>
+                        u.Status == RecordStatus.Active
+                        && !demographics.ContainsKey(u.SourcedId!)
+                        && (!links.TryGetValue(u.SourcedId!, out var link) || !link.Synced)
+                        && RoleGroups.StandingOf(u, setup.Settings.Roles, setup.Today) is { Ticked: true, Ended: false }
+                    )
+                    .Select(u => u.SourcedId!),
+            ];
+    }
+
+    /// <summary>One person's demographics; null where there are none, or this service does not share them so.</summary>
+    private async Task<Demographics?> DemographicsOfAsync(string id, CancellationToken cancellationToken)
+    {
+        if (_demographicsRefused)
+        {
+            return null;
+        }
+
+        try
+        {
+            return await source.DemographicsOfAsync(id, cancellationToken);
+        }
+        catch (RosterException e) when (e.StatusCode == 403)
+        {
+            _demographicsRefused = true;
+            return null;
+        }
+        catch (RosterException e) when (NotInPartsException.IsRefusal(e) || e.Fault == RosterFault.NotARoster)
+        {
+            throw new NotInPartsException("the server does not give demographics one by one", e);
+        }
     }
 
     private Roster Build(
@@ -306,7 +366,7 @@ internal sealed class ChangesPull(
         {
             intake.ClearClasses();
             var all = await WalkAsync("classes", source.Classes(), intake.Class, intake.ClearClasses, cancellationToken, log);
-            _homeroomsShifted = all.RowsShifted;
+            _homeroomsShifted = !RosterPull.IsWhole(all);
             if (!all.NotShared)
             {
                 all = await WalkAsync(
@@ -317,10 +377,10 @@ internal sealed class ChangesPull(
                     cancellationToken,
                     log
                 );
-                _homeroomsShifted |= all.RowsShifted;
+                _homeroomsShifted |= !RosterPull.IsWhole(all);
             }
 
-            intake.RowsShifted = _homeroomsShifted || sessions.RowsShifted;
+            intake.RowsShifted = _homeroomsShifted || !RosterPull.IsWhole(sessions);
 
             if (all.NotShared)
             {
@@ -344,7 +404,7 @@ internal sealed class ChangesPull(
         }
         else
         {
-            intake.RowsShifted = sessions.RowsShifted;
+            intake.RowsShifted = _unreadable || !RosterPull.IsWhole(sessions);
             memory!.Feed(intake);
         }
 
@@ -550,7 +610,9 @@ internal sealed class ChangesPull(
                 throw new NotInPartsException($"the server does not filter {what} by date");
             }
 
-            Unclear |= result.RowsShifted || (what == "people" && result.UnreadableRows > 0);
+            // Who moved from one homeroom to another has two rows: where one of them is not known, neither is the homeroom.
+            _unreadable |= what is "classes" or "enrollments" && result.UnreadableRows > 0;
+            Unclear |= result.RowsShifted || (what is "people" or "classes" or "enrollments" && result.UnreadableRows > 0);
             return result;
         }
         catch (RosterException e) when (NotInPartsException.IsRefusal(e))
@@ -602,7 +664,14 @@ internal sealed class ChangesPull(
             await progress($"Reading {what}", page.RowsSoFar, page.Total);
         }
 
-        _log.Take(what, walk.Result, "the next changes sync asks for them again");
+        _log.Take(
+            what,
+            walk.Result,
+            "the next changes sync asks for them again",
+            what.EndsWith("classes", StringComparison.Ordinal) || what.EndsWith("enrollments", StringComparison.Ordinal)
+                ? ReadingLog.HomeroomsStay
+                : null
+        );
         return walk.Result;
     }
 }

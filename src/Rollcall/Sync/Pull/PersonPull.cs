@@ -135,7 +135,7 @@ internal sealed class PersonPull(SyncSetup setup, IRosterSource source, string s
             }
             else
             {
-                homerooms.RowsShifted = sessions.RowsShifted || classes.RowsShifted || enrollments.RowsShifted;
+                homerooms.RowsShifted = !RosterPull.IsWhole(sessions) || !RosterPull.IsWhole(classes) || !RosterPull.IsWhole(enrollments);
             }
 
             // Their names stand in user records, and are written where the mapping says so.

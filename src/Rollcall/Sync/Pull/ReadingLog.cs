@@ -6,6 +6,9 @@ namespace Rollcall.Sync.Pull;
 /// <summary>What reading a roster came upon, for a sync's log: what was forgiven, and what could not be read.</summary>
 internal sealed class ReadingLog(SyncSetup setup, WarningLog warnings)
 {
+    /// <summary>What it means that rows of classes or enrollments could not be read.</summary>
+    public const string HomeroomsStay = "who is in no homeroom by the others keeps the one they had";
+
     private readonly SortedDictionary<string, long> _leniencies = new(StringComparer.Ordinal);
 
     /// <summary>Every way in which the roster deviates from OneRoster and was understood all the same, by collection and rule.</summary>

@@ -209,7 +209,7 @@ internal sealed class RosterPull(
                     log
                 )
             );
-        intake.RowsShifted = sessions.RowsShifted || classes.RowsShifted || enrollments.RowsShifted;
+        intake.RowsShifted = !IsWhole(sessions) || !IsWhole(classes) || !IsWhole(enrollments);
         foreach (
             var (result, name) in ((WalkResult, string)[])
                 [(sessions, "Academic sessions"), (classes, "Classes"), (enrollments, "Enrollments")]
@@ -233,6 +233,9 @@ internal sealed class RosterPull(
 
         return classes.NotShared || enrollments.NotShared ? null : intake;
     }
+
+    /// <summary>Every row of a collection has been read: what is in none of them is not in the roster.</summary>
+    internal static bool IsWhole(WalkResult result) => !result.RowsShifted && result.UnreadableRows == 0;
 
     /// <summary>Of changes alone no homeroom can be told.</summary>
     internal static WalkResult WholeOrNotShared(WalkResult result) => result.Partial ? result with { NotShared = true } : result;
@@ -267,7 +270,12 @@ internal sealed class RosterPull(
             what,
             walk.Result,
             what == "people" ? NobodyIsAbsent : "some may not have been read, and what they say stays as it was",
-            what == "people" ? NobodyIsAbsent : null
+            what switch
+            {
+                "people" => NobodyIsAbsent,
+                "classes" or "enrollments" => ReadingLog.HomeroomsStay,
+                _ => null,
+            }
         );
         return walk.Result;
     }
