@@ -14,7 +14,8 @@ internal static class SyncCommand
         var changes = new Option<bool>("--changes") { Description = "Read what changed since the last run, and whom it concerns" };
         var person = new Option<string?>("--person")
         {
-            Description = "One person, by sourcedId or by the barcode of a linked patron; each step is told",
+            Description =
+                "One person, by sourcedId or by the barcode of a linked patron; where a text is both, by guid:ID or barcode:CODE. Each step is told",
             HelpName = "ID",
         };
         var preview = new Option<bool>("--preview") { Description = "Stop at the plan and write nothing. The plan can be approved" };

@@ -141,7 +141,7 @@ internal sealed class PatronModel(
                     service.Kind,
                     preview == "yes",
                     Here.Actor.Name,
-                    PersonOptions.For(patron.Barcode),
+                    PersonOptions.ForPatron(patron),
                     cancellationToken: Gone
                 );
                 queued = id;

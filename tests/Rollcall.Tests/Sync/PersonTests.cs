@@ -152,6 +152,60 @@ public sealed class PersonTests(PostgresCluster cluster)
         );
     }
 
+    /// <summary>What is one person's barcode and another's id names neither: the wrong one would be synced.</summary>
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task A_text_that_is_a_barcode_and_an_id_has_to_say_which(Db db)
+    {
+        await using var system = await Installation.StartAsync(cluster, db, new SandboxOptions { Students = 60, Schools = 2 });
+        system.Sandbox.OnlyMine();
+        system.Sandbox.Person("100", "Ada", "Byron", phone: "1");
+        system.Sandbox.Person("200", "Ben", "Carver", phone: "1");
+        await system.SyncAsync();
+        var patrons = await system.PatronsByGuidAsync();
+        async Task CodeAsync(string guid, string code) =>
+            await system.Patrons.EditAsync(
+                system.District.Id,
+                (await system.PatronsByGuidAsync())[guid].Barcode,
+                [new("barcode", code)],
+                "librarian"
+            );
+        await CodeAsync("100", "200");
+        system.Sandbox.Person("100", "Ada", "Byron", phone: "2");
+        system.Sandbox.Person("200", "Ben", "Carver", phone: "3");
+
+        var refused = await RunAsync(system, "200", fails: true);
+        Assert.Equal(OperationStatus.Failed, refused.Status);
+        Assert.Contains("Say barcode:200 or guid:200", refused.Error, StringComparison.Ordinal);
+        Assert.Contains("linked to '100'", refused.Error, StringComparison.Ordinal);
+        Assert.Contains($"the patron {patrons["200"].Barcode}", refused.Error, StringComparison.Ordinal);
+        Assert.Equal(("1", "1"), await PhonesAsync());
+
+        Assert.Null((await RunAsync(system, "Barcode:200")).Error);
+        Assert.Equal(("2", "1"), await PhonesAsync());
+        Assert.Null((await RunAsync(system, "guid:200")).Error);
+        Assert.Equal(("2", "3"), await PhonesAsync());
+        Assert.Contains(
+            "No patron has the barcode '999'",
+            (await RunAsync(system, "barcode:999", fails: true)).Error,
+            StringComparison.Ordinal
+        );
+
+        // Somebody whom nothing here knows yet is somebody else all the same; the patron's own id is no other's.
+        system.Sandbox.Person("300", "Cid", "Dunn");
+        await CodeAsync("100", "300");
+        Assert.Contains("who is in the roster", (await RunAsync(system, "300", fails: true)).Error, StringComparison.Ordinal);
+        await CodeAsync("100", "100");
+        Assert.Null((await RunAsync(system, "100")).Error);
+
+        async Task<(string?, string?)> PhonesAsync()
+        {
+            var now = await system.PatronsByGuidAsync();
+            return (now["100"].Phone, now["200"].Phone);
+        }
+    }
+
     [Fact]
     public async Task A_preview_of_one_person_writes_nothing_and_can_be_approved()
     {

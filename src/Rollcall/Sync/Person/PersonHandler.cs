@@ -5,7 +5,9 @@ using Microsoft.EntityFrameworkCore;
 using Rollcall.Districts;
 using Rollcall.Integrations;
 using Rollcall.Mapping;
+using Rollcall.OneRoster;
 using Rollcall.OneRoster.Model;
+using Rollcall.OneRoster.Rest;
 using Rollcall.Operations;
 using Rollcall.Patrons;
 using Rollcall.Storage;
@@ -21,10 +23,20 @@ namespace Rollcall.Sync.Person;
 public sealed record PersonStep(string Name, string Text);
 
 /// <summary>What a one-person sync works on, and the steps it took.</summary>
-/// <param name="Person">A <c>sourcedId</c>, or the barcode of a linked patron, as it was asked for.</param>
+/// <param name="Person">A <c>sourcedId</c>, or the barcode of a linked patron, as it was asked for; perhaps with a word before it that says
+/// which.</param>
 /// <param name="Steps">Empty until it has run.</param>
 public sealed record PersonOptions(string Person, IReadOnlyList<PersonStep> Steps)
 {
+    /// <summary>Before a <c>sourcedId</c>, where it could be a barcode too.</summary>
+    public const string ByGuid = "guid:";
+
+    /// <summary>Before a barcode, where it could be a <c>sourcedId</c> too.</summary>
+    public const string ByBarcode = "barcode:";
+
+    /// <summary>What names a patron for certain.</summary>
+    public static string ForPatron(Patron patron) => For(patron.Guid is null ? ByBarcode + patron.Barcode : ByGuid + patron.Guid);
+
     /// <summary>What to queue for a person.</summary>
     public static string For(string person) => JsonSerializer.Serialize(new PersonOptions(person, []), OperationQueue.Json);
 
@@ -136,12 +148,13 @@ internal sealed class PersonHandler(RollcallDatabase database, IntegrationServic
         var operation = run.Operation;
         await using var connection = await database.OpenAsync(cancellationToken);
         await queue.DeletePlanAsync(operation, cancellationToken);
-        var sourcedId = await ResolveAsync(operation.DistrictId, asked.Person, cancellationToken);
         var warnings = new WarningLog();
         var steps = new List<PersonStep>();
         PlanResult plan;
+        string sourcedId;
         using (var source = await integrations.OpenAsync(operation.DistrictId, setup.Kind, cancellationToken))
         {
+            sourcedId = await ResolveAsync(operation.DistrictId, asked.Person, source, cancellationToken);
             var pull = new PersonPull(
                 setup,
                 source,
@@ -263,22 +276,103 @@ internal sealed class PersonHandler(RollcallDatabase database, IntegrationServic
         operation.Options = options;
     }
 
-    /// <summary>A barcode means the patron's roster person; everything else is taken as a <c>sourcedId</c>.</summary>
-    private async Task<string> ResolveAsync(int districtId, string person, CancellationToken cancellationToken)
+    /// <summary>Who is meant: a barcode means the patron's roster person, everything else is taken as a <c>sourcedId</c>. What is both, of two
+    /// people, is refused: one of them would be synced for the other.</summary>
+    private async Task<string> ResolveAsync(int districtId, string person, IRosterSource source, CancellationToken cancellationToken)
     {
-        var key = Text.BarcodeKey(person.Trim());
+        person = person.Trim();
+        if (person.StartsWith(PersonOptions.ByGuid, StringComparison.OrdinalIgnoreCase))
+        {
+            return person[PersonOptions.ByGuid.Length..].Trim();
+        }
+
+        var byBarcode = person.StartsWith(PersonOptions.ByBarcode, StringComparison.OrdinalIgnoreCase);
+        var code = byBarcode ? person[PersonOptions.ByBarcode.Length..].Trim() : person;
+        var key = Text.BarcodeKey(code);
         await using var context = database.CreateContext();
         var patron = await context
             .Patrons.AsNoTracking()
             .Where(p => p.DistrictId == districtId && p.BarcodeKey == key)
-            .Select(p => new { p.Barcode, p.Guid })
+            .Select(p => new
+            {
+                p.Id,
+                p.Barcode,
+                p.Guid,
+            })
             .SingleOrDefaultAsync(cancellationToken);
-        return patron is null
-            ? person.Trim()
-            : patron.Guid
-                ?? throw new RollcallException(
-                    $"The patron {patron.Barcode} is not linked to anybody in the roster. Give the person's sourcedId instead, or run a full sync."
-                );
+        if (patron is null)
+        {
+            return byBarcode
+                ? throw new RollcallException(
+                    $"No patron has the barcode '{Text.Cut(code, 60)}'. Check it; 'rollcall patron list' shows barcodes."
+                )
+                : person;
+        }
+
+        if (!byBarcode && await OtherOfIdAsync(context, districtId, person, patron.Id, source, cancellationToken) is { } other)
+        {
+            throw new RollcallException(
+                $"'{Text.Cut(person, 60)}' is the barcode of a patron {(patron.Guid is null ? "who is not linked" : $"linked to '{Text.Cut(patron.Guid, 60)}'")}, and the sourcedId of another person, {other}. Say {PersonOptions.ByBarcode}{patron.Barcode} or {PersonOptions.ByGuid}{Text.Cut(person, 60)}."
+            );
+        }
+
+        return patron.Guid
+            ?? throw new RollcallException(
+                $"The patron {patron.Barcode} is not linked to anybody in the roster. Give the person's sourcedId instead, or run a full sync."
+            );
+    }
+
+    /// <summary>Somebody else who has a barcode's text for a <c>sourcedId</c>, in words; null when nobody does.</summary>
+    private static async Task<string?> OtherOfIdAsync(
+        RollcallContext context,
+        int districtId,
+        string id,
+        long patronId,
+        IRosterSource source,
+        CancellationToken cancellationToken
+    )
+    {
+        var holders = await context
+            .Patrons.AsNoTracking()
+            .Where(p => p.DistrictId == districtId && p.Guid == id)
+            .Select(p => new { p.Id, p.Barcode })
+            .ToListAsync(cancellationToken);
+        var aliases = await PatronAliases.FindAsync(context.PatronLinks.Where(l => l.DistrictId == districtId), id, cancellationToken);
+        if (holders.Exists(h => h.Id == patronId) || aliases.Contains(patronId))
+        {
+            // The patron's own.
+            return null;
+        }
+
+        if (holders.Count > 0)
+        {
+            return $"the patron {holders[0].Barcode}";
+        }
+
+        return aliases.Count > 0 || await HasAsync(source, id, cancellationToken) ? "who is in the roster" : null;
+    }
+
+    private static async Task<bool> HasAsync(IRosterSource source, string id, CancellationToken cancellationToken)
+    {
+        if (source is RestRosterSource service)
+        {
+            try
+            {
+                return await service.UserAsync(id, cancellationToken) is not null;
+            }
+            catch (RosterException e) when (NotInPartsException.IsRefusal(e) || e.Fault == RosterFault.NotARoster)
+            {
+                // Some give nobody one by one: all of them tell.
+            }
+        }
+
+        var found = false;
+        await foreach (var page in source.Users().ReadAsync(cancellationToken))
+        {
+            found |= page.Records.Any(u => string.Equals(u.SourcedId, id, StringComparison.Ordinal));
+        }
+
+        return found;
     }
 
     /// <summary>A patron is linked to this roster person, perhaps by a further <c>sourcedId</c>.</summary>
