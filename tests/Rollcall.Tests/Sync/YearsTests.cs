@@ -6,6 +6,7 @@ using Rollcall.Operations;
 using Rollcall.Patrons;
 using Rollcall.Review;
 using Rollcall.Sandbox;
+using Rollcall.Sync;
 using Rollcall.Sync.Undo;
 using Rollcall.Tests.Infrastructure;
 
@@ -136,7 +137,13 @@ public sealed class YearsTests(PostgresCluster cluster)
 
         private async Task<Operation> SyncAsync(OperationKind kind = OperationKind.FullSync)
         {
-            var before = await system.AllPatronsAsync();
+            var before = (await system.AllPatronsAsync()).ToList();
+            Dictionary<long, RoleGroup> groups;
+            await using (var context = system.Database.CreateContext())
+            {
+                groups = context.PatronLinks.ToDictionary(l => l.PatronId, l => l.RoleGroup);
+            }
+
             var operation = await system.SyncAsync(kind: kind);
             Say($"{OperationQueue.KindWord(operation.Kind)} sync {operation.Id}: {operation.Status} {operation.Counts} {operation.Error}");
             Assert.Null(operation.Error);
@@ -155,10 +162,66 @@ public sealed class YearsTests(PostgresCluster cluster)
             foreach (var site in log.Where(r => r.Outcome is "transferred" or "absent").GroupBy(r => (r.Site, r.RoleGroup)))
             {
                 Assert.True(site.Count() < 10, $"{site.Key}: {site.Count()} transferred without approval");
+                var gone = site.Select(r => r.PatronId).ToHashSet();
+                Assert.True(
+                    gone.Count < 3
+                        || before.Exists(p =>
+                            p.SiteId == after[gone.First()!.Value].SiteId
+                            && !gone.Contains(p.Id)
+                            && groups.TryGetValue(p.Id, out var group)
+                            && string.Equals(group.ToString(), site.Key.RoleGroup, StringComparison.OrdinalIgnoreCase)
+                            && p.Status != PatronStatus.Transferred
+                        ),
+                    $"{site.Key}: all {gone.Count} transferred without approval"
+                );
             }
 
-            Assert.All(log.Where(r => r.MatchedBy is "studentNumber" or "barcode" or "email"), r => Assert.NotNull(r.Guid));
+            foreach (
+                var site in log.Where(r =>
+                        r.Outcome is "updated" or "reactivated"
+                        && r.Changes.Any(c => c.Old is not null && c.Field is "lastName" or "barcode" or "communityId")
+                    )
+                    .GroupBy(r => (r.Site, r.RoleGroup))
+            )
+            {
+                Assert.True(site.Count() < 10, $"{site.Key}: {site.Count()} of another name or number without approval");
+            }
+
+            foreach (
+                var site in log.Where(r => r.Outcome == "created" && r.Reason?.Contains("same name", StringComparison.Ordinal) == true)
+                    .GroupBy(r => (r.Site, r.RoleGroup))
+            )
+            {
+                Assert.True(site.Count() < 10, $"{site.Key}: {site.Count()} of the names of others created without approval");
+            }
+
+            AssertKeys(log, before);
             return operation;
+        }
+
+        /// <summary>Whom a key found had it before, as the roster has it, and it was not blank.</summary>
+        private void AssertKeys(IEnumerable<LogRow> log, List<Patron> before)
+        {
+            var people = system.Sandbox.District.People.ToDictionary(p => p.SourcedId);
+            var patrons = before.ToDictionary(p => p.Id);
+            foreach (var row in log.Where(r => r is { MatchedBy: not (null or "guid" or "decision"), PatronId: not null }))
+            {
+                var (person, patron) = (people[row.Guid!], patrons[row.PatronId!.Value]);
+                var byNumber =
+                    patron.CommunityId is { Length: > 0 } number && person.UserIds.Any(i => i.Type == "StateID" && i.Identifier == number);
+                var byEmail =
+                    patron.Email is { Length: > 0 } address && string.Equals(address, person.Email, StringComparison.OrdinalIgnoreCase);
+                Assert.True(
+                    row.MatchedBy switch
+                    {
+                        "studentNumber" => byNumber,
+                        "email" => byEmail,
+                        "reissued" => byNumber || byEmail,
+                        _ => false,
+                    },
+                    $"{row.Guid} is said to be {patron.Barcode} by {row.MatchedBy}"
+                );
+            }
         }
 
         private async Task<long> HeldAsync(Operation operation, Outcome outcome) =>
@@ -195,6 +258,48 @@ public sealed class YearsTests(PostgresCluster cluster)
                 }
             }
 
+            // The rows, the numbers, the links and the questions are those of the preview too.
+            Assert.Equal(Done(OperationQueue.CountsOf(preview)), Done(OperationQueue.CountsOf(applied)));
+            Assert.Equal(planned.Select(RowOf), (await system.LogAsync(applied.Id)).Select(RowOf));
+            await using var context = system.Database.CreateContext();
+            var rows = context.Changes.Where(c => c.OperationId == applied.Id).ToList();
+            var links = context.PatronLinks.ToDictionary(l => l.PatronId);
+            foreach (var row in rows.Where(r => r.PatronId is not null && r.Link is not null && r.Kind != ChangeKind.Review))
+            {
+                Assert.Equal(
+                    LinkState.Parse(row.Link)! with
+                    {
+                        SyncHash = 0,
+                    },
+                    LinkState.Of(links[row.PatronId!.Value]) with
+                    {
+                        SyncHash = 0,
+                    }
+                );
+            }
+
+            Assert.Equal(
+                rows.Where(r => r.Kind == ChangeKind.Review).Select(r => r.RosterId).Order(StringComparer.Ordinal),
+                context
+                    .ReviewItems.Where(r => r.Status == ReviewStatus.Open)
+                    .Select(r => r.RosterId)
+                    .AsEnumerable()
+                    .Order(StringComparer.Ordinal)
+            );
+            static (long, long, long, long, long, long, long, long, long) Done(SyncCounts counts) =>
+                (
+                    counts.Read,
+                    counts.Created,
+                    counts.Updated,
+                    counts.Unchanged,
+                    counts.Transferred,
+                    counts.Absent,
+                    counts.Reactivated,
+                    counts.Skipped,
+                    counts.Review
+                );
+            static string RowOf(LogRow row) =>
+                $"{row.PatronId} {row.Kind} {row.Outcome} {row.Guid} {row.MatchedBy} {row.Reason} {string.Join('|', row.Changes)}";
             var named = planned.Where(r => r.Changes.Count > 0).Select(r => r.PatronId).ToHashSet();
             Assert.All(after.Values.Where(p => !named.Contains(p.Id)), p => Assert.Equal(before[p.Id].Version, p.Version));
         }
