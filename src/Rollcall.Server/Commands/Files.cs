@@ -54,6 +54,11 @@ internal sealed class DiskFiles : IFiles
             throw new RollcallException($"The folder {Path.GetDirectoryName(target)} does not exist. Make it, or name another file.");
         }
 
+        if (IsNoFile(target))
+        {
+            return await WriteIntoAsync(path, target, write);
+        }
+
         var draft = $"{target}.{Guid.NewGuid():N}.part";
         var options = new FileStreamOptions { Mode = FileMode.CreateNew, Access = FileAccess.Write };
         if (!OperatingSystem.IsWindows())
@@ -80,6 +85,32 @@ internal sealed class DiskFiles : IFiles
         finally
         {
             File.Delete(draft);
+        }
+    }
+
+    /// <summary>A device, or a link: what is written goes there, and nothing takes its place.</summary>
+    private static bool IsNoFile(string target) =>
+        File.Exists(target)
+        && (
+            new FileInfo(target).LinkTarget is not null
+            || target.StartsWith("/dev/", StringComparison.Ordinal) && !target.StartsWith("/dev/shm/", StringComparison.Ordinal)
+            || target.StartsWith("/proc/", StringComparison.Ordinal)
+        );
+
+    private static async Task<long> WriteIntoAsync(string path, string target, Func<TextWriter, Task<long>> write)
+    {
+        try
+        {
+            await using var writer = new StreamWriter(
+                target,
+                new UTF8Encoding(false),
+                new FileStreamOptions { Mode = FileMode.Truncate, Access = FileAccess.Write }
+            );
+            return await write(writer);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw new RollcallException($"{path} cannot be written to: {e.Message}", e);
         }
     }
 }

@@ -295,7 +295,7 @@ internal static class IntegrationCommands
                     ("Site from", view.SiteFrom),
                     ("Grades", string.Join(", ", view.Grades.Select(g => $"{g.Key} → {g.Value}"))),
                     .. view.Thresholds.Select(t =>
-                        ($"Hold {t.Key}", (string?)$"from {t.Value.Count} people and above {t.Value.Percent} %")
+                        ($"Hold {Kinds(t.Key)}", (string?)$"from {t.Value.Count} people and above {t.Value.Percent} %")
                     ),
                     .. view.SiteThresholds.SelectMany(s =>
                         s.Value.Where(t => t.Value != view.Thresholds[t.Key])
@@ -666,13 +666,26 @@ internal static class IntegrationCommands
         return command;
     }
 
+    /// <summary>What a threshold is of, as people read it: not every update counts, and not every new patron.</summary>
+    private static string Kinds(string threshold) =>
+        threshold switch
+        {
+            "updates" => "changed names and numbers",
+            "creates" => "new patrons with a known name",
+            _ => threshold,
+        };
+
     private static Command ThresholdOf(Terminal terminal, IntegrationKind kind)
     {
-        var what = new Argument<string>("KIND") { Description = "transfers, updates or creates" };
+        var what = new Argument<string>("KIND")
+        {
+            Description =
+                "transfers (leavers), updates (changed last names, barcodes and Student #s) or creates (new patrons with the name of an unlinked one)",
+        };
         what.AcceptOnlyFromAmong("transfers", "updates", "creates");
         var percent = new Option<double?>("--percent")
         {
-            Description = "Hold above so many percent: of those linked, for creates of all people at the site",
+            Description = "Hold above so many percent of those linked at the site; for creates of all people there",
             HelpName = "P",
         };
         var count = new Option<int?>("--count") { Description = "Hold from so many people on", HelpName = "N" };

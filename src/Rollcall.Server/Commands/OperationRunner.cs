@@ -1,6 +1,7 @@
 using System.CommandLine;
 using System.Diagnostics;
 using Rollcall.Districts;
+using Rollcall.Integrations;
 using Rollcall.Operations;
 using Rollcall.Sync.Person;
 using Spectre.Console;
@@ -49,6 +50,11 @@ internal sealed class OperationRunner
             terminal.Watcher?.Began(id.Value);
             var operation = await runner.WatchAsync(session, district, id.Value, cancellationToken);
             await runner.ReportAsync(operation);
+            if (!runner._json && operation.Kind == OperationKind.Undo)
+            {
+                await runner.SayStoppedAsync(session, district);
+            }
+
             return OperationText.ExitCodeOf(operation.Status);
         }
         catch (OperationCanceledException) when (cancellationToken.IsCancellationRequested && id is not null)
@@ -66,6 +72,22 @@ internal sealed class OperationRunner
             {
                 await session.DisposeAsync();
             }
+        }
+    }
+
+    /// <summary>After an undo nothing runs by itself: whoever took a run back is told so, and how it goes on.</summary>
+    private async Task SayStoppedAsync(Session session, District district)
+    {
+        if (
+            await session.Get<IntegrationService>().EnabledAsync(district.Id) is { } row
+            && IntegrationService.SettingsOf(row).Daily is { At: not null, StoppedBecause: { } why }
+        )
+        {
+            await _terminal.Out.WriteLineAsync(
+                Terminal.Plain(
+                    $"Daily Operations have stopped. {why} To resume them: rollcall {IntegrationWords.Verb(row.Kind)} schedule --resume"
+                )
+            );
         }
     }
 

@@ -334,6 +334,17 @@ public sealed class RollcallDatabase : IAsyncDisposable, IDisposable
         }
     }
 
+    // A damaged file is the last thing to think of: most often there is no room, or no right.
+    private static string AdviceFor(int sqliteError) =>
+        sqliteError switch
+        {
+            // SQLITE_IOERR, FULL; PERM, READONLY, CANTOPEN; BUSY, LOCKED.
+            10 or 13 => "Make room on its disk, then try again.",
+            3 or 8 or 14 => "Check who owns the file and its folder, and that they may be written.",
+            5 or 6 => "Another program works on it: try again when that has ended.",
+            _ => "Check the file and its rights, or restore a backup.",
+        };
+
     /// <summary>Makes sure that the database can be used: SQLite is migrated, PostgreSQL is checked.</summary>
     /// <exception cref="RollcallException">The database cannot be reached or its schema is not this version's.</exception>
     public async Task EnsureReadyAsync(CancellationToken cancellationToken = default)
@@ -346,10 +357,7 @@ public sealed class RollcallDatabase : IAsyncDisposable, IDisposable
             }
             catch (SqliteException e)
             {
-                throw new RollcallException(
-                    $"The database {FilePath} cannot be opened: {e.Message} Check the file and its rights, or restore a backup.",
-                    e
-                );
+                throw new RollcallException($"The database {FilePath} cannot be opened: {e.Message} {AdviceFor(e.SqliteErrorCode)}", e);
             }
 
             return;

@@ -70,4 +70,29 @@ public sealed class EngineStoryTests
         await cli.RefusedAsync(1, "no patron", "patron", "show", patrons[2]);
         await cli.OkAsync("db", "check");
     }
+
+    [Fact]
+    public async Task An_undo_says_that_nothing_runs_by_itself_until_somebody_resumes()
+    {
+        await using var sandbox = await SandboxServer.StartAsync(new SandboxOptions { Students = 30 });
+        await using var cli = await Cli.ConnectedAsync(sandbox);
+        var first = await cli.OkAsync("sync", "--json");
+        await cli.OkAsync("classlink", "schedule", "--daily", "04:00");
+        var undone = await cli.OkAsync("operation", "undo", $"{first.Number("operation")}");
+        Assert.Contains("Daily Operations have stopped.", undone.Out, StringComparison.Ordinal);
+        Assert.Contains("rollcall classlink schedule --resume", undone.Out, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task A_file_is_written_where_a_link_leads_and_nothing_takes_the_link_s_place()
+    {
+        await using var sandbox = await SandboxServer.StartAsync(new SandboxOptions { Students = 5 });
+        await using var cli = await Cli.ConnectedAsync(sandbox);
+        var target = cli.File("target.csv", "what was here before");
+        var link = target + ".link";
+        File.CreateSymbolicLink(link, target);
+        await cli.OkAsync("patron", "export", "-o", link);
+        Assert.Equal(target, new FileInfo(link).LinkTarget);
+        Assert.StartsWith("barcode,", await File.ReadAllTextAsync(target, TestContext.Current.CancellationToken), StringComparison.Ordinal);
+    }
 }
