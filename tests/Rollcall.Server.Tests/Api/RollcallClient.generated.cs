@@ -8779,6 +8779,9 @@ namespace Rollcall.Server.Tests.Api.Generated
         [System.Text.Json.Serialization.JsonPropertyName("lastFullAt")]
         public System.DateTimeOffset? LastFullAt { get; set; } = default!;
 
+        [System.Text.Json.Serialization.JsonPropertyName("cleared")]
+        public long? Cleared { get; set; } = default!;
+
     }
 
     [System.CodeDom.Compiler.GeneratedCode("NJsonSchema", "14.7.1.0 (NJsonSchema v11.6.1.0 (Newtonsoft.Json v13.0.0.0))")]
