@@ -144,7 +144,7 @@ internal sealed record ThresholdBody(double? Percent, int? Count);
 /// <summary>When the district is synced by itself.</summary>
 internal sealed record ScheduleBody
 {
-    /// <summary><c>HH:mm</c> where the district is; <c>off</c> for never.</summary>
+    /// <summary><c>HH:mm</c> where the district is; <c>default</c> for the time that is proposed to it, <c>off</c> for never.</summary>
     public string? Daily { get; init; }
 
     /// <summary><c>full</c> or <c>changes</c>.</summary>

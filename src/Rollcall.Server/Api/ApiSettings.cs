@@ -12,7 +12,8 @@ internal static class ApiSettings
     public static IReadOnlyList<(string What, Func<IntegrationSettings, IntegrationSettings> Change)> ChangesOf(
         SettingsPatch patch,
         int? thresholdsOf,
-        DateTimeOffset now
+        DateTimeOffset now,
+        TimeOnly proposed
     )
     {
         var changes = new List<(string, Func<IntegrationSettings, IntegrationSettings>)>();
@@ -68,7 +69,7 @@ internal static class ApiSettings
 
             if (schedule.Daily is { } at)
             {
-                changes.Add(($"daily {at}", s => SettingsChange.Daily(s, at, schedule.Mode, now)));
+                changes.Add(($"daily {at}", s => SettingsChange.Daily(s, at, schedule.Mode, now, proposed)));
             }
             else if (schedule.Mode is not null)
             {

@@ -2,6 +2,7 @@ using System.CommandLine;
 using Rollcall.Districts;
 using Rollcall.Integrations;
 using Rollcall.Mapping;
+using Rollcall.Operations;
 using Rollcall.Patrons;
 using Rollcall.Sync;
 
@@ -736,7 +737,7 @@ internal static class IntegrationCommands
     {
         var daily = new Option<string?>("--daily")
         {
-            Description = "Time of day where the district is, such as 04:00; off for never",
+            Description = "Time of day where the district is, such as 04:00; default for the one that is proposed, off for never",
             HelpName = "HH:MM",
         };
         var mode = new Option<string?>("--mode") { Description = "full, or changes since the last run" };
@@ -760,6 +761,7 @@ internal static class IntegrationCommands
             async (result, cancellationToken) =>
             {
                 var dates = result.GetValue(pause) ?? [];
+                var proposed = DailySchedule.Proposed(1);
                 if (result.GetValue(mode) is not null && result.GetValue(daily) is null)
                 {
                     throw new UsageException("--mode belongs to --daily HH:MM.");
@@ -769,7 +771,7 @@ internal static class IntegrationCommands
                 {
                     settings = result.GetValue(resume) ? SettingsChange.Resume(settings, TimeProvider.System.GetUtcNow()) : settings;
                     settings = result.GetValue(daily) is { } at
-                        ? SettingsChange.Daily(settings, at, result.GetValue(mode), TimeProvider.System.GetUtcNow())
+                        ? SettingsChange.Daily(settings, at, result.GetValue(mode), TimeProvider.System.GetUtcNow(), proposed)
                         : settings;
                     return dates.Length == 2 ? SettingsChange.Pause(settings, dates[0], dates[1]) : settings;
                 }
@@ -780,7 +782,21 @@ internal static class IntegrationCommands
                     return;
                 }
 
-                await ConfigureAsync(result, terminal, kind, "schedule", Change, ScheduleText, cancellationToken);
+                Usage(Change);
+                await ChangeAsync(
+                    result,
+                    terminal,
+                    kind,
+                    (session, district) =>
+                    {
+                        proposed = DailySchedule.Proposed(district.Id);
+                        return session
+                            .Get<IntegrationService>()
+                            .ConfigureAsync(district.Id, kind, session.Actor.Name, "schedule", Change, cancellationToken);
+                    },
+                    ScheduleText,
+                    cancellationToken
+                );
             }
         );
         return command;
@@ -791,7 +807,7 @@ internal static class IntegrationCommands
         var daily = view.Daily;
         var text = daily.At is { } at
             ? $"Synced every day at {at:HH:mm}, {(daily.ChangesOnly ? "changes only, and in full at least weekly" : "in full")}, while 'rollcall serve' runs."
-            : "Not synced by itself: 'schedule --daily 04:00' starts that.";
+            : "Not synced by itself: 'schedule --daily default' starts that, around four in the morning.";
         foreach (var pause in daily.Pauses)
         {
             text += $" Paused from {pause.From:yyyy-MM-dd} to {pause.To:yyyy-MM-dd}.";

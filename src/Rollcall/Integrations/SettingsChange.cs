@@ -189,18 +189,31 @@ public static class SettingsChange
 
     /// <summary>The time of day at which the district is synced by itself.</summary>
     /// <param name="settings">As they are.</param>
-    /// <param name="at">24-hour <c>HH:mm</c>; <c>off</c> for never.</param>
+    /// <param name="at">24-hour <c>HH:mm</c>; <c>off</c> for never, <c>default</c> for what is proposed.</param>
     /// <param name="mode"><c>full</c> or <c>changes</c>; null leaves it.</param>
     /// <param name="now">The first run is the first time of day after it.</param>
+    /// <param name="proposed">The time that is proposed to the district; null where the word is not known.</param>
     /// <exception cref="RollcallException">A word does not fit.</exception>
-    public static IntegrationSettings Daily(IntegrationSettings settings, string at, string? mode, DateTimeOffset now)
+    public static IntegrationSettings Daily(
+        IntegrationSettings settings,
+        string at,
+        string? mode,
+        DateTimeOffset now,
+        TimeOnly? proposed = null
+    )
     {
         TimeOnly? time = null;
-        if (!string.Equals(at.Trim(), "off", StringComparison.OrdinalIgnoreCase))
+        if (proposed is not null && string.Equals(at.Trim(), "default", StringComparison.OrdinalIgnoreCase))
+        {
+            time = proposed;
+        }
+        else if (!string.Equals(at.Trim(), "off", StringComparison.OrdinalIgnoreCase))
         {
             time = TimeOnly.TryParseExact(at.Trim(), ["HH:mm", "H:mm"], CultureInfo.InvariantCulture, DateTimeStyles.None, out var parsed)
                 ? parsed
-                : throw new RollcallException($"'{Text.Cut(at, 20)}' is no time of day. Write it as HH:mm, such as 04:00, or 'off'.");
+                : throw new RollcallException(
+                    $"'{Text.Cut(at, 20)}' is no time of day. Write it as HH:mm, such as 04:00, or 'off'{(proposed is null ? "" : ", or 'default' for the time that is proposed")}."
+                );
         }
 
         return settings with

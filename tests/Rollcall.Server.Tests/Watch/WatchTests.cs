@@ -115,7 +115,7 @@ public sealed class WatchTests(PostgresCluster postgres)
         cli.Variables["ROLLCALL_LOG"] = "json";
         cli.Variables["OTEL_EXPORTER_OTLP_PROTOCOL"] = "http/protobuf";
         cli.Variables["OTEL_EXPORTER_OTLP_ENDPOINT"] = new Uri(collector.Url).GetLeftPart(UriPartial.Authority);
-        await cli.OkAsync("classlink", "schedule", "--daily", "04:00");
+        await cli.OkAsync("classlink", "schedule", "--daily", "default");
         var (process, said) = await RealProcess.ServeAsync(cli, "--metrics-url", "http://127.0.0.1:0");
         using var server = process;
         var logs = server.StandardError.ReadToEndAsync(Stop);
