@@ -126,7 +126,7 @@ public sealed class OperationQueue(RollcallDatabase database, TimeProvider time)
 
             if (database.IsPostgres)
             {
-                await HungNode.EndAsync(connection, candidate.Id, cancellationToken);
+                await HungNode.EndAsync(connection, candidate.Id, database.SilentAfter, cancellationToken);
             }
         }
 

@@ -31,7 +31,7 @@ internal static class HungNode
     /// <summary>Ends the session that holds this operation's row, of the node that has it and whose lease is over, where it waits in the middle of a
     /// transaction for a node that says nothing. One for which the server itself is at work is slow and not hung, and is left alone; so is what the node
     /// does beside.</summary>
-    public static Task EndAsync(DbConnection connection, long operation, CancellationToken cancellationToken) =>
+    public static Task EndAsync(DbConnection connection, long operation, TimeSpan silentAfter, CancellationToken cancellationToken) =>
         Sql.ExecuteAsync(
             connection,
             null,
@@ -43,9 +43,10 @@ internal static class HungNode
               AND o.lease_until < (extract(epoch from clock_timestamp()) * 1000)::bigint
               AND a.datname = current_database() AND a.usename = session_user AND a.pid <> pg_backend_pid()
               AND (a.state LIKE 'idle in transaction%' OR (a.state = 'active' AND a.wait_event_type = 'Client'))
-              AND a.state_change < clock_timestamp() - interval '15 seconds'
+              AND a.state_change < clock_timestamp() - @silent * interval '1 second'
             """,
             cancellationToken,
-            ("@id", operation)
+            ("@id", operation),
+            ("@silent", silentAfter.TotalSeconds)
         );
 }

@@ -20,6 +20,9 @@ public sealed record StorageOptions(string DataFolder, string? Connection = null
     /// <summary>PostgreSQL ends a session that is in the middle of a transaction and has asked for nothing for so long: its process hangs, or is
     /// gone with its machine, and what it has locked would keep everybody else waiting.</summary>
     internal TimeSpan HungAfter { get; init; } = TimeSpan.FromSeconds(30);
+
+    /// <summary>A session of a node whose lease is over, or that others wait for, is ended when it has been silent for so long.</summary>
+    internal TimeSpan SilentAfter { get; init; } = TimeSpan.FromSeconds(15);
 }
 
 /// <summary>The one place that knows which database is behind.</summary>
@@ -50,6 +53,7 @@ public sealed class RollcallDatabase : IAsyncDisposable, IDisposable
     public RollcallDatabase(StorageOptions options)
     {
         DataFolder = Path.GetFullPath(options.DataFolder);
+        SilentAfter = options.SilentAfter;
         try
         {
             Directory.CreateDirectory(DataFolder);
@@ -139,6 +143,9 @@ public sealed class RollcallDatabase : IAsyncDisposable, IDisposable
     public string? FilePath { get; }
 
     internal IBulkStore Bulk { get; }
+
+    /// <inheritdoc cref="StorageOptions.SilentAfter"/>
+    internal TimeSpan SilentAfter { get; }
 
     /// <summary>How long a migration of PostgreSQL waits for others to let go of a table.</summary>
     internal TimeSpan MigrationPatience { get; init; } = TimeSpan.FromSeconds(10);

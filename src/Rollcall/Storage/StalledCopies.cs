@@ -10,8 +10,6 @@ internal sealed class StalledCopies(RollcallDatabase database, TimeProvider time
     /// <summary>How often somebody has to look: whoever waits gives up after half a minute.</summary>
     public static readonly TimeSpan Every = TimeSpan.FromSeconds(5);
 
-    private static readonly TimeSpan s_stalled = TimeSpan.FromSeconds(15);
-
     // The same for as long as nothing has come. What waits for a whole table waits for a backup or a restore, which may take their time.
     private const string Stalled = $"""
         SELECT a.pid, a.application_name,
@@ -49,7 +47,7 @@ internal sealed class StalledCopies(RollcallDatabase database, TimeProvider time
                 var stand = rows.GetString(2);
                 var since = _since.TryGetValue(stand, out var known) ? known : time.GetTimestamp();
                 seen[stand] = since;
-                if (rows.GetBoolean(3) && time.GetElapsedTime(since) >= s_stalled)
+                if (rows.GetBoolean(3) && time.GetElapsedTime(since) >= database.SilentAfter)
                 {
                     hung.Add((rows.GetString(1), stand));
                 }

@@ -53,14 +53,17 @@ public sealed class Installation : IAsyncDisposable
         TimeProvider? time = null,
         bool connect = true,
         MailOptions? mail = null,
-        Action<IServiceCollection>? configure = null
+        Action<IServiceCollection>? configure = null,
+        TimeSpan? silentAfter = null
     )
     {
         var folder = new TempFolder();
         var connection = db == Db.Postgres ? await cluster.CreateDatabaseAsync() : null;
         var services = new ServiceCollection();
         services.AddSingleton(time ?? TimeProvider.System);
-        services.AddRollcall(new RollcallOptions(new StorageOptions(folder.Path, connection), AllowPrivateAddresses: true, Mail: mail));
+        var storage = new StorageOptions(folder.Path, connection);
+        storage = silentAfter is { } silent ? storage with { SilentAfter = silent } : storage;
+        services.AddRollcall(new RollcallOptions(storage, AllowPrivateAddresses: true, Mail: mail));
         configure?.Invoke(services);
         var installation = new Installation(services.BuildServiceProvider(), folder);
         if (installation.Database.FilePath is { } file)
@@ -108,7 +111,8 @@ public sealed class Installation : IAsyncDisposable
         string? connection,
         Installation like,
         TimeProvider time,
-        Func<string, Microsoft.Data.Sqlite.SqliteConnection>? makeSqlite = null
+        Func<string, Microsoft.Data.Sqlite.SqliteConnection>? makeSqlite = null,
+        Action<IServiceCollection>? configure = null
     )
     {
         var services = new ServiceCollection();
@@ -116,6 +120,7 @@ public sealed class Installation : IAsyncDisposable
         services.AddRollcall(
             new RollcallOptions(new StorageOptions(folder, connection) { MakeSqlite = makeSqlite }, AllowPrivateAddresses: true)
         );
+        configure?.Invoke(services);
         return new Installation(services.BuildServiceProvider(), new TempFolder())
         {
             District = like.District,

@@ -1,8 +1,10 @@
 using Microsoft.EntityFrameworkCore;
+using Microsoft.Extensions.DependencyInjection;
 using Rollcall.Districts;
 using Rollcall.Integrations;
 using Rollcall.Operations;
 using Rollcall.Retention;
+using Rollcall.Storage;
 using Rollcall.Tests.Infrastructure;
 
 namespace Rollcall.Tests.Operations;
@@ -50,6 +52,24 @@ public sealed class DailyTests(PostgresCluster cluster)
         }
 
         Assert.InRange(seen.Count, 21, 22);
+    }
+
+    [Fact]
+    public void Each_district_is_proposed_a_minute_after_four_and_neighbours_have_others()
+    {
+        var proposed = Enumerable.Range(1, 60).Select(DailySchedule.Proposed).ToList();
+        Assert.Equal(new TimeOnly(4, 0), proposed[0]);
+        Assert.All(proposed, p => Assert.InRange(p, new TimeOnly(4, 0), new TimeOnly(4, 59)));
+        Assert.Equal(60, proposed.Distinct().Count());
+
+        var settings = SettingsChange.Daily(new IntegrationSettings(), "Default ", "changes", s_before, proposed[2]);
+        Assert.Equal((proposed[2], s_before, true), (settings.Daily.At, settings.Daily.Since, settings.Daily.ChangesOnly));
+        Assert.Null(SettingsChange.Daily(settings, "off", null, s_before, proposed[2]).Daily.At);
+        Assert.Contains(
+            "'default'",
+            Assert.Throws<RollcallException>(() => SettingsChange.Daily(settings, "four", null, s_before, proposed[2])).Message,
+            StringComparison.Ordinal
+        );
     }
 
     [Fact]
@@ -406,6 +426,166 @@ public sealed class DailyTests(PostgresCluster cluster)
             );
             return district.Id;
         }
+    }
+
+    /// <summary>A roster service that is away for hours or days now and then, by the clock of the test.</summary>
+    private sealed class Fickle(
+        OperationQueue queue,
+        TimeProvider clock,
+        IEnumerable<(int District, DateTimeOffset From, DateTimeOffset To)> away
+    ) : IOperationHandler
+    {
+        public bool Handles(OperationKind kind) => kind is OperationKind.FullSync or OperationKind.ChangesSync;
+
+        public async Task ExecuteAsync(OperationRun run, CancellationToken cancellationToken)
+        {
+            var now = clock.GetUtcNow();
+            if (away.Any(a => a.District == run.Operation.DistrictId && a.From <= now && now < a.To))
+            {
+                throw new IOException("The service is away");
+            }
+
+            await queue.FinishAsync(run.Operation, OperationStatus.Completed, null, null, null, cancellationToken);
+        }
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task No_night_is_without_an_end_for_a_day_whatever_is_away_whoever_asks_and_whichever_node_goes(Db db)
+    {
+        var start = new DateTimeOffset(2026, 3, 1, 0, 0, 0, TimeSpan.Zero);
+        var clock = new ShiftedTime(start);
+        var away = new List<(int District, DateTimeOffset From, DateTimeOffset To)>();
+        void Stub(IServiceCollection services) =>
+            services.Insert(
+                0,
+                ServiceDescriptor.Singleton<IOperationHandler>(p => new Fickle(p.GetRequiredService<OperationQueue>(), clock, away))
+            );
+        await using var system = await Installation.StartAsync(cluster, db, time: clock, connect: false, configure: Stub);
+        await OnAsync(system, start);
+        var districts = new List<District> { system.District };
+        foreach (var code in (string[])["LAKE", "HILL"])
+        {
+            var district = await system.Get<DistrictService>().AddAsync(code, code, "UTC", "test");
+            districts.Add(district);
+            await using var context = system.Database.CreateContext();
+            var first = await context.Integrations.AsNoTracking().SingleAsync(i => i.DistrictId == system.District.Id);
+            context.Integrations.Add(
+                new Integration
+                {
+                    DistrictId = district.Id,
+                    Kind = first.Kind,
+                    Enabled = true,
+                    Settings = first.Settings,
+                }
+            );
+            await context.SaveChangesAsync();
+        }
+
+        // Three nodes, each with services and pools of its own.
+        Installation Open() =>
+            Installation.Open(
+                system.Database.DataFolder,
+                db == Db.Postgres ? system.Database.ConnectionString : null,
+                system,
+                clock,
+                configure: Stub
+            );
+        var nodes = new[] { Open(), Open(), Open() };
+        var random = new Random(11);
+        var due = new HashSet<(int, DateOnly)>();
+        var (reopened, died, longest) = (0, 0, TimeSpan.Zero);
+        try
+        {
+            for (var now = start; now < start.AddDays(12); now = now.AddMinutes(random.Next(60)))
+            {
+                if (random.Next(60) == 0)
+                {
+                    // Nobody is there.
+                    now = now.AddHours(random.Next(1, 8));
+                }
+
+                clock.MoveTo(now);
+                var which = random.Next(nodes.Length);
+                if (random.Next(12) == 0)
+                {
+                    reopened++;
+                    await nodes[which].DisposeAsync();
+                    nodes[which] = Open();
+                }
+
+                var node = nodes[which];
+                var district = districts[random.Next(districts.Count)];
+                if (random.Next(25) == 0)
+                {
+                    away.Add((district.Id, now, now.AddHours(random.Next(1, 40))));
+                }
+
+                if (random.Next(20) == 0)
+                {
+                    await node.Queue.EnqueueAsync(district.Id, OperationKind.FullSync, IntegrationKind.ClassLink, preview: false, "anna");
+                }
+
+                await node.Get<DailySchedule>().EnqueueDueAsync();
+                var daily = new DailyOperations { At = new TimeOnly(4, 0), Since = start };
+                due.UnionWith(
+                    districts
+                        .Select(d => (d.Id, Date: DailySchedule.Due(daily, TimeZoneInfo.Utc, clock.GetUtcNow())))
+                        .Where(d => d.Date is not null)
+                        .Select(d => (d.Id, d.Date!.Value))
+                );
+                if (random.Next(8) == 0 && await node.Queue.ClaimAsync("dead:1", null, aloneHere: false, default) is not null)
+                {
+                    // A process died with it.
+                    died++;
+                    await using var connection = await node.Database.OpenAsync();
+                    await Sql.ExecuteAsync(connection, null, "UPDATE operations SET lease_until = 0 WHERE status = 1", default);
+                }
+
+                while (await nodes[random.Next(nodes.Length)].Get<OperationWorker>().WorkAsync(null, null, default)) { }
+
+                await using var context = node.Database.CreateContext();
+                foreach (var open in await context.Operations.Where(o => o.DailyDate != null && o.FinishedAt == null).ToListAsync())
+                {
+                    var age = clock.GetUtcNow() - new DateTimeOffset(open.DailyDate!.Value, new TimeOnly(4, 0), TimeSpan.Zero);
+                    longest = age > longest ? age : longest;
+                    Assert.True(age < TimeSpan.FromDays(1), $"operation {open.Id} of {open.DailyDate}: {age}, {open.Attempts} tries");
+                }
+            }
+
+            // Everything is back, and a day has passed.
+            away.Clear();
+            for (var hour = 0; hour < 10; hour++)
+            {
+                clock.MoveTo(clock.GetUtcNow().AddHours(1));
+                while (await nodes[0].Get<OperationWorker>().WorkAsync(null, null, default)) { }
+            }
+        }
+        finally
+        {
+            foreach (var node in nodes)
+            {
+                await node.DisposeAsync();
+            }
+        }
+
+        await using var after = system.Database.CreateContext();
+        var all = await after.Operations.AsNoTracking().ToListAsync();
+        Assert.All(all, o => Assert.Contains(o.Status, (OperationStatus[])[OperationStatus.Completed, OperationStatus.Failed]));
+        Assert.All(all.Where(o => o.Status == OperationStatus.Failed), o => Assert.Contains("is away", o.Error, StringComparison.Ordinal));
+        var nights = all.Where(o => o.DailyDate is not null).ToList();
+        Assert.Equal(
+            due.OrderBy(d => d.Item1).ThenBy(d => d.Item2),
+            nights.Select(o => (o.DistrictId, o.DailyDate!.Value)).OrderBy(d => d.Item1).ThenBy(d => d.Item2)
+        );
+
+        // A night that failed had all its tries, whoever asked beside it; and all of this has come about.
+        Assert.All(nights.Where(o => o.Status == OperationStatus.Failed), o => Assert.Equal(OperationWorker.RetryPauses.Count, o.Attempts));
+        Assert.Contains(nights, o => o.Status == OperationStatus.Failed);
+        Assert.Contains(nights, o => o is { Status: OperationStatus.Completed, Attempts: > 0 });
+        Assert.Contains(all, o => o is { RequestedBy: "anna", Status: OperationStatus.Failed });
+        Assert.True(reopened > 5 && died > 5 && longest > TimeSpan.FromHours(6), $"{reopened} opened anew, {died} died, {longest}");
     }
 
     [Fact]

@@ -451,7 +451,7 @@ public sealed class QueueTests(PostgresCluster cluster)
     [InlineData("idle", false)]
     public async Task A_node_that_hangs_in_the_middle_of_a_transaction_is_replaced_and_keeps_nobody_waiting(string how, bool named)
     {
-        await using var system = await Installation.StartAsync(cluster, Db.Postgres, connect: false);
+        await using var system = await Installation.StartAsync(cluster, Db.Postgres, connect: false, silentAfter: TimeSpan.FromSeconds(2));
         var harbor = await system.Get<DistrictService>().AddAsync("HARBOR", "Harbor Point", "UTC", "test");
         async Task<long> AskAsync(int district) =>
             (
@@ -508,7 +508,7 @@ public sealed class QueueTests(PostgresCluster cluster)
     [Fact]
     public async Task A_node_that_stops_in_the_middle_of_what_a_person_writes_keeps_their_district_waiting_for_less_than_half_a_minute()
     {
-        await using var system = await Installation.StartAsync(cluster, Db.Postgres, connect: false);
+        await using var system = await Installation.StartAsync(cluster, Db.Postgres, connect: false, silentAfter: TimeSpan.FromSeconds(2));
         await using var node = Elsewhere(system);
         await using var hung = (NpgsqlConnection)await node.OpenAsOwnerAsync(Stop);
         await using var transaction = await hung.BeginTransactionAsync(Stop);
@@ -522,7 +522,7 @@ public sealed class QueueTests(PostgresCluster cluster)
         while (!asking.IsCompleted)
         {
             ended.AddRange(await stalled.EndAsync(Stop));
-            await Task.Delay(StalledCopies.Every, Stop);
+            await Task.Delay(250, Stop);
         }
 
         await asking;
@@ -533,7 +533,7 @@ public sealed class QueueTests(PostgresCluster cluster)
     [Fact]
     public async Task A_node_that_sends_rows_slowly_or_keeps_nobody_waiting_is_left_its_work()
     {
-        await using var system = await Installation.StartAsync(cluster, Db.Postgres, connect: false);
+        await using var system = await Installation.StartAsync(cluster, Db.Postgres, connect: false, silentAfter: TimeSpan.FromSeconds(6));
         var harbor = await system.Get<DistrictService>().AddAsync("HARBOR", "Harbor Point", "UTC", "test");
         await using var node = Elsewhere(system);
 
@@ -551,9 +551,9 @@ public sealed class QueueTests(PostgresCluster cluster)
         await using var copy = await slow.BeginBinaryImportAsync("COPY wide FROM STDIN (FORMAT BINARY)", Stop);
         var stalled = new StalledCopies(system.Database, TimeProvider.System);
         var asking = EditAsync(system, system.District.Id);
-        for (var second = 0; second < 24; second++)
+        for (var second = 0; second < 9; second++)
         {
-            if (second % 8 == 0)
+            if (second % 3 == 0)
             {
                 await copy.StartRowAsync(Stop);
                 await copy.WriteAsync(new string('x', 100_000), Stop);
@@ -587,7 +587,7 @@ public sealed class QueueTests(PostgresCluster cluster)
     [Fact]
     public async Task What_a_node_that_hangs_does_beside_is_left_to_it()
     {
-        await using var system = await Installation.StartAsync(cluster, Db.Postgres, connect: false);
+        await using var system = await Installation.StartAsync(cluster, Db.Postgres, connect: false, silentAfter: TimeSpan.FromSeconds(2));
         var (stuck, _) = await system.Queue.EnqueueAsync(
             system.District.Id,
             OperationKind.FullSync,
@@ -624,7 +624,7 @@ public sealed class QueueTests(PostgresCluster cluster)
     [Fact]
     public async Task A_node_that_is_slow_is_left_its_work()
     {
-        await using var system = await Installation.StartAsync(cluster, Db.Postgres, connect: false);
+        await using var system = await Installation.StartAsync(cluster, Db.Postgres, connect: false, silentAfter: TimeSpan.FromSeconds(2));
         var (id, _) = await system.Queue.EnqueueAsync(
             system.District.Id,
             OperationKind.FullSync,
@@ -646,7 +646,7 @@ public sealed class QueueTests(PostgresCluster cluster)
         await Sql.ExecuteAsync(slow, transaction, "UPDATE operations SET applied_to = 7 WHERE id = @id", Stop, ("@id", id));
 
         // The server itself is at work for it, for longer than anybody is waited for.
-        var working = Sql.ExecuteAsync(slow, transaction, "SELECT pg_sleep(20)", Stop);
+        var working = Sql.ExecuteAsync(slow, transaction, "SELECT pg_sleep(5)", Stop);
         while (!working.IsCompleted)
         {
             Assert.Null(await system.Queue.ClaimAsync("here:1", null, aloneHere: false, Stop));
