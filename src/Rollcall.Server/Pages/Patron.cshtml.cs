@@ -82,6 +82,7 @@ internal sealed class PatronModel(
         var settings = IntegrationService.SettingsOf(service);
         var group = Link?.RoleGroup ?? RoleGroup.None;
         LeftAlone = service is null || Mapper.Reaches(settings.Roles, group) ? null : group;
+        var policies = (await reading.PoliciesAsync(DistrictId, Gone)).ToDictionary(p => p.Code, p => p.Name, StringComparer.Ordinal);
         var kept = FieldGroups.Kept(Patron);
         Groups =
         [
@@ -95,6 +96,7 @@ internal sealed class PatronModel(
                                 var field = PatronFields.ByNumber(n);
                                 var value =
                                     n == PatronFields.Site && SiteName is not null ? SiteName
+                                    : n == PatronFields.Policy && Patron.Policy is { } policy ? policies.GetValueOrDefault(policy, policy)
                                     : n == PatronFields.DoNotTransfer ? (Patron.DoNotTransfer ? "Yes" : null)
                                     : PatronWords.Value(Patron, field, byId);
                                 var owner = Service is null ? null : FieldOwner.Of(n, settings, group, kept.Contains(n));

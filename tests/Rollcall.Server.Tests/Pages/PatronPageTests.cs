@@ -113,6 +113,7 @@ public abstract partial class PatronPages(SyncedLibrary library)
         var record = await visitor.PageAsync(url);
         Assert.Contains($"/patron/explain?barcode={patron.Barcode}#field-{PatronFields.LastName}", record, StringComparison.Ordinal);
         Assert.DoesNotContain("class=\"history\"", record, StringComparison.Ordinal);
+        Assert.Contains(">Standard Patron<", record, StringComparison.Ordinal);
         Assert.Contains($"id=\"field-{PatronFields.LastName}\"", told, StringComparison.Ordinal);
         Assert.Contains(patron.Guid!, await visitor.PageAsync($"{url}?tab=roster"), StringComparison.Ordinal);
         Assert.Equal(OperationStatus.Undone, (await library.Service<OperationQueue>().GetAsync(library.District.Id, first)).Status);
