@@ -86,6 +86,12 @@ internal static class ApiAdministration
 
         ApiRoutes.Describe(api.MapGet("/audit", AuditAsync), "audit", "Read who did what, the newest first, page by page");
 
+        ApiRoutes.Describe(
+            api.MapGet("/installation/audit", InstallationAuditAsync),
+            "installationAudit",
+            "Read who did what to the installation, the newest first, page by page"
+        );
+
         ApiRoutes.Describe(api.MapGet("/accounts", AccountsAsync), "accounts", "List the accounts of the district, page by page");
         ApiRoutes.Describe(
             api.MapPost("/accounts", AddAccountAsync),
@@ -275,7 +281,7 @@ internal static class ApiAdministration
 
     // Audit
 
-    private static async Task<Page<AuditView>> AuditAsync(
+    private static Task<Page<AuditView>> AuditAsync(
         AuditLog audit,
         HttpContext http,
         string? from = null,
@@ -284,9 +290,32 @@ internal static class ApiAdministration
         string? search = null,
         int? limit = null,
         string? cursor = null
+    ) => AuditPageAsync(Caller.Of(http).District, audit, http, from, to, action, search, limit, cursor);
+
+    /// <summary>Of no district, and told in UTC.</summary>
+    private static Task<Page<AuditView>> InstallationAuditAsync(
+        AuditLog audit,
+        HttpContext http,
+        string? from = null,
+        string? to = null,
+        string? action = null,
+        string? search = null,
+        int? limit = null,
+        string? cursor = null
+    ) => AuditPageAsync(new District(), audit, http, from, to, action, search, limit, cursor);
+
+    private static async Task<Page<AuditView>> AuditPageAsync(
+        District district,
+        AuditLog audit,
+        HttpContext http,
+        string? from,
+        string? to,
+        string? action,
+        string? search,
+        int? limit,
+        string? cursor
     )
     {
-        var (district, _) = Caller.Of(http);
         var size = ApiRoutes.Size(limit);
         var filter = new AuditFilter(
             from is null ? null : Arguments.Instant(from, "from", district),

@@ -176,7 +176,8 @@ internal sealed record SyncBody
 
 /// <summary>An undo.</summary>
 /// <param name="Patron">Of one patron alone, by barcode; null for all.</param>
-internal sealed record UndoBody(string? Patron);
+/// <param name="Version">The patron's, as it was read: it says who was meant by the barcode. Needed with a patron.</param>
+internal sealed record UndoBody(string? Patron, string? Version = null);
 
 /// <summary>An operation that was started.</summary>
 /// <param name="Operation">Its id.</param>

@@ -199,6 +199,21 @@ internal sealed class ApiGate(RequestDelegate next, RollcallDatabase database, T
             return;
         }
 
+        if (
+            HttpMethods.IsPost(http.Request.Method)
+            && http.Request.Headers["Idempotency-Key"].ToString().Length > 0
+            && endpoint.Metadata.GetMetadata<StartsSomething>() is null
+        )
+        {
+            // Taken and not heeded it would be trusted.
+            await ProblemAsync(
+                http,
+                StatusCodes.Status400BadRequest,
+                "This request takes no Idempotency-Key: carried out twice it leaves what one leaves, or its answer is a secret and kept for nobody. Send it without."
+            );
+            return;
+        }
+
         ApiRoom.Lease? room = null;
         if (endpoint.Metadata.GetMetadata<HoldsBody>() is not null)
         {

@@ -114,6 +114,11 @@ internal static class ApiRoutes
             "Read an operation's log as JSON Lines",
             "application/x-ndjson"
         );
+        Read(
+            api.MapGet("/operations/{id:long}/skips", SkipsAsync),
+            "operationSkips",
+            "Count why an operation skipped people, the most frequent reason first"
+        );
         Starts(api.MapPost("/operations/{id:long}/approve", ApproveAsync), "approve", "Apply what waits in an operation");
         Starts(api.MapPost("/operations/{id:long}/discard", DiscardAsync), "discard", "Drop what waits in an operation");
         Starts(api.MapPost("/operations/{id:long}/cancel", CancelAsync), "cancel", "Ask a waiting or running operation to stop");
@@ -510,14 +515,39 @@ internal static class ApiRoutes
         HttpContext http,
         int? limit = null,
         string? cursor = null,
-        bool edits = false
+        bool edits = false,
+        string? from = null,
+        string? to = null,
+        string? kind = null,
+        string? by = null
     )
     {
         var (district, _) = Caller.Of(http);
         var size = Size(limit);
         var before = cursor is null ? (long?)null : Number(cursor);
-        var list = await queue.BeforeAsync(district.Id, before, size, edits, http.RequestAborted);
+        var filter = new OperationFilter(
+            from is null ? null : Arguments.Instant(from, "from", district),
+            to is null ? null : Arguments.Instant(to, "to", district),
+            Text.Clean(kind) is { } word
+                ? Known(word, "kind of operation", Enum.GetValues<OperationKind>(), OperationQueue.KindWord)
+                : null,
+            Text.Clean(by)
+        );
+        var list = await queue.BeforeAsync(district.Id, before, size, edits, filter, http.RequestAborted);
         return new([.. list.Select(OperationDetails.Of)], list.Count < size ? null : Cursor(list[^1].Id));
+    }
+
+    /// <summary>What a word means; a wrong one is refused, for what it leaves open would be taken for what was asked.</summary>
+    private static T Known<T>(string word, string what, IEnumerable<T> all, Func<T, string?> wordOf)
+        where T : struct
+    {
+        var known = all.Select(a => (Value: a, Word: wordOf(a))).Where(a => a.Word is not null).ToList();
+        var found = known.FindIndex(a => string.Equals(a.Word, word, StringComparison.OrdinalIgnoreCase));
+        return found >= 0
+            ? known[found].Value
+            : throw new RollcallException(
+                $"'{Text.Cut(word, 40)}' is no {what}: {string.Join(", ", known.Select(a => a.Word).Order(StringComparer.Ordinal))}."
+            );
     }
 
     private static async Task<Accepted<Started>> SyncAsync(
@@ -564,16 +594,20 @@ internal static class ApiRoutes
         OperationLog log,
         HttpContext http,
         int? limit = null,
-        string? cursor = null
+        string? cursor = null,
+        string? outcome = null,
+        string? site = null,
+        bool warnings = false,
+        bool held = false,
+        string? q = null
     )
     {
         var (district, _) = Caller.Of(http);
         await FindAsync(id, queue, http);
+        var filter = await FilterAsync(http, outcome, site, warnings, held, q);
         var size = Size(limit);
         var rows = new List<LogRow>(size);
-        await foreach (
-            var row in log.ReadAsync(district.Id, id, after: cursor is null ? 0 : Number(cursor), cancellationToken: http.RequestAborted)
-        )
+        await foreach (var row in log.ReadAsync(district.Id, id, filter, cursor is null ? 0 : Number(cursor), http.RequestAborted))
         {
             rows.Add(row);
             if (rows.Count == size)
@@ -585,17 +619,67 @@ internal static class ApiRoutes
         return new(rows, rows.Count < size ? null : Cursor(rows[^1].Number));
     }
 
-    private static Task LogCsvAsync(long id, OperationQueue queue, OperationLog log, HttpContext http) =>
-        SendLogAsync(id, "csv", queue, log, http);
+    private static async Task LogCsvAsync(
+        long id,
+        OperationQueue queue,
+        OperationLog log,
+        HttpContext http,
+        string? outcome = null,
+        string? site = null,
+        bool warnings = false,
+        bool held = false,
+        string? q = null
+    ) => await SendLogAsync(id, "csv", queue, log, http, await FilterAsync(http, outcome, site, warnings, held, q));
 
-    private static Task LogLinesAsync(long id, OperationQueue queue, OperationLog log, HttpContext http) =>
-        SendLogAsync(id, "jsonl", queue, log, http);
+    private static async Task LogLinesAsync(
+        long id,
+        OperationQueue queue,
+        OperationLog log,
+        HttpContext http,
+        string? outcome = null,
+        string? site = null,
+        bool warnings = false,
+        bool held = false,
+        string? q = null
+    ) => await SendLogAsync(id, "jsonl", queue, log, http, await FilterAsync(http, outcome, site, warnings, held, q));
 
-    private static async Task SendLogAsync(long id, string format, OperationQueue queue, OperationLog log, HttpContext http)
+    private static async Task SendLogAsync(
+        long id,
+        string format,
+        OperationQueue queue,
+        OperationLog log,
+        HttpContext http,
+        LogFilter filter
+    )
     {
         var (district, actor) = Caller.Of(http);
         await FindAsync(id, queue, http);
-        await LogDownload.StreamAsync(http, id, format, district, actor, queue, log);
+        await LogDownload.StreamAsync(http, id, format, district, actor, queue, log, filter);
+    }
+
+    private static async Task<LogFilter> FilterAsync(HttpContext http, string? outcome, string? site, bool warnings, bool held, string? q)
+    {
+        var noSite = site == PatronQuery.NoSiteWord;
+        var of =
+            Text.Clean(site) is { } code && !noSite
+                ? await SiteAsync(http.RequestServices.GetRequiredService<SiteService>(), Caller.Of(http).District, code, http)
+                : null;
+        return new(
+            Text.Clean(outcome) is { } word ? Known(word, "outcome", Enum.GetValues<Outcome>(), OperationLog.OutcomeWord) : null,
+            of?.Id,
+            warnings,
+            held,
+            Text.Clean(q) is { } search ? Text.Cut(search, 200) : null
+        )
+        {
+            NoSite = noSite,
+        };
+    }
+
+    private static async Task<IReadOnlyList<SkipCount>> SkipsAsync(long id, OperationQueue queue, OperationLog log, HttpContext http)
+    {
+        await FindAsync(id, queue, http);
+        return await log.SkipsAsync(Caller.Of(http).District.Id, id, LargestPage, http.RequestAborted);
     }
 
     private static async Task<Accepted<Started>> ApproveAsync(long id, OperationQueue queue, HttpContext http)
@@ -626,10 +710,14 @@ internal static class ApiRoutes
     {
         var (district, actor) = Caller.Of(http);
         await FindAsync(id, queue, http);
-        return Accepted(
-            await undo.EnqueueAsync(district.Id, id, Text.Clean(body.Patron), actor, cancellationToken: http.RequestAborted),
-            isNew: true
-        );
+        var patron = Text.Clean(body.Patron);
+        SeenPatron? seen = patron is null
+            ? null
+            : SeenPatron.Parse(body.Version)
+                ?? throw new RollcallException(
+                    "Barcodes change hands. Say whom you have seen: the version of the patron, as /patrons/{barcode} has it."
+                );
+        return Accepted(await undo.EnqueueAsync(district.Id, id, patron, actor, seen, http.RequestAborted), isNew: true);
     }
 
     private static async Task<Operation> FindAsync(long id, OperationQueue queue, HttpContext http)
@@ -1030,20 +1118,28 @@ internal static class ApiRoutes
         return await PatronAsync(saved.Barcode, patrons, sites, http);
     }
 
-    private static async Task<IReadOnlyList<HistoryItem>> HistoryAsync(
+    private static async Task<Page<HistoryItem>> HistoryAsync(
         string barcode,
         PatronService patrons,
         OperationLog log,
         HttpContext http,
-        int? limit = null
+        int? limit = null,
+        string? cursor = null
     )
     {
         var (district, _) = Caller.Of(http);
         var (patron, _) = await FindAsync(barcode, patrons, district, http);
-        return
-        [
-            .. (await log.HistoryAsync(district.Id, patron.Id, Size(limit), cancellationToken: http.RequestAborted)).Select(
-                h => new HistoryItem(
+        var size = Size(limit);
+        (long, long)? after =
+            cursor is null ? null
+            : Numbers(cursor) is [var operation, var number] ? (operation, number)
+            : throw BadCursor();
+        var lines =
+            await log.HistoryAfterAsync(district.Id, patron.Id, size, after, http.RequestAborted)
+            ?? throw new RollcallException("What this cursor goes on from is not in the history any more. Begin anew without one.");
+        return new(
+            [
+                .. lines.Select(h => new HistoryItem(
                     h.Operation.Id,
                     OperationQueue.Title(h.Operation),
                     h.Operation.FinishedAt ?? h.Operation.StartedAt ?? h.Operation.CreatedAt,
@@ -1052,9 +1148,10 @@ internal static class ApiRoutes
                     h.Row.Changes,
                     h.Row.Reason,
                     h.Row.Warning
-                )
-            ),
-        ];
+                )),
+            ],
+            lines.Count < size ? null : Cursor(lines[^1].Operation.Id, lines[^1].Row.Number)
+        );
     }
 
     private static async Task<PatronExplanation> ExplainAsync(

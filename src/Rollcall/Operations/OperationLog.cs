@@ -249,8 +249,60 @@ public sealed class OperationLog(RollcallDatabase database)
     )
     {
         await using var context = database.CreateContext();
+        return await HistoryAsync(context, districtId, patronId, take, skip, cancellationToken);
+    }
+
+    /// <summary>The same, behind a line of it; null when that line is not there any more.</summary>
+    /// <param name="districtId">The district.</param>
+    /// <param name="patronId">The patron.</param>
+    /// <param name="take">So many lines at most.</param>
+    /// <param name="after">Operation and number of the last line that was read; null to begin.</param>
+    /// <param name="cancellationToken">Gives up.</param>
+    public async Task<IReadOnlyList<(LogRow Row, Operation Operation)>?> HistoryAfterAsync(
+        int districtId,
+        long patronId,
+        int take,
+        (long Operation, long Number)? after,
+        CancellationToken cancellationToken = default
+    )
+    {
+        await using var context = database.CreateContext();
+        var skip = 0;
+        if (after is var (operation, number))
+        {
+            // One patron's lines: few enough to be counted.
+            skip =
+                (
+                    await InOrder(Happened(context, districtId, patronId))
+                        .Select(x => new { x.Change.OperationId, x.Change.Number })
+                        .ToListAsync(cancellationToken)
+                ).FindIndex(x => x.OperationId == operation && x.Number == number) + 1;
+            if (skip == 0)
+            {
+                return null;
+            }
+        }
+
+        return await HistoryAsync(context, districtId, patronId, take, skip, cancellationToken);
+    }
+
+    private static async Task<IReadOnlyList<(LogRow Row, Operation Operation)>> HistoryAsync(
+        RollcallContext context,
+        int districtId,
+        long patronId,
+        int take,
+        int skip,
+        CancellationToken cancellationToken
+    )
+    {
         var words = await WordsAsync(context, districtId, cancellationToken);
-        var pairs = await Happened(context, districtId, patronId)
+        var pairs = await InOrder(Happened(context, districtId, patronId)).Skip(skip).Take(take).ToListAsync(cancellationToken);
+        var rows = await DescribeAsync(context, districtId, [.. pairs.Select(p => p.Change)], words, null, null, cancellationToken);
+        return [.. rows.Select((r, i) => (r, pairs[i].Operation))];
+    }
+
+    private static IQueryable<Happening> InOrder(IQueryable<Happening> happened) =>
+        happened
             // A number is given when an operation is asked for; one that had to wait writes later than others.
             .OrderByDescending(x => x.Operation.FinishedAt == null)
             .ThenByDescending(x =>
@@ -259,13 +311,7 @@ public sealed class OperationLog(RollcallDatabase database)
                     : x.Operation.FinishedAt
             )
             .ThenByDescending(x => x.Change.OperationId)
-            .ThenByDescending(x => x.Change.Number)
-            .Skip(skip)
-            .Take(take)
-            .ToListAsync(cancellationToken);
-        var rows = await DescribeAsync(context, districtId, [.. pairs.Select(p => p.Change)], words, null, null, cancellationToken);
-        return [.. rows.Select((r, i) => (r, pairs[i].Operation))];
-    }
+            .ThenByDescending(x => x.Change.Number);
 
     /// <summary>How many entries a patron's history has, and which of its operations were taken back of this patron whole.</summary>
     public async Task<(int Total, IReadOnlySet<long> Undone)> HistoryFactsAsync(

@@ -8,6 +8,13 @@ using Rollcall.Storage;
 
 namespace Rollcall.Operations;
 
+/// <summary>Which operations to list; null leaves a filter open.</summary>
+/// <param name="From">Asked for at or after this instant.</param>
+/// <param name="To">Asked for before it.</param>
+/// <param name="Kind">Of this kind alone, changes by hand too.</param>
+/// <param name="By">Whoever asked, exactly.</param>
+public sealed record OperationFilter(DateTimeOffset? From = null, DateTimeOffset? To = null, OperationKind? Kind = null, string? By = null);
+
 /// <summary>The queue that people see. A worker holds an operation by a lease on the database's clock and a fence that every one of
 /// its writes names: whoever comes late writes nothing.</summary>
 public sealed class OperationQueue(RollcallDatabase database, TimeProvider time)
@@ -798,7 +805,7 @@ public sealed class OperationQueue(RollcallDatabase database, TimeProvider time)
         int take = 200,
         bool withEdits = false,
         CancellationToken cancellationToken = default
-    ) => await BeforeAsync(districtId, null, take, withEdits, cancellationToken);
+    ) => await BeforeAsync(districtId, null, take, withEdits, cancellationToken: cancellationToken);
 
     /// <summary>Those before an operation, the newest first; before null, the newest of all.</summary>
     public async Task<IReadOnlyList<Operation>> BeforeAsync(
@@ -806,13 +813,19 @@ public sealed class OperationQueue(RollcallDatabase database, TimeProvider time)
         long? before,
         int take,
         bool withEdits,
+        OperationFilter? filter = null,
         CancellationToken cancellationToken = default
     )
     {
+        var (from, to, kind, by) = filter ?? new();
         await using var context = database.CreateContext();
         var operations = context.Operations.AsNoTracking().Where(o => o.DistrictId == districtId);
-        return await (withEdits ? operations : operations.Where(NotByHand))
+        return await (withEdits || kind is not null ? operations : operations.Where(NotByHand))
             .Where(o => before == null || o.Id < before)
+            .Where(o => from == null || o.CreatedAt >= from)
+            .Where(o => to == null || o.CreatedAt < to)
+            .Where(o => kind == null || o.Kind == kind)
+            .Where(o => by == null || o.RequestedBy == by)
             .OrderByDescending(o => o.Id)
             .Take(take)
             .ToListAsync(cancellationToken);

@@ -38,6 +38,13 @@ public sealed class ApiStoryTests(EmptyLibrary library) : IClassFixture<EmptyLib
             .Select(o => o.Value.GetProperty("operationId").GetString()! + "Async");
         var methods = typeof(RollcallClient).GetMethods().Select(m => m.Name).ToHashSet(StringComparer.OrdinalIgnoreCase);
         Assert.All(ids, id => Assert.Contains(id, methods));
+
+        // Its last line says of which document it was made, not by names alone: CONTRIBUTING.md has the command.
+        var print = Convert.ToHexStringLower(System.Security.Cryptography.SHA256.HashData(File.ReadAllBytes(DocumentPath)));
+        Assert.Equal(
+            $"// openapi.json {print}",
+            File.ReadLines(Path.Combine(Root(), "tests", "Rollcall.Server.Tests", "Api", "RollcallClient.generated.cs")).Last()
+        );
     }
 
     [Fact]
@@ -176,9 +183,17 @@ public sealed class ApiStoryTests(EmptyLibrary library) : IClassFixture<EmptyLib
 
         var one = (await client.PatronsAsync(limit: 1, linked: true)).Items.Single();
         Assert.Equal(one.LastName, (await client.PatronAsync(one.Barcode)).LastName);
-        Assert.Equal(started.Operation, (await client.PatronHistoryAsync(one.Barcode)).Single().Operation);
+        Assert.Equal(started.Operation, (await client.PatronHistoryAsync(one.Barcode)).Items.Single().Operation);
         Assert.NotEmpty((await client.ExplainPatronAsync(one.Barcode)).Fields);
-        var undo = await client.UndoAsync(started.Operation, new UndoBody { Patron = one.Barcode }, "undo-1");
+        Assert.Contains(
+            "Say whom you have seen",
+            await RefusedAsync(() => client.UndoAsync(started.Operation, new UndoBody { Patron = one.Barcode })),
+            StringComparison.Ordinal
+        );
+        var another = (await client.PatronsAsync(limit: 2, linked: true)).Items.Last();
+        Assert.NotEqual(one.Barcode, another.Barcode);
+        await RefusedAsync(() => client.UndoAsync(started.Operation, new UndoBody { Patron = one.Barcode, Version = another.Version }));
+        var undo = await client.UndoAsync(started.Operation, new UndoBody { Patron = one.Barcode, Version = one.Version }, "undo-1");
         Assert.Equal("completed", (await EndAsync(client, undo.Operation)).Status);
         Assert.Contains("no patron with the barcode", await RefusedAsync(() => client.PatronAsync(one.Barcode)), StringComparison.Ordinal);
     }

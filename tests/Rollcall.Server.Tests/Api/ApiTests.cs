@@ -20,8 +20,12 @@ using Rollcall.Storage;
 
 namespace Rollcall.Server.Tests.Api;
 
+public sealed class SqliteApiTests(SyncedLibrary library) : ApiTests(library), IClassFixture<SyncedLibrary>;
+
+public sealed class PostgresApiTests(PostgresLibrary library) : ApiTests(library), IClassFixture<PostgresLibrary>;
+
 /// <summary>The REST API: who gets in, and what it answers.</summary>
-public sealed class ApiTests(SyncedLibrary library) : IClassFixture<SyncedLibrary>
+public abstract class ApiTests(SyncedLibrary library)
 {
     private const string Root = "/api/v1";
 
@@ -270,6 +274,15 @@ public sealed class ApiTests(SyncedLibrary library) : IClassFixture<SyncedLibrar
         await ProblemAsync(await Add("one", "Other"), HttpStatusCode.UnprocessableEntity, "another request");
         await ProblemAsync(await Add("a key", "Idem"), HttpStatusCode.BadRequest, "Idempotency-Key");
 
+        // Where it is not heeded it is not taken either.
+        var unheeded = new HttpRequestMessage(HttpMethod.Post, $"{Root}/sites") { Content = JsonContent.Create(new { code = "X9" }) };
+        unheeded.Headers.Add("Idempotency-Key", "three");
+        using var administrator = Client(
+            await TokenAsync(library.District, SecurityGroup.DistrictAdministrator, AccessTokens.AllOfDistrict)
+        );
+        await ProblemAsync(await administrator.SendAsync(unheeded), HttpStatusCode.BadRequest, "takes no Idempotency-Key");
+        Assert.DoesNotContain(await library.Service<SiteService>().ListAsync(library.District.Id), s => s.Code == "X9");
+
         // What was refused started nothing, and may be sent again.
         await ProblemAsync(await Add("two", " "), HttpStatusCode.UnprocessableEntity, "");
         Assert.Equal(HttpStatusCode.UnprocessableEntity, (await Add("two", " ")).StatusCode);
@@ -282,6 +295,161 @@ public sealed class ApiTests(SyncedLibrary library) : IClassFixture<SyncedLibrar
         };
         another.Headers.Add("Idempotency-Key", "one");
         Assert.Equal(HttpStatusCode.Accepted, (await other.SendAsync(another)).StatusCode);
+    }
+
+    /// <summary>What the screens filter by, programs filter by; and a filter that there is none of is not taken for none.</summary>
+    [Fact]
+    public async Task Operations_logs_histories_and_the_installation_are_asked_for_as_the_screens_do()
+    {
+        using var http = Client(await TokenAsync(library.District, SecurityGroup.LibraryAdministrator, AccessTokens.AllOfDistrict));
+        var mark = $"F{Guid.NewGuid():N}"[..8];
+        var patrons = library.Service<PatronService>();
+        await patrons.AddAsync(library.District.Id, [new("barcode", mark), new("lastName", "Filtered"), new("site", "S01")], mark);
+        for (var i = 0; i < 4; i++)
+        {
+            await patrons.EditAsync(library.District.Id, mark, [new("nickname", $"n{i}")], "somebody else");
+        }
+
+        // By hand, and by whom.
+        Assert.Equal(1, (await ItemsAsync($"/operations?edits=true&by={mark}")).Count);
+        Assert.Equal(1, (await ItemsAsync($"/operations?kind=edit&by={mark}")).Count);
+        Assert.Equal(0, (await ItemsAsync($"/operations?kind=full&by={mark}")).Count);
+        Assert.Equal(0, (await ItemsAsync($"/operations?kind=edit&by={mark}&to=2020-01-01")).Count);
+        Assert.Equal(1, (await ItemsAsync($"/operations?kind=edit&by={mark}&from=2020-01-01&to=2999-01-01")).Count);
+        await ProblemAsync(
+            await http.GetAsync(new Uri($"{Root}/operations?kind=odd", UriKind.Relative)),
+            HttpStatusCode.UnprocessableEntity,
+            "changes"
+        );
+
+        var sync = (await ItemsAsync("/operations?kind=full"))[^1].GetProperty("operation").GetInt64();
+        var all = await ItemsAsync($"/operations/{sync}/log?limit=1000");
+        var mine = await ItemsAsync($"/operations/{sync}/log?limit=1000&site=S01&outcome=created");
+        Assert.InRange(mine.Count, 1, all.Count - 1);
+        Assert.All(mine, m => Assert.Equal("created", m.GetProperty("outcome").GetString()));
+        var name = mine[0].GetProperty("barcode").GetString()!;
+        Assert.Equal(name, Assert.Single(await ItemsAsync($"/operations/{sync}/log?q={name}")).GetProperty("barcode").GetString());
+        Assert.Empty(await ItemsAsync($"/operations/{sync}/log?held=true"));
+        var lines = await http.GetStringAsync(new Uri($"{Root}/operations/{sync}/log.jsonl?site=S01&outcome=created", UriKind.Relative));
+        Assert.Equal(mine.Count, lines.TrimEnd().Split('\n').Length);
+        foreach (var form in (string[])["log", "log.csv", "log.jsonl"])
+        {
+            await ProblemAsync(
+                await http.GetAsync(new Uri($"{Root}/operations/{sync}/{form}?outcome=odd", UriKind.Relative)),
+                HttpStatusCode.UnprocessableEntity,
+                "is no outcome"
+            );
+            await ProblemAsync(
+                await http.GetAsync(new Uri($"{Root}/operations/{sync}/{form}?site=NOWHERE", UriKind.Relative)),
+                HttpStatusCode.NotFound,
+                "no site"
+            );
+        }
+
+        var skips = JsonDocument.Parse(await http.GetStringAsync(new Uri($"{Root}/operations/{sync}/skips", UriKind.Relative))).RootElement;
+        Assert.Equal(
+            all.Count(l => l.GetProperty("outcome").GetString() == "skipped"),
+            skips.EnumerateArray().Sum(s => s.GetProperty("people").GetInt32())
+        );
+
+        // A history comes in pages.
+        var (seen, cursor, pages) = (new List<long>(), (string?)null, 0);
+        do
+        {
+            var page = JsonDocument
+                .Parse(
+                    await http.GetStringAsync(
+                        new Uri($"{Root}/patrons/{mark}/history?limit=2{(cursor is null ? "" : $"&cursor={cursor}")}", UriKind.Relative)
+                    )
+                )
+                .RootElement;
+            seen.AddRange(page.GetProperty("items").EnumerateArray().Select(i => i.GetProperty("operation").GetInt64()));
+            cursor = page.GetProperty("next").GetString();
+            pages++;
+        } while (cursor is not null);
+
+        Assert.Equal((5, 3), (seen.Distinct().Count(), pages));
+        Assert.Equal(seen.OrderDescending(), seen);
+        await ProblemAsync(
+            await http.GetAsync(new Uri($"{Root}/patrons/{mark}/history?cursor=odd", UriKind.Relative)),
+            HttpStatusCode.UnprocessableEntity,
+            ""
+        );
+
+        // What is of no district is the operator's to read.
+        await library.Service<AuditLog>().AddAsync(0, mark, "account", "looked after");
+        using var operators = Client(await TokenAsync(null, default, default));
+        var audit = JsonDocument
+            .Parse(await operators.GetStringAsync(new Uri($"{Root}/installation/audit?search={mark}", UriKind.Relative)))
+            .RootElement.GetProperty("items");
+        Assert.Equal("looked after", Assert.Single(audit.EnumerateArray()).GetProperty("details").GetString());
+        Assert.Equal(HttpStatusCode.Forbidden, (await http.GetAsync(new Uri($"{Root}/installation/audit", UriKind.Relative))).StatusCode);
+
+        async Task<List<JsonElement>> ItemsAsync(string path) =>
+            [
+                .. JsonDocument
+                    .Parse(await http.GetStringAsync(new Uri(Root + path, UriKind.Relative)))
+                    .RootElement.GetProperty("items")
+                    .EnumerateArray(),
+            ];
+    }
+
+    [Fact]
+    public async Task What_is_given_out_after_an_erasure_names_nobody_who_was_erased()
+    {
+        using var http = Client(await TokenAsync(library.District, SecurityGroup.DistrictAdministrator, AccessTokens.AllOfDistrict));
+        var mark = $"G{Guid.NewGuid():N}"[..9].ToUpperInvariant();
+        string[] marks = [mark, "Vanishington", "Quentina", "quentina.v@example.org"];
+        var patrons = library.Service<PatronService>();
+        await patrons.AddAsync(
+            library.District.Id,
+            [new("barcode", mark), new("lastName", marks[1]), new("firstName", marks[2]), new("email", marks[3]), new("site", "S01")],
+            "test"
+        );
+        await patrons.EditAsync(library.District.Id, mark, [new("nickname", "Q")], "test");
+        await library.Service<AuditLog>().AddAsync(library.District.Id, "Vanishington, Quentina", "sites", $"S01 for {mark}");
+        var before = await EverythingAsync();
+        Assert.All(marks, m => Assert.Contains(m, before, StringComparison.OrdinalIgnoreCase));
+        var started = await http.PostAsync(
+            new Uri($"{Root}/patrons/{mark}/erasure", UriKind.Relative),
+            JsonContent.Create(new { barcode = mark })
+        );
+        Assert.Equal(HttpStatusCode.Accepted, started.StatusCode);
+        var id = JsonDocument.Parse(await started.Content.ReadAsStringAsync()).RootElement.GetProperty("operation").GetInt64();
+        Assert.Equal(OperationStatus.Completed, (await library.EndOfAsync(id)).Status);
+        var after = await EverythingAsync();
+        Assert.All(marks, m => Assert.DoesNotContain(m, after, StringComparison.OrdinalIgnoreCase));
+
+        async Task<string> EverythingAsync()
+        {
+            var text = new StringBuilder();
+            var operations = JsonDocument
+                .Parse(await ReadAsync("/operations?edits=true&limit=1000"))
+                .RootElement.GetProperty("items")
+                .EnumerateArray()
+                .Select(o => o.GetProperty("operation").GetInt64());
+            foreach (
+                var path in operations
+                    .SelectMany(o =>
+                        new[]
+                        {
+                            $"/operations/{o}/log.csv",
+                            $"/operations/{o}/log.jsonl",
+                            $"/operations/{o}/log?limit=1000",
+                            $"/operations/{o}",
+                        }
+                    )
+                    .Concat(["/patrons.csv", "/patrons.jsonl", "/audit?limit=1000", "/review", "/notices", "/lists/arrivals?limit=1000"])
+                    .ToList()
+            )
+            {
+                text.AppendLine(await ReadAsync(path));
+            }
+
+            return text.ToString();
+        }
+
+        Task<string> ReadAsync(string path) => http.GetStringAsync(new Uri(Root + path, UriKind.Relative));
     }
 
     [Fact]
@@ -736,6 +904,18 @@ public sealed class ApiTests(SyncedLibrary library) : IClassFixture<SyncedLibrar
         Assert.Equal(1, OperationQueue.CountsOf(ended).Updated);
         using var unknown = await http.GetAsync($"{Root}/patrons?site=NOWHERE");
         Assert.Equal(HttpStatusCode.NotFound, unknown.StatusCode);
+    }
+
+    [Fact]
+    public async Task A_token_whose_time_is_over_opens_nothing()
+    {
+        var token = await TokenAsync(library.District, SecurityGroup.DistrictAdministrator, AccessTokens.AllOfDistrict);
+        var id = (await library.Service<AccessTokens>().FindAsync(token))!.TokenId;
+        await using var context = library.Service<RollcallDatabase>().CreateContext();
+        var past = TimeProvider.System.GetUtcNow() - TimeSpan.FromSeconds(1);
+        await context.AccessTokens.Where(t => t.Id == id).ExecuteUpdateAsync(s => s.SetProperty(t => t.ExpiresAt, past));
+        using var http = Client(token);
+        Assert.Equal(HttpStatusCode.Unauthorized, (await http.GetAsync(new Uri($"{Root}/patrons", UriKind.Relative))).StatusCode);
     }
 
     private async Task<string> TokenAsync(District? district, SecurityGroup group, TokenScopes scopes) =>

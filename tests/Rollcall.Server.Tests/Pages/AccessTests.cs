@@ -13,8 +13,12 @@ using Rollcall.Tests.Infrastructure;
 
 namespace Rollcall.Server.Tests.Pages;
 
+public sealed class SqliteAccessTests(SignInLibrary library) : AccessTests(library), IClassFixture<SignInLibrary>;
+
+public sealed class PostgresAccessTests(PostgresSignInLibrary library) : AccessTests(library), IClassFixture<PostgresSignInLibrary>;
+
 /// <summary>Every route × every group × another district, from the routes that the server really has.</summary>
-public sealed partial class AccessTests(SyncedLibrary library) : IClassFixture<SyncedLibrary>
+public abstract partial class AccessTests(SignInLibrary library)
 {
     private sealed record Route(string Name, string Path, HttpMethod Method);
 
@@ -33,6 +37,10 @@ public sealed partial class AccessTests(SyncedLibrary library) : IClassFixture<S
         [
             ("nobody", Need.Anyone, null),
             ("a forged session", Need.Anyone, "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"),
+            ("a session that is over", Need.Anyone, await OverAsync()),
+            ("student aide by ClassLink", Need.StudentAide, await LinkedAsync(SecurityGroup.StudentAide)),
+            ("librarian by ClassLink", Need.Librarian, await LinkedAsync(SecurityGroup.Librarian)),
+            ("district administrator by ClassLink", Need.DistrictAdministrator, await LinkedAsync(SecurityGroup.DistrictAdministrator)),
             ("patron limited", Need.PatronLimited, await PatronAsync(SecurityGroup.PatronLimited)),
             ("patron", Need.PatronLimited, await PatronAsync(SecurityGroup.Patron)),
             ("student aide", Need.StudentAide, await library.SignInAsync(SecurityGroup.StudentAide, "S01")),
@@ -79,8 +87,12 @@ public sealed partial class AccessTests(SyncedLibrary library) : IClassFixture<S
                 else
                 {
                     Assert.True(
-                        status is HttpStatusCode.OK or HttpStatusCode.Redirect or HttpStatusCode.NotFound,
-                        $"{who} got {status} from {route.Name}"
+                        (status is HttpStatusCode.OK or HttpStatusCode.Redirect or HttpStatusCode.NotFound)
+                            && (
+                                need == Need.Anyone
+                                || response.Headers.Location?.ToString().StartsWith("/signin", StringComparison.Ordinal) != true
+                            ),
+                        $"{who} got {status} {response.Headers.Location} from {route.Name}"
                     );
                 }
 
@@ -89,6 +101,22 @@ public sealed partial class AccessTests(SyncedLibrary library) : IClassFixture<S
                     Assert.DoesNotContain(library.District.Name, body, StringComparison.Ordinal);
                     Assert.DoesNotContain(names, n => body.Contains($">{n.Barcode}<", StringComparison.Ordinal));
                 }
+            }
+
+            // The stream has no end: what it begins with tells.
+            using (var http = new HttpClient(new HttpClientHandler { AllowAutoRedirect = false }) { BaseAddress = library.Url })
+            {
+                using var request = new HttpRequestMessage(HttpMethod.Get, "/operations/events?district=DEMO&open=");
+                request.Headers.Add("Cookie", $"rollcall-session={session}");
+                request.Headers.Add("Accept", "text/event-stream");
+                using var stream = await http.SendAsync(request, HttpCompletionOption.ResponseHeadersRead);
+                var sees = most >= Need.Librarian && !who.Contains("another", StringComparison.Ordinal);
+                Assert.True(
+                    sees
+                        ? stream.StatusCode == HttpStatusCode.OK
+                        : stream.StatusCode is HttpStatusCode.Unauthorized or HttpStatusCode.Forbidden or HttpStatusCode.NotFound,
+                    $"{who} got {stream.StatusCode} from the stream"
+                );
             }
 
             foreach (var route in Pages().Where(r => r.Method == HttpMethod.Post))
@@ -182,6 +210,14 @@ public sealed partial class AccessTests(SyncedLibrary library) : IClassFixture<S
     {
         using var patron = new Visitor(library.Url, await PatronAsync(SecurityGroup.Patron));
         Assert.Contains("Birthdate", await patron.PageAsync("/me"), StringComparison.Ordinal);
+
+        // All that is theirs, where there is something, and not what staff write to each other.
+        Assert.DoesNotContain("Nickname", await patron.PageAsync("/me"), StringComparison.Ordinal);
+        await library
+            .Service<PatronService>()
+            .EditAsync(library.District.Id, "ACCESS-1", [new("nickname", "Acci"), new("notes", "owes a book")], "test");
+        Assert.Contains("Acci", await patron.PageAsync("/me"), StringComparison.Ordinal);
+        Assert.DoesNotContain("owes a book", await patron.PageAsync("/me"), StringComparison.Ordinal);
         Assert.Equal("/me", (await patron.GetAsync("/")).Response.Headers.Location?.ToString());
         using var limited = new Visitor(library.Url, await PatronAsync(SecurityGroup.PatronLimited));
         var own = await limited.PageAsync("/me");
@@ -204,6 +240,41 @@ public sealed partial class AccessTests(SyncedLibrary library) : IClassFixture<S
         Assert.Null(patron.Session);
         using var thief = new Visitor(library.Url, session);
         Assert.StartsWith("/signin", (await thief.GetAsync("/me")).Response.Headers.Location!.ToString(), StringComparison.Ordinal);
+    }
+
+    /// <summary>Whose rights come from their own record sees by it: an aide the site that they are of, a librarian those of their site access.</summary>
+    [Theory]
+    [InlineData(SecurityGroup.StudentAide, "/aide")]
+    [InlineData(SecurityGroup.Librarian, "/patrons")]
+    public async Task Whoever_comes_by_ClassLink_sees_people_of_their_own_sites_alone(SecurityGroup group, string list)
+    {
+        using var visitor = new Visitor(library.Url, await LinkedAsync(group));
+        var all = (
+            await library.Service<PatronService>().PageAsync(library.District.Id, new PatronFilter(), PatronSort.Name, false, 1, 1000)
+        ).Patrons;
+        var sites = (await library.Service<SiteService>().ListAsync(library.District.Id)).ToDictionary(s => s.Id, s => s.Code);
+        var mine = all.First(p => p.SiteId is { } id && sites[id] == "S01");
+        var theirs = all.First(p => p.SiteId is { } id && sites[id] == "S02");
+        Assert.Contains($">{mine.Barcode}<", await visitor.PageAsync($"{list}?q={mine.Barcode}"), StringComparison.Ordinal);
+        Assert.DoesNotContain($">{theirs.Barcode}<", await visitor.PageAsync($"{list}?q={theirs.Barcode}"), StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task An_operator_leaves_a_district_again_by_themselves()
+    {
+        var other = await library.Service<DistrictService>().AddAsync($"LEAVE{Guid.NewGuid():N}"[..12], "Entered", null, "test");
+        using var visitor = new Visitor(library.Url);
+        await visitor.SubmitAsync("/welcome", "/welcome?handler=Enter", ("district", other.Code));
+        Assert.Contains("Entered", await visitor.PageAsync($"/?district={other.Code}"), StringComparison.Ordinal);
+        Assert.Equal("/welcome", await visitor.SubmitAsync("/welcome", "/welcome?handler=Leave", ("district", other.Code)));
+        Assert.DoesNotContain(await library.Service<Rollcall.SignIn.Accounts>().ListAsync(other.Id), a => a.Memberships.Count > 0);
+        var (lines, _) = await library.Service<Audit.AuditLog>().PageAsync(other.Id, new Audit.AuditFilter(Search: "no more"), 1, 5);
+        Assert.Single(lines);
+
+        // Nobody else goes that way.
+        using var admin = new Visitor(library.Url, await library.SignInAsync(SecurityGroup.LibraryAdministrator));
+        using var refused = await admin.PostAsync("/welcome?handler=Leave", ("district", "DEMO"));
+        Assert.NotEqual(HttpStatusCode.OK, refused.StatusCode);
     }
 
     [Fact]
@@ -562,6 +633,37 @@ public sealed partial class AccessTests(SyncedLibrary library) : IClassFixture<S
         return await library
             .Service<Rollcall.SignIn.Sessions>()
             .OpenAsync(patron.DistrictId, patron.Id, Rollcall.SignIn.SignInMethod.Link, null, new Rollcall.SignIn.Device("test", null));
+    }
+
+    /// <summary>Somebody of the roster, with this group, who came by ClassLink.</summary>
+    private async Task<string> LinkedAsync(SecurityGroup group)
+    {
+        var patrons = library.Service<PatronService>();
+        await using var context = library.Service<Storage.RollcallDatabase>().CreateContext();
+        var site = (await library.Service<SiteService>().ListAsync(library.District.Id)).Single(s => s.Code == "S01").Id;
+        var patron = await context
+            .Patrons.AsNoTracking()
+            .Where(p => p.DistrictId == library.District.Id && p.Guid != null && p.SiteId == site && p.Status == PatronStatus.Active)
+            .OrderBy(p => p.Id)
+            .Skip((int)group)
+            .FirstAsync();
+        await patrons.EditAsync(
+            library.District.Id,
+            patron.Barcode,
+            [new("group", PatronFields.GroupWord(group)), new("siteAccess", group == SecurityGroup.Librarian ? "S01" : null)],
+            "test"
+        );
+        return await library.SignInAsync(patron);
+    }
+
+    private async Task<string> OverAsync()
+    {
+        var session = await library.SignInAsync(SecurityGroup.LibraryAdministrator);
+        await using var context = library.Service<Storage.RollcallDatabase>().CreateContext();
+        var id = Convert.ToHexStringLower(System.Security.Cryptography.SHA256.HashData(System.Text.Encoding.UTF8.GetBytes(session)));
+        var past = TimeProvider.System.GetUtcNow() - TimeSpan.FromSeconds(1);
+        await context.SignInSessions.Where(s => s.Id == id).ExecuteUpdateAsync(s => s.SetProperty(x => x.ExpiresAt, past));
+        return session;
     }
 
     private static async Task<string> TokenAsync(Visitor visitor)

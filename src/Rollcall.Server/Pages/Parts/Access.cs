@@ -88,6 +88,7 @@ internal static class Access
         ["/Welcome PostPartnerKey"] = Need.Operator,
         ["/Welcome PostForgetKey"] = Need.Operator,
         ["/Welcome PostEnter"] = Need.Operator,
+        ["/Welcome PostLeave"] = Need.Operator,
 
         // People of one's sites.
         ["/Aide Get"] = Need.StudentAide,
@@ -198,6 +199,7 @@ internal static class Access
         ["/api/v1/commands Post"] = (Need.SignedIn, TokenScopes.None),
         ["/api/v1/districts Get"] = (Need.SignedIn, TokenScopes.None),
         ["/api/v1/districts Post"] = (Need.Operator, TokenScopes.Installation),
+        ["/api/v1/installation/audit Get"] = (Need.Operator, TokenScopes.Installation),
         ["/api/v1/districts/{code}/tenants Post"] = (Need.Operator, TokenScopes.Installation),
         ["/api/v1/districts/{code}/tenants/{tenantId} Delete"] = (Need.Operator, TokenScopes.Installation),
         ["/api/v1/district Patch"] = (Need.DistrictAdministrator, TokenScopes.PreferencesWrite),
@@ -230,6 +232,7 @@ internal static class Access
         ["/api/v1/operations/{id:long}/log Get"] = (Need.LibraryAdministrator, TokenScopes.OperationsRead),
         ["/api/v1/operations/{id:long}/log.csv Get"] = (Need.LibraryAdministrator, TokenScopes.OperationsRead),
         ["/api/v1/operations/{id:long}/log.jsonl Get"] = (Need.LibraryAdministrator, TokenScopes.OperationsRead),
+        ["/api/v1/operations/{id:long}/skips Get"] = (Need.LibraryAdministrator, TokenScopes.OperationsRead),
         ["/api/v1/operations/{id:long}/approve Post"] = (Need.LibraryAdministrator, TokenScopes.OperationsWrite),
         ["/api/v1/operations/{id:long}/discard Post"] = (Need.LibraryAdministrator, TokenScopes.OperationsWrite),
         ["/api/v1/operations/{id:long}/cancel Post"] = (Need.LibraryAdministrator, TokenScopes.OperationsWrite),

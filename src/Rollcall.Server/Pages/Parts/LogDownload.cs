@@ -20,7 +20,11 @@ internal static class LogDownload
             return;
         }
 
-        await StreamAsync(http, id, format, here.District, here.Actor, queue, log);
+        var filter = LogQuery.Filter(
+            http.Request.Query,
+            await http.RequestServices.GetRequiredService<Districts.SiteService>().ListAsync(here.District.Id, http.RequestAborted)
+        );
+        await StreamAsync(http, id, format, here.District, here.Actor, queue, log, filter);
     }
 
     /// <summary>Sends the log of a district's operation, and says so in the audit; 404 when it has none of that id.</summary>
@@ -31,7 +35,8 @@ internal static class LogDownload
         District district,
         Actor actor,
         OperationQueue queue,
-        OperationLog log
+        OperationLog log,
+        LogFilter filter
     )
     {
         Operation operation;
@@ -67,10 +72,6 @@ internal static class LogDownload
             await writer.WriteAsync('\uFEFF');
         }
 
-        var filter = LogQuery.Filter(
-            http.Request.Query,
-            await http.RequestServices.GetRequiredService<Districts.SiteService>().ListAsync(district.Id, http.RequestAborted)
-        );
         var rows = log.ReadAsync(district.Id, id, filter, cancellationToken: http.RequestAborted);
         await LogWriter.WriteAsync(writer, format, operation, district, rows);
     }
