@@ -10,6 +10,7 @@ internal sealed class MeModel(Here here, PatronService patrons, SiteService site
 {
     private static readonly int[] s_limited = [PatronFields.Barcode, PatronFields.Site];
 
+    /// <summary>What everybody looks for; it stands there though it is empty.</summary>
     private static readonly int[] s_fields =
     [
         PatronFields.Barcode,
@@ -22,6 +23,24 @@ internal sealed class MeModel(Here here, PatronService patrons, SiteService site
         PatronFields.Email,
         PatronFields.Phone,
         PatronFields.Expiration,
+    ];
+
+    /// <summary>The rest of one's own record, where there is something. Notes are what staff write to each other, and how the record is kept (group,
+    /// site access, marks for syncs) is no field of the person's.</summary>
+    private static readonly int[] s_more =
+    [
+        PatronFields.LastName,
+        PatronFields.FirstName,
+        PatronFields.MiddleName,
+        PatronFields.Nickname,
+        PatronFields.GovernmentId,
+        PatronFields.Sex,
+        PatronFields.GraduationDate,
+        PatronFields.SecondLocation,
+        PatronFields.OtherEmails,
+        PatronFields.AdditionalContact,
+        PatronFields.Policy,
+        PatronFields.Guid,
     ];
 
     public Patron Patron { get; private set; } = null!;
@@ -39,7 +58,11 @@ internal sealed class MeModel(Here here, PatronService patrons, SiteService site
         var byId = (await sites.ListAsync(DistrictId, Gone)).ToDictionary(s => s.Id);
         Rows =
         [
-            .. (Here.Grant.Group == SecurityGroup.PatronLimited ? s_limited : s_fields).Select(n =>
+            .. (
+                Here.Grant.Group == SecurityGroup.PatronLimited
+                    ? s_limited
+                    : [.. s_fields, .. s_more.Where(n => PatronFields.ByNumber(n).Get(patron) is not null)]
+            ).Select(n =>
                 (
                     PatronFields.ByNumber(n).Label,
                     n == PatronFields.Site && patron.SiteId is { } site && byId.TryGetValue(site, out var found)

@@ -14,6 +14,7 @@ internal sealed class WelcomeModel(
     DistrictService districts,
     TenantRequests requests,
     Accounts accounts,
+    AccountDesk desk,
     AuditLog audit,
     IntegrationService integrations
 ) : PageModel
@@ -82,6 +83,14 @@ internal sealed class WelcomeModel(
         await accounts.EnterAsync(Here.Who!, chosen.Id, HttpContext.RequestAborted);
         return LocalRedirect($"/?district={Uri.EscapeDataString(chosen.Code)}");
     }
+
+    public Task<IActionResult> OnPostLeaveAsync(string? district) =>
+        TryAsync(async () =>
+        {
+            var chosen = await districts.ResolveAsync(district ?? "", HttpContext.RequestAborted);
+            await desk.LeaveAsync(chosen, Here.Who!, HttpContext.RequestAborted);
+            return $"You are no District Administrator of {chosen.Name} any more.";
+        });
 
     /// <summary>Lets a district use a ClassLink tenant, as it asked for.</summary>
     public Task<IActionResult> OnPostTenantAsync(string? district, string? tenantId) =>

@@ -126,9 +126,21 @@ public sealed class AccountDesk(RollcallDatabase database, Accounts accounts, Ti
 
     /// <summary>Takes an account's place in the district away. The account itself stays until its person is erased.</summary>
     /// <exception cref="RollcallException">It has none, or is one's own.</exception>
-    public async Task RemoveAsync(District district, long accountId, Who by, CancellationToken cancellationToken = default)
+    public Task RemoveAsync(District district, long accountId, Who by, CancellationToken cancellationToken = default)
     {
         NotOneself(accountId, by);
+        return RemoveAsync(district, accountId, by, "has no place in this district any more", cancellationToken);
+    }
+
+    /// <summary>Lets an operator go out of a district again, who came in by themselves: nobody else need be there to let them.</summary>
+    /// <exception cref="RollcallException">They are no operator, or have no place there.</exception>
+    public Task LeaveAsync(District district, Who who, CancellationToken cancellationToken = default) =>
+        who is { IsOperator: true, AccountId: { } account }
+            ? RemoveAsync(district, account, who, "the operator is District Administrator no more", cancellationToken)
+            : throw new RollcallException("Only the operator of this installation does that.");
+
+    private async Task RemoveAsync(District district, long accountId, Who by, string words, CancellationToken cancellationToken)
+    {
         await using var context = database.CreateContextAsOwner();
         await using var transaction = await context.Database.BeginTransactionAsync(cancellationToken);
         await Accounts.HoldAsync(context, accountId, cancellationToken);
@@ -139,7 +151,7 @@ public sealed class AccountDesk(RollcallDatabase database, Accounts accounts, Ti
 
         // Not only asleep: should the account ever get its place again, nobody expects its programs of years ago to come along.
         await AccessTokens.RevokeOfAccountAsync(context, accountId, district.Id, by.Name, time.GetUtcNow(), cancellationToken);
-        Note(context, district.Id, by.Name, $"{account.Email}: has no place in this district any more");
+        Note(context, district.Id, by.Name, $"{account.Email}: {words}");
         await context.SaveChangesAsync(cancellationToken);
         await transaction.CommitAsync(cancellationToken);
     }

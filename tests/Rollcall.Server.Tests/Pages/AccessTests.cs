@@ -439,7 +439,7 @@ public abstract partial class AccessTests(SignInLibrary library)
         time.MoveTo(time.GetUtcNow() + TimeSpan.FromMinutes(2));
         await Task.Delay(TimeSpan.FromSeconds(1.5));
         Assert.False(stream.IsCompleted);
-        await using (var context = library.Service<Rollcall.Storage.RollcallDatabase>().CreateContext())
+        await using (var context = library.Service<Rollcall.Storage.RollcallDatabase>().CreateContextAsOwner())
         {
             switch (how)
             {
@@ -523,7 +523,7 @@ public abstract partial class AccessTests(SignInLibrary library)
             false,
             "test"
         );
-        await using (var context = library.Service<Rollcall.Storage.RollcallDatabase>().CreateContext())
+        await using (var context = library.Service<Rollcall.Storage.RollcallDatabase>().CreateContextAsOwner())
         {
             await context.Accounts.Where(a => a.Id == account.Id).ExecuteUpdateAsync(s => s.SetProperty(a => a.TwoFactorEnabled, true));
         }
@@ -644,6 +644,7 @@ public abstract partial class AccessTests(SignInLibrary library)
         var patron = await context
             .Patrons.AsNoTracking()
             .Where(p => p.DistrictId == library.District.Id && p.Guid != null && p.SiteId == site && p.Status == PatronStatus.Active)
+            .Where(p => !context.PatronLinks.Any(l => l.PatronId == p.Id && l.LoginDisabled))
             .OrderBy(p => p.Id)
             .Skip((int)group)
             .FirstAsync();
