@@ -169,6 +169,9 @@ public sealed class SandboxServer : IAsyncDisposable
 
     internal SignInFront SignIn { get; }
 
+    /// <summary>The access tokens that the sign-in side has handed out: what nobody else should keep.</summary>
+    public IReadOnlyCollection<string> IssuedTokens => SignIn.Handed;
+
     internal Catalog Catalog => _catalog;
 
     internal Tenant Main { get; }

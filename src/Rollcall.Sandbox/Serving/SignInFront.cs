@@ -18,7 +18,7 @@ internal sealed class SignInFront(SandboxServer server) : IDisposable
     private static readonly TimeSpan s_codeLives = TimeSpan.FromMinutes(5);
 
     private const string Half = "half-a-character";
-    private static readonly string[] Errors = ["invalid-scope", "unauthorized-client", "server-error"];
+    private static readonly string[] s_errors = ["invalid-scope", "unauthorized-client", "server-error"];
 
     private sealed record Issued(string SourcedId, string ClientId, string RedirectUri, string? Nonce, DateTimeOffset At);
 
@@ -43,6 +43,9 @@ internal sealed class SignInFront(SandboxServer server) : IDisposable
             [.., var last] => InfoAsync(context, profile: last == "profileinfo"),
             [] => Task.CompletedTask,
         };
+
+    /// <summary>The access tokens that were handed out.</summary>
+    public IReadOnlyCollection<string> Handed => [.. _tokens.Keys];
 
     private Dictionary<string, int> Faults() => server.Faults.Meet("sign-in");
 
@@ -109,7 +112,7 @@ internal sealed class SignInFront(SandboxServer server) : IDisposable
             return Redirect(context, $"{uri}?error=access_denied{state}");
         }
 
-        if (Errors.FirstOrDefault(faults.ContainsKey) is { } error)
+        if (s_errors.FirstOrDefault(faults.ContainsKey) is { } error)
         {
             return Redirect(context, $"{uri}?error={error.Replace('-', '_')}{state}");
         }

@@ -100,6 +100,7 @@ internal static class RowSecurity
     private const string Policy = "own_district";
 
     private const string Districts = "districts";
+    private const string Audit = "audit_entries";
 
     /// <summary>The tables that belong to districts: all that name one.</summary>
     public static IReadOnlyList<string> Tables(IModel model) =>
@@ -216,7 +217,12 @@ internal static class RowSecurity
         await Sql.ExecuteAsync(connection, null, $"REVOKE ALL ON installation_settings FROM {Role}", cancellationToken);
         foreach (var table in await UnlockedAsync(connection, Locked(model), cancellationToken))
         {
-            var (column, rights) = table == Districts ? ("id", "SELECT, UPDATE") : ("district_id", "SELECT, INSERT, UPDATE, DELETE");
+            var (column, rights) = table switch
+            {
+                Districts => ("id", "SELECT, UPDATE"),
+                Audit => ("district_id", "SELECT, INSERT"),
+                _ => ("district_id", "SELECT, INSERT, UPDATE, DELETE"),
+            };
             await Sql.ExecuteAsync(
                 connection,
                 null,
@@ -230,6 +236,9 @@ internal static class RowSecurity
                 cancellationToken
             );
         }
+
+        // Requests add to the audit and read it. What an erasure takes out of it, and retention, is the worker's, who is the owner.
+        await Sql.ExecuteAsync(connection, null, $"REVOKE UPDATE, DELETE, TRUNCATE ON {Audit} FROM {Role}", cancellationToken);
     }
 
     /// <summary>Why confined connections cannot be had; null when they can.</summary>

@@ -9,7 +9,7 @@ using Rollcall.Tests.SignIn;
 
 namespace Rollcall.Tests.Storage;
 
-/// <summary>Every kind of secret that an installation is told or makes: in no table, no log, no backup and no answer.</summary>
+/// <summary>Every kind of secret that an installation is told or makes: in no table, no log and no backup.</summary>
 public sealed class SecretTests(PostgresCluster cluster)
 {
     [Theory]
@@ -72,9 +72,10 @@ public sealed class SecretTests(PostgresCluster cluster)
         await system
             .Get<NoticeService>()
             .SetAsync(system.District.Id, null, null, $"{origin}/hook", Plant("planted-webhook-secret-7786"), "test");
-        await system.Get<ClassLinkSignIn>().StoreClientAsync("client", made.ClientSecret, origin, origin, null, "test");
+        await system.Get<ClassLinkSignIn>().StoreClientAsync(made.ClientId, made.ClientSecret, origin, origin, null, "test");
 
         var accounts = system.Get<Accounts>();
+        Plant((await accounts.SetupLinkAsync())!);
         var (account, code) = await accounts.AddAsync(
             "anna@library.example",
             system.District,
@@ -86,6 +87,7 @@ public sealed class SecretTests(PostgresCluster cluster)
         var password = Plant("planted password of anna 7787");
         await accounts.UseAsync(Plant(code!), null, password);
         Plant(await accounts.ResetAsync("anna@library.example", "test"));
+        Plant(await accounts.SignInLinkAsync(account.Id));
         await accounts.CheckAsync("anna@library.example", Plant("planted wrong password 7788"), null);
         var (key, _) = await accounts.BeginSecondFactorAsync(account.Id, password);
         Plant(key.Replace(" ", "", StringComparison.Ordinal));
@@ -108,6 +110,37 @@ public sealed class SecretTests(PostgresCluster cluster)
         var browser = Plant("planted-browser-cookie-7789");
         var to = await system.Get<ClassLinkSignIn>().BeginAsync($"{origin}/back", browser, null);
         Plant(to!.Split("state=")[1].Split('&')[0]);
+
+        // Somebody signs in: what ClassLink sends for it passes through here.
+        var person = sandbox.District.People.First(p => p is { Role: "student", Presence: SandboxPresence.Present, Enabled: true });
+        using (var http = new HttpClient(new HttpClientHandler { AllowAutoRedirect = false }))
+        {
+            using var answer = await http.GetAsync(
+                new Uri($"{to}&person={Uri.EscapeDataString(person.SourcedId)}"),
+                TestContext.Current.CancellationToken
+            );
+            var parts = answer
+                .Headers.Location!.Query.TrimStart('?')
+                .Split('&')
+                .Select(p => p.Split('='))
+                .ToDictionary(p => p[0], p => p[1]);
+            var taken = await system
+                .Get<ClassLinkSignIn>()
+                .TakeAsync(
+                    $"{origin}/back",
+                    browser,
+                    parts["state"],
+                    Plant(parts["code"]),
+                    null,
+                    null,
+                    TestContext.Current.CancellationToken
+                );
+
+            // Whoever it is may come in or not: it was asked for with these.
+            Assert.NotEqual(SignInRefusal.NotProved, taken.Refusal);
+            Assert.NotEqual(SignInRefusal.Unreachable, taken.Refusal);
+            Plant(Assert.Single(sandbox.IssuedTokens));
+        }
 
         await system.Get<Backup>().WriteAsync(Path.Combine(system.Database.DataFolder, "backup.db"));
         Assert.All(secrets, s => Assert.True(s.Length > 8, s));
