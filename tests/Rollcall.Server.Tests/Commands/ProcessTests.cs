@@ -25,6 +25,55 @@ public sealed class ProcessTests(PostgresCluster postgres)
     }
 
     [Fact]
+    public async Task The_link_that_a_new_server_prints_makes_the_first_account_and_a_printed_one_sets_its_password_anew()
+    {
+        const string email = "first@library.example";
+        await using var cli = await Cli.OpenAsync();
+        var (server, said) = await ServeAsync(cli);
+        using var running = server;
+        var url = said.GetProperty("url").GetString()!;
+        var setup = new Uri(said.GetProperty("setup").GetString()!);
+        Assert.StartsWith(url, setup.ToString(), StringComparison.Ordinal);
+        await UseAsync(setup, "a first password of theirs", ("email", email));
+        await cli.RefusedAsync(1, "no account", "account", "reset-password", "nobody@library.example", "--url", url);
+        var reset = new Uri((await cli.OkAsync("account", "reset-password", email, "--url", url, "--json")).Word("link")!);
+        await UseAsync(reset, "another password of theirs");
+        Assert.Equal("/signin", await SignInAsync("a first password of theirs"));
+        Assert.Equal("/", await SignInAsync("another password of theirs"));
+
+        // Each served once.
+        foreach (var link in (Uri[])[setup, reset])
+        {
+            using var late = new Pages.Visitor(new Uri(url), null);
+            Assert.DoesNotContain("name=\"password\"", await late.PageAsync(link.PathAndQuery), StringComparison.Ordinal);
+        }
+
+        await SignalAsync(server, "INT");
+        Assert.Equal(0, (await EndAsync(server)).Code);
+
+        async Task UseAsync(Uri link, string password, params (string Name, string Value)[] more)
+        {
+            using var visitor = new Pages.Visitor(new Uri(url), null);
+            Assert.Equal(
+                "/",
+                await visitor.SubmitAsync(
+                    link.PathAndQuery,
+                    "/link",
+                    [("code", link.Query["?code=".Length..]), ("password", password), ("again", password), .. more]
+                )
+            );
+        }
+
+        async Task<string> SignInAsync(string password)
+        {
+            using var visitor = new Pages.Visitor(new Uri(url), null);
+            var token = Pages.Visitor.TokenOf(await visitor.PageAsync("/signin"));
+            using var response = await visitor.PostAsync("/signin", token, ("email", email), ("password", password));
+            return response.StatusCode == HttpStatusCode.Redirect ? response.Headers.Location!.ToString() : "/signin";
+        }
+    }
+
+    [Fact]
     public async Task A_served_folder_is_worked_on_by_its_server_alone_and_commands_follow_it()
     {
         await using var sandbox = await SandboxAsync();
