@@ -55,6 +55,10 @@ public sealed class AccessToken
     /// <summary>The patron who made it; null for accounts and the command line.</summary>
     public long? PatronId { get; set; }
 
+    /// <summary>SHA-256 of the GUID that the patron had, as sessions keep it: with another one, or none, the record is somebody else's. Null of
+    /// other makers, and of tokens that are older than this.</summary>
+    public string? Stamp { get; set; }
+
     /// <summary>The token that made it, and with which it ends; null for people and the command line.</summary>
     public long? ParentId { get; set; }
 

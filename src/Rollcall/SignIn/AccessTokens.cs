@@ -210,6 +210,15 @@ public sealed class AccessTokens(RollcallDatabase database, TimeProvider time)
 
         // A request may take its time to arrive: whoever lost their place or their session meanwhile leaves no token behind. Who ends the session
         // waits here for the token that is being made in it.
+        row.Stamp =
+            patronId is { } own && district is not null
+                ? Sessions.StampOf(
+                    await context
+                        .Patrons.Where(p => p.DistrictId == district.Id && p.Id == own)
+                        .Select(p => p.Guid)
+                        .SingleOrDefaultAsync(cancellationToken)
+                )
+                : null;
         if (
             (
                 session is not null
@@ -487,7 +496,12 @@ public sealed class AccessTokens(RollcallDatabase database, TimeProvider time)
         if (row is { PatronId: { } patronId, DistrictId: { } home })
         {
             // Patrons come in by ClassLink alone: who could not any more has no program that goes on for them.
-            return (await Sessions.ComingInAsync(context, home, patronId, byClassLink: true, cancellationToken))?.Group;
+            // And it is that person's alone: a record that was linked to somebody else since does not act for the one before.
+            return
+                await Sessions.ComingInAsync(context, home, patronId, byClassLink: true, cancellationToken) is { } patron
+                && (row.Stamp is null || row.Stamp == Sessions.StampOf(patron.Guid))
+                ? patron.Group
+                : null;
         }
 
         return row.Group;

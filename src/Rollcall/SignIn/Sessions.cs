@@ -58,7 +58,7 @@ public sealed class Sessions(RollcallDatabase database, RollcallOptions options,
         OpenAsync(
             new SignInSession
             {
-                Stamp = guid is null ? null : Tokens.Hash(guid),
+                Stamp = StampOf(guid),
                 DistrictId = districtId,
                 PatronId = patronId,
                 Method = method,
@@ -209,7 +209,7 @@ public sealed class Sessions(RollcallDatabase database, RollcallOptions options,
             return null;
         }
 
-        if (session.Stamp is not null && (patron.Guid is null || session.Stamp != Tokens.Hash(patron.Guid)))
+        if (session.Stamp is not null && session.Stamp != StampOf(patron.Guid))
         {
             return null;
         }
@@ -261,6 +261,9 @@ public sealed class Sessions(RollcallDatabase database, RollcallOptions options,
 
         return patron;
     }
+
+    /// <summary>What a patron's session and tokens keep of their GUID; null without one.</summary>
+    internal static string? StampOf(string? guid) => guid is null ? null : Tokens.Hash(guid);
 
     /// <summary>A patron of this status may come in.</summary>
     internal static bool MaySignIn(PatronStatus status) => status is PatronStatus.Active or PatronStatus.CardLost or PatronStatus.Suspended;

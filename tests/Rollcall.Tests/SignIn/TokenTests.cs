@@ -51,6 +51,15 @@ public sealed class TokenTests(PostgresCluster cluster)
         await system.Integrations.TurnOnAsync(district, IntegrationKind.ClassLink, clear: false, "test");
         await WorksAsync(true);
 
+        // The record is somebody else's now, or nobody's, and theirs again.
+        foreach (var guid in (string?[])["somebody-else", null])
+        {
+            await GuidAsync(guid);
+            await WorksAsync(false);
+            await GuidAsync(patron.Guid);
+            await WorksAsync(true);
+        }
+
         // The roster does not know them any more.
         await using (var context = system.Database.CreateContext())
         {
@@ -68,6 +77,12 @@ public sealed class TokenTests(PostgresCluster cluster)
                 .PatronLinks.Where(l => l.DistrictId == district && l.PatronId == patron.Id)
                 .ExecuteUpdateAsync(s => s.SetProperty(l => l.LoginDisabled, disabled));
             Assert.Equal(1, done);
+        }
+
+        async Task GuidAsync(string? guid)
+        {
+            await using var context = system.Database.CreateContext();
+            await context.Patrons.Where(p => p.Id == patron.Id).ExecuteUpdateAsync(s => s.SetProperty(p => p.Guid, guid));
         }
 
         async Task WorksAsync(bool works) => Assert.Equal(works, await tokens.FindAsync(token) is not null);

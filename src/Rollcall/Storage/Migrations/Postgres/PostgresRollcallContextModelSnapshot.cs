@@ -1379,6 +1379,11 @@ namespace Rollcall.Storage.Migrations.Postgres
                         .HasColumnType("integer")
                         .HasColumnName("scopes");
 
+                    b.Property<string>("Stamp")
+                        .HasColumnType("text")
+                        .HasColumnName("stamp")
+                        .UseCollation("C");
+
                     b.HasKey("Id");
 
                     b.HasIndex("DistrictId")

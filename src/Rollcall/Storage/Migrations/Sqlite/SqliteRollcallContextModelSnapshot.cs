@@ -1256,6 +1256,10 @@ namespace Rollcall.Storage.Migrations.Sqlite
                         .HasColumnType("INTEGER")
                         .HasColumnName("scopes");
 
+                    b.Property<string>("Stamp")
+                        .HasColumnType("TEXT")
+                        .HasColumnName("stamp");
+
                     b.HasKey("Id");
 
                     b.HasIndex("DistrictId")

@@ -21,7 +21,7 @@ namespace Rollcall.Storage.Models.Postgres
                 "Rollcall.SignIn.AccessToken",
                 typeof(AccessToken),
                 baseEntityType,
-                propertyCount: 14,
+                propertyCount: 15,
                 unnamedIndexCount: 2,
                 keyCount: 1);
 
@@ -153,6 +153,15 @@ namespace Rollcall.Storage.Models.Postgres
             scopes.SetSentinelFromProviderValue(0);
             scopes.AddAnnotation("Npgsql:ValueGenerationStrategy", NpgsqlValueGenerationStrategy.None);
             scopes.AddAnnotation("Relational:ColumnName", "scopes");
+
+            var stamp = runtimeEntityType.AddProperty(
+                "Stamp",
+                typeof(string),
+                propertyInfo: typeof(AccessToken).GetProperty("Stamp", BindingFlags.Public | BindingFlags.Instance | BindingFlags.DeclaredOnly),
+                fieldInfo: typeof(AccessToken).GetField("<Stamp>k__BackingField", BindingFlags.NonPublic | BindingFlags.Instance | BindingFlags.DeclaredOnly),
+                nullable: true);
+            stamp.AddAnnotation("Npgsql:ValueGenerationStrategy", NpgsqlValueGenerationStrategy.None);
+            stamp.AddAnnotation("Relational:ColumnName", "stamp");
 
             var key = runtimeEntityType.AddKey(
                 new[] { id });

@@ -12,7 +12,7 @@ namespace Rollcall.Storage.Models.Postgres
     public partial class PostgresRollcallContextModel
     {
         private PostgresRollcallContextModel()
-            : base(skipDetectChanges: false, modelId: new Guid("2260db28-df37-474d-b7db-743fdd634160"), entityTypeCount: 35)
+            : base(skipDetectChanges: false, modelId: new Guid("eaf01568-e02c-4f4d-a0be-30ef766dc1b0"), entityTypeCount: 35)
         {
         }
 

@@ -20,7 +20,7 @@ namespace Rollcall.Storage.Models.Sqlite
                 "Rollcall.SignIn.AccessToken",
                 typeof(AccessToken),
                 baseEntityType,
-                propertyCount: 14,
+                propertyCount: 15,
                 unnamedIndexCount: 2,
                 keyCount: 1);
 
@@ -138,6 +138,14 @@ namespace Rollcall.Storage.Models.Sqlite
                 fieldInfo: typeof(AccessToken).GetField("<Scopes>k__BackingField", BindingFlags.NonPublic | BindingFlags.Instance | BindingFlags.DeclaredOnly));
             scopes.SetSentinelFromProviderValue(0);
             scopes.AddAnnotation("Relational:ColumnName", "scopes");
+
+            var stamp = runtimeEntityType.AddProperty(
+                "Stamp",
+                typeof(string),
+                propertyInfo: typeof(AccessToken).GetProperty("Stamp", BindingFlags.Public | BindingFlags.Instance | BindingFlags.DeclaredOnly),
+                fieldInfo: typeof(AccessToken).GetField("<Stamp>k__BackingField", BindingFlags.NonPublic | BindingFlags.Instance | BindingFlags.DeclaredOnly),
+                nullable: true);
+            stamp.AddAnnotation("Relational:ColumnName", "stamp");
 
             var key = runtimeEntityType.AddKey(
                 new[] { id });

@@ -11,7 +11,7 @@ namespace Rollcall.Storage.Models.Sqlite
     public partial class SqliteRollcallContextModel
     {
         private SqliteRollcallContextModel()
-            : base(skipDetectChanges: false, modelId: new Guid("459e48ac-2947-4814-8729-8a358bfb1688"), entityTypeCount: 35)
+            : base(skipDetectChanges: false, modelId: new Guid("3ceb717d-09ac-44ac-b894-fbbd014bfcd0"), entityTypeCount: 35)
         {
         }
 
