@@ -212,6 +212,11 @@ public sealed record SyncCounts
     [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingDefault)]
     public long HeldReactivated { get; init; }
 
+    /// <summary>Those of <see cref="HeldAbsent"/> who have been left out of the hold since: as they are no more in the roster, they are not counted as
+    /// skipped.</summary>
+    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingDefault)]
+    public long HeldAbsentLeftOut { get; init; }
+
     public long LinkedGuid { get; init; }
     public long LinkedStudentNumber { get; init; }
     public long LinkedBarcode { get; init; }
@@ -235,8 +240,12 @@ public sealed record SyncCounts
                 Transferred = Transferred - HeldTransferred,
                 Absent = Absent - HeldAbsent,
                 Reactivated = Reactivated - HeldReactivated,
-                Skipped = Skipped + Math.Max(0, HeldCreated + HeldUpdated + HeldTransferred + HeldReactivated - Held),
+                Skipped = Skipped + Math.Max(0, HeldCreated + HeldUpdated + HeldTransferred + HeldReactivated - HeldAbsentLeftOut - Held),
             };
+
+    /// <summary>Of an earlier version, which did not say what the rows would have been that it held.</summary>
+    [JsonIgnore]
+    internal bool IsOfOldForm => Held > 0 && HeldCreated + HeldUpdated + HeldTransferred + HeldReactivated == 0;
 
     /// <summary>With these rows, and no others, held by the plan.</summary>
     /// <param name="held">How many, by outcome.</param>
@@ -250,6 +259,7 @@ public sealed record SyncCounts
             HeldTransferred = held.GetValueOrDefault(Outcome.Transferred) + absent,
             HeldAbsent = absent,
             HeldReactivated = held.GetValueOrDefault(Outcome.Reactivated),
+            HeldAbsentLeftOut = 0,
         };
     }
 }

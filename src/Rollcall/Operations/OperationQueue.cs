@@ -792,7 +792,39 @@ public sealed class OperationQueue(RollcallDatabase database, TimeProvider time)
     public async Task<Operation> GetAsync(int districtId, long id, CancellationToken cancellationToken = default)
     {
         await using var context = database.CreateContext();
-        return await FindAsync(context, districtId, id, cancellationToken);
+        return (await ToldApartAsync(context, [await FindAsync(context, districtId, id, cancellationToken)], cancellationToken))[0];
+    }
+
+    /// <summary>Holds of an earlier version, which did not say what the rows would have been that it held: their log says it.</summary>
+    private static async Task<IReadOnlyList<Operation>> ToldApartAsync(
+        RollcallContext context,
+        IReadOnlyList<Operation> operations,
+        CancellationToken cancellationToken
+    )
+    {
+        foreach (
+            var operation in operations.Where(o =>
+                o.Status is OperationStatus.NeedsApproval or OperationStatus.Preview or OperationStatus.Waiting or OperationStatus.Running
+            )
+        )
+        {
+            var counts = CountsOf(operation);
+            if (!counts.IsOfOldForm)
+            {
+                continue;
+            }
+
+            var (district, id) = (operation.DistrictId, operation.Id);
+            counts = counts.WithHeld(await HeldOutcomesAsync(context, district, id, all: false, cancellationToken)) with
+            {
+                HeldAbsentLeftOut = await context
+                    .Changes.Where(c => c.DistrictId == district && c.OperationId == id && c.Held)
+                    .LongCountAsync(c => c.Stale && c.Outcome == Outcome.Absent, cancellationToken),
+            };
+            operation.Counts = JsonSerializer.Serialize(counts, Json);
+        }
+
+        return operations;
     }
 
     /// <summary>All but edits of one patron by hand, which are done at once. A bulk edit says in its options what it sets.</summary>
@@ -820,15 +852,19 @@ public sealed class OperationQueue(RollcallDatabase database, TimeProvider time)
         var (from, to, kind, by) = filter ?? new();
         await using var context = database.CreateContext();
         var operations = context.Operations.AsNoTracking().Where(o => o.DistrictId == districtId);
-        return await (withEdits || kind is not null ? operations : operations.Where(NotByHand))
-            .Where(o => before == null || o.Id < before)
-            .Where(o => from == null || o.CreatedAt >= from)
-            .Where(o => to == null || o.CreatedAt < to)
-            .Where(o => kind == null || o.Kind == kind)
-            .Where(o => by == null || o.RequestedBy == by)
-            .OrderByDescending(o => o.Id)
-            .Take(take)
-            .ToListAsync(cancellationToken);
+        return await ToldApartAsync(
+            context,
+            await (withEdits || kind is not null ? operations : operations.Where(NotByHand))
+                .Where(o => before == null || o.Id < before)
+                .Where(o => from == null || o.CreatedAt >= from)
+                .Where(o => to == null || o.CreatedAt < to)
+                .Where(o => kind == null || o.Kind == kind)
+                .Where(o => by == null || o.RequestedBy == by)
+                .OrderByDescending(o => o.Id)
+                .Take(take)
+                .ToListAsync(cancellationToken),
+            cancellationToken
+        );
     }
 
     /// <summary>The newest operations of one kind first.</summary>

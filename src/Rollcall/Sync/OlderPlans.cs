@@ -229,10 +229,10 @@ internal static class OlderPlans
                 await LeaveOutAsync(context, operation, rows.Where(c => some.Contains(c.Number)), cancellationToken);
             }
 
-            var left = held == 0 ? 0 : await HeldAsync(context, older, cancellationToken);
-            if (left < held)
+            var left = held.Count == 0 ? held : await HeldAsync(context, older, cancellationToken);
+            if (left.Values.Sum() < held.Values.Sum())
             {
-                await LessenAsync(context, operation, older, held - left, left, now, cancellationToken);
+                await LessenAsync(context, operation, older, held, left, now, cancellationToken);
             }
         }
 
@@ -330,14 +330,14 @@ internal static class OlderPlans
         RollcallContext context,
         Operation operation,
         Operation older,
-        int fewer,
-        int left,
+        Dictionary<Outcome, long> held,
+        Dictionary<Outcome, long> left,
         DateTimeOffset now,
         CancellationToken cancellationToken
     )
     {
         var one = context.Operations.Where(o => o.Id == older.Id && o.Status == older.Status);
-        if (left == 0 && older.Status == OperationStatus.NeedsApproval)
+        if (left.Count == 0 && older.Status == OperationStatus.NeedsApproval)
         {
             await EndAsync(
                 context,
@@ -351,12 +351,29 @@ internal static class OlderPlans
 
         // The people stay among the outcomes until the end, as everybody does who is left out.
         var counts = OperationQueue.CountsOf(older);
-        var lessened = JsonSerializer.Serialize(counts with { Held = Math.Max(0, counts.Held - fewer) }, OperationQueue.Json);
+        var lessened = JsonSerializer.Serialize(
+            counts with
+            {
+                Held = Math.Max(0, counts.Held - (held.Values.Sum() - left.Values.Sum())),
+                HeldAbsentLeftOut =
+                    counts.HeldAbsentLeftOut + held.GetValueOrDefault(Outcome.Absent) - left.GetValueOrDefault(Outcome.Absent),
+            },
+            OperationQueue.Json
+        );
         await one.ExecuteUpdateAsync(s => s.SetProperty(o => o.Counts, lessened), cancellationToken);
     }
 
-    private static Task<int> HeldAsync(RollcallContext context, Operation older, CancellationToken cancellationToken) =>
-        Unwritten(context, older).CountAsync(c => c.Held && !c.Stale, cancellationToken);
+    /// <summary>How many rows still wait, by outcome.</summary>
+    private static Task<Dictionary<Outcome, long>> HeldAsync(
+        RollcallContext context,
+        Operation older,
+        CancellationToken cancellationToken
+    ) =>
+        Unwritten(context, older)
+            .Where(c => c.Held && !c.Stale)
+            .GroupBy(c => c.Outcome)
+            .Select(g => new { g.Key, Count = g.LongCount() })
+            .ToDictionaryAsync(g => g.Key, g => g.Count, cancellationToken);
 
     /// <summary>The next sync has to read everything.</summary>
     public static async Task RequireFullAsync(RollcallContext context, Operation operation, string why, CancellationToken cancellationToken)

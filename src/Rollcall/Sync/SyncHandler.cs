@@ -444,6 +444,7 @@ internal sealed class SyncHandler(
     )
     {
         var operation = run.Operation;
+        var held = await new Guard.HoldMarks(database, operation, time).SetAsync(connection, holds, cancellationToken);
         await using var transaction = await database.Bulk.BeginWriteAsync(connection, cancellationToken);
         await database.Bulk.LockDistrictAsync(connection, transaction, operation.DistrictId, cancellationToken);
         await using var context = database.CreateContext(connection, transaction).AllowLong();
@@ -457,19 +458,8 @@ internal sealed class SyncHandler(
             full.ExceptWith(await OlderPlans.ContradictAsync(context, operation, plan.Seen, now, cancellationToken));
         }
 
-        long held = 0;
         foreach (var hold in holds)
         {
-            int? site = hold.Site == 0 ? null : hold.Site;
-            held += await context
-                .Changes.Where(c =>
-                    c.DistrictId == operation.DistrictId
-                    && c.OperationId == operation.Id
-                    && c.Risk == hold.Risk
-                    && c.RoleGroup == hold.Group
-                    && c.SiteId == site
-                )
-                .ExecuteUpdateAsync(s => s.SetProperty(c => c.Held, true), cancellationToken);
             var siteName = setup.Sites.TryGetValue(hold.Site, out var known) ? known.Name : "patrons without a site";
             warnings.Add(
                 WarningGroup.Held,

@@ -1,3 +1,4 @@
+using Microsoft.EntityFrameworkCore;
 using Microsoft.Extensions.DependencyInjection;
 using Rollcall.Districts;
 using Rollcall.Operations;
@@ -70,6 +71,29 @@ public abstract class SyncPages(SyncedLibrary library)
         }
 
         Assert.Contains($"{gone.Count} held", await visitor.PageAsync("/operations"), StringComparison.Ordinal);
+
+        // A hold of an earlier version, which did not say of what kind the changes are that wait.
+        await using (var context = library.Service<RollcallDatabase>().CreateContext())
+        {
+            var stored = await context.Operations.SingleAsync(o => o.Id == IdOf(held));
+            var counts = System.Text.Json.Nodes.JsonNode.Parse(stored.Counts)!.AsObject();
+            foreach (
+                var name in counts.Select(c => c.Key).Where(k => k.StartsWith("held", StringComparison.Ordinal) && k != "held").ToList()
+            )
+            {
+                counts.Remove(name);
+            }
+
+            Assert.NotEqual(stored.Counts, counts.ToJsonString());
+            stored.Counts = counts.ToJsonString();
+            await context.SaveChangesAsync();
+        }
+
+        foreach (var page in (string[])[await visitor.PageAsync("/"), await visitor.PageAsync(held)])
+        {
+            Assert.Equal(("0", $"{gone.Count}"), (Tile(page, "Transferred"), Tile(page, "Held")));
+        }
+
         Assert.Contains($"Yes, apply {gone.Count} changes", await visitor.PageAsync(held), StringComparison.Ordinal);
         Assert.Contains($"{gone.Count} lines", await visitor.PageAsync($"{held}?held=on"), StringComparison.Ordinal);
         var log = await visitor.PageAsync($"{held}?held=on");

@@ -1,6 +1,12 @@
+using Microsoft.EntityFrameworkCore;
+using Rollcall.Integrations;
+using Rollcall.Mapping;
 using Rollcall.Operations;
 using Rollcall.Patrons;
 using Rollcall.Sandbox;
+using Rollcall.Storage;
+using Rollcall.Sync.Apply;
+using Rollcall.Sync.Guard;
 using Rollcall.Tests.Infrastructure;
 
 namespace Rollcall.Tests.Sync;
@@ -8,6 +14,118 @@ namespace Rollcall.Tests.Sync;
 /// <summary>What looks like an accident waits for a person.</summary>
 public sealed class HoldTests(PostgresCluster cluster)
 {
+    /// <summary>A feed that vanishes makes a hold of every site and group: each row is looked at once all the same, in short transactions.</summary>
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task Holds_of_many_sites_are_marked_in_one_pass(Db db)
+    {
+        await using var system = await Installation.StartAsync(cluster, db, connect: false);
+        const int Sites = 50;
+        const int Rows = 5000;
+        RoleGroup[] groups = [RoleGroup.Student, RoleGroup.Teacher, RoleGroup.Admin];
+        var operation = new Operation
+        {
+            DistrictId = system.District.Id,
+            Kind = OperationKind.FullSync,
+            Status = OperationStatus.Running,
+            Fence = 7,
+        };
+        await using (var context = system.Database.CreateContext())
+        {
+            context.Operations.Add(operation);
+            await context.SaveChangesAsync();
+        }
+
+        List<Change> rows =
+        [
+            .. Enumerable
+                .Range(1, Rows)
+                .Select(i => new Change
+                {
+                    DistrictId = system.District.Id,
+                    OperationId = operation.Id,
+                    Number = i,
+                    Kind = ChangeKind.Transfer,
+                    Outcome = Outcome.Absent,
+                    PatronId = i,
+                    SiteId = i % Sites == 0 ? null : i % Sites,
+                    RoleGroup = groups[i % groups.Length],
+                    Risk = i % 7 == 0 ? Risk.None : Risk.Transfers,
+                }),
+        ];
+        await using var connection = await system.Database.OpenAsync();
+        await using (var transaction = await system.Database.Bulk.BeginWriteAsync(connection, CancellationToken.None))
+        {
+            await system.Database.Bulk.InsertAsync(connection, transaction, BulkTables.Changes, rows, CancellationToken.None);
+            await transaction.CommitAsync();
+        }
+
+        // Every site and group, those without a site too, but for the teachers of one site.
+        Hold[] holds =
+        [
+            .. Enumerable
+                .Range(0, Sites)
+                .SelectMany(s => groups.Select(g => new Hold(s, g, Risk.Transfers, 1, 1)))
+                .Where(h => (h.Site, h.Group) != (3, RoleGroup.Teacher)),
+        ];
+        var expected = rows.Where(r => r.Risk != Risk.None && (r.SiteId, r.RoleGroup) != (3, RoleGroup.Teacher))
+            .Select(r => r.Number)
+            .ToList();
+        var marks = new HoldMarks(system.Database, operation, TimeProvider.System);
+        Assert.Equal(expected.Count, await marks.SetAsync(connection, holds, CancellationToken.None));
+        Assert.InRange(marks.Statements, 2, 2 * ((Rows / HoldMarks.AtOnce) + 1));
+        await using (var context = system.Database.CreateContext())
+        {
+            Assert.Equal(expected, await context.Changes.Where(c => c.Held).OrderBy(c => c.Number).Select(c => c.Number).ToListAsync());
+        }
+
+        Assert.Equal(
+            0,
+            await new HoldMarks(system.Database, operation, TimeProvider.System).SetAsync(connection, [], CancellationToken.None)
+        );
+
+        // Whoever lost the operation marks nothing.
+        operation.Fence--;
+        await Assert.ThrowsAsync<FencedOffException>(() =>
+            new HoldMarks(system.Database, operation, TimeProvider.System).SetAsync(connection, holds, CancellationToken.None)
+        );
+    }
+
+    /// <summary>Whom a sync has seen since waits no longer, and is not counted as skipped either: they are not among the people read.</summary>
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task An_absent_patron_who_is_left_out_of_a_hold_is_not_skipped(Db db)
+    {
+        await using var system = await Installation.StartAsync(cluster, db, new SandboxOptions { Students = 20, Schools = 2 });
+        system.Sandbox.OnlyMine();
+        for (var i = 1; i <= 30; i++)
+        {
+            system.Sandbox.Person($"p{i:00}", "Pat", $"Person{i:00}");
+        }
+
+        await system.SyncAsync();
+        var gone = Enumerable.Range(1, 14).Select(i => $"p{i:00}").ToList();
+        system.Sandbox.Overrides.Remove("users", gone);
+        var held = await system.SyncAsync();
+        Assert.Equal((14, 0), Apart(held));
+        system.Sandbox.Overrides.Restore("users", ["p01"]);
+        system.Sandbox.Person("p01", "Pat", "Person01");
+        await PersonTests.RunAsync(system, "p01");
+        held = await system.Queue.GetAsync(system.District.Id, held.Id);
+        Assert.Equal(OperationStatus.NeedsApproval, held.Status);
+        Assert.Equal((13, 0), Apart(held));
+        var told = OperationQueue.CountsOf(held).HeldApart();
+        Assert.Equal((16, 0, 0), (told.Unchanged, told.Transferred, told.Absent));
+        var approved = OperationQueue.CountsOf(await system.ApproveAsync(held.Id));
+        Assert.Equal((0, 0, 13, 13), (approved.Held, approved.Skipped, approved.Absent, approved.Transferred));
+        Assert.True(approved.AddUp, approved.ToString());
+
+        static (long Held, long Skipped) Apart(Operation operation) =>
+            OperationQueue.CountsOf(operation).HeldApart() is var counts ? (counts.Held, counts.Skipped) : default;
+    }
+
     [Theory]
     [InlineData(Db.Sqlite)]
     [InlineData(Db.Postgres)]

@@ -185,22 +185,13 @@ internal sealed class SliceWriter(
         var chain = rows.Where(r => r.Row.Chained && r.Values.Has(PatronFields.Barcode) && r.Row.PatronId is not null)
             .Where(r => slice.Patrons.TryGetValue(r.Row.PatronId!.Value, out var patron) && GivesUp(r.Row, r.Values, patron))
             .ToDictionary(r => r.Row.PatronId!.Value, r => Text.BarcodeKey(r.Values.New(PatronFields.Barcode)!));
-        long[] stuck;
-        do
-        {
-            stuck =
-            [
-                .. chain
-                    .Where(c => slice.Barcodes.TryGetValue(c.Value, out var holder) && holder != c.Key && !chain.ContainsKey(holder))
-                    .Select(c => c.Key),
-            ];
-            foreach (var patron in stuck)
-            {
-                chain.Remove(patron);
-            }
-        } while (stuck.Length > 0);
-
-        foreach (var patron in chain.Keys)
+        var moving = chain.Keys.ToHashSet();
+        BarcodeChain.Break(
+            moving,
+            [.. chain.Select(c => (c.Key, Holder: slice.Barcodes.GetValueOrDefault(c.Value, c.Key))).Where(c => c.Holder != c.Key)],
+            _ => false
+        );
+        foreach (var patron in moving)
         {
             slice.Barcodes.Remove(slice.Patrons[patron].BarcodeKey);
         }

@@ -570,19 +570,7 @@ internal sealed class Planner
     {
         // A row is good when the holder of its barcode moves on too; one that breaks takes those behind it along.
         var good = _barcodeChain.Select(c => c.Comparison.Match.Patron).ToHashSet();
-        bool broke;
-        do
-        {
-            broke = false;
-            foreach (var (comparison, _, holder) in _barcodeChain)
-            {
-                if (good.Contains(comparison.Match.Patron) && !good.Contains(holder) && !_barcodeReleased.Contains(holder))
-                {
-                    good.Remove(comparison.Match.Patron);
-                    broke = true;
-                }
-            }
-        } while (broke);
+        BarcodeChain.Break(good, [.. _barcodeChain.Select(c => (c.Comparison.Match.Patron, c.Holder))], _barcodeReleased.Contains);
 
         // Those who change hands stand side by side: they are written in one transaction, and nobody else with them.
         await EmitAsync(isGood: false);
