@@ -552,11 +552,17 @@ public sealed class PatronImport(RollcallDatabase database, TimeProvider time)
                     r.Change,
                     IsNew: r.Change.Kind == ChangeKind.Create,
                     Number: r.Values.New(PatronFields.CommunityId),
+                    Renumbers: r.Values.Has(PatronFields.CommunityId),
                     Barcode: r.Change.BarcodeDrawn ? null : r.Values.New(PatronFields.Barcode)
                 )
             )
             .ToList();
         var numbers = rows.Where(r => r.Number is not null).ToLookup(r => r.Number!, StringComparer.Ordinal);
+
+        // Whose own row gives them another number has it no more.
+        var renumbered = rows.Where(r => !r.IsNew && r.Renumbers && r.Change.PatronId is not null)
+            .Select(r => r.Change.PatronId!.Value)
+            .ToHashSet();
         var holders = new Dictionary<string, (long Id, string Barcode)>(StringComparer.Ordinal);
         foreach (var chunk in numbers.Select(n => n.Key).Chunk(1000))
         {
@@ -573,7 +579,10 @@ public sealed class PatronImport(RollcallDatabase database, TimeProvider time)
                     .ToListAsync(cancellationToken)
             )
             {
-                holders.TryAdd(p.CommunityId!, (p.Id, p.Barcode));
+                if (!renumbered.Contains(p.Id))
+                {
+                    holders.TryAdd(p.CommunityId!, (p.Id, p.Barcode));
+                }
             }
         }
 
@@ -595,6 +604,7 @@ public sealed class PatronImport(RollcallDatabase database, TimeProvider time)
         }
 
         long known = 0;
+        long shared = 0;
         long twice = 0;
         long bare = 0;
         foreach (var row in rows)
@@ -604,7 +614,7 @@ public sealed class PatronImport(RollcallDatabase database, TimeProvider time)
             {
                 if (holders.TryGetValue(number, out var holder) && holder.Id != row.Change.PatronId)
                 {
-                    known++;
+                    (known, shared) = row.IsNew ? (known + 1, shared) : (known, shared + 1);
                     words.Add(
                         $"Student # {number} is that of the patron {holder.Barcode} already{(row.IsNew ? ": this row makes a second record" : "")}"
                     );
@@ -632,9 +642,15 @@ public sealed class PatronImport(RollcallDatabase database, TimeProvider time)
         [
             new(
                 "student-number-known",
-                "Rows have a Student # that another patron has already",
+                "New patrons have a Student # that another patron has already",
                 known,
                 "If it is the same person, give the row that patron's barcode, or leave it out: this import would make a second record."
+            ),
+            new(
+                "student-number-shared",
+                "Patrons would get a Student # that another patron has already",
+                shared,
+                "Two patrons would have one number then, and the next sync asks which of them is meant: look which row is right."
             ),
             new(
                 "student-number-twice",

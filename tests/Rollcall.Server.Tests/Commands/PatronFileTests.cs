@@ -283,6 +283,18 @@ public sealed class PatronFileTests(PostgresCluster postgres)
             Assert.Contains(says, log, StringComparison.Ordinal);
         }
 
+        // Who is here is not made twice by it; and who gives a number up, in the same file, has it no more.
+        var swap = cli.File("swap.csv", "barcode,communityId,lastName\n00500187,101211,Dixon\n00500188,101210,Ellis\n");
+        var swapped = await cli.OkAsync("patron", "import", swap, "--preview", "--json");
+        Assert.Equal((2L, 0L), (swapped.Number("updated"), swapped.Number("warnings")));
+        var same = cli.File("same.csv", "barcode,communityId,lastName\n00500187,101211,Dixon\n");
+        var shared = await cli.RunAsync("patron", "import", same, "--preview", "--json");
+        Assert.Equal((1L, 1L), (shared.Number("updated"), shared.Number("warnings")));
+        log = (await cli.OkAsync("operation", "log", $"{shared.Number("operation")}")).Out;
+        Assert.Contains("Student # 101211 is that of the patron 00500188 already", log, StringComparison.Ordinal);
+        Assert.Contains("Patrons would get a Student # that another patron has", log, StringComparison.Ordinal);
+        Assert.DoesNotContain("second record", log, StringComparison.Ordinal);
+
         // Two people may have one number: whoever approves it gets it.
         await cli.RunAsync("operation", "approve", $"{preview.Number("operation")}");
         await cli.OkAsync("patron", "show", "NEW-1");
