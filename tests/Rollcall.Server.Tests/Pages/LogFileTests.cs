@@ -10,6 +10,17 @@ namespace Rollcall.Server.Tests.Pages;
 public sealed class LogFileTests(SyncedLibrary library) : IClassFixture<SyncedLibrary>
 {
     [Fact]
+    public async Task A_log_for_a_spreadsheet_runs_no_formula()
+    {
+        using var visitor = new Visitor(library.Url);
+        var first = (await library.Service<OperationQueue>().ListAsync(library.District.Id))[^1];
+        var csv = (await visitor.GetAsync($"/operations/{first.Id}/download?format=csv")).Body;
+        var guarded = SyncedLibrary.Formula.Replace("\"", "\"\"", StringComparison.Ordinal);
+        Assert.Contains($"\"'{guarded}", csv, StringComparison.Ordinal);
+        Assert.DoesNotMatch("(^|[,\"\n])[=+@]", csv);
+    }
+
+    [Fact]
     public async Task A_log_says_who_approved_it_how_it_was_set_up_and_who_was_left_out()
     {
         using var visitor = new Visitor(library.Url);

@@ -642,11 +642,13 @@ public sealed class ChangesTests(PostgresCluster cluster)
         Assert.DoesNotContain(OperationQueue.WarningsOf(await system.SyncAsync()), w => w.Code == "drift");
     }
 
-    [Fact]
-    public async Task An_unchanged_revision_spares_the_whole_pull_until_something_changes_here_or_there()
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task An_unchanged_revision_spares_the_whole_pull_until_something_changes_here_or_there(Db db)
     {
         var clock = new ShiftedTime(At(0));
-        await using var system = await StartAsync(Db.Sqlite, clock, LocationSource.NotMapped);
+        await using var system = await StartAsync(db, clock, LocationSource.NotMapped);
         system.Sandbox.Faults.Set("perm-rev");
         await system.SyncAsync();
         await SkippedAsync(true);

@@ -1186,16 +1186,43 @@ public sealed class LateUndoTests(PostgresCluster cluster)
     {
         await using var system = await StartAsync(db);
         system.Sandbox.Person("p1", "Ada", "Byron");
+        system.Sandbox.Person("p2", "Ben", "Carver");
         var run = await SyncAsync(system);
         var barcode = (await system.PatronsByGuidAsync())["p1"].Barcode;
         var undo = await system.Get<UndoService>().EnqueueAsync(system.District.Id, run.Id, null, "librarian");
         await system.Queue.CancelAsync(system.District.Id, undo);
-        await system.Get<UndoService>().EnqueueAsync(system.District.Id, run.Id, barcode, "librarian");
-        Assert.Null(
-            IntegrationService
-                .SettingsOf(await system.Integrations.FindAsync(system.District.Id, IntegrationKind.ClassLink))
-                .Daily.StoppedBecause
+        await AssertGoOnAsync();
+
+        // One that is cancelled while it plans, and one that takes the patron back.
+        undo = await system.Get<UndoService>().EnqueueAsync(system.District.Id, run.Id, barcode, "librarian");
+        var asked = false;
+        var stopped = await system.Follower.RunAsync(
+            system.District.Id,
+            undo,
+            (stage, _, _, _) =>
+            {
+                if (stage == OperationStage.Planning && !asked)
+                {
+                    asked = true;
+                    Task.Run(() => system.Queue.CancelAsync(system.District.Id, undo)).GetAwaiter().GetResult();
+                }
+            },
+            CancellationToken.None
         );
+        Assert.Equal((OperationStatus.Cancelled, 0), (stopped.Status, stopped.AppliedTo));
+        Assert.Equal(2, (await system.AllPatronsAsync()).Count);
+        await AssertGoOnAsync();
+        undo = await system.Get<UndoService>().EnqueueAsync(system.District.Id, run.Id, barcode, "librarian");
+        await RunAsync(system, undo);
+        Assert.DoesNotContain(await system.AllPatronsAsync(), p => p.Barcode == barcode);
+        await AssertGoOnAsync();
+
+        async Task AssertGoOnAsync() =>
+            Assert.Null(
+                IntegrationService
+                    .SettingsOf(await system.Integrations.FindAsync(system.District.Id, IntegrationKind.ClassLink))
+                    .Daily.StoppedBecause
+            );
     }
 
     /// <summary>Runs an operation and cancels it when it has written a part.</summary>
