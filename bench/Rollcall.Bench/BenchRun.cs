@@ -75,8 +75,7 @@ internal sealed class BenchRun(BenchOptions options)
 
                 if (options.PagesAlone)
                 {
-                    await Child.MeasureAsync(read);
-                    await PagesAsync(database, cluster, ready, read);
+                    await PagesAsync(database, cluster, size, read);
                     continue;
                 }
 
@@ -157,14 +156,16 @@ internal sealed class BenchRun(BenchOptions options)
             return result;
         }
 
-        // A day after the last sync, as a nightly one finds it.
+        // Two days after the last sync: a day changes fewer people than the target is about.
         Say($"{size} people, {database}: changes");
-        await LaterAsync(ready, read, 3);
-        var delta = await Child.MeasureAsync(order with { ChangesOnly = true, Day = 3 });
+        await LaterAsync(ready, read, 4);
+        var delta = await Child.MeasureAsync(order with { ChangesOnly = true, Day = 4 });
+        Checks.Changes(delta, size);
         Say(delta);
         Say($"{size} people, {database}: changes, in a server that runs");
-        await LaterAsync(ready, read, 4);
-        var again = await Child.MeasureAsync(order with { ChangesOnly = true, Day = 4, AgainOnDay = 5 });
+        await LaterAsync(ready, read, 5);
+        var again = await Child.MeasureAsync(order with { ChangesOnly = true, Day = 5, AgainOnDay = 7 });
+        Checks.Changes(again, size);
         Say(again);
         Say($"{size} people, {database}: a tenth changed, and undone");
         await LaterAsync(ready, read, 35);
@@ -181,17 +182,29 @@ internal sealed class BenchRun(BenchOptions options)
             await cluster.DropDatabaseAsync(order.TargetConnection!);
         }
 
-        var pages = await PagesAsync(database, cluster, ready, order);
+        var pages = await PagesAsync(database, cluster, size, order);
         return result with { Delta = delta, Again = again, Many = many, Undo = undo, Pages = pages };
     }
 
-    private static async Task<Measured> PagesAsync(string database, PostgresCluster? cluster, SandboxReady ready, Order order)
+    private static async Task<Measured> PagesAsync(string database, PostgresCluster? cluster, int size, Order order)
     {
-        Say($"{ready.Ticked} people, {database}: first, with visitors");
+        Say($"{size} people, {database}: first, with visitors");
+        var (sandbox, ready) = await Child.StartAsync<SandboxReady>(
+            new Order
+            {
+                Task = Tasks.Sandbox,
+                People = size,
+                IsTrueClock = true,
+            }
+        );
+        await using var own = sandbox;
+        await Child.MeasureAsync(order with { Task = Tasks.Bare, Url = ready.Url });
         using var folder = new TempFolder();
         var visited = order with
         {
             Task = Tasks.Pages,
+            Url = ready.Url,
+            Day = 0,
             Folder = folder.Path,
             Connection = database == BenchOptions.Postgres ? await cluster!.CreateDatabaseAsync() : null,
         };

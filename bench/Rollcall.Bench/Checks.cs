@@ -3,6 +3,9 @@ namespace Rollcall.Bench;
 /// <summary>A measurement counts only when the work was done, all of it and once.</summary>
 internal static class Checks
 {
+    // The target is of 1,000 records in a district of 100,000 people.
+    private const double LeastChanged = 0.01;
+
     public static void First(Measured run, long ticked)
     {
         var counts = run.Counts;
@@ -40,6 +43,25 @@ internal static class Checks
         var written = counts.Created + counts.Updated + counts.Transferred + counts.Reactivated;
         Must(then == before.After, $"The patrons changed between two syncs: {before.After}, then {then}");
         Must(written > 0 && written < counts.Read * 0.05, $"Two days change about a hundredth: {counts}");
+        Must(
+            now.Patrons == then.Patrons + counts.Created,
+            $"{counts.Created} people were created, patrons went from {then.Patrons} to {now.Patrons}."
+        );
+        Must(now.People == now.Patrons && now.Links == now.Patrons, $"Patrons stand twice or without a link: {now}");
+        Must(
+            now.Versions - then.Versions == written,
+            $"{written} patrons were to be written, {now.Versions - then.Versions} times one was."
+        );
+    }
+
+    /// <summary>A sync of changes reads few people, writes those of them who changed, and leaves everybody else.</summary>
+    public static void Changes(Measured run, int people)
+    {
+        var (then, now, counts) = (run.Before!, run.After!, run.Counts);
+        var written = counts.Created + counts.Updated + counts.Transferred + counts.Reactivated;
+        Must(run.FullBecause is null, $"A sync of changes became a full one: {run.FullBecause}");
+        Must(counts.Read >= people * LeastChanged, $"Two days change more than a hundredth: {counts}");
+        Must(counts.Read < people * 0.1 && written > 0 && written <= counts.Read, $"A sync of changes reads few people: {counts}");
         Must(
             now.Patrons == then.Patrons + counts.Created,
             $"{counts.Created} people were created, patrons went from {then.Patrons} to {now.Patrons}."

@@ -1,5 +1,6 @@
 using System.Diagnostics;
 using System.Globalization;
+using Rollcall.Sync.Apply;
 
 namespace Rollcall.Bench;
 
@@ -13,6 +14,8 @@ internal sealed class Gauge : IDisposable
     private readonly Dictionary<string, double> _partsCpu = [];
     private readonly Dictionary<string, double> _partsMemory = [];
     private readonly Timer _timer;
+    private readonly ActivityListener _writing;
+    private readonly Dictionary<string, double> _partsWriting = [];
     private string? _stage;
     private string? _text;
     private TimeSpan _since;
@@ -22,6 +25,20 @@ internal sealed class Gauge : IDisposable
     public Gauge()
     {
         _cpuSince = _cpu;
+        _writing = new ActivityListener
+        {
+            ShouldListenTo = s => s.Name == WritingTrace.Name,
+            Sample = (ref _) => ActivitySamplingResult.PropagationData,
+            ActivityStopped = a =>
+            {
+                lock (_parts)
+                {
+                    var part = a.OperationName;
+                    _partsWriting[part] = _partsWriting.GetValueOrDefault(part) + a.Duration.TotalSeconds;
+                }
+            },
+        };
+        ActivitySource.AddActivityListener(_writing);
         _timer = new Timer(_ => Sample(), null, TimeSpan.Zero, TimeSpan.FromMilliseconds(50));
     }
 
@@ -48,6 +65,7 @@ internal sealed class Gauge : IDisposable
         var seconds = Elapsed.TotalSeconds;
         Sample();
         _timer.Dispose();
+        _writing.Dispose();
         lock (_parts)
         {
             Close();
@@ -61,12 +79,17 @@ internal sealed class Gauge : IDisposable
             Heap = Math.Max(_heap, GC.GetTotalMemory(forceFullCollection: false)) / 1e6,
             Allocated = (GC.GetTotalAllocatedBytes() - _allocated) / 1e6,
             Parts = _parts,
+            PartsWriting = _partsWriting,
             PartsCpu = _partsCpu,
             PartsMemory = _partsMemory,
         };
     }
 
-    public void Dispose() => _timer.Dispose();
+    public void Dispose()
+    {
+        _writing.Dispose();
+        _timer.Dispose();
+    }
 
     private void Close()
     {

@@ -28,6 +28,9 @@ internal sealed record Order
     /// <summary>The sandbox's day, for the clock.</summary>
     public int Day { get; init; }
 
+    /// <summary>The sandbox goes by the machine's clock, as the server does that visitors ask: a sign-in compares both.</summary>
+    public bool IsTrueClock { get; init; }
+
     /// <summary>Only what changed is pulled.</summary>
     public bool ChangesOnly { get; init; }
 
@@ -75,6 +78,9 @@ internal sealed record Measured
 
     /// <summary>Seconds by stage, and by what a stage said that it was doing.</summary>
     public Dictionary<string, double> Parts { get; init; } = [];
+
+    /// <summary>Seconds by what writing changes is made of.</summary>
+    public Dictionary<string, double> PartsWriting { get; init; } = [];
 
     /// <summary>Processor time of this process by what a stage said that it was doing.</summary>
     public Dictionary<string, double> PartsCpu { get; init; } = [];

@@ -12,7 +12,8 @@ internal static class SandboxTask
         var options = Options(order.People);
         var start = Stopwatch.GetTimestamp();
         SandboxServer? running = null;
-        await using var server = await SandboxServer.StartAsync(options with { Clock = new DayClock(() => running?.District.Day ?? 0) });
+        TimeProvider clock = order.IsTrueClock ? TimeProvider.System : new DayClock(() => running?.District.Day ?? 0);
+        await using var server = await SandboxServer.StartAsync(options with { Clock = clock });
         running = server;
         var seconds = Stopwatch.GetElapsedTime(start).TotalSeconds;
         var ready = new SandboxReady(

@@ -78,6 +78,7 @@ internal sealed class Applier(RollcallDatabase database, Operation operation, Sy
         while (true)
         {
             List<Change> rows;
+            using (WritingTrace.Begin("rows read"))
             await using (var context = database.CreateContext(connection, null))
             {
                 rows = await context
@@ -116,11 +117,13 @@ internal sealed class Applier(RollcallDatabase database, Operation operation, Sy
                 if (created >= grown)
                 {
                     grown = created * Growth;
+                    using var told = WritingTrace.Begin("tables' growth told");
                     await database.Bulk.TablesGrewAsync(connection, cancellationToken);
                 }
 
                 if (database.Bulk.PauseBetweenSlices > TimeSpan.Zero)
                 {
+                    using var pause = WritingTrace.Begin("pauses for others");
                     await Task.Delay(database.Bulk.PauseBetweenSlices, time, cancellationToken);
                 }
             }
@@ -234,7 +237,11 @@ internal sealed class Applier(RollcallDatabase database, Operation operation, Sy
         await database.Bulk.LockDistrictAsync(connection, transaction, operation.DistrictId, cancellationToken);
         await MoveAsync(connection, transaction, held, end, cancellationToken);
         var result = await writer.ApplyAsync(connection, transaction, rows, approval, cancellationToken);
-        await transaction.CommitAsync(cancellationToken);
+        using (WritingTrace.Begin("committed"))
+        {
+            await transaction.CommitAsync(cancellationToken);
+        }
+
         foreach (var outcome in result.StaleOutcomes)
         {
             _stale[outcome] = _stale.GetValueOrDefault(outcome) + 1;

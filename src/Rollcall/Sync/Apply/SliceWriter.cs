@@ -66,6 +66,7 @@ internal sealed class SliceWriter(
     )
     {
         await database.Bulk.LockDistrictAsync(connection, transaction, districtId, cancellationToken);
+        var part = WritingTrace.Begin("what is there read");
         var slice = new Slice();
         await using var context = database.CreateContext(connection, transaction);
 
@@ -102,6 +103,7 @@ internal sealed class SliceWriter(
             await sites.LoadAsync(cancellationToken);
         }
 
+        Turn(ref part, "worked out");
         ReleaseChain(slice, parsed, approval);
         foreach (var (row, values) in parsed)
         {
@@ -122,6 +124,7 @@ internal sealed class SliceWriter(
             }
         }
 
+        part?.Dispose();
         await WriteAsync(connection, transaction, context, slice, cancellationToken);
         await sites.SaveAsync(connection, transaction, cancellationToken);
         return new SliceResult(slice.StaleOutcomes, slice.ChangedSincePlan, slice.Guarded);
@@ -696,6 +699,7 @@ internal sealed class SliceWriter(
         CancellationToken cancellationToken
     )
     {
+        var part = WritingTrace.Begin("patrons written");
         foreach (var some in slice.Gone.Concat(slice.LinksGone).Chunk(AtOnce))
         {
             await context
@@ -719,6 +723,7 @@ internal sealed class SliceWriter(
 
         await database.Bulk.UpdateAsync(connection, transaction, BulkTables.Patrons, slice.Updated.Values, cancellationToken);
         await database.Bulk.InsertAsync(connection, transaction, BulkTables.Patrons, slice.Created, cancellationToken);
+        Turn(ref part, "links written");
         var created = slice.Created.Select(p => p.Id).ToHashSet();
         await database.Bulk.InsertAsync(
             connection,
@@ -734,9 +739,17 @@ internal sealed class SliceWriter(
             [.. slice.LinkWrites.Values.Where(l => !created.Contains(l.PatronId))],
             cancellationToken
         );
+        Turn(ref part, "the rest written");
         await database.Bulk.UpdateAsync(connection, transaction, BulkTables.Changes, [.. slice.Rewritten.Distinct()], cancellationToken);
         await WriteReviewsAsync(context, slice, cancellationToken);
         await context.SaveChangesAsync(cancellationToken);
+        part?.Dispose();
+    }
+
+    private static void Turn(ref System.Diagnostics.Activity? part, string next)
+    {
+        part?.Dispose();
+        part = WritingTrace.Begin(next);
     }
 
     private async Task WriteReviewsAsync(RollcallContext context, Slice slice, CancellationToken cancellationToken)
