@@ -6,6 +6,7 @@ using Microsoft.AspNetCore.Mvc.RazorPages;
 using Microsoft.AspNetCore.WebUtilities;
 using Rollcall.Districts;
 using Rollcall.Server.Pages.Parts;
+using Rollcall.Storage;
 
 namespace Rollcall.Server.Pages;
 
@@ -154,6 +155,10 @@ internal sealed class ErrorModel(Here here) : PageModel
             403 => ("Not allowed", words ?? "Your security group does not include this. Whoever administers the library can change that."),
             413 => ("Too large", $"Nothing was taken of what was sent: it is larger than this page takes. {Smaller()}"),
             405 => ("Not understood", "This address takes no such request. Start from the dashboard."),
+            _ when fault is not null && DatabaseErrors.IsGivingWay(fault) => (
+                "Others were writing at the same moment",
+                "This had to give way, and nothing of it was saved. Go back and try again."
+            ),
             _ when fault is RollcallException => ("That did not work", fault.Message),
             _ => (
                 "Something went wrong",

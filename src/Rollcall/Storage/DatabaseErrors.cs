@@ -42,6 +42,21 @@ internal static class DatabaseErrors
     /// <summary>SQLite has one writer, and somebody else was it for longer than it was waited for.</summary>
     public static bool IsBusy(Exception e) => e is SqliteException { SqliteErrorCode: SqliteBusy or SqliteLocked };
 
+    /// <summary>Others wrote at the same moment, and this one had to give way: it was rolled back, and can be done again. Whoever writes patrons takes the
+    /// district first, so that no two of them wait for each other; sign-ins and settings do not.</summary>
+    public static bool IsGivingWay(Exception e)
+    {
+        for (var inner = e; inner is not null; inner = inner.InnerException)
+        {
+            if (inner is PostgresException { SqlState: PostgresErrorCodes.DeadlockDetected } || IsLockTimeout(inner) || IsBusy(inner))
+            {
+                return true;
+            }
+        }
+
+        return false;
+    }
+
     /// <summary>Somebody else has the value already.</summary>
     public static bool IsUniqueViolation(Exception e) =>
         e

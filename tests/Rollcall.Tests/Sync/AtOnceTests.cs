@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using System.Text;
 using Microsoft.EntityFrameworkCore;
 using Rollcall.Integrations;
@@ -6,6 +7,7 @@ using Rollcall.Patrons;
 using Rollcall.Sandbox;
 using Rollcall.Storage;
 using Rollcall.Sync;
+using Rollcall.Sync.Apply;
 using Rollcall.Tests.Infrastructure;
 
 namespace Rollcall.Tests.Sync;
@@ -80,6 +82,121 @@ public sealed class AtOnceTests(PostgresCluster cluster)
         Assert.Equal((await calm.PatronsByGuidAsync()).Keys.Order(), (await system.PatronsByGuidAsync()).Keys.Order());
     }
 
+    private static readonly AsyncLocal<Action<string>?> s_writing = new();
+
+    /// <summary>A slice writes the very patron whom somebody edits at that moment: one of both waits, and then builds on what the other one wrote.</summary>
+    [Theory]
+    [InlineData(Db.Sqlite, false)]
+    [InlineData(Db.Postgres, false)]
+    [InlineData(Db.Sqlite, true)]
+    [InlineData(Db.Postgres, true)]
+    public async Task An_edit_of_the_patron_whom_a_slice_writes_comes_before_it_or_after_it(Db db, bool editFirst)
+    {
+        await using var system = await Installation.StartAsync(cluster, db, new SandboxOptions { Students = 20, Schools = 2 });
+        system.Sandbox.OnlyMine();
+        system.Sandbox.Person("p1", "Ada", "Byron", phone: "1");
+        await system.SyncAsync();
+        var patron = (await system.PatronsByGuidAsync())["p1"];
+        system.Sandbox.Person("p1", "Adah", "Byron", phone: "2");
+        using var listener = new ActivityListener
+        {
+            ShouldListenTo = source => source.Name == WritingTrace.Name,
+            Sample = (ref _) => ActivitySamplingResult.PropagationData,
+            // Other tests write, too: this is told in the flow of the sync that is meant.
+            ActivityStarted = activity => s_writing.Value?.Invoke("begins: " + activity.OperationName),
+            ActivityStopped = activity => s_writing.Value?.Invoke("ended: " + activity.OperationName),
+        };
+        ActivitySource.AddActivityListener(listener);
+        var second = Task.CompletedTask;
+        var met = 0;
+        s_writing.Value = at =>
+        {
+            if (at == (editFirst ? "ended: rows read" : "begins: patrons written") && Interlocked.Exchange(ref met, 1) == 0)
+            {
+                if (editFirst)
+                {
+                    var edit = Task.Run(WriteAsync).GetAwaiter().GetResult();
+                    second = Task.Run(async () =>
+                    {
+                        await Task.Delay(300);
+                        await edit.CommitAsync(CancellationToken.None);
+                        await edit.DisposeAsync();
+                    });
+                    return;
+                }
+
+                second = Task.Run(() =>
+                    system.Patrons.EditAsync(system.District.Id, patron.Barcode, [new("notes", "by hand"), new("phone", "3")], "librarian")
+                );
+
+                // It cannot be done before the slice is.
+                Assert.False(second.Wait(TimeSpan.FromMilliseconds(300)));
+            }
+        };
+        var sync = await system.SyncAsync();
+        s_writing.Value = null;
+        await second;
+        Assert.Equal(1, met);
+        Assert.Null(sync.Error);
+        var counts = OperationQueue.CountsOf(sync);
+        Assert.Equal((1, true), (counts.Updated, counts.AddUp));
+        Assert.Equal(editFirst, OperationQueue.WarningsOf(sync).Any(w => w.Code == "changed-since-plan"));
+        var now = (await system.PatronsByGuidAsync())["p1"];
+        Assert.Equal(("Adah", editFirst ? "2" : "3", "by hand"), (now.FirstName, now.Phone, now.Notes));
+        Assert.Equal(patron.Version + 2, now.Version);
+
+        // Each tells what it found and what it wrote.
+        var phones = (await system.Get<OperationLog>().HistoryAsync(system.District.Id, now.Id))
+            .SelectMany(h => h.Row.Changes.Where(c => c.Field == "phone"))
+            .Select(c => (c.Old, c.New))
+            .ToHashSet();
+        Assert.Superset(editFirst ? [("1", "3"), ("3", "2")] : new HashSet<(string?, string?)> { ("1", "2"), ("2", "3") }, phones);
+        await system.SyncAsync();
+        Assert.Equal("2", (await system.PatronsByGuidAsync())["p1"].Phone);
+
+        async Task<DistrictTransaction> WriteAsync()
+        {
+            var edit = await DistrictTransaction.BeginAsync(system.Database, system.District.Id, CancellationToken.None);
+            await EditAsync(edit, system, patron.Id, (PatronFields.Phone, "1", "3"), (PatronFields.Notes, null, "by hand"));
+            return edit;
+        }
+    }
+
+    /// <summary>What a librarian's edit writes, in a transaction that somebody else commits.</summary>
+    private static async Task EditAsync(
+        DistrictTransaction edit,
+        Installation system,
+        long patron,
+        params (int Field, string? Old, string New)[] changes
+    )
+    {
+        var values = new ChangeValues();
+        foreach (var (field, old, value) in changes)
+        {
+            values.Add(field, old, value);
+        }
+
+        await ImmediateOperation.RunAsync(
+            system.Database,
+            edit.Connection,
+            edit.Transaction,
+            edit.Context,
+            new Operation { DistrictId = system.District.Id, Kind = OperationKind.Edit },
+            "librarian",
+            [
+                new Change
+                {
+                    Kind = ChangeKind.Edit,
+                    Outcome = Outcome.Updated,
+                    PatronId = patron,
+                    Values = values.ToJson(),
+                },
+            ],
+            TimeProvider.System,
+            CancellationToken.None
+        );
+    }
+
     [Theory]
     [InlineData(Db.Sqlite)]
     [InlineData(Db.Postgres)]
@@ -149,27 +266,7 @@ public sealed class AtOnceTests(PostgresCluster cluster)
         async Task WriteAsync()
         {
             edit = await DistrictTransaction.BeginAsync(system.Database, system.District.Id, CancellationToken.None);
-            var values = new ChangeValues();
-            values.Add(PatronFields.Phone, "555-0100", "by hand");
-            await ImmediateOperation.RunAsync(
-                system.Database,
-                edit.Connection,
-                edit.Transaction,
-                edit.Context,
-                new Operation { DistrictId = system.District.Id, Kind = OperationKind.Edit },
-                "librarian",
-                [
-                    new Change
-                    {
-                        Kind = ChangeKind.Edit,
-                        Outcome = Outcome.Updated,
-                        PatronId = patron.Id,
-                        Values = values.ToJson(),
-                    },
-                ],
-                TimeProvider.System,
-                CancellationToken.None
-            );
+            await EditAsync(edit, system, patron.Id, (PatronFields.Phone, "555-0100", "by hand"));
         }
 
         // When somebody waits for what the edit holds.
