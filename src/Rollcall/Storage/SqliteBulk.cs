@@ -8,6 +8,9 @@ namespace Rollcall.Storage;
 
 internal sealed class SqliteBulk : IBulkStore
 {
+    /// <summary>Stands in for each step of a statement that is run once a row; null for the step itself. Tests let one fail, or wait in it.</summary>
+    internal Func<Func<int>, int>? Stepping { get; set; }
+
     public string NowMilliseconds => "CAST(unixepoch('subsec') * 1000 AS INTEGER)";
 
     public string PositionOf => "instr";
@@ -96,7 +99,7 @@ internal sealed class SqliteBulk : IBulkStore
 
     /// <summary>Runs a statement once a row. Bound by position on the statement itself: the provider looks each parameter up by its name,
     /// for each row again, and that takes longer than the insert.</summary>
-    private static void Execute<T>(
+    private void Execute<T>(
         DbConnection connection,
         string sql,
         BulkTable<T> table,
@@ -122,7 +125,7 @@ internal sealed class SqliteBulk : IBulkStore
                     Check(handle, Bind(statement, i + 1, table.Columns[i], row, ref buffer));
                 }
 
-                var result = raw.sqlite3_step(statement);
+                var result = Stepping is { } instead ? instead(() => raw.sqlite3_step(statement)) : raw.sqlite3_step(statement);
                 if (result != raw.SQLITE_DONE)
                 {
                     Check(handle, result);

@@ -1,4 +1,5 @@
 using Microsoft.Data.Sqlite;
+using SQLitePCL;
 
 namespace Rollcall.Tests.Infrastructure;
 
@@ -25,6 +26,10 @@ public sealed class StatementFault
     private FaultKind _kind;
     private int _at;
     private bool _armed;
+    private readonly List<int> _rows = [];
+
+    /// <summary>Which of the statements since it was armed wrote a row in bulk.</summary>
+    public IReadOnlyList<int> Rows => _rows;
 
     /// <summary>Statements since it was armed.</summary>
     public int Seen { get; private set; }
@@ -42,6 +47,7 @@ public sealed class StatementFault
         lock (_gate)
         {
             (_kind, _at, _armed, Seen, Fired, Dead) = (kind, at, true, 0, false, false);
+            _rows.Clear();
         }
     }
 
@@ -51,6 +57,29 @@ public sealed class StatementFault
         {
             (_armed, Dead) = (false, false);
         }
+    }
+
+    /// <summary>A step of a statement that SQLite runs once a row, with what becomes of it.</summary>
+    /// <param name="step">Takes it.</param>
+    /// <returns>What SQLite answers.</returns>
+    public int Step(Func<int> step)
+    {
+        var what = Next();
+        lock (_gate)
+        {
+            if (_armed)
+            {
+                _rows.Add(Seen);
+            }
+        }
+
+        if (what == FaultKind.Before)
+        {
+            return raw.SQLITE_FULL;
+        }
+
+        var result = step();
+        return what == FaultKind.After ? raw.SQLITE_IOERR : result;
     }
 
     /// <summary>What becomes of the next statement; null: nothing happens to it.</summary>

@@ -7,6 +7,7 @@ using Rollcall.Operations;
 using Rollcall.Patrons;
 using Rollcall.Review;
 using Rollcall.Sandbox;
+using Rollcall.Storage;
 using Rollcall.Sync.Undo;
 using Rollcall.Tests.Infrastructure;
 
@@ -43,6 +44,16 @@ public sealed class FailureTests(PostgresCluster cluster)
         foreach (var step in Steps())
         {
             var calm = await story.EnterAsync(step);
+            if (story.FirstRow is > 0 and var row)
+            {
+                // Rows that are written in bulk are few among the statements of a step: the first, and one in the middle, fail in any case.
+                foreach (var (kind, at) in ((FaultKind, int)[])[(FaultKind.Before, row), (FaultKind.After, story.MiddleRow)])
+                {
+                    Assert.True(await story.TryAsync(kind, at, calm));
+                    tried++;
+                }
+            }
+
             foreach (var kind in Enum.GetValues<FaultKind>())
             {
                 // A copy of a PostgreSQL database takes a second: half as many there.
@@ -321,6 +332,10 @@ public sealed class FailureTests(PostgresCluster cluster)
         /// <summary>Statements of the step when nothing fails.</summary>
         public int Statements { get; private set; }
 
+        /// <summary>Which statement writes the first row in bulk on SQLite, and which one in the middle; 0 where none does.</summary>
+        public int FirstRow { get; private set; }
+        public int MiddleRow { get; private set; }
+
         // Each step has an hour of its own, so that its operations are known from those before.
         private DateTimeOffset Began => s_began.AddHours(_number);
 
@@ -373,6 +388,8 @@ public sealed class FailureTests(PostgresCluster cluster)
                 _fault.Arm(FaultKind.Before, 0);
                 await step.DoAsync(system);
                 Statements = _fault.Seen;
+                var written = _fault.Rows;
+                (FirstRow, MiddleRow) = written.Count == 0 ? (0, 0) : (written[0], written[written.Count / 2]);
                 _fault.Disarm();
                 Assert.True(await step.IsDoneAsync(system, Began), $"{step.Name} does not come to its end undisturbed");
                 calm = await PictureAsync(system);
@@ -477,7 +494,7 @@ public sealed class FailureTests(PostgresCluster cluster)
         {
             for (var e = fault; e is not null; e = e.InnerException)
             {
-                if (Rollcall.Storage.DatabaseErrors.IsFault(e) || e is RollcallException)
+                if (DatabaseErrors.IsFault(e) || e is RollcallException)
                 {
                     return;
                 }
@@ -530,14 +547,24 @@ public sealed class FailureTests(PostgresCluster cluster)
 
         private CutWire? Wire(State state) => state.Database is null ? null : new CutWire(state.Database, _fault);
 
-        private Installation Open(State state, CutWire? wire) =>
-            Installation.Open(
+        private Installation Open(State state, CutWire? wire)
+        {
+            var system = Installation.Open(
                 state.Folder.Path,
                 wire?.Connection,
                 _first,
                 new HurriedTime(Began),
                 c => new FaultySqliteConnection(c, _fault)
             );
+
+            // Rows that are written in bulk go past the provider's commands: each of them is a statement, too.
+            if (system.Database.Bulk is SqliteBulk bulk)
+            {
+                bulk.Stepping = _fault.Step;
+            }
+
+            return system;
+        }
 
         private Installation Open(State state) => Installation.Open(state.Folder.Path, state.Database, _first, new HurriedTime(Began));
 
