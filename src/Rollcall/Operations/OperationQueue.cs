@@ -796,7 +796,7 @@ public sealed class OperationQueue(RollcallDatabase database, TimeProvider time)
     }
 
     /// <summary>Holds of an earlier version, which did not say what the rows would have been that it held: their log says it.</summary>
-    private static async Task<IReadOnlyList<Operation>> ToldApartAsync(
+    internal static async Task<IReadOnlyList<Operation>> ToldApartAsync(
         RollcallContext context,
         IReadOnlyList<Operation> operations,
         CancellationToken cancellationToken

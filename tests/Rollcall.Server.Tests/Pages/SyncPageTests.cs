@@ -89,6 +89,7 @@ public abstract class SyncPages(SyncedLibrary library)
             await context.SaveChangesAsync();
         }
 
+        Assert.DoesNotContain($"{gone.Count} transferred", await visitor.PageAsync("/operations"), StringComparison.Ordinal);
         foreach (var page in (string[])[await visitor.PageAsync("/"), await visitor.PageAsync(held)])
         {
             Assert.Equal(("0", $"{gone.Count}"), (Tile(page, "Transferred"), Tile(page, "Held")));

@@ -190,15 +190,13 @@ internal sealed class Reading(
         }
 
         var total = await query.CountAsync(cancellationToken);
-        return (
-            await query
-                .OrderBy(o => s_open.Contains(o.Status) ? 0 : 1)
-                .ThenByDescending(o => o.Id)
-                .Skip((page - 1) * size)
-                .Take(size)
-                .ToListAsync(cancellationToken),
-            total
-        );
+        var shown = await query
+            .OrderBy(o => s_open.Contains(o.Status) ? 0 : 1)
+            .ThenByDescending(o => o.Id)
+            .Skip((page - 1) * size)
+            .Take(size)
+            .ToListAsync(cancellationToken);
+        return (await OperationQueue.ToldApartAsync(context, shown, cancellationToken), total);
     }
 
     /// <summary>Everybody who asked for an operation between two instants.</summary>
@@ -248,11 +246,12 @@ internal sealed class Reading(
         }
 
         await using var context = database.CreateContext();
-        return await context
+        var found = await context
             .Operations.AsNoTracking()
             .Where(o => o.DistrictId == districtId && ids.Contains(o.Id))
             .OrderByDescending(o => o.Id)
             .ToListAsync(cancellationToken);
+        return await OperationQueue.ToldApartAsync(context, found, cancellationToken);
     }
 
     /// <summary>When Daily Operations of a service that is on run next, where the district is; null when they do not.</summary>
@@ -293,7 +292,11 @@ internal sealed class Reading(
             .Where(o => o.DistrictId == districtId && (o.Kind == OperationKind.FullSync || o.Kind == OperationKind.ChangesSync))
             .Where(o => o.Status != OperationStatus.Running && o.Status != OperationStatus.Waiting && o.Status != OperationStatus.Preview)
             .Where(o => !o.PreviewOnly || o.ApprovedAt != null);
-        return await Concerning(context, syncs, districtId, sites).OrderByDescending(o => o.Id).Take(take).ToListAsync(cancellationToken);
+        var last = await Concerning(context, syncs, districtId, sites)
+            .OrderByDescending(o => o.Id)
+            .Take(take)
+            .ToListAsync(cancellationToken);
+        return await OperationQueue.ToldApartAsync(context, last, cancellationToken);
     }
 
     /// <summary>Those of some operations that concern somebody of the visitor's sites; null is every site.</summary>
