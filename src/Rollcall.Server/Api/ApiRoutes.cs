@@ -450,7 +450,7 @@ internal static class ApiRoutes
     private static async Task<TurnedOn> TurnOnAsync(string service, TurnOnBody body, IntegrationService integrations, HttpContext http)
     {
         var (district, actor) = Caller.Of(http);
-        return new(true, await integrations.TurnOnAsync(district.Id, Kind(service), body.Clear == true, actor.Name, http.RequestAborted));
+        return new(true, await integrations.TurnOnAsync(district.Id, Kind(service), body.Clear == true, actor.Name, cancellationToken: http.RequestAborted));
     }
 
     private static async Task<TurnedOn> TurnOffAsync(string service, IntegrationService integrations, HttpContext http)
@@ -473,7 +473,7 @@ internal static class ApiRoutes
         ];
 
     private static Task<Readiness> ReadinessAsync(string service, ReadinessService readiness, HttpContext http) =>
-        readiness.CheckAsync(Caller.Of(http).District, Kind(service), http.RequestAborted);
+        readiness.CheckAsync(Caller.Of(http).District, Kind(service), cancellationToken: http.RequestAborted);
 
     private static async Task<IReadOnlyList<AddedSite>> AddSitesAsync(
         string service,

@@ -268,7 +268,7 @@ internal static class DemoCommand
         var sites = services.GetRequiredService<SiteService>();
         await integrations.StorePartnerKeyAsync(sandbox.Options.PartnerKey, actor, cancellationToken);
         var request = new ConnectRequest(ConnectionMode.Proxy, sandbox.Options.TenantId, sandbox.Url.GetLeftPart(UriPartial.Authority));
-        await integrations.ConnectAsync(district, kind, request, asOperator: true, clear: false, actor, cancellationToken);
+        await integrations.ConnectAsync(district, kind, request, asOperator: true, clear: false, actor, cancellationToken: cancellationToken);
         var schools = (await integrations.OrgsAsync(district, kind, cancellationToken)).Where(o => o.Type == "school").ToList();
         var number = 0;
         foreach (var school in schools)
@@ -307,7 +307,7 @@ internal static class DemoCommand
                 },
             cancellationToken
         );
-        await integrations.TurnOnAsync(district.Id, kind, clear: false, actor, cancellationToken);
+        await integrations.TurnOnAsync(district.Id, kind, clear: false, actor, cancellationToken: cancellationToken);
         return schools.Count;
     }
 

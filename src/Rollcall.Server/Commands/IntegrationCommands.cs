@@ -230,7 +230,7 @@ internal static class IntegrationCommands
                     async (session, district) =>
                         cleared = await session
                             .Get<IntegrationService>()
-                            .TurnOnAsync(district.Id, kind, result.GetValue(yes), session.Actor.Name, cancellationToken),
+                            .TurnOnAsync(district.Id, kind, result.GetValue(yes), session.Actor.Name, cancellationToken: cancellationToken),
                     _ =>
                         cleared is { } operation
                             ? $"{IntegrationWords.Name(kind)} is on. {Cleared(operation)}"
@@ -377,7 +377,7 @@ internal static class IntegrationCommands
             {
                 await using var session = await Session.OpenAsync(result, terminal, cancellationToken);
                 var district = await session.DistrictAsync(cancellationToken);
-                var ready = await session.Get<ReadinessService>().CheckAsync(district, kind, cancellationToken);
+                var ready = await session.Get<ReadinessService>().CheckAsync(district, kind, cancellationToken: cancellationToken);
                 if (session.Json)
                 {
                     await JsonText.WriteAsync(terminal, ready);

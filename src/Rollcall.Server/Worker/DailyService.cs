@@ -62,7 +62,7 @@ internal sealed class DailyService(
                 "Daily Operations cannot look what is due",
                 async () =>
                 {
-                    foreach (var id in await schedule.EnqueueDueAsync(stoppingToken, Beat))
+                    foreach (var id in await schedule.EnqueueDueAsync(Beat, stoppingToken))
                     {
                         logger.LogInformation("Daily Operations queued operation {Id}", id);
                     }
@@ -73,7 +73,7 @@ internal sealed class DailyService(
                 "Retention cannot look what is due",
                 async () =>
                 {
-                    foreach (var id in await retention.EnqueueDueAsync(stoppingToken, Beat))
+                    foreach (var id in await retention.EnqueueDueAsync(Beat, stoppingToken))
                     {
                         logger.LogInformation("Retention queued operation {Id}", id);
                     }

@@ -655,15 +655,15 @@ public sealed class IntegrationService(
     /// <param name="kind">The service.</param>
     /// <param name="clear">Clearing what another service left behind was agreed to.</param>
     /// <param name="actor">Who does it, for the audit.</param>
-    /// <param name="cancellationToken">Gives up.</param>
     /// <param name="agreed">What was shown when it was agreed to; null agrees to whatever there is.</param>
+    /// <param name="cancellationToken">Gives up.</param>
     public async Task<long?> TurnOnAsync(
         int districtId,
         IntegrationKind kind,
         bool clear,
         string actor,
-        CancellationToken cancellationToken = default,
-        SwitchImpact? agreed = null
+        SwitchImpact? agreed = null,
+        CancellationToken cancellationToken = default
     )
     {
         await using var work = await DistrictTransaction.BeginAsync(database, districtId, cancellationToken);

@@ -25,8 +25,8 @@ internal sealed class ReadinessHandler(RollcallDatabase database, OperationQueue
         await readiness.ReadAsync(
             district,
             kind,
-            cancellationToken,
-            (done, total) => run.ReportAsync(OperationStage.Pulling, step, done, total)
+            (done, total) => run.ReportAsync(OperationStage.Pulling, step, done, total),
+            cancellationToken
         );
         await queue.FinishAsync(operation, OperationStatus.Completed, null, null, null, cancellationToken);
     }

@@ -60,18 +60,18 @@ public sealed class ReadinessService(
     /// <summary>Looks, and keeps the answer for a while, for whoever asks on any node.</summary>
     /// <param name="district">The district.</param>
     /// <param name="kind">The service.</param>
-    /// <param name="cancellationToken">Gives up.</param>
     /// <param name="report">Hears how many users are read, and of how many where that is known; null for nobody.</param>
+    /// <param name="cancellationToken">Gives up.</param>
     /// <exception cref="RollcallException">The settings were changed meanwhile: what was read is of others.</exception>
     public async Task<Readiness> ReadAsync(
         District district,
         IntegrationKind kind,
-        CancellationToken cancellationToken = default,
-        Func<long, long?, ValueTask>? report = null
+        Func<long, long?, ValueTask>? report = null,
+        CancellationToken cancellationToken = default
     )
     {
         var before = await integrations.FindAsync(district.Id, kind, cancellationToken);
-        var read = await CheckAsync(district, kind, cancellationToken, report);
+        var read = await CheckAsync(district, kind, report, cancellationToken);
         await using var work = await DistrictTransaction.BeginAsync(database, district.Id, cancellationToken);
         var row = await work.Context.Integrations.SingleOrDefaultAsync(
             i => i.DistrictId == district.Id && i.Kind == kind,
@@ -145,8 +145,8 @@ public sealed class ReadinessService(
     public async Task<Readiness> CheckAsync(
         District district,
         IntegrationKind kind,
-        CancellationToken cancellationToken = default,
-        Func<long, long?, ValueTask>? report = null
+        Func<long, long?, ValueTask>? report = null,
+        CancellationToken cancellationToken = default
     )
     {
         var settings = IntegrationService.SettingsOf(await integrations.FindAsync(district.Id, kind, cancellationToken));

@@ -19,10 +19,10 @@ public sealed class DailySchedule(RollcallDatabase database, OperationQueue queu
     public static TimeOnly Proposed(int districtId) => new TimeOnly(4, 0).AddMinutes((districtId - 1) * 7 % 60);
 
     /// <summary>Queues every district's run that is due and not there yet.</summary>
-    /// <param name="cancellationToken">Gives up; what is queued stays so.</param>
     /// <param name="alive">Hears of each district that was looked at: when many are due at once, queueing them takes its time.</param>
+    /// <param name="cancellationToken">Gives up; what is queued stays so.</param>
     /// <returns>The operations queued by this call.</returns>
-    public async Task<IReadOnlyList<long>> EnqueueDueAsync(CancellationToken cancellationToken = default, Action? alive = null)
+    public async Task<IReadOnlyList<long>> EnqueueDueAsync(Action? alive = null, CancellationToken cancellationToken = default)
     {
         await using var context = database.CreateContext();
         var enabled = await context

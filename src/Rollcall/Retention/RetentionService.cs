@@ -83,10 +83,10 @@ public sealed class RetentionService(RollcallDatabase database, OperationQueue q
     }
 
     /// <summary>Queues a run for every district where something is older than it is kept, once a local date whatever the number of nodes.</summary>
-    /// <param name="cancellationToken">Gives up; what is queued stays so.</param>
     /// <param name="alive">Hears of each district that was looked at.</param>
+    /// <param name="cancellationToken">Gives up; what is queued stays so.</param>
     /// <returns>The operations queued by this call.</returns>
-    public async Task<IReadOnlyList<long>> EnqueueDueAsync(CancellationToken cancellationToken = default, Action? alive = null)
+    public async Task<IReadOnlyList<long>> EnqueueDueAsync(Action? alive = null, CancellationToken cancellationToken = default)
     {
         await using var context = database.CreateContext();
         var districts = await context.Districts.AsNoTracking().OrderBy(d => d.Id).ToListAsync(cancellationToken);

@@ -311,11 +311,11 @@ public abstract class ApiTests(SyncedLibrary library)
         }
 
         // By hand, and by whom.
-        Assert.Equal(1, (await ItemsAsync($"/operations?edits=true&by={mark}")).Count);
-        Assert.Equal(1, (await ItemsAsync($"/operations?kind=edit&by={mark}")).Count);
-        Assert.Equal(0, (await ItemsAsync($"/operations?kind=full&by={mark}")).Count);
-        Assert.Equal(0, (await ItemsAsync($"/operations?kind=edit&by={mark}&to=2020-01-01")).Count);
-        Assert.Equal(1, (await ItemsAsync($"/operations?kind=edit&by={mark}&from=2020-01-01&to=2999-01-01")).Count);
+        Assert.Single(await ItemsAsync($"/operations?edits=true&by={mark}"));
+        Assert.Single(await ItemsAsync($"/operations?kind=edit&by={mark}"));
+        Assert.Empty(await ItemsAsync($"/operations?kind=full&by={mark}"));
+        Assert.Empty(await ItemsAsync($"/operations?kind=edit&by={mark}&to=2020-01-01"));
+        Assert.Single(await ItemsAsync($"/operations?kind=edit&by={mark}&from=2020-01-01&to=2999-01-01"));
         await ProblemAsync(
             await http.GetAsync(new Uri($"{Root}/operations?kind=odd", UriKind.Relative)),
             HttpStatusCode.UnprocessableEntity,

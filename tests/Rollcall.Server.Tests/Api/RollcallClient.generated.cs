@@ -10628,4 +10628,4 @@ namespace Rollcall.Server.Tests.Api.Generated
 #pragma warning restore 8604
 #pragma warning restore 8625
 #pragma warning restore 8765
-// openapi.json 1676ad56eb93863e3463c49cb18bc718bcacef86320bdeb09f75df7d3764495f
+// openapi.json e216c99bdce951782e025b02f354303ff712636cd007d9b447b4941c348110f2

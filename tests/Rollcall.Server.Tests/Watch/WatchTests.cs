@@ -351,7 +351,7 @@ public sealed class WatchTests(PostgresCluster postgres)
         var start = new DateTimeOffset(2026, 3, 2, 1, 0, 0, TimeSpan.Zero);
         var clock = new ShiftedTime(start);
         await using var system = await Installation.StartAsync(postgres, Db.Postgres, time: clock);
-        await system.Get<ReadinessService>().ReadAsync(system.District, IntegrationKind.ClassLink, Stop);
+        await system.Get<ReadinessService>().ReadAsync(system.District, IntegrationKind.ClassLink, cancellationToken: Stop);
         clock.MoveTo(start.AddMinutes(20));
         await using var connection = await system.Database.OpenAsync(Stop);
         await using var held = await connection.BeginTransactionAsync(Stop);
@@ -502,7 +502,7 @@ public sealed class WatchTests(PostgresCluster postgres)
         clock.MoveTo(start.AddHours(13));
         Assert.Equal(12, await MissingAsync());
         Assert.DoesNotContain("rollcall.district.synced RIVER", (await GaugesAsync(system.Database, clock)).Keys);
-        Assert.Single(await schedule.EnqueueDueAsync(Stop));
+        Assert.Single(await schedule.EnqueueDueAsync(cancellationToken: Stop));
         Assert.True(await worker.WorkAsync(null, null, Stop));
         Assert.Equal(0, await MissingAsync());
 
@@ -511,7 +511,7 @@ public sealed class WatchTests(PostgresCluster postgres)
         for (var day = 1; day <= 2; day++)
         {
             clock.MoveTo(start.AddDays(day).AddHours(2));
-            Assert.Single(await schedule.EnqueueDueAsync(Stop));
+            Assert.Single(await schedule.EnqueueDueAsync(cancellationToken: Stop));
             Assert.True(await worker.WorkAsync(null, null, Stop));
             Assert.Equal(((day - 1) * 24) + 1, await MissingAsync());
         }
@@ -529,7 +529,7 @@ public sealed class WatchTests(PostgresCluster postgres)
         Assert.Equal(1, await MissingAsync());
 
         // A night whose changes wait for somebody had its sync.
-        var night = Assert.Single(await schedule.EnqueueDueAsync(Stop));
+        var night = Assert.Single(await schedule.EnqueueDueAsync(cancellationToken: Stop));
         await using (var context = system.Database.CreateContext())
         {
             await context

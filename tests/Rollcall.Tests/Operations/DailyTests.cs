@@ -639,7 +639,7 @@ public sealed class DailyTests(PostgresCluster cluster)
         }
 
         var heard = 0;
-        Assert.Equal(49, (await system.Get<DailySchedule>().EnqueueDueAsync(default, () => heard++)).Count);
+        Assert.Equal(49, (await system.Get<DailySchedule>().EnqueueDueAsync(() => heard++)).Count);
         Assert.Equal(50, heard);
         Assert.Equal(one, await LookAsync(50));
 
@@ -650,8 +650,8 @@ public sealed class DailyTests(PostgresCluster cluster)
             await system.Get<RetentionService>().EnqueueDueAsync();
             fault.Arm(FaultKind.Before, 0);
             var alive = 0;
-            Assert.Empty(await system.Get<DailySchedule>().EnqueueDueAsync(default, () => alive++));
-            Assert.Empty(await system.Get<RetentionService>().EnqueueDueAsync(default, () => alive++));
+            Assert.Empty(await system.Get<DailySchedule>().EnqueueDueAsync(() => alive++));
+            Assert.Empty(await system.Get<RetentionService>().EnqueueDueAsync(() => alive++));
             Assert.Equal(districts * 2, alive);
             fault.Disarm();
             return fault.Seen;

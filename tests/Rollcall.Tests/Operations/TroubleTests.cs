@@ -36,7 +36,7 @@ public sealed class TroubleTests(PostgresCluster cluster)
     {
         var (system, clock) = await NightAsync(db);
         await using var _ = system;
-        var id = Assert.Single(await system.Get<DailySchedule>().EnqueueDueAsync(Stop));
+        var id = Assert.Single(await system.Get<DailySchedule>().EnqueueDueAsync(cancellationToken: Stop));
         system.Sandbox.Faults.Set("revision-changes");
         var waited = TimeSpan.Zero;
         for (var attempt = 1; attempt <= 3; attempt++)
@@ -51,7 +51,7 @@ public sealed class TroubleTests(PostgresCluster cluster)
 
             // Not a moment earlier, and nothing else is queued for the date.
             Assert.False(await WorkAsync(system));
-            Assert.Empty(await system.Get<DailySchedule>().EnqueueDueAsync(Stop));
+            Assert.Empty(await system.Get<DailySchedule>().EnqueueDueAsync(cancellationToken: Stop));
             clock.MoveTo(operation.NotBefore.Value.AddSeconds(1));
         }
 
@@ -69,13 +69,13 @@ public sealed class TroubleTests(PostgresCluster cluster)
         var (system, clock) = await NightAsync(Db.Sqlite);
         await using var _ = system;
         system.Sandbox.Faults.Set("disabled-403");
-        var id = Assert.Single(await system.Get<DailySchedule>().EnqueueDueAsync(Stop));
+        var id = Assert.Single(await system.Get<DailySchedule>().EnqueueDueAsync(cancellationToken: Stop));
         Assert.True(await WorkAsync(system));
         Assert.Equal(OperationStatus.Failed, (await system.Queue.GetAsync(system.District.Id, id, Stop)).Status);
 
         clock.MoveTo(s_start.AddDays(1));
         system.Sandbox.Faults.Set("revision-changes");
-        id = Assert.Single(await system.Get<DailySchedule>().EnqueueDueAsync(Stop));
+        id = Assert.Single(await system.Get<DailySchedule>().EnqueueDueAsync(cancellationToken: Stop));
         Assert.True(await WorkAsync(system));
         Assert.False(await WorkAsync(system));
         system.Sandbox.Faults.Set("");
@@ -96,7 +96,7 @@ public sealed class TroubleTests(PostgresCluster cluster)
     {
         var (system, clock) = await NightAsync(db);
         await using var _ = system;
-        var id = Assert.Single(await system.Get<DailySchedule>().EnqueueDueAsync(Stop));
+        var id = Assert.Single(await system.Get<DailySchedule>().EnqueueDueAsync(cancellationToken: Stop));
         system.Sandbox.Faults.Set("revision-changes");
         Assert.True(await WorkAsync(system));
         var failed = await system.SyncAsync();
@@ -107,7 +107,7 @@ public sealed class TroubleTests(PostgresCluster cluster)
             (OperationStatus.Waiting, 1, DailySchedule.Actor, new DateOnly(2026, 3, 2)),
             (night.Status, night.Attempts, night.RequestedBy, night.DailyDate)
         );
-        Assert.Empty(await system.Get<DailySchedule>().EnqueueDueAsync(Stop));
+        Assert.Empty(await system.Get<DailySchedule>().EnqueueDueAsync(cancellationToken: Stop));
         Assert.False(await WorkAsync(system));
 
         // The outage is over: the night is caught up without anybody.
@@ -128,7 +128,7 @@ public sealed class TroubleTests(PostgresCluster cluster)
         await system
             .Get<NoticeService>()
             .SetAsync(system.District.Id, ["office@school.example"], NoticeEvents.Failed, null, null, "test", Stop);
-        Assert.Single(await system.Get<DailySchedule>().EnqueueDueAsync(Stop));
+        Assert.Single(await system.Get<DailySchedule>().EnqueueDueAsync(cancellationToken: Stop));
         system.Sandbox.Faults.Set("revision-changes");
         var asked = new List<long>();
         for (var tried = 0; tried <= OperationWorker.RetryPauses.Count; tried++)
@@ -145,7 +145,7 @@ public sealed class TroubleTests(PostgresCluster cluster)
             var night = await TheNightAsync();
             Assert.Equal((OperationStatus.Waiting, DailySchedule.Actor), (night.Status, night.RequestedBy));
             Assert.InRange(night.NotBefore!.Value - clock.GetUtcNow(), TimeSpan.FromMinutes(9), TimeSpan.FromHours(4));
-            Assert.Empty(await system.Get<DailySchedule>().EnqueueDueAsync(Stop));
+            Assert.Empty(await system.Get<DailySchedule>().EnqueueDueAsync(cancellationToken: Stop));
             if (tried < OperationWorker.RetryPauses.Count)
             {
                 clock.MoveTo(night.NotBefore.Value.AddSeconds(1));
@@ -195,7 +195,7 @@ public sealed class TroubleTests(PostgresCluster cluster)
                 if (stage == OperationStage.Pulling && !joined)
                 {
                     joined = true;
-                    Task.Run(() => system.Get<DailySchedule>().EnqueueDueAsync(Stop)).GetAwaiter().GetResult();
+                    Task.Run(() => system.Get<DailySchedule>().EnqueueDueAsync(cancellationToken: Stop)).GetAwaiter().GetResult();
                 }
             },
             Stop
@@ -223,7 +223,7 @@ public sealed class TroubleTests(PostgresCluster cluster)
         );
         await system.ConfigureAsync(s => s with { Daily = s.Daily with { StoppedBecause = null } });
         await EndsAsync("off", () => system.Integrations.TurnOffAsync(system.District.Id, IntegrationKind.ClassLink, "test", Stop));
-        await system.Integrations.TurnOnAsync(system.District.Id, IntegrationKind.ClassLink, clear: false, "test", Stop);
+        await system.Integrations.TurnOnAsync(system.District.Id, IntegrationKind.ClassLink, clear: false, "test", cancellationToken: Stop);
 
         // Nobody is told that anything failed, and five of these are no five failed nights.
         await system.Get<Aftermath>().SettleAsync(Stop);
@@ -231,7 +231,7 @@ public sealed class TroubleTests(PostgresCluster cluster)
 
         // What somebody asks for runs, though the night had asked first.
         clock.MoveTo(s_start.AddDays(day));
-        var night = Assert.Single(await system.Get<DailySchedule>().EnqueueDueAsync(Stop));
+        var night = Assert.Single(await system.Get<DailySchedule>().EnqueueDueAsync(cancellationToken: Stop));
         await system.ConfigureAsync(s => SettingsChange.Pause(s, "2026-03-01", "2026-03-30"));
         var asked = await system.SyncAsync();
         Assert.Equal((night, "test", null), (asked.Id, asked.RequestedBy, asked.Error));
@@ -246,7 +246,7 @@ public sealed class TroubleTests(PostgresCluster cluster)
                     await context.Operations.ExecuteDeleteAsync(Stop);
                 }
 
-                var id = Assert.Single(await system.Get<DailySchedule>().EnqueueDueAsync(Stop));
+                var id = Assert.Single(await system.Get<DailySchedule>().EnqueueDueAsync(cancellationToken: Stop));
                 if (tried)
                 {
                     system.Sandbox.Faults.Set("revision-changes");
@@ -270,7 +270,7 @@ public sealed class TroubleTests(PostgresCluster cluster)
 
         async Task UndoAsync()
         {
-            await system.Integrations.TurnOnAsync(system.District.Id, IntegrationKind.ClassLink, clear: false, "test", Stop);
+            await system.Integrations.TurnOnAsync(system.District.Id, IntegrationKind.ClassLink, clear: false, "test", cancellationToken: Stop);
             await system.ConfigureAsync(s =>
                 s with
                 {
@@ -291,7 +291,7 @@ public sealed class TroubleTests(PostgresCluster cluster)
             configure: services => services.Insert(0, ServiceDescriptor.Singleton<IOperationHandler>(new Failing()))
         );
         await system.ConfigureAsync(s => SettingsChange.Daily(s, "04:00", "full", s_start.AddDays(-1)));
-        var id = Assert.Single(await system.Get<DailySchedule>().EnqueueDueAsync(Stop));
+        var id = Assert.Single(await system.Get<DailySchedule>().EnqueueDueAsync(cancellationToken: Stop));
         Assert.True(await WorkAsync(system));
         var operation = await system.Queue.GetAsync(system.District.Id, id, Stop);
         Assert.Equal((OperationStatus.Waiting, 1), (operation.Status, operation.Attempts));
@@ -315,7 +315,7 @@ public sealed class TroubleTests(PostgresCluster cluster)
         var run = await system.SyncAsync();
         clock.MoveTo(s_start.AddDays(1));
         system.Sandbox.SetDay(1);
-        var night = Assert.Single(await system.Get<DailySchedule>().EnqueueDueAsync(Stop));
+        var night = Assert.Single(await system.Get<DailySchedule>().EnqueueDueAsync(cancellationToken: Stop));
         system.Sandbox.Faults.Set("revision-changes");
         Assert.True(await WorkAsync(system));
         Assert.Equal(OperationStatus.Waiting, (await system.Queue.GetAsync(system.District.Id, night, Stop)).Status);
@@ -344,7 +344,7 @@ public sealed class TroubleTests(PostgresCluster cluster)
         await system.Queue.CancelAsync(system.District.Id, asked, Stop);
         clock.MoveTo(s_start.AddDays(1).AddHours(2));
         Assert.False(await WorkAsync(system));
-        Assert.Empty(await system.Get<DailySchedule>().EnqueueDueAsync(Stop));
+        Assert.Empty(await system.Get<DailySchedule>().EnqueueDueAsync(cancellationToken: Stop));
     }
 
     [Theory]
@@ -358,7 +358,7 @@ public sealed class TroubleTests(PostgresCluster cluster)
         for (var night = 0; night < 5; night++)
         {
             clock.MoveTo(s_start.AddDays(night));
-            Assert.Single(await system.Get<DailySchedule>().EnqueueDueAsync(Stop));
+            Assert.Single(await system.Get<DailySchedule>().EnqueueDueAsync(cancellationToken: Stop));
             Assert.True(await WorkAsync(system));
             Assert.Null(await StoppedAsync());
             await system.Get<Aftermath>().SettleAsync(Stop);
@@ -374,7 +374,7 @@ public sealed class TroubleTests(PostgresCluster cluster)
         Assert.Contains("5 nights", why, StringComparison.Ordinal);
         Assert.Contains("Sync Now", why, StringComparison.Ordinal);
         clock.MoveTo(s_start.AddDays(5));
-        Assert.Empty(await system.Get<DailySchedule>().EnqueueDueAsync(Stop));
+        Assert.Empty(await system.Get<DailySchedule>().EnqueueDueAsync(cancellationToken: Stop));
 
         // Approving what an earlier night held proves nothing of the roster service.
         await using (var context = system.Database.CreateContext())
@@ -402,7 +402,7 @@ public sealed class TroubleTests(PostgresCluster cluster)
         await system.Get<Aftermath>().SettleAsync(Stop);
         Assert.Null(await StoppedAsync());
         clock.MoveTo(s_start.AddDays(6));
-        Assert.Single(await system.Get<DailySchedule>().EnqueueDueAsync(Stop));
+        Assert.Single(await system.Get<DailySchedule>().EnqueueDueAsync(cancellationToken: Stop));
 
         async Task<string?> StoppedAsync() =>
             IntegrationService
@@ -707,7 +707,7 @@ public sealed class TroubleTests(PostgresCluster cluster)
     {
         var (system, _) = await NightAsync(db);
         await using var __ = system;
-        var id = Assert.Single(await system.Get<DailySchedule>().EnqueueDueAsync(Stop));
+        var id = Assert.Single(await system.Get<DailySchedule>().EnqueueDueAsync(cancellationToken: Stop));
         var claimed = await system.Queue.ClaimAsync("one", null, aloneHere: false, Stop);
         await system.Queue.CancelAsync(system.District.Id, id, Stop);
         Assert.False(await system.Queue.RetryLaterAsync(claimed!, TimeSpan.FromMinutes(10), "No answer.", Stop));

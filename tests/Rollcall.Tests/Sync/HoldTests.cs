@@ -66,7 +66,7 @@ public sealed class HoldTests(PostgresCluster cluster)
         [
             .. Enumerable
                 .Range(0, Sites)
-                .SelectMany(s => groups.Select(g => new Hold(s, g, Risk.Transfers, 1, 1)))
+                .SelectMany(s => groups.Select(g => new Hold(s, g, Risk.Transfers, 1, 1, 0)))
                 .Where(h => (h.Site, h.Group) != (3, RoleGroup.Teacher)),
         ];
         var expected = rows.Where(r => r.Risk != Risk.None && (r.SiteId, r.RoleGroup) != (3, RoleGroup.Teacher))

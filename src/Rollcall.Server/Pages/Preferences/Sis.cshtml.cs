@@ -52,8 +52,8 @@ internal sealed class SisModel(Here here, IntegrationService integrations) : Rol
                     kind,
                     clear == "yes",
                     Here.Actor.Name,
-                    Gone,
-                    SwitchImpact.Parse(agreed)
+                    SwitchImpact.Parse(agreed),
+                    Gone
                 );
                 var daily = IntegrationService.SettingsOf(await integrations.FindAsync(DistrictId, kind, Gone)).Daily;
                 var nights = daily is { At: { } at, StoppedBecause: null }
