@@ -236,7 +236,7 @@ internal static class IntegrationCommands
                             ? $"{IntegrationWords.Name(kind)} is on. {Cleared(operation)}"
                             : $"{IntegrationWords.Name(kind)} is on.",
                     cancellationToken,
-                    view => view with { Cleared = cleared }
+                    view => new TurnedOnView(view, cleared)
                 )
         );
         return command;
@@ -861,7 +861,7 @@ internal static class IntegrationCommands
         Func<Session, District, Task> act,
         Func<IntegrationView, string> say,
         CancellationToken cancellationToken,
-        Func<IntegrationView, IntegrationView>? also = null
+        Func<IntegrationView, object>? json = null
     )
     {
         await using var session = await Session.OpenAsync(result, terminal, cancellationToken);
@@ -872,7 +872,7 @@ internal static class IntegrationCommands
         var view = IntegrationView.Of(kind, await integrations.FindAsync(district.Id, kind, cancellationToken), sites.Values);
         if (session.Json)
         {
-            await JsonText.WriteAsync(terminal, also is null ? view : also(view));
+            await JsonText.WriteAsync(terminal, json?.Invoke(view) ?? view);
         }
         else
         {

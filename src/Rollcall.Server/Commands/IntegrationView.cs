@@ -6,8 +6,19 @@ using Rollcall.Sync;
 
 namespace Rollcall.Server.Commands;
 
+/// <summary>An integration's settings once it is turned on.</summary>
+[method: System.Diagnostics.CodeAnalysis.SetsRequiredMembers]
+internal sealed record TurnedOnView(IntegrationView View, long? Cleared) : IntegrationView(View)
+{
+    [System.Text.Json.Serialization.JsonIgnore]
+    public IntegrationView View { get; } = View;
+
+    /// <summary>The operation that cleared what another roster had left, to be undone; null when nothing was cleared.</summary>
+    public long? Cleared { get; } = Cleared;
+}
+
 /// <summary>An integration's settings as commands show them; secrets are not among them.</summary>
-internal sealed record IntegrationView
+internal record IntegrationView
 {
     public required string Integration { get; init; }
     public required bool Enabled { get; init; }
@@ -30,9 +41,6 @@ internal sealed record IntegrationView
     public required IReadOnlyDictionary<string, IReadOnlyDictionary<string, Threshold>> SiteThresholds { get; init; }
     public required DailyOperations Daily { get; init; }
     public required DateTimeOffset? LastFullAt { get; init; }
-
-    /// <summary>The operation by which turning it on cleared what another roster had left, to be undone; null otherwise.</summary>
-    public long? Cleared { get; init; }
 
     public static IntegrationView Of(IntegrationKind kind, Integration? row, IEnumerable<Site> sites)
     {
