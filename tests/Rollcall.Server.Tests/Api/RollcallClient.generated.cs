@@ -9056,9 +9056,6 @@ namespace Rollcall.Server.Tests.Api.Generated
         [System.Text.Json.Serialization.JsonPropertyName("lastFullAt")]
         public System.DateTimeOffset? LastFullAt { get; set; } = default!;
 
-        [System.Text.Json.Serialization.JsonPropertyName("cleared")]
-        public long? Cleared { get; set; } = default!;
-
     }
 
     [System.CodeDom.Compiler.GeneratedCode("NJsonSchema", "14.7.1.0 (NJsonSchema v11.6.1.0 (Newtonsoft.Json v13.0.0.0))")]
@@ -10628,4 +10625,4 @@ namespace Rollcall.Server.Tests.Api.Generated
 #pragma warning restore 8604
 #pragma warning restore 8625
 #pragma warning restore 8765
-// openapi.json e216c99bdce951782e025b02f354303ff712636cd007d9b447b4941c348110f2
+// openapi.json 1676ad56eb93863e3463c49cb18bc718bcacef86320bdeb09f75df7d3764495f
