@@ -1,3 +1,4 @@
+using Rollcall.Districts;
 using Rollcall.Patrons;
 using Rollcall.Tests.Infrastructure;
 
@@ -40,6 +41,10 @@ public sealed class ListTests(PostgresCluster cluster)
         var all = await system.AllPatronsAsync();
         var search = all.GroupBy(p => p.LastName).OrderByDescending(g => g.Count()).First().Key[..2].ToUpperInvariant();
         var usual = Rollcall.Districts.GradeTable.Keys([]);
+        var sites = (await system.Get<SiteService>().ListAsync(system.District.Id))
+            .OrderBy(s => s.Name, StringComparer.OrdinalIgnoreCase)
+            .ThenBy(s => s.Id)
+            .ToList();
         var level = all.Select(p => p.Level).OfType<string>().First();
         foreach (
             var (filter, matches) in new (PatronFilter, Func<Patron, bool>)[]
@@ -85,6 +90,9 @@ public sealed class ListTests(PostgresCluster cluster)
                             : usual.IndexOf($"\n{p.Level.ToLowerInvariant()}\n", StringComparison.Ordinal) is var at and >= 0
                                 ? $"{at:00000}"
                             : $"99999{p.Level}",
+                            PatronSort.Site => p.SiteId is { } id ? $"{sites.FindIndex(s => s.Id == id):00000}" : null,
+                            PatronSort.StudentNumber => p.CommunityId,
+                            PatronSort.Status => $"{(int)p.Status}",
                             PatronSort.Updated => p.UpdatedAt.ToString("O", null),
                             _ => p.NameKey,
                         }

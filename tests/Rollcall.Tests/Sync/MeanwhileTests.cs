@@ -81,7 +81,7 @@ public sealed class MeanwhileTests(PostgresCluster cluster)
 
         await SyncAsync(system);
         system.Sandbox.Overrides.Remove("users", Enumerable.Range(1, 14).Select(i => $"p{i:00}"));
-        system.Sandbox.Person("q04", "Pat", "Person04");
+        system.Sandbox.Person("q04", "Patty", "Person04");
         var held = await SyncAsync(system);
         Assert.Equal(OperationStatus.NeedsApproval, held.Status);
         Assert.Equal(14, OperationQueue.CountsOf(held).Held);

@@ -57,7 +57,7 @@ internal sealed class HoldMarks(RollcallDatabase database, Operation operation, 
             await using (var transaction = await database.Bulk.BeginWriteAsync(connection, cancellationToken))
             {
                 await OperationQueue.EnsureMineAsync(connection, transaction, operation.Id, operation.Fence, cancellationToken);
-                await using var context = database.CreateContext(connection, transaction);
+                await using var context = database.CreateContext(connection, transaction).AllowLong();
                 Statements++;
                 held += await context
                     .Changes.Where(c => c.DistrictId == operation.DistrictId && c.OperationId == operation.Id && numbers.Contains(c.Number))
