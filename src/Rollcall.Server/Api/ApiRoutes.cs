@@ -450,7 +450,16 @@ internal static class ApiRoutes
     private static async Task<TurnedOn> TurnOnAsync(string service, TurnOnBody body, IntegrationService integrations, HttpContext http)
     {
         var (district, actor) = Caller.Of(http);
-        return new(true, await integrations.TurnOnAsync(district.Id, Kind(service), body.Clear == true, actor.Name, cancellationToken: http.RequestAborted));
+        return new(
+            true,
+            await integrations.TurnOnAsync(
+                district.Id,
+                Kind(service),
+                body.Clear == true,
+                actor.Name,
+                cancellationToken: http.RequestAborted
+            )
+        );
     }
 
     private static async Task<TurnedOn> TurnOffAsync(string service, IntegrationService integrations, HttpContext http)

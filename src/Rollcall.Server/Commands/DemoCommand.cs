@@ -268,7 +268,15 @@ internal static class DemoCommand
         var sites = services.GetRequiredService<SiteService>();
         await integrations.StorePartnerKeyAsync(sandbox.Options.PartnerKey, actor, cancellationToken);
         var request = new ConnectRequest(ConnectionMode.Proxy, sandbox.Options.TenantId, sandbox.Url.GetLeftPart(UriPartial.Authority));
-        await integrations.ConnectAsync(district, kind, request, asOperator: true, clear: false, actor, cancellationToken: cancellationToken);
+        await integrations.ConnectAsync(
+            district,
+            kind,
+            request,
+            asOperator: true,
+            clear: false,
+            actor,
+            cancellationToken: cancellationToken
+        );
         var schools = (await integrations.OrgsAsync(district, kind, cancellationToken)).Where(o => o.Type == "school").ToList();
         var number = 0;
         foreach (var school in schools)

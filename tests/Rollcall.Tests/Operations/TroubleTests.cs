@@ -270,7 +270,13 @@ public sealed class TroubleTests(PostgresCluster cluster)
 
         async Task UndoAsync()
         {
-            await system.Integrations.TurnOnAsync(system.District.Id, IntegrationKind.ClassLink, clear: false, "test", cancellationToken: Stop);
+            await system.Integrations.TurnOnAsync(
+                system.District.Id,
+                IntegrationKind.ClassLink,
+                clear: false,
+                "test",
+                cancellationToken: Stop
+            );
             await system.ConfigureAsync(s =>
                 s with
                 {
