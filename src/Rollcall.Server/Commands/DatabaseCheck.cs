@@ -214,7 +214,7 @@ internal sealed class DatabaseCheck(RollcallDatabase database, Secrets secrets)
             var counts = OperationQueue.CountsOf(operation);
             if (!counts.AddUp && problems.Count < Shown)
             {
-                problems.Add($"Operation {operation.Id}: {OperationText.Totals(operation)}");
+                problems.Add($"Operation {operation.Id}: {Totals.Sentence(operation)}");
             }
         }
 

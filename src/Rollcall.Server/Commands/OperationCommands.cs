@@ -77,7 +77,7 @@ internal static class OperationCommands
             operation.FailedForNow ? "failed for now" : OperationText.Status(operation.Status),
             OperationText.When(operation.StartedAt ?? operation.CreatedAt, district),
             operation.RequestedBy,
-            operation.Error ?? (operation.Planned && operation.Kind != OperationKind.Edit ? OperationText.Totals(operation) : ""),
+            operation.Error ?? (operation.Planned && operation.Kind != OperationKind.Edit ? Totals.Sentence(operation) : ""),
         ];
 
     private static Command Show(Terminal terminal)

@@ -186,44 +186,6 @@ internal static class OperationText
     /// <summary>A number and what is counted.</summary>
     public static string Count(long number, string one, string many) => $"{N(number)} {(number == 1 ? one : many)}";
 
-    /// <summary>The totals in one sentence, without those that are none.</summary>
-    public static string Totals(Operation operation)
-    {
-        var counts = OperationQueue.CountsOf(operation).HeldApart();
-        if (operation.Kind == OperationKind.Export)
-        {
-            return $"{Count(counts.Read, "patron", "patrons")} exported.";
-        }
-
-        var absent =
-            counts.Absent == 0 ? ""
-            : counts.Absent == counts.Transferred ? " (no longer in the roster)"
-            : $" ({N(counts.Absent)} of them no longer in the roster)";
-        (long Count, string Word)[] parts =
-        [
-            (counts.Created, "created"),
-            (counts.Updated, operation.Kind == OperationKind.Undo ? "taken back" : "updated"),
-            (counts.Reactivated, "reactivated"),
-            (counts.Transferred, "transferred" + absent),
-            (counts.Unchanged, "unchanged"),
-            (counts.Skipped, "skipped"),
-            (counts.Review, "for Review"),
-            (counts.Removed, "removed"),
-            (counts.Held, "held"),
-        ];
-        var said = string.Join(", ", parts.Where(p => p.Count > 0).Select(p => $"{N(p.Count)} {p.Word}"));
-        var read =
-            operation.Kind switch
-            {
-                OperationKind.Import => Count(counts.Read, "row", "rows"),
-                OperationKind.Undo => Count(counts.Read, "change", "changes"),
-                OperationKind.Edit or OperationKind.Remove or OperationKind.Merge => Count(counts.Read, "patron", "patrons"),
-                _ => Count(counts.Read, "person", "people"),
-            } + " read";
-        var plan = operation.Status == OperationStatus.Preview ? ", the plan" : "";
-        return said.Length == 0 ? $"{read}." : $"{read}{plan}: {said}.";
-    }
-
     /// <summary>How many people met a patron that was here, and by which key; null when nobody did.</summary>
     public static string? Linked(Operation operation)
     {
@@ -266,7 +228,7 @@ internal static class OperationText
     /// <summary>Totals, links, warnings and what can be done next.</summary>
     public static async Task WriteSummaryAsync(TextWriter text, Operation operation)
     {
-        await text.WriteLineAsync(RetentionService.NoteOf(operation) ?? Totals(operation));
+        await text.WriteLineAsync(RetentionService.NoteOf(operation) ?? Totals.Sentence(operation));
         if (Linked(operation) is { } linked)
         {
             await text.WriteLineAsync(linked);

@@ -27,7 +27,10 @@ internal sealed class IndexModel(
     public Operation? Last { get; private set; }
 
     /// <summary>What <see cref="Last"/> did, with the people whom the visitor sees.</summary>
-    public IReadOnlyList<(string Label, long Count)> Did { get; private set; } = [];
+    public IReadOnlyList<Total> Did { get; private set; } = [];
+
+    /// <summary>What has to be said beside that for it to add up; null for nothing.</summary>
+    public string? DidFootnote { get; private set; }
 
     /// <summary>The sync that waits or runs; null where none does.</summary>
     public Operation? Live { get; private set; }
@@ -164,8 +167,9 @@ internal sealed class IndexModel(
         if (Last is not null)
         {
             Did = Here.Sites is null
-                ? [.. Totals.Of(Last)]
-                : [.. Totals.Of(Last, (await reading.LogCountsAsync(Last, Gone)).Where(c => Here.Sees(c.SiteId)))];
+                ? Totals.Of(Last)
+                : Totals.Of(Last, (await reading.LogCountsAsync(Last, Gone)).Where(c => Here.Sees(c.SiteId)));
+            DidFootnote = Here.Sites is null ? Totals.Footnote(Last) : null;
         }
 
         static bool IsSync(Operation operation) => operation.Kind is OperationKind.FullSync or OperationKind.ChangesSync;

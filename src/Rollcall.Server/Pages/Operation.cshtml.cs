@@ -65,6 +65,33 @@ internal sealed class OperationModel(
         ("Review", [Outcome.Review]),
     ];
 
+    /// <summary>What an undo changes it takes back.</summary>
+    public static string ColumnLabel(Operation operation, string label) =>
+        operation.Kind == OperationKind.Undo && label == "Updated" ? "Taken back" : label;
+
+    /// <summary>Which lines the table by site counts as held.</summary>
+    /// <param name="waits">Some of them still wait. Whoever has been left out of a hold since does not.</param>
+    public static Func<LogCount, bool> IsHeld(bool waits) => c => c.Held && !(waits && c.Dropped);
+
+    /// <summary>Which lines it counts as not written. A link that stayed as it was is nobody's outcome.</summary>
+    public static bool IsNotWritten(LogCount line) => line is { Dropped: true, Outcome: not (Outcome.None or Outcome.Unchanged) };
+
+    /// <summary>Why the table by site says less, or other, than the totals of the whole.</summary>
+    public static string BySiteFootnote(Operation operation, bool wereHeld, bool notWritten) =>
+        string.Join(
+            ' ',
+            new[]
+            {
+                IsOfRoster(operation.Kind)
+                    ? "Who was read and stayed as they were has no line in the log: sites have neither “Read” nor “Unchanged”."
+                    : null,
+                wereHeld ? "Whoever was held is counted under what became of them, too." : null,
+                notWritten
+                    ? "Whoever was left out or not reached counts as skipped in the totals of the whole, unless they are no longer in the roster."
+                    : null,
+            }.OfType<string>()
+        );
+
     public bool IsLive => Operation.Status is OperationStatus.Waiting or OperationStatus.Running;
     public bool Decidable =>
         Here.Can("/Operation PostApprove") && Operation.Status is OperationStatus.NeedsApproval or OperationStatus.Preview;

@@ -254,7 +254,7 @@ public sealed class Aftermath(RollcallDatabase database, RollcallOptions options
 
     private static string Letter(Operation operation, District district, NoticeEvents told, bool stopped, string? publicUrl)
     {
-        var counts = OperationQueue.CountsOf(operation).HeldApart();
+        var counts = OperationQueue.CountsOf(operation);
         var zone = district.Zone;
         var lines = new List<string>
         {
@@ -290,9 +290,7 @@ public sealed class Aftermath(RollcallDatabase database, RollcallOptions options
 
         if (told != NoticeEvents.Failed)
         {
-            lines.Add(
-                $"{N(counts.Read)} people read: {N(counts.Created)} new, {N(counts.Updated)} changed, {N(counts.Unchanged)} unchanged, {N(counts.Transferred)} transferred, {N(counts.Reactivated)} back again, {N(counts.Review)} to review, {N(counts.Skipped)} skipped{(counts.Held > 0 ? $", {N(counts.Held)} held" : "")}."
-            );
+            lines.Add(Totals.Sentence(operation));
             foreach (
                 var group in OperationQueue
                     .WarningsOf(operation)

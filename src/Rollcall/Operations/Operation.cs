@@ -212,6 +212,22 @@ public sealed record SyncCounts
     [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingDefault)]
     public long HeldReactivated { get; init; }
 
+    /// <summary>Those of <see cref="HeldCreated"/> who have been left out of the hold since.</summary>
+    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingDefault)]
+    public long HeldCreatedLeftOut { get; init; }
+
+    /// <summary>Those of <see cref="HeldUpdated"/> who have been left out of the hold since.</summary>
+    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingDefault)]
+    public long HeldUpdatedLeftOut { get; init; }
+
+    /// <summary>Those of <see cref="HeldTransferred"/> who have been left out of the hold since, absent ones too.</summary>
+    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingDefault)]
+    public long HeldTransferredLeftOut { get; init; }
+
+    /// <summary>Those of <see cref="HeldReactivated"/> who have been left out of the hold since.</summary>
+    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingDefault)]
+    public long HeldReactivatedLeftOut { get; init; }
+
     /// <summary>Those of <see cref="HeldAbsent"/> who have been left out of the hold since: as they are no more in the roster, they are not counted as
     /// skipped.</summary>
     [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingDefault)]
@@ -259,7 +275,26 @@ public sealed record SyncCounts
             HeldTransferred = held.GetValueOrDefault(Outcome.Transferred) + absent,
             HeldAbsent = absent,
             HeldReactivated = held.GetValueOrDefault(Outcome.Reactivated),
+            HeldCreatedLeftOut = 0,
+            HeldUpdatedLeftOut = 0,
+            HeldTransferredLeftOut = 0,
+            HeldReactivatedLeftOut = 0,
             HeldAbsentLeftOut = 0,
+        };
+    }
+
+    /// <summary>With these rows left out of the hold since, and those before them.</summary>
+    /// <param name="rows">How many, by outcome.</param>
+    internal SyncCounts WithLeftOut(IReadOnlyDictionary<Outcome, long> rows)
+    {
+        var absent = rows.GetValueOrDefault(Outcome.Absent);
+        return this with
+        {
+            HeldCreatedLeftOut = HeldCreatedLeftOut + rows.GetValueOrDefault(Outcome.Created),
+            HeldUpdatedLeftOut = HeldUpdatedLeftOut + rows.GetValueOrDefault(Outcome.Updated),
+            HeldTransferredLeftOut = HeldTransferredLeftOut + rows.GetValueOrDefault(Outcome.Transferred) + absent,
+            HeldReactivatedLeftOut = HeldReactivatedLeftOut + rows.GetValueOrDefault(Outcome.Reactivated),
+            HeldAbsentLeftOut = HeldAbsentLeftOut + absent,
         };
     }
 }

@@ -815,12 +815,15 @@ public sealed class OperationQueue(RollcallDatabase database, TimeProvider time)
             }
 
             var (district, id) = (operation.DistrictId, operation.Id);
-            counts = counts.WithHeld(await HeldOutcomesAsync(context, district, id, all: false, cancellationToken)) with
-            {
-                HeldAbsentLeftOut = await context
-                    .Changes.Where(c => c.DistrictId == district && c.OperationId == id && c.Held)
-                    .LongCountAsync(c => c.Stale && c.Outcome == Outcome.Absent, cancellationToken),
-            };
+            counts = counts
+                .WithHeld(await HeldOutcomesAsync(context, district, id, all: false, cancellationToken))
+                .WithLeftOut(
+                    await context
+                        .Changes.Where(c => c.DistrictId == district && c.OperationId == id && c.Held && c.Stale)
+                        .GroupBy(c => c.Outcome)
+                        .Select(g => new { g.Key, Count = g.LongCount() })
+                        .ToDictionaryAsync(g => g.Key, g => g.Count, cancellationToken)
+                );
             operation.Counts = JsonSerializer.Serialize(counts, Json);
         }
 

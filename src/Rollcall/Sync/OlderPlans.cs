@@ -352,11 +352,9 @@ internal static class OlderPlans
         // The people stay among the outcomes until the end, as everybody does who is left out.
         var counts = OperationQueue.CountsOf(older);
         var lessened = JsonSerializer.Serialize(
-            counts with
+            counts.WithLeftOut(held.ToDictionary(h => h.Key, h => h.Value - left.GetValueOrDefault(h.Key))) with
             {
                 Held = Math.Max(0, counts.Held - (held.Values.Sum() - left.Values.Sum())),
-                HeldAbsentLeftOut =
-                    counts.HeldAbsentLeftOut + held.GetValueOrDefault(Outcome.Absent) - left.GetValueOrDefault(Outcome.Absent),
             },
             OperationQueue.Json
         );

@@ -72,6 +72,19 @@ public abstract class SyncPages(SyncedLibrary library)
 
         Assert.Contains($"{gone.Count} held", await visitor.PageAsync("/operations"), StringComparison.Ordinal);
 
+        // Who was not read is told beside what was, so that the boxes add up; sites say why theirs do not.
+        foreach (var page in (string[])[dashboard, await visitor.PageAsync(held)])
+        {
+            Assert.Contains($"{gone.Count} held: to be transferred, no longer in the roster.", page, StringComparison.Ordinal);
+            Assert.Contains("Whoever is no longer in the roster is not among those who were read.", page, StringComparison.Ordinal);
+        }
+
+        Assert.Contains(
+            "sites have neither “Read” nor “Unchanged”",
+            System.Net.WebUtility.HtmlDecode(await visitor.PageAsync(held)),
+            StringComparison.Ordinal
+        );
+
         // A hold of an earlier version, which did not say of what kind the changes are that wait.
         await using (var context = library.Service<RollcallDatabase>().CreateContext())
         {

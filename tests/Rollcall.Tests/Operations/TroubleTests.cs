@@ -506,7 +506,7 @@ public sealed class TroubleTests(PostgresCluster cluster)
         await SendDueAsync(notices);
         Assert.Contains("1 change waits for your approval", mail.Messages[^1], StringComparison.Ordinal);
         Assert.Contains("1 change is more than is usual at once and was not written", mail.Messages[^1], StringComparison.Ordinal);
-        Assert.Contains(", 1 held.", mail.Messages[^1], StringComparison.Ordinal);
+        Assert.Contains("0 people read: 1 held.", mail.Messages[^1], StringComparison.Ordinal);
         Assert.Matches(@"(?s)14 of 60 would go.*Something small", mail.Messages[^1]);
         Assert.Matches(@"Message-Id: <[^>]+@school\.example>", mail.Messages[^1]);
     }

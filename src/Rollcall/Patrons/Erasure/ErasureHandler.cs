@@ -404,14 +404,19 @@ internal sealed class ErasureHandler(RollcallDatabase database, OperationQueue q
 
             var dropped = OperationQueue.Drop(counts, open.GroupBy(r => r.Outcome).ToDictionary(g => g.Key, g => g.LongCount())) with
             {
-                Held = counts.Held - open.LongCount(r => r.Held),
+                // Whoever has been left out since does not wait any more.
+                Held = counts.Held - open.LongCount(r => r is { Held: true, Stale: false }),
                 HeldCreated = counts.HeldCreated - Waiting(Outcome.Created),
                 HeldUpdated = counts.HeldUpdated - Waiting(Outcome.Updated),
                 HeldTransferred = counts.HeldTransferred - Waiting(Outcome.Transferred, Outcome.Absent),
                 HeldAbsent = counts.HeldAbsent - Waiting(Outcome.Absent),
                 HeldReactivated = counts.HeldReactivated - Waiting(Outcome.Reactivated),
             };
-            var json = JsonSerializer.Serialize(dropped, OperationQueue.Json);
+            var leftOut = open.Where(r => r is { Held: true, Stale: true }).GroupBy(r => r.Outcome);
+            var json = JsonSerializer.Serialize(
+                dropped.WithLeftOut(leftOut.ToDictionary(g => g.Key, g => -g.LongCount())),
+                OperationQueue.Json
+            );
             await context
                 .Operations.Where(o => o.Id == plan.Id)
                 .ExecuteUpdateAsync(s => s.SetProperty(o => o.Counts, json), cancellationToken);
