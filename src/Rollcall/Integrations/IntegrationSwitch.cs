@@ -408,7 +408,8 @@ internal static class IntegrationSwitch
     /// <param name="operation">The switch.</param>
     /// <param name="now">The time.</param>
     /// <param name="cancellationToken">Gives up.</param>
-    public static async Task RestoreAsync(
+    /// <returns>The tenant with which ClassLink was not turned on, because the operator has taken it back; null for none.</returns>
+    public static async Task<string?> RestoreAsync(
         RollcallContext context,
         Operation operation,
         DateTimeOffset now,
@@ -428,12 +429,13 @@ internal static class IntegrationSwitch
         if (was.Only is { } own)
         {
             await RestoreOwnAsync(context, operation, own, was, cancellationToken);
-            return;
+            return null;
         }
 
         var rows = await context.Integrations.Where(i => i.DistrictId == district).ToListAsync(cancellationToken);
         var on = was.Integrations.Find(i => i.Enabled)?.Kind;
-        if (await ForeignTenantAsync(context, district, was, cancellationToken) is not null)
+        var foreign = await ForeignTenantAsync(context, district, was, cancellationToken);
+        if (foreign is not null)
         {
             // The operator took it back while this was at work: what was linked is brought back, and nothing is read or let in by it.
             on = null;
@@ -508,6 +510,8 @@ internal static class IntegrationSwitch
             await context.ReviewItems.Where(r => r.DistrictId == district).ExecuteDeleteAsync(cancellationToken);
             context.ReviewItems.AddRange(was.Reviews);
         }
+
+        return foreign;
     }
 
     /// <summary>Ends what waits and was planned from the roster that is left behind.</summary>

@@ -47,9 +47,10 @@ internal sealed class SyncHandler(
         var justPlanned = !operation.Planned;
         if (!operation.Planned)
         {
-            if (await PlanAsync(run, setup, cancellationToken) is not { } planned)
+            var (planned, unread) = await PlanAsync(run, setup, cancellationToken);
+            if (planned is null)
             {
-                await EndUnchangedAsync(operation, setup, cancellationToken);
+                await EndUnchangedAsync(operation, setup, unread!, cancellationToken);
                 return;
             }
 
@@ -224,8 +225,21 @@ internal sealed class SyncHandler(
         }
     }
 
-    /// <returns>Null when there is nothing to read, since the provider's revision is that of the last full sync.</returns>
-    private async Task<Rows<HashRefresh>?> PlanAsync(OperationRun run, SyncSetup setup, CancellationToken cancellationToken)
+    /// <summary>Says of a folder in which nothing new has come that its files are those of an earlier sync.</summary>
+    private static string? NothingNew(SyncSetup setup, CsvFeedSource feed) =>
+        feed is { NothingNew: true, LastNewAt: { } last }
+            ? string.Create(
+                CultureInfo.InvariantCulture,
+                $"the files are those that were first read on {TimeZoneInfo.ConvertTime(last, setup.District.Zone):yyyy-MM-dd HH:mm}, and nothing has come since"
+            )
+            : null;
+
+    /// <returns>What only links have to remember; or why there is nothing to read: the provider's revision is that of the last full sync.</returns>
+    private async Task<(Rows<HashRefresh>? Planned, string? Unread)> PlanAsync(
+        OperationRun run,
+        SyncSetup setup,
+        CancellationToken cancellationToken
+    )
     {
         var operation = run.Operation;
         var began = time.GetUtcNow();
@@ -240,6 +254,7 @@ internal sealed class SyncHandler(
         Roster? roster = null;
         IReadOnlyDictionary<string, long> leniencies = new Dictionary<string, long>();
         string? fullBecause = null;
+        string? nothingNew = null;
         IReadOnlyDictionary<string, long> understood = new Dictionary<string, long>(StringComparer.Ordinal);
         FeedState? feedState = null;
         KnownHomerooms? homerooms = null;
@@ -254,9 +269,10 @@ internal sealed class SyncHandler(
                 await run.ReportAsync(OperationStage.Pulling, "Checking the CSV package", 0, null);
                 try
                 {
+                    nothingNew = NothingNew(setup, feed);
                     if (feed.Passed.Count == 0 && await IsUnchangedAsync(setup, feed, cancellationToken))
                     {
-                        return null;
+                        return (null, nothingNew ?? "the files say what those of the last full sync said");
                     }
 
                     EnsureFresh(setup, feed);
@@ -297,7 +313,7 @@ internal sealed class SyncHandler(
             }
             else if (await IsUnchangedAsync(setup, source, cancellationToken))
             {
-                return null;
+                return (null, "the roster is the same as at the last full sync, by the service's own word");
             }
 
             if (fullBecause is not null && feedState is null)
@@ -391,9 +407,10 @@ internal sealed class SyncHandler(
                 homerooms,
                 reports,
                 knows,
+                nothingNew is null ? null : $"Read again: {nothingNew}.",
                 cancellationToken
             );
-            return plan.Refreshes;
+            return (plan.Refreshes, null);
         }
     }
 
@@ -440,6 +457,7 @@ internal sealed class SyncHandler(
         KnownHomerooms? homerooms,
         IReadOnlyList<CsvImportReport>? imported,
         long knows,
+        string? note,
         CancellationToken cancellationToken
     )
     {
@@ -529,6 +547,7 @@ internal sealed class SyncHandler(
             mode = setup.Settings.Mode,
             tenantId = setup.Settings.TenantId,
             districtName = setup.Settings.DistrictName,
+            note,
             map = setup.Settings.Map,
             began,
             cursor,
@@ -983,14 +1002,15 @@ internal sealed class SyncHandler(
         public KnownHomerooms? Homerooms { get; init; }
     }
 
-    private async Task EndUnchangedAsync(Operation operation, SyncSetup setup, CancellationToken cancellationToken)
+    /// <param name="operation">The operation.</param>
+    /// <param name="setup">Its district.</param>
+    /// <param name="because">Why nothing was read.</param>
+    /// <param name="cancellationToken">Gives up.</param>
+    private async Task EndUnchangedAsync(Operation operation, SyncSetup setup, string because, CancellationToken cancellationToken)
     {
         await using (var context = database.CreateContext())
         {
-            var options = JsonSerializer.Serialize(
-                new { note = "Nothing was read: the roster is the same as at the last full sync, by the service's own word." },
-                OperationQueue.Json
-            );
+            var options = JsonSerializer.Serialize(new { note = $"Nothing was read: {because}." }, OperationQueue.Json);
             await context
                 .Operations.Where(o => o.Id == operation.Id && o.Fence == operation.Fence)
                 .ExecuteUpdateAsync(s => s.SetProperty(o => o.Options, options), cancellationToken);

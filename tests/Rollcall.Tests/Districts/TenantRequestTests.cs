@@ -2,6 +2,7 @@ using Microsoft.EntityFrameworkCore;
 using Rollcall.Audit;
 using Rollcall.Districts;
 using Rollcall.Integrations;
+using Rollcall.Operations;
 using Rollcall.Storage;
 using Rollcall.Sync.Undo;
 using Rollcall.Tests.Infrastructure;
@@ -162,7 +163,11 @@ public sealed class TenantRequestTests(PostgresCluster cluster)
             CancellationToken.None
         );
         Assert.True(taken);
-        Assert.Null(ended.Error);
+        Assert.Equal((OperationStatus.CompletedWithWarnings, null), (ended.Status, ended.Error));
+        var told = Assert.Single(OperationQueue.WarningsOf(ended), w => w.Code == "tenant-taken-back");
+        Assert.Contains($"took tenant {tenant} back while the undo ran", told.Message, StringComparison.Ordinal);
+        Assert.Contains("Ask the operator", told.Hint, StringComparison.Ordinal);
+        Assert.Equal(OperationQueue.WarningsOf(ended).Sum(w => w.Count), OperationQueue.CountsOf(ended).Warnings);
         Assert.Equal((false, tenant), ((await RowAsync()).Enabled, (await RowAsync()).Settings.TenantId));
         Assert.NotEmpty(await system.PatronsByGuidAsync());
 

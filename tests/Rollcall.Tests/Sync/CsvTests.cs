@@ -68,6 +68,38 @@ public sealed class CsvTests(PostgresCluster cluster)
     [Theory]
     [InlineData(Db.Sqlite)]
     [InlineData(Db.Postgres)]
+    public async Task A_sync_says_that_the_files_are_those_of_an_earlier_one(Db db)
+    {
+        await using var csv = await Feed.StartAsync(cluster, db);
+        csv.Deliver(0, "1.1", delta: false);
+        await csv.MatchAsync();
+        Assert.DoesNotContain("\"note\":\"", (await csv.SyncAsync()).Options, StringComparison.Ordinal);
+
+        // Nothing at all has happened since.
+        var skipped = await csv.SyncAsync();
+        Assert.Equal((OperationStatus.Completed, null), (skipped.Status, skipped.Error));
+        Assert.Matches(
+            "\"note\":\"Nothing was read: the files are those that were first read on 20..-..-.. ..:.., and nothing has come since\\.\"",
+            skipped.Options
+        );
+        Assert.Equal(0, OperationQueue.CountsOf(skipped).Read);
+
+        // Something here asks for a whole sync, of the same files.
+        await csv.System.ConfigureAsync(s => s with { Map = s_map }, IntegrationKind.OneRosterCsv);
+        var again = await csv.SyncAsync();
+        Assert.Matches(
+            "\"note\":\"Read again: the files are those that were first read on 20..-..-.. ..:.., and nothing has come since\\.\"",
+            again.Options
+        );
+        Assert.True(OperationQueue.CountsOf(again).Read > 0);
+
+        csv.Deliver(1, "1.1", delta: false);
+        Assert.DoesNotContain("\"note\":\"", (await csv.SyncAsync()).Options, StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
     public async Task A_delta_alone_changes_whom_it_names_and_nobody_else(Db db)
     {
         await using var csv = await Feed.StartAsync(cluster, db);

@@ -165,7 +165,7 @@ internal sealed class UndoHandler(RollcallDatabase database, OperationQueue queu
             status,
             counts,
             warnings,
-            context => AfterAsync(context, operation, subject, options, whole, cancellationToken),
+            context => AfterAsync(context, operation, subject, options, counts, warnings, whole, cancellationToken),
             cancellationToken
         );
     }
@@ -176,6 +176,8 @@ internal sealed class UndoHandler(RollcallDatabase database, OperationQueue queu
         Operation operation,
         Operation subject,
         UndoOptions options,
+        SyncCounts counts,
+        List<WarningGroup> warnings,
         bool whole,
         CancellationToken cancellationToken
     )
@@ -189,7 +191,10 @@ internal sealed class UndoHandler(RollcallDatabase database, OperationQueue queu
 
         if (subject.Kind == OperationKind.Switch)
         {
-            await IntegrationSwitch.RestoreAsync(context, subject, time.GetUtcNow(), cancellationToken);
+            if (await IntegrationSwitch.RestoreAsync(context, subject, time.GetUtcNow(), cancellationToken) is { } tenant)
+            {
+                await WarnOfTenantAsync(context, operation, tenant, counts, warnings, cancellationToken);
+            }
         }
 
         var because = $"operation {subject.Id} was undone";
@@ -296,6 +301,39 @@ internal sealed class UndoHandler(RollcallDatabase database, OperationQueue queu
                 cancellationToken
             );
         }
+    }
+
+    /// <summary>What stays off is known when all is restored: whoever looks at the undo reads why.</summary>
+    private static async Task WarnOfTenantAsync(
+        RollcallContext context,
+        Operation operation,
+        string tenant,
+        SyncCounts counts,
+        List<WarningGroup> warnings,
+        CancellationToken cancellationToken
+    )
+    {
+        warnings.Add(
+            new WarningGroup(
+                "tenant-taken-back",
+                $"ClassLink stays off: this installation's operator took tenant {tenant} back while the undo ran",
+                1,
+                "Patrons, links and matches are as they were before. Ask the operator to allow this district the tenant, then turn ClassLink on."
+            )
+        );
+        var (counted, told) = (
+            JsonSerializer.Serialize(counts with { Warnings = warnings.Sum(w => w.Count) }, OperationQueue.Json),
+            JsonSerializer.Serialize(warnings, OperationQueue.Json)
+        );
+        await context
+            .Operations.Where(o => o.DistrictId == operation.DistrictId && o.Id == operation.Id)
+            .ExecuteUpdateAsync(
+                s =>
+                    s.SetProperty(o => o.Status, OperationStatus.CompletedWithWarnings)
+                        .SetProperty(o => o.Counts, counted)
+                        .SetProperty(o => o.Warnings, told),
+                cancellationToken
+            );
     }
 
     /// <summary>Asks again what a decision had answered, unless its patron had to stay: then the person is linked still.</summary>
