@@ -10,6 +10,7 @@ internal static class Tasks
     public const string Users = "users";
     public const string Floor = "floor";
     public const string Undo = "undo";
+    public const string Vanished = "vanished";
     public const string Pages = "pages";
     public const string WriteZip = "write-zip";
     public const string ReadZip = "read-zip";

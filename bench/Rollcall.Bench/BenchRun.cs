@@ -14,6 +14,7 @@ internal sealed record Reading(int Size, long Ticked, Measured? Bare, Measured? 
 internal sealed record Result(Reading Reading, string Database, Measured First, Measured Unchanged, Measured Changed)
 {
     public Measured? Floor { get; init; }
+    public Measured? Vanished { get; init; }
     public Measured? Delta { get; init; }
     public Measured? Again { get; init; }
     public Measured? Many { get; init; }
@@ -24,6 +25,9 @@ internal sealed record Result(Reading Reading, string Database, Measured First, 
 /// <summary>All measurements, one after the other: two at a time would measure each other.</summary>
 internal sealed class BenchRun(BenchOptions options)
 {
+    /// <summary>Of the students of each school, when a feed is broken.</summary>
+    private const double VanishedShare = 0.4;
+
     public async Task RunAsync()
     {
         var cluster = options.Databases.Contains(BenchOptions.Postgres) ? new PostgresCluster() : null;
@@ -143,6 +147,18 @@ internal sealed class BenchRun(BenchOptions options)
         var unchanged = await Child.MeasureAsync(order);
         Checks.Unchanged(unchanged, first);
         Say(unchanged);
+        Measured? vanished = null;
+        if (size <= BenchOptions.Many)
+        {
+            Say($"{size} people, {database}: four in ten vanished");
+            var gone = await SandboxTask.VanishAsync(ready.Url, ready.Schools, VanishedShare);
+            await Child.MeasureAsync(read);
+            vanished = await Child.MeasureAsync(order with { Task = Tasks.Vanished });
+            Checks.Vanished(vanished, unchanged, gone);
+            Say(vanished);
+            await SandboxTask.RestoreAsync(ready.Url);
+        }
+
         Say($"{size} people, {database}: two days later");
         // A day changes about 0.7 % of the people.
         await LaterAsync(ready, read, 2, warm: size <= BenchOptions.Many);
@@ -150,7 +166,7 @@ internal sealed class BenchRun(BenchOptions options)
         var changed = await Child.MeasureAsync(order);
         Checks.Changed(changed, unchanged);
         Say(changed);
-        var result = new Result(reading, database, first, unchanged, changed) { Floor = floor };
+        var result = new Result(reading, database, first, unchanged, changed) { Floor = floor, Vanished = vanished };
         if (size > BenchOptions.Many)
         {
             return result;

@@ -73,6 +73,23 @@ internal static class Checks
         );
     }
 
+    /// <summary>Whoever vanished waits, all of them, and nobody is written.</summary>
+    /// <param name="run">The run.</param>
+    /// <param name="before">The one before.</param>
+    /// <param name="gone">How many people the feed lost.</param>
+    public static void Vanished(Measured run, Measured before, long gone)
+    {
+        var counts = run.Counts;
+        Must(run.Before == before.After, $"The patrons changed between two syncs: {before.After}, then {run.Before}");
+        Must(run.After == run.Before, $"Everything waits, but patrons were written: {run.Before}, then {run.After}");
+        Must(counts.AddUp && counts.Read + gone == before.Counts.Read, $"{gone} of {before.Counts.Read} people vanished: {counts}");
+        Must(counts.Absent > gone * 0.9 && counts.Absent <= gone, $"{gone} people vanished: {counts}");
+        Must(
+            counts.Held == counts.Absent && run.Rows == counts.Held,
+            $"{counts.Absent} people are missing, {counts.Held} are said to wait, {run.Rows} are marked."
+        );
+    }
+
     public static void Undo(Measured run, Measured many)
     {
         Must(run.Counts.Read > 0, "Nothing was undone.");

@@ -44,6 +44,7 @@ static async Task RunAsChildAsync(Order order)
         Tasks.WriteZip => ReadTasks.WriteZip(order),
         Tasks.ReadZip => await ReadTasks.ZipAsync(order),
         Tasks.Undo => await SyncTasks.UndoAsync(order),
+        Tasks.Vanished => await SyncTasks.VanishedAsync(order),
         Tasks.Pages => await PageTask.RunAsync(order),
         Tasks.Floor => await FloorTask.RunAsync(order),
         _ => throw new BenchFailedException($"No task '{order.Task}'."),

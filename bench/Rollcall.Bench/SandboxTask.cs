@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using System.Globalization;
 using System.Text.Json;
 using Rollcall.Sandbox;
 
@@ -34,6 +35,35 @@ internal static class SandboxTask
     {
         using var client = new HttpClient { Timeout = TimeSpan.FromMinutes(10) };
         using var answer = await client.PostAsync(new Uri($"{url.TrimEnd('/')}/sandbox/day?day={day}"), content: null);
+        answer.EnsureSuccessStatusCode();
+    }
+
+    /// <summary>Lets a share of each school's students vanish from the feed.</summary>
+    /// <returns>How many there are of them.</returns>
+    public static async Task<long> VanishAsync(string url, IEnumerable<School> schools, double share)
+    {
+        using var client = new HttpClient { Timeout = TimeSpan.FromMinutes(10) };
+        var gone = 0L;
+        foreach (var school in schools)
+        {
+            var address = string.Create(
+                CultureInfo.InvariantCulture,
+                $"{url.TrimEnd('/')}/sandbox/vanish?school={Uri.EscapeDataString(school.SourcedId)}&share={share}"
+            );
+            using var answer = await client.PostAsync(new Uri(address), content: null);
+            answer.EnsureSuccessStatusCode();
+            using var removed = JsonDocument.Parse(await answer.Content.ReadAsStringAsync());
+            gone += removed.RootElement.GetProperty("removed").GetInt64();
+        }
+
+        return gone;
+    }
+
+    /// <summary>Everybody is there again.</summary>
+    public static async Task RestoreAsync(string url)
+    {
+        using var client = new HttpClient { Timeout = TimeSpan.FromMinutes(10) };
+        using var answer = await client.PostAsync(new Uri($"{url.TrimEnd('/')}/sandbox/restore"), content: null);
         answer.EnsureSuccessStatusCode();
     }
 

@@ -105,6 +105,51 @@ internal static class SyncTasks
         return await FollowAsync(services, id, gauge, before);
     }
 
+    /// <summary>One full sync with the thresholds that a district has, of a feed that lost people. What it holds is discarded afterwards, and nothing
+    /// is held from then on.</summary>
+    public static async Task<Measured> VanishedAsync(Order order)
+    {
+        await using var services = Services(order);
+        var database = services.GetRequiredService<RollcallDatabase>();
+        await database.EnsureReadyAsync();
+        var queue = services.GetRequiredService<OperationQueue>();
+        await HoldFromAsync(new Thresholds());
+        var before = await StateAsync(database);
+        using var gauge = new Gauge();
+        var (id, _) = await queue.EnqueueAsync(1, OperationKind.FullSync, IntegrationKind.ClassLink, preview: false, By);
+        var held = await services
+            .GetRequiredService<OperationFollower>()
+            .RunAsync(1, id, (stage, text, _, _) => gauge.See(stage.ToString(), text), CancellationToken.None);
+        var measured = gauge.Stop();
+        BenchFailedException.ThrowUnless(
+            held is { Error: null, Status: OperationStatus.NeedsApproval },
+            $"A sync of a feed that lost many ended as {held.Status}: {held.Error}"
+        );
+        var marked = await CountAsync($"SELECT count(*) FROM changes WHERE operation_id = {id} AND held");
+        await queue.DiscardAsync(1, id, By);
+        await HoldFromAsync(NoThresholds);
+        return measured with
+        {
+            OperationId = id,
+            PlanSize = held.PlanSize,
+            Counts = OperationQueue.CountsOf(held),
+            Rows = marked,
+            Before = before,
+            After = await StateAsync(database),
+        };
+
+        Task HoldFromAsync(Thresholds thresholds) =>
+            services
+                .GetRequiredService<IntegrationService>()
+                .ConfigureAsync(1, IntegrationKind.ClassLink, By, "thresholds", s => s with { Thresholds = thresholds });
+
+        async Task<long> CountAsync(string sql)
+        {
+            await using var connection = await database.OpenAsync();
+            return await Sql.ScalarAsync(connection, null, sql, CancellationToken.None);
+        }
+    }
+
     /// <summary>Takes an operation back, from the request to its end.</summary>
     public static async Task<Measured> UndoAsync(Order order)
     {
