@@ -248,6 +248,9 @@ internal sealed record PatronChoice
     /// <summary><c>student</c>, <c>teacher</c> or <c>admin</c>.</summary>
     public string? RoleGroup { get; init; }
     public bool? Linked { get; init; }
+
+    /// <summary>True for linked ones whom the last full sync no longer found in the roster, false for all others.</summary>
+    public bool? Gone { get; init; }
     public IReadOnlyList<string>? Barcodes { get; init; }
 }
 
@@ -259,7 +262,8 @@ internal sealed record ChoiceQuery(
     string? Level,
     string? Homeroom,
     string? RoleGroup,
-    bool? Linked
+    bool? Linked,
+    bool? Gone
 )
 {
     public PatronChoice Choice =>
@@ -272,6 +276,7 @@ internal sealed record ChoiceQuery(
             Homeroom = Homeroom,
             RoleGroup = RoleGroup,
             Linked = Linked,
+            Gone = Gone,
         };
 }
 

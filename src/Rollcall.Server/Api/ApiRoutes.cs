@@ -825,6 +825,7 @@ internal static class ApiRoutes
         string? homeroom = null,
         string? roleGroup = null,
         bool? linked = null,
+        bool? gone = null,
         string? changedSince = null,
         int? limit = null,
         string? cursor = null
@@ -842,6 +843,7 @@ internal static class ApiRoutes
             Homeroom = homeroom,
             RoleGroup = roleGroup,
             Linked = linked,
+            Gone = gone,
         };
         var filter = await FilterAsync(choice, sites, district, http) with
         {
@@ -873,6 +875,7 @@ internal static class ApiRoutes
             Location = choice.Homeroom,
             RoleGroup = RoleGroupOf(choice.RoleGroup),
             Linked = choice.Linked,
+            Gone = choice.Gone,
             Barcodes = choice.Barcodes,
         };
 
@@ -881,7 +884,7 @@ internal static class ApiRoutes
     {
         if (choice == new PatronChoice())
         {
-            throw new RollcallException("Say which patrons: search, site, status, level, homeroom, roleGroup, linked or barcodes.");
+            throw new RollcallException("Say which patrons: search, site, status, level, homeroom, roleGroup, linked, gone or barcodes.");
         }
 
         // A form sends what was left blank as an empty text: that is not everybody.

@@ -84,7 +84,7 @@ internal static class PatronBulkCommands
                 }
                 else if (which.IsGiven(result))
                 {
-                    throw new UsageException("Name barcodes, or choose by --status, --site, --no-site and --level, not both.");
+                    throw new UsageException("Name barcodes, or choose by --status, --site, --no-site, --level and --gone, not both.");
                 }
 
                 return OperationRunner.RunAsync(

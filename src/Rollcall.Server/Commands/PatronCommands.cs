@@ -34,12 +34,13 @@ internal static class PatronCommands
         var noSite = WhichPatrons.NoSite();
         var status = new Option<string?>("--status") { Description = "Active, \"Card Lost\", Suspended, Transferred, Inactive or Other" };
         var level = new Option<string?>("--level") { Description = "A grade, exactly as stored" };
+        var gone = WhichPatrons.Gone();
         var limit = new Option<int?>("--limit")
         {
             Description = $"At most so many; {ShownToPeople} in a table, all in JSON",
             HelpName = "N",
         };
-        var command = new Command("list", "Show patrons, sorted by name") { search, site, noSite, status, level, limit };
+        var command = new Command("list", "Show patrons, sorted by name") { search, site, noSite, status, level, gone, limit };
         command.SetAction(
             async (result, cancellationToken) =>
             {
@@ -66,6 +67,7 @@ internal static class PatronCommands
                 )
                 {
                     NoSite = result.GetValue(noSite),
+                    Gone = result.GetValue(gone) ? true : null,
                 };
                 var patrons = session.Get<PatronService>();
                 if (session.Json)
@@ -150,9 +152,20 @@ internal static class PatronCommands
                 var changes = result.GetRequiredValue(fields).Select(Pair).ToList();
                 await using var session = await Session.OpenAsync(result, terminal, cancellationToken);
                 var district = await session.DistrictAsync(cancellationToken);
-                var patron = await session
-                    .Get<PatronService>()
-                    .EditAsync(district.Id, result.GetRequiredValue(barcode), changes, session.Actor, cancellationToken: cancellationToken);
+                var patrons = session.Get<PatronService>();
+                var (before, _) = await patrons.GetAsync(district.Id, result.GetRequiredValue(barcode), cancellationToken);
+                var patron = await patrons.EditAsync(
+                    district.Id,
+                    before.Barcode,
+                    changes,
+                    session.Actor,
+                    cancellationToken: cancellationToken
+                );
+                if (await patrons.DoubtAsync(patron, before, cancellationToken) is { } doubt)
+                {
+                    await terminal.Error.WriteLineAsync($"warning: {Terminal.Plain(doubt)}");
+                }
+
                 await WriteAsync(session, terminal, district, patron.Barcode, withHistory: false, cancellationToken);
             }
         );

@@ -14,9 +14,13 @@ internal sealed class WhichPatrons
     private readonly Option<string?> _site = new("--site") { Description = "A site's code", HelpName = "CODE" };
     private readonly Option<bool> _noSite = NoSite();
     private readonly Option<string?> _level = new("--level") { Description = "A grade, exactly as stored" };
+    private readonly Option<bool> _gone = Gone();
 
     /// <summary>The option for those whom no site has.</summary>
     public static Option<bool> NoSite() => new("--no-site") { Description = "Those who have no site" };
+
+    /// <summary>The option for those whom the roster no longer has.</summary>
+    public static Option<bool> Gone() => new("--gone") { Description = "Linked ones whom the last full sync no longer found" };
 
     public void AddTo(Command command)
     {
@@ -24,19 +28,21 @@ internal sealed class WhichPatrons
         command.Add(_site);
         command.Add(_noSite);
         command.Add(_level);
+        command.Add(_gone);
     }
 
     public bool IsGiven(ParseResult result) =>
         result.GetValue(_status) is not null
         || result.GetValue(_site) is not null
         || result.GetValue(_noSite)
-        || result.GetValue(_level) is not null;
+        || result.GetValue(_level) is not null
+        || result.GetValue(_gone);
 
     public void Require(ParseResult result)
     {
         if (!IsGiven(result))
         {
-            throw new UsageException("Say which patrons: --status, --site, --no-site, --level, or several of them.");
+            throw new UsageException("Say which patrons: --status, --site, --no-site, --level, --gone, or several of them.");
         }
 
         _ = Status(result);
@@ -63,6 +69,7 @@ internal sealed class WhichPatrons
         )
         {
             NoSite = result.GetValue(_noSite),
+            Gone = result.GetValue(_gone) ? true : null,
         };
     }
 

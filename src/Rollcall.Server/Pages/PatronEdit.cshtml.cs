@@ -74,7 +74,7 @@ internal sealed class PatronEditModel(Here here, PatronService patrons, SiteServ
                 }
 
                 var added = await patrons.AddAsync(DistrictId, fields, Here.Actor, Gone);
-                TempData["Said"] = $"{added.DisplayName} was added with the barcode {added.Barcode}.";
+                TempData["Said"] = $"{added.DisplayName} was added with the barcode {added.Barcode}.{await DoubtAsync(added, null)}";
                 return LocalRedirect(Words.PatronUrl(added.Barcode));
             }
 
@@ -98,7 +98,10 @@ internal sealed class PatronEditModel(Here here, PatronService patrons, SiteServ
             }
 
             var saved = await patrons.EditAsync(DistrictId, Patron.Barcode, changes, Here.Actor, SeenPatron.Of(Patron), Gone);
-            TempData["Said"] = saved.Version == Patron.Version ? "Everything is as it was: nothing was changed." : "Saved.";
+            TempData["Said"] =
+                saved.Version == Patron.Version
+                    ? "Everything is as it was: nothing was changed."
+                    : $"Saved.{await DoubtAsync(saved, Patron)}";
             return LocalRedirect(Words.PatronUrl(saved.Barcode));
         }
         catch (RollcallException e)
@@ -109,13 +112,23 @@ internal sealed class PatronEditModel(Here here, PatronService patrons, SiteServ
             var edited = Patron?.Id;
             return await LoadAsync(barcode)
                 ?? (
-                    Patron?.Id == edited ? await ShowAsync(sent) : Missing($"{e.Message} Nothing was saved: search for the patron by name.")
+                    Patron?.Id == edited
+                        ? await ShowAsync(await AnewAsync())
+                        : Missing($"{e.Message} Nothing was saved: search for the patron by name.")
                 );
         }
+
+        // Compared with what is there by now, so that the form says what somebody wrote meanwhile.
+        async Task<Sent> AnewAsync() =>
+            Patron is null ? sent : await SinceAsync(new Sent { Typed = typed, Kept = PatronForm.ReadKept(form) }, form, opened?.Version);
 
         static List<KeyValuePair<string, string?>> Changes(IEnumerable<KeyValuePair<int, string?>> typed) =>
             [.. typed.Select(v => KeyValuePair.Create(PatronFields.ByNumber(v.Key).Name, v.Value))];
     }
+
+    /// <summary>What to look at after what was saved, behind a blank.</summary>
+    private async Task<string?> DoubtAsync(Patron now, Patron? before) =>
+        await patrons.DoubtAsync(now, before, Gone) is { } doubt ? $" {doubt}" : null;
 
     /// <summary>The patron has another barcode than when the form was opened, and the former one may be another person's. The form comes back for the
     /// one it was opened for, under the barcode that they have.</summary>

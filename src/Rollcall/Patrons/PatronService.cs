@@ -34,6 +34,9 @@ public sealed record PatronFilter(string? Search = null, int? Site = null, Patro
     /// <summary>With or without a roster person.</summary>
     public bool? Linked { get; init; }
 
+    /// <summary>Linked ones whom the last full sync no longer found in the roster, or all but those.</summary>
+    public bool? Gone { get; init; }
+
     /// <summary>These barcodes alone.</summary>
     public IReadOnlyCollection<string>? Barcodes { get; init; }
 
@@ -65,6 +68,7 @@ public sealed record PatronFilter(string? Search = null, int? Site = null, Patro
                 Location is null ? null : $"in homeroom {Location}",
                 RoleGroup is { } group ? RoleGroups.Label(group) : null,
                 Linked is { } linked ? (linked ? "linked to the roster" : "not linked to the roster") : null,
+                Gone is { } gone ? (gone ? "no longer in the roster" : "not gone from the roster") : null,
                 ChangedSince is { } changed
                     ? string.Create(CultureInfo.InvariantCulture, $"changed since {changed:yyyy-MM-dd HH:mm} UTC")
                     : null,
@@ -695,6 +699,38 @@ public sealed class PatronService(RollcallDatabase database, TimeProvider time)
         }
     }
 
+    /// <summary>What to look at after a patron was added or changed by hand; null for nothing. The change is written, and may be right.</summary>
+    /// <param name="now">The patron as written.</param>
+    /// <param name="before">The patron as it was; null for a new one.</param>
+    /// <param name="cancellationToken">Gives up.</param>
+    public async Task<string?> DoubtAsync(Patron now, Patron? before, CancellationToken cancellationToken = default)
+    {
+        ArgumentNullException.ThrowIfNull(now);
+        if (string.Equals(now.CommunityId, before?.CommunityId, StringComparison.Ordinal))
+        {
+            return null;
+        }
+
+        await using var context = database.CreateContext();
+        return await SharedNumberAsync(context, now.DistrictId, now.Id, now.CommunityId, cancellationToken);
+    }
+
+    /// <summary>A Student # is no key here as a barcode is: two may have one for a while. A sync sends whoever comes with it to Review.</summary>
+    internal static async Task<string?> SharedNumberAsync(
+        RollcallContext context,
+        int districtId,
+        long patronId,
+        string? number,
+        CancellationToken cancellationToken
+    ) =>
+        Text.CleanKey(number) is { Length: > 0 } key
+        && await context.Patrons.AnyAsync(
+            p => p.DistrictId == districtId && p.Id != patronId && (p.CommunityId == number || p.CommunityId == key),
+            cancellationToken
+        )
+            ? $"Student # {Text.Cut(key, 60)} is another patron's, too. Search for it: perhaps one person stands twice, or one of the numbers is wrong."
+            : null;
+
     /// <summary>Others of a patron's last name, those of the same first name before the rest.</summary>
     /// <param name="patron">Whose name it is.</param>
     /// <param name="most">No more than these.</param>
@@ -849,6 +885,12 @@ public sealed class PatronService(RollcallDatabase database, TimeProvider time)
         if (filter.Linked is { } linked)
         {
             query = linked ? query.Where(p => p.Guid != null) : query.Where(p => p.Guid == null);
+        }
+
+        if (filter.Gone is { } gone)
+        {
+            var absent = context.PatronLinks.Where(l => l.DistrictId == districtId && l.Absent).Select(l => l.PatronId);
+            query = gone ? query.Where(p => absent.Contains(p.Id)) : query.Where(p => !absent.Contains(p.Id));
         }
 
         if (filter.RoleGroup is { } group)

@@ -84,7 +84,7 @@ public sealed class ReviewDecisions(RollcallDatabase database, UndoService undo,
             change.Values == "{}"
                 ? $"{patron.DisplayName} ({patron.Barcode}) keeps the link; {item.RosterId} is another record of the same person."
                 : $"{patron.DisplayName} ({patron.Barcode}) is linked to {item.RosterId}.";
-        return await work.DecideAsync(database, ReviewStatus.Linked, change, actor, patron.Barcode, message, time, cancellationToken);
+        return await work.DecideAsync(database, ReviewStatus.Linked, change, actor, patron, message, time, cancellationToken);
     }
 
     /// <summary>The person is none of the library's patrons: a new one.</summary>
@@ -490,7 +490,7 @@ public sealed class ReviewDecisions(RollcallDatabase database, UndoService undo,
             ReviewStatus status,
             Change change,
             Actor actor,
-            string? barcode,
+            Patron? before,
             string message,
             TimeProvider time,
             CancellationToken cancellationToken
@@ -542,14 +542,27 @@ public sealed class ReviewDecisions(RollcallDatabase database, UndoService undo,
                 }
             );
             await context.SaveChangesAsync(cancellationToken);
-            barcode ??= change.PatronId is { } patron
+            var now = change.PatronId is { } id
                 ? await context
-                    .Patrons.Where(p => p.DistrictId == Item.DistrictId && p.Id == patron)
-                    .Select(p => p.Barcode)
-                    .SingleOrDefaultAsync(cancellationToken)
+                    .Patrons.AsNoTracking()
+                    .SingleOrDefaultAsync(p => p.DistrictId == Item.DistrictId && p.Id == id, cancellationToken)
                 : null;
+            if (now is not null && before is not null && !string.Equals(now.Barcode, before.Barcode, StringComparison.Ordinal))
+            {
+                message += $" The barcode is {now.Barcode} from now on: the card with {before.Barcode} is not theirs any more.";
+            }
+
+            if (
+                now is not null
+                && !string.Equals(now.CommunityId, before?.CommunityId, StringComparison.Ordinal)
+                && await PatronService.SharedNumberAsync(context, now.DistrictId, now.Id, now.CommunityId, cancellationToken) is { } doubt
+            )
+            {
+                message += $" {doubt}";
+            }
+
             await transaction.CommitAsync(cancellationToken);
-            return new ReviewDecision(operation.Id, barcode, message);
+            return new ReviewDecision(operation.Id, now?.Barcode, message);
         }
 
         public async ValueTask DisposeAsync()

@@ -4403,7 +4403,7 @@ namespace Rollcall.Server.Tests.Api.Generated
         /// </remarks>
         /// <returns>OK</returns>
         /// <exception cref="ApiException">A server side error occurred.</exception>
-        public virtual async System.Threading.Tasks.Task<string> PatronsCsvAsync(string? search = null, string? site = null, string? status = null, string? level = null, string? homeroom = null, string? roleGroup = null, bool? linked = null, System.Threading.CancellationToken cancellationToken = default(System.Threading.CancellationToken))
+        public virtual async System.Threading.Tasks.Task<string> PatronsCsvAsync(string? search = null, string? site = null, string? status = null, string? level = null, string? homeroom = null, string? roleGroup = null, bool? linked = null, bool? gone = null, System.Threading.CancellationToken cancellationToken = default(System.Threading.CancellationToken))
         {
             var client_ = _httpClient;
             var disposeClient_ = false;
@@ -4446,6 +4446,10 @@ namespace Rollcall.Server.Tests.Api.Generated
                     if (linked != null)
                     {
                         urlBuilder_.Append(System.Uri.EscapeDataString("Linked")).Append('=').Append(System.Uri.EscapeDataString(ConvertToString(linked, System.Globalization.CultureInfo.InvariantCulture))).Append('&');
+                    }
+                    if (gone != null)
+                    {
+                        urlBuilder_.Append(System.Uri.EscapeDataString("Gone")).Append('=').Append(System.Uri.EscapeDataString(ConvertToString(gone, System.Globalization.CultureInfo.InvariantCulture))).Append('&');
                     }
                     urlBuilder_.Length--;
 
@@ -4514,7 +4518,7 @@ namespace Rollcall.Server.Tests.Api.Generated
         /// </remarks>
         /// <returns>OK</returns>
         /// <exception cref="ApiException">A server side error occurred.</exception>
-        public virtual async System.Threading.Tasks.Task<string> PatronLinesAsync(string? search = null, string? site = null, string? status = null, string? level = null, string? homeroom = null, string? roleGroup = null, bool? linked = null, System.Threading.CancellationToken cancellationToken = default(System.Threading.CancellationToken))
+        public virtual async System.Threading.Tasks.Task<string> PatronLinesAsync(string? search = null, string? site = null, string? status = null, string? level = null, string? homeroom = null, string? roleGroup = null, bool? linked = null, bool? gone = null, System.Threading.CancellationToken cancellationToken = default(System.Threading.CancellationToken))
         {
             var client_ = _httpClient;
             var disposeClient_ = false;
@@ -4557,6 +4561,10 @@ namespace Rollcall.Server.Tests.Api.Generated
                     if (linked != null)
                     {
                         urlBuilder_.Append(System.Uri.EscapeDataString("Linked")).Append('=').Append(System.Uri.EscapeDataString(ConvertToString(linked, System.Globalization.CultureInfo.InvariantCulture))).Append('&');
+                    }
+                    if (gone != null)
+                    {
+                        urlBuilder_.Append(System.Uri.EscapeDataString("Gone")).Append('=').Append(System.Uri.EscapeDataString(ConvertToString(gone, System.Globalization.CultureInfo.InvariantCulture))).Append('&');
                     }
                     urlBuilder_.Length--;
 
@@ -5152,7 +5160,7 @@ namespace Rollcall.Server.Tests.Api.Generated
         /// </remarks>
         /// <returns>OK</returns>
         /// <exception cref="ApiException">A server side error occurred.</exception>
-        public virtual async System.Threading.Tasks.Task<PatronPage> PatronsAsync(string? search = null, string? site = null, string? status = null, string? level = null, string? homeroom = null, string? roleGroup = null, bool? linked = null, string? changedSince = null, int? limit = null, string? cursor = null, System.Threading.CancellationToken cancellationToken = default(System.Threading.CancellationToken))
+        public virtual async System.Threading.Tasks.Task<PatronPage> PatronsAsync(string? search = null, string? site = null, string? status = null, string? level = null, string? homeroom = null, string? roleGroup = null, bool? linked = null, bool? gone = null, string? changedSince = null, int? limit = null, string? cursor = null, System.Threading.CancellationToken cancellationToken = default(System.Threading.CancellationToken))
         {
             var client_ = _httpClient;
             var disposeClient_ = false;
@@ -5195,6 +5203,10 @@ namespace Rollcall.Server.Tests.Api.Generated
                     if (linked != null)
                     {
                         urlBuilder_.Append(System.Uri.EscapeDataString("linked")).Append('=').Append(System.Uri.EscapeDataString(ConvertToString(linked, System.Globalization.CultureInfo.InvariantCulture))).Append('&');
+                    }
+                    if (gone != null)
+                    {
+                        urlBuilder_.Append(System.Uri.EscapeDataString("gone")).Append('=').Append(System.Uri.EscapeDataString(ConvertToString(gone, System.Globalization.CultureInfo.InvariantCulture))).Append('&');
                     }
                     if (changedSince != null)
                     {
@@ -9959,6 +9971,9 @@ namespace Rollcall.Server.Tests.Api.Generated
         [System.Text.Json.Serialization.JsonPropertyName("linked")]
         public bool? Linked { get; set; } = default!;
 
+        [System.Text.Json.Serialization.JsonPropertyName("gone")]
+        public bool? Gone { get; set; } = default!;
+
         [System.Text.Json.Serialization.JsonPropertyName("barcodes")]
         public System.Collections.Generic.ICollection<string>? Barcodes { get; set; } = default!;
 
@@ -10625,4 +10640,4 @@ namespace Rollcall.Server.Tests.Api.Generated
 #pragma warning restore 8604
 #pragma warning restore 8625
 #pragma warning restore 8765
-// openapi.json 1676ad56eb93863e3463c49cb18bc718bcacef86320bdeb09f75df7d3764495f
+// openapi.json b48b0a70ee5e927ef3bd1f4da01f64c68ea358eab1f174228d55f54a097e7e6e

@@ -51,6 +51,7 @@ public sealed class HoldStoryTests(PostgresCluster postgres)
         var text = await cli.OkAsync("operation", "show", $"{held.Number("operation")}");
         Assert.Contains("rollcall operation approve", text.Out, StringComparison.Ordinal);
         Assert.DoesNotContain("{", text.Out, StringComparison.Ordinal);
+        Assert.Contains($"{waiting} held (to be transferred, no longer in the roster).", text.Out, StringComparison.Ordinal);
         await cli.OkAsync("operation", "discard", $"{held.Number("operation")}");
         await cli.RefusedAsync(1, "is discarded", "operation", "approve", $"{held.Number("operation")}");
         var refused = await cli.RunAsync("operation", "approve", $"{held.Number("operation")}", "--json");
@@ -66,6 +67,23 @@ public sealed class HoldStoryTests(PostgresCluster postgres)
         Assert.Equal(waiting, approved.Number("transferred"));
         Assert.Equal(0, approved.Number("held"));
         Assert.Equal(gone, (await cli.OkAsync("patron", "list", "--status", "transferred", "--json")).Json.GetArrayLength());
+
+        // Whoever is active again though the roster does not have them is told of, and found.
+        var left = (await cli.OkAsync("patron", "list", "--gone", "--json")).Json;
+        Assert.Equal(gone, left.GetArrayLength());
+        var one = left[0].GetProperty("barcode").GetString()!;
+        await cli.OkAsync("patron", "set", one, "status=Active");
+        Assert.Contains("Active and no longer in the roster", (await cli.OkAsync("sync")).Out, StringComparison.Ordinal);
+        Assert.Equal(
+            one,
+            (await cli.OkAsync("patron", "list", "--gone", "--status", "Active", "--json")).Json[0].GetProperty("barcode").GetString()
+        );
+        Assert.DoesNotContain("warning", (await cli.OkAsync("patron", "set", one, "communityId=77")).Error, StringComparison.Ordinal);
+        var other = left[1].GetProperty("barcode").GetString()!;
+        var told = await cli.RunAsync("patron", "set", other, "communityId=77");
+        Assert.Equal(0, told.Code);
+        Assert.Contains("warning: Student # 77 is another patron's, too.", told.Error, StringComparison.Ordinal);
+        await cli.OkAsync("patron", "set", one, "status=Transferred");
 
         sandbox.Overrides.Clear();
         Assert.Equal(gone, (await cli.OkAsync("sync", "--json")).Number("reactivated"));

@@ -31,7 +31,7 @@ public abstract class AtOncePages(Library library)
         {
             foreach (var guid in barcodes.Keys)
             {
-                library.Sandbox.Overrides.Change("users", guid, u => u["phone"] = $"555-0{round}");
+                library.Sandbox.Overrides.Change("users", guid, u => (u["phone"], u["givenName"]) = ($"555-0{round}", $"Roster{round}"));
             }
 
             var syncing = Task.Run(() => library.SyncAsync());
@@ -44,6 +44,7 @@ public abstract class AtOncePages(Library library)
                     var fields = Visitor.FieldsOf(page);
                     var note = $"round {round}, {saved.Count} saved before";
                     Visitor.Put(fields, "notes", note);
+                    Visitor.Put(fields, "firstName", $"Hand{round}");
                     using var answer = await librarian.PostAsync(edit, [.. fields, Visitor.TokenOf(page)]);
 
                     // Saved, or shown again because somebody else changed the same field: never a fault.
@@ -51,7 +52,13 @@ public abstract class AtOncePages(Library library)
                     if (answer.StatusCode == HttpStatusCode.Redirect)
                     {
                         saved[guid] = note;
+                        continue;
                     }
+
+                    // Whoever is asked again sees what was written meanwhile.
+                    var again = WebUtility.HtmlDecode(await answer.Content.ReadAsStringAsync());
+                    Assert.Contains("Somebody changed this patron since you opened the page.", again, StringComparison.Ordinal);
+                    Assert.Contains($"Meanwhile somebody wrote “Roster{round}”.", again, StringComparison.Ordinal);
                 }
             } while (!syncing.IsCompleted);
 
@@ -66,7 +73,7 @@ public abstract class AtOncePages(Library library)
         {
             if (patron.Guid is { } guid && saved.TryGetValue(guid, out var note))
             {
-                Assert.Equal((note, "555-03"), (patron.Notes, patron.Phone));
+                Assert.Equal((note, "555-03", "Roster3"), (patron.Notes, patron.Phone, patron.FirstName));
             }
         }
     }

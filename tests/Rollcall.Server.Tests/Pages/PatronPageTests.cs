@@ -940,6 +940,9 @@ public abstract partial class PatronPages(SyncedLibrary library)
         var students = await visitor.PageAsync("/patrons?role=student&linked=yes");
         Assert.NotEqual(Count(teachers), Count(students));
         Assert.Contains("No patron fits", await visitor.PageAsync("/patrons?role=teacher&linked=no"), StringComparison.Ordinal);
+        var gone = await visitor.PageAsync("/patrons?linked=gone");
+        Assert.Contains("<option value=\"gone\" selected", gone, StringComparison.Ordinal);
+        Assert.DoesNotContain("Linked is yes", gone, StringComparison.Ordinal);
         var homeroom = (await LinkedAsync(1)).Location!;
         Assert.Contains(
             "<option value=\"Nobody's\" selected",

@@ -20,6 +20,10 @@ internal sealed record PatronQuery
     public RoleGroup? RoleGroup { get; private init; }
     public bool? Linked { get; private init; }
 
+    /// <summary>Linked, and no longer in the roster.</summary>
+    public bool Gone { get; private init; }
+    private const string GoneWord = "gone";
+
     /// <summary>These patrons alone; empty when everybody who fits is meant.</summary>
     public IReadOnlyList<string> Barcodes { get; init; } = [];
 
@@ -28,7 +32,7 @@ internal sealed record PatronQuery
     public const string Ticks = "ticked";
 
     /// <summary>Something beyond search, site, status and grade is asked for.</summary>
-    public bool More => Location is not null || RoleGroup is not null || Linked is not null;
+    public bool More => Location is not null || RoleGroup is not null || Linked is not null || Gone;
 
     public bool Any =>
         Search is not null
@@ -65,6 +69,7 @@ internal sealed record PatronQuery
                 "no" => false,
                 _ => null,
             },
+            Gone = query["linked"].ToString() == GoneWord,
             Unknown = [.. Unheard(query, sites)],
             Barcodes = Ticked(query["b"]),
         };
@@ -76,6 +81,7 @@ internal sealed record PatronQuery
             Location = Location,
             RoleGroup = RoleGroup,
             Linked = Linked,
+            Gone = Gone ? true : null,
             Barcodes =
                 Unknown.Count > 0 ? []
                 : Barcodes.Count == 0 ? null
@@ -95,7 +101,12 @@ internal sealed record PatronQuery
                 ("level", Level),
                 ("homeroom", Location),
                 ("role", RoleGroup?.ToString().ToLowerInvariant()),
-                ("linked", Linked is { } linked ? (linked ? "yes" : "no") : null),
+                (
+                    "linked",
+                    Gone ? GoneWord
+                    : Linked is { } linked ? (linked ? "yes" : "no")
+                    : null
+                ),
                 .. Unknown.Select(u => (u.Name, (string?)u.Value)),
                 .. Barcodes.Select(b => ("b", (string?)b)),
             ];
@@ -132,9 +143,9 @@ internal sealed record PatronQuery
             yield return ("role", role, $"There is no role {Text.Cut(role, 50)}.");
         }
 
-        if (query["linked"].ToString() is not ("" or "yes" or "no") and var linked)
+        if (query["linked"].ToString() is not ("" or "yes" or "no" or GoneWord) and var linked)
         {
-            yield return ("linked", linked, $"Linked is yes or no, and not {Text.Cut(linked, 50)}.");
+            yield return ("linked", linked, $"Linked is yes, no or gone, and not {Text.Cut(linked, 50)}.");
         }
     }
 

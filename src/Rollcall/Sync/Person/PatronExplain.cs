@@ -184,7 +184,7 @@ public sealed class PatronExplain(
             return (
                 null,
                 null,
-                pull.NothingFollows("this person") ?? "The roster has nobody with this GUID any more. The next full sync decides."
+                pull.NothingFollows("this person") ?? $"The roster has nobody with this GUID any more. {WhatFollows(patron, link, setup)}"
             );
         }
 
@@ -228,6 +228,19 @@ public sealed class PatronExplain(
         return (person, difference, null);
     }
 
+    /// <summary>What full syncs make of a patron whom the roster does not have: that somebody has left is acted on once.</summary>
+    private static string WhatFollows(Patron patron, PatronLink? link, SyncSetup setup) =>
+        link is null ? "No sync has met that GUID here: syncs leave the patron alone."
+        : !setup.IsTicked(link.RoleGroup) ? "Syncs leave the patron alone."
+        : link.Absent
+            ? patron.Status is PatronStatus.Transferred or PatronStatus.Inactive ? "No sync changes the patron until it has them again."
+                : "A full sync has acted on that once, and the status was set since: no sync changes it until the roster has them again. If they have left, set it to Transferred."
+        : patron.Group > SecurityGroup.Patron ? "They have staff rights here: no sync transfers them."
+        : patron.DoNotTransfer ? "They are marked 'do not transfer': no sync transfers them."
+        : PersonPlan.KeepsStatus(patron, setup) ? "The library keeps the status: no sync changes it."
+        : patron.Status is PatronStatus.Transferred or PatronStatus.Inactive ? "The status stays."
+        : "The next full sync marks them Transferred, or waits for an approval where many leave.";
+
     private static MappedValue Said(MappedPerson person, int field) =>
         field switch
         {
@@ -270,7 +283,9 @@ public sealed class PatronExplain(
     private static string Standing(Patron patron, PatronLink? link) =>
         patron.Guid is null ? "Not linked to anybody in the roster."
         : link is null ? "Has a GUID that no sync has met yet."
-        : link.Absent ? "Linked; the last full sync no longer found the person."
+        : link.Absent
+            ? "Linked; the last full sync no longer found the person"
+                + (patron.Status is PatronStatus.Transferred or PatronStatus.Inactive ? "." : ", and the status was set since.")
         : patron.Status == PatronStatus.Transferred ? "Linked; transferred."
         : $"Linked as {RoleGroups.Label(link.RoleGroup)}"
             + (link.Aliases is { } aliases ? $", also known as {aliases.Replace("\n", ", ", StringComparison.Ordinal)}" : "")

@@ -88,6 +88,7 @@ internal sealed class Planner
     private readonly KeySet _rosterBarcodes = new();
     private readonly KeySet _unlinkedNames = new();
     private readonly KeySet _missingNames = new();
+    private long _activeAndGone;
     private readonly HashSet<int> _sitesWithPatrons = [];
     private readonly HashSet<int> _matchedSites;
     private readonly BarcodeSequences _sequences;
@@ -191,6 +192,12 @@ internal sealed class Planner
             );
         }
 
+        _warnings.Add(
+            "active-and-gone",
+            "Patrons are Active and no longer in the roster: somebody has set their status since a sync marked them Transferred",
+            "No sync changes them until they are in the roster again. The list of patrons shows them with the filters 'No longer in the roster' and Active: set those who have left to Transferred, and mark with 'do not transfer' whom the library keeps.",
+            _activeAndGone
+        );
         var counts = new SyncCounts
         {
             Read = _read,
@@ -233,6 +240,10 @@ internal sealed class Planner
             }
         }
 
+        // Of a row under whatever role nobody is said to be gone, and only a whole roster says so at all.
+        var writesStatus =
+            _roster is { ChangesOnly: false, AbsenceUsable: true }
+            && _setup.Settings.Map.PolicyOf(PatronFields.Status) != FieldPolicy.LibraryKeeps;
         for (var i = 0; i < _patrons.Count; i++)
         {
             ref readonly var patron = ref _patrons[i];
@@ -260,6 +271,18 @@ internal sealed class Planner
                     _risks.Matched[(patron.SiteId, patron.RoleGroup)] =
                         _risks.Matched.GetValueOrDefault((patron.SiteId, patron.RoleGroup)) + 1;
                 }
+            }
+
+            if (
+                writesStatus
+                && patron is { Absent: true, Spared: false, Status: PatronStatus.Active }
+                && !owned[i]
+                && _setup.IsTicked(patron.RoleGroup)
+                && !_roster.Has(patron.Guid)
+                && !_patrons.AliasesOf(i).Any(_roster.Has)
+            )
+            {
+                _activeAndGone++;
             }
 
             if (patron.Guid == 0 && !patron.Linked && patron.Last != 0 && !owned[i])
