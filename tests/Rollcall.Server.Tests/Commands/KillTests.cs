@@ -2,8 +2,12 @@ using System.Data.Common;
 using System.Diagnostics;
 using System.Globalization;
 using Microsoft.Data.Sqlite;
+using Microsoft.Extensions.DependencyInjection;
 using Npgsql;
+using Rollcall.Integrations;
+using Rollcall.Operations;
 using Rollcall.Sandbox;
+using Rollcall.Storage;
 using Rollcall.Tests.Infrastructure;
 
 namespace Rollcall.Server.Tests.Commands;
@@ -29,12 +33,13 @@ public sealed class KillTests(PostgresCluster postgres)
     {
         var random = new Random(seed);
         var killed = 0;
+        var hits = new Dictionary<Hit, int>();
         for (var round = 0; killed < Math.Max(s_kills, 3); round++)
         {
             await using var sandbox = await SandboxServer.StartAsync(
                 new SandboxOptions
                 {
-                    Students = s_kills > 0 ? 20_000 : 400,
+                    Students = s_kills > 0 ? 20_000 : 600,
                     Schools = 4,
                     Seed = seed + round,
                 }
@@ -56,7 +61,15 @@ public sealed class KillTests(PostgresCluster postgres)
                 var states = new States(before, await WholeAsync(calm));
                 for (var kill = 0; kill < (s_kills > 0 ? 4 : 2) && killed < Math.Max(s_kills, 3); kill++, killed++)
                 {
-                    await KillAsync(rough, states, TimeSpan.FromTicks(random.NextInt64(life.Ticks)), served: kill % 2 == 1 && !onPostgres);
+                    // Two of them take their moment from the database, so that no run misses the sync; the others take any.
+                    Hit? at = (killed % 4) switch
+                    {
+                        0 => Hit.Reading,
+                        1 => Hit.Writing,
+                        _ => null,
+                    };
+                    var hit = await KillAsync(rough, states, at, TimeSpan.FromTicks(random.NextInt64(life.Ticks)), served: kill % 2 == 1);
+                    hits[hit] = hits.GetValueOrDefault(hit) + 1;
                 }
 
                 var end = await rough.RunAsync("sync", "--json");
@@ -67,12 +80,33 @@ public sealed class KillTests(PostgresCluster postgres)
             }
         }
 
-        TestContext.Current.TestOutputHelper?.WriteLine($"{killed} kills");
+        TestContext.Current.TestOutputHelper?.WriteLine($"{killed} kills: {string.Join(", ", hits.Select(h => $"{h.Value} {h.Key}"))}");
+        Assert.True(hits.GetValueOrDefault(Hit.Reading) > 0, "No kill hit a sync that read");
+        Assert.True(hits.GetValueOrDefault(Hit.Writing) > 0, "No kill hit a sync between its slices");
+    }
+
+    /// <summary>What a kill found the process at.</summary>
+    private enum Hit
+    {
+        /// <summary>No sync was at work: not yet, or no more.</summary>
+        Nothing,
+
+        /// <summary>Nothing was written yet.</summary>
+        Reading,
+
+        /// <summary>Some slices were written.</summary>
+        Writing,
     }
 
     /// <summary>Lets a process sync for a while, and kills it. Meanwhile nobody is there twice, lost or half-written.</summary>
-    private static async Task KillAsync(Cli cli, States states, TimeSpan after, bool served)
+    /// <param name="cli">The installation.</param>
+    /// <param name="states">Before and after.</param>
+    /// <param name="at">At what it is killed; null for any moment.</param>
+    /// <param name="after">That moment.</param>
+    /// <param name="served">A server works, and not the command.</param>
+    private static async Task<Hit> KillAsync(Cli cli, States states, Hit? at, TimeSpan after, bool served)
     {
+        var hit = Hit.Nothing;
         Process worker;
         Process? follower = null;
         if (served)
@@ -80,7 +114,15 @@ public sealed class KillTests(PostgresCluster postgres)
             worker = RealProcess.Start(cli, "serve", "--urls", "http://127.0.0.1:0", "--json");
             while (await worker.StandardOutput.ReadLineAsync(Stop) is { } line && line != "}") { }
 
-            follower = RealProcess.Start(cli, "sync", "--json");
+            if (cli.Database is null)
+            {
+                follower = RealProcess.Start(cli, "sync", "--json");
+            }
+            else
+            {
+                // A command would take the sync for itself before the server looks.
+                await EnqueueAsync(cli);
+            }
         }
         else
         {
@@ -92,7 +134,12 @@ public sealed class KillTests(PostgresCluster postgres)
             var watch = Stopwatch.StartNew();
             await using (var connection = await OpenAsync(cli))
             {
-                while (watch.Elapsed < after && !worker.HasExited)
+                if (at is { } moment)
+                {
+                    await HoldAtAsync(worker, connection, moment, watch);
+                }
+
+                while (at is null && watch.Elapsed < after && !worker.HasExited)
                 {
                     await AssertWholeAsync(connection, states);
                     await Task.Delay(TimeSpan.FromMilliseconds(50), Stop);
@@ -101,6 +148,10 @@ public sealed class KillTests(PostgresCluster postgres)
                 await RealProcess.SignalAsync(worker, "KILL");
                 await worker.WaitForExitAsync(Stop);
                 await AssertWholeAsync(connection, states);
+                hit =
+                    await NumberAsync(connection, Working(Hit.Writing)) > 0 ? Hit.Writing
+                    : await NumberAsync(connection, Working(Hit.Reading)) > 0 ? Hit.Reading
+                    : Hit.Nothing;
                 if (cli.Database is not null)
                 {
                     // The lease of half a minute runs out at once.
@@ -117,6 +168,40 @@ public sealed class KillTests(PostgresCluster postgres)
                 Assert.Contains((await RealProcess.EndAsync(follower)).Code, (int[])[0, 3]);
             }
         }
+
+        return hit;
+    }
+
+    /// <summary>Counts the syncs that are at work so.</summary>
+    private static string Working(Hit hit) =>
+        $"SELECT count(*) FROM operations WHERE kind = 1 AND status = 1 AND applied_to {(hit == Hit.Writing ? "> 0" : "= 0")}";
+
+    /// <summary>Lets a process work in short steps until it is at that, and leaves it standing still.</summary>
+    private static async Task HoldAtAsync(Process worker, DbConnection connection, Hit moment, Stopwatch watch)
+    {
+        while (!worker.HasExited && watch.Elapsed < TimeSpan.FromMinutes(1))
+        {
+            // Looked at while it is held: a moment later it could have gone on.
+            await RealProcess.SignalAsync(worker, "STOP");
+            if (await NumberAsync(connection, Working(moment)) > 0)
+            {
+                return;
+            }
+
+            await RealProcess.SignalAsync(worker, "CONT");
+            await Task.Delay(TimeSpan.FromMilliseconds(2), Stop);
+        }
+    }
+
+    private static async Task EnqueueAsync(Cli cli)
+    {
+        var services = new ServiceCollection();
+        services.AddSingleton(TimeProvider.System);
+        services.AddRollcall(new RollcallOptions(new StorageOptions(cli.Data, cli.Database), AllowPrivateAddresses: true));
+        await using var provider = services.BuildServiceProvider();
+        await provider
+            .GetRequiredService<OperationQueue>()
+            .EnqueueAsync(1, OperationKind.FullSync, IntegrationKind.ClassLink, preview: false, "test", cancellationToken: Stop);
     }
 
     private static async Task<DbConnection> OpenAsync(Cli cli)
@@ -175,6 +260,8 @@ public sealed class KillTests(PostgresCluster postgres)
             p => p.Value != states.Before.GetValueOrDefault(p.Key) && p.Value != states.After.GetValueOrDefault(p.Key)
         );
     }
+
+    private static Task<long> NumberAsync(DbConnection connection, string sql) => ExecuteAsync(connection, sql);
 
     private static async Task<long> ExecuteAsync(DbConnection connection, string sql)
     {

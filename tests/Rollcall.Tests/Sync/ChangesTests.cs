@@ -16,16 +16,17 @@ public sealed class ChangesTests(PostgresCluster cluster)
     private static readonly DateOnly s_start = new(2026, 10, 1);
 
     [Theory]
-    [InlineData(Db.Sqlite, LocationSource.TeacherName)]
-    [InlineData(Db.Postgres, LocationSource.ClassCode)]
-    [InlineData(Db.Sqlite, LocationSource.NotMapped)]
-    [InlineData(Db.Postgres, LocationSource.TeacherName)]
-    [InlineData(Db.Postgres, LocationSource.NotMapped)]
-    public async Task A_full_sync_after_changes_syncs_equals_a_full_one_alone(Db db, LocationSource location)
+    [InlineData(Db.Sqlite, LocationSource.TeacherName, 1)]
+    [InlineData(Db.Postgres, LocationSource.ClassCode, 2)]
+    [InlineData(Db.Sqlite, LocationSource.NotMapped, 3)]
+    [InlineData(Db.Postgres, LocationSource.TeacherName, 3)]
+    [InlineData(Db.Postgres, LocationSource.NotMapped, 1)]
+    [InlineData(Db.Sqlite, LocationSource.TeacherName, 2)]
+    public async Task A_full_sync_after_changes_syncs_equals_a_full_one_alone(Db db, LocationSource location, int seed)
     {
         var clock = new ShiftedTime(At(0));
-        await using var changes = await StartAsync(db, clock, location);
-        await using var full = await StartAsync(Db.Sqlite, clock, location);
+        await using var changes = await StartAsync(db, clock, location, seed);
+        await using var full = await StartAsync(Db.Sqlite, clock, location, seed);
         var first = await changes.SyncAsync(kind: OperationKind.ChangesSync);
         Assert.Equal(OperationKind.FullSync, first.Kind);
         Assert.Contains("this is the first sync", first.Options, StringComparison.Ordinal);
@@ -434,6 +435,72 @@ public sealed class ChangesTests(PostgresCluster cluster)
                     ["status"] = "active",
                     ["dateLastModified"] = "2026-01-01T00:00:00.000Z",
                     ["birthDate"] = "2014-03-02",
+                    ["sex"] = "female",
+                }
+            );
+    }
+
+    /// <summary>Whoever had left for the library is not among those whose demographics are kept up: they come with them when they come back.</summary>
+    [Theory]
+    [InlineData(Db.Sqlite, "deleted")]
+    [InlineData(Db.Postgres, "deleted")]
+    [InlineData(Db.Sqlite, "gone")]
+    [InlineData(Db.Postgres, "gone")]
+    public async Task Whoever_comes_back_comes_with_what_demographics_became_meanwhile(Db db, string how)
+    {
+        var clock = new ShiftedTime(At(0));
+        await using var system = await StartAsync(db, clock, LocationSource.NotMapped);
+        system.Sandbox.OnlyMine();
+        for (var i = 1; i <= 8; i++)
+        {
+            system.Sandbox.Person($"p{i}", "Pat", $"Person{i}");
+            Born($"p{i}", "2014-03-02", "2026-01-01T00:00:00.000Z");
+        }
+
+        await system.SyncAsync();
+        clock.MoveTo(At(1));
+        if (how == "gone")
+        {
+            system.Sandbox.Overrides.Remove("users", "p1");
+            system.Sandbox.Overrides.Remove("demographics", "p1");
+        }
+        else
+        {
+            system.Sandbox.Person("p1", "Pat", "Person1", status: "tobedeleted", modified: Modified(1));
+        }
+
+        Assert.Equal(1, OperationQueue.CountsOf(await system.SyncAsync()).Transferred);
+
+        // What is corrected while nobody asks is older than the last sync when somebody does.
+        clock.MoveTo(At(2));
+        Assert.Null((await system.SyncAsync()).Error);
+        clock.MoveTo(At(3));
+        system.Sandbox.Overrides.Restore("users", ["p1"]);
+        system.Sandbox.Overrides.Restore("demographics", ["p1"]);
+        Born("p1", "2014-03-20", "2026-01-02T00:00:00.000Z");
+        system.Sandbox.Person("p1", "Pat", "Person1", modified: Modified(3));
+        system.Sandbox.ClearRequests();
+        var operation = await system.SyncAsync(kind: OperationKind.ChangesSync);
+        Assert.Equal((OperationKind.ChangesSync, null), (operation.Kind, operation.Error));
+        Assert.Equal(1, OperationQueue.CountsOf(operation).Reactivated);
+        Assert.Equal(
+            ["p1"],
+            system
+                .Sandbox.Requests.Where(r => r.Path.Contains("/demographics/", StringComparison.Ordinal))
+                .Select(r => r.Path[(r.Path.LastIndexOf('/') + 1)..])
+        );
+        var back = (await system.PatronsByGuidAsync())["p1"];
+        Assert.Equal((PatronStatus.Active, new DateOnly(2014, 3, 20)), (back.Status, back.Birthdate));
+
+        void Born(string id, string date, string modified) =>
+            system.Sandbox.Overrides.Put(
+                "demographics",
+                new System.Text.Json.Nodes.JsonObject
+                {
+                    ["sourcedId"] = id,
+                    ["status"] = "active",
+                    ["dateLastModified"] = modified,
+                    ["birthDate"] = date,
                     ["sex"] = "female",
                 }
             );
@@ -1283,8 +1350,9 @@ public sealed class ChangesTests(PostgresCluster cluster)
 
     private static DateTimeOffset At(int day) => new(s_start.AddDays(day).ToDateTime(new TimeOnly(5, 0)), TimeSpan.Zero);
 
-    private async Task<Installation> StartAsync(Db db, TimeProvider clock, LocationSource location)
+    private async Task<Installation> StartAsync(Db db, TimeProvider clock, LocationSource location, int? seed = null)
     {
+        var options = new SandboxOptions();
         var system = await Installation.StartAsync(
             cluster,
             db,
@@ -1293,6 +1361,7 @@ public sealed class ChangesTests(PostgresCluster cluster)
                 Students = 300,
                 Schools = 3,
                 Today = s_start,
+                Seed = seed ?? options.Seed,
             },
             clock
         );
