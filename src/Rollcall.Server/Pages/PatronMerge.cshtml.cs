@@ -9,7 +9,8 @@ using Rollcall.Server.Pages.Parts;
 namespace Rollcall.Server.Pages;
 
 /// <summary>Two records of one person, side by side, before they become one.</summary>
-internal sealed class PatronMergeModel(Here here, PatronService patrons, PatronMerge merge, SiteService sites) : RollcallPage(here)
+internal sealed class PatronMergeModel(Here here, PatronService patrons, PatronMerge merge, SiteService sites, ReviewService review)
+    : RollcallPage(here)
 {
     private const int Most = 20;
 
@@ -21,6 +22,9 @@ internal sealed class PatronMergeModel(Here here, PatronService patrons, PatronM
     public string? Problem { get; private set; }
     public IReadOnlyList<Patron> Candidates { get; private set; } = [];
     public int Total { get; private set; }
+
+    /// <summary>Who of Review waits to be told apart from both; null where nobody does.</summary>
+    public ReviewRow? Asker { get; private set; }
     public IReadOnlyList<(string Label, string? Kept, string? Gone, string? After, bool Filled, bool? Same)> Rows { get; private set; } =
     [];
 
@@ -30,8 +34,19 @@ internal sealed class PatronMergeModel(Here here, PatronService patrons, PatronM
     /// <summary>What happens to the roster's ids, in words; null when nothing does.</summary>
     public string? Link { get; private set; }
 
-    public async Task<IActionResult> OnGetAsync(string? keep, string? other, string? q)
+    /// <summary>This page's address for these two records.</summary>
+    public string Address(string keep, string? other) =>
+        Addresses.Of("/patron/merge", [("keep", keep), ("other", other), ("review", Asker?.Id.ToString(CultureInfo.InvariantCulture))]);
+
+    /// <summary>Where somebody in Review is.</summary>
+    public static string AddressOf(ReviewRow row) => string.Create(CultureInfo.InvariantCulture, $"/review?next={row.Id}#person-{row.Id}");
+
+    private async Task<ReviewRow?> AskerAsync(int? id) =>
+        id is { } asked && Here.Can("/Review Get") ? (await review.RowsAsync(DistrictId, [asked], Gone)).FirstOrDefault() : null;
+
+    public async Task<IActionResult> OnGetAsync(string? keep, string? other, string? q, [FromQuery(Name = "review")] int? asker)
     {
+        Asker = await AskerAsync(asker);
         PatronLink? keptLink;
         PatronLink? otherLink = null;
         try
@@ -148,9 +163,11 @@ internal sealed class PatronMergeModel(Here here, PatronService patrons, PatronM
         [FromQuery] string? other,
         string? kept,
         string? gone,
-        string? sure
+        string? sure,
+        [FromQuery(Name = "review")] int? asker
     )
     {
+        Asker = await AskerAsync(asker);
         try
         {
             var seen =
@@ -171,13 +188,23 @@ internal sealed class PatronMergeModel(Here here, PatronService patrons, PatronM
             }
 
             var id = await merge.MergeAsync(DistrictId, keep ?? "", other ?? "", Here.Actor, seen, Gone);
-            TempData["Said"] = $"Both records are one now. Operation {id} can be undone.";
-            return LocalRedirect(Words.PatronUrl(keep!));
+            TempData["Said"] = $"Both records are one now. Operation {id} can be undone.{Waits(keep!)}";
+            return LocalRedirect(
+                Asker is null ? Words.PatronUrl(keep!)
+                : Asker.Status == "open" ? AddressOf(Asker)
+                : "/review"
+            );
         }
         catch (RollcallException e)
         {
             TempData["Refused"] = e.Message;
-            return LocalRedirect($"/patron/merge?keep={Uri.EscapeDataString(keep ?? "")}&other={Uri.EscapeDataString(other ?? "")}");
+            return LocalRedirect(Address(keep ?? "", other ?? ""));
         }
     }
+
+    /// <summary>What the merge means for whoever it was begun from.</summary>
+    private string Waits(string kept) =>
+        Asker is null ? ""
+        : Asker.Status == "open" ? $" {Asker.Name ?? Asker.Guid} still waits below: link to {kept} if it is that person."
+        : $" {Asker.Name ?? Asker.Guid} does not wait in Review any more.";
 }

@@ -31,6 +31,7 @@ internal sealed class ReviewModel(Here here, ReviewDecisions decisions, PatronSe
 
     private IReadOnlyDictionary<string, string> _names = new Dictionary<string, string>(StringComparer.Ordinal);
     private IReadOnlyDictionary<string, string> _byCode = new Dictionary<string, string>(StringComparer.Ordinal);
+    private IReadOnlyDictionary<(int Review, long Patron), string> _newBarcodes = new Dictionary<(int, long), string>();
     private IReadOnlyDictionary<string, Patron> _people = new Dictionary<string, Patron>(StringComparer.Ordinal);
 
     /// <summary>A field of the roster person beside the same field of each patron in question.</summary>
@@ -95,7 +96,7 @@ internal sealed class ReviewModel(Here here, ReviewDecisions decisions, PatronSe
         var all = Waiting == 0 ? [] : await reading.ReviewAsync(Here, filter, sort, Gone);
         Total = all.Count;
         // Whom the last decision leads to may be on any page.
-        var at = next is { } asked ? all.ToList().IndexOf(asked) : -1;
+        var at = page is null && next is { } asked ? all.ToList().IndexOf(asked) : -1;
         Number = at >= 0 ? (at / Size) + 1 : PageWithin(page, Size, Total);
         List = await reading.ReviewAsync(Here, [.. all.Skip((Number - 1) * Size).Take(Size)], Gone);
         DecidedNumber = Math.Clamp(decided ?? 1, 1, 1_000_000);
@@ -107,6 +108,7 @@ internal sealed class ReviewModel(Here here, ReviewDecisions decisions, PatronSe
         }
 
         _people = await reading.PeopleAsync(DistrictId, List.SelectMany(r => r.Candidates), Gone, Here.Sites);
+        _newBarcodes = await decisions.NewBarcodesAsync(DistrictId, [.. List.Select(r => r.Id)], Gone);
         var known = await sites.ListAsync(DistrictId, Gone);
         _names = known.ToDictionary(s => s.Id.ToString(CultureInfo.InvariantCulture), s => s.Name, StringComparer.Ordinal);
         _byCode = known.ToDictionary(s => s.Code, s => s.Name, StringComparer.Ordinal);
@@ -128,11 +130,21 @@ internal sealed class ReviewModel(Here here, ReviewDecisions decisions, PatronSe
         };
 
     /// <summary>A decision on somebody whom the visitor may see; the one after is shown next.</summary>
-    private async Task<IActionResult> DecideAsync(int id, int? next, Func<Task<string>> decide, int? page = null, bool isNobody = false)
+    private async Task<IActionResult> DecideAsync(
+        int id,
+        int? next,
+        Func<Task<string>> decide,
+        int? page = null,
+        bool isNobody = false,
+        int? decided = null
+    )
     {
         await FilterAsync();
         return await ActAsync(
-            next is not null ? $"{Address(("next", Word(next)))}#person-{Word(next)}" : Address(("page", page > 1 ? Word(page) : null)),
+            next is not null
+                ? $"{Address(("next", Word(next)))}#person-{Word(next)}"
+                : Address(("page", page > 1 ? Word(page) : null), ("decided", decided > 1 ? Word(decided) : null))
+                    + (decided > 1 ? "#decided" : ""),
             async () =>
             {
                 if (Here.Sites is not null)
@@ -182,7 +194,7 @@ internal sealed class ReviewModel(Here here, ReviewDecisions decisions, PatronSe
     public Task<IActionResult> OnPostIgnoreAsync(int id, int? next, int? at) =>
         DecideAsync(id, next, async () => (await decisions.IgnoreAsync(DistrictId, id, Here.Actor, Gone)).Message, at, isNobody: true);
 
-    public Task<IActionResult> OnPostReopenAsync(int id) =>
+    public Task<IActionResult> OnPostReopenAsync(int id, int? decided) =>
         DecideAsync(
             id,
             null,
@@ -199,11 +211,15 @@ internal sealed class ReviewModel(Here here, ReviewDecisions decisions, PatronSe
                 }
 
                 return (await decisions.ReopenAsync(DistrictId, id, Here.Actor, Gone)).Message;
-            }
+            },
+            decided: decided
         );
 
     /// <summary>A patron in question as the page shows it; null when there is none any more.</summary>
     public Patron? PatronOf(string barcode) => _people.GetValueOrDefault(barcode);
+
+    /// <summary>The card number that the patron would have once linked; null where it stays.</summary>
+    public string? NewBarcodeOf(ReviewRow row, Patron candidate) => _newBarcodes.GetValueOrDefault((row.Id, candidate.Id));
 
     public string NameOf(string barcode) => _people.TryGetValue(barcode, out var patron) ? patron.DisplayName : barcode;
 

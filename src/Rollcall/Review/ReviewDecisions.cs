@@ -87,6 +87,115 @@ public sealed class ReviewDecisions(RollcallDatabase database, UndoService undo,
         return await work.DecideAsync(database, ReviewStatus.Linked, change, actor, patron, message, time, cancellationToken);
     }
 
+    /// <summary>The card numbers that links would give to patrons in question, where these have others: by who waits and the patron's id.</summary>
+    /// <param name="districtId">The district.</param>
+    /// <param name="ids">Who waits.</param>
+    /// <param name="cancellationToken">Gives up.</param>
+    public async Task<IReadOnlyDictionary<(int Review, long Patron), string>> NewBarcodesAsync(
+        int districtId,
+        IReadOnlyCollection<int> ids,
+        CancellationToken cancellationToken = default
+    )
+    {
+        var changes = new Dictionary<(int, long), string>();
+        var mark = $"\"{PatronFields.Barcode}\":";
+        await using var context = database.CreateContext();
+
+        // Most rosters have no barcodes, and nothing more is asked then.
+        var items = await context
+            .ReviewItems.AsNoTracking()
+            .Where(r => r.DistrictId == districtId && r.Status == ReviewStatus.Open && ids.Contains(r.Id) && r.Values.Contains(mark))
+            .ToListAsync(cancellationToken);
+        if (items.Count == 0)
+        {
+            return changes;
+        }
+
+        var asked = items.ToDictionary(i => i, i => JsonSerializer.Deserialize<long[]>(i.Candidates) ?? []);
+        var candidates = asked.Values.SelectMany(c => c).Distinct().ToArray();
+        var barcodes = items
+            .Select(i => ChangeValues.Parse(i.Values).New(PatronFields.Barcode))
+            .OfType<string>()
+            .Select(Text.BarcodeKey)
+            .Distinct(StringComparer.Ordinal)
+            .ToArray();
+        var patrons = new Dictionary<long, Patron>();
+        var links = new Dictionary<long, PatronLink>();
+        var holders = new Dictionary<string, long>(StringComparer.Ordinal);
+        foreach (var some in candidates.Chunk(500))
+        {
+            foreach (
+                var patron in await context
+                    .Patrons.AsNoTracking()
+                    .Where(p => p.DistrictId == districtId && some.Contains(p.Id))
+                    .ToListAsync(cancellationToken)
+            )
+            {
+                patrons[patron.Id] = patron;
+            }
+
+            foreach (
+                var link in await context
+                    .PatronLinks.AsNoTracking()
+                    .Where(l => l.DistrictId == districtId && some.Contains(l.PatronId))
+                    .ToListAsync(cancellationToken)
+            )
+            {
+                links[link.PatronId] = link;
+            }
+        }
+
+        foreach (var some in barcodes.Chunk(500))
+        {
+            foreach (
+                var holder in await context
+                    .Patrons.Where(p => p.DistrictId == districtId && some.Contains(p.BarcodeKey))
+                    .Select(p => new { p.Id, p.BarcodeKey })
+                    .ToListAsync(cancellationToken)
+            )
+            {
+                holders[holder.BarcodeKey] = holder.Id;
+            }
+        }
+
+        var setups = new Dictionary<IntegrationKind, SyncSetup>();
+        foreach (var (item, those) in asked)
+        {
+            var setup = await SetupAsync(item);
+            foreach (var patron in those.Select(patrons.GetValueOrDefault).OfType<Patron>())
+            {
+                var link = links.GetValueOrDefault(patron.Id);
+                if (
+                    !IsLive(patron, link)
+                    && ChangeValues.Parse(Relink(item, patron, link, setup).Values).New(PatronFields.Barcode) is { } barcode
+                    && holders.GetValueOrDefault(Text.BarcodeKey(barcode), patron.Id) == patron.Id
+                )
+                {
+                    changes[(item.Id, patron.Id)] = barcode;
+                }
+            }
+        }
+
+        return changes;
+
+        async Task<SyncSetup> SetupAsync(ReviewItem item)
+        {
+            var kind = await KindAsync(context, item, cancellationToken);
+            return setups.TryGetValue(kind, out var known)
+                ? known
+                : setups[kind] = await SyncSetup.LoadAsync(context, districtId, kind, time, cancellationToken);
+        }
+    }
+
+    /// <summary>The service whose roster the person is of.</summary>
+    private static async Task<IntegrationKind> KindAsync(RollcallContext context, ReviewItem item, CancellationToken cancellationToken) =>
+        await context.Operations.Where(o => o.Id == item.OperationId).Select(o => o.Integration).SingleOrDefaultAsync(cancellationToken)
+        ?? await context
+            .Integrations.Where(i => i.DistrictId == item.DistrictId && i.Enabled)
+            .Select(i => (IntegrationKind?)i.Kind)
+            .FirstOrDefaultAsync(cancellationToken)
+        ?? IntegrationKind.ClassLink;
+
     /// <summary>The person is none of the library's patrons: a new one.</summary>
     /// <exception cref="RollcallException">Decided already, or a new patron lacks a last name or a site; nothing was written.</exception>
     public async Task<ReviewDecision> CreateAsync(int districtId, int id, Actor actor, CancellationToken cancellationToken = default)
@@ -472,16 +581,7 @@ public sealed class ReviewDecisions(RollcallDatabase database, UndoService undo,
 
         public async Task<SyncSetup> SetupAsync(TimeProvider time, CancellationToken cancellationToken)
         {
-            var kind =
-                await context
-                    .Operations.Where(o => o.Id == Item.OperationId)
-                    .Select(o => o.Integration)
-                    .SingleOrDefaultAsync(cancellationToken)
-                ?? await context
-                    .Integrations.Where(i => i.DistrictId == Item.DistrictId && i.Enabled)
-                    .Select(i => (IntegrationKind?)i.Kind)
-                    .FirstOrDefaultAsync(cancellationToken)
-                ?? IntegrationKind.ClassLink;
+            var kind = await KindAsync(context, Item, cancellationToken);
             return await SyncSetup.LoadAsync(context, Item.DistrictId, kind, time, cancellationToken);
         }
 

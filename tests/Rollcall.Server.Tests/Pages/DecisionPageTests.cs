@@ -1,3 +1,4 @@
+using System.Net;
 using System.Text;
 using Rollcall.Districts;
 using Rollcall.Operations;
@@ -360,6 +361,16 @@ public abstract class DecisionPages(SyncedLibrary library)
             await visitor.SubmitAsync("/review?q=paged", "/review?handler=Ignore&q=paged", ("id", "7001"), ("next", "7002"), ("at", "1"))
         );
 
+        // A decision leads to whom it names, once: from there the pages turn as ever.
+        var led = await visitor.PageAsync("/review?next=7002&q=paged");
+        Assert.Contains(7002, Shown(led));
+        Assert.Contains("href=\"/review?q=paged&amp;page=2\"", led, StringComparison.Ordinal);
+        Assert.DoesNotContain(7002, Shown(await visitor.PageAsync("/review?next=7002&q=paged&page=2")));
+        Assert.Equal(
+            "/review?decided=2#decided",
+            await visitor.SubmitAsync("/review?decided=2", "/review?handler=Reopen", ("id", "7100"), ("decided", "2"))
+        );
+
         // Sites go by their names, and a librarian counts those of the own ones.
         var name = (await library.Service<Rollcall.Districts.SiteService>().ListAsync(library.District.Id)).First(s => s.Id == site).Name;
         Assert.Contains(name, first, StringComparison.Ordinal);
@@ -374,6 +385,90 @@ public abstract class DecisionPages(SyncedLibrary library)
         await using var after = library.Service<RollcallDatabase>().CreateContext();
         await Microsoft.EntityFrameworkCore.EntityFrameworkQueryableExtensions.ExecuteDeleteAsync(
             after.ReviewItems.Where(r => r.Id >= 7000)
+        );
+    }
+
+    [Fact]
+    public async Task A_merge_that_Review_asked_for_leads_back_to_whoever_waits_and_a_link_says_which_card_number_it_changes()
+    {
+        const string next = "/review?next=6100#person-6100";
+        using var visitor = new Visitor(library.Url);
+        var (patrons, database) = (library.Service<PatronService>(), library.Service<RollcallDatabase>());
+        var site = await SiteIdAsync("S01");
+        var ids = new List<long>();
+        foreach (var barcode in (string[])["WAIT1", "WAIT2", "WAIT3", "WAIT4"])
+        {
+            await patrons.AddAsync(
+                library.District.Id,
+                [new("barcode", barcode), new("lastName", "Waitingfor"), new("site", "S01")],
+                "test"
+            );
+            ids.Add((await patrons.GetAsync(library.District.Id, barcode)).Patron.Id);
+        }
+
+        await using (var context = database.CreateContext())
+        {
+            foreach (var (id, card) in ((int, string)[])[(6100, "NEWCARD1"), (6101, "WAIT4")])
+            {
+                context.ReviewItems.Add(
+                    new ReviewItem
+                    {
+                        DistrictId = library.District.Id,
+                        Id = id,
+                        RosterId = $"waits-{id}",
+                        RoleGroup = RoleGroup.Student,
+                        Status = ReviewStatus.Open,
+                        Reason = "test",
+                        Values =
+                            $$"""{"{{PatronFields.LastName}}":[null,"Waitingfor"],"{{PatronFields.Barcode}}":[null,"{{card}}"],"{{PatronFields.Site}}":[null,"{{site}}"]}""",
+                        Candidates = $"[{ids[0]},{ids[1]},{ids[2]}]",
+                    }
+                );
+            }
+
+            await context.SaveChangesAsync();
+        }
+
+        // Before the button is pressed. A number that another patron has would not be taken.
+        string Part(string page, int id) =>
+            WebUtility.HtmlDecode(page[page.IndexOf($"id=\"person-{id}\"", StringComparison.Ordinal)..].Split("</li>", 2)[0]);
+        var review = await visitor.PageAsync("/review?q=waitingfor");
+        Assert.Contains(
+            "Card number changes from <span class=\"code\">WAIT1</span> to <span class=\"code\">NEWCARD1</span>",
+            Part(review, 6100),
+            StringComparison.Ordinal
+        );
+        Assert.DoesNotContain("Card number changes", Part(review, 6101), StringComparison.Ordinal);
+
+        // There and back again, also where the records change places or nothing is merged.
+        const string merge = "/patron/merge?keep=WAIT1&other=WAIT2&review=6100";
+        Assert.Contains($"href=\"{merge}\"", Part(review, 6100), StringComparison.Ordinal);
+        var page = WebUtility.HtmlDecode(await visitor.PageAsync(merge));
+        Assert.Contains("href=\"/patron/merge?keep=WAIT2&other=WAIT1&review=6100\"", page, StringComparison.Ordinal);
+        Assert.Contains($"href=\"{next}\">Cancel", page, StringComparison.Ordinal);
+        Assert.Equal(next, await visitor.SubmitAsync(merge, merge, [.. Visitor.FieldsOf(page, "kept")]));
+        var after = WebUtility.HtmlDecode(await visitor.PageAsync("/review?next=6100"));
+        Assert.Contains("Waitingfor still waits below: link to WAIT1 if it is that person.", after, StringComparison.Ordinal);
+        Assert.Contains("id=\"person-6100\"", after, StringComparison.Ordinal);
+
+        // What was said is what the link does.
+        var seen = $"{SeenPatron.Of((await patrons.GetAsync(library.District.Id, "WAIT1")).Patron)}";
+        await visitor.SubmitAsync(
+            "/review?next=6100",
+            "reviews",
+            "/review?handler=Link",
+            [("id", "6100"), ("barcode", "WAIT1"), ("seen", seen)]
+        );
+        Assert.Equal(ids[0], (await patrons.GetAsync(library.District.Id, "NEWCARD1")).Patron.Id);
+
+        // Whoever is decided on meanwhile waits no more.
+        const string late = "/patron/merge?keep=NEWCARD1&other=WAIT3&review=6100";
+        page = await visitor.PageAsync(late);
+        Assert.Equal("/review", await visitor.SubmitAsync(late, late, [.. Visitor.FieldsOf(page, "kept")]));
+        Assert.Contains("does not wait in Review any more", await visitor.PageAsync("/review"), StringComparison.Ordinal);
+        await using var end = database.CreateContext();
+        await Microsoft.EntityFrameworkCore.EntityFrameworkQueryableExtensions.ExecuteDeleteAsync(
+            end.ReviewItems.Where(r => r.Id >= 6100 && r.Id < 6110)
         );
     }
 

@@ -168,11 +168,12 @@ internal static class Addresses
     public static string Of(string path, params IEnumerable<(string Name, string? Value)> values) =>
         QueryHelpers.AddQueryString(path, values.Where(v => v.Value is not null).Select(v => KeyValuePair.Create(v.Name, v.Value)));
 
-    /// <summary>The present address with some values replaced; null takes a value out.</summary>
+    /// <summary>The present address with some values replaced; null takes a value out. Whom a decision led to is not part of where one goes from
+    /// there.</summary>
     public static string With(HttpRequest request, params (string Name, string? Value)[] changes)
     {
         var values = request
-            .Query.Where(q => q.Key != "district" && !changes.Any(c => c.Name == q.Key))
+            .Query.Where(q => q.Key is not ("district" or "next") && !changes.Any(c => c.Name == q.Key))
             .SelectMany(q => q.Value.Where(v => !string.IsNullOrEmpty(v)).Select(v => KeyValuePair.Create(q.Key, v)))
             .Concat(changes.Where(c => c.Value is not null).Select(c => KeyValuePair.Create(c.Name, c.Value)));
         return QueryHelpers.AddQueryString(request.PathBase + request.Path, values);
