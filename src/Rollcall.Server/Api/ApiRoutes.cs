@@ -944,7 +944,7 @@ internal static class ApiRoutes
             actor,
             http.RequestAborted
         );
-        await PatronDownload.WriteAsync(http, format, district, filter, patrons, sites);
+        await PatronDownload.WriteAsync(http, format, PatronWords.CsvHeader, district, filter, patrons, sites);
     }
 
     private static async Task<IReadOnlyList<PatronCount>> PatronCountsAsync(PatronService patrons, SiteService sites, HttpContext http)

@@ -20,6 +20,9 @@ internal sealed class ListsModel(Here here, SiteService sites, Reading reading) 
 
     /// <summary>Whoever is marked Transferred, since when and by whom it may be.</summary>
     public bool Ever => List == "transferred";
+
+    /// <summary>Of arrivals those alone who have no card yet.</summary>
+    public bool Cardless { get; private set; }
     public DateOnly Since { get; private set; }
     public Site? Site { get; private set; }
     public IReadOnlyList<Site> Sites { get; private set; } = [];
@@ -32,7 +35,7 @@ internal sealed class ListsModel(Here here, SiteService sites, Reading reading) 
         private set;
     } = [];
 
-    public async Task<IActionResult> OnGetAsync(string? list, string? since, string? site)
+    public async Task<IActionResult> OnGetAsync(string? list, string? since, string? site, string? card)
     {
         if (list is not (null or "arrivals" or "leavers" or "transferred"))
         {
@@ -40,6 +43,7 @@ internal sealed class ListsModel(Here here, SiteService sites, Reading reading) 
         }
 
         List = list;
+        Cardless = list == "arrivals" && card != "all";
         Sites = [.. (await sites.ListAsync(DistrictId, Gone)).Where(s => Here.Sees(s.Id))];
         Site = Sites.FirstOrDefault(s => string.Equals(s.Code, site?.Trim(), StringComparison.OrdinalIgnoreCase));
         Since =
@@ -54,7 +58,7 @@ internal sealed class ListsModel(Here here, SiteService sites, Reading reading) 
 
         var people = Ever
             ? await reading.TransferredAsync(DistrictId, Site?.Id, Here.Sites, Most, Gone)
-            : await reading.MovedAsync(DistrictId, Left, Here.StartOf(Since), Site?.Id, Here.Sites, Most, Gone);
+            : await reading.MovedAsync(DistrictId, Left, Here.StartOf(Since), Site?.Id, Here.Sites, Most, Gone, cardless: Cardless);
         Total = people.Count;
         var names = Sites.ToDictionary(s => s.Id, s => s.Name);
         Groups =

@@ -32,8 +32,11 @@ public static class PatronWords
             _ => field.Get(patron),
         };
 
-    /// <summary>The header of an export.</summary>
+    /// <summary>The header of an export, as programs read it.</summary>
     public static string CsvHeader => string.Join(',', PatronFields.All.Select(f => f.Name));
+
+    /// <summary>The header of an export for people: fields as screens call them. An import reads both.</summary>
+    public static string CsvLabels => string.Join(',', PatronFields.All.Select(f => CsvCell(f.Label)));
 
     /// <summary>A line of an export that can be imported again.</summary>
     public static string CsvLine(Patron patron, IReadOnlyDictionary<int, Site> sites) =>

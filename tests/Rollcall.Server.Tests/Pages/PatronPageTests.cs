@@ -709,6 +709,14 @@ public abstract partial class PatronPages(SyncedLibrary library)
         Assert.Contains("'=1+1", csv, StringComparison.Ordinal);
         Assert.Equal("text/csv", response.Content.Headers.ContentType!.MediaType);
 
+        // It speaks as the screens do, and an import finds every field again.
+        Assert.StartsWith("Barcode,Student #,", csv, StringComparison.Ordinal);
+        Assert.Equal(PatronFields.All, csv.Split("\r\n")[0].Split(',').Select(h => PatronFields.Find(h)!));
+        using var back = new MemoryStream(Encoding.UTF8.GetBytes(csv));
+        var again = await library.Service<PatronImport>().PlanAsync(library.District.Id, back, "again.csv", preview: true, "test");
+        var same = OperationQueue.CountsOf(await library.EndOfAsync(again));
+        Assert.Equal((2L, 2L), (same.Read, same.Unchanged));
+
         // What was typed and not ticked is neither written nor lost.
         Assert.Contains(
             "Notes was typed and not ticked",
@@ -958,6 +966,23 @@ public abstract partial class PatronPages(SyncedLibrary library)
         Assert.Contains(homeroom, arrivals, StringComparison.Ordinal);
         Assert.Contains("Nobody has arrived", await visitor.PageAsync("/lists/arrivals?since=2200-01-01"), StringComparison.Ordinal);
         Assert.Contains("Nobody has left", await visitor.PageAsync("/lists/leavers"), StringComparison.Ordinal);
+
+        // A card is printed for whoever got a number here and still has it: not for somebody who was given a card with another one, nor for whoever
+        // came with a number of the roster's own.
+        var (given, known, still) = (await LinkedAsync(11), await LinkedAsync(12), await LinkedAsync(13));
+        await library.Service<PatronService>().EditAsync(library.District.Id, given.Barcode, [new("barcode", "HASCARD1")], "test");
+        await using var context = library.Service<RollcallDatabase>().CreateContext();
+        var brought = context.Changes.Where(c =>
+            c.DistrictId == library.District.Id && c.PatronId == known.Id && c.Kind == ChangeKind.Create
+        );
+        await brought.ExecuteUpdateAsync(s => s.SetProperty(c => c.BarcodeDrawn, false));
+        var (cardless, all) = (await visitor.PageAsync("/lists/arrivals"), await visitor.PageAsync("/lists/arrivals?card=all"));
+        Assert.Equal(((false, true), (false, true), (true, true)), (Both("HASCARD1"), Both(known.Barcode), Both(still.Barcode)));
+        await library.Service<PatronService>().EditAsync(library.District.Id, "HASCARD1", [new("barcode", given.Barcode)], "test");
+        await brought.ExecuteUpdateAsync(s => s.SetProperty(c => c.BarcodeDrawn, true));
+
+        (bool, bool) Both(string barcode) =>
+            (cardless.Contains($">{barcode}<", StringComparison.Ordinal), all.Contains($">{barcode}<", StringComparison.Ordinal));
 
         static string Count(string page) => page.Split("class=\"count\"")[1].Split("</p>")[0];
     }

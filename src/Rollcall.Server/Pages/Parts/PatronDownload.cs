@@ -71,13 +71,14 @@ internal static class PatronDownload
             http.RequestAborted
         );
         http.Response.Headers.ContentDisposition = $"attachment; filename=\"{file}\"";
-        await WriteAsync(http, format, here.District, filter, patrons, sites);
+        await WriteAsync(http, format, PatronWords.CsvLabels, here.District, filter, patrons, sites);
     }
 
     /// <summary>The file itself, <c>csv</c> or <c>jsonl</c>.</summary>
     public static async Task WriteAsync(
         HttpContext http,
         string format,
+        string header,
         District district,
         PatronFilter filter,
         PatronService patrons,
@@ -94,7 +95,7 @@ internal static class PatronDownload
         {
             // Spreadsheets take a file without this mark for the code page of the machine.
             await writer.WriteAsync('\uFEFF');
-            await writer.WriteLineAsync(PatronWords.CsvHeader);
+            await writer.WriteLineAsync(header);
         }
 
         await foreach (var patron in patrons.AllAsync(district.Id, filter, http.RequestAborted))

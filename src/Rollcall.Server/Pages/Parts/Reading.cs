@@ -498,6 +498,7 @@ internal sealed class Reading(
     /// <param name="most">No more than these.</param>
     /// <param name="cancellationToken">Gives up.</param>
     /// <param name="after">Only those who come after this place in the order; null from the beginning.</param>
+    /// <param name="cardless">Of arrivals only those whose number was given here and is still that one.</param>
     public async Task<IReadOnlyList<Patron>> MovedAsync(
         int districtId,
         bool left,
@@ -506,11 +507,12 @@ internal sealed class Reading(
         IReadOnlyList<int>? sites,
         int most,
         CancellationToken cancellationToken,
-        HomeroomPlace? after = null
+        HomeroomPlace? after = null,
+        bool cardless = false
     )
     {
         await using var context = database.CreateContext();
-        var moved = context
+        var rows = context
             .Changes.Where(c => c.DistrictId == districtId && c.PatronId != null && !c.Stale)
             .Where(c =>
                 left ? c.Outcome == Outcome.Transferred || c.Outcome == Outcome.Absent : c.Outcome == Outcome.Created && c.RosterId != null
@@ -525,7 +527,23 @@ internal sealed class Reading(
             )
             .Where(x => x.Operation.CreatedAt >= since || x.Change.Held || x.Operation.PreviewOnly)
             .Where(x => x.Change.Held ? x.Change.Number <= x.Operation.HeldAppliedTo : x.Change.Number <= x.Operation.AppliedTo)
-            .Select(x => x.Change.PatronId!.Value);
+            .Select(x => x.Change);
+        if (cardless)
+        {
+            // A number that the roster knows is on a card of the school's; who has another by now was given the card that it is on.
+            var before = $"\"{PatronFields.Barcode}\":[null,\"";
+            rows = rows.Where(c => c.BarcodeDrawn)
+                .Join(
+                    context.Patrons.Where(p => p.DistrictId == districtId),
+                    c => c.PatronId,
+                    p => (long?)p.Id,
+                    (c, p) => new { Change = c, p.Barcode }
+                )
+                .Where(x => x.Change.Values.Contains(before + x.Barcode + "\"]"))
+                .Select(x => x.Change);
+        }
+
+        var moved = rows.Select(c => c.PatronId!.Value);
         var people = context
             .Patrons.AsNoTracking()
             .Where(p => p.DistrictId == districtId && (siteId == null || p.SiteId == siteId) && moved.Contains(p.Id))
@@ -590,6 +608,18 @@ internal sealed class Reading(
                 || o.Status == OperationStatus.Superseded
                 || (o.Planned && (o.Status == OperationStatus.Cancelled || o.Status == OperationStatus.Failed))
             )
+            .Select(o => new
+            {
+                o.Id,
+                o.Status,
+                o.PreviewOnly,
+                o.CreatedAt,
+                o.ApprovedAt,
+                o.Counts,
+                o.Fence,
+                o.AppliedTo,
+                o.HeldAppliedTo,
+            })
             .ToListAsync(cancellationToken);
         var all = new List<(DateTimeOffset At, SyncCounts Counts)>(rows.Count);
         foreach (var row in rows)
@@ -599,7 +629,7 @@ internal sealed class Reading(
             if (row.Status is OperationStatus.Cancelled or OperationStatus.Failed)
             {
                 // Its totals are those of the plan.
-                var (early, late) = await WrittenAsync(row);
+                var (early, late) = await WrittenAsync(row.Id, row.Fence, row.AppliedTo, row.HeldAppliedTo);
                 all.Add((at, Done(early)));
                 all.Add((row.ApprovedAt ?? at, Done(late)));
             }
@@ -607,7 +637,10 @@ internal sealed class Reading(
             {
                 all.Add((at, OperationQueue.Drop(counts, await HeldAsync(row.Id, row.Fence))));
             }
-            else if (row is { PreviewOnly: false, ApprovedAt: { } approved } && (await WrittenAsync(row)).Late is { Count: > 0 } late)
+            else if (
+                row is { PreviewOnly: false, ApprovedAt: { } approved }
+                && (await WrittenAsync(row.Id, row.Fence, row.AppliedTo, row.HeldAppliedTo)).Late is { Count: > 0 } late
+            )
             {
                 all.Add((at, OperationQueue.Drop(counts, late)));
                 all.Add((approved, Done(late)));
@@ -644,13 +677,17 @@ internal sealed class Reading(
             )!;
 
         // Nothing is written after an operation has ended, unless it is taken up again.
-        async Task<(IReadOnlyDictionary<Outcome, long> Early, IReadOnlyDictionary<Outcome, long> Late)> WrittenAsync(Operation row) =>
+        async Task<(IReadOnlyDictionary<Outcome, long> Early, IReadOnlyDictionary<Outcome, long> Late)> WrittenAsync(
+            long id,
+            long fence,
+            long to,
+            long heldTo
+        ) =>
             await cache.GetOrCreateAsync(
-                ("written", districtId, row.Id, row.Fence, row.AppliedTo, row.HeldAppliedTo),
+                ("written", districtId, id, fence, to, heldTo),
                 async entry =>
                 {
                     entry.AbsoluteExpirationRelativeToNow = TimeSpan.FromHours(12);
-                    var (id, to, heldTo) = (row.Id, row.AppliedTo, row.HeldAppliedTo);
                     var written = await context
                         .Changes.Where(c => c.DistrictId == districtId && c.OperationId == id && !c.Stale)
                         .Where(c => c.Held ? c.Number <= heldTo : c.Number <= to)
@@ -700,6 +737,15 @@ internal sealed class Reading(
             .OrderByDescending(p => p.Id)
             .Select(p => p.Barcode)
             .FirstOrDefaultAsync(cancellationToken);
+    }
+
+    /// <summary>How many linked people have a homeroom class, as of the last sync, and of how many; null where nobody has one or nobody is linked.</summary>
+    public async Task<(int With, int Of)?> HomeroomsAsync(int districtId, CancellationToken cancellationToken)
+    {
+        await using var context = database.CreateContext();
+        var links = context.PatronLinks.Where(l => l.DistrictId == districtId && !l.Absent);
+        var with = await links.CountAsync(l => l.HomeroomClass != null, cancellationToken);
+        return with == 0 ? null : (with, await links.CountAsync(cancellationToken));
     }
 
     /// <summary>How much there is.</summary>

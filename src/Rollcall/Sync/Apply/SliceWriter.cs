@@ -382,7 +382,7 @@ internal sealed class SliceWriter(
                 key => slice.Barcodes.ContainsKey(key) || promised.Contains(s_keys.Of(key)),
                 cancellationToken
             );
-            drawn = true;
+            drawn = row.BarcodeDrawn = true;
             values.SetNew(PatronFields.Barcode, null, barcode);
             row.Values = values.ToJson();
             row.Warning = Join(row.Warning, $"The planned {BarcodeTaken}; the next one was given");
