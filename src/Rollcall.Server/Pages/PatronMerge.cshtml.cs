@@ -42,7 +42,7 @@ internal sealed class PatronMergeModel(Here here, PatronService patrons, PatronM
     public static string AddressOf(ReviewRow row) => string.Create(CultureInfo.InvariantCulture, $"/review?next={row.Id}#person-{row.Id}");
 
     private async Task<ReviewRow?> AskerAsync(int? id) =>
-        id is { } asked && Here.Can("/Review Get") ? (await review.RowsAsync(DistrictId, [asked], Gone)).FirstOrDefault() : null;
+        id is { } asked && Here.Can("/Review Get") && await review.RowsAsync(DistrictId, [asked], Gone) is [var row, ..] ? row : null;
 
     public async Task<IActionResult> OnGetAsync(string? keep, string? other, string? q, [FromQuery(Name = "review")] int? asker)
     {

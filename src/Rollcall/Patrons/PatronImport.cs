@@ -39,6 +39,8 @@ public sealed record ImportColumn(string Header, PatronField? Field, IReadOnlyLi
 /// <summary>Patrons from a CSV file. The whole file is checked first; then it is a plan like any other, applied in slices.</summary>
 public sealed class PatronImport(RollcallDatabase database, TimeProvider time)
 {
+    private static readonly System.Buffers.SearchValues<char> s_mantissa = System.Buffers.SearchValues.Create("0123456789.,");
+
     private const int MaxProblems = 50;
     private const int MaxRows = 5_000_000;
 
@@ -173,6 +175,17 @@ public sealed class PatronImport(RollcallDatabase database, TimeProvider time)
         await content.CopyToAsync(buffer, cancellationToken);
         var text = Decode(buffer.GetBuffer().AsSpan(0, (int)buffer.Length));
         return string.IsNullOrWhiteSpace(text) ? throw Empty() : text;
+    }
+
+    /// <summary>A long number as spreadsheets show it, 1.23E+11, and save it: nobody's number is written so.</summary>
+    private static bool IsShortened(string value)
+    {
+        var at = value.IndexOf("E+", StringComparison.OrdinalIgnoreCase);
+        return at > 0
+            && at + 2 < value.Length
+            && char.IsAsciiDigit(value[0])
+            && value.AsSpan(0, at).IndexOfAnyExcept(s_mantissa) < 0
+            && value.AsSpan(at + 2).IndexOfAnyExceptInRange('0', '9') < 0;
     }
 
     private static Task<CsvDataReader> ReaderAsync(string text, CancellationToken cancellationToken) =>
@@ -358,6 +371,15 @@ public sealed class PatronImport(RollcallDatabase database, TimeProvider time)
                     {
                         problems.Add($"Row {line}: there is no site with the code or the name '{Text.Cut(values[i]!, 60)}'.");
                     }
+                }
+                else if (
+                    field.Number is PatronFields.Barcode or PatronFields.CommunityId or PatronFields.GovernmentId
+                    && IsShortened(values[i]!)
+                )
+                {
+                    problems.Add(
+                        $"Row {line}: a spreadsheet has shortened {field.Label} to {Text.Cut(values[i]!, 20)}, and the digits that it left out are not in the file. Make that column text, or a number without decimals, where the list comes from, and save it anew."
+                    );
                 }
                 else if (!PatronFields.TryCanonical(field, values[i], out canonical[i], out var problem))
                 {

@@ -244,6 +244,8 @@ public sealed class PatronFileTests(PostgresCluster postgres)
     [InlineData("barcode,lastName\n", "no patrons")]
     [InlineData("barcode,lastName\nA300,\"x\nA301,y\n", "quotation marks")]
     [InlineData("PK\u0003\u0004\0\0\0", "CSV UTF-8")]
+    [InlineData("barcode,lastName\n1.23E+11,Foo\n", "Row 2: a spreadsheet has shortened Barcode to 1.23E+11")]
+    [InlineData("barcode,communityId,lastName\nA100,\"1,2e+14\",Foo\n", "Row 2: a spreadsheet has shortened Student # to 1,2e+14")]
     [InlineData("lastName\nFoo\n", "needs a barcode, or a site that gives one")]
     public async Task Files_that_are_no_list_of_patrons_are_refused(string content, string says)
     {
