@@ -42,6 +42,10 @@ internal sealed class AccountsModel(Here here, Accounts accounts, AccountDesk de
     public static IEnumerable<SecurityGroup> Groups =>
         [SecurityGroup.StudentAide, SecurityGroup.Librarian, SecurityGroup.LibraryAdministrator, SecurityGroup.DistrictAdministrator];
 
+    /// <summary>The order that the address asks for; null where it asks for none.</summary>
+    public (string Sort, string? Order)? Sorted =>
+        Text.Clean(Request.Query["sort"]) is { } sort ? (Text.Cut(sort, 20), Request.Query["order"] == "down" ? "down" : null) : null;
+
     /// <summary>The present address with what is shown, and these values besides.</summary>
     public string Address(params (string Name, string? Value)[] more) =>
         Addresses.Of(

@@ -35,6 +35,9 @@ internal sealed class SitesModel(Here here, SiteService sites, PatronService pat
     /// <summary>A service that is off, and to whose schools sites are matched; null when one is on, or none is matched.</summary>
     public string? Prepared { get; private set; }
 
+    /// <summary>That service has been on, and was turned off.</summary>
+    public bool WasOn { get; private set; }
+
     /// <summary>The service as addresses name it.</summary>
     public string ServiceSlug { get; private set; } = "classlink";
 
@@ -99,6 +102,7 @@ internal sealed class SitesModel(Here here, SiteService sites, PatronService pat
             if (await reading.OrgsAsync(DistrictId, kind, Gone) is { Count: > 0 } matched)
             {
                 Prepared = Words.Service(kind);
+                WasOn = IntegrationService.StateOf(await integrations.FindAsync(DistrictId, kind, Gone)).WasWritten;
                 ServiceSlug = IntegrationWords.Verb(kind);
                 Orgs = matched;
                 return;

@@ -3,6 +3,7 @@ using Microsoft.AspNetCore.Mvc.RazorPages;
 using Rollcall.Audit;
 using Rollcall.Districts;
 using Rollcall.Integrations;
+using Rollcall.Patrons;
 using Rollcall.Server.Pages.Parts;
 using Rollcall.SignIn;
 
@@ -15,6 +16,7 @@ internal sealed class WelcomeModel(
     TenantRequests requests,
     Accounts accounts,
     AccountDesk desk,
+    AccessTokens tokens,
     AuditLog audit,
     IntegrationService integrations
 ) : PageModel
@@ -26,6 +28,15 @@ internal sealed class WelcomeModel(
 
     /// <summary>The ClassLink tenants that each may use, by its id.</summary>
     public ILookup<int, string> Tenants { get; private set; } = Array.Empty<int>().ToLookup(i => i, _ => "");
+
+    /// <summary>How many access tokens the visitor made in each district that serve still.</summary>
+    public IReadOnlyDictionary<int, int> Tokens { get; private set; } = new Dictionary<int, int>();
+
+    /// <summary>What the visitor is in a district.</summary>
+    public string GroupIn(int districtId) =>
+        PatronFields.GroupWord(
+            Here.Who?.Grants.FirstOrDefault(g => g.DistrictId == districtId)?.Group ?? SecurityGroup.DistrictAdministrator
+        );
 
     /// <summary>Districts that wait for a tenant to be allowed, and which.</summary>
     public IReadOnlyList<(District District, TenantRequest Request)> Asking { get; private set; } = [];
@@ -88,8 +99,9 @@ internal sealed class WelcomeModel(
         TryAsync(async () =>
         {
             var chosen = await districts.ResolveAsync(district ?? "", HttpContext.RequestAborted);
+            var group = GroupIn(chosen.Id);
             await desk.LeaveAsync(chosen, Here.Who!, HttpContext.RequestAborted);
-            return $"You are no District Administrator of {chosen.Name} any more.";
+            return $"You are {group} of {chosen.Name} no more.";
         });
 
     /// <summary>Lets a district use a ClassLink tenant, as it asked for.</summary>
@@ -168,6 +180,7 @@ internal sealed class WelcomeModel(
             All = await districts.ListAsync(HttpContext.RequestAborted);
             Tenants = await districts.TenantsAsync(HttpContext.RequestAborted);
             Asking = [.. (await requests.ListAsync(HttpContext.RequestAborted)).Join(All, r => r.DistrictId, d => d.Id, (r, d) => (d, r))];
+            Tokens = Here.Who is { AccountId: { } account } ? await tokens.OfAccountAsync(account, HttpContext.RequestAborted) : Tokens;
             Lines = await audit.OfInstallationAsync(MostLines, HttpContext.RequestAborted);
             HasPartnerKey = await integrations.HasPartnerKeyAsync(HttpContext.RequestAborted);
         }

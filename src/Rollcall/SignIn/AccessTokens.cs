@@ -278,7 +278,12 @@ public sealed class AccessTokens(RollcallDatabase database, TimeProvider time)
             }
             else if (await MakerAsync(context, row, cancellationToken) is not { } maker)
             {
-                less[row.Id] = (false, "Opens nothing while its maker may not come in");
+                less[row.Id] = (
+                    false,
+                    await IsAnothersAsync(context, row, cancellationToken)
+                        ? "Opens nothing: its maker's record has another id in the roster since. Make a new token"
+                        : "Opens nothing while its maker may not come in"
+                );
             }
             else if (maker < row.Group)
             {
@@ -287,6 +292,18 @@ public sealed class AccessTokens(RollcallDatabase database, TimeProvider time)
         }
 
         return less;
+    }
+
+    /// <summary>How many tokens of an account serve still, by district.</summary>
+    public async Task<IReadOnlyDictionary<int, int>> OfAccountAsync(long accountId, CancellationToken cancellationToken = default)
+    {
+        var now = time.GetUtcNow();
+        await using var context = database.CreateContextAsOwner();
+        return await context
+            .AccessTokens.Where(t => t.AccountId == accountId && t.RevokedAt == null && t.ExpiresAt > now && t.DistrictId != null)
+            .GroupBy(t => t.DistrictId!.Value)
+            .Select(g => new { g.Key, Count = g.Count() })
+            .ToDictionaryAsync(g => g.Key, g => g.Count, cancellationToken);
     }
 
     /// <summary>
@@ -506,6 +523,12 @@ public sealed class AccessTokens(RollcallDatabase database, TimeProvider time)
 
         return row.Group;
     }
+
+    /// <summary>The record that made the token is linked to another id of the roster by now.</summary>
+    private static async Task<bool> IsAnothersAsync(RollcallContext context, AccessToken row, CancellationToken cancellationToken) =>
+        row is { PatronId: { } patronId, DistrictId: { } home, Stamp: { } stamp }
+        && await Sessions.ComingInAsync(context, home, patronId, byClassLink: true, cancellationToken) is { } patron
+        && stamp != Sessions.StampOf(patron.Guid);
 
     private static void AddAudit(RollcallContext context, int districtId, DateTimeOffset now, string actor, string details) =>
         context.AuditEntries.Add(

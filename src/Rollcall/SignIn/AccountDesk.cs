@@ -136,7 +136,13 @@ public sealed class AccountDesk(RollcallDatabase database, Accounts accounts, Ti
     /// <exception cref="RollcallException">They are no operator, or have no place there.</exception>
     public Task LeaveAsync(District district, Who who, CancellationToken cancellationToken = default) =>
         who is { IsOperator: true, AccountId: { } account }
-            ? RemoveAsync(district, account, who, "the operator is District Administrator no more", cancellationToken)
+            ? RemoveAsync(
+                district,
+                account,
+                who,
+                $"the operator is {PatronFields.GroupWord(who.Grants.FirstOrDefault(g => g.DistrictId == district.Id)?.Group ?? SecurityGroup.DistrictAdministrator)} no more",
+                cancellationToken
+            )
             : throw new RollcallException("Only the operator of this installation does that.");
 
     private async Task RemoveAsync(District district, long accountId, Who by, string words, CancellationToken cancellationToken)

@@ -608,6 +608,7 @@ public sealed class ClassLinkSignIn(
         // One tenant belongs to one district; if ever two had it, neither gets anybody.
         if (rows is not [var row])
         {
+            await NoteStrangerAsync(context, person.Tenant, cancellationToken);
             return Refuse(
                 SignInRefusal.Tenant,
                 $"tenant {Patrons.Text.Cut(person.Tenant, 20)} belongs to no district that lets people sign in"
@@ -783,6 +784,42 @@ public sealed class ClassLinkSignIn(
             }
         );
         await context.SaveChangesAsync(cancellationToken);
+    }
+
+    /// <summary>What the installation's audit calls a sign-in from a tenant that no district here lets in.</summary>
+    private const string StrangerAction = "sign-in refused";
+
+    /// <summary>More of them say no more, and whoever can begin them fills no disk.</summary>
+    private const int MostStrangers = 100;
+
+    /// <summary>Notes in the installation's audit, which its operator alone reads, that somebody of an unknown tenant came.</summary>
+    private async Task NoteStrangerAsync(RollcallContext context, string tenant, CancellationToken cancellationToken)
+    {
+        if (await StrangersAsync(time.GetUtcNow().AddDays(-1), cancellationToken) >= MostStrangers)
+        {
+            return;
+        }
+
+        context.AuditEntries.Add(
+            new AuditEntry
+            {
+                DistrictId = 0,
+                At = time.GetUtcNow(),
+                Actor = "ClassLink",
+                Action = StrangerAction,
+                Details = $"tenant {Patrons.Text.Cut(tenant, 20)} belongs to no district that lets people sign in",
+            }
+        );
+        await context.SaveChangesAsync(cancellationToken);
+    }
+
+    /// <summary>How many sign-ins came since an instant from tenants that no district here lets in. For the operator.</summary>
+    public async Task<int> StrangersAsync(DateTimeOffset since, CancellationToken cancellationToken = default)
+    {
+        await using var context = database.CreateContextAsOwner();
+        return await context
+            .AuditEntries.Where(a => a.DistrictId == 0 && a.Action == StrangerAction && a.At >= since)
+            .CountAsync(cancellationToken);
     }
 
     /// <summary>How the audit's line about a sign-in of a patron begins. By it, and not by the name beside it, it is theirs.</summary>

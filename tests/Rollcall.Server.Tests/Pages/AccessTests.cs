@@ -266,6 +266,17 @@ public abstract partial class AccessTests(SignInLibrary library)
         using var visitor = new Visitor(library.Url);
         await visitor.SubmitAsync("/welcome", "/welcome?handler=Enter", ("district", other.Code));
         Assert.Contains("Entered", await visitor.PageAsync($"/?district={other.Code}"), StringComparison.Ordinal);
+
+        // It says before what goes with it.
+        await visitor.RefusedAsync(
+            "/preferences/tokens",
+            "/preferences/tokens?handler=Create",
+            ("name", "Left behind"),
+            ("group", "LibraryAdministrator"),
+            ("scope", "patrons:read"),
+            ("days", "3")
+        );
+        Assert.Contains("1 access token that you made there ends.", await visitor.PageAsync("/welcome"), StringComparison.Ordinal);
         Assert.Equal("/welcome", await visitor.SubmitAsync("/welcome", "/welcome?handler=Leave", ("district", other.Code)));
         Assert.DoesNotContain(await library.Service<Rollcall.SignIn.Accounts>().ListAsync(other.Id), a => a.Memberships.Count > 0);
         var (lines, _) = await library.Service<Audit.AuditLog>().PageAsync(other.Id, new Audit.AuditFilter(Search: "no more"), 1, 5);
@@ -595,7 +606,17 @@ public abstract partial class AccessTests(SignInLibrary library)
             ("days", "3")
         );
         var token = MadeToken().Match(made).Groups["token"].Value;
-        Assert.DoesNotContain(token, await admin.PageAsync("/preferences/tokens"), StringComparison.Ordinal);
+        var listed = await admin.PageAsync("/preferences/tokens");
+        Assert.DoesNotContain(token, listed, StringComparison.Ordinal);
+
+        // The newest first, and said so; a search keeps the order, and stands where one is in force.
+        Assert.Matches("aria-sort=\"descending\"[^>]*><a[^>]*>Made", listed);
+        var searched = await admin.PageAsync("/preferences/tokens?q=page&sort=used&order=down");
+        Assert.Contains("name=\"q\"", searched, StringComparison.Ordinal);
+        Assert.Contains("<input type=\"hidden\" name=\"sort\" value=\"used\">", searched, StringComparison.Ordinal);
+        Assert.Contains("href=\"/preferences/tokens?sort=used&amp;order=down\">Clear", searched, StringComparison.Ordinal);
+        Assert.Contains("name=\"q\"", await admin.PageAsync("/accounts?q=library"), StringComparison.Ordinal);
+        Assert.Contains("name=\"q\"", await admin.PageAsync("/sites?q=s"), StringComparison.Ordinal);
         var tokens = library.Service<Rollcall.SignIn.AccessTokens>();
         var grant = (await tokens.FindAsync(token))!;
         Assert.Equal((SecurityGroup.LibraryAdministrator, Rollcall.SignIn.TokenScopes.PatronsRead), (grant.Group, grant.Scopes));

@@ -219,6 +219,28 @@ public abstract class ClassLinkSignIns(SignInLibrary library)
         }
     }
 
+    /// <summary>The operator is told that people came whom no district lets in, and no other district's number.</summary>
+    [Fact]
+    public async Task People_of_a_tenant_that_nobody_here_has_are_counted_for_the_operator()
+    {
+        const string page = "/preferences/sis/classlink/signin";
+        const string words = "came from ClassLink districts that sign in nobody here";
+        using var visitor = new Visitor(library.Url, null);
+        library.Sandbox.Faults.Set("wrong-tenant");
+        try
+        {
+            var to = (await visitor.GetAsync("/signin/classlink")).Response.Headers.Location!;
+            await RefusedAsync(visitor, await BackAsync(to, Student(6)), "Your school does not use this library here");
+        }
+        finally
+        {
+            library.Sandbox.Faults.Clear();
+        }
+
+        using var administrator = new Visitor(library.Url);
+        Assert.Contains(words, await administrator.PageAsync(page), StringComparison.Ordinal);
+    }
+
     [Fact]
     public async Task What_an_address_says_of_an_error_is_not_believed_word_for_word()
     {

@@ -216,7 +216,7 @@ public sealed partial class OfferTests(SyncedLibrary library) : IClassFixture<Sy
         try
         {
             var sites = await visitor.PageAsync("/sites");
-            Assert.Contains("ClassLink is not on yet.", sites, StringComparison.Ordinal);
+            Assert.Contains("ClassLink is off.", sites, StringComparison.Ordinal);
             Assert.DoesNotContain("No roster service is on", sites, StringComparison.Ordinal);
             Assert.Contains(library.Sandbox.District.Schools.First().SourcedId, sites, StringComparison.Ordinal);
         }

@@ -56,6 +56,8 @@ public sealed class TokenTests(PostgresCluster cluster)
         {
             await GuidAsync(guid);
             await WorksAsync(false);
+            var why = Assert.Single(await tokens.LessAsync(await tokens.ListAsync(district))).Value.Why;
+            Assert.Equal(guid is not null, why.Contains("another id in the roster", StringComparison.Ordinal));
             await GuidAsync(patron.Guid);
             await WorksAsync(true);
         }

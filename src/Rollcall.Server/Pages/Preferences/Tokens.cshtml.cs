@@ -40,6 +40,10 @@ internal sealed class TokensModel(Here here, AccessTokens tokens) : RollcallPage
     public static IEnumerable<(TokenScopes Scope, string Word, string Meaning)> Scopes =>
         AccessTokens.Words.Where(w => w.Scope != TokenScopes.Installation);
 
+    /// <summary>The order that the address asks for; null where it asks for none.</summary>
+    public (string Sort, string? Order)? Sorted =>
+        Text.Clean(Request.Query["sort"]) is { } sort ? (Text.Cut(sort, 20), Request.Query["order"] == "down" ? "down" : null) : null;
+
     /// <summary>The present address with what is shown, and these values besides.</summary>
     public string Address(params (string Name, string? Value)[] more) =>
         Addresses.Of(
@@ -119,17 +123,18 @@ internal sealed class TokensModel(Here here, AccessTokens tokens) : RollcallPage
         var all = await tokens.ListAsync(DistrictId, Gone);
         var query = Request.Query;
         Search = Text.Clean(query["q"]) is { } asked ? Text.Cut(asked, 200) : null;
-        (Sort, Down) = (
-            query["sort"].ToString() is "name" or "until" or "used" ? query["sort"].ToString() : "made",
-            query["order"] == "down"
-        );
+
+        // The newest first, unless something else is asked for.
+        (Sort, Down) = query["sort"].ToString() is { Length: > 0 } sort
+            ? (sort is "name" or "until" or "used" ? sort : "made", query["order"] == "down")
+            : ("made", true);
         var fit = all.Where(t => Words.Fits(Search, t.Name, t.CreatedBy));
         List<AccessToken> found = Sort switch
         {
             "name" => [.. fit.OrderBy(t => t.Name, StringComparer.OrdinalIgnoreCase)],
             "until" => [.. fit.OrderBy(t => t.ExpiresAt)],
             "used" => [.. fit.OrderBy(t => t.LastUsedAt ?? DateTimeOffset.MinValue)],
-            _ => [.. fit],
+            _ => [.. fit.Reverse()],
         };
         if (Down)
         {
