@@ -23,6 +23,9 @@ public enum Hand
 
     /// <summary>Tab, Shift+Tab, Enter, Space and arrows, and nothing else but the keys of a text.</summary>
     Keyboard,
+
+    /// <summary>The mouse, in a browser that runs no script.</summary>
+    NoScript,
 }
 
 /// <summary>One Chromium for all tests, the system's own.</summary>
@@ -82,22 +85,24 @@ public sealed class Browser : IAsyncLifetime
     /// <param name="signedIn">As the library's operator and District Administrator; else as nobody.</param>
     /// <param name="hand">What the visitor works the pages with.</param>
     /// <param name="as">The session of somebody else than the operator; null is nobody else's.</param>
+    /// <param name="still">Things do not move, as the visitor has asked the browser.</param>
     public async Task<Visit> OpenAsync(
         Uri server,
         Look look = Look.Wide,
         bool script = true,
         bool signedIn = true,
         Hand hand = Hand.Mouse,
-        string? @as = null
+        string? @as = null,
+        bool still = true
     )
     {
         var context = await _browser!.NewContextAsync(
             new BrowserNewContextOptions
             {
                 BaseURL = server.ToString(),
-                JavaScriptEnabled = script,
+                JavaScriptEnabled = script && hand != Hand.NoScript,
                 ColorScheme = look == Look.Dark ? ColorScheme.Dark : ColorScheme.Light,
-                ReducedMotion = ReducedMotion.Reduce,
+                ReducedMotion = still ? ReducedMotion.Reduce : ReducedMotion.NoPreference,
                 ViewportSize =
                     look == Look.Phone ? new ViewportSize { Width = 390, Height = 844 } : new ViewportSize { Width = 1400, Height = 900 },
             }
@@ -164,6 +169,9 @@ public sealed class Visit : IAsyncDisposable
 
     public IPage Page { get; }
 
+    /// <summary>No script of the page runs.</summary>
+    public bool IsScriptless => _hand == Hand.NoScript;
+
     /// <summary>How the visitor looks at the page now.</summary>
     public Look Look { get; private set; }
 
@@ -180,7 +188,7 @@ public sealed class Visit : IAsyncDisposable
     /// <summary>Presses a button, follows a link or opens what a summary hides.</summary>
     public async Task UseAsync(ILocator control)
     {
-        if (_hand == Hand.Mouse)
+        if (_hand != Hand.Keyboard)
         {
             await control.ClickAsync();
             return;
@@ -193,7 +201,7 @@ public sealed class Visit : IAsyncDisposable
     /// <summary>Writes a text into a field, in place of what stands there.</summary>
     public async Task WriteAsync(ILocator field, string text)
     {
-        if (_hand == Hand.Mouse)
+        if (_hand != Hand.Keyboard)
         {
             await field.FillAsync(text);
             return;
@@ -208,7 +216,7 @@ public sealed class Visit : IAsyncDisposable
     /// <summary>Ticks a box, or chooses one of a group of radio buttons.</summary>
     public async Task TickAsync(ILocator box)
     {
-        if (_hand == Hand.Mouse)
+        if (_hand != Hand.Keyboard)
         {
             await box.CheckAsync();
             return;
@@ -239,7 +247,7 @@ public sealed class Visit : IAsyncDisposable
     /// <summary>Chooses an entry of a list by its value.</summary>
     public async Task ChooseAsync(ILocator list, string value)
     {
-        if (_hand == Hand.Mouse)
+        if (_hand != Hand.Keyboard)
         {
             await list.SelectOptionAsync(value);
             return;
@@ -283,6 +291,20 @@ public sealed class Visit : IAsyncDisposable
                 """
             ),
             $"{locator} has the focus on {Page.Url}, but cannot be seen"
+        );
+
+        // Whoever works by keyboard has to see where they are: the element itself shows it, or the line of a list that it stands in.
+        Assert.True(
+            await locator.EvaluateAsync<bool>(
+                """
+                e => [e, e.closest('label, tr, li, .pick')].some(shown => {
+                  if (!shown) return false;
+                  const style = getComputedStyle(shown);
+                  return (style.outlineStyle !== 'none' && parseFloat(style.outlineWidth) > 0) || style.boxShadow !== 'none';
+                })
+                """
+            ),
+            $"{locator} has the focus on {Page.Url}, and nothing shows it"
         );
     }
 

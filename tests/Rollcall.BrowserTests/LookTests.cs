@@ -3,6 +3,87 @@ using Rollcall.Server.Tests.Pages;
 
 namespace Rollcall.BrowserTests;
 
+/// <summary>The pages that are looked at, each with the name of its pictures.</summary>
+internal static class Looks
+{
+    public static (string Name, string Path)[] Desk(string barcode) =>
+        [
+            ("dashboard", "/"),
+            ("patrons", "/patrons"),
+            ("patrons-none", "/patrons?q=nobody-is-called-this"),
+            ("patron", $"/patrons/{barcode}"),
+            ("patron-history", $"/patrons/{barcode}?tab=history"),
+            ("patron-roster", $"/patrons/{barcode}?tab=roster"),
+            ("sites", "/sites"),
+            ("site", "/sites/edit/S01"),
+            ("operations", "/operations"),
+            ("operation", "/operations/1"),
+            ("review", "/review"),
+            ("patron-edit", $"/patron/edit?barcode={barcode}"),
+            ("patron-new", "/patron/edit"),
+            ("patron-explain", $"/patron/explain?barcode={barcode}&roster=ask"),
+            ("patron-merge", $"/patron/merge?keep={barcode}"),
+            ("patron-erase", $"/patron/erase?barcode={barcode}"),
+            ("bulk-edit", "/patron/bulk?do=edit&status=Active"),
+            ("bulk-remove", "/patron/bulk?do=remove&status=Active"),
+            ("import", "/patron/import"),
+            ("error", "/nothing-here"),
+        ];
+
+    public static readonly (string Name, string Path)[] Preferences =
+    [
+        ("sis", "/preferences/sis"),
+        ("classlink", "/preferences/sis/classlink"),
+        ("classlink-sites", "/preferences/sis/classlink/sites"),
+        ("classlink-syncing", "/preferences/sis/classlink/syncing"),
+        ("classlink-readiness", "/preferences/sis/classlink/readiness"),
+        ("classlink-mapping", "/preferences/sis/classlink/mapping"),
+        ("classlink-schedule", "/preferences/sis/classlink/schedule"),
+        ("classlink-holds", "/preferences/sis/classlink/holds"),
+        ("classlink-signin", "/preferences/sis/classlink/signin"),
+        ("csv", "/preferences/sis/oneroster-csv"),
+        ("notices", "/preferences/notices"),
+        ("oneroster", "/preferences/sis/oneroster"),
+        ("account", "/account"),
+        ("accounts", "/accounts"),
+        ("audit", "/audit"),
+        ("grades", "/preferences/grades"),
+        ("policies", "/preferences/policies"),
+        ("retention", "/preferences/retention"),
+        ("tokens", "/preferences/tokens"),
+        ("end-of-year", "/end-of-year"),
+        ("lists", "/lists"),
+        ("arrivals", "/lists/arrivals"),
+        ("leavers", "/lists/leavers"),
+        ("transferred", "/lists/transferred"),
+        ("districts", "/welcome"),
+        ("about", "/about"),
+    ];
+
+    public static (string Name, string Path)[] Librarian(string barcode) =>
+        [
+            ("librarian-dashboard", "/"),
+            ("librarian-patrons", "/patrons"),
+            ("librarian-patron", $"/patrons/{barcode}"),
+            ("librarian-operations", "/operations"),
+            ("librarian-operation", "/operations/1"),
+            ("librarian-review", "/review"),
+            ("librarian-lists", "/lists"),
+            ("librarian-arrivals", "/lists/arrivals"),
+            ("librarian-refused", "/preferences/sis"),
+        ];
+
+    public static readonly (string Name, string Path)[] Aide = [("aide", "/aide"), ("aide-found", "/aide?q=a")];
+
+    public static readonly (string Name, string Path)[] Pupil = [("me", "/me")];
+
+    public static (string Name, string Path)[] Nobody(string code) =>
+        [("signin-plain", "/signin"), ("link", $"/link?code={code}"), ("link-used", "/link?code=used")];
+
+    /// <summary>What redirects, or takes a form alone, is no page to look at.</summary>
+    public static readonly string[] NoPages = ["/SignOut", "/SignInBegin", "/SignInCallback", "/Theme"];
+}
+
 /// <summary>Every page in both themes and on a phone: usable by everybody, and a picture of it beside the tests.</summary>
 public sealed class LookTests(Browser browser, SyncedLibrary library) : IClassFixture<SyncedLibrary>
 {
@@ -48,34 +129,23 @@ public sealed class LookTests(Browser browser, SyncedLibrary library) : IClassFi
     }
 
     [Fact]
+    public void No_page_is_left_out()
+    {
+        var routes = new PageRoutes(library);
+        var looked = new[] { Looks.Desk("ANY1"), Looks.Preferences, Looks.Librarian("ANY1"), Looks.Aide, Looks.Pupil, Looks.Nobody("any") }
+            .SelectMany(l => l)
+            .Select(l => routes.PageOf(l.Path.Split('?')[0]) ?? "/Error");
+        Assert.Empty(routes.All.Select(p => p.ViewEnginePath).Except(looked).Except(Looks.NoPages));
+    }
+
+    [Fact]
     public async Task Every_page_can_be_used_by_everybody()
     {
         var patron = (
             await library.Service<PatronService>().PageAsync(library.District.Id, new PatronFilter(), PatronSort.Barcode, false, 1, 1)
         ).Patrons[0];
         await using var visit = await browser.OpenAsync(library.Url);
-        await visit.LookAtAsync([
-            ("dashboard", "/"),
-            ("patrons", "/patrons"),
-            ("patrons-none", "/patrons?q=nobody-is-called-this"),
-            ("patron", $"/patrons/{patron.Barcode}"),
-            ("patron-history", $"/patrons/{patron.Barcode}?tab=history"),
-            ("patron-roster", $"/patrons/{patron.Barcode}?tab=roster"),
-            ("sites", "/sites"),
-            ("site", "/sites/edit/S01"),
-            ("operations", "/operations"),
-            ("operation", "/operations/1"),
-            ("review", "/review"),
-            ("patron-edit", $"/patron/edit?barcode={patron.Barcode}"),
-            ("patron-new", "/patron/edit"),
-            ("patron-explain", $"/patron/explain?barcode={patron.Barcode}&roster=ask"),
-            ("patron-merge", $"/patron/merge?keep={patron.Barcode}"),
-            ("patron-erase", $"/patron/erase?barcode={patron.Barcode}"),
-            ("bulk-edit", "/patron/bulk?do=edit&status=Active"),
-            ("bulk-remove", "/patron/bulk?do=remove&status=Active"),
-            ("import", "/patron/import"),
-            ("error", "/nothing-here"),
-        ]);
+        await visit.LookAtAsync(Looks.Desk(patron.Barcode));
 
         // On paper nothing can be unfolded: the log of an operation shows what it wrote.
         await visit.GoAsync("/operations/1");
@@ -153,34 +223,7 @@ public sealed class PreferenceLookTests(Browser browser, SyncedLibrary library) 
         library.Sandbox.Overrides.Remove("users", left.Select(p => p.Guid!));
         await library.SyncAsync();
         await using var visit = await browser.OpenAsync(library.Url);
-        await visit.LookAtAsync([
-            ("sis", "/preferences/sis"),
-            ("classlink", "/preferences/sis/classlink"),
-            ("classlink-sites", "/preferences/sis/classlink/sites"),
-            ("classlink-syncing", "/preferences/sis/classlink/syncing"),
-            ("classlink-readiness", "/preferences/sis/classlink/readiness"),
-            ("classlink-mapping", "/preferences/sis/classlink/mapping"),
-            ("classlink-schedule", "/preferences/sis/classlink/schedule"),
-            ("classlink-holds", "/preferences/sis/classlink/holds"),
-            ("classlink-signin", "/preferences/sis/classlink/signin"),
-            ("csv", "/preferences/sis/oneroster-csv"),
-            ("notices", "/preferences/notices"),
-            ("oneroster", "/preferences/sis/oneroster"),
-            ("account", "/account"),
-            ("accounts", "/accounts"),
-            ("audit", "/audit"),
-            ("grades", "/preferences/grades"),
-            ("policies", "/preferences/policies"),
-            ("retention", "/preferences/retention"),
-            ("tokens", "/preferences/tokens"),
-            ("end-of-year", "/end-of-year"),
-            ("lists", "/lists"),
-            ("arrivals", "/lists/arrivals"),
-            ("leavers", "/lists/leavers"),
-            ("transferred", "/lists/transferred"),
-            ("districts", "/welcome"),
-            ("about", "/about"),
-        ]);
+        await visit.LookAtAsync(Looks.Preferences);
         await visit.GoAsync("/lists/leavers");
         await visit.SeesAsync(left[0].Barcode);
     }
@@ -212,39 +255,110 @@ public sealed class RoleLookTests(Browser browser, SyncedLibrary library) : ICla
         var patron = some[0];
         await using (var librarian = await browser.OpenAsync(library.Url, @as: await library.SignInAsync(SecurityGroup.Librarian, "S01")))
         {
-            await librarian.LookAtAsync([
-                ("librarian-dashboard", "/"),
-                ("librarian-patrons", "/patrons"),
-                ("librarian-patron", $"/patrons/{patron.Barcode}"),
-                ("librarian-operations", "/operations"),
-                ("librarian-operation", "/operations/1"),
-                ("librarian-review", "/review"),
-                ("librarian-lists", "/lists"),
-                ("librarian-arrivals", "/lists/arrivals"),
-                ("librarian-refused", "/preferences/sis"),
-            ]);
+            await librarian.LookAtAsync(Looks.Librarian(patron.Barcode));
         }
 
         await using (var aide = await browser.OpenAsync(library.Url, @as: await library.SignInAsync(SecurityGroup.StudentAide, "S01")))
         {
-            await aide.LookAtAsync([("aide", "/aide"), ("aide-found", "/aide?q=a")]);
+            await aide.LookAtAsync(Looks.Aide);
         }
 
         await using (var pupil = await browser.OpenAsync(library.Url, @as: await library.SignInAsync(patron)))
         {
-            await pupil.LookAtAsync([("me", "/me")]);
+            await pupil.LookAtAsync(Looks.Pupil);
         }
 
         var (_, code) = await library
             .Service<Rollcall.SignIn.Accounts>()
             .AddAsync("new@library.example", library.District, SecurityGroup.Librarian, "S01", false, "test");
         await using var nobody = await browser.OpenAsync(library.Url, signedIn: false);
-        await nobody.LookAtAsync([("signin-plain", "/signin"), ("link", $"/link?code={code}"), ("link-used", "/link?code=used")]);
+        await nobody.LookAtAsync(Looks.Nobody(code!));
+    }
+}
+
+/// <summary>What pages show for a moment: a preview, a failure, the way back, and what is shown once and never again.</summary>
+public sealed class MomentLookTests(Browser browser, SyncedLibrary library) : IClassFixture<SyncedLibrary>
+{
+    [Fact]
+    public async Task What_comes_of_operations_can_be_used_by_everybody()
+    {
+        var patrons = library.Service<PatronService>();
+        await using var visit = await browser.OpenAsync(library.Url);
+        library.Sandbox.SetDay(1);
+        await LookAsync("operation-preview", (await library.SyncAsync(preview: true)).Id);
+        library.Sandbox.Faults.Set("disabled-403");
+        var failed = await library.SyncAsync();
+        library.Sandbox.Faults.Clear();
+        Assert.Equal(Operations.OperationStatus.Failed, failed.Status);
+        await LookAsync("operation-failed", failed.Id);
+        using (var file = new MemoryStream("barcode,lastName\nMOMENT1,Moment\n"u8.ToArray()))
+        {
+            var import = await library.Service<PatronImport>().PlanAsync(library.District.Id, file, "moment.csv", preview: false, "test");
+            await library.EndOfAsync(import);
+            var undo = await library.Service<Sync.Undo.UndoService>().EnqueueAsync(library.District.Id, import, null, "test");
+            await library.EndOfAsync(undo);
+            await LookAsync("operation-undo", undo);
+        }
+
+        // One person's sync tells its steps.
+        var (some, _) = await patrons.PageAsync(
+            library.District.Id,
+            new PatronFilter { RoleGroup = RoleGroup.Student, Linked = true },
+            PatronSort.Barcode,
+            false,
+            1,
+            1
+        );
+        await visit.GoAsync($"/patrons/{some[0].Barcode}");
+        await visit.Page.Locator("details.drop summary").ClickAsync();
+        await visit.Button("Sync now").ClickAsync();
+        await visit.SeesAsync("Step by step");
+        await visit.LookAsync("operation-person");
+
+        Task LookAsync(string name, long id) => visit.LookAtAsync([(name, $"/operations/{id}")]);
+    }
+
+    [Fact]
+    public async Task What_is_shown_once_can_be_used_by_everybody()
+    {
+        await using var visit = await browser.OpenAsync(library.Url);
+        var page = visit.Page;
+        await visit.GoAsync("/preferences/tokens");
+        await page.Locator("input[name=name]").FillAsync("The catalogue");
+        await page.Locator("input[name=scope]").First.CheckAsync();
+        await page.Locator("form[action*='handler=Create'] button[type=submit]").ClickAsync();
+        await Microsoft.Playwright.Assertions.Expect(page.Locator("#new-token")).ToBeVisibleAsync();
+        await visit.LookAsync("token-made");
+        await visit.GoAsync("/accounts");
+        await page.Locator("input[name=email]").FillAsync("moment@library.example");
+        await page.Locator("select[name=group]").SelectOptionAsync("LibraryAdministrator");
+        await page.Locator("form[action*='handler=Add'] button[type=submit]").ClickAsync();
+        var link = new Uri(await page.Locator("#new-link").InnerTextAsync());
+        await visit.LookAsync("account-link");
+
+        // Whose account it is sets a password, and a second factor with its codes.
+        const string password = "eleven purple walruses";
+        await using var owner = await browser.OpenAsync(library.Url, signedIn: false);
+        await owner.GoAsync(link.PathAndQuery);
+        await owner.Page.Locator("input[name=password]").FillAsync(password);
+        await owner.Page.Locator("input[name=again]").FillAsync(password);
+        await owner.Page.Locator("main form button[type=submit]").First.ClickAsync();
+        await owner.GoAsync("/account");
+        var setUp = owner.Page.Locator("form[action='/account?handler=SecondFactor']");
+        await setUp.Locator("input[type=password]").FillAsync(password);
+        await setUp.Locator("button").ClickAsync();
+        await owner.SeesAsync("Second factor: the last step");
+        await owner.LookAsync("second-factor");
+        var key = await owner.Page.Locator("section[aria-labelledby=setup] p.code").InnerTextAsync();
+        await owner.Page.Locator("#code").FillAsync(Rollcall.Tests.Infrastructure.Authenticator.Code(key));
+        await owner.Button("Turn it on").ClickAsync();
+        await owner.SeesAsync("The second factor is on");
+        await owner.LookAsync("recovery-codes");
     }
 }
 
 /// <summary>Names as long as they may be, on every page that shows them.</summary>
-public sealed class LongNameTests(Browser browser, SyncedLibrary library) : IClassFixture<SyncedLibrary>
+public sealed class LongNameLookTests(Browser browser, SyncedLibrary library) : IClassFixture<SyncedLibrary>
 {
     [Fact]
     public async Task Nothing_sticks_out_of_a_page_because_of_a_name()

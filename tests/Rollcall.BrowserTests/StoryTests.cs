@@ -31,6 +31,15 @@ public sealed partial class StoryTests(Browser browser, SyncedLibrary library) :
         await page.EvaluateAsync("window.stayed = true");
         await visit.Button("Cancel").FocusAsync();
         Assert.Equal(0, await page.EvaluateAsync<int>("document.getAnimations().length"));
+
+        // Whoever has not asked for stillness sees that something goes on.
+        await using (var other = await browser.OpenAsync(library.Url, still: false))
+        {
+            await other.Page.GotoAsync(page.Url);
+            await other.Page.EvaluateAsync("document.querySelector('progress').removeAttribute('value')");
+            Assert.NotEqual(0, await other.Page.EvaluateAsync<int>("document.getAnimations().length"));
+        }
+
         library.Sandbox.Faults.Clear();
         await Assertions.Expect(page.Locator(".page-head .mark")).ToHaveTextAsync(CompletedText());
 
