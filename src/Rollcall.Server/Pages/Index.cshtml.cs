@@ -19,6 +19,7 @@ internal sealed class IndexModel(
 ) : RollcallPage(here)
 {
     public const int DaysShown = 30;
+    private const string NoSite = "Greyed: there is no site yet.";
     private const int SyncsShown = 8;
 
     public Integration? Service { get; private set; }
@@ -37,6 +38,15 @@ internal sealed class IndexModel(
 
     /// <summary>The sync that failed and waits for its next try; null where none does.</summary>
     public Operation? Again { get; private set; }
+
+    /// <summary>That the newest sync failed, for those whom its error does not concern: they are told that it did, and what follows. Null where it
+    /// did not.</summary>
+    public string? Failed { get; private set; }
+
+    /// <summary>How many changes an approval would write. Whom "do not transfer" keeps is none of them.</summary>
+    public long Held(Operation operation) => Math.Max(0, OperationQueue.CountsOf(operation).Held - _spared.GetValueOrDefault(operation.Id));
+
+    private readonly Dictionary<long, long> _spared = [];
 
     /// <summary>What waits for a decision, the newest first.</summary>
     public IReadOnlyList<Operation> Waiting { get; private set; } = [];
@@ -61,6 +71,9 @@ internal sealed class IndexModel(
     /// <summary>What a new library does first, and whether it is done; empty once a full sync has been done.</summary>
     public IReadOnlyList<GuideStep> First { get; private set; } = [];
 
+    /// <summary>What is left to do once a full sync has been done; null where nothing is.</summary>
+    public NightStep? Nights { get; private set; }
+
     /// <summary>The run that was undone since the roster was last written whole; null when none was.</summary>
     public long? Undone { get; private set; }
 
@@ -68,7 +81,7 @@ internal sealed class IndexModel(
     public string Peace { get; private set; } = "";
 
     /// <summary>Why no sync can run and where that is changed; null when one can.</summary>
-    public (string Words, string Link, string Label)? Hindrance { get; private set; }
+    public (string Words, string Link, string Label, string Short)? Hindrance { get; private set; }
 
     /// <summary>The patrons of one site by status. Card lost, suspended, inactive and other are one.</summary>
     internal sealed record SiteRow(string? Code, string? Name, int Active, int Other, int Transferred, int Total);
@@ -128,6 +141,7 @@ internal sealed class IndexModel(
         if (Here.Can("/Preferences/Service Get") && Live is null)
         {
             First = await FirstStepsAsync(all.Count);
+            Nights = Guide.Nights(Service);
         }
 
         var state = IntegrationService.StateOf(Service);
@@ -160,7 +174,16 @@ internal sealed class IndexModel(
             Live = open.FirstOrDefault(o => o.Status is OperationStatus.Running or OperationStatus.Waiting && IsSync(o));
             Again = open.FirstOrDefault(o => o.FailedForNow && IsSync(o));
             Waiting = [.. open.Where(o => o.Status is OperationStatus.NeedsApproval or OperationStatus.Preview)];
+            foreach (var hold in Waiting.Where(o => o.Status == OperationStatus.NeedsApproval))
+            {
+                _spared[hold.Id] = await reading.SparedAsync(DistrictId, hold.Id, Gone);
+            }
+
             Syncs = [.. last.Where(o => o is { FinishedAt: not null, StartedAt: not null }).Take(SyncsShown)];
+        }
+        else
+        {
+            Failed = await FailedAsync();
         }
 
         Last = last.Count > 0 ? last[0] : null;
@@ -175,6 +198,29 @@ internal sealed class IndexModel(
         static bool IsSync(Operation operation) => operation.Kind is OperationKind.FullSync or OperationKind.ChangesSync;
 
         static bool IsShown(OpenOperation operation) => !operation.IsLive || operation.IsSync;
+    }
+
+    private async Task<string?> FailedAsync()
+    {
+        var open = await reading.OperationsAsync(
+            DistrictId,
+            [.. Here.Queue.Where(o => o.IsLive && o.IsSync).Select(o => o.Id).Take(50)],
+            Gone
+        );
+        if (open.FirstOrDefault(o => o.FailedForNow) is { } again)
+        {
+            return $"The sync of {Words.When(again.CreatedAt, Here.Zone, Here.Now)} failed and is tried again by itself"
+                + (again.NotBefore is { } next ? $" {Words.When(next, Here.Zone, Here.Now)}." : " as soon as it is its turn.");
+        }
+
+        if (await reading.LastSyncsAsync(DistrictId, 1, null, Gone) is not [{ Status: OperationStatus.Failed } failed])
+        {
+            return null;
+        }
+
+        var told = (await notices.ListAsync(DistrictId, failed.Id, cancellationToken: Gone)).Any(n => n.Status == NoticeStatus.Sent);
+        return $"The last sync, {Words.When(failed.FinishedAt ?? failed.CreatedAt, Here.Zone, Here.Now)}, failed: patrons may be behind the roster. "
+            + (told ? "Those who look after syncs have been told." : "Tell a Library or District Administrator, who sees why.");
     }
 
     private async Task<IReadOnlyList<GuideStep>> FirstStepsAsync(int siteCount)
@@ -248,23 +294,30 @@ internal sealed class IndexModel(
         return LocalRedirect($"/operations/{id}");
     }
 
-    private async Task<(string Words, string Link, string Label)?> HindranceAsync(int siteCount) =>
+    private async Task<(string Words, string Link, string Label, string Short)?> HindranceAsync(int siteCount) =>
         siteCount == 0 && Service is { } on
             ? (
                 "There is no site yet. Take the schools from the roster.",
                 $"/preferences/sis/{IntegrationWords.Verb(on.Kind)}/sites",
-                "Site Mapping"
+                "Site Mapping",
+                NoSite
             )
         : siteCount == 0
-            ? ("There is no site yet. Add the schools, or take them from the roster under Site Mapping.", "/sites/edit", "Add a site")
-        : Service is null ? ("No roster service is on. Connect one and turn it on.", "/preferences/sis", "SIS Integrations")
-        : IntegrationService.SettingsOf(Service).Roles.Count == 0
-            ? ("Nobody is ticked for syncing. Say who.", $"/preferences/sis/{IntegrationWords.Verb(Service.Kind)}/syncing", "Syncing")
-        : (await reading.OrgsAsync(DistrictId, Service.Kind, Gone)).Count == 0
             ? (
-                "No site is matched to the roster yet. Match them.",
-                $"/preferences/sis/{IntegrationWords.Verb(Service.Kind)}/sites",
-                "Site Mapping"
+                "There is no site yet. Add the schools, or take them from the roster under Site Mapping.",
+                "/sites/edit",
+                "Add a site",
+                NoSite
             )
+        : Service is null
+            ? (
+                "No roster service is on. Connect one and turn it on.",
+                "/preferences/sis",
+                "SIS Integrations",
+                "Greyed: no roster service is on."
+            )
+        : Hindrances.Of(IntegrationService.SettingsOf(Service), (await reading.OrgsAsync(DistrictId, Service.Kind, Gone)).Count > 0)
+            is { } lack
+            ? (lack.Words, $"/preferences/sis/{IntegrationWords.Verb(Service.Kind)}/{lack.Tab}", lack.Label, lack.Short)
         : null;
 }

@@ -26,6 +26,14 @@ internal sealed class OperationsModel(Here here, Reading reading, NoticeService 
     /// <summary>A roster service is on.</summary>
     public bool CanSync { get; private set; }
 
+    private IReadOnlyDictionary<long, IReadOnlyList<Total>> _did = new Dictionary<long, IReadOnlyList<Total>>();
+
+    /// <summary>What an operation did, with the people whom the visitor sees.</summary>
+    public IEnumerable<Total> Did(Operation operation) =>
+        (Here.Sites is null ? Totals.Of(operation) : _did.GetValueOrDefault(operation.Id, [])).Where(t =>
+            t.Count > 0 && t.Label is not ("Read" or "Unchanged")
+        );
+
     /// <summary>Operations of which somebody who was to be told has not been.</summary>
     public IReadOnlySet<long> Untold { get; private set; } = new HashSet<long>();
 
@@ -52,6 +60,19 @@ internal sealed class OperationsModel(Here here, Reading reading, NoticeService 
         {
             Number = PageWithin(page, Size, Total);
             (List, Total) = await reading.QueueAsync(DistrictId, filter, Number, Size, Gone);
+        }
+
+        if (Here.Sites is not null)
+        {
+            // The totals of the whole are those of all sites.
+            var did = new Dictionary<long, IReadOnlyList<Total>>();
+            foreach (var operation in List.Where(o => o.Planned))
+            {
+                var lines = (await reading.LogCountsAsync(operation, Gone)).Where(c => Here.Sees(c.SiteId));
+                did[operation.Id] = [.. Totals.Of(operation, lines)];
+            }
+
+            _did = did;
         }
 
         CanSync = Total > 0 || await integrations.EnabledAsync(DistrictId, Gone) is not null;

@@ -43,7 +43,7 @@ internal sealed class PatronExplainModel(Here here, PatronExplain explain, Integ
     public string? Say(int field, string? value) =>
         field == PatronFields.Site && value is not null ? _names.GetValueOrDefault(value, value) : Words.Value(field, value);
 
-    /// <summary>Who wrote a value: the operation, and apart from it when and by whom.</summary>
-    public static (string Operation, string? More) Parted(string? origin) =>
-        origin?.Split(", ", 2) is [var operation, var more] ? (operation, more) : (origin ?? "", null);
+    /// <summary>When a value was written and by whom.</summary>
+    public string When((string Operation, DateTimeOffset At, string By) written) =>
+        $"{Words.When(written.At, Here.Zone, Here.Now)}, {written.By}";
 }

@@ -136,6 +136,9 @@ public sealed record DailyOperations
     /// <summary>Why nothing runs until somebody resumes; null when nothing stands in the way.</summary>
     public string? StoppedBecause { get; init; }
 
+    /// <summary>Somebody said that nothing is to run by itself: nobody is reminded of it.</summary>
+    public bool ByHand { get; init; }
+
     /// <summary>It stopped by itself after night upon night had failed: a sync that succeeds resumes it.</summary>
     public bool StoppedByFailures { get; init; }
 }

@@ -1036,7 +1036,16 @@ public sealed class IntegrationService(
                 );
             }
 
-            var site = SiteService.Add(context, district.Id, sites, code, name);
+            Site site;
+            try
+            {
+                site = SiteService.Add(context, district.Id, sites, code, name);
+            }
+            catch (RollcallException e)
+            {
+                throw new RollcallException($"{called} ({one.Org}): {e.Message}");
+            }
+
             site.Guid = isOn ? one.Org : null;
             matches.Add(one.Org, site.Id);
             context.SiteOrgs.Add(

@@ -221,6 +221,7 @@ public static class SettingsChange
             Daily = settings.Daily with
             {
                 At = time,
+                ByHand = time is null,
                 Since = now,
                 ChangesOnly = mode?.Trim().ToLowerInvariant() switch
                 {

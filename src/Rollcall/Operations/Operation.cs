@@ -161,6 +161,9 @@ public sealed class Operation
     /// <summary>It failed for now, and is tried again by itself: it looks like any other that waits for its turn.</summary>
     public bool FailedForNow => Status == OperationStatus.Waiting && Error is not null;
 
+    /// <summary>Its plan is being made still, or whatever made it was interrupted: nothing ran, and nothing failed.</summary>
+    public bool IsUnfinished => Status == OperationStatus.Failed && !Planned && Error == PlannedOperation.Unfinished;
+
     /// <summary>What follows from its end is done: notices are queued, trouble that repeats is acted on.</summary>
     public bool Settled { get; set; }
 

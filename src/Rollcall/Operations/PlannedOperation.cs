@@ -12,6 +12,10 @@ namespace Rollcall.Operations;
 /// <summary>An operation whose plan is made by whoever asks for it (an import, a bulk edit, a removal) and applied by a worker.</summary>
 internal static class PlannedOperation
 {
+    /// <summary>What the row says while its plan is being made.</summary>
+    internal const string Unfinished =
+        "Its plan is not complete: it is being made still, or whatever made it was interrupted. Nothing was written; if it stays so, do it again.";
+
     /// <summary>The row while its plan is being made: should the process die now, it says so, and nothing was written.</summary>
     public static Operation Begin(int districtId, OperationKind kind, bool preview, Actor actor, string options, TimeProvider time) =>
         new()
@@ -19,8 +23,7 @@ internal static class PlannedOperation
             DistrictId = districtId,
             Kind = kind,
             Status = OperationStatus.Failed,
-            Error =
-                "Its plan is not complete: it is being made still, or whatever made it was interrupted. Nothing was written; if it stays so, do it again.",
+            Error = Unfinished,
             PreviewOnly = preview,
             RequestedBy = actor.Name,
             ActingGroup = actor.Right,

@@ -8753,6 +8753,9 @@ namespace Rollcall.Server.Tests.Api.Generated
         [System.Text.Json.Serialization.JsonPropertyName("stoppedBecause")]
         public string? StoppedBecause { get; set; } = default!;
 
+        [System.Text.Json.Serialization.JsonPropertyName("byHand")]
+        public bool? ByHand { get; set; } = default!;
+
         [System.Text.Json.Serialization.JsonPropertyName("stoppedByFailures")]
         public bool? StoppedByFailures { get; set; } = default!;
 
@@ -10640,4 +10643,4 @@ namespace Rollcall.Server.Tests.Api.Generated
 #pragma warning restore 8604
 #pragma warning restore 8625
 #pragma warning restore 8765
-// openapi.json b48b0a70ee5e927ef3bd1f4da01f64c68ea358eab1f174228d55f54a097e7e6e
+// openapi.json 7ecbec6b5f5c977e2230649f530ec664c9d4b2c90efa5cb62414aa0c30e582c5

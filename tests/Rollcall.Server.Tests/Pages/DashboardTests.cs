@@ -182,6 +182,82 @@ public sealed partial class DashboardTests(SyncedLibrary library) : IClassFixtur
         }
     }
 
+    /// <summary>Why it failed is of the whole district; that it did is everybody's.</summary>
+    [Fact]
+    public async Task Librarians_are_told_that_syncs_fail_and_what_syncs_did_with_their_people()
+    {
+        using var librarian = new Visitor(library.Url, await library.SignInAsync(SecurityGroup.Librarian, "S01"));
+        Assert.DoesNotContain("failed", await librarian.PageAsync("/"), StringComparison.Ordinal);
+        var now = TimeProvider.System.GetUtcNow();
+        var id = await AddAsync(
+            new Operation
+            {
+                Kind = OperationKind.FullSync,
+                Status = OperationStatus.Failed,
+                StartedAt = now,
+                FinishedAt = now,
+                Error = "The secret words of the technician.",
+            }
+        );
+        try
+        {
+            var page = WebUtility.HtmlDecode(await librarian.PageAsync("/"));
+            Assert.Matches("The last sync, (today|yesterday) [0-9:]+, failed: patrons may be behind the roster. Tell a", page);
+            Assert.DoesNotContain("Nothing waits for you", page, StringComparison.Ordinal);
+            Assert.DoesNotContain("secret words", page, StringComparison.Ordinal);
+            await using var context = library.Service<RollcallDatabase>().CreateContext();
+            context.Notices.Add(
+                new Notice
+                {
+                    DistrictId = library.District.Id,
+                    OperationId = id,
+                    Channel = NoticeChannel.Email,
+                    Event = NoticeEvents.Failed,
+                    Target = "technician@example.org",
+                    Status = NoticeStatus.Sent,
+                    CreatedAt = now,
+                }
+            );
+            await context.SaveChangesAsync();
+            page = WebUtility.HtmlDecode(await librarian.PageAsync("/"));
+            Assert.Contains("Those who look after syncs have been told.", page, StringComparison.Ordinal);
+            Assert.DoesNotContain("technician@", page, StringComparison.Ordinal);
+            await context.Notices.Where(n => n.OperationId == id).ExecuteDeleteAsync();
+        }
+        finally
+        {
+            await RemoveAsync(id);
+        }
+
+        // The totals in the list are those of the own site.
+        var site = (await library.Service<Rollcall.Districts.SiteService>().ListAsync(library.District.Id)).First(s => s.Code == "S01").Id;
+        await using var changes = library.Service<RollcallDatabase>().CreateContext();
+        var own = await changes.Changes.CountAsync(c =>
+            c.DistrictId == library.District.Id && c.OperationId == 1 && c.SiteId == site && c.Outcome == Outcome.Created
+        );
+        Assert.Contains($"{Words.Count(own)} created", await librarian.PageAsync("/operations"), StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task A_plan_in_the_making_is_not_called_failed()
+    {
+        var id = await AddAsync(PlannedOperation.Begin(0, OperationKind.Edit, true, "test", "{}", TimeProvider.System));
+        try
+        {
+            using var visitor = new Visitor(library.Url);
+            foreach (var address in (string[])[$"/operations/{id}", "/operations?type=Edit"])
+            {
+                var page = await visitor.PageAsync(address);
+                Assert.Contains(">Plan unfinished<", page, StringComparison.Ordinal);
+                Assert.DoesNotContain(">Failed<", page, StringComparison.Ordinal);
+            }
+        }
+        finally
+        {
+            await RemoveAsync(id);
+        }
+    }
+
     [Fact]
     public void Lines_of_progress_say_how_fast_it_goes()
     {

@@ -86,7 +86,7 @@ public abstract class PreferencePages(EmptyLibrary library)
         Assert.Contains($"href=\"{Page}/sites\"", await visitor.PageAsync("/"), StringComparison.Ordinal);
         Assert.Contains("Choose at least one school", await visitor.RefusedAsync($"{Page}/sites", add, typed), StringComparison.Ordinal);
         var again = await visitor.RefusedAsync($"{Page}/sites", add, [.. typed, ("b", schools[0].SourcedId)]);
-        Assert.Contains("A site code has 1 to 32 letters", again, StringComparison.Ordinal);
+        Assert.Contains($"{schools[0].Name} ({schools[0].SourcedId}): A site code has 1 to 32 letters", again, StringComparison.Ordinal);
         var doubled = await visitor.RefusedAsync($"{Page}/sites", add, [.. typed, .. typed, ("b", schools[0].SourcedId)]);
         Assert.Contains("A site code has 1 to 32 letters", doubled, StringComparison.Ordinal);
         Assert.Contains("value=\"Our own name\"", again, StringComparison.Ordinal);
@@ -112,6 +112,20 @@ public abstract class PreferencePages(EmptyLibrary library)
         Assert.Contains("1 site is not matched yet, and 3 organizations", await visitor.PageAsync(sites), StringComparison.Ordinal);
         await visitor.SubmitAsync(sites, $"{sites}?handler=Match", ("site", "S0"), ("org", ""));
         Assert.Contains("Choose one site", await visitor.PageAsync(sites), StringComparison.Ordinal);
+
+        // A search of both lists keeps the pair that is chosen, though neither fits.
+        var found = await visitor.SubmitAsync(
+            $"{sites}?q=x",
+            $"{sites}?handler=Find",
+            ("q", "nothing fits this"),
+            ("site", "S0"),
+            ("org", schools[0].SourcedId)
+        );
+        var searched = WebUtility.HtmlDecode(await visitor.PageAsync(found));
+        Assert.Contains("value=\"nothing fits this\"", searched, StringComparison.Ordinal);
+        Assert.Contains("name=\"site\" value=\"S0\" checked", searched, StringComparison.Ordinal);
+        Assert.Contains($"name=\"org\" value=\"{schools[0].SourcedId}\" checked", searched, StringComparison.Ordinal);
+        Assert.DoesNotContain("name=\"site\" value=\"S1\"", searched, StringComparison.Ordinal);
         await visitor.SubmitAsync(sites, $"{sites}?handler=Match", ("site", "S0"), ("org", schools[0].SourcedId));
 
         // Who, and which fields.
@@ -140,6 +154,16 @@ public abstract class PreferencePages(EmptyLibrary library)
         );
         Assert.Contains("The barcode cannot come from", mapping, StringComparison.Ordinal);
         Assert.Contains("User ID of Type LocalID", mapping, StringComparison.Ordinal);
+
+        // Nobody is linked yet: the example is somebody of the roster, read for whoever asks.
+        Assert.Contains("Show an example from the roster", await visitor.PageAsync($"{Page}/mapping"), StringComparison.Ordinal);
+        var example = WebUtility.HtmlDecode(await visitor.PageAsync($"{Page}/mapping?ask=roster"));
+        Assert.Contains("as the roster has this person at this moment", example, StringComparison.Ordinal);
+        Assert.Contains(
+            library.Sandbox.District.People,
+            p => example.Contains($"{p.FamilyName}, {p.GivenName} (", StringComparison.Ordinal)
+        );
+        Assert.Contains(library.Sandbox.District.People, p => example.Contains($"dir=\"auto\">{p.GivenName}<", StringComparison.Ordinal));
         await visitor.SubmitAsync($"{Page}/readiness", $"{Page}/readiness?handler=Read");
         await library.EndOfLastAsync(OperationKind.Readiness);
         var ready = await visitor.PageAsync($"{Page}/readiness");
@@ -169,6 +193,23 @@ public abstract class PreferencePages(EmptyLibrary library)
         Assert.DoesNotContain("The way to the first sync", await visitor.PageAsync(Page), StringComparison.Ordinal);
         Assert.DoesNotContain("The way to the first sync", await visitor.PageAsync("/"), StringComparison.Ordinal);
 
+        // The last step stays until it is done or set aside.
+        const string left = "One step is left";
+        Assert.Contains(left, await visitor.PageAsync(Page), StringComparison.Ordinal);
+        Assert.Contains(left, await visitor.PageAsync("/"), StringComparison.Ordinal);
+        await visitor.SubmitAsync($"{Page}/schedule", $"{Page}/schedule?handler=Daily", ("on", "yes"), ("at", "04:00"), ("wasAt", ""));
+        Assert.DoesNotContain(left, await visitor.PageAsync("/"), StringComparison.Ordinal);
+        await integrations.ConfigureAsync(
+            library.District.Id,
+            IntegrationKind.ClassLink,
+            "test",
+            "test",
+            s => s with { Daily = new DailyOperations() }
+        );
+        Assert.Equal($"{Page}/schedule", await visitor.SubmitAsync("/", $"{Page}/schedule?handler=Aside"));
+        Assert.DoesNotContain(left, await visitor.PageAsync("/"), StringComparison.Ordinal);
+        Assert.DoesNotContain(left, await visitor.PageAsync(Page), StringComparison.Ordinal);
+
         // Another tenant while people are linked: asked first, with counts.
         var asked = await visitor.RefusedAsync(
             Page,
@@ -180,7 +221,7 @@ public abstract class PreferencePages(EmptyLibrary library)
         Assert.Contains($"{OperationQueue.CountsOf(ended).Created} patron GUIDs", asked, StringComparison.Ordinal);
         Assert.Contains("name=\"clear\"", asked, StringComparison.Ordinal);
         await visitor.SubmitAsync("/preferences/sis", "/preferences/sis?handler=Off", ("kind", "ClassLink"));
-        Assert.Contains("No roster service is on", await visitor.PageAsync("/"), StringComparison.Ordinal);
+        Assert.Contains("Greyed: no roster service is on.", await visitor.PageAsync("/"), StringComparison.Ordinal);
 
         // Nobody is asked for values that an integration which is off cannot tell.
         Assert.DoesNotContain("Ask the roster now", await visitor.PageAsync($"{Page}/mapping"), StringComparison.Ordinal);

@@ -145,6 +145,11 @@ public abstract class TenantRequests(EmptyLibrary library)
         // It can be seen, and another one be chosen.
         Assert.Contains($"<span class=\"code\">{System.Net.WebUtility.HtmlEncode(id)}</span>", chosen, StringComparison.Ordinal);
         var anew = await owner.RefusedAsync(Page, $"{Page}?handler=Connect", [.. form, ("another", "yes")]);
+
+        // Whoever presses again without choosing is asked again.
+        Assert.Contains("name=\"another\" value=\"yes\"", anew, StringComparison.Ordinal);
+        var still = await owner.RefusedAsync(Page, $"{Page}?handler=Connect", [.. form, ("another", "yes"), ("application", "")]);
+        Assert.Contains("Choose one below", still, StringComparison.Ordinal);
         var others = System.Text.RegularExpressions.Regex.Matches(anew, "<option value=\"([^\"]+)\"");
         var other = others.Select(m => m.Groups[1].Value).First(v => v != id && anew.Contains($"({v})", StringComparison.Ordinal));
         await owner.SubmitAsync(Page, $"{Page}?handler=Connect", [.. form, ("application", other)]);

@@ -11,11 +11,48 @@ namespace Rollcall.Server.Pages.Parts;
 /// <param name="Optional">Nothing waits for it.</param>
 internal sealed record GuideStep(string Label, string Link, string Hint, bool Done, bool Optional = false);
 
+/// <summary>The last step, which stays when the first sync is done: until it is done or set aside.</summary>
+/// <param name="Link">Where it is done.</param>
+/// <param name="Aside">Where it is set aside.</param>
+internal sealed record NightStep(string Link, string Aside);
+
+/// <summary>What a sync lacks, though a service is on.</summary>
+internal static class Hindrances
+{
+    /// <summary>In words, with the tab where it is mended, what that is called, and in short beside greyed buttons; null when nothing is lacking.</summary>
+    public static (string Words, string Tab, string Label, string Short)? Of(IntegrationSettings settings, bool anyMatch) =>
+        settings.Roles.Count == 0
+            ? ("Nobody is ticked for syncing. Say who.", "syncing", "Syncing", "Greyed: nobody is ticked under Syncing.")
+        : !anyMatch
+            ? (
+                "No site is matched to the roster yet. Match them.",
+                "sites",
+                "Site Mapping",
+                "Greyed: no site is matched under Site Mapping."
+            )
+        : null;
+}
+
 /// <summary>The way to the first sync: the same steps wherever they are shown.</summary>
 internal static class Guide
 {
     /// <summary>What comes next; null when all that is needed is done.</summary>
     public static GuideStep? Next(IReadOnlyList<GuideStep> steps) => steps.FirstOrDefault(s => s is { Done: false, Optional: false });
+
+    /// <summary>What is left of the way when the first sync is done; null when nothing is.</summary>
+    /// <param name="service">The service that is on; null where none is.</param>
+    public static NightStep? Nights(Integration? service)
+    {
+        if (service is not { Enabled: true } || !IntegrationService.StateOf(service).WasWritten)
+        {
+            return null;
+        }
+
+        var page = $"/preferences/sis/{IntegrationWords.Verb(service.Kind)}";
+        return IntegrationService.SettingsOf(service).Daily is { At: null, ByHand: false }
+            ? new($"{page}/schedule", $"{page}/schedule?handler=Aside")
+            : null;
+    }
 
     /// <param name="kind">The service that somebody has begun with.</param>
     /// <param name="service">Its row; null when it was never touched.</param>

@@ -40,10 +40,14 @@ internal static class Words
     /// <summary>How an operation stands. What a sync held may have been discarded: the rest of it was written.</summary>
     public static string Status(Operation operation) =>
         operation.FailedForNow ? "Failed for now"
+        : operation.IsUnfinished ? "Plan unfinished"
         : operation is { Status: OperationStatus.Discarded, PreviewOnly: false } ? "Hold discarded"
         : Status(operation.Status);
 
-    public static string Tone(Operation operation) => operation.FailedForNow ? "warn" : Tone(operation.Status);
+    public static string Tone(Operation operation) =>
+        operation.FailedForNow ? "warn"
+        : operation.IsUnfinished ? "info"
+        : Tone(operation.Status);
 
     /// <summary>That something failed for now, and when it is tried again.</summary>
     /// <param name="next">When; null as soon as it is its turn.</param>
@@ -78,7 +82,7 @@ internal static class Words
         };
 
     /// <summary>A log line's outcome; lines that count as none say what they do.</summary>
-    public static string Outcome(LogRow row) => Capital(row.Outcome ?? row.Kind);
+    public static string Outcome(LogRow row) => row.Outcome == "absent" ? "Transferred" : Capital(row.Outcome ?? row.Kind);
 
     public static string OutcomeTone(LogRow row) =>
         (row.Outcome ?? row.Kind) switch

@@ -144,8 +144,8 @@ internal sealed class ServiceModel(
     /// <summary>Another application than the one that is read is to be chosen.</summary>
     public bool Another { get; private set; }
 
-    /// <summary>Nothing is in the way of a sync.</summary>
-    public bool CanSync => Enabled && AnyMatch && Settings.Roles.Count > 0;
+    /// <summary>Why no sync can run though the service is on, in short; null when one can.</summary>
+    public string? Lacking => Sites.Count == 0 ? "Greyed: there is no site yet." : Hindrances.Of(Settings, AnyMatch)?.Short;
     public IReadOnlyList<Site> Sites { get; private set; } = [];
     public IReadOnlyList<OrgMatch> Orgs { get; private set; } = [];
 
@@ -156,6 +156,13 @@ internal sealed class ServiceModel(
     public IReadOnlyDictionary<string, (SiteOfOrg Site, bool Ticked)> TypedSites { get; private set; } =
         new Dictionary<string, (SiteOfOrg, bool)>();
     public string? Search { get; private set; }
+
+    /// <summary>The site and the organization that were chosen before the lists were searched; null where none was.</summary>
+    public string? ChosenSite { get; private set; }
+    public string? ChosenOrg { get; private set; }
+
+    /// <summary>Sign-ins of the last days from tenants that no district here lets in; 0 for those whom that does not concern.</summary>
+    public int Strangers { get; private set; }
     public Readiness? Ready { get; private set; }
 
     /// <summary>The roster is being read for that, or waits for its turn; null when it is not.</summary>
@@ -163,6 +170,12 @@ internal sealed class ServiceModel(
 
     /// <summary>It could not be read, a while ago; null when it could.</summary>
     public Operation? ReadFailed { get; private set; }
+
+    /// <summary>How many of the linked people have a homeroom class, and of how many; null where no sync has looked.</summary>
+    public (int With, int Of)? Homerooms { get; private set; }
+
+    /// <summary>Somebody of the roster, read for whoever asked; null where nobody did, or where a linked patron is shown.</summary>
+    public RosterExample? FromRoster { get; private set; }
 
     /// <summary>Barcode of the person whose values stand beside the mapping.</summary>
     public string? ExampleBarcode { get; private set; }
@@ -172,9 +185,20 @@ internal sealed class ServiceModel(
     /// <summary>The way to the first sync; empty once it is behind.</summary>
     public IReadOnlyList<GuideStep> Steps { get; private set; } = [];
 
+    /// <summary>What is left of the way once a full sync has been done; null where nothing is.</summary>
+    public NightStep? Nights { get; private set; }
+
     public static string Slug(IntegrationKind kind) => IntegrationWords.Verb(kind);
 
-    public async Task<IActionResult> OnGetAsync(string service, string? tab, string? q, string? example, string? ask)
+    public async Task<IActionResult> OnGetAsync(
+        string service,
+        string? tab,
+        string? q,
+        string? example,
+        string? ask,
+        string? site,
+        string? org
+    )
     {
         if (!Choose(service, tab))
         {
@@ -182,6 +206,7 @@ internal sealed class ServiceModel(
         }
 
         Search = Text.Clean(q);
+        (ChosenSite, ChosenOrg) = (Text.Clean(site), Text.Clean(org));
         ExampleBarcode = Text.Clean(example);
         ExampleAsked = ask == "roster";
         await LoadAsync();
@@ -374,6 +399,19 @@ internal sealed class ServiceModel(
                 return $"Matched to site {site}.";
             }
         );
+
+    /// <summary>Searches both lists. What is chosen in them goes along.</summary>
+    public IActionResult OnPostFind(string service, string? q, string? site, string? org, string? all) =>
+        Choose(service, "sites")
+            ? LocalRedirect(
+                Addresses.Of(
+                    $"{Base}/sites",
+                    ("q", all == "yes" || Text.Clean(q) is not { } asked ? null : Text.Cut(asked, 100)),
+                    ("site", Text.Clean(site)),
+                    ("org", Text.Clean(org))
+                )
+            )
+            : NotFound();
 
     public Task<IActionResult> OnPostSuggestedAsync(string service) =>
         DoAsync(
@@ -667,6 +705,18 @@ internal sealed class ServiceModel(
                         : hour ?? settings.Daily.At?.ToString("HH:mm", CultureInfo.InvariantCulture) ?? wasAt ?? "";
 
                 static string? Changed(string? now, string? was) => string.IsNullOrEmpty(now) || now == was ? null : now;
+            }
+        );
+
+    /// <summary>Somebody syncs by hand: nobody is reminded of the nights any more.</summary>
+    public Task<IActionResult> OnPostAsideAsync(string service) =>
+        DoAsync(
+            service,
+            "schedule",
+            async () =>
+            {
+                await ConfigureAsync("synced by hand", s => s with { Daily = s.Daily with { ByHand = true } });
+                return "Nothing runs by itself. Whenever you want nights after all, choose a time here.";
             }
         );
 
@@ -992,6 +1042,7 @@ internal sealed class ServiceModel(
                 (await reading.PatronCountsAsync(DistrictId, moving: false, Gone)).Sum(c => c.Count),
                 AnyMatch
             );
+        Nights = Guide.Nights(row);
         HasPartnerKey = Kind != IntegrationKind.ClassLink || await integrations.HasPartnerKeyAsync(Gone);
         if (Problem is null && Impact is null)
         {
@@ -1020,6 +1071,7 @@ internal sealed class ServiceModel(
             }
 
             NextRun = Tab == "schedule" && Enabled ? await reading.NextRunAsync(Here, Settings.Daily, Gone) : null;
+            Strangers = Tab == "signin" && Here.May(Need.Operator) ? await signIn.StrangersAsync(time.GetUtcNow().AddDays(-7), Gone) : 0;
             SignInClient = Tab == "signin" ? await signIn.ClientAsync(Gone) : null;
             Ready = readiness.KeptOf(row);
             if (Tab is "readiness" or "mapping")
@@ -1034,12 +1086,17 @@ internal sealed class ServiceModel(
                         : null;
             }
 
-            if (Tab == "mapping" && Enabled)
+            if (Tab == "mapping")
             {
-                ExampleBarcode ??= await reading.NewestLinkedAsync(DistrictId, Gone);
-                if (ExampleBarcode is { } barcode)
+                Homerooms = Settings.Map.Location == LocationSource.NotMapped ? null : await reading.HomeroomsAsync(DistrictId, Gone);
+                ExampleBarcode ??= Enabled ? await reading.NewestLinkedAsync(DistrictId, Gone) : null;
+                if (Enabled && ExampleBarcode is { } barcode)
                 {
                     Example = await explain.ExplainAsync(Here.District, barcode, ExampleAsked, Gone);
+                }
+                else if (Connected && ExampleAsked)
+                {
+                    FromRoster = await explain.SomebodyAsync(Here.District, Kind, Gone);
                 }
             }
         }

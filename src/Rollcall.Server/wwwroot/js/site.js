@@ -71,6 +71,11 @@
     });
   }
 
+  // Two clicks in a row mean one: what the first has opened stays so.
+  document.addEventListener("click", event => {
+    if (event.detail > 1 && event.target.closest("summary")) event.preventDefault();
+  });
+
   // A sheet that hangs from a button closes with Escape and when something else is used.
   document.addEventListener("keydown", event => {
     if (event.key !== "Escape") return;
@@ -90,6 +95,15 @@
   document.addEventListener("htmx:afterSettle", event => {
     if (event.target.id === "operation") document.querySelector("main > .notice-good[role=status]")?.remove();
   });
+
+  // A live page whose stream is refused asks for itself: whoever is signed out meanwhile is led to the sign-in, and not left with what stood still.
+  let refused = false;
+  document.addEventListener("htmx:sseError", event => {
+    if (refused || event.detail.source.readyState !== EventSource.CLOSED) return;
+    refused = true;
+    htmx.ajax("GET", location.pathname + location.search, { swap: "none" });
+  });
+  document.addEventListener("htmx:sseOpen", () => refused = false);
 
   // A live page that renews itself may take away what has the focus. Its heading has it then, and nobody is thrown back to the top.
   let held = false;

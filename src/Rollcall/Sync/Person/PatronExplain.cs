@@ -4,6 +4,7 @@ using Rollcall.Districts;
 using Rollcall.Integrations;
 using Rollcall.Mapping;
 using Rollcall.OneRoster;
+using Rollcall.OneRoster.Model;
 using Rollcall.Operations;
 using Rollcall.Patrons;
 using Rollcall.Review;
@@ -35,7 +36,18 @@ public sealed record FieldExplanation(
     string? Policy,
     string? RosterSays,
     string? Next
-);
+)
+{
+    /// <summary>What <see cref="Origin"/> says, in parts: the operation, when it was asked for and by whom. Null when no record of it is left.</summary>
+    [System.Text.Json.Serialization.JsonIgnore]
+    public (string Operation, DateTimeOffset At, string By)? Written { get; init; }
+}
+
+/// <summary>Somebody of the roster as the mapping would have them.</summary>
+/// <param name="Name">The person's name.</param>
+/// <param name="Group">The role group.</param>
+/// <param name="Values">By field number, in words; fields that are blank, not sent or not mapped are left out.</param>
+public sealed record RosterExample(string Name, RoleGroup Group, IReadOnlyDictionary<int, string> Values);
 
 /// <summary>A patron's values, each with its reason.</summary>
 /// <param name="Barcode">Whose.</param>
@@ -145,6 +157,9 @@ public sealed class PatronExplain(
                     OperationLog.Display(field.Number, mapped.Text, codes),
                     source is null || difference is null ? null : Next(field, patron, mapped, difference, codes)
                 )
+                {
+                    Written = origin is null ? null : (origin.Name, origin.At, origin.By),
+                }
             );
         }
 
@@ -160,6 +175,78 @@ public sealed class PatronExplain(
         }
 
         return new PatronExplanation(patron.Barcode, patron.DisplayName, patron.Guid, standing, problem, fields);
+    }
+
+    /// <summary>Reads somebody from the roster now, before anybody here is linked: a person of the ticked roles, of a matched school where the first
+    /// rows have one. Keeps nothing.</summary>
+    /// <exception cref="RollcallException">The service is not connected, nobody is ticked, or the roster has nobody of the ticked roles.</exception>
+    /// <exception cref="RosterException">The roster could not be read.</exception>
+    public async Task<RosterExample> SomebodyAsync(District district, IntegrationKind kind, CancellationToken cancellationToken = default)
+    {
+        await using var context = database.CreateContext();
+        var setup = await SyncSetup.LoadAsync(context, district.Id, kind, time, cancellationToken);
+        if (setup.Settings.Roles.Count == 0)
+        {
+            throw new RollcallException("Nobody is ticked for syncing yet. Tick who is synced under Syncing, then ask for an example.");
+        }
+
+        using var source = await integrations.OpenAsync(district.Id, kind, cancellationToken, somebodyWaits: true);
+        User? somebody = null;
+        await foreach (var page in source.Users().ReadAsync(cancellationToken))
+        {
+            var fit = page.Records.Where(u =>
+                u is { SourcedId: not null, Status: not RecordStatus.ToBeDeleted }
+                && RoleGroups.StandingOf(u, setup.Settings.Roles, setup.Today) is { Ticked: true, Ended: false }
+            );
+            foreach (var user in fit)
+            {
+                if (somebody is null || PersonMapper.HasSite(user, setup))
+                {
+                    somebody = user;
+                    if (PersonMapper.HasSite(user, setup))
+                    {
+                        break;
+                    }
+                }
+            }
+
+            if (somebody is not null)
+            {
+                break;
+            }
+        }
+
+        if (somebody?.SourcedId is not { } id)
+        {
+            throw new RollcallException("The roster has nobody of the ticked roles.");
+        }
+
+        var pull = new PersonPull(setup, source, Path.Combine(database.DataFolder, "spool"), _ => ValueTask.CompletedTask);
+        using var roster = await pull.ReadAsync(id, [], null, cancellationToken);
+        var at = Enumerable.Range(0, roster.Persons.Count).FirstOrDefault(i => roster.Persons[i].Guid == setup.Keys.Of(id), -1);
+        if (at < 0 || pull.Users.FirstOrDefault(u => u.SourcedId == id) is not { } found)
+        {
+            throw new RollcallException("The roster changed while it was read. Ask again.");
+        }
+
+        var person = PersonMapper.Map(found, roster.Persons[at], roster, setup);
+        var codes = setup.Sites.Values.ToDictionary(s => s.Id.ToString(CultureInfo.InvariantCulture), s => s.Code, StringComparer.Ordinal);
+        var values = new Dictionary<int, string>();
+        foreach (var number in (int[])[PatronFields.Guid, .. FieldMap.SyncedFields, PatronFields.Site, PatronFields.Status])
+        {
+            if (
+                SourceOf(number, setup.Settings.Map) is not null
+                && Said(person, number).Text is { } text
+                && OperationLog.Display(number, text, codes) is { } value
+            )
+            {
+                values[number] = value;
+            }
+        }
+
+        string?[] names = [found.FamilyName, found.GivenName];
+        var name = string.Join(", ", names.Select(Text.Clean).OfType<string>());
+        return new RosterExample(name.Length == 0 ? id : name, person.Group, values);
     }
 
     private async Task<(MappedPerson?, PersonDifference?, string?)> AskAsync(
@@ -355,7 +442,7 @@ public sealed class PatronExplain(
             _ => null,
         };
 
-    private sealed record Origin(long Operation, string Words, bool Wrote);
+    private sealed record Origin(long Operation, string Name, DateTimeOffset At, string By, string Words, bool Wrote);
 
     /// <summary>The last applied change of each field, by number: of those that wrote what is there, if one is on record. One that had to wait
     /// has a smaller number than what it overwrote.</summary>
@@ -383,13 +470,13 @@ public sealed class PatronExplain(
         foreach (var row in rows)
         {
             var at = TimeZoneInfo.ConvertTime(row.Operation.CreatedAt, zone).ToString("yyyy-MM-dd HH:mm", CultureInfo.InvariantCulture);
-            var words = $"{OperationQueue.Numbered(row.Operation)}, {at}, {row.Operation.RequestedBy}";
+            var (name, by) = (OperationQueue.Numbered(row.Operation), row.Operation.RequestedBy);
             foreach (var (field, _, value) in ChangeValues.Parse(row.Change.Values).Items)
             {
                 var wrote = string.Equals(value, PatronFields.ByNumber(field).Get(patron), StringComparison.Ordinal);
                 if (wrote || !origins.TryGetValue(field, out var before) || !before.Wrote)
                 {
-                    origins[field] = new Origin(row.Operation.Id, words, wrote);
+                    origins[field] = new Origin(row.Operation.Id, name, row.Operation.CreatedAt, by, $"{name}, {at}, {by}", wrote);
                 }
             }
         }
