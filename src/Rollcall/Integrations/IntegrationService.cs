@@ -431,6 +431,12 @@ public sealed class IntegrationService(
             );
         }
 
+        if (tenant is not null)
+        {
+            // Asking ClassLink takes its time, and the operator may have taken the number back in it, for another district.
+            await connections.CheckTenantIsOwnAsync(district.Id, tenant, orNobodys: asOperator, cancellationToken);
+        }
+
         long? cleared = null;
         if (!impact.IsEmpty)
         {
@@ -541,7 +547,7 @@ public sealed class IntegrationService(
     }
 
     /// <summary>The settings as they are now, reached as <paramref name="from"/> says: somebody may have changed others meanwhile.</summary>
-    private static IntegrationSettings WithConnection(IntegrationSettings now, IntegrationSettings from) =>
+    internal static IntegrationSettings WithConnection(IntegrationSettings now, IntegrationSettings from) =>
         now with
         {
             Mode = from.Mode,
@@ -692,7 +698,7 @@ public sealed class IntegrationService(
         if (kind == IntegrationKind.ClassLink)
         {
             // Sign-in goes by the tenants of services that are on: one that is another's would be nobody's.
-            await connections.CheckTenantIsOwnAsync(districtId, SettingsOf(row).TenantId, cancellationToken);
+            await connections.CheckTenantIsOwnAsync(districtId, SettingsOf(row).TenantId, orNobodys: false, cancellationToken);
         }
 
         long? cleared = null;
@@ -1196,6 +1202,11 @@ public sealed class IntegrationService(
         {
             throw new RollcallException(
                 $"Tenant {tenant} is used by another district of this installation. One tenant belongs to one district; check the number."
+                    + (
+                        asOperator
+                            ? " If the other one has it by mistake, take it back there: under All districts, or by 'rollcall district disallow-tenant'."
+                            : " If it is right, this installation's operator can take it back from the other one."
+                    )
             );
         }
 

@@ -89,6 +89,8 @@ internal static class IntegrationSwitch
         var open = await context
             .Operations.Where(o => o.DistrictId == districtId && (only == null || o.Integration == only))
             .Where(o => o.Status == OperationStatus.Running || o.Status == OperationStatus.Waiting)
+            // It writes nobody, and notices by itself that it reads a roster that is left.
+            .Where(o => o.Kind != OperationKind.Readiness)
             .Select(o => (long?)o.Id)
             .FirstOrDefaultAsync(cancellationToken);
         if (open is not null)
@@ -268,6 +270,13 @@ internal static class IntegrationSwitch
         return null;
     }
 
+    private static Task<bool> IsOnAsync(RollcallContext context, int district, IntegrationKind kind, CancellationToken cancellationToken) =>
+        context.Integrations.AnyAsync(i => i.DistrictId == district && i.Kind == kind && i.Enabled, cancellationToken);
+
+    /// <summary>The roster under a service that is on is not exchanged by an undo: people sign in by it, and nights read it.</summary>
+    private static string OnSince(Operation operation, IntegrationKind kind) =>
+        $"{IntegrationWords.Name(kind)} has been turned on since operation {operation.Id}. Turn it off first, then undo: it would be on with the connection from before.";
+
     private static bool IsConnected(Integration? row) => IntegrationService.SettingsOf(row).Mode is not null;
 
     /// <summary>The tenant that ClassLink would be on with after the undo and that the district may not read any more: sign-in goes by the tenants
@@ -321,6 +330,11 @@ internal static class IntegrationSwitch
                 .MaxAsync(o => (long?)o.Id, cancellationToken);
             if (was.Only is { } own)
             {
+                if (await IsOnAsync(context, district, own, cancellationToken))
+                {
+                    return OnSince(operation, own);
+                }
+
                 var linking = await context
                     .Operations.Where(o =>
                         o.DistrictId == district && o.Id > operation.Id && o.Integration == own && o.Status != OperationStatus.Undone
@@ -441,12 +455,9 @@ internal static class IntegrationSwitch
             on = null;
         }
 
-        // Where the switch found no connection it took none: what somebody has prepared there since stays.
-        var prepared = rows.Where(r =>
-                r.Kind != operation.Integration && IsConnected(r) && !IsConnected(was.Integrations.Find(i => i.Kind == r.Kind))
-            )
-            .Select(r => r.Kind)
-            .ToList();
+        // Where the switch found no connection it took none: what somebody has prepared there since stays. Where it took one, a newer one was looked
+        // for before this began: whoever connected while it was at work has the last word.
+        var prepared = rows.Where(r => r.Kind != operation.Integration && IsConnected(r)).Select(r => r.Kind).ToList();
         foreach (var row in rows)
         {
             if (row.Kind != on)
@@ -470,14 +481,19 @@ internal static class IntegrationSwitch
             var row = rows.Find(r => r.Kind == old.Kind);
             if (row is null)
             {
-                row = new Integration { DistrictId = district, Kind = old.Kind };
+                row = new Integration
+                {
+                    DistrictId = district,
+                    Kind = old.Kind,
+                    Settings = old.Settings,
+                };
                 context.Integrations.Add(row);
             }
 
             row.Enabled = old.Kind == on;
             if (old.Kind != was.Except && !prepared.Contains(old.Kind))
             {
-                (row.Settings, row.Secret, row.State) = (old.Settings, old.Secret, old.State);
+                BringBack(row, old);
             }
             else if (!was.PatronsStayed && old.Kind == was.Except)
             {
@@ -573,6 +589,12 @@ internal static class IntegrationSwitch
     )
     {
         var district = operation.DistrictId;
+        if (await IsOnAsync(context, district, own, cancellationToken))
+        {
+            // Turned on while this was at work.
+            throw new RollcallException(OnSince(operation, own));
+        }
+
         foreach (var old in was.Integrations)
         {
             if (
@@ -580,7 +602,7 @@ internal static class IntegrationSwitch
                 { } row
             )
             {
-                (row.Settings, row.Secret, row.State) = (old.Settings, old.Secret, old.State);
+                BringBack(row, old);
                 IntegrationService.RequireFull(row, $"operation {operation.Id} was undone");
             }
         }
@@ -593,6 +615,22 @@ internal static class IntegrationSwitch
             await context.SaveChangesAsync(cancellationToken);
             await IntegrationService.SetSiteGuidsAsync(context, district, own, cancellationToken);
         }
+    }
+
+    /// <summary>The connection that a switch took, with what syncs by it remembered. Everything else that somebody has set since stays: a switch
+    /// takes none of it.</summary>
+    private static void BringBack(Integration row, Integration old)
+    {
+        var then = IntegrationService.SettingsOf(old);
+        var back = IntegrationService.WithConnection(IntegrationService.SettingsOf(row), then);
+        row.Settings = JsonSerializer.Serialize(
+            back with
+            {
+                Login = back.Login with { ConfirmedTenant = then.Login.ConfirmedTenant },
+            },
+            IntegrationService.Json
+        );
+        (row.Secret, row.State) = (old.Secret, old.State);
     }
 
     private static async Task<SwitchedOff> RecordAsync(RollcallContext context, Operation operation, CancellationToken cancellationToken)

@@ -112,7 +112,7 @@ public sealed class RosterConnections(RollcallOptions options, Secrets secrets, 
 
         if (!connecting)
         {
-            await CheckTenantIsOwnAsync(districtId, settings.TenantId, cancellationToken);
+            await CheckTenantIsOwnAsync(districtId, settings.TenantId, orNobodys: false, cancellationToken);
         }
 
         var connections = new ClassLinkConnections(ClientOptions(somebodyWaits));
@@ -170,11 +170,19 @@ public sealed class RosterConnections(RollcallOptions options, Secrets secrets, 
     }
 
     /// <summary>What was allowed when the district connected may have been taken back since.</summary>
+    /// <param name="districtId">The district.</param>
+    /// <param name="tenantId">The tenant.</param>
+    /// <param name="orNobodys">One that no district has is good too: the operator is about to allow it.</param>
+    /// <param name="cancellationToken">Gives up.</param>
     /// <exception cref="RollcallException">The tenant is another district's, or nobody's.</exception>
-    internal async Task CheckTenantIsOwnAsync(int districtId, string? tenantId, CancellationToken cancellationToken)
+    internal async Task CheckTenantIsOwnAsync(int districtId, string? tenantId, bool orNobodys, CancellationToken cancellationToken)
     {
         await using var context = database.CreateContextAsOwner();
-        if (!await context.DistrictTenants.AnyAsync(t => t.TenantId == tenantId && t.DistrictId == districtId, cancellationToken))
+        var holder = await context
+            .DistrictTenants.Where(t => t.TenantId == tenantId)
+            .Select(t => (int?)t.DistrictId)
+            .SingleOrDefaultAsync(cancellationToken);
+        if (holder is null ? !orNobodys : holder != districtId)
         {
             throw new RollcallException(
                 $"This district may not read tenant {tenantId} any more: this installation's operator took it back. Connect with the district's own Tenant ID."

@@ -602,6 +602,9 @@ public sealed class SwitchTests(PostgresCluster cluster)
         await Refused(Switch, $"Operation {waiting} is at work");
         Assert.All(await system.AllPatronsAsync(), p => Assert.True(p.Guid is not null || p.LastName == "Byron"));
         await system.Queue.CancelAsync(system.District.Id, waiting);
+
+        // It reads, and links nobody.
+        await system.Queue.EnqueueAsync(system.District.Id, OperationKind.Readiness, IntegrationKind.ClassLink, preview: false, "test");
         await Switch();
         Assert.Equal(OperationStatus.Superseded, (await system.Queue.GetAsync(system.District.Id, preview.Id)).Status);
     }
@@ -937,6 +940,161 @@ public sealed class SwitchTests(PostgresCluster cluster)
         }
     }
 
+    /// <summary>A switch takes a connection, and its undo brings that back: what somebody has set since is theirs.</summary>
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task What_was_set_since_a_switch_outlives_its_undo(Db db)
+    {
+        await using var system = await StartAsync(db);
+        await system.ConfigureAsync(s =>
+            s with
+            {
+                Login = s.Login with { On = true, ConfirmedTenant = s.TenantId },
+                Daily = s.Daily with { At = new TimeOnly(4, 0) },
+            }
+        );
+        var before = await SettingsAsync();
+        var connected = await system.Integrations.ConnectAsync(
+            system.District,
+            IntegrationKind.ClassLink,
+            FailureTests.Elsewhere(system),
+            true,
+            true,
+            "test"
+        );
+        Assert.NotEqual(before.TenantId, (await SettingsAsync()).TenantId);
+        var pause = new PauseDates(new DateOnly(2026, 12, 20), new DateOnly(2027, 1, 3));
+        await system.ConfigureAsync(s =>
+            s with
+            {
+                Login = s.Login with { On = false },
+                Daily = s.Daily with { Pauses = [pause] },
+                Thresholds = s.Thresholds with { Transfers = new Threshold(3, 1) },
+            }
+        );
+
+        await UndoTests.UndoAsync(system, connected.Cleared!.Value);
+        var after = await SettingsAsync();
+        Assert.Equal((before.TenantId, before.Mode, before.Url), (after.TenantId, after.Mode, after.Url));
+        Assert.Equal((false, before.Login.ConfirmedTenant), (after.Login.On, after.Login.ConfirmedTenant));
+        Assert.Equal([pause], after.Daily.Pauses);
+        Assert.Equal(new Threshold(3, 1), after.Thresholds.Transfers);
+        var next = OperationQueue.CountsOf(await system.SyncAsync());
+        Assert.Equal((0, 4), (next.Created, next.LinkedGuid));
+
+        async Task<IntegrationSettings> SettingsAsync() =>
+            IntegrationService.SettingsOf(await system.Integrations.FindAsync(system.District.Id, IntegrationKind.ClassLink));
+    }
+
+    /// <summary>A service that was connected elsewhere while it was off, and is on now: an undo would exchange the roster under it, for one that may be
+    /// another district's by now.</summary>
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task An_undo_exchanges_no_connection_of_a_service_that_was_turned_on_since(Db db)
+    {
+        await using var system = await Installation.StartAsync(cluster, db);
+        var district = system.District.Id;
+        await system.Integrations.TurnOffAsync(district, IntegrationKind.ClassLink, "test");
+        var tenant = (await SettingsAsync()).TenantId;
+        var elsewhere = FailureTests.Elsewhere(system);
+        var switched = (await system.Integrations.ConnectAsync(system.District, IntegrationKind.ClassLink, elsewhere, true, true, "test"))
+            .Cleared!
+            .Value;
+        await TurnOnAsync();
+        await Refused(
+            () => UndoAsync(system, switched),
+            $"ClassLink has been turned on since operation {switched}. Turn it off first, then undo"
+        );
+
+        // Turned on while the undo is at work, it keeps what it was turned on with, and that is said.
+        await system.Integrations.TurnOffAsync(district, IntegrationKind.ClassLink, "test");
+        var late = await UndoAsync(system, switched);
+        var turned = false;
+        var ended = await system.Follower.RunAsync(
+            district,
+            late,
+            (_, text, _, _) =>
+            {
+                if (text == "Reading what was written" && !turned)
+                {
+                    turned = true;
+                    Task.Run(TurnOnAsync).GetAwaiter().GetResult();
+                }
+            },
+            CancellationToken.None
+        );
+        Assert.True(turned);
+        Assert.Contains("has been turned on since", ended.Error, StringComparison.Ordinal);
+        Assert.Equal(elsewhere.TenantId, (await SettingsAsync()).TenantId);
+
+        await system.Integrations.TurnOffAsync(district, IntegrationKind.ClassLink, "test");
+        await UndoTests.UndoAsync(system, switched);
+        Assert.Equal(tenant, (await SettingsAsync()).TenantId);
+
+        Task TurnOnAsync() => system.Integrations.TurnOnAsync(district, IntegrationKind.ClassLink, clear: false, "test");
+
+        async Task<IntegrationSettings> SettingsAsync() =>
+            IntegrationService.SettingsOf(await system.Integrations.FindAsync(district, IntegrationKind.ClassLink));
+    }
+
+    /// <summary>Whoever connects while an undo is at work has the last word: the secret that is typed is the newer one.</summary>
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task A_service_that_is_connected_again_while_a_switch_is_undone_stays_so(Db db)
+    {
+        await using var system = await StartAsync(db);
+        var district = system.District.Id;
+        await PutAsync("""{"mode":"Bearer","url":"https://old.example.org"}""", "old");
+        var switched = (
+            await system.Integrations.ConnectAsync(
+                system.District,
+                IntegrationKind.ClassLink,
+                FailureTests.Elsewhere(system),
+                true,
+                true,
+                "test"
+            )
+        )
+            .Cleared!
+            .Value;
+        var undo = await UndoAsync(system, switched);
+        var put = false;
+        var ended = await system.Follower.RunAsync(
+            district,
+            undo,
+            (_, text, _, _) =>
+            {
+                if (text == "Writing changes" && !put)
+                {
+                    put = true;
+                    Task.Run(() => PutAsync("""{"mode":"Bearer","url":"https://new.example.org"}""", "new")).GetAwaiter().GetResult();
+                }
+            },
+            CancellationToken.None
+        );
+        Assert.True(put);
+        Assert.Null(ended.Error);
+        var row = await system.Integrations.FindAsync(district, IntegrationKind.OneRoster);
+        Assert.Equal(("https://new.example.org", "new"), (IntegrationService.SettingsOf(row).Url, row!.Secret));
+
+        async Task PutAsync(string settings, string secret)
+        {
+            await using var context = system.Database.CreateContext();
+            var row = await context.Integrations.SingleOrDefaultAsync(i => i.DistrictId == district && i.Kind == IntegrationKind.OneRoster);
+            if (row is null)
+            {
+                row = new Integration { DistrictId = district, Kind = IntegrationKind.OneRoster };
+                context.Integrations.Add(row);
+            }
+
+            (row.Settings, row.Secret) = (settings, secret);
+            await context.SaveChangesAsync();
+        }
+    }
+
     private static Task<long> UndoAsync(Installation system, long id, string? barcode = null) =>
         system.Get<UndoService>().EnqueueAsync(system.District.Id, id, barcode, "test");
 
@@ -959,7 +1117,8 @@ public sealed class SwitchTests(PostgresCluster cluster)
             .. (await context.Integrations.AsNoTracking().OrderBy(i => i.Kind).ToListAsync()).Select(i =>
             {
                 var state = IntegrationService.StateOf(i);
-                return $"{i.Kind} {i.Enabled} {i.Settings} {i.Secret} {state.ChangesSince} {state.LastFullAt}";
+                var settings = JsonSerializer.Serialize(IntegrationService.SettingsOf(i), IntegrationService.Json);
+                return $"{i.Kind} {i.Enabled} {settings} {i.Secret} {state.ChangesSince} {state.LastFullAt}";
             }),
         ];
     }
