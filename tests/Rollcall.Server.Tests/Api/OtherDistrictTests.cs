@@ -11,6 +11,7 @@ using Rollcall.Districts;
 using Rollcall.Operations;
 using Rollcall.Patrons;
 using Rollcall.Retention;
+using Rollcall.Review;
 using Rollcall.Server.Pages.Parts;
 using Rollcall.Server.Tests.Pages;
 using Rollcall.SignIn;
@@ -68,26 +69,46 @@ public abstract partial class OtherDistrictTests(Library library)
 
         Assert.InRange(reached, 40, 1000);
         using var document = await DocumentAsync();
-        foreach (var (path, method, schema) in Bodies(document.RootElement).Concat(Deletes(document.RootElement)))
+        var ofIds = 0;
+        foreach (var (path, method, content) in Methods(document.RootElement))
         {
             using var http = Client(await TokenAsync(other));
-            foreach (var id in path.Contains("{id}", StringComparison.Ordinal) ? theirs.Ids : theirs.Ids.Take(1))
+            var isOfId = path.Contains("{id}", StringComparison.Ordinal);
+            foreach (var id in isOfId ? theirs.Ids : theirs.Ids.Take(1))
             {
                 using var request = new HttpRequestMessage(
                     method,
                     Fill(path, theirs.Barcode, id.ToString(CultureInfo.InvariantCulture), library.District.Code)
                 );
-                if (schema is { } described)
+                if (content is { Name: "application/json" })
                 {
-                    var body = Body(document.RootElement, described, name => Word(name, theirs));
+                    var body = Body(document.RootElement, content.Value.Value.GetProperty("schema"), name => Word(name, theirs));
                     request.Content = new StringContent(body!.ToJsonString(), Encoding.UTF8, "application/json");
+                }
+                else if (content is { } of)
+                {
+                    Assert.Equal("text/csv", of.Name);
+                    request.Content = new StringContent($"barcode,notes\n{theirs.Barcode},of another\n", Encoding.UTF8, of.Name);
                 }
 
                 using var response = await http.SendAsync(request);
                 Assert.True((int)response.StatusCode < 500, $"{response.StatusCode} from {method} {path}");
+                var answer = await response.Content.ReadAsStringAsync();
+                if (isOfId)
+                {
+                    Assert.True(
+                        response.StatusCode is HttpStatusCode.NotFound or HttpStatusCode.BadRequest or HttpStatusCode.UnprocessableEntity,
+                        $"{response.StatusCode} from {method} {path} with {id}: {answer}"
+                    );
+                    ofIds++;
+                }
+
+                // A barcode that was sent comes back in the refusal, or as the other district's own patron of that barcode.
+                Assert.DoesNotContain(theirs.Words, w => answer.Contains(w, StringComparison.Ordinal));
             }
         }
 
+        Assert.InRange(ofIds, 60, 1000);
         Same(before, await RowsAsync(library.District.Id));
         Assert.NotNull(await library.Service<Sessions>().FindAsync(victim));
 
@@ -376,19 +397,22 @@ public abstract partial class OtherDistrictTests(Library library)
         }
     }
 
-    private sealed record Theirs(string Barcode, string Second, string Org, string Session, IReadOnlyList<long> Ids);
+    /// <param name="Words">What stands in this district's rows alone, and in no address or body that is sent.</param>
+    private sealed record Theirs(
+        string Barcode,
+        string Second,
+        string Org,
+        string Session,
+        IReadOnlyList<long> Ids,
+        IReadOnlyList<string> Words
+    );
 
     /// <summary>What another district could know of this one.</summary>
     private async Task<Theirs> TheirsAsync()
     {
         var district = library.District.Id;
         await using var context = library.Service<RollcallDatabase>().CreateContext();
-        var patrons = await context
-            .Patrons.Where(p => p.DistrictId == district && p.Guid != null)
-            .OrderBy(p => p.Id)
-            .Select(p => p.Barcode)
-            .Take(2)
-            .ToListAsync();
+        var patrons = await context.Patrons.Where(p => p.DistrictId == district && p.Guid != null).OrderBy(p => p.Id).Take(2).ToListAsync();
         var (token, _) = await library
             .Service<AccessTokens>()
             .CreateAsync(
@@ -399,15 +423,47 @@ public abstract partial class OtherDistrictTests(Library library)
                 TimeSpan.FromDays(1),
                 "test"
             );
+        var account = (await library.Service<Accounts>().ListAsync(district)).First(a => !a.IsOperator);
+
+        // A preview that can be approved or discarded, and somebody in Review who can be linked.
+        var preview = await library.SyncAsync(preview: true);
+        Assert.Equal(OperationStatus.Preview, preview.Status);
+        if (!await context.ReviewItems.AnyAsync(r => r.DistrictId == district && r.Id == ReviewId))
+        {
+            context.ReviewItems.Add(
+                new ReviewItem
+                {
+                    DistrictId = district,
+                    Id = ReviewId,
+                    RosterId = "theirs-1",
+                    RoleGroup = RoleGroup.Student,
+                    Status = ReviewStatus.Open,
+                    Reason = "test",
+                    Values = $$"""{"{{PatronFields.LastName}}":[null,"Waitingperson"],"{{PatronFields.FirstName}}":[null,"Ada"]}""",
+                    OperationId = preview.Id,
+                }
+            );
+            await context.SaveChangesAsync();
+        }
+
         return new(
-            patrons[0],
-            patrons[1],
+            patrons[0].Barcode,
+            patrons[1].Barcode,
             library.Sandbox.District.Schools.First().SourcedId,
             await context.SignInSessions.Select(s => s.Id).FirstAsync(),
             [
                 await context.Operations.Where(o => o.DistrictId == district).Select(o => o.Id).FirstAsync(),
-                (await library.Service<Accounts>().ListAsync(district)).First(a => !a.IsOperator).Id,
+                preview.Id,
+                ReviewId,
+                account.Id,
                 token.Id,
+            ],
+            [
+                "Waitingperson",
+                account.Email,
+                library.District.Name,
+                .. patrons.Select(p => p.Guid!),
+                .. patrons.Select(p => p.Email).OfType<string>().Where(e => e.Length > 0),
             ]
         );
     }
@@ -438,6 +494,8 @@ public abstract partial class OtherDistrictTests(Library library)
         await library.Service<RetentionService>().EnqueueDueAsync();
         while (await library.Service<Aftermath>().SettleAsync() > 0) { }
     }
+
+    private const int ReviewId = 7_000_001;
 
     private static string? Part(string name, string barcode, long id) =>
         name switch
@@ -512,10 +570,18 @@ public abstract partial class OtherDistrictTests(Library library)
             (JsonElement?)content.GetProperty("application/json").GetProperty("schema")
         );
 
-    private static IEnumerable<(string Path, HttpMethod Method, JsonElement? Schema)> Deletes(JsonElement document) =>
+    /// <summary>Every method of every address, with the one kind of content that it takes.</summary>
+    private static IEnumerable<(string Path, HttpMethod Method, JsonProperty? Content)> Methods(JsonElement document) =>
         from path in document.GetProperty("paths").EnumerateObject()
-        where path.Value.TryGetProperty("delete", out _)
-        select (path.Name, HttpMethod.Delete, (JsonElement?)null);
+        from method in path.Value.EnumerateObject()
+        where method.Value.ValueKind == JsonValueKind.Object
+        select (
+            path.Name,
+            HttpMethod.Parse(method.Name.ToUpperInvariant()),
+            method.Value.TryGetProperty("requestBody", out var body)
+                ? (JsonProperty?)body.GetProperty("content").EnumerateObject().First()
+                : null
+        );
 
     private static string Fill(string path, string barcode, string id, string code) =>
         path.Replace("{barcode}", Uri.EscapeDataString(barcode), StringComparison.Ordinal)

@@ -55,6 +55,7 @@ public abstract partial class AccessTests(SignInLibrary library)
         var names = (
             await library.Service<PatronService>().PageAsync(library.District.Id, new PatronFilter(), PatronSort.Name, false, 1, 1000)
         ).Patrons;
+        var files = 0;
         foreach (var (who, most, session) in people)
         {
             foreach (var route in Pages().Where(r => r.Method == HttpMethod.Get && r.Name != "/operations/events Get"))
@@ -98,8 +99,13 @@ public abstract partial class AccessTests(SignInLibrary library)
 
                 if (most is Need.Anyone || who.Contains("another", StringComparison.Ordinal))
                 {
-                    Assert.DoesNotContain(library.District.Name, body, StringComparison.Ordinal);
-                    Assert.DoesNotContain(names, n => body.Contains($">{n.Barcode}<", StringComparison.Ordinal));
+                    Nothing(body, response);
+                    if (allowed)
+                    {
+                        // In their own district the same addresses lead to their own.
+                        var (_, theirs, answer) = await visitor.GetAsync(route.Path);
+                        Nothing(theirs, answer);
+                    }
                 }
             }
 
@@ -146,6 +152,41 @@ public abstract partial class AccessTests(SignInLibrary library)
                     $"{who} got {response.StatusCode} {response.Headers.Location} from {route.Name}"
                 );
             }
+        }
+
+        // Files, as the links of pages ask for them: of their own district, in which nobody is, and none that names somebody of this one.
+        using (var another = new Visitor(library.Url, people[^1].Session))
+        {
+            foreach (
+                var path in (string[])
+                    [
+                        "/patron/export?format=csv",
+                        "/patron/export?format=jsonl",
+                        "/operations/1/download?format=csv",
+                        "/patron/data?barcode=ACCESS-1",
+                    ]
+            )
+            {
+                var (_, body, response) = await another.GetAsync(path);
+                Nothing(body, response);
+            }
+        }
+
+        Assert.True(files > 0, "Another district's administrator got no file that could be looked into.");
+
+        void Nothing(string body, HttpResponseMessage response)
+        {
+            Assert.DoesNotContain(library.District.Name, body, StringComparison.Ordinal);
+            Assert.DoesNotContain(names, n => body.Contains($">{n.Barcode}<", StringComparison.Ordinal));
+            if (response.Content.Headers.ContentDisposition is null)
+            {
+                return;
+            }
+
+            // A file has no tags around what it says.
+            files++;
+            var words = body.Split([',', ';', '"', ' ', '\t', '\r', '\n', ':']).ToHashSet(StringComparer.Ordinal);
+            Assert.DoesNotContain(names, n => words.Contains(n.Barcode));
         }
     }
 

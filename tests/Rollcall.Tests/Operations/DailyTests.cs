@@ -389,43 +389,55 @@ public sealed class DailyTests(PostgresCluster cluster)
             );
         }
 
-        static TimeZoneInfo Zone(string name) => TimeZoneInfo.FindSystemTimeZoneById(name);
+        async Task<int> AddAsync(string code, string zone, string at, string kind) =>
+            (await AddNightlyAsync(system, code, zone, at, kind, start)).Id;
+    }
 
-        static DateTimeOffset Instant(DateOnly date, TimeOnly at, TimeZoneInfo zone)
+    private static TimeZoneInfo Zone(string name) => TimeZoneInfo.FindSystemTimeZoneById(name);
+
+    /// <summary>When a local time of day comes, said without the code that is tested.</summary>
+    private static DateTimeOffset Instant(DateOnly date, TimeOnly at, TimeZoneInfo zone)
+    {
+        var local = date.ToDateTime(at);
+        while (zone.IsInvalidTime(local))
         {
-            var local = date.ToDateTime(at);
-            while (zone.IsInvalidTime(local))
+            local = local.AddMinutes(1);
+        }
+
+        return new(local, zone.IsAmbiguousTime(local) ? zone.GetAmbiguousTimeOffsets(local).Max() : zone.GetUtcOffset(local));
+    }
+
+    /// <summary>One more district with the first one's service, and a night of its own.</summary>
+    private static async Task<District> AddNightlyAsync(
+        Installation system,
+        string code,
+        string zone,
+        string at,
+        string kind,
+        DateTimeOffset since
+    )
+    {
+        var district = await system.Get<DistrictService>().AddAsync(code, code, zone, "test");
+        await using var context = system.Database.CreateContext();
+        var first = await context.Integrations.AsNoTracking().SingleAsync(i => i.DistrictId == system.District.Id);
+        context.Integrations.Add(
+            new Integration
             {
-                local = local.AddMinutes(1);
+                DistrictId = district.Id,
+                Kind = first.Kind,
+                Enabled = true,
+                Settings = first.Settings,
             }
-
-            return new(local, zone.IsAmbiguousTime(local) ? zone.GetAmbiguousTimeOffsets(local).Max() : zone.GetUtcOffset(local));
-        }
-
-        async Task<int> AddAsync(string code, string zone, string at, string kind)
-        {
-            var district = await system.Get<DistrictService>().AddAsync(code, code, zone, "test");
-            await using var context = system.Database.CreateContext();
-            var first = await context.Integrations.AsNoTracking().SingleAsync(i => i.DistrictId == system.District.Id);
-            context.Integrations.Add(
-                new Integration
-                {
-                    DistrictId = district.Id,
-                    Kind = first.Kind,
-                    Enabled = true,
-                    Settings = first.Settings,
-                }
-            );
-            await context.SaveChangesAsync();
-            await system.Integrations.ConfigureAsync(
-                district.Id,
-                first.Kind,
-                "test",
-                "settings",
-                s => SettingsChange.Daily(s, at, kind, start)
-            );
-            return district.Id;
-        }
+        );
+        await context.SaveChangesAsync();
+        await system.Integrations.ConfigureAsync(
+            district.Id,
+            first.Kind,
+            "test",
+            "settings",
+            s => SettingsChange.Daily(s, at, kind, since)
+        );
+        return district;
     }
 
     /// <summary>A roster service that is away for hours or days now and then, by the clock of the test.</summary>
@@ -464,24 +476,14 @@ public sealed class DailyTests(PostgresCluster cluster)
             );
         await using var system = await Installation.StartAsync(cluster, db, time: clock, connect: false, configure: Stub);
         await OnAsync(system, start);
-        var districts = new List<District> { system.District };
-        foreach (var code in (string[])["LAKE", "HILL"])
-        {
-            var district = await system.Get<DistrictService>().AddAsync(code, code, "UTC", "test");
-            districts.Add(district);
-            await using var context = system.Database.CreateContext();
-            var first = await context.Integrations.AsNoTracking().SingleAsync(i => i.DistrictId == system.District.Id);
-            context.Integrations.Add(
-                new Integration
-                {
-                    DistrictId = district.Id,
-                    Kind = first.Kind,
-                    Enabled = true,
-                    Settings = first.Settings,
-                }
-            );
-            await context.SaveChangesAsync();
-        }
+        // Clocks change on March 8th in New York, by half an hour on April 5th on Lord Howe, at these very times of day.
+        (District District, TimeOnly At, OperationKind Kind)[] districts =
+        [
+            (system.District, new(4, 0), OperationKind.FullSync),
+            (await AddNightlyAsync(system, "LAKE", "America/New_York", "02:30", "changes", start), new(2, 30), OperationKind.ChangesSync),
+            (await AddNightlyAsync(system, "HILL", "Australia/Lord_Howe", "01:45", "full", start), new(1, 45), OperationKind.FullSync),
+        ];
+        var days = db == Db.Sqlite ? 40 : 12;
 
         // Three nodes, each with services and pools of its own.
         Installation Open() =>
@@ -498,7 +500,7 @@ public sealed class DailyTests(PostgresCluster cluster)
         var (reopened, died, longest) = (0, 0, TimeSpan.Zero);
         try
         {
-            for (var now = start; now < start.AddDays(12); now = now.AddMinutes(random.Next(60)))
+            for (var now = start; now < start.AddDays(days); now = now.AddMinutes(random.Next(60)))
             {
                 if (random.Next(60) == 0)
                 {
@@ -516,7 +518,7 @@ public sealed class DailyTests(PostgresCluster cluster)
                 }
 
                 var node = nodes[which];
-                var district = districts[random.Next(districts.Count)];
+                var district = districts[random.Next(districts.Length)].District;
                 if (random.Next(25) == 0)
                 {
                     away.Add((district.Id, now, now.AddHours(random.Next(1, 40))));
@@ -528,13 +530,20 @@ public sealed class DailyTests(PostgresCluster cluster)
                 }
 
                 await node.Get<DailySchedule>().EnqueueDueAsync();
-                var daily = new DailyOperations { At = new TimeOnly(4, 0), Since = start };
-                due.UnionWith(
-                    districts
-                        .Select(d => (d.Id, Date: DailySchedule.Due(daily, TimeZoneInfo.Utc, clock.GetUtcNow())))
-                        .Where(d => d.Date is not null)
-                        .Select(d => (d.Id, d.Date!.Value))
-                );
+                foreach (var (one, at, _) in districts)
+                {
+                    // The last date whose time has passed.
+                    var today = DateOnly.FromDateTime(clock.GetUtcNow().UtcDateTime);
+                    var last = Enumerable
+                        .Range(-3, 5)
+                        .Select(d => today.AddDays(d))
+                        .Last(d => Instant(d, at, one.Zone) <= clock.GetUtcNow());
+                    if (Instant(last, at, one.Zone) >= start)
+                    {
+                        due.Add((one.Id, last));
+                    }
+                }
+
                 if (random.Next(8) == 0 && await node.Queue.ClaimAsync("dead:1", null, aloneHere: false, default) is not null)
                 {
                     // A process died with it.
@@ -548,7 +557,8 @@ public sealed class DailyTests(PostgresCluster cluster)
                 await using var context = node.Database.CreateContext();
                 foreach (var open in await context.Operations.Where(o => o.DailyDate != null && o.FinishedAt == null).ToListAsync())
                 {
-                    var age = clock.GetUtcNow() - new DateTimeOffset(open.DailyDate!.Value, new TimeOnly(4, 0), TimeSpan.Zero);
+                    var (of, at, _) = districts.Single(d => d.District.Id == open.DistrictId);
+                    var age = clock.GetUtcNow() - Instant(open.DailyDate!.Value, at, of.Zone);
                     longest = age > longest ? age : longest;
                     Assert.True(age < TimeSpan.FromDays(1), $"operation {open.Id} of {open.DailyDate}: {age}, {open.Attempts} tries");
                 }
@@ -579,6 +589,8 @@ public sealed class DailyTests(PostgresCluster cluster)
             due.OrderBy(d => d.Item1).ThenBy(d => d.Item2),
             nights.Select(o => (o.DistrictId, o.DailyDate!.Value)).OrderBy(d => d.Item1).ThenBy(d => d.Item2)
         );
+
+        Assert.All(nights, o => Assert.Equal(districts.Single(d => d.District.Id == o.DistrictId).Kind, o.Kind));
 
         // A night that failed had all its tries, whoever asked beside it; and all of this has come about.
         Assert.All(nights.Where(o => o.Status == OperationStatus.Failed), o => Assert.Equal(OperationWorker.RetryPauses.Count, o.Attempts));
