@@ -204,7 +204,7 @@ internal sealed class BenchRun(BenchOptions options)
 
     private static async Task<Measured> PagesAsync(string database, PostgresCluster? cluster, int size, Order order)
     {
-        Say($"{size} people, {database}: first, with visitors");
+        Say($"{size} people, {database}: first and later, with visitors");
         var (sandbox, ready) = await Child.StartAsync<SandboxReady>(
             new Order
             {
@@ -227,7 +227,11 @@ internal sealed class BenchRun(BenchOptions options)
         await SyncTasks.PrepareAsync(visited, ready.Schools);
         var pages = await Child.MeasureAsync(visited);
         Say(pages);
-        foreach (var (page, waits) in pages.Pages)
+        foreach (
+            var (page, waits) in pages.Pages.Concat(
+                pages.PagesLater.Select(p => new KeyValuePair<string, Waits>($"later, {p.Key}", p.Value))
+            )
+        )
         {
             Say(
                 string.Create(

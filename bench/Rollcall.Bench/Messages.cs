@@ -91,6 +91,9 @@ internal sealed record Measured
     /// <summary>How long pages took while the work went on, in milliseconds, by page.</summary>
     public Dictionary<string, Waits> Pages { get; init; } = [];
 
+    /// <summary>The same during a later sync, with everybody there.</summary>
+    public Dictionary<string, Waits> PagesLater { get; init; } = [];
+
     /// <summary>The pages that were waited for longest, the longest first.</summary>
     public IReadOnlyList<LongWait> LongWaits { get; init; } = [];
 

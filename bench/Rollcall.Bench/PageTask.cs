@@ -17,8 +17,8 @@ using Rollcall.Storage;
 
 namespace Rollcall.Bench;
 
-/// <summary>How long people wait for pages while the same process does the district's first sync: the server as it is installed, asked
-/// over HTTP by one visitor after the other.</summary>
+/// <summary>How long people wait for pages while the same process does the district's first sync, and then one in which much has changed, with
+/// everybody there: the server as it is installed, asked over HTTP by one visitor after the other.</summary>
 internal static class PageTask
 {
     private const string Patron = "patron";
@@ -87,6 +87,7 @@ internal static class PageTask
         "/about",
     ];
 
+    private const int LaterOnDay = 35;
     private const string Others = "every other page";
     private const int OthersARound = 5;
 
@@ -120,37 +121,65 @@ internal static class PageTask
         await OpenAsync(server.Services, order);
         string? comes = null;
         var before = await SyncTasks.StateAsync(database);
-        var waits = s_pages
-            .Select(p => p.Name)
-            .Concat([Others, SignIn])
-            .ToDictionary(n => n, _ => new List<double>(), StringComparer.Ordinal);
         var turn = 0;
         var slow = new List<LongWait>();
-        using var gauge = new Gauge();
+        Dictionary<string, List<double>> waits = [];
+        var operation = new Operation();
         var begin = Stopwatch.GetTimestamp();
-        var (id, _) = await queue.EnqueueAsync(1, OperationKind.FullSync, IntegrationKind.ClassLink, preview: false, "bench");
-        var operation = await queue.GetAsync(1, id);
-        while (operation.Status is OperationStatus.Waiting or OperationStatus.Running)
+        using var gauge = new Gauge();
+        var first = await VisitAsync("first", gauge);
+        var measured = await SyncTasks.CheckedAsync(database, operation, gauge.Stop(), before);
+
+        // A month later about a tenth has changed.
+        await SandboxTask.GoToAsync(order.Url, LaterOnDay);
+        await ReadTasks.BareAsync(order);
+        var later = await VisitAsync("later", null);
+        BenchFailedException.ThrowUnless(operation.Status == OperationStatus.Completed, $"The second sync ended: {operation.Error}");
+        return measured with
+        {
+            Pages = first,
+            PagesLater = later,
+            LongWaits = [.. slow.OrderByDescending(w => w.Milliseconds).Take(LongWaits)],
+        };
+
+        async Task<Dictionary<string, Waits>> VisitAsync(string when, Gauge? seen)
+        {
+            waits = s_pages
+                .Select(p => p.Name)
+                .Concat([Others, SignIn])
+                .ToDictionary(n => n, _ => new List<double>(), StringComparer.Ordinal);
+            begin = Stopwatch.GetTimestamp();
+            var (id, _) = await queue.EnqueueAsync(1, OperationKind.FullSync, IntegrationKind.ClassLink, preview: false, "bench");
+            operation = await queue.GetAsync(1, id);
+            while (operation.Status is OperationStatus.Waiting or OperationStatus.Running)
+            {
+                await RoundAsync(when);
+                operation = await queue.GetAsync(1, id);
+                seen?.See(operation.Stage.ToString(), operation.StageText);
+            }
+
+            var all = waits.Values.SelectMany(w => w).ToList();
+            return waits.Append(new("all", all)).ToDictionary(w => w.Key, w => Of(w.Value), StringComparer.Ordinal);
+        }
+
+        async Task RoundAsync(string when)
         {
             var others = Enumerable.Range(turn, OthersARound).Select(i => (Name: Others, Path: s_others[i % s_others.Length]));
             turn += OthersARound;
             foreach (var (name, path) in s_pages.Concat(others))
             {
                 // The patron is not there before his time, and that nobody is there is said faster than who is.
-                var status = await WaitAsync(http, name, new Uri(path, UriKind.Relative), name == Others ? path : name);
+                var status = await WaitAsync(http, name, new Uri(path, UriKind.Relative), $"{when} {(name == Others ? path : name)}");
                 BenchFailedException.ThrowUnless(
                     status == HttpStatusCode.OK
                         || (path.Contains(SyncTasks.FirstBarcode, StringComparison.Ordinal) && status == HttpStatusCode.NotFound),
                     $"{path} answers {(int)status} during a sync."
                 );
-                if (name == Patron && status == HttpStatusCode.OK)
+                if (name == Patron && status == HttpStatusCode.OK && comes is null)
                 {
-                    if (comes is null)
-                    {
-                        // The first one is what happens once in a server's life.
-                        comes = await GuidAsync(database);
-                        using var first = await comer.GetAsync(await ComeBackAsync(comer, comes));
-                    }
+                    // The first one is what happens once in a server's life.
+                    comes = await GuidAsync(database);
+                    using var once = await comer.GetAsync(await ComeBackAsync(comer, comes));
                 }
 
                 await Task.Delay(15);
@@ -159,22 +188,11 @@ internal static class PageTask
             if (comes is not null)
             {
                 // Somebody says at ClassLink who they are, and comes back: what this server then asks ClassLink is part of the wait.
-                var status = await WaitAsync(comer, SignIn, await ComeBackAsync(comer, comes), SignIn);
+                var status = await WaitAsync(comer, SignIn, await ComeBackAsync(comer, comes), $"{when} {SignIn}");
                 BenchFailedException.ThrowUnless(status == HttpStatusCode.Redirect, $"A sign-in ends with {(int)status} during a sync.");
                 await Task.Delay(15);
             }
-
-            operation = await queue.GetAsync(1, id);
-            gauge.See(operation.Stage.ToString(), operation.StageText);
         }
-
-        var measured = await SyncTasks.CheckedAsync(database, operation, gauge.Stop(), before);
-        var all = waits.Values.SelectMany(w => w).ToList();
-        return measured with
-        {
-            Pages = waits.Append(new("all", all)).ToDictionary(w => w.Key, w => Of(w.Value), StringComparer.Ordinal),
-            LongWaits = [.. slow.OrderByDescending(w => w.Milliseconds).Take(LongWaits)],
-        };
 
         async Task<HttpStatusCode> WaitAsync(HttpClient client, string name, Uri address, string told)
         {

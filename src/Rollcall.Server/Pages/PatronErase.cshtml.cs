@@ -1,21 +1,34 @@
 using Microsoft.AspNetCore.Mvc;
+using Rollcall.Patrons;
 using Rollcall.Patrons.Erasure;
 using Rollcall.Server.Pages.Parts;
 
 namespace Rollcall.Server.Pages;
 
-/// <summary>One person out of everything: what goes, what stays, and the file to keep first.</summary>
-internal sealed class PatronEraseModel(Here here, PatronErasure erasure) : RollcallPage(here)
+/// <summary>One person out of everything: what goes, what stays, and the file to keep first. What is kept of them is looked for when somebody asks:
+/// every text of the district is read for it, which takes seconds in a large library.</summary>
+internal sealed class PatronEraseModel(Here here, PatronErasure erasure, PatronService patrons) : RollcallPage(here)
 {
-    public ErasurePreview Preview { get; private set; } = null!;
+    /// <summary>What was found; null before somebody looked.</summary>
+    public ErasurePreview? Preview { get; private set; }
+
+    /// <summary>Whose record it is; null once it is known from <see cref="Preview"/>.</summary>
+    public Patron? Patron { get; private set; }
 
     /// <summary>There is a record to go back to.</summary>
-    public bool IsPatron => Preview.Goes.Any(g => g.What == "The patron's record");
+    public bool IsPatron => Patron is not null || Preview!.Goes.Any(g => g.What == "The patron's record");
 
-    public async Task<IActionResult> OnGetAsync(string? barcode)
+    public async Task<IActionResult> OnGetAsync(string? barcode, string? look)
     {
         try
         {
+            if (look is null && await patrons.WithBarcodeAsync(DistrictId, barcode, Gone) is { } patron)
+            {
+                Patron = patron;
+                return Page();
+            }
+
+            // Of those who are no patrons any more nothing is known without looking.
             Preview = await erasure.PreviewAsync(DistrictId, barcode ?? "", Here.Actor, Gone);
             return Page();
         }
@@ -42,7 +55,7 @@ internal sealed class PatronEraseModel(Here here, PatronErasure erasure) : Rollc
         catch (RollcallException e)
         {
             TempData["Refused"] = e.Message;
-            return LocalRedirect($"/patron/erase?barcode={Uri.EscapeDataString(asked)}");
+            return LocalRedirect($"/patron/erase?barcode={Uri.EscapeDataString(asked)}&look=yes");
         }
     }
 }

@@ -137,22 +137,27 @@ public sealed class GradeTable(RollcallDatabase database, TimeProvider time)
     }
 
     /// <summary>Grades in the order of the table; those that are not in it come after it in the usual order, and others last, by text.</summary>
-    public static IReadOnlyList<string> Sort(IEnumerable<string> levels, IReadOnlyList<string> table)
+    public static IReadOnlyList<string> Sort(IEnumerable<string> levels, IReadOnlyList<string> table) =>
+        [.. levels.OrderBy(l => l, Order(table))];
+
+    /// <summary>The same order, for sorting by it; who has no grade comes last of all.</summary>
+    internal static Comparer<string?> Order(IReadOnlyList<string> table)
     {
-        var order = Keys(table);
-        return
-        [
-            .. levels
-                .OrderBy(l => order.IndexOf(Needle(l), StringComparison.Ordinal) is var at and >= 0 ? at : int.MaxValue)
-                .ThenBy(l => l, StringComparer.OrdinalIgnoreCase),
-        ];
+        var places = table
+            .Concat(Usual)
+            .Select(Key)
+            .Distinct(StringComparer.Ordinal)
+            .Select((key, i) => (key, i))
+            .ToDictionary(k => k.key, k => k.i, StringComparer.Ordinal);
+        return Comparer<string?>.Create(
+            (a, b) =>
+                Place(a).CompareTo(Place(b)) is not 0 and var byPlace ? byPlace
+                : StringComparer.OrdinalIgnoreCase.Compare(a, b) is not 0 and var byText ? byText
+                : string.CompareOrdinal(a, b)
+        );
+
+        int Place(string? level) => level is null ? int.MaxValue : places.GetValueOrDefault(Key(level), int.MaxValue - 1);
     }
-
-    /// <summary>The whole order as one text, in which a database finds a grade's place by looking for its <see cref="Needle"/>.</summary>
-    internal static string Keys(IReadOnlyList<string> table) =>
-        $"\n{string.Join('\n', table.Concat(Usual).Select(Key).Distinct(StringComparer.Ordinal))}\n";
-
-    private static string Needle(string level) => $"\n{Key(level)}\n";
 
     // As both databases do it without asking for a language: other letters than those of ASCII stay as they are.
     private static string Key(string level) => Text.AsciiLower(level);

@@ -1,4 +1,5 @@
 using System.Globalization;
+using System.Linq.Expressions;
 using Microsoft.EntityFrameworkCore;
 using Rollcall.Districts;
 using Rollcall.Integrations;
@@ -98,6 +99,9 @@ public enum PatronSort
 /// <summary>Patrons as people read and edit them.</summary>
 public sealed class PatronService(RollcallDatabase database, TimeProvider time)
 {
+    /// <summary>So many are sorted whole, however few of them a page shows.</summary>
+    private const int FewInGroup = 1000;
+
     /// <summary>One page of patrons, and how many there are in all.</summary>
     public async Task<(IReadOnlyList<Patron> Patrons, int Total)> PageAsync(
         int districtId,
@@ -110,32 +114,152 @@ public sealed class PatronService(RollcallDatabase database, TimeProvider time)
     )
     {
         await using var context = database.CreateContext();
-        var order = sort switch
+        var isSearch = Text.Clean(filter.Search) is not null;
+        if (!isSearch && sort is PatronSort.Name or PatronSort.Barcode or PatronSort.Updated)
         {
-            PatronSort.Level => GradeTable.Keys(await GradeTable.ListAsync(context, districtId, cancellationToken)),
-            PatronSort.Site => SiteKeys(await context.Sites.Where(s => s.DistrictId == districtId).ToListAsync(cancellationToken)),
-            _ => "",
-        };
-        if (Text.Clean(filter.Search) is null)
-        {
+            // An index has this order.
             var query = Query(context, districtId, filter);
             var total = await query.CountAsync(cancellationToken);
-            var sorted = Sorted(query, sort, descending, order);
-            return (await sorted.Skip((page - 1) * size).Take(size).ToListAsync(cancellationToken), total);
+            return (await Sorted(query, sort, descending).Skip((page - 1) * size).Take(size).ToListAsync(cancellationToken), total);
         }
 
-        // Whoever a search finds is looked for once, not once for the count and once more for the page. On PostgreSQL the ids are found past
-        // its lock between districts, under which it uses no index for a search; the patrons that are shown are read behind it.
-        await using var finding = database.CreateContextAsOwner();
-        var found = await Sorted(Query(finding, districtId, filter), sort, descending, order)
-            .Select(p => p.Id)
-            .ToListAsync(cancellationToken);
-        var shown = found.Skip((page - 1) * size).Take(size).ToArray();
+        // On PostgreSQL the ids that a search finds are found past its lock between districts, under which it uses no index for it; the patrons
+        // that are shown are read behind it.
+        await using var finding = isSearch ? database.CreateContextAsOwner() : database.CreateContext();
+        var among = Query(finding, districtId, filter);
+        var (ids, found) = sort switch
+        {
+            PatronSort.Level => await InGroupsAsync(
+                among,
+                p => p.Level,
+                GradeTable.Order(await GradeTable.ListAsync(context, districtId, cancellationToken)),
+                value => p => p.Level == value,
+                values => p => values.Contains(p.Level)
+            ),
+            PatronSort.Site => await InGroupsAsync(
+                among,
+                p => p.SiteId,
+                SiteOrder(await context.Sites.Where(s => s.DistrictId == districtId).ToListAsync(cancellationToken)),
+                value => p => p.SiteId == value,
+                values => p => values.Contains(p.SiteId)
+            ),
+            PatronSort.Status => await InGroupsAsync(
+                among,
+                p => p.Status,
+                Comparer<PatronStatus>.Default,
+                value => p => p.Status == value,
+                values => p => values.Contains(p.Status)
+            ),
+            PatronSort.StudentNumber => await NumberedAsync(),
+            _ => await WholeAsync(),
+        };
         var patrons = await context
             .Patrons.AsNoTracking()
-            .Where(p => p.DistrictId == districtId && shown.Contains(p.Id))
+            .Where(p => p.DistrictId == districtId && ids.Contains(p.Id))
             .ToDictionaryAsync(p => p.Id, cancellationToken);
-        return ([.. shown.Select(id => patrons.GetValueOrDefault(id)).OfType<Patron>()], found.Count);
+        return ([.. ids.Select(id => patrons.GetValueOrDefault(id)).OfType<Patron>()], found);
+
+        // Whoever a search finds is looked for once, not once for the count and once more for the page.
+        async Task<(List<long> Ids, int Total)> WholeAsync()
+        {
+            var all = await Sorted(among, sort, descending).Select(p => p.Id).ToListAsync(cancellationToken);
+            return ([.. all.Skip((page - 1) * size).Take(size)], all.Count);
+        }
+
+        // Few values stand in the way of all patrons in the order of such a column. How many have each of them is counted, and then only those are
+        // sorted whose page it is, by name, for which there is an index.
+        async Task<(List<long> Ids, int Total)> InGroupsAsync<T>(
+            IQueryable<Patron> query,
+            Expression<Func<Patron, T>> column,
+            IComparer<T> order,
+            Func<T, Expression<Func<Patron, bool>>> one,
+            Func<List<T>, Expression<Func<Patron, bool>>> several
+        )
+        {
+            var counts = await query.GroupBy(column).Select(g => new { g.Key, Count = g.Count() }).ToListAsync(cancellationToken);
+            counts.Sort((a, b) => descending ? order.Compare(b.Key, a.Key) : order.Compare(a.Key, b.Key));
+            var shown = new List<long>();
+            var (begin, end, at) = ((page - 1) * size, page * size, 0);
+            var whole = new List<T>();
+            foreach (var group in counts)
+            {
+                var (first, next) = (at, at + group.Count);
+                at = next;
+                if (next <= begin || first >= end)
+                {
+                    continue;
+                }
+
+                if (first >= begin && next <= end)
+                {
+                    whole.Add(group.Key);
+                    continue;
+                }
+
+                await TakeWholeAsync();
+                var ordered = query.Where(one(group.Key)).OrderBy(p => p.NameKey).ThenBy(p => p.Id).Select(p => p.Id);
+                var (skip, take) = (Math.Max(begin - first, 0), Math.Min(next, end) - Math.Max(first, begin));
+                shown.AddRange(
+                    group.Count <= FewInGroup
+                        // PostgreSQL would read names from the first one on until it has met enough of them.
+                        ? (await ordered.ToListAsync(cancellationToken)).Skip(skip).Take(take)
+                        : await ordered.Skip(skip).Take(take).ToListAsync(cancellationToken)
+                );
+            }
+
+            await TakeWholeAsync();
+            return (shown, at);
+
+            async Task TakeWholeAsync()
+            {
+                if (whole.Count == 0)
+                {
+                    return;
+                }
+
+                var place = whole.Select((key, i) => (key, i)).ToList();
+                var of = column.Compile();
+                var rows = await query.Where(several(whole)).OrderBy(p => p.NameKey).ThenBy(p => p.Id).ToListAsync(cancellationToken);
+                shown.AddRange(rows.OrderBy(p => place.Find(k => EqualityComparer<T>.Default.Equals(k.key, of(p))).i).Select(p => p.Id));
+                whole.Clear();
+            }
+        }
+
+        // Whoever has no number stands behind those who have one, in either direction.
+        async Task<(List<long> Ids, int Total)> NumberedAsync()
+        {
+            var counts = await among
+                .GroupBy(p => p.CommunityId != null)
+                .Select(g => new { g.Key, Count = g.Count() })
+                .ToDictionaryAsync(g => g.Key, g => g.Count, cancellationToken);
+            var (numbered, others) = (counts.GetValueOrDefault(true), counts.GetValueOrDefault(false));
+            var skip = (page - 1) * size;
+            var shown = new List<long>();
+            if (skip < numbered)
+            {
+                shown = await Sorted(among.Where(p => p.CommunityId != null), sort, descending)
+                    .Select(p => p.Id)
+                    .Skip(skip)
+                    .Take(size)
+                    .ToListAsync(cancellationToken);
+            }
+
+            if (shown.Count < size && others > 0)
+            {
+                shown.AddRange(
+                    await among
+                        .Where(p => p.CommunityId == null)
+                        .OrderBy(p => p.NameKey)
+                        .ThenBy(p => p.Id)
+                        .Select(p => p.Id)
+                        .Skip(Math.Max(0, skip - numbered))
+                        .Take(size - shown.Count)
+                        .ToListAsync(cancellationToken)
+                );
+            }
+
+            return (shown, numbered + others);
+        }
     }
 
     /// <summary>All patrons that match, in order of name, in batches.</summary>
@@ -288,6 +412,21 @@ public sealed class PatronService(RollcallDatabase database, TimeProvider time)
     {
         await using var context = database.CreateContext();
         return await context.Patrons.AsNoTracking().SingleOrDefaultAsync(p => p.DistrictId == districtId && p.Id == id, cancellationToken);
+    }
+
+    /// <summary>The patron with this barcode; null when there is none.</summary>
+    public async Task<Patron?> WithBarcodeAsync(int districtId, string? barcode, CancellationToken cancellationToken = default)
+    {
+        if (Text.Clean(barcode) is not { } clean)
+        {
+            return null;
+        }
+
+        var key = Text.BarcodeKey(clean);
+        await using var context = database.CreateContext();
+        return await context
+            .Patrons.AsNoTracking()
+            .SingleOrDefaultAsync(p => p.DistrictId == districtId && p.BarcodeKey == key, cancellationToken);
     }
 
     /// <summary>The grades that patrons of the district have, sorted as texts.</summary>
@@ -778,49 +917,31 @@ public sealed class PatronService(RollcallDatabase database, TimeProvider time)
         return (patron, link);
     }
 
-    private static string SiteKeys(IEnumerable<Site> sites) =>
-        $"\n{string.Join('\n', sites.OrderBy(s => s.Name, StringComparer.OrdinalIgnoreCase).ThenBy(s => s.Id).Select(s => s.Id.ToString(CultureInfo.InvariantCulture)))}\n";
+    /// <summary>No site first, then sites by name.</summary>
+    private static Comparer<int?> SiteOrder(IEnumerable<Site> sites)
+    {
+        var places = sites
+            .OrderBy(s => s.Name, StringComparer.OrdinalIgnoreCase)
+            .ThenBy(s => s.Id)
+            .Select((s, i) => (s.Id, Place: i + 1))
+            .ToDictionary(s => s.Id, s => s.Place);
+        return Comparer<int?>.Create((a, b) => Place(a).CompareTo(Place(b)));
 
-    private static IQueryable<Patron> Sorted(IQueryable<Patron> query, PatronSort sort, bool descending, string order) =>
-        (
-            (sort, descending) switch
-            {
-                (PatronSort.Barcode, false) => query.OrderBy(p => p.BarcodeKey),
-                (PatronSort.Barcode, true) => query.OrderByDescending(p => p.BarcodeKey),
-                // The place in the text; 0 and last for what is not in it.
-                (PatronSort.Level, false) => query
-                    .OrderBy(p => order.IndexOf("\n" + p.Level!.ToLower() + "\n") < 0 || p.Level == null)
-                    .ThenBy(p => order.IndexOf("\n" + p.Level!.ToLower() + "\n"))
-                    .ThenBy(p => p.Level)
-                    .ThenBy(p => p.NameKey),
-                (PatronSort.Level, true) => query
-                    .OrderByDescending(p => order.IndexOf("\n" + p.Level!.ToLower() + "\n") < 0 || p.Level == null)
-                    .ThenByDescending(p => order.IndexOf("\n" + p.Level!.ToLower() + "\n"))
-                    .ThenByDescending(p => p.Level)
-                    .ThenBy(p => p.NameKey),
-                // As with grades: sites stand in the text by their names.
-                (PatronSort.Site, false) => query
-                    .OrderBy(p => p.SiteId == null ? -1 : order.IndexOf("\n" + p.SiteId.ToString() + "\n"))
-                    .ThenBy(p => p.NameKey),
-                (PatronSort.Site, true) => query
-                    .OrderByDescending(p => p.SiteId == null ? -1 : order.IndexOf("\n" + p.SiteId.ToString() + "\n"))
-                    .ThenBy(p => p.NameKey),
-                (PatronSort.StudentNumber, false) => query
-                    .OrderBy(p => p.CommunityId == null)
-                    .ThenBy(p => p.CommunityId)
-                    .ThenBy(p => p.NameKey),
-                (PatronSort.StudentNumber, true) => query
-                    .OrderBy(p => p.CommunityId == null)
-                    .ThenByDescending(p => p.CommunityId)
-                    .ThenBy(p => p.NameKey),
-                (PatronSort.Status, false) => query.OrderBy(p => p.Status).ThenBy(p => p.NameKey),
-                (PatronSort.Status, true) => query.OrderByDescending(p => p.Status).ThenBy(p => p.NameKey),
-                (PatronSort.Updated, false) => query.OrderBy(p => p.UpdatedAt).ThenBy(p => p.NameKey),
-                (PatronSort.Updated, true) => query.OrderByDescending(p => p.UpdatedAt).ThenBy(p => p.NameKey),
-                (_, true) => query.OrderByDescending(p => p.NameKey),
-                _ => query.OrderBy(p => p.NameKey),
-            }
-        ).ThenBy(p => p.Id);
+        int Place(int? site) => site is { } id ? places.GetValueOrDefault(id) : -1;
+    }
+
+    private static IQueryable<Patron> Sorted(IQueryable<Patron> query, PatronSort sort, bool descending) =>
+        (sort, descending) switch
+        {
+            (PatronSort.Barcode, false) => query.OrderBy(p => p.BarcodeKey).ThenBy(p => p.Id),
+            (PatronSort.Barcode, true) => query.OrderByDescending(p => p.BarcodeKey).ThenBy(p => p.Id),
+            (PatronSort.StudentNumber, false) => query.OrderBy(p => p.CommunityId).ThenBy(p => p.NameKey).ThenBy(p => p.Id),
+            (PatronSort.StudentNumber, true) => query.OrderByDescending(p => p.CommunityId).ThenBy(p => p.NameKey).ThenBy(p => p.Id),
+            (PatronSort.Updated, false) => query.OrderBy(p => p.UpdatedAt).ThenBy(p => p.NameKey).ThenBy(p => p.Id),
+            (PatronSort.Updated, true) => query.OrderByDescending(p => p.UpdatedAt).ThenBy(p => p.NameKey).ThenBy(p => p.Id),
+            (_, true) => query.OrderByDescending(p => p.NameKey).ThenBy(p => p.Id),
+            _ => query.OrderBy(p => p.NameKey).ThenBy(p => p.Id),
+        };
 
     private static IQueryable<Patron> Query(RollcallContext context, int districtId, PatronFilter filter)
     {

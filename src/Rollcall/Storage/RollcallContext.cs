@@ -206,6 +206,10 @@ public abstract class RollcallContext(DbContextOptions options)
                 p.SiteId,
                 p.Status,
             });
+
+            // Lists in these orders, and programs that follow changes.
+            e.HasIndex(p => new { p.DistrictId, p.UpdatedAt });
+            e.HasIndex(p => new { p.DistrictId, p.CommunityId }).HasFilter("community_id is not null");
         });
         builder.Entity<PatronLink>(e =>
         {

@@ -83,6 +83,7 @@ public abstract class EveryPage(SyncedLibrary library)
             "/preferences/notices",
             "/preferences/retention",
             $"/patron/erase?barcode={barcode}",
+            $"/patron/erase?barcode={barcode}&look=yes",
         ];
         // Of an operator who has a district: those that only lead elsewhere, and those that people without these rights see.
         string[] elsewhere =

@@ -1107,10 +1107,17 @@ namespace Rollcall.Storage.Migrations.Postgres
                         .IsUnique()
                         .HasDatabaseName("ix_patrons_district_id_barcode_key");
 
+                    b.HasIndex("DistrictId", "CommunityId")
+                        .HasDatabaseName("ix_patrons_district_id_community_id")
+                        .HasFilter("community_id is not null");
+
                     b.HasIndex("DistrictId", "Guid")
                         .IsUnique()
                         .HasDatabaseName("ix_patrons_district_id_guid")
                         .HasFilter("guid is not null");
+
+                    b.HasIndex("DistrictId", "UpdatedAt")
+                        .HasDatabaseName("ix_patrons_district_id_updated_at");
 
                     b.HasIndex("DistrictId", "NameKey", "Id")
                         .HasDatabaseName("ix_patrons_district_id_name_key_id");
