@@ -1077,8 +1077,8 @@ public sealed class SwitchTests(PostgresCluster cluster)
         );
         Assert.True(put);
         Assert.Null(ended.Error);
-        var row = await system.Integrations.FindAsync(district, IntegrationKind.OneRoster);
-        Assert.Equal(("https://new.example.org", "new"), (IntegrationService.SettingsOf(row).Url, row!.Secret));
+        var there = await system.Integrations.FindAsync(district, IntegrationKind.OneRoster);
+        Assert.Equal(("https://new.example.org", "new"), (IntegrationService.SettingsOf(there).Url, there!.Secret));
 
         async Task PutAsync(string settings, string secret)
         {
