@@ -461,12 +461,14 @@ public sealed class RollcallDatabase : IAsyncDisposable, IDisposable
             await using var transaction = IsPostgres ? await connection.BeginTransactionAsync(cancellationToken) : null;
             if (transaction is not null)
             {
-                await Sql.ExecuteAsync(connection, transaction, "SET LOCAL lock_timeout = 1000", cancellationToken);
+                await Sql.ExecuteAsync(connection, transaction, "SET LOCAL lock_timeout = 500", cancellationToken);
             }
 
             await using var command = connection.CreateCommand();
             command.Transaction = transaction;
-            command.CommandTimeout = 1;
+
+            // PostgreSQL is to say itself that it waits for a lock: a wait that ends here first looks like a database that does not answer.
+            command.CommandTimeout = IsPostgres ? 5 : 1;
             command.CommandText =
                 "INSERT INTO installation_settings (key, value) VALUES (@key, @value) ON CONFLICT (key) DO UPDATE SET value = excluded.value";
             Sql.Add(command, "@key", WrittenKey);
