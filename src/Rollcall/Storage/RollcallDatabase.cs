@@ -1,6 +1,7 @@
 using System.Data.Common;
 using System.Globalization;
 using System.Reflection;
+using System.Text.RegularExpressions;
 using Microsoft.Data.Sqlite;
 using Microsoft.EntityFrameworkCore;
 using Microsoft.EntityFrameworkCore.Infrastructure;
@@ -26,7 +27,7 @@ public sealed record StorageOptions(string DataFolder, string? Connection = null
 }
 
 /// <summary>The one place that knows which database is behind.</summary>
-public sealed class RollcallDatabase : IAsyncDisposable, IDisposable
+public sealed partial class RollcallDatabase : IAsyncDisposable, IDisposable
 {
     // On each connection.
     private const int PreparedStatements = 100;
@@ -699,16 +700,58 @@ public sealed class RollcallDatabase : IAsyncDisposable, IDisposable
             await using var connection = await OpenAsOwnerAsync(cancellationToken);
             await using var command = connection.CreateCommand().AllowLong();
 
+            // No vacuum takes out what an open transaction may still see, and it ends as if it had.
+            const string Next = "SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint";
+            var next = unchecked((uint)await Sql.ScalarAsync(connection, null, Next, cancellationToken));
+            var seen = true;
+            for (var attempt = 0; seen && attempt < 20; attempt++)
+            {
+                await Task.Delay(attempt == 0 ? TimeSpan.Zero : TimeSpan.FromMilliseconds(250), cancellationToken);
+                seen = await IsSeenAsync((NpgsqlConnection)connection, next, cancellationToken);
+            }
+
             // Not FULL: that would keep everybody out, and copy every row.
             command.CommandText = $"VACUUM {string.Join(", ", tables.Select(t => $"\"{t}\""))}";
             await command.ExecuteNonQueryAsync(cancellationToken);
-            return null;
+            return seen ? "a transaction that was open before may still see them, a backup for instance." : null;
         }
         catch (NpgsqlException e)
         {
             return e.Message;
         }
     }
+
+    /// <summary>Whether PostgreSQL keeps what was deleted before a transaction. It says so while it vacuums, in the server's language: the first number
+    /// before the word XID, in the words about any table, is the first transaction whose deletions stay.</summary>
+    private static async Task<bool> IsSeenAsync(NpgsqlConnection connection, uint transaction, CancellationToken cancellationToken)
+    {
+        uint? first = null;
+        void Listen(object sender, NpgsqlNoticeEventArgs e)
+        {
+            if (first is null && CutoffOf().Match(e.Notice.MessageText) is { Success: true } said)
+            {
+                first = uint.Parse(said.Groups["first"].Value, CultureInfo.InvariantCulture);
+            }
+        }
+
+        connection.Notice += Listen;
+        try
+        {
+            await using var command = connection.CreateCommand().AllowLong();
+            command.CommandText = "VACUUM (VERBOSE) installation_settings";
+            await command.ExecuteNonQueryAsync(cancellationToken);
+        }
+        finally
+        {
+            connection.Notice -= Listen;
+        }
+
+        // The numbers go round.
+        return first is { } cutoff && unchecked((int)(cutoff - transaction)) < 0;
+    }
+
+    [GeneratedRegex(@"^[^\d\n]*(?<first>\d+)[^\d\n]+\d+ XID", RegexOptions.Multiline | RegexOptions.CultureInvariant, 1000)]
+    private static partial Regex CutoffOf();
 
     private async Task BackUpBeforeMigrationAsync(string version, CancellationToken cancellationToken)
     {

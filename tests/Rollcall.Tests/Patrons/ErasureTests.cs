@@ -536,6 +536,29 @@ public sealed class ErasureTests(PostgresCluster cluster)
         }
     }
 
+    /// <summary>What somebody may still see no vacuum takes out, and nobody is told that it did.</summary>
+    [Fact]
+    public async Task PostgreSQL_is_said_to_keep_deleted_rows_that_an_open_transaction_may_see()
+    {
+        await using var system = await Installation.StartAsync(cluster, Db.Postgres);
+        await LiveAsync(system);
+        await using var connection = await system.Database.OpenAsync();
+        await using (var open = await connection.BeginTransactionAsync(System.Data.IsolationLevel.RepeatableRead))
+        {
+            await using var context = system.Database.CreateContext(connection, open);
+            Assert.True(await context.Patrons.AnyAsync());
+            var operation = await EndAsync(system, await system.Get<PatronErasure>().EnqueueAsync(system.District.Id, Barcode, "test"));
+            Assert.Equal(OperationStatus.CompletedWithWarnings, operation.Status);
+            Assert.Contains(
+                "a transaction that was open before may still see them",
+                Assert.Single(OperationQueue.WarningsOf(operation), w => w.Code == "remains").Message,
+                StringComparison.Ordinal
+            );
+        }
+
+        Assert.Null(await system.Database.ClearRemainsAsync());
+    }
+
     [Fact]
     public async Task PostgreSQL_keeps_no_deleted_row_in_its_tables()
     {
