@@ -79,9 +79,11 @@ public sealed class ReviewDecisions(RollcallDatabase database, UndoService undo,
             EnsureKnown(item);
         }
 
-        var change = alias ? Alias(item, patron, link!) : Relink(item, patron, link, await work.SetupAsync(time, cancellationToken));
+        var change = TakesValues(item, patron, link)
+            ? Relink(item, patron, link, await work.SetupAsync(time, cancellationToken))
+            : Alias(item, patron, link!);
         var message =
-            change.Values == "{}"
+            alias || change.Values == "{}"
                 ? $"{patron.DisplayName} ({patron.Barcode}) keeps the link; {item.RosterId} is another record of the same person."
                 : $"{patron.DisplayName} ({patron.Barcode}) is linked to {item.RosterId}.";
         return await work.DecideAsync(database, ReviewStatus.Linked, change, actor, patron, message, time, cancellationToken);
@@ -166,7 +168,7 @@ public sealed class ReviewDecisions(RollcallDatabase database, UndoService undo,
             {
                 var link = links.GetValueOrDefault(patron.Id);
                 if (
-                    !IsLive(patron, link)
+                    TakesValues(item, patron, link)
                     && ChangeValues.Parse(Relink(item, patron, link, setup).Values).New(PatronFields.Barcode) is { } barcode
                     && holders.GetValueOrDefault(Text.BarcodeKey(barcode), patron.Id) == patron.Id
                 )
@@ -453,25 +455,34 @@ public sealed class ReviewDecisions(RollcallDatabase database, UndoService undo,
             .ToListAsync(cancellationToken);
     }
 
-    /// <summary>Whether the id that the patron has is one of somebody who is still in the roster, as far as syncs know.</summary>
+    /// <summary>Whether the id that the patron has is one of somebody who is still in the roster, as far as syncs know. Who was transferred for having
+    /// left all schools is there, at another.</summary>
     internal static bool IsLive(Patron patron, PatronLink? link) =>
         patron.Guid is not null
         && link is { Absent: false }
-        && !(patron.Status == PatronStatus.Transferred && link.StatusBefore is not null);
+        && !(patron.Status == PatronStatus.Transferred && link is { StatusBefore: not null, LeftSchools: false });
 
-    private static Change Alias(ReviewItem item, Patron patron, PatronLink link)
-    {
-        var before = LinkState.Of(link);
-        string[] aliases = [.. link.Aliases?.Split('\n') ?? [], item.RosterId];
-        return new Change
+    /// <summary>A link writes what the roster says of whoever waits, unless the patron's own record goes on. Who has left all schools of the library comes
+    /// back by a record of one.</summary>
+    private static bool TakesValues(ReviewItem item, Patron patron, PatronLink? link) =>
+        !IsLive(patron, link)
+        || (patron.Status == PatronStatus.Transferred && link!.LeftSchools && SiteOf(item) is not null && !item.AwaitsValues);
+
+    private static Change Alias(ReviewItem item, Patron patron, PatronLink link) =>
+        new()
         {
             Kind = ChangeKind.Link,
             Outcome = Outcome.Unchanged,
             PatronId = patron.Id,
             SiteId = patron.SiteId,
-            LinkBefore = before.ToJson(),
-            Link = (before with { Aliases = string.Join('\n', aliases.Distinct(StringComparer.Ordinal)), SyncHash = 0 }).ToJson(),
+            LinkBefore = LinkState.Of(link).ToJson(),
+            Link = WithAlias(item, link).ToJson(),
         };
+
+    private static LinkState WithAlias(ReviewItem item, PatronLink link)
+    {
+        string[] aliases = [.. link.Aliases?.Split('\n') ?? [], item.RosterId];
+        return LinkState.Of(link) with { Aliases = string.Join('\n', aliases.Distinct(StringComparer.Ordinal)), SyncHash = 0 };
     }
 
     private static Change Relink(ReviewItem item, Patron patron, PatronLink? link, SyncSetup setup)
@@ -494,9 +505,13 @@ public sealed class ReviewDecisions(RollcallDatabase database, UndoService undo,
             Site = site,
             Org = site is null ? null : "",
             AnySite = site,
+
+            // Which school it is was not kept: whether the patron is back the next full sync knows.
+            StatusStays = site is null,
             HomeroomClass = kept.HomeroomClass,
         };
-        var difference = PersonPlan.Compare(person, patron, link, setup, new SharedFields(), hash: 0, _ => false);
+        var known = IsLive(patron, link) ? WithAlias(item, link!).ToLink(item.DistrictId, patron.Id) : link;
+        var difference = PersonPlan.Compare(person, patron, known, setup, new SharedFields(), hash: 0, _ => false);
         return new Change
         {
             Kind = difference.Outcome == Outcome.Reactivated ? ChangeKind.Reactivate : ChangeKind.Update,
@@ -504,7 +519,7 @@ public sealed class ReviewDecisions(RollcallDatabase database, UndoService undo,
             PatronId = patron.Id,
             SiteId = patron.SiteId,
             Values = difference.Values.ToJson(),
-            LinkBefore = difference.LinkBefore?.ToJson(),
+            LinkBefore = link is null ? null : LinkState.Of(link).ToJson(),
             Link = difference.Link!.ToJson(),
             Reason = difference.Reason,
         };

@@ -170,6 +170,68 @@ public sealed class ReviewTests(PostgresCluster cluster)
         Assert.Equal((PatronStatus.Active, "2"), (patron.Status, patron.Phone));
     }
 
+    /// <summary>Who comes back at a school that is none of the library's is not back: a decision says who it is, and nothing of that.</summary>
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task A_patron_who_left_is_linked_to_somebody_of_no_matched_school_and_stays_transferred(Db db)
+    {
+        await using var system = await StartAsync(db);
+        system.Sandbox.Person("p1", "Ada", "Byron", email: "ada@example.org");
+        system.Sandbox.Person("p2", "Ben", "Carver");
+        await system.SyncAsync();
+        system.Sandbox.Overrides.Remove("users", "p1");
+        Assert.Equal(1, OperationQueue.CountsOf(await system.SyncAsync()).Absent);
+        system.Sandbox.Person("p9", "Ada", "Lovelace", email: "ada@example.org", phone: "7", orgs: ["nowhere"]);
+        var item = Assert.Single(await WaitingAsync(system));
+        await system.Get<ReviewDecisions>().LinkAsync(system.District.Id, item.Id, item.Candidates[0], "librarian");
+        var patron = (await system.PatronsByGuidAsync())["p9"];
+        Assert.Equal((PatronStatus.Transferred, "Lovelace", "7"), (patron.Status, patron.LastName, patron.Phone));
+        for (var night = 0; night < 2; night++)
+        {
+            var counts = OperationQueue.CountsOf(await system.SyncAsync());
+            Assert.Equal((0, 0, 0, 0), (counts.Reactivated, counts.Transferred, counts.Created, counts.Review));
+            Assert.Equal(PatronStatus.Transferred, (await system.PatronsByGuidAsync())["p9"].Status);
+        }
+
+        system.Sandbox.Person("p9", "Ada", "Lovelace", email: "ada@example.org", phone: "7");
+        Assert.Equal(1, OperationQueue.CountsOf(await system.SyncAsync()).Reactivated);
+        Assert.Equal(PatronStatus.Active, (await system.PatronsByGuidAsync())["p9"].Status);
+    }
+
+    /// <summary>Who left all schools of the library is in the roster all the same: a record of them at one of these brings them back, and the other one
+    /// stays known as theirs.</summary>
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task A_second_record_of_somebody_who_left_all_schools_becomes_an_alias_and_brings_them_back(Db db)
+    {
+        await using var system = await StartAsync(db);
+        system.Sandbox.Person("p1", "Ada", "Byron", number: "77", phone: "1");
+        await system.SyncAsync();
+        system.Sandbox.Person("p1", "Ada", "Byron", number: "77", phone: "1", orgs: ["nowhere"]);
+        Assert.Equal(1, OperationQueue.CountsOf(await system.SyncAsync()).Transferred);
+        system.Sandbox.Person("p2", "Ada", "Byron", number: "77", phone: "2");
+        var item = Assert.Single(await WaitingAsync(system));
+        Assert.Contains("perhaps the same person twice", item.Reason, StringComparison.Ordinal);
+        var before = await UndoTests.PictureAsync(system);
+        var decisions = system.Get<ReviewDecisions>();
+        var done = await decisions.LinkAsync(system.District.Id, item.Id, item.Candidates[0], "librarian");
+        Assert.EndsWith("keeps the link; p2 is another record of the same person.", done.Message, StringComparison.Ordinal);
+        var patron = Assert.Single(await system.AllPatronsAsync());
+        Assert.Equal(("p1", PatronStatus.Active, "2"), (patron.Guid, patron.Status, patron.Phone));
+        for (var night = 0; night < 2; night++)
+        {
+            var counts = OperationQueue.CountsOf(await system.SyncAsync());
+            Assert.Equal((1, 1, 0, 0), (counts.Unchanged, counts.Skipped, counts.Review, counts.Created));
+            Assert.Equal(patron.Version, Assert.Single(await system.AllPatronsAsync()).Version);
+        }
+
+        await UndoTests.UndoAsync(system, done.OperationId);
+        Assert.Equal(before, await UndoTests.PictureAsync(system));
+        Assert.Equal(1, OperationQueue.CountsOf(await system.SyncAsync()).Review);
+    }
+
     [Theory]
     [InlineData(Db.Sqlite)]
     [InlineData(Db.Postgres)]

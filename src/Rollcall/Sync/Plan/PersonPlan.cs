@@ -88,6 +88,9 @@ internal sealed class MappedPerson
     /// <summary>Nothing that was read tells the person's organization.</summary>
     public bool Placeless { get; init; }
 
+    /// <summary>Whether the person is at a school of the library is not known well enough to bring somebody back.</summary>
+    public bool StatusStays { get; init; }
+
     public required string? HomeroomClass { get; init; }
 
     /// <summary>This pull tells nothing of homerooms: what the link knows stays.</summary>
@@ -298,7 +301,7 @@ internal static class PersonPlan
                 return Transfer(difference, old, link, oldLink, old.Status, setup, LeftAllSchools);
             }
         }
-        else if (old.Status == PatronStatus.Transferred && !KeepsStatus(old, setup) && !link.LeftSchools)
+        else if (old.Status == PatronStatus.Transferred && !KeepsStatus(old, setup) && !link.LeftSchools && !person.StatusStays)
         {
             // Who had left for a school that is none of the library's is not back because theirs is matched no more.
             var back = link.StatusBefore is { } before and not PatronStatus.Transferred ? before : PatronStatus.Active;
