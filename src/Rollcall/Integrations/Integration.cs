@@ -243,4 +243,5 @@ public sealed record KeptReadiness(DateTimeOffset At, string Settings, Readiness
 /// <summary>Where the homerooms of a whole read are kept.</summary>
 /// <param name="OperationId">Whose <see cref="Sync.Pull.HomeroomPart"/>s they are.</param>
 /// <param name="Seed">The seed of the keys in them.</param>
-public sealed record KnownHomerooms(long OperationId, long Seed);
+/// <param name="Gaps">Rows could not be read: who is in no homeroom by the others may be in one.</param>
+public sealed record KnownHomerooms(long OperationId, long Seed, bool Gaps = false);

@@ -1195,6 +1195,52 @@ public sealed class ChangesTests(PostgresCluster cluster)
         }
     }
 
+    /// <summary>A row that nobody can read any night costs one more read of all, and leaves nobody in the homeroom of a school that they left.</summary>
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task One_row_that_can_never_be_read_keeps_nobody_in_the_homeroom_of_another_school(Db db)
+    {
+        var clock = new ShiftedTime(At(0));
+        await using var system = await StartAsync(db, clock, LocationSource.ClassTitle);
+        system.Sandbox.OnlyMine();
+        system.Sandbox.Homeroom("aaa", "First room");
+        system.Sandbox.Homeroom("zzz", "Last room");
+        foreach (var (id, homeroom) in ((string, string)[])[("p", "aaa"), ("q", "aaa"), ("r", "zzz")])
+        {
+            system.Sandbox.Person(id, "Pat", "Name" + id);
+            system.Sandbox.Enroll("z-" + id, id, homeroom);
+        }
+
+        await system.SyncAsync();
+        clock.MoveTo(At(1));
+        system.Sandbox.Faults.Set("null-last-row:enrollments");
+        system.Sandbox.Person("p", "Pat", "Namep", orgs: [system.Sandbox.District.Schools.ElementAt(1).SourcedId]);
+        system.Sandbox.Overrides.Remove("enrollments", "z-p");
+        Assert.Null((await system.SyncAsync()).Error);
+        var patrons = await system.PatronsByGuidAsync();
+        Assert.Equal(
+            [("p", null, 2), ("q", "First room", 1), ("r", "Last room", 1)],
+            patrons.OrderBy(p => p.Key).Select(p => (p.Key, p.Value.Location, p.Value.SiteId))
+        );
+
+        foreach (var whole in (bool[])[true, false, false])
+        {
+            clock.MoveTo(clock.GetUtcNow().AddHours(1));
+            system.Sandbox.ClearRequests();
+            var operation = await system.SyncAsync(kind: OperationKind.ChangesSync);
+            Assert.Equal((OperationKind.ChangesSync, null), (operation.Kind, operation.Error));
+            Assert.Equal(whole, system.Sandbox.Requests.Where(IsWhole).Any(r => r.Collection == "enrollments"));
+            Assert.Equal("Last room", (await system.PatronsByGuidAsync())["r"].Location);
+        }
+
+        // Once it can be read, the next sync that reads everything knows all again.
+        system.Sandbox.Faults.Clear();
+        system.Sandbox.Enroll("z-r", "r", "aaa");
+        Assert.Null((await system.SyncAsync()).Error);
+        Assert.Equal("First room", (await system.PatronsByGuidAsync())["r"].Location);
+    }
+
     /// <summary>A server that refuses the filter of one collection shares it all the same.</summary>
     [Theory]
     [InlineData(Db.Sqlite, "demographics")]

@@ -31,6 +31,7 @@ internal static class PersonMapper
             AnySite = anySite,
             Placeless = roster.Placeless.Contains(person.Guid),
             HomeroomClass = context.Homeroom?.ClassId,
+            HomeroomsRead = setup.Mapper.NeedsHomerooms && roster.Homerooms is not null,
             HomeroomUnknown =
                 setup.Mapper.NeedsHomerooms && (roster.Homerooms is null || (roster.Homerooms.RowsShifted && context.Homeroom is null)),
         };

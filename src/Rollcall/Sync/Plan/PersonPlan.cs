@@ -93,8 +93,11 @@ internal sealed class MappedPerson
 
     public required string? HomeroomClass { get; init; }
 
-    /// <summary>This pull tells nothing of homerooms: what the link knows stays.</summary>
+    /// <summary>This pull does not tell the person's homeroom: what the link knows stays.</summary>
     public bool HomeroomUnknown { get; init; }
+
+    /// <summary>Homerooms were read, if not all of them for certain.</summary>
+    public bool HomeroomsRead { get; init; }
 
     public MappedValue Value(int field)
     {
@@ -216,10 +219,17 @@ internal static class PersonPlan
             newSite = site;
         }
 
+        // Whichever homeroom it is now, and be it one that could not be read: that of another school it is not.
+        var leavesHomeroom = person.HomeroomsRead && newSite != old.SiteId;
         for (var i = 0; i < person.Values.Length; i++)
         {
             var field = FieldMap.SyncedFields[i];
             var value = person.Values[i];
+            if (field == PatronFields.Location && leavesHomeroom && value.State == MappedState.NotSent)
+            {
+                value = MappedValue.Blank;
+            }
+
             if (value.State == MappedState.NotSent || Keeps(field))
             {
                 continue;
@@ -273,7 +283,7 @@ internal static class PersonPlan
             RoleGroup = person.Group,
             Username = Text.Clean(person.User.Username),
             Guardians = person.GuardianIds,
-            HomeroomClass = person.HomeroomUnknown ? link.HomeroomClass : person.HomeroomClass,
+            HomeroomClass = person.HomeroomUnknown && !leavesHomeroom ? link.HomeroomClass : person.HomeroomClass,
             LoginDisabled = !person.User.Enabled,
             Absent = false,
             SyncHash = hash,

@@ -366,7 +366,8 @@ internal sealed class ChangesPull(
         {
             intake.ClearClasses();
             var all = await WalkAsync("classes", source.Classes(), intake.Class, intake.ClearClasses, cancellationToken, log);
-            _homeroomsShifted = !RosterPull.IsWhole(all);
+            _homeroomsShifted = all.RowsShifted;
+            var gaps = all.UnreadableRows > 0;
             if (!all.NotShared)
             {
                 all = await WalkAsync(
@@ -377,10 +378,16 @@ internal sealed class ChangesPull(
                     cancellationToken,
                     log
                 );
-                _homeroomsShifted |= !RosterPull.IsWhole(all);
+                _homeroomsShifted |= all.RowsShifted;
+                gaps |= all.UnreadableRows > 0;
             }
 
-            intake.RowsShifted = _homeroomsShifted || !RosterPull.IsWhole(sessions);
+            // What nobody can read is likely to be so the next time: all the rest is known, and is not read again for that.
+            _homerooms = _homerooms! with
+            {
+                Gaps = gaps,
+            };
+            intake.RowsShifted = _homeroomsShifted || gaps || !RosterPull.IsWhole(sessions);
 
             if (all.NotShared)
             {
@@ -404,7 +411,7 @@ internal sealed class ChangesPull(
         }
         else
         {
-            intake.RowsShifted = _unreadable || !RosterPull.IsWhole(sessions);
+            intake.RowsShifted = _homerooms is { Gaps: true } || _unreadable || !RosterPull.IsWhole(sessions);
             memory!.Feed(intake);
         }
 

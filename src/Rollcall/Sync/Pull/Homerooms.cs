@@ -36,7 +36,7 @@ internal sealed class HomeroomIntake(DateOnly today, Keys keys, HomeroomLog? log
 
     public bool SessionsShared { get; set; }
 
-    /// <summary>Rows shifted between pages: some may have been on none, and who is in no homeroom by those read may be in one.</summary>
+    /// <summary>Rows shifted between pages, or could not be read: who is in no homeroom by those that were may be in one.</summary>
     public bool RowsShifted { get; set; }
 
     public HomeroomLog? Log => log;
