@@ -506,6 +506,42 @@ public sealed class ChangesTests(PostgresCluster cluster)
             );
     }
 
+    /// <summary>Of people whom the library will never have nothing is asked, however many of them change.</summary>
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task Nothing_is_asked_about_people_of_unmatched_schools_or_whom_somebody_ignores(Db db)
+    {
+        var clock = new ShiftedTime(At(0));
+        await using var system = await StartAsync(db, clock, LocationSource.NotMapped);
+        system.Sandbox.OnlyMine();
+        await system.ConfigureAsync(s => s with { Map = new FieldMap { CommunityId = new IdMapping(IdSource.Identifier) } });
+        await system.ImportAsync("barcode,lastName,firstName,email,site\nOLD001,Carver,Ben,ben@example.org,S1\n");
+        system.Sandbox.Person("p1", "Ada", "Byron");
+        system.Sandbox.Person("other", "Bert", "Dunn", email: "ben@example.org");
+        await system.SyncAsync();
+        var waits = Assert.Single(await system.Get<ReviewService>().ListAsync(system.District.Id));
+        await system.Get<ReviewDecisions>().IgnoreAsync(system.District.Id, waits.Id, "librarian");
+
+        clock.MoveTo(At(1));
+        system.Sandbox.Person("other", "Bert", "Dunn", email: "ben@example.org", modified: Modified(1));
+        system.Sandbox.Person("p2", "Cleo", "Evans", modified: Modified(1));
+        for (var i = 0; i < 60; i++)
+        {
+            system.Sandbox.Person($"q{i}", "Quinn", $"Name{i}", orgs: ["nowhere"], modified: Modified(1));
+        }
+
+        system.Sandbox.ClearRequests();
+        var operation = await system.SyncAsync(kind: OperationKind.ChangesSync);
+        Assert.Equal((OperationKind.ChangesSync, null), (operation.Kind, operation.Error));
+        Assert.Equal((1, 61), (OperationQueue.CountsOf(operation).Created, OperationQueue.CountsOf(operation).Skipped));
+        Assert.EndsWith(
+            "/demographics/p2",
+            Assert.Single(system.Sandbox.Requests, r => r.Path.Contains("/demographics/", StringComparison.Ordinal)).Path,
+            StringComparison.Ordinal
+        );
+    }
+
     public static TheoryData<Db, string, string> OtherRecords()
     {
         var cases = new TheoryData<Db, string, string>();

@@ -6,6 +6,7 @@ using Rollcall.OneRoster.Model;
 using Rollcall.OneRoster.Rest;
 using Rollcall.Operations;
 using Rollcall.Patrons;
+using Rollcall.Review;
 using Rollcall.Storage;
 using Rollcall.Sync.Plan;
 
@@ -133,7 +134,7 @@ internal sealed class ChangesPull(
         // People of whom only something else changed: known ones alone, the others are nobody's patrons.
         var fetch = concerned.Where(id => !users.ContainsKey(id) && links.ContainsKey(id)).ToList();
         var guardians = MissingGuardians(users, links, concerned, fetch);
-        var unborn = demographicsResult.NotShared ? [] : WithoutDemographics(users, links, demographics);
+        var unborn = demographicsResult.NotShared ? [] : await WithoutDemographicsAsync(users, links, demographics, cancellationToken);
         var allowed = Math.Max(FetchAtLeast, (int)(linked * FetchShare));
         if (fetch.Count + guardians.Count + unborn.Count > allowed)
         {
@@ -176,27 +177,37 @@ internal sealed class ChangesPull(
         return (Build(users, asked, demographics, demographicsResult.NotShared, homerooms?.Intake, orgs), null);
     }
 
-    /// <summary>New people, and those who come back: what is older than the last run of their demographics has not been read with the changes.</summary>
-    private List<string> WithoutDemographics(
+    /// <summary>New people, and those who come back: what is older than the last run of their demographics has not been read with the changes. Who is at
+    /// no school of the library becomes no patron, and neither does who is ignored or waits in Review: nothing is asked about them.</summary>
+    private async Task<List<string>> WithoutDemographicsAsync(
         Dictionary<string, User> users,
         Dictionary<string, KnownLink> links,
-        Dictionary<string, Demographics> demographics
+        Dictionary<string, Demographics> demographics,
+        CancellationToken cancellationToken
     )
     {
         var map = setup.Settings.Map;
-        return !map.IsForNewPatrons(PatronFields.Birthdate) && !map.IsForNewPatrons(PatronFields.Sex)
-            ? []
-            :
-            [
-                .. users
-                    .Values.Where(u =>
-                        u.Status == RecordStatus.Active
-                        && !demographics.ContainsKey(u.SourcedId!)
-                        && (!links.TryGetValue(u.SourcedId!, out var link) || !link.Synced)
-                        && RoleGroups.StandingOf(u, setup.Settings.Roles, setup.Today) is { Ticked: true, Ended: false }
-                    )
-                    .Select(u => u.SourcedId!),
-            ];
+        if (!map.IsForNewPatrons(PatronFields.Birthdate) && !map.IsForNewPatrons(PatronFields.Sex))
+        {
+            return [];
+        }
+
+        var without = users
+            .Values.Where(u =>
+                u.Status == RecordStatus.Active
+                && !demographics.ContainsKey(u.SourcedId!)
+                && (links.TryGetValue(u.SourcedId!, out var link) ? !link.Synced : PersonMapper.HasSite(u, setup))
+                && RoleGroups.StandingOf(u, setup.Settings.Roles, setup.Today) is { Ticked: true, Ended: false }
+            )
+            .Select(u => u.SourcedId!)
+            .ToList();
+        if (without.Count > 0)
+        {
+            var decided = await SyncHandler.LoadDecisionsAsync(database, setup.District.Id, setup.Keys, cancellationToken);
+            without.RemoveAll(id => decided.GetValueOrDefault(KeyOf(id), ReviewStatus.Created) != ReviewStatus.Created);
+        }
+
+        return without;
     }
 
     /// <summary>One person's demographics; null where there are none, or this service does not share them so.</summary>
