@@ -681,7 +681,7 @@ internal static class IntegrationCommands
         var what = new Argument<string>("KIND")
         {
             Description =
-                "transfers (leavers), updates (changed last names, barcodes and Student #s) or creates (new patrons with the name of an unlinked one)",
+                "transfers (leavers), updates (changed last names, barcodes and Student #s) or creates (new patrons with the name of an unlinked one, or of one whom the roster lacks)",
         };
         what.AcceptOnlyFromAmong("transfers", "updates", "creates");
         var percent = new Option<double?>("--percent")

@@ -490,7 +490,7 @@ internal sealed class SyncHandler(
                     _ when hold.Returning == 0 =>
                         $"{hold.Count} new {RoleGroups.People(hold.Group)} at {siteName} have the same name as patrons who are not linked: held for approval",
                     _ =>
-                        $"{hold.Returning} new {RoleGroups.People(hold.Group)} at {siteName} have the name of somebody who is missing from the roster: the ids may have been given anew. {hold.Count} new people held for approval",
+                        $"{hold.Returning} new {RoleGroups.People(hold.Group)} at {siteName} have the name of somebody who is {(operation.Kind == OperationKind.ChangesSync ? "linked under another id" : "missing from the roster")}: the ids may have been given anew. {hold.Count} new people held for approval",
                 },
                 hold.Returning > 0
                     ? "Ask the district whether it gave people new ids. If it did, discard: with a Student #, a barcode or e-mail addresses in the roster, the next sync finds them again. Approve only if the new ones are others."
@@ -623,7 +623,8 @@ internal sealed class SyncHandler(
     {
         var own = context.Changes.Where(c => c.DistrictId == operation.DistrictId && c.OperationId == operation.Id);
         var theirs = context.Changes.Where(c => c.DistrictId == operation.DistrictId && holds.Contains(c.OperationId) && c.Held);
-        var risks = await own.Where(c => c.Risk != Risk.None && !c.Held)
+        // Whoever is new waits whatever this pull makes of them: fewer people tell less of who may be somebody else.
+        var mine = await own.Where(c => (c.Risk != Risk.None || c.Kind == ChangeKind.Create) && !c.Held)
             .Select(c => new
             {
                 c.Number,
@@ -634,27 +635,33 @@ internal sealed class SyncHandler(
             .ToListAsync(cancellationToken);
         var count = 0;
         var named = new HashSet<long>();
-        foreach (var some in risks.Chunk(500))
+
+        // Who is to be created has another id in each plan, and there may be a district of those who wait.
+        var people = mine.Where(r => r.Kind == ChangeKind.Create).Select(r => r.RosterId).ToHashSet(StringComparer.Ordinal);
+        var coming = new HashSet<string?>(StringComparer.Ordinal);
+        if (people.Count > 0)
         {
-            // Who is to be created has another id in each plan.
+            var created = theirs.Where(c => c.Kind == ChangeKind.Create).Select(c => new { c.OperationId, c.RosterId });
+            await foreach (var waits in created.AsAsyncEnumerable().WithCancellation(cancellationToken))
+            {
+                if (people.Contains(waits.RosterId))
+                {
+                    coming.Add(waits.RosterId);
+                    named.Add(waits.OperationId);
+                }
+            }
+        }
+
+        foreach (var some in mine.Where(r => r.Kind != ChangeKind.Create || coming.Contains(r.RosterId)).Chunk(500))
+        {
             var patrons = some.Where(r => r.Kind != ChangeKind.Create).Select(r => r.PatronId).ToArray();
-            var people = some.Where(r => r.Kind == ChangeKind.Create).Select(r => r.RosterId).ToArray();
             var known = await theirs
                 .Where(c => c.Kind != ChangeKind.Create && patrons.Contains(c.PatronId))
                 .Select(c => new { c.OperationId, c.PatronId })
                 .ToListAsync(cancellationToken);
-            var created =
-                people.Length == 0
-                    ? []
-                    : await theirs
-                        .Where(c => c.Kind == ChangeKind.Create && people.Contains(c.RosterId))
-                        .Select(c => new { c.OperationId, c.RosterId })
-                        .ToListAsync(cancellationToken);
-            named.UnionWith(known.Select(k => k.OperationId).Concat(created.Select(c => c.OperationId)));
-            var (waiting, coming) = (known.Select(k => k.PatronId).ToHashSet(), created.Select(c => c.RosterId).ToHashSet());
-            var numbers = some.Where(r => r.Kind == ChangeKind.Create ? coming.Contains(r.RosterId) : waiting.Contains(r.PatronId))
-                .Select(r => r.Number)
-                .ToArray();
+            named.UnionWith(known.Select(k => k.OperationId));
+            var waiting = known.Select(k => k.PatronId).ToHashSet();
+            var numbers = some.Where(r => r.Kind == ChangeKind.Create || waiting.Contains(r.PatronId)).Select(r => r.Number).ToArray();
             count += await own.Where(c => numbers.Contains(c.Number))
                 .ExecuteUpdateAsync(s => s.SetProperty(c => c.Held, true), cancellationToken);
         }

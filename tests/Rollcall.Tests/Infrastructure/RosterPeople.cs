@@ -56,6 +56,25 @@ public static class RosterPeople
         );
     }
 
+    /// <summary>Adds or replaces what a service knows of somebody's birth; nothing where there is no day.</summary>
+    public static void Born(this SandboxServer sandbox, string id, string? day)
+    {
+        if (day is not null)
+        {
+            sandbox.Overrides.Put(
+                "demographics",
+                new JsonObject
+                {
+                    ["sourcedId"] = id,
+                    ["status"] = "active",
+                    ["dateLastModified"] = "2026-01-01T00:00:00.000Z",
+                    ["birthDate"] = day,
+                    ["sex"] = "female",
+                }
+            );
+        }
+    }
+
     /// <summary>Adds or replaces a homeroom of the first school.</summary>
     public static void Homeroom(this SandboxServer sandbox, string id, string title, string modified = "2026-01-01T00:00:00.000Z") =>
         sandbox.Overrides.Put(

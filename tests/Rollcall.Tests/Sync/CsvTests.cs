@@ -463,6 +463,53 @@ public sealed class CsvTests(PostgresCluster cluster)
         Assert.Equal((new DateOnly(2012, 2, 3), sites["S1"]), (after.Birthdate, after.SiteId));
     }
 
+    /// <summary>A delta that names people under other ids says nothing of whom it does not name: they wait, and are nobody new.</summary>
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task A_delta_alone_doubles_nobody_whose_ids_were_given_anew(Db db)
+    {
+        await using var csv = await Feed.StartAsync(cluster, db);
+        csv.Deliver(0, "1.1", delta: false);
+        await csv.MatchAsync();
+        Assert.Null((await csv.SyncAsync()).Error);
+        var before = await csv.System.AllPatronsAsync();
+        var school = SandboxCsv.Id(SandboxDistrict.At(s_options, 0).Schools.First().SourcedId);
+        var site = (await csv.System.Get<SiteService>().ListAsync(csv.System.District.Id)).Single(s => s.Code == "S1").Id;
+        var pupils = before.Where(p => p.SiteId == site && p is { Status: PatronStatus.Active, Level: not null }).ToList();
+        csv.Clear();
+        csv.Deliver(1, "1.1", delta: true, Only("users.csv", [.. pupils.Select((p, i) => User($"anew-{i}", p))]));
+        var operation = await csv.SyncAsync();
+        Assert.Equal((OperationKind.ChangesSync, null), (operation.Kind, operation.Error));
+        Assert.Equal(OperationStatus.NeedsApproval, operation.Status);
+        Assert.Equal(OperationQueue.CountsOf(operation).Created, OperationQueue.CountsOf(operation).Held);
+        Assert.True(OperationQueue.CountsOf(operation).Held >= 10, operation.Counts);
+        Assert.Equal(before.Select(p => p.Id).Order(), (await csv.System.AllPatronsAsync()).Select(p => p.Id).Order());
+
+        string User(string id, Patron like) =>
+            string.Join(
+                ',',
+                id,
+                "active",
+                "2026-10-05T00:00:00.000Z",
+                "true",
+                school,
+                "student",
+                id,
+                "",
+                like.FirstName,
+                like.LastName,
+                "",
+                "",
+                "",
+                "",
+                "",
+                "",
+                "05",
+                ""
+            );
+    }
+
     [Fact]
     public async Task Roles_that_a_delta_does_not_make_clear_are_counted()
     {

@@ -391,6 +391,57 @@ public sealed class HoldTests(PostgresCluster cluster)
         }
     }
 
+    /// <summary>Who waits because all ids were given anew is one among many to a sync of changes, and waits there too, whatever it makes of them.</summary>
+    [Theory]
+    [InlineData(Db.Sqlite, true)]
+    [InlineData(Db.Postgres, true)]
+    [InlineData(Db.Sqlite, false)]
+    public async Task New_people_who_wait_for_an_approval_wait_in_a_changes_sync_too(Db db, bool holdFirst)
+    {
+        await using var system = await Installation.StartAsync(cluster, db, new SandboxOptions { Students = 60, Schools = 2 });
+        system.Sandbox.OnlyMine();
+        for (var i = 0; i < 30; i++)
+        {
+            system.Sandbox.Person($"a{i}", $"First{i}", $"Last{i}");
+        }
+
+        await system.SyncAsync();
+        for (var i = 0; i < 30; i++)
+        {
+            system.Sandbox.Overrides.Remove("users", $"a{i}");
+            system.Sandbox.Person($"b{i}", $"First{i}", $"Last{i}");
+        }
+
+        var hold = await system.SyncAsync();
+        Assert.Equal((OperationStatus.NeedsApproval, 60), (hold.Status, OperationQueue.CountsOf(hold).Held));
+        var before = (await system.AllPatronsAsync()).ToDictionary(p => p.Id, p => p.Version);
+
+        // One of them is touched, one has another name by now, and somebody else is new.
+        system.Sandbox.Person("b5", "First5", "Last5", phone: "2", modified: "2099-01-01T00:00:00.000Z");
+        system.Sandbox.Person("b6", "Quite", "Another", phone: "2", modified: "2099-01-01T00:00:00.000Z");
+        system.Sandbox.Person("c1", "Newly", "Come", phone: "2", modified: "2099-01-01T00:00:00.000Z");
+        var changes = await system.SyncAsync(kind: OperationKind.ChangesSync);
+        Assert.Equal((OperationKind.ChangesSync, OperationStatus.NeedsApproval), (changes.Kind, changes.Status));
+        Assert.Equal((2, 3), (OperationQueue.CountsOf(changes).Held, OperationQueue.CountsOf(changes).Created));
+        Assert.Contains(
+            OperationQueue.WarningsOf(changes),
+            w => w.Message == $"2 changes are of people whose changes wait in operation {hold.Id}: held for approval with them"
+        );
+        var after = await system.AllPatronsAsync();
+        Assert.Equal(["c1"], after.Where(p => !before.ContainsKey(p.Id)).Select(p => p.Guid!));
+        Assert.All(after.Where(p => p.Guid != "c1"), p => Assert.Equal(before[p.Id], p.Version));
+
+        // Approved in whatever order, nobody is there twice by the same id.
+        foreach (var id in (long[])(holdFirst ? [hold.Id, changes.Id] : [changes.Id, hold.Id]))
+        {
+            var approved = await system.ApproveAsync(id);
+            Assert.Null(approved.Error);
+            Assert.True(OperationQueue.CountsOf(approved).AddUp, approved.Counts);
+        }
+
+        Assert.Equal(61, (await system.AllPatronsAsync()).Count);
+    }
+
     [Fact]
     public async Task Mass_renames_are_held_and_first_values_are_not()
     {

@@ -110,19 +110,6 @@ public sealed class MatchingTests(PostgresCluster cluster)
         Assert.Equal(["CARD-7", "CARD-8", "CARD-9"], queue.Single(r => r.Guid == "mail-at-several").Candidates.Order());
     }
 
-    private static void Born(Installation system, string id, string day) =>
-        system.Sandbox.Overrides.Put(
-            "demographics",
-            new System.Text.Json.Nodes.JsonObject
-            {
-                ["sourcedId"] = id,
-                ["status"] = "active",
-                ["dateLastModified"] = "2026-01-01T00:00:00.000Z",
-                ["birthDate"] = day,
-                ["sex"] = "female",
-            }
-        );
-
     /// <summary>Ids that are given anew bring nobody in a second time where an address and a whole name say who it is, and make no sister of a
     /// brother.</summary>
     [Theory]
@@ -156,8 +143,8 @@ public sealed class MatchingTests(PostgresCluster cluster)
             system.Sandbox.Person($"stays-{i}", $"First{i}", $"Last{i}", role: i < 30 ? "student" : "teacher");
         }
 
-        Born(system, "old-grown", "2010-01-01");
-        Born(system, "old-born", "2011-01-01");
+        system.Sandbox.Born("old-grown", "2010-01-01");
+        system.Sandbox.Born("old-born", "2011-01-01");
         Assert.Equal(70, (await SyncAsync(system)).Counts.Created);
         var before = await system.PatronsByGuidAsync();
         await system.Patrons.EditAsync(system.District.Id, before["old-boss"].Barcode, [new("group", "Librarian")], "test");
@@ -180,10 +167,10 @@ public sealed class MatchingTests(PostgresCluster cluster)
         system.Sandbox.Person("new-kid-2", "Bea", "Beta", email: "beta@x.org");
         system.Sandbox.Person("brother", "Carl", "Gamma", email: "gamma@x.org");
         system.Sandbox.Person("younger", "Dan", "Delta", email: "delta@x.org");
-        Born(system, "younger", "2014-01-01");
+        system.Sandbox.Born("younger", "2014-01-01");
         system.Sandbox.Person("teacher", "Eve", "Eta", email: "eve@x.org", role: "teacher");
         system.Sandbox.Person("namesake", "Fay", "Phi", email: "fay@x.org");
-        Born(system, "namesake", "2015-01-01");
+        system.Sandbox.Born("namesake", "2015-01-01");
         system.Sandbox.Person("new-boss", "Gus", "Chi", email: "gus@x.org", role: "teacher");
         system.Sandbox.Person("new-wed", "Hal", "Omega", email: "hal@x.org", role: "teacher");
         var (log, counts) = await SyncAsync(system);
@@ -207,6 +194,46 @@ public sealed class MatchingTests(PostgresCluster cluster)
         // Once more: nothing moves any more, and what waits goes on waiting.
         var (_, again) = await SyncAsync(system);
         Assert.Equal((0, 0, 4), (again.Created, again.Transferred, again.Review));
+    }
+
+    /// <summary>Where a row has no id, or rows shifted, nobody is known to be gone: who has the address of somebody who may be is asked about, and is
+    /// nobody new.</summary>
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task Who_may_have_another_id_is_asked_about_where_the_pull_cannot_tell(Db db)
+    {
+        await using var system = await StartAsync(db, "");
+        for (var i = 0; i < 20; i++)
+        {
+            // One of them, who come first, is the row without an id.
+            system.Sandbox.Person($"0-{i}", $"First{i}", $"Last{i}");
+        }
+
+        system.Sandbox.Person("old-1", "Ann", "Alpha", email: "ann@x.org");
+        system.Sandbox.Person("old-2", "Ben", "Beta", email: "ben@x.org");
+        system.Sandbox.Person("kid", "Cid", "Gamma", email: "gamma@x.org");
+        Assert.Equal(23, (await SyncAsync(system)).Counts.Created);
+        var before = await system.PatronsByGuidAsync();
+        system.Sandbox.Overrides.Remove("users", "old-1", "old-2");
+        system.Sandbox.Person("new-1", "ANN", "Álpha", email: "Ann@X.org");
+        system.Sandbox.Person("new-2", "Ben", "Omega", email: "ben@x.org");
+        system.Sandbox.Person("sibling", "Cleo", "Gamma", email: "gamma@x.org");
+        system.Sandbox.Faults.Set("no-sourcedid:users");
+        var (log, counts) = await SyncAsync(system);
+        Assert.Equal((1, 2, 0), (counts.Created, counts.Review, counts.Transferred));
+        Assert.Equal("created", Line(log, "sibling").Outcome);
+        foreach (var id in (string[])["new-1", "new-2"])
+        {
+            Assert.Equal("review", Line(log, id).Outcome);
+            Assert.Contains("this pull cannot tell whether it is gone", Line(log, id).Reason, StringComparison.Ordinal);
+        }
+
+        // A whole one can.
+        system.Sandbox.Faults.Set("");
+        (log, counts) = await SyncAsync(system);
+        Assert.Equal((0, 1), (counts.Created, counts.Review));
+        Assert.Equal((before["old-1"].Id, "reissued"), ((await system.PatronsByGuidAsync())["new-1"].Id, Line(log, "new-1").MatchedBy));
     }
 
     /// <summary>Whom a barcode reaches is nobody's to have by an address, though the Student # beside it is several patrons'.</summary>

@@ -158,8 +158,7 @@ public sealed class SharedKeysTests(PostgresCluster cluster)
             who switch
             {
                 "known" or "known, other numbers" => new() { [(Decision.Match, MatchKey.Guid)] = Many },
-                "new by number" => new() { [(Decision.Review, MatchKey.None)] = Many },
-                "new, address of linked ones" => new() { [(Decision.Create, MatchKey.None)] = Many },
+                "new by number" or "new, address of linked ones" => new() { [(Decision.Review, MatchKey.None)] = Many },
                 "new by number, address elsewhere" => new() { [(Decision.Match, MatchKey.StudentNumber)] = Many },
                 _ => new Dictionary<(Decision, MatchKey), int> { [(Decision.Match, MatchKey.Email)] = Many },
             },

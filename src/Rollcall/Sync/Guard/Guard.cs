@@ -11,7 +11,7 @@ namespace Rollcall.Sync.Guard;
 /// <param name="Risk">The threshold that was exceeded.</param>
 /// <param name="Count">How many changes wait.</param>
 /// <param name="Of">What they were measured against: linked patrons; for creates all people, the new ones among them.</param>
-/// <param name="Returning">How many new people of the site and group have the name of somebody whom the roster lacks.</param>
+/// <param name="Returning">How many new people of the site and group have the name of somebody whom the roster lacks, or who left before.</param>
 internal sealed record Hold(int Site, RoleGroup Group, Risk Risk, int Count, int Of, int Returning);
 
 /// <summary>Compares what a plan would do with the thresholds. Pure.</summary>
@@ -21,41 +21,75 @@ internal static class Guard
 
     public static IReadOnlyList<Hold> Check(Thresholds thresholds, RiskTally tally)
     {
+        // Who leaves and comes at once under a new id does neither: of such people both halves wait, or none.
+        var anew = tally
+            .Changes.Keys.Where(k => k.Risk == Risk.Creates && IdsGivenAnew(k.Site, k.Group))
+            .Select(k => (k.Site, k.Group))
+            .ToHashSet();
+        var moved = tally.Movers.Keys.Where(m => anew.Contains((m.Site, m.Group))).Select(m => (m.From, m.Group)).ToHashSet();
         var holds = new List<Hold>();
         foreach (var ((site, group, risk), count) in tally.Changes)
         {
             var linked = tally.Linked.GetValueOrDefault((site, group));
-            var matched = tally.Matched.GetValueOrDefault((site, group));
-            var people = matched + tally.Created.GetValueOrDefault((site, group));
-
-            // Whom no sync transfers stays, and would hide that all others go.
-            var all = tally.Transferable.GetValueOrDefault((site, group));
             var returning = tally.Returning.GetValueOrDefault((site, group));
-            bool TooManyLeave(int leavers) =>
-                Exceeds(thresholds.At(site, Risk.Transfers), leavers, linked) || (leavers >= AllOfThem && leavers >= all);
-
-            // Who leaves and comes at once under a new id does neither: of such people both halves wait, or none.
             var (held, of) = risk switch
             {
                 Risk.Transfers => (
-                    TooManyLeave(count) || (returning > 0 && Exceeds(thresholds.At(site, Risk.Creates), returning, people)),
+                    TooManyLeave(site, group) || (returning > 0 && anew.Contains((site, group))) || moved.Contains((site, group)),
                     linked
                 ),
-                Risk.Updates => (Exceeds(thresholds.At(site, risk), count, matched), matched),
-                Risk.Creates => (
-                    Exceeds(thresholds.At(site, risk), count, people)
-                        || (returning > 0 && TooManyLeave(tally.Changes.GetValueOrDefault((site, group, Risk.Transfers)))),
-                    people
+                Risk.Updates => (
+                    Exceeds(thresholds.At(site, risk), count, tally.Matched.GetValueOrDefault((site, group))),
+                    tally.Matched.GetValueOrDefault((site, group))
                 ),
+                Risk.Creates => (anew.Contains((site, group)) || (returning > 0 && TooManyLeave(site, group)), People(site, group)),
                 _ => (false, 0),
             };
             if (held)
             {
-                holds.Add(new Hold(site, group, risk, count, of, returning));
+                holds.Add(
+                    new Hold(
+                        site,
+                        group,
+                        risk,
+                        count,
+                        of,
+                        risk == Risk.Transfers && moved.Contains((site, group))
+                            ? count
+                            : returning + tally.Former.GetValueOrDefault((site, group))
+                    )
+                );
             }
         }
 
         return [.. holds.OrderBy(h => h.Site).ThenBy(h => h.Group).ThenBy(h => h.Risk)];
+
+        int People(int site, RoleGroup group) =>
+            tally.Matched.GetValueOrDefault((site, group)) + tally.Created.GetValueOrDefault((site, group));
+
+        // Whom no sync transfers stays, and would hide that all others go.
+        bool TooManyLeave(int site, RoleGroup group) =>
+            tally.Changes.GetValueOrDefault((site, group, Risk.Transfers)) is var leavers
+            && (
+                Exceeds(thresholds.At(site, Risk.Transfers), leavers, tally.Linked.GetValueOrDefault((site, group)))
+                || (leavers >= AllOfThem && leavers >= tally.Transferable.GetValueOrDefault((site, group)))
+            );
+
+        // Of a small school all can come anew without being as many as the threshold asks for.
+        bool IdsGivenAnew(int site, RoleGroup group)
+        {
+            var named = tally.Returning.GetValueOrDefault((site, group)) + tally.Former.GetValueOrDefault((site, group));
+            return Exceeds(
+                    thresholds.At(site, Risk.Creates),
+                    tally.Changes.GetValueOrDefault((site, group, Risk.Creates)),
+                    People(site, group)
+                )
+                || (
+                    named >= AllOfThem
+                    && named >= tally.Transferable.GetValueOrDefault((site, group))
+                    && named * 2 > tally.Created.GetValueOrDefault((site, group))
+                );
+        }
     }
 
     private static bool Exceeds(Threshold threshold, int count, int of) =>

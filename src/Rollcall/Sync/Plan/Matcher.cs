@@ -135,7 +135,7 @@ internal sealed class Matcher
     private const string InReview = "Waits in Review: the next full sync decides";
 
     /// <summary>Nobody looks at more patrons to say who somebody is. An address or a number that stands for none is many patrons'.</summary>
-    private const int MostCandidates = 50;
+    public const int MostCandidates = 50;
 
     private readonly PatronIndex _patrons;
     private readonly PatronLookups _lookups;
@@ -634,17 +634,19 @@ internal sealed class Matcher
         Named NamedPatrons(List<int> patrons) => new([.. patrons], p => (_patrons[p].Last, _patrons[p].First));
     }
 
-    /// <summary>A linked patron of whose ids this roster has none, or has them deleted. Of a pull of changes it is only known that it does not
-    /// say otherwise.</summary>
-    private bool IsGone(int patron)
-    {
-        var guid = _patrons[patron].Guid;
-        return _patrons[patron].Linked
-            && (_owner[patron] < 0 || _persons[_owner[patron]].Deleted)
-            && (_roster.ChangesOnly || _roster.AbsenceUsable || _roster.Has(guid))
-            && ((_byGuid[patron] >= 0 && _persons[_byGuid[patron]].Deleted) || !_roster.IsLive(guid))
-            && !_patrons.AliasesOf(patron).Any(_roster.IsLive);
-    }
+    /// <summary>A linked patron of whose ids this roster has none, or has them deleted. Of a pull of changes, and of one in which rows have no ids or
+    /// shifted, it is only known that it does not say otherwise.</summary>
+    private bool IsGone(int patron) =>
+        _patrons[patron].Linked
+        && (_owner[patron] < 0 || _persons[_owner[patron]].Deleted)
+        && ((_byGuid[patron] >= 0 && _persons[_byGuid[patron]].Deleted) || !_roster.IsLive(_patrons[patron].Guid))
+        && !_patrons.AliasesOf(patron).Any(_roster.IsLive);
+
+    /// <summary>The roster says so of whoever <see cref="IsGone"/>.</summary>
+    private bool IsSurelyGone(int patron) => _roster.AbsenceUsable || _roster.Has(_patrons[patron].Guid);
+
+    private string GoneId(int patron) =>
+        IsSurelyGone(patron) ? "another id that is gone" : "another id of which this pull cannot tell whether it is gone";
 
     /// <summary>Nobody has the patron but perhaps a deleted row of the old id.</summary>
     private bool IsUnclaimed(int patron) => _owner[patron] < 0 || (_owner[patron] == _byGuid[patron] && _persons[_owner[patron]].Deleted);
@@ -690,17 +692,17 @@ internal sealed class Matcher
             if (_roster.ChangesOnly)
             {
                 // Who else has the address only a whole roster can tell; a new patron now might double an old one.
-                if (patrons.Length > 0)
-                {
-                    Skip(i, "A patron who is not linked yet has this email: the next full sync decides");
-                }
-                else if (Array.FindAll(back, p => !OtherBirthday(i, p)) is { Length: > 0 } same)
+                if (Array.FindAll(back, p => !OtherBirthday(i, p)) is { Length: > 0 } same)
                 {
                     Skip(i, OtherRecord);
                     foreach (var other in same)
                     {
                         LeaveDeleted(other);
                     }
+                }
+                else if (patrons.Length > 0)
+                {
+                    Skip(i, "A patron who is not linked yet has this email: the next full sync decides");
                 }
 
                 continue;
@@ -718,7 +720,7 @@ internal sealed class Matcher
                     }
                     else if (GoneAs(i, holders.Gone.All) is [var one] && !OtherBirthday(i, one))
                     {
-                        Ask(i, "One patron has this email, but under another name and another id that is gone", one);
+                        Ask(i, $"One patron has this email, but under another name and {GoneId(one)}", one);
                     }
                 }
                 else if (last != 0 && holders.Gone.All.Length + patrons.Length <= Named.Few && people.All.Length <= Named.Few)
@@ -727,7 +729,7 @@ internal sealed class Matcher
                     var relatives = Array.FindAll(GoneAs(i, holders.Gone.Of(last)), p => !OtherBirthday(i, p) && IsUnclaimed(p));
                     if (relatives.Length > 0)
                     {
-                        Ask(i, "A patron of this email and last name has another first name and another id that is gone", relatives);
+                        Ask(i, $"A patron of this email and last name has another first name and {GoneId(relatives[0])}", relatives);
                     }
                 }
 
@@ -750,7 +752,7 @@ internal sealed class Matcher
             var reissued = _patrons[patron].Guid != 0;
             if (reissued && OtherBirthday(i, patron))
             {
-                Ask(i, "The patron with this email and name had another id that is gone, but another birthdate", patron);
+                Ask(i, $"The patron with this email and name had {GoneId(patron)}, but another birthdate", patron);
                 continue;
             }
 
@@ -762,6 +764,10 @@ internal sealed class Matcher
             {
                 // Who else it is may wait in Review as well: that is no reason to give the patron to whoever comes by the address.
                 Ask(i, "Another roster person reaches the same patron by a stronger key", patron);
+            }
+            else if (reissued && !IsSurelyGone(patron))
+            {
+                Ask(i, $"The patron with this email and name is linked to {GoneId(patron)}", patron);
             }
             else
             {

@@ -49,6 +49,12 @@ internal sealed class RiskTally
     /// <summary>Those of them who have the name of somebody whom this roster lacks, of the same site and group.</summary>
     public Dictionary<(int Site, RoleGroup Group), int> Returning { get; } = [];
 
+    /// <summary>Those who are no such ones, and have the name of somebody who left the site before, or whom this roster lacks at another.</summary>
+    public Dictionary<(int Site, RoleGroup Group), int> Former { get; } = [];
+
+    /// <summary>Those of them whom the roster lacks at another site, by that site.</summary>
+    public Dictionary<(int Site, RoleGroup Group, int From), int> Movers { get; } = [];
+
     public void Count(int site, RoleGroup group, Risk risk)
     {
         if (risk != Risk.None)
@@ -87,7 +93,12 @@ internal sealed class Planner
     private readonly Dictionary<(int Field, string Key, RoleGroup Group, bool IsBirthdate, string Value), long> _newByKey = [];
     private readonly KeySet _rosterBarcodes = new();
     private readonly KeySet _unlinkedNames = new();
+
+    // Patrons whom the roster lacks and whose name a new person has: at a site, and wherever they are.
     private readonly KeySet _missingNames = new();
+    private readonly Rows<(ulong Name, int Patron)> _missing = new();
+    private Lookup<(ulong Name, int Patron)>? _missingByName;
+
     private long _activeAndGone;
     private readonly HashSet<int> _sitesWithPatrons = [];
     private readonly HashSet<int> _matchedSites;
@@ -291,33 +302,86 @@ internal sealed class Planner
             }
         }
 
-        // Where a roster gives all ids anew, half of the plan takes people off, and the other half would add them once more.
-        foreach (var absent in _matches.Absent)
-        {
-            Miss(absent);
-        }
-
-        for (var i = 0; i < _patrons.Count; i++)
-        {
-            if (deleted[i])
-            {
-                Miss(i);
-            }
-        }
-
+        FindMissing(owned, deleted);
         foreach (ref var person in _roster.Persons)
         {
             _rosterBarcodes.Add(person.Barcode);
         }
+    }
 
-        void Miss(int index)
+    /// <summary>Where a roster gives all ids anew, half of the plan takes people off, and the other half would add them once more. Whom it takes off
+    /// does not matter: some are Inactive, were marked Transferred the night before, or are not in a pull that cannot tell who is gone.</summary>
+    private void FindMissing(System.Collections.BitArray owned, System.Collections.BitArray deleted)
+    {
+        // Nobody else's name is looked for. Of a million who did not change a sync of changes needs none.
+        KeySet? wanted = null;
+        for (var i = 0; i < _matches.Count && _patrons.Count > 0; i++)
         {
-            if (_patrons[index] is { Linked: true, Last: not 0, Status: not PatronStatus.Transferred } patron)
+            ref readonly var person = ref _roster.Persons[i];
+            if (person.Last != 0 && _matches[i].Decision == Decision.Create)
+            {
+                (wanted ??= new KeySet()).Add(NameAt(0, person.Last, person.First, person.Group));
+            }
+        }
+
+        for (var i = 0; i < _patrons.Count && wanted is not null; i++)
+        {
+            ref readonly var patron = ref _patrons[i];
+            if (patron is not { Linked: true, Last: not 0 } || (owned[i] ? !deleted[i] : IsAlive(patron.Guid, i)))
+            {
+                continue;
+            }
+
+            var name = NameAt(0, patron.Last, patron.First, patron.RoleGroup);
+            if (!wanted.Contains(name))
+            {
+                continue;
+            }
+
+            _missing.Add((name, i));
+            if (patron.Status != PatronStatus.Transferred)
             {
                 _missingNames.Add(NameAt(patron.SiteId, patron.Last, patron.First, patron.RoleGroup));
             }
         }
+
+        _missingByName = _missing.Count == 0 ? null : new(_missing, static (in m) => m.Name);
+
+        bool IsAlive(ulong guid, int index) => _roster.IsLive(guid) || _patrons.AliasesOf(index).Any(_roster.IsLive);
     }
+
+    /// <summary>Somebody of a new person's name and role group who is missing though not as one of the site's own: whoever left it before, and
+    /// whoever is missing at another site, as those are who move up a school. Of other sites there are as many names as a district has people: there
+    /// a birthdate has to agree, or at least the whole roster has to lack somebody.</summary>
+    /// <returns>Whether there is somebody, and the site that lacks them by this plan; null for who had left before.</returns>
+    private (bool Found, int? From) MissingElsewhere(RosterPerson row, int site)
+    {
+        if (_missingByName is null || row.Last == 0)
+        {
+            return (false, null);
+        }
+
+        var birthDay = _roster.Demographics?.BirthDay(row) ?? 0;
+        var found = false;
+        foreach (var at in _missingByName.Find(NameAt(0, row.Last, row.First, row.Group), Matcher.MostCandidates))
+        {
+            ref readonly var patron = ref _patrons[_missing[at].Patron];
+            var left = patron.Status == PatronStatus.Transferred;
+            var couldBe =
+                patron.SiteId == site
+                || (birthDay != 0 && patron.BirthDay != 0 ? birthDay == patron.BirthDay : !left && !_roster.ChangesOnly);
+            if (couldBe && !left)
+            {
+                return (true, patron.SiteId);
+            }
+
+            found |= couldBe;
+        }
+
+        return (found, null);
+    }
+
+    private string Missing => _roster.ChangesOnly ? "linked under another id" : "missing from the roster";
 
     /// <summary>One key of a name at a site; it only counts people for the thresholds.</summary>
     private static ulong NameAt(int site, uint last, uint first, RoleGroup group = RoleGroup.None) =>
@@ -1024,10 +1088,19 @@ internal sealed class Planner
 
         var twin = _sitesWithPatrons.Contains(site.Id) && _unlinkedNames.Contains(NameAt(site.Id, row.Last, row.First));
         var returning = _missingNames.Contains(NameAt(site.Id, row.Last, row.First, person.Group));
-        var risk = twin || returning ? Risk.Creates : Risk.None;
+        var (former, from) = returning ? (false, null) : MissingElsewhere(row, site.Id);
+        var risk = twin || returning || former ? Risk.Creates : Risk.None;
         if (returning)
         {
             _risks.Returning[(site.Id, person.Group)] = _risks.Returning.GetValueOrDefault((site.Id, person.Group)) + 1;
+        }
+        else if (former)
+        {
+            _risks.Former[(site.Id, person.Group)] = _risks.Former.GetValueOrDefault((site.Id, person.Group)) + 1;
+            if (from is { } other)
+            {
+                _risks.Movers[(site.Id, person.Group, other)] = _risks.Movers.GetValueOrDefault((site.Id, person.Group, other)) + 1;
+            }
         }
 
         _risks.Count(site.Id, person.Group, risk);
@@ -1058,7 +1131,9 @@ internal sealed class Planner
                     SyncHash = warning is null && !_roster.ChangesOnly ? PersonPlan.ContentHash(person, _shared, _setup.ConfigHash) : 0,
                 }.ToJson(),
                 Reason =
-                    returning ? "Somebody of this site has the same name and is missing from the roster: perhaps the id was given anew"
+                    returning ? $"Somebody of this site has the same name and is {Missing}: perhaps the id was given anew"
+                    : from is not null ? $"Somebody of another site has the same name and is {Missing}: perhaps the id was given anew"
+                    : former ? "Somebody of the same name has left: perhaps they are back under another id"
                     : twin ? "An unlinked patron of this site has the same name"
                     : null,
                 Warning = warning,
