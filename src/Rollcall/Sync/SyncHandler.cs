@@ -891,10 +891,11 @@ internal sealed class SyncHandler(
         CancellationToken cancellationToken
     )
     {
-        // Days may lie between a plan and its approval: questions that were opened again meanwhile are not its to settle.
-        if (operation.Kind == OperationKind.FullSync && !approved)
+        // What is approved of a hold has settled what it could when the rest of it was written.
+        if (operation.Kind == OperationKind.FullSync && (!approved || operation.PreviewOnly))
         {
-            // Whoever was not sent to Review again has been settled by this run. A question that was opened since is new to it.
+            // Whoever was not sent to Review again has been settled by this run. A question that was opened since is new to it: days may lie between a
+            // preview and its approval.
             var knows = JsonSerializer.Deserialize<PlanOptions>(operation.Options, IntegrationService.Json)!.Knows ?? operation.Id;
             await context
                 .ReviewItems.Where(r =>

@@ -37,6 +37,31 @@ public sealed class ReviewTests(PostgresCluster cluster)
         Assert.Single(await system.AllPatronsAsync());
     }
 
+    /// <summary>A preview that is approved is a full sync, too: whom it does not ask about nobody has to decide on any more.</summary>
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task An_approved_preview_settles_what_is_no_question_any_more_and_nothing_newer(Db db)
+    {
+        await using var system = await StartAsync(db);
+        await system.ImportAsync(Ada);
+        await system.ImportAsync("barcode,lastName,firstName,email,site\nB1001,Carver,Ben,ben@example.org,S1\n");
+        system.Sandbox.Person("p1", "Ada", "Lovelace", email: "ada@example.org");
+        system.Sandbox.Person("p2", "Ben", "Dunn", email: "ben@example.org");
+        var waiting = (await WaitingAsync(system)).ToDictionary(i => i.Guid, i => i.Id, StringComparer.Ordinal);
+        Assert.Equal(["p1", "p2"], waiting.Keys.Order(StringComparer.Ordinal));
+        var decisions = system.Get<ReviewDecisions>();
+        await decisions.IgnoreAsync(system.District.Id, waiting["p2"], "librarian");
+        system.Sandbox.Overrides.Remove("users", "p1");
+        var preview = await system.SyncAsync(preview: true);
+
+        // Asked again between the plan and its approval: that is new to it.
+        var reopened = await decisions.ReopenAsync(system.District.Id, waiting["p2"], "librarian");
+        await system.Follower.RunAsync(system.District.Id, reopened.OperationId, null, CancellationToken.None);
+        Assert.Null((await system.ApproveAsync(preview.Id)).Error);
+        Assert.Equal(["p2"], (await system.Get<ReviewService>().ListAsync(system.District.Id)).Select(i => i.Guid));
+    }
+
     [Theory]
     [InlineData(Db.Sqlite)]
     [InlineData(Db.Postgres)]
