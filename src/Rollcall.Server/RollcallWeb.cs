@@ -78,6 +78,7 @@ internal static class RollcallWeb
         });
         builder.Services.Configure<RouteHandlerOptions>(routes => routes.ThrowOnBadRequest = true);
         OpenApiShape.Add(builder.Services);
+        builder.Services.AddSingleton<ApiQuery>();
         PasskeyCeremony.Add(builder.Services);
         configure?.Invoke(builder.Services);
 

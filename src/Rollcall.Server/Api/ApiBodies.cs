@@ -1,3 +1,4 @@
+using Microsoft.AspNetCore.Mvc;
 using Rollcall.Patrons;
 using Rollcall.Sync;
 
@@ -256,14 +257,14 @@ internal sealed record PatronChoice
 
 /// <summary>Which patrons, in an address; everybody when nothing is given.</summary>
 internal sealed record ChoiceQuery(
-    string? Search,
-    string? Site,
-    string? Status,
-    string? Level,
-    string? Homeroom,
-    string? RoleGroup,
-    bool? Linked,
-    bool? Gone
+    [FromQuery(Name = "search")] string? Search,
+    [FromQuery(Name = "site")] string? Site,
+    [FromQuery(Name = "status")] string? Status,
+    [FromQuery(Name = "level")] string? Level,
+    [FromQuery(Name = "homeroom")] string? Homeroom,
+    [FromQuery(Name = "roleGroup")] string? RoleGroup,
+    [FromQuery(Name = "linked")] bool? Linked,
+    [FromQuery(Name = "gone")] bool? Gone
 )
 {
     public PatronChoice Choice =>
@@ -279,6 +280,15 @@ internal sealed record ChoiceQuery(
             Gone = Gone,
         };
 }
+
+/// <summary>Which lines of an operation's log, in an address; all of them when nothing is given.</summary>
+internal sealed record LogQuery(
+    [FromQuery(Name = "outcome")] string? Outcome,
+    [FromQuery(Name = "site")] string? Site,
+    [FromQuery(Name = "warnings")] bool Warnings = false,
+    [FromQuery(Name = "held")] bool Held = false,
+    [FromQuery(Name = "q")] string? Q = null
+);
 
 /// <summary>The same change for many patrons.</summary>
 internal sealed record BulkChangeBody

@@ -43,7 +43,8 @@ internal sealed class StartsSomething;
 /// session does not, so that no page elsewhere can call with it. Every refusal and every fault is a problem document (RFC 9457) with one
 /// sentence that says what to do.
 /// </summary>
-internal sealed class ApiGate(RequestDelegate next, RollcallDatabase database, TimeProvider time, ILogger<ApiGate> logger) : IDisposable
+internal sealed class ApiGate(RequestDelegate next, RollcallDatabase database, ApiQuery query, TimeProvider time, ILogger<ApiGate> logger)
+    : IDisposable
 {
     public const string Root = "/api";
 
@@ -155,7 +156,7 @@ internal sealed class ApiGate(RequestDelegate next, RollcallDatabase database, T
         var need = Access.Of(route);
         if (need == Need.Anyone)
         {
-            if (await IsTooOftenAsync(http, Asker.Anyone, Address(http)))
+            if (await IsTooOftenAsync(http, Asker.Anyone, Address(http)) || await AsksForUnknownAsync(http, endpoint))
             {
                 return;
             }
@@ -196,6 +197,11 @@ internal sealed class ApiGate(RequestDelegate next, RollcallDatabase database, T
         if (Refusal(need, Access.ScopeOf(route), grant, district) is { } refusal)
         {
             await ProblemAsync(http, StatusCodes.Status403Forbidden, refusal);
+            return;
+        }
+
+        if (await AsksForUnknownAsync(http, endpoint))
+        {
             return;
         }
 
@@ -493,6 +499,17 @@ internal sealed class ApiGate(RequestDelegate next, RollcallDatabase database, T
         return true;
     }
 
+    private async Task<bool> AsksForUnknownAsync(HttpContext http, Endpoint endpoint)
+    {
+        if (query.Refusal(endpoint, http.Request.Query) is not { } refusal)
+        {
+            return false;
+        }
+
+        await ProblemAsync(http, StatusCodes.Status400BadRequest, refusal);
+        return true;
+    }
+
     private static Task NoRoomAsync(HttpContext http)
     {
         http.Response.Headers.RetryAfter = "5";
@@ -554,8 +571,23 @@ internal sealed class ApiGate(RequestDelegate next, RollcallDatabase database, T
                         ? $"The body does not fit at {Text.Cut(path, 100)}. /api/v1/openapi.json describes it."
                         : "The request does not fit: a value is missing or cannot be read. /api/v1/openapi.json describes it."
                 );
+            case var _ when DatabaseErrors.IsAway(fault):
+                http.Response.Headers.RetryAfter = "5";
+                return ProblemAsync(
+                    http,
+                    StatusCodes.Status503ServiceUnavailable,
+                    HttpMethods.IsGet(http.Request.Method)
+                        ? "The database does not answer. Ask again in a moment."
+                        : "The database does not answer. It may have been carried out all the same: look at what it was to change, and only then send it again."
+                );
             default:
-                logger.LogError(fault, "A request of the API failed: {Method} {Path}", http.Request.Method, http.Request.Path);
+                // The route and not the address, which may hold somebody's barcode.
+                logger.LogError(
+                    fault,
+                    "A request of the API failed: {Method} {Route}",
+                    http.Request.Method,
+                    (http.GetEndpoint() as RouteEndpoint)?.RoutePattern.RawText ?? "no route"
+                );
                 return ProblemAsync(
                     http,
                     StatusCodes.Status500InternalServerError,

@@ -602,18 +602,14 @@ internal static class ApiRoutes
         OperationQueue queue,
         OperationLog log,
         HttpContext http,
-        int? limit = null,
-        string? cursor = null,
-        string? outcome = null,
-        string? site = null,
-        bool warnings = false,
-        bool held = false,
-        string? q = null
+        int? limit,
+        string? cursor,
+        [AsParameters] LogQuery which
     )
     {
         var (district, _) = Caller.Of(http);
         await FindAsync(id, queue, http);
-        var filter = await FilterAsync(http, outcome, site, warnings, held, q);
+        var filter = await FilterAsync(http, which);
         var size = Size(limit);
         var rows = new List<LogRow>(size);
         await foreach (var row in log.ReadAsync(district.Id, id, filter, cursor is null ? 0 : Number(cursor), http.RequestAborted))
@@ -633,24 +629,16 @@ internal static class ApiRoutes
         OperationQueue queue,
         OperationLog log,
         HttpContext http,
-        string? outcome = null,
-        string? site = null,
-        bool warnings = false,
-        bool held = false,
-        string? q = null
-    ) => await SendLogAsync(id, "csv", queue, log, http, await FilterAsync(http, outcome, site, warnings, held, q));
+        [AsParameters] LogQuery which
+    ) => await SendLogAsync(id, "csv", queue, log, http, await FilterAsync(http, which));
 
     private static async Task LogLinesAsync(
         long id,
         OperationQueue queue,
         OperationLog log,
         HttpContext http,
-        string? outcome = null,
-        string? site = null,
-        bool warnings = false,
-        bool held = false,
-        string? q = null
-    ) => await SendLogAsync(id, "jsonl", queue, log, http, await FilterAsync(http, outcome, site, warnings, held, q));
+        [AsParameters] LogQuery which
+    ) => await SendLogAsync(id, "jsonl", queue, log, http, await FilterAsync(http, which));
 
     private static async Task SendLogAsync(
         long id,
@@ -666,8 +654,9 @@ internal static class ApiRoutes
         await LogDownload.StreamAsync(http, id, format, district, actor, queue, log, filter);
     }
 
-    private static async Task<LogFilter> FilterAsync(HttpContext http, string? outcome, string? site, bool warnings, bool held, string? q)
+    private static async Task<LogFilter> FilterAsync(HttpContext http, LogQuery which)
     {
+        var (outcome, site, warnings, held, q) = which;
         var noSite = site == PatronQuery.NoSiteWord;
         var of =
             Text.Clean(site) is { } code && !noSite

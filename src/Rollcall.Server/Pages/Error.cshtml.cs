@@ -143,8 +143,18 @@ internal sealed class ErrorModel(Here here) : PageModel
             Code = StatusCodes.Status408RequestTimeout;
         }
 
+        if (Code == StatusCodes.Status500InternalServerError && fault is not null && DatabaseErrors.IsAway(fault))
+        {
+            Code = StatusCodes.Status503ServiceUnavailable;
+            Response.Headers.RetryAfter = "5";
+        }
+
         (Heading, Advice) = Code switch
         {
+            503 => (
+                "The database does not answer",
+                "It may be back in a moment: try again then. Whoever was saving something looks first whether it was saved."
+            ),
             408 => ("Too slow", "What was sent took too long to arrive and was given up. Nothing was changed: go back and send it again."),
             404 => ("Not found", words ?? "There is no page at this address. Check it, or start from the dashboard."),
             400 => (

@@ -36,6 +36,28 @@ internal static class DatabaseErrors
         return false;
     }
 
+    /// <summary>The database is not there at the moment, or ended the connection: it may be back a moment later. What had been sent to be written may
+    /// have been.</summary>
+    public static bool IsAway(Exception e)
+    {
+        for (var inner = e; inner is not null; inner = inner.InnerException)
+        {
+            switch (inner)
+            {
+                case PostgresException { SqlState: var state }:
+                    // Class 08: connections; 57P: shut down, or starting still; 53300: too many of them.
+                    return state.StartsWith("08", StringComparison.Ordinal)
+                        || state.StartsWith("57P", StringComparison.Ordinal)
+                        || state == PostgresErrorCodes.TooManyConnections;
+                case NpgsqlException { InnerException: IOException or SocketException or TimeoutException or null }:
+                case InvalidOperationException { Source: "Npgsql" }:
+                    return true;
+            }
+        }
+
+        return false;
+    }
+
     /// <summary>Somebody held what was to be locked for longer than it was waited for.</summary>
     public static bool IsLockTimeout(Exception e) => e is PostgresException { SqlState: PostgresErrorCodes.LockNotAvailable };
 

@@ -139,6 +139,47 @@ public abstract class ApiTests(SyncedLibrary library)
     }
 
     [Fact]
+    public async Task No_route_passes_a_parameter_over_that_it_does_not_know()
+    {
+        var own = await TokenAsync(library.District, SecurityGroup.DistrictAdministrator, AccessTokens.AllOfDistrict);
+        var operators = await TokenAsync(null, default, default);
+        var described = JsonDocument
+            .Parse(await (await Client(null).GetAsync(new Uri($"{Root}/openapi.json", UriKind.Relative))).Content.ReadAsStringAsync())
+            .RootElement.GetProperty("paths");
+        var routes = Routes("none");
+        Assert.True(routes.Count > 90);
+        foreach (var (route, path, method) in routes)
+        {
+            using var http = Client(Access.Of(route) == Need.Operator ? operators : own);
+            using var request = new HttpRequestMessage(method, $"{path}?sit=S01");
+            using var response = await http.SendAsync(request);
+            var problem = await ProblemAsync(response, HttpStatusCode.BadRequest, "no parameter 'sit'");
+
+            // It names what there is: all that the document has.
+            var address = route.Split(' ')[0].Replace(":long", "", StringComparison.Ordinal).Replace(":int", "", StringComparison.Ordinal);
+            var known =
+                described.TryGetProperty($"/{address.TrimStart('/')}", out var item)
+                && item.GetProperty(method.Method.ToLowerInvariant()).TryGetProperty("parameters", out var parameters)
+                    ? parameters.EnumerateArray().Where(p => p.GetProperty("in").GetString() == "query").Select(p => p.GetProperty("name"))
+                    : [];
+            Assert.Contains(
+                known.Any() ? $": it takes {string.Join(", ", known)}." : ": it takes none.",
+                problem.GetProperty("detail").GetString(),
+                StringComparison.Ordinal
+            );
+        }
+
+        // The case of a name decides nothing, and a stranger is not told what there is.
+        using var mine = Client(own);
+        Assert.Equal(HttpStatusCode.OK, (await mine.GetAsync(new Uri($"{Root}/patrons.csv?SITE=S01", UriKind.Relative))).StatusCode);
+        await ProblemAsync(
+            await Client(null).GetAsync(new Uri($"{Root}/patrons.csv?sit=S01", UriKind.Relative)),
+            HttpStatusCode.Unauthorized,
+            "token"
+        );
+    }
+
+    [Fact]
     public async Task A_token_never_does_more_than_whoever_made_it()
     {
         var (account, _) = await library
@@ -730,6 +771,7 @@ public abstract class ApiTests(SyncedLibrary library)
                     await http.Response.WriteAsJsonAsync(new { written }, http.RequestAborted);
                 },
                 library.Service<RollcallDatabase>(),
+                library.Service<ApiQuery>(),
                 TimeProvider.System,
                 library.Service<ILogger<ApiGate>>()
             );
@@ -805,6 +847,7 @@ public abstract class ApiTests(SyncedLibrary library)
                     };
                 },
                 library.Service<RollcallDatabase>(),
+                library.Service<ApiQuery>(),
                 TimeProvider.System,
                 library.Service<ILogger<ApiGate>>()
             );

@@ -4421,35 +4421,35 @@ namespace Rollcall.Server.Tests.Api.Generated
                     urlBuilder_.Append('?');
                     if (search != null)
                     {
-                        urlBuilder_.Append(System.Uri.EscapeDataString("Search")).Append('=').Append(System.Uri.EscapeDataString(ConvertToString(search, System.Globalization.CultureInfo.InvariantCulture))).Append('&');
+                        urlBuilder_.Append(System.Uri.EscapeDataString("search")).Append('=').Append(System.Uri.EscapeDataString(ConvertToString(search, System.Globalization.CultureInfo.InvariantCulture))).Append('&');
                     }
                     if (site != null)
                     {
-                        urlBuilder_.Append(System.Uri.EscapeDataString("Site")).Append('=').Append(System.Uri.EscapeDataString(ConvertToString(site, System.Globalization.CultureInfo.InvariantCulture))).Append('&');
+                        urlBuilder_.Append(System.Uri.EscapeDataString("site")).Append('=').Append(System.Uri.EscapeDataString(ConvertToString(site, System.Globalization.CultureInfo.InvariantCulture))).Append('&');
                     }
                     if (status != null)
                     {
-                        urlBuilder_.Append(System.Uri.EscapeDataString("Status")).Append('=').Append(System.Uri.EscapeDataString(ConvertToString(status, System.Globalization.CultureInfo.InvariantCulture))).Append('&');
+                        urlBuilder_.Append(System.Uri.EscapeDataString("status")).Append('=').Append(System.Uri.EscapeDataString(ConvertToString(status, System.Globalization.CultureInfo.InvariantCulture))).Append('&');
                     }
                     if (level != null)
                     {
-                        urlBuilder_.Append(System.Uri.EscapeDataString("Level")).Append('=').Append(System.Uri.EscapeDataString(ConvertToString(level, System.Globalization.CultureInfo.InvariantCulture))).Append('&');
+                        urlBuilder_.Append(System.Uri.EscapeDataString("level")).Append('=').Append(System.Uri.EscapeDataString(ConvertToString(level, System.Globalization.CultureInfo.InvariantCulture))).Append('&');
                     }
                     if (homeroom != null)
                     {
-                        urlBuilder_.Append(System.Uri.EscapeDataString("Homeroom")).Append('=').Append(System.Uri.EscapeDataString(ConvertToString(homeroom, System.Globalization.CultureInfo.InvariantCulture))).Append('&');
+                        urlBuilder_.Append(System.Uri.EscapeDataString("homeroom")).Append('=').Append(System.Uri.EscapeDataString(ConvertToString(homeroom, System.Globalization.CultureInfo.InvariantCulture))).Append('&');
                     }
                     if (roleGroup != null)
                     {
-                        urlBuilder_.Append(System.Uri.EscapeDataString("RoleGroup")).Append('=').Append(System.Uri.EscapeDataString(ConvertToString(roleGroup, System.Globalization.CultureInfo.InvariantCulture))).Append('&');
+                        urlBuilder_.Append(System.Uri.EscapeDataString("roleGroup")).Append('=').Append(System.Uri.EscapeDataString(ConvertToString(roleGroup, System.Globalization.CultureInfo.InvariantCulture))).Append('&');
                     }
                     if (linked != null)
                     {
-                        urlBuilder_.Append(System.Uri.EscapeDataString("Linked")).Append('=').Append(System.Uri.EscapeDataString(ConvertToString(linked, System.Globalization.CultureInfo.InvariantCulture))).Append('&');
+                        urlBuilder_.Append(System.Uri.EscapeDataString("linked")).Append('=').Append(System.Uri.EscapeDataString(ConvertToString(linked, System.Globalization.CultureInfo.InvariantCulture))).Append('&');
                     }
                     if (gone != null)
                     {
-                        urlBuilder_.Append(System.Uri.EscapeDataString("Gone")).Append('=').Append(System.Uri.EscapeDataString(ConvertToString(gone, System.Globalization.CultureInfo.InvariantCulture))).Append('&');
+                        urlBuilder_.Append(System.Uri.EscapeDataString("gone")).Append('=').Append(System.Uri.EscapeDataString(ConvertToString(gone, System.Globalization.CultureInfo.InvariantCulture))).Append('&');
                     }
                     urlBuilder_.Length--;
 
@@ -4536,35 +4536,35 @@ namespace Rollcall.Server.Tests.Api.Generated
                     urlBuilder_.Append('?');
                     if (search != null)
                     {
-                        urlBuilder_.Append(System.Uri.EscapeDataString("Search")).Append('=').Append(System.Uri.EscapeDataString(ConvertToString(search, System.Globalization.CultureInfo.InvariantCulture))).Append('&');
+                        urlBuilder_.Append(System.Uri.EscapeDataString("search")).Append('=').Append(System.Uri.EscapeDataString(ConvertToString(search, System.Globalization.CultureInfo.InvariantCulture))).Append('&');
                     }
                     if (site != null)
                     {
-                        urlBuilder_.Append(System.Uri.EscapeDataString("Site")).Append('=').Append(System.Uri.EscapeDataString(ConvertToString(site, System.Globalization.CultureInfo.InvariantCulture))).Append('&');
+                        urlBuilder_.Append(System.Uri.EscapeDataString("site")).Append('=').Append(System.Uri.EscapeDataString(ConvertToString(site, System.Globalization.CultureInfo.InvariantCulture))).Append('&');
                     }
                     if (status != null)
                     {
-                        urlBuilder_.Append(System.Uri.EscapeDataString("Status")).Append('=').Append(System.Uri.EscapeDataString(ConvertToString(status, System.Globalization.CultureInfo.InvariantCulture))).Append('&');
+                        urlBuilder_.Append(System.Uri.EscapeDataString("status")).Append('=').Append(System.Uri.EscapeDataString(ConvertToString(status, System.Globalization.CultureInfo.InvariantCulture))).Append('&');
                     }
                     if (level != null)
                     {
-                        urlBuilder_.Append(System.Uri.EscapeDataString("Level")).Append('=').Append(System.Uri.EscapeDataString(ConvertToString(level, System.Globalization.CultureInfo.InvariantCulture))).Append('&');
+                        urlBuilder_.Append(System.Uri.EscapeDataString("level")).Append('=').Append(System.Uri.EscapeDataString(ConvertToString(level, System.Globalization.CultureInfo.InvariantCulture))).Append('&');
                     }
                     if (homeroom != null)
                     {
-                        urlBuilder_.Append(System.Uri.EscapeDataString("Homeroom")).Append('=').Append(System.Uri.EscapeDataString(ConvertToString(homeroom, System.Globalization.CultureInfo.InvariantCulture))).Append('&');
+                        urlBuilder_.Append(System.Uri.EscapeDataString("homeroom")).Append('=').Append(System.Uri.EscapeDataString(ConvertToString(homeroom, System.Globalization.CultureInfo.InvariantCulture))).Append('&');
                     }
                     if (roleGroup != null)
                     {
-                        urlBuilder_.Append(System.Uri.EscapeDataString("RoleGroup")).Append('=').Append(System.Uri.EscapeDataString(ConvertToString(roleGroup, System.Globalization.CultureInfo.InvariantCulture))).Append('&');
+                        urlBuilder_.Append(System.Uri.EscapeDataString("roleGroup")).Append('=').Append(System.Uri.EscapeDataString(ConvertToString(roleGroup, System.Globalization.CultureInfo.InvariantCulture))).Append('&');
                     }
                     if (linked != null)
                     {
-                        urlBuilder_.Append(System.Uri.EscapeDataString("Linked")).Append('=').Append(System.Uri.EscapeDataString(ConvertToString(linked, System.Globalization.CultureInfo.InvariantCulture))).Append('&');
+                        urlBuilder_.Append(System.Uri.EscapeDataString("linked")).Append('=').Append(System.Uri.EscapeDataString(ConvertToString(linked, System.Globalization.CultureInfo.InvariantCulture))).Append('&');
                     }
                     if (gone != null)
                     {
-                        urlBuilder_.Append(System.Uri.EscapeDataString("Gone")).Append('=').Append(System.Uri.EscapeDataString(ConvertToString(gone, System.Globalization.CultureInfo.InvariantCulture))).Append('&');
+                        urlBuilder_.Append(System.Uri.EscapeDataString("gone")).Append('=').Append(System.Uri.EscapeDataString(ConvertToString(gone, System.Globalization.CultureInfo.InvariantCulture))).Append('&');
                     }
                     urlBuilder_.Length--;
 
@@ -10643,4 +10643,4 @@ namespace Rollcall.Server.Tests.Api.Generated
 #pragma warning restore 8604
 #pragma warning restore 8625
 #pragma warning restore 8765
-// openapi.json 7ecbec6b5f5c977e2230649f530ec664c9d4b2c90efa5cb62414aa0c30e582c5
+// openapi.json 9ff80577ed9f5be163a5f3809de2480a10b77a5f2ff1b7b2e8d12f023379f389
