@@ -1,5 +1,7 @@
 using System.CommandLine;
 using System.Globalization;
+using System.Security.Cryptography;
+using System.Security.Cryptography.X509Certificates;
 using Rollcall.OneRoster.Rest;
 using Rollcall.Operations;
 using Rollcall.Storage;
@@ -107,12 +109,53 @@ internal static class GlobalOptions
             throw new RollcallException($"The file of ROLLCALL_SMTP_PASSWORD_FILE cannot be read: {e.Message}", e);
         }
 
-        var plain = string.Equals(terminal.Variable("ROLLCALL_SMTP_TLS")?.Trim(), "off", StringComparison.OrdinalIgnoreCase);
+        var (plain, fromStart) = Given(terminal.Variable("ROLLCALL_SMTP_TLS"))?.Trim().ToLowerInvariant() switch
+        {
+            null or "on" => (false, (bool?)null),
+            "off" => (true, null),
+            "start" => (false, true),
+            "turn" => (false, false),
+            var other => throw new RollcallException(
+                $"ROLLCALL_SMTP_TLS '{other}' is not possible: start is TLS from the start, turn begins in the clear and turns to TLS before anything is said, on lets the port decide, and off is for a server on this machine."
+            ),
+        };
         return plain && !(host is "localhost" || (System.Net.IPAddress.TryParse(host, out var ip) && System.Net.IPAddress.IsLoopback(ip)))
             ? throw new RollcallException(
                 "ROLLCALL_SMTP_TLS=off sends email in the clear: only a server on this machine (localhost) may be used so."
             )
-            : new MailOptions(host, number, from, Given(terminal.Variable("ROLLCALL_SMTP_USER")), password, plain);
+            : new MailOptions(
+                host,
+                number,
+                from,
+                Given(terminal.Variable("ROLLCALL_SMTP_USER")),
+                password,
+                plain,
+                fromStart,
+                Authorities(Given(terminal.Variable("ROLLCALL_SMTP_CA_FILE"))?.Trim())
+            );
+    }
+
+    private static X509Certificate2Collection? Authorities(string? file)
+    {
+        if (file is null)
+        {
+            return null;
+        }
+
+        try
+        {
+            var authorities = new X509Certificate2Collection();
+            authorities.ImportFromPemFile(file);
+            return authorities.Count > 0
+                ? authorities
+                : throw new RollcallException(
+                    "The file of ROLLCALL_SMTP_CA_FILE holds no certificate. Name one in PEM: it begins with -----BEGIN CERTIFICATE-----."
+                );
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException or CryptographicException)
+        {
+            throw new RollcallException($"The file of ROLLCALL_SMTP_CA_FILE cannot be read: {e.Message}", e);
+        }
     }
 
     public static string? Given(string? text) => string.IsNullOrWhiteSpace(text) ? null : text;

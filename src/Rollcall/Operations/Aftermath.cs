@@ -14,21 +14,29 @@ public sealed class Aftermath(RollcallDatabase database, RollcallOptions options
     /// <summary>Nights in a row that fail before Daily Operations of a district stop by themselves.</summary>
     internal const int FailedNights = 5;
 
+    private const int MostAtOnce = 100;
+
     /// <summary>Settles what has ended. One that cannot be settled keeps no other from it.</summary>
     /// <returns>How many operations.</returns>
     /// <exception cref="AggregateException">Some could not be settled.</exception>
-    public async Task<int> SettleAsync(CancellationToken cancellationToken = default)
+    public Task<int> SettleAsync(CancellationToken cancellationToken = default) => SettleSomeAsync(null, cancellationToken);
+
+    /// <summary>Settles all of a district's that has ended.</summary>
+    /// <exception cref="AggregateException">Some could not be settled.</exception>
+    public async Task SettleAsync(int districtId, CancellationToken cancellationToken)
+    {
+        while (await SettleSomeAsync(districtId, cancellationToken) == MostAtOnce) { }
+    }
+
+    private async Task<int> SettleSomeAsync(int? districtId, CancellationToken cancellationToken)
     {
         await using var context = database.CreateContext();
-        await context
-            .Operations.Where(o => !o.Settled && o.FinishedAt != null)
-            .Where(o => o.Kind != OperationKind.FullSync && o.Kind != OperationKind.ChangesSync)
+        var all = context.Operations.Where(o => !o.Settled && o.FinishedAt != null && (districtId == null || o.DistrictId == districtId));
+        await all.Where(o => o.Kind != OperationKind.FullSync && o.Kind != OperationKind.ChangesSync)
             .ExecuteUpdateAsync(s => s.SetProperty(o => o.Settled, true), cancellationToken);
-        var ended = await context
-            .Operations.AsNoTracking()
-            .Where(o => !o.Settled && o.FinishedAt != null)
+        var ended = await all.AsNoTracking()
             .OrderBy(o => o.Id)
-            .Take(100)
+            .Take(MostAtOnce)
             .Select(o => new { o.Id, o.DistrictId })
             .ToListAsync(cancellationToken);
         var failed = new List<Exception>();

@@ -92,4 +92,15 @@ public sealed class Notice
 /// <param name="User">Null when the server wants no sign-in.</param>
 /// <param name="Password">Null when the server wants no sign-in.</param>
 /// <param name="Plain">Without TLS; for a server on the same machine alone.</param>
-public sealed record MailOptions(string Host, int Port, string From, string? User = null, string? Password = null, bool Plain = false);
+/// <param name="TlsFromStart">Whether TLS is there from the start, whatever the port; null lets the port say it.</param>
+/// <param name="Authorities">Whose certificates are trusted beside those that the machine trusts; null for nobody's.</param>
+public sealed record MailOptions(
+    string Host,
+    int Port,
+    string From,
+    string? User = null,
+    string? Password = null,
+    bool Plain = false,
+    bool? TlsFromStart = null,
+    System.Security.Cryptography.X509Certificates.X509Certificate2Collection? Authorities = null
+);

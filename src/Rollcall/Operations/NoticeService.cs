@@ -3,9 +3,6 @@ using System.Net;
 using System.Security.Cryptography;
 using System.Text;
 using System.Text.Json;
-using MailKit;
-using MailKit.Net.Smtp;
-using MailKit.Security;
 using Microsoft.EntityFrameworkCore;
 using MimeKit;
 using Rollcall.Districts;
@@ -89,6 +86,16 @@ public sealed class NoticeService(RollcallDatabase database, Secrets secrets, Ro
         CancellationToken cancellationToken = default
     )
     {
+        try
+        {
+            // What had ended before is told to whoever was told then, and is no news to anybody who is named now.
+            await new Aftermath(database, options, time).SettleAsync(districtId, cancellationToken);
+        }
+        catch (AggregateException)
+        {
+            // What cannot be settled keeps nobody from being named: a server tries it again, and says why.
+        }
+
         await using var context = database.CreateContext();
         var setting = await context.NoticeSettings.SingleOrDefaultAsync(n => n.DistrictId == districtId, cancellationToken);
         if (setting is null)
@@ -102,12 +109,12 @@ public sealed class NoticeService(RollcallDatabase database, Secrets secrets, Ro
             var clean = emails.Select(e => e.Trim()).Where(e => e.Length > 0).Distinct(StringComparer.OrdinalIgnoreCase).ToList();
             if (clean.Find(e => !IsAddress(e)) is { } odd)
             {
-                throw new RollcallException($"'{Patrons.Text.Cut(odd, 60)}' is no email address. Write it like office@school.example.");
+                throw RollcallException.OfValue($"'{Patrons.Text.Cut(odd, 60)}' is no email address. Write it like office@school.example.");
             }
 
             if (clean.Count > MostAddresses)
             {
-                throw new RollcallException($"At most {MostAddresses} addresses are told; use a mailing list for more.");
+                throw RollcallException.OfValue($"At most {MostAddresses} addresses are told; use a mailing list for more.");
             }
 
             setting.Emails = string.Join('\n', clean);
@@ -144,7 +151,7 @@ public sealed class NoticeService(RollcallDatabase database, Secrets secrets, Ro
 
             if (webhookSecret.Length < 16)
             {
-                throw new RollcallException("The webhook's secret is too short to protect anything: use at least 16 characters.");
+                throw RollcallException.OfValue("The webhook's secret is too short to protect anything: use at least 16 characters.");
             }
 
             setting.WebhookSecret = secrets.Protect(districtId, webhookSecret);
@@ -399,7 +406,7 @@ public sealed class NoticeService(RollcallDatabase database, Secrets secrets, Ro
         // What may follow a question mark here is the receiver's own; the rest is judged as any address that customers type.
         if (options.Addresses().Refusal(url.Split('?')[0]) is { } refusal)
         {
-            throw new RollcallException(refusal);
+            throw Uri.TryCreate(url, UriKind.Absolute, out _) ? new RollcallException(refusal) : RollcallException.OfValue(refusal);
         }
     }
 
@@ -410,7 +417,12 @@ public sealed class NoticeService(RollcallDatabase database, Secrets secrets, Ro
         {
             if (notice.Channel == NoticeChannel.Email)
             {
-                await SendMailAsync(notice, cancellationToken);
+                var mail =
+                    options.Mail
+                    ?? throw new RollcallException(
+                        "This installation cannot send email: its operator sets ROLLCALL_SMTP_HOST and ROLLCALL_SMTP_FROM."
+                    );
+                await MailSender.SendAsync(mail, notice, cancellationToken);
                 return null;
             }
 
@@ -426,57 +438,15 @@ public sealed class NoticeService(RollcallDatabase database, Secrets secrets, Ro
         }
         catch (OperationCanceledException) when (!cancellationToken.IsCancellationRequested)
         {
-            return $"No answer within {s_timeout.TotalSeconds:0} seconds.";
+            return $"The webhook gave no answer within {s_timeout.TotalSeconds:0} seconds. See whether its receiver runs.";
+        }
+        catch (HttpRequestException e)
+        {
+            return $"The webhook cannot be reached: {Patrons.Text.Cut(e.Message.ReplaceLineEndings(" ").TrimEnd('.'), 200)}. See whether its receiver runs, and look at the address.";
         }
         catch (Exception e) when (e is not OperationCanceledException)
         {
             return Patrons.Text.Cut($"{e.Message}".ReplaceLineEndings(" "), 300);
-        }
-    }
-
-    private async Task SendMailAsync(Notice notice, CancellationToken cancellationToken)
-    {
-        var mail =
-            options.Mail
-            ?? throw new RollcallException(
-                "This installation cannot send email: its operator sets ROLLCALL_SMTP_HOST and ROLLCALL_SMTP_FROM."
-            );
-        using var message = new MimeMessage();
-        var from = MailboxAddress.Parse(mail.From);
-        message.From.Add(from);
-        message.To.Add(MailboxAddress.Parse(notice.Target));
-        message.Subject = notice.Subject.ReplaceLineEndings(" ");
-        message.Date = notice.CreatedAt;
-        message.MessageId = string.Create(
-            CultureInfo.InvariantCulture,
-            $"notice-{notice.Id}-{notice.CreatedAt.ToUnixTimeMilliseconds()}@{from.Domain}"
-        );
-        message.Headers.Add("Auto-Submitted", "auto-generated");
-        message.Body = new TextPart("plain") { Text = notice.Body };
-        using var patience = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
-        patience.CancelAfter(s_timeout);
-        using var client = new SmtpClient();
-        await client.ConnectAsync(
-            mail.Host,
-            mail.Port,
-            mail.Plain ? SecureSocketOptions.None
-                : mail.Port == 465 ? SecureSocketOptions.SslOnConnect
-                : SecureSocketOptions.StartTls,
-            patience.Token
-        );
-        if (mail.User is not null)
-        {
-            await client.AuthenticateAsync(mail.User, mail.Password ?? "", patience.Token);
-        }
-
-        await client.SendAsync(message, patience.Token);
-        try
-        {
-            await client.DisconnectAsync(quit: true, patience.Token);
-        }
-        catch (Exception e) when (e is IOException or ProtocolException or OperationCanceledException or System.Net.Sockets.SocketException)
-        {
-            // It has the message, and has said so: how it says goodbye is no reason to send another one.
         }
     }
 

@@ -25,7 +25,7 @@ public static class OperationMeters
 
     private static readonly Counter<long> s_people = Meter.CreateCounter<long>(
         "rollcall.people",
-        description: "People of operations by district and outcome; 'read' are those of the roster"
+        description: "People of operations that this node brought to an end, by district and outcome as they were written; what waits is 'held' until it is approved, and a preview counts nobody. 'read' are those of the roster or the file"
     );
 
     private static readonly Counter<long> s_putBack = Meter.CreateCounter<long>(
@@ -67,7 +67,7 @@ public static class OperationMeters
 
         public Work(Operation operation, string district, TimeProvider time)
         {
-            _before = OperationQueue.CountsOf(operation);
+            _before = CountedBefore(operation);
             _district = district;
             _kind = OperationQueue.KindWord(operation.Kind);
             _time = time;
@@ -81,6 +81,13 @@ public static class OperationMeters
                 operation.RequestedBy is DailySchedule.Actor or Retention.RetentionService.Actor ? "by the schedule" : "by a person"
             );
         }
+
+        /// <summary>What has been counted of it already: when the rest of it was held. Plans are counted nowhere: those of imports and bulk work are made
+        /// before anybody claims them, and one that is taken over was planned by whoever has ended.</summary>
+        private static SyncCounts CountedBefore(Operation operation) =>
+            operation is { ApprovedAt: not null, PreviewOnly: false } && OperationQueue.CountsOf(operation) is { Held: > 0 } counts
+                ? counts.HeldApart()
+                : new SyncCounts();
 
         public void Enter(OperationStage stage)
         {
@@ -122,7 +129,16 @@ public static class OperationMeters
 
             s_ended.Add(1, Tag("district", _district), Tag("kind", _kind), Tag("status", status));
             s_duration.Record(_time.GetElapsedTime(_began).TotalSeconds, Tag("kind", _kind), Tag("status", status));
-            var after = OperationQueue.CountsOf(operation);
+            if (
+                operation.Status
+                is not (OperationStatus.NeedsApproval or OperationStatus.Completed or OperationStatus.CompletedWithWarnings)
+            )
+            {
+                // A plan that nobody has approved, or that was not carried out.
+                return;
+            }
+
+            var after = OperationQueue.CountsOf(operation).HeldApart();
             foreach (
                 var (outcome, was, now) in (ReadOnlySpan<(string, long, long)>)
                     [
@@ -139,7 +155,7 @@ public static class OperationMeters
                     ]
             )
             {
-                // Once more after an approval: what was counted then is not counted again.
+                // Once more after an approval: what was counted when it began to wait is not counted again.
                 if (now > was)
                 {
                     s_people.Add(now - was, Tag("district", _district), Tag("outcome", outcome));

@@ -17,7 +17,7 @@ public sealed class NoticeStoryTests
         Assert.Contains("nobody", (await cli.OkAsync("notice", "show")).Out, StringComparison.Ordinal);
         await cli.RefusedAsync(2, "what to change", "notice", "set");
         await cli.RefusedAsync(2, "no event", "notice", "set", "--events", "failed,sometimes");
-        await cli.RefusedAsync(1, "no email address", "notice", "set", "--email", "office");
+        await cli.RefusedAsync(2, "no email address", "notice", "set", "--email", "office");
         await cli.RefusedAsync(1, "secret", "notice", "set", "--webhook", "https://hooks.example/x");
         await cli.RefusedAsync(1, "Nobody", "notice", "test");
 
@@ -99,5 +99,115 @@ public sealed class NoticeStoryTests
             mails,
             n => Assert.False(n.TryGetProperty("error", out var error) && error.ValueKind != System.Text.Json.JsonValueKind.Null)
         );
+    }
+
+    [Theory]
+    [InlineData("start")]
+    [InlineData("turn")]
+    public async Task Email_goes_out_encrypted_and_signed_in_and_to_no_server_that_cannot_be_trusted(string tls)
+    {
+        const string password = "the-password-of-mail";
+        using var authority = new TestAuthority();
+        using var mail = new MailServer(authority.Sign(), fromStart: tls == "start", password);
+        await using var cli = await MailCliAsync(mail.Port);
+        cli.Variables["ROLLCALL_SMTP_TLS"] = tls;
+
+        Assert.Contains("certificate that is not trusted", await TestedAsync(cli), StringComparison.Ordinal);
+        using (var stranger = new TestAuthority())
+        {
+            cli.Variables["ROLLCALL_SMTP_CA_FILE"] = cli.File("ca", stranger.Pem);
+            Assert.Contains("certificate that is not trusted", await TestedAsync(cli), StringComparison.Ordinal);
+        }
+
+        cli.Variables["ROLLCALL_SMTP_CA_FILE"] = cli.File("ca", authority.Pem);
+        Assert.Contains("Set ROLLCALL_SMTP_USER", await TestedAsync(cli), StringComparison.Ordinal);
+        cli.Variables["ROLLCALL_SMTP_USER"] = "rollcall";
+        cli.Variables["ROLLCALL_SMTP_PASSWORD_FILE"] = cli.File("password", "not-the-password\n");
+        var refused = await TestedAsync(cli);
+        Assert.Contains("refuses the sign-in of rollcall", refused, StringComparison.Ordinal);
+        Assert.DoesNotContain("not-the-password", refused, StringComparison.Ordinal);
+        Assert.Empty(mail.Messages);
+
+        cli.Variables["ROLLCALL_SMTP_PASSWORD_FILE"] = cli.File("password", password + "\n");
+        Assert.StartsWith("sent", await TestedAsync(cli, 0), StringComparison.Ordinal);
+        Assert.Contains("To: office@school.example", Assert.Single(mail.Messages), StringComparison.Ordinal);
+        Assert.All(mail.InTheClear, l => Assert.Contains(l.Split(' ')[0], (string[])["EHLO", "STARTTLS"]));
+
+        mail.RefusesSender = true;
+        Assert.Contains("Look at ROLLCALL_SMTP_FROM", await TestedAsync(cli), StringComparison.Ordinal);
+        mail.RefusesSender = false;
+        mail.Refuses = true;
+        Assert.Contains(
+            "takes no mail for office@school.example: 550 no such mailbox. Look whether the address is right.",
+            await TestedAsync(cli),
+            StringComparison.Ordinal
+        );
+
+        // A certificate of that authority for another server is none.
+        using var other = new MailServer(authority.Sign("mail.other.example"), fromStart: tls == "start", password);
+        cli.Variables["ROLLCALL_SMTP_PORT"] = other.Port.ToString(CultureInfo.InvariantCulture);
+        Assert.Contains("made out to another name", await TestedAsync(cli), StringComparison.Ordinal);
+        Assert.Empty(other.Messages);
+    }
+
+    [Fact]
+    public async Task What_is_wrong_with_the_mail_server_is_said_in_words_with_what_to_do()
+    {
+        using var plain = new MailServer();
+        await using var cli = await MailCliAsync(plain.Port);
+        Assert.Contains("offers no TLS", await TestedAsync(cli), StringComparison.Ordinal);
+        cli.Variables["ROLLCALL_SMTP_TLS"] = "start";
+        Assert.Contains("does not speak TLS", await TestedAsync(cli), StringComparison.Ordinal);
+        cli.Variables["ROLLCALL_SMTP_TLS"] = "off";
+        cli.Variables["ROLLCALL_SMTP_USER"] = "rollcall";
+        Assert.Contains("takes no sign-in", await TestedAsync(cli), StringComparison.Ordinal);
+        cli.Variables.Remove("ROLLCALL_SMTP_USER");
+        Assert.StartsWith("sent", await TestedAsync(cli, 0), StringComparison.Ordinal);
+
+        using (var web = new TcpListener(IPAddress.Loopback, 0))
+        {
+            web.Start();
+            cli.Variables["ROLLCALL_SMTP_PORT"] = ((IPEndPoint)web.LocalEndpoint).Port.ToString(CultureInfo.InvariantCulture);
+            var answering = AnswerAsync(web);
+            Assert.Contains("is no mail server", await TestedAsync(cli), StringComparison.Ordinal);
+            await answering;
+        }
+
+        Assert.Contains("cannot be reached at port", await TestedAsync(cli), StringComparison.Ordinal);
+        cli.Variables["ROLLCALL_SMTP_TLS"] = "on";
+        cli.Variables["ROLLCALL_SMTP_HOST"] = "mail.nowhere.invalid";
+        Assert.Contains("no computer mail.nowhere.invalid", await TestedAsync(cli), StringComparison.Ordinal);
+
+        cli.Variables["ROLLCALL_SMTP_TLS"] = "perhaps";
+        await cli.RefusedAsync(1, "ROLLCALL_SMTP_TLS 'perhaps'", "notice", "test");
+        cli.Variables["ROLLCALL_SMTP_TLS"] = "off";
+        await cli.RefusedAsync(1, "only a server on this machine", "notice", "test");
+        cli.Variables["ROLLCALL_SMTP_TLS"] = "on";
+        cli.Variables["ROLLCALL_SMTP_CA_FILE"] = cli.File("ca", "no certificate");
+        await cli.RefusedAsync(1, "ROLLCALL_SMTP_CA_FILE", "notice", "test");
+    }
+
+    private static async Task AnswerAsync(TcpListener web)
+    {
+        using var client = await web.AcceptTcpClientAsync(TestContext.Current.CancellationToken);
+        await client.GetStream().WriteAsync("HTTP/1.1 400 Bad Request\r\n\r\n"u8.ToArray(), TestContext.Current.CancellationToken);
+    }
+
+    private static async Task<Cli> MailCliAsync(int port)
+    {
+        var cli = await Cli.OpenAsync();
+        await cli.OkAsync("district", "add", "RIVER", "--name", "Riverbend");
+        await cli.OkAsync("notice", "set", "--email", "office@school.example");
+        cli.Variables["ROLLCALL_SMTP_HOST"] = "127.0.0.1";
+        cli.Variables["ROLLCALL_SMTP_PORT"] = port.ToString(CultureInfo.InvariantCulture);
+        cli.Variables["ROLLCALL_SMTP_FROM"] = "rollcall@school.example";
+        return cli;
+    }
+
+    private static async Task<string> TestedAsync(Cli cli, int code = 1)
+    {
+        var ran = await cli.RunAsync("notice", "test");
+        Assert.True(code == ran.Code, ran.Out + ran.Error);
+        return Assert.Single(ran.Out.TrimEnd('\n').Split('\n'));
     }
 }

@@ -1,5 +1,10 @@
+using System.Collections.Concurrent;
 using System.Net;
+using System.Net.Security;
 using System.Net.Sockets;
+using System.Security.Authentication;
+using System.Security.Cryptography;
+using System.Security.Cryptography.X509Certificates;
 using System.Text;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Hosting;
@@ -12,22 +17,90 @@ using Microsoft.Extensions.Logging;
 
 namespace Rollcall.Tests.Infrastructure;
 
-/// <summary>A mail server that takes what it gets, as RFC 5321 has the few words for.</summary>
-internal sealed class MailServer : IDisposable
+/// <summary>An authority, and what it signs for servers of this machine.</summary>
+internal sealed class TestAuthority : IDisposable
 {
-    private readonly TcpListener _listener = new(IPAddress.Loopback, 0);
-    private readonly List<string> _messages = [];
+    private readonly X509Certificate2 _authority;
 
-    public MailServer()
+    public TestAuthority()
     {
-        _listener.Start();
-        _ = AcceptAsync();
+        using var key = RSA.Create(2048);
+        var request = new CertificateRequest("CN=An authority of tests", key, HashAlgorithmName.SHA256, RSASignaturePadding.Pkcs1);
+        request.CertificateExtensions.Add(new X509BasicConstraintsExtension(true, false, 0, true));
+        _authority = request.CreateSelfSigned(DateTimeOffset.UnixEpoch.AddYears(50), DateTimeOffset.UnixEpoch.AddYears(100));
     }
 
-    public int Port => ((IPEndPoint)_listener.LocalEndpoint).Port;
+    public string Pem => _authority.ExportCertificatePem();
+
+    /// <summary>A certificate of 127.0.0.1, or made out to another name.</summary>
+    public X509Certificate2 Sign(string? name = null)
+    {
+        using var key = RSA.Create(2048);
+        var request = new CertificateRequest("CN=mail.test", key, HashAlgorithmName.SHA256, RSASignaturePadding.Pkcs1);
+        var names = new SubjectAlternativeNameBuilder();
+        if (name is null)
+        {
+            names.AddIpAddress(IPAddress.Loopback);
+        }
+        else
+        {
+            names.AddDnsName(name);
+        }
+
+        request.CertificateExtensions.Add(names.Build());
+        request.CertificateExtensions.Add(new X509EnhancedKeyUsageExtension([new Oid("1.3.6.1.5.5.7.3.1")], false));
+        using var signed = request.Create(
+            _authority,
+            DateTimeOffset.UnixEpoch.AddYears(51),
+            DateTimeOffset.UnixEpoch.AddYears(99),
+            RandomNumberGenerator.GetBytes(8)
+        );
+        using var whole = signed.CopyWithPrivateKey(key);
+        return X509CertificateLoader.LoadPkcs12(whole.Export(X509ContentType.Pkcs12), null);
+    }
+
+    public void Dispose() => _authority.Dispose();
+}
+
+/// <summary>A mail server that takes what it gets, as RFC 5321 has the few words for.</summary>
+/// <param name="certificate">With it there is TLS; it is the server's from now on.</param>
+/// <param name="fromStart">TLS is there from the start, and not turned to.</param>
+/// <param name="password">Nothing is taken without it; null for a server that knows no sign-in. The user is <c>rollcall</c>.</param>
+internal sealed class MailServer(X509Certificate2? certificate = null, bool fromStart = false, string? password = null) : IDisposable
+{
+    private readonly TcpListener _listener = Listen();
+    private readonly List<string> _messages = [];
+    private bool _accepts;
+
+    private static TcpListener Listen()
+    {
+        var listener = new TcpListener(IPAddress.Loopback, 0);
+        listener.Start();
+        return listener;
+    }
+
+    public int Port
+    {
+        get
+        {
+            if (!_accepts)
+            {
+                _accepts = true;
+                _ = AcceptAsync();
+            }
+
+            return ((IPEndPoint)_listener.LocalEndpoint).Port;
+        }
+    }
 
     /// <summary>Refuses every recipient.</summary>
     public bool Refuses { get; set; }
+
+    /// <summary>Refuses every sender.</summary>
+    public bool RefusesSender { get; set; }
+
+    /// <summary>What was said before TLS, or without it.</summary>
+    public ConcurrentQueue<string> InTheClear { get; } = [];
 
     public IReadOnlyList<string> Messages
     {
@@ -59,17 +132,80 @@ internal sealed class MailServer : IDisposable
     {
         using (client)
         {
-            using var reader = new StreamReader(client.GetStream(), Encoding.UTF8);
-            await using var writer = new StreamWriter(client.GetStream(), new UTF8Encoding(false)) { NewLine = "\r\n", AutoFlush = true };
-            await writer.WriteLineAsync("220 mail.test");
-            while (await reader.ReadLineAsync() is { } line)
+            try
             {
-                if (line.StartsWith("RCPT", StringComparison.OrdinalIgnoreCase) && Refuses)
+                if (certificate is not null && fromStart)
                 {
-                    await writer.WriteLineAsync("550 no such mailbox");
+                    await using var wire = await EncryptAsync(client.GetStream());
+                    await TalkAsync(wire, greet: true);
                 }
-                else if (line.Equals("DATA", StringComparison.OrdinalIgnoreCase))
+                else if (await TalkAsync(client.GetStream(), greet: true))
                 {
+                    await using var wire = await EncryptAsync(client.GetStream());
+                    await TalkAsync(wire, greet: false);
+                }
+            }
+            catch (Exception e) when (e is IOException or AuthenticationException)
+            {
+                // The other side did not like what it saw.
+            }
+        }
+    }
+
+    private async Task<SslStream> EncryptAsync(Stream wire)
+    {
+        var encrypted = new SslStream(wire, leaveInnerStreamOpen: true);
+        await encrypted.AuthenticateAsServerAsync(certificate!);
+        return encrypted;
+    }
+
+    /// <returns>The other side turns to TLS.</returns>
+    private async Task<bool> TalkAsync(Stream wire, bool greet)
+    {
+        using var reader = new StreamReader(wire, Encoding.UTF8, leaveOpen: true);
+        await using var writer = new StreamWriter(wire, new UTF8Encoding(false), leaveOpen: true) { NewLine = "\r\n", AutoFlush = true };
+        if (greet)
+        {
+            await writer.WriteLineAsync("220 mail.test");
+        }
+
+        var known = password is null;
+        while (await reader.ReadLineAsync() is { } line)
+        {
+            if (wire is not SslStream)
+            {
+                InTheClear.Enqueue(line);
+            }
+
+            var word = line.Split(' ')[0].ToUpperInvariant();
+            switch (word)
+            {
+                case "EHLO":
+                    await writer.WriteLineAsync("250-mail.test");
+                    if (certificate is not null && wire is not SslStream)
+                    {
+                        await writer.WriteLineAsync("250-STARTTLS");
+                    }
+
+                    await writer.WriteLineAsync(password is null ? "250 8BITMIME" : "250 AUTH PLAIN");
+                    break;
+                case "STARTTLS":
+                    await writer.WriteLineAsync("220 turn");
+                    return true;
+                case "AUTH":
+                    known = line == $"AUTH PLAIN {Convert.ToBase64String(Encoding.UTF8.GetBytes($"\0rollcall\0{password}"))}";
+                    await writer.WriteLineAsync(known ? "235 come in" : "535 5.7.8 these are not known here");
+                    break;
+                case "MAIL" when !known:
+                    await writer.WriteLineAsync("530 5.7.0 sign in first");
+                    break;
+                case "MAIL" when RefusesSender:
+                    await writer.WriteLineAsync("553 not from you");
+                    break;
+                case "RCPT" when Refuses:
+                    await writer.WriteLineAsync("550 no such mailbox");
+                    break;
+                case "DATA":
                     await writer.WriteLineAsync("354 go on");
                     var text = new StringBuilder();
                     while (await reader.ReadLineAsync() is { } part && part != ".")
@@ -83,21 +219,24 @@ internal sealed class MailServer : IDisposable
                     }
 
                     await writer.WriteLineAsync("250 taken");
-                }
-                else if (line.Equals("QUIT", StringComparison.OrdinalIgnoreCase))
-                {
+                    break;
+                case "QUIT":
                     await writer.WriteLineAsync("221 bye");
-                    return;
-                }
-                else
-                {
+                    return false;
+                default:
                     await writer.WriteLineAsync("250 ok");
-                }
+                    break;
             }
         }
+
+        return false;
     }
 
-    public void Dispose() => _listener.Dispose();
+    public void Dispose()
+    {
+        _listener.Dispose();
+        certificate?.Dispose();
+    }
 }
 
 /// <summary>A web server that remembers what is posted to it.</summary>

@@ -720,6 +720,32 @@ public sealed class TroubleTests(PostgresCluster cluster)
         Assert.Equal(OperationStatus.Running, (await system.Queue.GetAsync(system.District.Id, id, Stop)).Status);
     }
 
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task What_failed_before_a_place_was_named_is_no_news_to_it(Db db)
+    {
+        await using var hook = await HookServer.StartAsync();
+        var (system, _) = await NightAsync(db);
+        await using var __ = system;
+        var notices = system.Get<NoticeService>();
+        system.Sandbox.Faults.Set("disabled-403");
+        Assert.Equal(OperationStatus.Failed, (await system.SyncAsync()).Status);
+
+        // No server ran meanwhile, and settled it.
+        await notices.SetAsync(system.District.Id, [], NoticeEvents.Failed, hook.Url, "a secret of enough length", "test", Stop);
+        await system.Get<Aftermath>().SettleAsync(Stop);
+        Assert.Empty(await notices.ListAsync(system.District.Id, cancellationToken: Stop));
+
+        // What fails from now on is, and what failed until then is told to whoever was named then.
+        var failed = await system.SyncAsync();
+        await using var other = await HookServer.StartAsync();
+        await notices.SetAsync(system.District.Id, null, null, other.Url, "another secret of enough length", "test", Stop);
+        await system.Get<Aftermath>().SettleAsync(Stop);
+        var notice = Assert.Single(await notices.ListAsync(system.District.Id, cancellationToken: Stop));
+        Assert.Equal((failed.Id, hook.Url), (notice.OperationId, notice.Target));
+    }
+
     [Fact]
     public async Task Places_that_cannot_be_told_are_refused_in_words()
     {
