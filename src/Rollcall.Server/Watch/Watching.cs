@@ -48,7 +48,7 @@ internal sealed record Watching(
         var token = Token(Setting(TokenVariable));
         if (url is not null)
         {
-            Listening.Check(url);
+            Listening.Check(url, "--metrics-url");
             if (token is null && !Listening.IsLoopback(url))
             {
                 throw new RollcallException(
@@ -92,7 +92,7 @@ internal sealed record Watching(
         {
             // Standard output is for results.
             console.LogToStandardErrorThreshold = LogLevel.Trace;
-            console.FormatterName = JsonLogs ? ConsoleFormatterNames.Json : TextLog.FormatterName;
+            console.FormatterName = JsonLogs ? JsonLog.FormatterName : TextLog.FormatterName;
         });
         services.AddLogging(logging =>
         {
@@ -102,12 +102,7 @@ internal sealed record Watching(
                 .AddFilter("Microsoft.Extensions.Hosting.Internal.Host", LogLevel.None);
             if (JsonLogs)
             {
-                logging.AddJsonConsole(json =>
-                {
-                    json.IncludeScopes = true;
-                    json.UseUtcTimestamp = true;
-                    json.TimestampFormat = "yyyy-MM-ddTHH:mm:ss.fffZ";
-                });
+                logging.AddConsoleFormatter<JsonLog, ConsoleFormatterOptions>();
             }
             else
             {

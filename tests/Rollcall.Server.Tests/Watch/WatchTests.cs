@@ -1,5 +1,6 @@
 using System.Diagnostics;
 using System.Diagnostics.Metrics;
+using System.Globalization;
 using System.IO.Compression;
 using System.Net;
 using System.Net.Http.Headers;
@@ -192,6 +193,78 @@ public sealed class WatchTests(PostgresCluster postgres)
         Assert.Contains("operation full", sent, StringComparison.Ordinal);
         Assert.Contains("rollcall.people", sent, StringComparison.Ordinal);
         AssertNoneOf(planted, sent);
+    }
+
+    [Fact]
+    public async Task People_are_counted_as_they_are_written_and_refusals_of_a_roster_service_by_their_code()
+    {
+        await using var sandbox = await SandboxServer.StartAsync(new SandboxOptions { Students = 120, Schools = 2 });
+        await using var cli = await Cli.ConnectedAsync(sandbox);
+        var (process, said) = await RealProcess.ServeAsync(cli, "--metrics-url", "http://127.0.0.1:0");
+        using var server = process;
+        using var http = new HttpClient { BaseAddress = new Uri(said.GetProperty("metrics").GetString()!) };
+        var ended = 0;
+
+        var preview = await cli.OkAsync("sync", "--preview", "--json");
+        Assert.Empty(await PeopleAsync());
+        var first = await cli.OkAsync("operation", "approve", $"{preview.Number("operation")}", "--json");
+        Assert.True(first.Number("created") > 100);
+        var people = await PeopleAsync();
+        Assert.Equal((first.Number("read"), first.Number("created")), (people["read"], people["created"]));
+
+        // What is held is not written: it counts once it is.
+        sandbox.Overrides.RemoveShare(sandbox.District.Schools.First().SourcedId, 0.5);
+        var held = await cli.RunAsync("sync", "--json");
+        Assert.Equal(3, held.Code);
+        var (waiting, gone) = (held.Number("held"), held.Number("absent"));
+        people = await PeopleAsync();
+        Assert.Equal((waiting, gone - waiting), (people["held"], people.GetValueOrDefault("transferred")));
+        var read = people["read"];
+        await cli.OkAsync("operation", "approve", $"{held.Number("operation")}", "--json");
+        people = await PeopleAsync();
+        Assert.Equal((waiting, gone, read), (people["held"], people["transferred"], people["read"]));
+
+        // Imports are planned before a worker has them.
+        var file = cli.File("new.csv", "barcode,lastName,site\nIMPORTED1,Zander,S1\nIMPORTED2,Zobel,S1\n");
+        var imported = await cli.OkAsync("patron", "import", file, "--json");
+        Assert.Equal(2, imported.Number("created"));
+        Assert.Equal(first.Number("created") + 2, (await PeopleAsync())["created"]);
+
+        sandbox.Faults.Set("disabled-403");
+        Assert.Equal(1, (await cli.RunAsync("sync")).Code);
+        Assert.Equal(first.Number("created") + 2, (await PeopleAsync())["created"]);
+        Assert.Matches(
+            "http_client_request_duration_seconds_count\\{[^}]*http_response_status_code=\"403\"[^}]*server_address=\"127.0.0.1\"",
+            await http.GetStringAsync("/metrics", Stop)
+        );
+        await RealProcess.SignalAsync(server, "TERM");
+        await server.WaitForExitAsync(Stop);
+
+        // By outcome, once the next operation that ended is counted.
+        async Task<Dictionary<string, long>> PeopleAsync()
+        {
+            ended++;
+            while (true)
+            {
+                var metrics = await http.GetStringAsync("/metrics", Stop);
+                if (
+                    Regex
+                        .Matches(metrics, @"rollcall_operations_ended_total\{[^}]*\} (\d+)")
+                        .Sum(m => int.Parse(m.Groups[1].Value, CultureInfo.InvariantCulture)) >= ended
+                )
+                {
+                    return Regex
+                        .Matches(metrics, @"rollcall_people_total\{[^}]*outcome=""([^""]+)""\} (\d+)")
+                        .ToDictionary(
+                            m => m.Groups[1].Value,
+                            m => long.Parse(m.Groups[2].Value, CultureInfo.InvariantCulture),
+                            StringComparer.Ordinal
+                        );
+                }
+
+                await Task.Delay(100, Stop);
+            }
+        }
     }
 
     [Fact]
@@ -628,6 +701,48 @@ public sealed class WatchTests(PostgresCluster postgres)
                 .Replace("\e[32m", "", StringComparison.Ordinal)
                 .Replace("\e[31m", "", StringComparison.Ordinal)
                 .Replace("\e[0m", "", StringComparison.Ordinal);
+        }
+    }
+
+    [Fact]
+    public void A_line_for_programs_says_the_same_and_nothing_else_that_surrounds_it()
+    {
+        var scopes = new LoggerExternalScopeProvider();
+        using var request = scopes.Push(
+            new Dictionary<string, object?>(StringComparer.Ordinal) { ["RequestPath"] = "/patrons/UNMISTAKABLE-7" }.ToList()
+        );
+        using var text = scopes.Push("UNMISTAKABLE-8");
+        Assert.Equal(0, Line().GetProperty("Scopes").GetArrayLength());
+        using var operation = scopes.Push(new Scope("RIVER", 7));
+        var line = Line();
+        Assert.DoesNotContain("UNMISTAKABLE", line.GetRawText(), StringComparison.Ordinal);
+        var scope = Assert.Single(line.GetProperty("Scopes").EnumerateArray());
+        Assert.Equal(
+            ("District RIVER, operation 7", "RIVER", 7),
+            (scope.GetProperty("Message").GetString(), scope.GetProperty("District").GetString(), scope.GetProperty("Operation").GetInt64())
+        );
+        Assert.Equal("Twice\nsaid 3.5", line.GetProperty("Message").GetString());
+        Assert.Equal(("Warning", 12), (line.GetProperty("LogLevel").GetString(), line.GetProperty("EventId").GetInt32()));
+        Assert.Equal(3.5, line.GetProperty("State").GetProperty("Often").GetDouble());
+        Assert.Contains("broken", line.GetProperty("Exception").GetString(), StringComparison.Ordinal);
+        Assert.Equal("2026-03-01T04:05:06.007Z", line.GetProperty("Timestamp").GetString());
+
+        JsonElement Line()
+        {
+            using var writer = new StringWriter();
+            new JsonLog(new FakeTimeProvider(new DateTimeOffset(2026, 3, 1, 4, 5, 6, 7, TimeSpan.Zero))).Write(
+                new LogEntry<List<KeyValuePair<string, object?>>>(
+                    LogLevel.Warning,
+                    "Rollcall.Some",
+                    12,
+                    [new("Often", 3.5), new("Nothing", null)],
+                    new InvalidOperationException("broken"),
+                    (_, _) => "Twice\nsaid 3.5"
+                ),
+                scopes,
+                writer
+            );
+            return JsonSerializer.Deserialize<JsonElement>(Assert.Single(writer.ToString().TrimEnd().Split('\n')));
         }
     }
 
