@@ -22,12 +22,20 @@ internal sealed class ReadinessHandler(RollcallDatabase database, OperationQueue
         }
 
         await run.ReportAsync(OperationStage.Pulling, step, 0, null);
-        await readiness.ReadAsync(
+        var read = await readiness.ReadAsync(
             district,
             kind,
             (done, total) => run.ReportAsync(OperationStage.Pulling, step, done, total),
+            (operation.Id, operation.Fence),
             cancellationToken
         );
-        await queue.FinishAsync(operation, OperationStatus.Completed, null, null, null, cancellationToken);
+        await queue.FinishAsync(
+            operation,
+            OperationStatus.Completed,
+            new SyncCounts { Read = read.RosterPeople },
+            [],
+            null,
+            cancellationToken
+        );
     }
 }

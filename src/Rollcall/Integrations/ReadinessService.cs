@@ -54,6 +54,8 @@ public sealed class ReadinessService(
     /// <summary>Stands among the grades for people who have none.</summary>
     public const string NoGrade = "(none)";
 
+    private static readonly TimeSpan s_patience = TimeSpan.FromSeconds(10);
+
     /// <summary>So long an answer is shown without asking again: reading a whole roster takes its time.</summary>
     public static readonly TimeSpan Kept = TimeSpan.FromMinutes(15);
 
@@ -61,18 +63,26 @@ public sealed class ReadinessService(
     /// <param name="district">The district.</param>
     /// <param name="kind">The service.</param>
     /// <param name="report">Hears how many users are read, and of how many where that is known; null for nobody.</param>
+    /// <param name="behind">The operation that it is read for, with the fence by which it is this worker's; null for none.</param>
     /// <param name="cancellationToken">Gives up.</param>
     /// <exception cref="RollcallException">The settings were changed meanwhile: what was read is of others.</exception>
     public async Task<Readiness> ReadAsync(
         District district,
         IntegrationKind kind,
         Func<long, long?, ValueTask>? report = null,
+        (long Id, long Fence)? behind = null,
         CancellationToken cancellationToken = default
     )
     {
         var before = await integrations.FindAsync(district.Id, kind, cancellationToken);
         var read = await CheckAsync(district, kind, report, cancellationToken);
         await using var work = await DistrictTransaction.BeginAsync(database, district.Id, cancellationToken);
+        if (behind is (var id, var fence))
+        {
+            // Whoever was taken over from keeps nothing: another worker may have read something newer.
+            await Operations.OperationQueue.EnsureMineAsync(work.Connection, work.Transaction, id, fence, cancellationToken);
+        }
+
         var row = await work.Context.Integrations.SingleOrDefaultAsync(
             i => i.DistrictId == district.Id && i.Kind == kind,
             cancellationToken
@@ -248,6 +258,46 @@ public sealed class ReadinessService(
             Grades = [.. grades.OrderBy(g => g.Key, StringComparer.Ordinal).Select(g => new Tally(g.Key, g.Value))],
             Orgs = [.. orgs.OrderByDescending(o => o.Value).Select(o => new Tally(o.Key, o.Value, names.GetValueOrDefault(o.Key)))],
         };
+    }
+
+    /// <summary>The types of ids that the first people have whom a roster service gives, and how many were looked at. Asked beside something else: where
+    /// the service does not answer soon, or has to be read whole, nothing is known.</summary>
+    public async Task<(IReadOnlySet<string> Types, int People)?> FirstIdTypesAsync(
+        District district,
+        IntegrationKind kind,
+        CancellationToken cancellationToken = default
+    )
+    {
+        if (kind is not (IntegrationKind.ClassLink or IntegrationKind.OneRoster))
+        {
+            return null;
+        }
+
+        using var patience = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
+        patience.CancelAfter(s_patience);
+        try
+        {
+            using var source = await integrations.OpenAsync(district.Id, kind, patience.Token);
+            await foreach (var page in source.Users().ReadAsync(patience.Token))
+            {
+                return (
+                    page.Records.SelectMany(u => u.UserIds ?? [])
+                        .Where(i => Text.CleanKey(i.Identifier) is not null)
+                        .Select(i => i.Type)
+                        .ToHashSet(StringComparer.OrdinalIgnoreCase),
+                    page.Records.Count
+                );
+            }
+
+            return null;
+        }
+        catch (Exception e)
+            when (e is RollcallException or OneRoster.RosterException
+                || (e is OperationCanceledException && !cancellationToken.IsCancellationRequested)
+            )
+        {
+            return null;
+        }
     }
 
     private static void Add(Dictionary<string, int> tally, string key) => tally[key] = tally.GetValueOrDefault(key) + 1;

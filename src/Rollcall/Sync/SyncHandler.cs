@@ -79,15 +79,16 @@ internal sealed class SyncHandler(
         }
 
         var applier = new Applier(database, operation, SyncRules.Of(setup, operation), time) { JustPlanned = justPlanned };
-        ValueTask Report(long done) => run.ReportAsync(OperationStage.Applying, "Writing changes", done, operation.PlanSize);
+        Func<long, ValueTask> Report(string step, long total) => done => run.ReportAsync(OperationStage.Applying, step, done, total);
         if (!approved || operation.PreviewOnly)
         {
-            await applier.RunAsync(held: false, approval: approved, Report, cancellationToken);
+            await applier.RunAsync(held: false, approval: approved, Report("Writing changes", operation.PlanSize), cancellationToken);
         }
 
         if (approved)
         {
-            await applier.RunAsync(held: true, approval: true, Report, cancellationToken);
+            var waiting = OperationQueue.CountsOf(operation).Held;
+            await applier.RunAsync(held: true, approval: true, Report("Writing what was held", waiting), cancellationToken);
         }
 
         await RefreshHashesAsync(operation, refreshes, cancellationToken);

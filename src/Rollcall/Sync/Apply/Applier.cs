@@ -73,6 +73,9 @@ internal sealed class Applier(RollcallDatabase database, Operation operation, Sy
         };
         var position = held ? operation.HeldAppliedTo : operation.AppliedTo;
         await CountEarlierAsync(connection, held, position, cancellationToken);
+
+        // Of an approval, what was held is written, and the lines between were written before: they are passed over, and are no work.
+        var written = held ? await CountWrittenAsync(connection, position, cancellationToken) : 0;
         var size = 200;
         var (created, grown) = (0, FirstGrowth);
         while (true)
@@ -112,7 +115,8 @@ internal sealed class Applier(RollcallDatabase database, Operation operation, Sy
                 position = end;
                 at = rows.FindIndex(at, r => r.Number > end) is >= 0 and var next ? next : rows.Count;
                 size = database.Bulk.NextSlice(slice.Count, Stopwatch.GetElapsedTime(watch));
-                await progress(position);
+                written += slice.Count;
+                await progress(held ? written : position);
                 created += slice.Count(r => r.Kind == ChangeKind.Create);
                 if (created >= grown)
                 {
@@ -170,6 +174,19 @@ internal sealed class Applier(RollcallDatabase database, Operation operation, Sy
             c => c.Warning != null && c.Warning.Contains(SliceWriter.ChangedSincePlan),
             cancellationToken
         );
+    }
+
+    private async Task<long> CountWrittenAsync(DbConnection connection, long position, CancellationToken cancellationToken)
+    {
+        if (position == 0)
+        {
+            return 0;
+        }
+
+        await using var context = database.CreateContext(connection, null).AllowLong();
+        return await context
+            .Changes.Where(c => c.DistrictId == operation.DistrictId && c.OperationId == operation.Id && c.Held && c.Number <= position)
+            .LongCountAsync(c => s_writing.Contains(c.Kind), cancellationToken);
     }
 
     private async Task<List<Change>> WithWholeChainAsync(
