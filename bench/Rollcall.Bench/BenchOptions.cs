@@ -14,6 +14,7 @@ internal static class Tasks
     public const string Pages = "pages";
     public const string WriteZip = "write-zip";
     public const string ReadZip = "read-zip";
+    public const string Migrate = "migrate";
 }
 
 internal sealed record BenchOptions(IReadOnlyList<int> People, IReadOnlyList<string> Databases, bool Homerooms, bool UpdateReadme)
@@ -26,6 +27,9 @@ internal sealed record BenchOptions(IReadOnlyList<int> People, IReadOnlyList<str
 
     /// <summary>Nights of so many districts are measured instead; 0 for none.</summary>
     public int Districts { get; init; }
+
+    /// <summary>The migration of so many patrons of the first version is measured instead; 0 for none.</summary>
+    public int Migrated { get; init; }
 
     public int Nodes { get; init; } = 3;
 
@@ -42,7 +46,7 @@ internal sealed record BenchOptions(IReadOnlyList<int> People, IReadOnlyList<str
     public const string Postgres = "postgres";
 
     public const string Usage =
-        "usage: dotnet run -c Release --project bench/Rollcall.Bench -- [--people 10000,100000,1000000] [--databases sqlite,postgres] [--no-homerooms] [--reading|--pages] [--update-readme]\n       ... -- --night DISTRICTS [--nodes 3] [--parallel 2] [--rate 200] [--median 1000] [--no-homerooms] [--update-readme]";
+        "usage: dotnet run -c Release --project bench/Rollcall.Bench -- [--people 10000,100000,1000000] [--databases sqlite,postgres] [--no-homerooms] [--reading|--pages] [--update-readme]\n       ... -- --night DISTRICTS [--nodes 3] [--parallel 2] [--rate 200] [--median 1000] [--no-homerooms] [--update-readme]\n       ... -- --migrate PATRONS [--databases sqlite,postgres]";
 
     /// <summary>More people than this and only the full syncs are measured, without the floor: nobody waits for the rest.</summary>
     public const int Many = 200_000;
@@ -68,6 +72,7 @@ internal sealed record BenchOptions(IReadOnlyList<int> People, IReadOnlyList<str
                     i++;
                     break;
                 case "--night"
+                or "--migrate"
                 or "--nodes"
                 or "--parallel"
                 or "--rate"
@@ -78,6 +83,7 @@ internal sealed record BenchOptions(IReadOnlyList<int> People, IReadOnlyList<str
                     options = args[i] switch
                     {
                         "--night" => options with { Districts = number },
+                        "--migrate" => options with { Migrated = number },
                         "--nodes" => options with { Nodes = number },
                         "--parallel" => options with { Parallel = number },
                         "--rate" => options with { Rate = number },

@@ -17,6 +17,7 @@ try
 
     await (
         options.Districts > 0 ? new NightRun(options).RunAsync()
+        : options.Migrated > 0 ? new MigrationRun(options).RunAsync()
         : options.ReadingAlone ? new ReadingRun(options).RunAsync()
         : new BenchRun(options).RunAsync()
     );
@@ -46,6 +47,7 @@ static async Task RunAsChildAsync(Order order)
         Tasks.Undo => await SyncTasks.UndoAsync(order),
         Tasks.Vanished => await SyncTasks.VanishedAsync(order),
         Tasks.Pages => await PageTask.RunAsync(order),
+        Tasks.Migrate => await MigrationRun.MigrateAsync(order),
         Tasks.Floor => await FloorTask.RunAsync(order),
         _ => throw new BenchFailedException($"No task '{order.Task}'."),
     };

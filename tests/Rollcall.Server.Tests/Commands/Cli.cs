@@ -46,6 +46,10 @@ internal sealed class Cli : IAsyncDisposable
     public static async Task<Cli> OpenAsync(PostgresCluster? postgres = null, string? parent = null) =>
         new(postgres is null ? null : await postgres.CreateDatabaseAsync(), parent);
 
+    /// <summary>With a database that has nothing in it yet, and no tables either.</summary>
+    public static async Task<Cli> EmptyAsync(PostgresCluster? postgres) =>
+        new(postgres is null ? null : await postgres.CreateEmptyDatabaseAsync());
+
     /// <summary>The same installation once more, on a copy of its database and with its key.</summary>
     public static async Task<Cli> CopyAsync(PostgresCluster postgres, Cli from)
     {

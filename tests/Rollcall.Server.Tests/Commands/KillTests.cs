@@ -4,6 +4,7 @@ using System.Globalization;
 using Microsoft.Data.Sqlite;
 using Microsoft.Extensions.DependencyInjection;
 using Npgsql;
+using Rollcall.Districts;
 using Rollcall.Integrations;
 using Rollcall.Operations;
 using Rollcall.Sandbox;
@@ -96,6 +97,84 @@ public sealed class KillTests(PostgresCluster postgres)
 
         /// <summary>Some slices were written.</summary>
         Writing,
+    }
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task A_server_that_is_asked_to_end_while_it_writes_parks_within_seconds_and_the_sync_goes_on_where_it_was(bool onPostgres)
+    {
+        await using var sandbox = await SandboxServer.StartAsync(new SandboxOptions { Students = 300, Schools = 2 });
+        await using var calm = await Cli.ConnectedAsync(sandbox, onPostgres ? postgres : null);
+        await using var rough = await Cli.ConnectedAsync(sandbox, onPostgres ? postgres : null);
+        await calm.OkAsync("sync", "--json");
+        await using var connection = await OpenAsync(rough);
+
+        // Each patron takes a moment to be written.
+        await ExecuteAsync(
+            connection,
+            onPostgres
+                ? """
+                CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.01); RETURN NULL; END $$;
+                CREATE TRIGGER slow AFTER INSERT ON patrons FOR EACH ROW EXECUTE FUNCTION slow()
+                """
+                : "CREATE TRIGGER slow AFTER INSERT ON patrons BEGIN SELECT length(hex(randomblob(1000000))); END"
+        );
+        var (server, _) = await RealProcess.ServeAsync(rough);
+        using var first = server;
+        var id = await EnqueueAsync(rough);
+        while (await ExecuteAsync(connection, $"SELECT count(*) FROM operations WHERE id = {id} AND status = 1 AND applied_to > 0") == 0)
+        {
+            await Task.Delay(10, Stop);
+        }
+
+        await RealProcess.SignalAsync(first, "TERM");
+        using (var patience = CancellationTokenSource.CreateLinkedTokenSource(Stop))
+        {
+            patience.CancelAfter(TimeSpan.FromSeconds(10));
+            await first.WaitForExitAsync(patience.Token);
+        }
+
+        Assert.Equal(0, first.ExitCode);
+        Assert.Equal(
+            1,
+            await ExecuteAsync(
+                connection,
+                $"SELECT count(*) FROM operations WHERE id = {id} AND status = 0 AND lease_until = 0 AND applied_to > 0 AND applied_to < plan_size"
+            )
+        );
+        var written = await ExecuteAsync(connection, "SELECT count(*) FROM patrons");
+        Assert.InRange(written, 1, (await PatronsAsync(calm)).Count - 3);
+        await ExecuteAsync(connection, onPostgres ? "DROP TRIGGER slow ON patrons" : "DROP TRIGGER slow");
+
+        var (again, _) = await RealProcess.ServeAsync(rough);
+        using var second = again;
+        while (await ExecuteAsync(connection, $"SELECT count(*) FROM operations WHERE id = {id} AND status IN (0, 1)") > 0)
+        {
+            await Task.Delay(50, Stop);
+        }
+
+        await RealProcess.SignalAsync(second, "TERM");
+        Assert.Equal(0, (await RealProcess.EndAsync(second)).Code);
+        Assert.Equal(await PatronsAsync(calm), await PatronsAsync(rough));
+        Assert.Equal(await OperationsAsync(calm), await OperationsAsync(rough));
+        Assert.Equal(1, await ExecuteAsync(connection, "SELECT count(*) FROM operations WHERE kind = 1"));
+        await rough.OkAsync("db", "check");
+    }
+
+    private static async Task<long> EnqueueAsync(Cli cli)
+    {
+        await using var database = new RollcallDatabase(new StorageOptions(cli.Data, cli.Database));
+        var district = await new DistrictService(database, TimeProvider.System).ResolveAsync("RIVER", Stop);
+        var (id, _) = await new OperationQueue(database, TimeProvider.System).EnqueueAsync(
+            district.Id,
+            OperationKind.FullSync,
+            IntegrationKind.ClassLink,
+            preview: false,
+            "test",
+            cancellationToken: Stop
+        );
+        return id;
     }
 
     /// <summary>Lets a process sync for a while, and kills it. Meanwhile nobody is there twice, lost or half-written.</summary>

@@ -16,7 +16,7 @@ namespace Rollcall.Server.Tests.Commands;
 /// write a slice of its operation; and in the end the patrons are those of an undisturbed run.
 /// ROLLCALL_NODE_ROUNDS=N lives N days of more and larger districts, and waits for leases to run out by themselves.
 /// </summary>
-public sealed class NodesTests
+public sealed class NodesTests(PostgresCluster postgres)
 {
     private static readonly int s_rounds = int.TryParse(
         Environment.GetEnvironmentVariable("ROLLCALL_NODE_ROUNDS"),
@@ -25,6 +25,8 @@ public sealed class NodesTests
     )
         ? rounds
         : 0;
+
+    private static readonly TimeSpan s_patience = TimeSpan.FromMinutes(3);
 
     private static readonly string[] s_troubles = ["kill", "stop", "cut", "restart"];
 
@@ -41,14 +43,18 @@ public sealed class NodesTests
 
         public async Task StartAsync()
         {
-            (_process, _) = await RealProcess.ServeAsync(cli);
+            (_process, var said) = await RealProcess.ServeAsync(cli);
             _ended = false;
+            Url = said.GetProperty("url").GetString()!;
             Name = $"{Environment.MachineName}:{_process.Id}";
             _logs.Add(_process.StandardError.ReadToEndAsync(Stop));
         }
 
         /// <summary>As operations have it.</summary>
         public string Name { get; private set; } = "";
+
+        /// <summary>Where its pages are.</summary>
+        public string Url { get; private set; } = "";
 
         public Task SignalAsync(string signal) => RealProcess.SignalAsync(_process, signal);
 
@@ -118,8 +124,14 @@ public sealed class NodesTests
             NpgsqlConnection.ClearAllPools();
             await using var rough = await Cli.CopyAsync(cluster, calm);
             await WatchAsync(rough);
+
+            // A sequence that was copied takes the numbers back after a crash that it gave out since, unless the copy is on the disk by then.
+            await SqlAsync(rough, "CHECKPOINT");
             nodes = [new Node(rough), new Node(rough), new Node(rough)];
             await Task.WhenAll(nodes.Select(n => n.StartAsync()));
+            using var visitor = await SignedInAsync(rough, nodes[0].Url);
+            using var leave = CancellationTokenSource.CreateLinkedTokenSource(Stop);
+            var visits = Task.WhenAll(nodes.Select(n => VisitAsync(n, visitor.Session!, leave.Token)));
             var troubles = 0;
             for (var day = 0; day < Math.Max(s_rounds, 1); day++)
             {
@@ -144,10 +156,27 @@ public sealed class NodesTests
                     Assert.True(slowest < TimeSpan.FromMinutes(1), $"An operation was left alone for {slowest}");
                 }
 
+                var ends = await AssertEndedAsync(rough);
                 await rough.OkAsync("db", "check");
                 TestContext.Current.TestOutputHelper?.WriteLine(
-                    $"seed {seed}, day {day}: {troubles} troubles so far, the longest time without a worker {slowest.TotalSeconds:0.0} s"
+                    $"seed {seed}, day {day}: {troubles} troubles so far, the longest time without a worker {slowest.TotalSeconds:0.0} s; no two syncs of a district at once, no change twice; {ends}"
                 );
+            }
+
+            // Whoever looked on meanwhile got pages, or was told to come later, and gets them from each of the nodes now.
+            await leave.CancelAsync();
+            var seen = (await visits).SelectMany(v => v).GroupBy(s => s).ToDictionary(g => g.Key, g => g.Count());
+            TestContext.Current.TestOutputHelper?.WriteLine(
+                string.Join(", ", seen.OrderBy(s => s.Key).Select(s => $"{s.Value} answers {s.Key}"))
+            );
+            Assert.True(seen.ContainsKey(200));
+            Assert.Empty(seen.Keys.Except([200, 503]));
+            foreach (var node in nodes)
+            {
+                foreach (var path in s_visited)
+                {
+                    Assert.Equal(200, await AskAsync(node.Url, path, visitor.Session!, Stop));
+                }
             }
 
             // Whatever they went through, they end in order, and nothing they met was unexpected.
@@ -165,8 +194,12 @@ public sealed class NodesTests
         }
     }
 
-    [Fact]
-    public async Task A_node_that_stops_in_the_middle_of_a_slice_is_replaced_within_a_minute_and_writes_nothing_when_it_goes_on()
+    [Theory]
+    [InlineData("STOP")]
+    [InlineData("KILL")]
+    public async Task A_node_that_stops_in_the_middle_of_a_slice_is_replaced_within_a_minute_and_writes_nothing_when_it_goes_on(
+        string trouble
+    )
     {
         await using var cluster = await PostgresCluster.OwnAsync();
         await using var sandbox = await SandboxServer.StartAsync(new SandboxOptions { Students = 80, Schools = 2 });
@@ -174,37 +207,17 @@ public sealed class NodesTests
         await SetUpAsync(cli, "D0", sandbox);
         await WatchAsync(cli);
 
-        // A slice waits in the middle of what it writes for as long as somebody holds this lock.
-        await SqlAsync(
-            cli,
-            """
-            CREATE FUNCTION hold() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_advisory_xact_lock_shared(42); RETURN NULL; END $$;
-            CREATE TRIGGER hold AFTER INSERT ON patrons FOR EACH STATEMENT EXECUTE FUNCTION hold()
-            """
-        );
         Node[] nodes = [new(cli), new(cli)];
         try
         {
-            await using var holder = await OpenAsync(cli);
-            await using (var hold = new NpgsqlCommand("SELECT pg_advisory_lock(42)", holder))
-            {
-                await hold.ExecuteNonQueryAsync(Stop);
-            }
-
+            await using var holder = await HoldSlicesAsync(cli);
             await nodes[0].StartAsync();
             var id = await EnqueueAsync(cli, "D0");
-            while (await NumberAsync(cli, "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted") == 0)
-            {
-                await Task.Delay(50, Stop);
-            }
-
-            await nodes[0].SignalAsync("STOP");
+            await UntilHeldAsync(cli, 1);
+            await (trouble == "KILL" ? nodes[0].KillAsync() : nodes[0].SignalAsync(trouble));
             await holder.CloseAsync();
             await nodes[1].StartAsync();
-            while (await NumberAsync(cli, $"SELECT count(*) FROM operations WHERE id = {id} AND status IN (0, 1)") > 0)
-            {
-                await Task.Delay(200, Stop);
-            }
+            await UntilAsync(cli, $"SELECT count(*) FROM operations WHERE id = {id} AND status IN (0, 1)", 0);
 
             Assert.Equal(
                 1,
@@ -214,6 +227,13 @@ public sealed class NodesTests
                 )
             );
             Assert.InRange(await AssertWatchedAsync(cli), TimeSpan.FromSeconds(5), TimeSpan.FromMinutes(1));
+            if (trouble == "KILL")
+            {
+                Assert.Equal(0, await nodes[1].EndAsync());
+                Assert.Equal(0, (await cli.RunAsync("sync", "--district", "D0", "--json")).Number("created"));
+                return;
+            }
+
             var before = await NumberAsync(cli, "SELECT max(seq) FROM watched");
             await nodes[0].SignalAsync("CONT");
             await Task.Delay(TimeSpan.FromSeconds(5), Stop);
@@ -237,6 +257,265 @@ public sealed class NodesTests
             Array.ForEach(nodes, n => n.Abandon());
         }
     }
+
+    [Theory]
+    [InlineData(1)]
+    [InlineData(3)]
+    public async Task A_node_works_on_as_many_nights_at_once_as_it_is_told_and_never_on_more(int parallel)
+    {
+        var districts = parallel + 2;
+        var sandboxes = new List<SandboxServer>();
+        await using var cli = await Cli.OpenAsync(postgres);
+        var node = new Node(cli);
+        try
+        {
+            for (var i = 0; i < districts; i++)
+            {
+                sandboxes.Add(
+                    await SandboxServer.StartAsync(
+                        new SandboxOptions
+                        {
+                            Students = 20,
+                            Schools = 1,
+                            TenantId = $"91{i}",
+                        }
+                    )
+                );
+                await SetUpAsync(cli, $"D{i}", sandboxes[i]);
+                await cli.OkAsync("classlink", "schedule", "--daily", "default", "--district", $"D{i}");
+            }
+
+            await WatchAsync(cli);
+            await using (await HoldSlicesAsync(cli))
+            {
+                for (var i = 0; i < districts; i++)
+                {
+                    await EnqueueAsync(cli, $"D{i}", night: true);
+                }
+
+                cli.Variables["ROLLCALL_PARALLEL"] = $"{parallel}";
+                await node.StartAsync();
+                await UntilHeldAsync(cli, parallel);
+
+                // The queue is looked at several times meanwhile.
+                await Task.Delay(TimeSpan.FromSeconds(2), Stop);
+                Assert.Equal(parallel, await RunningAsync(cli));
+
+                // Beside several there is room for one that somebody waits for, and for no second one.
+                var waiting = await NumberAsync(cli, "SELECT max(district_id) FROM operations WHERE status = 0");
+                var code = await WordAsync(cli, $"SELECT code FROM districts WHERE id = {waiting}");
+                await EnqueueAsync(cli, code);
+                await UntilHeldAsync(cli, parallel > 1 ? parallel + 1 : parallel);
+                await Task.Delay(TimeSpan.FromSeconds(2), Stop);
+                Assert.Equal(parallel > 1 ? parallel + 1 : parallel, await RunningAsync(cli));
+            }
+
+            await UntilIdleAsync(cli);
+            await AssertWatchedAsync(cli);
+            TestContext.Current.TestOutputHelper?.WriteLine(await AssertEndedAsync(cli));
+            Assert.Equal(parallel > 1 ? parallel + 1 : 1, await MostAtOnceAsync(cli));
+            Assert.Equal(
+                districts,
+                await NumberAsync(cli, "SELECT count(DISTINCT district_id) FROM operations WHERE kind = 1 AND status IN (4, 5)")
+            );
+            Assert.Equal(0, await node.EndAsync());
+        }
+        finally
+        {
+            node.Abandon();
+            foreach (var sandbox in sandboxes)
+            {
+                await sandbox.DisposeAsync();
+            }
+        }
+    }
+
+    [Fact]
+    public async Task Any_node_shows_how_far_an_operation_is_that_another_one_works_on()
+    {
+        await using var sandbox = await SandboxServer.StartAsync(new SandboxOptions { Students = 300, Schools = 2 });
+        await using var cli = await Cli.OpenAsync(postgres);
+        await SetUpAsync(cli, "D0", sandbox);
+        Node[] nodes = [new(cli), new(cli)];
+        try
+        {
+            await using var holder = await HoldSlicesAsync(cli);
+
+            // And each patron takes a moment, so that there is something to see.
+            await SqlAsync(
+                cli,
+                """
+                CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.01); RETURN NULL; END $$;
+                CREATE TRIGGER slow AFTER INSERT ON patrons FOR EACH ROW EXECUTE FUNCTION slow()
+                """
+            );
+            await nodes[0].StartAsync();
+            var id = await EnqueueAsync(cli, "D0");
+            await UntilHeldAsync(cli, 1);
+            await nodes[1].StartAsync();
+            using var visitor = await SignedInAsync(cli, nodes[1].Url);
+            Assert.Contains($"operation-{id}", await visitor.PageAsync($"/operations/{id}"), StringComparison.Ordinal);
+            using var http = new HttpClient { BaseAddress = new Uri(nodes[1].Url) };
+            http.DefaultRequestHeaders.Add("Cookie", $"rollcall-session={visitor.Session}");
+            using var answer = await http.GetAsync(
+                new Uri($"/operations/events?district=D0&open={id}-1", UriKind.Relative),
+                HttpCompletionOption.ResponseHeadersRead,
+                Stop
+            );
+            using var stream = new StreamReader(await answer.Content.ReadAsStreamAsync(Stop));
+            Assert.Contains("<progress", await NextAsync(stream, id), StringComparison.Ordinal);
+            Assert.Equal(1, await NumberAsync(cli, $"SELECT count(*) FROM operations WHERE id = {id} AND node = '{nodes[0].Name}'"));
+
+            // What comes after the lock is let go, until the page is out of date.
+            await holder.CloseAsync();
+            var shown = new List<string>();
+            while (await NextAsync(stream, id) is { } data)
+            {
+                shown.Add(data);
+            }
+
+            Assert.True(shown.Distinct(StringComparer.Ordinal).Count() > 1, string.Join('\n', shown));
+            Assert.Contains(shown, s => s.Contains("Writing changes", StringComparison.Ordinal));
+            Assert.Equal(
+                1,
+                await NumberAsync(
+                    cli,
+                    $"SELECT count(*) FROM operations WHERE id = {id} AND status IN (4, 5) AND fence = 1 AND node = '{nodes[0].Name}'"
+                )
+            );
+            Assert.All(await Task.WhenAll(nodes.Select(n => n.EndAsync())), code => Assert.Equal(0, code));
+        }
+        finally
+        {
+            Array.ForEach(nodes, n => n.Abandon());
+        }
+
+        static async Task<string?> NextAsync(StreamReader stream, long id)
+        {
+            var name = "";
+            while (await stream.ReadLineAsync(Stop) is { } line)
+            {
+                if (line == "event: settled")
+                {
+                    return null;
+                }
+
+                if (line.StartsWith("event: ", StringComparison.Ordinal))
+                {
+                    name = line;
+                }
+                else if (name == $"event: operation-{id}" && line.StartsWith("data: ", StringComparison.Ordinal))
+                {
+                    return line;
+                }
+            }
+
+            throw new InvalidOperationException("The stream ended before the operation did.");
+        }
+    }
+
+    private static readonly string[] s_visited = ["/", "/operations", "/patrons?q=a"];
+
+    /// <summary>Somebody who looks at pages of a server all the while, wherever it is by now.</summary>
+    /// <returns>What they were answered; whatever was no answer, for nobody was there, is left out.</returns>
+    private static async Task<List<int>> VisitAsync(Node node, string session, CancellationToken until)
+    {
+        var answers = new List<int>();
+        for (var i = 0; !until.IsCancellationRequested; i++)
+        {
+            try
+            {
+                answers.Add(await AskAsync(node.Url, s_visited[i % s_visited.Length], session, until));
+            }
+            catch (Exception e) when (e is HttpRequestException or OperationCanceledException or IOException)
+            {
+                // It is down, or hangs: whoever is a person tries again.
+            }
+
+            await Task.Delay(100, until).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        }
+
+        return answers;
+    }
+
+    private static async Task<int> AskAsync(string url, string path, string session, CancellationToken cancellationToken)
+    {
+        using var http = new HttpClient(new SocketsHttpHandler { UseCookies = false, AllowAutoRedirect = false })
+        {
+            BaseAddress = new Uri(url),
+            Timeout = TimeSpan.FromSeconds(20),
+        };
+        http.DefaultRequestHeaders.Add("Cookie", $"rollcall-session={session}");
+        using var answer = await http.GetAsync(new Uri(path, UriKind.Relative), cancellationToken);
+        await answer.Content.ReadAsStringAsync(cancellationToken);
+        return (int)answer.StatusCode;
+    }
+
+    /// <summary>A District Administrator of D0 at one of the servers.</summary>
+    private static async Task<Pages.Visitor> SignedInAsync(Cli cli, string url)
+    {
+        string[] place = ["--group", "District Administrator", "--district", "D0"];
+        var added = await cli.OkAsync(["account", "add", "watch@library.example", .. place, "--url", url, "--json"]);
+        var link = new Uri(added.Word("link")!);
+        var visitor = new Pages.Visitor(new Uri(url), null);
+        const string password = "a password of theirs";
+        await visitor.SubmitAsync(
+            link.PathAndQuery,
+            "/link",
+            ("code", link.Query["?code=".Length..]),
+            ("password", password),
+            ("again", password)
+        );
+        return visitor;
+    }
+
+    /// <summary>A slice waits in the middle of what it writes for as long as this connection is open.</summary>
+    private static async Task<NpgsqlConnection> HoldSlicesAsync(Cli cli)
+    {
+        await SqlAsync(
+            cli,
+            """
+            CREATE FUNCTION hold() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_advisory_xact_lock_shared(42); RETURN NULL; END $$;
+            CREATE TRIGGER hold AFTER INSERT ON patrons FOR EACH STATEMENT EXECUTE FUNCTION hold()
+            """
+        );
+        var holder = await OpenAsync(cli);
+        await using var hold = new NpgsqlCommand("SELECT pg_advisory_lock(42)", holder);
+        await hold.ExecuteNonQueryAsync(Stop);
+        return holder;
+    }
+
+    private static Task UntilHeldAsync(Cli cli, int slices) =>
+        UntilAsync(
+            cli,
+            "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = 42 AND NOT granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database())",
+            slices
+        );
+
+    private static Task UntilIdleAsync(Cli cli) => UntilAsync(cli, "SELECT count(*) FROM operations WHERE status IN (0, 1)", 0);
+
+    /// <summary>Waits until this number is asked of the database, and says after a while what has not ended.</summary>
+    private static async Task UntilAsync(Cli cli, string sql, long number)
+    {
+        var watch = Stopwatch.StartNew();
+        while (await NumberAsync(cli, sql) != number)
+        {
+            if (watch.Elapsed > s_patience)
+            {
+                Assert.Fail(
+                    $"After {watch.Elapsed}: "
+                        + await WordAsync(
+                            cli,
+                            "SELECT coalesce(string_agg(format('operation %s of district %s: status %s, node %s, fence %s, applied %s of %s, %s', id, district_id, status, node, fence, applied_to, plan_size, error), E'\n' ORDER BY id), 'no operation is open') FROM operations WHERE status IN (0, 1)"
+                        )
+                );
+            }
+
+            await Task.Delay(100, Stop);
+        }
+    }
+
+    private static Task<long> RunningAsync(Cli cli) => NumberAsync(cli, "SELECT count(*) FROM operations WHERE status = 1");
 
     /// <summary>Asks for syncs of every district while everything goes wrong, until all have ended.</summary>
     /// <returns>How many things went wrong.</returns>
@@ -283,11 +562,7 @@ public sealed class NodesTests
             }
         }
 
-        while (await IsBusyAsync(cli))
-        {
-            await Task.Delay(200, Stop);
-        }
-
+        await UntilIdleAsync(cli);
         return count;
     }
 
@@ -323,7 +598,7 @@ public sealed class NodesTests
         await cli.OkAsync("classlink", "roles", "student,teacher,admin", "--district", code);
     }
 
-    private static async Task<long> EnqueueAsync(Cli cli, string code)
+    private static async Task<long> EnqueueAsync(Cli cli, string code, bool night = false)
     {
         while (true)
         {
@@ -336,7 +611,8 @@ public sealed class NodesTests
                     OperationKind.FullSync,
                     IntegrationKind.ClassLink,
                     preview: false,
-                    "test",
+                    night ? DailySchedule.Actor : "test",
+                    dailyDate: night ? DateOnly.FromDateTime(TimeProvider.System.GetUtcNow().DateTime) : null,
                     cancellationToken: Stop
                 );
                 return id;
@@ -353,10 +629,7 @@ public sealed class NodesTests
     private static async Task SettleAsync(Cli cli, string code)
     {
         var id = await EnqueueAsync(cli, code);
-        while (await NumberAsync(cli, $"SELECT count(*) FROM operations WHERE id = {id} AND status IN (0, 1)") > 0)
-        {
-            await Task.Delay(50, Stop);
-        }
+        await UntilAsync(cli, $"SELECT count(*) FROM operations WHERE id = {id} AND status IN (0, 1)", 0);
 
         Assert.Equal(0, await NumberAsync(cli, $"SELECT count(*) FROM operations WHERE id = {id} AND status NOT IN (2, 4, 5)"));
     }
@@ -454,6 +727,102 @@ public sealed class NodesTests
 
         Assert.NotEmpty(last);
         return slowest;
+    }
+
+    /// <summary>How every operation ended, asked of the database: none is left, nobody holds one, each says when it ended, nobody was created twice, and
+    /// whatever failed did so by what was done to the servers.</summary>
+    /// <returns>The ends in words.</returns>
+    private static async Task<string> AssertEndedAsync(Cli cli)
+    {
+        Assert.Equal(
+            0,
+            await NumberAsync(
+                cli,
+                "SELECT count(*) FROM operations WHERE status IN (0, 1) OR lease_until <> 0 OR finished_at IS NULL OR started_at IS NULL"
+            )
+        );
+        Assert.Equal(
+            0,
+            await NumberAsync(
+                cli,
+                "SELECT count(*) FROM operations WHERE status IN (2, 4, 5) AND (applied_to <> plan_size OR error IS NOT NULL)"
+            )
+        );
+
+        // What is written as created is there, and once.
+        const string created = """
+            SELECT c.district_id, c.roster_id FROM changes c JOIN operations o ON o.district_id = c.district_id AND o.id = c.operation_id
+            WHERE c.kind = 1 AND NOT c.stale AND ((NOT c.held AND c.number <= o.applied_to) OR (c.held AND c.number <= o.held_applied_to))
+            """;
+        Assert.Equal(0, await NumberAsync(cli, $"SELECT count(*) FROM ({created}) c GROUP BY district_id, roster_id HAVING count(*) > 1"));
+        Assert.Equal(await NumberAsync(cli, "SELECT count(*) FROM patrons"), await NumberAsync(cli, $"SELECT count(*) FROM ({created}) c"));
+        var ends = new List<string>();
+        await using var connection = await OpenAsync(cli);
+        await using var command = new NpgsqlCommand(
+            "SELECT status, error, count(*), count(*) FILTER (WHERE fence > 1) FROM operations GROUP BY status, error ORDER BY status, error",
+            connection
+        );
+        await using var reader = await command.ExecuteReaderAsync(Stop);
+        while (await reader.ReadAsync(Stop))
+        {
+            var status = (OperationStatus)reader.GetInt32(0);
+            var error = await reader.IsDBNullAsync(1, Stop) ? null : reader.GetString(1);
+            Assert.True(
+                status
+                    is OperationStatus.NeedsApproval
+                        or OperationStatus.Completed
+                        or OperationStatus.CompletedWithWarnings
+                        or OperationStatus.Superseded
+                    || (
+                        status == OperationStatus.Failed
+                        && (
+                            error!.StartsWith("The database refused the work", StringComparison.Ordinal)
+                            || error.StartsWith("Its worker ended in the middle five times", StringComparison.Ordinal)
+                        )
+                    ),
+                $"{status}: {error}"
+            );
+            ends.Add(
+                $"{reader.GetInt64(2)} {OperationQueue.StatusWord(status)} ({reader.GetInt64(3)} begun more than once){(error is null ? "" : $": {error}")}"
+            );
+        }
+
+        return string.Join(", ", ends);
+    }
+
+    /// <summary>The most operations that were at work at one moment.</summary>
+    private static async Task<int> MostAtOnceAsync(Cli cli)
+    {
+        var running = new HashSet<long>();
+        var most = 0;
+        await using var connection = await OpenAsync(cli);
+        await using var command = new NpgsqlCommand(
+            "SELECT operation, status FROM watched WHERE operation IS NOT NULL ORDER BY seq",
+            connection
+        );
+        await using var reader = await command.ExecuteReaderAsync(Stop);
+        while (await reader.ReadAsync(Stop))
+        {
+            if (reader.GetInt32(1) == (int)OperationStatus.Running)
+            {
+                running.Add(reader.GetInt64(0));
+            }
+            else
+            {
+                running.Remove(reader.GetInt64(0));
+            }
+
+            most = Math.Max(most, running.Count);
+        }
+
+        return most;
+    }
+
+    private static async Task<string> WordAsync(Cli cli, string sql)
+    {
+        await using var connection = await OpenAsync(cli);
+        await using var command = new NpgsqlCommand(sql, connection);
+        return (string)(await command.ExecuteScalarAsync(Stop))!;
     }
 
     private static async Task<NpgsqlConnection> OpenAsync(Cli cli)
