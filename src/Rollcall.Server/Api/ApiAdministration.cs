@@ -346,13 +346,7 @@ internal static class ApiAdministration
         var size = ApiRoutes.Size(limit);
         var after = cursor is null ? 0 : ApiRoutes.Number(cursor);
         var sessions = await desk.SessionsAsync(district.Id, http.RequestAborted);
-        AccountRow[] page =
-        [
-            .. (await accounts.ListAsync(district.Id, http.RequestAborted))
-                .Where(a => a.Id > after && Words.Fits(search, a.Email))
-                .OrderBy(a => a.Id)
-                .Take(size),
-        ];
+        var page = await accounts.NextAsync(district.Id, Text.Clean(search), after, size, http.RequestAborted);
         return new(
             [
                 .. page.Select(a =>
@@ -371,7 +365,7 @@ internal static class ApiAdministration
                     );
                 }),
             ],
-            page.Length < size ? null : ApiRoutes.Cursor(page[^1].Id)
+            page.Count < size ? null : ApiRoutes.Cursor(page[^1].Id)
         );
     }
 
@@ -429,7 +423,7 @@ internal static class ApiAdministration
     private static async Task<T> FoundAsync<T>(long id, Accounts accounts, HttpContext http, Func<Task<T>> act)
     {
         var (district, _) = Caller.Of(http);
-        return (await accounts.ListAsync(district.Id, http.RequestAborted)).Any(a => a.Id == id)
+        return await accounts.HasAsync(district.Id, id, http.RequestAborted)
             ? await act()
             : throw new NotFoundException($"There is no account {id} in this district. /accounts lists those there are.");
     }
@@ -452,13 +446,14 @@ internal static class ApiAdministration
     {
         var size = ApiRoutes.Size(limit);
         var before = cursor is null ? long.MaxValue : ApiRoutes.Number(cursor);
-        AccessToken[] page =
-        [
-            .. (await tokens.ListAsync(Caller.Of(http).District.Id, http.RequestAborted))
-                .Where(t => t.Id < before && Words.Fits(search, t.Name, t.CreatedBy))
-                .Take(size),
-        ];
-        return new([.. page.Select(View)], page.Length < size ? null : ApiRoutes.Cursor(page[^1].Id));
+        var page = await tokens.NextAsync(
+            Caller.Of(http).District.Id,
+            Text.Clean(search) is null ? null : t => Words.Fits(search, t.Name, t.CreatedBy),
+            before,
+            size,
+            http.RequestAborted
+        );
+        return new([.. page.Select(View)], page.Count < size ? null : ApiRoutes.Cursor(page[^1].Id));
     }
 
     private static async Task<MadeToken> AddTokenAsync(NewToken body, AccessTokens tokens, HttpContext http)
@@ -471,11 +466,13 @@ internal static class ApiAdministration
                 ?? throw new RollcallException(
                     $"'{Text.Cut(body.Group, 40)}' is no security group: a token's is Library Administrator or District Administrator."
                 );
+        var scopes = AccessTokens.Parse(body.Scopes);
+        Access.CheckUse(group, scopes);
         var (row, token) = await tokens.CreateAsync(
             caller.District,
             body.Name,
             group,
-            AccessTokens.Parse(body.Scopes),
+            scopes,
             TimeSpan.FromDays(Math.Clamp(body.Days, 0, 10_000)),
             caller.Actor with
             {
@@ -492,7 +489,7 @@ internal static class ApiAdministration
     private static async Task<RevokedToken> RevokeTokenAsync(long id, AccessTokens tokens, HttpContext http)
     {
         var (district, actor) = Caller.Of(http);
-        if ((await tokens.ListAsync(district.Id, http.RequestAborted)).All(t => t.Id != id))
+        if (!await tokens.HasAsync(district.Id, id, http.RequestAborted))
         {
             throw new NotFoundException(
                 string.Create(CultureInfo.InvariantCulture, $"There is no token {id}. /tokens lists those there are.")

@@ -91,7 +91,7 @@ public sealed class AccessTokens(RollcallDatabase database, TimeProvider time)
                 string.Equals(word, "all", StringComparison.OrdinalIgnoreCase) ? AllOfDistrict
                 : Words.FirstOrDefault(w => string.Equals(w.Word, word, StringComparison.OrdinalIgnoreCase)) is { Word: not null } found
                     ? found.Scope
-                : throw new RollcallException(
+                : throw RollcallException.OfValue(
                     $"'{Text.Cut(word, 40)}' is no scope. Scopes are: {string.Join(", ", Words.Select(w => w.Word))}, or all."
                 );
         }
@@ -130,15 +130,16 @@ public sealed class AccessTokens(RollcallDatabase database, TimeProvider time)
         CancellationToken cancellationToken = default
     )
     {
-        var clean = Text.Clean(name) ?? throw new RollcallException("Give the token a name that says what it is for, such as 'Catalogue'.");
+        var clean =
+            Text.Clean(name) ?? throw RollcallException.OfValue("Give the token a name that says what it is for, such as 'Catalogue'.");
         if (clean.Length > LongestName)
         {
-            throw new RollcallException($"A token's name has at most {LongestName} characters.");
+            throw RollcallException.OfValue($"A token's name has at most {LongestName} characters.");
         }
 
         if (lives <= TimeSpan.Zero || lives > Longest)
         {
-            throw new RollcallException($"A token lives for 1 to {Longest.TotalDays:0} days.");
+            throw RollcallException.OfValue($"A token lives for 1 to {Longest.TotalDays:0} days.");
         }
 
         if (district is null)
@@ -148,7 +149,7 @@ public sealed class AccessTokens(RollcallDatabase database, TimeProvider time)
         }
         else if (group is not (SecurityGroup.LibraryAdministrator or SecurityGroup.DistrictAdministrator))
         {
-            throw new RollcallException("A token sees all sites: its group is Library Administrator or District Administrator.");
+            throw RollcallException.OfValue("A token sees all sites: its group is Library Administrator or District Administrator.");
         }
         else if (group > actor.Right)
         {
@@ -156,7 +157,7 @@ public sealed class AccessTokens(RollcallDatabase database, TimeProvider time)
         }
         else if ((scopes & AllOfDistrict) == TokenScopes.None || (scopes & ~AllOfDistrict) != TokenScopes.None)
         {
-            throw new RollcallException(
+            throw RollcallException.OfValue(
                 $"Say what the token may be used for: {string.Join(", ", Words.Where(w => w.Scope != TokenScopes.Installation).Select(w => w.Word))}, or all."
             );
         }
@@ -256,6 +257,92 @@ public sealed class AccessTokens(RollcallDatabase database, TimeProvider time)
             .Where(t => t.DistrictId == districtId)
             .OrderByDescending(t => t.Id)
             .ToListAsync(cancellationToken);
+    }
+
+    /// <summary>How many tokens a district has had.</summary>
+    public async Task<int> CountAsync(int districtId, CancellationToken cancellationToken = default)
+    {
+        await using var context = database.CreateContextAsOwner();
+        return await context.AccessTokens.CountAsync(t => t.DistrictId == districtId, cancellationToken);
+    }
+
+    /// <summary>Whether a district has this token.</summary>
+    public async Task<bool> HasAsync(int districtId, long id, CancellationToken cancellationToken = default)
+    {
+        await using var context = database.CreateContextAsOwner();
+        return await context.AccessTokens.AnyAsync(t => t.DistrictId == districtId && t.Id == id, cancellationToken);
+    }
+
+    /// <summary>A district's tokens that fit, the newest first: read only as far as is wanted.</summary>
+    /// <param name="districtId">The district.</param>
+    /// <param name="fits">Whether one is wanted; null takes all.</param>
+    /// <param name="before">Only those made before this one.</param>
+    /// <param name="take">At most so many.</param>
+    /// <param name="cancellationToken">Gives up.</param>
+    public async Task<IReadOnlyList<AccessToken>> NextAsync(
+        int districtId,
+        Func<AccessToken, bool>? fits,
+        long before,
+        int take,
+        CancellationToken cancellationToken = default
+    )
+    {
+        await using var context = database.CreateContextAsOwner();
+        var all = context.AccessTokens.AsNoTracking().Where(t => t.DistrictId == districtId && t.Id < before).OrderByDescending(t => t.Id);
+        if (fits is null)
+        {
+            return await all.Take(take).ToListAsync(cancellationToken);
+        }
+
+        // How words fit, whatever their accents, no database tells.
+        var found = new List<AccessToken>();
+        await foreach (var token in all.AsAsyncEnumerable().WithCancellation(cancellationToken))
+        {
+            if (fits(token))
+            {
+                found.Add(token);
+                if (found.Count == take)
+                {
+                    break;
+                }
+            }
+        }
+
+        return found;
+    }
+
+    /// <summary>A page of a district's tokens.</summary>
+    /// <param name="districtId">The district.</param>
+    /// <param name="sort"><c>name</c>, <c>until</c>, <c>used</c>; everything else is by when they were made.</param>
+    /// <param name="down">The other way round.</param>
+    /// <param name="skip">Those of the pages before.</param>
+    /// <param name="take">At most so many.</param>
+    /// <param name="cancellationToken">Gives up.</param>
+    public async Task<IReadOnlyList<AccessToken>> PageAsync(
+        int districtId,
+        string sort,
+        bool down,
+        int skip,
+        int take,
+        CancellationToken cancellationToken = default
+    )
+    {
+        await using var context = database.CreateContextAsOwner();
+        var all = context.AccessTokens.AsNoTracking().Where(t => t.DistrictId == districtId);
+#pragma warning disable CA1304, CA1311, MA0011 // The database does it, and knows no culture.
+        var sorted = (sort, down) switch
+        {
+            ("name", false) => all.OrderBy(t => t.Name.ToUpper()).ThenByDescending(t => t.Id),
+            ("name", true) => all.OrderByDescending(t => t.Name.ToUpper()).ThenBy(t => t.Id),
+            ("until", false) => all.OrderBy(t => t.ExpiresAt).ThenByDescending(t => t.Id),
+            ("until", true) => all.OrderByDescending(t => t.ExpiresAt).ThenBy(t => t.Id),
+            ("used", false) => all.OrderBy(t => t.LastUsedAt != null).ThenBy(t => t.LastUsedAt).ThenByDescending(t => t.Id),
+            ("used", true) => all.OrderByDescending(t => t.LastUsedAt != null).ThenByDescending(t => t.LastUsedAt).ThenBy(t => t.Id),
+            (_, false) => all.OrderBy(t => t.Id),
+            _ => all.OrderByDescending(t => t.Id),
+        };
+#pragma warning restore CA1304, CA1311, MA0011
+        return await sorted.Skip(skip).Take(take).ToListAsync(cancellationToken);
     }
 
     /// <summary>

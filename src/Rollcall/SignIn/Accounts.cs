@@ -277,33 +277,81 @@ public sealed class Accounts(RollcallDatabase database, IServiceScopeFactory sco
     public async Task<IReadOnlyList<AccountRow>> ListAsync(int? districtId, CancellationToken cancellationToken = default)
     {
         await using var context = database.CreateContextAsOwner();
+        return await RowsAsync(context, Of(context, districtId).OrderBy(a => a.NormalizedEmail), districtId, cancellationToken);
+    }
+
+    /// <summary>Some of a district's accounts in the order in which they were made.</summary>
+    /// <param name="districtId">The district.</param>
+    /// <param name="search">What is in the address; null for everybody.</param>
+    /// <param name="after">Only those made after this one; 0 begins with the first.</param>
+    /// <param name="take">At most so many.</param>
+    /// <param name="cancellationToken">Gives up.</param>
+    public async Task<IReadOnlyList<AccountRow>> NextAsync(
+        int districtId,
+        string? search,
+        long after,
+        int take,
+        CancellationToken cancellationToken = default
+    )
+    {
+        await using var context = database.CreateContextAsOwner();
+        var some = Of(context, districtId).Where(a => a.Id > after);
+        foreach (var word in Text.Words(search ?? ""))
+        {
+            var part = word.ToUpperInvariant();
+            some = some.Where(a => a.NormalizedEmail!.Contains(part));
+        }
+
+        return await RowsAsync(context, some.OrderBy(a => a.Id).Take(take), districtId, cancellationToken);
+    }
+
+    /// <summary>Whether a district has this account.</summary>
+    public async Task<bool> HasAsync(int districtId, long id, CancellationToken cancellationToken = default)
+    {
+        await using var context = database.CreateContextAsOwner();
+        return await Of(context, districtId).AnyAsync(a => a.Id == id, cancellationToken);
+    }
+
+    private static IQueryable<Account> Of(RollcallContext context, int? districtId) =>
+        context
+            .Accounts.AsNoTracking()
+            .Where(a => districtId == null || context.Memberships.Any(m => m.AccountId == a.Id && m.DistrictId == districtId));
+
+    private async Task<IReadOnlyList<AccountRow>> RowsAsync(
+        RollcallContext context,
+        IQueryable<Account> some,
+        int? districtId,
+        CancellationToken cancellationToken
+    )
+    {
+        var accounts = await some.ToListAsync(cancellationToken);
+        var ids = some.Select(a => a.Id);
         var codes = await context.Districts.AsNoTracking().ToDictionaryAsync(d => d.Id, d => d.Code, cancellationToken);
         var places = (
             await context
                 .Memberships.AsNoTracking()
-                .Where(m => districtId == null || m.DistrictId == districtId)
+                .Where(m => ids.Contains(m.AccountId) && (districtId == null || m.DistrictId == districtId))
                 .OrderBy(m => m.DistrictId)
                 .ToListAsync(cancellationToken)
         ).ToLookup(m => m.AccountId);
         var passkeys = await context
             .Set<IdentityUserPasskey<long>>()
+            .Where(p => ids.Contains(p.UserId))
             .GroupBy(p => p.UserId)
             .Select(g => new { g.Key, Count = g.Count() })
             .ToDictionaryAsync(g => g.Key, g => g.Count, cancellationToken);
         return
         [
-            .. (await context.Accounts.AsNoTracking().OrderBy(a => a.NormalizedEmail).ToListAsync(cancellationToken))
-                .Where(a => districtId is null || places.Contains(a.Id))
-                .Select(a => new AccountRow(
-                    a.Id,
-                    a.Email ?? "",
-                    a.IsOperator,
-                    a.PasswordHash is not null,
-                    a.TwoFactorEnabled,
-                    passkeys.GetValueOrDefault(a.Id),
-                    a.LockoutEnd > time.GetUtcNow() ? a.LockoutEnd : null,
-                    [.. places[a.Id].Select(m => (codes.GetValueOrDefault(m.DistrictId, "?"), m.Group, m.SiteAccess))]
-                )),
+            .. accounts.Select(a => new AccountRow(
+                a.Id,
+                a.Email ?? "",
+                a.IsOperator,
+                a.PasswordHash is not null,
+                a.TwoFactorEnabled,
+                passkeys.GetValueOrDefault(a.Id),
+                a.LockoutEnd > time.GetUtcNow() ? a.LockoutEnd : null,
+                [.. places[a.Id].Select(m => (codes.GetValueOrDefault(m.DistrictId, "?"), m.Group, m.SiteAccess))]
+            )),
         ];
     }
 
@@ -1032,7 +1080,7 @@ public sealed class Accounts(RollcallDatabase database, IServiceScopeFactory sco
             || at == address.Length - 1
             || address.Length > 200
             || address.Any(c => char.IsWhiteSpace(c) || char.IsControl(c) || c is '<' or '>' or '"' or ',' or ';')
-            ? throw new RollcallException(
+            ? throw RollcallException.OfValue(
                 $"'{Text.Cut(address, 60)}' is no email address. Accounts sign in with one, like name@example.org."
             )
             : address;

@@ -64,11 +64,13 @@ internal sealed class TokensModel(Here here, AccessTokens tokens) : RollcallPage
         (Name, Chosen, Days, Group) = (name ?? "", [.. scope], days ?? DefaultDays, group);
         try
         {
+            var scopes = AccessTokens.Parse(scope);
+            Access.CheckUse(group, scopes);
             var (row, token) = await tokens.CreateAsync(
                 Here.District,
                 name,
                 group,
-                AccessTokens.Parse(scope),
+                scopes,
                 TimeSpan.FromDays(Math.Clamp(Days, 0, 10_000)),
                 Here.Actor,
                 Here.Who!.AccountId,
@@ -120,7 +122,6 @@ internal sealed class TokensModel(Here here, AccessTokens tokens) : RollcallPage
 
     private async Task LoadAsync()
     {
-        var all = await tokens.ListAsync(DistrictId, Gone);
         var query = Request.Query;
         Search = Text.Clean(query["q"]) is { } asked ? Text.Cut(asked, 200) : null;
 
@@ -128,22 +129,26 @@ internal sealed class TokensModel(Here here, AccessTokens tokens) : RollcallPage
         (Sort, Down) = query["sort"].ToString() is { Length: > 0 } sort
             ? (sort is "name" or "until" or "used" ? sort : "made", query["order"] == "down")
             : ("made", true);
-        var fit = all.Where(t => Words.Fits(Search, t.Name, t.CreatedBy));
-        List<AccessToken> found = Sort switch
+        int? wanted = int.TryParse(query["page"], CultureInfo.InvariantCulture, out var page) ? page : null;
+        All = await tokens.CountAsync(DistrictId, Gone);
+        if (Search is null)
         {
-            "name" => [.. fit.OrderBy(t => t.Name, StringComparer.OrdinalIgnoreCase)],
-            "until" => [.. fit.OrderBy(t => t.ExpiresAt)],
-            "used" => [.. fit.OrderBy(t => t.LastUsedAt ?? DateTimeOffset.MinValue)],
-            _ => [.. fit.Reverse()],
-        };
-        if (Down)
+            Total = All;
+            Number = PageWithin(wanted, Size, Total);
+            List = await tokens.PageAsync(DistrictId, Sort, Down, (Number - 1) * Size, Size, Gone);
+        }
+        else
         {
-            found.Reverse();
+            // How words fit, whatever their accents, no database tells.
+            List<AccessToken> found =
+            [
+                .. (await tokens.PageAsync(DistrictId, Sort, Down, 0, All, Gone)).Where(t => Words.Fits(Search, t.Name, t.CreatedBy)),
+            ];
+            Total = found.Count;
+            Number = PageWithin(wanted, Size, Total);
+            List = [.. found.Skip((Number - 1) * Size).Take(Size)];
         }
 
-        (All, Total) = (all.Count, found.Count);
-        Number = PageWithin(int.TryParse(query["page"], CultureInfo.InvariantCulture, out var page) ? page : null, Size, Total);
-        List = [.. found.Skip((Number - 1) * Size).Take(Size)];
         Less = await tokens.LessAsync(List, Gone);
     }
 }
