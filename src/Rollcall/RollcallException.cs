@@ -1,4 +1,11 @@
 namespace Rollcall;
 
 /// <summary>Something a person asked for cannot be done. The message is one line that says what is wrong and what to do.</summary>
-public class RollcallException(string message, Exception? inner = null) : Exception(message, inner);
+public class RollcallException(string message, Exception? inner = null) : Exception(message, inner)
+{
+    /// <summary>A value has not the form that it needs, whatever there is here: who wrote it wrote it wrongly.</summary>
+    public bool IsOfValue { get; private init; }
+
+    /// <summary>The refusal of a value that has not the form that it needs.</summary>
+    public static RollcallException OfValue(string message, Exception? inner = null) => new(message, inner) { IsOfValue = true };
+}

@@ -101,6 +101,11 @@ internal static partial class CommandLine
             await FailAsync(terminal, result, json, e.Message);
             return ExitCode.Usage;
         }
+        catch (RollcallException e) when (e.IsOfValue)
+        {
+            await FailAsync(terminal, result, json, e.Message);
+            return ExitCode.Usage;
+        }
         catch (OperationCanceledException) when (cancellationToken.IsCancellationRequested)
         {
             await FailAsync(terminal, result, json, "Interrupted.");

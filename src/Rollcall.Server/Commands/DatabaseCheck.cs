@@ -69,12 +69,13 @@ internal sealed class DatabaseCheck(RollcallDatabase database, Secrets secrets)
             return findings;
         }
 
+        await NameDistrictsAsync(context, cancellationToken);
         findings.Add(
             new(
                 "Every barcode is one patron's",
                 await RowsAsync(
                     "SELECT district_id, barcode_key, COUNT(*) FROM patrons GROUP BY district_id, barcode_key HAVING COUNT(*) > 1",
-                    r => $"District {r[0]}: barcode {r[1]} {r[2]} times",
+                    r => $"{Name(r[0])}: barcode {r[1]} {r[2]} times",
                     cancellationToken
                 )
             )
@@ -84,7 +85,7 @@ internal sealed class DatabaseCheck(RollcallDatabase database, Secrets secrets)
                 "Every GUID is one patron's",
                 await RowsAsync(
                     "SELECT district_id, guid, COUNT(*) FROM patrons WHERE guid IS NOT NULL GROUP BY district_id, guid HAVING COUNT(*) > 1",
-                    r => $"District {r[0]}: GUID {r[1]} {r[2]} times",
+                    r => $"{Name(r[0])}: GUID {r[1]} {r[2]} times",
                     cancellationToken
                 )
             )
@@ -94,8 +95,8 @@ internal sealed class DatabaseCheck(RollcallDatabase database, Secrets secrets)
             new(
                 "The numbers of new patrons are behind those there are",
                 await RowsAsync(
-                    "SELECT d.code, d.next_patron_id, MAX(p.id) FROM districts d JOIN patrons p ON p.district_id = d.id GROUP BY d.id, d.code, d.next_patron_id HAVING MAX(p.id) >= d.next_patron_id",
-                    r => $"District {r[0]}: the next patron would be number {r[1]}, and there is a number {r[2]}",
+                    "SELECT d.id, d.next_patron_id, MAX(p.id) FROM districts d JOIN patrons p ON p.district_id = d.id GROUP BY d.id, d.next_patron_id HAVING MAX(p.id) >= d.next_patron_id",
+                    r => $"{Name(r[0])}: the next patron would be number {r[1]}, and there is a number {r[2]}",
                     cancellationToken
                 )
             )
@@ -105,7 +106,7 @@ internal sealed class DatabaseCheck(RollcallDatabase database, Secrets secrets)
                 "Every link has its patron",
                 await RowsAsync(
                     "SELECT l.district_id, l.patron_id FROM patron_links l LEFT JOIN patrons p ON p.district_id = l.district_id AND p.id = l.patron_id WHERE p.id IS NULL",
-                    r => $"District {r[0]}: a link of patron {r[1]}, who is not there",
+                    r => $"{Name(r[0])}: a link of patron {r[1]}, who is not there",
                     cancellationToken
                 )
             )
@@ -115,7 +116,7 @@ internal sealed class DatabaseCheck(RollcallDatabase database, Secrets secrets)
                 "Every patron's site is there",
                 await RowsAsync(
                     "SELECT p.district_id, p.barcode, p.site_id FROM patrons p LEFT JOIN sites s ON s.district_id = p.district_id AND s.id = p.site_id WHERE p.site_id IS NOT NULL AND s.id IS NULL",
-                    r => $"District {r[0]}: the patron with barcode {r[1]} is of site {r[2]}, which is not there",
+                    r => $"{Name(r[0])}: the patron with barcode {r[1]} is of site {r[2]}, which is not there",
                     cancellationToken
                 )
             )
@@ -127,7 +128,7 @@ internal sealed class DatabaseCheck(RollcallDatabase database, Secrets secrets)
                     .. (await context.Districts.AsNoTracking().OrderBy(d => d.Id).ToListAsync(cancellationToken))
                         .Where(d => !d.KnowsZone(out _))
                         .Select(d =>
-                            $"District {d.Code}: {d.TimeZone} is not known here, so its clock is UTC. Install the system's time zone data (tzdata), or set another zone"
+                            $"{Name(d.Id)}: {d.TimeZone} is not known here, so its clock is UTC. Install the system's time zone data (tzdata), or set another zone"
                         )
                         .Take(Shown),
                 ]
@@ -139,7 +140,19 @@ internal sealed class DatabaseCheck(RollcallDatabase database, Secrets secrets)
         return findings;
     }
 
-    private static async Task<IReadOnlyList<string>> AliasesAsync(RollcallContext context, CancellationToken cancellationToken)
+    private Dictionary<int, string> _names = [];
+
+    private async Task NameDistrictsAsync(RollcallContext context, CancellationToken cancellationToken) =>
+        _names = await context
+            .Districts.AsNoTracking()
+            .ToDictionaryAsync(d => d.Id, d => $"District {d.Code} ({d.Name})", cancellationToken);
+
+    /// <summary>A district as people know it; one that is not there, by its number.</summary>
+    private string Name(int id) => _names.GetValueOrDefault(id) ?? $"District number {id}, which is not there";
+
+    private string Name(string? id) => Name(int.Parse(id!, CultureInfo.InvariantCulture));
+
+    private async Task<IReadOnlyList<string>> AliasesAsync(RollcallContext context, CancellationToken cancellationToken)
     {
         var problems = new List<string>();
         var holders = new Dictionary<(int District, string Id), long>();
@@ -151,7 +164,7 @@ internal sealed class DatabaseCheck(RollcallDatabase database, Secrets secrets)
                 if (!holders.TryAdd((link.DistrictId, id), link.PatronId))
                 {
                     problems.Add(
-                        $"District {link.DistrictId}: {id} is a further GUID of patrons {holders[(link.DistrictId, id)]} and {link.PatronId}"
+                        $"{Name(link.DistrictId)}: {id} is a further GUID of patrons {holders[(link.DistrictId, id)]} and {link.PatronId}"
                     );
                 }
             }
@@ -176,7 +189,7 @@ internal sealed class DatabaseCheck(RollcallDatabase database, Secrets secrets)
                 if (holders.TryGetValue((patron.DistrictId, patron.Guid), out var holder) && holder != patron.Id)
                 {
                     problems.Add(
-                        $"District {patron.DistrictId}: {patron.Guid} is the GUID of patron {patron.Id} and a further one of patron {holder}"
+                        $"{Name(patron.DistrictId)}: {patron.Guid} is the GUID of patron {patron.Id} and a further one of patron {holder}"
                     );
                 }
             }
@@ -185,7 +198,7 @@ internal sealed class DatabaseCheck(RollcallDatabase database, Secrets secrets)
         return [.. problems.Take(Shown)];
     }
 
-    private static async Task<IReadOnlyList<string>> EnabledAsync(RollcallContext context, CancellationToken cancellationToken)
+    private async Task<IReadOnlyList<string>> EnabledAsync(RollcallContext context, CancellationToken cancellationToken)
     {
         var enabled = await context
             .Integrations.AsNoTracking()
@@ -197,7 +210,7 @@ internal sealed class DatabaseCheck(RollcallDatabase database, Secrets secrets)
             .. enabled
                 .GroupBy(i => i.DistrictId)
                 .Where(g => g.Count() > 1)
-                .Select(g => $"District {g.Key}: {string.Join(" and ", g.Select(i => i.Kind))} are on"),
+                .Select(g => $"{Name(g.Key)}: {string.Join(" and ", g.Select(i => i.Kind))} are on"),
         ];
     }
 
@@ -234,9 +247,10 @@ internal sealed class DatabaseCheck(RollcallDatabase database, Secrets secrets)
     private async Task<List<(string What, string Why)>> UnreadableAsync(RollcallContext context, CancellationToken cancellationToken)
     {
         var problems = new List<(string, string)>();
+        await NameDistrictsAsync(context, cancellationToken);
         foreach (var integration in await context.Integrations.AsNoTracking().Where(i => i.Secret != null).ToListAsync(cancellationToken))
         {
-            Try(integration.DistrictId, integration.Secret!, $"District {integration.DistrictId}, {integration.Kind}");
+            Try(integration.DistrictId, integration.Secret!, $"{Name(integration.DistrictId)}, {integration.Kind}");
         }
 
         foreach (var setting in await context.InstallationSettings.AsNoTracking().ToListAsync(cancellationToken))
@@ -257,7 +271,7 @@ internal sealed class DatabaseCheck(RollcallDatabase database, Secrets secrets)
         {
             if (notice.WebhookSecret is { } secret)
             {
-                Try(notice.DistrictId, secret, $"District {notice.DistrictId}, webhook");
+                Try(notice.DistrictId, secret, $"{Name(notice.DistrictId)}, webhook");
             }
         }
 

@@ -54,6 +54,7 @@ internal sealed class DiskFiles : IFiles
             throw new RollcallException($"The folder {Path.GetDirectoryName(target)} does not exist. Make it, or name another file.");
         }
 
+        target = Behind(target);
         if (IsNoFile(target))
         {
             return await WriteIntoAsync(path, target, write);
@@ -88,14 +89,31 @@ internal sealed class DiskFiles : IFiles
         }
     }
 
-    /// <summary>A device, or a link: what is written goes there, and nothing takes its place.</summary>
-    private static bool IsNoFile(string target) =>
-        File.Exists(target)
-        && (
-            new FileInfo(target).LinkTarget is not null
-            || target.StartsWith("/dev/", StringComparison.Ordinal) && !target.StartsWith("/dev/shm/", StringComparison.Ordinal)
-            || target.StartsWith("/proc/", StringComparison.Ordinal)
-        );
+    /// <summary>Where a link leads: what is written goes there, and the link stays. Those of devices lead to a pipe or a terminal, which have no name
+    /// of their own.</summary>
+    private static string Behind(string target)
+    {
+        if (IsOfDevices(target) || new FileInfo(target).LinkTarget is null)
+        {
+            return target;
+        }
+
+        try
+        {
+            return new FileInfo(target).ResolveLinkTarget(returnFinalTarget: true)?.FullName ?? target;
+        }
+        catch (IOException e)
+        {
+            throw new RollcallException($"{target} is a link that leads nowhere: {e.Message.TrimEnd('.')}. Name a file.", e);
+        }
+    }
+
+    /// <summary>A device: it is written to, and nothing takes its place.</summary>
+    private static bool IsNoFile(string target) => File.Exists(target) && IsOfDevices(target);
+
+    private static bool IsOfDevices(string target) =>
+        target.StartsWith("/dev/", StringComparison.Ordinal) && !target.StartsWith("/dev/shm/", StringComparison.Ordinal)
+        || target.StartsWith("/proc/", StringComparison.Ordinal);
 
     private static async Task<long> WriteIntoAsync(string path, string target, Func<TextWriter, Task<long>> write)
     {

@@ -153,6 +153,13 @@ internal static class IntegrationCommands
                     throw new UsageException($"{way.Name} needs {missing.Name} {missing.HelpName} too.");
                 }
 
+                if (!OneRoster.ClassLink.TenantId.TryParse(result.GetRequiredValue(tenant), out _))
+                {
+                    throw new UsageException(
+                        "A Tenant ID is a number of up to ten digits. It stands at the bottom left of every Roster Server page."
+                    );
+                }
+
                 // Files are read before anything is opened: a wrong path is told at once.
                 var partnerKey = Given(partner) is { } path
                     ? await Arguments.SecretAsync(terminal.Files, path, "partner key", cancellationToken)
@@ -586,7 +593,9 @@ internal static class IntegrationCommands
                     $"map {result.GetRequiredValue(field)} {result.GetRequiredValue(source)}",
                     s => s with { Map = change(s.Map) },
                     v => $"Mapped: {string.Join(", ", v.Map.Select(m => $"{m.Key} from {m.Value}"))}.",
-                    cancellationToken
+                    cancellationToken,
+                    (session, district) =>
+                        WarnOfTypeAsync(session, terminal, district, kind, result.GetRequiredValue(source), cancellationToken)
                 );
             }
         );
@@ -839,7 +848,8 @@ internal static class IntegrationCommands
         string what,
         Func<IntegrationSettings, IntegrationSettings> change,
         Func<IntegrationView, string> say,
-        CancellationToken cancellationToken
+        CancellationToken cancellationToken,
+        Func<Session, District, Task>? then = null
     )
     {
         Usage(change);
@@ -850,8 +860,34 @@ internal static class IntegrationCommands
             (session, district) =>
                 session.Get<IntegrationService>().ConfigureAsync(district.Id, kind, session.Actor.Name, what, change, cancellationToken),
             say,
-            cancellationToken
+            cancellationToken,
+            then: then
         );
+    }
+
+    /// <summary>A misspelt type is mapped like any other, and nobody would have the field.</summary>
+    private static async Task WarnOfTypeAsync(
+        Session session,
+        Terminal terminal,
+        District district,
+        IntegrationKind kind,
+        string source,
+        CancellationToken cancellationToken
+    )
+    {
+        if (
+            MapArguments.TypeOf(source) is { } type
+            && await session.Get<ReadinessService>().FirstIdTypesAsync(district, kind, cancellationToken) is { People: > 0 } first
+            && !first.Types.Contains(type)
+        )
+        {
+            var there = first.Types.Where(t => t.Length > 0).Order(StringComparer.Ordinal).ToList();
+            await terminal.Error.WriteLineAsync(
+                Terminal.Plain(
+                    $"warning: of the first {OperationText.N(first.People)} people of the roster nobody has an id of the type '{type}'; {(there.Count == 0 ? "none has any" : $"there is {string.Join(", ", there)}")}. It is mapped all the same."
+                )
+            );
+        }
     }
 
     private static async Task ChangeAsync(
@@ -861,7 +897,8 @@ internal static class IntegrationCommands
         Func<Session, District, Task> act,
         Func<IntegrationView, string> say,
         CancellationToken cancellationToken,
-        Func<IntegrationView, object>? json = null
+        Func<IntegrationView, object>? json = null,
+        Func<Session, District, Task>? then = null
     )
     {
         await using var session = await Session.OpenAsync(result, terminal, cancellationToken);
@@ -877,6 +914,11 @@ internal static class IntegrationCommands
         else
         {
             await terminal.Out.WriteLineAsync(Terminal.Plain(say(view)));
+        }
+
+        if (then is not null)
+        {
+            await then(session, district);
         }
     }
 

@@ -173,12 +173,17 @@ internal static class MapArguments
         }
     }
 
+    /// <summary>The type of id that a source names; null when it names none.</summary>
+    public static string? TypeOf(string text) =>
+        text.StartsWith(TypePrefix, StringComparison.OrdinalIgnoreCase) && text[TypePrefix.Length..].Trim() is { Length: > 0 } type
+            ? type
+            : null;
+
     private static IdMapping? Id(string text)
     {
         if (text.StartsWith(TypePrefix, StringComparison.OrdinalIgnoreCase))
         {
-            var type = text[TypePrefix.Length..].Trim();
-            return type.Length == 0 ? null : new IdMapping(IdSource.UserIdType, type);
+            return TypeOf(text) is { } type ? new IdMapping(IdSource.UserIdType, type) : null;
         }
 
         return text.ToLowerInvariant() switch

@@ -8,9 +8,15 @@ namespace Rollcall.Server.Commands;
 internal static class Listening
 {
     /// <exception cref="UsageException">An address is none.</exception>
-    public static void Check(string urls)
+    public static void Check(string urls, string option = "--urls")
     {
-        foreach (var url in Split(urls))
+        var all = Split(urls);
+        if (all.Length == 0)
+        {
+            throw new UsageException($"{option} names no address: write it like http://127.0.0.1:5080.");
+        }
+
+        foreach (var url in all)
         {
             if (
                 !(
@@ -19,7 +25,22 @@ internal static class Listening
                 ) || Host(url) is null
             )
             {
-                throw new UsageException($"'{url}' of --urls is no address: write it like http://127.0.0.1:5080.");
+                throw new UsageException($"'{url}' of {option} is no address: write it like http://127.0.0.1:5080.");
+            }
+
+            // A server would take any name that it does not know for every address of the computer, and this one for a name.
+            var address = Microsoft.AspNetCore.Http.BindingAddress.Parse(url);
+            if (
+                address.Port is < 0 or > 65535
+                || (Host(url)!.Contains(':', StringComparison.Ordinal) && !IPAddress.TryParse(Host(url), out _))
+            )
+            {
+                throw new UsageException($"'{url}' of {option} has no port that there is: write it like http://127.0.0.1:5080.");
+            }
+
+            if (address.PathBase.Length > 0)
+            {
+                throw new UsageException($"'{url}' of {option} has a path, and pages are at none: write it like http://127.0.0.1:5080.");
             }
         }
     }

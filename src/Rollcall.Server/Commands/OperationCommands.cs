@@ -207,7 +207,11 @@ internal static class OperationCommands
     private static Command Undo(Terminal terminal)
     {
         var id = Id();
-        var patron = new Option<string?>("--patron") { Description = "One patron of it alone", HelpName = "BARCODE" };
+        var patron = new Option<string?>("--patron")
+        {
+            Description = "One patron of it alone: a barcode, or guid:ID of the roster",
+            HelpName = "BARCODE",
+        };
         var command = new Command("undo", "Take an operation back. What something later changed stays, and the log says so") { id, patron };
         command.SetAction(
             (result, cancellationToken) =>

@@ -201,18 +201,20 @@ internal sealed class OperationRunner
                     }
             );
         }
-        else
+        else if (e is Patrons.ImportRefusedException { BesideProblems: { } beside } many)
         {
-            // The whole list is a result, for a file or a pager; the error stays one line.
-            foreach (var problem in problems ?? [])
+            // The whole list is a result, for a file or a pager; the error stays one line, and says nothing twice.
+            foreach (var problem in many.Problems)
             {
                 await _terminal.Out.WriteLineAsync(Terminal.Plain(problem));
             }
+
+            error = beside;
         }
 
         await CommandLine.WriteErrorAsync(_terminal, error);
 
-        return ExitCode.Failed;
+        return e is RollcallException { IsOfValue: true } ? ExitCode.Usage : ExitCode.Failed;
     }
 }
 

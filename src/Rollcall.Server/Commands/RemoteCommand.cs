@@ -220,9 +220,14 @@ internal sealed class RemoteCommand
                 // Whoever was heard from meanwhile is waited for anew.
                 pause = _isFollowing ? 0 : pause;
                 _isFollowing = false;
-                await _terminal.Error.WriteLineAsync(
-                    $"The connection to {Name} broke. Operation {_operation} is followed as soon as it answers."
-                );
+                if (pause == 0)
+                {
+                    // Said once, however often it is tried again.
+                    await _terminal.Error.WriteLineAsync(
+                        $"The connection to {Name} broke. Operation {_operation} is followed as soon as it answers."
+                    );
+                }
+
                 await Task.Delay(s_again[pause++], cancellationToken);
             }
         }

@@ -100,7 +100,13 @@ internal static partial class SupportBundleCommand
         return command;
     }
 
-    private static async Task WriteAsync(string path, IEnumerable<(string Name, object Content)> parts, CancellationToken cancellationToken)
+    /// <summary>Writes the archive whole or not at all.</summary>
+    /// <exception cref="RollcallException">There is such a file already, or it cannot be written: then there is none.</exception>
+    internal static async Task WriteAsync(
+        string path,
+        IEnumerable<(string Name, object Content)> parts,
+        CancellationToken cancellationToken
+    )
     {
         FileStream stream;
         try
@@ -116,20 +122,38 @@ internal static partial class SupportBundleCommand
             );
         }
 
-        await using (stream)
+        var whole = false;
+        try
         {
-            await using var archive = new ZipArchive(stream, ZipArchiveMode.Create);
-            await AddAsync("README.txt", Encoding.UTF8.GetBytes(Readme.ReplaceLineEndings("\n") + "\n"));
-            foreach (var (name, content) in parts)
+            await using (stream)
             {
-                await AddAsync($"{name}.json", JsonSerializer.SerializeToUtf8Bytes(content, content.GetType(), s_json));
+                await using var archive = new ZipArchive(stream, ZipArchiveMode.Create);
+                await AddAsync(archive, "README.txt", Encoding.UTF8.GetBytes(Readme.ReplaceLineEndings("\n") + "\n"));
+                foreach (var (name, content) in parts)
+                {
+                    await AddAsync(archive, $"{name}.json", JsonSerializer.SerializeToUtf8Bytes(content, content.GetType(), s_json));
+                }
             }
 
-            async Task AddAsync(string name, byte[] bytes)
+            whole = true;
+        }
+        catch (IOException e)
+        {
+            throw new RollcallException($"{path} cannot be written: {e.Message.TrimEnd('.')}. Make room, or choose another place.", e);
+        }
+        finally
+        {
+            if (!whole)
             {
-                await using var entry = await archive.CreateEntry(name).OpenAsync(cancellationToken);
-                await entry.WriteAsync(bytes, cancellationToken);
+                // Half an archive is of no use, and would keep its name taken.
+                File.Delete(path);
             }
+        }
+
+        async Task AddAsync(ZipArchive archive, string name, byte[] bytes)
+        {
+            await using var entry = await archive.CreateEntry(name).OpenAsync(cancellationToken);
+            await entry.WriteAsync(bytes, cancellationToken);
         }
     }
 

@@ -1,5 +1,6 @@
 using System.CommandLine;
 using Rollcall.Patrons;
+using Rollcall.Server.Pages.Parts;
 using Rollcall.Server.Pages.Preferences;
 using Rollcall.SignIn;
 
@@ -79,6 +80,12 @@ internal static class TokenCommands
                     ? SecurityGroup.LibraryAdministrator
                     : PatronFields.ParseGroup(word)
                         ?? throw new UsageException($"'{word}' is no group: there is Library Administrator and District Administrator.");
+                var scopes = AccessTokens.Parse(words);
+                if (!isOperator)
+                {
+                    Access.CheckUse(chosen, scopes);
+                }
+
                 await using var session = await Session.OpenAsync(result, terminal, cancellationToken);
                 var district = isOperator ? null : await session.DistrictAsync(cancellationToken);
                 var (row, token) = await session
@@ -87,7 +94,7 @@ internal static class TokenCommands
                         district,
                         result.GetRequiredValue(name),
                         chosen,
-                        AccessTokens.Parse(words),
+                        scopes,
                         TimeSpan.FromDays(Math.Clamp(result.GetValue(days) ?? DefaultDays, 0, 10_000)),
                         Session.OwnActor,
                         cancellationToken: cancellationToken
@@ -110,7 +117,7 @@ internal static class TokenCommands
                 }
 
                 await terminal.Out.WriteLineAsync(
-                    $"Token {row.Id}, good until {JsonText.Instant(row.ExpiresAt)}. Keep it as you keep a password; it is not shown again:\n{token}"
+                    $"Token {row.Id}, good until {OperationText.When(row.ExpiresAt, district ?? new Districts.District())[..16]}. Keep it as you keep a password; it is not shown again:\n{token}"
                 );
             }
         );
@@ -153,17 +160,19 @@ internal static class TokenCommands
                     return;
                 }
 
+                var where = district ?? new Districts.District();
                 terminal.WriteTable(
-                    ["Id", "Name", "Scopes", "Made by", "Good until", "Last used"],
+                    ["Id", "Name", "Group", "Scopes", "Made by", "Good until", "Last used"],
                     all.Select(t =>
                         (string?[])
                             [
                                 JsonText.Line(t.Id),
                                 t.Name,
-                                string.Join(", ", AccessTokens.WordsOf(t.Scopes)),
+                                t.DistrictId is null ? "" : PatronFields.GroupWord(t.Group),
+                                t.Scopes == AccessTokens.AllOfDistrict ? "all" : string.Join(", ", AccessTokens.WordsOf(t.Scopes)),
                                 t.CreatedBy,
-                                t.RevokedAt is null ? JsonText.Instant(t.ExpiresAt) : "revoked",
-                                t.LastUsedAt is { } used ? JsonText.Instant(used) : "never",
+                                t.RevokedAt is null ? OperationText.When(t.ExpiresAt, where)[..16] : "revoked",
+                                t.LastUsedAt is { } used ? OperationText.When(used, where)[..16] : "never",
                             ]
                     )
                 );

@@ -20,7 +20,7 @@ public sealed class DistrictService(RollcallDatabase database, TimeProvider time
     )
     {
         code = CleanCode(code, "district");
-        var cleanName = Text.Clean(name) ?? throw new RollcallException("A district needs a name: add --name NAME.");
+        var cleanName = Text.Clean(name) ?? throw RollcallException.OfValue("A district needs a name: add --name NAME.");
         var zone = CheckTimeZone(timeZone ?? "UTC");
         await using var context = database.CreateContextAsOwner();
         await using var transaction = await context.Database.BeginTransactionAsync(cancellationToken);
@@ -127,7 +127,7 @@ public sealed class DistrictService(RollcallDatabase database, TimeProvider time
     {
         if (!TenantId.TryParse(tenantId, out var tenant))
         {
-            throw new RollcallException(
+            throw RollcallException.OfValue(
                 $"'{Text.Cut(tenantId, 20)}' is no Tenant ID: it is a number of up to ten digits, shown at the top of the ClassLink Management Console."
             );
         }
@@ -221,7 +221,7 @@ public sealed class DistrictService(RollcallDatabase database, TimeProvider time
         var clean = Text.Clean(code) ?? "";
         if (clean.Length is 0 or > 32 || !clean.All(c => char.IsAsciiLetterOrDigit(c) || c is '-' or '_' or '.'))
         {
-            throw new RollcallException($"A {what} code has 1 to 32 letters, digits, '-', '_' and '.', such as NORTH-HIGH.");
+            throw RollcallException.OfValue($"A {what} code has 1 to 32 letters, digits, '-', '_' and '.', such as NORTH-HIGH.");
         }
 
         return clean;
@@ -235,7 +235,7 @@ public sealed class DistrictService(RollcallDatabase database, TimeProvider time
         }
         catch (Exception e) when (e is TimeZoneNotFoundException or InvalidTimeZoneException)
         {
-            throw new RollcallException($"The time zone '{zone}' is not known. Use a name like America/New_York.", e);
+            throw RollcallException.OfValue($"The time zone '{zone}' is not known. Use a name like America/New_York.", e);
         }
     }
 }

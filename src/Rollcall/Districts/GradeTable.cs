@@ -67,12 +67,12 @@ public sealed class GradeTable(RollcallDatabase database, TimeProvider time)
         {
             if (level.Length > PatronFields.ByNumber(PatronFields.Level).MaxLength)
             {
-                throw new RollcallException($"The grade {Text.Cut(level, 40)} is longer than a grade can be.");
+                throw RollcallException.OfValue($"The grade {Text.Cut(level, 40)} is longer than a grade can be.");
             }
 
             if (!keys.Add(Key(level)))
             {
-                throw new RollcallException($"The grade {level} stands twice. Take one of the two out.");
+                throw RollcallException.OfValue($"The grade {level} stands twice. Take one of the two out.");
             }
 
             order.Add(level);
@@ -80,7 +80,7 @@ public sealed class GradeTable(RollcallDatabase database, TimeProvider time)
 
         if (order.Count > Most)
         {
-            throw new RollcallException($"A Grade Table has {Most} grades at most; these are {order.Count}.");
+            throw RollcallException.OfValue($"A Grade Table has {Most} grades at most; these are {order.Count}.");
         }
 
         await using var work = await DistrictTransaction.BeginAsync(database, districtId, cancellationToken);

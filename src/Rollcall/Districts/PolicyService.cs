@@ -69,7 +69,7 @@ public sealed class PolicyService(RollcallDatabase database, TimeProvider time)
         var called = Text.Clean(name);
         if (called?.Length > LongestName)
         {
-            throw new RollcallException($"The name of a policy has {LongestName} characters at most.");
+            throw RollcallException.OfValue($"The name of a policy has {LongestName} characters at most.");
         }
 
         await using (var work = await DistrictTransaction.BeginAsync(database, districtId, cancellationToken))
@@ -136,7 +136,7 @@ public sealed class PolicyService(RollcallDatabase database, TimeProvider time)
     internal static string CleanCode(string? code) =>
         Text.Clean(code) is { Length: <= LongestCode } clean
             ? clean
-            : throw new RollcallException($"A policy code has 1 to {LongestCode} characters.");
+            : throw RollcallException.OfValue($"A policy code has 1 to {LongestCode} characters.");
 
     private static async Task<IReadOnlyList<(string Policy, int Site)>> SitesAsync(
         RollcallContext context,

@@ -62,7 +62,7 @@ public sealed class SiteService(RollcallDatabase database, TimeProvider time)
             districtId,
             sites,
             code,
-            Text.Clean(changes[0].Name) ?? throw new RollcallException("A site needs a name: add --name NAME.")
+            Text.Clean(changes[0].Name) ?? throw RollcallException.OfValue("A site needs a name: add --name NAME.")
         );
         foreach (var change in changes)
         {
@@ -99,7 +99,7 @@ public sealed class SiteService(RollcallDatabase database, TimeProvider time)
         {
             if (change.Name is not null)
             {
-                site.Name = CleanName(Text.Clean(change.Name) ?? throw new RollcallException("A site's name may not be blank."));
+                site.Name = CleanName(Text.Clean(change.Name) ?? throw RollcallException.OfValue("A site's name may not be blank."));
             }
 
             await ApplyAsync(work.Context, site, change, cancellationToken);
@@ -173,7 +173,7 @@ public sealed class SiteService(RollcallDatabase database, TimeProvider time)
 
     private static string CleanName(string name) =>
         Text.IsLonger(name, LongestName)
-            ? throw new RollcallException($"A site's name has at most {LongestName} characters: shorten '{Text.Cut(name, 40)}…'.")
+            ? throw RollcallException.OfValue($"A site's name has at most {LongestName} characters: shorten '{Text.Cut(name, 40)}…'.")
             : name;
 
     internal static async Task<Site> FindAsync(RollcallContext context, int districtId, string code, CancellationToken cancellationToken)
@@ -191,7 +191,7 @@ public sealed class SiteService(RollcallDatabase database, TimeProvider time)
             group = PatronFields.ParseGroup(change.Group);
             if (group is not (SecurityGroup.Patron or SecurityGroup.PatronLimited))
             {
-                throw new RollcallException("The security group of new patrons is Patron or Patron Limited.");
+                throw RollcallException.OfValue("The security group of new patrons is Patron or Patron Limited.");
             }
         }
 
@@ -200,7 +200,7 @@ public sealed class SiteService(RollcallDatabase database, TimeProvider time)
             && (Barcodes.Problem(change.NextBarcode) is not null || Barcodes.Next(change.NextBarcode) is null)
         )
         {
-            throw new RollcallException(
+            throw RollcallException.OfValue(
                 $"Next Barcode '{change.NextBarcode}' cannot be used: {Barcodes.Problem(change.NextBarcode) ?? "it has to end in a digit"}."
             );
         }

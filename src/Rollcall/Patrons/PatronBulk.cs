@@ -45,7 +45,7 @@ public sealed class PatronBulk(RollcallDatabase database, TimeProvider time)
                 var field = PatronService.Known(name);
                 if (s_notInBulk.Contains(field.Number))
                 {
-                    throw new RollcallException($"{field.Label} differs from patron to patron: change it on each patron's record.");
+                    throw RollcallException.OfValue($"{field.Label} differs from patron to patron: change it on each patron's record.");
                 }
 
                 PatronService.CheckRight(actor, field);
@@ -55,7 +55,7 @@ public sealed class PatronBulk(RollcallDatabase database, TimeProvider time)
 
         if (wanted.Count == 0)
         {
-            throw new RollcallException("Nothing to change was given. Name at least one field and its new value.");
+            throw RollcallException.OfValue("Nothing to change was given. Name at least one field and its new value.");
         }
 
         var options = new { fields = wanted.ToDictionary(w => w.Key.Name, w => w.Value) };

@@ -1,6 +1,7 @@
 using System.Globalization;
 using System.Text;
 using System.Text.Json;
+using System.Text.RegularExpressions;
 using Microsoft.EntityFrameworkCore;
 using Rollcall.Audit;
 using Rollcall.Districts;
@@ -15,19 +16,35 @@ using Sylvan.Data.Csv;
 namespace Rollcall.Patrons;
 
 /// <summary>A file that cannot be imported: what is wrong, row by row. Nothing was written.</summary>
-public sealed class ImportRefusedException(string message, IReadOnlyList<string> problems) : Exception(message)
+public sealed partial class ImportRefusedException(string message, IReadOnlyList<string> problems) : Exception(message)
 {
     private const int Named = 3;
 
-    /// <summary>All that was found: one line each, with the row of the file. Empty when the message says all.</summary>
+    /// <summary>All that was found: one line each, with the row of the file, in the order of the rows. Empty when the message says all.</summary>
     public IReadOnlyList<string> Problems { get; } = problems;
+
+    /// <summary>The message beside a list of all problems, which it does not repeat; null where it names them all itself.</summary>
+    public string? BesideProblems { get; private init; }
 
     /// <summary>One line that names the first problems and what to do.</summary>
     internal static ImportRefusedException Of(string lead, IReadOnlyList<string> problems, string advice)
     {
+        // Some are found as the file is read, and others when it is compared.
+        problems = [.. problems.OrderBy(RowOf)];
         var more = problems.Count > Named ? $" … and {problems.Count - Named} more." : "";
-        return new($"{lead}: {string.Join(' ', problems.Take(Named))}{more} {advice}", problems);
+        return new($"{lead}: {string.Join(' ', problems.Take(Named))}{more} {advice}", problems)
+        {
+            BesideProblems = problems.Count > Named ? $"{lead}: {problems.Count} problems, each listed. {advice}" : null,
+        };
     }
+
+    private static int RowOf(string problem) =>
+        AtRow().Match(problem) is { Success: true } at ? int.Parse(at.Groups["row"].Value, CultureInfo.InvariantCulture)
+        : problem.StartsWith('…') ? int.MaxValue
+        : 0;
+
+    [GeneratedRegex("^Row (?<row>[0-9]{1,9})\\b", RegexOptions.ExplicitCapture, 1000)]
+    private static partial Regex AtRow();
 }
 
 /// <summary>One column of a file that may be imported.</summary>

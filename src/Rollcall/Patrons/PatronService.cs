@@ -632,7 +632,7 @@ public sealed class PatronService(RollcallDatabase database, TimeProvider time)
 
         if (!values.Has(PatronFields.LastName))
         {
-            throw new RollcallException("A new patron needs a last name.");
+            throw RollcallException.OfValue("A new patron needs a last name.");
         }
 
         int? siteId = values.New(PatronFields.Site) is { } text ? int.Parse(text, CultureInfo.InvariantCulture) : null;
@@ -703,7 +703,7 @@ public sealed class PatronService(RollcallDatabase database, TimeProvider time)
     /// <exception cref="RollcallException">There is none.</exception>
     internal static PatronField Known(string name) =>
         PatronFields.Find(name)
-        ?? throw new RollcallException(
+        ?? throw RollcallException.OfValue(
             $"'{Text.Cut(name, 40)}' is no field of a patron. Fields are: {string.Join(", ", PatronFields.All.Select(f => f.Name))}."
         );
 
@@ -726,7 +726,7 @@ public sealed class PatronService(RollcallDatabase database, TimeProvider time)
 
         return PatronFields.TryCanonical(field, value, out var canonical, out var problem)
             ? canonical
-            : throw new RollcallException($"{problem}; got '{Text.Cut(value ?? "", 60)}'.");
+            : throw RollcallException.OfValue($"{problem}; got '{Text.Cut(value ?? "", 60)}'.");
     }
 
     /// <summary>What people typed that cannot be written, by the field's number: all of it at once.</summary>

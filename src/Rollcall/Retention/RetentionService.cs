@@ -55,7 +55,7 @@ public sealed class RetentionService(RollcallDatabase database, OperationQueue q
             var (name, least, most) = s_bounds[i];
             if (days[i] is { } given && (given < least || given > most))
             {
-                throw new RollcallException($"{name} can be kept for {least} to {most} days.");
+                throw RollcallException.OfValue($"{name} can be kept for {least} to {most} days.");
             }
         }
 

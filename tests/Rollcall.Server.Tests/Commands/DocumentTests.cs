@@ -32,6 +32,27 @@ public sealed class DocumentTests
         Assert.Equal(written, text[begin..end]);
     }
 
+    [Theory]
+    [InlineData("README.md")]
+    [InlineData("docs/running.md")]
+    [InlineData("docs/api.md")]
+    public async Task Every_command_that_a_page_shows_is_one(string page)
+    {
+        var lines = (await File.ReadAllLinesAsync(Path.Combine(Root(), page), TestContext.Current.CancellationToken))
+            .Select(l => Regex.Match(l, @"^    (?:[A-Z_]+=\S+ )*rollcall (?<args>[^()|]+)$"))
+            .Where(m => m.Success)
+            .Select(m => m.Groups["args"].Value.Split(" # ")[0].Split(" && ")[0].TrimEnd())
+            .ToList();
+        Assert.NotEmpty(lines);
+        foreach (var line in lines)
+        {
+            // Numbers stand for those that the reader has.
+            var words = Regex.Matches(line, "\"[^\"]*\"|\\S+").Select(m => m.Value.Trim('"')).Select(w => w == "ID" ? "7" : w);
+            var result = CommandLine.Parse(Terminal.OfProcess(), [.. words]);
+            Assert.True(result.Errors.Count == 0, $"rollcall {line}: {string.Join(' ', result.Errors.Select(e => e.Message))}");
+        }
+    }
+
     [Fact]
     public async Task The_tables_of_rights_are_the_server_s_own()
     {

@@ -1,4 +1,5 @@
 using Rollcall.Sandbox;
+using Rollcall.Server.Commands;
 
 namespace Rollcall.Server.Tests.Commands;
 
@@ -94,5 +95,25 @@ public sealed class EngineStoryTests
         await cli.OkAsync("patron", "export", "-o", link);
         Assert.Equal(target, new FileInfo(link).LinkTarget);
         Assert.StartsWith("barcode,", await File.ReadAllTextAsync(target, TestContext.Current.CancellationToken), StringComparison.Ordinal);
+
+        // What cannot be written whole leaves there what was there, and a link to nothing yet leads to a new file.
+        var before = await File.ReadAllTextAsync(target, TestContext.Current.CancellationToken);
+        await Assert.ThrowsAsync<RollcallException>(() =>
+            DiskFiles.Instance.WriteAsync(
+                link,
+                async writer =>
+                {
+                    await writer.WriteAsync("half of a");
+                    await writer.FlushAsync(TestContext.Current.CancellationToken);
+                    throw new IOException("No space left on device");
+                }
+            )
+        );
+        Assert.Equal(before, await File.ReadAllTextAsync(target, TestContext.Current.CancellationToken));
+        Assert.Equal([target, link], Directory.GetFiles(Path.GetDirectoryName(target)!, "target.csv*").Order());
+        File.Delete(target);
+        await cli.OkAsync("patron", "export", "-o", link);
+        Assert.Equal(target, new FileInfo(link).LinkTarget);
+        Assert.Equal(before, await File.ReadAllTextAsync(target, TestContext.Current.CancellationToken));
     }
 }

@@ -51,7 +51,7 @@ public sealed class KeyTests(PostgresCluster cluster)
         var connect = await ConnectAsync(cli, sandbox);
         Assert.Equal(1, connect.Code);
         Assert.Contains("does not fit", Assert.Single(connect.Error.TrimEnd('\n').Split('\n')), StringComparison.Ordinal);
-        await cli.RefusedAsync(1, "District 1, ClassLink", "db", "adopt-key");
+        await cli.RefusedAsync(1, "District RIVER (Riverbend), ClassLink", "db", "adopt-key");
         Assert.Equal(keys, await KeysAsync(cli));
 
         // Nothing was lost so far.
@@ -61,7 +61,7 @@ public sealed class KeyTests(PostgresCluster cluster)
         await File.WriteAllTextAsync(file, other, Stop);
         var adopted = (await cli.OkAsync("db", "adopt-key", "--yes", "--json")).Json;
         Assert.Equal(file, adopted.GetProperty("keyFile").GetString());
-        Assert.Equal("District 1, ClassLink", Assert.Single(adopted.GetProperty("lost").EnumerateArray()).GetString());
+        Assert.Equal("District RIVER (Riverbend), ClassLink", Assert.Single(adopted.GetProperty("lost").EnumerateArray()).GetString());
         await cli.RefusedAsync(1, "master key", "sync");
         Assert.Equal(0, (await ConnectAsync(cli, sandbox)).Code);
         await cli.OkAsync("sync");
@@ -88,7 +88,11 @@ public sealed class KeyTests(PostgresCluster cluster)
                 await elsewhere.OkAsync("db", "migrate");
             }
 
-            Assert.Contains("District 1, ClassLink", (await elsewhere.OkAsync("db", "restore", backup)).Out, StringComparison.Ordinal);
+            Assert.Contains(
+                "District RIVER (Riverbend), ClassLink",
+                (await elsewhere.OkAsync("db", "restore", backup)).Out,
+                StringComparison.Ordinal
+            );
             await ServesAsync(elsewhere);
             await elsewhere.RefusedAsync(1, "master key", "sync");
             if (keyComesBack)

@@ -185,6 +185,12 @@ public sealed class PatronFileTests(PostgresCluster postgres)
         }
 
         Assert.Equal(6, problems.Count);
+
+        // In the order of the file, and each once.
+        Assert.Equal([3, 4, 5, 6, 7, 8], problems.Select(p => int.Parse(p.Split(' ')[1].TrimEnd(':'), CultureInfo.InvariantCulture)));
+        var said = await cli.RunAsync("patron", "import", file);
+        Assert.Equal(problems, said.Out.TrimEnd('\n').Split('\n'));
+        Assert.DoesNotContain("Row ", said.Error, StringComparison.Ordinal);
         await cli.RefusedAsync(1, "rows are broken", "patron", "import", file);
         var patrons = await cli.OkAsync("patron", "list", "--json");
         Assert.Equal("Kept", Assert.Single(patrons.Json.EnumerateArray()).GetProperty("lastName").GetString());

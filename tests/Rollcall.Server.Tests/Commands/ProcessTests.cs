@@ -335,6 +335,31 @@ public sealed class ProcessTests(PostgresCluster postgres)
     }
 
     [Fact]
+    public async Task Whoever_wants_no_colours_gets_no_escapes_in_a_terminal()
+    {
+        Assert.SkipUnless(File.Exists("/usr/bin/script"), "This system has no 'script', which makes a terminal");
+        await using var cli = await Cli.OpenAsync();
+        await cli.OkAsync("district", "add", "RIVER", "--name", "Riverbend");
+        foreach (
+            var (none, args) in (IEnumerable<(bool, string)>)
+                [(false, "district list"), (true, "district list"), (true, "sync"), (true, "--help")]
+        )
+        {
+            cli.Variables["NO_COLOR"] = none ? "1" : "";
+            using var process = StartInTerminal(cli, args);
+            var ran = await EndAsync(process);
+            Assert.Contains(
+                args == "--help" ? "support-bundle"
+                    : args == "sync" ? "classlink connect"
+                    : "Riverbend",
+                ran.Out,
+                StringComparison.Ordinal
+            );
+            Assert.Equal(!none, ran.Out.Contains('\e'));
+        }
+    }
+
+    [Fact]
     public async Task A_port_that_is_taken_is_told_in_one_line()
     {
         await using var cli = await Cli.OpenAsync();

@@ -16,6 +16,10 @@ internal static class RealProcess
     public static Process StartFull(Cli cli, string[] args, string more = "") =>
         StartAs(cli, ["sh", "-c", $"exec \"$0\" \"$@\" >/dev/full {more}", Program, .. args]);
 
+    /// <summary>Starts a command in a terminal of its own, whose screen is its output.</summary>
+    public static Process StartInTerminal(Cli cli, string args) =>
+        StartAs(cli, ["TERM=xterm-256color", "script", "-qec", $"'{Program}' {args}", "/dev/null"]);
+
     private static string Program => Path.Combine(AppContext.BaseDirectory, "rollcall");
 
     private static Process StartAs(Cli cli, string[] all)

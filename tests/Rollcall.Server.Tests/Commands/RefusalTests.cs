@@ -1,4 +1,5 @@
 using Rollcall.Sandbox;
+using Rollcall.Server.Commands;
 using Rollcall.Tests.Infrastructure;
 
 namespace Rollcall.Server.Tests.Commands;
@@ -26,7 +27,7 @@ public sealed class RefusalTests(PostgresCluster postgres)
         await cli.RefusedAsync(1, "no ClassLink partner key", "classlink", "connect", "--tenant-id", "2284", "--proxy", origin);
         await cli.RefusedAsync(1, "no district 3999", Proxy(SandboxTenants.NeverAdded, origin, good));
         await cli.RefusedAsync(1, "enable", Proxy(SandboxTenants.Disabled, origin, good));
-        await cli.RefusedAsync(1, "Tenant ID is a number", Proxy("abc", origin, good));
+        await cli.RefusedAsync(2, "Tenant ID is a number", Proxy("abc", origin, good));
         await cli.RefusedAsync(1, "cannot be reached", Proxy("2284", "http://127.0.0.1:1", good));
         await cli.RefusedAsync(1, "address", Proxy("2284", "nonsense", good));
         await cli.RefusedAsync(1, "does not exist", Proxy("2284", origin, Path.Combine(cli.Data, "missing")));
@@ -125,9 +126,9 @@ public sealed class RefusalTests(PostgresCluster postgres)
     [InlineData(2, "'x' is no number", "operation", "show", "x")]
     [InlineData(2, "'x' of --limit is no number", "patron", "list", "--limit", "x")]
     [InlineData(2, "1 or more", "patron", "list", "--limit", "0")]
-    [InlineData(1, "1 to 366 days", "token", "create", "X", "--scope", "all", "--days", "2147483647")]
-    [InlineData(1, "1 to 366 days", "token", "create", "X", "--scope", "all", "--days", "-2147483648")]
-    [InlineData(1, "days", "retention", "set", "--log-days", "2147483647")]
+    [InlineData(2, "1 to 366 days", "token", "create", "X", "--scope", "all", "--days", "2147483647")]
+    [InlineData(2, "1 to 366 days", "token", "create", "X", "--scope", "all", "--days", "-2147483648")]
+    [InlineData(2, "days", "retention", "set", "--log-days", "2147483647")]
     [InlineData(1, "no operation 9223372036854775807", "operation", "show", "9223372036854775807")]
     [InlineData(2, "is no number", "operation", "show", "9223372036854775808")]
     [InlineData(1, "2147483647", "review", "ignore", "2147483647")]
@@ -148,14 +149,212 @@ public sealed class RefusalTests(PostgresCluster postgres)
     [InlineData(1, "no site NOPE", "site", "set", "NOPE", "--name", "x")]
     [InlineData(1, "no operation 99", "operation", "log", "99")]
     [InlineData(1, "no operation 99", "operation", "approve", "99")]
-    [InlineData(1, "time zone", "district", "add", "X", "--name", "x", "--time-zone", "Mars/Base")]
-    [InlineData(1, "end in a digit", "site", "add", "X", "--name", "x", "--next-barcode", "ABC")]
+    [InlineData(2, "time zone", "district", "add", "X", "--name", "x", "--time-zone", "Mars/Base")]
+    [InlineData(2, "end in a digit", "site", "add", "X", "--name", "x", "--next-barcode", "ABC")]
     [InlineData(1, "NOPE", "patron", "list", "--district", "NOPE")]
     public async Task What_is_written_wrongly_is_named(int code, string says, params string[] args)
     {
         await using var cli = await Cli.OpenAsync();
         await cli.OkAsync("district", "add", "RIVER", "--name", "Riverbend");
         await cli.RefusedAsync(code, says, args);
+    }
+
+    /// <summary>A value that is none of its kind is written wrongly, whoever finds out: the parser, the command or what it calls.</summary>
+    [Theory]
+    [InlineData("district", "add", "A B", "--name", "x")]
+    [InlineData("district", "add", "X", "--name", " ")]
+    [InlineData("district", "add", "X", "--name", "x", "--time-zone", "Mars/Base")]
+    [InlineData("district", "allow-tenant", "RIVER", "abc")]
+    [InlineData("site", "add", "A B", "--name", "x")]
+    [InlineData("site", "add", "X", "--name", "x", "--next-barcode", "ABC")]
+    [InlineData("site", "add", "X", "--name", "x", "--group", "nobody")]
+    [InlineData("site", "add", "X", "--name", "x", "--role-group", "nobody")]
+    [InlineData("retention", "set", "--log-days", "0")]
+    [InlineData("notice", "set", "--email", "office")]
+    [InlineData("notice", "set", "--events", "sometimes")]
+    [InlineData("notice", "set", "--webhook", "nonsense")]
+    [InlineData("token", "create", "X", "--scope", "everything")]
+    [InlineData("token", "create", "X", "--scope", "all", "--group", "nobody")]
+    [InlineData("token", "create", "X", "--scope", "all", "--group", "Librarian")]
+    [InlineData("token", "create", "X", "--scope", "all", "--days", "0")]
+    [InlineData("token", "create", "X")]
+    [InlineData("token", "create", "X", "--scope", "patrons:read,preferences:write")]
+    [InlineData("account", "add", "somebody", "--group", "Librarian")]
+    [InlineData("account", "add", "a@library.example", "--group", "nobody")]
+    [InlineData("classlink", "roles", "teecher")]
+    [InlineData("classlink", "map", "email", "none")]
+    [InlineData("classlink", "map", "barcode", "nothing")]
+    [InlineData("classlink", "map", "location", "homeroom:door")]
+    [InlineData("classlink", "site-from", "anywhere")]
+    [InlineData("classlink", "field", "odd", "--policy", "roster")]
+    [InlineData("classlink", "field", "phone", "--policy", "odd")]
+    [InlineData("classlink", "field", "phone", "--blank", "odd")]
+    [InlineData("classlink", "threshold", "odd", "--percent", "1")]
+    [InlineData("classlink", "threshold", "transfers", "--percent", "101")]
+    [InlineData("classlink", "schedule", "--daily", "25:00")]
+    [InlineData("classlink", "schedule", "--daily", "04:00", "--mode", "odd")]
+    [InlineData("classlink", "schedule", "--pause", "yesterday", "tomorrow")]
+    [InlineData("operation", "list", "--limit", "0")]
+    [InlineData("operation", "log", "1", "--format", "pdf")]
+    [InlineData("patron", "list", "--status", "gone")]
+    [InlineData("patron", "list", "--limit", "0")]
+    [InlineData("patron", "export", "--changed-since", "yesterday")]
+    [InlineData("patron", "export", "--format", "pdf")]
+    [InlineData("patron", "set", "A100", "level")]
+    [InlineData("patron", "set", "A100", "odd=1")]
+    [InlineData("patron", "set", "A100", "birthdate=someday")]
+    [InlineData("patron", "set-all", "--status", "gone", "notes=x")]
+    [InlineData("patron", "set-all", "--status", "Active", "odd=x")]
+    [InlineData("patron", "set-all", "--status", "Active", "sex=odd", "--preview")]
+    [InlineData("serve", "--urls", "nonsense")]
+    [InlineData("serve", "--urls", ";")]
+    [InlineData("serve", "--urls", "http://127.0.0.1:99999")]
+    [InlineData("serve", "--urls", "http://127.0.0.1:-1")]
+    [InlineData("serve", "--urls", "http://127.0.0.1:door")]
+    [InlineData("serve", "--urls", "http://127.0.0.1:5080/library")]
+    [InlineData("serve", "--metrics-url", "http://127.0.0.1:99999")]
+    [InlineData("serve", "--proxy-address", "elsewhere")]
+    [InlineData("serve", "--public-url", "library")]
+    [InlineData("sandbox", "--students", "0")]
+    [InlineData("sandbox", "--api", "oneroster-9")]
+    [InlineData("demo", "--students", "0")]
+    public async Task A_value_that_is_none_is_written_wrongly_wherever_that_is_found_out(params string[] args)
+    {
+        await using var cli = await Cli.OpenAsync();
+        await cli.OkAsync("district", "add", "RIVER", "--name", "Riverbend");
+        await cli.OkAsync("patron", "import", cli.File("in.csv", "barcode,lastName\nA100,Foo\n"));
+        var ran = await cli.RunAsync(args);
+        Assert.True(ran.Code == 2, $"{ran.Code}: {ran.Out}{ran.Error}");
+        Assert.StartsWith("error: ", Assert.Single(ran.Error.TrimEnd('\n').Split('\n')), StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task What_is_to_be_a_number_and_is_none_is_written_wrongly_in_every_command()
+    {
+        await using var cli = await Cli.OpenAsync();
+        var seen = 0;
+        foreach (var (path, command) in Leaves("", CommandLine.Build(Terminal.OfProcess())))
+        {
+            var before = path.Split(' ', StringSplitOptions.RemoveEmptyEntries);
+            foreach (var option in command.Options.Where(o => IsNumber(o.ValueType)))
+            {
+                await IsRefusedAsync([.. before, option.Name, "many"]);
+            }
+
+            for (var i = 0; i < command.Arguments.Count; i++)
+            {
+                if (IsNumber(command.Arguments[i].ValueType))
+                {
+                    await IsRefusedAsync([.. before, .. Enumerable.Repeat("x", i), "many"]);
+                }
+            }
+        }
+
+        Assert.True(seen > 20, $"{seen}");
+
+        static bool IsNumber(Type type) =>
+            (Nullable.GetUnderlyingType(type) ?? type) is var t && (t == typeof(int) || t == typeof(long) || t == typeof(double));
+
+        static IEnumerable<(string, System.CommandLine.Command)> Leaves(string path, System.CommandLine.Command command) =>
+            command.Subcommands.Count == 0 ? [(path, command)] : command.Subcommands.SelectMany(c => Leaves($"{path} {c.Name}", c));
+
+        async Task IsRefusedAsync(string[] args)
+        {
+            seen++;
+            var ran = await cli.RunAsync(args);
+            Assert.True(ran.Code == 2, $"{string.Join(' ', args)}: {ran.Code} {ran.Error}");
+            Assert.Single(ran.Error.TrimEnd('\n').Split('\n'));
+        }
+    }
+
+    [Fact]
+    public async Task Discarded_operations_are_not_undone_and_one_patron_is_named_in_every_way()
+    {
+        await using var sandbox = await SandboxAsync();
+        await using var cli = await Cli.ConnectedAsync(sandbox);
+        var preview = await cli.OkAsync("sync", "--preview", "--json");
+        await cli.OkAsync("operation", "discard", $"{preview.Number("operation")}");
+        await cli.RefusedAsync(1, "nothing to undo", "operation", "undo", $"{preview.Number("operation")}");
+
+        var sync = (await cli.OkAsync("sync", "--json")).Number("operation");
+        var patrons = (await cli.OkAsync("patron", "list", "--json")).Json.EnumerateArray().ToList();
+        string Of(int patron, string field) => patrons[patron].GetProperty(field).GetString()!;
+        string[] ways = [Of(0, "barcode"), $"barcode:{Of(1, "barcode")}", $"guid:{Of(2, "guid")}", Of(3, "guid")];
+        foreach (var way in ways)
+        {
+            var undone = await cli.OkAsync("operation", "undo", $"{sync}", "--patron", way, "--json");
+            Assert.Equal(1, undone.Number("removed"));
+        }
+
+        Assert.Equal(patrons.Count - ways.Length, (await cli.OkAsync("patron", "list", "--json")).Json.GetArrayLength());
+        foreach (var gone in ways)
+        {
+            await cli.RefusedAsync(1, "no patron", "operation", "undo", $"{sync}", "--patron", gone);
+        }
+    }
+
+    [Fact]
+    public async Task An_id_type_that_nobody_has_is_mapped_and_warned_of()
+    {
+        await using var sandbox = await SandboxAsync();
+        await using var cli = await Cli.ConnectedAsync(sandbox);
+        var mapped = await cli.RunAsync("classlink", "map", "barcode", "user-id:Nope");
+        Assert.Equal(0, mapped.Code);
+        Assert.Contains("user-id:Nope", mapped.Out, StringComparison.Ordinal);
+        var warning = Assert.Single(mapped.Error.TrimEnd('\n').Split('\n'));
+        Assert.Matches("^warning: of the first [0-9,]+ people of the roster nobody has an id of the type 'Nope'; there is ", warning);
+        var there = warning.Split("there is ")[1].Split('.')[0].Split(", ")[0];
+        await cli.OkAsync("classlink", "map", "barcode", $"user-id:{there}");
+
+        // What cannot be asked is not waited for, and mapped all the same.
+        sandbox.Faults.Set("401");
+        await cli.OkAsync("classlink", "map", "barcode", "user-id:Nope");
+    }
+
+    [Fact]
+    public async Task Tokens_are_listed_for_people_to_read()
+    {
+        await using var cli = await Cli.OpenAsync();
+        await cli.OkAsync("district", "add", "RIVER", "--name", "Riverbend", "--time-zone", "America/New_York");
+        await cli.OkAsync("token", "create", "Everything", "--scope", "all", "--group", "District Administrator");
+        await cli.OkAsync("token", "create", "Catalogue", "--scope", "patrons:read");
+        var list = (await cli.OkAsync("token", "list")).Out;
+        Assert.Matches("Everything +District Administrator +all +", list);
+        Assert.Matches(
+            "Catalogue +Library Administrator +patrons:read +command line +[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2} +never",
+            list
+        );
+        await cli.RefusedAsync(
+            2,
+            "can do nothing with preferences:write: that needs the group District Administrator",
+            "token",
+            "create",
+            "X",
+            "--scope",
+            "preferences:write"
+        );
+    }
+
+    [Fact]
+    public async Task A_support_bundle_that_cannot_be_written_whole_leaves_no_file()
+    {
+        await using var cli = await Cli.OpenAsync();
+        var path = Path.Combine(cli.Data, "support.zip");
+        var refused = await Assert.ThrowsAsync<RollcallException>(() =>
+            SupportBundleCommand.WriteAsync(path, [("about", new FullDisk())], TestContext.Current.CancellationToken)
+        );
+        Assert.Contains("Make room", refused.Message, StringComparison.Ordinal);
+        Assert.False(File.Exists(path));
+        await SupportBundleCommand.WriteAsync(path, [("about", new { Fine = true })], TestContext.Current.CancellationToken);
+
+        // And nobody's file is taken for one of ours.
+        await Assert.ThrowsAsync<RollcallException>(() => SupportBundleCommand.WriteAsync(path, [], TestContext.Current.CancellationToken));
+        Assert.True(new FileInfo(path).Length > 0);
+    }
+
+    private sealed class FullDisk
+    {
+        public string Name => throw new IOException("No space left on device");
     }
 
     [Theory]

@@ -6,6 +6,7 @@ using Rollcall.Patrons;
 using Rollcall.Sandbox;
 using Rollcall.Sync;
 using Rollcall.Sync.Person;
+using Rollcall.Sync.Undo;
 using Rollcall.Tests.Infrastructure;
 
 namespace Rollcall.Tests.Sync;
@@ -115,6 +116,67 @@ public sealed class ApprovalTests(PostgresCluster cluster)
         Assert.Equal((OperationStatus.Waiting, true), (parked.Status, parked.Planned));
         Assert.InRange(parked.AppliedTo, 1, parked.PlanSize - 1);
         return parked;
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task An_approval_counts_what_was_held_and_not_what_it_passes_over(Db db)
+    {
+        await using var system = await StartAsync(db);
+        Put(system, 1, 60);
+        await SyncAsync(system);
+        Put(system, 1, 30, family: "Renamed");
+        Put(system, 61, 65);
+        var hold = await SyncAsync(system);
+        Assert.Equal((30, 5), (OperationQueue.CountsOf(hold).Held, OperationQueue.CountsOf(hold).HeldApart().Created));
+        var said = new List<(string? Text, long Done, long Total)>();
+        await system.Queue.ApproveAsync(system.District.Id, hold.Id, "test");
+        Sound(
+            await system.Follower.RunAsync(
+                system.District.Id,
+                hold.Id,
+                (stage, text, done, total) =>
+                {
+                    if (stage == OperationStage.Applying)
+                    {
+                        said.Add((text, done, total));
+                    }
+                },
+                CancellationToken.None
+            )
+        );
+        Assert.All(said, s => Assert.Equal(("Writing what was held", 30), (s.Text, s.Total)));
+        Assert.Equal(30, said[^1].Done);
+        Assert.All(said, s => Assert.InRange(s.Done, 1, 30));
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task What_was_discarded_before_it_had_written_anything_is_not_undone(Db db)
+    {
+        await using var system = await StartAsync(db);
+        Put(system, 1, 60);
+        await SyncAsync(system);
+        Put(system, 1, 30, family: "Renamed");
+        var hold = await SyncAsync(system);
+        await system.Queue.DiscardAsync(system.District.Id, hold.Id, "test");
+        var refused = await Assert.ThrowsAsync<RollcallException>(() =>
+            system.Get<UndoService>().EnqueueAsync(system.District.Id, hold.Id, null, "test")
+        );
+        Assert.Contains("was discarded before it had written anything", refused.Message, StringComparison.Ordinal);
+
+        // What had been written before the rest was put aside can be taken back.
+        Put(system, 61, 65);
+        hold = await SyncAsync(system);
+        Assert.Equal(5, OperationQueue.CountsOf(hold).HeldApart().Created);
+        await system.Queue.DiscardAsync(system.District.Id, hold.Id, "test");
+        var undo = await system.Get<UndoService>().EnqueueAsync(system.District.Id, hold.Id, null, "test");
+        Assert.Equal(
+            5,
+            OperationQueue.CountsOf(await system.Follower.RunAsync(system.District.Id, undo, null, CancellationToken.None)).Removed
+        );
     }
 
     [Theory]

@@ -292,6 +292,27 @@ internal static class Access
         ["/api/v1/tokens/{id:long} Delete"] = (Need.DistrictAdministrator, TokenScopes.AccountsWrite),
     }.ToFrozenDictionary(StringComparer.Ordinal);
 
+    /// <summary>Refuses to make a token with scopes that open nothing to its group: whoever names one expects something of it. All of them at once
+    /// is whatever the group may.</summary>
+    /// <exception cref="RollcallException">A scope opens nothing to it.</exception>
+    public static void CheckUse(SecurityGroup group, TokenScopes scopes)
+    {
+        var idle =
+            scopes.HasFlag(AccessTokens.AllOfDistrict) || group >= SecurityGroup.DistrictAdministrator
+                ? []
+                : AccessTokens
+                    .Words.Where(w => w.Scope != TokenScopes.Installation && scopes.HasFlag(w.Scope))
+                    .Where(w => !s_api.Values.Any(r => r.Scope.HasFlag(w.Scope) && Group(r.Need) <= group))
+                    .Select(w => w.Word)
+                    .ToList();
+        if (idle.Count > 0)
+        {
+            throw RollcallException.OfValue(
+                $"A token of the group {PatronFields.GroupWord(group)} can do nothing with {string.Join(", ", idle)}: that needs the group {PatronFields.GroupWord(SecurityGroup.DistrictAdministrator)}. Give it that group, or leave {(idle.Count == 1 ? "this scope" : "these scopes")} out."
+            );
+        }
+    }
+
     /// <summary>Every route that is listed.</summary>
     public static IEnumerable<string> Routes => s_routes.Keys.Concat(s_api.Keys);
 

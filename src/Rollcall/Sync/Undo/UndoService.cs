@@ -7,6 +7,7 @@ using Rollcall.Operations;
 using Rollcall.Patrons;
 using Rollcall.Review;
 using Rollcall.Storage;
+using Rollcall.Sync.Person;
 
 namespace Rollcall.Sync.Undo;
 
@@ -16,7 +17,7 @@ public sealed class UndoService(RollcallDatabase database, TimeProvider time)
     /// <summary>Queues the undo of an operation. What a later change touched stays, and the log says so.</summary>
     /// <param name="districtId">The district.</param>
     /// <param name="id">The operation to take back.</param>
-    /// <param name="barcode">One patron alone, by barcode as it is now; null for all.</param>
+    /// <param name="barcode">One patron alone, by barcode as it is now, or by the roster's id as <c>guid:ID</c>; null for all.</param>
     /// <param name="actor">Who asks.</param>
     /// <param name="seen">The patron whom somebody looked at: barcodes change hands. Null where nobody looked.</param>
     /// <param name="cancellationToken">Gives up.</param>
@@ -89,12 +90,13 @@ public sealed class UndoService(RollcallDatabase database, TimeProvider time)
         long? patron = null;
         if (barcode is not null)
         {
-            var key = Text.BarcodeKey(barcode.Trim());
             var found =
-                await context
-                    .Patrons.AsNoTracking()
-                    .SingleOrDefaultAsync(p => p.DistrictId == districtId && p.BarcodeKey == key, cancellationToken)
-                ?? throw PatronService.Nobody(barcode);
+                await FindAsync(
+                    context.Patrons.AsNoTracking().Where(p => p.DistrictId == districtId),
+                    barcode.Trim(),
+                    onlyBarcode: seen is not null,
+                    cancellationToken
+                ) ?? throw PatronService.Nobody(barcode);
             if (seen is { } looked && looked.Id != found.Id)
             {
                 throw PatronService.AnotherPerson(barcode);
@@ -139,6 +141,21 @@ public sealed class UndoService(RollcallDatabase database, TimeProvider time)
         )
         {
             throw new RollcallException($"Operation {id} has no changes on record: there is nothing to undo.");
+        }
+        else if (
+            subject.Status == OperationStatus.Discarded
+            && !await context.Changes.AnyAsync(
+                c =>
+                    c.DistrictId == districtId
+                    && c.OperationId == id
+                    && UndoPlanner.Writing.Contains(c.Kind)
+                    && !c.Stale
+                    && c.Number <= (c.Held ? subject.HeldAppliedTo : subject.AppliedTo),
+                cancellationToken
+            )
+        )
+        {
+            throw new RollcallException($"Operation {id} was discarded before it had written anything: there is nothing to undo.");
         }
 
         var operation = new Operation
@@ -199,6 +216,31 @@ public sealed class UndoService(RollcallDatabase database, TimeProvider time)
             c.Stale && !rows.Any(t => t.PatronId == c.PatronId && t.OperationId > c.OperationId && !t.Stale && t.Kind != ChangeKind.Note)
         );
         return Refusal(operation, again: onePatron || await left.AnyAsync(cancellationToken));
+    }
+
+    /// <summary>Whoever is meant, as a one-person sync takes it: a barcode, or the roster's id of somebody, each for certain with its word before it.</summary>
+    private static async Task<Patron?> FindAsync(
+        IQueryable<Patron> patrons,
+        string person,
+        bool onlyBarcode,
+        CancellationToken cancellationToken
+    )
+    {
+        if (person.StartsWith(PersonOptions.ByGuid, StringComparison.OrdinalIgnoreCase))
+        {
+            var guid = person[PersonOptions.ByGuid.Length..].Trim();
+            return await patrons.SingleOrDefaultAsync(p => p.Guid == guid, cancellationToken);
+        }
+
+        var certain = person.StartsWith(PersonOptions.ByBarcode, StringComparison.OrdinalIgnoreCase);
+        var key = Text.BarcodeKey(certain ? person[PersonOptions.ByBarcode.Length..].Trim() : person);
+        var byBarcode = await patrons.SingleOrDefaultAsync(p => p.BarcodeKey == key, cancellationToken);
+        var byGuid = certain || onlyBarcode ? null : await patrons.SingleOrDefaultAsync(p => p.Guid == person, cancellationToken);
+        return byBarcode is not null && byGuid is not null && byBarcode.Id != byGuid.Id
+            ? throw new RollcallException(
+                $"'{Text.Cut(person, 60)}' is the barcode of a patron, and the roster's id of another one. Say {PersonOptions.ByBarcode}{byBarcode.Barcode} or {PersonOptions.ByGuid}{Text.Cut(person, 60)}."
+            )
+            : byBarcode ?? byGuid;
     }
 
     /// <summary>Why an operation cannot be undone, in words that say what to do; null when it can.</summary>
