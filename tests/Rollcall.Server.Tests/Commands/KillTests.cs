@@ -4,7 +4,6 @@ using System.Globalization;
 using Microsoft.Data.Sqlite;
 using Microsoft.Extensions.DependencyInjection;
 using Npgsql;
-using Rollcall.Districts;
 using Rollcall.Integrations;
 using Rollcall.Operations;
 using Rollcall.Sandbox;
@@ -162,21 +161,6 @@ public sealed class KillTests(PostgresCluster postgres)
         await rough.OkAsync("db", "check");
     }
 
-    private static async Task<long> EnqueueAsync(Cli cli)
-    {
-        await using var database = new RollcallDatabase(new StorageOptions(cli.Data, cli.Database));
-        var district = await new DistrictService(database, TimeProvider.System).ResolveAsync("RIVER", Stop);
-        var (id, _) = await new OperationQueue(database, TimeProvider.System).EnqueueAsync(
-            district.Id,
-            OperationKind.FullSync,
-            IntegrationKind.ClassLink,
-            preview: false,
-            "test",
-            cancellationToken: Stop
-        );
-        return id;
-    }
-
     /// <summary>Lets a process sync for a while, and kills it. Meanwhile nobody is there twice, lost or half-written.</summary>
     /// <param name="cli">The installation.</param>
     /// <param name="states">Before and after.</param>
@@ -272,15 +256,16 @@ public sealed class KillTests(PostgresCluster postgres)
         }
     }
 
-    private static async Task EnqueueAsync(Cli cli)
+    private static async Task<long> EnqueueAsync(Cli cli)
     {
         var services = new ServiceCollection();
         services.AddSingleton(TimeProvider.System);
         services.AddRollcall(new RollcallOptions(new StorageOptions(cli.Data, cli.Database), AllowPrivateAddresses: true));
         await using var provider = services.BuildServiceProvider();
-        await provider
+        var (id, _) = await provider
             .GetRequiredService<OperationQueue>()
             .EnqueueAsync(1, OperationKind.FullSync, IntegrationKind.ClassLink, preview: false, "test", cancellationToken: Stop);
+        return id;
     }
 
     private static async Task<DbConnection> OpenAsync(Cli cli)
