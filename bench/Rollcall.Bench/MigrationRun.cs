@@ -40,10 +40,11 @@ internal sealed class MigrationRun(BenchOptions options)
                 var before = await SizeAsync(order);
                 var measured = await Child.MeasureAsync(order);
                 await CheckAsync(order);
+                var after = await SizeAsync(order);
                 Console.WriteLine(
                     string.Create(
                         CultureInfo.InvariantCulture,
-                        $"| {options.Migrated:#,0} | {database} | {measured.Rows} | {measured.Seconds:0.0} | {measured.Cpu:0.0} | {measured.Peak:0} | {before:0} | {await SizeAsync(order):0} |"
+                        $"| {options.Migrated:#,0} | {database} | {measured.Rows} | {measured.Seconds:0.0} | {measured.Cpu:0.0} | {measured.Peak:0} | {before:0} | {after:0} |"
                     )
                 );
             }
