@@ -614,7 +614,7 @@ public sealed class AccessTokens(RollcallDatabase database, TimeProvider time)
     /// <summary>The record that made the token is linked to another id of the roster by now.</summary>
     private static async Task<bool> IsAnothersAsync(RollcallContext context, AccessToken row, CancellationToken cancellationToken) =>
         row is { PatronId: { } patronId, DistrictId: { } home, Stamp: { } stamp }
-        && await Sessions.ComingInAsync(context, home, patronId, byClassLink: true, cancellationToken) is { } patron
+        && await Sessions.ComingInAsync(context, home, patronId, byClassLink: true, cancellationToken) is { Guid: not null } patron
         && stamp != Sessions.StampOf(patron.Guid);
 
     private static void AddAudit(RollcallContext context, int districtId, DateTimeOffset now, string actor, string details) =>
