@@ -286,10 +286,20 @@ internal sealed class OperationModel(
             _ => "a sync",
         };
 
-    /// <summary>False for a person of a plan who is no patron yet.</summary>
-    public bool IsPatron(LogRow row) =>
-        row is { PatronId: not null, Barcode: not null }
-        && (row.Kind != "create" || (row.Held ? row.Number <= Operation.HeldAppliedTo : row.Number <= Operation.AppliedTo));
+    /// <summary>False for a person of a plan who is no patron yet, and for one who was removed.</summary>
+    public bool IsPatron(LogRow row)
+    {
+        var written = !row.Stale && row.Number <= (row.Held ? Operation.HeldAppliedTo : Operation.AppliedTo);
+        return row is { PatronId: not null, Barcode: not null }
+            && (
+                row.Kind switch
+                {
+                    "create" => written,
+                    "remove" => !written || Operation.Status == OperationStatus.Undone,
+                    _ => true,
+                }
+            );
+    }
 
     /// <summary>The address of a download with the filter of the page.</summary>
     public string Download(string format) =>

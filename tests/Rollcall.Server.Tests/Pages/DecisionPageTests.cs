@@ -77,7 +77,10 @@ public abstract class DecisionPages(SyncedLibrary library)
         Assert.Equal((OperationKind.Undo, 1L), (ended.Kind, OperationQueue.CountsOf(ended).Removed));
         Assert.Contains($"operation {import}", await visitor.PageAsync(undo), StringComparison.Ordinal);
         Assert.DoesNotContain("handler=Undo", await visitor.PageAsync($"/operations/{import}"), StringComparison.Ordinal);
-        Assert.DoesNotContain("handler=Undo", await visitor.PageAsync(undo), StringComparison.Ordinal);
+        var taken = await visitor.PageAsync(undo);
+        Assert.DoesNotContain("handler=Undo", taken, StringComparison.Ordinal);
+        Assert.Contains("REV001", taken, StringComparison.Ordinal);
+        Assert.DoesNotContain("href=\"/patrons/REV001\"", taken, StringComparison.Ordinal);
 
         // The same address under another last name: Review asks.
         using var again = new MemoryStream(
