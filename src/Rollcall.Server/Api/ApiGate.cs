@@ -572,13 +572,27 @@ internal sealed class ApiGate(RequestDelegate next, RollcallDatabase database, A
                         : "The request does not fit: a value is missing or cannot be read. /api/v1/openapi.json describes it."
                 );
             case var _ when DatabaseErrors.IsAway(fault):
-                http.Response.Headers.RetryAfter = "5";
+                // The route and not the address, which may hold somebody's barcode.
+                logger.LogWarning(
+                    "The database did not answer a request of the API: {Method} {Route}",
+                    http.Request.Method,
+                    (http.GetEndpoint() as RouteEndpoint)?.RoutePattern.RawText ?? "no route"
+                );
+                if (HttpMethods.IsGet(http.Request.Method))
+                {
+                    http.Response.Headers.RetryAfter = "5";
+                    return ProblemAsync(
+                        http,
+                        StatusCodes.Status503ServiceUnavailable,
+                        "The database does not answer. Ask again in a moment."
+                    );
+                }
+
+                // No program is to repeat by itself what may have been carried out.
                 return ProblemAsync(
                     http,
                     StatusCodes.Status503ServiceUnavailable,
-                    HttpMethods.IsGet(http.Request.Method)
-                        ? "The database does not answer. Ask again in a moment."
-                        : "The database does not answer. It may have been carried out all the same: look at what it was to change, and only then send it again."
+                    $"The database does not answer. It may have been carried out all the same: look at what it was to change, and only then send it again{(IsOnce(http) ? ", with another Idempotency-Key" : "")}."
                 );
             default:
                 // The route and not the address, which may hold somebody's barcode.

@@ -143,7 +143,11 @@ internal static class ApiRoutes
         Read(api.MapGet("/patrons.csv", PatronsCsvAsync), "patronsCsv", "Read patrons as CSV, which can be imported again", "text/csv");
         Read(api.MapGet("/patrons.jsonl", PatronLinesAsync), "patronLines", "Read patrons as JSON Lines", "application/x-ndjson");
         Read(api.MapGet("/patron-counts", PatronCountsAsync), "patronCounts", "Count patrons by site and status");
-        Read(api.MapGet("/lists/arrivals", ArrivalsAsync), "arrivals", "List who came since a day and may need a card, by homeroom");
+        Read(
+            api.MapGet("/lists/arrivals", ArrivalsAsync),
+            "arrivals",
+            "List who came since a day and has no card yet, by homeroom; with card=all everybody who came"
+        );
         Read(api.MapGet("/lists/leavers", LeaversAsync), "leavers", "List who left since a day, by homeroom");
         Read(api.MapGet("/filters", FiltersAsync), "filters", "List the saved filters of whoever made the token");
         Write(api.MapPut("/filters", SaveFilterAsync), "saveFilter", "Save a filter of the list of patrons; one of that name is replaced");
@@ -960,9 +964,15 @@ internal static class ApiRoutes
         HttpContext http,
         string? since = null,
         string? site = null,
+        string? card = null,
         int? limit = null,
         string? cursor = null
-    ) => MovedAsync(left: false, sites, reading, time, http, since, site, limit, cursor);
+    ) =>
+        card is null or "all"
+            ? MovedAsync(left: false, sites, reading, time, http, since, site, limit, cursor, cardless: card is null)
+            : throw new RollcallException(
+                $"'{Text.Cut(card, 40)}' is no choice: card=all lists everybody who came, without it those without a card."
+            );
 
     private static Task<Page<PatronDocument>> LeaversAsync(
         SiteService sites,
@@ -973,7 +983,7 @@ internal static class ApiRoutes
         string? site = null,
         int? limit = null,
         string? cursor = null
-    ) => MovedAsync(left: true, sites, reading, time, http, since, site, limit, cursor);
+    ) => MovedAsync(left: true, sites, reading, time, http, since, site, limit, cursor, cardless: false);
 
     /// <summary>The lists that a school prints; thirty days back without being told, as on their page.</summary>
     private static async Task<Page<PatronDocument>> MovedAsync(
@@ -985,7 +995,8 @@ internal static class ApiRoutes
         string? since,
         string? site,
         int? limit,
-        string? cursor
+        string? cursor,
+        bool cardless
     )
     {
         var (district, _) = Caller.Of(http);
@@ -1000,7 +1011,8 @@ internal static class ApiRoutes
             null,
             size,
             http.RequestAborted,
-            after
+            after,
+            cardless
         );
         return new([.. people.Select(p => Document(p, null, codes))], people.Count < size ? null : CursorAt(people[^1]));
     }

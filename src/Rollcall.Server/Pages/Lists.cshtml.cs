@@ -12,6 +12,21 @@ internal sealed class ListsModel(Here here, SiteService sites, Reading reading) 
     /// <summary>A printed list has an end.</summary>
     public const int Most = 5000;
 
+    // So many are there at once; whoever prints asks for all.
+    private const int AtFirst = 500;
+
+    // Where there are more, a list of all of them is no school's.
+    private const int FewSites = 10;
+
+    /// <summary>Whose list it is to be is not chosen yet.</summary>
+    public bool ChooseSiteFirst => Site is null && !All && Sites.Count > FewSites;
+
+    /// <summary>As many as a printed list may have.</summary>
+    public bool All { get; private set; }
+
+    /// <summary>There are more than are shown.</summary>
+    public bool HasMore { get; private set; }
+
     /// <summary><c>arrivals</c>, <c>leavers</c> or <c>transferred</c>; null while none is chosen.</summary>
     public string? List { get; private set; }
 
@@ -35,7 +50,7 @@ internal sealed class ListsModel(Here here, SiteService sites, Reading reading) 
         private set;
     } = [];
 
-    public async Task<IActionResult> OnGetAsync(string? list, string? since, string? site, string? card)
+    public async Task<IActionResult> OnGetAsync(string? list, string? since, string? site, string? card, string? all)
     {
         if (list is not (null or "arrivals" or "leavers" or "transferred"))
         {
@@ -56,9 +71,18 @@ internal sealed class ListsModel(Here here, SiteService sites, Reading reading) 
             return Page();
         }
 
+        All = all == "yes";
+        if (ChooseSiteFirst)
+        {
+            return Page();
+        }
+
+        var most = All ? Most : AtFirst;
         var people = Ever
-            ? await reading.TransferredAsync(DistrictId, Site?.Id, Here.Sites, Most, Gone)
-            : await reading.MovedAsync(DistrictId, Left, Here.StartOf(Since), Site?.Id, Here.Sites, Most, Gone, cardless: Cardless);
+            ? await reading.TransferredAsync(DistrictId, Site?.Id, Here.Sites, most + 1, Gone)
+            : await reading.MovedAsync(DistrictId, Left, Here.StartOf(Since), Site?.Id, Here.Sites, most + 1, Gone, cardless: Cardless);
+        HasMore = people.Count > most;
+        people = [.. people.Take(most)];
         Total = people.Count;
         var names = Sites.ToDictionary(s => s.Id, s => s.Name);
         Groups =

@@ -85,6 +85,7 @@ public sealed class ReviewDecisions(RollcallDatabase database, UndoService undo,
         var message =
             alias || change.Values == "{}"
                 ? $"{patron.DisplayName} ({patron.Barcode}) keeps the link; {item.RosterId} is another record of the same person."
+                    + (change.Values == "{}" ? "" : " By that one they are back at a school of the library, and have what it says of them.")
                 : $"{patron.DisplayName} ({patron.Barcode}) is linked to {item.RosterId}.";
         return await work.DecideAsync(database, ReviewStatus.Linked, change, actor, patron, message, time, cancellationToken);
     }

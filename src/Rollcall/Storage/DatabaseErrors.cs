@@ -49,6 +49,9 @@ internal static class DatabaseErrors
                     return state.StartsWith("08", StringComparison.Ordinal)
                         || state.StartsWith("57P", StringComparison.Ordinal)
                         || state == PostgresErrorCodes.TooManyConnections;
+                case NpgsqlOperationInProgressException:
+                    // Two commands at once on one connection: this program's own fault.
+                    return false;
                 case NpgsqlException { InnerException: IOException or SocketException or TimeoutException or null }:
                 case InvalidOperationException { Source: "Npgsql" }:
                     return true;

@@ -4707,14 +4707,14 @@ namespace Rollcall.Server.Tests.Api.Generated
 
         /// <param name="cancellationToken">A cancellation token that can be used by other objects or threads to receive notice of cancellation.</param>
         /// <summary>
-        /// List who came since a day and may need a card, by homeroom
+        /// List who came since a day and has no card yet, by homeroom; with card=all everybody who came
         /// </summary>
         /// <remarks>
         /// Needs the scope patrons:read and the group Library Administrator.
         /// </remarks>
         /// <returns>OK</returns>
         /// <exception cref="ApiException">A server side error occurred.</exception>
-        public virtual async System.Threading.Tasks.Task<PageOfPatronDocument> ArrivalsAsync(string? since = null, string? site = null, int? limit = null, string? cursor = null, System.Threading.CancellationToken cancellationToken = default(System.Threading.CancellationToken))
+        public virtual async System.Threading.Tasks.Task<PageOfPatronDocument> ArrivalsAsync(string? since = null, string? site = null, string? card = null, int? limit = null, string? cursor = null, System.Threading.CancellationToken cancellationToken = default(System.Threading.CancellationToken))
         {
             var client_ = _httpClient;
             var disposeClient_ = false;
@@ -4737,6 +4737,10 @@ namespace Rollcall.Server.Tests.Api.Generated
                     if (site != null)
                     {
                         urlBuilder_.Append(System.Uri.EscapeDataString("site")).Append('=').Append(System.Uri.EscapeDataString(ConvertToString(site, System.Globalization.CultureInfo.InvariantCulture))).Append('&');
+                    }
+                    if (card != null)
+                    {
+                        urlBuilder_.Append(System.Uri.EscapeDataString("card")).Append('=').Append(System.Uri.EscapeDataString(ConvertToString(card, System.Globalization.CultureInfo.InvariantCulture))).Append('&');
                     }
                     if (limit != null)
                     {
@@ -10643,4 +10647,4 @@ namespace Rollcall.Server.Tests.Api.Generated
 #pragma warning restore 8604
 #pragma warning restore 8625
 #pragma warning restore 8765
-// openapi.json 9ff80577ed9f5be163a5f3809de2480a10b77a5f2ff1b7b2e8d12f023379f389
+// openapi.json 70e1c001a5d77c00874db1a9d227815e602bea11cc700c608e4ce13f0c8a8f7a

@@ -345,7 +345,7 @@ public sealed class NodesTests(PostgresCluster postgres)
             await SqlAsync(
                 cli,
                 """
-                CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.01); RETURN NULL; END $$;
+                CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.03); RETURN NULL; END $$;
                 CREATE TRIGGER slow AFTER INSERT ON patrons FOR EACH ROW EXECUTE FUNCTION slow()
                 """
             );

@@ -486,6 +486,88 @@ public sealed class ShrinkTests(PostgresCluster cluster)
         );
     }
 
+    /// <summary>Among the new of a large school some have the name of somebody who left it, or who is there: chance makes them, and nobody waits for it.
+    /// Known birthdates that differ say so of each.</summary>
+    [Theory]
+    [InlineData(Db.Sqlite, false, null, null, 0)]
+    [InlineData(Db.Postgres, false, "2010-01-02", "2014-07-08", 0)]
+    [InlineData(Db.Sqlite, false, "2010-01-02", "2010-01-02", 12)]
+    [InlineData(Db.Sqlite, true, null, null, 0)]
+    [InlineData(Db.Postgres, true, "2010-01-02", "2014-07-08", 0)]
+    [InlineData(Db.Postgres, true, "2010-01-02", "2010-01-02", 12)]
+    public async Task A_dozen_namesakes_among_many_are_a_chance(Db db, bool changes, string? born, string? bornAnew, int held)
+    {
+        await using var system = await Installation.StartAsync(cluster, db);
+        system.Sandbox.OnlyMine();
+        for (var i = 0; i < 200; i++)
+        {
+            system.Sandbox.Person($"x{i}", $"First{i}", $"Last{i}");
+            system.Sandbox.Born($"x{i}", born);
+        }
+
+        await system.SyncAsync();
+        for (var i = 0; i < 12 && !changes; i++)
+        {
+            system.Sandbox.Overrides.Remove("users", $"x{i}");
+        }
+
+        if (!changes)
+        {
+            Assert.Equal(12, OperationQueue.CountsOf(await system.SyncAsync()).Transferred);
+        }
+
+        for (var i = 0; i < 40; i++)
+        {
+            var isNamesake = i < 12;
+            system.Sandbox.Person($"b{i}", $"{(isNamesake ? "First" : "New")}{i}", $"{(isNamesake ? "Last" : "Come")}{i}", modified: Later);
+            system.Sandbox.Born($"b{i}", bornAnew);
+        }
+
+        var operation = await system.SyncAsync(kind: changes ? OperationKind.ChangesSync : OperationKind.FullSync);
+        var counts = OperationQueue.CountsOf(operation);
+        Assert.Equal((held, 40), (counts.Held, counts.Created));
+        Assert.Equal(240 - held, (await system.AllPatronsAsync()).Count);
+        Assert.Equal(
+            born is null || born == bornAnew ? 12 : 0,
+            (await system.LogAsync(operation.Id)).Count(r => r.Reason?.Contains("the same name", StringComparison.Ordinal) == true)
+        );
+    }
+
+    /// <summary>Patrons of one school who are not linked, and their namesakes who come, keep no leaver of another school waiting for whom one of the new
+    /// could be taken.</summary>
+    [Fact]
+    public async Task One_namesake_at_another_school_holds_no_leavers_there()
+    {
+        await using var system = await Installation.StartAsync(cluster, Db.Sqlite);
+        system.Sandbox.OnlyMine();
+        string School(int number) => system.Sandbox.District.Schools.ElementAt(number - 1).SourcedId;
+        for (var i = 0; i < 60; i++)
+        {
+            system.Sandbox.Person($"x{i}", $"First{i}", $"Last{i}", orgs: [School(2)]);
+        }
+
+        system.Sandbox.Person("y", "Some", "Body", orgs: [School(1)]);
+        await system.SyncAsync();
+        await system.ImportAsync(
+            "barcode,lastName,firstName,site\n" + string.Concat(Enumerable.Range(0, 12).Select(i => $"OLD{i},Unlinked{i},Kid{i},S1\n"))
+        );
+        for (var i = 0; i < 4; i++)
+        {
+            system.Sandbox.Overrides.Remove("users", $"x{i}");
+        }
+
+        for (var i = 0; i < 12; i++)
+        {
+            system.Sandbox.Person($"n{i}", $"Kid{i}", $"Unlinked{i}", orgs: [School(1)], modified: Later);
+        }
+
+        system.Sandbox.Person("m", "First0", "Last0", orgs: [School(1)], modified: Later);
+        var operation = await system.SyncAsync();
+        var counts = OperationQueue.CountsOf(operation);
+        Assert.Equal((13, 4), (counts.Held, counts.Transferred));
+        Assert.Equal(4, (await system.AllPatronsAsync()).Count(p => p.Status == PatronStatus.Transferred));
+    }
+
     /// <summary>Whoever moves up a school and comes there under another id is one and the same, unless the birthdates say otherwise. Both halves wait,
     /// though the leavers alone would be usual.</summary>
     [Theory]

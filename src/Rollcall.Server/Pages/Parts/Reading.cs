@@ -528,27 +528,16 @@ internal sealed class Reading(
             .Where(x => x.Operation.CreatedAt >= since || x.Change.Held || x.Operation.PreviewOnly)
             .Where(x => x.Change.Held ? x.Change.Number <= x.Operation.HeldAppliedTo : x.Change.Number <= x.Operation.AppliedTo)
             .Select(x => x.Change);
-        if (cardless)
-        {
-            // A number that the roster knows is on a card of the school's; who has another by now was given the card that it is on.
-            var before = $"\"{PatronFields.Barcode}\":[null,\"";
-            rows = rows.Where(c => c.BarcodeDrawn)
-                .Join(
-                    context.Patrons.Where(p => p.DistrictId == districtId),
-                    c => c.PatronId,
-                    p => (long?)p.Id,
-                    (c, p) => new { Change = c, p.Barcode }
-                )
-                .Where(x => x.Change.Values.Contains(before + x.Barcode + "\"]"))
-                .Select(x => x.Change);
-        }
-
-        var moved = rows.Select(c => c.PatronId!.Value);
+        // A number that the roster knows is on a card of the school's; who has another by now was given the card that it is on.
+        var before = $"\"{PatronFields.Barcode}\":[null,\"";
         var people = context
             .Patrons.AsNoTracking()
-            .Where(p => p.DistrictId == districtId && (siteId == null || p.SiteId == siteId) && moved.Contains(p.Id))
+            .Where(p => p.DistrictId == districtId && (siteId == null || p.SiteId == siteId))
             .Where(p => sites == null || (p.SiteId != null && sites.Contains(p.SiteId.Value)))
             .Where(p => left ? p.Status == PatronStatus.Transferred : p.Status != PatronStatus.Transferred);
+        people = cardless
+            ? people.Where(p => rows.Any(c => c.PatronId == p.Id && c.BarcodeDrawn && c.Values.Contains(before + p.Barcode + "\"]")))
+            : people.Where(p => rows.Any(c => c.PatronId == p.Id));
         if (after is { Location: { } location, NameKey: var name, Id: var id })
         {
             people = people.Where(p =>

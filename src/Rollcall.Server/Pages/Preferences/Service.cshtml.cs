@@ -715,8 +715,19 @@ internal sealed class ServiceModel(
             "schedule",
             async () =>
             {
-                await ConfigureAsync("synced by hand", s => s with { Daily = s.Daily with { ByHand = true } });
-                return "Nothing runs by itself. Whenever you want nights after all, choose a time here.";
+                TimeOnly? at = null;
+                await ConfigureAsync(
+                    "synced by hand",
+                    s =>
+                    {
+                        // Somebody has chosen a time since the page was opened.
+                        at = s.Daily.At;
+                        return at is null ? s with { Daily = s.Daily with { ByHand = true } } : s;
+                    }
+                );
+                return at is { } time
+                    ? $"Daily Operations have been set to {time:HH\\:mm} meanwhile, and stay so. Turn them off here if nothing is to run by itself."
+                    : "Nothing runs by itself. Whenever you want nights after all, choose a time here.";
             }
         );
 

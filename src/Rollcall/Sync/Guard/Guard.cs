@@ -19,6 +19,9 @@ internal static class Guard
 {
     private const int AllOfThem = 3;
 
+    // Of so large a part of a school a name alone is no chance.
+    private const double Share = 10;
+
     public static IReadOnlyList<Hold> Check(Thresholds thresholds, RiskTally tally)
     {
         // Who leaves and comes at once under a new id does neither: of such people both halves wait, or none.
@@ -26,7 +29,14 @@ internal static class Guard
             .Changes.Keys.Where(k => k.Risk == Risk.Creates && IdsGivenAnew(k.Site, k.Group))
             .Select(k => (k.Site, k.Group))
             .ToHashSet();
-        var moved = tally.Movers.Keys.Where(m => anew.Contains((m.Site, m.Group))).Select(m => (m.From, m.Group)).ToHashSet();
+
+        // One or two namesakes at another school are others.
+        var moved = tally
+            .Movers.Where(m => anew.Contains((m.Key.Site, m.Key.Group)))
+            .GroupBy(m => (m.Key.From, m.Key.Group), m => m.Value)
+            .Where(m => m.Sum() >= AllOfThem)
+            .Select(m => m.Key)
+            .ToHashSet();
         var holds = new List<Hold>();
         foreach (var ((site, group, risk), count) in tally.Changes)
         {
@@ -42,7 +52,16 @@ internal static class Guard
                     Exceeds(thresholds.At(site, risk), count, tally.Matched.GetValueOrDefault((site, group))),
                     tally.Matched.GetValueOrDefault((site, group))
                 ),
-                Risk.Creates => (anew.Contains((site, group)) || (returning > 0 && TooManyLeave(site, group)), People(site, group)),
+                Risk.Creates => (
+                    anew.Contains((site, group))
+                        || Exceeds(
+                            thresholds.At(site, risk),
+                            count - tally.ByNameAlone.GetValueOrDefault((site, group)),
+                            People(site, group)
+                        )
+                        || (returning > 0 && TooManyLeave(site, group)),
+                    People(site, group)
+                ),
                 _ => (false, 0),
             };
             if (held)
@@ -79,11 +98,10 @@ internal static class Guard
         bool IdsGivenAnew(int site, RoleGroup group)
         {
             var named = tally.Returning.GetValueOrDefault((site, group)) + tally.Former.GetValueOrDefault((site, group));
-            return Exceeds(
-                    thresholds.At(site, Risk.Creates),
-                    tally.Changes.GetValueOrDefault((site, group, Risk.Creates)),
-                    People(site, group)
-                )
+            var threshold = thresholds.At(site, Risk.Creates);
+            var people = People(site, group);
+            return Exceeds(threshold, tally.Likely.GetValueOrDefault((site, group)), people)
+                || Exceeds(threshold with { Percent = Math.Max(threshold.Percent, Share) }, named, people)
                 || (
                     named >= AllOfThem
                     && named >= tally.Transferable.GetValueOrDefault((site, group))

@@ -52,6 +52,13 @@ internal sealed class RiskTally
     /// <summary>Those who are no such ones, and have the name of somebody who left the site before, or whom this roster lacks at another.</summary>
     public Dictionary<(int Site, RoleGroup Group), int> Former { get; } = [];
 
+    /// <summary>Those of both for whom more speaks than a name: a birthdate, or that this whole roster lacks somebody of the very site.</summary>
+    public Dictionary<(int Site, RoleGroup Group), int> Likely { get; } = [];
+
+    /// <summary>Those of both for whom nothing else speaks, nor a patron who is not linked: of years of leavers, of a district's people, and of all whom a
+    /// sync of changes does not have, chance makes some namesakes.</summary>
+    public Dictionary<(int Site, RoleGroup Group), int> ByNameAlone { get; } = [];
+
     /// <summary>Those of them whom the roster lacks at another site, by that site.</summary>
     public Dictionary<(int Site, RoleGroup Group, int From), int> Movers { get; } = [];
 
@@ -95,7 +102,6 @@ internal sealed class Planner
     private readonly KeySet _unlinkedNames = new();
 
     // Patrons whom the roster lacks and whose name a new person has: at a site, and wherever they are.
-    private readonly KeySet _missingNames = new();
     private readonly Rows<(ulong Name, int Patron)> _missing = new();
     private Lookup<(ulong Name, int Patron)>? _missingByName;
 
@@ -339,10 +345,6 @@ internal sealed class Planner
             }
 
             _missing.Add((name, i));
-            if (patron.Status != PatronStatus.Transferred)
-            {
-                _missingNames.Add(NameAt(patron.SiteId, patron.Last, patron.First, patron.RoleGroup));
-            }
         }
 
         _missingByName = _missing.Count == 0 ? null : new(_missing, static (in m) => m.Name);
@@ -350,36 +352,65 @@ internal sealed class Planner
         bool IsAlive(ulong guid, int index) => _roster.IsLive(guid) || _patrons.AliasesOf(index).Any(_roster.IsLive);
     }
 
-    /// <summary>Somebody of a new person's name and role group who is missing though not as one of the site's own: whoever left it before, and
-    /// whoever is missing at another site, as those are who move up a school. Of other sites there are as many names as a district has people: there
-    /// a birthdate has to agree, or at least the whole roster has to lack somebody.</summary>
-    /// <returns>Whether there is somebody, and the site that lacks them by this plan; null for who had left before.</returns>
-    private (bool Found, int? From) MissingElsewhere(RosterPerson row, int site)
+    /// <summary>Somebody of a new person's name and role group whom the roster lacks, or who left before. Two known birthdates that are two say that
+    /// there are two people. Of other sites there are as many names as a district has people: there a birthdate has to agree, or at least the whole
+    /// roster has to lack somebody.</summary>
+    private Namesake NamesakeOf(RosterPerson row, int site)
     {
+        var best = default(Namesake);
         if (_missingByName is null || row.Last == 0)
         {
-            return (false, null);
+            return best;
         }
 
         var birthDay = _roster.Demographics?.BirthDay(row) ?? 0;
-        var found = false;
         foreach (var at in _missingByName.Find(NameAt(0, row.Last, row.First, row.Group), Matcher.MostCandidates))
         {
             ref readonly var patron = ref _patrons[_missing[at].Patron];
             var left = patron.Status == PatronStatus.Transferred;
-            var couldBe =
-                patron.SiteId == site
-                || (birthDay != 0 && patron.BirthDay != 0 ? birthDay == patron.BirthDay : !left && !_roster.ChangesOnly);
-            if (couldBe && !left)
+            var sameDay = birthDay != 0 && birthDay == patron.BirthDay;
+            if (birthDay != 0 && patron.BirthDay != 0 && !sameDay)
             {
-                return (true, patron.SiteId);
+                continue;
             }
 
-            found |= couldBe;
+            var here = patron.SiteId == site;
+            if (here && !left)
+            {
+                return new(NamesakeKind.Returning, null, sameDay || !_roster.ChangesOnly);
+            }
+
+            if (!left && (sameDay || !_roster.ChangesOnly) && best.Kind != NamesakeKind.Mover)
+            {
+                best = new(NamesakeKind.Mover, patron.SiteId, sameDay);
+            }
+            else if ((here || sameDay) && best.Kind == NamesakeKind.None)
+            {
+                best = new(NamesakeKind.Left, null, sameDay);
+            }
         }
 
-        return (found, null);
+        return best;
     }
+
+    private enum NamesakeKind
+    {
+        None,
+
+        /// <summary>Somebody left, by an earlier plan.</summary>
+        Left,
+
+        /// <summary>Somebody of another site is missing.</summary>
+        Mover,
+
+        /// <summary>Somebody of this site is missing.</summary>
+        Returning,
+    }
+
+    /// <param name="From">The site that lacks a mover.</param>
+    /// <param name="IsLikely">More speaks for one person than a name.</param>
+    [System.Runtime.InteropServices.StructLayout(System.Runtime.InteropServices.LayoutKind.Auto)]
+    private readonly record struct Namesake(NamesakeKind Kind, int? From, bool IsLikely);
 
     private string Missing => _roster.ChangesOnly ? "linked under another id" : "missing from the roster";
 
@@ -1087,19 +1118,23 @@ internal sealed class Planner
         }
 
         var twin = _sitesWithPatrons.Contains(site.Id) && _unlinkedNames.Contains(NameAt(site.Id, row.Last, row.First));
-        var returning = _missingNames.Contains(NameAt(site.Id, row.Last, row.First, person.Group));
-        var (former, from) = returning ? (false, null) : MissingElsewhere(row, site.Id);
-        var risk = twin || returning || former ? Risk.Creates : Risk.None;
-        if (returning)
+        var namesake = NamesakeOf(row, site.Id);
+        var risk = twin || namesake.Kind != NamesakeKind.None ? Risk.Creates : Risk.None;
+        if (namesake.Kind != NamesakeKind.None)
         {
-            _risks.Returning[(site.Id, person.Group)] = _risks.Returning.GetValueOrDefault((site.Id, person.Group)) + 1;
-        }
-        else if (former)
-        {
-            _risks.Former[(site.Id, person.Group)] = _risks.Former.GetValueOrDefault((site.Id, person.Group)) + 1;
-            if (from is { } other)
+            Tally(namesake.Kind == NamesakeKind.Returning ? _risks.Returning : _risks.Former, (site.Id, person.Group));
+            if (namesake.IsLikely)
             {
-                _risks.Movers[(site.Id, person.Group, other)] = _risks.Movers.GetValueOrDefault((site.Id, person.Group, other)) + 1;
+                Tally(_risks.Likely, (site.Id, person.Group));
+            }
+            else if (!twin)
+            {
+                Tally(_risks.ByNameAlone, (site.Id, person.Group));
+            }
+
+            if (namesake.From is { } other)
+            {
+                Tally(_risks.Movers, (site.Id, person.Group, other));
             }
         }
 
@@ -1130,17 +1165,21 @@ internal sealed class Planner
                     LoginDisabled = !person.User.Enabled,
                     SyncHash = warning is null && !_roster.ChangesOnly ? PersonPlan.ContentHash(person, _shared, _setup.ConfigHash) : 0,
                 }.ToJson(),
-                Reason =
-                    returning ? $"Somebody of this site has the same name and is {Missing}: perhaps the id was given anew"
-                    : from is not null ? $"Somebody of another site has the same name and is {Missing}: perhaps the id was given anew"
-                    : former ? "Somebody of the same name has left: perhaps they are back under another id"
-                    : twin ? "An unlinked patron of this site has the same name"
-                    : null,
+                Reason = namesake.Kind switch
+                {
+                    NamesakeKind.Returning => $"Somebody of this site has the same name and is {Missing}: perhaps the id was given anew",
+                    NamesakeKind.Mover => $"Somebody of another site has the same name and is {Missing}: perhaps the id was given anew",
+                    NamesakeKind.Left => "Somebody of the same name has left: perhaps they are back under another id",
+                    _ => twin ? "An unlinked patron of this site has the same name" : null,
+                },
                 Warning = warning,
             },
             cancellationToken
         );
     }
+
+    private static void Tally<T>(Dictionary<T, int> counts, T key)
+        where T : notnull => counts[key] = counts.GetValueOrDefault(key) + 1;
 
     private async ValueTask EmitReviewAsync(MappedPerson person, string reason, long[] candidates, CancellationToken cancellationToken)
     {
