@@ -12,23 +12,26 @@ internal sealed class PatronEraseModel(Here here, PatronErasure erasure, PatronS
     /// <summary>What was found; null before somebody looked.</summary>
     public ErasurePreview? Preview { get; private set; }
 
-    /// <summary>Whose record it is; null once it is known from <see cref="Preview"/>.</summary>
+    /// <summary>Whose record it is; null once it is known from <see cref="Preview"/>, and of those who are no patrons any more.</summary>
     public Patron? Patron { get; private set; }
 
+    /// <summary>The barcode or roster id that was asked for.</summary>
+    public string Asked { get; private set; } = "";
+
     /// <summary>There is a record to go back to.</summary>
-    public bool IsPatron => Patron is not null || Preview!.Goes.Any(g => g.What == "The patron's record");
+    public bool IsPatron => Patron is not null || Preview?.Goes.Any(g => g.What == "The patron's record") == true;
 
     public async Task<IActionResult> OnGetAsync(string? barcode, string? look)
     {
         try
         {
-            if (look is null && await patrons.WithBarcodeAsync(DistrictId, barcode, Gone) is { } patron)
+            if (look is null && Text.Clean(barcode) is { } asked)
             {
-                Patron = patron;
+                Patron = await patrons.WithBarcodeAsync(DistrictId, asked, Gone);
+                Asked = Patron?.Barcode ?? asked;
                 return Page();
             }
 
-            // Of those who are no patrons any more nothing is known without looking.
             Preview = await erasure.PreviewAsync(DistrictId, barcode ?? "", Here.Actor, Gone);
             return Page();
         }

@@ -15,12 +15,19 @@ namespace Rollcall.Server.Tests.Pages;
 
 public sealed class SqliteAccessTests(SignInLibrary library) : AccessTests(library), IClassFixture<SignInLibrary>;
 
-public sealed class PostgresAccessTests(PostgresSignInLibrary library) : AccessTests(library), IClassFixture<PostgresSignInLibrary>;
+public sealed class PostgresAccessTests(PostgresSignInLibrary library) : AccessTests(library), IClassFixture<PostgresSignInLibrary>
+{
+    // The table is the same program's; what PostgreSQL adds is its lock between districts.
+    protected override bool IsOfStrangersAlone => true;
+}
 
 /// <summary>Every route × every group × another district, from the routes that the server really has.</summary>
 public abstract partial class AccessTests(SignInLibrary library)
 {
     private sealed record Route(string Name, string Path, HttpMethod Method);
+
+    /// <summary>Only those are tried who belong to another district, or are limited to a site.</summary>
+    protected virtual bool IsOfStrangersAlone => false;
 
     [Fact]
     public void Every_route_of_the_server_is_in_the_table_and_every_line_of_the_table_is_a_route()
@@ -56,7 +63,11 @@ public abstract partial class AccessTests(SignInLibrary library)
             await library.Service<PatronService>().PageAsync(library.District.Id, new PatronFilter(), PatronSort.Name, false, 1, 1000)
         ).Patrons;
         var files = 0;
-        foreach (var (who, most, session) in people)
+        foreach (
+            var (who, most, session) in people.Where(p =>
+                !IsOfStrangersAlone || p.Who is "librarian" or "patron" || p.Who.Contains("another", StringComparison.Ordinal)
+            )
+        )
         {
             foreach (var route in Pages().Where(r => r.Method == HttpMethod.Get && r.Name != "/operations/events Get"))
             {
