@@ -363,12 +363,13 @@ public sealed class NodesTests(PostgresCluster postgres)
                 Stop
             );
             using var stream = new StreamReader(await answer.Content.ReadAsStreamAsync(Stop));
-            Assert.Contains("<progress", await NextAsync(stream, id), StringComparison.Ordinal);
+            var before = await NextAsync(stream, id);
+            Assert.Contains("<progress", before, StringComparison.Ordinal);
             Assert.Equal(1, await NumberAsync(cli, $"SELECT count(*) FROM operations WHERE id = {id} AND node = '{nodes[0].Name}'"));
 
             // What comes after the lock is let go, until the page is out of date.
             await holder.CloseAsync();
-            var shown = new List<string>();
+            var shown = new List<string> { before! };
             while (await NextAsync(stream, id) is { } data)
             {
                 shown.Add(data);
