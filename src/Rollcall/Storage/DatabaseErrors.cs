@@ -54,6 +54,8 @@ internal static class DatabaseErrors
                     return false;
                 case NpgsqlException { InnerException: IOException or SocketException or TimeoutException or null }:
                 case InvalidOperationException { Source: "Npgsql" }:
+                // A connection that was cut between two messages.
+                case NullReferenceException { Source: "Npgsql" }:
                     return true;
             }
         }

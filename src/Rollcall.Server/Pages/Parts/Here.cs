@@ -232,9 +232,10 @@ internal sealed class HereFilter(Here here, ILogger<HereFilter> logger) : IAsync
                 await here.CountOpenAsync(http.RequestAborted);
             }
         }
-        catch (Exception e) when (page is "/Error" && e is System.Data.Common.DbException or InvalidOperationException or TimeoutException)
+        catch (Exception e) when (page is "/Error" && e is not OperationCanceledException)
         {
-            // The database may be what is wrong: the page then comes without the district around it.
+            // The database may be what is wrong, and what comes of a connection that was cut is of any kind: the page then comes without the
+            // district around it.
         }
 
         if (!here.May(need.Value))

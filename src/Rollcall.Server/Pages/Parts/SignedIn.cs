@@ -1,4 +1,3 @@
-using System.Data.Common;
 using Microsoft.AspNetCore.Mvc;
 using Microsoft.AspNetCore.Mvc.RazorPages;
 using Rollcall.SignIn;
@@ -74,9 +73,10 @@ internal sealed class SignedIn(RequestDelegate next, ILogger<SignedIn> logger)
                     ? await sessions.LookAsync(token, http.RequestAborted)
                     : await sessions.FindAsync(token, http.RequestAborted);
             }
-            catch (Exception e) when (page?.ViewEnginePath == "/Error" && e is DbException or InvalidOperationException or TimeoutException)
+            catch (Exception e) when (page?.ViewEnginePath == "/Error" && e is not OperationCanceledException)
             {
-                // The database may be what is wrong: the page that says so comes without knowing who asks.
+                // The database may be what is wrong, and what comes of a connection that was cut is of any kind: the page that says so comes
+                // without knowing who asks.
             }
         }
 
