@@ -75,7 +75,7 @@ internal static class Guard
                         of,
                         risk == Risk.Transfers && moved.Contains((site, group))
                             ? count
-                            : returning + tally.Former.GetValueOrDefault((site, group))
+                            : returning + Elsewhere(site, group) + tally.Former.GetValueOrDefault((site, group))
                     )
                 );
             }
@@ -94,10 +94,18 @@ internal static class Guard
                 || (leavers >= AllOfThem && leavers >= tally.Transferable.GetValueOrDefault((site, group)))
             );
 
+        // A district has more namesakes than a school: they count where most of those who come have one.
+        int Elsewhere(int site, RoleGroup group) =>
+            tally.Elsewhere.GetValueOrDefault((site, group)) is var elsewhere
+            && elsewhere * 2 > tally.Created.GetValueOrDefault((site, group))
+                ? elsewhere
+                : 0;
+
         // Of a small school all can come anew without being as many as the threshold asks for.
         bool IdsGivenAnew(int site, RoleGroup group)
         {
-            var named = tally.Returning.GetValueOrDefault((site, group)) + tally.Former.GetValueOrDefault((site, group));
+            var named =
+                tally.Returning.GetValueOrDefault((site, group)) + tally.Former.GetValueOrDefault((site, group)) + Elsewhere(site, group);
             var threshold = thresholds.At(site, Risk.Creates);
             var people = People(site, group);
             return Exceeds(threshold, tally.Likely.GetValueOrDefault((site, group)), people)

@@ -52,10 +52,13 @@ internal sealed class RiskTally
     /// <summary>Those who are no such ones, and have the name of somebody who left the site before, or whom this roster lacks at another.</summary>
     public Dictionary<(int Site, RoleGroup Group), int> Former { get; } = [];
 
-    /// <summary>Those of both for whom more speaks than a name: a birthdate, or that this whole roster lacks somebody of the very site.</summary>
+    /// <summary>Those who are neither, and have the name of somebody of another site of whom a sync of changes knows no more.</summary>
+    public Dictionary<(int Site, RoleGroup Group), int> Elsewhere { get; } = [];
+
+    /// <summary>Those of the first two for whom more speaks than a name: a birthdate, or that this whole roster lacks somebody of the very site.</summary>
     public Dictionary<(int Site, RoleGroup Group), int> Likely { get; } = [];
 
-    /// <summary>Those of both for whom nothing else speaks, nor a patron who is not linked: of years of leavers, of a district's people, and of all whom a
+    /// <summary>Those of all three for whom nothing else speaks, nor a patron who is not linked: of years of leavers, of a district's people, and of all whom a
     /// sync of changes does not have, chance makes some namesakes.</summary>
     public Dictionary<(int Site, RoleGroup Group), int> ByNameAlone { get; } = [];
 
@@ -102,8 +105,8 @@ internal sealed class Planner
     private readonly KeySet _unlinkedNames = new();
 
     // Patrons whom the roster lacks and whose name a new person has: at a site, and wherever they are.
-    private readonly Rows<(ulong Name, int Patron)> _missing = new();
-    private Lookup<(ulong Name, int Patron)>? _missingByName;
+    private readonly Rows<(ulong Name, int Patron, bool Gone)> _missing = new();
+    private Lookup<(ulong Name, int Patron, bool Gone)>? _missingByName;
 
     private long _activeAndGone;
     private readonly HashSet<int> _sitesWithPatrons = [];
@@ -344,7 +347,8 @@ internal sealed class Planner
                 continue;
             }
 
-            _missing.Add((name, i));
+            // What a sync of changes does not have is there, unless a deleted row says otherwise.
+            _missing.Add((name, i, !_roster.ChangesOnly || owned[i]));
         }
 
         _missingByName = _missing.Count == 0 ? null : new(_missing, static (in m) => m.Name);
@@ -375,18 +379,20 @@ internal sealed class Planner
             }
 
             var here = patron.SiteId == site;
+            var gone = _missing[at].Gone;
             if (here && !left)
             {
-                return new(NamesakeKind.Returning, null, sameDay || !_roster.ChangesOnly);
+                return new(NamesakeKind.Returning, null, sameDay || gone);
             }
 
-            if (!left && (sameDay || !_roster.ChangesOnly) && best.Kind != NamesakeKind.Mover)
+            var kind =
+                !left && (sameDay || gone) ? NamesakeKind.Mover
+                : here || sameDay ? NamesakeKind.Left
+                : left ? NamesakeKind.None
+                : NamesakeKind.Elsewhere;
+            if (kind > best.Kind)
             {
-                best = new(NamesakeKind.Mover, patron.SiteId, sameDay);
-            }
-            else if ((here || sameDay) && best.Kind == NamesakeKind.None)
-            {
-                best = new(NamesakeKind.Left, null, sameDay);
+                best = new(kind, kind == NamesakeKind.Mover ? patron.SiteId : null, sameDay);
             }
         }
 
@@ -396,6 +402,9 @@ internal sealed class Planner
     private enum NamesakeKind
     {
         None,
+
+        /// <summary>Somebody is at another site, of whom a sync of changes knows no more.</summary>
+        Elsewhere,
 
         /// <summary>Somebody left, by an earlier plan.</summary>
         Left,
@@ -1122,7 +1131,15 @@ internal sealed class Planner
         var risk = twin || namesake.Kind != NamesakeKind.None ? Risk.Creates : Risk.None;
         if (namesake.Kind != NamesakeKind.None)
         {
-            Tally(namesake.Kind == NamesakeKind.Returning ? _risks.Returning : _risks.Former, (site.Id, person.Group));
+            Tally(
+                namesake.Kind switch
+                {
+                    NamesakeKind.Returning => _risks.Returning,
+                    NamesakeKind.Elsewhere => _risks.Elsewhere,
+                    _ => _risks.Former,
+                },
+                (site.Id, person.Group)
+            );
             if (namesake.IsLikely)
             {
                 Tally(_risks.Likely, (site.Id, person.Group));
@@ -1169,6 +1186,7 @@ internal sealed class Planner
                 {
                     NamesakeKind.Returning => $"Somebody of this site has the same name and is {Missing}: perhaps the id was given anew",
                     NamesakeKind.Mover => $"Somebody of another site has the same name and is {Missing}: perhaps the id was given anew",
+                    NamesakeKind.Elsewhere => "Somebody of another site has the same name: perhaps the id was given anew",
                     NamesakeKind.Left => "Somebody of the same name has left: perhaps they are back under another id",
                     _ => twin ? "An unlinked patron of this site has the same name" : null,
                 },
