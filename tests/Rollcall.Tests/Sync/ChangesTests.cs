@@ -318,6 +318,48 @@ public sealed class ChangesTests(PostgresCluster cluster)
         Assert.Equal(["p2", "p3"], patrons.Keys.Order());
     }
 
+    /// <summary>A SIS that moves sends new ids once and clears the old ones away: no later sync of changes hears of it.</summary>
+    [Theory]
+    [InlineData(Db.Sqlite, "number")]
+    [InlineData(Db.Postgres, "number")]
+    [InlineData(Db.Sqlite, "email")]
+    [InlineData(Db.Sqlite, "email of a file")]
+    [InlineData(Db.Postgres, "former id")]
+    public async Task Who_waits_for_a_full_sync_brings_one(Db db, string how)
+    {
+        var clock = new ShiftedTime(At(0));
+        await using var system = await StartAsync(db, clock, LocationSource.NotMapped);
+        system.Sandbox.OnlyMine();
+        await system.ConfigureAsync(s => s with { Map = new FieldMap { CommunityId = new IdMapping(IdSource.Identifier) } });
+        var (number, email) = how is "number" or "former id" ? ("1", null) : ((string?)null, "ada@example.org");
+        var isLinked = how is "number" or "email";
+        if (isLinked)
+        {
+            system.Sandbox.Person("p1", "Ada", "Byron", number: number, email: email);
+        }
+        else
+        {
+            await system.ImportAsync(
+                $"barcode,lastName,firstName,communityId,email,site,guid\nOLD001,Byron,Ada,{number},{email},S1,{(how == "former id" ? "f1" : "")}\n"
+            );
+        }
+
+        system.Sandbox.Person("p3", "Ben", "Carver", number: "3");
+        await system.SyncAsync();
+        clock.MoveTo(At(1));
+        system.Sandbox.Overrides.Remove("users", "p1");
+        system.Sandbox.Person("p2", "Ada", "Byron", number: number, email: email, modified: Modified(1));
+        var operation = await system.SyncAsync(kind: OperationKind.ChangesSync);
+        Assert.Equal((OperationKind.ChangesSync, null), (operation.Kind, operation.Error));
+        var counts = OperationQueue.CountsOf(operation);
+        Assert.Equal((1, 1), (counts.Read, counts.Skipped));
+        operation = await system.SyncAsync(kind: OperationKind.ChangesSync);
+        Assert.Equal((OperationKind.FullSync, null), (operation.Kind, operation.Error));
+        Assert.Equal(2, (await system.AllPatronsAsync()).Count);
+        Assert.Equal(PatronStatus.Active, (await system.PatronsByGuidAsync())["p2"].Status);
+        Assert.Equal(OperationKind.ChangesSync, (await system.SyncAsync(kind: OperationKind.ChangesSync)).Kind);
+    }
+
     /// <summary>Who else could be the same patron, or the same person, need not have changed today.</summary>
     [Theory]
     [InlineData(Db.Sqlite, "asked")]

@@ -269,16 +269,22 @@ public sealed class MatchingTests(PostgresCluster cluster)
         system.Sandbox.Person("old-2", "Ben", "Beta", number: "1002");
         system.Sandbox.Person("old-3", "Cid", "Gamma", number: "1003");
         system.Sandbox.Person("old-4", "Dan", "Delta", number: "1004", role: "teacher");
+        system.Sandbox.Person("old-5", "Eve", "Epsilon", number: "1005");
+        system.Sandbox.Born("old-5", "2005-03-02");
         var (_, first) = await SyncAsync(system);
-        Assert.Equal(4, first.Created);
+        Assert.Equal(5, first.Created);
         var ids = (await system.PatronsByGuidAsync()).ToDictionary(p => p.Key, p => p.Value.Id);
 
         system.Sandbox.Person("twin-1", "Ann", "Alpha", number: "1001");
-        system.Sandbox.Overrides.Remove("users", "old-2", "old-3");
+        system.Sandbox.Overrides.Remove("users", "old-2", "old-3", "old-5");
         system.Sandbox.Person("new-2", "Benjamin", "Beta", number: "1002");
         system.Sandbox.Person("new-3", "Somebody", "Else", number: "1003");
         system.Sandbox.Person("old-4", "Dan", "Delta", number: "1004", role: "teacher", status: "tobedeleted");
         system.Sandbox.Person("new-4", "Dan", "Delta", number: "1004", role: "teacher");
+
+        // A number that is used again years later, for somebody of the same last name.
+        system.Sandbox.Person("new-5", "Tom", "Epsilon", number: "1005");
+        system.Sandbox.Born("new-5", "2015-03-02");
         var (log, second) = await SyncAsync(system);
         var patrons = await system.PatronsByGuidAsync();
         Assert.Equal("review", Line(log, "twin-1").Outcome);
@@ -289,7 +295,11 @@ public sealed class MatchingTests(PostgresCluster cluster)
         Assert.Equal(ids["old-4"], patrons["new-4"].Id);
         Assert.Equal(PatronStatus.Active, patrons["new-4"].Status);
         Assert.Equal(PatronStatus.Transferred, patrons["old-3"].Status);
-        Assert.Equal((1, 1), (second.Transferred, second.Absent));
+        Assert.Equal(
+            ("review", "The patron found by Student # had another id that is gone, and another birthdate"),
+            (Line(log, "new-5").Outcome, Line(log, "new-5").Reason)
+        );
+        Assert.Equal((2, 2), (second.Transferred, second.Absent));
         Assert.Equal(0, second.Created);
     }
 
@@ -501,6 +511,36 @@ public sealed class MatchingTests(PostgresCluster cluster)
         await using var context = system.Database.CreateContext();
         var patron = (await system.PatronsByGuidAsync())["gone"];
         Assert.Equal(RoleGroup.Teacher, context.PatronLinks.Single(l => l.PatronId == patron.Id).RoleGroup);
+    }
+
+    /// <summary>A file of a former system brings its ids along. Whom the roster does not have under such an id is found by the other keys, and is nobody
+    /// new beside it without a word.</summary>
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task Ids_of_a_former_system_hide_nobody(Db db)
+    {
+        await using var system = await StartAsync(db, "");
+        var file = new System.Text.StringBuilder("barcode,communityId,lastName,firstName,email,site,guid\n");
+        for (var i = 0; i < 30; i++)
+        {
+            var (number, email) = i < 10 ? ($"{i}", "") : ("", i < 18 ? $"m{i}@x.org" : "");
+            file.Append(System.Globalization.CultureInfo.InvariantCulture, $"OLD{i:00},{number},Last{i},First{i},{email},S1,former-{i}\n");
+            system.Sandbox.Person($"n{i}", i == 17 ? "Sister" : $"First{i}", $"Last{i}", number: $"{i}", email: $"m{i}@x.org");
+        }
+
+        Assert.Null((await system.ImportAsync(file.ToString())).Error);
+        var (log, counts) = await SyncAsync(system);
+        var patrons = await system.AllPatronsAsync();
+        Assert.Equal((10, 7, 1), (counts.LinkedStudentNumber, counts.LinkedEmail, counts.Review));
+        Assert.Equal("One patron has this email, but under another name and a GUID that the roster does not have", Line(log, "n17").Reason);
+        Assert.Equal((12, 12), (counts.Created, counts.Held));
+        Assert.Equal(30, patrons.Count);
+        Assert.All(
+            patrons.Where(p => p.Guid!.StartsWith('n')),
+            p => Assert.Equal(($"OLD{p.Guid![1..].PadLeft(2, '0')}", PatronStatus.Active), (p.Barcode, p.Status))
+        );
+        Assert.Equal("The roster does not have the GUID that the patron had", Line(log, "n3").Reason);
     }
 
     [Fact]

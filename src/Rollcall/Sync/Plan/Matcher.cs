@@ -128,11 +128,18 @@ internal readonly record struct Resemblance(bool IsBarcode, ulong Key, RoleGroup
 internal sealed class Matcher
 {
     /// <summary>Why a row is left alone whose person has another record that has not been read.</summary>
-    public const string OtherRecord = "Another record of the person may go on: the next full sync decides";
+    public const string OtherRecord = $"Another record of the person may go on{FullDecides}";
+
+    private const string FullDecides = ": the next full sync decides";
 
     private const string IdReissued = "The id was re-issued: the person goes on under another record";
 
-    private const string InReview = "Waits in Review: the next full sync decides";
+    private const string InReview = $"Waits in Review{FullDecides}";
+
+    /// <summary>A row was left alone that may never change again, so that only a sync that reads everybody looks at it. Who waits in Review is asked
+    /// about already.</summary>
+    public static bool WaitsForFull(Match match) =>
+        match is { Decision: Decision.Skip, Reason: { } reason and not InReview } && reason.EndsWith(FullDecides, StringComparison.Ordinal);
 
     /// <summary>Nobody looks at more patrons to say who somebody is. An address or a number that stands for none is many patrons'.</summary>
     public const int MostCandidates = 50;
@@ -508,7 +515,7 @@ internal sealed class Matcher
         {
             // Whether the other id is alive, gone or re-issued only a whole roster can tell. Where it is deleted, perhaps for that, it waits too: no
             // leaver is made of somebody who goes on.
-            Skip(person, $"The patron found by {Word(key)} is linked to another id: the next full sync decides");
+            Skip(person, $"The patron found by {Word(key)} {(found.Linked ? "is linked to another id" : "has another GUID")}{FullDecides}");
             LeaveDeleted(patron);
             return null;
         }
@@ -531,7 +538,8 @@ internal sealed class Matcher
         var gone = _roster.Has(found.Guid) || _roster.AbsenceUsable;
         var sameName = found.Last != 0 && found.Last == _persons[person].Last;
         var sameBirthday = found.BirthDay != 0 && found.BirthDay == (_roster.Demographics?.BirthDay(_persons[person]) ?? 0);
-        if (gone && found.RoleGroup == _persons[person].Group && (sameName || sameBirthday))
+        var otherBirthday = OtherBirthday(person, patron);
+        if (gone && IsOfGroup(person, patron) && (sameBirthday || (sameName && !otherBirthday)))
         {
             return (patron, key, true);
         }
@@ -540,10 +548,11 @@ internal sealed class Matcher
         claims.Reach(patron, key, rival: false);
         Ask(
             person,
-            !gone ? $"The patron found by {Word(key)} is linked to another id, and this pull cannot tell whether that one is gone"
-                : found.RoleGroup != _persons[person].Group
-                    ? $"The patron found by {Word(key)} had another role and another id that is gone"
-                : $"The patron found by {Word(key)} had another id that is gone, but neither last name nor birthdate agree",
+            !gone
+                    ? $"The patron found by {Word(key)} {(found.Linked ? "is linked to another id" : "has another GUID")}, and this pull cannot tell whether that one is gone"
+                : !IsOfGroup(person, patron) ? $"The patron found by {Word(key)} had another role and {GoneId(patron)}"
+                : sameName ? $"The patron found by {Word(key)} had {GoneId(patron)}, and another birthdate"
+                : $"The patron found by {Word(key)} had {GoneId(patron)}, but neither last name nor birthdate agree",
             patron
         );
         return null;
@@ -634,10 +643,10 @@ internal sealed class Matcher
         Named NamedPatrons(List<int> patrons) => new([.. patrons], p => (_patrons[p].Last, _patrons[p].First));
     }
 
-    /// <summary>A linked patron of whose ids this roster has none, or has them deleted. Of a pull of changes, and of one in which rows have no ids or
-    /// shifted, it is only known that it does not say otherwise.</summary>
+    /// <summary>A patron with a GUID of whose ids this roster has none, or has them deleted. It may never have been this roster's: a former system's
+    /// comes with a file. Of a pull of changes, and of one in which rows have no ids or shifted, it is only known that it does not say otherwise.</summary>
     private bool IsGone(int patron) =>
-        _patrons[patron].Linked
+        _patrons[patron].Guid != 0
         && (_owner[patron] < 0 || _persons[_owner[patron]].Deleted)
         && ((_byGuid[patron] >= 0 && _persons[_byGuid[patron]].Deleted) || !_roster.IsLive(_patrons[patron].Guid))
         && !_patrons.AliasesOf(patron).Any(_roster.IsLive);
@@ -646,7 +655,9 @@ internal sealed class Matcher
     private bool IsSurelyGone(int patron) => _roster.AbsenceUsable || _roster.Has(_patrons[patron].Guid);
 
     private string GoneId(int patron) =>
-        IsSurelyGone(patron) ? "another id that is gone" : "another id of which this pull cannot tell whether it is gone";
+        !IsSurelyGone(patron) ? "another id of which this pull cannot tell whether it is gone"
+        : _patrons[patron].Linked ? "another id that is gone"
+        : "a GUID that the roster does not have";
 
     /// <summary>Nobody has the patron but perhaps a deleted row of the old id.</summary>
     private bool IsUnclaimed(int patron) => _owner[patron] < 0 || (_owner[patron] == _byGuid[patron] && _persons[_owner[patron]].Deleted);
@@ -658,8 +669,10 @@ internal sealed class Matcher
         && day != known;
 
     /// <summary>Of the patrons who are gone with an address those of a name who could be this person: of the same role group.</summary>
-    private int[] GoneAs(int person, int[] patrons) =>
-        patrons.Length == 0 ? [] : Array.FindAll(patrons, p => _patrons[p].RoleGroup == _persons[person].Group);
+    private int[] GoneAs(int person, int[] patrons) => patrons.Length == 0 ? [] : Array.FindAll(patrons, p => IsOfGroup(person, p));
+
+    /// <summary>Whom no sync has met has no role yet.</summary>
+    private bool IsOfGroup(int person, int patron) => !_patrons[patron].Linked || _patrons[patron].RoleGroup == _persons[person].Group;
 
     private void ByEmail()
     {
@@ -702,7 +715,7 @@ internal sealed class Matcher
                 }
                 else if (patrons.Length > 0)
                 {
-                    Skip(i, "A patron who is not linked yet has this email: the next full sync decides");
+                    Skip(i, $"A patron who is not linked yet has this email{FullDecides}");
                 }
 
                 continue;

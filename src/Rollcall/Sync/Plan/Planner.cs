@@ -305,7 +305,7 @@ internal sealed class Planner
                 _activeAndGone++;
             }
 
-            if (patron.Guid == 0 && !patron.Linked && patron.Last != 0 && !owned[i])
+            if (patron is { Linked: false, Last: not 0 } && !owned[i] && (patron.Guid == 0 || !_roster.Has(patron.Guid)))
             {
                 _unlinkedNames.Add(NameAt(patron.SiteId, patron.Last, patron.First));
             }
@@ -476,7 +476,7 @@ internal sealed class Planner
         switch (match.Decision)
         {
             case Decision.Skip:
-                if (match.Reason is Matcher.OtherRecord)
+                if (Matcher.WaitsForFull(match))
                 {
                     WarnOfOtherRecord();
                 }
@@ -639,15 +639,9 @@ internal sealed class Planner
             MatchKey.Reissued => (IsFree() || _keys.Of(patron.Guid) == _patrons[comparison.Match.Patron].Guid)
                 && (SameStudent() || SameBarcode() || (SameEmail() && SameLastName() && SameFirstName()))
                 && (
-                    SameLastName()
-                    || (
-                        patron.Birthdate is { } birthdate
-                        && string.Equals(
-                            PatronFields.Date(birthdate),
-                            comparison.Person.Value(PatronFields.Birthdate).Text,
-                            StringComparison.Ordinal
-                        )
-                    )
+                    patron.Birthdate is { } birthdate && comparison.Person.Value(PatronFields.Birthdate).Text is { } born
+                        ? string.Equals(PatronFields.Date(birthdate), born, StringComparison.Ordinal)
+                        : SameLastName()
                 ),
             _ => true,
         };
@@ -792,7 +786,13 @@ internal sealed class Planner
                 Values = difference.Values.ToJson(),
                 Link = difference.Link?.ToJson(),
                 LinkBefore = difference.LinkBefore?.ToJson(),
-                Reason = difference.Reason ?? (comparison.Match.Key == MatchKey.Reissued ? "The roster re-issued the person's id" : null),
+                Reason =
+                    difference.Reason
+                    ?? (
+                        comparison.Match.Key != MatchKey.Reissued ? null
+                        : link is null ? "The roster does not have the GUID that the patron had"
+                        : "The roster re-issued the person's id"
+                    ),
                 Warning = WarningText(difference),
             },
             cancellationToken
