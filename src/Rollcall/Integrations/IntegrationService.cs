@@ -307,7 +307,7 @@ public sealed class IntegrationService(
                     context,
                     districtId,
                     kind,
-                    await ImpactAsync(districtId, null, cancellationToken),
+                    await ImpactAsync(context, districtId, null, new Carried(), cancellationToken),
                     cancellationToken
                 ),
                 SwitchScope.All
@@ -582,21 +582,41 @@ public sealed class IntegrationService(
         return new ConnectResult(settings.Mode!.Value, settings.TenantId, name ?? settings.DistrictName, confirmed, message);
     }
 
-    /// <summary>What turning this integration on clears: the identifiers that any other one left.</summary>
-    public async Task<SwitchImpact> ImpactOfTurningOnAsync(
+    /// <summary>What turning each integration on clears: the identifiers that any other one left. Patrons and links are counted once for all.</summary>
+    public async Task<IReadOnlyDictionary<IntegrationKind, SwitchImpact>> ImpactsOfTurningOnAsync(
         int districtId,
-        IntegrationKind kind,
         CancellationToken cancellationToken = default
     )
     {
         await using var context = database.CreateContext();
-        return (await TurningOnAsync(context, districtId, kind, cancellationToken)).Impact;
+        var (impacts, carried) = (new Dictionary<IntegrationKind, SwitchImpact>(), new Carried());
+        foreach (var kind in Enum.GetValues<IntegrationKind>())
+        {
+            impacts.Add(kind, (await TurningOnAsync(context, districtId, kind, carried, cancellationToken)).Impact);
+        }
+
+        return impacts;
     }
 
-    private async Task<(SwitchImpact Impact, bool MatchesAlone)> TurningOnAsync(
+    /// <summary>What patrons, links and sites carry, whichever service it is of; counted by whoever first asks.</summary>
+    private sealed class Carried
+    {
+        private SwitchImpact? _counted;
+
+        public async Task<SwitchImpact> OfAsync(RollcallContext context, int districtId, CancellationToken cancellationToken) =>
+            _counted ??= new SwitchImpact(
+                await context.Patrons.CountAsync(p => p.DistrictId == districtId && p.Guid != null, cancellationToken),
+                await context.PatronLinks.CountAsync(l => l.DistrictId == districtId, cancellationToken),
+                await context.Sites.CountAsync(s => s.DistrictId == districtId && s.Guid != null, cancellationToken),
+                0
+            );
+    }
+
+    private static async Task<(SwitchImpact Impact, bool MatchesAlone)> TurningOnAsync(
         RollcallContext context,
         int districtId,
         IntegrationKind kind,
+        Carried carried,
         CancellationToken cancellationToken
     )
     {
@@ -607,7 +627,7 @@ public sealed class IntegrationService(
                     context,
                     districtId,
                     kind,
-                    await ImpactAsync(districtId, kind, cancellationToken),
+                    await ImpactAsync(context, districtId, kind, carried, cancellationToken),
                     cancellationToken
                 ),
                 false
@@ -674,7 +694,7 @@ public sealed class IntegrationService(
     {
         await using var work = await DistrictTransaction.BeginAsync(database, districtId, cancellationToken);
         var context = work.Context;
-        var (impact, matchesAlone) = await TurningOnAsync(context, districtId, kind, cancellationToken);
+        var (impact, matchesAlone) = await TurningOnAsync(context, districtId, kind, new Carried(), cancellationToken);
         if (!impact.IsEmpty && !clear)
         {
             throw new RollcallException(
@@ -1365,16 +1385,20 @@ public sealed class IntegrationService(
         return impact with { Connections = others.Count(o => SettingsOf(o).Mode is not null) };
     }
 
-    private async Task<SwitchImpact> ImpactAsync(int districtId, IntegrationKind? except, CancellationToken cancellationToken)
-    {
-        await using var context = database.CreateContext();
-        return new SwitchImpact(
-            await context.Patrons.CountAsync(p => p.DistrictId == districtId && p.Guid != null, cancellationToken),
-            await context.PatronLinks.CountAsync(l => l.DistrictId == districtId, cancellationToken),
-            await context.Sites.CountAsync(s => s.DistrictId == districtId && s.Guid != null, cancellationToken),
-            await context.SiteOrgs.CountAsync(o => o.DistrictId == districtId && (except == null || o.Kind != except), cancellationToken)
-        );
-    }
+    private static async Task<SwitchImpact> ImpactAsync(
+        RollcallContext context,
+        int districtId,
+        IntegrationKind? except,
+        Carried carried,
+        CancellationToken cancellationToken
+    ) =>
+        await carried.OfAsync(context, districtId, cancellationToken) with
+        {
+            Matches = await context.SiteOrgs.CountAsync(
+                o => o.DistrictId == districtId && (except == null || o.Kind != except),
+                cancellationToken
+            ),
+        };
 
     private static async Task<Integration> GetOrAddAsync(
         RollcallContext context,

@@ -201,7 +201,7 @@ public sealed class SwitchTests(PostgresCluster cluster)
             async () => await system.Integrations.TurnOnAsync(system.District.Id, IntegrationKind.OneRoster, clear: false, "test"),
             "clears 4 patron GUIDs"
         );
-        var shown = await system.Integrations.ImpactOfTurningOnAsync(system.District.Id, IntegrationKind.OneRoster);
+        var shown = (await system.Integrations.ImpactsOfTurningOnAsync(system.District.Id))[IntegrationKind.OneRoster];
         Assert.Equal(shown, SwitchImpact.Parse(shown.Print));
         Assert.All((string?[])[null, "", "1-2", "1-2-3-4-x", "-1-2-3-4"], p => Assert.Null(SwitchImpact.Parse(p)));
         await Refused(
@@ -273,7 +273,7 @@ public sealed class SwitchTests(PostgresCluster cluster)
 
         // Off and on again, with another service prepared: of that one there are matches alone, and patrons keep what is this one's.
         await system.Integrations.TurnOffAsync(district, IntegrationKind.ClassLink, "test");
-        var impact = await system.Integrations.ImpactOfTurningOnAsync(district, IntegrationKind.ClassLink);
+        var impact = (await system.Integrations.ImpactsOfTurningOnAsync(district))[IntegrationKind.ClassLink];
         Assert.Equal(new SwitchImpact(0, 0, 0, 1, Connections: 1), impact);
         await Refused(
             async () => await system.Integrations.TurnOnAsync(district, IntegrationKind.ClassLink, clear: false, "test"),
@@ -305,7 +305,7 @@ public sealed class SwitchTests(PostgresCluster cluster)
             await system.Integrations.UnmatchAsync(system.District, IntegrationKind.ClassLink, org.SourcedId, "test");
         }
 
-        impact = await system.Integrations.ImpactOfTurningOnAsync(district, IntegrationKind.OneRoster);
+        impact = (await system.Integrations.ImpactsOfTurningOnAsync(district))[IntegrationKind.OneRoster];
         Assert.Equal((4, 4), (impact.Guids, impact.Links));
         await Refused(
             async () => await system.Integrations.TurnOnAsync(district, IntegrationKind.OneRoster, clear: false, "test"),
@@ -313,7 +313,7 @@ public sealed class SwitchTests(PostgresCluster cluster)
         );
         await system.Integrations.TurnOnAsync(district, IntegrationKind.OneRoster, clear: true, "test");
         Assert.All(await system.AllPatronsAsync(), p => Assert.Null(p.Guid));
-        Assert.True((await system.Integrations.ImpactOfTurningOnAsync(district, IntegrationKind.OneRoster)).IsEmpty);
+        Assert.True((await system.Integrations.ImpactsOfTurningOnAsync(district))[IntegrationKind.OneRoster].IsEmpty);
     }
 
     [Theory]
@@ -350,7 +350,7 @@ public sealed class SwitchTests(PostgresCluster cluster)
         await UndoTests.UndoAsync(system, switched!.Value);
         Assert.Equal(before, await UndoTests.PictureAsync(system));
         await system.Integrations.TurnOffAsync(district, IntegrationKind.ClassLink, "test");
-        Assert.True((await system.Integrations.ImpactOfTurningOnAsync(district, IntegrationKind.ClassLink)).IsEmpty);
+        Assert.True((await system.Integrations.ImpactsOfTurningOnAsync(district))[IntegrationKind.ClassLink].IsEmpty);
     }
 
     [Theory]

@@ -732,9 +732,12 @@ internal sealed class Reading(
     public async Task<(int With, int Of)?> HomeroomsAsync(int districtId, CancellationToken cancellationToken)
     {
         await using var context = database.CreateContext();
-        var links = context.PatronLinks.Where(l => l.DistrictId == districtId && !l.Absent);
-        var with = await links.CountAsync(l => l.HomeroomClass != null, cancellationToken);
-        return with == 0 ? null : (with, await links.CountAsync(cancellationToken));
+        var counted = await context
+            .PatronLinks.Where(l => l.DistrictId == districtId && !l.Absent)
+            .GroupBy(l => l.DistrictId)
+            .Select(g => new { With = g.Count(l => l.HomeroomClass != null), Of = g.Count() })
+            .SingleOrDefaultAsync(cancellationToken);
+        return counted is { With: > 0 } ? (counted.With, counted.Of) : null;
     }
 
     /// <summary>How much there is.</summary>

@@ -23,19 +23,13 @@ internal sealed class SisModel(Here here, IntegrationService integrations) : Rol
     public async Task OnGetAsync()
     {
         var services = new List<Service>();
+        var impacts = await integrations.ImpactsOfTurningOnAsync(DistrictId, Gone);
         foreach (var kind in Enum.GetValues<IntegrationKind>())
         {
             var row = await integrations.FindAsync(DistrictId, kind, Gone);
             var settings = IntegrationService.SettingsOf(row);
             services.Add(
-                new Service(
-                    kind,
-                    row?.Enabled == true,
-                    settings.Mode is not null,
-                    settings.TenantId,
-                    settings.DistrictName,
-                    await integrations.ImpactOfTurningOnAsync(DistrictId, kind, Gone)
-                )
+                new Service(kind, row?.Enabled == true, settings.Mode is not null, settings.TenantId, settings.DistrictName, impacts[kind])
             );
         }
 
