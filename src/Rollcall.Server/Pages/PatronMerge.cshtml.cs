@@ -94,14 +94,8 @@ internal sealed class PatronMergeModel(Here here, PatronService patrons, PatronM
             var (found, total) = await patrons.PageAsync(DistrictId, filter, PatronSort.Name, false, 1, Most + 1, Gone);
             var namesakes = asked is null ? await patrons.NamesakesAsync(Kept, Most, Gone) : [];
             Candidates = [.. namesakes.Concat(found).Where(p => p.Id != Kept.Id).DistinctBy(p => p.Id).Take(Most)];
-            Total = Math.Max(Candidates.Count, await IsFoundAsync(filter) ? total - 1 : total);
+            Total = Math.Max(Candidates.Count, PatronService.Finds(filter.Search, Kept) ? total - 1 : total);
             return Page();
-
-            async Task<bool> IsFoundAsync(PatronFilter filter) =>
-                found.Any(p => p.Id == Kept.Id)
-                || (
-                    await patrons.PageAsync(DistrictId, filter with { Barcodes = [Kept.Barcode] }, PatronSort.Name, false, 1, 1, Gone)
-                ).Total > 0;
         }
 
         var codes = (await sites.ListAsync(DistrictId, Gone)).ToDictionary(

@@ -102,6 +102,9 @@ public sealed class PatronService(RollcallDatabase database, TimeProvider time)
     /// <summary>So many are sorted whole, however few of them a page shows.</summary>
     private const int FewInGroup = 1000;
 
+    /// <summary>The same of those whom a search finds.</summary>
+    private const int Few = 2000;
+
     /// <summary>One page of patrons, and how many there are in all.</summary>
     public async Task<(IReadOnlyList<Patron> Patrons, int Total)> PageAsync(
         int districtId,
@@ -159,11 +162,14 @@ public sealed class PatronService(RollcallDatabase database, TimeProvider time)
             .ToDictionaryAsync(p => p.Id, cancellationToken);
         return ([.. ids.Select(id => patrons.GetValueOrDefault(id)).OfType<Patron>()], found);
 
-        // Whoever a search finds is looked for once, not once for the count and once more for the page.
+        // Few whom a search finds are looked for once, not once for the count and once more for the page. Of many, as of a single letter, an index
+        // has the first ones in this order: to sort them all takes longer than to count them.
         async Task<(List<long> Ids, int Total)> WholeAsync()
         {
-            var all = await Sorted(among, sort, descending).Select(p => p.Id).ToListAsync(cancellationToken);
-            return ([.. all.Skip((page - 1) * size).Take(size)], all.Count);
+            var (begin, most) = ((page - 1) * size, Math.Max(Few, page * size));
+            var first = await Sorted(among, sort, descending).Select(p => p.Id).Take(most + 1).ToListAsync(cancellationToken);
+            var total = first.Count <= most ? first.Count : await among.CountAsync(cancellationToken);
+            return ([.. first.Skip(begin).Take(size)], total);
         }
 
         // Few values stand in the way of all patrons in the order of such a column. How many have each of them is counted, and then only those are
@@ -880,14 +886,35 @@ public sealed class PatronService(RollcallDatabase database, TimeProvider time)
         var last = patron.NameKey[..(patron.NameKey.IndexOf('\u0001', StringComparison.Ordinal) + 1)];
         var both = patron.NameKey[..(patron.NameKey.LastIndexOf('\u0001') + 1)];
         await using var context = database.CreateContext();
-        return await context
-            .Patrons.AsNoTracking()
-            .Where(p => p.DistrictId == patron.DistrictId && p.Id != patron.Id && p.NameKey.StartsWith(last))
-            .OrderBy(p => p.NameKey.StartsWith(both) ? 0 : 1)
-            .ThenBy(p => p.NameKey)
-            .ThenBy(p => p.Id)
-            .Take(most)
-            .ToListAsync(cancellationToken);
+        var found = await BeginAsync(both);
+        if (found.Count < most)
+        {
+            found = [.. found.Concat(await BeginAsync(last)).DistinctBy(p => p.Id).Take(most)];
+        }
+
+        return found;
+
+        // As a range, which an index answers: PostgreSQL compares beginnings only past its lock between districts, by reading everybody.
+        Task<List<Patron>> BeginAsync(string beginning)
+        {
+            var beyond = $"{beginning[..^1]}\u0002";
+            return context
+                .Patrons.AsNoTracking()
+                .Where(p => p.DistrictId == patron.DistrictId && p.Id != patron.Id)
+                .Where(p => string.Compare(p.NameKey, beginning) >= 0 && string.Compare(p.NameKey, beyond) < 0)
+                .OrderBy(p => p.NameKey)
+                .ThenBy(p => p.Id)
+                .Take(most)
+                .ToListAsync(cancellationToken);
+        }
+    }
+
+    /// <summary>Whether a list of everybody whom a search finds has this patron in it.</summary>
+    public static bool Finds(string? search, Patron patron)
+    {
+        ArgumentNullException.ThrowIfNull(patron);
+        return Text.Clean(search) is not { } asked
+            || (Text.Words(asked) is { Count: > 0 } words && words.All(w => patron.SearchKey.Contains(w, StringComparison.Ordinal)));
     }
 
     /// <summary>What is said to whoever looked at one patron and names, with the barcode which that one had, another.</summary>

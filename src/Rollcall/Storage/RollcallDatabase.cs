@@ -98,7 +98,7 @@ public sealed partial class RollcallDatabase : IAsyncDisposable, IDisposable
             // The name is what metrics call the pool; without it they would show the connection.
             // Nobody leaves anything behind on these that outlives a transaction, and a reset costs more than what follows it. Syncs work on
             // them: a plan that was made for an empty table would last until they have filled it.
-            var guarded = HungNode.Guarded(ConnectionString, options.HungAfter);
+            var guarded = ShortStatements.Of(HungNode.Guarded(ConnectionString, options.HungAfter));
             _source = new NpgsqlDataSourceBuilder(new NpgsqlConnectionStringBuilder(guarded) { NoResetOnClose = true }.ToString())
             {
                 Name = "rollcall",

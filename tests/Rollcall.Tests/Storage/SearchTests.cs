@@ -1,3 +1,4 @@
+using Microsoft.EntityFrameworkCore;
 using Npgsql;
 using Rollcall.Districts;
 using Rollcall.Patrons;
@@ -38,6 +39,8 @@ public sealed class SearchTests(PostgresCluster cluster)
             }
         }
 
+        var everybody = (await system.AllPatronsAsync()).Where(p => p.DistrictId == system.District.Id).ToList();
+
         // As the owner, and as a request that is confined to its district.
         foreach (var confined in (bool[])[false, true])
         {
@@ -55,6 +58,8 @@ public sealed class SearchTests(PostgresCluster cluster)
                     (search, string.Join(", ", page.Select(p => p.LastName).Order(StringComparer.Ordinal)), total)
                 );
                 Assert.All(page, p => Assert.Equal(system.District.Id, p.DistrictId));
+                var one = page.Select(p => p.Id).ToHashSet();
+                Assert.All(everybody, p => Assert.Equal(one.Contains(p.Id), PatronService.Finds(search, p)));
             }
 
             await FindsAsync("mar", "Marín", "Tamar 50%");
@@ -79,6 +84,78 @@ public sealed class SearchTests(PostgresCluster cluster)
             await FindsAsync(" , ", []);
             await FindsAsync($"d{system.District.Id}-6", "Lee");
             await FindsAsync($"d{other}-6", []);
+        }
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task A_search_that_finds_thousands_is_counted_and_read_page_by_page(Db db)
+    {
+        const int Found = 2100;
+        await using var system = await Installation.StartAsync(cluster, db, new() { Students = 1, Schools = 1 }, connect: false);
+        await using (var context = system.Database.CreateContext())
+        {
+            // No search finds the last one.
+            context.Patrons.AddRange(
+                Enumerable
+                    .Range(1, Found + 1)
+                    .Select(i =>
+                    {
+                        var patron = new Patron
+                        {
+                            DistrictId = system.District.Id,
+                            Id = i,
+                            Barcode = $"{i:D5}",
+                            LastName = i > Found ? "Zoo" : $"Ada{i * 7 % 1000:D4}",
+                        };
+                        patron.SetKeys();
+                        return patron;
+                    })
+            );
+            await context.SaveChangesAsync();
+        }
+
+        var expected = (await system.AllPatronsAsync())
+            .Where(p => p.LastName != "Zoo")
+            .OrderBy(p => p.NameKey, StringComparer.Ordinal)
+            .ThenBy(p => p.Id)
+            .Select(p => p.Id)
+            .ToList();
+        foreach (var page in (int[])[1, 2, 40, 42, 43])
+        {
+            var (list, total) = await system.Patrons.PageAsync(system.District.Id, new PatronFilter("a"), PatronSort.Name, false, page, 50);
+            Assert.Equal(Found, total);
+            Assert.Equal(expected.Skip((page - 1) * 50).Take(50), list.Select(p => p.Id));
+        }
+
+        var (first, all) = await system.Patrons.PageAsync(system.District.Id, new PatronFilter("A 0"), PatronSort.Barcode, true, 1, 50);
+        Assert.Equal((Found, "02100"), (all, first[0].Barcode));
+    }
+
+    [Fact]
+    public async Task PostgreSQL_compiles_no_statement_and_lends_none_its_helpers_unless_the_connection_says_so()
+    {
+        await using var system = await Installation.StartAsync(cluster, Db.Postgres, new() { Students = 1, Schools = 1 }, connect: false);
+        Assert.Equal(("off", "0"), await SaysAsync(system.Database));
+        await using (Confinement.Begin())
+        {
+            Confinement.To(system.District.Id);
+            Assert.Equal(("off", "0"), await SaysAsync(system.Database));
+        }
+
+        using var folder = new TempFolder();
+        var own = new NpgsqlConnectionStringBuilder(system.Database.ConnectionString) { Options = "-c jit=on" }.ToString();
+        await using var database = new RollcallDatabase(new StorageOptions(folder.Path, own));
+        Assert.Equal(("on", "0"), await SaysAsync(database));
+
+        static async Task<(string, string)> SaysAsync(RollcallDatabase database)
+        {
+            await using var context = database.CreateContext();
+            var says = context.Database.SqlQueryRaw<string>(
+                "SELECT current_setting('jit') || ' ' || current_setting('max_parallel_workers_per_gather') AS \"Value\""
+            );
+            return (await says.SingleAsync()).Split(' ') is [var jit, var helpers] ? (jit, helpers) : default;
         }
     }
 
