@@ -103,9 +103,23 @@ public sealed class ChangesTests(PostgresCluster cluster)
         var teacher = patrons.Values.First(p => $"{p.LastName}, {p.FirstName}" == student.Location);
         Now("users", teacher.Guid!, u => u["familyName"] = "Newname");
 
-        var operation = await system.SyncAsync(kind: OperationKind.ChangesSync);
+        var (id, _) = await system.Queue.EnqueueAsync(
+            system.District.Id,
+            OperationKind.ChangesSync,
+            IntegrationKind.ClassLink,
+            preview: false,
+            "test"
+        );
+        var said = new List<string?>();
+        var operation = await system.Follower.RunAsync(system.District.Id, id, (_, text, _, _) => said.Add(text), CancellationToken.None);
         Assert.Null(operation.Error);
         Assert.Equal(OperationKind.ChangesSync, operation.Kind);
+
+        // What takes a large district its time is called by its name.
+        Assert.Equal(
+            ["Reading academic sessions", "Putting homerooms together", "Looking up whom changes concern"],
+            said.Distinct().SkipWhile(t => t != "Reading academic sessions").Take(3)
+        );
         var after = (await system.PatronsByGuidAsync())[student.Guid!];
         Assert.Contains("555-CHANGED", after.AdditionalContact, StringComparison.Ordinal);
         Assert.Equal(new DateOnly(2012, 2, 3), after.Birthdate);

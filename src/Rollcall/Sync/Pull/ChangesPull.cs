@@ -122,6 +122,7 @@ internal sealed class ChangesPull(
 
         var homerooms = setup.Mapper.NeedsHomerooms ? await HomeroomsAsync(after, users, cancellationToken) : null;
         var concerned = new HashSet<string>(demographics.Keys, StringComparer.Ordinal);
+        await progress("Looking up whom changes concern", 0, null);
         ahead.Begin();
         var records = await PersonRecords.LoadAsync(connection, setup.District.Id, cancellationToken);
         var (links, linked) = await LinksAsync(users, concerned, records, homerooms, cancellationToken);
@@ -423,6 +424,11 @@ internal sealed class ChangesPull(
         else
         {
             intake.RowsShifted = _homerooms is { Gaps: true } || _unreadable || !RosterPull.IsWhole(sessions);
+        }
+
+        await progress("Putting homerooms together", 0, null);
+        if (!whole)
+        {
             memory!.Feed(intake);
         }
 
