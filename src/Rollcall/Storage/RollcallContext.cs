@@ -200,11 +200,13 @@ public abstract class RollcallContext(DbContextOptions options)
                 });
             }
 
+            // How many there are of each: what lists are grouped by is counted without a look at the rows.
             e.HasIndex(p => new
             {
                 p.DistrictId,
                 p.SiteId,
                 p.Status,
+                p.Level,
             });
 
             // Lists in these orders, and programs that follow changes.

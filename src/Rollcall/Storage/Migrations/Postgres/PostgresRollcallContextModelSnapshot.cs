@@ -1122,8 +1122,8 @@ namespace Rollcall.Storage.Migrations.Postgres
                     b.HasIndex("DistrictId", "NameKey", "Id")
                         .HasDatabaseName("ix_patrons_district_id_name_key_id");
 
-                    b.HasIndex("DistrictId", "SiteId", "Status")
-                        .HasDatabaseName("ix_patrons_district_id_site_id_status");
+                    b.HasIndex("DistrictId", "SiteId", "Status", "Level")
+                        .HasDatabaseName("ix_patrons_district_id_site_id_status_level");
 
                     b.ToTable("patrons");
                 });

@@ -1015,8 +1015,8 @@ namespace Rollcall.Storage.Migrations.Sqlite
                     b.HasIndex("DistrictId", "UpdatedAt")
                         .HasDatabaseName("ix_patrons_district_id_updated_at");
 
-                    b.HasIndex("DistrictId", "SiteId", "Status")
-                        .HasDatabaseName("ix_patrons_district_id_site_id_status");
+                    b.HasIndex("DistrictId", "SiteId", "Status", "Level")
+                        .HasDatabaseName("ix_patrons_district_id_site_id_status_level");
 
                     b.HasIndex("DistrictId", "NameKey", "Id", "SearchKey", "SiteId", "Status", "Level")
                         .HasDatabaseName("ix_patrons_district_id_name_key_id_search_key_site_id_status_level");

@@ -389,8 +389,8 @@ namespace Rollcall.Storage.Models.Postgres
             index3.AddAnnotation("Relational:Name", "ix_patrons_district_id_name_key_id");
 
             var index4 = runtimeEntityType.AddIndex(
-                new[] { districtId, siteId, status });
-            index4.AddAnnotation("Relational:Name", "ix_patrons_district_id_site_id_status");
+                new[] { districtId, siteId, status, level });
+            index4.AddAnnotation("Relational:Name", "ix_patrons_district_id_site_id_status_level");
 
             return runtimeEntityType;
         }

@@ -12,7 +12,7 @@ namespace Rollcall.Storage.Models.Postgres
     public partial class PostgresRollcallContextModel
     {
         private PostgresRollcallContextModel()
-            : base(skipDetectChanges: false, modelId: new Guid("48f14859-cf36-4a43-b2e0-b83f9cff854d"), entityTypeCount: 35)
+            : base(skipDetectChanges: false, modelId: new Guid("22c4908f-d0ca-4430-923a-46cae8f523a8"), entityTypeCount: 35)
         {
         }
 

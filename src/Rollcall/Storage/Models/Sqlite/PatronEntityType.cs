@@ -347,8 +347,8 @@ namespace Rollcall.Storage.Models.Sqlite
             index2.AddAnnotation("Relational:Name", "ix_patrons_district_id_updated_at");
 
             var index3 = runtimeEntityType.AddIndex(
-                new[] { districtId, siteId, status });
-            index3.AddAnnotation("Relational:Name", "ix_patrons_district_id_site_id_status");
+                new[] { districtId, siteId, status, level });
+            index3.AddAnnotation("Relational:Name", "ix_patrons_district_id_site_id_status_level");
 
             var index4 = runtimeEntityType.AddIndex(
                 new[] { districtId, nameKey, id, searchKey, siteId, status, level });

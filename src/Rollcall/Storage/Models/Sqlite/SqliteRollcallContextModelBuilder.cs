@@ -11,7 +11,7 @@ namespace Rollcall.Storage.Models.Sqlite
     public partial class SqliteRollcallContextModel
     {
         private SqliteRollcallContextModel()
-            : base(skipDetectChanges: false, modelId: new Guid("bcd0e029-0a5b-45f6-81f9-6cba69da3547"), entityTypeCount: 35)
+            : base(skipDetectChanges: false, modelId: new Guid("de0ea931-d260-4b12-87e8-20c232877060"), entityTypeCount: 35)
         {
         }
 
