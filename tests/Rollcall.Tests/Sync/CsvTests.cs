@@ -282,6 +282,144 @@ public sealed class CsvTests(PostgresCluster cluster)
             string.Join(',', id, "active", "2026-10-05T00:00:00.000Z", user, type, "student", "", end, org, "");
     }
 
+    /// <summary>Who has left is back when a delta names a role of theirs, or a complete package has them; not for a new phone number.</summary>
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task A_delta_alone_brings_nobody_back_of_whom_it_names_no_role(Db db)
+    {
+        await using var csv = await Feed.StartAsync(cluster, db);
+        csv.Deliver(0, "1.2", delta: false);
+        await csv.MatchAsync();
+        Assert.Null((await csv.SyncAsync()).Error);
+        var sandbox = SandboxDistrict.At(s_options, 0);
+        var schools = sandbox.Schools.Select(s => SandboxCsv.Id(s.SourcedId)).ToArray();
+        var office = SandboxCsv.Id(sandbox.Orgs[0].SourcedId);
+        var people = (await csv.System.PatronsByGuidAsync())
+            .Values.Where(p => p is { Status: PatronStatus.Active, SiteId: 1, Level: not null })
+            .OrderBy(p => p.Id)
+            .Take(7)
+            .ToList();
+        var ids = people.ConvertAll(p => p.Guid!);
+
+        // Left all matched schools, role ended, no longer there, set by hand; two more who come back, and one who was set Active again.
+        csv.Deliver(0, "1.2", delta: false);
+        csv.Rewrite(
+            "users.csv",
+            lines =>
+                lines
+                    .Where(l => !l.StartsWith(ids[2], StringComparison.Ordinal))
+                    .Select(l =>
+                    {
+                        // The main organization stands third from the end.
+                        var cells = l.Split(',');
+                        cells[^3] = ids.Contains(cells[0]) ? "" : cells[^3];
+                        return string.Join(',', cells);
+                    })
+        );
+        csv.Rewrite(
+            "roles.csv",
+            lines =>
+                lines.Select(l =>
+                {
+                    var cells = l.Split(',');
+                    var who = ids.IndexOf(cells[3]);
+                    cells[7] = who is 1 or 5 or 6 ? "2026-10-01" : cells[7];
+                    cells[8] = who is 0 or 4 ? office : cells[8];
+                    return string.Join(',', cells);
+                })
+        );
+        csv.Rewrite("roles.csv", lines => lines.Where(l => !l.Split(',')[3].Equals(ids[2], StringComparison.Ordinal)));
+        Assert.Null((await csv.SyncAsync()).Error);
+        await csv.System.Patrons.EditAsync(csv.System.District.Id, people[3].Barcode, [new("status", "Transferred")], "librarian");
+        await csv.System.Patrons.EditAsync(csv.System.District.Id, people[6].Barcode, [new("status", "Active")], "librarian");
+        await ExpectAsync("left,ended,gone,left,left,ended,back");
+        csv.Clear();
+        csv.Deliver(
+            1,
+            "1.2",
+            delta: true,
+            new Dictionary<string, string[]>(StringComparer.Ordinal)
+            {
+                ["users.csv"] = [.. ids.Select(User)],
+                ["demographics.csv"] = [],
+                ["roles.csv"] =
+                [
+                    Role(ids[0], "r0", schools[1], "secondary"),
+                    Role(ids[4], "r4", schools[1], "primary"),
+                    Role(ids[5], "r5", schools[0], "primary"),
+                ],
+            }
+        );
+        foreach (var i in (int[])[0, 1, 2, 3])
+        {
+            var told = await csv.System.Get<PatronExplain>().ExplainAsync(csv.System.District, people[i].Barcode, askRoster: true);
+            Assert.Equal("stays", told.Fields.Single(f => f.Field == "status").Next);
+            Assert.Null((await csv.PersonAsync(ids[i])).Error);
+        }
+
+        await ExpectAsync("left,ended,gone,left,left,ended,back");
+        var operation = await csv.SyncAsync();
+        Assert.Equal((OperationKind.ChangesSync, null), (operation.Kind, operation.Error));
+        await ExpectAsync("left,ended,gone,left,here,here,back");
+        Assert.All((await csv.System.PatronsByGuidAsync()).Values.Where(p => ids.Contains(p.Guid!)), p => Assert.Equal("555-NEW", p.Phone));
+
+        // A complete package that has them brings them back.
+        csv.Deliver(0, "1.2", delta: false);
+        Assert.Null((await csv.SyncAsync()).Error);
+        Assert.All(
+            (await csv.System.PatronsByGuidAsync()).Values.Where(p => ids.Contains(p.Guid!)),
+            p => Assert.Equal(PatronStatus.Active, p.Status)
+        );
+
+        async Task ExpectAsync(string expected)
+        {
+            await using var context = csv.System.Database.CreateContext();
+            var links = await context.PatronLinks.ToDictionaryAsync(l => l.PatronId, TestContext.Current.CancellationToken);
+            var patrons = (await csv.System.AllPatronsAsync()).ToDictionary(p => p.Id);
+            Assert.Equal(
+                expected,
+                string.Join(
+                    ',',
+                    people.Select(p =>
+                        (patrons[p.Id].Status, links[p.Id]) switch
+                        {
+                            (PatronStatus.Active, { Absent: true }) => "back",
+                            (PatronStatus.Active, _) => "here",
+                            (_, { Absent: true }) => p.Id == people[2].Id ? "gone" : "ended",
+                            _ => "left",
+                        }
+                    )
+                )
+            );
+            Assert.True(links[people[0].Id].LeftSchools);
+            Assert.Equal(PatronStatus.Active, links[people[0].Id].StatusBefore);
+        }
+
+        string User(string id) =>
+            string.Join(
+                ',',
+                id,
+                "active",
+                "2026-10-05T00:00:00.000Z",
+                "true",
+                "login",
+                "",
+                people.Single(p => p.Guid == id).FirstName,
+                people.Single(p => p.Guid == id).LastName,
+                "",
+                "",
+                "",
+                "",
+                "555-NEW",
+                "",
+                "05"
+            );
+
+        static string Role(string user, string id, string org, string type) =>
+            string.Join(',', id, "active", "2026-10-05T00:00:00.000Z", user, type, "student", "", "", org, "");
+    }
+
     /// <summary>From changes of enrollments alone nobody's homeroom can be told.</summary>
     [Theory]
     [InlineData(Db.Sqlite)]

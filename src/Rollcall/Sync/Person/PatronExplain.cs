@@ -335,6 +335,7 @@ public sealed class PatronExplain(
             PatronFields.Site => person.Site is { } site
                 ? MappedValue.Of(site.ToString(CultureInfo.InvariantCulture))
                 : MappedValue.NotSent,
+            PatronFields.Status when person.StatusStays => MappedValue.NotSent,
             PatronFields.Status => MappedValue.Of(
                 ((int)(person.Deleted ? PatronStatus.Transferred : PatronStatus.Active)).ToString(CultureInfo.InvariantCulture)
             ),

@@ -30,6 +30,8 @@ internal static class PersonMapper
             Org = orgs.Count > 0 ? orgs[0] : null,
             AnySite = anySite,
             Placeless = roster.Placeless.Contains(person.Guid),
+            StatusStays = roster.StatusStays.Contains(person.Guid),
+            AbsenceStays = roster.StatusStays.Contains(person.Guid),
             HomeroomClass = context.Homeroom?.ClassId,
             HomeroomsRead = setup.Mapper.NeedsHomerooms && roster.Homerooms is not null,
             HomeroomUnknown =

@@ -91,6 +91,9 @@ internal sealed class MappedPerson
     /// <summary>Whether the person is at a school of the library is not known well enough to bring somebody back.</summary>
     public bool StatusStays { get; init; }
 
+    /// <summary>Nor whether somebody who was gone is in the roster at all.</summary>
+    public bool AbsenceStays { get; init; }
+
     public required string? HomeroomClass { get; init; }
 
     /// <summary>This pull does not tell the person's homeroom: what the link knows stays.</summary>
@@ -285,10 +288,11 @@ internal static class PersonPlan
             Guardians = person.GuardianIds,
             HomeroomClass = person.HomeroomUnknown && !leavesHomeroom ? link.HomeroomClass : person.HomeroomClass,
             LoginDisabled = !person.User.Enabled,
-            Absent = false,
+            Absent = person.AbsenceStays && link.Absent,
             SyncHash = hash,
         };
 
+        var leftAll = person.Org is not null && person.AnySite is null && old.SiteId is { } present && siteIsMatched(present);
         if (person is { Org: null, Placeless: false })
         {
             difference.Warn("no-org", "The person has no organization in the roster; the site stays");
@@ -298,8 +302,14 @@ internal static class PersonPlan
             difference.Warn("org-unmatched", "The person's organization is not matched to a site; the site stays", org);
         }
 
-        var leftAll = person.Org is not null && person.AnySite is null && old.SiteId is { } present && siteIsMatched(present);
-        link = link with { LeftSchools = person.AnySite is null && (leftAll ? old.Status == PatronStatus.Transferred : link.LeftSchools) };
+        if (!person.StatusStays)
+        {
+            link = link with
+            {
+                LeftSchools = person.AnySite is null && (leftAll ? old.Status == PatronStatus.Transferred : link.LeftSchools),
+            };
+        }
+
         if (leftAll)
         {
             if (old.Group > SecurityGroup.Patron)

@@ -131,6 +131,7 @@ internal sealed class CsvChangesPull(
                 ChangesOnly = true,
                 GuardiansPartial = true,
                 Placeless = _roles.Placeless,
+                StatusStays = _roles.StatusStays,
                 Revision = null,
             };
         }
@@ -147,7 +148,7 @@ internal sealed class CsvChangesPull(
         var links = new Dictionary<ulong, KnownPerson>();
         await using var command = connection.CreateCommand().AllowLong();
         command.CommandText = """
-            SELECT p.guid, l.role_group, p.site_id, p.status, l.username, l.guardians, l.login_disabled FROM patron_links l
+            SELECT p.guid, l.role_group, p.site_id, p.status, l.absent, l.username, l.guardians, l.login_disabled FROM patron_links l
             JOIN patrons p ON p.district_id = l.district_id AND p.id = l.patron_id
             WHERE l.district_id = @district AND p.guid IS NOT NULL
             """;
@@ -159,9 +160,10 @@ internal sealed class CsvChangesPull(
                 (RoleGroup)reader.GetInt32(1),
                 reader.IsDBNull(2) ? null : reader.GetInt32(2),
                 (PatronStatus)reader.GetInt32(3),
-                reader.IsDBNull(4) ? null : reader.GetString(4),
+                reader.GetBoolean(4),
                 reader.IsDBNull(5) ? null : reader.GetString(5),
-                reader.GetBoolean(6)
+                reader.IsDBNull(6) ? null : reader.GetString(6),
+                reader.GetBoolean(7)
             );
         }
 

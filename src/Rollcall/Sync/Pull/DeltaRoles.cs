@@ -6,10 +6,18 @@ using Rollcall.Patrons;
 namespace Rollcall.Sync.Pull;
 
 /// <summary>What a patron and the link know of a person.</summary>
-internal sealed record KnownPerson(RoleGroup Group, int? Site, PatronStatus Status, string? Username, string? Guardians, bool LoginDisabled)
+internal sealed record KnownPerson(
+    RoleGroup Group,
+    int? Site,
+    PatronStatus Status,
+    bool Absent,
+    string? Username,
+    string? Guardians,
+    bool LoginDisabled
+)
 {
     public static KnownPerson Of(Patron patron, PatronLink link) =>
-        new(link.RoleGroup, patron.SiteId, patron.Status, link.Username, link.Guardians, link.LoginDisabled);
+        new(link.RoleGroup, patron.SiteId, patron.Status, link.Absent, link.Username, link.Guardians, link.LoginDisabled);
 }
 
 /// <summary>What a delta of CSV says of the roles of people who are known, where the package that it changes is not at hand. What it does not
@@ -17,12 +25,16 @@ internal sealed record KnownPerson(RoleGroup Group, int? Site, PatronStatus Stat
 internal sealed class DeltaRoles(SyncSetup setup, CsvRosterSource source)
 {
     private readonly HashSet<ulong> _placeless = [];
+    private readonly HashSet<ulong> _statusStays = [];
 
     /// <summary>People whose roles changed in a way that the package does not make clear.</summary>
     public long Unclear { get; private set; }
 
     /// <summary>People of whom neither the package nor the matching tells the school.</summary>
     public IReadOnlySet<ulong> Placeless => _placeless;
+
+    /// <summary>People who had left, and of whom the package does not say that they are at a school of the library again.</summary>
+    public IReadOnlySet<ulong> StatusStays => _statusStays;
 
     /// <summary>The roles of somebody of whom a delta names some. What it does not name is as it was, so that neither an end nor a place follows from
     /// the others: only a main role that is current now, at a school of this library, takes the place of the one that is known.</summary>
@@ -74,6 +86,12 @@ internal sealed class DeltaRoles(SyncSetup setup, CsvRosterSource source)
         if (org is null)
         {
             _placeless.Add(id);
+        }
+
+        // That a row of theirs changed brings nobody back: a new phone number is no role.
+        if (link.Absent || link.Status == PatronStatus.Transferred)
+        {
+            _statusStays.Add(id);
         }
 
         var role = link.Group switch

@@ -228,6 +228,7 @@ internal sealed class PersonPull(SyncSetup setup, IRosterSource source, string s
                 GuardiansPartial = _usersPartial,
                 AskedFor = _peoplePartial ? new HashSet<ulong>() : ids.Select(setup.Keys.Of).ToHashSet(),
                 Placeless = _deltaRoles?.Placeless ?? new HashSet<ulong>(),
+                StatusStays = _deltaRoles?.StatusStays ?? new HashSet<ulong>(),
                 Revision = null,
             };
         }

@@ -86,6 +86,9 @@ internal sealed class Roster : IDisposable
     /// <summary>People of whom only the role is known, and not at which school.</summary>
     public IReadOnlySet<ulong> Placeless { get; init; } = new HashSet<ulong>();
 
+    /// <summary>People who had left and of whom nothing read says that they are back.</summary>
+    public IReadOnlySet<ulong> StatusStays { get; init; } = new HashSet<ulong>();
+
     /// <summary>Only what changed was read: nothing follows from what is not here.</summary>
     public bool ChangesOnly { get; init; }
 
