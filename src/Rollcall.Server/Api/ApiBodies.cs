@@ -250,7 +250,7 @@ internal sealed record PatronChoice
     public string? RoleGroup { get; init; }
     public bool? Linked { get; init; }
 
-    /// <summary>True for linked ones whom the last full sync no longer found in the roster, false for all others.</summary>
+    /// <summary>True for linked ones who have left the roster, as syncs saw, false for all others.</summary>
     public bool? Gone { get; init; }
     public IReadOnlyList<string>? Barcodes { get; init; }
 }

@@ -35,7 +35,7 @@ public sealed record PatronFilter(string? Search = null, int? Site = null, Patro
     /// <summary>With or without a roster person.</summary>
     public bool? Linked { get; init; }
 
-    /// <summary>Linked ones whom the last full sync no longer found in the roster, or all but those.</summary>
+    /// <summary>Linked ones who have left the roster, as syncs saw, or all but those.</summary>
     public bool? Gone { get; init; }
 
     /// <summary>These barcodes alone.</summary>

@@ -93,4 +93,92 @@ public sealed class LeaverTests(PostgresCluster cluster)
         Task MarkAsync(string id, bool marked) =>
             system.Patrons.EditAsync(system.District.Id, barcodes[id], [new("doNotTransfer", marked ? "true" : "false")], "mrs. reed");
     }
+
+    /// <summary>A deleted row stands in the roster for months, and says no more on its second night than on its first.</summary>
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task Whoever_is_deleted_and_active_again_is_transferred_no_second_time(Db db)
+    {
+        await using var system = await Installation.StartAsync(cluster, db, new SandboxOptions { Students = 20, Schools = 2 });
+        system.Sandbox.OnlyMine();
+        for (var i = 1; i <= 20; i++)
+        {
+            system.Sandbox.Person($"p{i:00}", "Pat", $"Person{i:00}");
+        }
+
+        await system.SyncAsync();
+        var barcodes = (await system.PatronsByGuidAsync()).ToDictionary(p => p.Key, p => p.Value.Barcode);
+        await EditAsync("p04", "doNotTransfer", "true");
+        Put("tobedeleted", "p01", "p02", "p03", "p04");
+        await ExpectAsync(transferred: 3, counted: 0);
+        await EditAsync("p01", "status", "Active");
+        Assert.Null((await system.ImportAsync($"barcode,status\n{barcodes["p02"]},Active\n")).Error);
+        await ExpectAsync(transferred: 0, counted: 2);
+        await ExpectAsync(transferred: 0, counted: 2);
+
+        // Nor by a sync of changes, by one of that person, or when the row is gone for good.
+        Put("tobedeleted", "p01");
+        Assert.Equal(0, OperationQueue.CountsOf(await system.SyncAsync(kind: OperationKind.ChangesSync)).Transferred);
+        Assert.Null((await PersonAsync("p01")).Error);
+        system.Sandbox.Overrides.Remove("users", "p02");
+        await ExpectAsync(transferred: 0, counted: 2);
+        var patrons = await system.PatronsByGuidAsync();
+        Assert.Equal((PatronStatus.Active, PatronStatus.Active), (patrons["p01"].Status, patrons["p02"].Status));
+
+        var told = await system.Get<PatronExplain>().ExplainAsync(system.District, barcodes["p01"], askRoster: true);
+        Assert.Contains("the status was set since", told.Standing, StringComparison.Ordinal);
+        Assert.StartsWith(
+            "stays: a sync has marked the person Transferred once",
+            told.Fields.Single(f => f.Field == "status").Next,
+            StringComparison.Ordinal
+        );
+        var gone = new PatronFilter(Status: PatronStatus.Active) { Gone = true };
+        Assert.Equal(2, await system.Patrons.CountAsync(system.District.Id, gone));
+
+        // Whom the library keeps on purpose is no question; whose mark is taken off leaves like others.
+        await EditAsync("p02", "doNotTransfer", "true");
+        await ExpectAsync(transferred: 0, counted: 1);
+        await EditAsync("p04", "doNotTransfer", "false");
+        await ExpectAsync(transferred: 1, counted: 1);
+
+        // Whoever is in the roster again, and deleted once more, has left once more.
+        Put("active", "p01", "p03");
+        Assert.Equal(1, OperationQueue.CountsOf(await system.SyncAsync()).Reactivated);
+        Assert.Equal(PatronStatus.Active, (await system.PatronsByGuidAsync())["p03"].Status);
+        Put("tobedeleted", "p01");
+        await ExpectAsync(transferred: 1, counted: 0);
+
+        async Task ExpectAsync(int transferred, int counted)
+        {
+            var operation = await system.SyncAsync();
+            Assert.Null(operation.Error);
+            Assert.Equal(transferred, OperationQueue.CountsOf(operation).Transferred);
+            Assert.Equal(counted, OperationQueue.WarningsOf(operation).SingleOrDefault(w => w.Code == "active-and-gone")?.Count ?? 0);
+        }
+
+        void Put(string status, params string[] ids)
+        {
+            foreach (var id in ids)
+            {
+                system.Sandbox.Person(id, "Pat", "Person" + id[1..], status: status, modified: "2099-01-01T00:00:00.000Z");
+            }
+        }
+
+        Task EditAsync(string id, string field, string value) =>
+            system.Patrons.EditAsync(system.District.Id, barcodes[id], [new(field, value)], "mrs. reed");
+
+        async Task<Operation> PersonAsync(string id)
+        {
+            var (number, _) = await system.Queue.EnqueueAsync(
+                system.District.Id,
+                OperationKind.PersonSync,
+                IntegrationKind.ClassLink,
+                preview: false,
+                "mrs. reed",
+                PersonOptions.For(id)
+            );
+            return await system.Follower.RunAsync(system.District.Id, number, null, CancellationToken.None);
+        }
+    }
 }

@@ -155,7 +155,9 @@ public sealed class PatronExplain(
                     source,
                     source is null ? null : PolicyOf(field.Number, setup!.Settings.Map, kept),
                     OperationLog.Display(field.Number, mapped.Text, codes),
-                    source is null || difference is null ? null : Next(field, patron, mapped, difference, codes)
+                    source is null || difference is null ? null
+                        : field.Number == PatronFields.Status && IsDealtWith(patron, link, person) ? ActedOnce
+                        : Next(field, patron, mapped, difference, codes)
                 )
                 {
                     Written = origin is null ? null : (origin.Name, origin.At, origin.By),
@@ -315,6 +317,13 @@ public sealed class PatronExplain(
         return (person, difference, null);
     }
 
+    /// <summary>Why a deleted row does nothing to a patron.</summary>
+    private const string ActedOnce =
+        "stays: a sync has marked the person Transferred once, and the status was set since. If they have left, set it to Transferred";
+
+    private static bool IsDealtWith(Patron patron, PatronLink? link, MappedPerson? person) =>
+        person is { Deleted: true } && link is { Absent: true } && patron.Status is not (PatronStatus.Transferred or PatronStatus.Inactive);
+
     /// <summary>What full syncs make of a patron whom the roster does not have: that somebody has left is acted on once.</summary>
     private static string WhatFollows(Patron patron, PatronLink? link, SyncSetup setup) =>
         link is null ? "No sync has met that GUID here: syncs leave the patron alone."
@@ -372,7 +381,7 @@ public sealed class PatronExplain(
         patron.Guid is null ? "Not linked to anybody in the roster."
         : link is null ? "Has a GUID that no sync has met yet."
         : link.Absent
-            ? "Linked; the last full sync no longer found the person"
+            ? "Linked; the person has left the roster"
                 + (patron.Status is PatronStatus.Transferred or PatronStatus.Inactive ? "." : ", and the status was set since.")
         : patron.Status == PatronStatus.Transferred ? "Linked; transferred."
         : $"Linked as {RoleGroups.Label(link.RoleGroup)}"

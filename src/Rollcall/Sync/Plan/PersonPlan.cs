@@ -190,6 +190,12 @@ internal static class PersonPlan
             // Whose GUID somebody entered is linked from now on, as who they were.
             link = oldLink is null ? link with { RoleGroup = person.Group } : link;
 
+            // That somebody is deleted is acted on once: a status that was set afterwards has a reason.
+            if (link.Absent)
+            {
+                return Finish(difference, link, oldLink);
+            }
+
             // Deleted rows write the status and nothing else.
             return Transfer(
                 difference,
@@ -380,7 +386,8 @@ internal static class PersonPlan
         )
         {
             difference.Values.Add(PatronFields.Status, Number((int)status), Number((int)PatronStatus.Transferred));
-            link = link with { StatusBefore = status, LeftSchools = reason is LeftAllSchools };
+            var left = reason is LeftAllSchools;
+            link = link with { StatusBefore = status, LeftSchools = left, Absent = !left };
             difference.Outcome = Outcome.Transferred;
             difference.Reason = reason;
         }

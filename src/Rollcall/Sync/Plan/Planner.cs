@@ -36,8 +36,8 @@ internal sealed class RiskTally
     /// <summary>Linked and not yet Transferred before the run.</summary>
     public Dictionary<(int Site, RoleGroup Group), int> Linked { get; } = [];
 
-    /// <summary>Those of them whom this one could transfer: neither Inactive, nor spared by the library; with staff rights, or absent since an
-    /// earlier one, only where a deleted row says so.</summary>
+    /// <summary>Those of them whom this one could transfer: neither Inactive, nor spared by the library, nor gone since an earlier one; with staff
+    /// rights only where a deleted row says so.</summary>
     public Dictionary<(int Site, RoleGroup Group), int> Transferable { get; } = [];
 
     /// <summary>Patrons of before the run who matched.</summary>
@@ -275,10 +275,10 @@ internal sealed class Planner
             if (patron.Linked && patron.Status != PatronStatus.Transferred)
             {
                 _risks.Linked[(patron.SiteId, patron.RoleGroup)] = _risks.Linked.GetValueOrDefault((patron.SiteId, patron.RoleGroup)) + 1;
-                // A deleted row transfers staff too, and whoever has been absent for long; nothing else does.
+                // A deleted row transfers staff too, and nothing else does; whoever has been absent for long has been acted on.
                 if (
                     patron is { Spared: false, Status: not PatronStatus.Inactive }
-                    && (deleted[i] || (!patron.AbovePatron && (!patron.Absent || owned[i])))
+                    && (deleted[i] ? !patron.Absent : !patron.AbovePatron && (!patron.Absent || owned[i]))
                 )
                 {
                     _risks.Transferable[(patron.SiteId, patron.RoleGroup)] =
@@ -296,10 +296,8 @@ internal sealed class Planner
             if (
                 writesStatus
                 && patron is { Absent: true, Spared: false, Status: PatronStatus.Active }
-                && !owned[i]
                 && _setup.IsTicked(patron.RoleGroup)
-                && !_roster.Has(patron.Guid)
-                && !_patrons.AliasesOf(i).Any(_roster.Has)
+                && (owned[i] ? deleted[i] : !_roster.Has(patron.Guid) && !_patrons.AliasesOf(i).Any(_roster.Has))
             )
             {
                 _activeAndGone++;
@@ -504,7 +502,10 @@ internal sealed class Planner
             _risks.Matched[(patron.SiteId, group)] = _risks.Matched.GetValueOrDefault((patron.SiteId, group)) + 1;
         }
 
-        if (person.Deleted && patron is { Linked: true, Status: PatronStatus.Transferred or PatronStatus.Inactive })
+        if (
+            person.Deleted
+            && patron is { Linked: true, Status: PatronStatus.Transferred or PatronStatus.Inactive } or { Linked: true, Absent: true }
+        )
         {
             Count(Outcome.Unchanged);
             return;
