@@ -586,12 +586,45 @@ public sealed class WritingTests(PostgresCluster cluster)
             );
     }
 
-    [Fact]
-    public async Task Moves_take_the_homeroom_along()
+    /// <summary>Children move up when the school year is over: then nobody has a homeroom, and the one of the school before is still not theirs.</summary>
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task Moves_take_the_homeroom_along(bool summer)
     {
         await using var system = await Installation.StartAsync(cluster, Db.Sqlite, new SandboxOptions { Students = 120, Schools = 2 });
         await system.ConfigureAsync(s => s with { Map = new FieldMap { Location = LocationSource.ClassTitle } });
+        system.Sandbox.Person("staff", "Sam", "Staff", role: "administrator");
         await system.SyncAsync();
+        await EditAsync(system, await PatronAsync(system, "staff"), "location", "Office 3");
+        if (summer)
+        {
+            system.Sandbox.Overrides.Put(
+                "academicSessions",
+                new JsonObject
+                {
+                    ["sourcedId"] = "past",
+                    ["status"] = "active",
+                    ["dateLastModified"] = "2026-01-01T00:00:00.000Z",
+                    ["title"] = "Past",
+                    ["type"] = "term",
+                    ["startDate"] = "2020-08-01",
+                    ["endDate"] = "2021-06-30",
+                    ["schoolYear"] = "2021",
+                }
+            );
+            foreach (var id in system.Sandbox.District.People.SelectMany(p => p.Homerooms).Select(h => h.SourcedId).Distinct())
+            {
+                system.Sandbox.Overrides.Change(
+                    "classes",
+                    id,
+                    c => c["terms"] = new JsonArray(new JsonObject { ["sourcedId"] = "past", ["type"] = "academicSession" })
+                );
+            }
+
+            Assert.Null((await system.SyncAsync()).Error);
+        }
+
         var patrons = await system.PatronsByGuidAsync();
         var person = system.Sandbox.District.People.First(p =>
             p is { Group: SandboxRoleGroup.Student, Presence: SandboxPresence.Present, Homeroom: not null }
@@ -605,15 +638,22 @@ public sealed class WritingTests(PostgresCluster cluster)
             person.SourcedId,
             u => u["orgs"] = new JsonArray(new JsonObject { ["sourcedId"] = other, ["type"] = "org" })
         );
-        foreach (var homeroom in person.Homerooms)
+        if (!summer)
         {
-            system.Sandbox.Overrides.Remove("classes", homeroom.SourcedId);
+            foreach (var homeroom in person.Homerooms)
+            {
+                system.Sandbox.Overrides.Remove("classes", homeroom.SourcedId);
+            }
         }
 
+        system.Sandbox.Person("staff", "Sam", "Staff", role: "administrator", orgs: [other]);
         var operation = await system.SyncAsync();
         Assert.Null(operation.Error);
         var moved = await PatronAsync(system, person.SourcedId);
         Assert.NotEqual(patrons[person.SourcedId].SiteId, moved.SiteId);
         Assert.Null(moved.Location);
+
+        // Nobody's homeroom is what the library wrote of staff.
+        Assert.Equal("Office 3", (await PatronAsync(system, "staff")).Location);
     }
 }

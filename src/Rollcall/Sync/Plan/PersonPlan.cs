@@ -255,12 +255,17 @@ internal static class PersonPlan
             {
                 var clears =
                     setup.Settings.Map.BlankOf(field) == BlankRule.Clear || (field == PatronFields.Location && newSite != old.SiteId);
-                if (
-                    was is not null
-                    && clears
-                    && shared.Has(person.Group, i)
-                    && field is not (PatronFields.LastName or PatronFields.Barcode)
-                )
+                // In summer no session is current and nobody has a homeroom, so that none seems to be shared: that of another school it is not all the
+                // same. Staff have none by themselves, and what the library wrote there stays.
+                var told =
+                    shared.Has(person.Group, i)
+                    || (
+                        field == PatronFields.Location
+                        && leavesHomeroom
+                        && old.SiteId is not null
+                        && person.Group is RoleGroup.Student or RoleGroup.Teacher
+                    );
+                if (was is not null && clears && told && field is not (PatronFields.LastName or PatronFields.Barcode))
                 {
                     values.Add(field, was, null);
                 }
