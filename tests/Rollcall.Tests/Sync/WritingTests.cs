@@ -301,7 +301,10 @@ public sealed class WritingTests(PostgresCluster cluster)
         Assert.Equal((1, 0), (counts.Transferred, counts.Absent));
 
         // Stays transferred without a word on the next run, and comes back with a matched school.
-        Assert.Equal(0, (await SyncAsync(system)).Transferred);
+        var quiet = await system.SyncAsync();
+        Assert.Equal(0, OperationQueue.CountsOf(quiet).Transferred);
+        Assert.DoesNotContain(await system.LogAsync(quiet.Id), r => r.Guid == "leaves");
+        Assert.Contains(await system.LogAsync(quiet.Id), r => r.Guid == "stays");
         system.Sandbox.Person("leaves", "Cid", "Gamma", orgs: [schools[0]]);
         Assert.Equal(1, (await SyncAsync(system)).Reactivated);
     }

@@ -308,7 +308,7 @@ internal static class PersonPlan
         {
             difference.Warn("no-org", "The person has no organization in the roster; the site stays");
         }
-        else if (person is { Org: { } org, Site: null })
+        else if (person is { Org: { } org, Site: null } && !IsGone())
         {
             difference.Warn("org-unmatched", "The person's organization is not matched to a site; the site stays", org);
         }
@@ -343,6 +343,12 @@ internal static class PersonPlan
         }
 
         return Finish(difference, link, oldLink);
+
+        // Of whoever has left all schools nobody has to hear each night that one of others is theirs now.
+        bool IsGone() =>
+            person.AnySite is null
+            && (leftAll || oldLink is { LeftSchools: true })
+            && old.Status is PatronStatus.Transferred or PatronStatus.Inactive;
     }
 
     /// <summary>The roster does not write the patron's status.</summary>
