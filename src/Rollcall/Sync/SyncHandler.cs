@@ -485,7 +485,7 @@ internal sealed class SyncHandler(
                 hold.Risk switch
                 {
                     Risk.Transfers =>
-                        $"{hold.Count} of {hold.Of} {RoleGroups.People(hold.Group)} at {siteName} would be marked Transferred: held for approval",
+                        $"{hold.Count} of {hold.Of} {RoleGroups.People(hold.Group)} at {siteName} would be marked Transferred{(hold.Vanished ? ", and the roster has nobody of their kind at any school" : "")}: held for approval",
                     Risk.Updates =>
                         $"{hold.Count} of {hold.Of} {RoleGroups.People(hold.Group)} at {siteName} would change last name, barcode or Student #: held for approval",
                     _ when hold.Returning == 0 =>
@@ -494,7 +494,9 @@ internal sealed class SyncHandler(
                         $"{hold.Returning} new {RoleGroups.People(hold.Group)} at {siteName} have the name of somebody who is {(operation.Kind == OperationKind.ChangesSync ? "linked under another id" : "missing from the roster")}: the ids may have been given anew. {hold.Count} new people held for approval",
                 },
                 hold.Returning > 0
-                    ? "Ask the district whether it gave people new ids. If it did, discard: with a Student #, a barcode or e-mail addresses in the roster, the next sync finds them again. Approve only if the new ones are others."
+                        ? "Ask the district whether it gave people new ids. If it did, discard: with a Student #, a barcode or e-mail addresses in the roster, the next sync finds them again. Approve only if the new ones are others."
+                    : hold.Vanished
+                        ? $"Ask the district whether it still shares its {RoleGroups.People(hold.Group)}. If it does not, discard, and untick them under Syncing. Approve only if all of them have left."
                     : "Look at them, then approve or discard.",
                 1,
                 $"{hold.Site}/{hold.Group}/{hold.Risk}"

@@ -133,7 +133,7 @@ public sealed class ShrinkTests(PostgresCluster cluster)
     public async Task Each_site_and_role_is_measured_by_itself_on_those_who_are_left(Db db, bool deleted)
     {
         await using var system = await StartAsync(db);
-        foreach (var (prefix, count) in ((string, int)[])[("a1-", 3), ("a2-", 2)])
+        foreach (var (prefix, count) in ((string, int)[])[("a1-", 3), ("a2-", 2), ("a3-", 1)])
         {
             for (var i = 0; i < count; i++)
             {
@@ -141,7 +141,7 @@ public sealed class ShrinkTests(PostgresCluster cluster)
             }
         }
 
-        Assert.Equal(5, OperationQueue.CountsOf(await system.SyncAsync()).Created);
+        Assert.Equal(6, OperationQueue.CountsOf(await system.SyncAsync()).Created);
         Go(system, "s1-", 13, "student", deleted);
         Go(system, "s2-", 12, "student", deleted);
         Go(system, "a1-", 3, "administrator", deleted);
@@ -178,6 +178,49 @@ public sealed class ShrinkTests(PostgresCluster cluster)
         Go(system, "s2-", 23, "student", deleted);
         operation = await system.SyncAsync();
         Assert.Equal((OperationStatus.NeedsApproval, 11), (operation.Status, OperationQueue.CountsOf(operation).Held));
+    }
+
+    /// <summary>Two at each school pass every threshold; that a district has none of them any more is an accident all the same.</summary>
+    [Theory]
+    [InlineData(Db.Sqlite, 2, false, 4)]
+    [InlineData(Db.Postgres, 2, false, 4)]
+    [InlineData(Db.Postgres, 2, true, 4)]
+    [InlineData(Db.Sqlite, 1, false, 0)]
+    [InlineData(Db.Postgres, 1, false, 0)]
+    public async Task A_role_of_whom_the_whole_roster_has_nobody_waits_at_every_school(Db db, int each, bool deleted, int held)
+    {
+        await using var system = await Installation.StartAsync(cluster, db);
+        system.Sandbox.OnlyMine();
+        for (var i = 0; i < 20; i++)
+        {
+            Put(system, "s1-", i, "student", "active");
+        }
+
+        foreach (var prefix in (string[])["a1-", "a2-"])
+        {
+            for (var i = 0; i < each; i++)
+            {
+                Put(system, prefix, i, "administrator", "active");
+            }
+        }
+
+        await system.SyncAsync();
+        Go(system, "a1-", each, "administrator", deleted);
+        Go(system, "a2-", each, "administrator", deleted);
+        Go(system, "s1-", 2, "student", deleted);
+        var operation = await system.SyncAsync();
+        Assert.Null(operation.Error);
+        Assert.Equal(held, OperationQueue.CountsOf(operation).Held);
+        Assert.Equal((2 * each) + 2 - held, (await system.AllPatronsAsync()).Count(p => p.Status == PatronStatus.Transferred));
+        var told = OperationQueue.WarningsOf(operation).Where(w => w.Code == WarningGroup.Held).ToList();
+        Assert.Equal(held / 2, told.Count);
+        Assert.All(told, w => Assert.Contains("the roster has nobody of their kind", w.Message, StringComparison.Ordinal));
+        Assert.All(told, w => Assert.Contains("untick them under Syncing", w.Hint, StringComparison.Ordinal));
+        if (held > 0)
+        {
+            Assert.Null((await system.ApproveAsync(operation.Id)).Error);
+            Assert.Equal(6, (await system.AllPatronsAsync()).Count(p => p.Status == PatronStatus.Transferred));
+        }
     }
 
     /// <summary>Somebody whom no sync transfers stays, and hides not that all others go.</summary>

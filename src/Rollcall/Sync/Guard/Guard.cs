@@ -12,7 +12,11 @@ namespace Rollcall.Sync.Guard;
 /// <param name="Count">How many changes wait.</param>
 /// <param name="Of">What they were measured against: linked patrons; for creates all people, the new ones among them.</param>
 /// <param name="Returning">How many new people of the site and group have the name of somebody whom the roster lacks, or who left before.</param>
-internal sealed record Hold(int Site, RoleGroup Group, Risk Risk, int Count, int Of, int Returning);
+internal sealed record Hold(int Site, RoleGroup Group, Risk Risk, int Count, int Of, int Returning)
+{
+    /// <summary>The whole roster has nobody of that group.</summary>
+    public bool Vanished { get; init; }
+}
 
 /// <summary>Compares what a plan would do with the thresholds. Pure.</summary>
 internal static class Guard
@@ -37,6 +41,10 @@ internal static class Guard
             .Where(m => m.Sum() >= AllOfThem)
             .Select(m => m.Key)
             .ToHashSet();
+        // Two at each school are no group that vanishes, and in a district they are one.
+        var vanished = tally
+            .Vanished.Where(g => tally.Changes.Where(c => c.Key.Risk == Risk.Transfers && c.Key.Group == g).Sum(c => c.Value) >= AllOfThem)
+            .ToHashSet();
         var holds = new List<Hold>();
         foreach (var ((site, group, risk), count) in tally.Changes)
         {
@@ -45,7 +53,10 @@ internal static class Guard
             var (held, of) = risk switch
             {
                 Risk.Transfers => (
-                    TooManyLeave(site, group) || (returning > 0 && anew.Contains((site, group))) || moved.Contains((site, group)),
+                    TooManyLeave(site, group)
+                        || vanished.Contains(group)
+                        || (returning > 0 && anew.Contains((site, group)))
+                        || moved.Contains((site, group)),
                     linked
                 ),
                 Risk.Updates => (
@@ -77,6 +88,9 @@ internal static class Guard
                             ? count
                             : returning + Elsewhere(site, group) + tally.Former.GetValueOrDefault((site, group))
                     )
+                    {
+                        Vanished = risk == Risk.Transfers && vanished.Contains(group),
+                    }
                 );
             }
         }

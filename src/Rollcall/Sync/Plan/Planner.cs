@@ -65,6 +65,9 @@ internal sealed class RiskTally
     /// <summary>Those of them whom the roster lacks at another site, by that site.</summary>
     public Dictionary<(int Site, RoleGroup Group, int From), int> Movers { get; } = [];
 
+    /// <summary>Groups that are synced and of whom a whole roster has nobody.</summary>
+    public HashSet<RoleGroup> Vanished { get; } = [];
+
     public void Count(int site, RoleGroup group, Risk risk)
     {
         if (risk != Risk.None)
@@ -310,9 +313,18 @@ internal sealed class Planner
         }
 
         FindMissing(owned, deleted);
+        if (!_roster.ChangesOnly)
+        {
+            _risks.Vanished.UnionWith(_setup.Settings.Roles);
+        }
+
         foreach (ref var person in _roster.Persons)
         {
             _rosterBarcodes.Add(person.Barcode);
+            if (person is { Ticked: true, Deleted: false })
+            {
+                _risks.Vanished.Remove(person.Group);
+            }
         }
     }
 
