@@ -108,6 +108,7 @@ public sealed class Aftermath(RollcallDatabase database, RollcallOptions options
 
         if (
             operation is not { Status: OperationStatus.Failed, DailyDate: not null }
+            || StaleFeed.Since(operation.Options) is not null
             || !integration.Enabled
             || IntegrationService.SettingsOf(integration).Daily.StoppedBecause is not null
         )
@@ -124,9 +125,11 @@ public sealed class Aftermath(RollcallDatabase database, RollcallOptions options
             .Where(o => o.DailyDate != null || o.Status != OperationStatus.Failed)
             .OrderByDescending(o => o.Id)
             .Take(FailedNights)
-            .Select(o => o.Status == OperationStatus.Failed && o.DailyDate != null)
+            .Select(o => new { Failed = o.Status == OperationStatus.Failed && o.DailyDate != null, o.Options })
             .ToListAsync(cancellationToken);
-        if (nights.Count < FailedNights || nights.Contains(false))
+
+        // A folder that could be looked into, and in which nothing had come, is no fault that lasts.
+        if (nights.Count < FailedNights || nights.Exists(n => !n.Failed || StaleFeed.Since(n.Options) is not null))
         {
             return false;
         }
@@ -192,7 +195,11 @@ public sealed class Aftermath(RollcallDatabase database, RollcallOptions options
                 DueAt = now,
                 CreatedAt = now,
             };
-        var have = told == NoticeEvents.Held ? await HaveHeardAsync(context, operation, cancellationToken) : [];
+        var have =
+            told == NoticeEvents.Held ? await HaveHeardAsync(context, operation, cancellationToken)
+            : told == NoticeEvents.Failed && StaleFeed.Since(operation.Options) is { } since
+                ? await HaveHeardOfStaleAsync(context, operation, since, cancellationToken)
+            : [];
         context.Notices.AddRange(
             setting
                 .Addresses.Where(a => !have.Contains((NoticeChannel.Email, a)))
@@ -239,6 +246,34 @@ public sealed class Aftermath(RollcallDatabase database, RollcallOptions options
                 .Where(place => holds.All(h => place.Any(n => n.Of == h || tell.GetValueOrDefault(n.Of, []).Contains(h))))
                 .Select(place => place.Key),
         ];
+    }
+
+    /// <summary>Who was told that a folder brings nothing new hears of it again when something has come and it rests once more. What was given up told
+    /// nobody.</summary>
+    private static async Task<HashSet<(NoticeChannel, string)>> HaveHeardOfStaleAsync(
+        RollcallContext context,
+        Operation operation,
+        DateTimeOffset since,
+        CancellationToken cancellationToken
+    )
+    {
+        var sent = await context
+            .Notices.Where(n => n.DistrictId == operation.DistrictId && n.Event == NoticeEvents.Failed && n.Status != NoticeStatus.Failed)
+            .Where(n => n.OperationId < operation.Id && n.CreatedAt >= since)
+            .Join(
+                context.Operations.Where(o => o.DistrictId == operation.DistrictId),
+                n => n.OperationId,
+                o => o.Id,
+                (n, o) =>
+                    new
+                    {
+                        n.Channel,
+                        n.Target,
+                        o.Options,
+                    }
+            )
+            .ToListAsync(cancellationToken);
+        return [.. sent.Where(s => StaleFeed.Since(s.Options) == since).Select(s => (s.Channel, s.Target))];
     }
 
     private static IReadOnlyList<long> HeldWith(string planOptions) =>

@@ -212,15 +212,17 @@ internal sealed class SyncHandler(
     ];
 
     /// <summary>A folder that nobody fills any more looks like a roster in which nothing happens.</summary>
-    private void EnsureFresh(SyncSetup setup, CsvFeedSource feed)
+    private async Task EnsureFreshAsync(Operation operation, SyncSetup setup, CsvFeedSource feed, CancellationToken cancellationToken)
     {
         if (feed is { NothingNew: true, LastNewAt: { } last } && setup.State.FullDue is null && time.GetUtcNow() - last > s_staleAfter)
         {
-            throw new RosterException(
-                RosterFault.Incomplete,
+            await KeepOptionsAsync(operation, StaleFeed.With(operation.Options, last), cancellationToken);
+
+            // Another try in an hour would find no more.
+            throw new RollcallException(
                 string.Create(
                     CultureInfo.InvariantCulture,
-                    $"{setup.Settings.Url} has brought nothing new since {last:yyyy-MM-dd}. Ask the district whether its export still runs; nothing was changed."
+                    $"{setup.Settings.Url} has brought nothing new since {last:yyyy-MM-dd}. Ask the district whether its export still runs; nothing was changed. Where it rests for the holidays, say so with pause dates, under Daily Operations or with 'rollcall oneroster-csv schedule --pause FROM TO': the night after the next package syncs either way."
                 )
             );
         }
@@ -245,10 +247,10 @@ internal sealed class SyncHandler(
         var operation = run.Operation;
         var began = time.GetUtcNow();
         await queue.DeletePlanAsync(operation, cancellationToken);
-        if (ImportReports.Of(operation).Count > 0)
+        if (ImportReports.Of(operation).Count > 0 || StaleFeed.Since(operation.Options) is not null)
         {
             // Of an earlier try, which read another folder perhaps.
-            await KeepReportsAsync(operation, [], cancellationToken);
+            await KeepOptionsAsync(operation, StaleFeed.With(ImportReports.With(operation, []), null), cancellationToken);
         }
 
         var warnings = new WarningLog();
@@ -276,13 +278,13 @@ internal sealed class SyncHandler(
                         return (null, nothingNew ?? "the files say what those of the last full sync said");
                     }
 
-                    EnsureFresh(setup, feed);
+                    await EnsureFreshAsync(operation, setup, feed, cancellationToken);
                     understood = CsvFindingsLog.Report(feed, warnings);
                 }
                 catch (RosterException) when (feed.Read.Count > 0)
                 {
                     // Whoever has to have the package mended needs all that is wrong with it, not the first lines that fit an error.
-                    await KeepReportsAsync(operation, feed.Reports, cancellationToken);
+                    await KeepOptionsAsync(operation, ImportReports.With(operation, feed.Reports), cancellationToken);
                     throw;
                 }
 
@@ -415,9 +417,9 @@ internal sealed class SyncHandler(
         }
     }
 
-    private async Task KeepReportsAsync(Operation operation, IReadOnlyList<CsvImportReport> reports, CancellationToken cancellationToken)
+    private async Task KeepOptionsAsync(Operation operation, string options, CancellationToken cancellationToken)
     {
-        operation.Options = ImportReports.With(operation, reports);
+        operation.Options = options;
         await using var connection = await database.OpenAsync(cancellationToken);
         await Sql.ExecuteAsync(
             connection,

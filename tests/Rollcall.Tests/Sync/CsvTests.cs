@@ -812,6 +812,60 @@ public sealed class CsvTests(PostgresCluster cluster)
         Assert.Equal(0, OperationQueue.CountsOf(await csv.SyncAsync()).Read);
     }
 
+    /// <summary>An export rests from June to August. Whoever is told of it once knows, and the first package of the new school year is read by the night
+    /// after it.</summary>
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task A_folder_that_rests_for_a_summer_stops_no_nights_and_is_told_of_once(Db db)
+    {
+        var start = new DateTimeOffset(2026, 6, 20, 4, 0, 30, TimeSpan.Zero);
+        var clock = new ShiftedTime(start.AddHours(-2));
+        await using var hook = await HookServer.StartAsync();
+        await using var csv = await Feed.StartAsync(cluster, db, clock);
+        var system = csv.System;
+        csv.Deliver(0, "1.1", delta: false);
+        await csv.MatchAsync();
+        await system.ConfigureAsync(s => SettingsChange.Daily(s, "04:00", "full", start.AddDays(-1)), IntegrationKind.OneRosterCsv);
+        await system
+            .Get<NoticeService>()
+            .SetAsync(system.District.Id, [], NoticeEvents.Failed, hook.Url, "a secret of enough length", "test", Stop);
+        await NightAsync(0, fails: false, told: 0);
+        await NightAsync(13, fails: false, told: 0);
+        for (var night = 15; night < 22; night++)
+        {
+            await NightAsync(night, fails: true, told: 1);
+        }
+
+        // Nor is anybody told who asks for themselves.
+        Assert.Equal(OperationStatus.Failed, (await csv.SyncAsync()).Status);
+        csv.Deliver(1, "1.1", delta: false);
+        await NightAsync(22, fails: false, told: 1);
+        csv.Deliver(2, "1.1", delta: false);
+        await NightAsync(23, fails: false, told: 1);
+        await NightAsync(38, fails: true, told: 2);
+
+        async Task NightAsync(int day, bool fails, int told)
+        {
+            clock.MoveTo(start.AddDays(day));
+            var id = Assert.Single(await system.Get<DailySchedule>().EnqueueDueAsync(cancellationToken: Stop));
+            Assert.True(await system.Get<OperationWorker>().WorkAsync(null, null, Stop));
+            await system.Get<Aftermath>().SettleAsync(Stop);
+            var operation = await system.Queue.GetAsync(system.District.Id, id, Stop);
+            Assert.True(operation.FinishedAt is not null, $"Night {day}: {operation.Status} {operation.Error}");
+            Assert.Equal(fails, operation.Status == OperationStatus.Failed);
+            if (fails)
+            {
+                Assert.Contains("has brought nothing new since 2026-0", operation.Error, StringComparison.Ordinal);
+                Assert.Contains("pause dates", operation.Error, StringComparison.Ordinal);
+            }
+
+            Assert.Equal(told, (await system.Get<NoticeService>().ListAsync(system.District.Id, cancellationToken: Stop)).Count);
+        }
+    }
+
+    private static CancellationToken Stop => TestContext.Current.CancellationToken;
+
     private static async Task<List<Patron>> FirstAsync(Feed csv)
     {
         Assert.Null((await csv.SyncAsync()).Error);
@@ -960,10 +1014,10 @@ public sealed class CsvTests(PostgresCluster cluster)
 
         public Installation System { get; }
 
-        public static async Task<Feed> StartAsync(PostgresCluster cluster, Db db)
+        public static async Task<Feed> StartAsync(PostgresCluster cluster, Db db, TimeProvider? time = null)
         {
             var feed = new Feed(
-                await Installation.StartAsync(cluster, db, new SandboxOptions { Students = 1, Schools = 1 }, connect: false)
+                await Installation.StartAsync(cluster, db, new SandboxOptions { Students = 1, Schools = 1 }, time, connect: false)
             );
             Directory.CreateDirectory(feed._folder);
             return feed;
