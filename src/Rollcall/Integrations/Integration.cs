@@ -218,6 +218,10 @@ public sealed record IntegrationState
     /// <summary>Why the next sync has to be a full one; null when it need not.</summary>
     public string? FullDue { get; init; }
 
+    /// <summary>The first day on which somebody is another by the dates of their roles alone, as far as it was to come when they were read: no
+    /// record changes then. Null when there is none.</summary>
+    public DateOnly? RolesTurn { get; init; }
+
     /// <summary>How often a full sync was demanded: one that is at work meets only the demands from before its plan.</summary>
     public long FullAsked { get; init; }
 

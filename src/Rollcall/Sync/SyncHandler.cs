@@ -119,6 +119,10 @@ internal sealed class SyncHandler(
             // By the calendar: what runs each night at the same hour begins a little earlier or later, and a week is to be seven nights.
             { LastFullAt: { } last } when DistrictService.DateAt(setup.District, last).AddDays(DaysBetweenFullSyncs) <= setup.Today =>
                 "the last full sync is a week old",
+            { RolesTurn: { } turn } when turn <= setup.Today => string.Create(
+                CultureInfo.InvariantCulture,
+                $"roles of people began or ended on {turn:yyyy-MM-dd} by their dates"
+            ),
             _ => source is RestRosterSource ? null : "a CSV package is always read whole",
         };
 
@@ -404,6 +408,7 @@ internal sealed class SyncHandler(
                 cursor,
                 roster.Revision,
                 roster.FullDue,
+                roster.RolesTurn,
                 fullBecause,
                 leniencies,
                 feedState,
@@ -454,6 +459,7 @@ internal sealed class SyncHandler(
         DateTimeOffset cursor,
         string? revision,
         string? fullDue,
+        DateOnly? rolesTurn,
         string? fullBecause,
         IReadOnlyDictionary<string, long> leniencies,
         FeedState? feed,
@@ -558,6 +564,7 @@ internal sealed class SyncHandler(
             cursor,
             revision,
             fullDue,
+            rolesTurn,
             fullBecause,
             since = operation.Kind == OperationKind.ChangesSync ? setup.State.ChangesSince : null,
             shared = plan.Shared,
@@ -967,6 +974,7 @@ internal sealed class SyncHandler(
             {
                 ChangesRan = true,
                 Homerooms = plan.Homerooms,
+                RolesTurn = state.RolesTurn is { } known && !(plan.RolesTurn < known) ? known : plan.RolesTurn,
                 ChangesSince = counts.Held > 0 ? state.ChangesSince : plan.Cursor ?? plan.Began,
                 Feed = counts.Held > 0 ? state.Feed : plan.Feed ?? state.Feed,
             };
@@ -982,6 +990,7 @@ internal sealed class SyncHandler(
             ChangesRan = false,
             Shared = plan.Shared,
             Homerooms = plan.Homerooms,
+            RolesTurn = plan.RolesTurn,
             Feed = plan.Feed ?? state.Feed,
             // Settings that changed while it ran were not heeded.
             FullDue = state.ConfigVersion == plan.ConfigVersion && heardAll ? plan.FullDue : state.FullDue,
@@ -1003,6 +1012,7 @@ internal sealed class SyncHandler(
 
         /// <summary>Why this did not read everything, so that the next one has to.</summary>
         public string? FullDue { get; init; }
+        public DateOnly? RolesTurn { get; init; }
         public long ConfigVersion { get; init; }
 
         /// <summary>How often a full sync had been demanded; null in a plan of an earlier version.</summary>

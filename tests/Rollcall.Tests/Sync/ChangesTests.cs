@@ -1,3 +1,4 @@
+using System.Text.Json.Nodes;
 using Microsoft.EntityFrameworkCore;
 using Rollcall.Districts;
 using Rollcall.Integrations;
@@ -791,6 +792,92 @@ public sealed class ChangesTests(PostgresCluster cluster)
         var operation = await system.SyncAsync(kind: OperationKind.ChangesSync);
         Assert.Equal((OperationKind.FullSync, null), (operation.Kind, operation.Error));
         Assert.Contains("a week old", operation.Options, StringComparison.Ordinal);
+    }
+
+    /// <summary>No record changes on the day on which a role begins or ends.</summary>
+    [Theory]
+    [InlineData(Db.Sqlite, "UTC")]
+    [InlineData(Db.Postgres, "America/Los_Angeles")]
+    public async Task Roles_that_begin_or_end_by_the_calendar_need_no_week(Db db, string zone)
+    {
+        var clock = new ShiftedTime(At(0));
+        await using var system = await Installation.StartAsync(
+            cluster,
+            db,
+            new SandboxOptions
+            {
+                Students = 40,
+                Schools = 2,
+                Today = s_start,
+                Api = SandboxApi.OneRoster12,
+            },
+            clock
+        );
+        await system.Get<DistrictService>().SetTimeZoneAsync(system.District, zone, "test");
+        var people = system
+            .Sandbox.District.People.Where(p => p is { Group: SandboxRoleGroup.Student, Presence: SandboxPresence.Present, Orgs.Count: 1 })
+            .Where(p => p.Orgs[0] == system.Sandbox.District.Schools.First().SourcedId)
+            .Select(p => p.SourcedId)
+            .Order(StringComparer.Ordinal)
+            .Take(5)
+            .ToArray();
+        var other = system.Sandbox.District.Schools.ElementAt(1).SourcedId;
+
+        // The first one ends; the second begins; the third has another role that makes no difference; the fourth changes schools.
+        Date(people[0], "endDate", 3);
+        Date(people[1], "beginDate", 5);
+        var more = system.Sandbox.Overrides.Read("users", people[2])!["roles"]![0]!.DeepClone();
+        (more["roleType"], more["endDate"]) = ("secondary", Day(2));
+        system.Sandbox.Overrides.Change("users", people[2], u => ((JsonArray)u["roles"]!).Add(more));
+        Assert.Null((await system.SyncAsync()).Error);
+        Assert.DoesNotContain(people[1], (await system.PatronsByGuidAsync()).Keys);
+        await NightAsync(2, OperationKind.ChangesSync, null);
+        await NightAsync(3, OperationKind.FullSync, Day(3));
+        Assert.Equal(PatronStatus.Transferred, (await system.PatronsByGuidAsync())[people[0]].Status);
+
+        // What a sync of changes reads of dates counts as well, and so does what an earlier one has read.
+        Date(people[3], "endDate", 7);
+        system.Sandbox.Overrides.Change("users", people[3], u => u["dateLastModified"] = Modified(4));
+        await NightAsync(4, OperationKind.ChangesSync, null);
+        await NightAsync(5, OperationKind.FullSync, Day(5));
+        Assert.Contains(people[1], (await system.PatronsByGuidAsync()).Keys);
+        await NightAsync(6, OperationKind.ChangesSync, null);
+        var next = system.Sandbox.Overrides.Read("users", people[4])!["roles"]![0]!.DeepClone();
+        (next["beginDate"], next["org"]!["sourcedId"]) = (Day(8), other);
+        Date(people[4], "endDate", 8);
+        system.Sandbox.Overrides.Change(
+            "users",
+            people[4],
+            u =>
+            {
+                ((JsonArray)u["roles"]!).Add(next);
+                u.Remove("primaryOrg");
+                u["dateLastModified"] = Modified(7);
+            }
+        );
+        await NightAsync(7, OperationKind.FullSync, Day(7));
+        Assert.Equal(PatronStatus.Transferred, (await system.PatronsByGuidAsync())[people[3]].Status);
+        await NightAsync(8, OperationKind.FullSync, Day(8));
+        var moved = (await system.PatronsByGuidAsync())[people[4]];
+        Assert.Equal((PatronStatus.Active, 2), (moved.Status, moved.SiteId));
+
+        string Day(int day) =>
+            DateOnly
+                .FromDateTime(TimeZoneInfo.ConvertTime(At(day), TimeZoneInfo.FindSystemTimeZoneById(zone)).DateTime)
+                .ToString("yyyy-MM-dd", System.Globalization.CultureInfo.InvariantCulture);
+
+        void Date(string id, string what, int day) => system.Sandbox.Overrides.Change("users", id, u => u["roles"]![0]![what] = Day(day));
+
+        async Task NightAsync(int day, OperationKind kind, string? because)
+        {
+            clock.MoveTo(At(day));
+            var operation = await system.SyncAsync(kind: OperationKind.ChangesSync);
+            Assert.Equal((kind, null), (operation.Kind, operation.Error));
+            if (because is not null)
+            {
+                Assert.Contains($"began or ended on {because} by their dates", operation.Options, StringComparison.Ordinal);
+            }
+        }
     }
 
     [Fact]

@@ -270,6 +270,7 @@ internal sealed class ChangesPull(
                 ChangesOnly = true,
                 GuardiansPartial = true,
                 AskedFor = asked,
+                RolesTurn = intake.RolesTurn,
                 Revision = null,
             };
         }

@@ -83,6 +83,9 @@ internal sealed class Roster : IDisposable
     /// <summary>Why the next sync has to read everything again; null when it does not.</summary>
     public string? FullDue { get; init; }
 
+    /// <summary>The first day to come on which somebody of those read is another by the dates of their roles alone; null when there is none.</summary>
+    public DateOnly? RolesTurn { get; init; }
+
     /// <summary>People of whom only the role is known, and not at which school.</summary>
     public IReadOnlySet<ulong> Placeless { get; init; } = new HashSet<ulong>();
 

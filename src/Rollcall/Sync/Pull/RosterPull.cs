@@ -144,6 +144,7 @@ internal sealed class RosterPull(
 
             // The same package would say the same again; of a service it is to be seen whether it does.
             Revision = isPackage || (absenceUsable && !_shifted) ? revision.Value : null,
+            RolesTurn = users.RolesTurn,
             FullDue = _shifted ? "rows moved between pages while the roster was read" : null,
         };
     }
@@ -336,6 +337,7 @@ internal sealed class UserIntake(SyncSetup setup, Spool people, Spool guardians,
     private readonly Rows<RosterPerson> _persons = new();
     private readonly HashSet<RoleGroup> _groups = [];
     private readonly Dictionary<string, long> _unknownRoles = new(StringComparer.OrdinalIgnoreCase);
+    private readonly List<string> _orgs = [];
     private long _withoutRole;
 
     public Rows<ulong> GuardianKeys { get; } = new();
@@ -346,8 +348,12 @@ internal sealed class UserIntake(SyncSetup setup, Spool people, Spool guardians,
     public Rows<ulong> DeadIds { get; } = new();
     public long RowsWithoutId { get; private set; }
 
+    /// <summary>The first day to come on which somebody of those read is another by the dates of their roles alone; null when there is none.</summary>
+    public DateOnly? RolesTurn { get; private set; }
+
     public void Clear()
     {
+        RolesTurn = null;
         people.Clear();
         guardians.Clear();
         _persons.Clear();
@@ -403,6 +409,7 @@ internal sealed class UserIntake(SyncSetup setup, Spool people, Spool guardians,
         }
 
         var standing = RoleGroups.StandingOf(user, setup.Settings.Roles, setup.Today);
+        SeeDates(user, standing);
         if (standing is { Guardian: true } && id != 0)
         {
             GuardianKeys.Add(id);
@@ -440,6 +447,46 @@ internal sealed class UserIntake(SyncSetup setup, Spool people, Spool guardians,
                 Deleted = user.Status == RecordStatus.ToBeDeleted || standing.Ended,
             }
         );
+    }
+
+    /// <summary>No row says on the day that a role begins or ends: its dates said so long before.</summary>
+    private void SeeDates(User user, Standing standing)
+    {
+        if (user.Status != RecordStatus.Active)
+        {
+            return;
+        }
+
+        foreach (var role in user.Roles)
+        {
+            See(role.Begin);
+            See(role.End);
+        }
+
+        void See(DateOnly? day)
+        {
+            if (day is { } date && date > setup.Today && !(RolesTurn <= date) && IsAnother(date))
+            {
+                RolesTurn = date;
+            }
+        }
+
+        // Many rosters date every role, and most of the dates make no difference to anybody who is synced.
+        bool IsAnother(DateOnly date)
+        {
+            var then = RoleGroups.StandingOf(user, setup.Settings.Roles, date);
+            return (standing.Ticked || then.Ticked)
+                && (
+                    (standing.Group, standing.Ticked, standing.Ended) != (then.Group, then.Ticked, then.Ended)
+                    || (!standing.Ended && SitesAt(setup.Today) != SitesAt(date))
+                );
+        }
+
+        (string?, bool) SitesAt(DateOnly date)
+        {
+            setup.Mapper.Orgs(user, date, setup.OrgSites.ContainsKey, _orgs);
+            return (_orgs.Count > 0 ? _orgs[0] : null, _orgs.Exists(setup.OrgSites.ContainsKey));
+        }
     }
 
     /// <summary>Says what was left out.</summary>
