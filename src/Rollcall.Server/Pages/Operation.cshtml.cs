@@ -102,6 +102,9 @@ internal sealed class OperationModel(
     /// <summary>Why nothing runs by itself since this undo, and where that is changed; null for others, and once somebody has resumed.</summary>
     public (string Because, string Link)? Stopped { get; private set; }
 
+    /// <summary>The service whose roster this is of, where it is off by now: an approval would be refused. Null while nothing stands in the way.</summary>
+    public string? Off { get; private set; }
+
     /// <summary>People whom it left to Review, as far as the visitor sees them.</summary>
     public long Reviews =>
         Here.Sites is null
@@ -173,6 +176,12 @@ internal sealed class OperationModel(
         Sites = [.. (await sites.ListAsync(DistrictId, Gone)).Where(s => Here.Sees(s.Id))];
         Filter = LogQuery.Filter(Request.Query, Sites) with { Sites = Here.Sites };
         SiteCode = Filter.NoSite ? PatronQuery.NoSiteWord : Sites.FirstOrDefault(s => s.Id == Filter.SiteId)?.Code;
+        Off =
+            Decidable
+            && Operation is { Integration: { } kind, Kind: not OperationKind.Switch }
+            && await integrations.FindAsync(DistrictId, kind, Gone) is not { Enabled: true }
+                ? IntegrationWords.Name(kind)
+                : null;
         Spared = Decidable && Operation.Status == OperationStatus.NeedsApproval ? await reading.SparedAsync(DistrictId, id, Gone) : 0;
         if (Operation.Planned)
         {
@@ -254,7 +263,9 @@ internal sealed class OperationModel(
             async () =>
             {
                 await queue.CancelAsync(DistrictId, id, Here.Actor.Name, Gone);
-                return "It is being cancelled. What was written before stays.";
+                return await queue.GetAsync(DistrictId, id, Gone) is { PreviewOnly: true, ApprovedAt: null }
+                    ? "It is being cancelled. A preview writes nothing."
+                    : "It is being cancelled. What was written before stays.";
             }
         );
 

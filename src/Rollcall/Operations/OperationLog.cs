@@ -333,11 +333,11 @@ public sealed class OperationLog(RollcallDatabase database)
         );
     }
 
-    /// <summary>Rows of plans that were never applied are no history.</summary>
+    /// <summary>Rows of plans that were never applied are no history, and neither are those that were to do nothing.</summary>
     private static IQueryable<Happening> Happened(RollcallContext context, int districtId, long patronId) =>
         context
             .Changes.AsNoTracking()
-            .Where(c => c.DistrictId == districtId && c.PatronId == patronId && !c.Stale && c.Kind != ChangeKind.Note)
+            .Where(c => c.DistrictId == districtId && c.PatronId == patronId && !c.Stale && c.Kind != ChangeKind.Note && c.Kind != ChangeKind.Skip)
             .Join(context.Operations.AsNoTracking(), c => c.OperationId, o => o.Id, (c, o) => new Happening { Change = c, Operation = o })
             .Where(x =>
                 x.Operation.DistrictId == districtId

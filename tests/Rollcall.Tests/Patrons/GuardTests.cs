@@ -171,6 +171,13 @@ public sealed class GuardTests(PostgresCluster cluster)
         Assert.True(OperationQueue.CountsOf(done).AddUp, done.Counts);
         Assert.Equal(10, (await system.AllPatronsAsync()).Count(p => p.Notes == "x"));
 
+        // Nothing happened to whoever was left out, neither by the plan nor by its writing.
+        foreach (var (id, times) in ((string, int)[])[("p1", 0), ("p2", 0), ("p3", 1)])
+        {
+            var history = await system.Get<OperationLog>().HistoryAsync(system.District.Id, patrons[id].Id, 20);
+            Assert.Equal(times, history.Count(h => h.Operation.Id == bulk));
+        }
+
         // The whole school is renamed: held. The approval of a Library Administrator does not reach the two above Patron.
         foreach (var i in Enumerable.Range(1, 12))
         {

@@ -368,6 +368,7 @@ public sealed class ChangesTests(PostgresCluster cluster)
         Assert.Equal((OperationKind.ChangesSync, null), (operation.Kind, operation.Error));
         var counts = OperationQueue.CountsOf(operation);
         Assert.Equal((1, 1), (counts.Read, counts.Skipped));
+        Assert.Equal("S1", Assert.Single(await system.LogAsync(operation.Id)).Site);
         operation = await system.SyncAsync(kind: OperationKind.ChangesSync);
         Assert.Equal((OperationKind.FullSync, null), (operation.Kind, operation.Error));
         Assert.Equal(2, (await system.AllPatronsAsync()).Count);

@@ -199,7 +199,7 @@ internal sealed class Reading(
         return (await OperationQueue.ToldApartAsync(context, shown, cancellationToken), total);
     }
 
-    /// <summary>Everybody who asked for an operation between two instants.</summary>
+    /// <summary>Everybody who asked for an operation that a list of these days shows.</summary>
     public async Task<IReadOnlyList<string>> AskersAsync(
         int districtId,
         DateTimeOffset from,
@@ -209,7 +209,9 @@ internal sealed class Reading(
     {
         await using var context = database.CreateContext();
         return await context
-            .Operations.Where(o => o.DistrictId == districtId && o.CreatedAt >= from && o.CreatedAt < before)
+            .Operations.Where(o => o.DistrictId == districtId)
+            .Where(OperationQueue.NotByHand)
+            .Where(o => (o.CreatedAt >= from && o.CreatedAt < before) || s_open.Contains(o.Status))
             .Select(o => o.RequestedBy)
             .Distinct()
             .OrderBy(b => b)

@@ -343,7 +343,7 @@ internal sealed class ServiceModel(
 
                     await signIn.TurnAsync(DistrictId, login.On, login.ByEmail, Here.Actor.Name, Gone);
                     return login.On
-                        ? "Saved. People of this district may sign in with ClassLink."
+                        ? $"Saved. People of this district may sign in with ClassLink{OnceOn(await integrations.FindAsync(DistrictId, Kind, Gone))}."
                         : "Saved. Nobody signs in with ClassLink; those who did are signed out.";
 
                     // What this window did not touch is another's to change.
@@ -608,6 +608,8 @@ internal sealed class ServiceModel(
             }
         );
 
+    private string OnceOn(Integration? row) => row is { Enabled: true } ? "" : $" once {Name} is on";
+
     public Task<IActionResult> OnPostGradesAsync(string service, string[] from, string[] to, string?[] was) =>
         TypeAsync(
             service,
@@ -620,6 +622,11 @@ internal sealed class ServiceModel(
                 if (pairs.Find(p => p.From is null && p.To is not null) is { To: { } lone })
                 {
                     throw new RollcallException($"Say which grade of the roster becomes {lone}.");
+                }
+
+                if (pairs.TrueForAll(p => p.From is null))
+                {
+                    return "Everything is as it was: nothing was changed.";
                 }
 
                 await ConfigureAsync(
@@ -683,7 +690,8 @@ internal sealed class ServiceModel(
                 }
 
                 // What is refused changes nothing, the zone neither.
-                var now = IntegrationService.SettingsOf(await integrations.FindAsync(DistrictId, Kind, Gone));
+                var row = await integrations.FindAsync(DistrictId, Kind, Gone);
+                var now = IntegrationService.SettingsOf(row);
                 var word = Word(now);
                 _ = SettingsChange.Daily(now, word, what, time.GetUtcNow());
                 if (moved is not null)
@@ -696,7 +704,7 @@ internal sealed class ServiceModel(
                     s => SettingsChange.Daily(s, Word(s), what, time.GetUtcNow())
                 );
                 return word == "off" ? "Saved. Nothing runs by itself."
-                    : now.Daily.StoppedBecause is null ? $"Saved. Daily Operations run at {word}."
+                    : now.Daily.StoppedBecause is null ? $"Saved. Daily Operations run at {word}{OnceOn(row)}."
                     : $"Saved. Daily Operations have stopped: nothing runs at {word} before they are resumed.";
 
                 string Word(IntegrationSettings settings) =>

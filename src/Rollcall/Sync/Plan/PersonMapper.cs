@@ -15,7 +15,7 @@ internal static class PersonMapper
     {
         var orgs = s_orgs ??= [];
         setup.Mapper.Orgs(user, setup.Today, setup.OrgSites.ContainsKey, orgs);
-        int? site = orgs.Count > 0 && setup.OrgSites.TryGetValue(orgs[0], out var first) ? first : null;
+        var site = Site(orgs, setup);
         var anySite = AnySite(orgs, setup);
         var context = Context(user, person, roster, setup, site);
         var values = new MappedValue[FieldMap.SyncedFields.Count];
@@ -46,6 +46,17 @@ internal static class PersonMapper
         setup.Mapper.Orgs(user, setup.Today, setup.OrgSites.ContainsKey, orgs);
         return AnySite(orgs, setup) is not null;
     }
+
+    /// <summary>The site that a person's row names; null where it names none of the library's.</summary>
+    public static int? SiteOf(User user, SyncSetup setup)
+    {
+        var orgs = s_orgs ??= [];
+        setup.Mapper.Orgs(user, setup.Today, setup.OrgSites.ContainsKey, orgs);
+        return Site(orgs, setup);
+    }
+
+    private static int? Site(List<string> orgs, SyncSetup setup) =>
+        orgs.Count > 0 && setup.OrgSites.TryGetValue(orgs[0], out var first) ? first : null;
 
     private static int? AnySite(List<string> orgs, SyncSetup setup)
     {

@@ -491,7 +491,17 @@ internal sealed class Planner
                     WarnOfOtherRecord();
                 }
 
-                await EmitPersonAsync(ChangeKind.Skip, Outcome.Skipped, user, person.Group, null, match.Reason!, null, cancellationToken);
+                await EmitPersonAsync(
+                    ChangeKind.Skip,
+                    Outcome.Skipped,
+                    user,
+                    person.Group,
+                    null,
+                    match.Reason!,
+                    null,
+                    cancellationToken,
+                    site: PersonMapper.SiteOf(user, _setup)
+                );
                 return;
             case Decision.Review:
                 await EmitReviewAsync(
@@ -674,7 +684,8 @@ internal sealed class Planner
             null,
             "The patron changed while the sync ran: the next one looks again",
             null,
-            cancellationToken
+            cancellationToken,
+            site: comparison.Person.Site
         );
     }
 
@@ -1044,7 +1055,17 @@ internal sealed class Planner
 
         if (skip is not null)
         {
-            await EmitPersonAsync(ChangeKind.Skip, Outcome.Skipped, person.User, person.Group, null, skip, null, cancellationToken);
+            await EmitPersonAsync(
+                ChangeKind.Skip,
+                Outcome.Skipped,
+                person.User,
+                person.Group,
+                null,
+                skip,
+                null,
+                cancellationToken,
+                site: person.Site
+            );
             return;
         }
 
@@ -1061,7 +1082,8 @@ internal sealed class Planner
                     null,
                     $"{who} has the same {shared} in the roster: the next full sync decides",
                     null,
-                    cancellationToken
+                    cancellationToken,
+                    site: person.Site
                 );
                 return;
             }
@@ -1090,7 +1112,8 @@ internal sealed class Planner
                 null,
                 $"Somebody who is linked has the same name or birthdate, and perhaps the same {notKept} in the roster: the next full sync decides",
                 null,
-                cancellationToken
+                cancellationToken,
+                site: person.Site
             );
             return;
         }
@@ -1262,7 +1285,8 @@ internal sealed class Planner
         string? reason,
         string? warning,
         CancellationToken cancellationToken,
-        MatchKey key = MatchKey.None
+        MatchKey key = MatchKey.None,
+        int? site = null
     )
     {
         if (kind == ChangeKind.Skip)
@@ -1292,7 +1316,7 @@ internal sealed class Planner
                 Outcome = outcome,
                 PatronId = patron?.Id,
                 RosterId = user?.SourcedId ?? patron?.Guid,
-                SiteId = patron?.SiteId,
+                SiteId = patron is null ? site : patron.SiteId,
                 RoleGroup = group,
                 MatchedBy = key,
                 Values = values.ToJson(),
