@@ -61,6 +61,7 @@ public sealed class SandboxFaults
         ["link"] = "Link header with rel=next",
         ["ignore-offset"] = "offset is taken as 0",
         ["shift-rows"] = "from the second page on, rows stand one place later: one comes twice, one never",
+        ["row-vanishes"] = "from the second page on, a row of the first page is gone, and all that follow stand one place earlier",
         ["duplicate-rows"] = "every 100th row comes twice on its page, the second time out of date",
         ["disabled-403"] = "403, the district switched the application's API off",
         ["no-demographics-403"] = "403 for demographics",
@@ -72,6 +73,7 @@ public sealed class SandboxFaults
         ["null-row"] = "null stands in the place of the third user",
         ["null-last-row"] = "null stands in the place of a collection's last record",
         ["null-text"] = "the third user has null where others have empty texts",
+        ["token-basic-plain"] = "/token takes key and secret by Basic as they are, not percent-encoded",
         ["token-in-body"] = "/token takes key and secret in a form's body alone",
         ["token-in-query"] = "/token takes key and secret in the query alone",
         ["token-as-json"] = "/token takes key and secret as JSON alone",
@@ -105,6 +107,8 @@ public sealed class SandboxFaults
         ["unknown-kid"] = "signing in: the id_token's key is not listed",
         ["odd-keys"] = "signing in: the list of keys is none",
         ["odd-key"] = "signing in: the listed key cannot be read",
+        ["keys-stall"] = "signing in, =ms: in the middle of the list of keys nothing comes for so long",
+        ["info-stall"] = "signing in, =ms: in the middle of my/info nothing comes for so long",
         ["wrong-audience"] = "signing in: the id_token is for another application",
         ["wrong-issuer"] = "signing in: the id_token is of another issuer",
         ["wrong-nonce"] = "signing in: another nonce comes back",
@@ -130,6 +134,8 @@ public sealed class SandboxFaults
         "token-life",
         "clock-behind",
         "stall",
+        "keys-stall",
+        "info-stall",
         "slow",
     ];
 

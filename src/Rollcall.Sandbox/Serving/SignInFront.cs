@@ -289,7 +289,8 @@ internal sealed class SignInFront(SandboxServer server) : IDisposable
             return JsonAsync(context, new { keys = new[] { Key(_renewed, _rotated is null ? "k1" : "k2") } });
         }
 
-        return JsonAsync(context, new { keys = _rotated is null ? [Key(_key, "k1")] : new[] { Key(_key, "k1"), Key(_rotated, "k2") } });
+        object listed = new { keys = _rotated is null ? [Key(_key, "k1")] : new[] { Key(_key, "k1"), Key(_rotated, "k2") } };
+        return SlowlyAsync(context, JsonSerializer.Serialize(listed), faults.GetValueOrDefault("keys-stall"));
     }
 
     private Task InfoAsync(HttpContext context, bool profile)
@@ -347,11 +348,10 @@ internal sealed class SignInFront(SandboxServer server) : IDisposable
         }
 
         // Written by hand: a serializer mends it.
-        return Front.PlainAsync(
+        return SlowlyAsync(
             context,
-            200,
             JsonSerializer.Serialize(info).Replace(Half, @"\ud800", StringComparison.Ordinal),
-            "application/json"
+            faults.GetValueOrDefault("info-stall")
         );
     }
 
@@ -389,6 +389,22 @@ internal sealed class SignInFront(SandboxServer server) : IDisposable
             $"<!DOCTYPE html><html lang=en><meta charset=utf-8><meta name=viewport content=\"width=device-width\"><link rel=icon href=\"data:,\"><title>Sandbox</title><body>{body}",
             "text/html"
         );
+
+    /// <summary>An answer in the middle of which nothing comes for so many milliseconds.</summary>
+    private static async Task SlowlyAsync(HttpContext context, string json, int stall)
+    {
+        if (stall == 0)
+        {
+            await Front.PlainAsync(context, 200, json, "application/json");
+            return;
+        }
+
+        context.Response.ContentType = "application/json; charset=utf-8";
+        await context.Response.WriteAsync(json[..(json.Length / 2)], context.RequestAborted);
+        await context.Response.Body.FlushAsync(context.RequestAborted);
+        await Task.Delay(stall, context.RequestAborted);
+        await context.Response.WriteAsync(json[(json.Length / 2)..], context.RequestAborted);
+    }
 
     private static Task JsonAsync(HttpContext context, object value, int status = 200) =>
         Front.PlainAsync(context, status, JsonSerializer.Serialize(value), "application/json");

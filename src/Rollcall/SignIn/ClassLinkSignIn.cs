@@ -107,7 +107,10 @@ public sealed class ClassLinkSignIn(
 
     private readonly HttpClient _http = CreateHttp();
     private readonly SemaphoreSlim _keysGate = new(1);
-    private (string From, DateTimeOffset At, IReadOnlyList<SecurityKey> Keys) _keys = ("", DateTimeOffset.MinValue, []);
+    private volatile KeyList? _keys;
+
+    /// <summary>The most that one answer of ClassLink's may take, with its body.</summary>
+    internal TimeSpan AnswerTime { get; set; } = TimeSpan.FromSeconds(30);
 
     /// <summary>The client as <see cref="ClientSetting"/> holds it.</summary>
     internal static ClassLinkClient? ClientOf(string stored) => JsonSerializer.Deserialize<ClassLinkClient>(stored, s_json);
@@ -559,17 +562,23 @@ public sealed class ClassLinkSignIn(
         CancellationToken cancellationToken
     )
     {
-        await _keysGate.WaitAsync(cancellationToken);
+        // Whoever has keys that fit waits for nobody who asks for new ones.
+        if (Cached() is { } known)
+        {
+            return known;
+        }
+
+        using var patience = Patience(cancellationToken);
+        await _keysGate.WaitAsync(patience.Token);
         try
         {
-            var now = time.GetUtcNow();
-            if (!ReferenceEquals(_keys.Keys, tried) && _keys.From == client.Launchpad && now - _keys.At < s_keysFresh)
+            if (Cached() is { } meanwhile)
             {
-                return _keys.Keys;
+                return meanwhile;
             }
 
             using var request = new HttpRequestMessage(HttpMethod.Get, $"{client.Launchpad}/oauth2/v2/jwks");
-            using var answer = await ReadAsync(request, "the keys", cancellationToken);
+            using var answer = await ReadAsync(request, "the keys", patience.Token);
             List<SecurityKey> keys;
             try
             {
@@ -585,13 +594,21 @@ public sealed class ClassLinkSignIn(
                 throw new NotProvedException($"the keys cannot be read: {e.GetType().Name}");
             }
 
-            _keys = (client.Launchpad, now, keys);
+            _keys = new KeyList(client.Launchpad, time.GetUtcNow(), keys);
             return keys;
         }
         finally
         {
             _keysGate.Release();
         }
+
+        IReadOnlyList<SecurityKey>? Cached() =>
+            _keys is { } have
+            && !ReferenceEquals(have.Keys, tried)
+            && have.From == client.Launchpad
+            && time.GetUtcNow() - have.At < s_keysFresh
+                ? have.Keys
+                : null;
     }
 
     /// <summary>Which patron a person of ClassLink is.</summary>
@@ -831,10 +848,21 @@ public sealed class ClassLinkSignIn(
         return new SignInResult(refusal);
     }
 
+    /// <summary>Until when one answer of ClassLink's is waited for, with its body.</summary>
+    private CancellationTokenSource Patience(CancellationToken cancellationToken)
+    {
+        var patience = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
+        patience.CancelAfter(AnswerTime);
+        return patience;
+    }
+
     private async Task<JsonDocument> ReadAsync(HttpRequestMessage request, string what, CancellationToken cancellationToken)
     {
         request.Headers.Accept.ParseAdd("application/json");
-        using var response = await _http.SendAsync(request, HttpCompletionOption.ResponseHeadersRead, cancellationToken);
+
+        // The client's own time-out ends with the headers; a body may drip for ever.
+        using var patience = Patience(cancellationToken);
+        using var response = await _http.SendAsync(request, HttpCompletionOption.ResponseHeadersRead, patience.Token);
         if (response.StatusCode is HttpStatusCode.BadRequest or HttpStatusCode.Unauthorized or HttpStatusCode.Forbidden)
         {
             throw new NotProvedException($"{what}: ClassLink answered {(int)response.StatusCode}");
@@ -845,10 +873,10 @@ public sealed class ClassLinkSignIn(
             throw new HttpRequestException($"{what}: ClassLink answered {(int)response.StatusCode}");
         }
 
-        await response.Content.LoadIntoBufferAsync(MostBytes, cancellationToken);
+        await response.Content.LoadIntoBufferAsync(MostBytes, patience.Token);
         try
         {
-            var document = JsonDocument.Parse(await response.Content.ReadAsByteArrayAsync(cancellationToken));
+            var document = JsonDocument.Parse(await response.Content.ReadAsByteArrayAsync(patience.Token));
             return document.RootElement.ValueKind == JsonValueKind.Object
                 ? document
                 : throw new NotProvedException($"{what}: the answer is no object");
@@ -893,7 +921,7 @@ public sealed class ClassLinkSignIn(
             }
         )
         {
-            Timeout = TimeSpan.FromSeconds(30),
+            Timeout = Timeout.InfiniteTimeSpan,
         };
         http.DefaultRequestHeaders.UserAgent.ParseAdd("Rollcall");
         return http;
@@ -904,6 +932,9 @@ public sealed class ClassLinkSignIn(
         _http.Dispose();
         _keysGate.Dispose();
     }
+
+    /// <summary>Replaced as a whole: it is looked at without the gate.</summary>
+    private sealed record KeyList(string From, DateTimeOffset At, IReadOnlyList<SecurityKey> Keys);
 
     private sealed record Person(string Tenant, string? SourcedId, string? LoginId, string? Email);
 

@@ -357,6 +357,46 @@ public abstract class ClassLinkSignIns(SignInLibrary library)
         Assert.NotEqual("planted-by-somebody-else", visitor.Session);
     }
 
+    /// <summary>An answer that begins and does not end holds up whoever waits for it, and nobody for ever.</summary>
+    [Theory]
+    [InlineData("info-stall=20000")]
+    [InlineData("unknown-kid,keys-stall=20000")]
+    public async Task An_answer_that_never_ends_is_no_answer_and_holds_up_nobody_else(string fault)
+    {
+        var signIn = library.Service<ClassLinkSignIn>();
+        using var visitor = new Visitor(library.Url, null);
+        using var other = new Visitor(library.Url, null);
+        Assert.Equal("/", await SignInAsync(other, Student(12)));
+        signIn.AnswerTime = TimeSpan.FromSeconds(1);
+        try
+        {
+            // A key that is not known yet makes us ask for the list; everybody else has keys that fit.
+            var path = await BeginAndBackAsync(visitor, Student(11));
+            var asked = Asked();
+            library.Sandbox.Faults.Set(fault);
+            var waits = RefusedAsync(visitor, path, "ClassLink does not answer");
+            while (fault.Contains("keys", StringComparison.Ordinal) && Asked() == asked)
+            {
+                await Task.Delay(1);
+            }
+
+            if (Asked() > asked)
+            {
+                library.Sandbox.Faults.Clear();
+                Assert.Equal("/", await SignInAsync(other, Student(12)));
+            }
+
+            await waits;
+        }
+        finally
+        {
+            library.Sandbox.Faults.Clear();
+            signIn.AnswerTime = TimeSpan.FromSeconds(30);
+        }
+
+        int Asked() => library.Sandbox.Requests.Count(r => r.Path == "/oauth2/v2/jwks");
+    }
+
     [Fact]
     public async Task A_password_opens_a_session_of_its_own_and_leads_nowhere_else()
     {
