@@ -67,7 +67,7 @@ public static class RoleGroups
             {
                 if (IsGuardian(role.Role))
                 {
-                    guardian = true;
+                    guardian |= IsCurrent(role, today);
                 }
                 else
                 {
@@ -138,6 +138,6 @@ public static class RoleGroups
 /// <param name="Group">The role group; none for guardians and unknown roles.</param>
 /// <param name="Ticked">The group is synced.</param>
 /// <param name="Ended">No role is current any more.</param>
-/// <param name="Guardian">One of the roles is a guardian's.</param>
+/// <param name="Guardian">One of the current roles is a guardian's.</param>
 /// <param name="UnknownRole">A role that this program does not know; null when there is none.</param>
 public readonly record struct Standing(RoleGroup Group, bool Ticked, bool Ended, bool Guardian, string? UnknownRole);

@@ -463,6 +463,46 @@ public sealed class RulesTests(PostgresCluster cluster)
         );
     }
 
+    /// <summary>Whose guardian's part has ended is no guardian any more, and still somebody who could be read: the contact goes.</summary>
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task Whose_roles_as_a_guardian_have_ended_is_no_contact(Db db)
+    {
+        await using var system = await StartAsync(db);
+        system.Sandbox.Person("m", "Mum", "Byron", role: "parent", phone: "1");
+        system.Sandbox.Person("f", "Dad", "Byron", role: "parent", phone: "2");
+        system.Sandbox.Person("b", "Ben", "Byron", agents: ["m", "f"]);
+        system.Sandbox.Person("c", "Cid", "Byron", agents: ["f"]);
+        await SyncAsync(system);
+        Assert.Equal("Dad Byron 2; Mum Byron 1", (await system.PatronsByGuidAsync())["b"].AdditionalContact);
+        Guardian("f", "2020-01-01", "2020-06-30");
+        Guardian("m", "2020-01-01", "2099-06-30");
+        await SyncAsync(system);
+        var patrons = await system.PatronsByGuidAsync();
+        Assert.Equal(("Mum Byron 1", null), (patrons["b"].AdditionalContact, patrons["c"].AdditionalContact));
+
+        void Guardian(string id, string begin, string end) =>
+            system.Sandbox.Overrides.Change(
+                "users",
+                id,
+                json =>
+                {
+                    json.Remove("role");
+                    json["roles"] = new JsonArray(
+                        new JsonObject
+                        {
+                            ["role"] = "parent",
+                            ["roleType"] = "primary",
+                            ["org"] = new JsonObject { ["sourcedId"] = system.Sandbox.District.Schools.First().SourcedId },
+                            ["beginDate"] = begin,
+                            ["endDate"] = end,
+                        }
+                    );
+                }
+            );
+    }
+
     [Theory]
     [InlineData(Db.Sqlite)]
     [InlineData(Db.Postgres)]
