@@ -239,16 +239,25 @@ internal sealed class OAuth2Signer : IRequestSigner, IDisposable
     /// <summary>Says on a token request who asks, where that goes into a header.</summary>
     private sealed class ClientProof(string key, string secret, bool basic) : IRequestSigner
     {
-        private readonly string pair = Convert.ToBase64String(
-            Encoding.ASCII.GetBytes(Uri.EscapeDataString(key) + ":" + Uri.EscapeDataString(secret))
-        );
+        // The standard encodes both before they are joined; ClassLink's servers, and others that never heard of that, take them as they are.
+        private readonly string encoded = Base64(Uri.EscapeDataString(key) + ":" + Uri.EscapeDataString(secret));
+        private readonly string plain = Base64(key + ":" + secret);
+        private bool asTheyAre;
 
-        public string? Authorization(string url) => basic ? "Basic " + pair : null;
+        public string? Authorization(string url) => basic ? "Basic " + (asTheyAre ? plain : encoded) : null;
 
-        public ValueTask<bool> RefreshAsync(CancellationToken cancellationToken) => ValueTask.FromResult(false);
+        /// <summary>After a refusal the other form is tried, where it is another one; the one that is accepted stays.</summary>
+        public ValueTask<bool> RefreshAsync(CancellationToken cancellationToken)
+        {
+            var otherwise = basic && plain != encoded;
+            asTheyAre ^= otherwise;
+            return ValueTask.FromResult(otherwise);
+        }
 
         public bool DependsOnClock => false;
 
-        public IEnumerable<string> Secrets => [pair, secret, key];
+        public IEnumerable<string> Secrets => [encoded, plain, secret, key];
+
+        private static string Base64(string text) => Convert.ToBase64String(Encoding.UTF8.GetBytes(text));
     }
 }

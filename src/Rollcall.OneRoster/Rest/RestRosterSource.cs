@@ -117,7 +117,7 @@ public sealed class RestRosterSource : IRosterSource, IRosterProbe
         OneAsync(
             "demographics",
             sourcedId,
-            static json => SingleReader.Read(json, "demographics"u8, "demographics"u8, RecordParsers.Demographics),
+            static json => SingleReader.Read(json, "demographic"u8, "demographics"u8, RecordParsers.Demographics),
             static d => d.SourcedId,
             cancellationToken
         );

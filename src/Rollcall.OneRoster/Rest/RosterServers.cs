@@ -300,7 +300,7 @@ public static partial class RosterServers
                                 ? 2
                                 : e.StatusCode >= 500
                                     ? 3
-                                    : e.StatusCode == 200
+                                    : e.StatusCode is 200 or (>= 300 and < 400)
                                         ? 3
                                         : 4;
         }

@@ -82,7 +82,9 @@ internal sealed class TokenFront(SandboxServer server)
         );
         string? Given(string name) => form.Find(p => p.Name == name).Value;
         var plain = met.ContainsKey("token-in-body") || met.ContainsKey("token-in-query") || met.ContainsKey("token-as-json");
-        var pair = $"{Uri.EscapeDataString(server.Options.ConsumerKey)}:{Uri.EscapeDataString(server.Options.ConsumerSecret)}";
+        var pair = met.ContainsKey("token-basic-plain")
+            ? $"{server.Options.ConsumerKey}:{server.Options.ConsumerSecret}"
+            : $"{Uri.EscapeDataString(server.Options.ConsumerKey)}:{Uri.EscapeDataString(server.Options.ConsumerSecret)}";
         var right = plain
             ? Given("client_id") == server.Options.ConsumerKey && Given("client_secret") == server.Options.ConsumerSecret
             : context.Request.Headers.Authorization.ToString() == $"Basic {Convert.ToBase64String(Encoding.UTF8.GetBytes(pair))}";

@@ -152,6 +152,7 @@ public class RosterServersTests
     [InlineData(401, RosterFault.CredentialsRefused, "refuses the credentials")]
     [InlineData(403, RosterFault.AccessDisabled, "denies access")]
     [InlineData(404, RosterFault.NotARoster, "no OneRoster service")]
+    [InlineData(302, RosterFault.NotARoster, "redirects to")]
     public async Task What_is_said_is_the_most_telling_answer(int status, RosterFault fault, string says)
     {
         // One place knows the caller, the others are not there.

@@ -37,6 +37,7 @@ public sealed class SandboxTokenTests : IAsyncLifetime
 
     [Theory]
     [InlineData("", "/token")]
+    [InlineData("token-basic-plain", "/token")]
     [InlineData("token-in-body", "/token")]
     [InlineData("token-in-query", "/token", TokenRequestForm.Query)]
     [InlineData("token-as-json", "/token")]
