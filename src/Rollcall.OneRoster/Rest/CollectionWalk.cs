@@ -39,6 +39,7 @@ internal sealed class CollectionWalk<T>(
     private bool sorted = true;
     private WalkResult? result;
     private int started;
+    private bool overlaps = true;
     private Guess? guess;
     private bool guesses;
     private CancellationToken stopped;
@@ -64,6 +65,7 @@ internal sealed class CollectionWalk<T>(
             // Where keys rise, none comes twice; where they do not, they have to be remembered.
             var order = rises && !last ? new KeyOrder() : null;
             var seen = order is null ? new SeenIds(withTimes: last) : null;
+            var place = default(Place);
             long rows = 0,
                 unreadable = 0,
                 duplicates = 0;
@@ -82,7 +84,7 @@ internal sealed class CollectionWalk<T>(
             {
                 for (var pageNumber = 0; ; pageNumber++)
                 {
-                    var page = await (ahead ?? FirstOrNextAsync(reader, rows, attempt, stop.Token));
+                    var page = await (ahead ?? FirstOrNextAsync(reader, place, attempt, stop.Token));
                     ahead = null;
                     if (page is null)
                     {
@@ -103,6 +105,8 @@ internal sealed class CollectionWalk<T>(
                             problem = $"sent {rows} of {total} {key} and then nothing more";
                         }
 
+                        // Not even the row that was the last one is there any more.
+                        shifted |= place.After is not null;
                         break;
                     }
 
@@ -113,11 +117,41 @@ internal sealed class CollectionWalk<T>(
                     );
                     if (page.Rows > 1 && first is not null && final is not null && previous == (first, final, page.Rows))
                     {
-                        throw IgnoresOffset();
+                        if (place.After is null)
+                        {
+                            throw IgnoresOffset();
+                        }
+
+                        // Perhaps only an offset that is a whole number of pages counts there.
+                        (overlaps, place) = (false, new Place(rows, null));
+                        continue;
+                    }
+
+                    if (place.After is { } after)
+                    {
+                        if (!string.Equals(first, after, StringComparison.Ordinal))
+                        {
+                            // Rows before it went or came, and one that nobody has seen may have moved to where nobody looks any more.
+                            shifted = true;
+                            if (!last)
+                            {
+                                break;
+                            }
+                        }
+                        else if (page.Rows == 1)
+                        {
+                            // The last row and nothing behind it: whether that is the end, the next page has to say.
+                            place = new Place(rows, null);
+                            continue;
+                        }
+                        else
+                        {
+                            page.Records.RemoveAt(0);
+                        }
                     }
 
                     previous = (first, final, page.Rows);
-                    rows += page.Rows;
+                    rows = place.Offset + page.Rows;
 
                     // A page smaller than those before it is the last one, unless they were of any size too.
                     var proven = pageNumber > 0 && page.Rows < Math.Min(limit, fullest) && !uneven;
@@ -175,10 +209,14 @@ internal sealed class CollectionWalk<T>(
 
                     leniencies.Add(context.Counts);
                     guesses = page.Rows == page.Asked;
+                    place =
+                        overlaps && final is not null && page is { Unreadable: 0, Rows: >= SmallestTotalInDoubt }
+                            ? new Place(rows - 1, final)
+                            : new Place(rows, null);
                     if (rows != total)
                     {
                         // The server makes the next page while this one is taken over; still one request at a time.
-                        ahead = await GuessedAsync(rows) ?? FirstOrNextAsync(reader, rows, attempt, stop.Token);
+                        ahead = await GuessedAsync(place) ?? FirstOrNextAsync(reader, place, attempt, stop.Token);
                     }
 
                     yield return new RosterPage<T>
@@ -258,23 +296,28 @@ internal sealed class CollectionWalk<T>(
         }
     }
 
+    /// <summary>Where a page begins, and which row has to stand there: the last one of the page before. It alone proves that nothing before
+    /// it went or came meanwhile, so that no row slipped between two pages; <see langword="null"/> where nothing is known of that row.</summary>
+    private readonly record struct Place(long Offset, string? After);
+
     /// <summary>A page with how many rows were asked for and what its headers said.</summary>
     private sealed record Page(List<T> Records, int Rows, int Unreadable, int Asked, long? Total, long? Count, string? Revision);
 
     /// <summary>The page that probably comes next, asked for when all of the one before has been received and not yet read. It is not
     /// looked at before that one has turned out to be as full as those before it.</summary>
-    private sealed class Guess(long offset, CancellationTokenSource stop)
+    private sealed class Guess(long offset, bool overlaps, CancellationTokenSource stop)
     {
         public long Offset => offset;
+        public bool Overlaps => overlaps;
         public CancellationTokenSource Stop => stop;
         public TaskCompletionSource Turn { get; } = new(TaskCreationOptions.RunContinuationsAsynchronously);
         public Task<Page>? Page { get; set; }
     }
 
-    /// <summary>The page at an offset that has been asked for already; <see langword="null"/> when another has, or none.</summary>
-    private async Task<Task<Page?>?> GuessedAsync(long offset)
+    /// <summary>The page at a place that has been asked for already; <see langword="null"/> when another has, or none.</summary>
+    private async Task<Task<Page?>?> GuessedAsync(Place place)
     {
-        if (guess is not { } guessed || guessed.Offset != offset)
+        if (guess is not { } guessed || (guessed.Offset, guessed.Overlaps) != (place.Offset, place.After is not null))
         {
             await DropGuessAsync();
             return null;
@@ -310,14 +353,15 @@ internal sealed class CollectionWalk<T>(
     private static async Task EndedAsync(Task task) => await task.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
 
     /// <summary>The page at an offset; <see langword="null"/> when the provider does not share this collection.</summary>
-    private async Task<Page?> FirstOrNextAsync(PageReader<T> reader, long offset, int attempt, CancellationToken cancellationToken)
+    private async Task<Page?> FirstOrNextAsync(PageReader<T> reader, Place place, int attempt, CancellationToken cancellationToken)
     {
+        var offset = place.Offset;
         RosterException? refusal = null;
         while (true)
         {
             try
             {
-                var page = await PageAsync(reader, offset, cancellationToken);
+                var page = await PageAsync(reader, offset, place.After is not null, Task.CompletedTask, cancellationToken);
                 if (!sorted && offset == 0)
                 {
                     leniencies.Add(Leniency.Unsorted);
@@ -361,7 +405,7 @@ internal sealed class CollectionWalk<T>(
         try
         {
             // The same page again is from a server that ignores the offset, and is the whole of what it has.
-            var page = await PageAsync(reader, offset, cancellationToken);
+            var page = await PageAsync(reader, offset, repeats: false, Task.CompletedTask, cancellationToken);
             return page.Rows == 0
                 || (page.Records.Count > 0 && (page.Records[0].SourcedId, page.Records[^1].SourcedId, page.Rows) == previous);
         }
@@ -374,14 +418,11 @@ internal sealed class CollectionWalk<T>(
 
     private bool IsNotShared(RosterException e, long offset) => Optional && offset == 0 && e is { AtToken: false, StatusCode: 403 or 404 };
 
-    private Task<Page> PageAsync(PageReader<T> reader, long offset, CancellationToken cancellationToken) =>
-        PageAsync(reader, offset, Task.CompletedTask, cancellationToken);
-
-    private async Task<Page> PageAsync(PageReader<T> reader, long offset, Task turn, CancellationToken cancellationToken)
+    private async Task<Page> PageAsync(PageReader<T> reader, long offset, bool repeats, Task turn, CancellationToken cancellationToken)
     {
         try
         {
-            return await AskAsync(reader, offset, turn, cancellationToken);
+            return await AskAsync(reader, offset, repeats, turn, cancellationToken);
         }
         catch (RosterException e) when (e is { AtToken: false, StatusCode: 204 } && (Optional || offset > 0 || modifiedAfter is not null))
         {
@@ -390,7 +431,7 @@ internal sealed class CollectionWalk<T>(
         }
     }
 
-    private Task<Page> AskAsync(PageReader<T> reader, long offset, Task turn, CancellationToken cancellationToken)
+    private Task<Page> AskAsync(PageReader<T> reader, long offset, bool repeats, Task turn, CancellationToken cancellationToken)
     {
         var began = options.Time.GetTimestamp();
         var asked = limit;
@@ -402,7 +443,7 @@ internal sealed class CollectionWalk<T>(
             {
                 try
                 {
-                    var page = await reader.ReadAsync(body, turn, Received, token);
+                    var page = await reader.ReadAsync(body, repeats, turn, Received, token);
                     observe?.Invoke(
                         new PageSeen(
                             asked,
@@ -438,11 +479,12 @@ internal sealed class CollectionWalk<T>(
                 void Received()
                 {
                     // Only where the server says that there is more: a page too many is a request that nobody needs.
-                    var next = offset + asked;
-                    if (guesses && TryNumber(response, "x-total-count", out var total) && total > next)
+                    var end = offset + asked;
+                    if (guesses && TryNumber(response, "x-total-count", out var total) && total > end)
                     {
-                        guess = own = new Guess(next, CancellationTokenSource.CreateLinkedTokenSource(stopped));
-                        own.Page = PageAsync(reader, next, own.Turn.Task, own.Stop.Token);
+                        var next = overlaps ? end - 1 : end;
+                        guess = own = new Guess(next, overlaps, CancellationTokenSource.CreateLinkedTokenSource(stopped));
+                        own.Page = PageAsync(reader, next, overlaps, own.Turn.Task, own.Stop.Token);
                     }
                 }
             },

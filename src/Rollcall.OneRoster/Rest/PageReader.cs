@@ -45,6 +45,7 @@ internal sealed class PageReader<T>(string key, RecordParser<T> parse, ReadConte
     private int otherArrays;
     private ParsedPage<T>? filling;
     private bool bare;
+    private bool repeats;
     private Where where;
     private JsonReaderState state;
 
@@ -63,16 +64,23 @@ internal sealed class PageReader<T>(string key, RecordParser<T> parse, ReadConte
     /// <exception cref="TruncatedBodyException">The JSON did not end.</exception>
     /// <exception cref="NotAPageException">It is no JSON, or holds no array of records.</exception>
     public ValueTask<ParsedPage<T>> ReadAsync(Stream body, CancellationToken cancellationToken) =>
-        ReadAsync(body, Task.CompletedTask, received: null, cancellationToken);
+        ReadAsync(body, repeats: false, Task.CompletedTask, received: null, cancellationToken);
 
     /// <summary>Reads the whole response, and looks at it only when it may: until then this reader may be busy with another.</summary>
     /// <param name="body">The response.</param>
+    /// <param name="repeats">Its first row is the last one of the page before, whose leniencies were counted there.</param>
     /// <param name="turn">Ends when it may be looked at.</param>
     /// <param name="received">Called when all of it has been received and it may be looked at, before the last of it is.</param>
     /// <param name="cancellationToken">Stops the reading and the wait.</param>
     /// <exception cref="TruncatedBodyException">The JSON did not end.</exception>
     /// <exception cref="NotAPageException">It is no JSON, or holds no array of records.</exception>
-    public async ValueTask<ParsedPage<T>> ReadAsync(Stream body, Task turn, Action? received, CancellationToken cancellationToken)
+    public async ValueTask<ParsedPage<T>> ReadAsync(
+        Stream body,
+        bool repeats,
+        Task turn,
+        Action? received,
+        CancellationToken cancellationToken
+    )
     {
         var buffer = ArrayPool<byte>.Shared.Rent(FirstBuffer);
         try
@@ -106,7 +114,7 @@ internal sealed class PageReader<T>(string key, RecordParser<T> parse, ReadConte
                 if (atStart)
                 {
                     await turn.WaitAsync(cancellationToken);
-                    Begin();
+                    Begin(repeats);
                     atStart = false;
                     skip = CheckStart(buffer.AsSpan(0, filled));
                 }
@@ -166,9 +174,10 @@ internal sealed class PageReader<T>(string key, RecordParser<T> parse, ReadConte
         return larger;
     }
 
-    private void Begin()
+    private void Begin(bool firstRowRepeats)
     {
         context.Counts.Clear();
+        repeats = firstRowRepeats;
         (proper, other, filling, otherArrays, bare) = (null, null, null, 0, false);
         where = Where.Start;
         state = new JsonReaderState(Options);
@@ -299,8 +308,8 @@ internal sealed class PageReader<T>(string key, RecordParser<T> parse, ReadConte
             var record = parse(ref reader, context);
             if (reader.TokenType == JsonTokenType.EndObject && reader.CurrentDepth == start.CurrentDepth)
             {
-                filling!.Rows++;
-                filling.Records.Add(record);
+                filling!.Records.Add(record);
+                Counted(filling);
                 return true;
             }
 
@@ -324,7 +333,6 @@ internal sealed class PageReader<T>(string key, RecordParser<T> parse, ReadConte
         }
 
         var page = filling!;
-        page.Rows++;
         if (isObject)
         {
             page.Records.Add(parse(ref reader, context));
@@ -334,7 +342,16 @@ internal sealed class PageReader<T>(string key, RecordParser<T> parse, ReadConte
             page.Unreadable++;
         }
 
+        Counted(page);
         return true;
+    }
+
+    private void Counted(ParsedPage<T> page)
+    {
+        if (++page.Rows == 1 && repeats)
+        {
+            context.Counts.Clear();
+        }
     }
 
     private ParsedPage<T> Finish()

@@ -246,7 +246,13 @@ internal sealed class RosterService
         }
 
         var offset = met.ContainsKey("ignore-offset") ? 0 : page.Offset;
-        var start = Math.Min(met.ContainsKey("shift-rows") && offset > 0 ? offset - 1 : offset, rows.Count);
+        var vanished = met.ContainsKey("row-vanishes") && offset > 0;
+        var start = Math.Min(
+            met.ContainsKey("shift-rows") && offset > 0 ? offset - 1
+                : vanished ? offset + 1
+                : offset,
+            rows.Count
+        );
         if (met.ContainsKey("never-empty") && start >= rows.Count)
         {
             start = Math.Max(0, rows.Count - limit);
@@ -263,6 +269,7 @@ internal sealed class RosterService
         {
             var total = rows.Count;
             total += met.ContainsKey("total-changes") && offset > 0 ? 1 + (offset / Math.Max(1, limit)) : 0;
+            total -= vanished ? 1 : 0;
             total += met.ContainsKey("total-too-high") ? 1 : 0;
             total -= met.ContainsKey("total-too-low") ? 1 : 0;
             total -= met.ContainsKey("total-at-page-end") && total > limit ? ((total - 1) % limit) + 1 : 0;

@@ -102,12 +102,12 @@ public class TransportTests
             (http, seen, _) =>
                 seen.Offset == 0 ? http.Json(Answers.Users(Enumerable.Range(0, 900).Select(i => "u" + i)))
                 : seen.Limit > 250 ? http.Text(502, "too much")
-                : http.Json(Answers.Users(seen.Offset == 900 ? ["u900"] : []))
+                : http.Json(Answers.Users(seen.Offset == 899 ? ["u899", "u900"] : []))
         );
         using var source = server.Source(time);
         Assert.Equal(901, (await source.Users().PullAsync()).Result.Rows);
         Assert.Equal(
-            [(1000, 0), (1000, 900), (1000, 900), (500, 900), (250, 900), (250, 901)],
+            [(1000, 0), (1000, 899), (1000, 899), (500, 899), (250, 899), (250, 901)],
             server.Requests.Select(r => (r.Limit, r.Offset))
         );
     }

@@ -144,7 +144,7 @@ public class WalkTests
         }
 
         Assert.Equal(Enumerable.Range(0, 550).Select(Id), read);
-        Assert.Equal([0, 100, 200, 300, 400, 500], server.Requests.Select(r => r.Offset));
+        Assert.Equal([0, 99, 198, 297, 396, 495], server.Requests.Select(r => r.Offset));
         Assert.Equal(1, atOnce);
     }
 
@@ -161,7 +161,7 @@ public class WalkTests
             {
                 var page = Enumerable.Range(0, 650).Skip(seen.Offset).Take(seen.Limit).Select(Id).ToList();
                 var text = Answers.Users(page);
-                if (seen.Offset == 200 && odd)
+                if (seen.Offset == 198 && odd)
                 {
                     odd = false;
                     (text, var status) = oddity switch
@@ -182,7 +182,7 @@ public class WalkTests
 
         Assert.Equal(Enumerable.Range(0, 650).Select(Id), pulled.Records.Select(r => r.SourcedId));
         Assert.Equal((650, 1), (pulled.Result.Rows, pulled.Attempts));
-        Assert.Contains(oddity == "short" ? 230 : 200, server.Requests.Skip(3).Select(r => r.Offset));
+        Assert.Contains(oddity == "short" ? 227 : 198, server.Requests.Skip(3).Select(r => r.Offset));
     }
 
     [Fact]
@@ -192,7 +192,7 @@ public class WalkTests
         using var source = server.Source(time, o => o with { PageSize = 100 });
         await foreach (var page in source.Users().ReadAsync(TestContext.Current.CancellationToken))
         {
-            if (page.RowsSoFar == 300)
+            if (page.RowsSoFar == 298)
             {
                 break;
             }
@@ -615,7 +615,8 @@ public class WalkTests
                         seen.Offset switch
                         {
                             0 => Enumerable.Range(0, 40).Select(i => first + Id(i)),
-                            40 => Enumerable.Range(0, 40).Select(i => second + Id(i)),
+                            39 => Enumerable.Range(0, 40).Select(i => second + Id(i)).Prepend(first + Id(39)),
+                            79 => [second + Id(39)],
                             _ => [],
                         }
                     )
@@ -625,7 +626,75 @@ public class WalkTests
         var pulled = await source.Users().PullAsync();
         Assert.Equal(80, pulled.Records.Select(u => u.SourcedId).Distinct().Count());
         Assert.Equal((80, 80, 0, false), (pulled.Records.Count, pulled.Result.Rows, pulled.Result.Duplicates, pulled.Result.RowsShifted));
-        Assert.Equal(again ? [0, 40, 0, 40, 80] : [0, 40, 80], server.Requests.Select(r => r.Offset));
+        Assert.Equal(again ? [0, 39, 0, 39, 79, 80] : [0, 39, 79, 80], server.Requests.Select(r => r.Offset));
+    }
+
+    /// <summary>A page begins with the last row of the one before: where another one stands there, a row has gone, and one that was never read
+    /// would be taken for a leaver.</summary>
+    [Theory]
+    [InlineData(false, true)]
+    [InlineData(false, false)]
+    [InlineData(true, true)]
+    [InlineData(true, false)]
+    public async Task A_row_that_goes_during_the_walk_hides_no_other(bool counts, bool once)
+    {
+        var all = Enumerable.Range(0, 60).Select(Id).ToList();
+        await using var server = await ScriptedServer.StartAsync(
+            (http, seen, n) =>
+            {
+                // Another one comes, so that the total says nothing.
+                var rows = (once ? n > 1 : seen.Offset > 0) ? [.. all.Skip(1), "x"] : all;
+                var page = Answers.Users(rows.Skip(seen.Offset).Take(20));
+                return counts ? http.Json(page, ("x-total-count", "60")) : http.Json(page);
+            }
+        );
+        using var source = server.Source(time);
+        var pulled = await source.Users().PullAsync();
+        Assert.Equal((once ? 2 : 3, !once), (pulled.Attempts, pulled.Result.RowsShifted));
+        Assert.Empty(all.Skip(1).Except(pulled.Records.Select(u => u.SourcedId!)));
+    }
+
+    [Fact]
+    public async Task Where_even_the_last_row_is_gone_rows_shifted()
+    {
+        await using var server = await ScriptedServer.StartAsync((http, seen, n) => Provider(n == 1 ? 20 : 19, clamp: 20)(http, seen, n));
+        using var source = server.Source(time);
+        var pulled = await source.Users().PullAsync();
+        Assert.Equal((2, false, 19), (pulled.Attempts, pulled.Result.RowsShifted, pulled.Records.Count));
+    }
+
+    /// <summary>The row that two pages share is one row, and what it needed forgiven is counted once.</summary>
+    [Fact]
+    public async Task The_row_that_two_pages_share_counts_once()
+    {
+        await using var server = await ScriptedServer.StartAsync(
+            (http, seen, _) =>
+                http.Json(
+                    $$"""{"users":[{{string.Join(',', Enumerable.Range(0, 45).Skip(seen.Offset).Take(20).Select(i => $$"""{"sourcedId":"{{Id(i)}}","enabledUser":true}"""))}}]}"""
+                )
+        );
+        using var source = server.Source(time);
+        var pulled = await source.Users().PullAsync();
+        Assert.Equal((45, 45, 45L), (pulled.Records.Count, pulled.Result.Rows, pulled.Result.Leniencies["boolean-form"]));
+    }
+
+    /// <summary>Where an offset counts in whole pages only, nothing ties one page to the next, and all is read as it comes.</summary>
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public async Task A_server_that_knows_whole_pages_alone_is_read(bool counts)
+    {
+        await using var server = await ScriptedServer.StartAsync(
+            (http, seen, _) =>
+            {
+                var page = Answers.Users(Enumerable.Range(0, 400).Skip(seen.Offset / seen.Limit * seen.Limit).Take(seen.Limit).Select(Id));
+                return counts ? http.Json(page, ("x-total-count", "400")) : http.Json(page);
+            }
+        );
+        using var source = server.Source(time, o => o with { PageSize = 100 });
+        var pulled = await source.Users().PullAsync();
+        Assert.Equal(Enumerable.Range(0, 400).Select(Id), pulled.Records.Select(u => u.SourcedId));
+        Assert.Equal((1, false, 0), (pulled.Attempts, pulled.Result.RowsShifted, pulled.Result.Duplicates));
     }
 
     [Fact]

@@ -122,6 +122,9 @@ public sealed class SandboxFaultTests : IAsyncLifetime
         Assert.Equal(truth[..100], (await Page(100)).Select(u => u.Text("sourcedId")));
         _server.Faults.Set("shift-rows");
         Assert.Equal(truth[99..199], (await Page(100)).Select(u => u.Text("sourcedId")));
+        _server.Faults.Set("row-vanishes");
+        Assert.Equal(truth[..100], (await Page(0)).Select(u => u.Text("sourcedId")));
+        Assert.Equal(truth[101..201], (await Page(100)).Select(u => u.Text("sourcedId")));
         _server.Faults.Set("duplicate-rows");
         var page = await Page(0);
         var twice = page.GroupBy(u => u.Text("sourcedId"), StringComparer.Ordinal).Single(g => g.Count() == 2).ToList();

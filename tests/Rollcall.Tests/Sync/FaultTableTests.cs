@@ -60,6 +60,7 @@ public sealed class FaultTableTests(PostgresCluster cluster)
         ["count-too-high"] = "says that a page holds",
         ["revision-changes,clamp=20"] = "changed its data",
         ["shift-rows,clamp=20"] = "but sends more",
+        ["row-vanishes,clamp=20"] = "changed the number",
         ["ignore-offset,no-totals"] = "ignores the offset",
         ["never-empty,clamp=20"] = "again and again",
         ["401"] = "refuses the access token that ClassLink lists",
@@ -88,6 +89,7 @@ public sealed class FaultTableTests(PostgresCluster cluster)
     private static readonly Dictionary<string, string> s_less = new(StringComparer.Ordinal)
     {
         ["shift-rows,clamp=20,no-totals"] = "rows-shifted",
+        ["row-vanishes,clamp=20,no-totals"] = "rows-shifted",
         ["unstable-order,refuse-sort,clamp=20,no-totals"] = "rows-shifted",
         ["empty-demographics"] = "demographics-not-shared",
         ["no-demographics-403"] = "demographics-not-shared",
