@@ -48,9 +48,14 @@ internal abstract class Rows(CsvTable table)
 
     protected bool? Boolean(int column) => CsvValue.Boolean(table.Value(column));
 
-    /// <summary>A list joined by commas, without its blank places.</summary>
-    protected IReadOnlyList<string>? List(int column)
+    protected IReadOnlyList<string>? List(int column) => List(column, out _);
+
+    /// <summary>A list joined by commas, without its blank places; of blank places alone it says as little as none.</summary>
+    /// <param name="column">Where it stands.</param>
+    /// <param name="partial">There are blank places in it.</param>
+    protected IReadOnlyList<string>? List(int column, out bool partial)
     {
+        partial = false;
         if (column < 0)
         {
             return null;
@@ -75,9 +80,13 @@ internal abstract class Rows(CsvTable table)
             {
                 found.Add(Pooled(one));
             }
+            else
+            {
+                partial = true;
+            }
         }
 
-        return found;
+        return found.Count == 0 ? null : found;
     }
 }
 
@@ -221,6 +230,7 @@ internal sealed class UserRows(CsvTable table, RoleIndex? roles, bool ended, boo
     {
         var named = roles?.Of(Table.Key(Table.Column("sourcedId")), ended);
         var listed = named is not null && (named.Length > 0 || !own);
+        var partial = false;
         return new()
         {
             SourcedId = Id,
@@ -237,8 +247,9 @@ internal sealed class UserRows(CsvTable table, RoleIndex? roles, bool ended, boo
             Phone = Text(phone),
             UserIds = Ids(),
             Grades = List(grades),
-            Roles = listed ? named! : OwnRoles(),
+            Roles = listed ? named! : OwnRoles(out partial),
             HasRoleList = listed,
+            OrgsPartial = partial,
             PrimaryOrg = Reference(primaryOrg),
             MetadataPrimaryOrg = Reference(metadataPrimaryOrg),
             Agents = List(agents),
@@ -264,8 +275,9 @@ internal sealed class UserRows(CsvTable table, RoleIndex? roles, bool ended, boo
             : [];
     }
 
-    private IReadOnlyList<UserRole> OwnRoles()
+    private IReadOnlyList<UserRole> OwnRoles(out bool partial)
     {
+        partial = false;
         var name = Table.Value(role).Trim();
         if (Blank.Is(name))
         {
@@ -273,7 +285,7 @@ internal sealed class UserRows(CsvTable table, RoleIndex? roles, bool ended, boo
         }
 
         var kind = Pooled(name);
-        return List(orgs) is { Count: > 0 } places
+        return List(orgs, out partial) is { Count: > 0 } places
             ? [.. places.Select((org, i) => new UserRole(kind, org, i == 0, null, null))]
             : [new UserRole(kind, null, true, null, null)];
     }

@@ -170,12 +170,16 @@ public sealed record User : RosterRecord
     /// <summary>True when the roles came in the 1.2 form (<c>roles[]</c>), false for 1.1 (<c>role</c>, <c>orgs</c>).</summary>
     public bool HasRoleList { get; init; }
 
+    /// <summary>Some of what says where the person is could not be read: the organizations of <see cref="Roles"/> are not all of theirs.</summary>
+    public bool OrgsPartial { get; init; }
+
     /// <summary>1.2 <c>primaryOrg</c>.</summary>
     public string? PrimaryOrg { get; init; }
 
     /// <summary><c>metadata.primaryOrg</c>, nested or as a flat key.</summary>
     public string? MetadataPrimaryOrg { get; init; }
 
-    /// <summary><c>sourcedId</c>s of guardians (on a student) or students (on a guardian), in the order sent; <see langword="null"/> when not sent.</summary>
+    /// <summary><c>sourcedId</c>s of guardians (on a student) or students (on a guardian), in the order sent; <see langword="null"/> when not sent,
+    /// and when none of those sent could be read.</summary>
     public IReadOnlyList<string>? Agents { get; init; }
 }

@@ -203,9 +203,15 @@ internal sealed class ReadContext
         }
     }
 
-    /// <summary>A list of references; blank ones are left out.</summary>
-    public IReadOnlyList<string>? Refs(ref Utf8JsonReader reader)
+    /// <summary>A list of references; see <see cref="Refs(ref Utf8JsonReader, out bool)"/>.</summary>
+    public IReadOnlyList<string>? Refs(ref Utf8JsonReader reader) => Refs(ref reader, out _);
+
+    /// <summary>A list of references. What cannot be read is left out; a list of nothing but that says as little as none.</summary>
+    /// <param name="reader">On the value.</param>
+    /// <param name="partial">There were entries that cannot be read.</param>
+    public IReadOnlyList<string>? Refs(ref Utf8JsonReader reader, out bool partial)
     {
+        partial = false;
         switch (reader.TokenType)
         {
             case JsonTokenType.Null:
@@ -218,6 +224,7 @@ internal sealed class ReadContext
                     var key = reader.TokenType == JsonTokenType.StartArray ? SkipUnreadableRef(ref reader) : Ref(ref reader);
                     if (key is null)
                     {
+                        partial = true;
                         continue;
                     }
 
@@ -231,12 +238,23 @@ internal sealed class ReadContext
                     }
                 }
 
-                return more ?? (IReadOnlyList<string>)(only is null ? [] : [only]);
+                return more
+                    ?? (
+                        only is not null ? [only]
+                        : partial ? null
+                        : (IReadOnlyList<string>)[]
+                    );
             case JsonTokenType.StartObject:
                 Count(Leniency.ListAsObject);
-                return RefObject(ref reader) is { } single ? [single] : [];
-            default:
+                var single = RefObject(ref reader);
+                partial = single is null;
+                return single is null ? null : [single];
+            case JsonTokenType.String or JsonTokenType.Number:
                 return Ref(ref reader) is { } bare ? [bare] : [];
+            default:
+                Ref(ref reader);
+                partial = true;
+                return null;
         }
     }
 

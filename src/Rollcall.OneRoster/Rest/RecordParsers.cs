@@ -286,6 +286,7 @@ internal static class RecordParsers
             orgs = null,
             agents = null;
         UserRole[]? roles = null;
+        var (orgsPartial, rolesPartial) = (false, false);
         bool? enabled = null;
         while (reader.Read() && reader.TokenType == JsonTokenType.PropertyName)
         {
@@ -340,10 +341,10 @@ internal static class RecordParsers
                     role = Role(ref reader, context);
                     break;
                 case 5 when field.SequenceEqual("roles"u8):
-                    roles = Roles(ref reader, context);
+                    roles = Roles(ref reader, context, out rolesPartial);
                     break;
                 case 4 when field.SequenceEqual("orgs"u8):
-                    orgs = context.Refs(ref reader);
+                    orgs = context.Refs(ref reader, out orgsPartial);
                     break;
                 case 6 when field.SequenceEqual("agents"u8):
                     agents = context.Refs(ref reader);
@@ -391,6 +392,7 @@ internal static class RecordParsers
             Grades = grades,
             Roles = hasRoleList ? At(roles!, orgs) : RolesOf(role, orgs),
             HasRoleList = hasRoleList,
+            OrgsPartial = rolesPartial || orgsPartial,
             PrimaryOrg = primaryOrg,
             MetadataPrimaryOrg = metadataPrimaryOrg,
             Agents = agents,
@@ -461,8 +463,9 @@ internal static class RecordParsers
         return string.IsNullOrEmpty(trimmed) || Blank.Is(trimmed) ? null : trimmed;
     }
 
-    private static UserRole[]? Roles(ref Utf8JsonReader reader, ReadContext context)
+    private static UserRole[]? Roles(ref Utf8JsonReader reader, ReadContext context, out bool partial)
     {
+        partial = false;
         switch (reader.TokenType)
         {
             case JsonTokenType.Null:
@@ -478,9 +481,14 @@ internal static class RecordParsers
                         roles[^1] = entry;
                         if (roles.Length == MostRoles)
                         {
+                            partial = true;
                             SkipRest(ref reader, context);
                             break;
                         }
+                    }
+                    else
+                    {
+                        partial = true;
                     }
                 }
 

@@ -175,6 +175,25 @@ public sealed class Mapper(FieldMap map)
         static bool IsOwn(UserRole role) => !RoleGroups.IsGuardian(role.Role);
     }
 
+    /// <summary>Whether somebody may be at other schools than those that could be read: nothing follows from none of these being matched.</summary>
+    public static bool MayBeElsewhere(User user, DateOnly today)
+    {
+        if (user.OrgsPartial)
+        {
+            return true;
+        }
+
+        foreach (var role in user.Roles)
+        {
+            if (role.Org is null && !RoleGroups.IsGuardian(role.Role) && RoleGroups.IsCurrent(role, today))
+            {
+                return true;
+            }
+        }
+
+        return false;
+    }
+
     private static void First(List<string> orgs, string? org)
     {
         if (org is null)

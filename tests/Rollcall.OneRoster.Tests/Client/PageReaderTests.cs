@@ -137,6 +137,48 @@ public class PageReaderTests
         Assert.Equal(rule is null ? [] : [rule], leniencies.Keys);
     }
 
+    /// <summary>A list of which nothing can be read is not an empty one.</summary>
+    [Theory]
+    [InlineData("[]", "")]
+    [InlineData("\"\"", "")]
+    [InlineData("null", null)]
+    [InlineData("[null]", null)]
+    [InlineData("[\"\"]", null)]
+    [InlineData("[{\"sourcedId\":\" \"}]", null)]
+    [InlineData("[{\"href\":\"users/1\"},[1],true]", null)]
+    [InlineData("{\"href\":\"users/1\"}", null)]
+    [InlineData("true", null)]
+    [InlineData("[null,{\"sourcedId\":\"g1\"}]", "g1")]
+    public async Task Agents_of_whom_none_can_be_read_are_not_sent(string json, string? agents)
+    {
+        var (user, _) = await UserAsync($"\"agents\":{json}");
+        Assert.Equal(agents, user.Agents is null ? null : string.Join(',', user.Agents));
+    }
+
+    [Theory]
+    [InlineData("\"role\":\"student\",\"orgs\":[{\"sourcedId\":\"7\"}]", false)]
+    [InlineData("\"role\":\"student\",\"orgs\":[]", false)]
+    [InlineData("\"role\":\"student\",\"orgs\":[{\"href\":\"x\"},{\"sourcedId\":\"9\"}]", true)]
+    [InlineData("\"role\":\"student\",\"orgs\":[{\"sourcedId\":\"9\"},null]", true)]
+    [InlineData("\"role\":\"student\",\"orgs\":[\"\",\"9\"]", true)]
+    [InlineData("\"roles\":[{\"role\":\"student\",\"org\":{\"sourcedId\":\"9\"}}]", false)]
+    [InlineData("\"roles\":[{\"role\":\"student\",\"org\":{\"sourcedId\":\"9\"}},null]", true)]
+    [InlineData("\"roles\":[{\"roleType\":\"primary\"},{\"role\":\"student\",\"org\":{\"sourcedId\":\"9\"}}]", true)]
+    public async Task A_half_read_list_of_schools_says_so(string json, bool partial) =>
+        Assert.Equal(partial, (await UserAsync(json)).User.OrgsPartial);
+
+    [Theory]
+    [InlineData("""{"demographics":{"sourcedId":"5"}}""")]
+    [InlineData("""{"demographic":{"sourcedId":"5"}}""")]
+    [InlineData("""{"demographics":[{"sourcedId":"5"}]}""")]
+    [InlineData("""{"sourcedId":"5"}""")]
+    public async Task One_persons_demographics_come_in_any_envelope(string body)
+    {
+        await using var server = await ScriptedServer.StartAsync((http, _, _) => http.Json(body));
+        using var source = server.Source(new TestTime());
+        Assert.Equal("5", (await source.DemographicsOfAsync("5", TestContext.Current.CancellationToken))?.SourcedId);
+    }
+
     [Theory]
     [InlineData("\"grades\":\"05\"", "05", "list-as-text")]
     [InlineData("\"grades\":\"05, 06\"", "05|06", "list-as-text")]

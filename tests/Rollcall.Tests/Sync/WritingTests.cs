@@ -147,6 +147,12 @@ public sealed class WritingTests(PostgresCluster cluster)
         system.Sandbox.Person("a", "Ann", "Alpha", phone: "", agents: ["mum"]);
         await SyncAsync(system);
         Assert.Equal("Mia Alpha 1", (await PatronAsync(system, "b")).AdditionalContact);
+        foreach (var unreadable in (string[])["[null]", """[{"href":"users/mum"}]""", """[""]"""])
+        {
+            system.Sandbox.Overrides.Change("users", "b", json => json["agents"] = System.Text.Json.Nodes.JsonNode.Parse(unreadable));
+            await SyncAsync(system);
+            Assert.Equal("Mia Alpha 1", (await PatronAsync(system, "b")).AdditionalContact);
+        }
 
         // Blank for everybody: not shared, even where the rule says clear.
         await system.ConfigureAsync(s =>
@@ -161,6 +167,38 @@ public sealed class WritingTests(PostgresCluster cluster)
         system.Sandbox.Person("b", "Ben", "Beta", phone: "888", agents: ["mum"]);
         await SyncAsync(system);
         Assert.Null((await PatronAsync(system, "a")).Phone);
+    }
+
+    /// <summary>What was read of somebody's schools in part says neither that they left all of the library's nor which one decides.</summary>
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task A_half_read_list_of_schools_moves_nobody(Db db)
+    {
+        await using var system = await StartAsync(db);
+        var schools = system.Sandbox.District.Schools.Select(s => s.SourcedId).ToArray();
+        system.Sandbox.Person("a", "Ann", "Alpha", orgs: [schools[0]]);
+        system.Sandbox.Person("b", "Ben", "Beta", orgs: [schools[0], schools[1]]);
+        await SyncAsync(system);
+        var site = (await PatronAsync(system, "a")).SiteId;
+        Say("a", """[{"href":"orgs/1"},{"sourcedId":"9"}]""");
+        Say("b", $$"""[null,{"sourcedId":"{{schools[1]}}"}]""");
+        await SyncAsync(system);
+        foreach (var id in (string[])["a", "b"])
+        {
+            var patron = await PatronAsync(system, id);
+            Assert.Equal((PatronStatus.Active, site), (patron.Status, patron.SiteId));
+        }
+
+        // Read whole, it does.
+        Say("a", """[{"sourcedId":"9"}]""");
+        Say("b", $$"""[{"sourcedId":"{{schools[1]}}"}]""");
+        await SyncAsync(system);
+        Assert.Equal(PatronStatus.Transferred, (await PatronAsync(system, "a")).Status);
+        Assert.NotEqual(site, (await PatronAsync(system, "b")).SiteId);
+
+        void Say(string id, string orgs) =>
+            system.Sandbox.Overrides.Change("users", id, json => json["orgs"] = System.Text.Json.Nodes.JsonNode.Parse(orgs));
     }
 
     /// <summary>Programs follow a patron by when it changed and by its version, and they see role group and aliases, which stand in its link.</summary>

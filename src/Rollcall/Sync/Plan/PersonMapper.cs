@@ -29,6 +29,7 @@ internal static class PersonMapper
             Site = site,
             Org = orgs.Count > 0 ? orgs[0] : null,
             AnySite = anySite,
+            MayBeElsewhere = anySite is null && Mapper.MayBeElsewhere(user, setup.Today),
             Placeless = roster.Placeless.Contains(person.Guid),
             StatusStays = roster.StatusStays.Contains(person.Guid),
             AbsenceStays = roster.StatusStays.Contains(person.Guid),

@@ -85,6 +85,9 @@ internal sealed class MappedPerson
     /// <summary>At least one org of the person is matched.</summary>
     public required int? AnySite { get; init; }
 
+    /// <summary>None of the orgs that could be read is matched, and there are some that could not.</summary>
+    public bool MayBeElsewhere { get; init; }
+
     /// <summary>Nothing that was read tells the person's organization.</summary>
     public bool Placeless { get; init; }
 
@@ -147,6 +150,8 @@ internal static class PersonPlan
                 | (person.Deleted ? 2L : 0)
                 | ((long)(person.Site ?? -1) << 32)
                 | (person.AnySite is null ? 4L : 0)
+                | (person.MayBeElsewhere ? 8L : 0)
+                | (person.User.OrgsPartial ? 16L : 0)
         );
         foreach (var value in person.Values)
         {
@@ -219,8 +224,10 @@ internal static class PersonPlan
         }
 
         var newSite = old.SiteId;
+        // Which school decides, the entry may have said that could not be read.
         if (
             person.Site is { } site
+            && !(person.User.OrgsPartial && old.SiteId is not null)
             && !Keeps(PatronFields.Site)
             && (setup.Settings.Map.PolicyOf(PatronFields.Site) != FieldPolicy.FillIfEmpty || old.SiteId is null)
         )
@@ -303,7 +310,8 @@ internal static class PersonPlan
             SyncHash = hash,
         };
 
-        var leftAll = person.Org is not null && person.AnySite is null && old.SiteId is { } present && siteIsMatched(present);
+        var leftAll =
+            person is { Org: not null, AnySite: null, MayBeElsewhere: false } && old.SiteId is { } present && siteIsMatched(present);
         if (person is { Org: null, Placeless: false })
         {
             difference.Warn("no-org", "The person has no organization in the roster; the site stays");

@@ -138,7 +138,15 @@ internal static class UserCodec
         target.GetSpan(4);
         target.Advance(4);
         Text(target, user.SourcedId);
-        Byte(target, (byte)((user.Status == RecordStatus.ToBeDeleted ? 1 : 0) | (user.Enabled ? 2 : 0) | (user.HasRoleList ? 4 : 0)));
+        Byte(
+            target,
+            (byte)(
+                (user.Status == RecordStatus.ToBeDeleted ? 1 : 0)
+                | (user.Enabled ? 2 : 0)
+                | (user.HasRoleList ? 4 : 0)
+                | (user.OrgsPartial ? 8 : 0)
+            )
+        );
         Text(target, user.GivenName);
         Text(target, user.FamilyName);
         Text(target, user.MiddleName);
@@ -213,6 +221,7 @@ internal static class UserCodec
             LastModified = modified == 0 ? null : new DateTimeOffset(modified, TimeSpan.Zero),
             Enabled = (flags & 2) != 0,
             HasRoleList = (flags & 4) != 0,
+            OrgsPartial = (flags & 8) != 0,
             GivenName = given,
             FamilyName = family,
             MiddleName = middle,
