@@ -112,7 +112,7 @@ internal sealed class PatronMergeModel(Here here, PatronService patrons, PatronM
                         f.Field.Label,
                         Say(f.Field, f.Kept),
                         Say(f.Field, f.Gone),
-                        Say(f.Field, f.Filled ? f.Gone : f.Kept),
+                        Say(f.Field, f.After),
                         f.Filled,
                         f.Kept is null || f.Gone is null ? (bool?)null : Text.Fold(f.Kept) == Text.Fold(f.Gone)
                     )

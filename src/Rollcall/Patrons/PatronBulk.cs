@@ -176,6 +176,9 @@ public sealed class PatronBulk(RollcallDatabase database, TimeProvider time)
                     Outcome = Outcome.Removed,
                     Values = values.ToJson(),
                     Link = link is null ? null : LinkState.Removed,
+
+                    // Which records it stands for; everything else of the link goes with the person.
+                    LinkBefore = link is null ? null : new LinkState { RoleGroup = link.RoleGroup, Aliases = link.Aliases }.ToJson(),
                     Warning =
                         // Whom no sync has marked a leaver is there, whatever somebody has marked them by hand.
                         link is { Absent: false, StatusBefore: var before }

@@ -15,7 +15,11 @@ namespace Rollcall.Patrons;
 /// <param name="Kept">Of the record that stays; null when empty.</param>
 /// <param name="Gone">Of the record that goes; null when empty.</param>
 /// <param name="Filled">The kept record has none and takes the other's.</param>
-public sealed record MergedField(PatronField Field, string? Kept, string? Gone, bool Filled);
+public sealed record MergedField(PatronField Field, string? Kept, string? Gone, bool Filled)
+{
+    /// <summary>What the kept record has then.</summary>
+    public string? After { get; init; } = Filled ? Gone : Kept;
+}
 
 /// <summary>A patron as somebody looked at it.</summary>
 /// <param name="Id">Which: barcodes change hands.</param>
@@ -40,13 +44,35 @@ public readonly record struct SeenPatron(long Id, long Version)
 public sealed class PatronMerge(RollcallDatabase database, TimeProvider time)
 {
     /// <summary>What a merge does with each field that one of the two has.</summary>
-    public static IReadOnlyList<MergedField> Compare(Patron kept, Patron gone) =>
+    public static IReadOnlyList<MergedField> Compare(Patron kept, Patron gone)
+    {
+        List<MergedField> fields =
         [
             .. PatronFields
                 .All.Select(f => (Field: f, Kept: f.Get(kept), Gone: f.Get(gone)))
                 .Where(f => f.Kept is not null || f.Gone is not null)
                 .Select(f => new MergedField(f.Field, f.Kept, f.Gone, f.Kept is null)),
         ];
+
+        // A mark says of one value that it is the library's: it comes with that value, and not without it.
+        var marks = fields.FindIndex(f => f.Field.Number == PatronFields.KeptFields);
+        if (marks >= 0)
+        {
+            var filled = fields.Where(f => f.Filled).Select(f => f.Field.Number).ToHashSet();
+            var own = Marks(fields[marks].Kept);
+            var after = own.Union(Marks(fields[marks].Gone).Where(filled.Contains)).Order().ToList();
+            fields[marks] = fields[marks] with
+            {
+                Filled = after.Count > own.Count,
+                After = after.Count == 0 ? null : string.Join(',', after),
+            };
+        }
+
+        return fields;
+
+        static List<int> Marks(string? list) =>
+            list is { Length: > 0 } ? [.. list.Split(',').Select(f => int.Parse(f, CultureInfo.InvariantCulture))] : [];
+    }
 
     /// <summary>Keeps one record, fills its blanks from the other, takes over the other's link, and takes the other out.</summary>
     /// <param name="districtId">The district.</param>
@@ -95,17 +121,17 @@ public sealed class PatronMerge(RollcallDatabase database, TimeProvider time)
 
         var removed = new ChangeValues();
         var filled = new ChangeValues();
-        foreach (var (field, _, value, fills) in Compare(kept, gone))
+        foreach (var merged in Compare(kept, gone))
         {
-            if (value is null)
+            if (merged.Gone is null)
             {
                 continue;
             }
 
-            removed.Add(field.Number, value, null);
-            if (fills)
+            removed.Add(merged.Field.Number, merged.Gone, null);
+            if (merged.Filled)
             {
-                filled.Add(field.Number, null, value);
+                filled.Add(merged.Field.Number, merged.Kept, merged.After);
             }
         }
 

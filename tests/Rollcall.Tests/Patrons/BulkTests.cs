@@ -1,6 +1,7 @@
 using Rollcall.Integrations;
 using Rollcall.Operations;
 using Rollcall.Patrons;
+using Rollcall.Sandbox;
 using Rollcall.Tests.Infrastructure;
 using Rollcall.Tests.Sync;
 
@@ -286,6 +287,72 @@ public sealed class BulkTests(PostgresCluster cluster)
         Assert.Equal("KEEP1", Assert.Single(await system.AllPatronsAsync()).Barcode);
         Assert.Contains(await system.LogAsync(id), r => r is { Stale: true, Barcode: "KEEP1" });
         Assert.True(OperationQueue.CountsOf(approved) is { Removed: 1, AddUp: true }, approved.Counts);
+    }
+
+    /// <summary>A patron who stands for two records of the roster goes like any other, as long as they stand for no more than somebody looked at.</summary>
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task A_patron_of_several_records_can_be_removed(Db db)
+    {
+        await using var system = await Installation.StartAsync(cluster, db, new SandboxOptions { Students = 20, Schools = 2 });
+        system.Sandbox.OnlyMine();
+        for (var i = 0; i < 7; i++)
+        {
+            system.Sandbox.Person($"r{i}", "Ada", $"Byron{i}");
+        }
+
+        await system.SyncAsync();
+        var patrons = (await system.PatronsByGuidAsync()).ToDictionary(p => p.Key, p => p.Value.Barcode);
+        await MergeAsync("r0", "r1");
+        await MergeAsync("r2", "r3");
+        await MergeAsync("r4", "r5");
+        system.Sandbox.Overrides.Remove("users", [.. patrons.Keys.Where(k => k != "r6")]);
+        Assert.Equal(3, OperationQueue.CountsOf(await system.SyncAsync()).Transferred);
+        var bulk = system.Get<PatronBulk>();
+        var atOnce = await EndAsync(system, await bulk.PlanRemovalAsync(system.District.Id, [patrons["r0"]], preview: false, "librarian"));
+        Assert.True(OperationQueue.CountsOf(atOnce) is { Removed: 1, AddUp: true }, atOnce.Counts);
+        var preview = await EndAsync(
+            system,
+            await bulk.PlanRemovalAsync(system.District.Id, [patrons["r2"], patrons["r4"]], preview: true, "librarian")
+        );
+        await MergeAsync("r4", "r6");
+        var approved = await system.ApproveAsync(preview.Id);
+        Assert.True(OperationQueue.CountsOf(approved) is { Removed: 1, AddUp: true }, approved.Counts);
+        Assert.Equal(patrons["r4"], Assert.Single(await system.AllPatronsAsync()).Barcode);
+
+        Task<long> MergeAsync(string keep, string other) =>
+            system.Get<PatronMerge>().MergeAsync(system.District.Id, patrons[keep], patrons[other], "librarian");
+    }
+
+    /// <summary>That the library keeps a field is said of the value that it has, and comes along with that value alone.</summary>
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task A_merge_takes_the_marks_of_the_values_that_it_takes(Db db)
+    {
+        await using var system = await Installation.StartAsync(cluster, db);
+        Assert.Null(
+            (
+                await system.ImportAsync(
+                    "barcode,lastName,firstName,site,email,phone,keptFields\n"
+                        + "KEEP1,Byron,Ada,S1,,555-1,firstName\nOLD1,Byron,Adah,S1,ada@school.example,555-2,email phone\n"
+                        + "KEEP2,Carver,Ben,S1,,555-1,\nOLD2,Carver,Ben,S1,,555-2,phone\n"
+                )
+            ).Error
+        );
+        var merge = system.Get<PatronMerge>();
+        var one = await merge.MergeAsync(system.District.Id, "KEEP1", "OLD1", "librarian");
+        await merge.MergeAsync(system.District.Id, "KEEP2", "OLD2", "librarian");
+        var patrons = (await system.AllPatronsAsync()).ToDictionary(p => p.Barcode);
+        Assert.Equal(("ada@school.example", "555-1"), (patrons["KEEP1"].Email, patrons["KEEP1"].Phone));
+        Assert.Equal(Marks("firstName", "email"), patrons["KEEP1"].KeptFields);
+        Assert.Null(patrons["KEEP2"].KeptFields);
+        await UndoTests.UndoAsync(system, one);
+        patrons = (await system.AllPatronsAsync()).ToDictionary(p => p.Barcode);
+        Assert.Equal((Marks("firstName"), Marks("email", "phone")), (patrons["KEEP1"].KeptFields, patrons["OLD1"].KeptFields));
+
+        static string Marks(params string[] names) => string.Join(',', names.Select(n => PatronFields.Find(n)!.Number).Order());
     }
 
     private static Task<Operation> EndAsync(Installation system, long id) =>

@@ -617,9 +617,11 @@ internal sealed class SliceWriter(
         slice.Updated[patron.Id] = patron;
     }
 
-    /// <summary>Whether the link that the row takes off stands for other records than it did at the time of the plan.</summary>
+    /// <summary>Whether the link that the row takes off stands for other records than it did at the time of the plan. A removal that an earlier version
+    /// planned does not say which those were.</summary>
     private static bool HasOthers(Change row, PatronLink? present) =>
         row.Link == LinkState.Removed
+        && (row.Kind != ChangeKind.Remove || row.LinkBefore is not null)
         && !string.Equals(LinkState.Parse(row.LinkBefore)?.Aliases, present?.Aliases, StringComparison.Ordinal);
 
     private void Remove(Slice slice, Change row, ChangeValues values, bool approval)
