@@ -164,6 +164,17 @@ public sealed class UndoTests(PostgresCluster cluster)
         Assert.Null(undo.Error);
         Assert.Equal(before, await PictureAsync(system));
         await Assert.ThrowsAsync<RollcallException>(() => system.ApproveAsync(held.Id));
+
+        // Nobody is said to be held any more: the totals are those of what had been written.
+        var undone = await system.Queue.GetAsync(system.District.Id, held.Id);
+        var counts = OperationQueue.CountsOf(undone);
+        Assert.Equal((OperationStatus.Undone, 0), (undone.Status, counts.Held));
+        Assert.True(counts.AddUp, undone.Counts);
+        var written = (await system.LogAsync(held.Id)).Where(r => r is { NotWritten: false, Held: false }).ToList();
+        Assert.Equal(
+            (written.Count(r => r.Outcome == "updated"), written.Count(r => r.Outcome is "transferred" or "absent")),
+            ((int)counts.Updated, (int)counts.Transferred)
+        );
     }
 
     [Fact]

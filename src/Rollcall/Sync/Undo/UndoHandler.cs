@@ -226,9 +226,20 @@ internal sealed class UndoHandler(RollcallDatabase database, OperationQueue queu
         await context.SaveChangesAsync(cancellationToken);
         if (whole && (options.Patron is not { } one || await IsAllAsync(context, subject, one, cancellationToken)))
         {
+            // What waited in it for an approval is dropped with it, and is nobody's outcome.
+            var ended = await context
+                .Operations.AsNoTracking()
+                .SingleAsync(o => o.DistrictId == district && o.Id == subject.Id, cancellationToken);
+            var totals =
+                ended.Status == OperationStatus.NeedsApproval
+                    ? await OlderPlans.WrittenAsync(context.AllowLong(), ended, cancellationToken)
+                    : ended.Counts;
             await context
                 .Operations.Where(o => o.DistrictId == district && o.Id == subject.Id)
-                .ExecuteUpdateAsync(s => s.SetProperty(o => o.Status, OperationStatus.Undone), cancellationToken);
+                .ExecuteUpdateAsync(
+                    s => s.SetProperty(o => o.Status, OperationStatus.Undone).SetProperty(o => o.Counts, totals),
+                    cancellationToken
+                );
         }
     }
 
