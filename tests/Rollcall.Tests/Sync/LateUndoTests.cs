@@ -1010,6 +1010,89 @@ public sealed class LateUndoTests(PostgresCluster cluster)
         );
         Assert.Contains(reasons, r => r?.Contains($"removed by operation {removal.Id}", StringComparison.Ordinal) == true);
         Assert.Equal("HAVE1", Assert.Single(await system.AllPatronsAsync()).Barcode);
+
+        // As the words say: the merge first, then this one again. Nothing is left for a third time: what was removed is gone for good.
+        await UndoAsync(system, merge);
+        Assert.Equal(2, (await system.AllPatronsAsync()).Count);
+        await UndoAsync(system, import.Id);
+        Assert.Equal("HAVE1", Assert.Single(await system.AllPatronsAsync()).Barcode);
+        await RefusedAsync(() => UndoTests.UndoAsync(system, import.Id), "undone already");
+    }
+
+    /// <summary>Who takes back that one patron has left says that they are the library's, as who sets the status by hand: no night goes against that.</summary>
+    [Theory]
+    [InlineData(Db.Sqlite, false)]
+    [InlineData(Db.Postgres, false)]
+    [InlineData(Db.Postgres, true)]
+    public async Task A_leaver_who_is_taken_back_alone_is_transferred_by_no_later_night(Db db, bool deleted)
+    {
+        await using var system = await StartAsync(db);
+        for (var i = 1; i <= 5; i++)
+        {
+            system.Sandbox.Person($"p{i}", "Pat", $"Person{i}", phone: "1");
+        }
+
+        await SyncAsync(system);
+        var barcode = (await system.PatronsByGuidAsync())["p1"].Barcode;
+        if (deleted)
+        {
+            system.Sandbox.Person("p1", "Pat", "Person1", status: "tobedeleted");
+        }
+        else
+        {
+            system.Sandbox.Overrides.Remove("users", "p1");
+        }
+
+        system.Sandbox.Person("p2", "Pat", "Person2", phone: "2");
+        var run = await SyncAsync(system);
+        Assert.Equal(1, OperationQueue.CountsOf(run).Transferred);
+        var undo = await UndoTests.UndoAsync(system, run.Id, barcode);
+        Assert.Equal((OperationStatus.Completed, PatronStatus.Active), (undo.Status, await StatusAsync("p1")));
+        var next = await SyncAsync(system);
+        Assert.Equal((0, PatronStatus.Active), (OperationQueue.CountsOf(next).Transferred, await StatusAsync("p1")));
+        Assert.Equal(1, Assert.Single(OperationQueue.WarningsOf(next), w => w.Code == "active-and-gone").Count);
+
+        // What is in the roster comes again, and that is said.
+        undo = await UndoTests.UndoAsync(system, run.Id, (await system.PatronsByGuidAsync())["p2"].Barcode);
+        Assert.Equal(1, Assert.Single(OperationQueue.WarningsOf(undo), w => w.Code == "undo-again").Count);
+        Assert.Equal("1", (await system.PatronsByGuidAsync())["p2"].Phone);
+        await SyncAsync(system);
+        Assert.Equal("2", (await system.PatronsByGuidAsync())["p2"].Phone);
+
+        // Whoever is in the roster again leaves once more like everybody.
+        system.Sandbox.Person("p1", "Pat", "Person1", phone: "1");
+        await SyncAsync(system);
+        system.Sandbox.Overrides.Remove("users", "p1");
+        Assert.Equal(1, OperationQueue.CountsOf(await SyncAsync(system)).Transferred);
+
+        async Task<PatronStatus> StatusAsync(string id) => (await system.PatronsByGuidAsync())[id].Status;
+    }
+
+    /// <summary>What the library keeps since is its own: an undo brings no older value under the mark, from where no sync would take it away.</summary>
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task What_the_library_keeps_since_stays_when_the_run_is_taken_back(Db db)
+    {
+        await using var system = await StartAsync(db);
+        system.Sandbox.Person("p1", "Pat", "Person1", phone: "1");
+        system.Sandbox.Person("p2", "Pat", "Person2", phone: "1");
+        await SyncAsync(system);
+        system.Sandbox.Person("p1", "Patricia", "Person1", phone: "2");
+        system.Sandbox.Person("p2", "Pat", "Person2", phone: "2");
+        var run = await SyncAsync(system);
+        var patrons = await system.PatronsByGuidAsync();
+        await system.Patrons.EditAsync(system.District.Id, patrons["p1"].Barcode, [new("keptFields", "phone")], "librarian");
+        await system.Patrons.EditAsync(system.District.Id, patrons["p2"].Barcode, [new("keptFields", "phone")], "librarian");
+        await system.Patrons.EditAsync(system.District.Id, patrons["p2"].Barcode, [new("keptFields", null)], "librarian");
+        var undo = await UndoAsync(system, run.Id);
+        Assert.Equal(OperationStatus.CompletedWithWarnings, undo.Status);
+        var after = await system.PatronsByGuidAsync();
+        Assert.Equal(("Pat", "2", "1"), (after["p1"].FirstName, after["p1"].Phone, after["p2"].Phone));
+        Assert.Contains(
+            await system.LogAsync(undo.Id),
+            r => r.Warning?.Contains("Phone Number stays (the library keeps it since operation", StringComparison.Ordinal) == true
+        );
     }
 
     [Theory]

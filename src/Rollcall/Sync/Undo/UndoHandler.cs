@@ -61,19 +61,32 @@ internal sealed class UndoHandler(RollcallDatabase database, OperationQueue queu
             done => run.ReportAsync(OperationStage.Planning, "Reading what was written", done, subject.PlanSize),
             cancellationToken
         );
-        IReadOnlyList<WarningGroup> warnings =
-            planner.KeptFields == 0
-                ? []
-                :
-                [
-                    new WarningGroup(
-                        "undo-kept",
-                        "Values or patrons stay as they are, because something later changed them or has them now",
-                        planner.KeptFields,
-                        "The log names each of them, and why. Fields can be changed on the patron's page; what comes of the roster the next sync sets, and what a later operation did goes back with that one."
-                    ),
-                ];
-        counts = counts with { Warnings = planner.KeptFields };
+        var warnings = new List<WarningGroup>();
+        if (planner.KeptFields > 0)
+        {
+            warnings.Add(
+                new WarningGroup(
+                    "undo-kept",
+                    "Values or patrons stay as they are, because something later changed them or has them now",
+                    planner.KeptFields,
+                    "The log names each of them, and why. Fields can be changed on the patron's page; what comes of the roster the next sync sets, and what a later operation did goes back with that one."
+                )
+            );
+        }
+
+        if (planner.ComeAgain > 0)
+        {
+            warnings.Add(
+                new WarningGroup(
+                    "undo-again",
+                    "The next sync writes the roster's values again, unless the library keeps these fields",
+                    planner.ComeAgain,
+                    "Where the roster is wrong, mark them with 'library keeps this field' on the patron's page, or have the district mend its records."
+                )
+            );
+        }
+
+        counts = counts with { Warnings = warnings.Sum(w => w.Count) };
         var planned = await Sql.ExecuteAsync(
             connection,
             null,

@@ -1,4 +1,5 @@
 using System.Data.Common;
+using System.Globalization;
 using Microsoft.EntityFrameworkCore;
 using Rollcall.Integrations;
 using Rollcall.Operations;
@@ -53,7 +54,14 @@ internal sealed class UndoPlanner
     /// <summary>Fields that stay because something later touched them.</summary>
     public long KeptFields { get; private set; }
 
+    /// <summary>Fields of the one patron that go back, and that the roster's next sync writes again.</summary>
+    public long ComeAgain { get; private set; }
+
     public long Rows => _writer.Count;
+
+    private bool IsOfOne =>
+        _subject.Kind == OperationKind.PersonSync
+        || (_onlyPatron is not null && _subject.Kind is OperationKind.FullSync or OperationKind.ChangesSync);
 
     public async Task<SyncCounts> RunAsync(Func<long, ValueTask> progress, CancellationToken cancellationToken)
     {
@@ -233,14 +241,17 @@ internal sealed class UndoPlanner
 
     private void Count(Outcome outcome) => _outcomes[outcome] = _outcomes.GetValueOrDefault(outcome) + 1;
 
+    /// <summary>How the words begin that say that a patron is gone for good.</summary>
+    internal const string Removed = "The patron was removed";
+
     /// <summary>Why a patron is not there any more.</summary>
     private static string GoneBecause(Later? later) =>
         later?.Gone switch
         {
             (var operation, true) =>
                 $"The patron was merged into another one by operation {operation}: undo that first, then this operation again",
-            (var operation, false) => $"The patron was removed by operation {operation}",
-            null => "The patron has been removed since",
+            (var operation, false) => $"{Removed} by operation {operation}",
+            null => $"{Removed} since",
         };
 
     private Change Skipped(string why)
@@ -401,6 +412,11 @@ internal sealed class UndoPlanner
                     ? $"changed since by operation {operation}"
                 : !theirs ? "changed since"
                 : null;
+            if (why is null && later?.KeptSince(number, patron.KeptFields) is { } marked)
+            {
+                why = $"the library keeps it since operation {marked}";
+            }
+
             if (why is null && number == PatronFields.Barcode && old is not null)
             {
                 var key = Text.BarcodeKey(old);
@@ -436,6 +452,11 @@ internal sealed class UndoPlanner
             }
 
             back.Add(number, current, old);
+        }
+
+        if (IsOfOne && !IsDeparture(row))
+        {
+            ComeAgain += back.Count;
         }
 
         // A chain is one of barcodes that change hands: whoever gives one up in it belongs to it.
@@ -474,6 +495,12 @@ internal sealed class UndoPlanner
             Warning = warning,
         };
     }
+
+    /// <summary>A sync took somebody off who is not in the roster, or deleted there.</summary>
+    private static bool IsDeparture(Change row) =>
+        row.Kind == ChangeKind.Transfer
+        && LinkState.Parse(row.Link) is { Absent: true }
+        && LinkState.Parse(row.LinkBefore) is { Absent: false };
 
     /// <summary>Why a GUID stays although nobody touched it: who linked another record to the patron took it for this person.</summary>
     private static string? LinkedSince(Change row, PatronLink? link, Later? later) =>
@@ -552,6 +579,15 @@ internal sealed class UndoPlanner
             }
 
             before = after with { Aliases = null };
+        }
+
+        if (IsOfOne && IsDeparture(row))
+        {
+            // Somebody says of this one patron that they are still the library's. As with a status that is set by hand, no sync goes against that.
+            before = before with
+            {
+                Absent = after.Absent,
+            };
         }
 
         var back = LinkMembers.Back(
@@ -657,9 +693,11 @@ internal sealed class UndoPlanner
             var patron = row.PatronId!.Value;
             var later = result.TryGetValue(patron, out var have) ? have : result[patron] = new Later();
             var link = LinkState.Parse(row.Link);
+            var values = ChangeValues.Parse(row.Values);
+            later.Mark(row.OperationId, values);
             (int Field, object? Value)[] fields =
             [
-                .. ChangeValues.Parse(row.Values).Items.Select(i => (i.Field, (object?)i.New)),
+                .. values.Items.Select(i => (i.Field, (object?)i.New)),
                 .. LinkMembers.Touched(row.LinkBefore, row.Link).Select(m => (m, LinkMembers.Value(link, m))),
             ];
             if (row.Kind == OperationKind.Undo && row.SubjectId == subject)
@@ -694,6 +732,7 @@ internal sealed class UndoPlanner
         private readonly SortedDictionary<long, Dictionary<int, object?>> _fields = [];
 
         private readonly HashSet<int> _takenBack = [];
+        private readonly Dictionary<int, long> _keptSince = [];
 
         /// <summary>An earlier undo of this very operation took the link back.</summary>
         public bool LinkTakenBack { get; private set; }
@@ -717,6 +756,25 @@ internal sealed class UndoPlanner
             LinkTakenBack |= link;
             TookOut |= gone;
         }
+
+        /// <summary>Notes which fields an operation marked as the library's own.</summary>
+        public void Mark(long operation, ChangeValues values)
+        {
+            if (values.Has(PatronFields.KeptFields))
+            {
+                foreach (var field in Marks(values.New(PatronFields.KeptFields)).Except(Marks(values.Old(PatronFields.KeptFields))))
+                {
+                    _keptSince[field] = operation;
+                }
+            }
+        }
+
+        /// <summary>The operation since which the library keeps a field: what it was before is none of the library's any more.</summary>
+        public long? KeptSince(int field, string? kept) =>
+            _keptSince.TryGetValue(field, out var operation) && Marks(kept).Contains(field) ? operation : null;
+
+        private static IEnumerable<int> Marks(string? kept) =>
+            kept is { Length: > 0 } ? kept.Split(',').Select(f => int.Parse(f, CultureInfo.InvariantCulture)) : [];
 
         public bool Any => _fields.Values.Any(f => f.Count > 0);
 

@@ -213,7 +213,10 @@ public sealed class UndoService(RollcallDatabase database, TimeProvider time)
         );
         var rows = context.Changes.Where(c => c.DistrictId == operation.DistrictId && undos.Any(o => o.Id == c.OperationId));
         var left = rows.Where(c =>
-            c.Stale && !rows.Any(t => t.PatronId == c.PatronId && t.OperationId > c.OperationId && !t.Stale && t.Kind != ChangeKind.Note)
+            (c.Stale || c.Warning != null || (c.Kind == ChangeKind.Note && c.Outcome == Outcome.Skipped))
+            // What was removed is gone for good.
+            && (c.Reason == null || !c.Reason.Contains(UndoPlanner.Removed))
+            && !rows.Any(t => t.PatronId == c.PatronId && t.OperationId > c.OperationId && !t.Stale && t.Kind != ChangeKind.Note)
         );
         return Refusal(operation, again: onePatron || await left.AnyAsync(cancellationToken));
     }
