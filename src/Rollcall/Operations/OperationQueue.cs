@@ -2,6 +2,7 @@ using System.Collections.Concurrent;
 using System.Data.Common;
 using System.Globalization;
 using System.Text.Json;
+using System.Text.Json.Nodes;
 using Microsoft.EntityFrameworkCore;
 using Rollcall.Integrations;
 using Rollcall.Storage;
@@ -50,14 +51,25 @@ public sealed class OperationQueue(RollcallDatabase database, TimeProvider time)
         await using var context = database.CreateContext(connection, transaction);
         if (kind is OperationKind.FullSync or OperationKind.ChangesSync or OperationKind.Readiness)
         {
-            var equal = await context
-                .Operations.AsNoTracking()
-                .Where(o => o.DistrictId == districtId && o.Kind == kind && o.PreviewOnly == preview)
-                .Where(o => o.Status == OperationStatus.Waiting || o.Status == OperationStatus.Running)
-                .Where(o => !o.Planned && !o.CancelRequested)
-                .Where(o => kind != OperationKind.Readiness || o.Integration == integration)
-                .OrderBy(o => o.Id)
-                .FirstOrDefaultAsync(cancellationToken);
+            Operation? equal = null;
+            foreach (
+                var one in await context
+                    .Operations.AsNoTracking()
+                    .Where(o => o.DistrictId == districtId && o.Kind == kind && o.PreviewOnly == preview)
+                    .Where(o => o.Status == OperationStatus.Waiting || o.Status == OperationStatus.Running)
+                    .Where(o => !o.Planned && !o.CancelRequested)
+                    .Where(o => kind != OperationKind.Readiness || o.Integration == integration)
+                    .OrderBy(o => o.Id)
+                    .ToListAsync(cancellationToken)
+            )
+            {
+                if (await IsByTheseSettingsAsync(context, one, cancellationToken))
+                {
+                    equal = one;
+                    break;
+                }
+            }
+
             if (equal is not null)
             {
                 if (dailyDate is null)
@@ -93,6 +105,35 @@ public sealed class OperationQueue(RollcallDatabase database, TimeProvider time)
         await context.SaveChangesAsync(cancellationToken);
         await transaction.CommitAsync(cancellationToken);
         return (operation.Id, true);
+    }
+
+    private const string ConfigVersion = "configVersion";
+
+    /// <summary>The options of a sync that begins to read by the settings of this version.</summary>
+    internal static string WithConfigVersion(Operation operation, long version)
+    {
+        var options = JsonNode.Parse(operation.Options) as JsonObject ?? [];
+        options[ConfigVersion] = version;
+        return options.ToJsonString();
+    }
+
+    /// <summary>Whether an operation reads by the settings that hold now. One that is at work has read those it began with.</summary>
+    private static async Task<bool> IsByTheseSettingsAsync(RollcallContext context, Operation one, CancellationToken cancellationToken)
+    {
+        if (
+            one.Status != OperationStatus.Running
+            || JsonNode.Parse(one.Options) is not JsonObject options
+            || options[ConfigVersion] is not JsonValue began
+            || !began.TryGetValue<long>(out var version)
+        )
+        {
+            return true;
+        }
+
+        var row = await context
+            .Integrations.AsNoTracking()
+            .SingleOrDefaultAsync(i => i.DistrictId == one.DistrictId && i.Kind == one.Integration, cancellationToken);
+        return IntegrationService.StateOf(row).ConfigVersion == version;
     }
 
     /// <summary>Claims the next operation that waits, or whose worker has gone silent.</summary>

@@ -56,6 +56,9 @@ public sealed record ImportColumn(string Header, PatronField? Field, IReadOnlyLi
 /// <summary>Patrons from a CSV file. The whole file is checked first; then it is a plan like any other, applied in slices.</summary>
 public sealed class PatronImport(RollcallDatabase database, TimeProvider time)
 {
+    /// <summary>Words of a new patron's row who looks like somebody who is here.</summary>
+    internal const string SecondRecord = "this row makes a second record";
+
     private static readonly System.Buffers.SearchValues<char> s_mantissa = System.Buffers.SearchValues.Create("0123456789.,");
 
     private const int MaxProblems = 50;
@@ -654,9 +657,7 @@ public sealed class PatronImport(RollcallDatabase database, TimeProvider time)
                 if (holders.TryGetValue(number, out var holder) && holder.Id != row.Change.PatronId)
                 {
                     (known, shared) = row.IsNew ? (known + 1, shared) : (known, shared + 1);
-                    words.Add(
-                        $"Student # {number} is that of the patron {holder.Barcode} already{(row.IsNew ? ": this row makes a second record" : "")}"
-                    );
+                    words.Add($"Student # {number} is that of the patron {holder.Barcode} already{(row.IsNew ? $": {SecondRecord}" : "")}");
                 }
                 else if (numbers[number].Count() > 1)
                 {
@@ -668,7 +669,7 @@ public sealed class PatronImport(RollcallDatabase database, TimeProvider time)
             if (row is { IsNew: true, Barcode: { } code } && padded.TryGetValue(Text.BarcodeKey(code), out var whole))
             {
                 bare++;
-                words.Add($"The barcode {code} is {whole} without its leading zeros: this row makes a second record");
+                words.Add($"The barcode {code} is {whole} without its leading zeros: {SecondRecord}");
             }
 
             if (words.Count > 0)

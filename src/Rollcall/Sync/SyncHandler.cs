@@ -42,7 +42,13 @@ internal sealed class SyncHandler(
     public async Task ExecuteAsync(OperationRun run, CancellationToken cancellationToken)
     {
         var operation = run.Operation;
+        if (!operation.Planned)
+        {
+            await BeginAsync(operation, cancellationToken);
+        }
+
         var setup = await LoadSetupAsync(operation, cancellationToken);
+        setup.EnsureReady();
         var refreshes = new Rows<HashRefresh>();
         var justPlanned = !operation.Planned;
         if (!operation.Planned)
@@ -62,6 +68,9 @@ internal sealed class SyncHandler(
                 await EndAsync(operation, OperationStatus.Preview, counts, OperationQueue.WarningsOf(operation), cancellationToken);
                 return;
             }
+
+            // Whatever was saved while it read counts as of the writing, too.
+            setup = await LoadSetupAsync(operation, cancellationToken);
         }
 
         var approved = operation.ApprovedAt is not null;
@@ -100,13 +109,26 @@ internal sealed class SyncHandler(
         await using var context = database.CreateContext();
         var kind = operation.Integration ?? throw new RollcallException("The operation names no roster service.");
         var setup = await SyncSetup.LoadAsync(context, operation.DistrictId, kind, time, cancellationToken);
-        setup.EnsureReady();
         if (MakeKeys is not null)
         {
             setup.Keys = MakeKeys();
         }
 
         return setup;
+    }
+
+    /// <summary>Says by which settings it reads, so that whoever changed them since and asks for a sync gets another one.</summary>
+    private async Task BeginAsync(Operation operation, CancellationToken cancellationToken)
+    {
+        await using var context = database.CreateContext();
+        var row = await context
+            .Integrations.AsNoTracking()
+            .SingleOrDefaultAsync(i => i.DistrictId == operation.DistrictId && i.Kind == operation.Integration, cancellationToken);
+        await KeepOptionsAsync(
+            operation,
+            OperationQueue.WithConfigVersion(operation, IntegrationService.StateOf(row).ConfigVersion),
+            cancellationToken
+        );
     }
 
     /// <summary>Why a changes sync cannot be one now; null when it can.</summary>
@@ -186,7 +208,7 @@ internal sealed class SyncHandler(
             if (
                 await context.Patrons.AnyAsync(p => p.DistrictId == setup.District.Id && p.UpdatedAt >= ended, cancellationToken)
                 || await context.Operations.AnyAsync(
-                    o => o.DistrictId == setup.District.Id && s_takingOut.Contains(o.Kind) && o.FinishedAt >= ended,
+                    o => o.DistrictId == setup.District.Id && s_byOthers.Contains(o.Kind) && o.FinishedAt >= last,
                     cancellationToken
                 )
                 || await context.Operations.AnyAsync(
@@ -205,9 +227,12 @@ internal sealed class SyncHandler(
         return string.Equals(await source.RevisionAsync(cancellationToken), revision, StringComparison.Ordinal);
     }
 
-    /// <summary>What leaves no patron behind whose last change could be looked at.</summary>
-    private static readonly OperationKind[] s_takingOut =
+    /// <summary>What leaves no patron behind whose last change could be looked at, or changes one while a full sync runs that has read them
+    /// already.</summary>
+    private static readonly OperationKind[] s_byOthers =
     [
+        OperationKind.Edit,
+        OperationKind.Import,
         OperationKind.Remove,
         OperationKind.Erase,
         OperationKind.Merge,
@@ -370,9 +395,12 @@ internal sealed class SyncHandler(
             GiveBackMemory(roster.Persons.Count);
             await run.ReportAsync(OperationStage.Planning, "Reading patrons", 0, null);
             await using var connection = await database.OpenAsync(cancellationToken);
+
+            // Before the patrons: what comes in between is new to the plan at worst.
+            var knows = await NewestAsync(operation.DistrictId, cancellationToken);
+            var readAt = time.GetUtcNow();
             var patrons = await ahead.TakeAsync(connection, cancellationToken);
             GiveBackMemory(patrons.Count);
-            var knows = await NewestAsync(operation.DistrictId, cancellationToken);
             var decisions = await LoadDecisionsAsync(database, operation.DistrictId, setup.Keys, cancellationToken);
             await run.ReportAsync(OperationStage.Planning, "Matching people", 0, roster.Persons.Count);
             var asked = roster.ChangesOnly ? await LoadAskedAsync(database, operation.DistrictId, cancellationToken) : new HashSet<long>();
@@ -390,7 +418,8 @@ internal sealed class SyncHandler(
                 (text, done, total) => run.ReportAsync(OperationStage.Planning, text, done, total)
             );
             var plan = await planner.RunAsync(cancellationToken);
-            var holds = Guard.Guard.Check(setup.Settings.Thresholds, plan.Risks);
+            var now = await LoadSetupAsync(operation, cancellationToken);
+            var holds = Guard.Guard.Check(now.Settings.Thresholds, plan.Risks);
             warnings.Add(
                 "drift",
                 "Changes came to light that the changes syncs since the last full one had not seen",
@@ -415,6 +444,7 @@ internal sealed class SyncHandler(
                 homerooms,
                 reports,
                 knows,
+                readAt,
                 nothingNew is null ? null : $"Read again: {nothingNew}.",
                 cancellationToken
             );
@@ -466,6 +496,7 @@ internal sealed class SyncHandler(
         KnownHomerooms? homerooms,
         IReadOnlyList<CsvImportReport>? imported,
         long knows,
+        DateTimeOffset readAt,
         string? note,
         CancellationToken cancellationToken
     )
@@ -571,6 +602,7 @@ internal sealed class SyncHandler(
             configVersion = setup.State.ConfigVersion,
             fullAsked = setup.State.FullAsked,
             knows,
+            readAt,
             matches = setup.MatchesHash,
             seen = operation is { PreviewOnly: true, Kind: OperationKind.ChangesSync } ? plan.Seen.Kept : null,
             leniencies,
@@ -907,14 +939,21 @@ internal sealed class SyncHandler(
         if (operation.Kind == OperationKind.FullSync && (!approved || operation.PreviewOnly))
         {
             // Whoever was not sent to Review again has been settled by this run. A question that was opened since is new to it: days may lie between a
-            // preview and its approval.
-            var knows = JsonSerializer.Deserialize<PlanOptions>(operation.Options, IntegrationService.Json)!.Knows ?? operation.Id;
+            // preview and its approval. One that an undo opened is as new as the end of that, which may have waited while this was planned.
+            var plan = JsonSerializer.Deserialize<PlanOptions>(operation.Options, IntegrationService.Json)!;
+            var (knows, readAt) = (plan.Knows ?? operation.Id, plan.ReadAt ?? plan.Began);
+            var later = context.Operations.Where(o =>
+                o.DistrictId == operation.DistrictId
+                && o.Status != OperationStatus.Superseded
+                && (o.FinishedAt == null || o.FinishedAt > readAt)
+            );
             await context
                 .ReviewItems.Where(r =>
                     r.DistrictId == operation.DistrictId
                     && r.Status == ReviewStatus.Open
                     && r.OperationId <= knows
                     && r.OperationId != operation.Id
+                    && !later.Any(o => o.Id == r.OperationId)
                 )
                 .ExecuteUpdateAsync(
                     s =>
@@ -943,13 +982,13 @@ internal sealed class SyncHandler(
 
         if (approved && operation is { PreviewOnly: true, Kind: OperationKind.FullSync })
         {
-            var plan = JsonSerializer.Deserialize<PlanOptions>(operation.Options, IntegrationService.Json)!;
+            var preview = JsonSerializer.Deserialize<PlanOptions>(operation.Options, IntegrationService.Json)!;
             var state = IntegrationService.StateOf(row);
             row.State = JsonSerializer.Serialize(
                 state with
                 {
-                    LastPreviewAt = plan.Began,
-                    UndoneRun = HeardAll(plan, state) ? null : state.UndoneRun,
+                    LastPreviewAt = preview.Began,
+                    UndoneRun = HeardAll(preview, state) ? null : state.UndoneRun,
                 },
                 IntegrationService.Json
             );
@@ -1020,6 +1059,9 @@ internal sealed class SyncHandler(
 
         /// <summary>The newest operation whose decisions it knows; null in a plan of an earlier version.</summary>
         public long? Knows { get; init; }
+
+        /// <summary>When it began to read the patrons; null in a plan of an earlier version.</summary>
+        public DateTimeOffset? ReadAt { get; init; }
         public Dictionary<RoleGroup, long> Shared { get; init; } = [];
         public FeedState? Feed { get; init; }
         public KnownHomerooms? Homerooms { get; init; }

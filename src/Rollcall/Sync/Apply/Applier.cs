@@ -1,7 +1,6 @@
 using System.Data.Common;
 using System.Diagnostics;
 using Microsoft.EntityFrameworkCore;
-using Rollcall.Mapping;
 using Rollcall.Operations;
 using Rollcall.Patrons;
 using Rollcall.Storage;
@@ -69,7 +68,7 @@ internal sealed class Applier(RollcallDatabase database, Operation operation, Sy
             Waited = operation.Kind,
             BarcodeTells = rules is not null || operation.Kind == OperationKind.Import,
             LookedAt = operation.Kind == OperationKind.Remove ? operation.CreatedAt : null,
-            Numbers = rules is { Map.CommunityId.Source: not IdSource.NotMapped } ? new NumbersSince(operation, !JustPlanned) : null,
+            Keys = rules is not null || operation.Kind == OperationKind.Import ? new KeysSince(operation, rules, !JustPlanned) : null,
         };
         var position = held ? operation.HeldAppliedTo : operation.AppliedTo;
         await CountEarlierAsync(connection, held, position, cancellationToken);

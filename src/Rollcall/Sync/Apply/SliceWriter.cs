@@ -41,8 +41,8 @@ internal sealed class SliceWriter(
     /// <summary>A barcode that was not drawn says who somebody is, as in a file: whoever has it now is no new patron.</summary>
     public bool BarcodeTells { get; init; }
 
-    /// <summary>The Student #s that patrons got since the plan, where those tell who somebody is; null where they do not.</summary>
-    public NumbersSince? Numbers { get; init; }
+    /// <summary>The keys that patrons got since the plan, where those tell who somebody is; null where they do not.</summary>
+    public KeysSince? Keys { get; init; }
 
     /// <summary>When somebody looked at whom a removal would take: whoever was written since is left out, since a removal's row has not all that goes
     /// with the person. Null where no look comes before.</summary>
@@ -97,6 +97,11 @@ internal sealed class SliceWriter(
         parsed.RemoveAll(p => IsOutOfDate(slice, p.Row, p.Values) || IsGuarded(slice, p.Row, p.Values));
         await LoadTakenAsync(context, parsed, slice, cancellationToken);
         await LoadTouchedAsync(context, parsed, slice, cancellationToken);
+        if (Keys is not null)
+        {
+            slice.Rekeyed = await Keys.ChangedAsync(context, parsed, slice.Patrons, cancellationToken);
+        }
+
         var sites = new SiteSequences(districtId, context);
         if (parsed.Exists(p => p.Row.Kind == ChangeKind.Create))
         {
@@ -207,7 +212,8 @@ internal sealed class SliceWriter(
                 var kept = Meanwhile.Kept(patron, values, rules);
                 var before = LinkState.Parse(row.LinkBefore);
                 if (
-                    Meanwhile.Refusal(row, values, patron, before, slice.Links.GetValueOrDefault(patron.Id)) is not null
+                    slice.Rekeyed.Contains(patron.Id)
+                    || Meanwhile.Refusal(row, values, patron, before, slice.Links.GetValueOrDefault(patron.Id)) is not null
                     || kept.Contains(PatronFields.Barcode)
                     || (approval && kept.Count > 0)
                 )
@@ -277,9 +283,9 @@ internal sealed class SliceWriter(
         }
 
         var guids = rows.Select(r => r.Values.New(PatronFields.Guid)).Where(g => g is not null).Distinct().ToArray();
-        if (Numbers is not null && rows.Exists(r => r.Row.Kind == ChangeKind.Create && r.Values.Has(PatronFields.CommunityId)))
+        if (Keys is not null)
         {
-            await Numbers.ReadAsync(context, cancellationToken);
+            await Keys.ReadAsync(context, rows, cancellationToken);
         }
 
         foreach (var some in guids.Chunk(AtOnce))
@@ -359,9 +365,9 @@ internal sealed class SliceWriter(
             return;
         }
 
-        if (Numbers?.Has(values.New(PatronFields.CommunityId)) == true)
+        if (Keys?.Refusal(row, values) is { } known)
         {
-            slice.LeaveOut(row, "There is a patron with this Student # since the plan");
+            slice.LeaveOut(row, known);
             return;
         }
 
@@ -456,6 +462,12 @@ internal sealed class SliceWriter(
         if (rules is not null && Meanwhile.Refusal(row, values, patron, before, present) is { } refusal)
         {
             slice.LeaveOut(row, refusal);
+            return;
+        }
+
+        if (slice.Rekeyed.Contains(patron.Id))
+        {
+            slice.LeaveOut(row, "Left out as stale: what the patron was matched by changed since the plan");
             return;
         }
 
@@ -824,6 +836,9 @@ internal sealed class SliceWriter(
 
         /// <summary>The operation that last changed a patron since the plan, of those that are taken out.</summary>
         public Dictionary<long, long> Touched { get; } = [];
+
+        /// <summary>Those whom a row links by what somebody has changed since the plan.</summary>
+        public HashSet<long> Rekeyed { get; set; } = [];
         public HashSet<long> LinksGone { get; } = [];
         public Dictionary<long, Patron> Updated { get; } = [];
         public Dictionary<long, PatronLink> LinkWrites { get; } = [];

@@ -20,6 +20,12 @@ internal sealed class SyncRules
     /// <summary>The field mapping as it is now.</summary>
     public FieldMap Map { get; }
 
+    /// <summary>The newest operation that the plan knew; null in a plan that keeps none.</summary>
+    public long? Knows { get; private init; }
+
+    /// <summary>When the plan began to read the patrons; null in a plan that keeps no such time.</summary>
+    public DateTimeOffset? ReadAt { get; private init; }
+
     /// <param name="setup">The settings as they are now.</param>
     /// <param name="operation">The sync, whose options tell the settings of its plan.</param>
     public static SyncRules Of(SyncSetup setup, Operation operation)
@@ -30,7 +36,11 @@ internal sealed class SyncRules
             planned?.Map,
             [.. (planned?.Roles ?? []).Where(r => !setup.IsTicked(r))],
             planned?.Matches is { } matches && !string.Equals(matches, setup.MatchesHash, StringComparison.Ordinal)
-        );
+        )
+        {
+            Knows = planned?.Knows,
+            ReadAt = planned?.ReadAt,
+        };
     }
 
     /// <summary>Why the settings that hold now leave no part of a row as it was planned; null where they do.</summary>
@@ -92,5 +102,7 @@ internal sealed class SyncRules
 
         /// <summary>Null in a plan of an earlier version.</summary>
         public string? Matches { get; init; }
+        public long? Knows { get; init; }
+        public DateTimeOffset? ReadAt { get; init; }
     }
 }

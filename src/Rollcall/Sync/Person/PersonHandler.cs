@@ -61,23 +61,15 @@ internal sealed class PersonHandler(RollcallDatabase database, IntegrationServic
     {
         var operation = run.Operation;
         var asked = PersonOptions.Of(operation);
-        SyncSetup setup;
-        await using (var context = database.CreateContext())
-        {
-            setup = await SyncSetup.LoadAsync(
-                context,
-                operation.DistrictId,
-                operation.Integration ?? throw new RollcallException("The operation names no roster service."),
-                time,
-                cancellationToken
-            );
-        }
-
+        var setup = await LoadSetupAsync(operation, cancellationToken);
         setup.EnsureReady();
         var justPlanned = !operation.Planned;
         if (!operation.Planned)
         {
             await PlanAsync(run, setup, asked, cancellationToken);
+
+            // Whatever was saved while it read counts as of the writing, too.
+            setup = await LoadSetupAsync(operation, cancellationToken);
         }
 
         var counts = OperationQueue.CountsOf(operation);
@@ -107,6 +99,13 @@ internal sealed class PersonHandler(RollcallDatabase database, IntegrationServic
             context => AfterAsync(context, operation, applier, leftOut, cancellationToken),
             cancellationToken
         );
+    }
+
+    private async Task<SyncSetup> LoadSetupAsync(Operation operation, CancellationToken cancellationToken)
+    {
+        await using var context = database.CreateContext();
+        var kind = operation.Integration ?? throw new RollcallException("The operation names no roster service.");
+        return await SyncSetup.LoadAsync(context, operation.DistrictId, kind, time, cancellationToken);
     }
 
     /// <summary>What was not written after all is said where the steps had said what would be, and left to a sync that looks at everybody.</summary>
