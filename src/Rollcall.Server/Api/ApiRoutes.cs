@@ -433,7 +433,7 @@ internal static class ApiRoutes
             asOperator: false,
             body.Clear == true,
             actor.Name,
-            http.RequestAborted
+            cancellationToken: http.RequestAborted
         );
         return View(result);
     }

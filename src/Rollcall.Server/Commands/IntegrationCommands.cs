@@ -214,7 +214,7 @@ internal static class IntegrationCommands
             asOperator: !session.IsRemote,
             clear,
             session.Actor.Name,
-            cancellationToken
+            cancellationToken: cancellationToken
         );
         await WriteConnectedAsync(terminal, session, connected);
         if (!session.Json && (await integrations.FindAsync(district.Id, kind, cancellationToken)) is { Enabled: false })

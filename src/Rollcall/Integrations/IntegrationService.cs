@@ -335,6 +335,7 @@ public sealed class IntegrationService(
     /// <param name="asOperator">Whoever connects may allow the tenant: the command line on the installation's own machine.</param>
     /// <param name="clear">Clearing what another tenant left behind was agreed to.</param>
     /// <param name="actor">Who does it, for the audit.</param>
+    /// <param name="agreed">What was shown when it was agreed to; null agrees to whatever there is.</param>
     /// <param name="cancellationToken">Gives up.</param>
     /// <exception cref="RollcallException">Refused, in words that say what to do.</exception>
     public async Task<ConnectResult> ConnectAsync(
@@ -344,6 +345,7 @@ public sealed class IntegrationService(
         bool asOperator,
         bool clear,
         string actor,
+        SwitchImpact? agreed = null,
         CancellationToken cancellationToken = default
     )
     {
@@ -368,6 +370,7 @@ public sealed class IntegrationService(
             );
         }
 
+        EnsureAgreed(impact, agreed);
         var before = SettingsOf(await FindAsync(district.Id, kind, cancellationToken));
         var settings = before with
         {
@@ -430,6 +433,8 @@ public sealed class IntegrationService(
                 "People or sites were joined to the present roster meanwhile. Nothing was stored; look again and repeat it."
             );
         }
+
+        EnsureAgreed(impact, agreed);
 
         if (tenant is not null)
         {
@@ -702,12 +707,7 @@ public sealed class IntegrationService(
             );
         }
 
-        if (agreed is not null && impact.Exceeds(agreed))
-        {
-            throw new RollcallException(
-                $"More would be cleared by now than you were shown: {impact.InWords}. Nothing was changed; look again, and agree to that if it is right."
-            );
-        }
+        EnsureAgreed(impact, agreed);
 
         var row = await GetOrAddAsync(context, districtId, kind, cancellationToken);
         if (SettingsOf(row).Mode is null)
@@ -783,6 +783,17 @@ public sealed class IntegrationService(
         );
         await work.CommitAsync(cancellationToken);
         return cleared;
+    }
+
+    /// <summary>Whoever agreed to something agreed to as much as was shown.</summary>
+    private static void EnsureAgreed(SwitchImpact impact, SwitchImpact? agreed)
+    {
+        if (agreed is not null && impact.Exceeds(agreed))
+        {
+            throw new RollcallException(
+                $"More would be cleared by now than you were shown: {impact.InWords}. Nothing was changed; look again, and agree to that if it is right."
+            );
+        }
     }
 
     /// <summary>The time of day and the pauses are the district's: a service that has none goes on with those of the one whose place it takes.</summary>
@@ -889,6 +900,7 @@ public sealed class IntegrationService(
         CancellationToken cancellationToken = default
     )
     {
+        var from = await FindAsync(district.Id, kind, cancellationToken);
         var org =
             (await ReadOrgsAsync(district.Id, kind, cancellationToken)).FirstOrDefault(o =>
                 string.Equals(o.SourcedId, orgId, StringComparison.Ordinal)
@@ -915,6 +927,7 @@ public sealed class IntegrationService(
         }
 
         var (row, isOn) = await IsOnAsync(context, district.Id, kind, cancellationToken);
+        EnsureConnectedAsBefore(row, from);
         Join(context, row, site, org, isOn, [.. matches.Where(m => m.SiteId == site.Id)], actor);
         await work.CommitAsync(cancellationToken);
     }
@@ -928,6 +941,7 @@ public sealed class IntegrationService(
         CancellationToken cancellationToken = default
     )
     {
+        var from = await FindAsync(district.Id, kind, cancellationToken);
         var orgs = await ReadOrgsAsync(district.Id, kind, cancellationToken);
         await using var work = await DistrictTransaction.BeginAsync(database, district.Id, cancellationToken);
         var context = work.Context;
@@ -936,6 +950,7 @@ public sealed class IntegrationService(
         var free = Unmatched(sites, matches.Select(m => m.SiteId));
         var matched = matches.Select(m => m.OrgId).ToHashSet(StringComparer.Ordinal);
         var (row, isOn) = await IsOnAsync(context, district.Id, kind, cancellationToken);
+        EnsureConnectedAsBefore(row, from);
         var taken = new HashSet<int>();
         foreach (var org in orgs.Where(o => !matched.Contains(o.SourcedId!)))
         {
@@ -951,6 +966,21 @@ public sealed class IntegrationService(
         }
 
         return taken.Count;
+    }
+
+    /// <summary>Organizations that were read of one roster are not those of another. Nobody can connect elsewhere any more: the district is locked.</summary>
+    private static void EnsureConnectedAsBefore(Integration row, Integration? before)
+    {
+        var (now, then) = (SettingsOf(row), SettingsOf(before));
+        if (
+            (now.Mode, now.TenantId, now.ApplicationId, now.Url, now.Key)
+            != (then.Mode, then.TenantId, then.ApplicationId, then.Url, then.Key)
+        )
+        {
+            throw new RollcallException(
+                $"{IntegrationWords.Name(row.Kind)} was connected otherwise while its organizations were read. Nothing was matched; look at those there are now."
+            );
+        }
     }
 
     /// <summary>Matches an organization to a site that has these already. The caller commits.</summary>
@@ -1004,6 +1034,7 @@ public sealed class IntegrationService(
             throw new RollcallException("Choose at least one school: a site is added for each.");
         }
 
+        var from = await FindAsync(district.Id, kind, cancellationToken);
         var orgs = await ReadOrgsAsync(district.Id, kind, cancellationToken);
         await using var work = await DistrictTransaction.BeginAsync(database, district.Id, cancellationToken);
         var context = work.Context;
@@ -1024,6 +1055,7 @@ public sealed class IntegrationService(
         }
 
         var (row, isOn) = await IsOnAsync(context, district.Id, kind, cancellationToken);
+        EnsureConnectedAsBefore(row, from);
         var taken = TakenCodes(sites);
         taken.UnionWith(wanted.Select(w => Text.Clean(w.Code)).OfType<string>());
         foreach (var one in wanted)

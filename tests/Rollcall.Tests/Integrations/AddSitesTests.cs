@@ -161,6 +161,52 @@ public sealed class AddSitesTests(PostgresCluster cluster)
         }
     }
 
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task Organizations_of_another_roster_than_is_connected_by_now_are_matched_to_nothing(Db db)
+    {
+        await using var system = await StartAsync(db);
+        var school = system.Sandbox.District.Schools.First();
+        await system.Get<SiteService>().AddAsync(system.District.Id, "ONE", new SiteChange(school.Name, null, null, null, null), "test");
+        var tenant = 9990;
+        foreach (
+            var act in (Func<Task>[])
+                [
+                    () => system.Integrations.MatchAsync(system.District, Kind, "ONE", school.SourcedId, "test"),
+                    () => system.Integrations.MatchSuggestedAsync(system.District, Kind, "test"),
+                    () => system.Integrations.AddSitesAsync(system.District, Kind, null, "test"),
+                ]
+        )
+        {
+            var left = 1;
+            system.Sandbox.BeforeAnswer = async cancellationToken =>
+            {
+                if (Interlocked.Exchange(ref left, 0) == 1)
+                {
+                    await system.Integrations.ConnectAsync(
+                        system.District,
+                        Kind,
+                        Sync.FailureTests.Elsewhere(system) with
+                        {
+                            TenantId = $"{++tenant}",
+                        },
+                        true,
+                        true,
+                        "colleague",
+                        cancellationToken: cancellationToken
+                    );
+                }
+            };
+            var refused = await Assert.ThrowsAsync<RollcallException>(act);
+            Assert.Contains("was connected otherwise", refused.Message, StringComparison.Ordinal);
+        }
+
+        await using var context = system.Database.CreateContext();
+        Assert.False(await context.SiteOrgs.AnyAsync());
+        Assert.Equal("ONE", (await context.Sites.SingleAsync()).Code);
+    }
+
     private async Task<Installation> StartAsync(Db db)
     {
         var system = await Installation.StartAsync(cluster, db, new SandboxOptions { Students = 60, Schools = 4 }, connect: false);

@@ -70,6 +70,26 @@ public sealed class SwitchTests(PostgresCluster cluster)
     [Theory]
     [InlineData(Db.Sqlite)]
     [InlineData(Db.Postgres)]
+    public async Task Connecting_elsewhere_clears_no_more_than_was_shown(Db db)
+    {
+        await using var system = await StartAsync(db);
+        var elsewhere = FailureTests.Elsewhere(system);
+        Task<SwitchImpact> LookAsync() =>
+            system.Integrations.ImpactOfConnectAsync(system.District.Id, IntegrationKind.ClassLink, elsewhere);
+        var shown = await LookAsync();
+        system.Sandbox.Person("p6", "Fay", "Zeta");
+        await system.SyncAsync();
+        var before = await UndoTests.PictureAsync(system);
+        Task<ConnectResult> ConnectAsync(SwitchImpact agreed) =>
+            system.Integrations.ConnectAsync(system.District, IntegrationKind.ClassLink, elsewhere, true, true, "test", agreed);
+        await Refused(() => ConnectAsync(shown), "More would be cleared by now than you were shown: 5 patron GUIDs");
+        Assert.Equal(before, await UndoTests.PictureAsync(system));
+        Assert.NotNull((await ConnectAsync(await LookAsync())).Cleared);
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
     public async Task Another_server_of_the_same_number_is_a_switch_and_has_to_prove_its_tenant_anew(Db db)
     {
         await using var system = await StartAsync(db);

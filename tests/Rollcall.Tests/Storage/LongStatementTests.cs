@@ -37,7 +37,7 @@ public sealed class LongStatementTests(PostgresCluster cluster)
             true,
             clear: true,
             "test",
-            Stop
+            cancellationToken: Stop
         );
         Assert.NotNull(connected.Cleared);
         await using var context = system.Database.CreateContext();

@@ -224,6 +224,7 @@ internal sealed class ServiceModel(
         string? signature,
         string? version,
         string? clear,
+        string? agreed,
         string? application = null,
         string? another = null
     )
@@ -261,7 +262,7 @@ internal sealed class ServiceModel(
 
         Another = Connection.ChooseAnew;
         Problem = Missing();
-        if (Problem is null && await TryConnectAsync(clear == "yes") is { } done)
+        if (Problem is null && await TryConnectAsync(clear == "yes", SwitchImpact.Parse(agreed)) is { } done)
         {
             return done;
         }
@@ -945,13 +946,13 @@ internal sealed class ServiceModel(
 
     /// <summary>Connects as typed.</summary>
     /// <returns>Where to go next; null when it did not work, or when somebody has to agree to what is cleared first.</returns>
-    private async Task<IActionResult?> TryConnectAsync(bool clear)
+    private async Task<IActionResult?> TryConnectAsync(bool clear, SwitchImpact? agreed)
     {
         SwitchImpact? impact = null;
         try
         {
             impact = await integrations.ImpactOfConnectAsync(DistrictId, Kind, Connection, Gone);
-            if (!impact.IsEmpty && !clear)
+            if (!impact.IsEmpty && (!clear || (agreed is not null && impact.Exceeds(agreed))))
             {
                 Impact = impact;
                 return null;
@@ -964,6 +965,7 @@ internal sealed class ServiceModel(
                 asOperator: Here.May(Need.Operator),
                 clear,
                 Here.Actor.Name,
+                agreed,
                 Gone
             );
             TempData["Said"] = result.Cleared is null
