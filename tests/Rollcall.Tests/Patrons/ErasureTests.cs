@@ -654,6 +654,28 @@ public sealed class ErasureTests(PostgresCluster cluster)
     [Theory]
     [InlineData(Db.Sqlite)]
     [InlineData(Db.Postgres)]
+    public async Task Whoever_is_merged_while_an_erasure_waits_is_not_said_to_be_erased(Db db)
+    {
+        var log = new LogTape();
+        await using var system = await Installation.StartAsync(cluster, db, configure: log.AddTo);
+        var district = system.District.Id;
+        await system.ImportAsync("barcode,lastName,firstName,phone,site\nQXM1,Zzubert,Plannard,555-0177,\nQXM7,Zzubert,Plannard,,\n");
+        var waiting = await system.Get<PatronErasure>().EnqueueAsync(district, "QXM1", "test");
+        await system.Get<PatronMerge>().MergeAsync(district, "QXM7", "QXM1", "librarian");
+        var ended = await EndAsync(system, waiting);
+        Assert.Equal(OperationStatus.Failed, ended.Status);
+        Assert.Contains("merged the record into another one", ended.Error, StringComparison.Ordinal);
+        Assert.Equal(
+            ("QXM7", "555-0177"),
+            Assert.Single(await system.AllPatronsAsync()) is var kept ? (kept.Barcode, kept.Phone) : default
+        );
+        await EraseAsync(system, "QXM7");
+        Assert.Equal([], await Leftovers.FindAsync(system, log, ["QXM7", "Zzubert", "555-0177"]));
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
     public async Task A_card_that_several_had_one_after_the_other_joins_nobody(Db db)
     {
         await using var system = await Installation.StartAsync(cluster, db);

@@ -116,9 +116,56 @@ internal sealed class ErasureHandler(RollcallDatabase database, OperationQueue q
             }
 
             await OperationQueue.EnsureMineAsync(work.Connection, work.Transaction, operation.Id, operation.Fence, cancellationToken);
+            await EnsureNotMergedAsync(work.Context, operation, asked, cancellationToken);
             await TakeOutAsync(work.Context, operation, person, seen.SignIn, cancellationToken);
             await work.CommitAsync(cancellationToken);
             return;
+        }
+    }
+
+    /// <summary>Whoever was merged while this waited goes on in another record, which nobody has looked at.</summary>
+    private static async Task EnsureNotMergedAsync(
+        RollcallContext context,
+        Operation operation,
+        ErasureOptions asked,
+        CancellationToken cancellationToken
+    )
+    {
+        var district = operation.DistrictId;
+        foreach (var one in asked.Patrons)
+        {
+            long? merge = null;
+            var id = one;
+            while (!await context.Patrons.AnyAsync(p => p.DistrictId == district && p.Id == id, cancellationToken))
+            {
+                var gone = id;
+                merge = await context
+                    .Changes.Where(c => c.DistrictId == district && c.PatronId == gone && c.Kind == ChangeKind.Remove)
+                    .Where(c => c.OperationId > (merge ?? operation.Id))
+                    .Join(
+                        context.Operations.Where(o => o.Kind == OperationKind.Merge && o.Status != OperationStatus.Undone),
+                        c => c.OperationId,
+                        o => o.Id,
+                        (_, o) => (long?)o.Id
+                    )
+                    .MaxAsync(cancellationToken);
+                if (merge is null)
+                {
+                    break;
+                }
+
+                id = await context
+                    .Changes.Where(c => c.DistrictId == district && c.OperationId == merge && c.Kind != ChangeKind.Remove)
+                    .Select(c => c.PatronId!.Value)
+                    .SingleAsync(cancellationToken);
+            }
+
+            if (merge is not null && !asked.Patrons.Contains(id))
+            {
+                throw new RollcallException(
+                    $"Operation {merge} merged the record into another one while this waited. Nothing was erased: look at that one, then erase it."
+                );
+            }
         }
     }
 
