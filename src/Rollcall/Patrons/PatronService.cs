@@ -268,7 +268,7 @@ public sealed class PatronService(RollcallDatabase database, TimeProvider time)
         }
     }
 
-    /// <summary>All patrons that match, in order of name, in batches.</summary>
+    /// <summary>All patrons that match, in order of name, in batches: each once, whoever is renamed meanwhile.</summary>
     public async IAsyncEnumerable<Patron> AllAsync(
         int districtId,
         PatronFilter filter,
@@ -276,34 +276,34 @@ public sealed class PatronService(RollcallDatabase database, TimeProvider time)
     )
     {
         const int batch = 2000;
-        var lastKey = "";
-        long lastId = 0;
-        while (true)
+        List<long> ids;
+        await using (var context = database.CreateContext().AllowLong())
         {
-            List<Patron> rows;
+            ids = await Query(context, districtId, filter)
+                .OrderBy(p => p.NameKey)
+                .ThenBy(p => p.Id)
+                .Select(p => p.Id)
+                .ToListAsync(cancellationToken);
+        }
+
+        foreach (var some in ids.Chunk(batch))
+        {
+            Dictionary<long, Patron> rows;
             await using (var context = database.CreateContext())
             {
-                var key = lastKey;
-                var id = lastId;
                 rows = await Query(context, districtId, filter)
-                    .Where(p => string.Compare(p.NameKey, key) > 0 || (p.NameKey == key && p.Id > id))
-                    .OrderBy(p => p.NameKey)
-                    .ThenBy(p => p.Id)
-                    .Take(batch)
-                    .ToListAsync(cancellationToken);
+                    .Where(p => some.Contains(p.Id))
+                    .ToDictionaryAsync(p => p.Id, cancellationToken);
             }
 
-            foreach (var row in rows)
+            // Who is gone by now, or is none of these any more, is left out.
+            foreach (var id in some)
             {
-                yield return row;
+                if (rows.TryGetValue(id, out var row))
+                {
+                    yield return row;
+                }
             }
-
-            if (rows.Count < batch)
-            {
-                yield break;
-            }
-
-            (lastKey, lastId) = (rows[^1].NameKey, rows[^1].Id);
         }
     }
 

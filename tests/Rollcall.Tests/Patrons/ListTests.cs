@@ -34,6 +34,30 @@ public sealed class ListTests(PostgresCluster cluster)
     [Theory]
     [InlineData(Db.Sqlite)]
     [InlineData(Db.Postgres)]
+    public async Task A_list_that_is_read_whole_has_everybody_once_whoever_is_renamed_meanwhile(Db db)
+    {
+        await using var system = await Installation.StartAsync(cluster, db, connect: false);
+        await system.ImportAsync(
+            "barcode,lastName,site\n" + string.Concat(Enumerable.Range(1, 2005).Select(i => $"CARD-{i:0000},Name{i:0000},\n"))
+        );
+        var seen = new List<string>();
+        await foreach (var patron in system.Patrons.AllAsync(system.District.Id, new PatronFilter()))
+        {
+            if (seen.Count == 0)
+            {
+                await system.Patrons.EditAsync(system.District.Id, "CARD-0001", [new("lastName", "Zz")], "librarian");
+                await system.Patrons.EditAsync(system.District.Id, "CARD-2005", [new("lastName", "Aa")], "librarian");
+            }
+
+            seen.Add(patron.Barcode);
+        }
+
+        Assert.Equal(Enumerable.Range(1, 2005).Select(i => $"CARD-{i:0000}"), seen);
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
     public async Task Pages_of_any_list_are_parts_of_the_whole_in_any_order(Db db)
     {
         await using var system = await Installation.StartAsync(cluster, db, new() { Students = 120, Schools = 2 });
