@@ -127,6 +127,11 @@ internal sealed class RetentionHandler(RollcallDatabase database, OperationQueue
     private async Task<Removed> ExpireAsync(OperationRun run, Operation old, Removed removed, CancellationToken cancellationToken)
     {
         await using var connection = await database.OpenAsync(cancellationToken);
+        if (!await CloseAsync(connection, run, old, cancellationToken))
+        {
+            return removed;
+        }
+
         const string gone = "NOT EXISTS (SELECT 1 FROM patrons p WHERE p.district_id = changes.district_id AND p.id = changes.patron_id)";
         long last;
         await using (var context = database.CreateContext(connection, null))
@@ -191,13 +196,7 @@ internal sealed class RetentionHandler(RollcallDatabase database, OperationQueue
             var options = old.Kind == OperationKind.PersonSync ? PersonOptions.For(PersonOptions.Of(old).Person) : old.Options;
             await closing
                 .Operations.Where(o => o.Id == old.Id)
-                .ExecuteUpdateAsync(
-                    s =>
-                        s.SetProperty(o => o.Expired, true)
-                            .SetProperty(o => o.Options, options)
-                            .SetProperty(o => o.Status, o => o.Status == OperationStatus.Preview ? OperationStatus.Discarded : o.Status),
-                    cancellationToken
-                );
+                .ExecuteUpdateAsync(s => s.SetProperty(o => o.Expired, true).SetProperty(o => o.Options, options), cancellationToken);
         }
         else
         {
@@ -206,6 +205,29 @@ internal sealed class RetentionHandler(RollcallDatabase database, OperationQueue
 
         await transaction.CommitAsync(cancellationToken);
         return removed with { Operations = removed.Operations + 1, LogLines = removed.LogLines + lines };
+    }
+
+    /// <summary>A preview whose log goes cannot be approved any more: first that, then its lines.</summary>
+    /// <returns>False where somebody was faster, and it waits to be written.</returns>
+    private async Task<bool> CloseAsync(
+        System.Data.Common.DbConnection connection,
+        OperationRun run,
+        Operation old,
+        CancellationToken cancellationToken
+    )
+    {
+        await using var transaction = await database.Bulk.BeginWriteAsync(connection, cancellationToken);
+        await database.Bulk.LockDistrictAsync(connection, transaction, old.DistrictId, cancellationToken);
+        await OperationQueue.EnsureMineAsync(connection, transaction, run.Operation.Id, run.Operation.Fence, cancellationToken);
+        await using var context = database.CreateContext(connection, transaction);
+        var same = await context
+            .Operations.Where(o => o.Id == old.Id && o.Status == old.Status)
+            .ExecuteUpdateAsync(
+                s => s.SetProperty(o => o.Status, o => o.Status == OperationStatus.Preview ? OperationStatus.Discarded : o.Status),
+                cancellationToken
+            );
+        await transaction.CommitAsync(cancellationToken);
+        return same == 1;
     }
 
     private async Task<Removed> CutAuditAsync(

@@ -470,6 +470,43 @@ public sealed class RetentionTests(PostgresCluster cluster)
     private static async Task<(int First, int Second)> CountAsync(Installation system, long first, long second) =>
         ((await system.LogAsync(first)).Count, (await system.LogAsync(second)).Count);
 
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task A_preview_whose_log_goes_is_not_approved_meanwhile(Db db)
+    {
+        var time = new ShiftedTime(s_begin);
+        await using var system = await Installation.StartAsync(cluster, db, time: time);
+        var district = system.District.Id;
+        system.Sandbox.OnlyMine();
+        system.Sandbox.Person("a", "Ada", "Byron");
+        var preview = await system.SyncAsync(preview: true);
+        time.MoveTo(s_begin.AddDays(401));
+        var run = await system.Get<RetentionService>().EnqueueAsync(district, "test");
+        Exception? refused = null;
+        var asked = false;
+        await system.Follower.RunAsync(
+            district,
+            run,
+            (_, text, _, _) =>
+            {
+                if (text == "Removing lines of old logs" && !asked)
+                {
+                    asked = true;
+                    refused = Task.Run(async () =>
+                            await Record.ExceptionAsync(() => system.Queue.ApproveAsync(district, preview.Id, "test"))
+                        )
+                        .GetAwaiter()
+                        .GetResult();
+                }
+            },
+            CancellationToken.None
+        );
+        Assert.True(asked);
+        Assert.Contains("is discarded", Assert.IsType<RollcallException>(refused).Message, StringComparison.Ordinal);
+        Assert.Empty(await system.AllPatronsAsync());
+    }
+
     private static Task<Operation> EndAsync(Installation system, long id) =>
         system.Follower.RunAsync(system.District.Id, id, null, CancellationToken.None);
 }
