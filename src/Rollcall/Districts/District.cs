@@ -23,6 +23,10 @@ public sealed class District
     /// <summary>The id that the next patron gets. Plans reserve a range of it; ids that a discarded plan reserved stay unused.</summary>
     public long NextPatronId { get; set; } = 1;
 
+    /// <summary>The number that the next person in Review gets, unless the present ones are beyond it. Numbers never come again: whoever decides
+    /// names a number, and may have looked at it a while ago.</summary>
+    public int NextReviewId { get; set; } = 1;
+
     public DateTimeOffset CreatedAt { get; set; }
 }
 

@@ -62,6 +62,34 @@ public sealed class ReviewTests(PostgresCluster cluster)
         Assert.Equal(["p2"], (await system.Get<ReviewService>().ListAsync(system.District.Id)).Select(i => i.Guid));
     }
 
+    /// <summary>A page that was opened before names a number: it shall never be another person's.</summary>
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task Numbers_of_those_who_are_gone_are_nobodys_again(Db db)
+    {
+        await using var system = await StartAsync(db);
+        await system.ImportAsync(
+            "barcode,lastName,firstName,email,site\nB1001,Carver,Ben,ben@example.org,S1\nC1001,Doe,Cid,cid@example.org,S1\n"
+        );
+        system.Sandbox.Person("p2", "Ben", "Dunn", email: "ben@example.org");
+        var gone = Assert.Single(await WaitingAsync(system)).Id;
+        await system.Follower.RunAsync(
+            system.District.Id,
+            await system.Get<Rollcall.Patrons.Erasure.PatronErasure>().EnqueueAsync(system.District.Id, "p2", "test"),
+            null,
+            CancellationToken.None
+        );
+        Assert.Empty(await system.Get<ReviewService>().ListAsync(system.District.Id));
+        system.Sandbox.Overrides.Remove("users", "p2");
+        system.Sandbox.Person("p3", "Cid", "Dunn", email: "cid@example.org");
+        Assert.Equal(("p3", gone + 1), Assert.Single(await WaitingAsync(system)) is var now ? (now.Guid, now.Id) : default);
+        var refused = await Assert.ThrowsAsync<RollcallException>(() =>
+            system.Get<ReviewDecisions>().IgnoreAsync(system.District.Id, gone, "librarian")
+        );
+        Assert.Contains("nobody in Review", refused.Message, StringComparison.Ordinal);
+    }
+
     [Theory]
     [InlineData(Db.Sqlite)]
     [InlineData(Db.Postgres)]

@@ -778,7 +778,11 @@ internal sealed class SliceWriter(
         var present = await context
             .ReviewItems.Where(r => r.DistrictId == districtId && ids.Contains(r.RosterId))
             .ToDictionaryAsync(r => r.RosterId, StringComparer.Ordinal, cancellationToken);
-        var next = 1 + (await context.ReviewItems.Where(r => r.DistrictId == districtId).MaxAsync(r => (int?)r.Id, cancellationToken) ?? 0);
+        var first = Math.Max(
+            await context.Districts.Where(d => d.Id == districtId).Select(d => d.NextReviewId).SingleAsync(cancellationToken),
+            1 + (await context.ReviewItems.Where(r => r.DistrictId == districtId).MaxAsync(r => (int?)r.Id, cancellationToken) ?? 0)
+        );
+        var next = first;
         foreach (var (row, _) in slice.Reviews)
         {
             if (!present.TryGetValue(row.RosterId!, out var item))
@@ -811,6 +815,13 @@ internal sealed class SliceWriter(
             item.Link = row.Link;
             item.Candidates = row.Candidates ?? "[]";
             item.OperationId = operationId;
+        }
+
+        if (next > first)
+        {
+            await context
+                .Districts.Where(d => d.Id == districtId)
+                .ExecuteUpdateAsync(s => s.SetProperty(d => d.NextReviewId, next), cancellationToken);
         }
     }
 

@@ -222,6 +222,10 @@ namespace Rollcall.Storage.Migrations.Postgres
                         .HasColumnType("bigint")
                         .HasColumnName("next_patron_id");
 
+                    b.Property<int>("NextReviewId")
+                        .HasColumnType("integer")
+                        .HasColumnName("next_review_id");
+
                     b.Property<string>("TimeZone")
                         .IsRequired()
                         .HasColumnType("text")

@@ -194,6 +194,10 @@ namespace Rollcall.Storage.Migrations.Sqlite
                         .HasColumnType("INTEGER")
                         .HasColumnName("next_patron_id");
 
+                    b.Property<int>("NextReviewId")
+                        .HasColumnType("INTEGER")
+                        .HasColumnName("next_review_id");
+
                     b.Property<string>("TimeZone")
                         .IsRequired()
                         .HasColumnType("TEXT")

@@ -20,7 +20,7 @@ namespace Rollcall.Storage.Models.Postgres
                 "Rollcall.Districts.District",
                 typeof(District),
                 baseEntityType,
-                propertyCount: 6,
+                propertyCount: 7,
                 unnamedIndexCount: 1,
                 keyCount: 1);
 
@@ -69,6 +69,15 @@ namespace Rollcall.Storage.Models.Postgres
                 sentinel: 0L);
             nextPatronId.AddAnnotation("Npgsql:ValueGenerationStrategy", NpgsqlValueGenerationStrategy.None);
             nextPatronId.AddAnnotation("Relational:ColumnName", "next_patron_id");
+
+            var nextReviewId = runtimeEntityType.AddProperty(
+                "NextReviewId",
+                typeof(int),
+                propertyInfo: typeof(District).GetProperty("NextReviewId", BindingFlags.Public | BindingFlags.Instance | BindingFlags.DeclaredOnly),
+                fieldInfo: typeof(District).GetField("<NextReviewId>k__BackingField", BindingFlags.NonPublic | BindingFlags.Instance | BindingFlags.DeclaredOnly),
+                sentinel: 0);
+            nextReviewId.AddAnnotation("Npgsql:ValueGenerationStrategy", NpgsqlValueGenerationStrategy.None);
+            nextReviewId.AddAnnotation("Relational:ColumnName", "next_review_id");
 
             var timeZone = runtimeEntityType.AddProperty(
                 "TimeZone",

@@ -12,7 +12,7 @@ namespace Rollcall.Storage.Models.Postgres
     public partial class PostgresRollcallContextModel
     {
         private PostgresRollcallContextModel()
-            : base(skipDetectChanges: false, modelId: new Guid("22c4908f-d0ca-4430-923a-46cae8f523a8"), entityTypeCount: 35)
+            : base(skipDetectChanges: false, modelId: new Guid("cc489be8-63a4-4266-b901-c3550ab3e896"), entityTypeCount: 35)
         {
         }
 

@@ -19,7 +19,7 @@ namespace Rollcall.Storage.Models.Sqlite
                 "Rollcall.Districts.District",
                 typeof(District),
                 baseEntityType,
-                propertyCount: 6,
+                propertyCount: 7,
                 unnamedIndexCount: 1,
                 keyCount: 1);
 
@@ -63,6 +63,14 @@ namespace Rollcall.Storage.Models.Sqlite
                 fieldInfo: typeof(District).GetField("<NextPatronId>k__BackingField", BindingFlags.NonPublic | BindingFlags.Instance | BindingFlags.DeclaredOnly),
                 sentinel: 0L);
             nextPatronId.AddAnnotation("Relational:ColumnName", "next_patron_id");
+
+            var nextReviewId = runtimeEntityType.AddProperty(
+                "NextReviewId",
+                typeof(int),
+                propertyInfo: typeof(District).GetProperty("NextReviewId", BindingFlags.Public | BindingFlags.Instance | BindingFlags.DeclaredOnly),
+                fieldInfo: typeof(District).GetField("<NextReviewId>k__BackingField", BindingFlags.NonPublic | BindingFlags.Instance | BindingFlags.DeclaredOnly),
+                sentinel: 0);
+            nextReviewId.AddAnnotation("Relational:ColumnName", "next_review_id");
 
             var timeZone = runtimeEntityType.AddProperty(
                 "TimeZone",

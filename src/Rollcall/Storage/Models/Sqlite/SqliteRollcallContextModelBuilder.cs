@@ -11,7 +11,7 @@ namespace Rollcall.Storage.Models.Sqlite
     public partial class SqliteRollcallContextModel
     {
         private SqliteRollcallContextModel()
-            : base(skipDetectChanges: false, modelId: new Guid("de0ea931-d260-4b12-87e8-20c232877060"), entityTypeCount: 35)
+            : base(skipDetectChanges: false, modelId: new Guid("c26ee99d-02ff-4d09-84f3-f6275fb42ea0"), entityTypeCount: 35)
         {
         }
 
