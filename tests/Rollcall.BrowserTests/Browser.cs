@@ -380,6 +380,20 @@ public sealed class Visit : IAsyncDisposable
             ).Select(e => $"{Look} {new Uri(Page.Url).PathAndQuery}: {e}"),
         ];
 
+    /// <summary>Tables of which a part is out of sight until somebody moves it sideways.</summary>
+    public async Task<string[]> WideTablesAsync() =>
+        [
+            .. (
+                await Page.EvaluateAsync<string[]>(
+                    """
+                    () => [...document.querySelectorAll('.table-box')]
+                      .filter(box => box.scrollWidth > box.clientWidth + 1)
+                      .map(box => `${box.scrollWidth} in ${box.clientWidth}: ${box.innerText.slice(0, 60)}`)
+                    """
+                )
+            ).Select(e => $"{Look} {new Uri(Page.Url).PathAndQuery}: {e}"),
+        ];
+
     /// <summary>Everybody can use the page as it stands, and nothing sticks out of it.</summary>
     public async Task IsAccessibleAsync()
     {

@@ -382,6 +382,7 @@ public sealed class LongNameLookTests(Browser browser, SyncedLibrary library) : 
                 ],
                 "test"
             );
+        var other = await library.Service<Rollcall.Server.Pages.Parts.Reading>().NewestLinkedAsync(district, CancellationToken.None);
         await using var visit = await browser.OpenAsync(library.Url);
         var outside = new List<string>();
 
@@ -398,6 +399,8 @@ public sealed class LongNameLookTests(Browser browser, SyncedLibrary library) : 
                 ("long-patrons", "/patrons?q=www"),
                 ("long-edit", "/patron/edit?barcode=LONG%2F1"),
                 ("long-merge", "/patron/merge?keep=LONG%2F1"),
+                ("long-merged", $"/patron/merge?keep=LONG%2F1&other={other}"),
+                ("long-explain", "/patron/explain?barcode=LONG%2F1"),
                 ("long-erase", "/patron/erase?barcode=LONG%2F1&look=yes"),
                 ("long-site", "/sites/edit/LONG"),
                 ("long-sites", "/sites"),
@@ -416,6 +419,7 @@ public sealed class LongNameLookTests(Browser browser, SyncedLibrary library) : 
                 await visit.LookAsync(look);
                 await visit.ScreenshotAsync(shot);
                 outside.AddRange(await visit.OutsideAsync());
+                outside.AddRange(await visit.WideTablesAsync());
             }
         }
 

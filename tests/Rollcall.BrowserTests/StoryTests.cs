@@ -91,7 +91,7 @@ public sealed partial class StoryTests(Browser browser, SyncedLibrary library) :
     }
 
     [Fact]
-    public async Task Without_scripts_and_with_the_keyboard_alone_a_patron_is_found()
+    public async Task Without_scripts_and_with_the_keyboard_alone_a_patron_is_found_and_edited()
     {
         await using var visit = await browser.OpenAsync(library.Url, script: false);
         var page = visit.Page;
@@ -106,6 +106,14 @@ public sealed partial class StoryTests(Browser browser, SyncedLibrary library) :
         await visit.TabToAsync(page.Locator("table.list tbody th a").First);
         await page.Keyboard.PressAsync("Enter");
         await Assertions.Expect(visit.Link("History")).ToBeVisibleAsync();
+        await visit.TabToAsync(visit.Link("Edit"));
+        await page.Keyboard.PressAsync("Enter");
+        await visit.TabToAsync(page.Locator("#notes"));
+        await page.Keyboard.TypeAsync("Owes a book");
+        await visit.TabToAsync(visit.Button("Save"));
+        await page.Keyboard.PressAsync("Enter");
+        await visit.SeesAsync("Saved.");
+        await visit.SeesAsync("Owes a book");
     }
 
     [GeneratedRegex("^Completed", RegexOptions.None, 1000)]

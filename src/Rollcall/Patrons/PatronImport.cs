@@ -166,9 +166,14 @@ public sealed class PatronImport(RollcallDatabase database, TimeProvider time)
                 rows += csv.RowFieldCount == 1 && csv.GetString(0).Trim().Length == 0 ? 0 : 1;
                 for (var i = 0; i < Math.Min(csv.RowFieldCount, headers.Count); i++)
                 {
-                    if (samples[i].Count < most && Text.Clean(csv.GetString(i)) is { } value && !samples[i].Contains(value))
+                    if (
+                        samples[i].Count < most
+                        && Text.Clean(csv.GetString(i)) is { } value
+                        && (Text.IsLonger(value, 60) ? $"{Text.Cut(value, 60)}…" : value) is var sample
+                        && !samples[i].Contains(sample)
+                    )
                     {
-                        samples[i].Add(Text.Cut(value, 60));
+                        samples[i].Add(sample);
                     }
                 }
             }

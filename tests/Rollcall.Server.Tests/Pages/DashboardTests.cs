@@ -182,6 +182,72 @@ public sealed partial class DashboardTests(SyncedLibrary library) : IClassFixtur
         }
     }
 
+    [Fact]
+    public async Task The_chart_has_nothing_that_is_held_or_was_undone()
+    {
+        var before = TimeProvider.System.GetUtcNow();
+        var counts = new SyncCounts
+        {
+            Read = 9,
+            Created = 5,
+            Updated = 4,
+            Transferred = 3,
+            Absent = 3,
+            Held = 4,
+        };
+        var id = await AddAsync(
+            new Operation
+            {
+                Kind = OperationKind.FullSync,
+                Integration = Rollcall.Integrations.IntegrationKind.ClassLink,
+                Status = OperationStatus.NeedsApproval,
+                Planned = true,
+                AppliedTo = 12,
+                Counts = System.Text.Json.JsonSerializer.Serialize(counts, OperationQueue.Json),
+            }
+        );
+        try
+        {
+            await using var context = library.Service<RollcallDatabase>().CreateContext();
+            context.Changes.AddRange(
+                Held(1, ChangeKind.Create, Outcome.Created),
+                Held(2, ChangeKind.Create, Outcome.Created),
+                Held(3, ChangeKind.Update, Outcome.Absent),
+                Held(4, ChangeKind.Update, Outcome.Absent)
+            );
+            await context.SaveChangesAsync();
+            Assert.Equal((3, 4, 1), await ChartAsync());
+
+            // What is undone did not happen.
+            await context.Operations.Where(o => o.Id == id).ExecuteUpdateAsync(s => s.SetProperty(o => o.Status, OperationStatus.Undone));
+            Assert.Equal((0, 0, 0), await ChartAsync());
+        }
+        finally
+        {
+            await using var context = library.Service<RollcallDatabase>().CreateContext();
+            await context.Changes.Where(c => c.OperationId == id).ExecuteDeleteAsync();
+            await RemoveAsync(id);
+        }
+
+        async Task<(long, long, long)> ChartAsync()
+        {
+            var shown = (await library.Service<Reading>().SyncCountsAsync(library.District.Id, before, CancellationToken.None)).ToList();
+            return (shown.Sum(c => c.Counts.Created), shown.Sum(c => c.Counts.Updated), shown.Sum(c => c.Counts.Transferred));
+        }
+
+        Change Held(int number, ChangeKind kind, Outcome outcome) =>
+            new()
+            {
+                DistrictId = library.District.Id,
+                OperationId = id,
+                Number = number,
+                Kind = kind,
+                Outcome = outcome,
+                Held = true,
+                Values = "{}",
+            };
+    }
+
     /// <summary>Why it failed is of the whole district; that it did is everybody's.</summary>
     [Fact]
     public async Task Librarians_are_told_that_syncs_fail_and_what_syncs_did_with_their_people()

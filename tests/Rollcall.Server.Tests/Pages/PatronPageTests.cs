@@ -446,6 +446,83 @@ public abstract partial class PatronPages(SyncedLibrary library)
     }
 
     [Fact]
+    public async Task A_list_to_print_begins_with_the_site_where_there_are_many_and_has_an_end()
+    {
+        const int First = 90_000;
+        const int Many = 501;
+        var district = library.District.Id;
+        using var visitor = new Visitor(library.Url);
+        try
+        {
+            await using (var context = library.Service<RollcallDatabase>().CreateContext())
+            {
+                context.Patrons.AddRange(
+                    Enumerable
+                        .Range(0, Many)
+                        .Select(i =>
+                        {
+                            var patron = new Patron
+                            {
+                                DistrictId = district,
+                                Id = First + i,
+                                Barcode = $"GONE{i:D3}",
+                                LastName = $"Zz{i:D3}",
+                                Location = "Zz",
+                                Status = PatronStatus.Transferred,
+                                SiteId = i == 0 ? First : null,
+                            };
+                            patron.SetKeys();
+                            return patron;
+                        })
+                );
+                await context.SaveChangesAsync();
+            }
+
+            // A screen has the first ones; whoever prints asks for all.
+            var list = WebUtility.HtmlDecode(await visitor.PageAsync("/lists/transferred"));
+            Assert.Contains("more than 500 patrons", list, StringComparison.Ordinal);
+            Assert.Contains("The first 500 are shown, and printed.", list, StringComparison.Ordinal);
+            Assert.DoesNotContain($">GONE{Many - 1}<", list, StringComparison.Ordinal);
+            Assert.Contains("href=\"/lists/transferred?all=yes\"", list, StringComparison.Ordinal);
+            var all = await visitor.PageAsync("/lists/transferred?all=yes");
+            Assert.Contains($">GONE{Many - 1}<", all, StringComparison.Ordinal);
+            Assert.DoesNotContain("are shown, and printed", all, StringComparison.Ordinal);
+
+            // With more than ten sites, each prints its own.
+            await using (var context = library.Service<RollcallDatabase>().CreateContext())
+            {
+                context.Sites.AddRange(
+                    Enumerable
+                        .Range(0, 11)
+                        .Select(i => new Site
+                        {
+                            DistrictId = district,
+                            Id = First + i,
+                            Code = $"ZZ{i:D2}",
+                            Name = $"Zz school {i}",
+                        })
+                );
+                await context.SaveChangesAsync();
+            }
+
+            var choose = WebUtility.HtmlDecode(await visitor.PageAsync("/lists/transferred"));
+            Assert.Contains("Choose a site", choose, StringComparison.Ordinal);
+            Assert.DoesNotContain("GONE000", choose, StringComparison.Ordinal);
+            Assert.Contains("href=\"/lists/transferred?all=yes\"", choose, StringComparison.Ordinal);
+            Assert.Contains($">GONE{Many - 1}<", await visitor.PageAsync("/lists/transferred?all=yes"), StringComparison.Ordinal);
+            var one = await visitor.PageAsync("/lists/transferred?site=ZZ00");
+            Assert.Contains(">GONE000<", one, StringComparison.Ordinal);
+            Assert.DoesNotContain(">GONE001<", one, StringComparison.Ordinal);
+        }
+        finally
+        {
+            await using var context = library.Service<RollcallDatabase>().CreateContext();
+            await context.Patrons.Where(p => p.DistrictId == district && p.Id >= First).ExecuteDeleteAsync();
+            await context.Sites.Where(s => s.DistrictId == district && s.Id >= First).ExecuteDeleteAsync();
+        }
+    }
+
+    [Fact]
     public async Task A_filter_that_there_is_none_of_finds_nobody_and_says_so()
     {
         using var visitor = new Visitor(library.Url);

@@ -161,7 +161,7 @@ public abstract class PreferencePages(EmptyLibrary library)
         Assert.Contains("as the roster has this person at this moment", example, StringComparison.Ordinal);
         Assert.Contains(
             library.Sandbox.District.People,
-            p => example.Contains($"{p.FamilyName}, {p.GivenName} (", StringComparison.Ordinal)
+            p => example.Contains($"<bdi>{p.FamilyName}, {p.GivenName}</bdi> (", StringComparison.Ordinal)
         );
         Assert.Contains(library.Sandbox.District.People, p => example.Contains($"dir=\"auto\">{p.GivenName}<", StringComparison.Ordinal));
         await visitor.SubmitAsync($"{Page}/readiness", $"{Page}/readiness?handler=Read");
