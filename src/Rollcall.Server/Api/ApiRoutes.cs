@@ -1082,7 +1082,7 @@ internal static class ApiRoutes
     {
         var (district, actor) = Caller.Of(http);
         var codes = (await sites.ListAsync(district.Id, http.RequestAborted)).ToDictionary(s => s.Id);
-        var patron = await patrons.AddAsync(district.Id, [.. body.Fields], actor, http.RequestAborted);
+        var patron = await patrons.AddAsync(district.Id, [.. body.Fields], actor, cancellationToken: http.RequestAborted);
         return Created($"/patrons/{Uri.EscapeDataString(patron.Barcode)}", Document(patron, null, codes));
     }
 

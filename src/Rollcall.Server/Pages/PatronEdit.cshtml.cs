@@ -27,12 +27,15 @@ internal sealed class PatronEditModel(Here here, PatronService patrons, SiteServ
     /// <summary>Why nothing was saved.</summary>
     public string? Problem { get; private set; }
 
+    /// <summary>Barcode of a namesake who was added a moment ago; whoever sends the form again knows of them. Null where there is none.</summary>
+    public string? Twin { get; private set; }
+
     /// <summary>What is wrong with each field.</summary>
     private IReadOnlyDictionary<int, string> _problems = new Dictionary<int, string>();
 
     public async Task<IActionResult> OnGetAsync(string? barcode) => await LoadAsync(barcode) ?? await ShowAsync(new Sent());
 
-    public async Task<IActionResult> OnPostAsync([FromQuery] string? barcode, string? seen)
+    public async Task<IActionResult> OnPostAsync([FromQuery] string? barcode, string? seen, string? twin)
     {
         var opened = SeenPatron.Parse(seen);
         var form = await Request.ReadFormAsync(Gone);
@@ -73,7 +76,7 @@ internal sealed class PatronEditModel(Here here, PatronService patrons, SiteServ
                     return await ShowAsync(sent);
                 }
 
-                var added = await patrons.AddAsync(DistrictId, fields, Here.Actor, Gone);
+                var added = await patrons.AddAsync(DistrictId, fields, Here.Actor, twin ?? "", Gone);
                 TempData["Said"] = $"{added.DisplayName} was added with the barcode {added.Barcode}.{await DoubtAsync(added, null)}";
                 return LocalRedirect(Words.PatronUrl(added.Barcode));
             }
@@ -107,6 +110,7 @@ internal sealed class PatronEditModel(Here here, PatronService patrons, SiteServ
         catch (RollcallException e)
         {
             Problem = e.Message;
+            Twin = (e as JustAddedException)?.Barcode;
 
             // Somebody may have been faster by less than it takes to save.
             var edited = Patron?.Id;

@@ -96,6 +96,16 @@ public enum PatronSort
     Status,
 }
 
+/// <summary>Somebody of the same name was added at the same site a moment ago. Nothing was written.</summary>
+public sealed class JustAddedException(Patron twin)
+    : RollcallException(
+        $"{twin.DisplayName} was added at this site a moment ago, with the barcode {twin.Barcode}. If this is another person of the same name, add them once more."
+    )
+{
+    /// <summary>Of the one who is there.</summary>
+    public string Barcode { get; } = twin.Barcode;
+}
+
 /// <summary>Patrons as people read and edit them.</summary>
 public sealed class PatronService(RollcallDatabase database, TimeProvider time)
 {
@@ -104,6 +114,9 @@ public sealed class PatronService(RollcallDatabase database, TimeProvider time)
 
     /// <summary>The same of those whom a search finds.</summary>
     private const int Few = 2000;
+
+    /// <summary>So lately somebody was added whom the same form would add once more.</summary>
+    private static readonly TimeSpan JustNow = TimeSpan.FromMinutes(5);
 
     /// <summary>One page of patrons, and how many there are in all.</summary>
     public async Task<(IReadOnlyList<Patron> Patrons, int Total)> PageAsync(
@@ -610,12 +623,15 @@ public sealed class PatronService(RollcallDatabase database, TimeProvider time)
     /// <param name="districtId">The district.</param>
     /// <param name="fields">Field name, number or label → value; a site is its code.</param>
     /// <param name="actor">Who.</param>
+    /// <param name="besides">For whoever may press twice: the barcode of the namesake whom they were told of, blank where they were told of nobody.</param>
     /// <param name="cancellationToken">Gives up; nothing is written then.</param>
+    /// <exception cref="JustAddedException">Somebody of that name got the site's barcode a moment ago; nothing was written.</exception>
     /// <exception cref="RollcallException">A field or a value is not possible, or last name or barcode are missing; nothing was written.</exception>
     public async Task<Patron> AddAsync(
         int districtId,
         IReadOnlyList<KeyValuePair<string, string?>> fields,
         Actor actor,
+        string? besides = null,
         CancellationToken cancellationToken = default
     )
     {
@@ -653,6 +669,11 @@ public sealed class PatronService(RollcallDatabase database, TimeProvider time)
                 throw new RollcallException(
                     "A new patron needs a barcode, or a site that gives one: choose the site, or type the barcode of a card."
                 );
+            }
+
+            if (besides is not null)
+            {
+                await CheckNotTwiceAsync(context, districtId, values, site, besides, cancellationToken);
             }
 
             var sequences = new Sync.Apply.SiteSequences(districtId, context);
@@ -694,6 +715,40 @@ public sealed class PatronService(RollcallDatabase database, TimeProvider time)
         var written = await context.Patrons.AsNoTracking().SingleAsync(p => p.DistrictId == districtId && p.Id == id, cancellationToken);
         await transaction.CommitAsync(cancellationToken);
         return written;
+    }
+
+    /// <summary>A form that is sent twice, by two clicks or from a page that was gone back to, would make a second record of one person. With a barcode
+    /// that somebody typed it cannot.</summary>
+    private async Task CheckNotTwiceAsync(
+        RollcallContext context,
+        int districtId,
+        ChangeValues values,
+        Site site,
+        string besides,
+        CancellationToken cancellationToken
+    )
+    {
+        var person = new Patron
+        {
+            LastName = values.New(PatronFields.LastName) ?? "",
+            FirstName = values.New(PatronFields.FirstName),
+            MiddleName = values.New(PatronFields.MiddleName),
+        };
+        person.SetKeys();
+        var since = time.GetUtcNow() - JustNow;
+        var told = Text.BarcodeKey(besides);
+        if (
+            await context
+                .Patrons.AsNoTracking()
+                .Where(p => p.DistrictId == districtId && p.NameKey == person.NameKey && p.SiteId == site.Id && p.CreatedAt >= since)
+                .OrderByDescending(p => p.Id)
+                .FirstOrDefaultAsync(cancellationToken)
+                is { } twin
+            && twin.BarcodeKey != told
+        )
+        {
+            throw new JustAddedException(twin);
+        }
     }
 
     /// <exception cref="RollcallException">The field is not theirs to set.</exception>

@@ -2,6 +2,7 @@ using System.Net;
 using System.Text;
 using System.Text.RegularExpressions;
 using Microsoft.EntityFrameworkCore;
+using Rollcall.Districts;
 using Rollcall.Operations;
 using Rollcall.Patrons;
 using Rollcall.Server.Pages.Parts;
@@ -645,6 +646,26 @@ public abstract partial class PatronPages(SyncedLibrary library)
         var fields = Visitor.FieldsOf(await visitor.PageAsync(site), "nextBarcode");
         fields.Add(("", "x"));
         Assert.Equal("/sites", await visitor.SubmitAsync(site, "name=\"nextBarcode\"", site, [.. fields]));
+    }
+
+    [Fact]
+    public async Task A_form_that_is_sent_twice_adds_one_person_and_a_namesake_when_told_so()
+    {
+        using var visitor = new Visitor(library.Url);
+        const string add = "/patron/edit";
+        (string, string)[] typed = [("lastName", "Twice"), ("firstName", "Tom"), ("site", "S01")];
+        var first = await visitor.SubmitAsync(add, add, typed);
+        var barcode = first["/patrons/".Length..];
+        var again = await visitor.RefusedAsync(add, add, typed);
+        Assert.Contains($"Twice, Tom was added at this site a moment ago, with the barcode {barcode}.", again, StringComparison.Ordinal);
+        Assert.Contains($"name=\"twin\" value=\"{barcode}\"", again, StringComparison.Ordinal);
+        Assert.Contains("value=\"Tom\"", again, StringComparison.Ordinal);
+
+        // Somebody else of that name, a card that somebody typed, and another site are no second press.
+        var namesake = await visitor.SubmitAsync(add, add, [.. typed, ("twin", barcode)]);
+        Assert.NotEqual(first, namesake);
+        Assert.Equal("/patrons/TWICE3", await visitor.SubmitAsync(add, add, [.. typed, ("barcode", "TWICE3")]));
+        await visitor.SubmitAsync(add, add, [.. typed[..2], ("site", "S02")]);
     }
 
     [Fact]
