@@ -1,3 +1,4 @@
+using Microsoft.Playwright;
 using Rollcall.Patrons;
 using Rollcall.Server.Tests.Pages;
 
@@ -420,6 +421,22 @@ public sealed class LongNameLookTests(Browser browser, SyncedLibrary library) : 
                 await visit.ScreenshotAsync(shot);
                 outside.AddRange(await visit.OutsideAsync());
                 outside.AddRange(await visit.WideTablesAsync());
+            }
+        }
+
+        // Nor because of a sheet that a button opens, wherever the button stands.
+        await visit.LookAsync(Look.Phone);
+        foreach (var path in (string[])["/operations/1", "/patrons", "/patrons?q=www", $"/patrons/{other}"])
+        {
+            await visit.GoAsync(path);
+            var buttons = visit.Page.Locator("details.drop > summary:visible");
+            Assert.NotEqual(0, await buttons.CountAsync());
+            foreach (var button in await buttons.AllAsync())
+            {
+                await button.ClickAsync();
+                await Assertions.Expect(visit.Page.Locator("details.drop[open] > .drop-sheet")).ToBeVisibleAsync();
+                outside.AddRange(await visit.OutsideAsync());
+                await visit.Page.Keyboard.PressAsync("Escape");
             }
         }
 
