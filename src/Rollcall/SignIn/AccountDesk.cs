@@ -119,6 +119,7 @@ public sealed class AccountDesk(RollcallDatabase database, Accounts accounts, Ti
     {
         await using var context = database.CreateContextAsOwner();
         var account = await CheckAsync(context, district.Id, accountId, by, cancellationToken);
+        await Accounts.RenewStampAsync(context, accountId, cancellationToken);
         await context.SignInSessions.Where(s => s.AccountId == accountId).ExecuteDeleteAsync(cancellationToken);
         Note(context, district.Id, by.Name, $"{account.Email}: signed out everywhere");
         await context.SaveChangesAsync(cancellationToken);

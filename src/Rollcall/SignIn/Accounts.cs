@@ -706,6 +706,7 @@ public sealed class Accounts(RollcallDatabase database, IServiceScopeFactory sco
         }
 
         account.LockoutEnd = s_forGood;
+        account.SecurityStamp = Tokens.New();
         account.ConcurrencyStamp = Guid.NewGuid().ToString();
         await context.SignInSessions.Where(s => s.AccountId == account.Id).ExecuteDeleteAsync(cancellationToken);
         await context.OneTimeLinks.Where(l => l.AccountId == account.Id).ExecuteDeleteAsync(cancellationToken);
@@ -787,14 +788,11 @@ public sealed class Accounts(RollcallDatabase database, IServiceScopeFactory sco
     /// <summary>Closes an account until it is opened by hand. What somebody is changing of it meanwhile does not open it.</summary>
     internal async Task CloseAsync(long accountId, CancellationToken cancellationToken)
     {
-        var stamp = Guid.NewGuid().ToString();
         await using var context = database.CreateContextAsOwner();
         await context
             .Accounts.Where(a => a.Id == accountId)
-            .ExecuteUpdateAsync(
-                s => s.SetProperty(a => a.LockoutEnd, (DateTimeOffset?)s_forGood).SetProperty(a => a.ConcurrencyStamp, stamp),
-                cancellationToken
-            );
+            .ExecuteUpdateAsync(s => s.SetProperty(a => a.LockoutEnd, (DateTimeOffset?)s_forGood), cancellationToken);
+        await RenewStampAsync(context, accountId, cancellationToken);
     }
 
     /// <summary>Opens an account that was closed, however it was.</summary>
@@ -935,6 +933,19 @@ public sealed class Accounts(RollcallDatabase database, IServiceScopeFactory sco
 
         // Ends every session: they carry the stamp of their sign-in.
         Check(await users.UpdateSecurityStampAsync(account));
+    }
+
+    /// <summary>Whoever has proved already who they are, but has no session yet, gets none that serves: a session carries the stamp that was there
+    /// when that was asked. Nobody who read the account before writes the old one back.</summary>
+    internal static Task RenewStampAsync(RollcallContext context, long accountId, CancellationToken cancellationToken)
+    {
+        var (stamp, version) = (Tokens.New(), Guid.NewGuid().ToString());
+        return context
+            .Accounts.Where(a => a.Id == accountId)
+            .ExecuteUpdateAsync(
+                s => s.SetProperty(a => a.SecurityStamp, stamp).SetProperty(a => a.ConcurrencyStamp, version),
+                cancellationToken
+            );
     }
 
     private Account New(string email, bool isOperator) =>

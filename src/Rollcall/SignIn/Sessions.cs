@@ -139,10 +139,15 @@ public sealed class Sessions(RollcallDatabase database, RollcallOptions options,
             .ToListAsync(cancellationToken);
     }
 
-    /// <summary>Ends one session of the same person, or with null all of them.</summary>
+    /// <summary>Ends one session of the same person, or with null all of them: of an account one that is being opened at this moment, too.</summary>
     public async Task EndAsync(Who who, string? sessionId, CancellationToken cancellationToken = default)
     {
         await using var context = database.CreateContextAsOwner();
+        if (sessionId is null && who.AccountId is { } account)
+        {
+            await Accounts.RenewStampAsync(context, account, cancellationToken);
+        }
+
         await Of(context, who).Where(s => sessionId == null || s.Id == sessionId).ExecuteDeleteAsync(cancellationToken);
     }
 

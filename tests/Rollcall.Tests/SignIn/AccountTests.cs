@@ -91,6 +91,54 @@ public sealed class AccountTests(PostgresCluster cluster)
         await accounts.ChangePasswordAsync(invited.Id, "a south wind over riverbend", "Lakeview Unified");
     }
 
+    /// <summary>Between the password and the session somebody signs the account out everywhere, or locks it and opens it again.</summary>
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task A_sign_in_that_is_under_way_ends_with_the_others(Db db)
+    {
+        await using var system = await StartAsync(db, TimeProvider.System);
+        var (accounts, sessions, desk) = (system.Get<Accounts>(), system.Get<Sessions>(), system.Get<AccountDesk>());
+        var (added, code) = await accounts.AddAsync(Address, system.District, SecurityGroup.DistrictAdministrator, null, false, "test");
+        await accounts.UseAsync(code, null, Password);
+        var admin = new Who("", "test", SignInMethod.Password, null, IsOperator: true, []);
+        foreach (
+            var end in new Func<Who, Task>[]
+            {
+                who => sessions.EndAsync(who, null),
+                _ => desk.EndSessionsAsync(system.District, added.Id, admin),
+                async _ =>
+                {
+                    await desk.LockAsync(system.District, added.Id, admin);
+                    await desk.UnlockAsync(system.District, added.Id, admin);
+                },
+                async _ =>
+                {
+                    await accounts.LockAsync(Address, "test");
+                    await accounts.UnlockAsync(Address, "test");
+                },
+            }
+        )
+        {
+            var open = await OpenAsync(await ProvedAsync());
+            var who = await sessions.FindAsync(open);
+            Assert.NotNull(who);
+            var proved = await ProvedAsync();
+            await end(who);
+            Assert.Null(await sessions.FindAsync(open));
+            Assert.Null(await sessions.FindAsync(await OpenAsync(proved)));
+
+            // Whoever begins afterwards is in, and one session that is ended takes no other along.
+            var (one, other) = (await OpenAsync(await ProvedAsync()), await OpenAsync(await ProvedAsync()));
+            await sessions.EndAsync((await sessions.FindAsync(one))!, (await sessions.FindAsync(one))!.SessionId);
+            Assert.Null(await sessions.FindAsync(one));
+            Assert.NotNull(await sessions.FindAsync(other));
+        }
+
+        async Task<Account> ProvedAsync() => (await accounts.CheckAsync(Address, Password, null)).Account!;
+        Task<string> OpenAsync(Account account) => sessions.OpenAsync(account, SignInMethod.Password, null, new Device("test", null));
+    }
+
     [Theory]
     [InlineData(Db.Sqlite)]
     [InlineData(Db.Postgres)]
@@ -226,6 +274,7 @@ public sealed class AccountTests(PostgresCluster cluster)
         Assert.Null(await sessions.FindAsync(session));
         Assert.Equal(PasswordAnswer.Locked, (await accounts.CheckAsync(Other, Password, null)).Answer);
         await accounts.UnlockAsync(Other, "test");
+        account = (await accounts.GetAsync(account.Id))!;
         session = await sessions.OpenAsync(account, SignInMethod.Password, null, s_device);
         Assert.Equal([system.District.Code], await accounts.DropOperatorAsync($" {Other} ", "test"));
         var who = (await sessions.FindAsync(session))!;
@@ -427,10 +476,12 @@ public sealed class AccountTests(PostgresCluster cluster)
         var account = await WithPasswordAsync(system, "cleo@library.example");
         var said = await accounts.ProveAsync(account.Id, Password);
 
-        // Locked meanwhile, and for as long as that.
+        // Locked meanwhile: what was under way ends with it.
         await desk.LockAsync(system.District, account.Id, by);
         await RefusedAsync();
         await desk.UnlockAsync(system.District, account.Id, by);
+        await RefusedAsync();
+        said = await accounts.ProveAsync(account.Id, Password);
         await passkeys.AddAsync(account.Id, said.SecurityStamp, Passkey(1, 0), "Phone");
         await passkeys.RemoveAsync(account.Id, (await passkeys.ListAsync(account.Id))[0].Id);
 
@@ -639,6 +690,7 @@ public sealed class AccountTests(PostgresCluster cluster)
         Assert.NotNull(await sessions.FindAsync(other));
 
         // Whoever signs in on the same browser ends the one before.
+        account = (await system.Get<Accounts>().GetAsync(account.Id))!;
         var again = await sessions.OpenAsync(account, SignInMethod.Password, other, s_device);
         Assert.Null(await sessions.FindAsync(other));
         Assert.NotNull(await sessions.FindAsync(again));
