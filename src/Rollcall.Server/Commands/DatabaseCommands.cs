@@ -159,6 +159,7 @@ internal static class DatabaseCommands
                     );
                 }
 
+                using var alone = await AloneAsync(session.Get<RollcallDatabase>(), cancellationToken);
                 ring.Adopt();
                 await session
                     .Get<AuditLog>()
@@ -178,6 +179,23 @@ internal static class DatabaseCommands
             }
         );
         return command;
+    }
+
+    /// <summary>A server that runs goes on with the key that it has read: what it stores after this, nobody could read who has the other one.</summary>
+    /// <exception cref="RollcallException">Another process works on the database. One that runs may have the key that is thought lost.</exception>
+    private static async Task<FileLock?> AloneAsync(RollcallDatabase database, CancellationToken cancellationToken)
+    {
+        const string then = "If it runs with the original key file, that is not lost: copy it. If not, stop every server, then adopt.";
+        if (!database.IsPostgres)
+        {
+            return FileLock.TryAcquire(Path.Combine(database.DataFolder, Operations.OperationWorker.LockFile))
+                ?? throw new RollcallException($"Another rollcall process works on the data folder {database.DataFolder}. {then}");
+        }
+
+        await using var connection = await database.OpenAsync(cancellationToken);
+        return await Backup.OtherProcessAsync(connection, cancellationToken) is { } other
+            ? throw new RollcallException($"{other} is connected to this database. {then}")
+            : null;
     }
 
     private static Command BackUp(Terminal terminal)

@@ -272,6 +272,15 @@ public sealed class Backup(RollcallDatabase database, TimeProvider time)
             throw new RollcallException("A server is at work on this database. Stop every node, then restore.");
         }
 
+        if (await OtherProcessAsync(connection, cancellationToken) is { } other)
+        {
+            throw new RollcallException($"{other} is connected to this database. Stop every node, then restore.");
+        }
+    }
+
+    /// <summary>Another process that PostgreSQL has just heard of: machine and process; null when there is none.</summary>
+    internal static async Task<string?> OtherProcessAsync(DbConnection connection, CancellationToken cancellationToken)
+    {
         // Whatever connects calls itself so, and what this process connects has one name. A node that has nothing to do looks for work four times a second all the same.
         await using var nodes = connection.CreateCommand();
         nodes.CommandText = """
@@ -279,13 +288,7 @@ public sealed class Backup(RollcallDatabase database, TimeProvider time)
             WHERE datname = current_database() AND application_name LIKE 'rollcall %' AND application_name <> current_setting('application_name')
               AND state_change > clock_timestamp() - interval '20 seconds'
             """;
-        await using var reader = await nodes.ExecuteReaderAsync(cancellationToken);
-        if (await reader.ReadAsync(cancellationToken))
-        {
-            throw new RollcallException(
-                $"{reader.GetString(0)} (machine:process) is connected to this database. Stop every node, then restore."
-            );
-        }
+        return await nodes.ExecuteScalarAsync(cancellationToken) is string name ? $"{name} (machine:process)" : null;
     }
 
     private async Task<string?> KeepPresentAsync(bool replace, CancellationToken cancellationToken)

@@ -58,7 +58,17 @@ public sealed class KeyTests(PostgresCluster cluster)
         await File.WriteAllTextAsync(file, original, Stop);
         await cli.OkAsync("sync");
 
-        await File.WriteAllTextAsync(file, other, Stop);
+        // A server that runs has the key still, and what it goes on storing nobody could read who adopts another one.
+        var (server, _) = await ServeAsync(cli);
+        using (server)
+        {
+            await File.WriteAllTextAsync(file, other, Stop);
+            await cli.RefusedAsync(1, "stop every server", "db", "adopt-key", "--yes");
+            await SignalAsync(server, "TERM");
+            await EndAsync(server);
+        }
+
+        Assert.Equal(keys, await KeysAsync(cli));
         var adopted = (await cli.OkAsync("db", "adopt-key", "--yes", "--json")).Json;
         Assert.Equal(file, adopted.GetProperty("keyFile").GetString());
         Assert.Equal("District RIVER (Riverbend), ClassLink", Assert.Single(adopted.GetProperty("lost").EnumerateArray()).GetString());
