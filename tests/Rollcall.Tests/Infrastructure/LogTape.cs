@@ -4,7 +4,8 @@ using Microsoft.Extensions.Logging;
 
 namespace Rollcall.Tests.Infrastructure;
 
-/// <summary>Every line that is logged, at every level, with its exception.</summary>
+/// <summary>Every line that is logged, at every level, with its exception, the values that it was made of and those that stand around it: a log as
+/// JSON has them, too.</summary>
 public sealed class LogTape : ILoggerProvider, ILogger
 {
     private readonly ConcurrentQueue<string> _lines = new();
@@ -16,7 +17,11 @@ public sealed class LogTape : ILoggerProvider, ILogger
     public ILogger CreateLogger(string categoryName) => this;
 
     public IDisposable? BeginScope<TState>(TState state)
-        where TState : notnull => null;
+        where TState : notnull
+    {
+        _lines.Enqueue($"{state} {Values(state)}");
+        return null;
+    }
 
     public bool IsEnabled(LogLevel logLevel) => true;
 
@@ -26,7 +31,10 @@ public sealed class LogTape : ILoggerProvider, ILogger
         TState state,
         Exception? exception,
         Func<TState, Exception?, string> formatter
-    ) => _lines.Enqueue($"{formatter(state, exception)} {exception}");
+    ) => _lines.Enqueue($"{formatter(state, exception)} {exception} {Values(state)}");
+
+    private static string Values(object? state) =>
+        state is IEnumerable<KeyValuePair<string, object?>> values ? string.Join(' ', values.Select(v => $"{v.Key}={v.Value}")) : "";
 
     public void Dispose() { }
 }

@@ -63,6 +63,15 @@ public sealed class ErasureTests(PostgresCluster cluster)
         // She is wherever a person can be: what is searched for below would be found. A new table that holds people belongs here.
         if (db == Db.Postgres)
         {
+            await using (var connection = await system.Database.OpenAsync())
+            {
+                // As autovacuum does it, and every large sync.
+                await using var analyze = connection.CreateCommand();
+                analyze.CommandText = "ANALYZE";
+                await analyze.ExecuteNonQueryAsync();
+            }
+
+            Assert.Contains("Zephyrwöld in statistics", await Leftovers.FindAsync(system, log, s_marks));
             Assert.Equal(
                 [
                     "access_tokens",
@@ -465,6 +474,58 @@ public sealed class ErasureTests(PostgresCluster cluster)
         Assert.Contains("your own", (await erasure.PreviewAsync(district, "QXN02", she)).Refusal, StringComparison.Ordinal);
         await EraseAsync(system, "QXN02");
         Assert.Equal([], await Leftovers.FindAsync(system, log, "QXN02", "Namesake"));
+    }
+
+    /// <summary>A text in a text is written otherwise than alone: what a webhook was sent is JSON.</summary>
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task A_name_that_JSON_escapes_is_found_where_it_is_escaped(Db db)
+    {
+        var log = new LogTape();
+        await using var system = await Installation.StartAsync(cluster, db, configure: log.AddTo);
+        var district = system.District.Id;
+        await system.Patrons.AddAsync(
+            district,
+            [new("barcode", "QXJ01"), new("lastName", "Quottellöw \"Zed\" 😀x"), new("firstName", "Zsannette")],
+            "test"
+        );
+        await system.Patrons.AddAsync(district, [new("barcode", "OTHER1"), new("lastName", "Dunn")], "test");
+        const string said = "Quottellöw \"Zed\" 😀x, Zsannette has no site";
+        await using (var context = system.Database.CreateContext())
+        {
+            foreach (var json in new[] { OperationQueue.Json, System.Text.Json.JsonSerializerOptions.Web })
+            {
+                context.Notices.Add(
+                    new Notice
+                    {
+                        DistrictId = district,
+                        Channel = NoticeChannel.Webhook,
+                        Target = "https://tech.example.org/hook",
+                        Body = System.Text.Json.JsonSerializer.Serialize(new { error = said, operation = 7 }, json),
+                        Status = NoticeStatus.Sent,
+                    }
+                );
+            }
+
+            await context.SaveChangesAsync();
+        }
+
+        await system.Patrons.EditAsync(district, "OTHER1", [new("notes", said)], "test");
+        await system.Patrons.EditAsync(district, "OTHER1", [new("notes", null)], "test");
+        string[] marks = ["QXJ01", "Quottellöw", "Zsannette"];
+        Assert.NotEmpty(await Leftovers.FindAsync(system, log, marks));
+        await EraseAsync(system, "QXJ01");
+        Assert.Equal([], await Leftovers.FindAsync(system, log, marks));
+        await using (var context = system.Database.CreateContext())
+        {
+            foreach (var notice in await context.Notices.ToListAsync())
+            {
+                // It is the same text still, without her.
+                var body = System.Text.Json.JsonDocument.Parse(notice.Body).RootElement;
+                Assert.Equal("(erased) has no site", body.GetProperty("error").GetString());
+            }
+        }
     }
 
     /// <summary>Many have one name alone. It is a word of many texts, but where it says who did something it is all there is.</summary>

@@ -33,8 +33,10 @@ internal sealed class PersonTerms
         ];
         if (All.Count > 0)
         {
+            // A text may hold JSON, as what a webhook was sent.
+            var written = All.SelectMany(Written).Distinct(StringComparer.OrdinalIgnoreCase).OrderByDescending(t => t.Length);
             _pattern = new Regex(
-                $@"{NoNumberOfOurs}(?<![\p{{L}}\p{{N}}])(?:{string.Join('|', All.Select(Regex.Escape))})(?![\p{{L}}\p{{N}}])",
+                $@"{NoNumberOfOurs}(?<![\p{{L}}\p{{N}}])(?:{string.Join('|', written.Select(Regex.Escape))})(?![\p{{L}}\p{{N}}])",
                 RegexOptions.IgnoreCase | RegexOptions.CultureInvariant | RegexOptions.ExplicitCapture,
                 TimeSpan.FromSeconds(10)
             );
@@ -45,17 +47,11 @@ internal sealed class PersonTerms
     public IReadOnlyList<string> All { get; }
 
     /// <summary>The terms as both databases' <c>lower</c> leaves them (ASCII alone is lowered), as they are and as JSON writes them.</summary>
-    public IEnumerable<string> ForSearch =>
-        All.SelectMany(t =>
-                new[]
-                {
-                    t,
-                    System.Text.Encodings.Web.JavaScriptEncoder.Default.Encode(t),
-                    Operations.OperationQueue.Json.Encoder!.Encode(t),
-                }
-            )
-            .Select(Patrons.Text.AsciiLower)
-            .Distinct(StringComparer.Ordinal);
+    public IEnumerable<string> ForSearch => All.SelectMany(Written).Select(Patrons.Text.AsciiLower).Distinct(StringComparer.Ordinal);
+
+    /// <summary>A term as it is and as JSON writes it.</summary>
+    private static string[] Written(string term) =>
+        [term, System.Text.Encodings.Web.JavaScriptEncoder.Default.Encode(term), Operations.OperationQueue.Json.Encoder!.Encode(term)];
 
     /// <summary>What means the person where it is all of a text.</summary>
     public IReadOnlyCollection<string> Whole => _whole;
