@@ -211,7 +211,7 @@ internal sealed class SignInFront(SandboxServer server) : IDisposable
         var payload = new Dictionary<string, object?>
         {
             ["iss"] = faults.ContainsKey("wrong-issuer") ? "https://launchpad.example" : Origin,
-            ["sub"] = UserId(person).ToString(CultureInfo.InvariantCulture),
+            ["sub"] = Subject(person, faults),
             ["aud"] = faults.ContainsKey("wrong-audience") ? "another-application" : issued.ClientId,
             ["iat"] = expired ? now - 90_000 : now,
             ["exp"] = expired ? now - 3600 : now + 86_400,
@@ -219,7 +219,7 @@ internal sealed class SignInFront(SandboxServer server) : IDisposable
             ["name"] = $"{person.GivenName} {person.FamilyName}",
             ["profile"] = person.Role,
         };
-        if (issued.Nonce is not null)
+        if (issued.Nonce is not null && !faults.ContainsKey("no-nonce"))
         {
             payload["nonce"] = faults.ContainsKey("wrong-nonce") ? "another-nonce" : issued.Nonce;
         }
@@ -284,6 +284,11 @@ internal sealed class SignInFront(SandboxServer server) : IDisposable
             };
         }
 
+        if (faults.ContainsKey("withdrawn-key"))
+        {
+            return JsonAsync(context, new { keys = new[] { Key(_renewed, "k9") } });
+        }
+
         if (faults.ContainsKey("same-kid-new-key"))
         {
             return JsonAsync(context, new { keys = new[] { Key(_renewed, _rotated is null ? "k1" : "k2") } });
@@ -308,7 +313,7 @@ internal sealed class SignInFront(SandboxServer server) : IDisposable
                 context,
                 new
                 {
-                    sub = UserId(person).ToString(CultureInfo.InvariantCulture),
+                    sub = faults.ContainsKey("other-user") ? "1" : Subject(person, faults),
                     given_name = person.GivenName,
                     family_name = person.FamilyName,
                     email = person.Email,
@@ -370,6 +375,10 @@ internal sealed class SignInFront(SandboxServer server) : IDisposable
     /// <summary>ClassLink's own number of a person: the same on every day, and nothing that a roster knows.</summary>
     private static long UserId(SandboxPerson person) =>
         1_000_000 + (BitConverter.ToUInt32(SHA256.HashData(Encoding.UTF8.GetBytes(person.SourcedId))) % 8_000_000);
+
+    /// <summary>Whom the signed token calls so. That it is the UserId is seen, and promised nowhere.</summary>
+    private static string Subject(SandboxPerson person, Dictionary<string, int> faults) =>
+        string.Create(CultureInfo.InvariantCulture, $"{(faults.ContainsKey("other-sub") ? "8" : "")}{UserId(person)}");
 
     private static string Part(byte[] bytes) => WebEncoders.Base64UrlEncode(bytes);
 

@@ -132,7 +132,11 @@ internal sealed class SignInCallbackModel(
                 "This tile leads nowhere",
                 "It went back and forth between ClassLink and the library. Use the button on the sign-in page, and tell the library."
             ),
-            SignInRefusal.Stale or SignInRefusal.CodeUsed => (
+            SignInRefusal.CodeUsed => (
+                "This sign-in was used already",
+                "What ClassLink sends serves once, and it came a second time, as when a page is opened again. Start again from the sign-in page."
+            ),
+            SignInRefusal.Stale => (
                 "That took too long",
                 "This sign-in was used already, or began in another window. Start again from the sign-in page."
             ),

@@ -426,7 +426,8 @@ public sealed class ClassLinkSignIn(
             : null;
     }
 
-    /// <summary>Exchanges a code and asks ClassLink who it is for. Two independent proofs have to agree: the signed token and the answer.</summary>
+    /// <summary>Exchanges a code and asks ClassLink who it is for. Two independent proofs have to agree: the signed token and the answer. That the
+    /// token's <c>sub</c> is the UserId of <c>my/info</c> is seen and promised nowhere; where it is not, <c>my/profileinfo</c> has to have it.</summary>
     private async Task<Person> ProveAsync(
         ClassLinkClient client,
         string redirectUri,
@@ -462,7 +463,13 @@ public sealed class ClassLinkSignIn(
         var user = Text(root, "UserId") ?? throw new NotProvedException("my/info has no UserId to compare with the signed token");
         if (!string.Equals(user, subject, StringComparison.Ordinal))
         {
-            throw new NotProvedException("the signed token and my/info speak of different people");
+            using var again = new HttpRequestMessage(HttpMethod.Get, $"{client.Api}/v2/my/profileinfo");
+            again.Headers.Authorization = new AuthenticationHeaderValue("Bearer", accessToken);
+            using var profile = await ReadAsync(again, "my/profileinfo", cancellationToken);
+            if (!string.Equals(Text(profile.RootElement, "sub"), subject, StringComparison.Ordinal))
+            {
+                throw new NotProvedException("the signed token and my/profileinfo speak of different people");
+            }
         }
 
         return new Person(
@@ -533,7 +540,9 @@ public sealed class ClassLinkSignIn(
         var said = token.TryGetPayloadValue<string>("nonce", out var value) ? value : null;
         if (nonce is not null && !string.Equals(said, nonce, StringComparison.Ordinal))
         {
-            throw new NotProvedException("the id_token's nonce is not the one that was sent");
+            throw new NotProvedException(
+                said is null ? "a nonce was sent and the id_token has none" : "the id_token's nonce is not the one that was sent"
+            );
         }
 
         return string.IsNullOrWhiteSpace(token.Subject) ? throw new NotProvedException("the id_token names nobody") : token.Subject;

@@ -122,7 +122,7 @@ public abstract class ClassLinkSignIns(SignInLibrary library)
             var session = visitor.Session;
             Assert.Contains(await BarcodeAsync(Student(4)), await visitor.PageAsync("/me"), StringComparison.Ordinal);
 
-            await RefusedAsync(visitor, $"{Callback}?code={code}&response_type=code", "That took too long");
+            await RefusedAsync(visitor, $"{Callback}?code={code}&response_type=code", "This sign-in was used already");
             await RefusedAsync(visitor, $"{Callback}?code={await CodeOfTileAsync(Student(5))}", "Somebody else is signed in here");
             Assert.Equal(session, visitor.Session);
         }
@@ -191,6 +191,7 @@ public abstract class ClassLinkSignIns(SignInLibrary library)
     [InlineData("wrong-audience", "ClassLink could not say who you are")]
     [InlineData("wrong-issuer", "ClassLink could not say who you are")]
     [InlineData("wrong-nonce", "ClassLink could not say who you are")]
+    [InlineData("no-nonce", "ClassLink could not say who you are")]
     [InlineData("id-token-expired", "ClassLink could not say who you are")]
     [InlineData("alg-none", "ClassLink could not say who you are")]
     [InlineData("alg-hs256", "ClassLink could not say who you are")]
@@ -217,6 +218,30 @@ public abstract class ClassLinkSignIns(SignInLibrary library)
         {
             Assert.Contains(log.Lines, l => l.Contains($"the error '{fault.Replace('-', '_')}'", StringComparison.Ordinal));
         }
+    }
+
+    [Fact]
+    public async Task A_ClassLink_that_does_not_answer_is_nobodys_fault()
+    {
+        using var visitor = new Visitor(library.Url, null);
+        var back = await BackAsync((await visitor.GetAsync("/signin/classlink")).Response.Headers.Location!, Student(6));
+        try
+        {
+            await ClientAsync("http://127.0.0.1:9");
+            await RefusedAsync(visitor, back, "ClassLink does not answer");
+        }
+        finally
+        {
+            await ClientAsync(library.Sandbox.Url.GetLeftPart(UriPartial.Authority));
+        }
+
+        Assert.Null(visitor.Session);
+        Assert.Equal("/", await SignInAsync(visitor, Student(6)));
+
+        Task ClientAsync(string launchpad) =>
+            library
+                .Service<ClassLinkSignIn>()
+                .StoreClientAsync(null, library.Sandbox.Options.ClientSecret, launchpad, null, acceptTiles: null, "test");
     }
 
     /// <summary>The operator is told that people came whom no district lets in, and no other district's number.</summary>
@@ -270,6 +295,7 @@ public abstract class ClassLinkSignIns(SignInLibrary library)
     [InlineData("no-kid")]
     [InlineData("same-kid-new-key")]
     [InlineData("ids-as-text")]
+    [InlineData("other-sub")]
     [InlineData("blank-sourcedid")]
     public async Task Every_shape_of_who_somebody_is_finds_them(string fault)
     {
@@ -317,6 +343,12 @@ public abstract class ClassLinkSignIns(SignInLibrary library)
             $"{Callback}?code={Uri.EscapeDataString(code)}&state={Uri.EscapeDataString(state)}",
             "ClassLink could not say who you are"
         );
+        Assert.Null(hasty.Session);
+
+        // A code that was guessed, under a state of one's own.
+        own = (await hasty.GetAsync("/signin/classlink")).Response.Headers.Location!;
+        state = Microsoft.AspNetCore.WebUtilities.QueryHelpers.ParseQuery(own.Query)["state"].ToString();
+        await RefusedAsync(hasty, $"{Callback}?code=guessed&state={Uri.EscapeDataString(state)}", "ClassLink could not say who you are");
         Assert.Null(hasty.Session);
 
         // Tried elsewhere, it is used up at home too.
