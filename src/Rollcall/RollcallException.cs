@@ -6,6 +6,12 @@ public class RollcallException(string message, Exception? inner = null) : Except
     /// <summary>A value has not the form that it needs, whatever there is here: who wrote it wrote it wrongly.</summary>
     public bool IsOfValue { get; private init; }
 
+    /// <summary>There is nobody under what was asked for, or nobody whom the asker may see.</summary>
+    public bool IsNobody { get; private init; }
+
     /// <summary>The refusal of a value that has not the form that it needs.</summary>
     public static RollcallException OfValue(string message, Exception? inner = null) => new(message, inner) { IsOfValue = true };
+
+    /// <summary>The answer where nobody is under what was asked for.</summary>
+    public static RollcallException OfNobody(string message) => new(message) { IsNobody = true };
 }

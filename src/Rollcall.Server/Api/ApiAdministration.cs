@@ -63,6 +63,11 @@ internal static class ApiAdministration
             "Let people sign in with ClassLink, or stop it"
         );
         ApiRoutes.Describe(
+            api.MapGet("/classlink-application", ApplicationAsync),
+            "classLinkApplication",
+            "Show the application by which ClassLink knows this installation, without its secret"
+        );
+        ApiRoutes.Describe(
             api.MapPatch("/classlink-application", ChangeApplicationAsync),
             "changeClassLinkApplication",
             "Store the application by which ClassLink knows this installation"
@@ -234,6 +239,11 @@ internal static class ApiAdministration
         await signIn.TurnAsync(district.Id, body.On ?? present.On, body.ByEmail, actor.Name, http.RequestAborted);
         return await SignInAsync(integrations, signIn, http);
     }
+
+    private static async Task<ClassLinkApplicationView> ApplicationAsync(ClassLinkSignIn signIn, HttpContext http) =>
+        await signIn.ClientAsync(http.RequestAborted) is { } client
+            ? new(client.ClientId, client.Secret.Length > 0, client.AcceptTiles)
+            : new(null, false, false);
 
     /// <summary>ClassLink's addresses are not among it: a secret goes to the one that is stored, and to no other that a program names.</summary>
     private static async Task<NoContent> ChangeApplicationAsync(ClassLinkApplicationPatch body, ClassLinkSignIn signIn, HttpContext http)

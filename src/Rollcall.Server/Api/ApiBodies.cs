@@ -16,9 +16,15 @@ internal sealed record Page<T>(IReadOnlyList<T> Items, string? Next);
 internal sealed record PatronPage(IReadOnlyList<PatronDocument> Items, string? Next, DateTimeOffset AsOf);
 
 /// <summary>A patron: the fields by their names, and how they hang together with the roster.</summary>
-internal sealed class PatronDocument(IDictionary<string, object?> values) : Dictionary<string, object?>(values, StringComparer.Ordinal);
+internal class PatronDocument(IDictionary<string, object?> values) : Dictionary<string, object?>(values, StringComparer.Ordinal);
 
-/// <summary>A district.</summary>
+/// <summary>A patron as it was just written, with <c>warnings</c>: what to look at, though it is written and may be right.</summary>
+internal sealed class SavedPatron : PatronDocument
+{
+    public SavedPatron(PatronDocument patron, string? doubt)
+        : base(patron) => this["warnings"] = doubt is null ? [] : new[] { doubt };
+}
+
 /// <summary>A district.</summary>
 /// <param name="Code">Its code.</param>
 /// <param name="Name">Its name.</param>
@@ -32,7 +38,25 @@ internal sealed record NewDistrict(string Code, string Name, string? TimeZone);
 internal sealed record AllowedTenant(string TenantId);
 
 /// <summary>A site.</summary>
-internal sealed record SiteView(string Code, string Name, string? Guid, string? NextBarcode, string? DefaultPolicy, string? DefaultGroup);
+/// <param name="Code">Its code.</param>
+/// <param name="Name">Its name.</param>
+/// <param name="Guid">The <c>sourcedId</c> of the first organization that is matched to it; null when none is.</param>
+/// <param name="NextBarcode">What the next new patron gets.</param>
+/// <param name="DefaultPolicy">What new patrons get; null is the Standard Patron policy.</param>
+/// <param name="DefaultGroup">What new patrons get.</param>
+/// <param name="RoleGroups">What new patrons of single role groups get instead; the others are not in it.</param>
+internal sealed record SiteView(
+    string Code,
+    string Name,
+    string? Guid,
+    string? NextBarcode,
+    string? DefaultPolicy,
+    string? DefaultGroup,
+    IReadOnlyList<SiteRoleGroupView> RoleGroups
+);
+
+/// <summary>What differs at a site for one role group; null is as at the site.</summary>
+internal sealed record SiteRoleGroupView(string RoleGroup, string? NextBarcode, string? Policy, string? Group);
 
 /// <summary>A new site.</summary>
 internal sealed record NewSite(string Code, string Name, string? NextBarcode, string? Policy, string? Group, string? RoleGroup);
@@ -115,7 +139,8 @@ internal sealed record SettingsPatch
     /// <summary>Who is synced: <c>student</c>, <c>teacher</c>, <c>admin</c>.</summary>
     public IReadOnlyList<string>? Roles { get; init; }
 
-    /// <summary><c>barcode</c>, <c>community-id</c> or <c>location</c> → its source, such as <c>user-id:TYPE</c>.</summary>
+    /// <summary><c>barcode</c>, <c>community-id</c>, <c>location</c> or <c>nickname</c> → its source, such as <c>user-id:TYPE</c>; a nickname's is
+    /// <c>preferred-name</c> or <c>none</c>.</summary>
     public IReadOnlyDictionary<string, string>? Map { get; init; }
 
     /// <summary><c>first-org</c>, <c>first-matched</c> or <c>primary-org</c>.</summary>
@@ -359,6 +384,12 @@ internal sealed record ClassLinkSignInView(bool On, bool ByEmail, bool Applicati
 
 /// <summary>What to change; what is left out stays.</summary>
 internal sealed record ClassLinkSignInPatch(bool? On, bool? ByEmail);
+
+/// <summary>The application by which ClassLink knows this installation, without its secret.</summary>
+/// <param name="ClientId">Its id; null when none is stored.</param>
+/// <param name="HasSecret">A secret is stored. It is never shown.</param>
+/// <param name="AcceptTiles">A tile's code is used as it comes; else the sign-in is begun anew from here.</param>
+internal sealed record ClassLinkApplicationView(string? ClientId, bool HasSecret, bool AcceptTiles);
 
 /// <summary>What to change of the application; what is left out stays.</summary>
 /// <param name="AcceptTiles">A LaunchPad tile is taken as it comes; false begins the sign-in anew from here.</param>

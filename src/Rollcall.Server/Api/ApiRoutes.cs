@@ -6,6 +6,7 @@ using Microsoft.AspNetCore.Mvc;
 using Rollcall.Districts;
 using Rollcall.Integrations;
 using Rollcall.Mapping;
+using Rollcall.OneRoster.ClassLink;
 using Rollcall.Operations;
 using Rollcall.Patrons;
 using Rollcall.Patrons.Erasure;
@@ -237,6 +238,16 @@ internal static class ApiRoutes
     private static async Task<NoContent> DisallowTenantAsync(string code, string tenantId, DistrictService districts, HttpContext http)
     {
         var district = await DistrictAsync(code, districts, http);
+        if (
+            !TenantId.TryParse(tenantId, out var tenant)
+            || !(await districts.TenantsAsync(http.RequestAborted))[district.Id].Contains(tenant, StringComparer.Ordinal)
+        )
+        {
+            throw new NotFoundException(
+                $"{district.Name} is not allowed tenant {Text.Cut(tenantId.Trim(), 20)}. /districts shows which tenants each may use."
+            );
+        }
+
         await districts.DisallowTenantAsync(district, tenantId, Caller.Of(http).Actor.Name, http.RequestAborted);
         return TypedResults.NoContent();
     }
@@ -274,7 +285,8 @@ internal static class ApiRoutes
     private static async Task<IReadOnlyList<SiteView>> SitesAsync(SiteService sites, HttpContext http)
     {
         var (district, _) = Caller.Of(http);
-        return [.. (await sites.ListAsync(district.Id, http.RequestAborted)).Select(View)];
+        var defaults = (await sites.DefaultsAsync(district.Id, http.RequestAborted)).ToLookup(d => d.SiteId);
+        return [.. (await sites.ListAsync(district.Id, http.RequestAborted)).Select(s => View(s, defaults[s.Id]))];
     }
 
     private static async Task<Created<SiteView>> AddSiteAsync(NewSite body, SiteService sites, HttpContext http)
@@ -282,7 +294,7 @@ internal static class ApiRoutes
         var (district, actor) = Caller.Of(http);
         var change = new SiteChange(body.Name, body.NextBarcode, body.Policy, body.Group, RoleGroupOf(body.RoleGroup));
         var site = await sites.AddAsync(district.Id, body.Code, change, actor.Name, http.RequestAborted);
-        return Created("/sites", View(site));
+        return Created("/sites", await ViewAsync(site, sites, http));
     }
 
     private static async Task<SiteView> ChangeSiteAsync(string code, SitePatch body, SiteService sites, HttpContext http)
@@ -290,8 +302,7 @@ internal static class ApiRoutes
         var (district, actor) = Caller.Of(http);
         await SiteAsync(sites, district, code, http);
         var change = new SiteChange(body.Name, body.NextBarcode, body.Policy, body.Group, RoleGroupOf(body.RoleGroup));
-        var site = await sites.SetAsync(district.Id, code, change, actor.Name, http.RequestAborted);
-        return View(site);
+        return await ViewAsync(await sites.SetAsync(district.Id, code, change, actor.Name, http.RequestAborted), sites, http);
     }
 
     private static async Task<Site> SiteAsync(SiteService sites, District district, string code, HttpContext http) =>
@@ -299,8 +310,28 @@ internal static class ApiRoutes
             string.Equals(s.Code, code.Trim(), StringComparison.OrdinalIgnoreCase)
         ) ?? throw new NotFoundException($"There is no site {Text.Cut(code, 40)}. /sites lists those there are.");
 
-    private static SiteView View(Site site) =>
-        new(site.Code, site.Name, site.Guid, site.NextBarcode, site.DefaultPolicy, PatronFields.GroupWord(site.DefaultGroup));
+    private static async Task<SiteView> ViewAsync(Site site, SiteService sites, HttpContext http) =>
+        View(site, (await sites.DefaultsAsync(site.DistrictId, http.RequestAborted)).Where(d => d.SiteId == site.Id));
+
+    private static SiteView View(Site site, IEnumerable<SiteDefault> defaults) =>
+        new(
+            site.Code,
+            site.Name,
+            site.Guid,
+            site.NextBarcode,
+            site.DefaultPolicy,
+            PatronFields.GroupWord(site.DefaultGroup),
+            [
+                .. defaults
+                    .OrderBy(d => d.RoleGroup)
+                    .Select(d => new SiteRoleGroupView(
+                        Arguments.Word(d.RoleGroup),
+                        d.NextBarcode,
+                        d.Policy,
+                        d.Group is { } group ? PatronFields.GroupWord(group) : null
+                    )),
+            ]
+        );
 
     private static RoleGroup? RoleGroupOf(string? word) => string.IsNullOrWhiteSpace(word) ? null : Arguments.RoleGroup(word);
 
@@ -511,6 +542,13 @@ internal static class ApiRoutes
     private static async Task<NoContent> UnmatchAsync(string service, string org, IntegrationService integrations, HttpContext http)
     {
         var (district, actor) = Caller.Of(http);
+        if (!await integrations.IsMatchedAsync(district.Id, Kind(service), org, http.RequestAborted))
+        {
+            throw new NotFoundException(
+                $"Organization {Text.Cut(org, 100)} is not matched to any site. /integrations/{service}/orgs lists those there are."
+            );
+        }
+
         await integrations.UnmatchAsync(district, Kind(service), org, actor.Name, http.RequestAborted);
         return TypedResults.NoContent();
     }
@@ -778,28 +816,42 @@ internal static class ApiRoutes
         );
     }
 
-    private static async Task<Decided> LinkAsync(int id, LinkBody body, ReviewDecisions decisions, HttpContext http)
+    private static async Task<Decided> LinkAsync(int id, LinkBody body, ReviewDecisions decisions, ReviewService review, HttpContext http)
     {
         var (district, actor) = Caller.Of(http);
+        await WaitsAsync(id, review, http);
         return View(await decisions.LinkAsync(district.Id, id, body.Barcode, actor, cancellationToken: http.RequestAborted));
     }
 
-    private static async Task<Decided> CreateAsync(int id, ReviewDecisions decisions, HttpContext http)
+    private static async Task<Decided> CreateAsync(int id, ReviewDecisions decisions, ReviewService review, HttpContext http)
     {
         var (district, actor) = Caller.Of(http);
+        await WaitsAsync(id, review, http);
         return View(await decisions.CreateAsync(district.Id, id, actor, http.RequestAborted));
     }
 
-    private static async Task<Decided> IgnoreAsync(int id, ReviewDecisions decisions, HttpContext http)
+    private static async Task<Decided> IgnoreAsync(int id, ReviewDecisions decisions, ReviewService review, HttpContext http)
     {
         var (district, actor) = Caller.Of(http);
+        await WaitsAsync(id, review, http);
         return View(await decisions.IgnoreAsync(district.Id, id, actor, http.RequestAborted));
     }
 
-    private static async Task<Decided> ReopenAsync(int id, ReviewDecisions decisions, HttpContext http)
+    private static async Task<Decided> ReopenAsync(int id, ReviewDecisions decisions, ReviewService review, HttpContext http)
     {
         var (district, actor) = Caller.Of(http);
+        await WaitsAsync(id, review, http);
         return View(await decisions.ReopenAsync(district.Id, id, actor, http.RequestAborted));
+    }
+
+    private static async Task WaitsAsync(int id, ReviewService review, HttpContext http)
+    {
+        if (!await review.HasAsync(Caller.Of(http).District.Id, id, http.RequestAborted))
+        {
+            throw new NotFoundException(
+                $"There is nobody in Review under {id}. /review lists who waits, /review?decided=true who was decided on."
+            );
+        }
     }
 
     private static Decided View(ReviewDecision decision) => new(decision.OperationId, decision.Barcode, decision.Message);
@@ -1058,8 +1110,9 @@ internal static class ApiRoutes
 
     private static async Task<NoContent> RemoveFilterAsync(string name, SavedFilters filters, HttpContext http)
     {
-        await filters.RemoveAsync(Caller.Of(http).District.Id, OwnerOf(http), Unescaped(name), http.RequestAborted);
-        return TypedResults.NoContent();
+        return await filters.RemoveAsync(Caller.Of(http).District.Id, OwnerOf(http), Unescaped(name), http.RequestAborted)
+            ? TypedResults.NoContent()
+            : throw new NotFoundException($"There is no filter {Text.Cut(name, 40)}. /filters lists those there are.");
     }
 
     /// <summary>Saved filters are somebody's own: those of whoever made the token.</summary>
@@ -1073,7 +1126,7 @@ internal static class ApiRoutes
             ),
         };
 
-    private static async Task<Created<PatronDocument>> AddPatronAsync(
+    private static async Task<Created<SavedPatron>> AddPatronAsync(
         NewPatronBody body,
         PatronService patrons,
         SiteService sites,
@@ -1083,7 +1136,10 @@ internal static class ApiRoutes
         var (district, actor) = Caller.Of(http);
         var codes = (await sites.ListAsync(district.Id, http.RequestAborted)).ToDictionary(s => s.Id);
         var patron = await patrons.AddAsync(district.Id, [.. body.Fields], actor, cancellationToken: http.RequestAborted);
-        return Created($"/patrons/{Uri.EscapeDataString(patron.Barcode)}", Document(patron, null, codes));
+        return Created(
+            $"/patrons/{Uri.EscapeDataString(patron.Barcode)}",
+            new SavedPatron(Document(patron, null, codes), await patrons.DoubtAsync(patron, null, http.RequestAborted))
+        );
     }
 
     private static async Task<Accepted<Started>> ImportAsync(
@@ -1113,7 +1169,7 @@ internal static class ApiRoutes
         return Document(patron, link, (await sites.ListAsync(district.Id, http.RequestAborted)).ToDictionary(s => s.Id));
     }
 
-    private static async Task<PatronDocument> ChangePatronAsync(
+    private static async Task<SavedPatron> ChangePatronAsync(
         string barcode,
         PatronPatch body,
         PatronService patrons,
@@ -1128,7 +1184,10 @@ internal static class ApiRoutes
             : SeenPatron.Parse(version)
                 ?? throw new RollcallException($"'{Text.Cut(version, 40)}' is no version: give the one that the patron came with.");
         var saved = await patrons.EditAsync(district.Id, patron.Barcode, [.. body.Fields], actor, seen, http.RequestAborted);
-        return await PatronAsync(saved.Barcode, patrons, sites, http);
+        return new SavedPatron(
+            await PatronAsync(saved.Barcode, patrons, sites, http),
+            await patrons.DoubtAsync(saved, patron, http.RequestAborted)
+        );
     }
 
     private static async Task<Page<HistoryItem>> HistoryAsync(
@@ -1216,7 +1275,10 @@ internal static class ApiRoutes
         var (district, actor) = Caller.Of(http);
         var asked = Unescaped(barcode);
         return string.Equals(asked, body.Barcode, StringComparison.OrdinalIgnoreCase)
-            ? Accepted(await erasure.EnqueueAsync(district.Id, asked, actor, cancellationToken: http.RequestAborted), isNew: true)
+            ? Accepted(
+                await KeptAsync(() => erasure.EnqueueAsync(district.Id, asked, actor, cancellationToken: http.RequestAborted)),
+                isNew: true
+            )
             : throw new RollcallException("The barcode in the body is another one than in the address. Nothing was erased.");
     }
 
@@ -1226,7 +1288,7 @@ internal static class ApiRoutes
         {
             return await find();
         }
-        catch (RollcallException e)
+        catch (RollcallException e) when (e.IsNobody)
         {
             throw new NotFoundException(e.Message);
         }

@@ -20,7 +20,9 @@ internal static class OpenApiShape
                 options.OpenApiVersion = OpenApiSpecVersion.OpenApi3_0;
                 options.ShouldInclude = description => description.RelativePath?.StartsWith("api/", StringComparison.Ordinal) == true;
                 options.CreateSchemaReferenceId = info =>
-                    info.Type == typeof(PatronDocument) ? "Patron" : OpenApiOptions.CreateDefaultSchemaReferenceId(info);
+                    info.Type == typeof(PatronDocument) ? "Patron"
+                    : info.Type == typeof(SavedPatron) ? nameof(SavedPatron)
+                    : OpenApiOptions.CreateDefaultSchemaReferenceId(info);
                 options.AddDocumentTransformer(
                     (document, _, _) =>
                     {
@@ -146,7 +148,7 @@ internal static class OpenApiShape
     private static Task SchemaAsync(OpenApiSchema schema, OpenApiSchemaTransformerContext context, CancellationToken cancellationToken)
     {
         var type = context.JsonTypeInfo.Type;
-        if (type == typeof(PatronDocument))
+        if (type == typeof(PatronDocument) || type == typeof(SavedPatron))
         {
             schema.Type = JsonSchemaType.Object;
             schema.AdditionalPropertiesAllowed = false;
@@ -187,6 +189,16 @@ internal static class OpenApiShape
                 Type = JsonSchemaType.String,
                 Description = "Another one after each change; give it to change whom you have seen, as you have seen them",
             };
+            if (type == typeof(SavedPatron))
+            {
+                schema.Properties["warnings"] = new OpenApiSchema
+                {
+                    Type = JsonSchemaType.Array,
+                    Items = new OpenApiSchema { Type = JsonSchemaType.String },
+                    Description = "What to look at, in a sentence each; the patron is written all the same",
+                };
+            }
+
             schema.Required = schema.Properties.Keys.ToHashSet(StringComparer.Ordinal);
         }
         else if (type == typeof(DateTimeOffset) || type == typeof(DateTimeOffset?))

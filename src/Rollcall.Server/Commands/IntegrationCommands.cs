@@ -576,10 +576,11 @@ internal static class IntegrationCommands
 
     private static Command Map(Terminal terminal, IntegrationKind kind)
     {
-        var field = new Argument<string>("FIELD") { Description = "barcode, community-id or location" };
+        var field = new Argument<string>("FIELD") { Description = "barcode, community-id, location or nickname" };
         var source = new Argument<string>("SOURCE")
         {
-            Description = "none, user-id:TYPE, identifier, username, homeroom:code, homeroom:title, homeroom:location or homeroom:teacher",
+            Description =
+                "none, user-id:TYPE, identifier, username, homeroom:code, homeroom:title, homeroom:location, homeroom:teacher or preferred-name",
         };
         var command = new Command("map", "Say where a field comes from") { field, source };
         command.SetAction(

@@ -62,6 +62,7 @@ internal record IntegrationView
                 ["barcode"] = Word(map.Barcode),
                 ["communityId"] = Word(map.CommunityId),
                 ["location"] = MapArguments.Word(map.Location),
+                ["nickname"] = map.NicknameFromPreferredName ? MapArguments.PreferredName : "none",
             },
             SiteFrom = MapArguments.Word(map.SiteFrom),
             Grades = map.Grades,
@@ -102,6 +103,9 @@ internal sealed record FieldRuleView(string Policy, string Blank);
 /// <summary>The words of the mapping, both ways.</summary>
 internal static class MapArguments
 {
+    /// <summary>The source of a nickname: OneRoster's <c>preferredFirstName</c>.</summary>
+    public const string PreferredName = "preferred-name";
+
     private const string TypePrefix = "user-id:";
 
     public static string Word(IdMapping mapping) =>
@@ -168,8 +172,16 @@ internal static class MapArguments
                         $"The homeroom cannot come from '{text}': none, homeroom:code, homeroom:title, homeroom:location or homeroom:teacher."
                     );
                 return map => map with { Location = location };
+            case "nickname":
+                var preferred = text.ToLowerInvariant() switch
+                {
+                    PreferredName => true,
+                    "none" => false,
+                    _ => throw new UsageException($"The nickname cannot come from '{text}': none or {PreferredName}."),
+                };
+                return map => map with { NicknameFromPreferredName = preferred };
             default:
-                throw new UsageException($"'{field}' cannot be mapped: there is barcode, community-id and location.");
+                throw new UsageException($"'{field}' cannot be mapped: there is barcode, community-id, location and nickname.");
         }
     }
 

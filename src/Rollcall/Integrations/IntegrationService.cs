@@ -1126,6 +1126,18 @@ public sealed class IntegrationService(
         return sites[had..];
     }
 
+    /// <summary>Whether an organization is matched to a site.</summary>
+    public async Task<bool> IsMatchedAsync(
+        int districtId,
+        IntegrationKind kind,
+        string orgId,
+        CancellationToken cancellationToken = default
+    )
+    {
+        await using var context = database.CreateContext();
+        return await context.SiteOrgs.AnyAsync(o => o.DistrictId == districtId && o.Kind == kind && o.OrgId == orgId, cancellationToken);
+    }
+
     /// <summary>Takes an organization off its site.</summary>
     /// <exception cref="RollcallException">It is not matched.</exception>
     public async Task UnmatchAsync(

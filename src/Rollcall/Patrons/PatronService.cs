@@ -979,7 +979,8 @@ public sealed class PatronService(RollcallDatabase database, TimeProvider time)
         );
 
     /// <summary>What is said of a barcode that nobody has, or nobody whom the asker may see.</summary>
-    internal static RollcallException Nobody(string barcode) => new($"There is no patron with the barcode {Text.Cut(barcode, 40)}.");
+    internal static RollcallException Nobody(string barcode) =>
+        RollcallException.OfNobody($"There is no patron with the barcode {Text.Cut(barcode, 40)}.");
 
     private static async Task<(Patron, PatronLink?)> FindAsync(
         IQueryable<Patron> patrons,

@@ -131,11 +131,12 @@ public sealed class SavedFilters(RollcallDatabase database)
     }
 
     /// <summary>Removes a filter; it may be gone already.</summary>
-    public async Task RemoveAsync(int districtId, string owner, string? name, CancellationToken cancellationToken)
+    /// <returns>Whether it was there.</returns>
+    public async Task<bool> RemoveAsync(int districtId, string owner, string? name, CancellationToken cancellationToken)
     {
         await using var context = database.CreateContext();
-        await context
-            .SavedFilters.Where(f => f.DistrictId == districtId && f.Owner == owner && f.Name == name)
-            .ExecuteDeleteAsync(cancellationToken);
+        return await context
+                .SavedFilters.Where(f => f.DistrictId == districtId && f.Owner == owner && f.Name == name)
+                .ExecuteDeleteAsync(cancellationToken) > 0;
     }
 }

@@ -149,6 +149,13 @@ public sealed class ReviewService(RollcallDatabase database)
             .ToListAsync(cancellationToken);
     }
 
+    /// <summary>Whether somebody waits under this number, or was decided on.</summary>
+    public async Task<bool> HasAsync(int districtId, int id, CancellationToken cancellationToken = default)
+    {
+        await using var context = database.CreateContext();
+        return await context.ReviewItems.AnyAsync(r => r.DistrictId == districtId && r.Id == id, cancellationToken);
+    }
+
     /// <summary>People by their numbers, in the order of these.</summary>
     public async Task<IReadOnlyList<ReviewRow>> RowsAsync(
         int districtId,

@@ -209,16 +209,24 @@ public abstract class ApiAdministrationTests(Library library)
         );
         using (var operators = Client(await TokenAsync(null, default, default)))
         {
+            Assert.Equal(
+                """{"clientId":null,"hasSecret":false,"acceptTiles":false}""",
+                await operators.GetStringAsync(new Uri($"{Root}/classlink-application", UriKind.Relative))
+            );
             var stored = await operators.PatchAsJsonAsync(
                 $"{Root}/classlink-application",
                 new
                 {
                     clientId = "c1",
                     clientSecret = "client-secret-value",
-                    acceptTiles = false,
+                    acceptTiles = true,
                 }
             );
             Assert.Equal(HttpStatusCode.NoContent, stored.StatusCode);
+            Assert.Equal(
+                """{"clientId":"c1","hasSecret":true,"acceptTiles":true}""",
+                await operators.GetStringAsync(new Uri($"{Root}/classlink-application", UriKind.Relative))
+            );
         }
 
         var signIn = await PatchAsync(http, "integrations/classlink/sign-in", new { on = true });

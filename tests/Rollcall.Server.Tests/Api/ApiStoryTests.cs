@@ -8,45 +8,8 @@ using Rollcall.SignIn;
 namespace Rollcall.Server.Tests.Api;
 
 /// <summary>A client that a generator made from the OpenAPI document does what a program does: from an empty installation to a log.</summary>
-public sealed class ApiStoryTests(EmptyLibrary library) : IClassFixture<EmptyLibrary>
+public abstract class ApiStory(Library library)
 {
-    private static string DocumentPath => Path.Combine(Root(), "docs", "openapi.json");
-
-    [Fact]
-    public async Task The_document_that_is_checked_in_is_the_servers()
-    {
-        using var http = new HttpClient { BaseAddress = library.Url };
-        var served = await http.GetStringAsync(new Uri("/api/v1/openapi.json", UriKind.Relative));
-        if (Environment.GetEnvironmentVariable("ROLLCALL_WRITE_DOCS") == "true")
-        {
-            await File.WriteAllTextAsync(DocumentPath, served + "\n", TestContext.Current.CancellationToken);
-            return;
-        }
-
-        // When this differs: run this test once with ROLLCALL_WRITE_DOCS=true, look at the change, and generate the client anew (CONTRIBUTING.md).
-        Assert.Equal(await File.ReadAllTextAsync(DocumentPath, TestContext.Current.CancellationToken), served + "\n");
-    }
-
-    [Fact]
-    public void The_client_knows_every_operation_of_the_document()
-    {
-        using var document = JsonDocument.Parse(File.ReadAllText(DocumentPath));
-        var ids = document
-            .RootElement.GetProperty("paths")
-            .EnumerateObject()
-            .SelectMany(p => p.Value.EnumerateObject())
-            .Select(o => o.Value.GetProperty("operationId").GetString()! + "Async");
-        var methods = typeof(RollcallClient).GetMethods().Select(m => m.Name).ToHashSet(StringComparer.OrdinalIgnoreCase);
-        Assert.All(ids, id => Assert.Contains(id, methods));
-
-        // Its last line says of which document it was made, not by names alone: CONTRIBUTING.md has the command.
-        var print = Convert.ToHexStringLower(System.Security.Cryptography.SHA256.HashData(File.ReadAllBytes(DocumentPath)));
-        Assert.Equal(
-            $"// openapi.json {print}",
-            File.ReadLines(Path.Combine(Root(), "tests", "Rollcall.Server.Tests", "Api", "RollcallClient.generated.cs")).Last()
-        );
-    }
-
     [Fact]
     public async Task A_generated_client_connects_matches_previews_approves_and_reads_the_log()
     {
@@ -119,6 +82,10 @@ public sealed class ApiStoryTests(EmptyLibrary library) : IClassFixture<EmptyLib
             }
         );
         await client.MatchAsync("classlink", new MatchBody { Site = "A1", Org = orgs[0].SourcedId });
+        Assert.Empty(Assert.Single(await client.SitesAsync()).RoleGroups);
+        await client.ChangeSiteAsync("A1", new SitePatch { NextBarcode = "T100001", RoleGroup = "teacher" });
+        var teachers = Assert.Single(Assert.Single(await client.SitesAsync()).RoleGroups);
+        Assert.Equal(("teacher", "T100001", null, null), (teachers.RoleGroup, teachers.NextBarcode, teachers.Policy, teachers.Group));
         List<NewSiteOfOrg> wanted = [.. orgs.Skip(1).Select((o, i) => new NewSiteOfOrg { Org = o.SourcedId, Code = $"A{i + 2}" })];
         Assert.Contains(
             "named twice",
@@ -138,7 +105,7 @@ public sealed class ApiStoryTests(EmptyLibrary library) : IClassFixture<EmptyLib
             new SettingsPatch
             {
                 Roles = ["student", "teacher"],
-                Map = new Dictionary<string, string> { ["community-id"] = "identifier" },
+                Map = new Dictionary<string, string> { ["community-id"] = "identifier", ["nickname"] = "preferred-name" },
                 Thresholds = new Dictionary<string, ThresholdBody>
                 {
                     ["transfers"] = new() { Percent = 5, Count = 20 },
@@ -148,6 +115,17 @@ public sealed class ApiStoryTests(EmptyLibrary library) : IClassFixture<EmptyLib
         );
         Assert.Equal(["student", "teacher"], settings.Roles);
         Assert.Equal("identifier", settings.Map["communityId"]);
+        Assert.Equal("preferred-name", (await client.IntegrationAsync("classlink")).Map["nickname"]);
+        Assert.Contains(
+            "The nickname cannot come from 'username'",
+            await RefusedAsync(() =>
+                client.ChangeIntegrationAsync(
+                    "classlink",
+                    new SettingsPatch { Map = new Dictionary<string, string> { ["nickname"] = "username" } }
+                )
+            ),
+            StringComparison.Ordinal
+        );
         Assert.Equal(20, settings.Thresholds["transfers"].Count);
         Assert.Contains(
             "No roster service is on",
@@ -196,15 +174,95 @@ public sealed class ApiStoryTests(EmptyLibrary library) : IClassFixture<EmptyLib
         var undo = await client.UndoAsync(started.Operation, new UndoBody { Patron = one.Barcode, Version = one.Version }, "undo-1");
         Assert.Equal("completed", (await EndAsync(client, undo.Operation)).Status);
         Assert.Contains("no patron with the barcode", await RefusedAsync(() => client.PatronAsync(one.Barcode)), StringComparison.Ordinal);
+
+        // A Student # that another patron has is taken, and said.
+        var words = $"Student # {another.CommunityId} is another patron's, too.";
+        var fields = new Dictionary<string, string>
+        {
+            ["barcode"] = "TWIN1",
+            ["lastName"] = "Byron",
+            ["communityId"] = another.CommunityId!,
+        };
+        var twin = await client.AddPatronAsync(new NewPatronBody { Fields = fields }, "twin-1");
+        Assert.StartsWith(words, Assert.Single(twin.Warnings), StringComparison.Ordinal);
+        Assert.Equal(twin.Warnings, (await client.AddPatronAsync(new NewPatronBody { Fields = fields }, "twin-1")).Warnings);
+        Assert.Empty((await SetAsync("notes", "seen")).Warnings);
+        Assert.Empty((await SetAsync("communityId", "nobody else's")).Warnings);
+        Assert.StartsWith(words, Assert.Single((await SetAsync("communityId", another.CommunityId!)).Warnings), StringComparison.Ordinal);
+
+        Task<SavedPatron> SetAsync(string field, string value) =>
+            client.ChangePatronAsync(twin.Barcode, new PatronPatch { Fields = new Dictionary<string, string> { [field] = value } });
+    }
+
+    private static async Task<string> RefusedAsync<T>(Func<Task<T>> act) =>
+        (await Assert.ThrowsAsync<ApiException<ApiProblem>>(async () => await act())).Result.Detail;
+
+    private async Task<OperationDetails> EndAsync(RollcallClient client, long id)
+    {
+        await library.EndOfAsync((await library.Service<DistrictService>().ListAsync()).Single(d => d.Code == "API").Id, id);
+        return await client.OperationAsync(id);
+    }
+
+    protected HttpClient Http(string token)
+    {
+        var http = new HttpClient { BaseAddress = library.Url };
+        http.DefaultRequestHeaders.Authorization = new("Bearer", token);
+        return http;
+    }
+}
+
+/// <inheritdoc cref="ApiStory"/>
+public sealed class PostgresApiStoryTests(PostgresEmptyLibrary library) : ApiStory(library), IClassFixture<PostgresEmptyLibrary>;
+
+/// <summary>The same on SQLite, the document itself, and its fitting the client.</summary>
+public sealed class ApiStoryTests(EmptyLibrary library) : ApiStory(library), IClassFixture<EmptyLibrary>
+{
+    private readonly EmptyLibrary _library = library;
+
+    private static string DocumentPath => Path.Combine(Root(), "docs", "openapi.json");
+
+    [Fact]
+    public async Task The_document_that_is_checked_in_is_the_servers()
+    {
+        using var http = new HttpClient { BaseAddress = _library.Url };
+        var served = await http.GetStringAsync(new Uri("/api/v1/openapi.json", UriKind.Relative));
+        if (Environment.GetEnvironmentVariable("ROLLCALL_WRITE_DOCS") == "true")
+        {
+            await File.WriteAllTextAsync(DocumentPath, served + "\n", TestContext.Current.CancellationToken);
+            return;
+        }
+
+        // When this differs: run this test once with ROLLCALL_WRITE_DOCS=true, look at the change, and generate the client anew (CONTRIBUTING.md).
+        Assert.Equal(await File.ReadAllTextAsync(DocumentPath, TestContext.Current.CancellationToken), served + "\n");
+    }
+
+    [Fact]
+    public void The_client_knows_every_operation_of_the_document()
+    {
+        using var document = JsonDocument.Parse(File.ReadAllText(DocumentPath));
+        var ids = document
+            .RootElement.GetProperty("paths")
+            .EnumerateObject()
+            .SelectMany(p => p.Value.EnumerateObject())
+            .Select(o => o.Value.GetProperty("operationId").GetString()! + "Async");
+        var methods = typeof(RollcallClient).GetMethods().Select(m => m.Name).ToHashSet(StringComparer.OrdinalIgnoreCase);
+        Assert.All(ids, id => Assert.Contains(id, methods));
+
+        // Its last line says of which document it was made, not by names alone: CONTRIBUTING.md has the command.
+        var print = Convert.ToHexStringLower(System.Security.Cryptography.SHA256.HashData(File.ReadAllBytes(DocumentPath)));
+        Assert.Equal(
+            $"// openapi.json {print}",
+            File.ReadLines(Path.Combine(Root(), "tests", "Rollcall.Server.Tests", "Api", "RollcallClient.generated.cs")).Last()
+        );
     }
 
     [Fact]
     public async Task Strangers_are_slowed_down_and_neither_tokens_nor_health_are_their_victims()
     {
-        var (_, token) = await library
+        var (_, token) = await _library
             .Service<AccessTokens>()
             .CreateAsync(null, "unharmed", default, default, TimeSpan.FromDays(1), "test");
-        using var stranger = new HttpClient { BaseAddress = library.Url };
+        using var stranger = new HttpClient { BaseAddress = _library.Url };
         var seen = new HashSet<System.Net.HttpStatusCode>();
         for (var i = 0; i < global::Rollcall.Server.Api.ApiGate.Strangers + 5 && seen.Count < 2; i++)
         {
@@ -220,22 +278,6 @@ public sealed class ApiStoryTests(EmptyLibrary library) : IClassFixture<EmptyLib
         var client = new RollcallClient(http);
         await client.DistrictsAsync();
         Assert.Equal("ok", (await new RollcallClient(stranger).HealthAsync()).Status);
-    }
-
-    private static async Task<string> RefusedAsync<T>(Func<Task<T>> act) =>
-        (await Assert.ThrowsAsync<ApiException<ApiProblem>>(async () => await act())).Result.Detail;
-
-    private async Task<OperationDetails> EndAsync(RollcallClient client, long id)
-    {
-        await library.EndOfAsync((await library.Service<DistrictService>().ListAsync()).Single(d => d.Code == "API").Id, id);
-        return await client.OperationAsync(id);
-    }
-
-    private HttpClient Http(string token)
-    {
-        var http = new HttpClient { BaseAddress = library.Url };
-        http.DefaultRequestHeaders.Authorization = new("Bearer", token);
-        return http;
     }
 
     private static string Root()

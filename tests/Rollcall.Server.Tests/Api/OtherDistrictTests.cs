@@ -97,7 +97,7 @@ public abstract partial class OtherDistrictTests(Library library)
                 if (isOfId && theirs.IsOf(path, id))
                 {
                     Assert.True(
-                        response.StatusCode is HttpStatusCode.NotFound or HttpStatusCode.BadRequest or HttpStatusCode.UnprocessableEntity,
+                        response.StatusCode == HttpStatusCode.NotFound,
                         $"{response.StatusCode} from {method} {path} with {id}: {answer}"
                     );
                     ofIds++;
@@ -277,6 +277,62 @@ public abstract partial class OtherDistrictTests(Library library)
 
         var after = await visitor.PageAsync("/");
         Assert.Contains($"<span class=\"topbar-district\" dir=\"auto\">{other.Name}", after, StringComparison.Ordinal);
+    }
+
+    /// <summary>Whatever an address names, in each of its parts: a program tells by the status that it is not there, or not its own.</summary>
+    [Fact]
+    public async Task What_an_address_names_and_is_not_there_is_answered_with_404()
+    {
+        var other = await AddDistrictAsync();
+        using var document = await DocumentAsync();
+        var (account, _) = await library
+            .Service<Accounts>()
+            .AddAsync($"{other.Code}@library.example", other, SecurityGroup.DistrictAdministrator, null, false, "test");
+        using var operators = Client(await TokenAsync(null));
+        using var http = Client(await TokenAsync(other, account.Id));
+        var asked = 0;
+        foreach (var (path, method, content) in Methods(document.RootElement))
+        {
+            // Whose number is new adds a policy.
+            var parts = PathPart().Matches(path).Select(m => m.Value).ToList();
+            if ((path, method.Method) is ("/api/v1/policies/{code}", "PUT"))
+            {
+                continue;
+            }
+
+            foreach (var part in path.EndsWith("/matches", StringComparison.Ordinal) ? [.. parts, "?org"] : parts)
+            {
+                if (part == "?org" && method != HttpMethod.Delete)
+                {
+                    continue;
+                }
+
+                var named = part == "?org" ? path : path.Replace(part, part == "{id}" ? "999999999" : "NOBODY", StringComparison.Ordinal);
+                using var request = new HttpRequestMessage(
+                    method,
+                    Fill(named, "NOBODY", "999999999", other.Code).Replace("{tenantId}", "1", StringComparison.Ordinal)
+                        + (path.EndsWith("/matches", StringComparison.Ordinal) && method == HttpMethod.Delete ? "?org=NOBODY" : "")
+                );
+                if (content is { Name: "application/json" })
+                {
+                    request.Content = new StringContent(
+                        Body(document.RootElement, content.Value.Value.GetProperty("schema"), _ => "NOBODY")!.ToJsonString(),
+                        Encoding.UTF8,
+                        "application/json"
+                    );
+                }
+
+                using var response = await (path.Contains("/districts/", StringComparison.Ordinal) ? operators : http).SendAsync(request);
+                Assert.True(
+                    response.StatusCode == HttpStatusCode.NotFound,
+                    $"{response.StatusCode} from {method} {request.RequestUri} for {part}: {await response.Content.ReadAsStringAsync()}"
+                );
+                Assert.Equal("application/problem+json", response.Content.Headers.ContentType?.MediaType);
+                asked++;
+            }
+        }
+
+        Assert.InRange(asked, 40, 1000);
     }
 
     [Fact]
@@ -686,7 +742,7 @@ public abstract partial class OtherDistrictTests(Library library)
     private async Task<District> AddDistrictAsync() =>
         await library.Service<DistrictService>().AddAsync($"OD{Guid.NewGuid():N}"[..12], "Another district", null, "test");
 
-    private async Task<string> TokenAsync(District? district) =>
+    private async Task<string> TokenAsync(District? district, long? account = null) =>
         (
             await library
                 .Service<AccessTokens>()
@@ -696,7 +752,8 @@ public abstract partial class OtherDistrictTests(Library library)
                     SecurityGroup.DistrictAdministrator,
                     AccessTokens.AllOfDistrict,
                     TimeSpan.FromDays(1),
-                    "test"
+                    "test",
+                    account
                 )
         ).Token;
 
@@ -706,6 +763,9 @@ public abstract partial class OtherDistrictTests(Library library)
         http.DefaultRequestHeaders.Authorization = new("Bearer", token);
         return http;
     }
+
+    [GeneratedRegex(@"\{\w+\}", RegexOptions.ExplicitCapture, 1000)]
+    private static partial Regex PathPart();
 
     [GeneratedRegex("name=\"seen\" value=\"(?<seen>[^\"]+)\"", RegexOptions.ExplicitCapture, 1000)]
     private static partial Regex SeenField();

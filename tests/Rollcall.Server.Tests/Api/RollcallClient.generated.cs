@@ -5292,7 +5292,7 @@ namespace Rollcall.Server.Tests.Api.Generated
         /// <param name="idempotency_Key">Sent again with the same key within a day, the request starts nothing and gets the first answer.</param>
         /// <returns>Created</returns>
         /// <exception cref="ApiException">A server side error occurred.</exception>
-        public virtual async System.Threading.Tasks.Task<Patron> AddPatronAsync(NewPatronBody body, string? idempotency_Key = null, System.Threading.CancellationToken cancellationToken = default(System.Threading.CancellationToken))
+        public virtual async System.Threading.Tasks.Task<SavedPatron> AddPatronAsync(NewPatronBody body, string? idempotency_Key = null, System.Threading.CancellationToken cancellationToken = default(System.Threading.CancellationToken))
         {
             if (body == null)
                 throw new System.ArgumentNullException("body");
@@ -5343,7 +5343,7 @@ namespace Rollcall.Server.Tests.Api.Generated
                         var status_ = (int)response_.StatusCode;
                         if (status_ == 201)
                         {
-                            var objectResponse_ = await ReadObjectResponseAsync<Patron>(response_, headers_, cancellationToken).ConfigureAwait(false);
+                            var objectResponse_ = await ReadObjectResponseAsync<SavedPatron>(response_, headers_, cancellationToken).ConfigureAwait(false);
                             if (objectResponse_.Object == null)
                             {
                                 throw new ApiException("Response was null which was not expected.", status_, objectResponse_.Text, headers_, null);
@@ -5570,7 +5570,7 @@ namespace Rollcall.Server.Tests.Api.Generated
         /// </remarks>
         /// <returns>OK</returns>
         /// <exception cref="ApiException">A server side error occurred.</exception>
-        public virtual async System.Threading.Tasks.Task<Patron> ChangePatronAsync(string barcode, PatronPatch body, System.Threading.CancellationToken cancellationToken = default(System.Threading.CancellationToken))
+        public virtual async System.Threading.Tasks.Task<SavedPatron> ChangePatronAsync(string barcode, PatronPatch body, System.Threading.CancellationToken cancellationToken = default(System.Threading.CancellationToken))
         {
             if (barcode == null)
                 throw new System.ArgumentNullException("barcode");
@@ -5622,7 +5622,7 @@ namespace Rollcall.Server.Tests.Api.Generated
                         var status_ = (int)response_.StatusCode;
                         if (status_ == 200)
                         {
-                            var objectResponse_ = await ReadObjectResponseAsync<Patron>(response_, headers_, cancellationToken).ConfigureAwait(false);
+                            var objectResponse_ = await ReadObjectResponseAsync<SavedPatron>(response_, headers_, cancellationToken).ConfigureAwait(false);
                             if (objectResponse_.Object == null)
                             {
                                 throw new ApiException("Response was null which was not expected.", status_, objectResponse_.Text, headers_, null);
@@ -6688,6 +6688,87 @@ namespace Rollcall.Server.Tests.Api.Generated
                         if (status_ == 200)
                         {
                             var objectResponse_ = await ReadObjectResponseAsync<ClassLinkSignInView>(response_, headers_, cancellationToken).ConfigureAwait(false);
+                            if (objectResponse_.Object == null)
+                            {
+                                throw new ApiException("Response was null which was not expected.", status_, objectResponse_.Text, headers_, null);
+                            }
+                            return objectResponse_.Object;
+                        }
+                        else
+                        {
+                            var objectResponse_ = await ReadObjectResponseAsync<ApiProblem>(response_, headers_, cancellationToken).ConfigureAwait(false);
+                            if (objectResponse_.Object == null)
+                            {
+                                throw new ApiException("Response was null which was not expected.", status_, objectResponse_.Text, headers_, null);
+                            }
+                            throw new ApiException<ApiProblem>("What is wrong, in one sentence that says what to do.", status_, objectResponse_.Text, headers_, objectResponse_.Object, null);
+                        }
+                    }
+                    finally
+                    {
+                        if (disposeResponse_)
+                            response_.Dispose();
+                    }
+                }
+            }
+            finally
+            {
+                if (disposeClient_)
+                    client_.Dispose();
+            }
+        }
+
+        /// <param name="cancellationToken">A cancellation token that can be used by other objects or threads to receive notice of cancellation.</param>
+        /// <summary>
+        /// Show the application by which ClassLink knows this installation, without its secret
+        /// </summary>
+        /// <remarks>
+        /// Needs the scope installation.
+        /// </remarks>
+        /// <returns>OK</returns>
+        /// <exception cref="ApiException">A server side error occurred.</exception>
+        public virtual async System.Threading.Tasks.Task<ClassLinkApplicationView> ClassLinkApplicationAsync(System.Threading.CancellationToken cancellationToken = default(System.Threading.CancellationToken))
+        {
+            var client_ = _httpClient;
+            var disposeClient_ = false;
+            try
+            {
+                using (var request_ = new System.Net.Http.HttpRequestMessage())
+                {
+                    request_.Method = new System.Net.Http.HttpMethod("GET");
+                    request_.Headers.Accept.Add(System.Net.Http.Headers.MediaTypeWithQualityHeaderValue.Parse("application/json"));
+
+                    var urlBuilder_ = new System.Text.StringBuilder();
+                
+                    // Operation Path: "api/v1/classlink-application"
+                    urlBuilder_.Append("api/v1/classlink-application");
+
+                    PrepareRequest(client_, request_, urlBuilder_);
+
+                    var url_ = urlBuilder_.ToString();
+                    request_.RequestUri = new System.Uri(url_, System.UriKind.RelativeOrAbsolute);
+
+                    PrepareRequest(client_, request_, url_);
+
+                    var response_ = await client_.SendAsync(request_, System.Net.Http.HttpCompletionOption.ResponseHeadersRead, cancellationToken).ConfigureAwait(false);
+                    var disposeResponse_ = true;
+                    try
+                    {
+                        var headers_ = new System.Collections.Generic.Dictionary<string, System.Collections.Generic.IEnumerable<string>>();
+                        foreach (var item_ in response_.Headers)
+                            headers_[item_.Key] = item_.Value;
+                        if (response_.Content != null && response_.Content.Headers != null)
+                        {
+                            foreach (var item_ in response_.Content.Headers)
+                                headers_[item_.Key] = item_.Value;
+                        }
+
+                        ProcessResponse(client_, response_);
+
+                        var status_ = (int)response_.StatusCode;
+                        if (status_ == 200)
+                        {
+                            var objectResponse_ = await ReadObjectResponseAsync<ClassLinkApplicationView>(response_, headers_, cancellationToken).ConfigureAwait(false);
                             if (objectResponse_.Object == null)
                             {
                                 throw new ApiException("Response was null which was not expected.", status_, objectResponse_.Text, headers_, null);
@@ -8572,6 +8653,21 @@ namespace Rollcall.Server.Tests.Api.Generated
     }
 
     [System.CodeDom.Compiler.GeneratedCode("NJsonSchema", "14.7.1.0 (NJsonSchema v11.6.1.0 (Newtonsoft.Json v13.0.0.0))")]
+    internal partial class ClassLinkApplicationView
+    {
+
+        [System.Text.Json.Serialization.JsonPropertyName("clientId")]
+        public string? ClientId { get; set; } = default!;
+
+        [System.Text.Json.Serialization.JsonPropertyName("hasSecret")]
+        public bool HasSecret { get; set; } = default!;
+
+        [System.Text.Json.Serialization.JsonPropertyName("acceptTiles")]
+        public bool AcceptTiles { get; set; } = default!;
+
+    }
+
+    [System.CodeDom.Compiler.GeneratedCode("NJsonSchema", "14.7.1.0 (NJsonSchema v11.6.1.0 (Newtonsoft.Json v13.0.0.0))")]
     internal partial class ClassLinkSignInPatch
     {
 
@@ -10268,6 +10364,222 @@ namespace Rollcall.Server.Tests.Api.Generated
     }
 
     [System.CodeDom.Compiler.GeneratedCode("NJsonSchema", "14.7.1.0 (NJsonSchema v11.6.1.0 (Newtonsoft.Json v13.0.0.0))")]
+    internal partial class SavedPatron
+    {
+
+        /// <summary>
+        /// Barcode
+        /// </summary>
+        [System.Text.Json.Serialization.JsonPropertyName("barcode")]
+        [System.ComponentModel.DataAnnotations.Required(AllowEmptyStrings = true)]
+        public string Barcode { get; set; } = default!;
+
+        /// <summary>
+        /// Student #
+        /// </summary>
+        [System.Text.Json.Serialization.JsonPropertyName("communityId")]
+        public string? CommunityId { get; set; } = default!;
+
+        /// <summary>
+        /// Government ID
+        /// </summary>
+        [System.Text.Json.Serialization.JsonPropertyName("governmentId")]
+        public string? GovernmentId { get; set; } = default!;
+
+        /// <summary>
+        /// Homeroom
+        /// </summary>
+        [System.Text.Json.Serialization.JsonPropertyName("location")]
+        public string? Location { get; set; } = default!;
+
+        /// <summary>
+        /// 2nd Location
+        /// </summary>
+        [System.Text.Json.Serialization.JsonPropertyName("secondLocation")]
+        public string? SecondLocation { get; set; } = default!;
+
+        /// <summary>
+        /// Last Name
+        /// </summary>
+        [System.Text.Json.Serialization.JsonPropertyName("lastName")]
+        [System.ComponentModel.DataAnnotations.Required(AllowEmptyStrings = true)]
+        public string LastName { get; set; } = default!;
+
+        /// <summary>
+        /// First Name
+        /// </summary>
+        [System.Text.Json.Serialization.JsonPropertyName("firstName")]
+        public string? FirstName { get; set; } = default!;
+
+        /// <summary>
+        /// Middle Name
+        /// </summary>
+        [System.Text.Json.Serialization.JsonPropertyName("middleName")]
+        public string? MiddleName { get; set; } = default!;
+
+        /// <summary>
+        /// Grade
+        /// </summary>
+        [System.Text.Json.Serialization.JsonPropertyName("level")]
+        public string? Level { get; set; } = default!;
+
+        /// <summary>
+        /// Phone Number
+        /// </summary>
+        [System.Text.Json.Serialization.JsonPropertyName("phone")]
+        public string? Phone { get; set; } = default!;
+
+        /// <summary>
+        /// Email
+        /// </summary>
+        [System.Text.Json.Serialization.JsonPropertyName("email")]
+        public string? Email { get; set; } = default!;
+
+        /// <summary>
+        /// Status
+        /// </summary>
+        [System.Text.Json.Serialization.JsonPropertyName("status")]
+        [System.ComponentModel.DataAnnotations.Required(AllowEmptyStrings = true)]
+        public string Status { get; set; } = default!;
+
+        /// <summary>
+        /// Policy
+        /// </summary>
+        [System.Text.Json.Serialization.JsonPropertyName("policy")]
+        public string? Policy { get; set; } = default!;
+
+        /// <summary>
+        /// Sex
+        /// </summary>
+        [System.Text.Json.Serialization.JsonPropertyName("sex")]
+        public string? Sex { get; set; } = default!;
+
+        /// <summary>
+        /// Birthdate
+        /// </summary>
+        [System.Text.Json.Serialization.JsonPropertyName("birthdate")]
+        public string? Birthdate { get; set; } = default!;
+
+        /// <summary>
+        /// Graduation Date
+        /// </summary>
+        [System.Text.Json.Serialization.JsonPropertyName("graduationDate")]
+        public string? GraduationDate { get; set; } = default!;
+
+        /// <summary>
+        /// Parent/guardian
+        /// </summary>
+        [System.Text.Json.Serialization.JsonPropertyName("additionalContact")]
+        public string? AdditionalContact { get; set; } = default!;
+
+        /// <summary>
+        /// Parent email
+        /// </summary>
+        [System.Text.Json.Serialization.JsonPropertyName("otherEmails")]
+        public string? OtherEmails { get; set; } = default!;
+
+        /// <summary>
+        /// Site
+        /// </summary>
+        [System.Text.Json.Serialization.JsonPropertyName("site")]
+        public string? Site { get; set; } = default!;
+
+        /// <summary>
+        /// Nickname
+        /// </summary>
+        [System.Text.Json.Serialization.JsonPropertyName("nickname")]
+        public string? Nickname { get; set; } = default!;
+
+        /// <summary>
+        /// GUID
+        /// </summary>
+        [System.Text.Json.Serialization.JsonPropertyName("guid")]
+        public string? Guid { get; set; } = default!;
+
+        /// <summary>
+        /// Security Group
+        /// </summary>
+        [System.Text.Json.Serialization.JsonPropertyName("group")]
+        [System.ComponentModel.DataAnnotations.Required(AllowEmptyStrings = true)]
+        public string Group { get; set; } = default!;
+
+        /// <summary>
+        /// Site Access
+        /// </summary>
+        [System.Text.Json.Serialization.JsonPropertyName("siteAccess")]
+        public string? SiteAccess { get; set; } = default!;
+
+        /// <summary>
+        /// Notes
+        /// </summary>
+        [System.Text.Json.Serialization.JsonPropertyName("notes")]
+        public string? Notes { get; set; } = default!;
+
+        /// <summary>
+        /// Expiration
+        /// </summary>
+        [System.Text.Json.Serialization.JsonPropertyName("expiration")]
+        public string? Expiration { get; set; } = default!;
+
+        /// <summary>
+        /// Stamps
+        /// </summary>
+        [System.Text.Json.Serialization.JsonPropertyName("stamps")]
+        public string? Stamps { get; set; } = default!;
+
+        /// <summary>
+        /// Do not transfer
+        /// </summary>
+        [System.Text.Json.Serialization.JsonPropertyName("doNotTransfer")]
+        public bool DoNotTransfer { get; set; } = default!;
+
+        /// <summary>
+        /// Library keeps
+        /// </summary>
+        [System.Text.Json.Serialization.JsonPropertyName("keptFields")]
+        public string? KeptFields { get; set; } = default!;
+
+        /// <summary>
+        /// There is a roster person for it
+        /// </summary>
+        [System.Text.Json.Serialization.JsonPropertyName("linked")]
+        public bool Linked { get; set; } = default!;
+
+        [System.Text.Json.Serialization.JsonPropertyName("roleGroup")]
+        public string? RoleGroup { get; set; } = default!;
+
+        /// <summary>
+        /// Further sourcedIds of the same person
+        /// </summary>
+        [System.Text.Json.Serialization.JsonPropertyName("aliases")]
+        [System.ComponentModel.DataAnnotations.Required]
+        public System.Collections.Generic.ICollection<string> Aliases { get; set; } = new System.Collections.ObjectModel.Collection<string>();
+
+        [System.Text.Json.Serialization.JsonPropertyName("createdAt")]
+        [System.ComponentModel.DataAnnotations.Required(AllowEmptyStrings = true)]
+        public System.DateTimeOffset CreatedAt { get; set; } = default!;
+
+        [System.Text.Json.Serialization.JsonPropertyName("updatedAt")]
+        [System.ComponentModel.DataAnnotations.Required(AllowEmptyStrings = true)]
+        public System.DateTimeOffset UpdatedAt { get; set; } = default!;
+
+        /// <summary>
+        /// Another one after each change; give it to change whom you have seen, as you have seen them
+        /// </summary>
+        [System.Text.Json.Serialization.JsonPropertyName("version")]
+        [System.ComponentModel.DataAnnotations.Required(AllowEmptyStrings = true)]
+        public string Version { get; set; } = default!;
+
+        /// <summary>
+        /// What to look at, in a sentence each; the patron is written all the same
+        /// </summary>
+        [System.Text.Json.Serialization.JsonPropertyName("warnings")]
+        [System.ComponentModel.DataAnnotations.Required]
+        public System.Collections.Generic.ICollection<string> Warnings { get; set; } = new System.Collections.ObjectModel.Collection<string>();
+
+    }
+
+    [System.CodeDom.Compiler.GeneratedCode("NJsonSchema", "14.7.1.0 (NJsonSchema v11.6.1.0 (Newtonsoft.Json v13.0.0.0))")]
     internal partial class ScheduleBody
     {
 
@@ -10346,6 +10658,25 @@ namespace Rollcall.Server.Tests.Api.Generated
     }
 
     [System.CodeDom.Compiler.GeneratedCode("NJsonSchema", "14.7.1.0 (NJsonSchema v11.6.1.0 (Newtonsoft.Json v13.0.0.0))")]
+    internal partial class SiteRoleGroupView
+    {
+
+        [System.Text.Json.Serialization.JsonPropertyName("roleGroup")]
+        [System.ComponentModel.DataAnnotations.Required(AllowEmptyStrings = true)]
+        public string RoleGroup { get; set; } = default!;
+
+        [System.Text.Json.Serialization.JsonPropertyName("nextBarcode")]
+        public string? NextBarcode { get; set; } = default!;
+
+        [System.Text.Json.Serialization.JsonPropertyName("policy")]
+        public string? Policy { get; set; } = default!;
+
+        [System.Text.Json.Serialization.JsonPropertyName("group")]
+        public string? Group { get; set; } = default!;
+
+    }
+
+    [System.CodeDom.Compiler.GeneratedCode("NJsonSchema", "14.7.1.0 (NJsonSchema v11.6.1.0 (Newtonsoft.Json v13.0.0.0))")]
     internal partial class SiteView
     {
 
@@ -10368,6 +10699,10 @@ namespace Rollcall.Server.Tests.Api.Generated
 
         [System.Text.Json.Serialization.JsonPropertyName("defaultGroup")]
         public string? DefaultGroup { get; set; } = default!;
+
+        [System.Text.Json.Serialization.JsonPropertyName("roleGroups")]
+        [System.ComponentModel.DataAnnotations.Required]
+        public System.Collections.Generic.ICollection<SiteRoleGroupView> RoleGroups { get; set; } = new System.Collections.ObjectModel.Collection<SiteRoleGroupView>();
 
     }
 
@@ -10647,4 +10982,4 @@ namespace Rollcall.Server.Tests.Api.Generated
 #pragma warning restore 8604
 #pragma warning restore 8625
 #pragma warning restore 8765
-// openapi.json 70e1c001a5d77c00874db1a9d227815e602bea11cc700c608e4ce13f0c8a8f7a
+// openapi.json 619bfe78db5fb25cf24ac30e7927fcba582d7e8a911b54cb5ca714b454927a85

@@ -65,6 +65,17 @@ public sealed class OneRosterStoryTests(PostgresCluster postgres)
         await cli.RefusedAsync(1, "rollcall oneroster roles", "sync");
         await cli.OkAsync("oneroster", "roles", "student,teacher,admin");
         await cli.OkAsync("oneroster", "map", "community-id", "identifier");
+        await cli.RefusedAsync(2, "none or preferred-name", "oneroster", "map", "nickname", "username");
+        Assert.Contains(
+            "nickname from preferred-name",
+            (await cli.OkAsync("oneroster", "map", "nickname", "preferred-name")).Out,
+            StringComparison.Ordinal
+        );
+        Assert.Equal(
+            "preferred-name",
+            (await cli.OkAsync("oneroster", "show", "--json")).Json.GetProperty("map").GetProperty("nickname").GetString()
+        );
+        await cli.OkAsync("oneroster", "map", "nickname", "none");
         Assert.Equal(0, (await cli.OkAsync("sync", "--preview", "--json")).Number("unchanged"));
 
         var first = await cli.OkAsync("sync", "--json");

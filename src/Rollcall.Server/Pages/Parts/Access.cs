@@ -271,6 +271,7 @@ internal static class Access
         ["/api/v1/notices/test Post"] = (Need.DistrictAdministrator, TokenScopes.PreferencesWrite),
         ["/api/v1/integrations/classlink/sign-in Get"] = (Need.DistrictAdministrator, TokenScopes.PreferencesRead),
         ["/api/v1/integrations/classlink/sign-in Patch"] = (Need.DistrictAdministrator, TokenScopes.PreferencesWrite),
+        ["/api/v1/classlink-application Get"] = (Need.Operator, TokenScopes.Installation),
         ["/api/v1/classlink-application Patch"] = (Need.Operator, TokenScopes.Installation),
         ["/api/v1/partner-key Get"] = (Need.Operator, TokenScopes.Installation),
         ["/api/v1/partner-key Put"] = (Need.Operator, TokenScopes.Installation),

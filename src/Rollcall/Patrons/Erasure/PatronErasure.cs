@@ -210,7 +210,7 @@ public sealed class PatronErasure(RollcallDatabase database, TimeProvider time)
         var search = new PersonSearch(database.Bulk, context, districtId);
         var (patrons, roster) = await search.ResolveAsync(asked, cancellationToken);
         return patrons.Length + roster.Length == 0
-            ? throw new RollcallException(
+            ? throw RollcallException.OfNobody(
                 "Nothing is kept under that: it is no patron's barcode, none of a patron who was removed or was to be added, and no roster id in Review or a log."
             )
             : await search.FindAsync(patrons, roster, cancellationToken);
