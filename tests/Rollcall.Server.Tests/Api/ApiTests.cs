@@ -2,6 +2,7 @@ using System.Net;
 using System.Net.Http.Json;
 using System.Text;
 using System.Text.Json;
+using System.Text.RegularExpressions;
 using Microsoft.AspNetCore.Http;
 using Microsoft.AspNetCore.Mvc.RazorPages;
 using Microsoft.AspNetCore.Routing;
@@ -713,6 +714,136 @@ public abstract class ApiTests(SyncedLibrary library)
             new { fields = new { group = "Librarian", siteAccess = "S01" } }
         );
         Assert.Equal(HttpStatusCode.OK, given.StatusCode);
+    }
+
+    /// <summary>What goes in as a secret is in no answer, neither to that nor to any other request; and no answer has room for one that is not told of.</summary>
+    [Fact]
+    public async Task A_secret_that_was_given_is_in_no_answer()
+    {
+        using var http = Client(await TokenAsync(library.District, SecurityGroup.DistrictAdministrator, AccessTokens.AllOfDistrict));
+        using var operators = Client(await TokenAsync(null, default, default));
+        using var document = JsonDocument.Parse(await http.GetStringAsync(new Uri($"{Root}/openapi.json", UriKind.Relative)));
+        Assert.Equal(
+            [
+                "ClassLinkApplicationPatch.clientSecret",
+                "ConnectBody.key",
+                "ConnectBody.secret",
+                "NewPartnerKey.key",
+                "NoticeSettingPatch.webhookSecret",
+            ],
+            Members("requestBody")
+        );
+        Assert.Equal(
+            ["AccountLink.link", "AccountView.hasPassword", "ClassLinkApplicationView.hasSecret", "MadeToken.secret", "MadeToken.token"],
+            Members("responses")
+        );
+
+        const string planted = "planted-over-the-api-";
+        var origin = library.Sandbox.Url.GetLeftPart(UriPartial.Authority);
+        var answers = new StringBuilder();
+        await SaidAsync(operators.PutAsJsonAsync($"{Root}/partner-key", new { key = planted + "partner" }));
+        await SaidAsync(
+            operators.PatchAsJsonAsync($"{Root}/classlink-application", new { clientId = "x", clientSecret = planted + "client" })
+        );
+        await SaidAsync(
+            http.PatchAsJsonAsync($"{Root}/notices/settings", new { webhook = $"{origin}/hook", webhookSecret = planted + "hook" })
+        );
+        foreach (
+            var (service, mode) in ((string, string)[])
+                [
+                    ("oneroster", "bearer"),
+                    ("oneroster", "direct"),
+                    ("oneroster", "client-credentials"),
+                    ("classlink", "prefix"),
+                    ("classlink", "direct"),
+                    ("classlink", "proxy"),
+                    ("classlink", "none"),
+                ]
+        )
+        {
+            await SaidAsync(
+                http.PostAsJsonAsync(
+                    $"{Root}/integrations/{service}/connect",
+                    new
+                    {
+                        mode,
+                        url = service == "oneroster" ? origin : library.Sandbox.ProxyPrefix,
+                        tenantId = service == "oneroster" ? null : library.Sandbox.Options.TenantId,
+                        tokenUrl = mode == "client-credentials" ? $"{origin}/token" : null,
+                        key = planted + "key",
+                        secret = planted + "secret",
+                    }
+                )
+            );
+        }
+
+        var barcode = (await library.Service<PatronService>().PageAsync(library.District.Id, new(), PatronSort.Name, false, 1, 1))
+            .Patrons[0]
+            .Barcode;
+        var operation = (await library.Service<OperationQueue>().OfKindAsync(library.District.Id, OperationKind.FullSync, 1))[0].Id;
+        foreach (var (route, path, method) in Routes(barcode).Where(r => r.Method == HttpMethod.Get))
+        {
+            var there = path.Replace(
+                "999999",
+                operation.ToString(System.Globalization.CultureInfo.InvariantCulture),
+                StringComparison.Ordinal
+            );
+            await SaidAsync((Access.Of(route) == Need.Operator ? operators : http).GetAsync(new Uri(there, UriKind.Relative)));
+        }
+
+        Assert.DoesNotContain(planted, answers.ToString(), StringComparison.OrdinalIgnoreCase);
+        Assert.Contains(barcode, answers.ToString(), StringComparison.Ordinal);
+        await library.Service<Rollcall.Integrations.IntegrationService>().StorePartnerKeyAsync(library.Sandbox.Options.PartnerKey, "test");
+        await http.PatchAsJsonAsync($"{Root}/notices/settings", new { webhook = "" });
+
+        async Task SaidAsync(Task<HttpResponseMessage> request)
+        {
+            using var response = await request;
+            answers.AppendLine(response.Headers.ToString()).AppendLine(await response.Content.ReadAsStringAsync());
+        }
+
+        // Members called like a secret, of every body that is sent or answered with.
+        string[] Members(string where)
+        {
+            var schemas = document.RootElement.GetProperty("components").GetProperty("schemas");
+            var reached = new SortedSet<string>(StringComparer.Ordinal);
+            foreach (var method in document.RootElement.GetProperty("paths").EnumerateObject().SelectMany(p => p.Value.EnumerateObject()))
+            {
+                if (method.Value.ValueKind == JsonValueKind.Object && method.Value.TryGetProperty(where, out var part))
+                {
+                    Reach(part);
+                }
+            }
+
+            return
+            [
+                .. reached
+                    .Where(name => schemas.GetProperty(name).TryGetProperty("properties", out _))
+                    .SelectMany(name =>
+                        schemas
+                            .GetProperty(name)
+                            .GetProperty("properties")
+                            .EnumerateObject()
+                            .Select(m => m.Name)
+                            .Where(m =>
+                                Regex.IsMatch(m, "(?i:secret|passw|token$|hash)|^key$|^link$", RegexOptions.None, TimeSpan.FromSeconds(1))
+                            )
+                            .Order(StringComparer.Ordinal)
+                            .Select(m => $"{name}.{m}")
+                    ),
+            ];
+
+            void Reach(JsonElement part)
+            {
+                foreach (Match name in Regex.Matches(part.GetRawText(), "#/components/schemas/(?<name>[^\"]+)"))
+                {
+                    if (reached.Add(name.Groups["name"].Value))
+                    {
+                        Reach(schemas.GetProperty(name.Groups["name"].Value));
+                    }
+                }
+            }
+        }
     }
 
     /// <summary>Forms send what was left blank as an empty text.</summary>

@@ -1,3 +1,5 @@
+using System.Text.RegularExpressions;
+using Microsoft.EntityFrameworkCore;
 using Rollcall.Integrations;
 using Rollcall.Operations;
 using Rollcall.Patrons;
@@ -10,8 +12,70 @@ using Rollcall.Tests.SignIn;
 namespace Rollcall.Tests.Storage;
 
 /// <summary>Every kind of secret that an installation is told or makes: in no table, no log and no backup.</summary>
-public sealed class SecretTests(PostgresCluster cluster)
+public sealed partial class SecretTests(PostgresCluster cluster)
 {
+    /// <summary>Where secrets are kept, encrypted or hashed. The test below fills every one of them.</summary>
+    private static readonly string[] s_kept =
+    [
+        "access_tokens.hash",
+        "account_tokens.value",
+        "accounts.password_hash",
+        "data_protection_keys.xml",
+        "installation_settings.value",
+        "integrations.secret",
+        "notice_settings.webhook_secret",
+        "one_time_links.id",
+        "pending_sign_ins.browser",
+        "pending_sign_ins.id",
+        "sign_in_sessions.id",
+        "switch_records.data",
+        "used_codes.id",
+    ];
+
+    /// <summary>What is called like a secret and is none: names of things, keys of rows, and what only says that something is as it was.</summary>
+    private static readonly string[] s_none =
+    [
+        "access_tokens.stamp",
+        "account_claims.claim_value",
+        "account_logins.provider_key",
+        "account_passkeys.credential_id",
+        "accounts.concurrency_stamp",
+        "accounts.security_stamp",
+        "homeroom_parts.data",
+        "idempotent_requests.key",
+        "installation_settings.key",
+        "patrons.barcode_key",
+        "patrons.email_key",
+        "patrons.name_key",
+        "patrons.search_key",
+        "patrons.stamps",
+        "pending_sign_ins.nonce",
+        "sign_in_sessions.browser",
+        "sign_in_sessions.stamp",
+    ];
+
+    [Fact]
+    public async Task Every_column_that_may_hold_a_secret_is_known()
+    {
+        await using var system = await Installation.StartAsync(cluster, Db.Sqlite);
+        await using var context = system.Database.CreateContext();
+
+        // A new one: does it hold a secret? Then it belongs among those that are kept, and the test below has to put one there.
+        Assert.Equal(
+            s_kept.Concat(s_none).Order(StringComparer.Ordinal),
+            context
+                .Model.GetEntityTypes()
+                .SelectMany(e => e.GetProperties().Select(p => (Entity: e, Property: p, Column: $"{e.GetTableName()}.{p.GetColumnName()}")))
+                .Where(c => c.Property.ClrType == typeof(string) || c.Property.ClrType == typeof(byte[]))
+                .Where(c => LikeASecret().IsMatch(c.Column) || c.Property.IsPrimaryKey() && c.Property.Name == "Id")
+                .Select(c => c.Column)
+                .Order(StringComparer.Ordinal)
+        );
+    }
+
+    [GeneratedRegex("secret|passw|token[^s.]*$|hash|stamp|nonce|credential|xml|browser$|(?:[._]key|value|data)$", RegexOptions.None, 1000)]
+    private static partial Regex LikeASecret();
+
     [Theory]
     [InlineData(Db.Sqlite)]
     [InlineData(Db.Postgres)]
@@ -43,17 +107,25 @@ public sealed class SecretTests(PostgresCluster cluster)
             await system.Integrations.ConnectAsync(system.District, IntegrationKind.ClassLink, way, true, true, "test");
         }
 
+        // A switch sets the connection aside that was there before.
         await system.Integrations.ConnectAsync(
             system.District,
-            IntegrationKind.OneRoster,
-            new ConnectRequest(ConnectionMode.ClientCredentials, null, origin, made.ConsumerKey, made.ConsumerSecret)
-            {
-                TokenUrl = origin + "/token",
-            },
+            IntegrationKind.ClassLink,
+            Sync.FailureTests.Elsewhere(system),
             true,
             true,
             "test"
         );
+        ConnectRequest[] others =
+        [
+            new(ConnectionMode.Direct, null, origin, made.ConsumerKey, made.ConsumerSecret),
+            new(ConnectionMode.Bearer, null, sandbox.ProxyPrefix, Secret: made.Bearer),
+            new(ConnectionMode.ClientCredentials, null, origin, made.ConsumerKey, made.ConsumerSecret) { TokenUrl = origin + "/token" },
+        ];
+        foreach (var way in others)
+        {
+            await system.Integrations.ConnectAsync(system.District, IntegrationKind.OneRoster, way, true, true, "test");
+        }
 
         // What is refused is not written down either.
         await Assert.ThrowsAnyAsync<Exception>(() =>
@@ -91,7 +163,9 @@ public sealed class SecretTests(PostgresCluster cluster)
         await accounts.CheckAsync("anna@library.example", Plant("planted wrong password 7788"), null);
         var (key, _) = await accounts.BeginSecondFactorAsync(account.Id, password);
         Plant(key.Replace(" ", "", StringComparison.Ordinal));
-        secrets.AddRange(await accounts.TurnSecondFactorOnAsync(account.Id, Authenticator.Code(key)));
+        var recovery = await accounts.TurnSecondFactorOnAsync(account.Id, Authenticator.Code(key));
+        secrets.AddRange(recovery);
+        Assert.Equal(PasswordAnswer.Right, (await accounts.CheckAsync("anna@library.example", password, recovery[0])).Answer);
         Plant(await system.Get<Sessions>().OpenAsync(account, SignInMethod.Password, null, new Device("test", null)));
         Plant(
             (
@@ -142,9 +216,33 @@ public sealed class SecretTests(PostgresCluster cluster)
             Plant(Assert.Single(sandbox.IssuedTokens));
         }
 
+        // One that waits for its way back.
+        var waiting = await system.Get<ClassLinkSignIn>().BeginAsync($"{origin}/back", browser, null);
+        Plant(waiting!.Split("state=")[1].Split('&')[0]);
+        foreach (var column in s_kept)
+        {
+            var (table, name) = (column.Split('.')[0], column.Split('.')[1]);
+            await using var connection = await system.Database.OpenAsync();
+            var rows = await Sql.ScalarAsync(
+                connection,
+                null,
+                $"SELECT COUNT(*) FROM {table} WHERE {name} IS NOT NULL",
+                TestContext.Current.CancellationToken
+            );
+            Assert.True(rows > 0, $"Nothing was put into {column}");
+        }
+
         await system.Get<Backup>().WriteAsync(Path.Combine(system.Database.DataFolder, "backup.db"));
         Assert.All(secrets, s => Assert.True(s.Length > 8, s));
         Assert.Equal([], await Leftovers.FindAsync(system, log, [.. secrets]));
+
+        // Nor in what is given out of everything that is kept.
+        await using (var context = system.Database.CreateContext())
+        {
+            var somebody = await context.Patrons.FirstAsync(p => p.DistrictId == system.District.Id);
+            var file = await system.Get<Rollcall.Patrons.Erasure.PatronErasure>().DataAsync(system.District, somebody.Barcode, "test");
+            Assert.Equal([], Leftovers.Find(secrets, ("what is kept of one person", System.Text.Encoding.UTF8.GetBytes(file))));
+        }
 
         // The search would find one: a name that is none is there.
         Assert.NotEmpty(await Leftovers.FindAsync(system, log, "anna@library.example"));
