@@ -78,6 +78,69 @@ public sealed class DocumentTests
         }
     }
 
+    /// <summary>What stands against a threat is shown by a test: one that was renamed or removed shows nothing.</summary>
+    [Theory]
+    [InlineData("asvs.md")]
+    [InlineData("threat-model.md")]
+    public async Task What_the_tables_of_defences_name_is_there(string page)
+    {
+        var stop = TestContext.Current.CancellationToken;
+        var lines = await File.ReadAllLinesAsync(Path.Combine(Root(), "docs", page), stop);
+        var (tests, program) = (await CodeAsync("tests"), await CodeAsync("src"));
+        var shown = 0;
+        foreach (var name in lines.SelectMany(l => Regex.Matches(l, "`(?<name>[^`]+)`")).Select(m => m.Groups["name"].Value).Distinct())
+        {
+            var begin = name.Split('…')[0];
+            if (IsTest(name))
+            {
+                Assert.True(IsThere(name), $"There is no test {name}");
+                shown++;
+            }
+            else if (Regex.IsMatch(begin, @"^[A-Z][a-z]+[A-Za-z]*(?:\.[A-Z][A-Za-z]+)*$"))
+            {
+                // Types and members that are said to do something.
+                Assert.True(Regex.IsMatch(program, $@"\b{begin.Split('.')[^1]}\b"), $"The program has no {name}");
+            }
+        }
+
+        Assert.InRange(shown, 20, 1000);
+
+        // Every threat names a test that shows what stands against it; the head and the line below it do not.
+        var table = lines.SkipWhile(l => !l.StartsWith("| threat |", StringComparison.Ordinal)).TakeWhile(l => l.StartsWith('|')).Skip(2);
+        foreach (var threat in table)
+        {
+            var cells = threat.Split(" | ");
+            Assert.True(
+                Regex.Matches(cells[^1], "`(?<name>[^`]+)`").Any(m => IsTest(m.Groups["name"].Value)),
+                $"Nothing shows what stands against: {cells[0]}"
+            );
+        }
+
+        static bool IsTest(string name) =>
+            Regex.IsMatch(name.Split('…')[0], "^[A-Z]+[a-z]*(?:_[A-Za-z0-9]+)+$|^[A-Za-z]+Tests$")
+            && !name.StartsWith("ROLLCALL_", StringComparison.Ordinal);
+
+        // A name that is long is cut: what is left begins one, and what comes after the cut ends it.
+        bool IsThere(string name) =>
+            name.EndsWith("Tests", StringComparison.Ordinal)
+                ? Regex.IsMatch(tests, $@"class {name}\b")
+                : Regex.IsMatch(tests, $@"\b{name.Replace("…", @"\w*", StringComparison.Ordinal)}\(");
+
+        static async Task<string> CodeAsync(string folder)
+        {
+            var text = new StringBuilder();
+            foreach (var file in Directory.EnumerateFiles(Path.Combine(Root(), folder), "*.cs", SearchOption.AllDirectories))
+            {
+                if (!file.Contains("/obj/", StringComparison.Ordinal))
+                {
+                    text.AppendLine(await File.ReadAllTextAsync(file, TestContext.Current.CancellationToken));
+                }
+            }
+
+            return text.ToString();
+        }
+    }
+
     /// <summary>Every page and what can be done on it, in the column of the least group that may.</summary>
     private static string PagesWritten()
     {
