@@ -1,3 +1,4 @@
+using System.Text.RegularExpressions;
 using Microsoft.EntityFrameworkCore;
 using Microsoft.EntityFrameworkCore.Infrastructure;
 using Microsoft.EntityFrameworkCore.Metadata;
@@ -13,6 +14,8 @@ namespace Rollcall.Tests.Storage;
 /// <summary>The two databases, their migrations and the bulk paths agree with the model.</summary>
 public sealed class ModelTests(PostgresCluster cluster)
 {
+    private static CancellationToken Stop => TestContext.Current.CancellationToken;
+
     private async Task<RollcallDatabase> OpenAsync(Db db, TempFolder folder) =>
         new(new StorageOptions(folder.Path, db == Db.Postgres ? await cluster.CreateDatabaseAsync() : null));
 
@@ -57,6 +60,94 @@ public sealed class ModelTests(PostgresCluster cluster)
         Assert.Equal(built.GetRelationalModel().ToDebugString(Long), context.Model.GetRelationalModel().ToDebugString(Long));
     }
 
+    /// <summary>Nodes go on writing while an index of theirs is made, and one that was left half made is made anew.</summary>
+    [Fact]
+    public async Task An_index_of_patrons_is_made_while_others_write_them()
+    {
+        using var folder = new TempFolder();
+        await using var database = new RollcallDatabase(new StorageOptions(folder.Path, await cluster.CreateEmptyDatabaseAsync()));
+        await FirstSchema.MakeAsync(database, Stop);
+        await FirstSchema.FillAsync(database, 20, secret: null, Stop);
+        await using var context = database.CreateContext();
+        await context.GetService<IMigrator>().MigrateAsync("BoundTokens", Stop);
+        await context.Database.ExecuteSqlAsync($"CREATE INDEX ix_patrons_district_id_community_id ON patrons (district_id)", Stop);
+
+        await using var first = await database.OpenAsync(Stop);
+        await using var writing = await first.BeginTransactionAsync(Stop);
+        await Sql.ExecuteAsync(first, writing, "UPDATE patrons SET nickname = 'Zo' WHERE id = 1", Stop);
+        var migrating = database.MigrateAsync(Stop);
+        const string Waiting =
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE '%INDEX%'";
+        await using var other = await database.OpenAsync(Stop);
+        while (await Sql.ScalarAsync(other, null, Waiting, Stop) == 0)
+        {
+            Assert.False(migrating.IsCompleted, "It waited for nobody.");
+            await Task.Delay(20, Stop);
+        }
+
+        await Sql.ExecuteAsync(other, null, "SET lock_timeout = 1000", Stop);
+        await Sql.ExecuteAsync(other, null, "UPDATE patrons SET nickname = 'Zo' WHERE id = 2", Stop);
+        await writing.CommitAsync(Stop);
+        await migrating;
+        Assert.Empty(await database.PendingMigrationsAsync(Stop));
+        Assert.Equal(
+            2,
+            await Sql.ScalarAsync(
+                other,
+                null,
+                "SELECT count(*) FROM pg_indexes JOIN pg_class ON relname = indexname JOIN pg_index ON indexrelid = oid WHERE indisvalid AND (indexdef LIKE '%community_id%' OR indexdef LIKE '%updated_at%') AND tablename = 'patrons'",
+                Stop
+            )
+        );
+    }
+
+    /// <summary>What <c>docs/scale.md</c> says of dividing the tables: all keys but those that it names begin with the district, and PostgreSQL takes the
+    /// large tables as partitioned ones with all their keys and indexes.</summary>
+    [Fact]
+    public async Task Tables_can_be_divided_by_district_as_the_page_on_scale_says()
+    {
+        using var folder = new TempFolder();
+        await using var database = await OpenAsync(Db.Postgres, folder);
+        await using var context = database.CreateContext();
+        var root = AppContext.BaseDirectory;
+        while (!File.Exists(Path.Combine(root, "Rollcall.slnx")))
+        {
+            root = Path.GetDirectoryName(root.TrimEnd(Path.DirectorySeparatorChar))!;
+        }
+
+        var page = (await File.ReadAllTextAsync(Path.Combine(root, "docs", "scale.md"), Stop)).ReplaceLineEndings(" ");
+        var named = Regex.Match(page, "with keys of their own: (?<names>[^.]+)\\.").Groups["names"].Value;
+        Assert.Equal(
+            context
+                .Model.GetEntityTypes()
+                .Where(t => t.FindProperty("DistrictId") is not null && t.FindPrimaryKey()!.Properties[0].Name != "DistrictId")
+                .Select(t => t.GetTableName()!)
+                .Order(StringComparer.Ordinal),
+            Regex.Matches(named, "`(?<name>[a-z_]+)`").Select(m => m.Groups["name"].Value).Order(StringComparer.Ordinal)
+        );
+
+        var large = Regex.Match(page, "\\*\\*Partitions\\.\\*\\* (?<names>.+?) partitioned by hash").Groups["names"].Value;
+        var tables = Regex.Matches(large, "`(?<name>[a-z_]+)`").Select(m => m.Groups["name"].Value).ToList();
+        Assert.Equal(["patrons", "patron_links", "changes"], tables);
+        foreach (var table in tables)
+        {
+#pragma warning disable EF1002 // Names of tables, from above.
+            await context.Database.ExecuteSqlRawAsync(
+                $"CREATE TABLE divided_{table} (LIKE {table} INCLUDING ALL) PARTITION BY HASH (district_id); CREATE TABLE divided_{table}_0 PARTITION OF divided_{table} FOR VALUES WITH (MODULUS 2, REMAINDER 0)",
+                Stop
+            );
+            var (whole, divided) = (
+                await context.Database.SqlQueryRaw<int>(Indexes(table)).SingleAsync(Stop),
+                await context.Database.SqlQueryRaw<int>(Indexes($"divided_{table}")).SingleAsync(Stop)
+            );
+#pragma warning restore EF1002
+            Assert.True(whole > 0);
+            Assert.Equal(whole, divided);
+        }
+
+        static string Indexes(string table) => $"SELECT count(*)::int AS \"Value\" FROM pg_indexes WHERE tablename = '{table}'";
+    }
+
     /// <summary>Nodes are replaced one after another: whatever a program of the version before reads and writes is still there, and what it
     /// leaves out has a value. What is to go goes a version after the last program that knew it, and is named here then.</summary>
     [Theory]
@@ -86,10 +177,21 @@ public sealed class ModelTests(PostgresCluster cluster)
                         );
                         break;
                     case CreateIndexOperation index:
+                        // Where there are millions of rows, whoever writes would wait until it is made.
+                        Assert.True(
+                            db == Db.Sqlite
+                                || made.Contains(index.Table)
+                                || index.Table is not ("patrons" or "patron_links" or "changes")
+                                || index["Npgsql:CreatedConcurrently"] is true,
+                            $"{id}: {index.Name} keeps writers waiting"
+                        );
                         Assert.True(
                             !index.IsUnique || made.Contains(index.Table) || index.Name == "ix_operations_district_id_daily_date",
                             $"{id}: {index.Name}"
                         );
+                        break;
+                    case SqlOperation sql:
+                        Assert.StartsWith("DROP INDEX CONCURRENTLY IF EXISTS ix_", sql.Sql, StringComparison.Ordinal);
                         break;
                     default:
                         Assert.True(operation is DropIndexOperation, $"{id}: {operation.GetType().Name}");
