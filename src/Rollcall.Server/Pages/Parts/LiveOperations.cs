@@ -202,6 +202,9 @@ internal static class LiveEvents
         var looked = time.GetUtcNow();
         try
         {
+            // That it may look on is said at once: there may be nothing else to say for long, and something in front may wait no longer.
+            await http.Response.StartAsync(stop.Token);
+            await http.Response.Body.FlushAsync(stop.Token);
             while (true)
             {
                 // One look at the queue, at most two a second: that bounds what a page is sent.
