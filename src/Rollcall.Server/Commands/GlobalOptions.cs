@@ -98,6 +98,13 @@ internal static class GlobalOptions
             ?? throw new RollcallException(
                 "ROLLCALL_SMTP_FROM is missing: the address that email is sent from, like rollcall@school.example."
             );
+        if (!MailOptions.IsSender(from))
+        {
+            throw new RollcallException(
+                $"ROLLCALL_SMTP_FROM '{from}' is no address that email can be sent from. Write it like rollcall@school.example, or Library <rollcall@school.example>."
+            );
+        }
+
         var passwordFile = Given(terminal.Variable("ROLLCALL_SMTP_PASSWORD_FILE"));
         string? password;
         try

@@ -103,4 +103,11 @@ public sealed record MailOptions(
     bool Plain = false,
     bool? TlsFromStart = null,
     System.Security.Cryptography.X509Certificates.X509Certificate2Collection? Authorities = null
-);
+)
+{
+    /// <summary>Whether email can be sent from it: an address, with a name before it or without.</summary>
+    public static bool IsSender(string text) =>
+        MimeKit.MailboxAddress.TryParse(text, out var sender)
+        && sender.Address.IndexOf('@', StringComparison.Ordinal) is > 0 and var at
+        && at < sender.Address.Length - 1;
+}

@@ -129,8 +129,12 @@ public sealed class NoticeStoryTests
         Assert.Empty(mail.Messages);
 
         cli.Variables["ROLLCALL_SMTP_PASSWORD_FILE"] = cli.File("password", password + "\n");
+        cli.Variables["ROLLCALL_SMTP_FROM"] = "Library of Riverbend <library@school.example>";
         Assert.StartsWith("sent", await TestedAsync(cli, 0), StringComparison.Ordinal);
-        Assert.Contains("To: office@school.example", Assert.Single(mail.Messages), StringComparison.Ordinal);
+        var sent = Assert.Single(mail.Envelopes);
+        Assert.Equal(("library@school.example", "office@school.example"), (sent.From, Assert.Single(sent.To)));
+        Assert.Contains("From: Library of Riverbend <library@school.example>", sent.Text, StringComparison.Ordinal);
+        Assert.Contains("To: office@school.example", sent.Text, StringComparison.Ordinal);
         Assert.All(mail.InTheClear, l => Assert.Contains(l.Split(' ')[0], (string[])["EHLO", "STARTTLS"]));
 
         mail.RefusesSender = true;
@@ -178,6 +182,13 @@ public sealed class NoticeStoryTests
         cli.Variables["ROLLCALL_SMTP_HOST"] = "mail.nowhere.invalid";
         Assert.Contains("no computer mail.nowhere.invalid", await TestedAsync(cli), StringComparison.Ordinal);
 
+        foreach (var odd in (string[])["school", "rollcall@", "Rollcall", "a@school.example, b@school.example"])
+        {
+            cli.Variables["ROLLCALL_SMTP_FROM"] = odd;
+            await cli.RefusedAsync(1, $"ROLLCALL_SMTP_FROM '{odd}' is no address", "notice", "test");
+        }
+
+        cli.Variables["ROLLCALL_SMTP_FROM"] = "rollcall@school.example";
         cli.Variables["ROLLCALL_SMTP_TLS"] = "perhaps";
         await cli.RefusedAsync(1, "ROLLCALL_SMTP_TLS 'perhaps'", "notice", "test");
         cli.Variables["ROLLCALL_SMTP_TLS"] = "off";

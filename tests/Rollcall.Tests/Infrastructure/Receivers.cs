@@ -62,6 +62,9 @@ internal sealed class TestAuthority : IDisposable
     public void Dispose() => _authority.Dispose();
 }
 
+/// <summary>A mail as it was handed over: from whom and to whom, whatever stands in its head.</summary>
+internal sealed record Envelope(string From, IReadOnlyList<string> To, string Text);
+
 /// <summary>A mail server that takes what it gets, as RFC 5321 has the few words for.</summary>
 /// <param name="certificate">With it there is TLS; it is the server's from now on.</param>
 /// <param name="fromStart">TLS is there from the start, and not turned to.</param>
@@ -69,7 +72,7 @@ internal sealed class TestAuthority : IDisposable
 internal sealed class MailServer(X509Certificate2? certificate = null, bool fromStart = false, string? password = null) : IDisposable
 {
     private readonly TcpListener _listener = Listen();
-    private readonly List<string> _messages = [];
+    private readonly List<Envelope> _envelopes = [];
     private bool _accepts;
 
     private static TcpListener Listen()
@@ -102,16 +105,18 @@ internal sealed class MailServer(X509Certificate2? certificate = null, bool from
     /// <summary>What was said before TLS, or without it.</summary>
     public ConcurrentQueue<string> InTheClear { get; } = [];
 
-    public IReadOnlyList<string> Messages
+    public IReadOnlyList<Envelope> Envelopes
     {
         get
         {
-            lock (_messages)
+            lock (_envelopes)
             {
-                return [.. _messages];
+                return [.. _envelopes];
             }
         }
     }
+
+    public IReadOnlyList<string> Messages => [.. Envelopes.Select(e => e.Text)];
 
     private async Task AcceptAsync()
     {
@@ -170,6 +175,8 @@ internal sealed class MailServer(X509Certificate2? certificate = null, bool from
         }
 
         var known = password is null;
+        string? from = null;
+        var to = new List<string>();
         while (await reader.ReadLineAsync() is { } line)
         {
             if (wire is not SslStream)
@@ -202,8 +209,19 @@ internal sealed class MailServer(X509Certificate2? certificate = null, bool from
                 case "MAIL" when RefusesSender:
                     await writer.WriteLineAsync("553 not from you");
                     break;
+                case "MAIL":
+                    (from, to) = (Path(line), []);
+                    await writer.WriteLineAsync("250 go on");
+                    break;
                 case "RCPT" when Refuses:
                     await writer.WriteLineAsync("550 no such mailbox");
+                    break;
+                case "RCPT" when from is not null:
+                    to.Add(Path(line));
+                    await writer.WriteLineAsync("250 go on");
+                    break;
+                case "RCPT" or "DATA" when from is null || to.Count == 0:
+                    await writer.WriteLineAsync("503 from whom, and to whom?");
                     break;
                 case "DATA":
                     await writer.WriteLineAsync("354 go on");
@@ -213,11 +231,12 @@ internal sealed class MailServer(X509Certificate2? certificate = null, bool from
                         text.AppendLine(part);
                     }
 
-                    lock (_messages)
+                    lock (_envelopes)
                     {
-                        _messages.Add(text.ToString());
+                        _envelopes.Add(new(from!, to, text.ToString()));
                     }
 
+                    (from, to) = (null, []);
                     await writer.WriteLineAsync("250 taken");
                     break;
                 case "QUIT":
@@ -230,6 +249,9 @@ internal sealed class MailServer(X509Certificate2? certificate = null, bool from
         }
 
         return false;
+
+        static string Path(string line) =>
+            line[(line.IndexOf('<', StringComparison.Ordinal) + 1)..line.IndexOf('>', StringComparison.Ordinal)];
     }
 
     public void Dispose()

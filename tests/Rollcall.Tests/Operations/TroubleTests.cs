@@ -451,6 +451,17 @@ public sealed class TroubleTests(PostgresCluster cluster)
         Assert.Equal(told.Count(n => n.Channel == NoticeChannel.Webhook), hook.Posts.Count);
         Assert.Contains(mail.Messages, m => m.Contains("Subject: Riverbend: the sync failed", StringComparison.Ordinal));
 
+        // To everybody who is told, each by a mail of their own, and from the address of the settings.
+        Assert.All(mail.Envelopes, e => Assert.Equal("rollcall@school.example", e.From));
+        Assert.Equal(
+            told.Where(n => n.Channel == NoticeChannel.Email).Select(n => n.Target).Order(StringComparer.Ordinal),
+            mail.Envelopes.Select(e => Assert.Single(e.To)).Order(StringComparer.Ordinal)
+        );
+        Assert.Equal(
+            ["office@school.example", "tech@school.example"],
+            mail.Envelopes.SelectMany(e => e.To).Distinct().Order(StringComparer.Ordinal)
+        );
+
         foreach (var (headers, body) in hook.Posts)
         {
             using var hmac = IncrementalHash.CreateHMAC(HashAlgorithmName.SHA256, Encoding.ASCII.GetBytes("a secret of enough length"));
