@@ -31,7 +31,10 @@ public enum Hand
 /// <summary>One Chromium for all tests, the system's own.</summary>
 public sealed class Browser : IAsyncLifetime
 {
-    private static readonly string[] s_places = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"];
+    /// <summary>Wherever <c>./test</c> takes it to be there.</summary>
+    private static readonly IEnumerable<string> s_places = ((string[])["chromium", "chromium-browser", "google-chrome"]).SelectMany(name =>
+        (Environment.GetEnvironmentVariable("PATH") ?? "").Split(Path.PathSeparator).Append("/usr/bin").Select(f => Path.Combine(f, name))
+    );
 
     private IPlaywright? _playwright;
     private IBrowser? _browser;
@@ -63,7 +66,8 @@ public sealed class Browser : IAsyncLifetime
             new BrowserTypeLaunchOptions
             {
                 ExecutablePath =
-                    Array.Find(s_places, File.Exists) ?? throw new InvalidOperationException("There is no Chromium: './test' installs it."),
+                    s_places.FirstOrDefault(File.Exists)
+                    ?? throw new InvalidOperationException("There is no Chromium: './test' installs it."),
                 Args =
                 [
                     "--no-sandbox",
