@@ -153,7 +153,7 @@ internal sealed class NightRun(BenchOptions options)
         );
         var expected = _sandboxes.Sum(s => SandboxTask.Ticked(s.District));
         var read = await NumberAsync(source, $"SELECT sum((counts::json ->> 'read')::bigint) FROM operations {ours}");
-        BenchFailedException.ThrowUnless(read >= expected * 99 / 100, $"{read} people were read of {expected}");
+        BenchFailedException.ThrowUnless(read == expected, $"{read} people were read of {expected}");
         var lasted = new List<double>();
         await using (var command = source.CreateCommand($"SELECT (finished_at - started_at) / 1000.0 FROM operations {ours} ORDER BY 1"))
         await using (var reader = await command.ExecuteReaderAsync())

@@ -233,9 +233,63 @@ public sealed class DocumentTests
         var read = await NamedAsync("src", "*.cs", "\"");
         Assert.InRange(read.Count, 15, 60);
         Assert.Empty(read.Except(await NamedAsync("docs", "*.md", "`")));
+
+        // What OpenTelemetry's library reads by itself is set by tests alone.
+        var table = (await File.ReadAllLinesAsync(Path.Combine(Root(), "docs", "running.md"), TestContext.Current.CancellationToken))
+            .Where(l => l.StartsWith("| `", StringComparison.Ordinal))
+            .SelectMany(l => Regex.Matches(l.Split(" | ")[0], "`(?<name>(ROLLCALL|OTEL)_[A-Z_]+)`"))
+            .Select(m => m.Groups["name"].Value)
+            .ToList();
+        Assert.InRange(table.Count, 15, 60);
+        Assert.Equal(table.Count, table.Distinct(StringComparer.Ordinal).Count());
+        Assert.Empty(table.Except(read));
         var set = await NamedAsync("deploy", "*", "");
         Assert.InRange(set.Count, 4, 20);
         Assert.Empty(set.Except(read));
+    }
+
+    /// <summary>What the code measures, under the names that Prometheus is shown, and what the page for whoever watches promises.</summary>
+    [Fact]
+    public async Task Every_metric_is_documented_and_no_other()
+    {
+        var measured = new List<string>();
+        foreach (var file in Directory.GetFiles(Path.Combine(Root(), "src"), "*.cs", SearchOption.AllDirectories))
+        {
+            var text = await File.ReadAllTextAsync(file, TestContext.Current.CancellationToken);
+            measured.AddRange(
+                Regex
+                    .Matches(
+                        text,
+                        @"\.Create(?<kind>[A-Z][A-Za-z]+)(<[a-z]+>)?\(\s*""(?<name>rollcall\.[a-z_.]+)""(?<rest>.*?)\);\r?\n",
+                        RegexOptions.Singleline
+                    )
+                    .Select(m =>
+                        m.Groups["name"].Value.Replace('.', '_')
+                        + (
+                            Regex.IsMatch(m.Groups["rest"].Value, "\"s\"") ? "_seconds"
+                            : Regex.IsMatch(m.Groups["rest"].Value, "\"By\"") ? "_bytes"
+                            : ""
+                        )
+                        + (m.Groups["kind"].Value == "Counter" ? "_total" : "")
+                    )
+            );
+        }
+
+        var lines = await File.ReadAllLinesAsync(Path.Combine(Root(), "docs", "running.md"), TestContext.Current.CancellationToken);
+        var documented = lines
+            .Where(l => l.StartsWith("| `rollcall_", StringComparison.Ordinal))
+            .SelectMany(l => Regex.Matches(l.Split(" | ")[0], "`(?<name>rollcall_[a-z_]+)"))
+            .Select(m => m.Groups["name"].Value);
+        Assert.InRange(measured.Count, 10, 60);
+        Assert.Equal(measured.Order(StringComparer.Ordinal), documented.Order(StringComparer.Ordinal));
+
+        // An alarm on a metric that is not there never goes off.
+        Assert.Empty(
+            lines
+                .Where(l => l.StartsWith("    ", StringComparison.Ordinal))
+                .SelectMany(l => Regex.Matches(l, "rollcall_(?!web)[a-z_]+").Select(m => m.Value))
+                .Except(measured, StringComparer.Ordinal)
+        );
     }
 
     [Fact]

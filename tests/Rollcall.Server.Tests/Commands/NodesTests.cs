@@ -1,5 +1,6 @@
 using System.Diagnostics;
 using System.Globalization;
+using Microsoft.EntityFrameworkCore;
 using Npgsql;
 using Rollcall.Districts;
 using Rollcall.Integrations;
@@ -205,12 +206,12 @@ public sealed class NodesTests(PostgresCluster postgres)
         }
     }
 
-    [Theory]
-    [InlineData("STOP")]
-    [InlineData("KILL")]
-    public async Task A_node_that_stops_in_the_middle_of_a_slice_is_replaced_within_a_minute_and_writes_nothing_when_it_goes_on(
-        string trouble
-    )
+    /// <summary>Both beside each other: what they wait for is a lease that runs out.</summary>
+    [Fact]
+    public Task A_node_that_stops_in_the_middle_of_a_slice_is_replaced_within_a_minute_and_writes_nothing_when_it_goes_on() =>
+        Task.WhenAll(ReplacedAsync("STOP"), ReplacedAsync("KILL"));
+
+    private static async Task ReplacedAsync(string trouble)
     {
         await using var cluster = await PostgresCluster.OwnAsync();
         await using var sandbox = await SandboxServer.StartAsync(new SandboxOptions { Students = 80, Schools = 2 });
@@ -330,6 +331,85 @@ public sealed class NodesTests(PostgresCluster postgres)
                 await NumberAsync(cli, "SELECT count(DISTINCT district_id) FROM operations WHERE kind = 1 AND status IN (4, 5)")
             );
             Assert.Equal(0, await node.EndAsync());
+        }
+        finally
+        {
+            node.Abandon();
+            foreach (var sandbox in sandboxes)
+            {
+                await sandbox.DisposeAsync();
+            }
+        }
+    }
+
+    /// <summary>SQLite has one writer, so its server works on one at a time, and no page waits for that.</summary>
+    [Fact]
+    public async Task On_SQLite_two_districts_that_are_due_at_once_come_one_after_the_other_and_pages_answer_meanwhile()
+    {
+        var sandboxes = new List<SandboxServer>();
+        await using var cli = await Cli.OpenAsync();
+        var node = new Node(cli);
+        try
+        {
+            for (var i = 0; i < 2; i++)
+            {
+                sandboxes.Add(
+                    await SandboxServer.StartAsync(
+                        new SandboxOptions
+                        {
+                            Students = 300,
+                            Schools = 2,
+                            TenantId = $"92{i}",
+                        }
+                    )
+                );
+                await SetUpAsync(cli, $"D{i}", sandboxes[i]);
+                await cli.OkAsync("classlink", "schedule", "--daily", "default", "--district", $"D{i}");
+                sandboxes[i].Faults.Set("slow=50");
+            }
+
+            cli.Variables["ROLLCALL_PARALLEL"] = "2";
+            using (var refused = RealProcess.Start(cli, "serve", "--urls", "http://127.0.0.1:0"))
+            {
+                var ran = await RealProcess.EndAsync(refused);
+                Assert.Equal(1, ran.Code);
+                Assert.Contains(
+                    "ROLLCALL_PARALLEL is for PostgreSQL",
+                    Assert.Single(ran.Error.TrimEnd('\n').Split('\n')),
+                    StringComparison.Ordinal
+                );
+            }
+
+            cli.Variables.Remove("ROLLCALL_PARALLEL");
+            await node.StartAsync();
+            using var visitor = await SignedInAsync(cli, node.Url);
+            using var leave = CancellationTokenSource.CreateLinkedTokenSource(Stop);
+            var visits = VisitAsync(node, visitor.Session!, leave.Token);
+            await EnqueueAsync(cli, "D0", night: true);
+            await EnqueueAsync(cli, "D1", night: true);
+            await using var database = new RollcallDatabase(new StorageOptions(cli.Data, null));
+            await using var context = database.CreateContext();
+            List<Operation> ended;
+            do
+            {
+                await Task.Delay(100, Stop);
+                ended = await context
+                    .Operations.AsNoTracking()
+                    .Where(o => o.FinishedAt != null)
+                    .OrderBy(o => o.StartedAt)
+                    .ToListAsync(Stop);
+            } while (ended.Count < 2);
+
+            await leave.CancelAsync();
+            Assert.Equal([200], (await visits).Distinct());
+            Assert.All(
+                ended,
+                o => Assert.Contains(o.Status, (OperationStatus[])[OperationStatus.Completed, OperationStatus.CompletedWithWarnings])
+            );
+            Assert.Equal(2, ended.Select(o => o.DistrictId).Distinct().Count());
+            Assert.True(ended[0].FinishedAt <= ended[1].StartedAt);
+            Assert.Equal(0, await node.EndAsync());
+            Assert.DoesNotContain("locked", await node.LogAsync(), StringComparison.OrdinalIgnoreCase);
         }
         finally
         {
