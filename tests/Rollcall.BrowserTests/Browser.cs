@@ -33,7 +33,10 @@ public sealed class Browser : IAsyncLifetime
 {
     /// <summary>Wherever <c>./test</c> takes it to be there.</summary>
     private static readonly IEnumerable<string> s_places = ((string[])["chromium", "chromium-browser", "google-chrome"]).SelectMany(name =>
-        (Environment.GetEnvironmentVariable("PATH") ?? "").Split(Path.PathSeparator).Append("/usr/bin").Select(f => Path.Combine(f, name))
+        (Environment.GetEnvironmentVariable("PATH") ?? "")
+            .Split(Path.PathSeparator, StringSplitOptions.RemoveEmptyEntries)
+            .Append("/usr/bin")
+            .Select(f => Path.Combine(f, name))
     );
 
     private IPlaywright? _playwright;

@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using System.Runtime.Versioning;
 using System.Text.RegularExpressions;
 using Rollcall.Tests.Infrastructure;
 
@@ -6,6 +7,7 @@ namespace Rollcall.Server.Tests.Commands;
 
 /// <summary>The download as one program: two files in a folder that nothing can be written to, and a home in which there is nothing yet. With
 /// ROLLCALL_PUBLISHED=FOLDER it is the one that was published there; without, one is published first, which takes minutes.</summary>
+[UnsupportedOSPlatform("windows")]
 public sealed class PublishTests
 {
     private static CancellationToken Stop => TestContext.Current.CancellationToken;

@@ -1,9 +1,11 @@
 using System.Diagnostics;
+using System.Runtime.Versioning;
 using Rollcall.Tests.Infrastructure;
 
 namespace Rollcall.Server.Tests.Commands;
 
 /// <summary>What the scripts of the project say where something is missing that they need.</summary>
+[UnsupportedOSPlatform("windows")]
 public sealed class ScriptTests
 {
     private const string Fails = "echo 'the program says so' >&2; exit 1";
