@@ -290,7 +290,7 @@ public sealed class IntegrationService(
 
     /// <summary>What connecting a service to another roster clears. Of one that is off and has linked nobody that is its own matches: what patrons
     /// and sites carry is another service's.</summary>
-    private async Task<(SwitchImpact Impact, SwitchScope Scope)> MovingAsync(
+    private static async Task<(SwitchImpact Impact, SwitchScope Scope)> MovingAsync(
         RollcallContext context,
         int districtId,
         IntegrationKind kind,
