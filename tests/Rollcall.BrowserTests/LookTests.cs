@@ -55,9 +55,9 @@ internal static class Looks
         ("tokens", "/preferences/tokens"),
         ("end-of-year", "/end-of-year"),
         ("lists", "/lists"),
-        ("arrivals", "/lists/arrivals"),
-        ("leavers", "/lists/leavers"),
-        ("transferred", "/lists/transferred"),
+        ("arrivals", "/lists/arrivals?site=S01"),
+        ("leavers", "/lists/leavers?site=S01"),
+        ("transferred", "/lists/transferred?site=S01"),
         ("districts", "/welcome"),
         ("about", "/about"),
     ];
@@ -226,7 +226,7 @@ public sealed class PreferenceLookTests(Browser browser, SyncedLibrary library) 
         await library.SyncAsync();
         await using var visit = await browser.OpenAsync(library.Url);
         await visit.LookAtAsync(Looks.Preferences);
-        await visit.GoAsync("/lists/leavers");
+        await visit.GoAsync("/lists/leavers?site=S01");
         await visit.SeesAsync(left[0].Barcode);
     }
 }
