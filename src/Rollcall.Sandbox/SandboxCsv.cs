@@ -226,8 +226,8 @@ public static class SandboxCsv
                 id,
                 Text(role, "roleType"),
                 Text(role, "role"),
-                "",
-                "",
+                Text(role, "beginDate"),
+                Text(role, "endDate"),
                 Reference(role, "org"),
                 "",
             ];

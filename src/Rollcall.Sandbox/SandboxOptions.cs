@@ -6,7 +6,8 @@ public enum SandboxApi
     /// <summary>1.1: <c>role</c> and <c>orgs</c> on a user.</summary>
     OneRoster11,
 
-    /// <summary>1.2: <c>roles[]</c> and <c>primaryOrg</c> on a user, other error bodies. Served under the 1.1 paths too.</summary>
+    /// <summary>1.2: <c>roles[]</c> and <c>primaryOrg</c> on a user, other error bodies. Served under the 1.1 paths too; 1.1 is not served under
+    /// those of 1.2.</summary>
     OneRoster12,
 }
 
@@ -60,6 +61,12 @@ public sealed record SandboxOptions
 
     /// <summary>Users carry <c>metadata.primaryOrg</c>, which for some people of two schools is not their first org.</summary>
     public bool PrimaryOrgMetadata { get; init; }
+
+    /// <summary>A new school or e-mail address leaves a person's <c>dateLastModified</c> as it was, as it does with real providers.</summary>
+    public bool QuietDates { get; init; }
+
+    /// <summary>Roles of 1.2 last from the beginning of the school year to its end, and say so.</summary>
+    public bool RoleDates { get; init; }
 
     /// <summary>Waited before each roster answer.</summary>
     public TimeSpan RequestDelay { get; init; }

@@ -272,7 +272,7 @@ internal sealed partial class World
         CountLeave(student);
         student.School = to.Index;
         to.Present[(int)SandboxRoleGroup.Student]++;
-        student.Modified = Day;
+        ModifyUnlessQuiet(student);
         student.EnrolledOn = Day;
         ChangeRoom(student, to, chance);
         student.LastYearRoom = null;
@@ -365,8 +365,17 @@ internal sealed partial class World
         var old = Email(person);
         person.Email = EmailForm.Own;
         person.EmailRevision++;
-        person.Modified = Day;
+        ModifyUnlessQuiet(person);
         Note(SandboxEventKind.EmailChanged, person, $"{old} -> {Email(person)}");
+    }
+
+    /// <summary>A change that many providers do not date.</summary>
+    private void ModifyUnlessQuiet(Person person)
+    {
+        if (!Options.QuietDates)
+        {
+            person.Modified = Day;
+        }
     }
 
     private void BirthDateCorrected(Chance chance)

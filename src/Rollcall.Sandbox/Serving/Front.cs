@@ -99,7 +99,7 @@ internal sealed class Front(SandboxServer server)
         string[]? inside = rest switch
         {
             ["oneroster", "v1p1", .. var tail] => tail,
-            ["oneroster", "rostering", "v1p2", .. var tail] => tail,
+            ["oneroster", "rostering", "v1p2", .. var tail] when server.Options.Api == SandboxApi.OneRoster12 => tail,
             _ => null,
         };
         if (tenant is null || inside is null or [] || !Catalog.Envelopes.ContainsKey(inside[0]))
@@ -135,7 +135,7 @@ internal sealed class Front(SandboxServer server)
         }
 
         var errors = new Errors(server.Options.Api);
-        if (Unauthorized(context, tenant, door, path, query, behind) is { } reason)
+        if (Unauthorized(context, tenant, door, path, query, behind, signs: rest[1] == "v1p1") is { } reason)
         {
             await errors.WriteAsync(context, 401, "unauthorized", $"This request requires authorization: {reason}");
         }
@@ -153,11 +153,16 @@ internal sealed class Front(SandboxServer server)
         }
     }
 
-    private string? Unauthorized(HttpContext context, Tenant tenant, Door door, string path, string query, TimeSpan behind)
+    private string? Unauthorized(HttpContext context, Tenant tenant, Door door, string path, string query, TimeSpan behind, bool signs)
     {
         var header = context.Request.Headers.Authorization.ToString();
         if (door == Door.Direct && header.StartsWith("OAuth ", StringComparison.OrdinalIgnoreCase))
         {
+            if (!signs)
+            {
+                return "1.2 knows no signed requests";
+            }
+
             var host = context.Request.Host;
             var standard = host.Port is null or 80 && !context.Request.IsHttps || host.Port is null or 443 && context.Request.IsHttps;
             var address = $"{context.Request.Scheme}://{host.Host.ToLowerInvariant()}{(standard ? "" : $":{host.Port}")}{path}";

@@ -158,6 +158,15 @@ internal sealed class RowWriter(World world)
                 o.Json.WriteString("role"u8, RoleName12(p));
                 o.Json.WritePropertyName("org"u8);
                 Reference(o.Json, "orgs", "org"u8, world.OrgId(school));
+                if (world.Options.RoleDates)
+                {
+                    o.Json.WriteString(
+                        "beginDate"u8,
+                        new DateOnly(world.YearStart, 8, 15).ToString("yyyy-MM-dd", CultureInfo.InvariantCulture)
+                    );
+                    o.Json.WriteString("endDate"u8, world.YearEnd.ToString("yyyy-MM-dd", CultureInfo.InvariantCulture));
+                }
+
                 o.Json.WriteEndObject();
             }
         }

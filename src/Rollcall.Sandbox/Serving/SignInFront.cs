@@ -20,10 +20,25 @@ internal sealed class SignInFront(SandboxServer server) : IDisposable
     private const string Half = "half-a-character";
     private static readonly string[] s_errors = ["invalid-scope", "unauthorized-client", "server-error"];
 
-    private sealed record Issued(string SourcedId, string ClientId, string RedirectUri, string? Nonce, DateTimeOffset At);
+    /// <summary>What ClassLink knows, and what whoever opens a tile has allowed the application.</summary>
+    private static readonly string[] s_scopes = ["openid", "profile", "email", "oneroster", "full"];
+
+    private sealed record Issued(
+        string SourcedId,
+        string ClientId,
+        string RedirectUri,
+        string? Nonce,
+        IReadOnlyCollection<string> Scopes,
+        DateTimeOffset At
+    );
+
+    private sealed record Granted(SandboxPerson Person, IReadOnlyCollection<string> Scopes)
+    {
+        public bool Has(string scope) => Scopes.Contains(scope) || Scopes.Contains("full");
+    }
 
     private readonly ConcurrentDictionary<string, Issued> _codes = new(StringComparer.Ordinal);
-    private readonly ConcurrentDictionary<string, SandboxPerson> _tokens = new(StringComparer.Ordinal);
+    private readonly ConcurrentDictionary<string, Granted> _tokens = new(StringComparer.Ordinal);
     private readonly RSA _key = RSA.Create(2048);
     private readonly RSA _stranger = RSA.Create(2048);
     private readonly RSA _renewed = RSA.Create(2048);
@@ -90,7 +105,7 @@ internal sealed class SignInFront(SandboxServer server) : IDisposable
                 return Front.PlainAsync(context, 400, "No redirect URI is registered: --redirect-uri URL.");
             }
 
-            var tile = Code(One("person") ?? "", server.Options.ClientId, registered, null);
+            var tile = Code(One("person") ?? "", server.Options.ClientId, registered, null, s_scopes);
             return Redirect(context, $"{registered}?code={tile}&response_type=code");
         }
 
@@ -98,7 +113,7 @@ internal sealed class SignInFront(SandboxServer server) : IDisposable
         if (
             One("client_id") != server.Options.ClientId
             || One("response_type") != "code"
-            || One("scope") is null
+            || One("scope")?.Split(' ', ',') is not { } scopes
             || One("redirect_uri") is not { } uri
             || (server.RedirectUri is { } own ? own != uri : !Uri.TryCreate(uri, UriKind.Absolute, out _))
         )
@@ -112,6 +127,11 @@ internal sealed class SignInFront(SandboxServer server) : IDisposable
             return Redirect(context, $"{uri}?error=access_denied{state}");
         }
 
+        if (scopes.Except(s_scopes, StringComparer.Ordinal).Any())
+        {
+            return Redirect(context, $"{uri}?error=invalid_scope{state}");
+        }
+
         if (s_errors.FirstOrDefault(faults.ContainsKey) is { } error)
         {
             return Redirect(context, $"{uri}?error={error.Replace('-', '_')}{state}");
@@ -119,7 +139,10 @@ internal sealed class SignInFront(SandboxServer server) : IDisposable
 
         if (One("person") is { } chosen)
         {
-            return Redirect(context, $"{uri}?code={Code(chosen, server.Options.ClientId, uri, One("nonce"))}&response_type=code{state}");
+            return Redirect(
+                context,
+                $"{uri}?code={Code(chosen, server.Options.ClientId, uri, One("nonce"), scopes)}&response_type=code{state}"
+            );
         }
 
         var again = "/oauth2/v2/auth?" + query;
@@ -138,10 +161,10 @@ internal sealed class SignInFront(SandboxServer server) : IDisposable
         );
     }
 
-    private string Code(string person, string client, string uri, string? nonce)
+    private string Code(string person, string client, string uri, string? nonce, IReadOnlyCollection<string> scopes)
     {
         var code = $"c{Convert.ToHexStringLower(RandomNumberGenerator.GetBytes(20))}";
-        _codes[code] = new Issued(person, client, uri, nonce, server.Options.Clock.GetUtcNow());
+        _codes[code] = new Issued(person, client, uri, nonce, scopes, server.Options.Clock.GetUtcNow());
         return code;
     }
 
@@ -191,17 +214,20 @@ internal sealed class SignInFront(SandboxServer server) : IDisposable
         }
 
         var token = $"c{Convert.ToHexStringLower(RandomNumberGenerator.GetBytes(24))}";
-        _tokens[token] = person;
-        await JsonAsync(
-            context,
-            new
-            {
-                access_token = token,
-                token_type = "Bearer",
-                response_type = "code",
-                id_token = IdToken(person, issued, faults),
-            }
-        );
+        var granted = new Granted(person, issued.Scopes);
+        _tokens[token] = granted;
+        var answer = new Dictionary<string, string>
+        {
+            ["access_token"] = token,
+            ["token_type"] = "Bearer",
+            ["response_type"] = "code",
+        };
+        if (granted.Has("openid"))
+        {
+            answer["id_token"] = IdToken(person, issued, faults);
+        }
+
+        await JsonAsync(context, answer);
     }
 
     private string IdToken(SandboxPerson person, Issued issued, Dictionary<string, int> faults)
@@ -302,10 +328,17 @@ internal sealed class SignInFront(SandboxServer server) : IDisposable
     {
         var faults = Faults();
         var bearer = context.Request.Headers.Authorization.ToString();
-        if (!bearer.StartsWith("Bearer ", StringComparison.Ordinal) || !_tokens.TryGetValue(bearer[7..], out var person))
+        if (!bearer.StartsWith("Bearer ", StringComparison.Ordinal) || !_tokens.TryGetValue(bearer[7..], out var granted))
         {
             return JsonAsync(context, new { message = "Unauthorized" }, 401);
         }
+
+        if (!granted.Has("profile"))
+        {
+            return JsonAsync(context, new { message = "Access denied" }, 403);
+        }
+
+        var person = granted.Person;
 
         if (profile)
         {
@@ -337,16 +370,16 @@ internal sealed class SignInFront(SandboxServer server) : IDisposable
             ["Role"] = teacher ? "Teacher" : "Student",
             ["Role_Level"] = teacher ? 3 : 4,
             ["Tenant"] = server.Options.TenantName,
-            ["OrgId"] = teacher ? new[] { person.Orgs[0] } : "",
+            ["OrgId"] = teacher && granted.Has("oneroster") ? new[] { person.Orgs[0] } : "",
             ["SourcedId"] =
                 faults.ContainsKey("unknown-person") ? "nobody"
-                : faults.ContainsKey("blank-sourcedid") ? ""
+                : faults.ContainsKey("blank-sourcedid") || !granted.Has("oneroster") ? ""
                 : faults.ContainsKey("nul-sourcedid") ? person.SourcedId + '\0'
                 : person.SourcedId,
         };
         foreach (var (fault, field) in ((string, string)[])[("no-user", "UserId"), ("no-email", "Email")])
         {
-            if (faults.ContainsKey(fault))
+            if (faults.ContainsKey(fault) || (field == "Email" && !granted.Has("email")))
             {
                 info.Remove(field);
             }

@@ -94,6 +94,20 @@ internal sealed class TokenFront(SandboxServer server)
             return;
         }
 
+        // Where everything stands in the query there is no body that could have a type.
+        var type = context.Request.ContentType?.Split(';')[0].Trim();
+        if (
+            Given("grant_type") != "client_credentials"
+            || (
+                !met.ContainsKey("token-in-query")
+                && type != (met.ContainsKey("token-as-json") ? "application/json" : "application/x-www-form-urlencoded")
+            )
+        )
+        {
+            await Front.PlainAsync(context, 400, """{"error":"unsupported_grant_type"}""", "application/json");
+            return;
+        }
+
         var scope = Given("scope");
         if (
             (met.ContainsKey("token-refuses-scope") && scope is not null)

@@ -175,10 +175,59 @@ public sealed class SandboxAccessTests(SharedSandbox shared) : IClassFixture<Sha
         using var request = new HttpRequestMessage(HttpMethod.Post, origin + "/token");
         var pair = Convert.ToBase64String(Encoding.UTF8.GetBytes($"{_server.Options.ConsumerKey}:{_server.Options.ConsumerSecret}"));
         request.Headers.TryAddWithoutValidation("Authorization", $"Basic {pair}");
+        request.Content = new FormUrlEncodedContent([new("grant_type", "client_credentials")]);
         using var granted = await SandboxClient.Http.SendAsync(request);
+        foreach (
+            var other in (HttpContent[])
+                [
+                    new FormUrlEncodedContent([new("grant_type", "password")]),
+                    new StringContent("grant_type=client_credentials", Encoding.UTF8, "text/plain"),
+                ]
+        )
+        {
+            using var odd = new HttpRequestMessage(HttpMethod.Post, origin + "/token") { Content = other };
+            odd.Headers.TryAddWithoutValidation("Authorization", $"Basic {pair}");
+            using var no = await SandboxClient.Http.SendAsync(odd);
+            Assert.Equal(HttpStatusCode.BadRequest, no.StatusCode);
+        }
+
         var token = JsonElement.Parse(await granted.Content.ReadAsStringAsync()).Text("access_token");
         using var roster = await SandboxClient.GetAsync(origin + "/ims/oneroster/v1p1/orgs", token);
         Assert.Equal(HttpStatusCode.OK, roster.StatusCode);
+    }
+
+    /// <summary>1.1 has no place among the paths of 1.2, and 1.2 no signatures.</summary>
+    [Theory]
+    [InlineData(SandboxApi.OneRoster11, "v1p1", HttpStatusCode.OK, HttpStatusCode.OK)]
+    [InlineData(SandboxApi.OneRoster11, "rostering/v1p2", HttpStatusCode.NotFound, HttpStatusCode.NotFound)]
+    [InlineData(SandboxApi.OneRoster12, "v1p1", HttpStatusCode.OK, HttpStatusCode.OK)]
+    [InlineData(SandboxApi.OneRoster12, "rostering/v1p2", HttpStatusCode.OK, HttpStatusCode.Unauthorized)]
+    public async Task Each_version_has_its_paths(SandboxApi api, string path, HttpStatusCode byToken, HttpStatusCode signed)
+    {
+        await using var server = await SandboxServer.StartAsync(
+            new SandboxOptions
+            {
+                Students = 20,
+                Schools = 1,
+                Api = api,
+            }
+        );
+        using var proxied = await SandboxClient.GetAsync(
+            server.ProxyPrefix.Replace("v1p1", path, StringComparison.Ordinal) + "orgs",
+            server.Bearer
+        );
+        Assert.Equal(byToken, proxied.StatusCode);
+        var address = $"{server.Url.GetLeftPart(UriPartial.Authority)}/ims/oneroster/{path}/orgs";
+        var header = SandboxClient.Sign(
+            address,
+            [],
+            server.Options.ConsumerKey,
+            server.Options.ConsumerSecret,
+            TimeProvider.System.GetUtcNow().ToUnixTimeSeconds(),
+            Guid.NewGuid().ToString("N")
+        );
+        using var direct = await SandboxClient.GetAsync(address, oauth: header);
+        Assert.Equal(signed, direct.StatusCode);
     }
 
     [Fact]

@@ -59,6 +59,36 @@ public sealed class SandboxDayTests
         Assert.Equal(expected, Convert.ToHexStringLower(hash.GetHashAndReset())[..16]);
     }
 
+    /// <summary>Many providers date neither a new school nor a new address.</summary>
+    [Fact]
+    public async Task Moves_may_leave_the_date_alone()
+    {
+        async Task<Dictionary<string, (string Date, string Person)>> ReadAsync(bool quiet, int day)
+        {
+            await using var server = await SandboxServer.StartAsync(
+                new SandboxOptions
+                {
+                    Students = 300,
+                    Schools = 3,
+                    Day = day,
+                    Today = Today,
+                    QuietDates = quiet,
+                }
+            );
+            return (await server.AllAsync("students")).ToDictionary(
+                u => u.Text("sourcedId"),
+                u => (u.Text("dateLastModified"), u.Text("email") + u.GetProperty("orgs")),
+                StringComparer.Ordinal
+            );
+        }
+
+        var (before, quiet, loud) = (await ReadAsync(true, 0), await ReadAsync(true, 30), await ReadAsync(false, 30));
+        Assert.Equal(loud.ToDictionary(p => p.Key, p => p.Value.Person), quiet.ToDictionary(p => p.Key, p => p.Value.Person));
+        var moved = before.Where(p => quiet.TryGetValue(p.Key, out var now) && now.Person != p.Value.Person).Select(p => p.Key).ToList();
+        Assert.Contains(moved, id => quiet[id].Date == before[id].Date);
+        Assert.DoesNotContain(moved, id => loud[id].Date == before[id].Date);
+    }
+
     [Theory]
     [InlineData(1, 1)]
     [InlineData(30, 1)]

@@ -53,6 +53,26 @@ public sealed class SandboxServedTests(SharedSandbox shared) : IClassFixture<Sha
         }
     }
 
+    /// <summary>Roles say when they begin and end where they are to, in answers and in files alike.</summary>
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public async Task Roles_may_say_when_they_begin_and_end(bool dates)
+    {
+        var options = new SandboxOptions
+        {
+            Students = 20,
+            Schools = 1,
+            Api = SandboxApi.OneRoster12,
+            Today = new DateOnly(2026, 10, 5),
+            RoleDates = dates,
+        };
+        await using var server = await SandboxServer.StartAsync(options);
+        var roles = (await server.AllAsync("users")).SelectMany(u => u.GetProperty("roles").EnumerateArray()).ToList();
+        Assert.All(roles, r => Assert.Equal(dates, r.TryGetProperty("beginDate", out _)));
+        Assert.All(roles, r => Assert.Equal(dates ? "2027" : "", r.TryGetProperty("endDate", out var end) ? end.GetString()![..4] : ""));
+    }
+
     [Fact]
     public async Task Agents_run_both_ways()
     {

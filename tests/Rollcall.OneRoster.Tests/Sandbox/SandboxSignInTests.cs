@@ -13,6 +13,7 @@ namespace Rollcall.OneRoster.Tests.Sandbox;
 /// <summary>The sandbox's sign-in side, as ClassLink documents its own.</summary>
 public sealed class SandboxSignInTests : IAsyncLifetime
 {
+    private const string All = "openid%20profile%20email%20oneroster";
     private const string Callback = "http://127.0.0.1:9/signin/classlink/callback";
 
     private readonly TestTime _time = new();
@@ -138,6 +139,30 @@ public sealed class SandboxSignInTests : IAsyncLifetime
         Assert.Equal("Unauthorized", JsonElement.Parse(await stranger.Content.ReadAsStringAsync()).Text("message"));
     }
 
+    /// <summary>Each scope opens what it is for.</summary>
+    [Theory]
+    [InlineData("profile%20oneroster", false, true, true, false)]
+    [InlineData("openid%20profile", true, true, false, false)]
+    [InlineData("openid%20profile%20email", true, true, false, true)]
+    [InlineData("openid%20oneroster", true, false, false, false)]
+    [InlineData("full", true, true, true, true)]
+    public async Task A_scope_that_was_not_asked_for_opens_nothing(string scope, bool signed, bool info, bool roster, bool email)
+    {
+        var (_, token) = await TokenAsync("body", await CodeAsync(scope: scope));
+        Assert.Equal(signed, token.TryGetProperty("id_token", out _));
+        using var answer = await SandboxClient.GetAsync($"{Origin}/v2/my/info", token.Text("access_token"));
+        Assert.Equal(info ? HttpStatusCode.OK : HttpStatusCode.Forbidden, answer.StatusCode);
+        if (info)
+        {
+            var said = JsonElement.Parse(await answer.Content.ReadAsStringAsync());
+            Assert.Equal(roster, said.Text("SourcedId").Length > 0);
+            Assert.Equal(email, said.TryGetProperty("Email", out _));
+        }
+
+        using var unknown = await SandboxClient.GetAsync(Authorize(Callback, scope: "openid%20everything"));
+        Assert.Equal($"{Callback}?error=invalid_scope", unknown.Headers.Location!.ToString());
+    }
+
     [Fact]
     public async Task A_new_key_is_listed_beside_the_one_before_or_under_its_name()
     {
@@ -194,13 +219,13 @@ public sealed class SandboxSignInTests : IAsyncLifetime
         static int Level(JsonElement info) => info.GetProperty("Role_Level").GetInt32();
     }
 
-    private string Authorize(string redirectUri, string more = "", SandboxPerson? person = null) =>
-        $"{Origin}/oauth2/v2/auth?client_id={_server.Options.ClientId}&redirect_uri={Uri.EscapeDataString(redirectUri)}&response_type=code&scope=openid%20profile"
+    private string Authorize(string redirectUri, string more = "", SandboxPerson? person = null, string scope = All) =>
+        $"{Origin}/oauth2/v2/auth?client_id={_server.Options.ClientId}&redirect_uri={Uri.EscapeDataString(redirectUri)}&response_type=code&scope={scope}"
         + $"&person={Uri.EscapeDataString((person ?? Student).SourcedId)}{more}";
 
-    private async Task<string> CodeAsync(string more = "", SandboxPerson? person = null)
+    private async Task<string> CodeAsync(string more = "", SandboxPerson? person = null, string scope = All)
     {
-        using var answer = await SandboxClient.GetAsync(Authorize(Callback, more, person));
+        using var answer = await SandboxClient.GetAsync(Authorize(Callback, more, person, scope));
         return QueryHelpers.ParseQuery(answer.Headers.Location!.Query)["code"].ToString();
     }
 
