@@ -7,6 +7,11 @@ namespace Rollcall.OneRoster.Rest;
 /// <summary>What one response of a collection looked like.</summary>
 internal readonly record struct PageSeen(int Asked, int Rows, long? Total, bool Link, bool Revision, TimeSpan Time);
 
+/// <summary>Which fields of a collection are asked for.</summary>
+/// <param name="Fields">Their names, by commas.</param>
+/// <param name="Came">Whether a record holds what was asked for. Where none on the first page does, the server is asked for whole records.</param>
+internal sealed record Selection<T>(string Fields, Func<T, bool> Came);
+
 /// <summary>Reads one collection page by page and proves that it was read whole.</summary>
 internal sealed class CollectionWalk<T>(
     Transport transport,
@@ -18,7 +23,8 @@ internal sealed class CollectionWalk<T>(
     RecordParser<T> parse,
     RosterClientOptions options,
     DateTimeOffset? modifiedAfter,
-    Action<PageSeen>? observe = null
+    Action<PageSeen>? observe = null,
+    Selection<T>? selection = null
 ) : ICollectionWalk<T>
     where T : RosterRecord
 {
@@ -33,10 +39,13 @@ internal sealed class CollectionWalk<T>(
     // Where nothing says how many rows there are, rows without a key may go on for ever.
     private const int MostKeylessPages = 100;
 
+    private static readonly string[] s_notMasked = ["false", "0", "no", "undefined", "null"];
+
     private readonly ReadContext context = new();
     private readonly LeniencyCounts leniencies = new();
     private int limit = options.PageSize;
     private bool sorted = true;
+    private Selection<T>? selected = selection;
     private WalkResult? result;
     private int started;
     private bool overlaps = true;
@@ -71,7 +80,7 @@ internal sealed class CollectionWalk<T>(
                 duplicates = 0;
             long? total = null;
             string? revision = null;
-            var shifted = false;
+            var (shifted, masked) = (false, false);
             var (fruitless, keyless) = (0, 0);
             var (fullest, uneven) = (0, false);
             (string? First, string? Last, int Rows) previous = default;
@@ -92,6 +101,7 @@ internal sealed class CollectionWalk<T>(
                         yield break;
                     }
 
+                    masked |= page.Masked;
                     problem = Contradiction(page, ref total, ref revision);
                     if (problem is not null)
                     {
@@ -289,6 +299,7 @@ internal sealed class CollectionWalk<T>(
                 UnreadableRows = unreadable,
                 Duplicates = duplicates,
                 RowsShifted = shifted,
+                Masked = masked,
                 Revision = revision,
                 Leniencies = leniencies.ToDictionary(),
             };
@@ -301,7 +312,16 @@ internal sealed class CollectionWalk<T>(
     private readonly record struct Place(long Offset, string? After);
 
     /// <summary>A page with how many rows were asked for and what its headers said.</summary>
-    private sealed record Page(List<T> Records, int Rows, int Unreadable, int Asked, long? Total, long? Count, string? Revision);
+    private sealed record Page(
+        List<T> Records,
+        int Rows,
+        int Unreadable,
+        int Asked,
+        long? Total,
+        long? Count,
+        string? Revision,
+        bool Masked
+    );
 
     /// <summary>The page that probably comes next, asked for when all of the one before has been received and not yet read. It is not
     /// looked at before that one has turned out to be as full as those before it.</summary>
@@ -362,6 +382,13 @@ internal sealed class CollectionWalk<T>(
             try
             {
                 var page = await PageAsync(reader, offset, place.After is not null, Task.CompletedTask, cancellationToken);
+                if (selected is not null && offset == 0 && page.Rows > 0 && !page.Records.Exists(r => selected.Came(r)))
+                {
+                    // It may be that nobody has any; it may be that the server understands a selection in its own way.
+                    selected = null;
+                    continue;
+                }
+
                 if (!sorted && offset == 0)
                 {
                     leniencies.Add(Leniency.Unsorted);
@@ -372,6 +399,11 @@ internal sealed class CollectionWalk<T>(
             catch (RosterException e) when (IsNotShared(e, offset))
             {
                 return null;
+            }
+            catch (RosterException e)
+                when (selected is not null && offset == 0 && e is { AtToken: false, StatusCode: 400 or 422 or (>= 500 and < 600) })
+            {
+                selected = null;
             }
             catch (RosterException e) when (e is { AtToken: false, StatusCode: 400 } && offset == 0 && attempt == 1)
             {
@@ -427,7 +459,7 @@ internal sealed class CollectionWalk<T>(
         catch (RosterException e) when (e is { AtToken: false, StatusCode: 204 } && (Optional || offset > 0 || modifiedAfter is not null))
         {
             // "No content": some say so in place of an empty list.
-            return new Page([], 0, 0, limit, null, null, null);
+            return new Page([], 0, 0, limit, null, null, null, Masked: false);
         }
     }
 
@@ -461,7 +493,8 @@ internal sealed class CollectionWalk<T>(
                         asked,
                         Number(response, "x-total-count"),
                         Number(response, "x-count"),
-                        Header(response, "x-perm-rev")
+                        Header(response, "x-perm-rev"),
+                        Header(response, "x-obfuscated") is { } said && !s_notMasked.Contains(said, StringComparer.OrdinalIgnoreCase)
                     );
                 }
                 catch
@@ -498,6 +531,11 @@ internal sealed class CollectionWalk<T>(
         if (sorted)
         {
             url += "&sort=sourcedId&orderBy=asc";
+        }
+
+        if (selected is not null)
+        {
+            url += "&fields=" + Uri.EscapeDataString(selected.Fields);
         }
 
         if (modifiedAfter is { } after)

@@ -86,9 +86,18 @@ public sealed class RestRosterSource : IRosterSource, IRosterProbe
     public ICollectionWalk<Enrollment> Enrollments(DateTimeOffset? modifiedAfter) =>
         Walk(RosterCollection.Enrollments, "enrollments", RecordParsers.Enrollment, modifiedAfter);
 
-    /// <summary>Demographics changed after a time; see <see cref="Orgs(DateTimeOffset?)"/>.</summary>
+    /// <summary>Demographics changed after a time; see <see cref="Orgs(DateTimeOffset?)"/>. No more is asked for than what is read of them.</summary>
     public ICollectionWalk<Demographics> Demographics(DateTimeOffset? modifiedAfter) =>
-        Walk(RosterCollection.Demographics, "demographics", RecordParsers.Demographics, modifiedAfter);
+        Walk(
+            RosterCollection.Demographics,
+            "demographics",
+            RecordParsers.Demographics,
+            modifiedAfter,
+            new Selection<Demographics>(
+                "sourcedId,status,dateLastModified,birthDate,sex",
+                static d => d.SourcedId is not null && (d.BirthDate is not null || d.BirthDateBlank || d.Sex is not null)
+            )
+        );
 
     /// <summary>Reads one organization, to prove that the address, the credentials and the permission are right.</summary>
     /// <returns>What came: usually one organization, none when the district shares none, more when the server ignores <c>limit</c>.</returns>
@@ -208,8 +217,14 @@ public sealed class RestRosterSource : IRosterSource, IRosterProbe
             cancellationToken
         );
 
-    private CollectionWalk<T> Walk<T>(RosterCollection collection, string key, RecordParser<T> parse, DateTimeOffset? modifiedAfter)
-        where T : RosterRecord => new(transport, address, path, Host, collection, key, parse, options, modifiedAfter);
+    private CollectionWalk<T> Walk<T>(
+        RosterCollection collection,
+        string key,
+        RecordParser<T> parse,
+        DateTimeOffset? modifiedAfter,
+        Selection<T>? selection = null
+    )
+        where T : RosterRecord => new(transport, address, path, Host, collection, key, parse, options, modifiedAfter, null, selection);
 
     internal static async ValueTask<byte[]> ReadAllAsync(Stream body, CancellationToken cancellationToken)
     {

@@ -64,6 +64,9 @@ public sealed record WalkResult
     /// <summary>Only changes were read, or nothing at all: what is not here is as it was (a delta of CSV).</summary>
     public bool Partial { get; init; }
 
+    /// <summary>The provider says that what it sends is masked (<c>x-obfuscated</c>, a header of ClassLink's): names may be none.</summary>
+    public bool Masked { get; init; }
+
     /// <summary>The provider's revision (<c>x-perm-rev</c>); <see langword="null"/> when it sends none.</summary>
     public string? Revision { get; init; }
 

@@ -45,13 +45,19 @@ internal sealed class RosterService
         }
 
         if (
-            (met.ContainsKey("refuse-sort") && parameters.ContainsKey("sort"))
+            (met.ContainsKey("refuse-fields") && parameters.ContainsKey("fields"))
+            || (met.ContainsKey("refuse-sort") && parameters.ContainsKey("sort"))
             || (met.ContainsKey("refuse-filter") && parameters.ContainsKey("filter"))
             || (met.TryGetValue("refuse-limit", out var largest) && limit > largest)
         )
         {
-            await errors.WriteAsync(context, 400, "invalid data", "sort, filter and limit are not taken like this");
+            await errors.WriteAsync(context, 400, "invalid data", "sort, filter, fields and limit are not taken like this");
             return;
+        }
+
+        if (met.ContainsKey("ignore-fields"))
+        {
+            parameters.Remove("fields");
         }
 
         var envelope = Catalog.Envelopes[
@@ -285,6 +291,11 @@ internal sealed class RosterService
         else if (met.ContainsKey("perm-rev"))
         {
             headers["x-perm-rev"] = catalog.Revision;
+        }
+
+        if (met.ContainsKey("masked"))
+        {
+            headers["x-obfuscated"] = "true";
         }
 
         if (met.ContainsKey("link") && start + count < rows.Count)

@@ -20,7 +20,8 @@ internal sealed class WhichPatrons
     public static Option<bool> NoSite() => new("--no-site") { Description = "Those who have no site" };
 
     /// <summary>The option for those whom the roster no longer has.</summary>
-    public static Option<bool> Gone() => new("--gone") { Description = "Linked ones who have left the roster: no longer found in it, or deleted there" };
+    public static Option<bool> Gone() =>
+        new("--gone") { Description = "Linked ones who have left the roster: no longer found in it, or deleted there" };
 
     public void AddTo(Command command)
     {

@@ -337,7 +337,9 @@ public sealed class OperationLog(RollcallDatabase database)
     private static IQueryable<Happening> Happened(RollcallContext context, int districtId, long patronId) =>
         context
             .Changes.AsNoTracking()
-            .Where(c => c.DistrictId == districtId && c.PatronId == patronId && !c.Stale && c.Kind != ChangeKind.Note && c.Kind != ChangeKind.Skip)
+            .Where(c =>
+                c.DistrictId == districtId && c.PatronId == patronId && !c.Stale && c.Kind != ChangeKind.Note && c.Kind != ChangeKind.Skip
+            )
             .Join(context.Operations.AsNoTracking(), c => c.OperationId, o => o.Id, (c, o) => new Happening { Change = c, Operation = o })
             .Where(x =>
                 x.Operation.DistrictId == districtId

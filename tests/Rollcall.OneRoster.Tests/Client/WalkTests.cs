@@ -663,6 +663,56 @@ public class WalkTests
         Assert.Equal((2, false, 19), (pulled.Attempts, pulled.Result.RowsShifted, pulled.Records.Count));
     }
 
+    /// <summary>Of demographics no more is asked for than is read; a server that understands that in its own way sends all of it.</summary>
+    [Theory]
+    [InlineData("heeds", 2)]
+    [InlineData("ignores", 2)]
+    [InlineData("refuses", 3)]
+    [InlineData("fails", 3)]
+    [InlineData("leaves out the key", 3)]
+    [InlineData("leaves out the rest", 3)]
+    public async Task Of_demographics_no_more_is_asked_for_than_is_read(string does, int requests)
+    {
+        await using var server = await ScriptedServer.StartAsync(
+            (http, seen, _) =>
+            {
+                var selects = seen.Query("fields") is not null;
+                var (id, rest) = ("\"sourcedId\":\"5\"", "\"birthDate\":\"2012-03-04\",\"sex\":\"female\"");
+                return seen.Offset > 0 ? http.Json("""{"demographics":[]}""")
+                    : selects && does == "refuses" ? http.Text(400, "{}")
+                    : selects && does == "fails" ? http.Text(501, "")
+                    : http.Json(
+                        $$"""{"demographics":[{{{(
+                            selects && does == "leaves out the key" ? rest
+                            : selects && does == "leaves out the rest" ? id
+                            : $"{id},{rest}"
+                        )}}}]}"""
+                    );
+            }
+        );
+        using var source = server.Source(time);
+        var read = Assert.Single((await source.Demographics().PullAsync()).Records);
+        Assert.Equal(("5", new DateOnly(2012, 3, 4), "female"), (read.SourcedId, read.BirthDate, read.Sex));
+        Assert.Equal(requests, server.Requests.Count);
+        Assert.Equal("sourcedId,status,dateLastModified,birthDate,sex", server.Requests[0].Query("fields"));
+        Assert.Equal(requests == 2, server.Requests[^1].Query("fields") is not null);
+    }
+
+    [Theory]
+    [InlineData("true", true)]
+    [InlineData("name,email", true)]
+    [InlineData("", false)]
+    [InlineData("false", false)]
+    [InlineData("undefined", false)]
+    public async Task Masked_values_are_said_to_be_masked(string header, bool masked)
+    {
+        await using var server = await ScriptedServer.StartAsync(
+            (http, seen, _) => http.Json(Answers.Users(seen.Offset == 0 ? ["a"] : []), ("x-obfuscated", header))
+        );
+        using var source = server.Source(time);
+        Assert.Equal(masked, (await source.Users().PullAsync()).Result.Masked);
+    }
+
     /// <summary>The row that two pages share is one row, and what it needed forgiven is counted once.</summary>
     [Fact]
     public async Task The_row_that_two_pages_share_counts_once()

@@ -260,7 +260,7 @@ public sealed class DocumentTests
                 Regex
                     .Matches(
                         text,
-                        @"\.Create(?<kind>[A-Z][A-Za-z]+)(<[a-z]+>)?\(\s*""(?<name>rollcall\.[a-z_.]+)""(?<rest>.*?)\);\r?\n",
+                        @"\.Create(?<kind>[A-Z][A-Za-z]+)(?:<[a-z]+>)?\(\s*""(?<name>rollcall\.[a-z_.]+)""(?<rest>.*?)\);\r?\n",
                         RegexOptions.Singleline
                     )
                     .Select(m =>

@@ -46,6 +46,17 @@ internal sealed class ReadingLog(SyncSetup setup, WarningLog warnings)
             result.UnreadableRows,
             what
         );
+        if (result.Masked)
+        {
+            warnings.Add(
+                "masked",
+                $"The service says that {what} come masked: what was read is not what the district has",
+                $"Ask the district to show this application the real values {IntegrationWords.Where(setup.Kind)}, then run the sync again.",
+                1,
+                what
+            );
+        }
+
         if (result.RowsShifted)
         {
             warnings.Add(
