@@ -364,7 +364,7 @@ public abstract class ApiAdministrationTests(Library library)
         // A tenant of the wrong district is taken back.
         var given = new Uri($"{Root}/districts/{code}/tenants/772", UriKind.Relative);
         Assert.Equal(HttpStatusCode.NoContent, (await http.DeleteAsync(given)).StatusCode);
-        await RefusedAsync(await http.DeleteAsync(given), HttpStatusCode.UnprocessableEntity, "is not allowed tenant 772");
+        await RefusedAsync(await http.DeleteAsync(given), HttpStatusCode.NotFound, "is not allowed tenant 772");
 
         async Task<string?> AsksAsync() =>
             (await http.GetFromJsonAsync<JsonElement>($"{Root}/districts"))
