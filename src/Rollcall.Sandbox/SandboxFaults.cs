@@ -63,6 +63,7 @@ public sealed class SandboxFaults
         ["ignore-fields"] = "a selection of fields is not heeded",
         ["refuse-fields"] = "400 where a selection of fields is asked for",
         ["ignore-offset"] = "offset is taken as 0",
+        ["offset-rounds-up"] = "an offset counts as the next whole number of pages",
         ["shift-rows"] = "from the second page on, rows stand one place later: one comes twice, one never",
         ["row-vanishes"] = "from the second page on, a row of the first page is gone, and all that follow stand one place earlier",
         ["duplicate-rows"] = "every 100th row comes twice on its page, the second time out of date",

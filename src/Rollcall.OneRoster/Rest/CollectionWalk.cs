@@ -83,7 +83,7 @@ internal sealed class CollectionWalk<T>(
             var (shifted, masked) = (false, false);
             var (fruitless, keyless) = (0, 0);
             var (fullest, uneven) = (0, false);
-            (string? First, string? Last, int Rows) previous = default;
+            var (previous, previousAt) = (default((string? First, string? Last, int Rows)), 0L);
             string? problem = null;
 
             Task<Page?>? ahead = null;
@@ -108,6 +108,50 @@ internal sealed class CollectionWalk<T>(
                         break;
                     }
 
+                    if (place.After is { } after && !string.Equals(page.Shape.First, after, StringComparison.Ordinal))
+                    {
+                        // Either rows before it went or came, and one that nobody has seen may have moved to where nobody looks any more;
+                        // or only an offset that is a whole number of pages counts there.
+                        await DropGuessAsync();
+                        var whole = await PageAsync(reader, rows, repeats: false, Task.CompletedTask, stop.Token);
+                        if (
+                            IsAgain(page, previous)
+                            || (page.Rows > 0 ? page.Shape is { First: not null } shape && whole.Shape == shape : whole.Rows > 0)
+                            || (
+                                (page.Rows, whole.Rows) == (0, 0)
+                                && !(total > rows)
+                                && IsAgain(await PageAsync(reader, previousAt, repeats: false, Task.CompletedTask, stop.Token), previous)
+                            )
+                        )
+                        {
+                            (overlaps, place, page) = (false, new Place(rows, null), whole);
+                            problem = Contradiction(page, ref total, ref revision);
+                            if (problem is not null)
+                            {
+                                break;
+                            }
+                        }
+                        else
+                        {
+                            shifted = true;
+                            if (!last)
+                            {
+                                break;
+                            }
+                        }
+                    }
+                    else if (place.After is not null)
+                    {
+                        if (page.Rows == 1)
+                        {
+                            // The last row and nothing behind it: whether that is the end, the next page has to say.
+                            place = new Place(rows, null);
+                            continue;
+                        }
+
+                        page = page with { Records = page.Records[1..] };
+                    }
+
                     if (page.Rows == 0)
                     {
                         if (total > rows)
@@ -115,52 +159,16 @@ internal sealed class CollectionWalk<T>(
                             problem = $"sent {rows} of {total} {key} and then nothing more";
                         }
 
-                        // Not even the row that was the last one is there any more.
-                        shifted |= place.After is not null;
                         break;
                     }
 
                     // Nothing of a page counts if the server merely sent the last one again.
-                    var (first, final) = (
-                        page.Records.Count > 0 ? page.Records[0].SourcedId : null,
-                        page.Records.Count > 0 ? page.Records[^1].SourcedId : null
-                    );
-                    if (page.Rows > 1 && first is not null && final is not null && previous == (first, final, page.Rows))
+                    if (place.After is null && IsAgain(page, previous))
                     {
-                        if (place.After is null)
-                        {
-                            throw IgnoresOffset();
-                        }
-
-                        // Perhaps only an offset that is a whole number of pages counts there.
-                        (overlaps, place) = (false, new Place(rows, null));
-                        continue;
+                        throw IgnoresOffset();
                     }
 
-                    if (place.After is { } after)
-                    {
-                        if (!string.Equals(first, after, StringComparison.Ordinal))
-                        {
-                            // Rows before it went or came, and one that nobody has seen may have moved to where nobody looks any more.
-                            shifted = true;
-                            if (!last)
-                            {
-                                break;
-                            }
-                        }
-                        else if (page.Rows == 1)
-                        {
-                            // The last row and nothing behind it: whether that is the end, the next page has to say.
-                            place = new Place(rows, null);
-                            continue;
-                        }
-                        else
-                        {
-                            page.Records.RemoveAt(0);
-                        }
-                    }
-
-                    previous = (first, final, page.Rows);
+                    (previous, previousAt) = (page.Shape, place.Offset);
                     rows = place.Offset + page.Rows;
 
                     // A page smaller than those before it is the last one, unless they were of any size too.
@@ -220,7 +228,7 @@ internal sealed class CollectionWalk<T>(
                     leniencies.Add(context.Counts);
                     guesses = page.Rows == page.Asked;
                     place =
-                        overlaps && final is not null && page is { Unreadable: 0, Rows: >= SmallestTotalInDoubt }
+                        overlaps && page.Shape.Last is { } final && page is { Unreadable: 0, Rows: >= SmallestTotalInDoubt }
                             ? new Place(rows - 1, final)
                             : new Place(rows, null);
                     if (rows != total)
@@ -321,7 +329,15 @@ internal sealed class CollectionWalk<T>(
         long? Count,
         string? Revision,
         bool Masked
-    );
+    )
+    {
+        /// <summary>By which a page is known again. It is that of the answer, whatever of it is passed on.</summary>
+        public (string? First, string? Last, int Rows) Shape { get; } =
+            Records.Count == 0 ? (null, null, Rows) : (Records[0].SourcedId, Records[^1].SourcedId, Rows);
+    }
+
+    private static bool IsAgain(Page page, (string? First, string? Last, int Rows) shape) =>
+        shape is { First: not null, Last: not null, Rows: > 1 } && page.Shape == shape;
 
     /// <summary>The page that probably comes next, asked for when all of the one before has been received and not yet read. It is not
     /// looked at before that one has turned out to be as full as those before it.</summary>

@@ -252,6 +252,11 @@ internal sealed class RosterService
         }
 
         var offset = met.ContainsKey("ignore-offset") ? 0 : page.Offset;
+        if (met.ContainsKey("offset-rounds-up") && limit > 0)
+        {
+            offset = (offset + limit - 1) / limit * limit;
+        }
+
         var vanished = met.ContainsKey("row-vanishes") && offset > 0;
         var start = Math.Min(
             met.ContainsKey("shift-rows") && offset > 0 ? offset - 1

@@ -730,21 +730,54 @@ public class WalkTests
 
     /// <summary>Where an offset counts in whole pages only, nothing ties one page to the next, and all is read as it comes.</summary>
     [Theory]
-    [InlineData(true)]
-    [InlineData(false)]
-    public async Task A_server_that_knows_whole_pages_alone_is_read(bool counts)
+    [InlineData("down", 400)]
+    [InlineData("up", 400)]
+    [InlineData("up", 350)]
+    [InlineData("up", 100)]
+    [InlineData("up", 50)]
+    [InlineData("nothing", 400)]
+    [InlineData("nothing", 350)]
+    [InlineData("nothing", 50)]
+    public async Task A_server_that_knows_whole_pages_alone_is_read(string rounds, int users)
     {
+        var counts = false;
         await using var server = await ScriptedServer.StartAsync(
             (http, seen, _) =>
             {
-                var page = Answers.Users(Enumerable.Range(0, 400).Skip(seen.Offset / seen.Limit * seen.Limit).Take(seen.Limit).Select(Id));
-                return counts ? http.Json(page, ("x-total-count", "400")) : http.Json(page);
+                var from =
+                    rounds == "down" ? seen.Offset / seen.Limit * seen.Limit
+                    : rounds == "up" ? (seen.Offset + seen.Limit - 1) / seen.Limit * seen.Limit
+                    : seen.Offset % seen.Limit == 0 ? seen.Offset
+                    : users;
+                var page = Answers.Users(Enumerable.Range(0, users).Skip(from).Take(seen.Limit).Select(Id));
+                return counts ? http.Json(page, ("x-total-count", $"{users}")) : http.Json(page);
             }
         );
-        using var source = server.Source(time, o => o with { PageSize = 100 });
+        foreach (var stated in (bool[])[false, true])
+        {
+            counts = stated;
+            using var source = server.Source(time, o => o with { PageSize = 100 });
+            var pulled = await source.Users().PullAsync();
+            Assert.Equal(Enumerable.Range(0, users).Select(Id), pulled.Records.Select(u => u.SourcedId));
+            Assert.Equal((1, false, 0), (pulled.Attempts, pulled.Result.RowsShifted, pulled.Result.Duplicates));
+        }
+    }
+
+    /// <summary>So many go that what follows moves to where it is not looked for, and nothing is left behind.</summary>
+    [Theory]
+    [InlineData(1)]
+    [InlineData(6)]
+    [InlineData(12)]
+    public async Task Whoever_moves_to_what_was_read_already_is_read_again(int gone)
+    {
+        await using var server = await ScriptedServer.StartAsync(
+            (http, seen, n) =>
+                http.Json(Answers.Users(Enumerable.Range(0, 25).Skip(n > 1 ? gone : 0).Skip(seen.Offset).Take(20).Select(Id)))
+        );
+        using var source = server.Source(time);
         var pulled = await source.Users().PullAsync();
-        Assert.Equal(Enumerable.Range(0, 400).Select(Id), pulled.Records.Select(u => u.SourcedId));
-        Assert.Equal((1, false, 0), (pulled.Attempts, pulled.Result.RowsShifted, pulled.Result.Duplicates));
+        Assert.Equal(Enumerable.Range(gone, 25 - gone).Select(Id), pulled.Records.Select(u => u.SourcedId));
+        Assert.Equal((2, false), (pulled.Attempts, pulled.Result.RowsShifted));
     }
 
     [Fact]

@@ -122,6 +122,9 @@ public sealed class SandboxFaultTests : IAsyncLifetime
         Assert.Equal(truth[..100], (await Page(100)).Select(u => u.Text("sourcedId")));
         _server.Faults.Set("shift-rows");
         Assert.Equal(truth[99..199], (await Page(100)).Select(u => u.Text("sourcedId")));
+        _server.Faults.Set("offset-rounds-up");
+        Assert.Equal(truth[100..200], (await Page(99)).Select(u => u.Text("sourcedId")));
+        Assert.Equal(truth[100..200], (await Page(100)).Select(u => u.Text("sourcedId")));
         _server.Faults.Set("row-vanishes");
         Assert.Equal(truth[..100], (await Page(0)).Select(u => u.Text("sourcedId")));
         Assert.Equal(truth[101..201], (await Page(100)).Select(u => u.Text("sourcedId")));

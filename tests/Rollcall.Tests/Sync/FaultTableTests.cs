@@ -46,6 +46,8 @@ public sealed class FaultTableTests(PostgresCluster cluster)
         ["refuse-limit=500"] = Fine,
         ["refuse-fields"] = Fine,
         ["ignore-fields"] = Fine,
+        ["offset-rounds-up,clamp=20"] = Fine,
+        ["offset-rounds-up,clamp=20,no-totals"] = Fine,
         ["rotate-bearer-at=2"] = Fine,
         ["slow=5"] = Fine,
         ["null-text"] = Fine,
