@@ -218,6 +218,20 @@ public sealed partial class DashboardTests(SyncedLibrary library) : IClassFixtur
             await context.SaveChangesAsync();
             Assert.Equal((3, 4, 1), await ChartAsync());
 
+            // One of those who wait is erased: of the others nobody is taken off twice.
+            await context.Changes.Where(c => c.OperationId == id && c.Number == 4).ExecuteDeleteAsync();
+            var fewer = System.Text.Json.JsonSerializer.Serialize(
+                counts with
+                {
+                    Transferred = 2,
+                    Absent = 2,
+                    Held = 3,
+                },
+                OperationQueue.Json
+            );
+            await context.Operations.Where(o => o.Id == id).ExecuteUpdateAsync(s => s.SetProperty(o => o.Counts, fewer));
+            Assert.Equal((3, 4, 1), await ChartAsync());
+
             // What is undone did not happen.
             await context.Operations.Where(o => o.Id == id).ExecuteUpdateAsync(s => s.SetProperty(o => o.Status, OperationStatus.Undone));
             Assert.Equal((0, 0, 0), await ChartAsync());

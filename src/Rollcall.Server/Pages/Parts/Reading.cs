@@ -79,7 +79,7 @@ internal sealed class Reading(
     public async Task<IReadOnlyList<LogCount>> LogCountsAsync(Operation operation, CancellationToken cancellationToken) =>
         (
             await cache.GetOrCreateAsync(
-                ("log", operation.DistrictId, operation.Id, operation.Status, operation.FinishedAt),
+                ("log", operation.DistrictId, operation.Id, operation.Status, operation.FinishedAt, operation.Counts),
                 entry =>
                 {
                     entry.AbsoluteExpirationRelativeToNow = operation.FinishedAt is null
@@ -94,7 +94,7 @@ internal sealed class Reading(
     public async Task<IReadOnlyList<SkipCount>> SkipsAsync(Operation operation, CancellationToken cancellationToken) =>
         (
             await cache.GetOrCreateAsync(
-                ("skips", operation.DistrictId, operation.Id, operation.Status, operation.FinishedAt),
+                ("skips", operation.DistrictId, operation.Id, operation.Status, operation.FinishedAt, operation.Counts),
                 entry =>
                 {
                     entry.AbsoluteExpirationRelativeToNow = operation.FinishedAt is null
@@ -521,7 +521,11 @@ internal sealed class Reading(
             )
             .Join(
                 context.Operations.Where(o =>
-                    o.DistrictId == districtId && (o.CreatedAt >= since || o.ApprovedAt >= since) && o.Status != OperationStatus.Undone
+                    o.DistrictId == districtId
+                    && (o.CreatedAt >= since || o.ApprovedAt >= since)
+                    && o.Status != OperationStatus.Undone
+                    // Whoever comes back out of a merge that is undone was here before, with their card.
+                    && (left || o.Kind != OperationKind.Undo)
                 ),
                 c => c.OperationId,
                 o => o.Id,
@@ -626,7 +630,7 @@ internal sealed class Reading(
             }
             else if (counts.Held != 0)
             {
-                all.Add((at, OperationQueue.Drop(counts, await HeldAsync(row.Id, row.Fence))));
+                all.Add((at, OperationQueue.Drop(counts, await HeldAsync(row.Id, row.Fence, row.Counts))));
             }
             else if (
                 row is { PreviewOnly: false, ApprovedAt: { } approved }
@@ -654,11 +658,12 @@ internal sealed class Reading(
                 Absent = written.GetValueOrDefault(Outcome.Absent),
             };
 
-        // Counted once: what is held of a plan stays so until somebody decides, which raises the fence.
-        async Task<IReadOnlyDictionary<Outcome, long>> HeldAsync(long operationId, long fence) =>
+        // Counted once: what is held of a plan stays so until somebody decides, which raises the fence, or somebody in it is erased or left out,
+        // which changes its totals.
+        async Task<IReadOnlyDictionary<Outcome, long>> HeldAsync(long operationId, long fence, string totals) =>
             (
                 await cache.GetOrCreateAsync(
-                    ("held", districtId, operationId, fence),
+                    ("held", districtId, operationId, fence, totals),
                     entry =>
                     {
                         entry.AbsoluteExpirationRelativeToNow = TimeSpan.FromHours(12);
