@@ -20,6 +20,9 @@ internal sealed class PatronEditModel(Here here, PatronService patrons, SiteServ
 
     /// <summary>Why that service writes nothing here: the role group that is not ticked; null when it does.</summary>
     public RoleGroup? LeftAlone { get; private set; }
+
+    /// <summary>The roster does not have this person any more.</summary>
+    public bool Absent { get; private set; }
     private IntegrationSettings _settings = new();
     private RoleGroup _group;
     public PatronForm Form { get; private set; } = new();
@@ -241,6 +244,7 @@ internal sealed class PatronEditModel(Here here, PatronService patrons, SiteServ
         {
             (Patron, var link) = await patrons.GetAsync(DistrictId, barcode, Gone);
             _group = link?.RoleGroup ?? RoleGroup.None;
+            Absent = link?.Absent == true;
         }
         catch (RollcallException e)
         {

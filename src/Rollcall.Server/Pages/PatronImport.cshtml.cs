@@ -27,8 +27,16 @@ internal sealed class PatronImportModel(Here here, PatronImport import) : Rollca
     public string? Problem { get; private set; }
     public IReadOnlyList<string> Problems { get; private set; } = [];
 
-    /// <summary>Fields that a file can fill, with what screens call them.</summary>
-    public static IEnumerable<PatronField> Fields => PatronFields.All;
+    /// <summary>Fields that a file can fill, with what screens call them; those alone that the visitor may set.</summary>
+    public IEnumerable<PatronField> Fields => PatronFields.All.Where(Sets);
+
+    /// <summary>Columns that are left out because the visitor may not set what is in them.</summary>
+    public IReadOnlyList<string> NotTheirs => [.. Columns.Where(c => c.Field is { } set && !Sets(set)).Select(c => c.Field!.Label)];
+
+    private bool Sets(PatronField field) => Here.May(Need.DistrictAdministrator) || !IsOfAdministrators(field);
+
+    private static bool IsOfAdministrators(PatronField? field) =>
+        field?.Number is PatronFields.Group or PatronFields.SiteAccess or PatronFields.Guid;
 
     public async Task<IActionResult> OnPostFileAsync(IFormFile? file)
     {
@@ -47,7 +55,12 @@ internal sealed class PatronImportModel(Here here, PatronImport import) : Rollca
             await InspectAsync(stream);
 
             // Of two columns that mean one field (home phone and mobile), the first is proposed and the other left out.
-            Chosen = [.. Columns.Select((c, i) => Columns.Take(i).All(b => b.Field != c.Field) ? c.Field?.Name ?? "" : "")];
+            Chosen =
+            [
+                .. Columns.Select(
+                    (c, i) => Columns.Take(i).All(b => b.Field != c.Field) && c.Field is { } field && Sets(field) ? field.Name : ""
+                ),
+            ];
         }
 
         return Page();
@@ -64,10 +77,7 @@ internal sealed class PatronImportModel(Here here, PatronImport import) : Rollca
             return Page();
         }
 
-        if (
-            !Here.May(Need.DistrictAdministrator)
-            && Chosen.Any(c => PatronFields.Find(c)?.Number is PatronFields.Group or PatronFields.SiteAccess or PatronFields.Guid)
-        )
+        if (!Here.May(Need.DistrictAdministrator) && Chosen.Any(c => IsOfAdministrators(PatronFields.Find(c))))
         {
             Problem = "Security Group, Site Access and GUID are changed by a District Administrator. Leave these columns out.";
             return Page();

@@ -411,6 +411,51 @@ public sealed partial class OfferTests(SyncedLibrary library) : IClassFixture<Sy
     }
 
     [Fact]
+    public async Task A_file_of_patrons_offers_nobody_columns_that_are_not_theirs_to_set()
+    {
+        using var some = new Visitor(library.Url, await library.SignInAsync(SecurityGroup.LibraryAdministrator));
+        const string content = "barcode,lastName,guid,group\nOWN1,Own,g-1,Patron\n";
+        var page = WebUtility.HtmlDecode(await some.UploadAsync("/patron/import", "/patron/import?handler=File", "own.csv", content));
+        Assert.Contains("2 left out so far. GUID, Security Group: a District Administrator sets them.", page, StringComparison.Ordinal);
+        Assert.DoesNotContain("<option value=\"guid\"", page, StringComparison.Ordinal);
+        using var all = new Visitor(library.Url);
+        var theirs = WebUtility.HtmlDecode(await all.UploadAsync("/patron/import", "/patron/import?handler=File", "own.csv", content));
+        Assert.Contains("<option value=\"guid\" selected", theirs, StringComparison.Ordinal);
+        Assert.DoesNotContain("a District Administrator sets", theirs, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Turning_ClassLink_off_says_who_is_signed_out_with_it()
+    {
+        using var visitor = new Visitor(library.Url);
+        const string words = "Nobody signs in with ClassLink while it is off: whoever came that way is signed out.";
+        Assert.DoesNotContain(words, await visitor.PageAsync("/preferences/sis"), StringComparison.Ordinal);
+        await using var context = library.Service<RollcallDatabase>().CreateContext();
+        var row = context.Integrations.Single(i =>
+            i.DistrictId == library.District.Id && i.Kind == Rollcall.Integrations.IntegrationKind.ClassLink
+        );
+        var before = row.Settings;
+        var settings = Rollcall.Integrations.IntegrationService.SettingsOf(row);
+        row.Settings = System.Text.Json.JsonSerializer.Serialize(
+            settings with
+            {
+                Login = settings.Login with { On = true },
+            },
+            Rollcall.Integrations.IntegrationService.Json
+        );
+        await context.SaveChangesAsync();
+        try
+        {
+            Assert.Contains(words, await visitor.PageAsync("/preferences/sis"), StringComparison.Ordinal);
+        }
+        finally
+        {
+            row.Settings = before;
+            await context.SaveChangesAsync();
+        }
+    }
+
+    [Fact]
     public async Task The_namesake_is_the_first_who_may_be_the_same_person()
     {
         for (var i = 0; i < 25; i++)

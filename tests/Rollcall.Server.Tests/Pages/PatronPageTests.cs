@@ -649,6 +649,73 @@ public abstract partial class PatronPages(SyncedLibrary library)
     }
 
     [Fact]
+    public async Task Whoever_comes_back_out_of_a_merge_is_no_arrival()
+    {
+        using var visitor = new Visitor(library.Url);
+        var patron = await library
+            .Service<PatronService>()
+            .AddAsync(library.District.Id, [new("barcode", "BACK1"), new("lastName", "Comesback"), new("site", "S01")], "test");
+        await using var context = library.Service<RollcallDatabase>().CreateContextAsOwner();
+        var undo = new Operation
+        {
+            DistrictId = library.District.Id,
+            Kind = OperationKind.Undo,
+            Status = OperationStatus.Completed,
+            Planned = true,
+            AppliedTo = 1,
+            CreatedAt = TimeProvider.System.GetUtcNow(),
+            RequestedBy = "test",
+            Settled = true,
+        };
+        context.Operations.Add(undo);
+        await context.SaveChangesAsync();
+        context.Changes.Add(
+            new Change
+            {
+                DistrictId = library.District.Id,
+                OperationId = undo.Id,
+                Number = 1,
+                Kind = ChangeKind.Create,
+                Outcome = Outcome.Created,
+                PatronId = patron.Id,
+                RosterId = "back-1",
+                Values = "{}",
+            }
+        );
+        await context.SaveChangesAsync();
+        Assert.DoesNotContain(">BACK1<", await visitor.PageAsync("/lists/arrivals?card=all&all=yes"), StringComparison.Ordinal);
+
+        // As a sync it would be one.
+        await context.Operations.Where(o => o.Id == undo.Id).ExecuteUpdateAsync(s => s.SetProperty(o => o.Kind, OperationKind.FullSync));
+        Assert.Contains(">BACK1<", await visitor.PageAsync("/lists/arrivals?card=all&all=yes"), StringComparison.Ordinal);
+        await context.Changes.Where(c => c.OperationId == undo.Id).ExecuteDeleteAsync();
+        await context.Operations.Where(o => o.Id == undo.Id).ExecuteDeleteAsync();
+    }
+
+    [Fact]
+    public async Task Whoever_is_gone_from_the_roster_is_said_to_be_written_by_no_sync()
+    {
+        using var visitor = new Visitor(library.Url);
+        var gone = await LinkedAsync(7);
+        await using var context = library.Service<RollcallDatabase>().CreateContextAsOwner();
+        var link = context.PatronLinks.Where(l => l.DistrictId == library.District.Id && l.PatronId == gone.Id);
+        await link.ExecuteUpdateAsync(s => s.SetProperty(l => l.Absent, true));
+        try
+        {
+            foreach (var path in (string[])[$"/patrons/{gone.Barcode}", $"/patron/edit?barcode={gone.Barcode}"])
+            {
+                var page = await visitor.PageAsync(path);
+                Assert.Contains("No longer in the roster", page, StringComparison.Ordinal);
+                Assert.DoesNotContain("Correct them at school", page, StringComparison.Ordinal);
+            }
+        }
+        finally
+        {
+            await link.ExecuteUpdateAsync(s => s.SetProperty(l => l.Absent, false));
+        }
+    }
+
+    [Fact]
     public async Task A_form_that_is_sent_twice_adds_one_person_and_a_namesake_when_told_so()
     {
         using var visitor = new Visitor(library.Url);

@@ -36,6 +36,32 @@ public sealed class ReachTests(SyncedLibrary library) : Walk(library), IClassFix
         Assert.Contains("No site is yours yet", await aide.PageAsync("/aide"), StringComparison.Ordinal);
     }
 
+    [Fact]
+    public async Task A_librarian_without_a_site_is_told_so_and_not_that_the_library_is_empty()
+    {
+        var (account, _) = await library
+            .Service<Accounts>()
+            .AddAsync("sitelesslibrarian@library.example", library.District, SecurityGroup.Librarian, "S01", isOperator: false, "test");
+        await using (var context = library.Service<RollcallDatabase>().CreateContext())
+        {
+            await context
+                .Memberships.Where(m => m.AccountId == account.Id)
+                .ExecuteUpdateAsync(s => s.SetProperty(m => m.SiteAccess, (string?)null));
+        }
+
+        using var librarian = new Visitor(
+            library.Url,
+            await library.Service<Sessions>().OpenAsync(account, SignInMethod.Password, null, new Device("test", null))
+        );
+        foreach (var path in (string[])["/", "/patrons", "/lists/leavers", "/review"])
+        {
+            var page = await librarian.PageAsync(path);
+            Assert.Contains(Words.NoSiteYet, page, StringComparison.Ordinal);
+            Assert.DoesNotContain("There is no site yet", page, StringComparison.Ordinal);
+            Assert.DoesNotContain("There are no patrons yet", page, StringComparison.Ordinal);
+        }
+    }
+
     [Theory]
     [InlineData(SecurityGroup.Patron)]
     [InlineData(SecurityGroup.StudentAide)]

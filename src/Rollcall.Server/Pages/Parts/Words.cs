@@ -118,6 +118,9 @@ internal static class Words
     /// <summary>A value in words as screens have it: beside a field's name, that of a sex begins with a capital.</summary>
     public static string? Value(int field, string? text) => field == PatronFields.Sex && text is not null ? Capital(text) : text;
 
+    /// <summary>What a librarian reads who sees nobody, because no site is theirs.</summary>
+    public const string NoSiteYet = "No site is yours yet. A District Administrator enters the sites that you work at in your record.";
+
     /// <summary>An e-mail address breaks after its sign where it has to, and not in mid-word.</summary>
     public static IHtmlContent Breakable(string? text) =>
         new HtmlString(

@@ -2,6 +2,7 @@ using System.Globalization;
 using Microsoft.AspNetCore.Mvc;
 using Rollcall.Integrations;
 using Rollcall.Server.Pages.Parts;
+using Rollcall.SignIn;
 
 namespace Rollcall.Server.Pages.Preferences;
 
@@ -15,8 +16,16 @@ internal sealed class SisModel(Here here, IntegrationService integrations) : Rol
         bool Connected,
         string? TenantId,
         string? DistrictName,
-        SwitchImpact Impact
+        SwitchImpact Impact,
+        bool SignsIn
     );
+
+    /// <summary>The visitor came with ClassLink, and goes with it.</summary>
+    public bool CameByClassLink => Here.Who?.Method == SignInMethod.ClassLink;
+
+    /// <summary>What turning ClassLink off does to those who sign in with it.</summary>
+    public static string NobodySignsIn(bool youToo) =>
+        $"Nobody signs in with ClassLink while it is off: whoever came that way is signed out{(youToo ? ", you too" : "")}.";
 
     public IReadOnlyList<Service> Services { get; private set; } = [];
 
@@ -29,7 +38,15 @@ internal sealed class SisModel(Here here, IntegrationService integrations) : Rol
             var row = await integrations.FindAsync(DistrictId, kind, Gone);
             var settings = IntegrationService.SettingsOf(row);
             services.Add(
-                new Service(kind, row?.Enabled == true, settings.Mode is not null, settings.TenantId, settings.DistrictName, impacts[kind])
+                new Service(
+                    kind,
+                    row?.Enabled == true,
+                    settings.Mode is not null,
+                    settings.TenantId,
+                    settings.DistrictName,
+                    impacts[kind],
+                    settings.Login.On
+                )
             );
         }
 
