@@ -36,7 +36,7 @@ public sealed record RosterClientOptions
     /// <summary>The most that is added to each wait at random, so that many clients do not come back together.</summary>
     public TimeSpan Jitter { get; init; } = TimeSpan.FromSeconds(1);
 
-    /// <summary>The longest <c>Retry-After</c> that is waited for; a server that asks for more has failed for this run.</summary>
+    /// <summary>The longest <c>Retry-After</c> that is waited for, and the most of one request in all; a server that asks for more has failed for this run.</summary>
     public TimeSpan LongestRetryAfter { get; init; } = TimeSpan.FromMinutes(15);
 
     /// <summary>The most requests that one source sends, retries included. A roster of a million people takes some thousands; a server that

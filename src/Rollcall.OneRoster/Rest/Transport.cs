@@ -73,6 +73,7 @@ internal sealed class Transport : IDisposable
         {
             var heavy = 0;
             var refreshed = false;
+            var waited = TimeSpan.Zero;
             for (var failures = 0; ; )
             {
                 await turn.TakeAsync(cancellationToken);
@@ -123,6 +124,19 @@ internal sealed class Transport : IDisposable
                 if (outcome.RetryAfter > wait)
                 {
                     wait = outcome.RetryAfter.Value;
+                }
+
+                waited += wait;
+                if (waited > options.LongestRetryAfter && outcome.RetryAfter is not null)
+                {
+                    throw new RosterException(
+                        RosterFault.Unreachable,
+                        $"{host} asks for the same request to wait again and again, {waited.TotalMinutes:0} minutes in all by now. Try again later.",
+                        outcome.Failure
+                    )
+                    {
+                        StatusCode = outcome.Failure.StatusCode,
+                    };
                 }
 
                 failures++;
@@ -250,13 +264,13 @@ internal sealed class Transport : IDisposable
                 default
             );
         }
-        catch (HttpRequestException e) when (Find<AuthenticationException>(e) is not null)
+        catch (HttpRequestException e) when (Find<AuthenticationException>(e) is { } refused)
         {
             return (
                 new Outcome(
                     new RosterException(
                         RosterFault.Unreachable,
-                        $"{host} has no valid certificate for a secure connection. Check the address, or ask its operator.",
+                        $"{host} has no valid certificate for a secure connection: {Distrust(refused.Message)}. Check the address, or ask its operator.",
                         e
                     )
                 ),
@@ -300,6 +314,21 @@ internal sealed class Transport : IDisposable
                 default
             );
         }
+    }
+
+    /// <summary>Why a certificate was not believed. The runtime names the reasons by words of its own.</summary>
+    private static string Distrust(string message)
+    {
+        (string Word, string Meaning)[] reasons =
+        [
+            ("NameMismatch", "it is made out to another name"),
+            ("NotTimeValid", "it has expired, or is not valid yet by this computer's clock"),
+            ("Revoked", "it was revoked"),
+            ("UntrustedRoot", "nobody whom this computer trusts has signed it"),
+            ("PartialChain", "nobody whom this computer trusts has signed it, or the server leaves out who did"),
+        ];
+        var found = reasons.Where(r => message.Contains(r.Word, StringComparison.Ordinal)).Select(r => r.Meaning).ToList();
+        return found.Count > 0 ? string.Join(" and ", found) : "the two found no way of speaking that both accept";
     }
 
     private async ValueTask<Outcome> JudgeAsync(HttpResponseMessage response, CancellationToken cancellationToken)

@@ -9,7 +9,8 @@ namespace Rollcall.Server.Worker;
 /// them waiting. Stopping parks those at hand for whoever comes next.</summary>
 internal sealed class WorkerService : BackgroundService
 {
-    /// <summary>Longer than a roster service may ask to be left alone: a worker that is silent for so long hangs.</summary>
+    /// <summary>A worker that for so long has neither looked at the queue nor renewed the lease of what it works on is of no use. A roster service
+    /// that keeps it waiting is no reason: the lease is renewed meanwhile.</summary>
     public static readonly TimeSpan Silent = TimeSpan.FromMinutes(20);
 
     private static readonly TimeSpan s_poll = TimeSpan.FromMilliseconds(250);
@@ -47,7 +48,7 @@ internal sealed class WorkerService : BackgroundService
         {
             try
             {
-                var worked = await _worker.WorkAsync(null, (_, _, _, _) => _pulse.Beat(lane), stoppingToken, nights);
+                var worked = await _worker.WorkAsync(null, null, stoppingToken, nights, () => _pulse.Beat(lane));
 
                 // A lane that cannot read the queue is of no use, however often it tries.
                 _pulse.Beat(lane);

@@ -40,6 +40,9 @@ internal sealed class OperationRun(Operation operation, OperationQueue queue, Ti
     /// <summary>Follows progress in this process too, beside the row.</summary>
     public Action<OperationStage, string?, long, long>? Watcher { get; set; }
 
+    /// <summary>Hears of every renewed lease: the process lives, however long the work has nothing to report.</summary>
+    public Action? Alive { get; set; }
+
     /// <summary>Measures the stages; null before the work begins.</summary>
     public OperationMeters.Work? Measured { get; set; }
 
@@ -83,6 +86,7 @@ internal sealed class OperationRun(Operation operation, OperationQueue queue, Ti
             _lastWrite = time.GetTimestamp();
             var (mine, cancel) = await queue.BeatAsync(Operation, _stage, TextNow(), _done, _total, _pace.Rate, CancellationToken.None);
             Lost |= !mine;
+            Alive?.Invoke();
             Cancelled |= cancel;
             if (Lost || Cancelled)
             {
@@ -157,12 +161,14 @@ internal sealed class OperationWorker(
     /// <param name="watcher">Follows progress; null for nobody.</param>
     /// <param name="cancellationToken">Parks the operation for another worker.</param>
     /// <param name="nights">Daily Operations too; otherwise what people wait for alone.</param>
+    /// <param name="alive">Hears of every renewed lease; null for nobody.</param>
     /// <returns>False when there was nothing to claim.</returns>
     public async Task<bool> WorkAsync(
         long? only,
         Action<OperationStage, string?, long, long>? watcher,
         CancellationToken cancellationToken,
-        bool nights = true
+        bool nights = true,
+        Action? alive = null
     )
     {
         var operation = await queue.ClaimAsync(_node, only, aloneHere: !database.IsPostgres, cancellationToken, nights, _kinds);
@@ -174,7 +180,7 @@ internal sealed class OperationWorker(
         var district = await queue.DistrictCodeAsync(operation, cancellationToken);
         using var scope = logger.BeginScope("District {District}, operation {Operation}", district, operation.Id);
         using var measured = OperationMeters.Begin(operation, district, time);
-        await RunAsync(operation, measured, watcher, cancellationToken);
+        await RunAsync(operation, measured, watcher, alive, cancellationToken);
         measured.Left(await queue.GetAsync(operation.DistrictId, operation.Id, CancellationToken.None));
         return true;
     }
@@ -183,11 +189,17 @@ internal sealed class OperationWorker(
         Operation operation,
         OperationMeters.Work measured,
         Action<OperationStage, string?, long, long>? watcher,
+        Action? alive,
         CancellationToken cancellationToken
     )
     {
         using var stop = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
-        await using var run = new OperationRun(operation, queue, time, stop) { Watcher = watcher, Measured = measured };
+        await using var run = new OperationRun(operation, queue, time, stop)
+        {
+            Watcher = watcher,
+            Alive = alive,
+            Measured = measured,
+        };
         run.Start();
         try
         {

@@ -1,6 +1,10 @@
 using System.IO.Compression;
 using System.Net;
+using System.Net.Security;
 using System.Net.Sockets;
+using System.Security.Authentication;
+using System.Security.Cryptography;
+using System.Security.Cryptography.X509Certificates;
 using System.Text;
 using Microsoft.AspNetCore.Http;
 using Rollcall.OneRoster.Auth;
@@ -93,6 +97,56 @@ public class TransportTests
         await using var server = await ScriptedServer.StartAsync((http, _, _) => http.Text(429, "", "text/html", ("Retry-After", "86400")));
         using var source = server.Source(time);
         Assert.Contains("1440 minutes", (await source.Users().FaultAsync(RosterFault.Unreachable)).Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task A_server_that_has_one_request_wait_again_and_again_has_failed_after_a_quarter_of_an_hour()
+    {
+        await using var server = await ScriptedServer.StartAsync((http, _, _) => http.Text(429, "", "text/html", ("Retry-After", "400")));
+        using var source = server.Source(time);
+        Assert.Contains("20 minutes in all", (await source.Users().FaultAsync(RosterFault.Unreachable)).Message, StringComparison.Ordinal);
+        Assert.Equal([400, 400], Seconds);
+    }
+
+    [Theory]
+    [InlineData("localhost", "nobody whom this computer trusts")]
+    [InlineData("127.0.0.1", "another name")]
+    public async Task A_certificate_that_is_not_believed_is_told_with_the_reason(string host, string why)
+    {
+        using var key = RSA.Create(2048);
+        var request = new CertificateRequest("CN=localhost", key, HashAlgorithmName.SHA256, RSASignaturePadding.Pkcs1);
+        var names = new SubjectAlternativeNameBuilder();
+        names.AddDnsName("localhost");
+        request.CertificateExtensions.Add(names.Build());
+        using var made = request.CreateSelfSigned(DateTimeOffset.UnixEpoch.AddYears(50), DateTimeOffset.UnixEpoch.AddYears(100));
+        using var certificate = X509CertificateLoader.LoadPkcs12(made.Export(X509ContentType.Pkcs12), null);
+        using var listener = new TcpListener(IPAddress.Loopback, 0);
+        listener.Start();
+        var served = ServeAsync();
+        using var source = new RestRosterSource(
+            new RosterEndpoint(
+                $"https://{host}:{((IPEndPoint)listener.LocalEndpoint).Port}/ims/oneroster/v1p1",
+                new BearerCredentials("token-1234")
+            ),
+            Reading.Options(time)
+        );
+        Assert.Contains(why, (await source.Users().FaultAsync(RosterFault.Unreachable)).Message, StringComparison.Ordinal);
+        await served;
+
+        async Task ServeAsync()
+        {
+            using var client = await listener.AcceptTcpClientAsync();
+            await using var tls = new SslStream(client.GetStream());
+            try
+            {
+                await tls.AuthenticateAsServerAsync(certificate);
+                await tls.ReadExactlyAsync(new byte[1]);
+            }
+            catch (Exception e) when (e is IOException or AuthenticationException)
+            {
+                // The client hangs up: that is what it is to do.
+            }
+        }
     }
 
     [Fact]
