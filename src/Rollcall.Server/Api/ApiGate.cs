@@ -571,6 +571,13 @@ internal sealed class ApiGate(RequestDelegate next, RollcallDatabase database, A
                         ? $"The body does not fit at {Text.Cut(path, 100)}. /api/v1/openapi.json describes it."
                         : "The request does not fit: a value is missing or cannot be read. /api/v1/openapi.json describes it."
                 );
+            case var _ when DatabaseErrors.TakesNoWrites(fault):
+                logger.LogError(
+                    "The database took no writes for a request of the API: {Method} {Route}",
+                    http.Request.Method,
+                    (http.GetEndpoint() as RouteEndpoint)?.RoutePattern.RawText ?? "no route"
+                );
+                return ProblemAsync(http, StatusCodes.Status503ServiceUnavailable, DatabaseErrors.NoWrites);
             case var _ when DatabaseErrors.IsAway(fault):
                 // The route and not the address, which may hold somebody's barcode.
                 logger.LogWarning(

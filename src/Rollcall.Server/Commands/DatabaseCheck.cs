@@ -69,6 +69,16 @@ internal sealed class DatabaseCheck(RollcallDatabase database, Secrets secrets)
             return findings;
         }
 
+        if (database.IsPostgres)
+        {
+            findings.Add(
+                new(
+                    "This user sees the rows of every district",
+                    await database.StrangerAsync(cancellationToken) is { } stranger ? [stranger] : []
+                )
+            );
+        }
+
         await NameDistrictsAsync(context, cancellationToken);
         findings.Add(
             new(

@@ -149,8 +149,15 @@ internal sealed class ErrorModel(Here here) : PageModel
             Response.Headers.RetryAfter = "5";
         }
 
+        var takesNoWrites = Code == StatusCodes.Status500InternalServerError && fault is not null && DatabaseErrors.TakesNoWrites(fault);
+        if (takesNoWrites)
+        {
+            Code = StatusCodes.Status503ServiceUnavailable;
+        }
+
         (Heading, Advice) = Code switch
         {
+            503 when takesNoWrites => ("Nothing can be saved", DatabaseErrors.NoWrites),
             503 => (
                 "The database does not answer",
                 "It may be back in a moment: try again then. Whoever was saving something looks first whether it was saved."

@@ -66,6 +66,7 @@ public sealed class Backup(RollcallDatabase database, TimeProvider time)
         var draft = $"{file}.{Guid.NewGuid():N}.part";
         try
         {
+            DeleteDeadDrafts(file);
             RollcallDatabase.CreatePrivate(draft);
             if (database.IsPostgres)
             {
@@ -98,6 +99,30 @@ public sealed class Backup(RollcallDatabase database, TimeProvider time)
         finally
         {
             RollcallDatabase.DeleteWithJournals(draft);
+        }
+    }
+
+    /// <summary>A backup that was killed leaves its draft beside the target: a whole database that nobody restores, and that takes the room of the next
+    /// one. Whoever writes one still has written to it within the hour.</summary>
+    private void DeleteDeadDrafts(string file)
+    {
+        if (Path.GetDirectoryName(file) is not { } folder || !Directory.Exists(folder))
+        {
+            return;
+        }
+
+        foreach (
+            var draft in Directory.EnumerateFiles(folder, "*.part").Where(f => RollcallDatabase.IsDeadDraft(f, time.GetUtcNow())).ToList()
+        )
+        {
+            try
+            {
+                RollcallDatabase.DeleteWithJournals(draft);
+            }
+            catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+            {
+                // Somebody else's: no backup waits for that.
+            }
         }
     }
 

@@ -12,6 +12,9 @@ internal static class DatabaseErrors
     private const int SqliteConstraintPrimaryKey = 1555;
     private const int SqliteBusy = 5;
     private const int SqliteLocked = 6;
+    private const int SqliteReadOnly = 8;
+    private const int SqliteIoError = 10;
+    private const int SqliteFull = 13;
 
     /// <summary>The database or the line to it failed, rather than the program.</summary>
     public static bool IsFault(Exception e)
@@ -57,6 +60,27 @@ internal static class DatabaseErrors
                 // A connection that was cut between two messages.
                 case NullReferenceException { Source: "Npgsql" }:
                     return true;
+            }
+        }
+
+        return false;
+    }
+
+    /// <summary>What people and programs are told of a database that <see cref="TakesNoWrites"/>.</summary>
+    public const string NoWrites =
+        "The database takes no writes at the moment: its disk is full, or it is read-only. Nothing was saved; tell whoever runs this installation.";
+
+    /// <summary>The database answers and cannot be written: its disk is full or failing, or it was made read-only.</summary>
+    public static bool TakesNoWrites(Exception e)
+    {
+        for (var inner = e; inner is not null; inner = inner.InnerException)
+        {
+            switch (inner)
+            {
+                case PostgresException { SqlState: var state }:
+                    return state is PostgresErrorCodes.DiskFull or PostgresErrorCodes.ReadOnlySqlTransaction or PostgresErrorCodes.IoError;
+                case SqliteException { SqliteErrorCode: var code }:
+                    return code is SqliteReadOnly or SqliteIoError or SqliteFull;
             }
         }
 

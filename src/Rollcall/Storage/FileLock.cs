@@ -14,15 +14,27 @@ public sealed class FileLock : IDisposable
         {
             return new FileLock(new FileStream(path, FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None));
         }
-        catch (IOException e) when (e is not (DirectoryNotFoundException or PathTooLongException))
+        catch (IOException e) when (IsTaken(e))
         {
             return null;
+        }
+        catch (IOException e) when (e is not (DirectoryNotFoundException or PathTooLongException))
+        {
+            throw new RollcallException($"{path} cannot be written: {e.Message.TrimEnd('.')}. Check the disk of the data folder.", e);
         }
         catch (UnauthorizedAccessException e)
         {
             throw new RollcallException($"{path} cannot be written: {e.Message} Check who owns the data folder.", e);
         }
     }
+
+    /// <summary>Somebody else has the file, as opposed to a disk that is full or read-only.</summary>
+    private static bool IsTaken(IOException e) =>
+        OperatingSystem.IsWindows()
+            // ERROR_SHARING_VIOLATION, ERROR_LOCK_VIOLATION.
+            ? (e.HResult & 0xFFFF) is 32 or 33
+            // EWOULDBLOCK of Linux, and of the BSDs.
+            : e.HResult is 11 or 35;
 
     /// <summary>Waits for the lock.</summary>
     public static FileLock Acquire(string path, TimeSpan patience)

@@ -90,7 +90,7 @@ public sealed partial class RollcallDatabase : IAsyncDisposable, IDisposable
             catch (Exception e) when (e is ArgumentException or FormatException)
             {
                 throw new RollcallException(
-                    $"The database connection is not readable: {(e is ArgumentException { ParamName: { } name } ? $"'{name}' is no option of it." : "it has the wrong form.")} Write it like 'Host=localhost;Database=rollcall;Username=rollcall'.",
+                    $"The database connection is not readable: {(e.Message.StartsWith('\'') ? e.Message : "it has the wrong form.")} Write it like 'Host=localhost;Database=rollcall;Username=rollcall'.",
                     e
                 );
             }
@@ -379,11 +379,28 @@ public sealed partial class RollcallDatabase : IAsyncDisposable, IDisposable
                     "The database is not migrated to this version of the program. Run 'rollcall db migrate' once, then start again."
                 );
             }
+
+            if (await StrangerAsync(cancellationToken) is { } stranger)
+            {
+                throw new RollcallException(stranger);
+            }
         }
         catch (Exception e) when (e is NpgsqlException or System.Net.Sockets.SocketException)
         {
             throw new RollcallException(InWords(e), e);
         }
+    }
+
+    /// <summary>Why this user sees no rows of any district in PostgreSQL; null when it does.</summary>
+    internal async Task<string?> StrangerAsync(CancellationToken cancellationToken)
+    {
+        if (!IsPostgres)
+        {
+            return null;
+        }
+
+        await using var connection = (NpgsqlConnection)await OpenAsOwnerAsync(cancellationToken);
+        return await RowSecurity.StrangerAsync(connection, cancellationToken);
     }
 
     /// <summary>Why PostgreSQL cannot be used, and what to do.</summary>
@@ -394,9 +411,13 @@ public sealed partial class RollcallDatabase : IAsyncDisposable, IDisposable
                 $"PostgreSQL says: {missing.MessageText}. Check the name in --database (ROLLCALL_DATABASE), or make the database with createdb.",
             PostgresException refused =>
                 $"PostgreSQL refuses: {refused.MessageText.ReplaceLineEndings(" ").TrimEnd('.')}. Check user, password and database in --database (ROLLCALL_DATABASE).",
-            _ =>
-                $"PostgreSQL cannot be reached: {e.Message.ReplaceLineEndings(" ").TrimEnd('.')}. Check --database (ROLLCALL_DATABASE) and that the server runs.",
+            // Of several hosts each has a reason of its own.
+            NpgsqlException { InnerException: AggregateException all } =>
+                $"PostgreSQL cannot be reached at any of its hosts: {string.Join("; ", all.Flatten().InnerExceptions.Select(Reason).Distinct(StringComparer.Ordinal))}. Check --database (ROLLCALL_DATABASE) and that a server runs.",
+            _ => $"PostgreSQL cannot be reached: {Reason(e)}. Check --database (ROLLCALL_DATABASE) and that the server runs.",
         };
+
+    private static string Reason(Exception e) => e.Message.ReplaceLineEndings(" ").TrimEnd('.');
 
     /// <summary>Migrations of this version that the database has not had, the oldest first. Asked past EF, which would make its whole model
     /// for that: every command and every page that asks would wait for it.</summary>
@@ -547,18 +568,18 @@ public sealed partial class RollcallDatabase : IAsyncDisposable, IDisposable
         {
             var name = Path.GetFileName(file);
             var isRestore = name.StartsWith(RestoreDraft, StringComparison.Ordinal) && name.EndsWith(".db", StringComparison.Ordinal);
-            if (
-                (isRestore && !IsPostgres)
-                || ((isRestore || IsBackupDraft(name)) && File.GetLastWriteTimeUtc(file) < now.UtcDateTime - s_draftsWritten)
-            )
+            if ((isRestore && !IsPostgres) || (isRestore && IsOld(file, now)) || IsDeadDraft(file, now))
             {
                 DeleteWithJournals(file);
             }
         }
-
-        static bool IsBackupDraft(string name) =>
-            name.Split('.') is [_, .., { Length: 32 } id, "part"] && id.All(char.IsAsciiHexDigitLower);
     }
+
+    /// <summary>The draft of a backup that nobody has written to for so long that its process must be gone.</summary>
+    internal static bool IsDeadDraft(string file, DateTimeOffset now) =>
+        Path.GetFileName(file).Split('.') is [_, .., { Length: 32 } id, "part"] && id.All(char.IsAsciiHexDigitLower) && IsOld(file, now);
+
+    private static bool IsOld(string file, DateTimeOffset now) => File.GetLastWriteTimeUtc(file) < now.UtcDateTime - s_draftsWritten;
 
     private string RehearsalLock => Path.Combine(DataFolder, "rehearsal.lock");
 
@@ -781,6 +802,48 @@ public sealed partial class RollcallDatabase : IAsyncDisposable, IDisposable
         }
     }
 
+    /// <summary>Takes an option by the driver's name, or by the one that PostgreSQL's own programs know it by.</summary>
+    /// <exception cref="ArgumentException">There is no such option, or it has no such value; named by what was written.</exception>
+    private static void Set(NpgsqlConnectionStringBuilder builder, string name, string value)
+    {
+        var own = name.ToLowerInvariant() switch
+        {
+            "sslmode" => "SSL Mode",
+            "sslrootcert" => "Root Certificate",
+            "sslcert" => "SSL Certificate",
+            "sslkey" => "SSL Key",
+            "sslpassword" => "SSL Password",
+            "channel_binding" => "Channel Binding",
+            "connect_timeout" => "Timeout",
+            "application_name" => "Application Name",
+            "target_session_attrs" => "Target Session Attributes",
+            "dbname" => "Database",
+            "user" => "Username",
+            _ => name,
+        };
+        var meant = own == "SSL Mode" ? value.Replace("-", "", StringComparison.Ordinal) : value;
+        if (own == "Root Certificate" && value == "system")
+        {
+            // That is what is asked without being told.
+            return;
+        }
+
+        if (!builder.ContainsKey(own))
+        {
+            throw new ArgumentException($"'{name}' is no option of it.");
+        }
+
+        try
+        {
+            builder[own] = meant;
+        }
+        catch (ArgumentException e)
+        {
+            // Not the value itself: it may be a password behind the wrong name.
+            throw new ArgumentException($"'{name}' has a value that it cannot have.", e);
+        }
+    }
+
     /// <summary>Accepts the URL form that hosting services hand out beside the key=value form.</summary>
     private static string Normalise(string connection)
     {
@@ -789,7 +852,15 @@ public sealed partial class RollcallDatabase : IAsyncDisposable, IDisposable
             && !connection.StartsWith("postgresql://", StringComparison.OrdinalIgnoreCase)
         )
         {
-            return Named(new NpgsqlConnectionStringBuilder(connection) { IncludeErrorDetail = false });
+            var pairs = new NpgsqlConnectionStringBuilder();
+            var given = new DbConnectionStringBuilder { ConnectionString = connection };
+            foreach (string name in given.Keys)
+            {
+                Set(pairs, name, (string)given[name]);
+            }
+
+            pairs.IncludeErrorDetail = false;
+            return Named(pairs);
         }
 
         var uri = new Uri(connection);
@@ -813,13 +884,7 @@ public sealed partial class RollcallDatabase : IAsyncDisposable, IDisposable
         foreach (var pair in uri.Query.TrimStart('?').Split('&', StringSplitOptions.RemoveEmptyEntries))
         {
             var parts = pair.Split('=', 2);
-            var name = parts[0] switch
-            {
-                "host" => "Host",
-                "sslmode" => "SSL Mode",
-                var other => other,
-            };
-            builder[name] = Uri.UnescapeDataString(parts.ElementAtOrDefault(1) ?? "");
+            Set(builder, Uri.UnescapeDataString(parts[0]), Uri.UnescapeDataString(parts.ElementAtOrDefault(1) ?? ""));
         }
 
         return Named(builder);

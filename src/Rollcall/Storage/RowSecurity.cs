@@ -253,6 +253,29 @@ internal static class RowSecurity
             ? "The lock between districts is not set up in this database. Run 'rollcall db migrate' once, then start again."
             : null;
 
+    /// <summary>Why this user is shown no rows of districts: the policies are the role's, so that whoever is neither the owner nor above all
+    /// policies sees empty tables, and no error. Null when it sees them.</summary>
+    public static async Task<string?> StrangerAsync(NpgsqlConnection connection, CancellationToken cancellationToken)
+    {
+        await using var command = connection.CreateCommand();
+        command.CommandText = $"""
+            SELECT current_user::text, c.relname::text, pg_get_userbyid(c.relowner)::text
+            FROM pg_class c JOIN pg_policy p ON p.polrelid = c.oid AND p.polname = '{Policy}'
+            WHERE c.relnamespace = current_schema()::regnamespace AND c.relrowsecurity
+              AND NOT pg_has_role(c.relowner, 'USAGE')
+              AND NOT (SELECT rolbypassrls FROM pg_roles WHERE rolname = current_user)
+            ORDER BY c.relname LIMIT 1
+            """;
+        await using var reader = await command.ExecuteReaderAsync(cancellationToken);
+        if (!await reader.ReadAsync(cancellationToken))
+        {
+            return null;
+        }
+
+        var (user, table, owner) = (reader.GetString(0), reader.GetString(1), reader.GetString(2));
+        return $"The tables of this database belong to the user {owner} (the first is {table}), and PostgreSQL shows none of their rows to {user}: every district would seem to be gone. Name {owner} in --database (ROLLCALL_DATABASE), or let an administrator run 'ALTER TABLE {table} OWNER TO \"{user}\";' and the same for every other table.";
+    }
+
     private static IReadOnlyList<string> Locked(IModel model) => [.. Tables(model), Districts];
 
     /// <summary>Tables without the policy, or whose policy the role cannot use.</summary>

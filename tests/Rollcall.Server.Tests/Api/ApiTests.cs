@@ -23,7 +23,55 @@ namespace Rollcall.Server.Tests.Api;
 
 public sealed class SqliteApiTests(SyncedLibrary library) : ApiTests(library), IClassFixture<SyncedLibrary>;
 
-public sealed class PostgresApiTests(PostgresLibrary library) : ApiTests(library), IClassFixture<PostgresLibrary>;
+public sealed class PostgresApiTests(PostgresLibrary library) : ApiTests(library), IClassFixture<PostgresLibrary>
+{
+    private readonly PostgresLibrary _library = library;
+
+    [Fact]
+    public async Task A_disk_that_is_full_is_no_fault_of_the_program()
+    {
+        const string table = "retention_settings";
+        var database = _library.Service<RollcallDatabase>();
+        await using var owner = await database.OpenAsync();
+        await Sql.ExecuteAsync(
+            owner,
+            null,
+            $"CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION USING ERRCODE = ''53100''; END'; CREATE TRIGGER full_disk BEFORE INSERT OR UPDATE ON {table} EXECUTE FUNCTION full_disk()",
+            default
+        );
+        try
+        {
+            var token = await _library
+                .Service<AccessTokens>()
+                .CreateAsync(
+                    _library.District,
+                    "full",
+                    SecurityGroup.DistrictAdministrator,
+                    AccessTokens.AllOfDistrict,
+                    TimeSpan.FromDays(1),
+                    "test"
+                );
+            using var http = new HttpClient { BaseAddress = _library.Url };
+            http.DefaultRequestHeaders.Authorization = new("Bearer", token.Token);
+            using var change = JsonContent.Create(new { logDays = 321 });
+            using var answer = await http.PatchAsync(new Uri("/api/v1/retention", UriKind.Relative), change);
+            Assert.Equal(HttpStatusCode.ServiceUnavailable, answer.StatusCode);
+            Assert.Contains("takes no writes", await answer.Content.ReadAsStringAsync(), StringComparison.Ordinal);
+
+            using var visitor = new Visitor(_library.Url);
+            const string page = "/preferences/retention";
+            var fields = Visitor.FieldsOf(await visitor.PageAsync(page), "logs");
+            Visitor.Put(fields, "logs", "321");
+            using var posted = await visitor.PostAsync(page, [.. fields, Visitor.TokenOf(await visitor.PageAsync(page))]);
+            Assert.Equal(HttpStatusCode.ServiceUnavailable, posted.StatusCode);
+            Assert.Contains("takes no writes", await posted.Content.ReadAsStringAsync(), StringComparison.Ordinal);
+        }
+        finally
+        {
+            await Sql.ExecuteAsync(owner, null, "DROP FUNCTION full_disk CASCADE", default);
+        }
+    }
+}
 
 /// <summary>The REST API: who gets in, and what it answers.</summary>
 public abstract class ApiTests(SyncedLibrary library)

@@ -421,7 +421,17 @@ public sealed class BackupTests(PostgresCluster cluster)
         await system.SyncAsync();
         var good = Path.Combine(folder.Path, "good.bak");
         var backup = system.Get<Backup>();
+        var killed = $"{good}.{Guid.NewGuid():N}.part";
+        var younger = $"{good}.{Guid.NewGuid():N}.part";
+        foreach (var draft in (string[])[killed, younger])
+        {
+            await File.WriteAllTextAsync(draft, "what a killed backup left", Stop);
+        }
+
+        File.SetLastWriteTimeUtc(killed, TimeProvider.System.GetUtcNow().UtcDateTime.AddHours(-2));
         await backup.WriteAsync(good, Stop);
+        Assert.False(File.Exists(killed));
+        File.Delete(younger);
         await RefusedAsync("exists already", () => backup.WriteAsync(good, Stop));
         await RefusedAsync("cannot be written", () => backup.WriteAsync(Path.Combine(folder.Path, "no", "such.bak"), Stop));
 

@@ -37,6 +37,42 @@ public sealed class DatabaseErrorTests(PostgresCluster cluster)
         Assert.All(others, e => Assert.False(DatabaseErrors.IsFault(e), $"{e}"));
     }
 
+    [Fact]
+    public void A_database_that_cannot_be_written_is_told_from_one_that_refuses_a_value()
+    {
+        static PostgresException Postgres(string state) => new("No.", "ERROR", "ERROR", state);
+        Exception[] full =
+        [
+            Postgres("53100"),
+            Postgres("25006"),
+            Postgres("58030"),
+            new DbUpdateException("The rows could not be saved", new SqliteException("database or disk is full", 13)),
+            new SqliteException("attempt to write a readonly database", 8),
+            new SqliteException("disk I/O error", 10),
+        ];
+        Assert.All(full, e => Assert.True(DatabaseErrors.TakesNoWrites(e), $"{e}"));
+        Exception[] others = [Postgres("23505"), Postgres("57P01"), new SqliteException("busy", 5), new IOException("No space left")];
+        Assert.All(others, e => Assert.False(DatabaseErrors.TakesNoWrites(e), $"{e}"));
+    }
+
+    /// <summary>Connections come as PostgreSQL's own programs and hosting services write them.</summary>
+    [Theory]
+    [InlineData("postgres://u:p@db.example/x?sslmode=verify-full&sslrootcert=/a.pem&channel_binding=require&connect_timeout=7")]
+    [InlineData(
+        "Host=db.example;Database=x;User=u;Password=p;sslmode=verify-full;sslrootcert=/a.pem;channel_binding=require;connect_timeout=7"
+    )]
+    public void A_connection_may_have_the_names_and_values_of_PostgreSQL_s_own_programs(string written)
+    {
+        using var folder = new TempFolder();
+        using var database = new RollcallDatabase(new StorageOptions(folder.Path, written));
+        var read = new NpgsqlConnectionStringBuilder(database.ConnectionString);
+        Assert.Equal(("db.example", "x", "u", "p"), (read.Host, read.Database, read.Username, read.Password));
+        Assert.Equal(
+            (SslMode.VerifyFull, "/a.pem", ChannelBinding.Require, 7),
+            (read.SslMode, read.RootCertificate, read.ChannelBinding, read.Timeout)
+        );
+    }
+
     /// <summary>Two who hold what the other one wants: one of them gives way, which is a fault of nobody.</summary>
     [Fact]
     public async Task Whoever_gives_way_to_others_is_known_and_may_try_again()

@@ -265,6 +265,33 @@ public sealed class RowSecurityTests(PostgresCluster cluster)
     }
 
     [Fact]
+    public async Task A_user_who_owns_no_table_is_told_instead_of_shown_nothing()
+    {
+        await using var system = await Installation.StartAsync(cluster, Db.Postgres, connect: false);
+        await using var owner = (NpgsqlConnection)await system.Database.OpenAsync();
+        await ExecuteAsync(owner, "DROP ROLE IF EXISTS stranger_user");
+        await ExecuteAsync(owner, "CREATE ROLE stranger_user LOGIN");
+        await ExecuteAsync(owner, "GRANT ALL ON ALL TABLES IN SCHEMA public TO stranger_user");
+        using var folder = new TempFolder();
+        await using var database = new RollcallDatabase(
+            new StorageOptions(
+                folder.Path,
+                new NpgsqlConnectionStringBuilder(system.Database.ConnectionString) { Username = "stranger_user" }.ToString()
+            )
+        );
+        var refused = await Assert.ThrowsAsync<RollcallException>(() => database.EnsureReadyAsync());
+        Assert.Contains("OWNER TO \"stranger_user\"", refused.Message, StringComparison.Ordinal);
+        Assert.Equal(refused.Message, await database.StrangerAsync(CancellationToken.None));
+        await system.Database.EnsureReadyAsync();
+
+        // Whoever stands above all policies sees every row.
+        await ExecuteAsync(owner, "ALTER ROLE stranger_user BYPASSRLS");
+        await database.EnsureReadyAsync();
+        await ExecuteAsync(owner, "DROP OWNED BY stranger_user");
+        await ExecuteAsync(owner, "DROP ROLE stranger_user");
+    }
+
+    [Fact]
     public async Task A_connection_that_has_not_the_role_it_asked_for_is_told_of()
     {
         await using var system = await Installation.StartAsync(cluster, Db.Postgres, connect: false);
