@@ -4,9 +4,11 @@ using Rollcall.Storage;
 namespace Rollcall.Server.Watch;
 
 /// <summary>One thing that a node needs to be of use.</summary>
-/// <param name="Name">Database, disk, schedule or worker.</param>
+/// <param name="Name">Database, clock, disk, schedule or worker.</param>
 /// <param name="Trouble">What is wrong, for the operator alone; null when nothing is.</param>
-internal sealed record ReadyCheck(string Name, string? Trouble);
+/// <param name="Serves">Pages can be asked of the node all the same: a balancer that is to take it away would take away all, where it is the database's
+/// clock that is wrong.</param>
+internal sealed record ReadyCheck(string Name, string? Trouble, bool Serves = false);
 
 /// <summary>Whether this node is of use, as opposed to merely alive. Anybody may ask as often as they like: it looks once in two seconds.</summary>
 internal sealed class NodeHealth(RollcallDatabase database, Pulse pulse, Watching watching, TimeProvider time) : IDisposable
@@ -17,6 +19,7 @@ internal sealed class NodeHealth(RollcallDatabase database, Pulse pulse, Watchin
     private readonly SemaphoreSlim _gate = new(1);
     private (long At, IReadOnlyList<ReadyCheck> Checks)? _last;
     private (long At, bool Works)? _written;
+    private readonly NodeClock _clock = new(database, time);
 
     public void Dispose() => _gate.Dispose();
 
@@ -30,9 +33,13 @@ internal sealed class NodeHealth(RollcallDatabase database, Pulse pulse, Watchin
                 return last.Checks;
             }
 
+            var trouble = await DatabaseAsync();
             List<ReadyCheck> checks =
             [
-                new("database", await DatabaseAsync()),
+                new("database", trouble),
+                .. database.IsPostgres
+                    ? [new ReadyCheck("clock", trouble is null ? await ClockAsync() : null, Serves: true)]
+                    : Array.Empty<ReadyCheck>(),
                 new("disk", Disk()),
                 .. pulse
                     .Parts()
@@ -61,6 +68,20 @@ internal sealed class NodeHealth(RollcallDatabase database, Pulse pulse, Watchin
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException or ArgumentException)
         {
+            return null;
+        }
+    }
+
+    private async Task<string?> ClockAsync()
+    {
+        using var patience = new CancellationTokenSource(s_patience, time);
+        try
+        {
+            return await _clock.TroubleAsync(patience.Token).WaitAsync(s_patience, time, CancellationToken.None);
+        }
+        catch (Exception e) when (DatabaseErrors.IsFault(e) || e is TimeoutException or OperationCanceledException)
+        {
+            // The database tells of itself, at the next look.
             return null;
         }
     }

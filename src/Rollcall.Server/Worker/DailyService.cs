@@ -15,6 +15,7 @@ internal sealed class DailyService(
     RetentionService retention,
     ReadinessService readiness,
     StalledCopies stalled,
+    NodeClock clock,
     Pulse pulse,
     TimeProvider time,
     ILogger<DailyService> logger
@@ -25,6 +26,7 @@ internal sealed class DailyService(
 
     private static readonly TimeSpan s_every = TimeSpan.FromSeconds(20);
     private static readonly TimeSpan s_tidyEvery = TimeSpan.FromHours(1);
+    private bool _clockWrong;
 
     protected override Task ExecuteAsync(CancellationToken stoppingToken) =>
         Task.WhenAll(WatchClockAsync(stoppingToken), WatchNodesAsync(stoppingToken));
@@ -58,28 +60,7 @@ internal sealed class DailyService(
         while (!stoppingToken.IsCancellationRequested)
         {
             // Each for itself: what one of them cannot do keeps no other waiting.
-            var looked = await TryAsync(
-                "Daily Operations cannot look what is due",
-                async () =>
-                {
-                    foreach (var id in await schedule.EnqueueDueAsync(Beat, stoppingToken))
-                    {
-                        logger.LogInformation("Daily Operations queued operation {Id}", id);
-                    }
-                },
-                stoppingToken
-            );
-            looked &= await TryAsync(
-                "Retention cannot look what is due",
-                async () =>
-                {
-                    foreach (var id in await retention.EnqueueDueAsync(Beat, stoppingToken))
-                    {
-                        logger.LogInformation("Retention queued operation {Id}", id);
-                    }
-                },
-                stoppingToken
-            );
+            var looked = await IsClockWrongAsync(stoppingToken) || await QueueAsync(stoppingToken);
             if (looked)
             {
                 Beat();
@@ -92,6 +73,49 @@ internal sealed class DailyService(
 
             await Task.Delay(s_every, time, stoppingToken).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
         }
+    }
+
+    /// <summary>A node whose clock is wrong begins no night and removes nothing by age. It says so once, and when that changes.</summary>
+    private async Task<bool> IsClockWrongAsync(CancellationToken stoppingToken)
+    {
+        string? why = null;
+        await TryAsync(
+            "The clock cannot be compared with the database's",
+            async () => why = await clock.WhyNotAsync(stoppingToken),
+            stoppingToken
+        );
+        if (why is not null && !_clockWrong)
+        {
+            logger.LogError("This machine's clock is {Why}: it begins no nights and no retention before that is put right", why);
+        }
+
+        return _clockWrong = why is not null;
+    }
+
+    private async Task<bool> QueueAsync(CancellationToken stoppingToken)
+    {
+        var looked = await TryAsync(
+            "Daily Operations cannot look what is due",
+            async () =>
+            {
+                foreach (var id in await schedule.EnqueueDueAsync(Beat, stoppingToken))
+                {
+                    logger.LogInformation("Daily Operations queued operation {Id}", id);
+                }
+            },
+            stoppingToken
+        );
+        return await TryAsync(
+                "Retention cannot look what is due",
+                async () =>
+                {
+                    foreach (var id in await retention.EnqueueDueAsync(Beat, stoppingToken))
+                    {
+                        logger.LogInformation("Retention queued operation {Id}", id);
+                    }
+                },
+                stoppingToken
+            ) && looked;
     }
 
     /// <summary>After each district, too: where hundreds are due at once, queueing them takes longer than a schedule may be silent.</summary>

@@ -106,6 +106,7 @@ internal sealed class ServerProcess : IAsyncDisposable
                 web.Services.GetRequiredService<RetentionService>(),
                 web.Services.GetRequiredService<ReadinessService>(),
                 new StalledCopies(database, web.Services.GetRequiredService<TimeProvider>()),
+                new NodeClock(database, web.Services.GetRequiredService<TimeProvider>()),
                 pulse,
                 web.Services.GetRequiredService<TimeProvider>(),
                 web.Services.GetRequiredService<ILogger<DailyService>>()

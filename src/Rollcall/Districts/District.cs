@@ -16,6 +16,9 @@ public sealed class District
     /// clock must not keep the nights and notices of all others waiting. <c>rollcall db check</c> says so.</summary>
     public TimeZoneInfo Zone => KnowsZone(out var zone) ? zone : TimeZoneInfo.Utc;
 
+    /// <summary>The time zone that times are shown in, in words.</summary>
+    public string ZoneWords => KnowsZone(out _) ? TimeZone : $"UTC: {TimeZone} is not known on this machine";
+
     /// <summary>Whether this machine knows the time zone.</summary>
     public bool KnowsZone([System.Diagnostics.CodeAnalysis.NotNullWhen(true)] out TimeZoneInfo? zone) =>
         TimeZoneInfo.TryFindSystemTimeZoneById(TimeZone, out zone);

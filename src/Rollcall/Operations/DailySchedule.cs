@@ -11,6 +11,8 @@ namespace Rollcall.Operations;
 /// operation table is the judge, so that any number of nodes may look, and one that was down catches up once.</summary>
 public sealed class DailySchedule(RollcallDatabase database, OperationQueue queue, TimeProvider time, ILogger<DailySchedule> logger)
 {
+    private readonly System.Collections.Concurrent.ConcurrentDictionary<int, string> _unknownZones = new();
+
     /// <summary>Who asks, in logs and lists.</summary>
     public const string Actor = "Daily Operations";
 
@@ -59,6 +61,15 @@ public sealed class DailySchedule(RollcallDatabase database, OperationQueue queu
         async Task LookAsync(District district, Integration integration)
         {
             var daily = IntegrationService.SettingsOf(integration).Daily;
+            if (!district.KnowsZone(out _) && _unknownZones.TryAdd(district.Id, district.TimeZone))
+            {
+                logger.LogWarning(
+                    "The time zone {Zone} of district {District} is not known on this machine: its nights and times are in UTC. Install the system's time zone data (tzdata)",
+                    district.TimeZone,
+                    district.Code
+                );
+            }
+
             if (Due(daily, district.Zone, now) is not { } date || taken.Contains((district.Id, date)))
             {
                 return;

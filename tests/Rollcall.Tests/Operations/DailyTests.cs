@@ -670,6 +670,35 @@ public sealed class DailyTests(PostgresCluster cluster)
         }
     }
 
+    [Fact]
+    public async Task A_time_zone_that_the_machine_does_not_know_is_warned_of_once()
+    {
+        var tape = new LogTape();
+        await using var system = await Installation.StartAsync(
+            cluster,
+            Db.Sqlite,
+            time: new ShiftedTime(s_before.AddHours(2)),
+            configure: tape.AddTo
+        );
+        await system.ConfigureAsync(s => SettingsChange.Daily(s, "04:00", "full", s_before));
+        await using (var context = system.Database.CreateContext())
+        {
+            await context.Districts.ExecuteUpdateAsync(s => s.SetProperty(d => d.TimeZone, "Mars/Base"));
+            Assert.Equal("UTC: Mars/Base is not known on this machine", (await context.Districts.AsNoTracking().SingleAsync()).ZoneWords);
+        }
+
+        for (var look = 0; look < 2; look++)
+        {
+            Assert.Empty(await system.Get<DailySchedule>().EnqueueDueAsync());
+        }
+
+        Assert.Contains(
+            "Mars/Base of district RIVER",
+            Assert.Single(tape.Lines, l => l.Contains("tzdata", StringComparison.Ordinal)),
+            StringComparison.Ordinal
+        );
+    }
+
     [Theory]
     [InlineData(Db.Sqlite)]
     [InlineData(Db.Postgres)]

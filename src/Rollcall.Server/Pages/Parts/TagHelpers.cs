@@ -94,7 +94,7 @@ public sealed class AtTagHelper(IServiceProvider services) : TagHelper
         output.Attributes.SetAttribute("datetime", at.UtcDateTime.ToString("yyyy-MM-ddTHH:mm:ssZ", CultureInfo.InvariantCulture));
         output.Attributes.SetAttribute(
             "title",
-            $"{TimeZoneInfo.ConvertTime(at, here.Zone).ToString("dddd, MMMM d, yyyy, HH:mm:ss", CultureInfo.InvariantCulture)} ({(here.Grant is null ? "UTC" : here.District.TimeZone)})"
+            $"{TimeZoneInfo.ConvertTime(at, here.Zone).ToString("dddd, MMMM d, yyyy, HH:mm:ss", CultureInfo.InvariantCulture)} ({(here.Grant is null ? "UTC" : here.District.ZoneWords)})"
         );
         output.Content.SetContent(Words.When(at, here.Zone, here.Now));
     }
