@@ -13,6 +13,21 @@ namespace Rollcall.Server;
 /// <summary>Puts the web server together.</summary>
 internal static class RollcallWeb
 {
+    /// <summary>What every web server of this program begins with. It reads and watches nothing of the folder that it happens to be started in.</summary>
+    public static WebApplicationBuilder Begin() =>
+        WebApplication.CreateSlimBuilder(
+            new WebApplicationOptions
+            {
+                // Pages are found by this name, whichever program is the entry point.
+                ApplicationName = typeof(RollcallWeb).Assembly.GetName().Name,
+                ContentRootPath = AppContext.BaseDirectory,
+
+                // No variable of the machine may turn on pages with stack traces.
+                EnvironmentName = Environments.Production,
+                Args = ["--hostBuilder:reloadConfigOnChange=false"],
+            }
+        );
+
     /// <summary>Builds the server; the caller starts it. The database has to be migrated before.</summary>
     /// <param name="options">Where the data is.</param>
     /// <param name="urls">Addresses to listen on, separated by semicolons.</param>
@@ -26,18 +41,7 @@ internal static class RollcallWeb
     )
     {
         Watching.KeepTracesHere();
-        var builder = WebApplication.CreateSlimBuilder(
-            new WebApplicationOptions
-            {
-                // Pages are found by this name, whichever program is the entry point.
-                ApplicationName = typeof(RollcallWeb).Assembly.GetName().Name,
-                ContentRootPath = AppContext.BaseDirectory,
-
-                // No variable of the machine may turn on pages with stack traces.
-                EnvironmentName = Environments.Production,
-                Args = ["--hostBuilder:reloadConfigOnChange=false"],
-            }
-        );
+        var builder = Begin();
         builder.WebHost.UseUrls(urls);
         builder.WebHost.ConfigureKestrel(kestrel =>
         {

@@ -63,7 +63,45 @@ internal static class GlobalOptions
         );
 
     private static bool IsTrue(Terminal terminal, string variable) =>
-        string.Equals(terminal.Variable(variable)?.Trim(), "true", StringComparison.OrdinalIgnoreCase);
+        Given(terminal.Variable(variable))?.Trim().ToLowerInvariant() switch
+        {
+            null or "false" => false,
+            "true" => true,
+            var other => throw new RollcallException($"{variable} '{other}' is not possible: there is true and false."),
+        };
+
+    /// <summary>Every variable that this program reads, as the guide for operators lists them.</summary>
+    public static readonly IReadOnlyList<string> Variables =
+    [
+        "ROLLCALL_DATA",
+        "ROLLCALL_DATABASE",
+        "ROLLCALL_KEY_FILE",
+        "ROLLCALL_ALLOW_PRIVATE_ADDRESSES",
+        "ROLLCALL_PUBLIC_URL",
+        "ROLLCALL_PROXY_ADDRESS",
+        "ROLLCALL_REQUIRE_SECOND_FACTOR",
+        "ROLLCALL_PARALLEL",
+        "ROLLCALL_PAGE_SIZE",
+        "ROLLCALL_SMTP_HOST",
+        "ROLLCALL_SMTP_PORT",
+        "ROLLCALL_SMTP_FROM",
+        "ROLLCALL_SMTP_USER",
+        "ROLLCALL_SMTP_PASSWORD_FILE",
+        "ROLLCALL_SMTP_TLS",
+        "ROLLCALL_SMTP_CA_FILE",
+        "ROLLCALL_METRICS_URL",
+        "ROLLCALL_METRICS_TOKEN_FILE",
+        "ROLLCALL_LEAST_FREE_MB",
+        "ROLLCALL_LOG",
+        "ROLLCALL_LOG_LEVEL",
+        "ROLLCALL_TOKEN_FILE",
+    ];
+
+    /// <summary>Variables that look like this program's and are not: mistyped, most likely.</summary>
+    public static IEnumerable<string> Unknown(IEnumerable<string> variables) =>
+        variables
+            .Where(v => v.StartsWith("ROLLCALL_", StringComparison.OrdinalIgnoreCase) && !Variables.Contains(v, StringComparer.Ordinal))
+            .Order(StringComparer.Ordinal);
 
     private static int? PageSize(Terminal terminal) =>
         Given(terminal.Variable("ROLLCALL_PAGE_SIZE"))?.Trim() is not { } text ? null

@@ -1,6 +1,6 @@
 using System.CommandLine;
-using System.Net;
 using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Logging;
 using Rollcall.Server.Pages.Parts;
 using Rollcall.Server.Watch;
 using Rollcall.Server.Worker;
@@ -19,6 +19,7 @@ internal static class ServeCommand
     private const string Urls = "--urls";
     private const string PublicUrl = "--public-url";
     private const string ProxyAddress = "--proxy-address";
+    private const string ProxyVariable = "ROLLCALL_PROXY_ADDRESS";
     private const string AllowPlainHttp = "--allow-plain-http";
 
     /// <param name="Setup">The link that makes the first account; null once there is one.</param>
@@ -36,7 +37,8 @@ internal static class ServeCommand
         };
         var proxies = new Option<string[]>(ProxyAddress)
         {
-            Description = "A computer in front whose X-Forwarded-For is believed, beside this one; may be said several times",
+            Description =
+                $"A computer in front, or a network of them such as 10.0.0.0/24, whose X-Forwarded-For is believed, beside this one ({ProxyVariable}, joined by commas); may be said several times",
             HelpName = "IP",
         };
         var plain = new Option<bool>(AllowPlainHttp)
@@ -68,6 +70,12 @@ internal static class ServeCommand
                     Watching.Read(GlobalOptions.Given(result.GetValue(metrics)), terminal),
                     reach
                 );
+                var logger = server.Services.GetRequiredService<ILoggerFactory>().CreateLogger("Rollcall.Settings");
+                foreach (var unknown in GlobalOptions.Unknown(Environment.GetEnvironmentVariables().Keys.Cast<string>()))
+                {
+                    logger.LogWarning("{Variable} is no setting that there is, and does nothing", unknown);
+                }
+
                 var setup = await server.Services.GetRequiredService<Accounts>().SetupLinkAsync(cancellationToken) is { } code
                     ? AccountCommands.Link(terminal, reach.PublicUrl?.GetLeftPart(UriPartial.Authority) ?? server.Url, code)
                     : null;
@@ -117,7 +125,10 @@ internal static class ServeCommand
             ReachOf(
                 url,
                 GlobalOptions.Given(result.GetValue<string?>(PublicUrl)) ?? GlobalOptions.Given(terminal.Variable(PublicUrlVariable)),
-                result.GetValue<string[]>(ProxyAddress) ?? [],
+                result.GetValue<string[]>(ProxyAddress) is { Length: > 0 } given
+                    ? given
+                    : terminal.Variable(ProxyVariable)?.Split(',', StringSplitOptions.TrimEntries | StringSplitOptions.RemoveEmptyEntries)
+                        ?? [],
                 result.GetValue<bool>(AllowPlainHttp)
             )
         );
@@ -128,9 +139,11 @@ internal static class ServeCommand
     {
         var addresses = proxies
             .Select(p =>
-                IPAddress.TryParse(p.Trim(), out var address)
-                    ? address
-                    : throw new UsageException($"'{p}' of --proxy-address is no IP address, such as 10.0.0.5.")
+                Reach.TryRead(p, out var network)
+                    ? network
+                    : throw new UsageException(
+                        $"'{p}' of --proxy-address ({ProxyVariable}) is no IP address and no network, such as 10.0.0.5 or 10.0.0.0/24."
+                    )
             )
             .ToList();
         if (publicUrl is null)

@@ -40,7 +40,7 @@ internal sealed class WatchServer : IAsyncDisposable
             return null;
         }
 
-        var builder = WebApplication.CreateSlimBuilder(new WebApplicationOptions { EnvironmentName = Environments.Production });
+        var builder = RollcallWeb.Begin();
         builder.WebHost.UseUrls(url);
         builder.WebHost.ConfigureKestrel(kestrel => kestrel.AddServerHeader = false);
         builder.Logging.ClearProviders();
@@ -125,7 +125,9 @@ internal sealed class WatchServer : IAsyncDisposable
 
         return Results.Text(
             text.ToString(),
-            statusCode: checks.Any(c => c.Trouble is not null) ? StatusCodes.Status503ServiceUnavailable : StatusCodes.Status200OK
+            statusCode: checks.Any(c => c.Trouble is not null && !c.Serves)
+                ? StatusCodes.Status503ServiceUnavailable
+                : StatusCodes.Status200OK
         );
     }
 

@@ -35,6 +35,9 @@ internal sealed class Cli : IAsyncDisposable
     /// <summary>PostgreSQL's connection; null on SQLite.</summary>
     public string? Database => _database;
 
+    /// <summary>Where its processes are started; null is where the tests are.</summary>
+    public string? Folder { get; set; }
+
     /// <summary>Variables beside those that every test has.</summary>
     public Dictionary<string, string> Variables { get; } = new(StringComparer.Ordinal);
 

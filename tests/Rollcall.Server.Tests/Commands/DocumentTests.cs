@@ -53,6 +53,18 @@ public sealed class DocumentTests
         }
     }
 
+    /// <summary>A server warns of variables that it does not know, and so has to know all that the guide names.</summary>
+    [Fact]
+    public async Task The_guide_names_every_setting_and_no_other()
+    {
+        var text = await File.ReadAllTextAsync(Path.Combine(Root(), "docs", "running.md"), TestContext.Current.CancellationToken);
+        var named = Regex
+            .Matches(text, @"^\| (?<names>`[^|]+) \|", RegexOptions.Multiline)
+            .SelectMany(m => Regex.Matches(m.Groups["names"].Value, "ROLLCALL_[A-Z_]+"))
+            .Select(m => m.Value);
+        Assert.Equal(GlobalOptions.Variables.Order(StringComparer.Ordinal), named.Order(StringComparer.Ordinal));
+    }
+
     [Fact]
     public async Task The_tables_of_rights_are_the_server_s_own()
     {

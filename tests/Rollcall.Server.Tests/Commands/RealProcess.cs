@@ -29,6 +29,7 @@ internal static class RealProcess
             UseShellExecute = false,
             RedirectStandardOutput = true,
             RedirectStandardError = true,
+            WorkingDirectory = cli.Folder ?? "",
         };
         foreach (var arg in all)
         {

@@ -365,6 +365,7 @@ public abstract partial class AccessTests(SignInLibrary library)
             request.Headers.Add("Accept", "text/event-stream");
             using var stream = await http.SendAsync(request, HttpCompletionOption.ResponseHeadersRead);
             Assert.Equal(HttpStatusCode.OK, stream.StatusCode);
+            Assert.Equal("no", Assert.Single(stream.Headers.GetValues("X-Accel-Buffering")));
             Assert.Equal(before, await SeenAsync());
         }
 

@@ -123,7 +123,10 @@ public sealed class WatchTests(PostgresCluster postgres)
         using var http = new HttpClient { BaseAddress = new Uri(said.GetProperty("metrics").GetString()!) };
 
         Assert.Equal("ok\n", await http.GetStringAsync("/health/live", Stop));
-        Assert.Equal("database: ok\ndisk: ok\nschedule: ok\nworker: ok\n", await http.GetStringAsync("/health/ready", Stop));
+        Assert.Equal(
+            $"database: ok\n{(onPostgres ? "clock: ok\n" : "")}disk: ok\nschedule: ok\nworker: ok\n",
+            await http.GetStringAsync("/health/ready", Stop)
+        );
         using (var refused = await http.GetAsync("/metrics", Stop))
         {
             Assert.Equal(HttpStatusCode.Unauthorized, refused.StatusCode);
@@ -268,6 +271,59 @@ public sealed class WatchTests(PostgresCluster postgres)
     }
 
     [Fact]
+    public async Task A_server_neither_reads_nor_watches_the_folder_that_it_is_started_in()
+    {
+        await using var cli = await Cli.OpenAsync();
+        cli.Folder = Directory.CreateDirectory(Path.Combine(cli.Data, "elsewhere")).FullName;
+        for (var number = 0; number < 50; number++)
+        {
+            Directory.CreateDirectory(Path.Combine(cli.Folder, $"below-{number}"));
+        }
+
+        // Somebody else's, and none that could be read.
+        await File.WriteAllTextAsync(Path.Combine(cli.Folder, "appsettings.json"), "{", Stop);
+        var (process, _) = await RealProcess.ServeAsync(cli, "--metrics-url", "http://127.0.0.1:0");
+        using var server = process;
+        var watched = 0;
+        foreach (var file in Directory.GetFiles($"/proc/{server.Id}/fdinfo"))
+        {
+            watched += (await File.ReadAllLinesAsync(file, Stop)).Count(l => l.StartsWith("inotify ", StringComparison.Ordinal));
+        }
+
+        Assert.InRange(watched, 0, 10);
+        await RealProcess.SignalAsync(server, "KILL");
+        await server.WaitForExitAsync(Stop);
+    }
+
+    [Fact]
+    public async Task A_worker_whose_lease_is_renewed_lives_however_long_its_roster_service_keeps_it_waiting()
+    {
+        await using var system = await Installation.StartAsync(postgres, Db.Sqlite, connect: false);
+        var (id, _) = await system.Queue.EnqueueAsync(
+            system.District.Id,
+            OperationKind.FullSync,
+            IntegrationKind.ClassLink,
+            preview: false,
+            "test",
+            cancellationToken: Stop
+        );
+        var operation = await system.Queue.ClaimAsync("one", id, aloneHere: true, Stop);
+        var time = new FakeTimeProvider();
+        using var stop = new CancellationTokenSource();
+        using var alive = new SemaphoreSlim(0);
+        await using var run = new OperationRun(operation!, system.Queue, time, stop) { Alive = () => alive.Release() };
+        run.Start();
+        var heard = 0;
+        for (var moment = 0; moment < 600 && heard < 2; moment++)
+        {
+            time.Advance(TimeSpan.FromSeconds(5));
+            heard += await alive.WaitAsync(TimeSpan.FromMilliseconds(100), Stop) ? 1 : 0;
+        }
+
+        Assert.Equal(2, heard);
+    }
+
+    [Fact]
     public async Task A_node_says_what_it_lacks_and_strangers_hear_no_more_than_that()
     {
         await using var cli = await Cli.OpenAsync(postgres);
@@ -285,9 +341,9 @@ public sealed class WatchTests(PostgresCluster postgres)
 
         var (status, text) = await AskAsync("metrics", "/health/ready");
         Assert.Equal(HttpStatusCode.ServiceUnavailable, status);
-        Assert.Matches("^database: ok\ndisk: [0-9]+ MB are free, 1048576 are wanted\nschedule: ok\nworker: ok\n$", text);
+        Assert.Matches("^database: ok\nclock: ok\ndisk: [0-9]+ MB are free, 1048576 are wanted\nschedule: ok\nworker: ok\n$", text);
         Assert.Equal(
-            (HttpStatusCode.ServiceUnavailable, "database: ok\ndisk: not ready\nschedule: ok\nworker: ok\n"),
+            (HttpStatusCode.ServiceUnavailable, "database: ok\nclock: ok\ndisk: not ready\nschedule: ok\nworker: ok\n"),
             await AskAsync("url", "/health/ready")
         );
         Assert.Equal(HttpStatusCode.NotFound, (await AskAsync("url", "/metrics")).Item1);
@@ -417,6 +473,23 @@ public sealed class WatchTests(PostgresCluster postgres)
         }
     }
 
+    [Theory]
+    [InlineData(-20, "behind the database's", true)]
+    [InlineData(5, "ahead of the database's", false)]
+    public async Task A_clock_that_is_wrong_is_told_of_and_begins_no_night(int minutes, string says, bool beginsNothing)
+    {
+        var time = new ShiftedTime(TimeProvider.System.GetUtcNow().AddMinutes(minutes));
+        await using var system = await Installation.StartAsync(postgres, Db.Postgres, connect: false);
+        using var health = new NodeHealth(system.Database, new Pulse(time), new Watching(LeastFreeMegabytes: 0), time);
+        var checks = await health.LookAsync(Stop);
+        Assert.Contains(says, checks.Single(c => c.Trouble is not null).Trouble, StringComparison.Ordinal);
+        Assert.Equal(beginsNothing, await new NodeClock(system.Database, time).WhyNotAsync(Stop) is not null);
+
+        // Pages can be had of it all the same.
+        var answer = await WatchServer.ReadyAsync(health, withWords: true, Stop);
+        Assert.Equal(200, ((Microsoft.AspNetCore.Http.IStatusCodeHttpResult)answer).StatusCode);
+    }
+
     [Fact]
     public async Task The_schedule_is_alive_while_what_is_tidied_away_waits_for_a_district()
     {
@@ -438,6 +511,7 @@ public sealed class WatchTests(PostgresCluster postgres)
             system.Get<RetentionService>(),
             system.Get<ReadinessService>(),
             new StalledCopies(system.Database, clock),
+            new NodeClock(system.Database, clock),
             pulse,
             clock,
             NullLogger<DailyService>.Instance

@@ -8,8 +8,10 @@ namespace Rollcall.Server.Pages.Parts;
 /// would reach in through the visitor's browser. Without a public address only this machine may ask. Every answer gets the headers that keep
 /// browsers strict.
 /// </summary>
-internal sealed class Gate(RequestDelegate next, Reach reach)
+internal sealed class Gate(RequestDelegate next, Reach reach, ILogger<Gate> logger)
 {
+    private int _warned;
+
     private const string ContentPolicy =
         "default-src 'self'; img-src 'self' data:; style-src 'self'; script-src 'self'; object-src 'none'; frame-ancestors 'none'; form-action 'self'; base-uri 'none'";
 
@@ -61,20 +63,30 @@ internal sealed class Gate(RequestDelegate next, Reach reach)
         {
             // What ends TLS in front speaks plain http to this server; the address that people see is the public one.
             request.Scheme = url.Scheme;
-            if (
-                reach.IsProxy(http.Connection.RemoteIpAddress)
-                && request.Headers["X-Forwarded-For"].ToString().Split(',')[^1].Trim() is { Length: > 0 } from
-                && IPAddress.TryParse(from, out var visitor)
-            )
+            var forwarded = request.Headers["X-Forwarded-For"];
+            if (forwarded.Count > 0)
             {
-                http.Connection.RemoteIpAddress = visitor;
+                if (!reach.IsProxy(http.Connection.RemoteIpAddress) && Interlocked.Exchange(ref _warned, 1) == 0)
+                {
+                    logger.LogWarning(
+                        "X-Forwarded-For comes from {Address}, which is not named by --proxy-address (ROLLCALL_PROXY_ADDRESS), and is passed over: if that is a server in front, all its visitors count as one, and too many wrong passwords of one of them close sign-in for all",
+                        http.Connection.RemoteIpAddress
+                    );
+                }
+
+                http.Connection.RemoteIpAddress = reach.Visitor(http.Connection.RemoteIpAddress, forwarded);
             }
 
             return next(http);
         }
 
         // A balancer asks each node under an address of its own, and hears no more than whether it is ready.
-        return request.Path.StartsWithSegments("/health") ? next(http) : RefuseAsync(http, $"This server answers only as {url.Authority}.");
+        return request.Path.StartsWithSegments("/health")
+            ? next(http)
+            : RefuseAsync(
+                http,
+                $"This server answers only as {url.Authority}: that has to stand in the Host header, which a server in front has to pass on."
+            );
     }
 
     /// <summary>What is said of an address that <see cref="HoldsNul"/>.</summary>

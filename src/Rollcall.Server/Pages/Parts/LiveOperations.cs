@@ -196,6 +196,9 @@ internal static class LiveEvents
         var sent = new Dictionary<long, LiveOperation>();
         http.Response.ContentType = "text/event-stream";
         http.Response.Headers.CacheControl = "no-store";
+
+        // A proxy that gathers an answer first would show no progress.
+        http.Response.Headers["X-Accel-Buffering"] = "no";
         using var stop = CancellationTokenSource.CreateLinkedTokenSource(http.RequestAborted, lifetime.ApplicationStopping);
         using var watch = operations.Watch(here.District.Id);
         var spoken = time.GetTimestamp();
