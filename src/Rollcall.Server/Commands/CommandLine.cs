@@ -92,6 +92,7 @@ internal static partial class CommandLine
         };
         try
         {
+            RemoteCommand.CheckMeant(result, terminal);
             return RemoteCommand.IsMeant(result, terminal)
                 ? await RemoteCommand.RunAsync(result, terminal, cancellationToken)
                 : await result.InvokeAsync(configuration, cancellationToken);
@@ -163,6 +164,7 @@ internal static partial class CommandLine
         e switch
         {
             RollcallException or RosterException or Patrons.ImportRefusedException => e.Message,
+            _ when Storage.DatabaseErrors.TakesNoWrites(e) => Storage.DatabaseErrors.NoWrites,
             DbException => $"The database refused: {e.Message} Check it with 'rollcall db check'.",
             { InnerException: DbException inner } => $"The database refused: {inner.Message} Check it with 'rollcall db check'.",
             IOException or UnauthorizedAccessException => e.Message,

@@ -18,12 +18,14 @@ internal static class Listening
 
         foreach (var url in all)
         {
-            if (
-                !(
-                    url.StartsWith("http://", StringComparison.OrdinalIgnoreCase)
-                    || url.StartsWith("https://", StringComparison.OrdinalIgnoreCase)
-                ) || Host(url) is null
-            )
+            if (url.StartsWith("https://", StringComparison.OrdinalIgnoreCase))
+            {
+                throw new UsageException(
+                    $"'{url}' of {option} is https: TLS ends in a server in front, which asks this one at http://127.0.0.1:5080."
+                );
+            }
+
+            if (!url.StartsWith("http://", StringComparison.OrdinalIgnoreCase) || Host(url) is null)
             {
                 throw new UsageException($"'{url}' of {option} is no address: write it like http://127.0.0.1:5080.");
             }
@@ -61,7 +63,7 @@ internal static class Listening
     /// <exception cref="RollcallException">An address takes it.</exception>
     public static void CheckEncrypted(string urls)
     {
-        if (Array.Find(Split(urls), u => !IsLoopback(u) && !u.StartsWith("https://", StringComparison.OrdinalIgnoreCase)) is { } url)
+        if (Array.Find(Split(urls), u => !IsLoopback(u)) is { } url)
         {
             throw new RollcallException(
                 $"{url} takes unencrypted http from other computers. Listen on this computer alone and put a server with TLS in front, or say --allow-plain-http."

@@ -46,6 +46,24 @@ internal sealed class RemoteCommand
         && result.Action is not null
         && ReferenceEquals(result.Action, result.CommandResult.Command.Action);
 
+    /// <summary>A token is for another machine's server alone: without one, the command would run here, with the right of whoever owns this machine.</summary>
+    /// <exception cref="UsageException">A token is named and no server.</exception>
+    public static void CheckMeant(ParseResult result, Terminal terminal)
+    {
+        if (
+            terminal.Caller is null
+            && result.GetResult(GlobalOptions.TokenFile) is not null
+            && result.GetResult(GlobalOptions.Server) is null
+            && result.Action is not null
+            && ReferenceEquals(result.Action, result.CommandResult.Command.Action)
+        )
+        {
+            throw new UsageException(
+                "--token-file needs --server URL: a token is for another machine's server. Without both, the command runs here."
+            );
+        }
+    }
+
     /// <summary>Sends the command and shows what comes of it.</summary>
     /// <returns>The exit code that the server's command ended with.</returns>
     /// <exception cref="UsageException">It cannot be sent like this.</exception>

@@ -420,7 +420,7 @@ public sealed class NoticeService(RollcallDatabase database, Secrets secrets, Ro
                 var mail =
                     options.Mail
                     ?? throw new RollcallException(
-                        "This installation cannot send email: its operator sets ROLLCALL_SMTP_HOST and ROLLCALL_SMTP_FROM."
+                        "No email can be sent from here: ROLLCALL_SMTP_HOST and ROLLCALL_SMTP_FROM are not set. They are settings of each process: a command needs those of the server too, and a test that is sent from the pages is sent by the server."
                     );
                 await MailSender.SendAsync(mail, notice, cancellationToken);
                 return null;

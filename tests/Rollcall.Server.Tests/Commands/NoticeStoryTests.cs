@@ -42,6 +42,7 @@ public sealed class NoticeStoryTests
         var tested = await cli.RunAsync("notice", "test");
         Assert.Equal(1, tested.Code);
         Assert.Contains("ROLLCALL_SMTP_HOST", tested.Out, StringComparison.Ordinal);
+        Assert.Contains("those of the server too", tested.Out, StringComparison.Ordinal);
         Assert.Equal(2, (await cli.OkAsync("notice", "list", "--json")).Json.GetArrayLength());
         await cli.OkAsync("notice", "set", "--email", "none");
         Assert.Equal(0, (await cli.OkAsync("notice", "show", "--json")).Json.GetProperty("emails").GetArrayLength());

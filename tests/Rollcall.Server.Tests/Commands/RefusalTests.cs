@@ -213,7 +213,11 @@ public sealed class RefusalTests(PostgresCluster postgres)
     [InlineData("serve", "--urls", "http://127.0.0.1:door")]
     [InlineData("serve", "--urls", "http://127.0.0.1:5080/library")]
     [InlineData("serve", "--metrics-url", "http://127.0.0.1:99999")]
+    [InlineData("serve", "--urls", "https://127.0.0.1:5443")]
+    [InlineData("serve", "--metrics-url", "https://127.0.0.1:9464")]
     [InlineData("serve", "--proxy-address", "elsewhere")]
+    [InlineData("serve", "--proxy-address", "10.0.0.0/99")]
+    [InlineData("patron", "list", "--token-file", "token")]
     [InlineData("serve", "--public-url", "library")]
     [InlineData("sandbox", "--students", "0")]
     [InlineData("sandbox", "--api", "oneroster-9")]
@@ -391,6 +395,34 @@ public sealed class RefusalTests(PostgresCluster postgres)
     }
 
     [Fact]
+    public async Task A_connection_is_refused_by_the_name_that_it_was_written_with_and_a_failure_of_several_hosts_by_each()
+    {
+        await using var cli = await Cli.OpenAsync();
+        Task<string> RefusedAsync(string says, string connection) =>
+            cli.RefusedAsync(1, says, "district", "list", "--database", connection);
+        await RefusedAsync("'sslmode' has a value that it cannot have", "postgres://u@127.0.0.1:1/x?sslmode=sometimes");
+        await RefusedAsync("'gone' is no option of it", "postgres://u@127.0.0.1:1/x?gone=1");
+        await RefusedAsync("wrong form", "postgres://u@127.0.0.1:door/x");
+        var line = await RefusedAsync("any of its hosts", "Host=127.0.0.1,127.0.0.2;Port=1;Username=u;Database=x");
+        Assert.Contains("127.0.0.1:1", line, StringComparison.Ordinal);
+        Assert.Contains("127.0.0.2:1", line, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task A_switch_is_true_or_false_and_a_variable_that_there_is_none_of_is_known()
+    {
+        await using var cli = await Cli.OpenAsync();
+        cli.Variables["ROLLCALL_REQUIRE_SECOND_FACTOR"] = "yes";
+        await cli.RefusedAsync(1, "ROLLCALL_REQUIRE_SECOND_FACTOR 'yes'", "district", "list");
+        cli.Variables["ROLLCALL_REQUIRE_SECOND_FACTOR"] = " FALSE ";
+        await cli.OkAsync("district", "list");
+        Assert.Equal(
+            ["ROLLCALL_REQUIRE_SECONDFACTOR", "rollcall_data"],
+            GlobalOptions.Unknown(["PATH", "rollcall_data", "ROLLCALL_DATA", "ROLLCALL_REQUIRE_SECONDFACTOR"])
+        );
+    }
+
+    [Fact]
     public async Task A_data_folder_that_cannot_be_used_is_named()
     {
         await using var cli = await Cli.OpenAsync();
@@ -399,5 +431,9 @@ public sealed class RefusalTests(PostgresCluster postgres)
         var folder = Directory.CreateDirectory(Path.Combine(cli.Data, "broken")).FullName;
         await File.WriteAllTextAsync(Path.Combine(folder, "rollcall.db"), new string('x', 5000), TestContext.Current.CancellationToken);
         await cli.RefusedAsync(1, "rollcall.db", "district", "list", "--data", folder);
+
+        // What keeps a lock from being taken is not always another process that has it.
+        File.CreateSymbolicLink(Path.Combine(cli.Data, "worker.lock"), "worker.lock");
+        await cli.RefusedAsync(1, "worker.lock cannot be written", "serve", "--urls", "http://127.0.0.1:0");
     }
 }
