@@ -48,14 +48,9 @@ internal abstract class Rows(CsvTable table)
 
     protected bool? Boolean(int column) => CsvValue.Boolean(table.Value(column));
 
-    protected IReadOnlyList<string>? List(int column) => List(column, out _);
-
     /// <summary>A list joined by commas, without its blank places; of blank places alone it says as little as none.</summary>
-    /// <param name="column">Where it stands.</param>
-    /// <param name="partial">There are blank places in it.</param>
-    protected IReadOnlyList<string>? List(int column, out bool partial)
+    protected IReadOnlyList<string>? List(int column)
     {
-        partial = false;
         if (column < 0)
         {
             return null;
@@ -79,10 +74,6 @@ internal abstract class Rows(CsvTable table)
             if (!Blank.Is(one))
             {
                 found.Add(Pooled(one));
-            }
-            else
-            {
-                partial = true;
             }
         }
 
@@ -230,7 +221,6 @@ internal sealed class UserRows(CsvTable table, RoleIndex? roles, bool ended, boo
     {
         var named = roles?.Of(Table.Key(Table.Column("sourcedId")), ended);
         var listed = named is not null && (named.Length > 0 || !own);
-        var partial = false;
         return new()
         {
             SourcedId = Id,
@@ -247,9 +237,8 @@ internal sealed class UserRows(CsvTable table, RoleIndex? roles, bool ended, boo
             Phone = Text(phone),
             UserIds = Ids(),
             Grades = List(grades),
-            Roles = listed ? named! : OwnRoles(out partial),
+            Roles = listed ? named! : OwnRoles(),
             HasRoleList = listed,
-            OrgsPartial = partial,
             PrimaryOrg = Reference(primaryOrg),
             MetadataPrimaryOrg = Reference(metadataPrimaryOrg),
             Agents = List(agents),
@@ -275,9 +264,8 @@ internal sealed class UserRows(CsvTable table, RoleIndex? roles, bool ended, boo
             : [];
     }
 
-    private IReadOnlyList<UserRole> OwnRoles(out bool partial)
+    private IReadOnlyList<UserRole> OwnRoles()
     {
-        partial = false;
         var name = Table.Value(role).Trim();
         if (Blank.Is(name))
         {
@@ -285,7 +273,7 @@ internal sealed class UserRows(CsvTable table, RoleIndex? roles, bool ended, boo
         }
 
         var kind = Pooled(name);
-        return List(orgs, out partial) is { Count: > 0 } places
+        return List(orgs) is { Count: > 0 } places
             ? [.. places.Select((org, i) => new UserRole(kind, org, i == 0, null, null))]
             : [new UserRole(kind, null, true, null, null)];
     }

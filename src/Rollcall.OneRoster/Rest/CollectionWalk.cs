@@ -93,7 +93,18 @@ internal sealed class CollectionWalk<T>(
             {
                 for (var pageNumber = 0; ; pageNumber++)
                 {
-                    var page = await (ahead ?? FirstOrNextAsync(reader, place, attempt, stop.Token));
+                    Page? page;
+                    try
+                    {
+                        page = await (ahead ?? FirstOrNextAsync(reader, place, attempt, stop.Token));
+                    }
+                    catch (RosterException e)
+                        when (place.After is not null && e is { AtToken: false, StatusCode: 400 or 404 or 416 or 422 })
+                    {
+                        // Perhaps only an offset that is a whole number of pages is taken there; what follows asks for that.
+                        page = Nothing();
+                    }
+
                     ahead = null;
                     if (page is null)
                     {
@@ -419,7 +430,8 @@ internal sealed class CollectionWalk<T>(
             catch (RosterException e)
                 when (selected is not null && offset == 0 && e is { AtToken: false, StatusCode: 400 or 422 or (>= 500 and < 600) })
             {
-                selected = null;
+                // That pages were asked for smaller and smaller was for this, perhaps.
+                (selected, limit) = (null, options.PageSize);
             }
             catch (RosterException e) when (e is { AtToken: false, StatusCode: 400 } && offset == 0 && attempt == 1)
             {
@@ -475,9 +487,11 @@ internal sealed class CollectionWalk<T>(
         catch (RosterException e) when (e is { AtToken: false, StatusCode: 204 } && (Optional || offset > 0 || modifiedAfter is not null))
         {
             // "No content": some say so in place of an empty list.
-            return new Page([], 0, 0, limit, null, null, null, Masked: false);
+            return Nothing();
         }
     }
+
+    private Page Nothing() => new([], 0, 0, limit, null, null, null, Masked: false);
 
     private Task<Page> AskAsync(PageReader<T> reader, long offset, bool repeats, Task turn, CancellationToken cancellationToken)
     {

@@ -203,12 +203,38 @@ internal sealed class ReadContext
         }
     }
 
+    /// <summary>Whether what holds no key says nothing either: null, a blank text, or an object with a blank id.</summary>
+    /// <param name="reader">On the value; of one that was read and holds no key.</param>
+    public static bool IsBlank(Utf8JsonReader reader)
+    {
+        if (reader.TokenType != JsonTokenType.StartObject)
+        {
+            return reader.TokenType is JsonTokenType.Null or JsonTokenType.String;
+        }
+
+        while (reader.Read() && reader.TokenType == JsonTokenType.PropertyName)
+        {
+            if (reader.ValueTextEquals("sourcedId"u8))
+            {
+                reader.Read();
+                return reader.TokenType is JsonTokenType.Null or JsonTokenType.String;
+            }
+
+            if (!reader.Read() || !reader.TrySkip())
+            {
+                return false;
+            }
+        }
+
+        return false;
+    }
+
     /// <summary>A list of references; see <see cref="Refs(ref Utf8JsonReader, out bool)"/>.</summary>
     public IReadOnlyList<string>? Refs(ref Utf8JsonReader reader) => Refs(ref reader, out _);
 
     /// <summary>A list of references. What cannot be read is left out; a list of nothing but that says as little as none.</summary>
     /// <param name="reader">On the value.</param>
-    /// <param name="partial">There were entries that cannot be read.</param>
+    /// <param name="partial">There were entries that say something, and cannot be read. Blank ones are nothing.</param>
     public IReadOnlyList<string>? Refs(ref Utf8JsonReader reader, out bool partial)
     {
         partial = false;
@@ -219,12 +245,15 @@ internal sealed class ReadContext
             case JsonTokenType.StartArray:
                 string? only = null;
                 List<string>? more = null;
+                var dropped = false;
                 while (reader.Read() && reader.TokenType != JsonTokenType.EndArray)
                 {
+                    var at = reader;
                     var key = reader.TokenType == JsonTokenType.StartArray ? SkipUnreadableRef(ref reader) : Ref(ref reader);
                     if (key is null)
                     {
-                        partial = true;
+                        dropped = true;
+                        partial |= !IsBlank(at);
                         continue;
                     }
 
@@ -241,7 +270,7 @@ internal sealed class ReadContext
                 return more
                     ?? (
                         only is not null ? [only]
-                        : partial ? null
+                        : dropped ? null
                         : (IReadOnlyList<string>)[]
                     );
             case JsonTokenType.StartObject:

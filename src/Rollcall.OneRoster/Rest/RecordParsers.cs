@@ -474,7 +474,7 @@ internal static class RecordParsers
                 UserRole[] roles = [];
                 while (reader.Read() && reader.TokenType != JsonTokenType.EndArray)
                 {
-                    if (RoleEntry(ref reader, context) is { } entry)
+                    if (RoleEntry(ref reader, context, ref partial) is { } entry)
                     {
                         // Nearly everybody has one; growing by one is cheaper than a list for all.
                         Array.Resize(ref roles, roles.Length + 1);
@@ -495,10 +495,16 @@ internal static class RecordParsers
                 return roles;
             case JsonTokenType.StartObject:
                 context.Count(Leniency.ListAsObject);
-                return RoleEntry(ref reader, context) is { } one ? [one] : [];
+                if (RoleEntry(ref reader, context, ref partial) is { } one)
+                {
+                    return [one];
+                }
+
+                partial = true;
+                return [];
             default:
                 context.Count(Leniency.ListAsText);
-                return RoleEntry(ref reader, context) is { } bare ? [bare] : [];
+                return RoleEntry(ref reader, context, ref partial) is { } bare ? [bare] : [];
         }
     }
 
@@ -514,7 +520,7 @@ internal static class RecordParsers
         }
     }
 
-    private static UserRole? RoleEntry(ref Utf8JsonReader reader, ReadContext context)
+    private static UserRole? RoleEntry(ref Utf8JsonReader reader, ReadContext context, ref bool orgUnread)
     {
         if (reader.TokenType != JsonTokenType.StartObject)
         {
@@ -542,7 +548,9 @@ internal static class RecordParsers
                     type = context.Pooled(ref reader);
                     break;
                 case 3 when field.SequenceEqual("org"u8):
+                    var at = reader;
                     org = context.Ref(ref reader);
+                    orgUnread |= org is null && !ReadContext.IsBlank(at);
                     break;
                 case 9 when field.SequenceEqual("beginDate"u8):
                     begin = context.Day(ref reader, out _);

@@ -185,7 +185,12 @@ public sealed class Mapper(FieldMap map)
 
         foreach (var role in user.Roles)
         {
-            if (role.Org is null && !RoleGroups.IsGuardian(role.Role) && RoleGroups.IsCurrent(role, today))
+            if (
+                Text.Clean(user.PrimaryOrg) is null
+                && role.Org is null
+                && !RoleGroups.IsGuardian(role.Role)
+                && RoleGroups.IsCurrent(role, today)
+            )
             {
                 return true;
             }
@@ -193,6 +198,12 @@ public sealed class Mapper(FieldMap map)
 
         return false;
     }
+
+    /// <summary>Whether an entry that could not be read may have named the school that decides.</summary>
+    public bool MayBePlacedElsewhere(User user) =>
+        user.OrgsPartial
+        && !(Map.SiteFrom != SiteFrom.FirstMatched && user.HasRoleList && Text.Clean(user.PrimaryOrg) is not null)
+        && !(Map.SiteFrom == SiteFrom.PrimaryOrg && (Text.Clean(user.MetadataPrimaryOrg) ?? Text.Clean(user.PrimaryOrg)) is not null);
 
     private static void First(List<string> orgs, string? org)
     {

@@ -227,9 +227,9 @@ internal static class PersonPlan
         // Which school decides, the entry may have said that could not be read.
         if (
             person.Site is { } site
-            && !(person.User.OrgsPartial && old.SiteId is not null)
             && !Keeps(PatronFields.Site)
             && (setup.Settings.Map.PolicyOf(PatronFields.Site) != FieldPolicy.FillIfEmpty || old.SiteId is null)
+            && !(old.SiteId is { } stays && stays != site && IsUnsure())
         )
         {
             newSite = site;
@@ -351,6 +351,17 @@ internal static class PersonPlan
         }
 
         return Finish(difference, link, oldLink);
+
+        bool IsUnsure()
+        {
+            var unsure = setup.Mapper.MayBePlacedElsewhere(person.User);
+            if (unsure)
+            {
+                difference.Warn("orgs-partial", "The person's schools could not be read whole; the site stays");
+            }
+
+            return unsure;
+        }
 
         // Of whoever has left all schools nobody has to hear each night that one of others is theirs now.
         bool IsGone() =>
