@@ -243,7 +243,11 @@ internal sealed class SyncHandler(
     /// <summary>A folder that nobody fills any more looks like a roster in which nothing happens.</summary>
     private async Task EnsureFreshAsync(Operation operation, SyncSetup setup, CsvFeedSource feed, CancellationToken cancellationToken)
     {
-        if (feed is { NothingNew: true, LastNewAt: { } last } && setup.State.FullDue is null && time.GetUtcNow() - last > s_staleAfter)
+        if (
+            feed is { NothingNew: true, LastNewAt: { } last }
+            && (setup.State.FullDue is null || !feed.HasAllPeople)
+            && time.GetUtcNow() - last > s_staleAfter
+        )
         {
             await KeepOptionsAsync(operation, StaleFeed.With(operation.Options, last), cancellationToken);
 
@@ -251,7 +255,7 @@ internal sealed class SyncHandler(
             throw new RollcallException(
                 string.Create(
                     CultureInfo.InvariantCulture,
-                    $"{setup.Settings.Url} has brought nothing new since {last:yyyy-MM-dd}. Ask the district whether its export still runs; nothing was changed. Where it rests for the holidays, say so with pause dates, under Daily Operations or with 'rollcall oneroster-csv schedule --pause FROM TO': the night after the next package syncs either way."
+                    $"{setup.Settings.Url} has brought nothing new since {last:yyyy-MM-dd}. Ask the district whether its export still runs; nothing was changed. The night after the next package syncs by itself. Where the export rests for the holidays, pause dates keep these nights quiet (Daily Operations, or 'rollcall oneroster-csv schedule --pause FROM TO'): no night of a pause syncs, so end it when packages come again."
                 )
             );
         }

@@ -881,6 +881,85 @@ public sealed class ChangesTests(PostgresCluster cluster)
         }
     }
 
+    /// <summary>In July everybody's role is still to come: the roster has them all the same, and three who have left are three.</summary>
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task Between_two_school_years_those_who_are_to_come_are_there(Db db)
+    {
+        var clock = new ShiftedTime(At(0));
+        await using var system = await Installation.StartAsync(
+            cluster,
+            db,
+            new SandboxOptions
+            {
+                Students = 40,
+                Schools = 2,
+                Today = s_start,
+                Api = SandboxApi.OneRoster12,
+            },
+            clock
+        );
+        Assert.Null((await system.SyncAsync()).Error);
+        var students = (await system.PatronsByGuidAsync())
+            .Keys.Where(id => system.Sandbox.District.People.Any(p => p.SourcedId == id && p.Group == SandboxRoleGroup.Student))
+            .Order(StringComparer.Ordinal)
+            .ToList();
+        Assert.InRange(students.Count, 30, 40);
+        foreach (var id in students)
+        {
+            system.Sandbox.Overrides.Change(
+                "users",
+                id,
+                u =>
+                {
+                    foreach (var role in (JsonArray)u["roles"]!)
+                    {
+                        role!["beginDate"] = "2099-08-15";
+                    }
+                }
+            );
+        }
+
+        foreach (var id in students.Take(3))
+        {
+            system.Sandbox.Overrides.Change("users", id, u => u["status"] = "tobedeleted");
+        }
+
+        var operation = await system.SyncAsync();
+        var counts = OperationQueue.CountsOf(operation);
+        Assert.Equal((null, 0, 3), (operation.Error, counts.Held, counts.Transferred));
+    }
+
+    /// <summary>Whom a full sync leaves out as well, since their school is none of the library's, makes none of it necessary.</summary>
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task Whom_a_full_sync_leaves_out_too_waits_for_none(Db db)
+    {
+        var clock = new ShiftedTime(At(0));
+        await using var system = await StartAsync(db, clock, LocationSource.NotMapped);
+        system.Sandbox.OnlyMine();
+        await system.ImportAsync("barcode,lastName,firstName,email,site\nMUM001,Milbanke,Anne,home@example.org,S1\n");
+        system.Sandbox.Person("here", "Ben", "Carver");
+        foreach (var id in (string[])["one", "two"])
+        {
+            system.Sandbox.Person(id, id, "Byron", email: "home@example.org", orgs: ["elsewhere"]);
+        }
+
+        Assert.Equal(2, OperationQueue.CountsOf(await system.SyncAsync()).Skipped);
+        for (var day = 1; day < 4; day++)
+        {
+            clock.MoveTo(At(day));
+            system.Sandbox.Person("one", $"one{day}", "Byron", email: "home@example.org", orgs: ["elsewhere"], modified: Modified(day));
+            var operation = await system.SyncAsync(kind: OperationKind.ChangesSync);
+            Assert.Equal(
+                (OperationKind.ChangesSync, null, 1),
+                (operation.Kind, operation.Error, OperationQueue.CountsOf(operation).Skipped)
+            );
+        }
+    }
+
     [Fact]
     public async Task What_a_changes_sync_missed_is_reported_as_drift()
     {

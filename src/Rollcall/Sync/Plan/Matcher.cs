@@ -134,12 +134,18 @@ internal sealed class Matcher
 
     private const string IdReissued = "The id was re-issued: the person goes on under another record";
 
+    private const string EmailFree = $"A patron who is not linked yet has this email{FullDecides}";
+
+    private const string EmailOfOthers = $"Patrons of other names who are not linked yet have this email{FullDecides}";
+
     private const string InReview = $"Waits in Review{FullDecides}";
 
     /// <summary>A row was left alone that may never change again, so that only a sync that reads everybody looks at it. Who waits in Review is asked
-    /// about already.</summary>
-    public static bool WaitsForFull(Match match) =>
-        match is { Decision: Decision.Skip, Reason: { } reason and not InReview } && reason.EndsWith(FullDecides, StringComparison.Ordinal);
+    /// about already, and whom it would leave out anyway waits for none: somebody new who is at no school of the library.</summary>
+    public static bool WaitsForFull(Match match, bool hasSite) =>
+        match is { Decision: Decision.Skip, Reason: { } reason and not InReview }
+        && reason.EndsWith(FullDecides, StringComparison.Ordinal)
+        && (hasSite || reason is not EmailOfOthers);
 
     /// <summary>Nobody looks at more patrons to say who somebody is. An address or a number that stands for none is many patrons'.</summary>
     public const int MostCandidates = 50;
@@ -715,7 +721,7 @@ internal sealed class Matcher
                 }
                 else if (patrons.Length > 0)
                 {
-                    Skip(i, $"A patron who is not linked yet has this email{FullDecides}");
+                    Skip(i, last != 0 && holders.Patrons.Of(last).Length > 0 ? EmailFree : EmailOfOthers);
                 }
 
                 continue;

@@ -321,7 +321,8 @@ internal sealed class Planner
         foreach (ref var person in _roster.Persons)
         {
             _rosterBarcodes.Add(person.Barcode);
-            if (person is { Ticked: true, Deleted: false })
+            // Whose role is still to come is there too: between two school years that can be everybody.
+            if (!person.Deleted)
             {
                 _risks.Vanished.Remove(person.Group);
             }
@@ -486,7 +487,8 @@ internal sealed class Planner
         switch (match.Decision)
         {
             case Decision.Skip:
-                if (Matcher.WaitsForFull(match))
+                var site = PersonMapper.SiteOf(user, _setup);
+                if (Matcher.WaitsForFull(match, site is not null))
                 {
                     WarnOfOtherRecord();
                 }
@@ -500,7 +502,7 @@ internal sealed class Planner
                     match.Reason!,
                     null,
                     cancellationToken,
-                    site: PersonMapper.SiteOf(user, _setup)
+                    site: site
                 );
                 return;
             case Decision.Review:
@@ -1392,6 +1394,10 @@ internal sealed class Planner
             "no-org" => (
                 "People have no organization in the roster; their site stays",
                 "Ask the district to give them a school in the SIS."
+            ),
+            "orgs-partial" => (
+                "Schools of people could not be read whole; their site stays",
+                "Ask the district, or whoever runs the service, why it sends schools without an id."
             ),
             "no-org-new" => (message, "Ask the district to give them a school in the SIS."),
             "no-last-name" => (message, "Ask the district to complete them in the SIS."),

@@ -426,7 +426,8 @@ internal sealed class UserIntake(SyncSetup setup, Spool people, Spool guardians,
             return;
         }
 
-        if (standing.Ticked)
+        // Whose role is still to come is there, too.
+        if (standing is { Ticked: true } or { Ended: false })
         {
             _groups.Add(standing.Group);
         }
@@ -475,10 +476,13 @@ internal sealed class UserIntake(SyncSetup setup, Spool people, Spool guardians,
         bool IsAnother(DateOnly date)
         {
             var then = RoleGroups.StandingOf(user, setup.Settings.Roles, date);
-            return (standing.Ticked || then.Ticked)
-                && (
-                    (standing.Group, standing.Ticked, standing.Ended) != (then.Group, then.Ticked, then.Ended)
-                    || (!standing.Ended && SitesAt(setup.Today) != SitesAt(date))
+            return standing.Guardian != then.Guardian
+                || (
+                    (standing.Ticked || then.Ticked)
+                    && (
+                        (standing.Group, standing.Ticked, standing.Ended) != (then.Group, then.Ticked, then.Ended)
+                        || (!standing.Ended && SitesAt(setup.Today) != SitesAt(date))
+                    )
                 );
         }
 
