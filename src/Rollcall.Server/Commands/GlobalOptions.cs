@@ -100,8 +100,14 @@ internal static class GlobalOptions
     /// <summary>Variables that look like this program's and are not: mistyped, most likely.</summary>
     public static IEnumerable<string> Unknown(IEnumerable<string> variables) =>
         variables
-            .Where(v => v.StartsWith("ROLLCALL_", StringComparison.OrdinalIgnoreCase) && !Variables.Contains(v, StringComparer.Ordinal))
+            .Where(v => v.StartsWith("ROLLCALL_", StringComparison.OrdinalIgnoreCase))
+            .Where(v => !Variables.Contains(v, OperatingSystem.IsWindows() ? StringComparer.OrdinalIgnoreCase : StringComparer.Ordinal))
+            // Kubernetes tells every program of a service named rollcall by such ones.
+            .Where(v => !IsOfKubernetes(v["ROLLCALL_".Length..]))
             .Order(StringComparer.Ordinal);
+
+    private static bool IsOfKubernetes(string name) =>
+        name is "PORT" || name.StartsWith("PORT_", StringComparison.Ordinal) || name.StartsWith("SERVICE_", StringComparison.Ordinal);
 
     private static int? PageSize(Terminal terminal) =>
         Given(terminal.Variable("ROLLCALL_PAGE_SIZE"))?.Trim() is not { } text ? null

@@ -56,37 +56,46 @@ internal sealed class DailyService(
 
     private async Task WatchClockAsync(CancellationToken stoppingToken)
     {
-        var tidy = DateTimeOffset.MinValue;
+        long? tidied = null;
         while (!stoppingToken.IsCancellationRequested)
         {
             // Each for itself: what one of them cannot do keeps no other waiting.
-            var looked = await IsClockWrongAsync(stoppingToken) || await QueueAsync(stoppingToken);
-            if (looked)
+            var wrong = await IsClockWrongAsync(stoppingToken);
+            if (wrong || await QueueAsync(stoppingToken))
             {
                 Beat();
             }
 
-            if (time.GetUtcNow() >= tidy && await TidyAsync(stoppingToken))
+            if (!wrong && !(tidied is { } last && time.GetElapsedTime(last) < s_tidyEvery) && await TidyAsync(stoppingToken))
             {
-                tidy = time.GetUtcNow() + s_tidyEvery;
+                tidied = time.GetTimestamp();
             }
 
             await Task.Delay(s_every, time, stoppingToken).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
         }
     }
 
-    /// <summary>A node whose clock is wrong begins no night and removes nothing by age. It says so once, and when that changes.</summary>
+    /// <summary>A node whose clock is wrong begins no night and removes nothing by age. It says so once, and once more when that is put right.</summary>
     private async Task<bool> IsClockWrongAsync(CancellationToken stoppingToken)
     {
         string? why = null;
-        await TryAsync(
+        var compared = await TryAsync(
             "The clock cannot be compared with the database's",
             async () => why = await clock.WhyNotAsync(stoppingToken),
             stoppingToken
         );
+        if (!compared)
+        {
+            return _clockWrong;
+        }
+
         if (why is not null && !_clockWrong)
         {
             logger.LogError("This machine's clock is {Why}: it begins no nights and no retention before that is put right", why);
+        }
+        else if (why is null && _clockWrong)
+        {
+            logger.LogInformation("This machine's clock agrees with the database's again");
         }
 
         return _clockWrong = why is not null;

@@ -27,6 +27,10 @@ internal sealed class OperationRun(Operation operation, OperationQueue queue, Ti
     private string? _text;
     private long _done;
     private long _total;
+
+    // One request waits a quarter of an hour in all, and the longest statement ten minutes.
+    private static readonly TimeSpan s_hung = TimeSpan.FromHours(1);
+
     private readonly Pace _pace = new(time);
 
     public Operation Operation { get; set; } = operation;
@@ -40,13 +44,17 @@ internal sealed class OperationRun(Operation operation, OperationQueue queue, Ti
     /// <summary>Follows progress in this process too, beside the row.</summary>
     public Action<OperationStage, string?, long, long>? Watcher { get; set; }
 
-    /// <summary>Hears of every renewed lease: the process lives, however long the work has nothing to report.</summary>
+    /// <summary>Hears of every renewed lease: the process lives, though the work has nothing to report. Work that has not for an hour hangs.</summary>
     public Action? Alive { get; set; }
 
     /// <summary>Measures the stages; null before the work begins.</summary>
     public OperationMeters.Work? Measured { get; set; }
 
-    public void Start() => _timer = time.CreateTimer(_ => _ = BeatAsync(), null, s_beatEvery, s_beatEvery);
+    public void Start()
+    {
+        _lastReport = time.GetTimestamp();
+        _timer = time.CreateTimer(_ => _ = BeatAsync(), null, s_beatEvery, s_beatEvery);
+    }
 
     /// <summary>Reports progress; the row is written at most twice a second.</summary>
     public async ValueTask ReportAsync(OperationStage stage, string? text, long done, long? total)
@@ -86,7 +94,11 @@ internal sealed class OperationRun(Operation operation, OperationQueue queue, Ti
             _lastWrite = time.GetTimestamp();
             var (mine, cancel) = await queue.BeatAsync(Operation, _stage, TextNow(), _done, _total, _pace.Rate, CancellationToken.None);
             Lost |= !mine;
-            Alive?.Invoke();
+            if (mine && time.GetElapsedTime(_lastReport) < s_hung)
+            {
+                Alive?.Invoke();
+            }
+
             Cancelled |= cancel;
             if (Lost || Cancelled)
             {

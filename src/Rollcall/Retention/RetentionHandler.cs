@@ -14,13 +14,22 @@ namespace Rollcall.Retention;
 internal sealed class RetentionHandler(RollcallDatabase database, OperationQueue queue, RetentionService retention, TimeProvider time)
     : IOperationHandler
 {
+    // What a clock that is wrong removes does not come back. A node whose clock is wrong asks for no retention; whichever works on it does not go
+    // far beyond the time at which it was asked for.
+    private static readonly TimeSpan s_mayWait = TimeSpan.FromDays(1);
+
     public bool Handles(OperationKind kind) => kind == OperationKind.Retention;
+
+    private static DateTimeOffset Sooner(DateTimeOffset one, DateTimeOffset other) => one < other ? one : other;
 
     public async Task ExecuteAsync(OperationRun run, CancellationToken cancellationToken)
     {
         var operation = run.Operation;
         var district = operation.DistrictId;
-        var (log, audit, signIns) = RetentionService.Before(await retention.FindAsync(district, cancellationToken), time.GetUtcNow());
+        var (log, audit, signIns) = RetentionService.Before(
+            await retention.FindAsync(district, cancellationToken),
+            Sooner(time.GetUtcNow(), operation.CreatedAt + s_mayWait)
+        );
         var removed =
             operation.Options == "{}"
                 ? new Removed()

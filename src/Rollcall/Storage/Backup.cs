@@ -111,9 +111,18 @@ public sealed class Backup(RollcallDatabase database, TimeProvider time)
             return;
         }
 
-        foreach (
-            var draft in Directory.EnumerateFiles(folder, "*.part").Where(f => RollcallDatabase.IsDeadDraft(f, time.GetUtcNow())).ToList()
-        )
+        List<string> drafts;
+        try
+        {
+            drafts = [.. Directory.EnumerateFiles(folder, "*.part").Where(f => RollcallDatabase.IsDeadDraft(f, time.GetUtcNow()))];
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            // A folder that one may write to need not be one that one may look into.
+            return;
+        }
+
+        foreach (var draft in drafts)
         {
             try
             {

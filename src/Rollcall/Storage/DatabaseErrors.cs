@@ -68,7 +68,7 @@ internal static class DatabaseErrors
 
     /// <summary>What people and programs are told of a database that <see cref="TakesNoWrites"/>.</summary>
     public const string NoWrites =
-        "The database takes no writes at the moment: its disk is full, or it is read-only. Nothing was saved; tell whoever runs this installation.";
+        "The database takes no writes at the moment: its disk is full, or it is read-only. Tell whoever runs this installation, and look whether it was saved before you do it again.";
 
     /// <summary>The database answers and cannot be written: its disk is full or failing, or it was made read-only.</summary>
     public static bool TakesNoWrites(Exception e)

@@ -511,7 +511,7 @@ public sealed class WatchTests(PostgresCluster postgres)
             system.Get<RetentionService>(),
             system.Get<ReadinessService>(),
             new StalledCopies(system.Database, clock),
-            new NodeClock(system.Database, clock),
+            new NodeClock(system.Database, TimeProvider.System),
             pulse,
             clock,
             NullLogger<DailyService>.Instance
