@@ -101,6 +101,15 @@ public sealed partial class DeskTests(Browser browser, SyncedLibrary library) : 
         await SettledAsync(visit, Completed());
         await visit.SeesAsync("Step by step");
         Assert.Equal("Corrected", (await library.Service<PatronService>().GetAsync(library.District.Id, pupil.Barcode)).Patron.FirstName);
+
+        // On a phone, too, whoever has no mouse chooses the order.
+        await page.SetViewportSizeAsync(390, 844);
+        await visit.GoAsync("/patrons");
+        var order = page.Locator("thead .sort").Nth(1);
+        var column = (await order.InnerTextAsync()).Split('\n')[0];
+        await visit.TabToAsync(order);
+        await page.Keyboard.PressAsync("Enter");
+        await Assertions.Expect(page.Locator("th[aria-sort]")).ToContainTextAsync(column);
     }
 
     [Fact]

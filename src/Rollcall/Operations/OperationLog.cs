@@ -46,7 +46,7 @@ public sealed record LogRow(
 /// <param name="Outcome">One outcome. Transferred are those who are absent, too, as in totals.</param>
 /// <param name="SiteId">One site.</param>
 /// <param name="WarningsOnly">Lines with a warning.</param>
-/// <param name="HeldOnly">Lines that wait, or waited, for an approval.</param>
+/// <param name="HeldOnly">Lines that wait for an approval; once it is decided, those that waited.</param>
 /// <param name="Search">Part of a name, barcode, Student # or e-mail as the patron has it now, accents aside, or as the line writes it, or
 /// a GUID.</param>
 public sealed record LogFilter(
@@ -427,7 +427,16 @@ public sealed class OperationLog(RollcallDatabase database)
 
         if (filter?.HeldOnly == true)
         {
-            query = query.Where(c => c.Held);
+            // Whoever was left out of a hold since does not wait in it any more.
+            query = query.Where(c =>
+                c.Held
+                && !(
+                    c.Stale
+                    && context.Operations.Any(o =>
+                        o.DistrictId == districtId && o.Id == operationId && o.Status == OperationStatus.NeedsApproval
+                    )
+                )
+            );
         }
 
         if (Text.Clean(filter?.Search) is { } search)

@@ -548,6 +548,10 @@ public sealed class HoldTests(PostgresCluster cluster)
         }
 
         Assert.Equal(7, OperationQueue.CountsOf(await system.Queue.GetAsync(system.District.Id, hold.Id)).Held);
+        Assert.Equal(
+            7,
+            (await system.Get<OperationLog>().PageAsync(system.District.Id, hold.Id, new LogFilter { HeldOnly = true }, 1, 50)).Total
+        );
         for (var i = 6; i <= 12; i++)
         {
             system.Sandbox.Person($"p{i:00}", "Pat", $"Later{i:00}", modified: "2099-01-01T00:00:00.000Z");
