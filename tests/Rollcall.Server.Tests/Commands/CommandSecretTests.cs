@@ -39,7 +39,7 @@ public sealed class CommandSecretTests(PostgresCluster cluster)
 
         // On the line itself the whole machine could read one.
         Assert.DoesNotContain(
-            All(s_tree, "").SelectMany(c => c.Command.Options),
+            All(s_tree, "").SelectMany(c => c.Command.Options).Where(o => o is not Option<bool>),
             o => Regex.IsMatch(o.Name, "(?:secret|password|token|partner-key)$", RegexOptions.None, TimeSpan.FromSeconds(1))
         );
     }

@@ -625,7 +625,8 @@ public sealed partial class OfferTests(SyncedLibrary library) : IClassFixture<Sy
     [Fact]
     public async Task A_file_that_is_too_large_is_called_so()
     {
-        using var http = new HttpClient(new HttpClientHandler { UseCookies = false }) { BaseAddress = library.Url };
+        using var patient = new SocketsHttpHandler { UseCookies = false, Expect100ContinueTimeout = TimeSpan.FromMinutes(1) };
+        using var http = new HttpClient(patient) { BaseAddress = library.Url };
         using var request = new HttpRequestMessage(HttpMethod.Post, "/patron/import?handler=File")
         {
             Content = new MultipartFormDataContent { { new ByteArrayContent(new byte[33 * 1024 * 1024]), "file", "all.csv" } },
