@@ -55,17 +55,14 @@ public sealed class PublishTests
 
         async Task<string> SayAsync(params string[] args)
         {
-            var watch = Stopwatch.StartNew();
             using var process = Start(args);
             var ran = await RealProcess.EndAsync(process);
             Assert.Equal((0, ""), (ran.Code, ran.Error));
-            TestContext.Current.TestOutputHelper?.WriteLine($"{string.Join(' ', args)}: {watch.ElapsedMilliseconds} ms");
             return ran.Out;
         }
 
         async Task ServeAsync(string before, params string[] args)
         {
-            var watch = Stopwatch.StartNew();
             using var process = Start(args);
             try
             {
@@ -78,7 +75,6 @@ public sealed class PublishTests
                 }
 
                 Assert.True(url is not null, await process.StandardError.ReadToEndAsync(Stop));
-                TestContext.Current.TestOutputHelper?.WriteLine($"{string.Join(' ', args)}: {watch.ElapsedMilliseconds} ms");
                 using var http = new HttpClient { BaseAddress = new Uri(url) };
                 var page = await http.GetStringAsync("/signin", Stop);
                 var parts = Regex

@@ -493,17 +493,7 @@ internal sealed class Planner
                     WarnOfOtherRecord();
                 }
 
-                await EmitPersonAsync(
-                    ChangeKind.Skip,
-                    Outcome.Skipped,
-                    user,
-                    person.Group,
-                    null,
-                    match.Reason!,
-                    null,
-                    cancellationToken,
-                    site: site
-                );
+                await SkipAsync(user, person.Group, site, match.Reason!, cancellationToken);
                 return;
             case Decision.Review:
                 await EmitReviewAsync(
@@ -678,16 +668,12 @@ internal sealed class Planner
         var key = match.Key == MatchKey.Reissued ? ReissuedBy(_roster.Persons[comparison.Index], _patrons[match.Patron]) : match.Key;
         _linkedBy[(int)key]--;
         Warn(MovedWarning, "Patrons changed while the sync ran, so that the people they belong to were left out", "");
-        await EmitPersonAsync(
-            ChangeKind.Skip,
-            Outcome.Skipped,
+        await SkipAsync(
             comparison.Person.User,
             comparison.Person.Group,
-            null,
+            comparison.Person.Site,
             "The patron changed while the sync ran: the next one looks again",
-            null,
-            cancellationToken,
-            site: comparison.Person.Site
+            cancellationToken
         );
     }
 
@@ -1057,17 +1043,7 @@ internal sealed class Planner
 
         if (skip is not null)
         {
-            await EmitPersonAsync(
-                ChangeKind.Skip,
-                Outcome.Skipped,
-                person.User,
-                person.Group,
-                null,
-                skip,
-                null,
-                cancellationToken,
-                site: person.Site
-            );
+            await SkipAsync(person.User, person.Group, person.Site, skip, cancellationToken);
             return;
         }
 
@@ -1076,16 +1052,12 @@ internal sealed class Planner
             if (_roster.ChangesOnly)
             {
                 WarnOfOtherRecord();
-                await EmitPersonAsync(
-                    ChangeKind.Skip,
-                    Outcome.Skipped,
+                await SkipAsync(
                     person.User,
                     person.Group,
-                    null,
+                    person.Site,
                     $"{who} has the same {shared} in the roster: the next full sync decides",
-                    null,
-                    cancellationToken,
-                    site: person.Site
+                    cancellationToken
                 );
                 return;
             }
@@ -1106,16 +1078,12 @@ internal sealed class Planner
         )
         {
             WarnOfOtherRecord();
-            await EmitPersonAsync(
-                ChangeKind.Skip,
-                Outcome.Skipped,
+            await SkipAsync(
                 person.User,
                 person.Group,
-                null,
+                person.Site,
                 $"Somebody who is linked has the same name or birthdate, and perhaps the same {notKept} in the roster: the next full sync decides",
-                null,
-                cancellationToken,
-                site: person.Site
+                cancellationToken
             );
             return;
         }
@@ -1278,6 +1246,13 @@ internal sealed class Planner
         );
     }
 
+    /// <summary>Leaves a person out who is no patron, or whose patron is not touched.</summary>
+    private ValueTask SkipAsync(User user, RoleGroup group, int? site, string why, CancellationToken cancellationToken)
+    {
+        Count(Outcome.Skipped);
+        return EmitPersonAsync(ChangeKind.Skip, Outcome.Skipped, user, group, null, why, null, cancellationToken, site: site);
+    }
+
     private async ValueTask EmitPersonAsync(
         ChangeKind kind,
         Outcome outcome,
@@ -1291,11 +1266,6 @@ internal sealed class Planner
         int? site = null
     )
     {
-        if (kind == ChangeKind.Skip)
-        {
-            Count(outcome);
-        }
-
         var values = new ChangeValues();
         if (patron is null && user is not null)
         {
