@@ -57,12 +57,15 @@ public sealed record ImportColumn(string Header, PatronField? Field, IReadOnlyLi
 public sealed class PatronImport(RollcallDatabase database, TimeProvider time)
 {
     /// <summary>Words of a new patron's row who looks like somebody who is here.</summary>
-    internal const string SecondRecord = "this row makes a second record";
+    private const string SecondRecord = "this row makes a second record";
 
     private static readonly System.Buffers.SearchValues<char> s_mantissa = System.Buffers.SearchValues.Create("0123456789.,");
 
     private const int MaxProblems = 50;
     private const int MaxRows = 5_000_000;
+
+    /// <summary>How a row is warned of that gives a Student # which another patron has.</summary>
+    internal static string NumberIsTaken(string number) => $"Student # {number} is that of the patron ";
 
     /// <summary>Checks a file and stores what it would change as a waiting operation.</summary>
     /// <param name="districtId">The district.</param>
@@ -600,7 +603,11 @@ public sealed class PatronImport(RollcallDatabase database, TimeProvider time)
                     IsNew: r.Change.Kind == ChangeKind.Create,
                     Number: r.Values.New(PatronFields.CommunityId),
                     Renumbers: r.Values.Has(PatronFields.CommunityId),
-                    Barcode: r.Change.BarcodeDrawn ? null : r.Values.New(PatronFields.Barcode)
+                    Barcode: r.Change.BarcodeDrawn ? null : r.Values.New(PatronFields.Barcode),
+                    Name: Text.Fold(
+                        $"{r.Values.New(PatronFields.LastName)}\u0001{r.Values.New(PatronFields.FirstName)}\u0001{r.Values.New(PatronFields.MiddleName)}"
+                    ),
+                    Birthdate: r.Values.New(PatronFields.Birthdate)
                 )
             )
             .ToList();
@@ -633,27 +640,33 @@ public sealed class PatronImport(RollcallDatabase database, TimeProvider time)
             }
         }
 
-        // Spreadsheets take a barcode for a number.
-        var padded = new Dictionary<string, string>(StringComparer.Ordinal);
-        if (rows.Exists(r => r is { IsNew: true, Barcode: not null }))
-        {
-            await foreach (
-                var barcode in context
-                    .Patrons.AsNoTracking()
-                    .Where(p => p.DistrictId == districtId && EF.Functions.Like(p.BarcodeKey, "0%"))
-                    .Select(p => p.Barcode)
-                    .AsAsyncEnumerable()
-                    .WithCancellation(cancellationToken)
-            )
-            {
-                padded.TryAdd(Text.BarcodeKey(barcode).TrimStart('0'), barcode);
-            }
-        }
+        // Spreadsheets take what is made of digits for a number.
+        var all = context.Patrons.AsNoTracking().Where(p => p.DistrictId == districtId);
+        var barcodes = await OtherZerosAsync(
+            rows.Where(r => r is { IsNew: true, Barcode: not null }).Select(r => Text.BarcodeKey(r.Barcode!)),
+            all.Where(p => EF.Functions.Like(p.BarcodeKey, "0%")),
+            some => all.Where(p => some.Contains(p.BarcodeKey)),
+            p => p.BarcodeKey,
+            cancellationToken
+        );
+        var zeros = await OtherZerosAsync(
+            rows.Where(r => r.IsNew && r.Number is { } n && !holders.ContainsKey(n)).Select(r => r.Number!),
+            all.Where(p => !renumbered.Contains(p.Id) && EF.Functions.Like(p.CommunityId!, "0%")),
+            some => all.Where(p => !renumbered.Contains(p.Id) && some.Contains(p.CommunityId)),
+            p => p.CommunityId!,
+            cancellationToken
+        );
+        var people = rows.Where(r => r.IsNew)
+            .ToLookup(r => r.Name, r => new Person(r.Change.SiteId, r.Number, r.Birthdate, ""), StringComparer.Ordinal);
+        var namesakes = await NamesakesAsync(context, districtId, people, cancellationToken);
 
         long known = 0;
         long shared = 0;
         long twice = 0;
         long bare = 0;
+        long bareNumbers = 0;
+        long namedAlike = 0;
+        long namedTwice = 0;
         foreach (var row in rows)
         {
             var words = new List<string>();
@@ -662,7 +675,14 @@ public sealed class PatronImport(RollcallDatabase database, TimeProvider time)
                 if (holders.TryGetValue(number, out var holder) && holder.Id != row.Change.PatronId)
                 {
                     (known, shared) = row.IsNew ? (known + 1, shared) : (known, shared + 1);
-                    words.Add($"Student # {number} is that of the patron {holder.Barcode} already{(row.IsNew ? $": {SecondRecord}" : "")}");
+                    words.Add($"{NumberIsTaken(number)}{holder.Barcode} already{(row.IsNew ? $": {SecondRecord}" : "")}");
+                }
+                else if (row.IsNew && zeros.TryGetValue(number, out var alike))
+                {
+                    bareNumbers++;
+                    words.Add(
+                        $"Student # {number} is, but for leading zeros, {alike.CommunityId} of the patron {alike.Barcode}: {SecondRecord}"
+                    );
                 }
                 else if (numbers[number].Count() > 1)
                 {
@@ -671,10 +691,26 @@ public sealed class PatronImport(RollcallDatabase database, TimeProvider time)
                 }
             }
 
-            if (row is { IsNew: true, Barcode: { } code } && padded.TryGetValue(Text.BarcodeKey(code), out var whole))
+            if (row is { IsNew: true, Barcode: { } code } && barcodes.TryGetValue(Text.BarcodeKey(code), out var card))
             {
                 bare++;
-                words.Add($"The barcode {code} is {whole} without its leading zeros: {SecondRecord}");
+                words.Add($"The barcode {code} is, but for leading zeros, that of the patron {card.Barcode}: {SecondRecord}");
+            }
+
+            // Whoever has been warned of by a number need not be by the name.
+            if (row.IsNew && words.Count == 0)
+            {
+                var person = new Person(row.Change.SiteId, row.Number, row.Birthdate, "");
+                if (namesakes[row.Name].FirstOrDefault(person.MayBe) is { } namesake)
+                {
+                    namedAlike++;
+                    words.Add($"The patron {namesake.Barcode} has this name at this site already: if it is one person, {SecondRecord}");
+                }
+                else if (people[row.Name].Count(person.MayBe) > 1)
+                {
+                    namedTwice++;
+                    words.Add("This name stands in another row of the file for this site too");
+                }
             }
 
             if (words.Count > 0)
@@ -705,12 +741,117 @@ public sealed class PatronImport(RollcallDatabase database, TimeProvider time)
             ),
             new(
                 "leading-zeros",
-                "Rows have the barcode of somebody who is here, without its leading zeros",
+                "New patrons have the barcode of somebody who is here but for leading zeros",
                 bare,
-                "A spreadsheet took barcodes for numbers. Format the column as text, and make the file again."
+                "A spreadsheet takes barcodes for numbers, and their zeros away. Format the column as text, and make the file again."
+            ),
+            new(
+                "leading-zeros-number",
+                "New patrons have the Student # of somebody who is here but for leading zeros",
+                bareNumbers,
+                "A spreadsheet takes Student # for a number, and its zeros away. Format the column as text, and make the file again."
+            ),
+            new(
+                "name-known",
+                "New patrons have the name of a patron of their site",
+                namedAlike,
+                "If it is the same person, give the row that patron's barcode, or leave it out: this import would make a second record."
+            ),
+            new(
+                "name-twice",
+                "Rows share their name and site with another row of the file",
+                namedTwice,
+                "If it is one person, leave one of the rows out."
             ),
         ];
         return [.. groups.Where(g => g.Count > 0)];
+    }
+
+    /// <summary>What tells two of one name apart.</summary>
+    private sealed record Person(int? SiteId, string? Number, string? Birthdate, string Barcode)
+    {
+        /// <summary>Nothing that both have says that they are two.</summary>
+        public bool MayBe(Person other) => SiteId == other.SiteId && Agree(Number, other.Number) && Agree(Birthdate, other.Birthdate);
+
+        private static bool Agree(string? one, string? other) => one is null || other is null || one == other;
+    }
+
+    /// <summary>Patrons who have one of these names.</summary>
+    private static async Task<ILookup<string, Person>> NamesakesAsync(
+        RollcallContext context,
+        int districtId,
+        ILookup<string, Person> people,
+        CancellationToken cancellationToken
+    )
+    {
+        var found = new List<(string Name, Person Person)>();
+        foreach (var chunk in people.Select(p => p.Key).Chunk(1000))
+        {
+            foreach (
+                var p in await context
+                    .Patrons.AsNoTracking()
+                    .Where(p => p.DistrictId == districtId && chunk.Contains(p.NameKey))
+                    .Select(p => new
+                    {
+                        p.NameKey,
+                        p.SiteId,
+                        p.CommunityId,
+                        p.Birthdate,
+                        p.Barcode,
+                    })
+                    .ToListAsync(cancellationToken)
+            )
+            {
+                var birthdate = p.Birthdate?.ToString("yyyy-MM-dd", CultureInfo.InvariantCulture);
+                found.Add((p.NameKey, new Person(p.SiteId, p.CommunityId, birthdate, p.Barcode)));
+            }
+        }
+
+        return found.ToLookup(f => f.Name, f => f.Person, StringComparer.Ordinal);
+    }
+
+    /// <summary>Whose key one of these is but for leading zeros.</summary>
+    /// <param name="keys">Of new patrons.</param>
+    /// <param name="padded">The patrons whose key begins with a zero.</param>
+    /// <param name="of">Those who have one of some keys.</param>
+    /// <param name="keyOf">A patron's.</param>
+    /// <param name="cancellationToken">Ends it.</param>
+    private static async Task<Dictionary<string, Patron>> OtherZerosAsync(
+        IEnumerable<string> keys,
+        IQueryable<Patron> padded,
+        Func<string[], IQueryable<Patron>> of,
+        Func<Patron, string> keyOf,
+        CancellationToken cancellationToken
+    )
+    {
+        static string Bare(string key) => key.TrimStart('0');
+        var alike = keys.Distinct(StringComparer.Ordinal).ToLookup(Bare, StringComparer.Ordinal);
+        var found = new Dictionary<string, Patron>(StringComparer.Ordinal);
+        void Note(Patron patron)
+        {
+            foreach (var key in alike[Bare(keyOf(patron))].Where(k => k != keyOf(patron)))
+            {
+                found.TryAdd(key, patron);
+            }
+        }
+
+        if (alike.Count > 0)
+        {
+            await foreach (var patron in padded.AsAsyncEnumerable().WithCancellation(cancellationToken))
+            {
+                Note(patron);
+            }
+        }
+
+        foreach (var some in alike.Where(a => a.Any(k => k != a.Key)).Select(a => a.Key).Chunk(1000))
+        {
+            await foreach (var patron in of(some).AsAsyncEnumerable().WithCancellation(cancellationToken))
+            {
+                Note(patron);
+            }
+        }
+
+        return found;
     }
 
     private static async Task<Dictionary<string, Patron>> KeysAsync(

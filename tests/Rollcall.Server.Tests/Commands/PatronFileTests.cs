@@ -282,7 +282,7 @@ public sealed class PatronFileTests(PostgresCluster postgres)
             var says in new[]
             {
                 "Student # 101210 is that of the patron 00500187 already: this row makes a second record",
-                "The barcode 500188 is 00500188 without its leading zeros",
+                "The barcode 500188 is, but for leading zeros, that of the patron 00500188: this row makes a second record",
                 "Student # 7 stands in another row of the file too",
                 "Format the column as text",
             }
@@ -306,6 +306,56 @@ public sealed class PatronFileTests(PostgresCluster postgres)
         // Two people may have one number: whoever approves it gets it.
         await cli.RunAsync("operation", "approve", $"{preview.Number("operation")}");
         await cli.OkAsync("patron", "show", "NEW-1");
+    }
+
+    [Fact]
+    public async Task A_file_without_barcodes_that_is_imported_again_is_pointed_out_row_by_row()
+    {
+        await using var cli = await LibraryAsync();
+        await cli.OkAsync("site", "add", "OAK", "--name", "Oak Hill");
+        var file = cli.File(
+            "in.csv",
+            "communityId,lastName,firstName,birthdate,site\n0042,Dixon,Ann,2012-03-04,OAK\n0043,Ellis,Bea,,OAK\n,Fox,Cy,2012-01-01,OAK\n"
+        );
+        await cli.OkAsync("patron", "import", file);
+        var again = cli.File(
+            "again.csv",
+            "communityId,lastName,firstName,birthdate,site\n"
+                // A spreadsheet took the zeros, a name alone, another birthdate, another number, another site, twice in the file.
+                + "42,Dixon,Ann,2012-03-04,OAK\n,ellis,BEA,,OAK\n,Fox,Cy,2013-01-01,OAK\n77,Ellis,Bea,,OAK\n,Ellis,Bea,,NORTH\n"
+                + ",Gray,Di,,OAK\n,Gray,Di,2011-01-01,OAK\n"
+        );
+        var preview = await cli.RunAsync("patron", "import", again, "--preview", "--json");
+        await cli.OkAsync(
+            "patron",
+            "import",
+            cli.File("card.csv", "barcode,lastName,site\nC1403,Hall,OAK\n01404,Hill,OAK\n1405,Hood,OAK\n")
+        );
+
+        var padded = await cli.RunAsync(
+            "patron",
+            "import",
+            cli.File("padded.csv", "barcode,lastName,site\n0C1403,A,OAK\n1404,B,OAK\n00001405,C,OAK\n001404,D,OAK\n1406,E,OAK\n"),
+            "--preview",
+            "--json"
+        );
+        Assert.Equal((5L, 4L), (padded.Number("created"), padded.Number("warnings")));
+        Assert.Equal((7L, 5L), (preview.Number("created"), preview.Number("warnings")));
+        var log = (await cli.OkAsync("operation", "log", $"{preview.Number("operation")}")).Out;
+        foreach (
+            var says in new[]
+            {
+                "Student # 42 is, but for leading zeros, 0042 of the patron ",
+                "has this name at this site already: if it is one person, this row makes a second record",
+                "This name stands in another row of the file for this site too",
+                "New patrons have the Student # of somebody who is here but for leading zeros",
+                "New patrons have the name of a patron of their site",
+                "Rows share their name and site with another row of the file",
+            }
+        )
+        {
+            Assert.Contains(says, log, StringComparison.Ordinal);
+        }
     }
 
     [Fact]

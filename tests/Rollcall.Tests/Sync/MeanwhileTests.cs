@@ -891,6 +891,29 @@ public sealed class MeanwhileTests(PostgresCluster cluster)
         Assert.DoesNotContain(after["Alpha"], planned.Values);
     }
 
+    /// <summary>A row that is warned of for something else was approved without knowing of the number.</summary>
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task A_number_that_somebody_got_since_a_preview_of_an_import_makes_no_second_record(Db db)
+    {
+        await using var system = await StartAsync(db);
+        Assert.Null((await system.ImportAsync("barcode,communityId,lastName,site\n00942,9,Alpha,S1\n00943,7,Beta,S1\n")).Error);
+        using var file = new MemoryStream("barcode,communityId,lastName,site\n942,1001,Gamma,S1\n944,7,Delta,S1\n"u8.ToArray());
+        var id = await system.Get<PatronImport>().PlanAsync(system.District.Id, file, "patrons.csv", preview: true, "librarian");
+        await system.Follower.RunAsync(system.District.Id, id, null, CancellationToken.None);
+        Assert.Equal(2, (await system.LogAsync(id)).Count(r => r.Warning is not null));
+        await system.Patrons.AddAsync(
+            system.District.Id,
+            [new("barcode", "HAND"), new("communityId", "1001"), new("lastName", "Gamma"), new("site", "S1")],
+            "librarian"
+        );
+        var approved = await system.ApproveAsync(id);
+        Assert.Equal(1, OperationQueue.CountsOf(approved).Created);
+        Assert.Single(await system.AllPatronsAsync(), p => p.CommunityId == "1001");
+        Assert.Equal(2, (await system.AllPatronsAsync()).Count(p => p.CommunityId == "7"));
+    }
+
     /// <summary>All of them hand on their barcodes at once: more rows in one transaction than SQLite takes parameters in a statement.</summary>
     [Fact]
     public async Task A_chain_however_long_is_written_in_one_transaction()

@@ -78,11 +78,11 @@ internal sealed class KeysSince(Operation operation, SyncRules? rules, bool asid
     /// about.</remarks>
     public string? Refusal(Change row, ChangeValues values)
     {
-        // Whoever approved a file that says so was told.
+        // Whoever approved a file that says so of this number was told.
         if (
             _numbers
-            && row.Warning?.Contains(PatronImport.SecondRecord, StringComparison.Ordinal) != true
             && Text.Clean(values.New(PatronFields.CommunityId)) is { } number
+            && row.Warning?.Contains(PatronImport.NumberIsTaken(number), StringComparison.Ordinal) != true
             && (_before?.Numbers.Contains(number) == true || _later.Numbers.Contains(number))
         )
         {
