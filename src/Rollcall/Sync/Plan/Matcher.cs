@@ -411,7 +411,11 @@ internal sealed class Matcher
             var (best, winners) = claims.Of(patron);
             if (claim.Key != best)
             {
-                Ask(person, $"Another roster person reaches the same patron by a stronger key ({Word(best)})", patron);
+                Ask(
+                    person,
+                    $"Another roster person is found as this patron by {Word(best)}, which tells more than {Word(claim.Key)}",
+                    patron
+                );
             }
             else if (winners > 1)
             {
@@ -729,6 +733,17 @@ internal sealed class Matcher
 
             var people = holders.People ??= PeopleOf(_persons[i].Email, holders);
             var sameLast = last == 0 ? [] : holders.Patrons.Of(last);
+            if (first != 0 && back.Length == 0 && sameLast.Length is > 0 and <= Named.Few)
+            {
+                // Brothers and sisters share the address: of whom each that is here is found, nobody is left whom a new one could be.
+                var mine = _persons[i];
+                sameLast = Array.FindAll(sameLast, p => !IsSibling(mine, p, holders, people));
+                if (sameLast.Length == 0)
+                {
+                    continue;
+                }
+            }
+
             if (sameLast.Length == 0 && back.Length == 0)
             {
                 if (patrons.Length + holders.Gone.All.Length == 1 && people.All.Length == 1)
@@ -782,7 +797,7 @@ internal sealed class Matcher
             else if (!(reissued ? IsUnclaimed(patron) : _owner[patron] < 0) || _reached[patron] != 0)
             {
                 // Who else it is may wait in Review as well: that is no reason to give the patron to whoever comes by the address.
-                Ask(i, "Another roster person reaches the same patron by a stronger key", patron);
+                Ask(i, "Another roster person is found as this patron by more than the email", patron);
             }
             else if (reissued && !IsSurelyGone(patron))
             {
@@ -812,6 +827,24 @@ internal sealed class Matcher
         }
 
         _matches.Steps = _lookups.Steps + rosterByEmail.Steps;
+
+        // Somebody else of another first name has the patron, and has the address too: by a stronger key, or by being the only one of that name.
+        bool IsSibling(RosterPerson person, int patron, Holders holders, Named people)
+        {
+            var first = _patrons[patron].First;
+            if (first == 0 || first == person.First)
+            {
+                return false;
+            }
+
+            return _owner[patron] is >= 0 and var owner
+                ? !_persons[owner].Deleted && _persons[owner].Email == person.Email && _persons[owner].First != person.First
+                : _reached[patron] == 0
+                    && !_patrons[patron].AbovePatron
+                    && holders.Patrons.Of(person.Last, first).Length == 1
+                    && people.Of(person.Last, first) is [var other]
+                    && _matches[other].Decision is Decision.None or Decision.Create;
+        }
 
         Named PeopleOf(ulong email, Holders holders)
         {
