@@ -826,7 +826,7 @@ internal sealed class CsvCheck(string path, CsvLimits limits, DateTimeOffset now
     private void CheckState(CsvPart part, ReadOnlySpan<char> status, ReadOnlySpan<char> time, long row)
     {
         var file = part.Entry.Name;
-        var trimmed = status.Trim();
+        var trimmed = Blank.Trim(status);
         if (trimmed.IsEmpty)
         {
             if (part.Mode == CsvMode.Delta)
@@ -869,7 +869,7 @@ internal sealed class CsvCheck(string path, CsvLimits limits, DateTimeOffset now
             }
         }
 
-        if (time.Trim().IsEmpty)
+        if (Blank.Is(time))
         {
             if (part.Mode == CsvMode.Delta)
             {
@@ -889,8 +889,8 @@ internal sealed class CsvCheck(string path, CsvLimits limits, DateTimeOffset now
     private void CheckValue(CsvPart part, CsvColumn column, ReadOnlySpan<char> value, long row, ReadOnlySpan<char> id)
     {
         var file = part.Entry.Name;
-        var trimmed = value.Trim();
-        if (Blank.Is(trimmed))
+        var trimmed = Blank.Trim(value);
+        if (trimmed.IsEmpty)
         {
             if (column.Required)
             {

@@ -27,7 +27,7 @@ internal static class CsvValue
 
     public static bool? Boolean(ReadOnlySpan<char> text)
     {
-        text = text.Trim();
+        text = Blank.Trim(text);
         return text is "1"
             || text.Equals("true", StringComparison.OrdinalIgnoreCase)
             || text.Equals("yes", StringComparison.OrdinalIgnoreCase)
@@ -69,7 +69,7 @@ internal static class CsvValue
             }
             else
             {
-                found.Add(new UserId(entry[..colon].Trim().ToString(), entry[(colon + 1)..].Trim().ToString()));
+                found.Add(new UserId(Blank.Trim(entry[..colon]).ToString(), Blank.Trim(entry[(colon + 1)..]).ToString()));
             }
 
             text = text[(close + 1)..].TrimStart();
@@ -94,7 +94,7 @@ internal static class CsvValue
 
     private static bool TryAscii(ReadOnlySpan<char> text, ref Span<byte> bytes)
     {
-        text = text.Trim();
+        text = Blank.Trim(text);
         if (text.IsEmpty || text.Length > bytes.Length || !Ascii.IsValid(text))
         {
             return false;

@@ -25,7 +25,7 @@ internal sealed class RoleIndex
         {
             var state = Words.Status(table.Value(status));
             var key = IdSet.Hash(table.Key(id));
-            var name = table.Value(role).Trim();
+            var name = Blank.Trim(table.Value(role));
             var person = table.Key(user);
             if (
                 (state is null && part.Mode == CsvMode.Delta)
@@ -52,7 +52,7 @@ internal sealed class RoleIndex
                 Blank.Is(place) ? -1 : Number(place),
                 CsvValue.TryDay(table.Value(begin), out var first, out _) ? first.DayNumber : NoDay,
                 CsvValue.TryDay(table.Value(end), out var last, out _) ? last.DayNumber : NoDay,
-                table.Value(type).Trim().Equals("primary", StringComparison.OrdinalIgnoreCase),
+                Blank.Trim(table.Value(type)).Equals("primary", StringComparison.OrdinalIgnoreCase),
                 state == RecordStatus.ToBeDeleted
             );
         }

@@ -266,7 +266,7 @@ internal sealed class UserRows(CsvTable table, RoleIndex? roles, bool ended, boo
 
     private IReadOnlyList<UserRole> OwnRoles()
     {
-        var name = Table.Value(role).Trim();
+        var name = Blank.Trim(Table.Value(role));
         if (Blank.Is(name))
         {
             return [];

@@ -64,6 +64,22 @@ public static class Blank
         return to - from == text.Length ? text : text[from..to];
     }
 
+    /// <summary>Without what nobody could see before and after it: for words of a list and for numbers, in which nothing says how a character looks.</summary>
+    internal static ReadOnlySpan<char> Trim(ReadOnlySpan<char> text)
+    {
+        while (!text.IsEmpty && Rune.DecodeFromUtf16(text, out var first, out var length) is var _ && Is(first))
+        {
+            text = text[length..];
+        }
+
+        while (!text.IsEmpty && Rune.DecodeLastFromUtf16(text, out var last, out var length) is var _ && Is(last))
+        {
+            text = text[..^length];
+        }
+
+        return text;
+    }
+
     /// <summary>Says how the character before it looks: selectors of a variant, and the tags that make a flag.</summary>
     private static bool SaysHow(Rune rune) =>
         rune.Value

@@ -65,7 +65,7 @@ internal sealed class ReadContext
                     return false;
                 }
 
-                bytes = bytes.Trim(" \t\r\n"u8);
+                bytes = Seen(bytes);
                 if (bytes.IsEmpty)
                 {
                     return null;
@@ -94,8 +94,8 @@ internal sealed class ReadContext
             case JsonTokenType.Null:
                 return null;
             case JsonTokenType.String or JsonTokenType.Number:
-                var bytes = Bytes(ref reader);
-                if (bytes.Trim(" \t\r\n"u8).IsEmpty)
+                var bytes = Seen(Bytes(ref reader));
+                if (bytes.IsEmpty)
                 {
                     blank = true;
                     return null;
@@ -120,6 +120,13 @@ internal sealed class ReadContext
         }
     }
 
+    /// <summary>Without what nobody could see around it.</summary>
+    private static ReadOnlySpan<byte> Seen(ReadOnlySpan<byte> text)
+    {
+        text = text.Trim(" \t\r\n"u8);
+        return Ascii.IsValid(text) ? text : Encoding.UTF8.GetBytes(Blank.Trim(Encoding.UTF8.GetString(text)));
+    }
+
     public DateTimeOffset? Time(ref Utf8JsonReader reader)
     {
         switch (reader.TokenType)
@@ -139,8 +146,8 @@ internal sealed class ReadContext
                 Count(Leniency.UnreadableDate);
                 return null;
             case JsonTokenType.String:
-                var bytes = Bytes(ref reader);
-                if (bytes.Trim(" \t\r\n"u8).IsEmpty)
+                var bytes = Seen(Bytes(ref reader));
+                if (bytes.IsEmpty)
                 {
                     return null;
                 }

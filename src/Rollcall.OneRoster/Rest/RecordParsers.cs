@@ -459,8 +459,8 @@ internal static class RecordParsers
 
     private static string? RoleName(string? text)
     {
-        var trimmed = text?.Trim();
-        return string.IsNullOrEmpty(trimmed) || Blank.Is(trimmed) ? null : trimmed;
+        var trimmed = text is null ? null : Blank.Trim(text);
+        return string.IsNullOrEmpty(trimmed) ? null : trimmed;
     }
 
     private static UserRole[]? Roles(ref Utf8JsonReader reader, ReadContext context, out bool partial)
@@ -570,7 +570,13 @@ internal static class RecordParsers
             return null;
         }
 
-        return new UserRole(role, org, type is not null && type.Trim().Equals("primary", StringComparison.OrdinalIgnoreCase), begin, end);
+        return new UserRole(
+            role,
+            org,
+            type is not null && Blank.Trim(type.AsSpan()).Equals("primary", StringComparison.OrdinalIgnoreCase),
+            begin,
+            end
+        );
     }
 
     private static IReadOnlyList<UserId>? UserIds(ref Utf8JsonReader reader, ReadContext context)
@@ -665,7 +671,7 @@ internal static class RecordParsers
     /// <summary><c>{Type:Id}</c>, the form of the CSV files, which some servers print in JSON.</summary>
     private static UserId? TypedId(string text, ReadContext context)
     {
-        var inner = text.Trim().TrimStart('{').TrimEnd('}');
+        var inner = Blank.Trim(text).TrimStart('{').TrimEnd('}');
         var colon = inner.IndexOf(':', StringComparison.Ordinal);
         if (colon <= 0)
         {
@@ -673,7 +679,7 @@ internal static class RecordParsers
             return null;
         }
 
-        return new UserId(inner[..colon].Trim(), inner[(colon + 1)..].Trim());
+        return new UserId(Blank.Trim(inner[..colon]), Blank.Trim(inner[(colon + 1)..]));
     }
 
     private static string? MetadataPrimaryOrg(ref Utf8JsonReader reader, ReadContext context)
@@ -724,7 +730,7 @@ internal static class RecordParsers
                     return text;
             }
 
-            var known = string.IsNullOrWhiteSpace(text) ? "" : Words.Sex(text);
+            var known = Blank.Is(text) ? "" : Words.Sex(text);
             if (!text.StartsWith(Words.Extension, StringComparison.Ordinal))
             {
                 context.Count(known is null ? Leniency.UnreadableSex : Leniency.SexSpelling);
@@ -774,7 +780,7 @@ internal static class RecordParsers
                     return RecordStatus.ToBeDeleted;
             }
 
-            RecordStatus? status = string.IsNullOrWhiteSpace(text) ? RecordStatus.Active : Words.Status(text);
+            RecordStatus? status = Blank.Is(text) ? RecordStatus.Active : Words.Status(text);
             context.Count(status is null ? Leniency.UnknownStatus : Leniency.StatusSpelling);
             return status ?? RecordStatus.Active;
         }

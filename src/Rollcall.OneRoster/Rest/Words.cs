@@ -1,3 +1,4 @@
+using System.Text;
 using Rollcall.OneRoster.Model;
 
 namespace Rollcall.OneRoster.Rest;
@@ -8,7 +9,7 @@ internal static class Words
     /// <summary>What a word begins with that is no one's but the sender's (1.2).</summary>
     public const string Extension = "ext:";
 
-    /// <summary>Case, dashes, underscores and blanks do not count.</summary>
+    /// <summary>Case, dashes, underscores and what nobody could see do not count.</summary>
     /// <returns><see langword="null"/> for a word that nobody knows, and for none.</returns>
     public static RecordStatus? Status(ReadOnlySpan<char> text)
     {
@@ -16,7 +17,7 @@ internal static class Words
         var length = 0;
         foreach (var c in text)
         {
-            if (c is '-' or '_' || char.IsWhiteSpace(c))
+            if (c is '-' or '_' || (Rune.TryCreate(c, out var rune) && Blank.Is(rune)))
             {
                 continue;
             }
@@ -37,11 +38,11 @@ internal static class Words
         };
     }
 
-    /// <summary>The word of OneRoster for a sex; case and blanks around it do not count.</summary>
+    /// <summary>The word of OneRoster for a sex; case and what nobody could see around it do not count.</summary>
     /// <returns><see langword="null"/> for a word that nobody knows, and for none.</returns>
     public static string? Sex(ReadOnlySpan<char> text)
     {
-        text = text.Trim();
+        text = Blank.Trim(text);
         Span<char> lower = stackalloc char[16];
         return text.StartsWith(Extension, StringComparison.OrdinalIgnoreCase) ? "other"
             : text.Length > lower.Length ? null

@@ -119,7 +119,15 @@ internal sealed record TurnOnBody(bool? Clear);
 internal sealed record TurnedOn(bool Enabled, long? Cleared);
 
 /// <param name="ProposedCode">The code of a site that could be made for it; null unless it is a school without a site, matched or suggested.</param>
-internal sealed record OrgView(string SourcedId, string? Name, string? Type, string? Site, string? SuggestedSite, string? ProposedCode);
+internal sealed record OrgView(
+    string SourcedId,
+    string? Name,
+    string? Type,
+    string? Site,
+    string? SuggestedSite,
+    string? ProposedCode,
+    bool NotServed
+);
 
 /// <param name="Sites">The organizations that get a site; left out: every school without a site, matched or suggested.</param>
 internal sealed record NewSitesBody(IReadOnlyList<NewSiteOfOrg>? Sites);
@@ -132,6 +140,8 @@ internal sealed record NewSiteOfOrg(string Org, string? Code, string? Name);
 internal sealed record AddedSite(string Site, string Name, string Org, string NextBarcode);
 
 internal sealed record MatchBody(string Site, string Org);
+
+internal sealed record OrgBody(string Org);
 
 /// <summary>What to change of an integration's settings; what is left out stays. Words are those of the command line.</summary>
 internal sealed record SettingsPatch

@@ -103,6 +103,16 @@ internal static class ApiRoutes
         );
         Write(api.MapPost("/integrations/{service}/matches", MatchAsync), "match", "Match an organization to a site");
         Write(api.MapDelete("/integrations/{service}/matches", UnmatchAsync), "unmatch", "Take an organization off its site");
+        Write(
+            api.MapPost("/integrations/{service}/not-served", LeaveAsync),
+            "notServed",
+            "Say that the library does not serve an organization: no sync warns of its people"
+        );
+        Write(
+            api.MapDelete("/integrations/{service}/not-served", ServeAsync),
+            "served",
+            "Take back that the library does not serve an organization"
+        );
 
         Read(api.MapGet("/operations", OperationsAsync), "operations", "List operations, the newest first");
         Starts(api.MapPost("/operations/sync", SyncAsync), "startSync", "Start a sync or a preview");
@@ -512,7 +522,8 @@ internal static class ApiRoutes
                 o.Type,
                 o.SiteCode,
                 o.SuggestedSite,
-                o.ProposedCode
+                o.ProposedCode,
+                o.NotServed
             )),
         ];
 
@@ -550,6 +561,31 @@ internal static class ApiRoutes
         }
 
         await integrations.UnmatchAsync(district, Kind(service), org, actor.Name, http.RequestAborted);
+        return TypedResults.NoContent();
+    }
+
+    private static async Task<OrgBody> LeaveAsync(string service, OrgBody body, IntegrationService integrations, HttpContext http)
+    {
+        var (district, actor) = Caller.Of(http);
+        await integrations.SetServedAsync(district, Kind(service), body.Org, served: false, actor.Name, http.RequestAborted);
+        return body;
+    }
+
+    private static async Task<NoContent> ServeAsync(string service, string org, IntegrationService integrations, HttpContext http)
+    {
+        var (district, actor) = Caller.Of(http);
+        if (
+            !IntegrationService
+                .SettingsOf(await integrations.FindAsync(district.Id, Kind(service), http.RequestAborted))
+                .NotServed.Contains(org)
+        )
+        {
+            throw new NotFoundException(
+                $"Nobody said of organization {Text.Cut(org, 100)} that the library does not serve it. /integrations/{service}/orgs lists those there are."
+            );
+        }
+
+        await integrations.SetServedAsync(district, Kind(service), org, served: true, actor.Name, http.RequestAborted);
         return TypedResults.NoContent();
     }
 

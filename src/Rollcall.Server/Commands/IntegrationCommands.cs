@@ -13,13 +13,23 @@ internal static class IntegrationCommands
 {
     private sealed record Connected(string Mode, string? TenantId, string? DistrictName, bool Confirmed, string Message, long? Cleared);
 
-    private sealed record OrgRow(string SourcedId, string? Name, string? Type, string? Site, string? SuggestedSite, string? ProposedCode);
+    private sealed record OrgRow(
+        string SourcedId,
+        string? Name,
+        string? Type,
+        string? Site,
+        string? SuggestedSite,
+        string? ProposedCode,
+        bool NotServed
+    );
 
     private sealed record AddedSite(string Site, string Name, string Org, string NextBarcode);
 
     private sealed record Matched(string Site, string Org);
 
     private sealed record Unmatched(string Org);
+
+    private sealed record OrgServed(string Org, bool Served);
 
     public static Command Build(Terminal terminal, IntegrationKind kind)
     {
@@ -44,6 +54,7 @@ internal static class IntegrationCommands
             AddSites(terminal, kind),
             Match(terminal, kind),
             Unmatch(terminal, kind),
+            NotServed(terminal, kind),
             Roles(terminal, kind),
             Map(terminal, kind),
             SiteFromOrg(terminal, kind),
@@ -352,7 +363,7 @@ internal static class IntegrationCommands
                 {
                     await JsonText.WriteArrayAsync(
                         terminal,
-                        orgs.Select(o => new OrgRow(o.SourcedId, o.Name, o.Type, o.SiteCode, o.SuggestedSite, o.ProposedCode)),
+                        orgs.Select(o => new OrgRow(o.SourcedId, o.Name, o.Type, o.SiteCode, o.SuggestedSite, o.ProposedCode, o.NotServed)),
                         cancellationToken
                     );
                     return;
@@ -362,7 +373,17 @@ internal static class IntegrationCommands
                     ["sourcedId", "Name", "Type", "Site"],
                     orgs.Select(o =>
                         (string?[])
-                            [o.SourcedId, o.Name, o.Type, o.SiteCode ?? (o.SuggestedSite is null ? "" : $"(perhaps {o.SuggestedSite})")]
+                            [
+                                o.SourcedId,
+                                o.Name,
+                                o.Type,
+                                o.SiteCode
+                                    ?? (
+                                        o.NotServed ? "(not served)"
+                                        : o.SuggestedSite is null ? ""
+                                        : $"(perhaps {o.SuggestedSite})"
+                                    ),
+                            ]
                     )
                 );
                 if (orgs.Count(o => o.ProposedCode is not null) is var lacking and > 0)
@@ -534,6 +555,42 @@ internal static class IntegrationCommands
                 else
                 {
                     await terminal.Out.WriteLineAsync($"Organization {id} is no longer matched.");
+                }
+            }
+        );
+        return command;
+    }
+
+    private static Command NotServed(Terminal terminal, IntegrationKind kind)
+    {
+        var org = new Argument<string>("ORG-SOURCEDID") { Description = "The organization, as 'orgs' shows it" };
+        var undo = new Option<bool>("--undo") { Description = "Take it back: that nobody of it is taken in is a warning again" };
+        var command = new Command(
+            "not-served",
+            "Say that the library does not serve an organization: nobody of it is taken in, and no sync warns of that"
+        )
+        {
+            org,
+            undo,
+        };
+        command.SetAction(
+            async (result, cancellationToken) =>
+            {
+                await using var session = await Session.OpenAsync(result, terminal, cancellationToken);
+                var district = await session.DistrictAsync(cancellationToken);
+                var (id, served) = (result.GetRequiredValue(org), result.GetValue(undo));
+                await session.Get<IntegrationService>().SetServedAsync(district, kind, id, served, session.Actor.Name, cancellationToken);
+                if (session.Json)
+                {
+                    await JsonText.WriteAsync(terminal, new OrgServed(id, served));
+                }
+                else
+                {
+                    await terminal.Out.WriteLineAsync(
+                        served
+                            ? $"Organization {id} is served again: match it to a site."
+                            : $"Organization {id} is not served by the library. Syncs warn of its people no more."
+                    );
                 }
             }
         );

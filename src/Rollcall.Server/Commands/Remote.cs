@@ -162,6 +162,7 @@ internal static class Remote
                 "add-sites",
                 "match",
                 "unmatch",
+                "not-served",
                 "roles",
                 "map",
                 "site-from",

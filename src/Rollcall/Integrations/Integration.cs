@@ -92,6 +92,9 @@ public sealed record IntegrationSettings
     public string? DistrictName { get; init; }
 
     public IReadOnlyList<RoleGroup> Roles { get; init; } = [];
+
+    /// <summary>Ids of organizations that somebody said the library does not serve: that nobody of them is taken in is no warning.</summary>
+    public IReadOnlyList<string> NotServed { get; init; } = [];
     public FieldMap Map { get; init; } = new();
     public Thresholds Thresholds { get; init; } = new();
     public DailyOperations Daily { get; init; } = new();

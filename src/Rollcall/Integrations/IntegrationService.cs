@@ -150,14 +150,16 @@ internal sealed class OpenProbe(IRosterSource source, IRosterProbe probe) : IDis
 }
 
 /// <summary>A roster organization beside the site it is matched to.</summary>
-/// <param name="ProposedCode">The code of a site that could be made for it; null unless it is a school without a site, matched or suggested.</param>
+/// <param name="ProposedCode">The code of a site that could be made for it; null unless it is a school without a site, matched or suggested, and is served.</param>
+/// <param name="NotServed">Somebody said that the library does not serve it.</param>
 public sealed record OrgMatch(
     string SourcedId,
     string? Name,
     string? Type,
     string? SiteCode,
     string? SuggestedSite,
-    string? ProposedCode = null
+    string? ProposedCode = null,
+    bool NotServed = false
 );
 
 /// <summary>A site that is to be made for an organization of the roster.</summary>
@@ -460,7 +462,8 @@ public sealed class IntegrationService(
 
         var row = await GetOrAddAsync(context, district.Id, kind, cancellationToken);
         var elsewhere = !IsSameRoster(kind, SettingsOf(row), request);
-        row.Settings = JsonSerializer.Serialize(WithConnection(SettingsOf(row), settings), Json);
+        var joined = WithConnection(SettingsOf(row), settings);
+        row.Settings = JsonSerializer.Serialize(elsewhere ? joined with { NotServed = [] } : joined, Json);
         row.Secret = stored;
         Bump(row, reconnected: true, elsewhere);
         if (tenant is not null && asOperator && !await context.DistrictTenants.AnyAsync(t => t.TenantId == tenant, cancellationToken))
@@ -858,18 +861,24 @@ public sealed class IntegrationService(
         var codes = sites.ToDictionary(s => s.Id, s => s.Code);
         var taken = TakenCodes(sites);
         var free = Unmatched(sites, matches.Values.Select(m => m.SiteId));
+        var row = await context
+            .Integrations.AsNoTracking()
+            .SingleOrDefaultAsync(i => i.DistrictId == district.Id && i.Kind == kind, cancellationToken);
+        var left = SettingsOf(row).NotServed.ToHashSet(StringComparer.Ordinal);
         var result = orgs.Select(o =>
             {
                 var site = matches.TryGetValue(o.SourcedId!, out var match) ? codes.GetValueOrDefault(match.SiteId) : null;
-                var suggested = match is null ? Suggest(o, free) : null;
-                var lacks = match is null && suggested is null && IsSchool(o);
+                var notServed = match is null && left.Contains(o.SourcedId!);
+                var suggested = match is null && !notServed ? Suggest(o, free) : null;
+                var lacks = match is null && !notServed && suggested is null && IsSchool(o);
                 return new OrgMatch(
                     o.SourcedId!,
                     Text.Clean(o.Name),
                     Text.Clean(o.Type),
                     site,
                     suggested,
-                    lacks ? SiteCodes.Propose(o.Identifier, o.Name, o.SourcedId!, taken) : null
+                    lacks ? SiteCodes.Propose(o.Identifier, o.Name, o.SourcedId!, taken) : null,
+                    notServed
                 );
             })
             .ToList();
@@ -904,10 +913,7 @@ public sealed class IntegrationService(
         var org =
             (await ReadOrgsAsync(district.Id, kind, cancellationToken)).FirstOrDefault(o =>
                 string.Equals(o.SourcedId, orgId, StringComparison.Ordinal)
-            )
-            ?? throw new RollcallException(
-                $"The roster has no organization {orgId}. Site Mapping and 'rollcall {IntegrationWords.Verb(kind)} orgs' show those there are."
-            );
+            ) ?? throw UnknownOrg(kind, orgId);
         await using var work = await DistrictTransaction.BeginAsync(database, district.Id, cancellationToken);
         var context = work.Context;
         var site = await SiteService.FindAsync(context, district.Id, siteCode, cancellationToken);
@@ -952,7 +958,7 @@ public sealed class IntegrationService(
         var (row, isOn) = await IsOnAsync(context, district.Id, kind, cancellationToken);
         EnsureConnectedAsBefore(row, from);
         var taken = new HashSet<int>();
-        foreach (var org in orgs.Where(o => !matched.Contains(o.SourcedId!)))
+        foreach (var org in orgs.Where(o => !matched.Contains(o.SourcedId!) && !SettingsOf(row).NotServed.Contains(o.SourcedId!)))
         {
             if (free.Find(s => s.Code == Suggest(org, free)) is { } site && taken.Add(site.Id))
             {
@@ -1011,6 +1017,7 @@ public sealed class IntegrationService(
             site.Guid = org.SourcedId;
         }
 
+        Serve(row, org.SourcedId!);
         Bump(row);
         AddAudit(context, row.DistrictId, actor, "match", $"organization {org.SourcedId} to site {site.Code}");
     }
@@ -1044,27 +1051,29 @@ public sealed class IntegrationService(
             await context.SiteOrgs.Where(o => o.DistrictId == district.Id && o.Kind == kind).ToListAsync(cancellationToken)
         ).ToDictionary(m => m.OrgId, m => m.SiteId, StringComparer.Ordinal);
         var before = Unmatched(sites, matches.Values);
+        var (row, isOn) = await IsOnAsync(context, district.Id, kind, cancellationToken);
+        var left = SettingsOf(row).NotServed;
         wanted ??=
         [
-            .. orgs.Where(o => IsSchool(o) && !matches.ContainsKey(o.SourcedId!) && Suggest(o, before) is null)
+            .. orgs.Where(o =>
+                    IsSchool(o) && !matches.ContainsKey(o.SourcedId!) && !left.Contains(o.SourcedId!) && Suggest(o, before) is null
+                )
                 .Select(o => new SiteOfOrg(o.SourcedId!)),
         ];
         if (wanted.Count == 0)
         {
-            throw new RollcallException("Every school of the roster has a site or one is suggested for it: there is none to add.");
+            throw new RollcallException(
+                "Every school of the roster has a site, or one is suggested for it, or is not served: there is none to add."
+            );
         }
 
-        var (row, isOn) = await IsOnAsync(context, district.Id, kind, cancellationToken);
         EnsureConnectedAsBefore(row, from);
         var taken = TakenCodes(sites);
         taken.UnionWith(wanted.Select(w => Text.Clean(w.Code)).OfType<string>());
         foreach (var one in wanted)
         {
             var org =
-                orgs.FirstOrDefault(o => string.Equals(o.SourcedId, one.Org, StringComparison.Ordinal))
-                ?? throw new RollcallException(
-                    $"The roster has no organization {one.Org}. Site Mapping and 'rollcall {IntegrationWords.Verb(kind)} orgs' show those there are."
-                );
+                orgs.FirstOrDefault(o => string.Equals(o.SourcedId, one.Org, StringComparison.Ordinal)) ?? throw UnknownOrg(kind, one.Org);
             var called = Text.Clean(org.Name) ?? one.Org;
             if (matches.TryGetValue(one.Org, out var siteId))
             {
@@ -1118,6 +1127,7 @@ public sealed class IntegrationService(
                     OrgType = Text.Clean(org.Type),
                 }
             );
+            Serve(row, one.Org);
             AddAudit(context, district.Id, actor, "site", $"site {site.Code} added: name {site.Name}, matched to organization {one.Org}");
         }
 
@@ -1166,6 +1176,86 @@ public sealed class IntegrationService(
         AddAudit(context, district.Id, actor, "unmatch", $"organization {orgId} from site {site.Code}");
         await work.CommitAsync(cancellationToken);
     }
+
+    /// <summary>Says of an organization that the library does not serve it, or takes that back. Either way nobody of it is taken in while it is not
+    /// matched; one that is not served is left out without a warning.</summary>
+    /// <exception cref="RollcallException">The roster has none such, it is matched, or nobody said so of it.</exception>
+    public async Task SetServedAsync(
+        District district,
+        IntegrationKind kind,
+        string orgId,
+        bool served,
+        string actor,
+        CancellationToken cancellationToken = default
+    )
+    {
+        var from = await FindAsync(district.Id, kind, cancellationToken);
+        if (
+            !served
+            && !(await ReadOrgsAsync(district.Id, kind, cancellationToken)).Any(o =>
+                string.Equals(o.SourcedId, orgId, StringComparison.Ordinal)
+            )
+        )
+        {
+            throw UnknownOrg(kind, orgId);
+        }
+
+        await using var work = await DistrictTransaction.BeginAsync(database, district.Id, cancellationToken);
+        var context = work.Context;
+        var (row, _) = await IsOnAsync(context, district.Id, kind, cancellationToken);
+        var marked = SettingsOf(row).NotServed.Contains(orgId);
+        if (served && !marked)
+        {
+            throw new RollcallException($"Nobody said of organization {Text.Cut(orgId, 100)} that the library does not serve it.");
+        }
+
+        if (!served)
+        {
+            EnsureConnectedAsBefore(row, from);
+            if (await context.SiteOrgs.AnyAsync(o => o.DistrictId == district.Id && o.Kind == kind && o.OrgId == orgId, cancellationToken))
+            {
+                throw new RollcallException(
+                    $"Organization {orgId} is matched to a site. Unmatch it first: under Site Mapping, or with 'rollcall {IntegrationWords.Verb(kind)} unmatch {orgId}'."
+                );
+            }
+
+            if (marked)
+            {
+                return;
+            }
+
+            row.Settings = JsonSerializer.Serialize(SettingsOf(row) with { NotServed = [.. SettingsOf(row).NotServed, orgId] }, Json);
+        }
+        else
+        {
+            Serve(row, orgId);
+        }
+
+        // Whom a sync writes is as before: it need not be a full one.
+        AddAudit(
+            context,
+            district.Id,
+            actor,
+            "not served",
+            $"{IntegrationWords.Name(kind)}: organization {orgId} is {(served ? "served again" : "not served by the library")}"
+        );
+        await work.CommitAsync(cancellationToken);
+    }
+
+    /// <summary>What has a site is served.</summary>
+    private static void Serve(Integration row, string orgId)
+    {
+        var settings = SettingsOf(row);
+        if (settings.NotServed.Contains(orgId))
+        {
+            row.Settings = JsonSerializer.Serialize(settings with { NotServed = [.. settings.NotServed.Where(o => o != orgId)] }, Json);
+        }
+    }
+
+    private static RollcallException UnknownOrg(IntegrationKind kind, string orgId) =>
+        new(
+            $"The roster has no organization {Text.Cut(orgId, 100)}. Site Mapping and 'rollcall {IntegrationWords.Verb(kind)} orgs' show those there are."
+        );
 
     /// <summary>Changes roles, mapping, policies or thresholds. The next sync is a full one.</summary>
     public async Task ConfigureAsync(

@@ -188,6 +188,7 @@ internal static class IntegrationSwitch
                     ApplicationId = null,
                     DistrictName = null,
                     Mode = null,
+                    NotServed = [],
                 },
                 IntegrationService.Json
             );
@@ -626,6 +627,7 @@ internal static class IntegrationSwitch
         row.Settings = JsonSerializer.Serialize(
             back with
             {
+                NotServed = then.NotServed,
                 Login = back.Login with { ConfirmedTenant = then.Login.ConfirmedTenant },
             },
             IntegrationService.Json

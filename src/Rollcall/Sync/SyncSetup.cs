@@ -88,6 +88,9 @@ internal sealed class SyncSetup
     /// <summary>The keys of this run.</summary>
     public Keys Keys { get; set; } = new(Random.Shared.NextInt64());
 
+    /// <summary>Organizations of which nobody is missed.</summary>
+    public IReadOnlySet<string> NotServed => field ??= Settings.NotServed.ToHashSet(StringComparer.Ordinal);
+
     public Mapper Mapper => field ??= new Mapper(Settings.Map);
 
     /// <summary>Hash of everything that decides what the same roster record does.</summary>

@@ -48,7 +48,7 @@ public class PageReaderTests
         var (user, leniencies) = await UserAsync(
             """
             "sourcedId":"1","roles":[{"roleType":"secondary","role":"student","org":{"sourcedId":"b"}},
-            {"roleType":"primary","role":" student ","org":{"sourcedId":"a"},"beginDate":"2025-08-15","endDate":"2026-06-05","userProfile":"u"}],
+            {"roleType":"primary\u200b","role":" \u200bstudent\u00a0 ","org":{"sourcedId":"a"},"beginDate":"2025-08-15","endDate":"2026-06-05","userProfile":"u"}],
             "userProfiles":[{"credentials":[{"password":"p"}]}],"primaryOrg":{"sourcedId":"a"},"preferredFirstName":"Al","metadata":{"x":{"y":[1]},"primaryOrg":"m"}
             """
         );
@@ -90,6 +90,7 @@ public class PageReaderTests
     [InlineData("0", false, "boolean-form")]
     [InlineData("\"0\"", false, "boolean-form")]
     [InlineData("1", true, "boolean-form")]
+    [InlineData("\"\\u200bfalse\\u00a0\"", false, "boolean-form")]
     [InlineData("\"perhaps\"", true, "unreadable-boolean")]
     [InlineData("{\"a\":[1]}", true, "unreadable-boolean")]
     [InlineData("null", true, null)]
@@ -108,6 +109,8 @@ public class PageReaderTests
     [InlineData("\"toBeDeleted\"", RecordStatus.ToBeDeleted, "status-spelling")]
     [InlineData("\"To-Be_Deleted \"", RecordStatus.ToBeDeleted, "status-spelling")]
     [InlineData("\"inactive\"", RecordStatus.ToBeDeleted, "status-spelling")]
+    [InlineData("\"\\ufefftobedeleted\\u200b\"", RecordStatus.ToBeDeleted, "status-spelling")]
+    [InlineData("\"\\u00a0\\u200b\"", RecordStatus.Active, "status-spelling")]
     [InlineData("\"Active\"", RecordStatus.Active, "status-spelling")]
     [InlineData("\"a status that nobody has ever heard of\"", RecordStatus.Active, "unknown-status")]
     [InlineData("\" \"", RecordStatus.Active, "status-spelling")]
@@ -243,6 +246,8 @@ public class PageReaderTests
     [InlineData("\"soon\"", null, "unreadable-date")]
     [InlineData("[\"2023-02-03\"]", null, "unreadable-date")]
     [InlineData("\" \"", "blank", null)]
+    [InlineData("\"\\u00a0\\u200b\"", "blank", null)]
+    [InlineData("\"\\u200b2025-08-15\\u00a0\"", "2025-08-15", null)]
     [InlineData("null", null, null)]
     public async Task Days(string json, string? day, string? rule)
     {
@@ -265,6 +270,7 @@ public class PageReaderTests
     [InlineData("1764012901000", "2025-11-24T19:35:01.0000000Z", "date-form")]
     [InlineData("\"2025-11-24T99:35:01Z\"", null, "unreadable-date")]
     [InlineData("\"9999-12-31T23:59:59-14:00\"", null, "unreadable-date")]
+    [InlineData("\"\\ufeff2025-11-24T19:35:01.000Z\\u200e\"", "2025-11-24T19:35:01.0000000Z", null)]
     [InlineData("\"\"", null, null)]
     public async Task Times(string json, string? time, string? rule)
     {
@@ -278,6 +284,8 @@ public class PageReaderTests
     [InlineData("\"\"", "", null)]
     [InlineData("\"M\"", "male", "sex-spelling")]
     [InlineData("\" O\"", "other", "sex-spelling")]
+    [InlineData("\"\\u200bfemale\\u00a0\"", "female", "sex-spelling")]
+    [InlineData("\"\\u200b\"", "", "sex-spelling")]
     [InlineData("\"ext:nonbinary\"", "other", null)]
     [InlineData("0", null, "unreadable-sex")]
     [InlineData("\"?\"", null, "unreadable-sex")]

@@ -150,6 +150,7 @@ public sealed class SourceTests
     [InlineData("to_be_deleted", RecordStatus.ToBeDeleted, "x", "other")]
     [InlineData("To Be Deleted", RecordStatus.ToBeDeleted, "O", "other")]
     [InlineData("deleted", RecordStatus.ToBeDeleted, "U", "unspecified")]
+    [InlineData("\u200btobedeleted\u00a0", RecordStatus.ToBeDeleted, "\u200bmale", "male")]
     [InlineData("Active", RecordStatus.Active, "ext:nonbinary", "other")]
     [InlineData("gone", RecordStatus.Active, "?", null)]
     public async Task Words_are_read_as_those_of_a_server(string status, RecordStatus read, string sex, string? known)

@@ -313,6 +313,59 @@ public sealed class WritingTests(PostgresCluster cluster)
         Assert.Equal(3, counts.Reactivated);
     }
 
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task Nobody_is_warned_of_a_school_that_the_library_does_not_serve(Db db)
+    {
+        await using var system = await StartAsync(db);
+        await system.ConfigureAsync(s => s with { Roles = [RoleGroup.Student] });
+        var schools = system.Sandbox.District.Schools.Select(s => s.SourcedId).ToArray();
+        Task Mark(string org, bool served = false) =>
+            system.Integrations.SetServedAsync(system.District, IntegrationKind.ClassLink, org, served, "test");
+        async Task<OrgMatch> Org(string org) =>
+            (await system.Integrations.OrgsAsync(system.District, IntegrationKind.ClassLink)).Single(o => o.SourcedId == org);
+        system.Sandbox.Person("here", "Ann", "Alpha", orgs: [schools[0]]);
+        system.Sandbox.Person("there", "Ben", "Beta", orgs: [schools[1]]);
+        Assert.Contains(
+            "is matched to a site",
+            (await Assert.ThrowsAsync<RollcallException>(() => Mark(schools[1]))).Message,
+            StringComparison.Ordinal
+        );
+        Assert.Contains(
+            "no organization",
+            (await Assert.ThrowsAsync<RollcallException>(() => Mark("nowhere"))).Message,
+            StringComparison.Ordinal
+        );
+        await system.Integrations.UnmatchAsync(system.District, IntegrationKind.ClassLink, schools[1], "test");
+        var first = await system.SyncAsync();
+        Assert.Equal(OperationStatus.CompletedWithWarnings, first.Status);
+        Assert.Contains("Site Mapping", Assert.Single(OperationQueue.WarningsOf(first)).Hint, StringComparison.Ordinal);
+
+        await Mark(schools[1]);
+        await Mark(schools[1]);
+        Assert.Equal(
+            (true, null, null),
+            ((await Org(schools[1])).NotServed, (await Org(schools[1])).SuggestedSite, (await Org(schools[1])).ProposedCode)
+        );
+        Assert.Equal(0, await system.Integrations.MatchSuggestedAsync(system.District, IntegrationKind.ClassLink, "test"));
+        var second = await system.SyncAsync();
+        Assert.Equal(OperationStatus.Completed, second.Status);
+        Assert.Equal((2, 1), (OperationQueue.CountsOf(second).Read, OperationQueue.CountsOf(second).Skipped));
+        var skip = Assert.Single(await system.LogAsync(second.Id), r => r.Guid == "there");
+        Assert.StartsWith("The library does not serve ", skip.Reason, StringComparison.Ordinal);
+
+        // Taken back, it is missed again; matched, nobody has said so of it.
+        await Mark(schools[1], served: true);
+        await Assert.ThrowsAsync<RollcallException>(() => Mark(schools[1], served: true));
+        Assert.Equal(OperationStatus.CompletedWithWarnings, (await system.SyncAsync()).Status);
+        await Mark(schools[1]);
+        await system.Integrations.MatchAsync(system.District, IntegrationKind.ClassLink, "S2", schools[1], "test");
+        Assert.False((await Org(schools[1])).NotServed);
+        var third = await system.SyncAsync();
+        Assert.Equal((OperationStatus.Completed, 1), (third.Status, OperationQueue.CountsOf(third).Created));
+    }
+
     [Fact]
     public async Task Unmatched_schools_skip_the_new_keep_the_old_and_transfer_those_who_left_all()
     {

@@ -474,6 +474,29 @@ internal sealed class ServiceModel(
             }
         );
 
+    /// <summary>The library does not serve an organization: what is left out on purpose is no warning.</summary>
+    public Task<IActionResult> OnPostNotServedAsync(string service, string leave) =>
+        DoAsync(
+            service,
+            "sites",
+            async () =>
+            {
+                await integrations.SetServedAsync(Here.District, Kind, leave, served: false, Here.Actor.Name, Gone);
+                return "Marked as not served. Syncs warn of its people no more.";
+            }
+        );
+
+    public Task<IActionResult> OnPostServeAsync(string service, string org) =>
+        DoAsync(
+            service,
+            "sites",
+            async () =>
+            {
+                await integrations.SetServedAsync(Here.District, Kind, org, served: true, Here.Actor.Name, Gone);
+                return "The organization is served again: match it to a site.";
+            }
+        );
+
     /// <summary>Who is synced. Groups that this window did not touch are another's to change, here and in the forms below.</summary>
     public Task<IActionResult> OnPostRolesAsync(string service, RoleGroup[] roles, RoleGroup[] was, string? opened) =>
         TypeAsync(

@@ -1034,11 +1034,15 @@ internal sealed class Planner
         }
         else if (person.Site is null)
         {
-            var name = _roster.Orgs.TryGetValue(person.Org, out var org) && Text.Clean(org.Name) is { } known ? known : person.Org;
+            var name = _roster.Orgs.TryGetValue(person.Org, out var org) && Text.Clean(org.Name) is { } called ? called : person.Org;
+            var known = _setup.NotServed.Contains(person.Org);
             skip =
-                $"{name} is not matched to a site"
+                (known ? $"The library does not serve {name}" : $"{name} is not matched to a site")
                 + (person.AnySite is { } other ? $"; another school of this person, {_setup.Sites[other].Name}, is" : "");
-            Warn("org-unmatched", "", person.Org);
+            if (!known)
+            {
+                Warn("org-unmatched", "", person.Org);
+            }
         }
 
         if (skip is not null)
@@ -1350,7 +1354,7 @@ internal sealed class Planner
         {
             "org-unmatched" => (
                 $"{(_roster.Orgs.TryGetValue(detail, out var org) && Text.Clean(org.Name) is { } name ? name : "An organization")} ({detail}) is not matched to a site: its new people are skipped, others keep their site",
-                "Match it on the Site Mapping page, or leave it if the library does not serve it."
+                "Match it on the Site Mapping page, or mark it there as not served: then this warning ends."
             ),
             "barcode-taken" => (
                 "Barcodes of the roster belong to other patrons here",

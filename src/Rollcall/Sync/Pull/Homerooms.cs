@@ -1,5 +1,6 @@
 using Rollcall.Mapping;
 using Rollcall.OneRoster.Model;
+using Rollcall.OneRoster.Rest;
 using Rollcall.Patrons;
 
 namespace Rollcall.Sync.Pull;
@@ -41,13 +42,16 @@ internal sealed class HomeroomIntake(DateOnly today, Keys keys, HomeroomLog? log
 
     public HomeroomLog? Log => log;
 
-    public static bool IsHomeroom(Class row) => string.Equals(row.ClassType?.Trim(), HomeroomType, StringComparison.OrdinalIgnoreCase);
+    public static bool IsHomeroom(Class row) => IsWord(row.ClassType, HomeroomType);
 
     /// <summary>What the enrollment makes of a person in a homeroom; null when nothing.</summary>
     public static HomeroomRole? RoleOf(Enrollment row) =>
-        string.Equals(row.Role?.Trim(), "teacher", StringComparison.OrdinalIgnoreCase) ? HomeroomRole.Teacher
-        : string.Equals(row.Role?.Trim(), "student", StringComparison.OrdinalIgnoreCase) ? HomeroomRole.Student
+        IsWord(row.Role, "teacher") ? HomeroomRole.Teacher
+        : IsWord(row.Role, "student") ? HomeroomRole.Student
         : null;
+
+    private static bool IsWord(string? text, string word) =>
+        text is not null && string.Equals(Blank.Trim(text), word, StringComparison.OrdinalIgnoreCase);
 
     public void ClearSessions() => _currentSessions.Clear();
 
