@@ -277,7 +277,7 @@ public sealed class Mapper(FieldMap map)
             return MappedValue.NotSent;
         }
 
-        if (user.Grades.Count == 0 || Text.Clean(user.Grades[0]) is not { } grade)
+        if (user.Grades.Select(Text.Clean).FirstOrDefault(g => g is not null) is not { } grade)
         {
             return MappedValue.Blank;
         }

@@ -350,6 +350,31 @@ public sealed class MatchingTests(PostgresCluster cluster)
         Assert.Equal(5, counts.LinkedEmail);
     }
 
+    /// <summary>Somebody's number is changed, and somebody new gets the old one: the roster says so in the same pull.</summary>
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task A_number_that_was_given_on_says_nothing_of_who_had_it(Db db)
+    {
+        await using var system = await StartAsync(db, "");
+        system.Sandbox.Person("ann", "Ann", "Alpha", number: "1001");
+        system.Sandbox.Person("cid", "Cid", "Gamma", number: "1003");
+        await SyncAsync(system);
+        system.Sandbox.Person("ann", "Ann", "Alpha", number: "2001");
+        system.Sandbox.Person("new", "Dan", "Delta", number: "1001");
+
+        // Two records of one person, the second of which got the first one's number.
+        system.Sandbox.Person("cid", "Cid", "Gamma", number: "2003");
+        system.Sandbox.Person("cid-again", "Cid", "Gamma", number: "1003");
+        var (log, counts) = await SyncAsync(system);
+        Assert.Equal((1, 2, 1), (counts.Created, counts.Updated, counts.Review));
+        Assert.Equal("review", Line(log, "cid-again").Outcome);
+        Assert.Equal(
+            [("ann", "2001"), ("cid", "2003"), ("new", "1001")],
+            (await system.PatronsByGuidAsync()).Values.OrderBy(p => p.Guid, StringComparer.Ordinal).Select(p => (p.Guid!, p.CommunityId!))
+        );
+    }
+
     /// <summary>The next sync would make them without a question.</summary>
     [Theory]
     [InlineData(Db.Sqlite)]

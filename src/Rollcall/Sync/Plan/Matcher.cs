@@ -464,6 +464,16 @@ internal sealed class Matcher
         }
     }
 
+    /// <summary>The patron's own row of this pull has another Student # now, and another name: the number went to somebody else. Where the names are
+    /// one, it may be one person in two records.</summary>
+    private bool HasOtherNumber(int patron, int person) =>
+        _byGuid[patron] is >= 0 and var own
+        && own != person
+        && !_persons[own].Deleted
+        && _persons[own].Student != 0
+        && _persons[own].Student != _persons[person].Student
+        && (_persons[own].Last, _persons[own].First) != (_persons[person].Last, _persons[person].First);
+
     private bool WaitsInReview(int person) =>
         _roster.ChangesOnly
         && _decisions.TryGetValue((_persons[person].Guid, _persons[person].Check), out var status)
@@ -475,6 +485,13 @@ internal sealed class Matcher
     {
         var byStudent = _lookups.ByStudent(_persons[person].Student, atMost: 2);
         var byBarcode = _patrons.ByBarcode(_persons[person].Barcode);
+
+        // A number that the roster has given on says nothing of who had it. A barcode is waited for: the new person gets it once it is free.
+        if (byStudent.Length == 1 && HasOtherNumber(byStudent[0], person))
+        {
+            byStudent = [];
+        }
+
         if (byStudent.Length > 1)
         {
             // All of them once, however many people have the number.
