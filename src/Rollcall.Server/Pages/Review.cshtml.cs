@@ -9,8 +9,14 @@ using Rollcall.Server.Pages.Parts;
 namespace Rollcall.Server.Pages;
 
 /// <summary>Roster people who could not be matched safely.</summary>
-internal sealed class ReviewModel(Here here, ReviewDecisions decisions, PatronService patrons, SiteService sites, Reading reading)
-    : RollcallPage(here)
+internal sealed class ReviewModel(
+    Here here,
+    ReviewDecisions decisions,
+    ReviewService review,
+    PatronService patrons,
+    SiteService sites,
+    Reading reading
+) : RollcallPage(here)
 {
     public const int Size = 50;
 
@@ -33,12 +39,15 @@ internal sealed class ReviewModel(Here here, ReviewDecisions decisions, PatronSe
     private IReadOnlyDictionary<string, string> _byCode = new Dictionary<string, string>(StringComparer.Ordinal);
     private IReadOnlyDictionary<(int Review, long Patron), string> _newBarcodes = new Dictionary<(int, long), string>();
     private IReadOnlyDictionary<string, Patron> _people = new Dictionary<string, Patron>(StringComparer.Ordinal);
+    private IReadOnlySet<long> _following = new HashSet<long>();
+    private IReadOnlyDictionary<long, string> _decidedPatrons = new Dictionary<long, string>();
 
     /// <summary>A field of the roster person beside the same field of each patron in question.</summary>
-    /// <param name="Label">What the field is called.</param>
+    /// <param name="Number">The field.</param>
+    /// <param name="Label">What it is called.</param>
     /// <param name="Roster">What the roster says; null for nothing.</param>
     /// <param name="Patrons">What each patron has, in the order of the row's candidates; null for nothing.</param>
-    internal sealed record Compared(string Label, string? Roster, IReadOnlyList<string?> Patrons)
+    internal sealed record Compared(int Number, string Label, string? Roster, IReadOnlyList<string?> Patrons)
     {
         /// <summary>Whether a patron's value is the roster's: null where one side is blank and nothing can be said.</summary>
         public bool? Agrees(string? patron) =>
@@ -107,7 +116,19 @@ internal sealed class ReviewModel(Here here, ReviewDecisions decisions, PatronSe
             (Decided, DecidedTotal) = await reading.DecidedAsync(Here, DecidedNumber, Size, Gone);
         }
 
-        _people = await reading.PeopleAsync(DistrictId, List.SelectMany(r => r.Candidates), Gone, Here.Sites);
+        _decidedPatrons = await review.DecidedPatronsAsync(
+            DistrictId,
+            [.. Decided.Where(r => r.Status != "ignored").Select(r => r.DecisionOperationId).OfType<long>()],
+            Gone
+        );
+        _people = await reading.PeopleAsync(
+            DistrictId,
+            List.SelectMany(r => r.Candidates).Concat(_decidedPatrons.Values).Distinct(StringComparer.Ordinal),
+            Gone,
+            Here.Sites
+        );
+        var candidates = List.SelectMany(r => r.Candidates).ToHashSet(StringComparer.Ordinal);
+        _following = await decisions.FollowingAsync(DistrictId, [.. _people.Values.Where(p => candidates.Contains(p.Barcode))], Gone);
         _newBarcodes = await decisions.NewBarcodesAsync(DistrictId, [.. List.Select(r => r.Id)], Gone);
         var known = await sites.ListAsync(DistrictId, Gone);
         _names = known.ToDictionary(s => s.Id.ToString(CultureInfo.InvariantCulture), s => s.Name, StringComparer.Ordinal);
@@ -218,6 +239,19 @@ internal sealed class ReviewModel(Here here, ReviewDecisions decisions, PatronSe
     /// <summary>A patron in question as the page shows it; null when there is none any more.</summary>
     public Patron? PatronOf(string barcode) => _people.GetValueOrDefault(barcode);
 
+    /// <summary>The patron that a decision linked or made, if the visitor may see them; null where there is none any more.</summary>
+    public Patron? PatronOf(ReviewRow decided) =>
+        decided.DecisionOperationId is { } operation && _decidedPatrons.TryGetValue(operation, out var barcode) ? PatronOf(barcode) : null;
+
+    /// <summary>The patron follows somebody who is in the roster: whoever waits can be another record of that one, and nobody else.</summary>
+    public bool Follows(Patron candidate) => _following.Contains(candidate.Id);
+
+    /// <summary>What rarely differs where it is one person does: brothers and sisters share the rest.</summary>
+    /// <param name="fields">The roster person beside the patrons in question.</param>
+    /// <param name="candidate">Which of these.</param>
+    public static bool IsDoubtful(IEnumerable<Compared> fields, int candidate) =>
+        fields.Any(f => f.Number is PatronFields.FirstName or PatronFields.Birthdate && f.Agrees(f.Patrons[candidate]) == false);
+
     /// <summary>The card number that the patron would have once linked; null where it stays.</summary>
     public string? NewBarcodeOf(ReviewRow row, Patron candidate) => _newBarcodes.GetValueOrDefault((row.Id, candidate.Id));
 
@@ -228,6 +262,7 @@ internal sealed class ReviewModel(Here here, ReviewDecisions decisions, PatronSe
         s_telling
             .Select(PatronFields.ByNumber)
             .Select(field => new Compared(
+                field.Number,
                 field.Label,
                 Say(field, row.Values.GetValueOrDefault(field.Number)),
                 [.. row.Candidates.Select(b => Say(field, _people.TryGetValue(b, out var patron) ? field.Get(patron) : null))]

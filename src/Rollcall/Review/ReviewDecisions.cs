@@ -82,12 +82,41 @@ public sealed class ReviewDecisions(RollcallDatabase database, UndoService undo,
         var change = TakesValues(item, patron, link)
             ? Relink(item, patron, link, await work.SetupAsync(time, cancellationToken))
             : Alias(item, patron, link!);
-        var message =
-            alias || change.Values == "{}"
-                ? $"{patron.DisplayName} ({patron.Barcode}) keeps the link; {item.RosterId} is another record of the same person."
-                    + (change.Values == "{}" ? "" : " By that one they are back at a school of the library, and have what it says of them.")
-                : $"{patron.DisplayName} ({patron.Barcode}) is linked to {item.RosterId}.";
+        var name = NameOf(item);
+        var message = alias
+            ? $"{patron.DisplayName} ({patron.Barcode}) goes on following the roster; {name} there is another record of the same person."
+                + (change.Values == "{}" ? "" : " By that one they are back at a school of the library, and have what it says of them.")
+            : $"{patron.DisplayName} ({patron.Barcode}) is linked to {name} of the roster.";
+
+        // The log's own columns tell the patron and an id: who was meant is nowhere else.
+        var meant = alias ? $"{name} is another record of this person in the roster" : $"Linked to {name} of the roster";
+        change.Reason = change.Reason is { } more ? $"{meant}. {more}" : meant;
         return await work.DecideAsync(database, ReviewStatus.Linked, change, actor, patron, message, time, cancellationToken);
+    }
+
+    /// <summary>Those of these patrons who follow somebody in the roster: a link makes whoever waits another record of that one.</summary>
+    /// <param name="districtId">The district.</param>
+    /// <param name="patrons">The patrons in question.</param>
+    /// <param name="cancellationToken">Gives up.</param>
+    internal async Task<IReadOnlySet<long>> FollowingAsync(
+        int districtId,
+        IReadOnlyCollection<Patron> patrons,
+        CancellationToken cancellationToken = default
+    )
+    {
+        var following = new HashSet<long>();
+        await using var context = database.CreateContext();
+        foreach (var some in patrons.Where(p => p.Guid is not null).Chunk(500))
+        {
+            var ids = some.Select(p => p.Id).ToArray();
+            var links = await context
+                .PatronLinks.AsNoTracking()
+                .Where(l => l.DistrictId == districtId && ids.Contains(l.PatronId))
+                .ToDictionaryAsync(l => l.PatronId, cancellationToken);
+            following.UnionWith(some.Where(p => IsLive(p, links.GetValueOrDefault(p.Id))).Select(p => p.Id));
+        }
+
+        return following;
     }
 
     /// <summary>The card numbers that links would give to patrons in question, where these have others: by who waits and the patron's id.</summary>

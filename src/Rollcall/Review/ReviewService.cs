@@ -26,6 +26,14 @@ public sealed record ReviewRow(
     [System.Text.Json.Serialization.JsonIgnore]
     public DateTimeOffset? DecidedAt { get; init; }
 
+    /// <summary>The operation that carried the decision out; null while there is none.</summary>
+    [System.Text.Json.Serialization.JsonIgnore]
+    public long? DecisionOperationId { get; init; }
+
+    /// <summary>The decision was taken back: what the roster says of the person comes with the next full sync.</summary>
+    [System.Text.Json.Serialization.JsonIgnore]
+    public bool AwaitsValues { get; init; }
+
     /// <summary>How many candidates there are besides, patrons whom the visitor may not see: who it is, is not theirs to say.</summary>
     [System.Text.Json.Serialization.JsonIgnore]
     public int Hidden { get; init; }
@@ -197,6 +205,35 @@ public sealed class ReviewService(RollcallDatabase database)
         return (await RowsAsync(districtId, ids, cancellationToken), await CountAsync(districtId, sites, decided: true, cancellationToken));
     }
 
+    /// <summary>The barcodes of the patrons that decisions linked or made, by operation. One whose log is no longer kept is left out, and so is a patron who
+    /// is gone.</summary>
+    /// <param name="districtId">The district.</param>
+    /// <param name="operations">The operations that carried the decisions out.</param>
+    /// <param name="cancellationToken">Gives up.</param>
+    public async Task<IReadOnlyDictionary<long, string>> DecidedPatronsAsync(
+        int districtId,
+        IReadOnlyCollection<long> operations,
+        CancellationToken cancellationToken = default
+    )
+    {
+        if (operations.Count == 0)
+        {
+            return new Dictionary<long, string>();
+        }
+
+        await using var context = database.CreateContext();
+        var found = await context
+            .Changes.Where(c => c.DistrictId == districtId && operations.Contains(c.OperationId) && c.PatronId != null)
+            .Join(
+                context.Patrons.Where(p => p.DistrictId == districtId),
+                c => c.PatronId,
+                p => p.Id,
+                (c, p) => new { c.OperationId, p.Barcode }
+            )
+            .ToListAsync(cancellationToken);
+        return found.DistinctBy(f => f.OperationId).ToDictionary(f => f.OperationId, f => f.Barcode);
+    }
+
     private static IQueryable<ReviewItem> Which(RollcallContext context, int districtId, ReviewFilter filter, bool decided)
     {
         var query = context.ReviewItems.AsNoTracking().Where(r => r.DistrictId == districtId);
@@ -285,6 +322,8 @@ public sealed class ReviewService(RollcallDatabase database)
                 {
                     DecidedBy = i.DecidedBy,
                     DecidedAt = i.DecidedAt,
+                    DecisionOperationId = i.DecisionOperationId,
+                    AwaitsValues = i.AwaitsValues,
                     Values = values.Items.Where(v => v.New is not null).ToDictionary(v => v.Field, v => v.New!),
                 };
             }),

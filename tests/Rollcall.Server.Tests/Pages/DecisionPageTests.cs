@@ -146,7 +146,7 @@ public abstract class DecisionPages(SyncedLibrary library)
         Assert.Contains("handler=Link", await visitor.PageAsync("/review"), StringComparison.Ordinal);
         await library.Service<PatronService>().EditAsync(library.District.Id, "REV002", [new("group", "Patron")], "test");
         await visitor.SubmitAsync("/review", "/review?handler=Link", [.. link, Seen(await visitor.PageAsync("/review"))]);
-        Assert.Contains("is linked to review-1", await visitor.PageAsync("/review"), StringComparison.Ordinal);
+        Assert.Contains("is linked to Married, Olga of the roster", await visitor.PageAsync("/review"), StringComparison.Ordinal);
         var (patron, _) = await library.Service<PatronService>().GetAsync(library.District.Id, "REV002");
         Assert.Equal(("review-1", "Married"), (patron.Guid, patron.LastName));
 
@@ -472,6 +472,100 @@ public abstract class DecisionPages(SyncedLibrary library)
         await using var end = database.CreateContext();
         await Microsoft.EntityFrameworkCore.EntityFrameworkQueryableExtensions.ExecuteDeleteAsync(
             end.ReviewItems.Where(r => r.Id >= 6100 && r.Id < 6110)
+        );
+    }
+
+    /// <summary>A brother's or sister's card is a click away: who follows somebody already is said, and asked about.</summary>
+    [Fact]
+    public async Task Review_offers_a_link_at_once_only_where_it_is_likely_and_free()
+    {
+        using var visitor = new Visitor(library.Url);
+        var (patrons, database) = (library.Service<PatronService>(), library.Service<RollcallDatabase>());
+        var site = await SiteIdAsync("S01");
+        var follows = (
+            await patrons.PageAsync(library.District.Id, new PatronFilter { Linked = true }, PatronSort.Barcode, false, 1, 1)
+        ).Patrons[0];
+        foreach (var (barcode, first) in ((string, string)[])[("FREE1", "Hank"), ("FREE2", "Jake")])
+        {
+            await patrons.AddAsync(
+                library.District.Id,
+                [new("barcode", barcode), new("lastName", "Sibling"), new("firstName", first), new("site", "S01")],
+                "test"
+            );
+        }
+
+        var ids = new List<long> { follows.Id };
+        foreach (var barcode in (string[])["FREE1", "FREE2"])
+        {
+            ids.Add((await patrons.GetAsync(library.District.Id, barcode)).Patron.Id);
+        }
+
+        await using (var context = database.CreateContext())
+        {
+            foreach (var (id, reason) in ((int, string)[])[(6200, "test"), (6201, ReviewItem.OpenedAgain)])
+            {
+                context.ReviewItems.Add(
+                    new ReviewItem
+                    {
+                        DistrictId = library.District.Id,
+                        Id = id,
+                        RosterId = $"sibling-{id}",
+                        RoleGroup = RoleGroup.Student,
+                        Status = ReviewStatus.Open,
+                        Reason = reason,
+                        Values =
+                            $$"""{"{{PatronFields.LastName}}":[null,"Sibling"],"{{PatronFields.FirstName}}":[null,"Hank"],"{{PatronFields.Site}}":[null,"{{site}}"]}""",
+                        Candidates = $"[{string.Join(',', ids)}]",
+                    }
+                );
+            }
+
+            await context.SaveChangesAsync();
+        }
+
+        string Part(string page, int id) =>
+            WebUtility.HtmlDecode(page[page.IndexOf($"id=\"person-{id}\"", StringComparison.Ordinal)..].Split("</li>", 2)[0]);
+        var review = await visitor.PageAsync("/review?q=sibling");
+        var open = Part(review, 6200);
+        Assert.Contains("Follows somebody in the roster already", open, StringComparison.Ordinal);
+        Assert.Contains("Same person twice in the roster…", open, StringComparison.Ordinal);
+        Assert.DoesNotContain($"Link to {follows.Barcode}", open, StringComparison.Ordinal);
+        Assert.Contains("btn-primary btn-small\" type=\"submit\">Link to FREE1", open, StringComparison.Ordinal);
+        Assert.Contains("btn-quiet btn-small\" type=\"submit\">Link to FREE2", open, StringComparison.Ordinal);
+
+        // What would be refused is greyed, and says why; that somebody is there twice can be said without the roster's values.
+        var again = Part(review, 6201);
+        Assert.Contains("type=\"submit\" disabled=\"disabled\">Create as new", again, StringComparison.Ordinal);
+        Assert.Contains("type=\"submit\" disabled=\"disabled\">Link to FREE1", again, StringComparison.Ordinal);
+        Assert.Contains("comes with the next full sync", again, StringComparison.Ordinal);
+        Assert.Contains("Yes, they are one person", again, StringComparison.Ordinal);
+
+        // What was decided says of whom, and when.
+        await visitor.SubmitAsync(
+            "/review?q=sibling",
+            "reviews",
+            "/review?handler=Link",
+            [("id", "6200"), ("barcode", follows.Barcode), ("seen", $"{SeenPatron.Of(follows)}")]
+        );
+        var decided = WebUtility.HtmlDecode(await visitor.PageAsync("/review"));
+        Assert.Contains("Sibling, Hank there is another record of the same person", decided, StringComparison.Ordinal);
+        var row = decided[decided.IndexOf("id=\"decided\"", StringComparison.Ordinal)..];
+        row = row[row.IndexOf("Sibling, Hank", StringComparison.Ordinal)..].Split("</tr>", 2)[0];
+        Assert.Contains(
+            $"Linked to <a href=\"{Rollcall.Server.Pages.Parts.Words.PatronUrl(follows.Barcode)}\"",
+            row,
+            StringComparison.Ordinal
+        );
+        Assert.Contains("<time", row, StringComparison.Ordinal);
+        var history = WebUtility.HtmlDecode(
+            await visitor.PageAsync(Rollcall.Server.Pages.Parts.Words.PatronUrl(follows.Barcode, "tab=history"))
+        );
+        Assert.Contains("Sibling, Hank is another record of this person in the roster", history, StringComparison.Ordinal);
+        await visitor.SubmitAsync("/review", "decided", "/review?handler=Reopen", [("id", "6200")]);
+        await library.EndOfLastAsync(OperationKind.Undo);
+        await using var end = database.CreateContext();
+        await Microsoft.EntityFrameworkCore.EntityFrameworkQueryableExtensions.ExecuteDeleteAsync(
+            end.ReviewItems.Where(r => r.Id >= 6200 && r.Id < 6210)
         );
     }
 

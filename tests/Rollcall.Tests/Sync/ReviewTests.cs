@@ -27,6 +27,14 @@ public sealed class ReviewTests(PostgresCluster cluster)
 
         var done = await decisions.LinkAsync(system.District.Id, item.Id, "a1001", "librarian");
         Assert.Equal("A1001", done.Barcode);
+
+        // People are told of people: an id of the roster says nothing to them.
+        Assert.Equal("Byron, Ada (A1001) is linked to Lovelace, Ada of the roster.", done.Message);
+        Assert.StartsWith(
+            "Linked to Lovelace, Ada of the roster",
+            Assert.Single(await system.LogAsync(done.OperationId)).Reason,
+            StringComparison.Ordinal
+        );
         var patron = (await system.PatronsByGuidAsync())["p1"];
         Assert.Equal(("Lovelace", "7", PatronStatus.Suspended), (patron.LastName, patron.Phone, patron.Status));
         Assert.Empty(await system.Get<ReviewService>().ListAsync(system.District.Id));
@@ -208,7 +216,20 @@ public sealed class ReviewTests(PostgresCluster cluster)
         system.Sandbox.Person("p2", "Ada", "Byron", number: "77", phone: "2");
         var item = Assert.Single(await WaitingAsync(system));
         Assert.Contains("perhaps the same person twice", item.Reason, StringComparison.Ordinal);
-        await system.Get<ReviewDecisions>().LinkAsync(system.District.Id, item.Id, item.Candidates[0], "librarian");
+        Assert.Equal(
+            [(await system.PatronsByGuidAsync())["p1"].Id],
+            await system.Get<ReviewDecisions>().FollowingAsync(system.District.Id, await system.AllPatronsAsync())
+        );
+        var done = await system.Get<ReviewDecisions>().LinkAsync(system.District.Id, item.Id, item.Candidates[0], "librarian");
+        Assert.EndsWith("Byron, Ada there is another record of the same person.", done.Message, StringComparison.Ordinal);
+        Assert.Equal(
+            "Byron, Ada is another record of this person in the roster",
+            Assert.Single(await system.LogAsync(done.OperationId)).Reason
+        );
+        Assert.Equal(
+            item.Candidates[0],
+            Assert.Single(await system.Get<ReviewService>().DecidedPatronsAsync(system.District.Id, [done.OperationId])).Value
+        );
         var patron = Assert.Single(await system.AllPatronsAsync());
         Assert.Equal(("p1", "1"), (patron.Guid, patron.Phone));
 
