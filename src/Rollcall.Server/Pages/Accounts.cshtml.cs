@@ -34,6 +34,12 @@ internal sealed class AccountsModel(Here here, Accounts accounts, AccountDesk de
     /// <summary>The account was there before, and begins anew with <see cref="Link"/>.</summary>
     public bool Renewed { get; private set; }
 
+    /// <summary>What became of what an account could do before; null where there is nothing to say.</summary>
+    public string? Changed { get; private set; }
+
+    /// <summary>The account that is changed; null where one is added.</summary>
+    public AccountRow? Editing { get; private set; }
+
     public string? Problem { get; private set; }
     public string Email { get; private set; } = "";
     public SecurityGroup Group { get; private set; } = SecurityGroup.Librarian;
@@ -59,33 +65,92 @@ internal sealed class AccountsModel(Here here, Accounts accounts, AccountDesk de
             ]
         );
 
-    public Task OnGetAsync() => LoadAsync();
+    public async Task OnGetAsync(long? edit)
+    {
+        await LoadAsync(edit);
+        if (Editing is { } account)
+        {
+            var (_, group, codes) = account.Memberships[0];
+            (Email, Group, Chosen) = (account.Email, group, [.. Codes(codes)]);
+        }
+    }
 
-    public Task<IActionResult> OnPostAddAsync(string? email, SecurityGroup group, string[] site)
+    /// <summary>It is the visitor's own: another administrator changes it.</summary>
+    public bool IsOwn(AccountRow account) => account.Id == Here.Who?.AccountId;
+
+    /// <summary>A place in words: the group, and the sites where it has some of its own.</summary>
+    public string PlaceOf(SecurityGroup group, string? codes) =>
+        PatronFields.GroupWord(group) + (codes is null ? "" : $" at {NamesOf(Codes(codes))}");
+
+    private string NamesOf(IEnumerable<string> codes) =>
+        string.Join(", ", codes.Select(c => Sites.FirstOrDefault(s => string.Equals(s.Code, c, StringComparison.Ordinal))?.Name ?? c));
+
+    private static string[] Codes(string? codes) => codes?.Split(',') ?? [];
+
+    public Task<IActionResult> OnPostAddAsync(string? email, SecurityGroup group, string[] site, long? edit)
     {
         (Email, Group, Chosen) = (email ?? "", group, [.. site]);
-        return ShowAsync(async () =>
-        {
-            var added = await desk.AddAsync(
-                Here.District,
-                email,
-                group,
-                group >= SecurityGroup.LibraryAdministrator || site.Length == 0 ? null : string.Join(',', site),
-                Here.Who!,
-                Gone
-            );
-            (Email, Chosen) = ("", []);
-            Renewed = added.Renewed;
-            return (email!.Trim(), added.Code);
-        });
+        return ShowAsync(
+            edit,
+            async () =>
+            {
+                Sites = await sites.ListAsync(DistrictId, Gone);
+                if (group < SecurityGroup.LibraryAdministrator && site.Length == 0 && Sites.Count != 1)
+                {
+                    throw new RollcallException(
+                        Sites.Count == 0
+                            ? $"A {PatronFields.GroupWord(group)} works at sites, and there is none yet. Add one first."
+                            : $"A {PatronFields.GroupWord(group)} works at sites: tick one at least."
+                    );
+                }
+
+                var added = await desk.AddAsync(
+                    Here.District,
+                    email,
+                    group,
+                    group >= SecurityGroup.LibraryAdministrator || site.Length == 0 ? null : string.Join(',', site),
+                    Here.Who!,
+                    Gone
+                );
+                Renewed = added.Renewed;
+                Changed = added.Before is var (was, at)
+                    ? ChangeOf(
+                        was,
+                        at,
+                        group,
+                        group >= SecurityGroup.LibraryAdministrator ? []
+                            : site is [] ? [Sites[0].Code]
+                            : site
+                    )
+                    : null;
+                (Email, Chosen) = ("", []);
+                return (email!.Trim(), added.Code);
+            }
+        );
+    }
+
+    /// <summary>What somebody may do who was here before: a typed address may be another one's than was thought.</summary>
+    private string ChangeOf(SecurityGroup was, string? at, SecurityGroup group, IReadOnlyList<string> codes)
+    {
+        string[] before = Codes(at);
+        var (gone, come) = (before.Except(codes, StringComparer.Ordinal).ToList(), codes.Except(before, StringComparer.Ordinal).ToList());
+        var now = PlaceOf(group, codes.Count == 0 ? null : string.Join(',', codes));
+        return was == group && gone.Count + come.Count == 0
+            ? $"was {now} already: nothing was changed."
+            : $"was {PlaceOf(was, at)} until now and is {now} from now on."
+                + (gone.Count == 0 || group >= SecurityGroup.LibraryAdministrator ? "" : $" Taken away: {NamesOf(gone)}.")
+                + (come.Count == 0 || before.Length == 0 ? "" : $" Given: {NamesOf(come)}.");
     }
 
     public Task<IActionResult> OnPostResetAsync(long id) =>
-        ShowAsync(async () =>
-        {
-            var code = await desk.ResetAsync(Here.District, id, Here.Who!, Gone);
-            return ((await accounts.GetAsync(id, Gone))?.Email ?? "", code);
-        });
+        ShowAsync(
+            null,
+            async () =>
+            {
+                var code = await desk.ResetAsync(Here.District, id, Here.Who!, Gone);
+                return ((await accounts.GetAsync(id, Gone))?.Email ?? "", code);
+            }
+        );
 
     public Task<IActionResult> OnPostLockAsync(long id) =>
         DoAsync(() => desk.LockAsync(Here.District, id, Here.Who!, Gone), "The account is locked and signed out everywhere.");
@@ -115,14 +180,16 @@ internal sealed class AccountsModel(Here here, Accounts accounts, AccountDesk de
             }
         );
 
-    private async Task<IActionResult> ShowAsync(Func<Task<(string For, string? Code)>> act)
+    private async Task<IActionResult> ShowAsync(long? edit, Func<Task<(string For, string? Code)>> act)
     {
         try
         {
             var (name, code) = await act();
             if (code is null)
             {
-                TempData["Said"] = $"{name} has a place in this district now, and signs in with the password it has.";
+                TempData["Said"] = Changed is null
+                    ? $"{name} has a place in this district now, and signs in with the password it has."
+                    : $"{name} {Changed}";
                 return LocalRedirect(Address());
             }
 
@@ -133,13 +200,14 @@ internal sealed class AccountsModel(Here here, Accounts accounts, AccountDesk de
             Problem = e.Message;
         }
 
-        await LoadAsync();
+        await LoadAsync(Problem is null ? null : edit);
         return Page();
     }
 
-    private async Task LoadAsync()
+    private async Task LoadAsync(long? edit)
     {
         var all = await accounts.ListAsync(DistrictId, Gone);
+        Editing = edit is null ? null : all.FirstOrDefault(a => a.Id == edit && !IsOwn(a) && a.Memberships.Count > 0);
         Sessions = await desk.SessionsAsync(DistrictId, Gone);
         var query = Request.Query;
         Search = Text.Clean(query["q"]) is { } asked ? Text.Cut(asked, 200) : null;

@@ -29,6 +29,9 @@ public enum PasswordAnswer
 /// <param name="Renewed">It was somebody's before: its password and every other way in are gone, and the link begins anew.</param>
 public sealed record AddedAccount(Account Account, string? Code, bool Renewed)
 {
+    /// <summary>What it could do in the district until now; null where it had no place there.</summary>
+    public (SecurityGroup Group, string? Sites)? Before { get; init; }
+
     public void Deconstruct(out Account account, out string? code) => (account, code) = (Account, Code);
 }
 
@@ -133,6 +136,7 @@ public sealed class Accounts(RollcallDatabase database, IServiceScopeFactory sco
         var account = await users.FindByEmailAsync(address);
         var renewed = false;
         var isLinked = true;
+        Membership? before = null;
         if (account is null)
         {
             account = New(address, isOperator);
@@ -145,6 +149,12 @@ public sealed class Accounts(RollcallDatabase database, IServiceScopeFactory sco
                 .Select(m => m.DistrictId)
                 .ToListAsync(cancellationToken);
             var isNew = district is not null && !places.Contains(district.Id);
+            before =
+                district is null || isNew
+                    ? null
+                    : await context
+                        .Memberships.AsNoTracking()
+                        .SingleOrDefaultAsync(m => m.AccountId == account.Id && m.DistrictId == district.Id, cancellationToken);
             var isShared = account.IsOperator || places.Exists(p => p != district?.Id);
             isLinked = byOperator || !isShared;
             if (!byOperator && isNew && isShared)
@@ -195,7 +205,7 @@ public sealed class Accounts(RollcallDatabase database, IServiceScopeFactory sco
                 ? await AddLinkAsync(context, LinkPurpose.Password, account.Id, cancellationToken)
                 : null;
         await transaction.CommitAsync(cancellationToken);
-        return new(account, code, renewed);
+        return new(account, code, renewed) { Before = before is null ? null : (before.Group, before.SiteAccess) };
     }
 
     /// <summary>Whoever gives an account more, or a link to it, waits here for the other one: neither goes by what is no longer so.</summary>

@@ -396,6 +396,48 @@ public abstract class RulesPages(SyncedLibrary library)
             );
     }
 
+    /// <summary>Whoever types an address that is here already takes sites away, perhaps without knowing.</summary>
+    [Fact]
+    public async Task What_an_account_could_do_before_is_said_when_it_changes_and_stands_in_the_form()
+    {
+        using var visitor = new Visitor(library.Url);
+        const string email = "desk@library.example";
+        await library
+            .Service<Rollcall.SignIn.Accounts>()
+            .AddAsync(email, library.District, SecurityGroup.Librarian, "S01,S02", false, "test");
+        var id = (await library.Service<Rollcall.SignIn.Accounts>().ListAsync(library.District.Id)).Single(a => a.Email == email).Id;
+        var names = (await library.Service<SiteService>().ListAsync(library.District.Id)).ToDictionary(s => s.Code, s => s.Name);
+
+        // Under the row's own button the form has what the account has.
+        var list = WebUtility.HtmlDecode(await visitor.PageAsync("/accounts"));
+        Assert.Contains($"href=\"/accounts?edit={id}#new-head\"", list, StringComparison.Ordinal);
+        var form = WebUtility.HtmlDecode(await visitor.PageAsync($"/accounts?edit={id}"));
+        Assert.Contains($"name=\"email\" value=\"{email}\"", form, StringComparison.Ordinal);
+        Assert.Contains("name=\"site\" value=\"S01\" checked", form, StringComparison.Ordinal);
+        Assert.Contains("name=\"site\" value=\"S02\" checked", form, StringComparison.Ordinal);
+        Assert.DoesNotContain("name=\"site\" value=\"S03\" checked", form, StringComparison.Ordinal);
+
+        // Nothing ticked is refused where it is, in the words of a page.
+        const string add = "/accounts?handler=Add";
+        (string, string) librarian = ("group", "Librarian");
+        var none = await visitor.RefusedAsync("/accounts", add, ("edit", $"{id}"), ("email", email), librarian);
+        Assert.Contains("tick one at least", none, StringComparison.Ordinal);
+        Assert.Contains("Change what one may do", none, StringComparison.Ordinal);
+
+        // The address typed anew: what went and what came is said, with the link of an account that has no password yet.
+        var changed = await visitor.RefusedAsync("/accounts", add, ("email", email), librarian, ("site", "S02"), ("site", "S03"));
+        Assert.Contains(
+            $"{email} was Librarian at {names["S01"]}, {names["S02"]} until now and is Librarian at {names["S02"]}, {names["S03"]} from now on. Taken away: {names["S01"]}. Given: {names["S03"]}.",
+            changed,
+            StringComparison.Ordinal
+        );
+        Assert.Contains(
+            "nothing was changed",
+            await visitor.RefusedAsync("/accounts", add, ("email", email), librarian, ("site", "S02"), ("site", "S03")),
+            StringComparison.Ordinal
+        );
+    }
+
     [Fact]
     public async Task A_site_gets_its_own_numbers_as_the_district_has_them_then_and_keeps_those_it_has()
     {
