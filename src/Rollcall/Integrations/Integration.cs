@@ -127,6 +127,9 @@ public sealed record DailyOperations
     /// <summary>Time of day where the district is; null while nothing runs by itself.</summary>
     public TimeOnly? At { get; init; }
 
+    /// <summary>The time of day that somebody chose, kept while nothing runs by itself; null where none was chosen.</summary>
+    public TimeOnly? Chosen { get; init; }
+
     /// <summary>When this was set or resumed: what would have been due before is not caught up.</summary>
     public DateTimeOffset? Since { get; init; }
 

@@ -221,6 +221,7 @@ public static class SettingsChange
             Daily = settings.Daily with
             {
                 At = time,
+                Chosen = time ?? settings.Daily.At ?? settings.Daily.Chosen,
                 ByHand = time is null,
                 Since = now,
                 ChangesOnly = mode?.Trim().ToLowerInvariant() switch
@@ -253,11 +254,45 @@ public static class SettingsChange
             };
     }
 
+    /// <summary>The same for somebody who looks at a calendar: a pause that is over is none, and those that meet become one.</summary>
+    /// <param name="settings">As they are.</param>
+    /// <param name="from">The first day.</param>
+    /// <param name="to">The last day.</param>
+    /// <param name="today">Where the district is.</param>
+    /// <param name="pause">The pause that there is now, and whether others went into it.</param>
+    /// <exception cref="RollcallException">No dates, the wrong way round, or over already.</exception>
+    public static IntegrationSettings Pause(
+        IntegrationSettings settings,
+        string from,
+        string to,
+        DateOnly today,
+        out (PauseDates Dates, bool Joined) pause
+    )
+    {
+        var asked = Dates(from, to);
+        if (asked.To < today)
+        {
+            throw new RollcallException("These days are over: there is nothing left to pause. Choose a last day that is still to come.");
+        }
+
+        var added = Pause(settings, from, to);
+        var (first, last) = (asked.From, asked.To);
+        List<PauseDates> rest = [.. settings.Daily.Pauses];
+        while (rest.Find(p => p.From.DayNumber <= last.DayNumber + 1 && first.DayNumber <= p.To.DayNumber + 1) is { } met)
+        {
+            rest.Remove(met);
+            (first, last) = (met.From < first ? met.From : first, met.To > last ? met.To : last);
+        }
+
+        pause = (new PauseDates(first, last), rest.Count < settings.Daily.Pauses.Count);
+        return added with { Daily = added.Daily with { Pauses = [.. rest.Append(pause.Dates).OrderBy(p => p.From).ThenBy(p => p.To)] } };
+    }
+
     private static PauseDates Dates(string from, string to)
     {
         var (first, last) = (Date(from), Date(to));
         return last < first
-            ? throw new RollcallException($"The pause ends ({to}) before it begins ({from}). Give the earlier date first.")
+            ? throw new RollcallException("The pause ends before it begins. Give the earlier date first.")
             : new PauseDates(first, last);
 
         static DateOnly Date(string text) =>

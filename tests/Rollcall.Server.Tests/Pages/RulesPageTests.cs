@@ -46,9 +46,9 @@ public abstract class RulesPages(SyncedLibrary library)
         Assert.All(["2026-12-24", "2026-12-20"], d => Assert.Contains($"value=\"{d}\"", pause, StringComparison.Ordinal));
         var endless = await visitor.RefusedAsync(schedule, $"{schedule}?handler=Pause", ("from", "2026-12-20"), ("to", "9999-12-31"));
         Assert.Contains("between 2000 and 2200", endless, StringComparison.Ordinal);
-        await visitor.SubmitAsync(schedule, $"{schedule}?handler=Pause", ("from", "2026-12-20"), ("to", "2027-01-06"));
+        await visitor.SubmitAsync(schedule, $"{schedule}?handler=Pause", ("from", "2036-12-20"), ("to", "2037-01-06"));
         Assert.Single((await SettingsAsync()).Daily.Pauses);
-        await visitor.SubmitAsync(schedule, $"{schedule}?handler=Unpause", ("from", "2026-12-20"), ("to", "2027-01-06"));
+        await visitor.SubmitAsync(schedule, $"{schedule}?handler=Unpause", ("from", "2036-12-20"), ("to", "2037-01-06"));
         Assert.Empty((await SettingsAsync()).Daily.Pauses);
         var daily25 = await visitor.RefusedAsync(
             schedule,
@@ -68,6 +68,30 @@ public abstract class RulesPages(SyncedLibrary library)
         Assert.Equal("America/Chicago", (await library.Service<DistrictService>().ListAsync())[0].TimeZone);
         await visitor.SubmitAsync(schedule, $"{schedule}?handler=Daily", ("mode", "full"), ("zone", library.District.TimeZone));
         Assert.Null((await SettingsAsync()).Daily.At);
+
+        // A time that is typed while nothing runs is there when something does.
+        var at = "name=\"at\" type=\"time\" value=\"";
+        Assert.Contains($"{at}05:30\"", await visitor.PageAsync(schedule), StringComparison.Ordinal);
+        await visitor.SubmitAsync(schedule, $"{schedule}?handler=Daily", ("wasOn", "no"), ("wasAt", "05:30"), ("at", "03:30"));
+        var kept = await visitor.PageAsync(schedule);
+        Assert.Contains("Nothing runs by itself: 03:30 is kept for when it does.", kept, StringComparison.Ordinal);
+        Assert.Contains($"{at}03:30\"", kept, StringComparison.Ordinal);
+        Assert.Null((await SettingsAsync()).Daily.At);
+
+        // Days that are over are no pause, and pauses that meet are one.
+        var over = await visitor.RefusedAsync(schedule, $"{schedule}?handler=Pause", ("from", "2020-12-20"), ("to", "2021-01-06"));
+        Assert.Contains("These days are over", over, StringComparison.Ordinal);
+        await visitor.SubmitAsync(schedule, $"{schedule}?handler=Pause", ("from", "2031-12-20"), ("to", "2032-01-06"));
+        await visitor.SubmitAsync(schedule, $"{schedule}?handler=Pause", ("from", "2032-01-07"), ("to", "2032-01-10"));
+        var joined = WebUtility.HtmlDecode(await visitor.PageAsync(schedule));
+        Assert.Contains(
+            "No Daily Operations from December 20, 2031 to January 10, 2032. The pauses that met are one now.",
+            joined,
+            StringComparison.Ordinal
+        );
+        Assert.Single((await SettingsAsync()).Daily.Pauses);
+        await visitor.SubmitAsync(schedule, $"{schedule}?handler=Unpause", ("from", "2031-12-20"), ("to", "2032-01-10"));
+        Assert.Empty((await SettingsAsync()).Daily.Pauses);
 
         // What an undo put in the way is said on the page and on the dashboard, with the way out; not where nothing runs by itself anyway.
         Task StopAsync(TimeOnly? at) =>

@@ -718,6 +718,7 @@ internal sealed class ServiceModel(
                 var now = IntegrationService.SettingsOf(row);
                 var word = Word(now);
                 _ = SettingsChange.Daily(now, word, what, time.GetUtcNow());
+                var picked = hour is null ? null : SettingsChange.Daily(now, hour, what, time.GetUtcNow()).Daily.At;
                 if (moved is not null)
                 {
                     await districts.SetTimeZoneAsync(Here.District, moved, Here.Actor.Name, Gone);
@@ -725,9 +726,14 @@ internal sealed class ServiceModel(
 
                 await ConfigureAsync(
                     $"daily {word}, {what ?? (now.Daily.ChangesOnly ? "changes" : "full")}",
-                    s => SettingsChange.Daily(s, Word(s), what, time.GetUtcNow())
+                    s =>
+                    {
+                        var set = SettingsChange.Daily(s, Word(s), what, time.GetUtcNow());
+                        return set.Daily.At is null && picked is not null ? set with { Daily = set.Daily with { Chosen = picked } } : set;
+                    }
                 );
-                return word == "off" ? "Saved. Nothing runs by itself."
+                return word == "off"
+                        ? $"Saved. Nothing runs by itself{(picked is null ? "" : $": {picked:HH\\:mm} is kept for when it does")}."
                     : now.Daily.StoppedBecause is null ? $"Saved. Daily Operations run at {word}{OnceOn(row)}."
                     : $"Saved. Daily Operations have stopped: nothing runs at {word} before they are resumed.";
 
@@ -763,14 +769,19 @@ internal sealed class ServiceModel(
             }
         );
 
+    /// <summary>A date as people write it.</summary>
+    public static string Day(DateOnly date) => date.ToString("MMMM d, yyyy", CultureInfo.InvariantCulture);
+
     public Task<IActionResult> OnPostPauseAsync(string service, string? from, string? to) =>
         TypeAsync(
             service,
             "schedule",
             async () =>
             {
-                await ConfigureAsync($"pause {from} to {to}", s => SettingsChange.Pause(s, from ?? "", to ?? ""));
-                return $"No Daily Operations from {from} to {to}.";
+                var pause = (Dates: new PauseDates(default, default), Joined: false);
+                await ConfigureAsync($"pause {from} to {to}", s => SettingsChange.Pause(s, from ?? "", to ?? "", Here.Today, out pause));
+                return $"No Daily Operations from {Day(pause.Dates.From)} to {Day(pause.Dates.To)}."
+                    + (pause.Joined ? " The pauses that met are one now." : "");
             }
         );
 
