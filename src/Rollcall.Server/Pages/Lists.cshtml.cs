@@ -12,14 +12,14 @@ internal sealed class ListsModel(Here here, SiteService sites, Reading reading) 
     /// <summary>A printed list has an end.</summary>
     public const int Most = 5000;
 
-    // So many are there at once; whoever prints asks for all.
-    private const int AtFirst = 500;
+    /// <summary>So many are there at once; whoever prints asks for all.</summary>
+    public const int AtFirst = 500;
 
     // Where there are more, a list of all of them is no school's.
     private const int FewSites = 10;
 
     /// <summary>Whose list it is to be is not chosen yet.</summary>
-    public bool ChooseSiteFirst => Site is null && !All && Sites.Count > FewSites;
+    public bool ChooseSiteFirst { get; private set; }
 
     /// <summary>As many as a printed list may have.</summary>
     public bool All { get; private set; }
@@ -72,6 +72,8 @@ internal sealed class ListsModel(Here here, SiteService sites, Reading reading) 
         }
 
         All = all == "yes";
+        var isOpen = Site is null && !All && Sites.Count > 1;
+        ChooseSiteFirst = isOpen && Sites.Count > FewSites;
         if (ChooseSiteFirst)
         {
             return Page();
@@ -82,6 +84,13 @@ internal sealed class ListsModel(Here here, SiteService sites, Reading reading) 
             ? await reading.TransferredAsync(DistrictId, Site?.Id, Here.Sites, most + 1, Gone)
             : await reading.MovedAsync(DistrictId, Left, Here.StartOf(Since), Site?.Id, Here.Sites, most + 1, Gone, cardless: Cardless);
         HasMore = people.Count > most;
+        if (isOpen && HasMore)
+        {
+            // The first of all sites are a part of each, and no school's list.
+            ChooseSiteFirst = true;
+            return Page();
+        }
+
         people = [.. people.Take(most)];
         Total = people.Count;
         var names = Sites.ToDictionary(s => s.Id, s => s.Name);
