@@ -48,6 +48,9 @@ internal sealed class IndexModel(
 
     private readonly Dictionary<long, long> _spared = [];
 
+    /// <summary>How many of the visitor's people wait for others' approval, and in which operation; null where none does.</summary>
+    public (long Operation, int People)? HeldHere { get; private set; }
+
     /// <summary>What waits for a decision, the newest first.</summary>
     public IReadOnlyList<Operation> Waiting { get; private set; } = [];
     public IReadOnlyList<SiteRow> Sites { get; private set; } = [];
@@ -90,7 +93,10 @@ internal sealed class IndexModel(
     {
         Service = await integrations.EnabledAsync(DistrictId, Gone);
         await QueueAsync();
-        var all = (await sites.ListAsync(DistrictId, Gone)).Where(s => Here.Sees(s.Id)).ToList();
+        var all = (await sites.ListAsync(DistrictId, Gone))
+            .Where(s => Here.Sees(s.Id))
+            .OrderBy(s => s.Name, StringComparer.OrdinalIgnoreCase)
+            .ToList();
         var counts = (await reading.PatronCountsAsync(DistrictId, moving: Live is not null, Gone)).Where(c => Here.Sees(c.SiteId)).ToList();
         var bySite = counts.ToLookup(c => c.SiteId);
         Sites = [.. all.Select(s => Row(s.Code, s.Name, bySite[s.Id]))];
@@ -184,6 +190,7 @@ internal sealed class IndexModel(
         else
         {
             Failed = await FailedAsync();
+            HeldHere = await HeldHereAsync();
         }
 
         Last = last.Count > 0 ? last[0] : null;
@@ -198,6 +205,24 @@ internal sealed class IndexModel(
         static bool IsSync(Operation operation) => operation.Kind is OperationKind.FullSync or OperationKind.ChangesSync;
 
         static bool IsShown(OpenOperation operation) => !operation.IsLive || operation.IsSync;
+    }
+
+    /// <summary>A hold is one of a whole district; whoever sees some of its sites is told of their own people, and that others decide.</summary>
+    private async Task<(long Operation, int People)?> HeldHereAsync()
+    {
+        var open = await reading.OperationsAsync(DistrictId, [.. Here.Queue.Where(o => !o.IsLive).Select(o => o.Id).Take(50)], Gone);
+        foreach (var hold in open.Where(o => o.Status == OperationStatus.NeedsApproval))
+        {
+            var people = (await reading.LogCountsAsync(hold, Gone))
+                .Where(c => c.Held && !c.Dropped && Here.Sees(c.SiteId))
+                .Sum(c => c.Lines);
+            if (people > 0)
+            {
+                return (hold.Id, people);
+            }
+        }
+
+        return null;
     }
 
     private async Task<string?> FailedAsync()

@@ -173,7 +173,10 @@ internal sealed class OperationModel(
         Imported = Here.Sites is null ? ImportReports.Of(Operation) : [];
         Stopped = Here.Can("/Index PostSync") ? await StoppedAsync() : null;
         Notices = Here.Sites is null ? await notices.ListAsync(DistrictId, id, cancellationToken: Gone) : [];
-        Sites = [.. (await sites.ListAsync(DistrictId, Gone)).Where(s => Here.Sees(s.Id))];
+        Sites =
+        [
+            .. (await sites.ListAsync(DistrictId, Gone)).Where(s => Here.Sees(s.Id)).OrderBy(s => s.Name, StringComparer.OrdinalIgnoreCase),
+        ];
         Filter = LogQuery.Filter(Request.Query, Sites) with { Sites = Here.Sites };
         SiteCode = Filter.NoSite ? PatronQuery.NoSiteWord : Sites.FirstOrDefault(s => s.Id == Filter.SiteId)?.Code;
         Off =

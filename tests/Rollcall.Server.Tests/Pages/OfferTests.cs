@@ -91,7 +91,7 @@ public sealed partial class OfferTests(SyncedLibrary library) : IClassFixture<Sy
             var (removal, barcodes, yes) in ((bool, string[], string?)[])
                 [
                     (false, ["COUNT1", "COUNT2"], "Yes, apply 1 change<"),
-                    (true, ["COUNT1", "COUNT2"], "Yes, apply 1 change<"),
+                    (true, ["COUNT1", "COUNT2"], "Remove 1 patron for good<"),
                     (false, ["COUNT2"], null),
                 ]
         )
