@@ -205,6 +205,67 @@ public sealed class LookTests(Browser browser, SyncedLibrary library) : IClassFi
     }
 }
 
+/// <summary>What question marks say, on every page that has some.</summary>
+public sealed class HelpLookTests(Browser browser, SyncedLibrary library) : IClassFixture<SyncedLibrary>
+{
+    [Fact]
+    public async Task Every_bubble_can_be_read_from_edge_to_edge()
+    {
+        var patron = (
+            await library
+                .Service<PatronService>()
+                .PageAsync(library.District.Id, new PatronFilter { Linked = true }, PatronSort.Barcode, false, 1, 1)
+        ).Patrons[0];
+        await using var visit = await browser.OpenAsync(library.Url);
+        var (bad, count) = (new List<string>(), 0);
+        foreach (var (_, path) in Looks.Desk(patron.Barcode).Concat(Looks.Preferences))
+        {
+            await visit.GoAsync(path);
+            if (await visit.Page.Locator("details.help").CountAsync() == 0)
+            {
+                continue;
+            }
+
+            foreach (var width in (int[])[1400, 1280, 1024, 390])
+            {
+                await visit.Page.SetViewportSizeAsync(width, 900);
+                var said = await visit.Page.EvaluateAsync<string[]>(
+                    """
+                    async () => {
+                      const said = [];
+                      for (const hidden of document.querySelectorAll('main details:not(.help, .drop, .menu)')) hidden.open = true;
+                      for (const help of document.querySelectorAll('details.help')) {
+                        if (!help.checkVisibility()) continue;
+                        help.scrollIntoView({ block: 'center' });
+                        const opened = new Promise(done => help.addEventListener('toggle', done, { once: true }));
+                        help.open = true;
+                        await opened;
+                        const text = help.querySelector('.help-text');
+                        const box = text.getBoundingClientRect();
+                        const [width, height] = [document.documentElement.clientWidth, innerHeight];
+                        const corners = [[box.left, box.top], [box.right, box.top], [box.left, box.bottom], [box.right, box.bottom]].every(([x, y]) =>
+                          text.contains(document.elementFromPoint(x + (x === box.left ? 9 : -9), y + (y === box.top ? 9 : -9))));
+                        const whole = box.left >= 0 && box.top >= 0 && box.right <= width && box.bottom <= height
+                          && text.scrollWidth <= text.clientWidth + 1 && text.scrollHeight <= text.clientHeight + 1;
+                        const mark = help.querySelector('summary').getBoundingClientRect();
+                        const near = width < 704 || Math.min(Math.abs(box.top - mark.bottom), Math.abs(mark.top - box.bottom)) < 20;
+                        said.push(whole && corners && near ? '' : `${text.textContent.slice(0, 60)} ${JSON.stringify(box)} whole ${whole} uncovered ${corners} near ${near}`);
+                        help.open = false;
+                      }
+                      return said;
+                    }
+                    """
+                );
+                count += said.Length;
+                bad.AddRange(said.Where(s => s.Length > 0).Select(s => $"{path} at {width}: {s}"));
+            }
+        }
+
+        Assert.True(count > 100, $"{count} bubbles were opened");
+        Assert.True(bad.Count == 0, string.Join('\n', bad));
+    }
+}
+
 /// <summary>The pages of preferences, and the lists that a school prints.</summary>
 public sealed class PreferenceLookTests(Browser browser, SyncedLibrary library) : IClassFixture<SyncedLibrary>
 {

@@ -91,6 +91,33 @@
     }
   });
 
+  // A bubble hangs from its mark, inside the window. Fixed, it is cut by no table; without this it stands at the lower edge, as on a phone.
+  const narrow = matchMedia("(max-width: 44rem)");
+  const place = () => {
+    for (const help of document.querySelectorAll("details.help[open]")) {
+      const mark = help.querySelector("summary").getBoundingClientRect();
+      const text = help.querySelector(".help-text");
+      const [width, height] = [document.documentElement.clientWidth, window.innerHeight];
+      for (const side of ["left", "right", "top", "bottom"]) text.style[side] = "";
+      if (narrow.matches) continue;
+      if (mark.bottom < 0 || mark.top > height) {
+        help.open = false;
+        continue;
+      }
+      const [edge, gap] = [8, 6];
+      const above = mark.bottom + gap + text.offsetHeight > height - edge && mark.top - gap - text.offsetHeight >= edge;
+      const top = above ? mark.top - gap - text.offsetHeight : mark.bottom + gap;
+      text.style.right = text.style.bottom = "auto";
+      text.style.left = `${Math.max(edge, Math.min(mark.left, width - text.offsetWidth - edge))}px`;
+      text.style.top = `${Math.max(edge, Math.min(top, height - text.offsetHeight - edge))}px`;
+    }
+  };
+  document.addEventListener("toggle", event => {
+    if (event.target.matches("details.help[open]")) place();
+  }, true);
+  document.addEventListener("scroll", place, { capture: true, passive: true });
+  window.addEventListener("resize", place);
+
   // What is on its way has arrived once the page of the operation has renewed itself.
   document.addEventListener("htmx:afterSettle", event => {
     if (event.target.id === "operation") document.querySelector("main > .notice-good[role=status]")?.remove();
