@@ -6,7 +6,7 @@ using Rollcall.Server.Pages.Parts;
 namespace Rollcall.Server.Pages;
 
 /// <summary>A patron's own record, and nobody else's: it is found by the session, never by the address.</summary>
-internal sealed class MeModel(Here here, PatronService patrons, SiteService sites) : RollcallPage(here)
+internal sealed class MeModel(Here here, PatronService patrons, SiteService sites, Reading reading) : RollcallPage(here)
 {
     private static readonly int[] s_limited = [PatronFields.Barcode, PatronFields.Site];
 
@@ -56,6 +56,7 @@ internal sealed class MeModel(Here here, PatronService patrons, SiteService site
 
         Patron = patron;
         var byId = (await sites.ListAsync(DistrictId, Gone)).ToDictionary(s => s.Id);
+        var policies = await reading.PoliciesAsync(DistrictId, Gone);
         Rows =
         [
             .. (
@@ -64,10 +65,10 @@ internal sealed class MeModel(Here here, PatronService patrons, SiteService site
                     : [.. s_fields, .. s_more.Where(n => PatronFields.ByNumber(n).Get(patron) is not null)]
             ).Select(n =>
                 (
-                    PatronFields.ByNumber(n).Label,
-                    n == PatronFields.Site && patron.SiteId is { } site && byId.TryGetValue(site, out var found)
-                        ? found.Name
-                        : PatronWords.Value(patron, PatronFields.ByNumber(n), byId)
+                    n == PatronFields.Guid ? "Id in the school's roster" : PatronFields.ByNumber(n).Label,
+                    n == PatronFields.Site && patron.SiteId is { } site && byId.TryGetValue(site, out var found) ? found.Name
+                    : n == PatronFields.Policy && policies.FirstOrDefault(p => p.Code == patron.Policy) is { } policy ? policy.Name
+                    : Words.Value(n, PatronWords.Value(patron, PatronFields.ByNumber(n), byId))
                 )
             ),
         ];

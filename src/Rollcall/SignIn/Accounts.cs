@@ -1025,11 +1025,13 @@ public sealed class Accounts(RollcallDatabase database, IServiceScopeFactory sco
             return null;
         }
 
-        var known = await context
+        var sites = await context
             .Sites.AsNoTracking()
             .Where(s => s.DistrictId == district.Id)
-            .Select(s => s.Code)
+            .OrderBy(s => s.Name)
+            .Select(s => new { s.Code, s.Name })
             .ToListAsync(cancellationToken);
+        var known = sites.ConvertAll(s => s.Code);
         var chosen = new List<string>();
         foreach (
             var code in (siteAccess ?? "").Split([',', ' ', ';'], StringSplitOptions.TrimEntries | StringSplitOptions.RemoveEmptyEntries)
@@ -1051,7 +1053,7 @@ public sealed class Accounts(RollcallDatabase database, IServiceScopeFactory sco
             ? throw new RollcallException(
                 known.Count == 0
                     ? $"A {PatronFields.GroupWord(group)} works at sites, and district {district.Code} has none yet. Add one first ('rollcall site add')."
-                    : $"A {PatronFields.GroupWord(group)} works at sites: say at which of {Text.Cut(string.Join(", ", known.Order(StringComparer.Ordinal)), 200)} (--site CODE on the command line)."
+                    : $"A {PatronFields.GroupWord(group)} works at sites: say at which, by its code: {Text.Cut(string.Join(", ", sites.Select(s => $"{s.Code} ({s.Name})")), 300)}."
             )
             : string.Join(',', chosen.Distinct(StringComparer.Ordinal));
     }

@@ -155,6 +155,13 @@ public abstract class PreferencePages(EmptyLibrary library)
         Assert.Contains("The barcode cannot come from", mapping, StringComparison.Ordinal);
         Assert.Contains("User ID of Type LocalID", mapping, StringComparison.Ordinal);
 
+        // Words for people, there and in the audit; what the roster's documents call it stands beside.
+        Assert.Matches("Last name\\s+<span class=\"also code\">familyName</span>", mapping);
+        var audit = WebUtility.HtmlDecode(await visitor.PageAsync("/audit"));
+        Assert.Contains("Student #: User ID of Type LocalID; Homeroom: Homeroom Teacher Name", audit, StringComparison.Ordinal);
+        Assert.Contains(">roster settings<", audit, StringComparison.Ordinal);
+        Assert.DoesNotContain("community-id", audit, StringComparison.Ordinal);
+
         // Nobody is linked yet: the example is somebody of the roster, read for whoever asks.
         Assert.Contains("Show an example from the roster", await visitor.PageAsync($"{Page}/mapping"), StringComparison.Ordinal);
         var example = WebUtility.HtmlDecode(await visitor.PageAsync($"{Page}/mapping?ask=roster"));
@@ -221,7 +228,7 @@ public abstract class PreferencePages(EmptyLibrary library)
         Assert.Contains($"{OperationQueue.CountsOf(ended).Created} patron GUIDs", asked, StringComparison.Ordinal);
         Assert.Contains("name=\"clear\"", asked, StringComparison.Ordinal);
         await visitor.SubmitAsync("/preferences/sis", "/preferences/sis?handler=Off", ("kind", "ClassLink"));
-        Assert.Contains("Greyed: no roster service is on.", await visitor.PageAsync("/"), StringComparison.Ordinal);
+        Assert.Contains("Greyed: ClassLink is off.", await visitor.PageAsync("/"), StringComparison.Ordinal);
 
         // Nobody is asked for values that an integration which is off cannot tell.
         Assert.DoesNotContain("Ask the roster now", await visitor.PageAsync($"{Page}/mapping"), StringComparison.Ordinal);

@@ -31,7 +31,11 @@ internal abstract class RollcallPage(Here here) : PageModel
     {
         try
         {
-            TempData["Said"] = await act();
+            // A page that shows by itself what came of it needs no words.
+            if (await act() is { Length: > 0 } said)
+            {
+                TempData["Said"] = said;
+            }
         }
         catch (Exception e) when (e is RollcallException or OneRoster.RosterException)
         {

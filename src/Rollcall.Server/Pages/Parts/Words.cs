@@ -84,6 +84,10 @@ internal static class Words
     /// <summary>A log line's outcome; lines that count as none say what they do.</summary>
     public static string Outcome(LogRow row) => row.Outcome == "absent" ? "Transferred" : Capital(row.Outcome ?? row.Kind);
 
+    /// <summary>The same in the log of one operation: what an undo changes it takes back.</summary>
+    public static string Outcome(LogRow row, OperationKind kind) =>
+        kind == OperationKind.Undo && row.Outcome == "updated" ? "Taken back" : Outcome(row);
+
     public static string OutcomeTone(LogRow row) =>
         (row.Outcome ?? row.Kind) switch
         {
@@ -103,6 +107,17 @@ internal static class Words
             "reissued" => "re-issued id",
             "decision" => "a decision in Review",
             _ => key,
+        };
+
+    /// <summary>What kind of thing a line of the audit tells. Lines are never changed: a word of old ones stays as it was written.</summary>
+    public static string AuditAction(string action) =>
+        action switch
+        {
+            "configure" => "roster settings",
+            "match" => "site matched",
+            "unmatch" => "site match undone",
+            "log-in with ClassLink" => "sign-in with ClassLink",
+            _ => action,
         };
 
     public static string Service(IntegrationKind kind) => IntegrationWords.Name(kind);
@@ -157,6 +172,33 @@ internal static class Words
     /// <summary>An id of the roster as screens call it.</summary>
     /// <param name="source">As <c>map</c> takes it.</param>
     public static string Id(string source) => source.Replace("user-id:", "User ID of Type ", StringComparison.Ordinal);
+
+    /// <summary>Where the roster's value of a field comes from, as people say it who know no roster's columns.</summary>
+    /// <param name="source">As the command line says it.</param>
+    public static string Source(string source) =>
+        source switch
+        {
+            "sourcedId" => "The roster's id of the person",
+            "givenName" => "First name",
+            "middleName" => "Middle name",
+            "familyName" => "Last name",
+            "preferredFirstName" => "Preferred first name",
+            "demographics.birthDate" => "Birthdate",
+            "demographics.sex" => "Sex",
+            "phone" => "Phone",
+            "email" => "Email",
+            "identifier" => "Identifier",
+            "username" => "Username",
+            "grades, the first" => "The first of the grades",
+            _ when source.StartsWith("status:", StringComparison.Ordinal) => "Status: active is Active, marked as deleted is Transferred",
+            _ => Capital(source),
+        };
+
+    /// <summary>What the roster's own documents call it, for whoever looks it up there; null where that is no other word.</summary>
+    public static string? SourceCode(string source) =>
+        source is "sourcedId" or "givenName" or "middleName" or "familyName" or "demographics.birthDate" or "demographics.sex"
+            ? source
+            : null;
 
     /// <summary>A browser as people call it, "Firefox on Windows"; what it says of itself where that is not known.</summary>
     /// <param name="agent">The header User-Agent; null or empty when there was none.</param>

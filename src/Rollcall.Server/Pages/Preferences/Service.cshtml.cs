@@ -569,9 +569,20 @@ internal sealed class ServiceModel(
                     return "Everything is as it was: nothing was changed.";
                 }
 
+                var map = changes.Aggregate(
+                    IntegrationService.SettingsOf(await integrations.FindAsync(DistrictId, Kind, Gone)).Map,
+                    (present, change) => change(present)
+                );
                 await ConfigureAsync(
-                    string.Join(", ", wanted.Select(w => $"{w.Row} {w.Source}")),
-                    s => s with { Map = changes.Aggregate(s.Map, (map, change) => change(map)) }
+                    string.Join(
+                        "; ",
+                        wanted
+                            .Select(w => PatronFields.Find(w.Row)!)
+                            .Select(f =>
+                                $"{f.Label}: {(PatronExplain.SourceOf(f.Number, map) is { } source ? Words.Source(source) : "not mapped")}"
+                            )
+                    ),
+                    s => s with { Map = changes.Aggregate(s.Map, (present, change) => change(present)) }
                 );
                 return "Saved. The next sync is a full one and writes what the new mapping says.";
             }
@@ -595,9 +606,23 @@ internal sealed class ServiceModel(
                     var blank = Changed($"blank-{number}", MapArguments.Word(now.Map.BlankOf(number)));
                     if (policy is not null || blank is not null)
                     {
-                        changed.Add(
-                            $"{name} {policy}{(policy is null || blank is null ? "" : ", ")}{(blank is null ? "" : $"blank {blank}")}"
-                        );
+                        string?[] parts =
+                        [
+                            policy switch
+                            {
+                                null => null,
+                                "roster" => "the roster wins",
+                                "fill" => "filled if empty",
+                                _ => "the library keeps it",
+                            },
+                            blank switch
+                            {
+                                null => null,
+                                "clear" => "a blank of the roster clears it",
+                                _ => "a blank of the roster leaves it",
+                            },
+                        ];
+                        changed.Add($"{PatronFields.ByNumber(number).Label}: {string.Join(", ", parts.OfType<string>())}");
                         wanted.Add(s => SettingsChange.Field(s, name, policy, blank));
                     }
                 }
@@ -610,7 +635,7 @@ internal sealed class ServiceModel(
 
                 if (Changed("nickname", now.Map.NicknameFromPreferredName ? "yes" : "no") is { } nickname)
                 {
-                    changed.Add($"nickname {(nickname == "yes" ? "from preferredFirstName" : "not mapped")}");
+                    changed.Add($"nickname {(nickname == "yes" ? "from the preferred first name" : "not mapped")}");
                     wanted.Add(s => s with { Map = s.Map with { NicknameFromPreferredName = nickname == "yes" } });
                 }
 
@@ -683,7 +708,9 @@ internal sealed class ServiceModel(
                     Here.Actor.Name,
                     cancellationToken: Gone
                 );
-                return isNew ? "The roster is being read. Nothing is written." : "The roster is being read already.";
+
+                // That it is being read is said by the operation itself, and no longer than it lasts.
+                return isNew ? "" : "The roster was being read already.";
             }
         );
 

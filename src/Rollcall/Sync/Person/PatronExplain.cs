@@ -479,14 +479,16 @@ public sealed class PatronExplain(
         var origins = new Dictionary<int, Origin>();
         foreach (var row in rows)
         {
-            var at = TimeZoneInfo.ConvertTime(row.Operation.CreatedAt, zone).ToString("yyyy-MM-dd HH:mm", CultureInfo.InvariantCulture);
+            // As the history has it: an operation may have waited long for its turn, or for an approval.
+            var written = row.Operation.FinishedAt ?? row.Operation.CreatedAt;
+            var at = TimeZoneInfo.ConvertTime(written, zone).ToString("yyyy-MM-dd HH:mm", CultureInfo.InvariantCulture);
             var (name, by) = (OperationQueue.Numbered(row.Operation), row.Operation.RequestedBy);
             foreach (var (field, _, value) in ChangeValues.Parse(row.Change.Values).Items)
             {
                 var wrote = string.Equals(value, PatronFields.ByNumber(field).Get(patron), StringComparison.Ordinal);
                 if (wrote || !origins.TryGetValue(field, out var before) || !before.Wrote)
                 {
-                    origins[field] = new Origin(row.Operation.Id, name, row.Operation.CreatedAt, by, $"{name}, {at}, {by}", wrote);
+                    origins[field] = new Origin(row.Operation.Id, name, written, by, $"{name}, {at}, {by}", wrote);
                 }
             }
         }

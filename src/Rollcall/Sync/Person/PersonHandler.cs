@@ -494,7 +494,7 @@ internal sealed class PersonHandler(RollcallDatabase database, IntegrationServic
 
         parts.Add(
             person.Site is { } site && setup.Sites.TryGetValue(site, out var known)
-                ? $"Site {known.Code}"
+                ? $"Site {known.Name} ({known.Code})"
                 : "Site unknown: the organization is not matched"
         );
         return string.Join("; ", parts) + ".";
