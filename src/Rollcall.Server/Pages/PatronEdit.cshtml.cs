@@ -30,8 +30,8 @@ internal sealed class PatronEditModel(Here here, PatronService patrons, SiteServ
     /// <summary>Why nothing was saved.</summary>
     public string? Problem { get; private set; }
 
-    /// <summary>Barcode of a namesake who was added a moment ago; whoever sends the form again knows of them. Null where there is none.</summary>
-    public string? Twin { get; private set; }
+    /// <summary>A namesake at the site; whoever sends the form again knows of them. Null where there is none.</summary>
+    public NamesakeException? Twin { get; private set; }
 
     /// <summary>What is wrong with each field.</summary>
     private IReadOnlyDictionary<int, string> _problems = new Dictionary<int, string>();
@@ -113,7 +113,7 @@ internal sealed class PatronEditModel(Here here, PatronService patrons, SiteServ
         catch (RollcallException e)
         {
             Problem = e.Message;
-            Twin = (e as JustAddedException)?.Barcode;
+            Twin = e as NamesakeException;
 
             // Somebody may have been faster by less than it takes to save.
             var edited = Patron?.Id;

@@ -25,8 +25,11 @@ internal sealed class PatronMergeModel(Here here, PatronService patrons, PatronM
 
     /// <summary>Who of Review waits to be told apart from both; null where nobody does.</summary>
     public ReviewRow? Asker { get; private set; }
-    public IReadOnlyList<(string Label, string? Kept, string? Gone, string? After, bool Filled, bool? Same)> Rows { get; private set; } =
-    [];
+    public IReadOnlyList<(string Label, string? Kept, string? Gone, string? After, bool Filled, Likeness? Same)> Rows
+    {
+        get;
+        private set;
+    } = [];
 
     /// <summary>What speaks against their being one person, a sentence each; whoever merges them all the same says that they know better.</summary>
     public IReadOnlyList<string> Doubts { get; private set; } = [];
@@ -108,14 +111,7 @@ internal sealed class PatronMergeModel(Here here, PatronService patrons, PatronM
             .. PatronMerge
                 .Compare(Kept, Other)
                 .Select(f =>
-                    (
-                        f.Field.Label,
-                        Say(f.Field, f.Kept),
-                        Say(f.Field, f.Gone),
-                        Say(f.Field, f.After),
-                        f.Filled,
-                        f.Kept is null || f.Gone is null ? (bool?)null : Text.Fold(f.Kept) == Text.Fold(f.Gone)
-                    )
+                    (f.Field.Label, Say(f.Field, f.Kept), Say(f.Field, f.Gone), Say(f.Field, f.After), f.Filled, LikenessOf(f.Kept, f.Gone))
                 ),
         ];
         Doubts = [.. DoubtsOf((Kept, keptLink), (Other, otherLink))];
@@ -128,6 +124,22 @@ internal sealed class PatronMergeModel(Here here, PatronService patrons, PatronM
 
         string? Say(PatronField field, string? value) => Words.Value(field.Number, OperationLog.Display(field.Number, value, codes));
     }
+
+    /// <summary>How two values of one field agree.</summary>
+    internal enum Likeness
+    {
+        Same,
+
+        /// <summary>But for accents, case or blanks: of the two spellings one is lost.</summary>
+        Spelling,
+        Differs,
+    }
+
+    private static Likeness? LikenessOf(string? kept, string? gone) =>
+        kept is null || gone is null ? null
+        : string.Equals(kept, gone, StringComparison.Ordinal) ? Likeness.Same
+        : Text.Fold(kept) == Text.Fold(gone) ? Likeness.Spelling
+        : Likeness.Differs;
 
     private static IEnumerable<string> DoubtsOf((Patron Patron, PatronLink? Link) kept, (Patron Patron, PatronLink? Link) gone)
     {

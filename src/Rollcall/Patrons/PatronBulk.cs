@@ -55,7 +55,7 @@ public sealed class PatronBulk(RollcallDatabase database, TimeProvider time)
 
         if (wanted.Count == 0)
         {
-            throw RollcallException.OfValue("Nothing to change was given. Name at least one field and its new value.");
+            throw RollcallException.OfValue("Choose at least one field to change, and its new value.");
         }
 
         var options = new { fields = wanted.ToDictionary(w => w.Key.Name, w => w.Value) };

@@ -96,14 +96,19 @@ public enum PatronSort
     Status,
 }
 
-/// <summary>Somebody of the same name was added at the same site a moment ago. Nothing was written.</summary>
-public sealed class JustAddedException(Patron twin)
+/// <summary>Somebody of the same name is at the same site already. Nothing was written.</summary>
+public sealed class NamesakeException(Patron twin, bool justNow)
     : RollcallException(
-        $"{twin.DisplayName} was added at this site a moment ago, with the barcode {twin.Barcode}. If this is another person of the same name, add them once more."
+        justNow
+            ? $"{twin.DisplayName} was added at this site a moment ago, with the barcode {twin.Barcode}. If this is another person of the same name, add them all the same."
+            : $"{twin.DisplayName} is a patron at this site already, with the barcode {twin.Barcode}. If this is another person of the same name, add them all the same."
     )
 {
     /// <summary>Of the one who is there.</summary>
     public string Barcode { get; } = twin.Barcode;
+
+    /// <summary>Their name.</summary>
+    public string Name { get; } = twin.DisplayName;
 }
 
 /// <summary>Patrons as people read and edit them.</summary>
@@ -623,9 +628,10 @@ public sealed class PatronService(RollcallDatabase database, TimeProvider time)
     /// <param name="districtId">The district.</param>
     /// <param name="fields">Field name, number or label → value; a site is its code.</param>
     /// <param name="actor">Who.</param>
-    /// <param name="besides">For whoever may press twice: the barcode of the namesake whom they were told of, blank where they were told of nobody.</param>
+    /// <param name="besides">For whoever types: the barcode of the namesake whom they were told of, blank where they were told of nobody. Null asks
+    /// for no namesakes.</param>
     /// <param name="cancellationToken">Gives up; nothing is written then.</param>
-    /// <exception cref="JustAddedException">Somebody of that name got the site's barcode a moment ago; nothing was written.</exception>
+    /// <exception cref="NamesakeException">Somebody of that name is at the site; nothing was written.</exception>
     /// <exception cref="RollcallException">A field or a value is not possible, or last name or barcode are missing; nothing was written.</exception>
     public async Task<Patron> AddAsync(
         int districtId,
@@ -661,6 +667,11 @@ public sealed class PatronService(RollcallDatabase database, TimeProvider time)
         var site = siteId is null
             ? null
             : await context.Sites.AsNoTracking().SingleAsync(s => s.DistrictId == districtId && s.Id == siteId, cancellationToken);
+        if (besides is not null && site is not null)
+        {
+            await CheckNotTwiceAsync(context, districtId, values, site, besides, cancellationToken);
+        }
+
         var drawn = !values.Has(PatronFields.Barcode);
         if (drawn)
         {
@@ -669,11 +680,6 @@ public sealed class PatronService(RollcallDatabase database, TimeProvider time)
                 throw new RollcallException(
                     "A new patron needs a barcode, or a site that gives one: choose the site, or type the barcode of a card."
                 );
-            }
-
-            if (besides is not null)
-            {
-                await CheckNotTwiceAsync(context, districtId, values, site, besides, cancellationToken);
             }
 
             var sequences = new Sync.Apply.SiteSequences(districtId, context);
@@ -717,8 +723,8 @@ public sealed class PatronService(RollcallDatabase database, TimeProvider time)
         return written;
     }
 
-    /// <summary>A form that is sent twice, by two clicks or from a page that was gone back to, would make a second record of one person. With a barcode
-    /// that somebody typed it cannot.</summary>
+    /// <summary>A form that is sent twice, by two clicks or from a page that was gone back to, would make a second record of one person, and so would
+    /// whoever did not search first. Of two who are known to be born on different days nobody is asked.</summary>
     private async Task CheckNotTwiceAsync(
         RollcallContext context,
         int districtId,
@@ -735,19 +741,18 @@ public sealed class PatronService(RollcallDatabase database, TimeProvider time)
             MiddleName = values.New(PatronFields.MiddleName),
         };
         person.SetKeys();
-        var since = time.GetUtcNow() - JustNow;
-        var told = Text.BarcodeKey(besides);
-        if (
-            await context
-                .Patrons.AsNoTracking()
-                .Where(p => p.DistrictId == districtId && p.NameKey == person.NameKey && p.SiteId == site.Id && p.CreatedAt >= since)
-                .OrderByDescending(p => p.Id)
-                .FirstOrDefaultAsync(cancellationToken)
-                is { } twin
-            && twin.BarcodeKey != told
-        )
+        var born = PatronFields.ParseDate(values.New(PatronFields.Birthdate));
+        var (from, beyond) = RangeOf(person.NameKey[..(person.NameKey.LastIndexOf('\u0001') + 1)]);
+        var twin = await context
+            .Patrons.AsNoTracking()
+            .Where(p => p.DistrictId == districtId && p.SiteId == site.Id)
+            .Where(p => string.Compare(p.NameKey, from) >= 0 && string.Compare(p.NameKey, beyond) < 0)
+            .Where(p => born == null || p.Birthdate == null || p.Birthdate == born)
+            .OrderByDescending(p => p.Id)
+            .FirstOrDefaultAsync(cancellationToken);
+        if (twin is not null && twin.BarcodeKey != Text.BarcodeKey(besides))
         {
-            throw new JustAddedException(twin);
+            throw new NamesakeException(twin, twin.CreatedAt >= time.GetUtcNow() - JustNow);
         }
     }
 
@@ -949,20 +954,24 @@ public sealed class PatronService(RollcallDatabase database, TimeProvider time)
 
         return found;
 
-        // As a range, which an index answers: PostgreSQL compares beginnings only past its lock between districts, by reading everybody.
         Task<List<Patron>> BeginAsync(string beginning)
         {
-            var beyond = $"{beginning[..^1]}\u0002";
+            var (from, beyond) = RangeOf(beginning);
             return context
                 .Patrons.AsNoTracking()
                 .Where(p => p.DistrictId == patron.DistrictId && p.Id != patron.Id)
-                .Where(p => string.Compare(p.NameKey, beginning) >= 0 && string.Compare(p.NameKey, beyond) < 0)
+                .Where(p => string.Compare(p.NameKey, from) >= 0 && string.Compare(p.NameKey, beyond) < 0)
                 .OrderBy(p => p.NameKey)
                 .ThenBy(p => p.Id)
                 .Take(most)
                 .ToListAsync(cancellationToken);
         }
     }
+
+    /// <summary>The names that begin so, as a range, which an index answers: PostgreSQL compares beginnings only past its lock between districts, by
+    /// reading everybody.</summary>
+    /// <param name="beginning">Up to the sign between two names, that sign included.</param>
+    private static (string From, string Beyond) RangeOf(string beginning) => (beginning, $"{beginning[..^1]}\u0002");
 
     /// <summary>Whether a list of everybody whom a search finds has this patron in it.</summary>
     public static bool Finds(string? search, Patron patron)

@@ -327,6 +327,11 @@ public abstract partial class PatronPages(SyncedLibrary library)
         var page = await visitor.PageAsync(merge);
         Assert.Contains("Their birthdates differ.", page, StringComparison.Ordinal);
         Assert.Contains("differs</span>", page, StringComparison.Ordinal);
+        Assert.Contains("same</span>", page, StringComparison.Ordinal);
+
+        // Of two spellings one is lost.
+        await patrons.EditAsync(library.District.Id, "DOUBT3", [new("lastName", "Döubtman")], "test");
+        Assert.Contains("same, spelled otherwise</span>", await visitor.PageAsync(plain), StringComparison.Ordinal);
         Assert.Equal(merge, await visitor.SubmitAsync(merge, merge, [.. Visitor.FieldsOf(page, "kept").Where(f => f.Name != "sure")]));
         Assert.Contains("Tick that you know", await visitor.PageAsync(merge), StringComparison.Ordinal);
         Assert.Equal("DOUBT2", (await GetAsync("DOUBT2")).Barcode);
@@ -728,11 +733,32 @@ public abstract partial class PatronPages(SyncedLibrary library)
         Assert.Contains($"name=\"twin\" value=\"{barcode}\"", again, StringComparison.Ordinal);
         Assert.Contains("value=\"Tom\"", again, StringComparison.Ordinal);
 
-        // Somebody else of that name, a card that somebody typed, and another site are no second press.
+        Assert.Contains("Add all the same", again, StringComparison.Ordinal);
+        Assert.DoesNotContain("Nothing was saved", again, StringComparison.Ordinal);
+
+        // Somebody else of that name, and another site, are no second press.
         var namesake = await visitor.SubmitAsync(add, add, [.. typed, ("twin", barcode)]);
         Assert.NotEqual(first, namesake);
-        Assert.Equal("/patrons/TWICE3", await visitor.SubmitAsync(add, add, [.. typed, ("barcode", "TWICE3")]));
         await visitor.SubmitAsync(add, add, [.. typed[..2], ("site", "S02")]);
+
+        // Who has been there for long is told of too, though a card was typed and a middle name given; whoever is born on another day is not.
+        await using (var context = library.Service<RollcallDatabase>().CreateContextAsOwner())
+        {
+            await context
+                .Patrons.Where(p => p.DistrictId == library.District.Id && p.LastName == "Twice")
+                .ExecuteUpdateAsync(s =>
+                    s.SetProperty(p => p.CreatedAt, TimeProvider.System.GetUtcNow().AddYears(-1))
+                        .SetProperty(p => p.Birthdate, new DateOnly(2012, 3, 4))
+                );
+        }
+
+        (string, string)[] card = [.. typed, ("barcode", "TWICE3"), ("middleName", "Q")];
+        Assert.Contains(
+            "Twice, Tom is a patron at this site already",
+            await visitor.RefusedAsync(add, add, card),
+            StringComparison.Ordinal
+        );
+        Assert.Equal("/patrons/TWICE3", await visitor.SubmitAsync(add, add, [.. card, ("birthdate", "2013-03-04")]));
     }
 
     [Fact]
@@ -912,7 +938,7 @@ public abstract partial class PatronPages(SyncedLibrary library)
             ((await GetAsync("BULK2")).Status, (await GetAsync("BULK2")).Notes, (await GetAsync("BULK1")).Status)
         );
         const string nothing = "/patron/bulk?q=bulkley&do=edit";
-        Assert.Contains("Nothing to change was given", await visitor.RefusedAsync(nothing, nothing), StringComparison.Ordinal);
+        Assert.Contains("Choose at least one field to change", await visitor.RefusedAsync(nothing, nothing), StringComparison.Ordinal);
 
         Assert.Contains("1 patron is", await visitor.PageAsync("/end-of-year"), StringComparison.Ordinal);
         const string removal = "/patron/bulk?q=bulkley&status=Transferred&do=remove";
