@@ -403,7 +403,7 @@ public static class PatronFields
                 var date = ParseDate(canonical);
                 canonical = Date(date);
                 problem = date is null
-                    ? $"{field.Label} is a whole date with the year in four digits, such as 2012-09-30 or 9/30/2012"
+                    ? $"{field.Label} is a whole date with the year in four digits, such as 2012-09-30, 9/30/2012 or 30.9.2012"
                     : "";
                 break;
             case DoNotTransfer:
@@ -449,7 +449,8 @@ public static class PatronFields
     /// <summary>ISO 8601 date text.</summary>
     public static string? Date(DateOnly? date) => date?.ToString("yyyy-MM-dd", CultureInfo.InvariantCulture);
 
-    /// <summary>Reads an ISO 8601 date, or month/day/year with slashes as American files have it; null when neither. A year of two digits
+    /// <summary>Reads an ISO 8601 date, or month/day/year with slashes as American files have it, or day.month.year with dots as most others have it;
+    /// null when none of them. A year of two digits
     /// may be of either century, and a year alone names no day: neither is guessed at.</summary>
     public static DateOnly? ParseDate(string? value) =>
         string.IsNullOrEmpty(value) ? null
@@ -458,7 +459,7 @@ public static class PatronFields
             ? date
         : null;
 
-    private static readonly string[] s_dateForms = ["M/d/yyyy", "yyyy/M/d"];
+    private static readonly string[] s_dateForms = ["M/d/yyyy", "yyyy/M/d", "d.M.yyyy"];
 
     private static string? Null(string value) => value.Length == 0 ? null : value;
 

@@ -20,7 +20,12 @@ public sealed partial class ImportRefusedException(string message, IReadOnlyList
 {
     private const int Named = 3;
 
-    /// <summary>All that was found: one line each, with the row of the file, in the order of the rows. Empty when the message says all.</summary>
+    /// <summary>So many kinds of problem are listed, and so many rows of each.</summary>
+    private const int Listed = 50;
+    private const int RowsOfEach = 10;
+
+    /// <summary>All that was found: a line for each problem, with the rows of the file that have it, in the order of the rows. Empty when the message
+    /// says all.</summary>
     public IReadOnlyList<string> Problems { get; } = problems;
 
     /// <summary>The message beside a list of all problems, which it does not repeat; null where it names them all itself.</summary>
@@ -30,12 +35,52 @@ public sealed partial class ImportRefusedException(string message, IReadOnlyList
     internal static ImportRefusedException Of(string lead, IReadOnlyList<string> problems, string advice)
     {
         // Some are found as the file is read, and others when it is compared.
-        problems = [.. problems.OrderBy(RowOf)];
+        problems = Grouped([.. problems.OrderBy(RowOf)]);
         var more = problems.Count > Named ? $" … and {problems.Count - Named} more." : "";
         return new($"{lead}: {string.Join(' ', problems.Take(Named))}{more} {advice}", problems)
         {
             BesideProblems = problems.Count > Named ? $"{lead}: {problems.Count} problems, each listed. {advice}" : null,
         };
+    }
+
+    /// <summary>What many rows have in common is said once.</summary>
+    private static List<string> Grouped(IReadOnlyList<string> problems)
+    {
+        var groups = new List<(string What, List<int> Rows)>();
+        var places = new Dictionary<string, int>(StringComparer.Ordinal);
+        foreach (var problem in problems)
+        {
+            var row = RowOf(problem);
+            var what = row is 0 or int.MaxValue ? problem : AtRow().Replace(problem, "", 1);
+            if (!places.TryGetValue(what, out var place))
+            {
+                places[what] = place = groups.Count;
+                groups.Add((what, []));
+            }
+
+            if (row is not (0 or int.MaxValue))
+            {
+                groups[place].Rows.Add(row);
+            }
+        }
+
+        var said = groups.Take(Listed).Select(g => $"{RowsInWords(g.Rows)}{g.What}").ToList();
+        if (groups.Count > Listed)
+        {
+            said.Add(groups[^1].Rows.Count == 0 ? groups[^1].What : $"… and {groups.Count - Listed} more.");
+        }
+
+        return said;
+    }
+
+    private static string RowsInWords(List<int> rows)
+    {
+        var named = rows.Take(RowsOfEach).Select(r => r.ToString(CultureInfo.InvariantCulture)).ToList();
+        return rows.Count == 0 ? ""
+            : rows.Count == 1 ? $"Row {named[0]}"
+            : rows.Count > RowsOfEach
+                ? string.Create(CultureInfo.InvariantCulture, $"Rows {string.Join(", ", named)} and {rows.Count - RowsOfEach:N0} more")
+            : $"Rows {string.Join(", ", named[..^1])} and {named[^1]}";
     }
 
     private static int RowOf(string problem) =>
@@ -61,7 +106,8 @@ public sealed class PatronImport(RollcallDatabase database, TimeProvider time)
 
     private static readonly System.Buffers.SearchValues<char> s_mantissa = System.Buffers.SearchValues.Create("0123456789.,");
 
-    private const int MaxProblems = 50;
+    /// <summary>Many rows with one and the same mistake are one to mend: so many are looked for before the rest of the file is left.</summary>
+    private const int MaxProblems = 2000;
     private const int MaxRows = 5_000_000;
 
     /// <summary>How a row is warned of that gives a Student # which another patron has.</summary>
@@ -126,8 +172,11 @@ public sealed class PatronImport(RollcallDatabase database, TimeProvider time)
                 DistrictId = districtId,
                 At = time.GetUtcNow(),
                 Actor = actor.Name,
-                Action = "import patrons",
-                Details = $"Operation {operation.Id}: {plan.Counts.Created + plan.Counts.Updated} of {rows.Lines.Count}",
+                Action = preview ? "import preview" : "import patrons",
+                Details = string.Create(
+                    CultureInfo.InvariantCulture,
+                    $"Operation {operation.Id}: {(preview ? "a preview, nothing is imported yet; it would change" : "changes")} {plan.Counts.Created + plan.Counts.Updated:N0} of {rows.Lines.Count:N0}"
+                ),
             }
         );
         await PlannedOperation.CompleteAsync(

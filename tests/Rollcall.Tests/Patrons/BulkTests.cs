@@ -62,6 +62,26 @@ public sealed class BulkTests(PostgresCluster cluster)
         Assert.Contains("final", refused.Message, StringComparison.Ordinal);
     }
 
+    [Fact]
+    public async Task What_many_rows_of_a_file_have_in_common_is_said_once()
+    {
+        await using var system = await Installation.StartAsync(cluster, Db.Sqlite);
+        var file = new System.Text.StringBuilder("barcode,lastName,birthdate,site\n");
+        for (var i = 0; i < 120; i++)
+        {
+            file.Append(System.Globalization.CultureInfo.InvariantCulture, $"M{1000 + i},Many,{(i == 3 ? "soon" : "")},NOWHERE\n");
+        }
+
+        var refused = await Assert.ThrowsAsync<ImportRefusedException>(() => system.ImportAsync(file.ToString()));
+        Assert.Equal(2, refused.Problems.Count);
+        Assert.StartsWith(
+            "Rows 2, 3, 4, 5, 6, 7, 8, 9, 10, 11 and 110 more: there is no site with the code",
+            refused.Problems[0],
+            StringComparison.Ordinal
+        );
+        Assert.StartsWith("Row 5: Birthdate is a whole date", refused.Problems[1], StringComparison.Ordinal);
+    }
+
     [Theory]
     [InlineData(Db.Sqlite)]
     [InlineData(Db.Postgres)]
@@ -74,7 +94,7 @@ public sealed class BulkTests(PostgresCluster cluster)
             .Get<Audit.AuditLog>()
             .PageAsync(system.District.Id, new Audit.AuditFilter(Action: "import patrons"), 1, 10);
         Assert.Equal(
-            [("test", $"Operation {again.Id}: 1 of 2"), ("test", $"Operation {import.Id}: 2 of 2")],
+            [("test", $"Operation {again.Id}: changes 1 of 2"), ("test", $"Operation {import.Id}: changes 2 of 2")],
             lines.Select(l => (l.Actor, l.Details))
         );
     }

@@ -146,6 +146,10 @@ public sealed class TextTests
     [Theory]
     [InlineData(PatronFields.Birthdate, "2012-09-30", "2012-09-30")]
     [InlineData(PatronFields.Birthdate, "9/30/2012", "2012-09-30")]
+    [InlineData(PatronFields.Birthdate, "24.12.2010", "2010-12-24")]
+    [InlineData(PatronFields.Birthdate, "4.3.2010", "2010-03-04")]
+    [InlineData(PatronFields.Birthdate, "12.24.2010", null)]
+    [InlineData(PatronFields.Birthdate, "24.12.10", null)]
     [InlineData(PatronFields.Birthdate, "09/30/12", null)]
     [InlineData(PatronFields.GraduationDate, "2027", null)]
     [InlineData(PatronFields.GraduationDate, "6/15/27", null)]
@@ -155,7 +159,9 @@ public sealed class TextTests
         Assert.Equal(taken is not null, PatronFields.TryCanonical(field, written, out var canonical, out var problem));
         Assert.Equal(taken, canonical);
         Assert.Equal(
-            taken is not null ? "" : $"{field.Label} is a whole date with the year in four digits, such as 2012-09-30 or 9/30/2012",
+            taken is not null
+                ? ""
+                : $"{field.Label} is a whole date with the year in four digits, such as 2012-09-30, 9/30/2012 or 30.9.2012",
             problem
         );
     }
