@@ -165,7 +165,7 @@ internal sealed class OAuth2Signer : IRequestSigner, IDisposable
         {
             throw new RosterException(
                 RosterFault.CredentialsRefused,
-                $"{host} denies an access token (status 403). Ask the district to let this application in.{e.Said}",
+                $"{host} denies an access token (status 403). Whoever runs that server for the district has to let this application in.{e.Said}",
                 e
             );
         }

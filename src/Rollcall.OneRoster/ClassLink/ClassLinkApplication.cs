@@ -125,7 +125,7 @@ public sealed record TenantCheck(
         {
             return new(
                 TenantState.NotAdded,
-                $"ClassLink lists no district {id} for this application. Ask the district to add and enable it in Roster Server.",
+                $"ClassLink lists no district {id} for this application. Check the number: it stands at the bottom left of every Roster Server page. If it is right, an administrator of the district has yet to add and enable the application there.",
                 null,
                 []
             );
@@ -161,10 +161,15 @@ public sealed record TenantCheck(
         }
 
         return records.Find(a => a.IsOn) is { } inactive
-            ? new(TenantState.NotActive, $"ClassLink does not list district {id} as active. Ask the district or ClassLink.", inactive, [])
+            ? new(
+                TenantState.NotActive,
+                $"ClassLink does not list district {id} as active. Check the number, or ask ClassLink.",
+                inactive,
+                []
+            )
             : new(
                 TenantState.NotEnabled,
-                $"District {id} has added the application but not enabled it. Ask the district to enable it in Roster Server.",
+                $"District {id} has added the application but not enabled it. An administrator of the district enables it in Roster Server.",
                 records[0],
                 []
             );

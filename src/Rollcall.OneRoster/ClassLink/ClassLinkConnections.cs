@@ -19,7 +19,7 @@ public sealed class ClassLinkConnections(RosterClientOptions? options = null)
         {
             throw new RosterException(
                 RosterFault.AccessDisabled,
-                "ClassLink hands out no access token for this district. Ask the district to enable the application in Roster Server."
+                "ClassLink hands out no access token for this district. An administrator of the district enables the application in Roster Server."
             );
         }
 
@@ -37,7 +37,7 @@ public sealed class ClassLinkConnections(RosterClientOptions? options = null)
         )
         {
             Refusal =
-                "the access token that ClassLink lists (status 401): the district has not authorised this application. Ask the district to enable it in Roster Server.",
+                "the access token that ClassLink lists (status 401): the district has not authorised this application. An administrator of the district enables it in Roster Server.",
         };
         return new RestRosterSource(new RosterEndpoint($"{directory.BaseUrl}/{id}", credentials), options);
     }

@@ -357,12 +357,12 @@ internal sealed class Transport : IDisposable
             case 403 when text.Contains(DisabledByUser, StringComparison.OrdinalIgnoreCase):
                 return Fail(
                     RosterFault.AccessDisabled,
-                    $"The district has switched this application's API off in Roster Server (status 403 from {host}). Ask the district to enable it there."
+                    $"The district has switched this application's API off in Roster Server (status 403 from {host}). An administrator of the district enables it there."
                 );
             case 403:
                 return Fail(
                     RosterFault.AccessDisabled,
-                    $"{host} accepts the credentials but denies access (status 403). Ask the district to share this data.{said}"
+                    $"{host} accepts the credentials but denies access (status 403). Whoever runs that server for the district has to share this data.{said}"
                 );
             case 429:
                 return Fail(
@@ -506,6 +506,13 @@ internal sealed class Transport : IDisposable
     private string Quote(string text)
     {
         text = Sentence(text);
+        if (Heading(text) is { } heading)
+        {
+            text = heading;
+        }
+
+        // Written out first, so that no secret hides behind a different spelling of its letters.
+        text = WebUtility.HtmlDecode(Untagged(text));
         foreach (var secret in signer.Secrets)
         {
             text = text.Replace(secret, "…", StringComparison.OrdinalIgnoreCase)
@@ -513,7 +520,6 @@ internal sealed class Transport : IDisposable
         }
 
         var kept = new StringBuilder();
-        var inTag = false;
         foreach (var c in text)
         {
             if (kept.Length > 2 * MostServerText)
@@ -521,12 +527,7 @@ internal sealed class Transport : IDisposable
                 break;
             }
 
-            if (c is '<' or '>')
-            {
-                inTag = c == '<';
-                kept.Append(' ');
-            }
-            else if (!inTag && !char.IsSurrogate(c))
+            if (!char.IsSurrogate(c))
             {
                 kept.Append(
                     char.GetUnicodeCategory(c)
@@ -545,6 +546,50 @@ internal sealed class Transport : IDisposable
             .Select(w => w.Contains('@', StringComparison.Ordinal) ? "…" : w);
         var line = string.Join(' ', words);
         return line.Length == 0 ? "" : $" It says: {(line.Length > MostServerText ? line[..MostServerText] + "…" : line)}";
+    }
+
+    /// <summary>What a web page calls itself: its title, or else its first heading. The rest is menus and ways home. Null for anything else.</summary>
+    private static string? Heading(string text)
+    {
+        foreach (var name in (ReadOnlySpan<string>)["title", "h1"])
+        {
+            var start = text.IndexOf($"<{name}", StringComparison.OrdinalIgnoreCase);
+            var open = start < 0 ? -1 : text.IndexOf('>', start);
+            var end = open < 0 ? -1 : text.IndexOf($"</{name}", open, StringComparison.OrdinalIgnoreCase);
+            if (
+                end > open
+                && text[(start + name.Length + 1)..open] is "" or [' ', ..]
+                && text.Contains("<html", StringComparison.OrdinalIgnoreCase)
+                && text[(open + 1)..end] is var heading
+                && !string.IsNullOrWhiteSpace(Untagged(heading))
+            )
+            {
+                return heading;
+            }
+        }
+
+        return null;
+    }
+
+    /// <summary>A text without its tags, with a blank for each.</summary>
+    private static string Untagged(string text)
+    {
+        var kept = new StringBuilder(text.Length);
+        var inTag = false;
+        foreach (var c in text)
+        {
+            if (c is '<' or '>')
+            {
+                inTag = c == '<';
+                kept.Append(' ');
+            }
+            else if (!inTag)
+            {
+                kept.Append(c);
+            }
+        }
+
+        return kept.ToString();
     }
 
     private static T? Find<T>(Exception? exception)

@@ -240,7 +240,7 @@ public sealed class ReviewDecisions(RollcallDatabase database, UndoService undo,
         if (mapped.New(PatronFields.LastName) is null)
         {
             throw new RollcallException(
-                "The roster has no last name for this person, and a patron needs one. Ask the district to complete the record, or ignore it."
+                "The roster has no last name for this person, and a patron needs one. Have it entered in the SIS, or ignore the person here."
             );
         }
 
@@ -375,11 +375,14 @@ public sealed class ReviewDecisions(RollcallDatabase database, UndoService undo,
         }
 
         var operation = await undo.EnqueueAsync(districtId, decision, null, actor, cancellationToken: cancellationToken);
-        var unless = item.Status == ReviewStatus.Ignored ? "" : ", unless the patron has to stay as it is: its log says why";
+        var unless =
+            item.Status == ReviewStatus.Ignored
+                ? ""
+                : " A patron who was changed since stays as they are, and the operation's log says so.";
         return new ReviewDecision(
             operation,
             null,
-            $"Review {id} is open again once operation {operation} has ended{unless}. The next full sync brings what the roster says."
+            $"Operation {operation} takes the decision back; review {id} is open again when it is done.{unless} The next full sync brings what the roster says of the person: decide after it."
         );
     }
 

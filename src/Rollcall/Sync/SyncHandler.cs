@@ -255,7 +255,7 @@ internal sealed class SyncHandler(
             throw new RollcallException(
                 string.Create(
                     CultureInfo.InvariantCulture,
-                    $"{setup.Settings.Url} has brought nothing new since {last:yyyy-MM-dd}. Ask the district whether its export still runs; nothing was changed. The night after the next package syncs by itself. Where the export rests for the holidays, pause dates keep these nights quiet (Daily Operations, or 'rollcall oneroster-csv schedule --pause FROM TO'): no night of a pause syncs, so end it when packages come again."
+                    $"{setup.Settings.Url} has brought nothing new since {last:yyyy-MM-dd}. See whether the district's export still runs; nothing was changed. The night after the next package syncs by itself. Where the export rests for the holidays, pause dates keep these nights quiet (Daily Operations, or 'rollcall oneroster-csv schedule --pause FROM TO'): no night of a pause syncs, so end it when packages come again."
                 )
             );
         }
@@ -528,18 +528,18 @@ internal sealed class SyncHandler(
                 hold.Risk switch
                 {
                     Risk.Transfers =>
-                        $"{hold.Count} of {hold.Of} {RoleGroups.People(hold.Group)} at {siteName} would be marked Transferred{(hold.Vanished ? ", and the roster has nobody of their kind at any school" : "")}: held for approval",
+                        $"{N(hold.Count)} of {N(hold.Of)} {RoleGroups.People(hold.Group)} at {siteName} would be marked Transferred{(hold.Vanished ? ", and the roster has nobody of their kind at any school" : "")}: held for approval",
                     Risk.Updates =>
-                        $"{hold.Count} of {hold.Of} {RoleGroups.People(hold.Group)} at {siteName} would change last name, barcode or Student #: held for approval",
+                        $"{N(hold.Count)} of {N(hold.Of)} {RoleGroups.People(hold.Group)} at {siteName} would change last name, barcode or Student #: held for approval",
                     _ when hold.Returning == 0 =>
-                        $"{hold.Count} new {RoleGroups.People(hold.Group)} at {siteName} have the same name as patrons who are not linked: held for approval",
+                        $"{N(hold.Count)} new {RoleGroups.People(hold.Group)} at {siteName} have the same name as patrons who are not linked: held for approval",
                     _ =>
-                        $"{hold.Returning} new {RoleGroups.People(hold.Group)} at {siteName} have the name of somebody who is {(operation.Kind == OperationKind.ChangesSync ? "linked under another id" : "missing from the roster")}: the ids may have been given anew. {hold.Count} new people held for approval",
+                        $"{N(hold.Returning)} new {RoleGroups.People(hold.Group)} at {siteName} have the name of somebody who is {(operation.Kind == OperationKind.ChangesSync ? "linked under another id" : "missing from the roster")}: the ids may have been given anew. {N(hold.Count)} new people held for approval",
                 },
                 hold.Returning > 0
-                        ? "Ask the district whether it gave people new ids. If it did, discard: with a Student #, a barcode or e-mail addresses in the roster, the next sync finds them again. Approve only if the new ones are others."
+                        ? "Find out whether the district gave people new ids. If it did, discard: with a Student #, a barcode or e-mail addresses in the roster, the next sync finds them again. Approve only if the new ones are others."
                     : hold.Vanished
-                        ? $"Ask the district whether it still shares its {RoleGroups.People(hold.Group)}. If it does not, discard, and untick them under Syncing. Approve only if all of them have left."
+                        ? $"Find out whether the district still shares its {RoleGroups.People(hold.Group)}. If it does not, discard, and untick them under Syncing. Approve only if all of them have left."
                     : "Look at them, then approve or discard.",
                 1,
                 $"{hold.Site}/{hold.Group}/{hold.Risk}"
@@ -558,7 +558,7 @@ internal sealed class SyncHandler(
             held += waiting.Count;
             warnings.Add(
                 WarningGroup.Held,
-                $"{waiting.Count} changes are of people whose changes {(still.Count > 0 ? "wait" : "waited")} in operation {string.Join(", ", waiting.Holds)}: held for approval {(still.Count > 0 ? "with them" : "as they were")}",
+                $"{N(waiting.Count)} changes are of people whose changes {(still.Count > 0 ? "wait" : "waited")} in operation {string.Join(", ", waiting.Holds)}: held for approval {(still.Count > 0 ? "with them" : "as they were")}",
                 still.Count > 0
                     ? $"Decide on operation {still[0]} first: what it writes is not written again here."
                     : "Look at them, then approve or discard.",
@@ -572,7 +572,7 @@ internal sealed class SyncHandler(
             held += along;
             warnings.Add(
                 WarningGroup.Held,
-                $"{along} changes take over a barcode from somebody whose change is held, or give theirs up to them: held for approval with them",
+                $"{N(along)} changes take over a barcode from somebody whose change is held, or give theirs up to them: held for approval with them",
                 "Look at them, then approve or discard.",
                 1,
                 "chain"
@@ -1110,4 +1110,6 @@ internal sealed class SyncHandler(
 
         logger.LogInformation("Operation {Id} ended: {Status}", operation.Id, OperationQueue.StatusWord(status));
     }
+
+    private static string N(long number) => number.ToString("N0", CultureInfo.InvariantCulture);
 }

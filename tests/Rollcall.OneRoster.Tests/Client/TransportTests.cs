@@ -352,6 +352,25 @@ public class TransportTests
         Assert.DoesNotContain(e.Message, char.IsControl);
     }
 
+    [Fact]
+    public async Task A_web_page_is_quoted_by_its_title_as_people_read_it()
+    {
+        await using var server = await ScriptedServer.StartAsync(
+            (http, _, _) =>
+                http.Text(
+                    404,
+                    "<!doctype html><html><head><title>Page not found &#xB7; Oak &amp; Elm token&#45;1234</title></head><body><h1>404</h1><nav>Home About</nav></body></html>",
+                    "text/html"
+                )
+        );
+        using var source = server.Source(time);
+        Assert.EndsWith(
+            "It says: Page not found · Oak & Elm …",
+            (await source.Users().FaultAsync(RosterFault.NotARoster)).Message,
+            StringComparison.Ordinal
+        );
+    }
+
     [Theory]
     [InlineData("""{"imsx_codeMajor":"failure","imsx_severity":"error","imsx_description":"Say this.","imsx_codeMinor":"invalid_data"}""")]
     [InlineData("""{"statusInfoSet":[{"imsx_codeMajor":"failure","imsx_description":"Say this."}]}""")]

@@ -1367,14 +1367,14 @@ internal sealed class Planner
             "key-elsewhere" => (message, "The GUID decides. Look both patrons up: perhaps a record stands twice."),
             "no-org" => (
                 "People have no organization in the roster; their site stays",
-                "Ask the district to give them a school in the SIS."
+                "They get a school in the SIS: whoever keeps it enters it."
             ),
             "orgs-partial" => (
                 "Schools of people could not be read whole; their site stays",
-                "Ask the district, or whoever runs the service, why it sends schools without an id."
+                "Whoever runs the service can say why it sends schools without an id."
             ),
-            "no-org-new" => (message, "Ask the district to give them a school in the SIS."),
-            "no-last-name" => (message, "Ask the district to complete them in the SIS."),
+            "no-org-new" => (message, "They get a school in the SIS: whoever keeps it enters it."),
+            "no-last-name" => (message, "They are completed in the SIS: whoever keeps it enters the name."),
             "staff-absent" or "staff-left" => (
                 "Patrons with staff rights have left according to the roster; they were not transferred",
                 "Decide yourself: change the status on their patron page."

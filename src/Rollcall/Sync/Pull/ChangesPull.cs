@@ -1,4 +1,5 @@
 using System.Data.Common;
+using System.Globalization;
 using Rollcall.Integrations;
 using Rollcall.Mapping;
 using Rollcall.OneRoster;
@@ -139,7 +140,13 @@ internal sealed class ChangesPull(
         var allowed = Math.Max(FetchAtLeast, (int)(linked * FetchShare));
         if (fetch.Count + guardians.Count + unborn.Count > allowed)
         {
-            return (null, $"{fetch.Count + guardians.Count + unborn.Count} people would have to be read one by one");
+            return (
+                null,
+                string.Create(
+                    CultureInfo.InvariantCulture,
+                    $"{fetch.Count + guardians.Count + unborn.Count:N0} people would have to be read one by one"
+                )
+            );
         }
 
         foreach (var id in unborn)

@@ -51,7 +51,7 @@ internal sealed class ReadingLog(SyncSetup setup, WarningLog warnings)
             warnings.Add(
                 "masked",
                 $"The service says that {what} come masked: what was read is not what the district has",
-                $"Ask the district to show this application the real values {IntegrationWords.Where(setup.Kind)}, then run the sync again.",
+                $"An administrator of the district lets this application see the real values {IntegrationWords.Where(setup.Kind)}; run the sync again then.",
                 1,
                 what
             );

@@ -501,7 +501,7 @@ internal sealed class UserIntake(SyncSetup setup, Spool people, Spool guardians,
         warnings.Add(
             "role-missing",
             "People have no role that could be read and were left out",
-            "Ask the district to give them a role in the SIS.",
+            "They get a role in the SIS: whoever keeps it enters it.",
             _withoutRole
         );
         foreach (var (role, count) in _unknownRoles)
