@@ -319,6 +319,21 @@ internal sealed class IndexModel(
         return LocalRedirect($"/operations/{id}");
     }
 
+    /// <summary>The service that is connected and merely off; of several the one that was synced last. Null where none is connected.</summary>
+    private async Task<IntegrationKind?> OffAsync()
+    {
+        var off = new List<Integration>();
+        foreach (var kind in Enum.GetValues<IntegrationKind>())
+        {
+            if (await integrations.FindAsync(DistrictId, kind, Gone) is { } row && IntegrationService.SettingsOf(row).Mode is not null)
+            {
+                off.Add(row);
+            }
+        }
+
+        return off.MaxBy(r => IntegrationService.StateOf(r).LastFullAt ?? DateTimeOffset.MinValue)?.Kind;
+    }
+
     private async Task<(string Words, string Link, string Label, string Short)?> HindranceAsync(int siteCount) =>
         siteCount == 0 && Service is { } on
             ? (
@@ -333,6 +348,13 @@ internal sealed class IndexModel(
                 "/sites/edit",
                 "Add a site",
                 NoSite
+            )
+        : Service is null && await OffAsync() is { } off
+            ? (
+                $"{Words.Service(off)} is off. Turn it on to sync again.",
+                "/preferences/sis",
+                "SIS Integrations",
+                $"Greyed: {Words.Service(off)} is off."
             )
         : Service is null
             ? (

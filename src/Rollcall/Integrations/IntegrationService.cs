@@ -706,7 +706,7 @@ public sealed class IntegrationService(
         if (!impact.IsEmpty && !clear)
         {
             throw new RollcallException(
-                $"Turning {IntegrationWords.Name(kind)} on turns the other service off and clears {impact.InWords}; patrons stay. Agree to it to go on (--yes on the command line); it can be undone as an operation."
+                $"Turning {IntegrationWords.Name(kind)} on turns any other service off and clears {impact.InWords}; patrons stay. Agree to it to go on (--yes on the command line); it can be undone as an operation."
             );
         }
 

@@ -98,11 +98,30 @@ public sealed class ServicePageTests(SyncedLibrary library) : IClassFixture<Sync
         );
         Assert.Contains("Sites are matched to another roster.", asked, StringComparison.Ordinal);
         Assert.DoesNotContain("People are linked", asked, StringComparison.Ordinal);
-        Assert.Contains(
-            "The connection and secret of the other service",
-            await visitor.PageAsync("/preferences/sis"),
-            StringComparison.Ordinal
-        );
+        var services = await visitor.PageAsync("/preferences/sis");
+        Assert.Contains("The connection and secret of ClassLink", services, StringComparison.Ordinal);
+        Assert.Contains("ClassLink is turned off, and what was left of another roster is cleared:", services, StringComparison.Ordinal);
+        Assert.DoesNotContain("other service", services, StringComparison.Ordinal);
+
+        // What patrons carry is ClassLink's own: turning it on clears the matches of the other one, and finds people by their links.
+        await integrations.TurnOffAsync(library.District.Id, IntegrationKind.ClassLink, "test");
+        try
+        {
+            services = await visitor.PageAsync("/preferences/sis");
+            Assert.Contains("its next sync finds them by these", services, StringComparison.Ordinal);
+            Assert.DoesNotContain("0 patron GUIDs", services, StringComparison.Ordinal);
+            var dashboard = await visitor.PageAsync("/");
+            Assert.Contains(
+                "No sync can run now.</strong> ClassLink is off. Turn it on to sync again.",
+                dashboard,
+                StringComparison.Ordinal
+            );
+            Assert.DoesNotContain("Connect one", dashboard, StringComparison.Ordinal);
+        }
+        finally
+        {
+            await integrations.TurnOnAsync(library.District.Id, IntegrationKind.ClassLink, clear: true, "test");
+        }
     }
 
     /// <summary>A new secret for the roster that is read already makes no first sync of the next one.</summary>

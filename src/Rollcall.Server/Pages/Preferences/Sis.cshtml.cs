@@ -29,6 +29,16 @@ internal sealed class SisModel(Here here, IntegrationService integrations) : Rol
 
     public IReadOnlyList<Service> Services { get; private set; } = [];
 
+    /// <summary>The other services that are connected, by name.</summary>
+    public string Others(Service service) =>
+        string.Join(" and ", Services.Where(s => s.Kind != service.Kind && s.Connected).Select(s => Words.Service(s.Kind)));
+
+    /// <summary>What turning a service on ends, above the list of what is cleared.</summary>
+    public string Clears(Service service) =>
+        Services.FirstOrDefault(s => s.Kind != service.Kind && s.Enabled) is { } on
+            ? $"{Words.Service(on.Kind)} is turned off, and what was left of another roster is cleared:"
+            : "What was left of another roster is cleared:";
+
     public async Task OnGetAsync()
     {
         var services = new List<Service>();
@@ -72,7 +82,7 @@ internal sealed class SisModel(Here here, IntegrationService integrations) : Rol
                     : "";
                 return cleared is null
                     ? $"{Words.Service(kind)} is on. Look at a preview next: the dashboard has the button.{nights}"
-                    : $"{Words.Service(kind)} is on. What the other service had left is cleared; undo operation {cleared} to bring it back.{nights}";
+                    : $"{Words.Service(kind)} is on. What was left of another roster is cleared; undo operation {cleared} to bring it back.{nights}";
             }
         );
 
