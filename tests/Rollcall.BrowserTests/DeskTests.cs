@@ -43,7 +43,7 @@ public sealed partial class DeskTests(Browser browser, SyncedLibrary library) : 
         await visit.UseAsync(visit.Page.Locator("summary", new PageLocatorOptions { HasText = "Undo…" }));
         await visit.UseAsync(visit.Page.GetByRole(AriaRole.Button, new PageGetByRoleOptions { NameRegex = UndoSure() }));
         // That it is on its way is said until the page has renewed itself, which may be at once.
-        await Assertions.Expect(visit.Page.Locator("h1")).ToContainTextAsync("Undo of operation");
+        await Assertions.Expect(visit.Page.Locator("h1")).ToContainTextAsync("Undo (of operation");
         await SettledAsync(visit, Completed());
     }
 

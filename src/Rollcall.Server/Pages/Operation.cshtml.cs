@@ -11,6 +11,7 @@ using Rollcall.Server.Pages.Parts;
 using Rollcall.Sync;
 using Rollcall.Sync.Person;
 using Rollcall.Sync.Undo;
+using ServerWords = Rollcall.Server.Pages.Parts.Words;
 
 namespace Rollcall.Server.Pages;
 
@@ -23,7 +24,8 @@ internal sealed class OperationModel(
     SiteService sites,
     UndoService undo,
     NoticeService notices,
-    IntegrationService integrations
+    IntegrationService integrations,
+    RollcallOptions options
 ) : RollcallPage(here)
 {
     public const int Size = 100;
@@ -43,6 +45,11 @@ internal sealed class OperationModel(
 
     /// <summary>Who was told of it, and who could not be.</summary>
     public IReadOnlyList<Notice> Notices { get; private set; } = [];
+
+    /// <summary>A letter that was not tried yet, where no server sends one.</summary>
+    public bool CannotMail(Notice notice) =>
+        options.Mail is null && notice is { Status: NoticeStatus.Waiting, Error: null, Channel: NoticeChannel.Email };
+
     public LogFilter Filter { get; private set; } = new();
     public string? SiteCode { get; private set; }
     public IReadOnlyList<Site> Sites { get; private set; } = [];
@@ -63,6 +70,7 @@ internal sealed class OperationModel(
         ("Removed", [Outcome.Removed]),
         ("Skipped", [Outcome.Skipped]),
         ("Review", [Outcome.Review]),
+        ("Unchanged", [Outcome.Unchanged]),
     ];
 
     /// <summary>What an undo changes it takes back.</summary>
@@ -77,14 +85,19 @@ internal sealed class OperationModel(
     public static bool IsNotWritten(LogCount line) => line is { Dropped: true, Outcome: not (Outcome.None or Outcome.Unchanged) };
 
     /// <summary>Why the table by site says less, or other, than the totals of the whole.</summary>
-    public static string BySiteFootnote(Operation operation, bool wereHeld, bool notWritten) =>
+    /// <param name="operation">Whose log it is.</param>
+    /// <param name="wereHeld">Lines waited once that do not any more.</param>
+    /// <param name="notWritten">Lines were left out or not reached.</param>
+    /// <param name="unchanged">People who stayed as they were have a line, for their link to the roster or for a warning.</param>
+    public static string BySiteFootnote(Operation operation, bool wereHeld, bool notWritten, bool unchanged) =>
         string.Join(
             ' ',
             new[]
             {
-                IsOfRoster(operation.Kind)
-                    ? "Who was read and stayed as they were has no line in the log: sites have neither “Read” nor “Unchanged”."
-                    : null,
+                !IsOfRoster(operation.Kind) ? null
+                : unchanged
+                    ? "Who stayed as they were has a line in the log only where their link to the roster is new or changed, or something is to be said of them: “Unchanged” counts these alone, and sites have no “Read”."
+                : "Who was read and stayed as they were has no line in the log: sites have neither “Read” nor “Unchanged”.",
                 wereHeld ? "Whoever was held is counted under what became of them, too." : null,
                 notWritten
                     ? "Whoever was left out or not reached counts as skipped in the totals of the whole, unless they are no longer in the roster."
@@ -362,7 +375,10 @@ internal sealed class OperationModel(
         {
             foreach (var field in (int[])[PatronFields.CommunityId, PatronFields.Barcode, PatronFields.Location, PatronFields.Site])
             {
-                yield return (PatronFields.ByNumber(field).Label, PatronExplain.SourceOf(field, fields) ?? "Not Mapped");
+                yield return (
+                    PatronFields.ByNumber(field).Label,
+                    PatronExplain.SourceOf(field, fields) is { } source ? ServerWords.Source(source) : "Not Mapped"
+                );
             }
         }
 

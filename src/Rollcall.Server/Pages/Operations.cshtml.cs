@@ -21,6 +21,9 @@ internal sealed class OperationsModel(Here here, Reading reading, NoticeService 
     public IReadOnlyList<string> Askers { get; private set; } = [];
     public int Number { get; private set; }
     public int Total { get; private set; }
+
+    /// <summary>Those of the list that are of none of the days chosen: they wait, run or need a decision.</summary>
+    public int OtherDays { get; private set; }
     public IReadOnlyList<Operation> List { get; private set; } = [];
 
     /// <summary>A roster service is on.</summary>
@@ -55,11 +58,11 @@ internal sealed class OperationsModel(Here here, Reading reading, NoticeService 
         Askers = Here.Sites is not null ? [] : await reading.AskersAsync(DistrictId, first, last, Gone);
         var filter = new QueueFilter(first, last, Kind, Here.Sites, By);
         Number = Math.Clamp(page ?? 1, 1, 1_000_000);
-        (List, Total) = await reading.QueueAsync(DistrictId, filter, Number, Size, Gone);
+        (List, Total, OtherDays) = await reading.QueueAsync(DistrictId, filter, Number, Size, Gone);
         if (List.Count == 0 && Total > 0)
         {
             Number = PageWithin(page, Size, Total);
-            (List, Total) = await reading.QueueAsync(DistrictId, filter, Number, Size, Gone);
+            (List, Total, OtherDays) = await reading.QueueAsync(DistrictId, filter, Number, Size, Gone);
         }
 
         if (Here.Sites is not null)

@@ -166,11 +166,23 @@ public sealed class NoticeService(RollcallDatabase database, Secrets secrets, Ro
                 Actor = actor,
                 Action = "notices",
                 Details =
-                    $"{setting.Addresses.Count} email addresses, {(setting.WebhookUrl is null ? "no webhook" : "a webhook")}, events: {setting.Events}",
+                    $"{setting.Addresses.Count} email {(setting.Addresses.Count == 1 ? "address" : "addresses")}, {(setting.WebhookUrl is null ? "no webhook" : "a webhook")}; told: {EventsInWords(setting.Events)}",
             }
         );
         await context.SaveChangesAsync(cancellationToken);
         return setting;
+    }
+
+    private static string EventsInWords(NoticeEvents events)
+    {
+        (NoticeEvents Event, string Words)[] all =
+        [
+            (NoticeEvents.Failed, "failed syncs"),
+            (NoticeEvents.Held, "held changes"),
+            (NoticeEvents.Warnings, "warnings"),
+            (NoticeEvents.Completed, "nights without any"),
+        ];
+        return events == NoticeEvents.None ? "nothing" : string.Join(", ", all.Where(e => events.HasFlag(e.Event)).Select(e => e.Words));
     }
 
     /// <summary>The newest notices first.</summary>

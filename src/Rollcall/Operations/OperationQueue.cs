@@ -957,7 +957,7 @@ public sealed class OperationQueue(RollcallDatabase database, TimeProvider time)
             OperationKind.FullSync => $"{service}Full Sync{preview}",
             OperationKind.ChangesSync => $"{service}Changes Sync{preview}",
             OperationKind.PersonSync => $"{service}One-person Sync{preview}",
-            OperationKind.Undo => $"Undo of operation {operation.SubjectId}",
+            OperationKind.Undo => $"Undo (of operation {operation.SubjectId})",
             OperationKind.Merge => "Patron Merge",
             OperationKind.Remove => $"Patron Removal{preview}",
             OperationKind.Erase => "Patron Erasure",

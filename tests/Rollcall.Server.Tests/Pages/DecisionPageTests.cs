@@ -43,6 +43,19 @@ public abstract class DecisionPages(SyncedLibrary library)
                     CreatedAt = TimeProvider.System.GetUtcNow(),
                 }
             );
+            context.Notices.Add(
+                new Notice
+                {
+                    DistrictId = library.District.Id,
+                    OperationId = sync.Id,
+                    Channel = NoticeChannel.Email,
+                    Event = NoticeEvents.Warnings,
+                    Target = "office@school.example",
+                    Status = NoticeStatus.Waiting,
+                    DueAt = TimeProvider.System.GetUtcNow().AddHours(1),
+                    CreatedAt = TimeProvider.System.GetUtcNow(),
+                }
+            );
             await context.SaveChangesAsync();
         }
 
@@ -51,6 +64,7 @@ public abstract class DecisionPages(SyncedLibrary library)
         Assert.Contains("Who was told", page, StringComparison.Ordinal);
         Assert.Contains("that it ended, with warnings", page, StringComparison.Ordinal);
         Assert.Contains("The webhook answered 500.", page, StringComparison.Ordinal);
+        Assert.Contains("No email can be sent from this server", page, StringComparison.Ordinal);
         Assert.Contains($"1 notice of the last seven days {lost}", await visitor.PageAsync("/"), StringComparison.Ordinal);
 
         // The test button reaches the place: the dashboard is calm again, and the operation still says what became of its notice.

@@ -152,6 +152,12 @@ public sealed partial class OfferTests(SyncedLibrary library) : IClassFixture<Sy
             Assert.All(places, p => Assert.True(p > 0));
             Assert.Equal(places.Order(), places);
 
+            // They are told apart from those of the days that were chosen.
+            var longAgo = WebUtility.HtmlDecode(await visitor.PageAsync("/operations?from=2001-01-01&to=2001-01-02&type=Import&by=clerk"));
+            Assert.Contains("No operation of these days: 1 of other days is here because it waits", longAgo, StringComparison.Ordinal);
+            Assert.DoesNotContain("1 operation<", longAgo, StringComparison.Ordinal);
+            Assert.Contains("of today, and ", WebUtility.HtmlDecode(page), StringComparison.Ordinal);
+
             // More days with the same filter, and words for what a filter hides.
             var filtered = WebUtility.HtmlDecode(await visitor.PageAsync("/operations?type=Import&by=clerk"));
             Assert.Contains($"#{preview}<", filtered, StringComparison.Ordinal);
@@ -713,6 +719,11 @@ public sealed partial class OfferTests(SyncedLibrary library) : IClassFixture<Sy
         Assert.Contains($"/operations/{waiting}", await visitor.PageAsync("/preferences/sis/classlink/mapping"), StringComparison.Ordinal);
         await visitor.SubmitAsync($"/operations/{waiting}", $"/operations/{waiting}?handler=Cancel");
         Assert.Contains("handler=Read", await visitor.PageAsync(page), StringComparison.Ordinal);
+
+        // While it is read the operation says so, and nothing says it once that is over.
+        await visitor.SubmitAsync(page, $"{page}?handler=Read");
+        await library.EndOfLastAsync(OperationKind.Readiness);
+        Assert.DoesNotContain("roster is being read", await visitor.PageAsync(page), StringComparison.Ordinal);
 
         // What goes wrong stands where it was asked for.
         library.Sandbox.Faults.Set("disabled-403:users");

@@ -4,6 +4,7 @@ using Rollcall.Districts;
 using Rollcall.Operations;
 using Rollcall.Patrons;
 using Rollcall.Sandbox;
+using Rollcall.Server.Pages;
 using Rollcall.Server.Pages.Parts;
 using Rollcall.Server.Worker;
 using Rollcall.SignIn;
@@ -84,6 +85,11 @@ public abstract class SyncPages(SyncedLibrary library)
             System.Net.WebUtility.HtmlDecode(await visitor.PageAsync(held)),
             StringComparison.Ordinal
         );
+
+        // After a switch everybody is linked anew and has a line though nothing of them changes: then the sites count them.
+        var relinked = OperationModel.BySiteFootnote(new Operation { Kind = OperationKind.FullSync }, false, false, unchanged: true);
+        Assert.Contains("where their link to the roster is new or changed", relinked, StringComparison.Ordinal);
+        Assert.Contains(OperationModel.Columns, c => c.Label == "Unchanged");
 
         // A hold of an earlier version, which did not say of what kind the changes are that wait.
         await using (var context = library.Service<RollcallDatabase>().CreateContext())

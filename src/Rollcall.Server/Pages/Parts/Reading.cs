@@ -160,9 +160,9 @@ internal sealed class Reading(
         }
     }
 
-    /// <summary>A page of the queue and how many there are in all: first whatever waits, runs or needs a decision, of any day, then the rest of
-    /// the days asked for, the newest first.</summary>
-    public async Task<(IReadOnlyList<Operation> Operations, int Total)> QueueAsync(
+    /// <summary>A page of the queue, how many there are in all and how many of them are of other days: first whatever waits, runs or needs a decision,
+    /// of any day, then the rest of the days asked for, the newest first.</summary>
+    public async Task<(IReadOnlyList<Operation> Operations, int Total, int OtherDays)> QueueAsync(
         int districtId,
         QueueFilter filter,
         int page,
@@ -179,16 +179,13 @@ internal sealed class Reading(
             query = query.Where(o => o.RequestedBy == by);
         }
 
-        if (filter.From is { } from)
-        {
-            query = query.Where(o => o.CreatedAt >= from || s_open.Contains(o.Status));
-        }
-
-        if (filter.Before is { } before)
-        {
-            query = query.Where(o => o.CreatedAt < before || s_open.Contains(o.Status));
-        }
-
+        var (from, before) = (filter.From, filter.Before);
+        var elsewhere = await query
+            .Where(o => s_open.Contains(o.Status) && ((from != null && o.CreatedAt < from) || (before != null && o.CreatedAt >= before)))
+            .CountAsync(cancellationToken);
+        query = query.Where(o =>
+            s_open.Contains(o.Status) || ((from == null || o.CreatedAt >= from) && (before == null || o.CreatedAt < before))
+        );
         var total = await query.CountAsync(cancellationToken);
         var shown = await query
             .OrderBy(o => s_open.Contains(o.Status) ? 0 : 1)
@@ -196,7 +193,7 @@ internal sealed class Reading(
             .Skip((page - 1) * size)
             .Take(size)
             .ToListAsync(cancellationToken);
-        return (await OperationQueue.ToldApartAsync(context, shown, cancellationToken), total);
+        return (await OperationQueue.ToldApartAsync(context, shown, cancellationToken), total, elsewhere);
     }
 
     /// <summary>Everybody who asked for an operation that a list of these days shows.</summary>
