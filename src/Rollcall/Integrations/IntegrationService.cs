@@ -483,7 +483,7 @@ public sealed class IntegrationService(
             district.Id,
             actor,
             "connect",
-            $"{IntegrationWords.Name(kind)} by {request.Mode}{(tenant is null ? "" : $", tenant {tenant}")}{(cleared is null ? "" : $"; cleared {impact.InWords}, operation {cleared}")}"
+            $"{IntegrationWords.Name(kind)}, {ModeWords(request.Mode)}{(tenant is null ? "" : $", tenant {tenant}")}{(cleared is null ? "" : $"; cleared {impact.InWords}, operation {cleared}")}"
         );
         await work.CommitAsync(cancellationToken);
         await StoreForAllAsync(
@@ -1651,6 +1651,17 @@ public sealed class IntegrationService(
         );
         return true;
     }
+
+    private static string ModeWords(ConnectionMode mode) =>
+        mode switch
+        {
+            ConnectionMode.Proxy => "through ClassLink's proxy with the partner key",
+            ConnectionMode.Prefix => "through ClassLink's proxy with a token",
+            ConnectionMode.Direct => "directly, with a key and a secret",
+            ConnectionMode.ClientCredentials => "with a key and a secret for a token",
+            ConnectionMode.Bearer => "with a fixed token",
+            _ => "from a folder",
+        };
 
     private void AddAudit(RollcallContext context, int districtId, string actor, string action, string details) =>
         context.AuditEntries.Add(

@@ -573,6 +573,13 @@ public sealed partial class OfferTests(SyncedLibrary library) : IClassFixture<Sy
         Assert.Contains("stands under Readiness", await visitor.PageAsync($"/operations/{counting.Id}"), StringComparison.Ordinal);
         Assert.DoesNotContain("handler=Undo", await visitor.PageAsync($"/operations/{counting.Id}"), StringComparison.Ordinal);
 
+        // What it found stands where the id is chosen.
+        Assert.Contains(
+            "equal a Student # here)",
+            WebUtility.HtmlDecode(await visitor.PageAsync("/preferences/sis/classlink/mapping")),
+            StringComparison.Ordinal
+        );
+
         // Another node remembers nothing.
         ((MemoryCache)library.Service<IMemoryCache>()).Clear();
         Assert.Contains("Roster people", await visitor.PageAsync(page), StringComparison.Ordinal);

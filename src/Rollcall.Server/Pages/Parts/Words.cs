@@ -171,7 +171,7 @@ internal static class Words
 
     /// <summary>An id of the roster as screens call it.</summary>
     /// <param name="source">As <c>map</c> takes it.</param>
-    public static string Id(string source) => source.Replace("user-id:", "User ID of Type ", StringComparison.Ordinal);
+    public static string Id(string source) => Capital(source.Replace("user-id:", "User ID of Type ", StringComparison.Ordinal));
 
     /// <summary>Where the roster's value of a field comes from, as people say it who know no roster's columns.</summary>
     /// <param name="source">As the command line says it.</param>
@@ -190,7 +190,7 @@ internal static class Words
             "identifier" => "Identifier",
             "username" => "Username",
             "grades, the first" => "The first of the grades",
-            _ when source.StartsWith("status:", StringComparison.Ordinal) => "Status: active is Active, marked as deleted is Transferred",
+            _ when source.StartsWith("status:", StringComparison.Ordinal) => "Status: Transferred where marked as deleted, else Active",
             _ => Capital(source),
         };
 

@@ -935,7 +935,7 @@ internal sealed class ServiceModel(
     /// <summary>What screens call the source of a field.</summary>
     public string SourceOf(int field) => PatronExplain.SourceOf(field, Settings.Map) ?? "Not Mapped";
 
-    public static string Id(IdMapping mapping) => PatronExplain.IdWords(mapping) ?? "Not Mapped";
+    public static string Id(IdMapping mapping) => PatronExplain.IdWords(mapping) is { } words ? Words.Capital(words) : "Not Mapped";
 
     public static string Location(LocationSource source) => PatronExplain.LocationWords(source) ?? "Not Mapped";
 
@@ -945,8 +945,8 @@ internal sealed class ServiceModel(
         var choices = new List<(string Value, string Label)> { ("none", "Not Mapped") };
         if (!typesOnly)
         {
-            choices.Add(("identifier", Seen("identifier", "identifier")));
-            choices.Add(("username", Seen("username", "username")));
+            choices.Add(("identifier", Seen("identifier", "Identifier")));
+            choices.Add(("username", Seen("username", "Username")));
         }
 
         foreach (var key in (Ready?.Keys ?? []).Where(k => k.Source.StartsWith("user-id:", StringComparison.Ordinal)))
@@ -963,8 +963,14 @@ internal sealed class ServiceModel(
 
         string Seen(string source, string label) =>
             Ready?.Keys.FirstOrDefault(k => k.Source == source) is { } key
-                ? $"{label} ({Words.Count(key.People, "person", "people")}, such as {key.Example})"
+                ? $"{label} ({Words.Count(key.People, "person", "people")}, such as {key.Example}{Equal(key)})"
                 : label;
+
+        // What Readiness found is what the choice is made by.
+        string Equal(ReadinessKey key) =>
+            typesOnly && key.Barcodes > 0 ? $"; {Words.Count(key.Barcodes)} equal a barcode here"
+            : !typesOnly && key.StudentNumbers > 0 ? $"; {Words.Count(key.StudentNumbers)} equal a Student # here"
+            : "";
     }
 
     /// <summary>A line of the form of grades.</summary>

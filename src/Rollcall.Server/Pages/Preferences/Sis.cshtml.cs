@@ -35,9 +35,14 @@ internal sealed class SisModel(Here here, IntegrationService integrations) : Rol
 
     /// <summary>What turning a service on ends, above the list of what is cleared.</summary>
     public string Clears(Service service) =>
-        Services.FirstOrDefault(s => s.Kind != service.Kind && s.Enabled) is { } on
-            ? $"{Words.Service(on.Kind)} is turned off, and what was left of another roster is cleared:"
-            : "What was left of another roster is cleared:";
+        Services.Where(s => s.Kind != service.Kind && (s.Connected || s.Enabled)).ToList() switch
+        {
+            [{ Enabled: true } on] => $"{Words.Service(on.Kind)} is turned off, and what it left behind is cleared:",
+            [var off] => $"What {Words.Service(off.Kind)} left behind is cleared:",
+            var all when all.Find(s => s.Enabled) is { } on =>
+                $"{Words.Service(on.Kind)} is turned off, and what was left of another roster is cleared:",
+            _ => "What was left of another roster is cleared:",
+        };
 
     public async Task OnGetAsync()
     {
