@@ -121,20 +121,16 @@ public sealed record SwitchImpact(int Guids, int Links, int SiteGuids, int Match
     internal bool IsOfPeople => Guids != 0 || Links != 0 || SiteGuids != 0;
 
     public string InWords =>
-        (
-            Guids == 0 && Links == 0 && SiteGuids == 0
-                ? ""
-                : string.Create(
-                    System.Globalization.CultureInfo.InvariantCulture,
-                    $"{Guids:N0} patron GUIDs, {Links:N0} links, {SiteGuids:N0} site GUIDs and "
-                )
-        )
-        + string.Create(System.Globalization.CultureInfo.InvariantCulture, $"{Matches:N0} matched organizations")
+        (IsOfPeople ? $"{Of(Guids, "patron GUID")}, {Of(Links, "link")}, {Of(SiteGuids, "site GUID")} and " : "")
+        + Of(Matches, "matched organization")
         + (
             Connections == 0 ? ""
             : Connections == 1 ? ", and the connection and secret of another service"
             : ", and the connections and secrets of the other services"
         );
+
+    private static string Of(int number, string one) =>
+        string.Create(System.Globalization.CultureInfo.InvariantCulture, $"{number:N0} {one}{(number == 1 ? "" : "s")}");
 
     /// <summary>What the roster that is left behind is to the library.</summary>
     internal string Joined => IsOfPeople ? "People are linked to another roster" : "Sites are matched to another roster";
@@ -1433,7 +1429,7 @@ public sealed class IntegrationService(
     {
         var packages = feed.Source.Packages;
         var last = packages[^1];
-        return $"Connected to {folder}: {last.Name} is a {(last.HasAllPeople ? "complete package" : "package of changes")}{(last.Findings.Count == 0 ? "" : $" with {last.Findings.Count} findings, see 'rollcall oneroster-csv check'")}.";
+        return $"Connected to {folder}: {last.Name} is a {(last.HasAllPeople ? "complete package" : "package of changes")}{(last.Findings.Count == 0 ? "" : $" with {last.Findings.Count} {(last.Findings.Count == 1 ? "finding" : "findings")}, see 'rollcall oneroster-csv check'")}.";
     }
 
     private static string ServerInWords(IntegrationSettings settings) =>

@@ -351,7 +351,7 @@ public sealed class PatronImport(RollcallDatabase database, TimeProvider time)
 
                 if (csv.RowFieldCount != width)
                 {
-                    problems.Add($"Row {line} has {csv.RowFieldCount} columns where the header has {width}.");
+                    problems.Add($"Row {line}: {csv.RowFieldCount} columns where the header has {width}.");
                     if (problems.Count >= MaxProblems)
                     {
                         break;

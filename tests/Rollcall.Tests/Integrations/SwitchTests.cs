@@ -17,6 +17,13 @@ namespace Rollcall.Tests.Integrations;
 /// <summary>A switch of the roster service clears what the other one left, and can be taken back like any operation.</summary>
 public sealed class SwitchTests(PostgresCluster cluster)
 {
+    [Fact]
+    public void One_is_said_as_one() =>
+        Assert.Equal(
+            "1 patron GUID, 1 link, 1 site GUID and 1 matched organization, and the connection and secret of another service",
+            new SwitchImpact(1, 1, 1, 1, 1).InWords
+        );
+
     [Theory]
     [InlineData(Db.Sqlite)]
     [InlineData(Db.Postgres)]

@@ -80,6 +80,8 @@ public sealed class BulkTests(PostgresCluster cluster)
             StringComparison.Ordinal
         );
         Assert.StartsWith("Row 5: Birthdate is a whole date", refused.Problems[1], StringComparison.Ordinal);
+        refused = await Assert.ThrowsAsync<ImportRefusedException>(() => system.ImportAsync("barcode,lastName\nA1,B,C\nD1,E,F\n"));
+        Assert.Equal("Rows 2 and 3: 3 columns where the header has 2.", Assert.Single(refused.Problems));
     }
 
     [Theory]
