@@ -35,8 +35,11 @@ public sealed partial class RollcallDatabase : IAsyncDisposable, IDisposable
     /// <summary>How the name of a restore's draft begins.</summary>
     internal const string RestoreDraft = "rollcall-restore-";
 
-    /// <summary>How the name of a rehearsal's folder begins: there is a whole database in it, and a copy of the master key.</summary>
+    /// <summary>How the name of a rehearsal's folder begins: there is a whole database in it.</summary>
     private const string RehearsalFolder = "rollcall-rehearsal-";
+
+    /// <summary>What the names of the files that SQLite keeps beside its own end with.</summary>
+    private static readonly string[] s_journals = ["-journal", "-wal", "-shm"];
 
     private static readonly TimeSpan s_draftsWritten = TimeSpan.FromHours(1);
 
@@ -57,7 +60,7 @@ public sealed partial class RollcallDatabase : IAsyncDisposable, IDisposable
         SilentAfter = options.SilentAfter;
         try
         {
-            Directory.CreateDirectory(DataFolder);
+            CreateFolder(DataFolder);
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
@@ -258,6 +261,8 @@ public sealed partial class RollcallDatabase : IAsyncDisposable, IDisposable
     /// <returns>The migrations that were applied.</returns>
     public async Task<IReadOnlyList<string>> MigrateAsync(CancellationToken cancellationToken = default)
     {
+        KeepPrivate();
+
         // Opening also proves that the database is there: EF would make one of any name, a misspelt one too.
         var pending = await PendingMigrationsAsync(cancellationToken);
         if (pending.Count == 0 && !IsPostgres)
@@ -603,15 +608,7 @@ public sealed partial class RollcallDatabase : IAsyncDisposable, IDisposable
         {
             DeleteRehearsals();
             var folder = Path.Combine(DataFolder, $"{RehearsalFolder}{Guid.NewGuid():N}");
-            if (OperatingSystem.IsWindows())
-            {
-                Directory.CreateDirectory(folder);
-            }
-            else
-            {
-                Directory.CreateDirectory(folder, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
-            }
-
+            CreateFolder(folder);
             return new Rehearsal(folder, gate);
         }
         catch
@@ -651,12 +648,55 @@ public sealed partial class RollcallDatabase : IAsyncDisposable, IDisposable
     /// <summary>Deletes a database file with what SQLite keeps beside it.</summary>
     internal static void DeleteWithJournals(string path)
     {
-        foreach (var suffix in (string[])["", "-journal", "-wal", "-shm"])
+        foreach (var file in s_journals.Select(suffix => path + suffix).Prepend(path).Where(File.Exists))
         {
-            if (File.Exists(path + suffix))
+            File.Delete(file);
+        }
+    }
+
+    /// <summary>Makes a folder, where it is missing, that its owner alone enters. One that is there keeps its rights.</summary>
+    private static void CreateFolder(string path)
+    {
+        if (OperatingSystem.IsWindows())
+        {
+            Directory.CreateDirectory(path);
+        }
+        else
+        {
+            Directory.CreateDirectory(path, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
+        }
+    }
+
+    /// <summary>Makes SQLite's file before SQLite does, for its owner alone: the journals beside it, in which all that is written comes first, get its
+    /// rights. Journals of a process that began with a file that was open to all are closed to whom the file is closed to.</summary>
+    private void KeepPrivate()
+    {
+        if (FilePath is null || OperatingSystem.IsWindows())
+        {
+            return;
+        }
+
+        try
+        {
+            if (!File.Exists(FilePath))
             {
-                File.Delete(path + suffix);
+                CreatePrivate(FilePath);
+                return;
             }
+
+            var rights = File.GetUnixFileMode(FilePath);
+            foreach (var journal in s_journals.Select(suffix => FilePath + suffix).Where(File.Exists))
+            {
+                if (File.GetUnixFileMode(journal) is var has && (has & ~rights) != 0)
+                {
+                    File.SetUnixFileMode(journal, has & rights);
+                }
+            }
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            // Another process made the file at the same moment, as privately, or a journal went. What else there is to say of the disk and its
+            // rights, SQLite says when it opens the file.
         }
     }
 

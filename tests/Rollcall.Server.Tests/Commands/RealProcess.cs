@@ -16,6 +16,10 @@ internal static class RealProcess
     public static Process StartFull(Cli cli, string[] args, string more = "") =>
         StartAs(cli, ["sh", "-c", $"exec \"$0\" \"$@\" >/dev/full {more}", Program, .. args]);
 
+    /// <summary>Starts a command as a user whose new files anybody may read.</summary>
+    public static Process StartOpen(Cli cli, params string[] args) =>
+        StartAs(cli, ["--default-signal=INT", "sh", "-c", "umask 022; exec \"$0\" \"$@\"", Program, .. args]);
+
     /// <summary>Starts a command in a terminal of its own, whose screen is its output.</summary>
     public static Process StartInTerminal(Cli cli, string args) =>
         StartAs(cli, ["TERM=xterm-256color", "script", "-qec", $"'{Program}' {args}", "/dev/null"]);
