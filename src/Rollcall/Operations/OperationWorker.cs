@@ -1,3 +1,4 @@
+using System.Globalization;
 using Microsoft.Extensions.Logging;
 using Rollcall.Storage;
 
@@ -192,12 +193,105 @@ internal sealed class OperationWorker(
         var district = await queue.DistrictCodeAsync(operation, cancellationToken);
         using var scope = logger.BeginScope("District {District}, operation {Operation}", district, operation.Id);
         using var measured = OperationMeters.Begin(operation, district, time);
-        await RunAsync(operation, measured, watcher, alive, cancellationToken);
-        measured.Left(await queue.GetAsync(operation.DistrictId, operation.Id, CancellationToken.None));
+        var reason = await RunAsync(operation, measured, watcher, alive, cancellationToken);
+        var left = await queue.GetAsync(operation.DistrictId, operation.Id, CancellationToken.None);
+        measured.Left(left);
+        LogLeft(operation, left, reason);
         return true;
     }
 
-    private async Task RunAsync(
+    /// <summary>One line of how it was left, for whoever reads the log instead of the pages. It names no people, and no text of a log or a plan.</summary>
+    private void LogLeft(Operation operation, Operation left, string? reason)
+    {
+        // What waits again was given up with the number after the one that it was claimed by; beyond that it is another worker's, whose log has it.
+        if (left.Status == OperationStatus.Running || left.Fence > operation.Fence + (left.Status == OperationStatus.Waiting ? 1 : 0))
+        {
+            return;
+        }
+
+        var kind = OperationQueue.KindWord(operation.Kind);
+        switch (left.Status)
+        {
+            case OperationStatus.Waiting when left.FailedForNow:
+                logger.LogInformation(
+                    "Operation {Id} ({Kind}) failed for now, and is tried again at {When:u}: {Reason}",
+                    operation.Id,
+                    kind,
+                    left.NotBefore,
+                    reason
+                );
+                break;
+            case OperationStatus.Waiting:
+                logger.LogInformation("Operation {Id} ({Kind}) is parked: a worker goes on with it where it is", operation.Id, kind);
+                break;
+            case OperationStatus.Failed:
+                logger.LogWarning("Operation {Id} ({Kind}) failed: {Reason}", operation.Id, kind, reason ?? SeeThere(operation));
+                break;
+            default:
+                var counts = OperationQueue.CountsOf(left);
+                logger.LogInformation(
+                    "Operation {Id} ({Kind}) ended: {Status}; {Read} read, {Created} created, {Updated} updated, {Transferred} transferred, {Reactivated} reactivated, {Removed} removed, {Review} in Review, {Held} held",
+                    operation.Id,
+                    kind,
+                    OperationQueue.StatusWord(left.Status),
+                    counts.Read,
+                    counts.Created,
+                    counts.Updated,
+                    counts.Transferred,
+                    counts.Reactivated,
+                    counts.Removed,
+                    counts.Review,
+                    counts.Held
+                );
+                break;
+        }
+    }
+
+    private static string SeeThere(Operation operation) =>
+        string.Create(CultureInfo.InvariantCulture, $"'rollcall operation show {operation.Id}' says why");
+
+    /// <summary>Why an operation failed, as far as it names nobody: what it says on its page may be of one person, or quote what a service
+    /// answered.</summary>
+    private static string ReasonFor(Operation operation, Exception e) =>
+        e switch
+        {
+            OneRoster.RosterException roster => Told(roster),
+            RollcallException { IsOfPerson: false }
+                when operation.Kind
+                    is OperationKind.FullSync
+                        or OperationKind.ChangesSync
+                        or OperationKind.Readiness
+                        or OperationKind.Retention => e.Message.ReplaceLineEndings(" "),
+            RollcallException => SeeThere(operation),
+            IOException => "a file could not be read or written",
+            _ when DatabaseErrors.IsFault(e) => "the database refused the work",
+            _ => $"an unexpected fault ({e.GetType().Name})",
+        };
+
+    private static string Told(OneRoster.RosterException e)
+    {
+        var what = e.Fault switch
+        {
+            OneRoster.RosterFault.Unreachable => "the roster cannot be reached",
+            OneRoster.RosterFault.CredentialsRefused => "the roster service refuses the credentials",
+            OneRoster.RosterFault.AccessDisabled => "the roster service denies access",
+            OneRoster.RosterFault.NotARoster => "no roster is at the address",
+            OneRoster.RosterFault.Incomplete => "the roster could not be read whole",
+            OneRoster.RosterFault.ClockSkew => "this machine's clock and the roster service's differ too much",
+            OneRoster.RosterFault.TooLarge => "an answer of the roster service is too large",
+            _ => "the roster service refuses the request",
+        };
+        var why =
+            e.StatusCode is { } status ? string.Create(CultureInfo.InvariantCulture, $" (status {status})")
+            : e.InnerException is HttpRequestException or System.Net.Sockets.SocketException
+                ? $" ({Patrons.Text.Cut(e.GetBaseException().Message.ReplaceLineEndings(" ").TrimEnd('.'), 200)})"
+            : e.InnerException is OperationCanceledException ? " (no answer in time)"
+            : "";
+        return what + why;
+    }
+
+    /// <returns>Why it did not come to a good end, naming nobody; null when there is nothing to say.</returns>
+    private async Task<string?> RunAsync(
         Operation operation,
         OperationMeters.Work measured,
         Action<OperationStage, string?, long, long>? watcher,
@@ -218,7 +312,7 @@ internal sealed class OperationWorker(
             if (await queue.ForbiddenNightAsync(operation, cancellationToken) is { } why)
             {
                 await queue.FinishAsync(operation, OperationStatus.Cancelled, null, null, why, CancellationToken.None);
-                return;
+                return why;
             }
 
             if (operation.Takeovers >= MostTakeovers)
@@ -229,7 +323,7 @@ internal sealed class OperationWorker(
                     operation.Takeovers
                 );
                 await queue.FinishAsync(operation, OperationStatus.Failed, null, null, EndsWorkers, CancellationToken.None);
-                return;
+                return "its worker ended in the middle too often";
             }
 
             await ExecuteAsync(handlers.First(h => h.Handles(operation.Kind)), run, stop.Token);
@@ -253,7 +347,10 @@ internal sealed class OperationWorker(
         catch (Exception e)
         {
             await FailAsync(operation, e);
+            return ReasonFor(operation, e);
         }
+
+        return null;
     }
 
     /// <summary>Works on the operation, and goes on where it stopped when the database fails for a moment: every step can be taken up

@@ -893,7 +893,6 @@ internal sealed class SyncHandler(
                 ),
             cancellationToken
         );
-        logger.LogInformation("Operation {Id} ended: {Status}", operation.Id, OperationQueue.StatusWord(status));
     }
 
     /// <summary>Says which rows were not written as planned.</summary>
@@ -1107,8 +1106,6 @@ internal sealed class SyncHandler(
         {
             throw new FencedOffException();
         }
-
-        logger.LogInformation("Operation {Id} ended: {Status}", operation.Id, OperationQueue.StatusWord(status));
     }
 
     private static string N(long number) => number.ToString("N0", CultureInfo.InvariantCulture);

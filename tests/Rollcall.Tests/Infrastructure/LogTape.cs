@@ -31,7 +31,7 @@ public sealed class LogTape : ILoggerProvider, ILogger
         TState state,
         Exception? exception,
         Func<TState, Exception?, string> formatter
-    ) => _lines.Enqueue($"{formatter(state, exception)} {exception} {Values(state)}");
+    ) => _lines.Enqueue($"{formatter(state, exception)} {exception} {Values(state)} level={logLevel}");
 
     private static string Values(object? state) =>
         state is IEnumerable<KeyValuePair<string, object?>> values ? string.Join(' ', values.Select(v => $"{v.Key}={v.Value}")) : "";

@@ -21,10 +21,14 @@ public sealed class TroubleTests(PostgresCluster cluster)
     private static async Task<int> SendDueAsync(NoticeService notices) =>
         (await Task.WhenAll(Enum.GetValues<NoticeChannel>().Select(c => notices.SendDueAsync(c, Stop)))).Sum();
 
-    private async Task<(Installation System, ShiftedTime Clock)> NightAsync(Db db, MailOptions? mail = null)
+    private async Task<(Installation System, ShiftedTime Clock)> NightAsync(
+        Db db,
+        MailOptions? mail = null,
+        Action<IServiceCollection>? configure = null
+    )
     {
         var clock = new ShiftedTime(s_start);
-        var system = await Installation.StartAsync(cluster, db, time: clock, mail: mail);
+        var system = await Installation.StartAsync(cluster, db, time: clock, mail: mail, configure: configure);
         await system.ConfigureAsync(s => SettingsChange.Daily(s, "04:00", "full", s_start.AddDays(-1)));
         return (system, clock);
     }
@@ -61,6 +65,82 @@ public sealed class TroubleTests(PostgresCluster cluster)
         Assert.True(ended.Status is OperationStatus.Completed or OperationStatus.CompletedWithWarnings, $"{ended.Status} {ended.Error}");
         Assert.Null(ended.Error);
         Assert.Single(await system.Queue.ListAsync(system.District.Id, cancellationToken: Stop), o => o.DailyDate is not null);
+    }
+
+    [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task The_log_has_one_line_of_how_each_operation_was_left_and_names_nobody(Db db)
+    {
+        var tape = new LogTape();
+        var (system, _) = await NightAsync(db, configure: tape.AddTo);
+        await using var _ = system;
+        var taken = 0;
+
+        // A line is of one operation alone, and nothing more was said of how it ended.
+        string Left(long id) => Assert.Single(Since(), l => l.StartsWith($"Operation {id} (", StringComparison.Ordinal));
+        List<string> Since()
+        {
+            var lines = tape.Lines.Skip(taken).ToList();
+            taken += lines.Count;
+            return lines;
+        }
+
+        void Says(long id, string level, params string[] parts)
+        {
+            var line = Left(id);
+            Assert.All(parts, p => Assert.Contains(p, line, StringComparison.Ordinal));
+            Assert.EndsWith($"level={level}", line, StringComparison.Ordinal);
+        }
+
+        system.Sandbox.Faults.Set("revision-changes");
+        var night = Assert.Single(await system.Get<DailySchedule>().EnqueueDueAsync(cancellationToken: Stop));
+        Assert.True(await WorkAsync(system));
+        Says(night, "Information", "(full) failed for now", "again at 2026-03-02 04:10", "the roster could not be read whole");
+
+        system.Sandbox.Faults.Set("disabled-403");
+        var asked = await system.SyncAsync();
+        Assert.Equal(OperationStatus.Failed, asked.Status);
+        Says(asked.Id, "Warning", "(full) failed: ", "denies access (status 403)");
+
+        // Why it failed says whom it was about.
+        system.Sandbox.Faults.Set("");
+        var unknown = await Sync.PersonTests.RunAsync(system, "nobody-4711", fails: true);
+        Assert.Contains("nobody-4711", unknown.Error, StringComparison.Ordinal);
+        Says(unknown.Id, "Warning", "(person) failed: ", $"rollcall operation show {unknown.Id}");
+
+        using (var stop = CancellationTokenSource.CreateLinkedTokenSource(Stop))
+        {
+            var (parked, _) = await system.Queue.EnqueueAsync(
+                system.District.Id,
+                OperationKind.FullSync,
+                IntegrationKind.ClassLink,
+                false,
+                "test"
+            );
+            Assert.True(await system.Get<OperationWorker>().WorkAsync(parked, (stage, _, _, _) => stop.Cancel(), stop.Token));
+            Assert.Equal(OperationStatus.Waiting, (await system.Queue.GetAsync(system.District.Id, parked, Stop)).Status);
+            Says(parked, "Information", "(full) is parked");
+            Assert.True(await system.Get<OperationWorker>().WorkAsync(parked, null, Stop));
+            var ended = await system.Queue.GetAsync(system.District.Id, parked, Stop);
+            var counts = OperationQueue.CountsOf(ended);
+            Says(
+                parked,
+                "Information",
+                $"(full) ended: {OperationQueue.StatusWord(ended.Status)}; {counts.Read} read, {counts.Created} created"
+            );
+        }
+
+        var import = await system.ImportAsync("barcode,lastName,site\nL4712,Zanzibarian,S1\n");
+        Says(import.Id, "Information", "(import) ended: completed; 1 read, 1 created");
+        Assert.All(
+            tape.Lines,
+            line =>
+                Assert.All(
+                    (string[])["nobody-4711", "L4712", "Zanzibarian"],
+                    word => Assert.DoesNotContain(word, line, StringComparison.OrdinalIgnoreCase)
+                )
+        );
     }
 
     [Fact]
