@@ -36,6 +36,9 @@ public sealed record RollcallOptions(
     bool RequireSecondFactor = false
 )
 {
+    /// <summary>The folder of another installation whose master key a rehearsal is tried with, and never made there; null is the data folder.</summary>
+    public string? KeyFolder { get; init; }
+
     /// <summary>How private addresses are allowed, for whoever was refused one.</summary>
     public const string PrivateAddressHint = "For development, ROLLCALL_ALLOW_PRIVATE_ADDRESSES=true allows it.";
 
@@ -52,8 +55,18 @@ public static class RollcallServices
         services.AddLogging();
         services.AddSingleton(options);
         services.AddSingleton(_ => new RollcallDatabase(options.Storage));
-        services.AddSingleton(_ => MasterKey.Load(Path.GetFullPath(options.Storage.DataFolder)));
-        services.AddSingleton<KeyRing>();
+        services.AddSingleton(provider =>
+            MasterKey.Load(
+                Path.GetFullPath(options.KeyFolder ?? options.Storage.DataFolder),
+                mayMake: options.KeyFolder is null,
+                () => KeyRing.NeedsMasterKey(provider.GetRequiredService<RollcallDatabase>())
+            )
+        );
+        services.AddSingleton(provider => new KeyRing(
+            provider.GetRequiredService<RollcallDatabase>(),
+            provider.GetRequiredService<MasterKey>(),
+            ofRehearsal: options.KeyFolder is not null
+        ));
         services.AddDataProtection().SetApplicationName("Rollcall");
         services.AddSingleton<IConfigureOptions<KeyManagementOptions>>(provider => new ConfigureOptions<KeyManagementOptions>(o =>
         {

@@ -293,15 +293,17 @@ internal static class DatabaseCommands
                 using var here = new RollcallDatabase(options.Storage);
                 using var rehearsed = here.BeginRehearsal();
 
-                // Its secrets are tried with the master key of this installation, as a real restore would need it.
-                var key = Path.Combine(here.DataFolder, "master.key");
-                if (File.Exists(key))
-                {
-                    File.Copy(key, Path.Combine(rehearsed.Folder, "master.key"));
-                }
-
                 var started = Stopwatch.GetTimestamp();
-                await using var rehearsal = Session.Of(result, options with { Storage = new StorageOptions(rehearsed.Folder) });
+
+                // Its secrets are tried with the master key of this installation, as a real restore would need it.
+                await using var rehearsal = Session.Of(
+                    result,
+                    options with
+                    {
+                        Storage = new StorageOptions(rehearsed.Folder),
+                        KeyFolder = here.DataFolder,
+                    }
+                );
                 var content = (
                     await rehearsal.Get<Backup>().RestoreAsync(result.GetRequiredValue(file), replace: false, cancellationToken)
                 ).Content;

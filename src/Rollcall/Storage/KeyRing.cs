@@ -8,7 +8,10 @@ namespace Rollcall.Storage;
 
 /// <summary>The key ring's place: a table, so that every node of an installation reads the same. Its keys are encrypted with the master key; those
 /// of another master key are as good as not there.</summary>
-internal sealed class KeyRing(RollcallDatabase database, MasterKey master) : IXmlRepository
+/// <param name="database">The database that it is in.</param>
+/// <param name="master">What its keys are encrypted with.</param>
+/// <param name="ofRehearsal">The database is a backup that is tried and thrown away.</param>
+internal sealed class KeyRing(RollcallDatabase database, MasterKey master, bool ofRehearsal = false) : IXmlRepository
 {
     /// <summary>How the name of a key begins that was given up because nobody had its master key any more. With that it is a key again.</summary>
     private const string SetAside = "set aside: ";
@@ -55,7 +58,11 @@ internal sealed class KeyRing(RollcallDatabase database, MasterKey master) : IXm
         if (!Fits())
         {
             throw new RollcallException(
-                $"The master key in {KeyFile} does not fit this database: what is stored in it was encrypted with another one. Put the original key file there, or name it with ROLLCALL_KEY_FILE; all nodes need the same. Where it is lost for good, 'rollcall db adopt-key' goes on with this one and says what has to be connected again."
+                ofRehearsal
+                    ? $"The backup holds keys and tokens that the master key in {KeyFile} does not open{(master.IsMissing ? ", which is missing" : "")}: they were encrypted with another one. Put that key file there before it is restored, or name it with ROLLCALL_KEY_FILE; without it a restore brings back everything else."
+                : master.IsMissing
+                    ? $"The master key {KeyFile} is missing: what is stored in this database was encrypted with it. Put the original key file there, or name it with ROLLCALL_KEY_FILE; all nodes need the same. Where it is lost for good, 'rollcall db adopt-key' makes another one and says what has to be connected again."
+                : $"The master key in {KeyFile} does not fit this database: what is stored in it was encrypted with another one. Put the original key file there, or name it with ROLLCALL_KEY_FILE; all nodes need the same. Where it is lost for good, 'rollcall db adopt-key' goes on with this one and says what has to be connected again."
             );
         }
 
@@ -77,9 +84,32 @@ internal sealed class KeyRing(RollcallDatabase database, MasterKey master) : IXm
             entry.Row.FriendlyName = SetAside + entry.Row.FriendlyName;
         }
 
+        // First the file: a key that counts and is nowhere would be worse than one that does not count yet.
+        master.Keep();
         context.SaveChanges();
         return true;
     }
+
+    /// <summary>Something was encrypted with a master key that still counts. Where the database cannot be asked, nobody knows of any.</summary>
+    public static bool NeedsMasterKey(RollcallDatabase database)
+    {
+        if (database.FilePath is { } file && !File.Exists(file))
+        {
+            return false;
+        }
+
+        try
+        {
+            using var context = database.CreateContextAsOwner();
+            return context.DataProtectionKeys.AsEnumerable().Any(k => !IsSetAside(k) && Secret(XElement.Parse(k.Xml!)) is not null);
+        }
+        catch (Exception e) when (DatabaseErrors.IsFault(e))
+        {
+            return false;
+        }
+    }
+
+    private static XElement? Secret(XElement element) => element.Descendants().FirstOrDefault(e => e.Name.LocalName == "encryptedSecret");
 
     private static bool IsSetAside(DataProtectionKey row) => row.FriendlyName?.StartsWith(SetAside, StringComparison.Ordinal) == true;
 
@@ -96,7 +126,7 @@ internal sealed class KeyRing(RollcallDatabase database, MasterKey master) : IXm
 
     private bool? Opens(XElement element)
     {
-        if (element.Descendants().FirstOrDefault(e => e.Name.LocalName == "encryptedSecret") is not { } secret)
+        if (Secret(element) is not { } secret)
         {
             return null;
         }

@@ -82,26 +82,38 @@ internal sealed class MasterKey
     }
 
     /// <summary>Reads the key file, or makes the data folder's own at the first start.</summary>
-    public static MasterKey Load(string dataFolder)
+    /// <param name="folder">Where it is, unless ROLLCALL_KEY_FILE names it.</param>
+    /// <param name="mayMake">It may be made here.</param>
+    /// <param name="isNeeded">The database holds what was encrypted with one: another one that is made opens none of it, and would pass for the one that
+    /// is missing.</param>
+    public static MasterKey Load(string folder, bool mayMake, Func<bool> isNeeded)
     {
         var chosen = Environment.GetEnvironmentVariable("ROLLCALL_KEY_FILE");
-        var path = string.IsNullOrWhiteSpace(chosen) ? System.IO.Path.Combine(dataFolder, "master.key") : chosen;
+        var isChosen = !string.IsNullOrWhiteSpace(chosen);
+        var path = isChosen ? chosen! : System.IO.Path.Combine(folder, "master.key");
         try
         {
-            if (!File.Exists(path))
+            if (Read(path) is { } key)
             {
-                if (!string.IsNullOrWhiteSpace(chosen))
-                {
-                    throw new RollcallException(
-                        $"The key file {path} (ROLLCALL_KEY_FILE) does not exist. Make one with 'openssl rand -base64 32' and keep it safe."
-                    );
-                }
-
-                Create(path);
+                return new MasterKey(key, path);
             }
 
-            var key = Convert.FromBase64String(File.ReadAllText(path).Trim());
-            return key.Length == Size ? new MasterKey(key, path) : throw new FormatException();
+            if (isChosen)
+            {
+                throw new RollcallException(
+                    $"The key file {path} (ROLLCALL_KEY_FILE) does not exist. {(isNeeded() ? "This database has one already: put the original there." : "Make one with 'openssl rand -base64 32' and keep it safe.")}"
+                );
+            }
+
+            if (!mayMake || isNeeded())
+            {
+                return new MasterKey(RandomNumberGenerator.GetBytes(Size), path) { IsMissing = true };
+            }
+
+            Create(path, RandomNumberGenerator.GetBytes(Size));
+
+            // Another process may have been first.
+            return new MasterKey(Read(path) ?? throw new FileNotFoundException("It was taken away again.", path), path);
         }
         catch (FormatException e)
         {
@@ -113,7 +125,37 @@ internal sealed class MasterKey
         }
     }
 
-    private static void Create(string path)
+    /// <returns>Null when there is no such file. One that cannot be got at is there, as far as anybody knows.</returns>
+    private static byte[]? Read(string path)
+    {
+        string text;
+        try
+        {
+            text = File.ReadAllText(path);
+        }
+        catch (Exception e) when (e is FileNotFoundException or DirectoryNotFoundException)
+        {
+            return null;
+        }
+
+        var key = Convert.FromBase64String(text.Trim());
+        return key.Length == Size ? key : throw new FormatException();
+    }
+
+    /// <summary>The file is missing, and the database holds what was encrypted with it. This one is made up and written nowhere.</summary>
+    public bool IsMissing { get; private set; }
+
+    /// <summary>Writes the one that was made up: it is to count from now on.</summary>
+    public void Keep()
+    {
+        if (IsMissing)
+        {
+            Create(Path, _key);
+            IsMissing = false;
+        }
+    }
+
+    private static void Create(string path, byte[] key)
     {
         var options = new FileStreamOptions { Mode = FileMode.CreateNew, Access = FileAccess.Write };
         if (!OperatingSystem.IsWindows())
@@ -125,7 +167,7 @@ internal sealed class MasterKey
         var draft = $"{path}.{Guid.NewGuid():N}";
         using (var stream = new StreamWriter(new FileStream(draft, options)))
         {
-            stream.WriteLine(Convert.ToBase64String(RandomNumberGenerator.GetBytes(Size)));
+            stream.WriteLine(Convert.ToBase64String(key));
         }
 
         try

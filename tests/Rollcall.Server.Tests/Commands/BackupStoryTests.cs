@@ -33,7 +33,20 @@ public sealed class BackupStoryTests(PostgresCluster cluster)
         Assert.DoesNotContain("Renamed", (await cli.OkAsync("site", "list")).Out, StringComparison.Ordinal);
         Assert.Equal(0, (await cli.OkAsync("sync", "--json")).Number("created"));
 
+        // A rehearsal names the key that a restore would need, not a place that is gone by the time that somebody looks, and makes none.
         await using var elsewhere = await Cli.OpenAsync();
+        var key = Path.Combine(elsewhere.Data, "master.key");
+        await TellsKeyAsync(", which is missing");
+        Assert.False(File.Exists(key));
+        await elsewhere.OkAsync("district", "add", "LAKE", "--name", "Lake");
+        await elsewhere.OkAsync("operator", "partner-key", "--file", elsewhere.File("partner", "planted-partner-key"));
+        await TellsKeyAsync("does not open");
+        File.Delete(key);
+        foreach (var left in Directory.GetFiles(elsewhere.Data, "rollcall.db*"))
+        {
+            File.Delete(left);
+        }
+
         var there = await elsewhere.OkAsync("db", "restore", file);
         Assert.Contains("ROLLCALL_KEY_FILE", there.Out, StringComparison.Ordinal);
         Assert.Equal(patrons, (await elsewhere.OkAsync("patron", "list", "--json")).Json.GetArrayLength());
@@ -41,6 +54,15 @@ public sealed class BackupStoryTests(PostgresCluster cluster)
 
         await cli.RefusedAsync(1, "no file", "db", "rehearse", Path.Combine(folder.Path, "none"));
         await cli.RefusedAsync(1, "no backup", "db", "restore", cli.File("text.bak", "hello"), "--yes");
+
+        async Task TellsKeyAsync(string how)
+        {
+            var ran = await elsewhere.RunAsync("db", "rehearse", file, "--json");
+            Assert.Equal(1, ran.Code);
+            var problems = ran.Json.GetProperty("problems").EnumerateArray().Select(p => p.GetString()!).ToList();
+            Assert.Contains(problems, p => p.Contains(key, StringComparison.Ordinal) && p.Contains(how, StringComparison.Ordinal));
+            Assert.DoesNotContain(problems, p => p.Contains("rollcall-rehearsal-", StringComparison.Ordinal));
+        }
     }
 
     [Theory]

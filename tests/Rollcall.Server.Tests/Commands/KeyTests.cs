@@ -119,6 +119,46 @@ public sealed class KeyTests(PostgresCluster cluster)
         }
     }
 
+    [Fact]
+    public async Task A_key_file_that_is_missing_is_told_from_one_that_cannot_be_got_at_and_none_is_made_in_its_place()
+    {
+        await using var cli = await Cli.OpenAsync();
+        await cli.OkAsync("district", "add", "RIVER", "--name", "Riverbend");
+        var named = cli.Variables["ROLLCALL_KEY_FILE"] = Path.Combine(cli.Data, "named.key");
+        await SaysAsync(named, "does not exist. Make one");
+        cli.Variables.Remove("ROLLCALL_KEY_FILE");
+        await cli.OkAsync("operator", "partner-key", "--file", cli.File("partner", "planted-partner-key"));
+        var file = Path.Combine(cli.Data, "master.key");
+
+        // Where something was encrypted with it, no other one does.
+        cli.Variables["ROLLCALL_KEY_FILE"] = named;
+        await SaysAsync(named, "does not exist. This database has one already: put the original there.");
+
+        // A folder is as good as a file that somebody else's folder keeps from us: it is there.
+        cli.Variables["ROLLCALL_KEY_FILE"] = cli.Data;
+        await SaysAsync(cli.Data, "cannot be read");
+        cli.Variables.Remove("ROLLCALL_KEY_FILE");
+
+        File.Delete(file);
+        await SaysAsync(file, "is missing");
+        Assert.Contains(file, (await cli.RunAsync("db", "check")).Out, StringComparison.Ordinal);
+        await cli.RefusedAsync(1, "classlink.partner-key", "db", "adopt-key");
+        Assert.False(File.Exists(file));
+        await cli.OkAsync("db", "adopt-key", "--yes");
+        Assert.True(File.Exists(file));
+        await ServesAsync(cli);
+
+        async Task SaysAsync(string path, string what)
+        {
+            using var process = Start(cli, "serve", "--urls", "http://127.0.0.1:0");
+            var ran = await EndAsync(process);
+            Assert.Equal(1, ran.Code);
+            var line = Assert.Single(ran.Error.TrimEnd('\n').Split('\n'));
+            Assert.Contains(path, line, StringComparison.Ordinal);
+            Assert.Contains(what, line, StringComparison.Ordinal);
+        }
+    }
+
     /// <summary>A server starts, answers with a form, ends, and has had nothing to complain of.</summary>
     private static async Task ServesAsync(Cli cli)
     {
