@@ -687,7 +687,7 @@ public sealed partial class RollcallDatabase : IAsyncDisposable, IDisposable
             var rights = File.GetUnixFileMode(FilePath);
             foreach (var journal in s_journals.Select(suffix => FilePath + suffix).Where(File.Exists))
             {
-                if (File.GetUnixFileMode(journal) is var has && (has & ~rights) != 0)
+                if (File.GetUnixFileMode(journal) is var has && (has & ~rights) != UnixFileMode.None)
                 {
                     File.SetUnixFileMode(journal, has & rights);
                 }
