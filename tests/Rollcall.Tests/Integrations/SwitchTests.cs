@@ -304,7 +304,7 @@ public sealed class SwitchTests(PostgresCluster cluster)
         Assert.Equal(new SwitchImpact(0, 0, 0, 1, Connections: 1), impact);
         await Refused(
             async () => await system.Integrations.TurnOnAsync(district, IntegrationKind.ClassLink, clear: false, "test"),
-            "clears 1 matched organizations, and the connection and secret of another service"
+            "clears 1 matched organization, and the connection and secret of another service"
         );
         var switched = await system.Integrations.TurnOnAsync(district, IntegrationKind.ClassLink, clear: true, "test");
         Assert.Equal(before, await UndoTests.PictureAsync(system));
