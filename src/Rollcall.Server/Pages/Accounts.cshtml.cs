@@ -130,11 +130,11 @@ internal sealed class AccountsModel(Here here, Accounts accounts, AccountDesk de
     }
 
     /// <summary>What somebody may do who was here before: a typed address may be another one's than was thought.</summary>
-    private string ChangeOf(SecurityGroup was, string? at, SecurityGroup group, IReadOnlyList<string> codes)
+    private string ChangeOf(SecurityGroup was, string? at, SecurityGroup group, string[] codes)
     {
         string[] before = Codes(at);
         var (gone, come) = (before.Except(codes, StringComparer.Ordinal).ToList(), codes.Except(before, StringComparer.Ordinal).ToList());
-        var now = PlaceOf(group, codes.Count == 0 ? null : string.Join(',', codes));
+        var now = PlaceOf(group, codes.Length == 0 ? null : string.Join(',', codes));
         return was == group && gone.Count + come.Count == 0
             ? $"was {now} already: nothing was changed."
             : $"was {PlaceOf(was, at)} until now and is {now} from now on."
