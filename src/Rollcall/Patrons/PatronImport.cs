@@ -693,16 +693,16 @@ public sealed class PatronImport(RollcallDatabase database, TimeProvider time)
         var all = context.Patrons.AsNoTracking().Where(p => p.DistrictId == districtId);
         var barcodes = await OtherZerosAsync(
             rows.Where(r => r is { IsNew: true, Barcode: not null }).Select(r => Text.BarcodeKey(r.Barcode!)),
-            all.Where(p => EF.Functions.Like(p.BarcodeKey, "0%")),
-            some => all.Where(p => some.Contains(p.BarcodeKey)),
-            p => p.BarcodeKey,
+            all.Where(p => EF.Functions.Like(p.BarcodeKey, "0%")).Select(p => new Holder(p.Id, p.BarcodeKey, p.Barcode)),
+            some => all.Where(p => some.Contains(p.BarcodeKey)).Select(p => new Holder(p.Id, p.BarcodeKey, p.Barcode)),
+            [],
             cancellationToken
         );
         var zeros = await OtherZerosAsync(
             rows.Where(r => r.IsNew && r.Number is { } n && !holders.ContainsKey(n)).Select(r => r.Number!),
-            all.Where(p => !renumbered.Contains(p.Id) && EF.Functions.Like(p.CommunityId!, "0%")),
-            some => all.Where(p => !renumbered.Contains(p.Id) && some.Contains(p.CommunityId)),
-            p => p.CommunityId!,
+            all.Where(p => EF.Functions.Like(p.CommunityId!, "0%")).Select(p => new Holder(p.Id, p.CommunityId!, p.Barcode)),
+            some => all.Where(p => some.Contains(p.CommunityId)).Select(p => new Holder(p.Id, p.CommunityId!, p.Barcode)),
+            renumbered,
             cancellationToken
         );
         var people = rows.Where(r => r.IsNew)
@@ -729,9 +729,7 @@ public sealed class PatronImport(RollcallDatabase database, TimeProvider time)
                 else if (row.IsNew && zeros.TryGetValue(number, out var alike))
                 {
                     bareNumbers++;
-                    words.Add(
-                        $"Student # {number} is, but for leading zeros, {alike.CommunityId} of the patron {alike.Barcode}: {SecondRecord}"
-                    );
+                    words.Add($"Student # {number} is, but for leading zeros, {alike.Key} of the patron {alike.Barcode}: {SecondRecord}");
                 }
                 else if (numbers[number].Count() > 1)
                 {
@@ -859,48 +857,48 @@ public sealed class PatronImport(RollcallDatabase database, TimeProvider time)
         return found.ToLookup(f => f.Name, f => f.Person, StringComparer.Ordinal);
     }
 
+    /// <summary>Who has a key.</summary>
+    private sealed record Holder(long Id, string Key, string Barcode);
+
     /// <summary>Whose key one of these is but for leading zeros.</summary>
     /// <param name="keys">Of new patrons.</param>
-    /// <param name="padded">The patrons whose key begins with a zero.</param>
+    /// <param name="padded">Those whose key begins with a zero.</param>
     /// <param name="of">Those who have one of some keys.</param>
-    /// <param name="keyOf">A patron's.</param>
+    /// <param name="except">Who has theirs no more.</param>
     /// <param name="cancellationToken">Ends it.</param>
-    private static async Task<Dictionary<string, Patron>> OtherZerosAsync(
+    private static async Task<Dictionary<string, Holder>> OtherZerosAsync(
         IEnumerable<string> keys,
-        IQueryable<Patron> padded,
-        Func<string[], IQueryable<Patron>> of,
-        Func<Patron, string> keyOf,
+        IQueryable<Holder> padded,
+        Func<string[], IQueryable<Holder>> of,
+        HashSet<long> except,
         CancellationToken cancellationToken
     )
     {
         static string Bare(string key) => key.TrimStart('0');
         var alike = keys.Distinct(StringComparer.Ordinal).ToLookup(Bare, StringComparer.Ordinal);
-        var found = new Dictionary<string, Patron>(StringComparer.Ordinal);
-        void Note(Patron patron)
-        {
-            foreach (var key in alike[Bare(keyOf(patron))].Where(k => k != keyOf(patron)))
-            {
-                found.TryAdd(key, patron);
-            }
-        }
-
+        var found = new Dictionary<string, Holder>(StringComparer.Ordinal);
         if (alike.Count > 0)
         {
-            await foreach (var patron in padded.AsAsyncEnumerable().WithCancellation(cancellationToken))
-            {
-                Note(patron);
-            }
+            await NoteAsync(padded);
         }
 
         foreach (var some in alike.Where(a => a.Any(k => k != a.Key)).Select(a => a.Key).Chunk(1000))
         {
-            await foreach (var patron in of(some).AsAsyncEnumerable().WithCancellation(cancellationToken))
-            {
-                Note(patron);
-            }
+            await NoteAsync(of(some));
         }
 
         return found;
+
+        async Task NoteAsync(IQueryable<Holder> holders)
+        {
+            await foreach (var holder in holders.AsAsyncEnumerable().WithCancellation(cancellationToken))
+            {
+                foreach (var key in alike[Bare(holder.Key)].Where(k => k != holder.Key && !except.Contains(holder.Id)))
+                {
+                    found.TryAdd(key, holder);
+                }
+            }
+        }
     }
 
     private static async Task<Dictionary<string, Patron>> KeysAsync(

@@ -12,7 +12,7 @@ namespace Rollcall.Sync;
 internal sealed class SyncSetup
 {
     /// <summary>Raised when the planner would decide differently on the same data, so that nobody is left as he was by an old hash.</summary>
-    private const int PlannerVersion = 1;
+    private const int PlannerVersion = 2;
 
     public required District District { get; init; }
     public required IntegrationKind Kind { get; init; }
@@ -127,6 +127,11 @@ internal sealed class SyncSetup
         }
 
         AppendMatches(hash);
+        foreach (var org in NotServed.Order(StringComparer.Ordinal))
+        {
+            Hashing.Append(hash, org);
+        }
+
         return (long)hash.GetCurrentHashAsUInt64() | 1;
     }
 

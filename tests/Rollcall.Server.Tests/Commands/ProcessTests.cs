@@ -1,5 +1,6 @@
 using System.Net;
 using System.Net.Sockets;
+using System.Runtime.Versioning;
 using System.Text.Json;
 using Microsoft.EntityFrameworkCore;
 using Rollcall.Operations;
@@ -100,6 +101,7 @@ public sealed class ProcessTests(PostgresCluster postgres)
     }
 
     [Fact]
+    [UnsupportedOSPlatform("windows")]
     public async Task Nobody_else_on_the_machine_reads_what_a_first_server_keeps_from_the_first_byte_on()
     {
         Assert.SkipWhen(OperatingSystem.IsWindows(), "Rights of files are Unix's");

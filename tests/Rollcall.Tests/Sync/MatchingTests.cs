@@ -359,18 +359,26 @@ public sealed class MatchingTests(PostgresCluster cluster)
         await using var system = await StartAsync(db, "");
         system.Sandbox.Person("ann", "Ann", "Alpha", number: "1001");
         system.Sandbox.Person("cid", "Cid", "Gamma", number: "1003");
+        system.Sandbox.Person("eve", "Eve", "Epsilon", number: "1004");
+        system.Sandbox.Person("fay", "Fay", "Phi", number: "1005");
         await SyncAsync(system);
+        var fay = (await system.PatronsByGuidAsync())["fay"];
+        await system.Patrons.EditAsync(system.District.Id, fay.Barcode, [new("communityId", "1005", Keep: true)], "librarian");
+        system.Sandbox.Person("fay", "Fay", "Phi", number: "2005");
+        system.Sandbox.Person("new-of-kept", "Gus", "Chi", number: "1005");
         system.Sandbox.Person("ann", "Ann", "Alpha", number: "2001");
         system.Sandbox.Person("new", "Dan", "Delta", number: "1001");
 
         // Two records of one person, the second of which got the first one's number.
         system.Sandbox.Person("cid", "Cid", "Gamma", number: "2003");
         system.Sandbox.Person("cid-again", "Cid", "Gamma", number: "1003");
+        system.Sandbox.Person("eve", "Eve", "Epsilon", number: "2004");
+        system.Sandbox.Person("evi", "Evi", "Epsilon", number: "1004");
         var (log, counts) = await SyncAsync(system);
-        Assert.Equal((1, 2, 1), (counts.Created, counts.Updated, counts.Review));
-        Assert.Equal("review", Line(log, "cid-again").Outcome);
+        Assert.Equal((1, 3), (counts.Created, counts.Review));
+        Assert.All((string[])["cid-again", "evi", "new-of-kept"], g => Assert.Equal("review", Line(log, g).Outcome));
         Assert.Equal(
-            [("ann", "2001"), ("cid", "2003"), ("new", "1001")],
+            [("ann", "2001"), ("cid", "2003"), ("eve", "2004"), ("fay", "1005"), ("new", "1001")],
             (await system.PatronsByGuidAsync()).Values.OrderBy(p => p.Guid, StringComparer.Ordinal).Select(p => (p.Guid!, p.CommunityId!))
         );
     }

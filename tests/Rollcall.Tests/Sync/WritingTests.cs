@@ -326,6 +326,8 @@ public sealed class WritingTests(PostgresCluster cluster)
         async Task<OrgMatch> Org(string org) =>
             (await system.Integrations.OrgsAsync(system.District, IntegrationKind.ClassLink)).Single(o => o.SourcedId == org);
         system.Sandbox.Person("here", "Ann", "Alpha", orgs: [schools[0]]);
+        system.Sandbox.Person("both", "Cid", "Gamma", orgs: [schools[1], schools[0]]);
+        await SyncAsync(system);
         system.Sandbox.Person("there", "Ben", "Beta", orgs: [schools[1]]);
         Assert.Contains(
             "is matched to a site",
@@ -351,7 +353,7 @@ public sealed class WritingTests(PostgresCluster cluster)
         Assert.Equal(0, await system.Integrations.MatchSuggestedAsync(system.District, IntegrationKind.ClassLink, "test"));
         var second = await system.SyncAsync();
         Assert.Equal(OperationStatus.Completed, second.Status);
-        Assert.Equal((2, 1), (OperationQueue.CountsOf(second).Read, OperationQueue.CountsOf(second).Skipped));
+        Assert.Equal((3, 1), (OperationQueue.CountsOf(second).Read, OperationQueue.CountsOf(second).Skipped));
         var skip = Assert.Single(await system.LogAsync(second.Id), r => r.Guid == "there");
         Assert.StartsWith("The library does not serve ", skip.Reason, StringComparison.Ordinal);
 

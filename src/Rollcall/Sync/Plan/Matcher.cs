@@ -464,15 +464,20 @@ internal sealed class Matcher
         }
     }
 
-    /// <summary>The patron's own row of this pull has another Student # now, and another name: the number went to somebody else. Where the names are
-    /// one, it may be one person in two records.</summary>
+    /// <summary>The patron's own row of this pull has another Student # now, which will be written: the number went to somebody else. Where last name
+    /// or birthdate agree, it may be one person in two records.</summary>
     private bool HasOtherNumber(int patron, int person) =>
         _byGuid[patron] is >= 0 and var own
         && own != person
         && !_persons[own].Deleted
         && _persons[own].Student != 0
         && _persons[own].Student != _persons[person].Student
-        && (_persons[own].Last, _persons[own].First) != (_persons[person].Last, _persons[person].First);
+        && _persons[own].Last != 0
+        && _persons[person].Last != 0
+        && _persons[own].Last != _persons[person].Last
+        && !(_roster.Demographics?.BirthDay(_persons[person]) is { } day and not 0 && day == _roster.Demographics.BirthDay(_persons[own]))
+        && _setup.Settings.Map.PolicyOf(PatronFields.CommunityId) == FieldPolicy.RosterWins
+        && !_patrons[patron].KeepsKeys;
 
     private bool WaitsInReview(int person) =>
         _roster.ChangesOnly
@@ -860,6 +865,8 @@ internal sealed class Matcher
                     && !_patrons[patron].AbovePatron
                     && holders.Patrons.Of(person.Last, first).Length == 1
                     && people.Of(person.Last, first) is [var other]
+                    && holders.Gone.Of(person.Last, first).Length == 0
+                    && !_matches.DecidedCreates.Contains(other)
                     && _matches[other].Decision is Decision.None or Decision.Create;
         }
 

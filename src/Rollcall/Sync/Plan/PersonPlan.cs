@@ -316,7 +316,7 @@ internal static class PersonPlan
         {
             difference.Warn("no-org", "The person has no organization in the roster; the site stays");
         }
-        else if (person is { Org: { } org, Site: null } && !IsGone())
+        else if (person is { Org: { } org, Site: null } && !IsGone() && !setup.NotServed.Contains(org))
         {
             difference.Warn("org-unmatched", "The person's organization is not matched to a site; the site stays", org);
         }
