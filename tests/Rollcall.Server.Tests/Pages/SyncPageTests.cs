@@ -71,6 +71,19 @@ public abstract class SyncPages(SyncedLibrary library)
             Assert.Equal(("0", $"{gone.Count}"), (Tile(page, "Transferred"), Tile(page, "Held")));
         }
 
+        // A librarian hears of their own people, and that others decide; who has none of them is in peace.
+        var own = await librarian.PageAsync("/");
+        Assert.Contains($"{gone.Count} of your people wait for approval.", own, StringComparison.Ordinal);
+        Assert.Contains("A Library Administrator decides", own, StringComparison.Ordinal);
+        Assert.Contains(">Your sites<", own, StringComparison.Ordinal);
+        Assert.DoesNotContain("Nothing waits for you", own, StringComparison.Ordinal);
+        Assert.Contains("A Library Administrator decides", await librarian.PageAsync(held), StringComparison.Ordinal);
+        var elsewhere = (await library.Service<SiteService>().ListAsync(library.District.Id)).First(s => s.Code != site).Code;
+        using (var other = new Visitor(library.Url, await library.SignInAsync(SecurityGroup.Librarian, elsewhere)))
+        {
+            Assert.DoesNotContain("for approval", await other.PageAsync("/"), StringComparison.Ordinal);
+        }
+
         Assert.Contains($"{gone.Count} held", await visitor.PageAsync("/operations"), StringComparison.Ordinal);
 
         // Who was not read is told beside what was, so that the boxes add up; sites say why theirs do not.
