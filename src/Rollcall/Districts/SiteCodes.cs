@@ -11,13 +11,22 @@ internal static class SiteCodes
     private const int ShortId = 10;
 
     /// <summary>
-    /// A code that no other site has: the school's own number where it can be a code, else its <c>sourcedId</c> where that is short, else its
-    /// name without "School"; with a number behind where that is taken.
+    /// A code that no other site has: the school's own where that has a letter, else its <c>sourcedId</c> where that has one and is short, else the
+    /// initials of its name, or the name where it is one word, else a number of it; with a number behind where that is taken. A code is for good,
+    /// and a bare number says nothing to those who read it.
     /// </summary>
     /// <param name="taken">Codes that are taken, ignoring case. The proposed one is added.</param>
     public static string Propose(string? identifier, string? name, string sourcedId, HashSet<string> taken)
     {
-        var code = Number(identifier, Longest) ?? Number(sourcedId, ShortId) ?? FromWords(name) ?? FromWords(sourcedId) ?? "SITE";
+        var code =
+            Lettered(Number(identifier, Longest))
+            ?? Lettered(Number(sourcedId, ShortId))
+            ?? Initials(name)
+            ?? FromWords(name)
+            ?? Number(identifier, Longest)
+            ?? Number(sourcedId, ShortId)
+            ?? FromWords(sourcedId)
+            ?? "SITE";
         var proposed = code;
         for (var n = 2; !taken.Add(proposed); n++)
         {
@@ -34,17 +43,20 @@ internal static class SiteCodes
             ? number.ToUpperInvariant()
             : null;
 
+    private static string? Lettered(string? code) => code is not null && code.Any(char.IsAsciiLetter) ? code : null;
+
+    /// <summary>CRMS of Cedar Ridge Middle School; null of a name of one word.</summary>
+    private static string? Initials(string? name)
+    {
+        var words = WordsOf(name).Where(w => w is not ("OF" or "THE" or "AND" or "FOR")).ToArray();
+        return words.Length < 2 || words.All(w => w == "SCHOOL" || char.IsAsciiDigit(w[0]))
+            ? null
+            : Text.Cut(string.Concat(words.Select(w => char.IsAsciiDigit(w[0]) ? w : w[..1])), ShortId);
+    }
+
     private static string? FromWords(string? text)
     {
-        var words = new string([
-            .. Text.Fold(text)
-                .ToUpperInvariant()
-                .Select(c =>
-                    char.IsAsciiLetterOrDigit(c) ? c
-                    : c is '\'' or '.' ? '\0'
-                    : ' '
-                ),
-        ]).Replace("\0", "", StringComparison.Ordinal).Split(' ', StringSplitOptions.RemoveEmptyEntries).Where(w => w != "SCHOOL");
+        var words = WordsOf(text).Where(w => w != "SCHOOL");
         var code = "";
         foreach (var word in words)
         {
@@ -65,4 +77,14 @@ internal static class SiteCodes
 
         return code.Length == 0 ? null : code;
     }
+
+    private static string[] WordsOf(string? text) => new string([
+            .. Text.Fold(text)
+                .ToUpperInvariant()
+                .Select(c =>
+                    char.IsAsciiLetterOrDigit(c) ? c
+                    : c is '\'' or '.' ? '\0'
+                    : ' '
+                ),
+        ]).Replace("\0", "", StringComparison.Ordinal).Split(' ', StringSplitOptions.RemoveEmptyEntries);
 }

@@ -12,6 +12,21 @@ public sealed class AddSitesTests(PostgresCluster cluster)
 {
     private const IntegrationKind Kind = IntegrationKind.ClassLink;
 
+    /// <summary>A code is for good and read every day: it says which school it is.</summary>
+    [Theory]
+    [InlineData("4957004", "Cedar Ridge Middle School", "4957004", "CRMS")]
+    [InlineData(null, "School of the Arts", "105", "SA")]
+    [InlineData(null, "P.S. 118", "105", "P118")]
+    [InlineData("105", "Lincoln", "105", "LINCOLN")]
+    [InlineData("105", "École Élémentaire Zola", "4957004", "EEZ")]
+    [InlineData("S01", "Cedar Ridge Middle School", "4957004", "S01")]
+    [InlineData(null, "Cedar Ridge Middle School", "crm", "CRM")]
+    [InlineData("105", null, "4957004", "105")]
+    [InlineData(null, "東京", "4957004", "4957004")]
+    [InlineData("105", "Taken Middle School", "4957004", "TMS-2")]
+    public void A_site_of_a_school_is_proposed_a_code_that_people_know_it_by(string? identifier, string? name, string id, string code) =>
+        Assert.Equal(code, SiteCodes.Propose(identifier, name, id, new(StringComparer.OrdinalIgnoreCase) { "tms" }));
+
     [Theory]
     [InlineData(Db.Sqlite)]
     [InlineData(Db.Postgres)]
