@@ -576,7 +576,12 @@ public abstract class DecisionPages(SyncedLibrary library)
         );
         Assert.Contains("Sibling, Hank is another record of this person in the roster", history, StringComparison.Ordinal);
         await visitor.SubmitAsync("/review", "decided", "/review?handler=Reopen", [("id", "6200")]);
-        await library.EndOfLastAsync(OperationKind.Undo);
+        var undo = (await library.EndOfLastAsync(OperationKind.Undo)).Id;
+        Assert.Contains(
+            $"<a href=\"/operations/{undo}\">operation {undo}</a>",
+            await visitor.PageAsync("/review"),
+            StringComparison.Ordinal
+        );
         await using var end = database.CreateContext();
         await Microsoft.EntityFrameworkCore.EntityFrameworkQueryableExtensions.ExecuteDeleteAsync(
             end.ReviewItems.Where(r => r.Id >= 6200 && r.Id < 6210)

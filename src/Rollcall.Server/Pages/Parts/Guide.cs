@@ -91,7 +91,12 @@ internal static class Guide
                 settings.Map.CommunityId.Source != IdSource.NotMapped
             ),
             new("Turn it on", "/preferences/sis", "From then on a sync can run.", service?.Enabled == true),
-            new("Preview, then sync", "/", "The buttons are on top of the dashboard.", IntegrationService.StateOf(service).WasWritten),
+            new(
+                "Preview, then sync",
+                "/#sync-now",
+                "The buttons are on top of the dashboard.",
+                IntegrationService.StateOf(service).WasWritten
+            ),
             new("Let it run by night", $"{page}/schedule", "Daily Operations sync by themselves.", settings.Daily.At is not null),
         ];
     }

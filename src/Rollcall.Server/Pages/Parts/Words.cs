@@ -1,5 +1,6 @@
 using System.Globalization;
 using System.Text.Encodings.Web;
+using System.Text.RegularExpressions;
 using Microsoft.AspNetCore.Html;
 using Rollcall.Integrations;
 using Rollcall.Operations;
@@ -8,7 +9,7 @@ using Rollcall.Patrons;
 namespace Rollcall.Server.Pages.Parts;
 
 /// <summary>How screens say things.</summary>
-internal static class Words
+internal static partial class Words
 {
     /// <summary>The kinds of operation that people look for.</summary>
     public static readonly IReadOnlyList<(OperationKind Kind, string Label)> Kinds =
@@ -144,6 +145,18 @@ internal static class Words
                 .Replace("@", "@<wbr>", StringComparison.Ordinal)
                 .Replace(".", ".<wbr>", StringComparison.Ordinal)
         );
+
+    /// <summary>A sentence in which operations that go by their numbers lead to them.</summary>
+    /// <param name="text">What is said.</param>
+    /// <param name="linked">Whoever reads it may open operations.</param>
+    public static IHtmlContent WithOperations(string text, bool linked)
+    {
+        var html = HtmlEncoder.Default.Encode(text);
+        return new HtmlString(linked ? OperationNumber().Replace(html, "<a href=\"/operations/$1\">$0</a>") : html);
+    }
+
+    [GeneratedRegex("\\b[Oo]peration ([1-9][0-9]{0,17})\\b(?!;)", RegexOptions.None, 1000)]
+    private static partial Regex OperationNumber();
 
     public static string Capital(string text) => text.Length == 0 ? text : char.ToUpperInvariant(text[0]) + text[1..];
 
