@@ -95,7 +95,7 @@ internal sealed class Gauges : BackgroundService
             catch (Exception e)
             {
                 _reading = null;
-                _logger.LogWarning("The numbers for metrics cannot be read, trying again: {Message}", e.Message);
+                _logger.LogWarning("The numbers for metrics cannot be read, trying again: {Message}", DatabaseErrors.Reason(e));
             }
 
             await Task.Delay(s_every, _time, stoppingToken).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);

@@ -151,7 +151,7 @@ internal sealed class DailyService(
         catch (Exception e)
         {
             // The database is away: what is due stays due until it is back.
-            logger.LogError("{Trouble}, trying again: {Message}", trouble, e.Message);
+            logger.LogError("{Trouble}, trying again: {Message}", trouble, DatabaseErrors.Reason(e));
             return false;
         }
     }

@@ -1,6 +1,7 @@
 using Microsoft.Extensions.Hosting;
 using Microsoft.Extensions.Logging;
 using Rollcall.Operations;
+using Rollcall.Storage;
 
 namespace Rollcall.Server.Worker;
 
@@ -33,7 +34,7 @@ internal sealed class NoticeWorker(Aftermath aftermath, NoticeService notices, T
             catch (Exception e)
             {
                 // What is not settled or sent stays so, and is looked at again.
-                logger.LogError("{Trouble}, trying again: {Message}", trouble, e.Message);
+                logger.LogError("{Trouble}, trying again: {Message}", trouble, DatabaseErrors.Reason(e));
             }
 
             await Task.Delay(s_every, time, stoppingToken).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);

@@ -2,6 +2,7 @@ using Microsoft.Extensions.Hosting;
 using Microsoft.Extensions.Logging;
 using Rollcall.Operations;
 using Rollcall.Server.Watch;
+using Rollcall.Storage;
 
 namespace Rollcall.Server.Worker;
 
@@ -64,7 +65,7 @@ internal sealed class WorkerService : BackgroundService
             catch (Exception e)
             {
                 // The database is away: the queue is still there when it comes back.
-                _logger.LogError("The queue cannot be read, trying again: {Message}", e.Message);
+                _logger.LogError("The queue cannot be read, trying again: {Message}", DatabaseErrors.Reason(e));
                 await Task.Delay(s_afterFault, _time, stoppingToken).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
             }
         }

@@ -1,4 +1,5 @@
 using Microsoft.Extensions.Logging;
+using Rollcall.Storage;
 
 namespace Rollcall.Districts;
 
@@ -34,10 +35,11 @@ internal static class EveryDistrict
             }
             catch (Exception e) when (!cancellationToken.IsCancellationRequested)
             {
-                logger.LogError("District {District}: it cannot be seen {What}, trying again: {Message}", of(item).Code, what, e.Message);
+                var why = DatabaseErrors.Reason(e);
+                logger.LogError("District {District}: it cannot be seen {What}, trying again: {Message}", of(item).Code, what, why);
                 if (++failed == all.Count)
                 {
-                    throw new InvalidOperationException($"It cannot be seen {what}: {e.Message}", e);
+                    throw new InvalidOperationException($"It cannot be seen {what}: {why}", e);
                 }
             }
         }

@@ -39,6 +39,20 @@ internal static class DatabaseErrors
         return false;
     }
 
+    /// <summary>What the database or its driver said, in one line: what wraps it says only that something may pass.</summary>
+    public static string Reason(Exception e)
+    {
+        for (var inner = e; inner is not null; inner = inner.InnerException)
+        {
+            if (inner is DbException)
+            {
+                return inner.Message.ReplaceLineEndings(" ");
+            }
+        }
+
+        return e.Message.ReplaceLineEndings(" ");
+    }
+
     /// <summary>The database is not there at the moment, or ended the connection: it may be back a moment later. What had been sent to be written may
     /// have been.</summary>
     public static bool IsAway(Exception e)

@@ -414,13 +414,25 @@ public sealed partial class RollcallDatabase : IAsyncDisposable, IDisposable
         {
             PostgresException { SqlState: PostgresErrorCodes.InvalidCatalogName } missing =>
                 $"PostgreSQL says: {missing.MessageText}. Check the name in --database (ROLLCALL_DATABASE), or make the database with createdb.",
+            PostgresException { SqlState: PostgresErrorCodes.TooManyConnections } full =>
+                $"PostgreSQL takes no more connections: {Said(full)}. Raise its max_connections, or bound what each node holds with 'Maximum Pool Size' in --database (ROLLCALL_DATABASE).",
+            PostgresException { SqlState: PostgresErrorCodes.InsufficientPrivilege } denied =>
+                $"PostgreSQL refuses: {Said(denied)}. The user in --database (ROLLCALL_DATABASE) has to own the database and its tables: name their owner, or let an administrator run 'ALTER DATABASE \"name\" OWNER TO \"user\";', and 'ALTER TABLE' likewise for every table that there is.",
+            PostgresException { SqlState: PostgresErrorCodes.UndefinedObject or PostgresErrorCodes.CantChangeRuntimeParam } unknown =>
+                $"PostgreSQL refuses: {Said(unknown)}. Check Options in --database (ROLLCALL_DATABASE).",
+            PostgresException { SqlState: var state } ended when state.StartsWith("57P", StringComparison.Ordinal) =>
+                $"PostgreSQL ended the connection, or takes none yet: {Said(ended)}. Try again in a moment.",
             PostgresException refused =>
-                $"PostgreSQL refuses: {refused.MessageText.ReplaceLineEndings(" ").TrimEnd('.')}. Check user, password and database in --database (ROLLCALL_DATABASE).",
+                $"PostgreSQL refuses: {Said(refused)}. Check user, password and database in --database (ROLLCALL_DATABASE).",
+            NpgsqlException when e.Message.StartsWith("No password has been provided", StringComparison.Ordinal) =>
+                "PostgreSQL asks for a password, and there is none. Add Password or Passfile to --database (ROLLCALL_DATABASE), or name a file with it in PGPASSFILE.",
             // Of several hosts each has a reason of its own.
             NpgsqlException { InnerException: AggregateException all } =>
                 $"PostgreSQL cannot be reached at any of its hosts: {string.Join("; ", all.Flatten().InnerExceptions.Select(Reason).Distinct(StringComparer.Ordinal))}. Check --database (ROLLCALL_DATABASE) and that a server runs.",
             _ => $"PostgreSQL cannot be reached: {Reason(e)}. Check --database (ROLLCALL_DATABASE) and that the server runs.",
         };
+
+    private static string Said(PostgresException e) => e.MessageText.ReplaceLineEndings(" ").TrimEnd('.');
 
     private static string Reason(Exception e) => e.Message.ReplaceLineEndings(" ").TrimEnd('.');
 
@@ -937,6 +949,17 @@ public sealed partial class RollcallDatabase : IAsyncDisposable, IDisposable
 
         static string Named(NpgsqlConnectionStringBuilder builder)
         {
+            if (string.IsNullOrWhiteSpace(builder.Host))
+            {
+                throw new ArgumentException("'Host' is missing.");
+            }
+
+            if (!builder.Host.Contains(',', StringComparison.Ordinal))
+            {
+                // The driver refuses to choose among one. What that one is shows with the first write.
+                builder.Remove("Target Session Attributes");
+            }
+
             builder.ApplicationName =
                 builder.ApplicationName is not { Length: > 0 } own ? ApplicationName
                 : IsNodes(own) ? own

@@ -55,6 +55,35 @@ public sealed class DatabaseErrorTests(PostgresCluster cluster)
         Assert.All(others, e => Assert.False(DatabaseErrors.TakesNoWrites(e), $"{e}"));
     }
 
+    [Theory]
+    [InlineData("53300", "remaining connection slots are reserved", "Maximum Pool Size")]
+    [InlineData("42501", "permission denied for schema public", "OWNER TO")]
+    [InlineData("42704", "unrecognized configuration parameter", "Check Options in --database")]
+    [InlineData("57P03", "the database system is starting up", "Try again in a moment")]
+    [InlineData("28P01", "password authentication failed", "Check user, password")]
+    public void What_PostgreSQL_refuses_is_told_with_what_helps(string state, string said, string helps)
+    {
+        var line = RollcallDatabase.InWords(new PostgresException(said, "FATAL", "FATAL", state));
+        Assert.Contains($"{said}. ", line, StringComparison.Ordinal);
+        Assert.Contains(helps, line, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void What_wraps_a_fault_is_not_told_in_its_place()
+    {
+        var said = new NpgsqlException("Failed to connect\nto 127.0.0.1:5432");
+        Assert.Equal(
+            "Failed to connect to 127.0.0.1:5432",
+            DatabaseErrors.Reason(new InvalidOperationException("Likely due to a transient failure.", said))
+        );
+        Assert.Equal("Something else.", DatabaseErrors.Reason(new InvalidOperationException("Something else.")));
+        Assert.Contains(
+            "Passfile",
+            RollcallDatabase.InWords(new NpgsqlException("No password has been provided but the backend requires one (in MD5)")),
+            StringComparison.Ordinal
+        );
+    }
+
     /// <summary>Connections come as PostgreSQL's own programs and hosting services write them.</summary>
     [Theory]
     [InlineData("postgres://u:p@db.example/x?sslmode=verify-full&sslrootcert=/a.pem&channel_binding=require&connect_timeout=7")]
