@@ -95,7 +95,7 @@ internal static class MailSender
         : SecureSocketOptions.StartTls;
 
     /// <returns>Why a certificate is not trusted; null when it is.</returns>
-    private static string? Distrust(
+    internal static string? Distrust(
         X509Certificate2Collection? authorities,
         X509Certificate? shown,
         X509Chain? chain,

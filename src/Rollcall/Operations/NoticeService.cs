@@ -1,5 +1,6 @@
 using System.Globalization;
 using System.Net;
+using System.Net.Security;
 using System.Security.Cryptography;
 using System.Text;
 using System.Text.Json;
@@ -51,6 +52,16 @@ public sealed class NoticeService(RollcallDatabase database, Secrets secrets, Ro
             UseCookies = false,
             PooledConnectionLifetime = TimeSpan.FromMinutes(2),
             ConnectCallback = options.Addresses().ConnectAsync,
+            SslOptions = new SslClientAuthenticationOptions
+            {
+                // The runtime's own refusal has its reason further in, in words of its own.
+                RemoteCertificateValidationCallback = (_, shown, chain, errors) =>
+                    MailSender.Distrust(null, shown, chain, errors) is { } why
+                        ? throw new RollcallException(
+                            $"The webhook shows a certificate that is not trusted: {why}. Nothing was sent. Look at the address, or have its operator put the certificate right."
+                        )
+                        : true,
+            },
         }
     )
     {
@@ -452,9 +463,13 @@ public sealed class NoticeService(RollcallDatabase database, Secrets secrets, Ro
         {
             return $"The webhook gave no answer within {s_timeout.TotalSeconds:0} seconds. See whether its receiver runs.";
         }
+        catch (HttpRequestException e) when (e.GetBaseException() is RollcallException distrusted)
+        {
+            return distrusted.Message;
+        }
         catch (HttpRequestException e)
         {
-            return $"The webhook cannot be reached: {Patrons.Text.Cut(e.Message.ReplaceLineEndings(" ").TrimEnd('.'), 200)}. See whether its receiver runs, and look at the address.";
+            return $"The webhook cannot be reached: {Patrons.Text.Cut(e.GetBaseException().Message.ReplaceLineEndings(" ").TrimEnd('.'), 200)}. See whether its receiver runs, and look at the address.";
         }
         catch (Exception e) when (e is not OperationCanceledException)
         {

@@ -49,6 +49,25 @@ public sealed class NoticeStoryTests
     }
 
     [Fact]
+    public async Task A_webhook_whose_certificate_is_not_believed_is_told_with_the_reason()
+    {
+        using var authority = new TestAuthority();
+        await using var cli = await Cli.OpenAsync();
+        await cli.OkAsync("district", "add", "RIVER", "--name", "Riverbend");
+        foreach (var (name, why) in ((string?, string)[])[(null, ""), ("hooks.other.example", "it is made out to another name")])
+        {
+            using var certificate = authority.Sign(name);
+            await using var hook = await HookServer.StartAsync(certificate);
+            await cli.OkAsync("notice", "set", "--webhook", hook.Url, "--webhook-secret-file", cli.File("hook", "a-secret-of-enough-length"));
+            var tested = await cli.RunAsync("notice", "test");
+            Assert.Equal(1, tested.Code);
+            Assert.Contains($"a certificate that is not trusted: {why}", tested.Out, StringComparison.Ordinal);
+            Assert.DoesNotContain("inner exception", tested.Out, StringComparison.Ordinal);
+            Assert.Empty(hook.Posts);
+        }
+    }
+
+    [Fact]
     public async Task A_mail_server_that_says_nothing_keeps_no_webhook_and_no_operation_waiting()
     {
         using var silent = new TcpListener(IPAddress.Loopback, 0);

@@ -285,10 +285,21 @@ internal sealed class HookServer : IAsyncDisposable
         }
     }
 
-    public static async Task<HookServer> StartAsync()
+    /// <param name="certificate">With it there is TLS alone.</param>
+    public static async Task<HookServer> StartAsync(X509Certificate2? certificate = null)
     {
         var builder = WebApplication.CreateSlimBuilder();
-        builder.WebHost.UseUrls("http://127.0.0.1:0");
+        if (certificate is null)
+        {
+            builder.WebHost.UseUrls("http://127.0.0.1:0");
+        }
+        else
+        {
+            builder
+                .WebHost.UseKestrelHttpsConfiguration()
+                .ConfigureKestrel(k => k.Listen(IPAddress.Loopback, 0, listen => listen.UseHttps(certificate)));
+        }
+
         builder.Logging.ClearProviders();
         var server = new HookServer(builder.Build());
         server._app.MapPost(
