@@ -44,12 +44,19 @@ internal static class AccountCommands
         $"{(url ?? GlobalOptions.Given(terminal.Variable(ServeCommand.PublicUrlVariable)) ?? ServeCommand.DefaultUrl).TrimEnd('/')}/link?code={code}";
 
     private static Option<string?> UrlOption() =>
-        new("--url")
+        new(Url)
         {
             Description =
                 $"The server's address, for the link ({ServeCommand.PublicUrlVariable}); {ServeCommand.DefaultUrl} without being told",
             HelpName = "URL",
         };
+
+    private const string Url = "--url";
+
+    /// <summary>What was said of the server's address, looked at before anything is done: a link that leads nowhere would be used up for nothing.</summary>
+    /// <exception cref="UsageException">It is none.</exception>
+    private static string? Address(string? given) =>
+        GlobalOptions.Given(given) is { } url ? ServeCommand.Address(url, Url).GetLeftPart(UriPartial.Authority) : null;
 
     private static Command Add(Terminal terminal)
     {
@@ -83,6 +90,7 @@ internal static class AccountCommands
         command.SetAction(
             async (result, cancellationToken) =>
             {
+                var address = Address(result.GetValue(url));
                 var word = result.GetRequiredValue(group) ?? "";
                 var isOperator = word.Equals("operator", StringComparison.OrdinalIgnoreCase);
                 var chosen = isOperator
@@ -111,7 +119,7 @@ internal static class AccountCommands
                         cancellationToken: cancellationToken,
                         keep: result.GetValue(keep)
                     );
-                var link = code is null ? null : Link(terminal, GlobalOptions.Given(result.GetValue(url)), code);
+                var link = code is null ? null : Link(terminal, address, code);
                 var place = isOperator ? "Operator" : PatronFields.GroupWord(chosen);
                 if (session.Json)
                 {
@@ -154,10 +162,11 @@ internal static class AccountCommands
         command.SetAction(
             async (result, cancellationToken) =>
             {
+                var server = Address(result.GetValue(url));
                 await using var session = await Session.OpenAsync(result, terminal, cancellationToken);
                 var address = result.GetRequiredValue(email);
                 var code = await session.Get<Accounts>().ResetAsync(address, Session.OwnActor, cancellationToken);
-                var link = Link(terminal, GlobalOptions.Given(result.GetValue(url)), code);
+                var link = Link(terminal, server, code);
                 if (session.Json)
                 {
                     await JsonText.WriteAsync(terminal, new Linked(address.Trim(), link));

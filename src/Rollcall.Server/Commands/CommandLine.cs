@@ -75,6 +75,12 @@ internal static partial class CommandLine
         // Also where the rest of the line cannot be understood: a program that asked for JSON gets some.
         var json = args.Contains(GlobalOptions.Json.Name, StringComparer.Ordinal);
         var result = Parse(terminal, args);
+        if (Swallowed(result, args) is { } hungry)
+        {
+            await FailAsync(terminal, result, json, $"{hungry} needs a value. See 'rollcall {PathOf(result)} --help'.");
+            return ExitCode.Usage;
+        }
+
         if (result.Errors.Count > 0 && result.Action is not HelpAction)
         {
             await FailAsync(terminal, result, json, Misused(result));
@@ -165,8 +171,10 @@ internal static partial class CommandLine
         {
             RollcallException or RosterException or Patrons.ImportRefusedException => e.Message,
             _ when Storage.DatabaseErrors.TakesNoWrites(e) => Storage.DatabaseErrors.NoWrites,
-            DbException => $"The database refused: {e.Message} Check it with 'rollcall db check'.",
-            { InnerException: DbException inner } => $"The database refused: {inner.Message} Check it with 'rollcall db check'.",
+            DbException or { InnerException: DbException } when Storage.DatabaseErrors.IsAway(e) =>
+                $"The database is away: {Ended(Storage.DatabaseErrors.Reason(e))} Try again when it is back.",
+            DbException or { InnerException: DbException } =>
+                $"The database refused: {Ended(Storage.DatabaseErrors.Reason(e))} Check it with 'rollcall db check'.",
             IOException or UnauthorizedAccessException => e.Message,
             _ =>
                 $"An unexpected fault ({e.GetBaseException().GetType().Name}: {e.GetBaseException().Message.ReplaceLineEndings(" ")}). Please report it.",
@@ -196,6 +204,33 @@ internal static partial class CommandLine
         }
 
         await WriteErrorAsync(terminal, error);
+    }
+
+    /// <summary>An option that took the next one for its value: a value that is left out would otherwise do something else than was asked for. Whoever
+    /// means such a value writes it as one word, <c>--name=--json</c>.</summary>
+    private static string? Swallowed(ParseResult result, string[] args)
+    {
+        var known = new HashSet<string>(StringComparer.Ordinal);
+        var given = new List<OptionResult>();
+        for (SymbolResult? at = result.CommandResult; at is CommandResult command; at = at.Parent)
+        {
+            foreach (var option in command.Command.Options.Where(o => o.Recursive || at == result.CommandResult))
+            {
+                known.UnionWith(option.Aliases.Prepend(option.Name));
+            }
+
+            given.AddRange(command.Children.OfType<OptionResult>().Where(o => !o.Implicit));
+        }
+
+        return given
+            .Find(o =>
+                o.Tokens.Any(t =>
+                    t.Value.StartsWith("--", StringComparison.Ordinal)
+                    && known.Contains(t.Value.Split('=', 2)[0])
+                    && args.Contains(t.Value, StringComparer.Ordinal)
+                )
+            )
+            ?.Option.Name;
     }
 
     private sealed record Refusal(string Error);

@@ -152,17 +152,7 @@ internal static class ServeCommand
             return new Reach(null, addresses);
         }
 
-        if (
-            !Uri.TryCreate(publicUrl.Trim(), UriKind.Absolute, out var url)
-            || (url.Scheme != Uri.UriSchemeHttps && url.Scheme != Uri.UriSchemeHttp)
-            || url.PathAndQuery != "/"
-            || url.UserInfo.Length > 0
-            || url.Fragment.Length > 0
-        )
-        {
-            throw new UsageException($"'{publicUrl}' of --public-url is no address of a server: write it like https://library.example.org");
-        }
-
+        var url = Address(publicUrl, PublicUrl);
         if (url.Scheme == Uri.UriSchemeHttp && !url.IsLoopback && !plain)
         {
             throw new RollcallException(
@@ -177,4 +167,15 @@ internal static class ServeCommand
 
         return new Reach(url, addresses);
     }
+
+    /// <summary>The address of a server, as people type it.</summary>
+    /// <exception cref="UsageException">It is none.</exception>
+    public static Uri Address(string text, string option) =>
+        Uri.TryCreate(text.Trim(), UriKind.Absolute, out var url)
+        && (url.Scheme == Uri.UriSchemeHttps || url.Scheme == Uri.UriSchemeHttp)
+        && url.PathAndQuery == "/"
+        && url.UserInfo.Length == 0
+        && url.Fragment.Length == 0
+            ? url
+            : throw new UsageException($"'{text}' of {option} is no address of a server: write it like https://library.example.org");
 }

@@ -120,6 +120,22 @@ public sealed class RefusalTests(PostgresCluster postgres)
 
     [Theory]
     [InlineData(2, "--no-such", "sync", "--no-such")]
+    [InlineData(2, "--person needs a value", "sync", "--person", "--json")]
+    [InlineData(2, "--name needs a value", "site", "add", "S9", "--name", "--next-barcode", "1")]
+    [InlineData(2, "--export needs a value", "patron", "remove", "X", "--export", "--yes")]
+    [InlineData(2, "--data needs a value", "district", "list", "--data", "--json")]
+    [InlineData(2, "--url is no address of a server", "account", "reset-password", "x@school.example", "--url", "library")]
+    [InlineData(
+        2,
+        "--url is no address of a server",
+        "account",
+        "add",
+        "x@school.example",
+        "--group",
+        "Operator",
+        "--url",
+        "ftp://library.example"
+    )]
     [InlineData(2, "is no verb", "patron", "destroy")]
     [InlineData(2, "Say what to do", "patron")]
     [InlineData(2, "BARCODE", "patron", "show")]
@@ -403,6 +419,11 @@ public sealed class RefusalTests(PostgresCluster postgres)
         await RefusedAsync("'sslmode' has a value that it cannot have", "postgres://u@127.0.0.1:1/x?sslmode=sometimes");
         await RefusedAsync("'gone' is no option of it", "postgres://u@127.0.0.1:1/x?gone=1");
         await RefusedAsync("wrong form", "postgres://u@127.0.0.1:door/x");
+        await RefusedAsync("'Host' is missing", "Database=x");
+
+        // Of one host there is nothing to choose: it is asked all the same.
+        await RefusedAsync("cannot be reached", "Host=127.0.0.1;Port=1;Username=u;Database=x;Target Session Attributes=primary");
+        await RefusedAsync("cannot be reached", "postgres://u@127.0.0.1:1/x?target_session_attrs=primary");
         var line = await RefusedAsync("any of its hosts", "Host=127.0.0.1,127.0.0.2;Port=1;Username=u;Database=x");
         Assert.Contains("127.0.0.1:1", line, StringComparison.Ordinal);
         Assert.Contains("127.0.0.2:1", line, StringComparison.Ordinal);
