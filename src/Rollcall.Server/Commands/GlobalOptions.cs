@@ -132,6 +132,13 @@ internal static class GlobalOptions
             return null;
         }
 
+        if (Uri.CheckHostName(host) == UriHostNameType.Unknown)
+        {
+            throw new RollcallException(
+                $"ROLLCALL_SMTP_HOST '{host}' is no name of a machine. Write it alone, like mail.school.example; its port goes to ROLLCALL_SMTP_PORT."
+            );
+        }
+
         var port = Given(terminal.Variable("ROLLCALL_SMTP_PORT")) ?? "587";
         var number =
             int.TryParse(port, NumberStyles.None, CultureInfo.InvariantCulture, out var parsed) && parsed is > 0 and < 65536
@@ -160,6 +167,16 @@ internal static class GlobalOptions
             throw new RollcallException($"The file of ROLLCALL_SMTP_PASSWORD_FILE cannot be read: {e.Message}", e);
         }
 
+        var user = Given(terminal.Variable("ROLLCALL_SMTP_USER"));
+        if (user is not null && string.IsNullOrEmpty(password))
+        {
+            throw new RollcallException(
+                passwordFile is null
+                    ? "ROLLCALL_SMTP_USER needs ROLLCALL_SMTP_PASSWORD_FILE, a file with the password."
+                    : $"The file of ROLLCALL_SMTP_PASSWORD_FILE, {passwordFile}, is empty: the password goes there."
+            );
+        }
+
         var (plain, fromStart) = Given(terminal.Variable("ROLLCALL_SMTP_TLS"))?.Trim().ToLowerInvariant() switch
         {
             null or "on" => (false, (bool?)null),
@@ -178,7 +195,7 @@ internal static class GlobalOptions
                 host,
                 number,
                 from,
-                Given(terminal.Variable("ROLLCALL_SMTP_USER")),
+                user,
                 password,
                 plain,
                 fromStart,

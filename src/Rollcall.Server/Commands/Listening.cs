@@ -86,7 +86,7 @@ internal static class Listening
         catch (Exception e) when (e is IOException or SocketException or InvalidOperationException or FormatException)
         {
             throw new RollcallException(
-                $"{urls} cannot be listened on: {e.Message.ReplaceLineEndings(" ")} Choose another address with {option}.",
+                $"{urls} cannot be listened on: {e.Message.ReplaceLineEndings(" ").TrimEnd('.')}. Choose another address with {option}.",
                 e
             );
         }

@@ -190,7 +190,11 @@ internal static class ProbeCommand
         Section("What matters");
         if (report.Findings.Count == 0)
         {
-            text.Append("  Nothing: all is as specified.\n");
+            text.Append(
+                report.Tests.All(t => t.Success)
+                    ? "  Nothing: all is as specified.\n"
+                    : "  Nothing: what is not as specified below does no harm.\n"
+            );
         }
 
         foreach (var finding in report.Findings)

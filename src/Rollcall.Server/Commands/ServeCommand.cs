@@ -5,6 +5,7 @@ using Rollcall.Server.Pages.Parts;
 using Rollcall.Server.Watch;
 using Rollcall.Server.Worker;
 using Rollcall.SignIn;
+using Rollcall.Storage;
 
 namespace Rollcall.Server.Commands;
 
@@ -74,6 +75,14 @@ internal static class ServeCommand
                 foreach (var unknown in GlobalOptions.Unknown(Environment.GetEnvironmentVariables().Keys.Cast<string>()))
                 {
                     logger.LogWarning("{Variable} is no setting that there is, and does nothing", unknown);
+                }
+
+                if (OpenToAll(server.Services.GetRequiredService<KeyRing>().KeyFile) is { } key)
+                {
+                    logger.LogWarning(
+                        "Everybody on this machine can read the master key in {File}, and with it what is encrypted in the database: chmod 600 closes it",
+                        key
+                    );
                 }
 
                 var setup = await server.Services.GetRequiredService<Accounts>().SetupLinkAsync(cancellationToken) is { } code
@@ -152,7 +161,7 @@ internal static class ServeCommand
             return new Reach(null, addresses);
         }
 
-        var url = Address(publicUrl, PublicUrl);
+        var url = Address(publicUrl, $"{PublicUrl} ({PublicUrlVariable})");
         if (url.Scheme == Uri.UriSchemeHttp && !url.IsLoopback && !plain)
         {
             throw new RollcallException(
@@ -167,6 +176,10 @@ internal static class ServeCommand
 
         return new Reach(url, addresses);
     }
+
+    /// <summary>The file, where users who are neither its owner nor of its group may read it.</summary>
+    private static string? OpenToAll(string file) =>
+        !OperatingSystem.IsWindows() && File.Exists(file) && File.GetUnixFileMode(file).HasFlag(UnixFileMode.OtherRead) ? file : null;
 
     /// <summary>The address of a server, as people type it.</summary>
     /// <exception cref="UsageException">It is none.</exception>

@@ -211,8 +211,15 @@ internal sealed record Watching(
             _ => throw new RollcallException($"{LevelVariable} '{word}' is not possible: there is debug, information, warning and error."),
         };
 
+    private const long MostFree = 1024 * 1024;
+
     private static long Free(string? megabytes) =>
         megabytes is null ? 256
-        : long.TryParse(megabytes, NumberStyles.None, CultureInfo.InvariantCulture, out var number) && number <= 1024 * 1024 ? number
-        : throw new RollcallException($"{FreeVariable} '{megabytes}' is no number of megabytes.");
+        : long.TryParse(megabytes, NumberStyles.None, CultureInfo.InvariantCulture, out var number) && number <= MostFree ? number
+        : throw new RollcallException(
+            string.Create(
+                CultureInfo.InvariantCulture,
+                $"{FreeVariable} '{megabytes}' is not possible: write a number of megabytes from 0 to {MostFree}."
+            )
+        );
 }

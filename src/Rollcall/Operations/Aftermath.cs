@@ -136,7 +136,7 @@ public sealed class Aftermath(RollcallDatabase database, RollcallOptions options
 
         IntegrationService.StopDaily(
             integration,
-            $"{FailedNights} nights in a row failed, the last one because: {operation.Error} Mend that, then run Sync Now: when it succeeds, the nights go on by themselves.",
+            $"{FailedNights} nights in a row failed, the last one because: {operation.Error?.TrimEnd('.')}. Mend that, then run Sync Now: when it succeeds, the nights go on by themselves.",
             byFailures: true
         );
         Audit(context, operation, "stop", $"{FailedNights} nights in a row failed: Daily Operations are stopped");

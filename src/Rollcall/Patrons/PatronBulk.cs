@@ -118,7 +118,8 @@ public sealed class PatronBulk(RollcallDatabase database, TimeProvider time)
         CancellationToken cancellationToken = default
     )
     {
-        var keys = barcodes.Select(b => Text.BarcodeKey(b.Trim())).Distinct().ToArray();
+        var written = barcodes.Select(b => b.Trim()).DistinctBy(Text.BarcodeKey).ToDictionary(Text.BarcodeKey);
+        var keys = written.Keys.ToArray();
         var found = new List<Patron>();
         Erasures erased;
         await using (var context = database.CreateContext())
@@ -138,7 +139,7 @@ public sealed class PatronBulk(RollcallDatabase database, TimeProvider time)
         var missing = keys.Except(found.Select(p => p.BarcodeKey)).ToList();
         return missing.Count > 0
             ? throw new RollcallException(
-                $"There is no patron with the barcode {string.Join(", ", missing.Take(5).Select(b => Text.Cut(b, 40)))}{(missing.Count > 5 ? $" and {missing.Count - 5} more" : "")}. Nothing was removed."
+                $"There is no patron with the barcode {string.Join(", ", missing.Take(5).Select(k => Text.Cut(written[k], 40)))}{(missing.Count > 5 ? $" and {missing.Count - 5} more" : "")}. Nothing was removed."
             )
             : await RemoveAsync(districtId, found.ToAsyncEnumerable(), preview, actor, erased, cancellationToken);
     }

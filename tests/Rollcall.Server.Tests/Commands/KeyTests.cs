@@ -146,7 +146,12 @@ public sealed class KeyTests(PostgresCluster cluster)
         Assert.False(File.Exists(file));
         await cli.OkAsync("db", "adopt-key", "--yes");
         Assert.True(File.Exists(file));
-        await ServesAsync(cli);
+        Assert.DoesNotContain(file, (await ServesAsync(cli)).Error, StringComparison.Ordinal);
+        if (!OperatingSystem.IsWindows())
+        {
+            File.SetUnixFileMode(file, UnixFileMode.UserRead | UnixFileMode.OtherRead);
+            Assert.Contains($"can read the master key in {file}", (await ServesAsync(cli)).Error, StringComparison.Ordinal);
+        }
 
         async Task SaysAsync(string path, string what)
         {
@@ -160,7 +165,7 @@ public sealed class KeyTests(PostgresCluster cluster)
     }
 
     /// <summary>A server starts, answers with a form, ends, and has had nothing to complain of.</summary>
-    private static async Task ServesAsync(Cli cli)
+    private static async Task<Ran> ServesAsync(Cli cli)
     {
         var (server, said) = await ServeAsync(cli);
         using (server)
@@ -172,6 +177,7 @@ public sealed class KeyTests(PostgresCluster cluster)
             var ran = await EndAsync(server);
             Assert.DoesNotContain("Exception", ran.Error, StringComparison.Ordinal);
             Assert.DoesNotContain("AuthenticationTag", ran.Out, StringComparison.Ordinal);
+            return ran;
         }
     }
 

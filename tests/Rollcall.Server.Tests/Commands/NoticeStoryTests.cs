@@ -58,7 +58,14 @@ public sealed class NoticeStoryTests
         {
             using var certificate = authority.Sign(name);
             await using var hook = await HookServer.StartAsync(certificate);
-            await cli.OkAsync("notice", "set", "--webhook", hook.Url, "--webhook-secret-file", cli.File("hook", "a-secret-of-enough-length"));
+            await cli.OkAsync(
+                "notice",
+                "set",
+                "--webhook",
+                hook.Url,
+                "--webhook-secret-file",
+                cli.File("hook", "a-secret-of-enough-length")
+            );
             var tested = await cli.RunAsync("notice", "test");
             Assert.Equal(1, tested.Code);
             Assert.Contains($"a certificate that is not trusted: {why}", tested.Out, StringComparison.Ordinal);
@@ -184,8 +191,10 @@ public sealed class NoticeStoryTests
         Assert.Contains("does not speak TLS", await TestedAsync(cli), StringComparison.Ordinal);
         cli.Variables["ROLLCALL_SMTP_TLS"] = "off";
         cli.Variables["ROLLCALL_SMTP_USER"] = "rollcall";
+        cli.Variables["ROLLCALL_SMTP_PASSWORD_FILE"] = cli.File("password", "a password");
         Assert.Contains("takes no sign-in", await TestedAsync(cli), StringComparison.Ordinal);
         cli.Variables.Remove("ROLLCALL_SMTP_USER");
+        cli.Variables.Remove("ROLLCALL_SMTP_PASSWORD_FILE");
         Assert.StartsWith("sent", await TestedAsync(cli, 0), StringComparison.Ordinal);
 
         using (var web = new TcpListener(IPAddress.Loopback, 0))

@@ -444,6 +444,27 @@ public sealed class RefusalTests(PostgresCluster postgres)
     }
 
     [Fact]
+    public async Task Settings_of_mail_that_cannot_work_are_told_before_anybody_waits_for_a_mail()
+    {
+        await using var cli = await Cli.OpenAsync();
+        cli.Variables["ROLLCALL_SMTP_FROM"] = "rollcall@school.example";
+        foreach (var host in (string[])["mail server", "mail.school.example:587"])
+        {
+            cli.Variables["ROLLCALL_SMTP_HOST"] = host;
+            await cli.RefusedAsync(1, $"'{host}' is no name of a machine", "district", "list");
+        }
+
+        cli.Variables["ROLLCALL_SMTP_HOST"] = "mail.school.example";
+        await cli.OkAsync("district", "list");
+        cli.Variables["ROLLCALL_SMTP_USER"] = "rollcall";
+        await cli.RefusedAsync(1, "needs ROLLCALL_SMTP_PASSWORD_FILE", "district", "list");
+        cli.Variables["ROLLCALL_SMTP_PASSWORD_FILE"] = cli.File("password", "\n");
+        await cli.RefusedAsync(1, "is empty", "district", "list");
+        cli.Variables["ROLLCALL_SMTP_PASSWORD_FILE"] = cli.File("password", "a password");
+        await cli.OkAsync("district", "list");
+    }
+
+    [Fact]
     public async Task A_data_folder_that_cannot_be_used_is_named()
     {
         await using var cli = await Cli.OpenAsync();

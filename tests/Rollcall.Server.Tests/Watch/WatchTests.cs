@@ -845,6 +845,8 @@ public sealed class WatchTests(PostgresCluster postgres)
         cli.Variables["ROLLCALL_LOG_LEVEL"] = "warning";
         cli.Variables["ROLLCALL_LEAST_FREE_MB"] = "much";
         await cli.RefusedAsync(1, "ROLLCALL_LEAST_FREE_MB", [.. serve, "http://127.0.0.1:0"]);
+        cli.Variables["ROLLCALL_LEAST_FREE_MB"] = "1048577";
+        await cli.RefusedAsync(1, "from 0 to 1048576", [.. serve, "http://127.0.0.1:0"]);
     }
 
     [Fact]
