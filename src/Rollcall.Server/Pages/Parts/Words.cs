@@ -152,10 +152,10 @@ internal static partial class Words
     public static IHtmlContent WithOperations(string text, bool linked)
     {
         var html = HtmlEncoder.Default.Encode(text);
-        return new HtmlString(linked ? OperationNumber().Replace(html, "<a href=\"/operations/$1\">$0</a>") : html);
+        return new HtmlString(linked ? OperationNumber().Replace(html, "<a href=\"/operations/${number}\">$0</a>") : html);
     }
 
-    [GeneratedRegex("\\b[Oo]peration ([1-9][0-9]{0,17})\\b(?!;)", RegexOptions.None, 1000)]
+    [GeneratedRegex("\\b[Oo]peration (?<number>[1-9][0-9]{0,17})\\b(?!;)", RegexOptions.ExplicitCapture, 1000)]
     private static partial Regex OperationNumber();
 
     public static string Capital(string text) => text.Length == 0 ? text : char.ToUpperInvariant(text[0]) + text[1..];
