@@ -363,7 +363,7 @@ public sealed class MatchingTests(PostgresCluster cluster)
         system.Sandbox.Person("fay", "Fay", "Phi", number: "1005");
         await SyncAsync(system);
         var fay = (await system.PatronsByGuidAsync())["fay"];
-        await system.Patrons.EditAsync(system.District.Id, fay.Barcode, [new("communityId", "1005", Keep: true)], "librarian");
+        await system.Patrons.EditAsync(system.District.Id, fay.Barcode, [new("keptFields", $"{PatronFields.CommunityId}")], "librarian");
         system.Sandbox.Person("fay", "Fay", "Phi", number: "2005");
         system.Sandbox.Person("new-of-kept", "Gus", "Chi", number: "1005");
         system.Sandbox.Person("ann", "Ann", "Alpha", number: "2001");

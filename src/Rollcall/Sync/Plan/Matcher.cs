@@ -1,3 +1,4 @@
+using Rollcall.Mapping;
 using Rollcall.Operations;
 using Rollcall.Patrons;
 using Rollcall.Review;
