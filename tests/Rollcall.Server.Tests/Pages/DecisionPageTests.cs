@@ -578,7 +578,7 @@ public abstract class DecisionPages(SyncedLibrary library)
         await visitor.SubmitAsync("/review", "decided", "/review?handler=Reopen", [("id", "6200")]);
         var undo = (await library.EndOfLastAsync(OperationKind.Undo)).Id;
         Assert.Contains(
-            $"<a href=\"/operations/{undo}\">operation {undo}</a>",
+            $"<a href=\"/operations/{undo}\">Operation {undo}</a>",
             await visitor.PageAsync("/review"),
             StringComparison.Ordinal
         );
