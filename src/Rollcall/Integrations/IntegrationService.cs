@@ -602,6 +602,13 @@ public sealed class IntegrationService(
         return impacts;
     }
 
+    /// <summary>Whether any patron is linked to somebody of a roster.</summary>
+    internal async Task<bool> AnyLinksAsync(int districtId, CancellationToken cancellationToken = default)
+    {
+        await using var context = database.CreateContext();
+        return await context.PatronLinks.AnyAsync(l => l.DistrictId == districtId, cancellationToken);
+    }
+
     /// <summary>What patrons, links and sites carry, whichever service it is of; counted by whoever first asks.</summary>
     private sealed class Carried
     {

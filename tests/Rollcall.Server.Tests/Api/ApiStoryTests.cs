@@ -82,6 +82,19 @@ public abstract class ApiStory(Library library)
             }
         );
         await client.MatchAsync("classlink", new MatchBody { Site = "A1", Org = orgs[0].SourcedId });
+        Assert.Contains(
+            "Unmatch it first",
+            await RefusedAsync(() => client.NotServedAsync("classlink", new OrgBody { Org = orgs[0].SourcedId })),
+            StringComparison.Ordinal
+        );
+        Assert.Equal(orgs[1].SourcedId, (await client.NotServedAsync("classlink", new OrgBody { Org = orgs[1].SourcedId })).Org);
+        Assert.Equal(orgs[1].SourcedId, Assert.Single(await client.OrgsAsync("classlink"), o => o.NotServed).SourcedId);
+        await client.ServedAsync("classlink", orgs[1].SourcedId);
+        Assert.DoesNotContain(await client.OrgsAsync("classlink"), o => o.NotServed);
+        Assert.Equal(
+            404,
+            (await Assert.ThrowsAsync<ApiException<ApiProblem>>(() => client.ServedAsync("classlink", orgs[1].SourcedId))).StatusCode
+        );
         Assert.Empty(Assert.Single(await client.SitesAsync()).RoleGroups);
         await client.ChangeSiteAsync("A1", new SitePatch { NextBarcode = "T100001", RoleGroup = "teacher" });
         var teachers = Assert.Single(Assert.Single(await client.SitesAsync()).RoleGroups);

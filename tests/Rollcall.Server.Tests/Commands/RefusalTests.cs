@@ -113,6 +113,14 @@ public sealed class RefusalTests(PostgresCluster postgres)
         await cli.RefusedAsync(1, "no organization NOPE", "classlink", "match", "S1", "NOPE");
         await cli.RefusedAsync(1, "no site NOPE", "classlink", "match", "NOPE", school.SourcedId);
         await cli.OkAsync("classlink", "match", "S1", school.SourcedId);
+        await cli.RefusedAsync(1, "no organization NOPE", "classlink", "not-served", "NOPE");
+        await cli.RefusedAsync(1, "Unmatch it first", "classlink", "not-served", school.SourcedId);
+        var other = sandbox.District.Schools.ElementAt(1).SourcedId;
+        await cli.RefusedAsync(1, "Nobody said", "classlink", "not-served", other, "--undo");
+        await cli.OkAsync("classlink", "not-served", other);
+        Assert.Contains("(not served)", (await cli.OkAsync("classlink", "orgs")).Out, StringComparison.Ordinal);
+        Assert.Contains("is served again", (await cli.OkAsync("classlink", "not-served", other, "--undo")).Out, StringComparison.Ordinal);
+        Assert.DoesNotContain("(not served)", (await cli.OkAsync("classlink", "orgs")).Out, StringComparison.Ordinal);
         await cli.RefusedAsync(1, "roles", "sync");
         await cli.OkAsync("classlink", "roles", "student");
         await cli.OkAsync("sync");

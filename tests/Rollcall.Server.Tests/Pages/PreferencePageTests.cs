@@ -128,6 +128,51 @@ public abstract class PreferencePages(EmptyLibrary library)
         Assert.DoesNotContain("name=\"site\" value=\"S1\"", searched, StringComparison.Ordinal);
         await visitor.SubmitAsync(sites, $"{sites}?handler=Match", ("site", "S0"), ("org", schools[0].SourcedId));
 
+        // What the library does not serve is marked, and taken back. Search and choice stay; Enter presses the first button, and that marks nobody.
+        var open = WebUtility.HtmlDecode(await visitor.PageAsync(sites));
+        var form = open[open.IndexOf($"action=\"{sites}?handler=Match\"", StringComparison.Ordinal)..];
+        Assert.StartsWith(
+            "Match<",
+            form[form.IndexOf("type=\"submit\"", StringComparison.Ordinal)..].Split('>', 2)[1],
+            StringComparison.Ordinal
+        );
+        var aside = form.Split("name=\"leave\" value=\"", 2)[1].Split('"', 2)[0];
+        (string, string)[] kept = [("q", "Part"), ("site", "S0")];
+        var marked = await visitor.SubmitAsync(sites, $"{sites}?handler=NotServed", [.. kept, ("leave", aside), ("org", aside)]);
+        Assert.Equal($"{sites}?q=Part&site=S0", marked);
+        Assert.Equal([aside], await NotServedAsync());
+        var without = WebUtility.HtmlDecode(await visitor.PageAsync(marked));
+        Assert.Contains("Not served by the library", without, StringComparison.Ordinal);
+        Assert.Contains($"name=\"take\" value=\"{aside}\"", without, StringComparison.Ordinal);
+        Assert.Contains("name=\"site\" value=\"S0\" checked", without, StringComparison.Ordinal);
+        Assert.DoesNotContain($"name=\"leave\" value=\"{aside}\"", without, StringComparison.Ordinal);
+        await visitor.SubmitAsync(sites, $"{sites}?handler=NotServed", ("leave", "nowhere"));
+        Assert.Contains("no organization nowhere", await visitor.PageAsync(sites), StringComparison.Ordinal);
+        Assert.Equal(marked, await visitor.SubmitAsync(marked, $"{sites}?handler=Serve", [.. kept, ("take", aside), ("org", "")]));
+        Assert.Empty(await NotServedAsync());
+        async Task<IReadOnlyList<string>> NotServedAsync() =>
+            IntegrationService.SettingsOf(await integrations.FindAsync(library.District.Id, IntegrationKind.ClassLink)).NotServed;
+
+        // Another service is prepared before anybody was linked: nobody is said to have links.
+        await integrations.ConnectAsync(
+            library.District,
+            IntegrationKind.OneRoster,
+            new ConnectRequest(
+                ConnectionMode.Direct,
+                null,
+                library.Sandbox.Url.ToString(),
+                library.Sandbox.Options.ConsumerKey,
+                library.Sandbox.Options.ConsumerSecret
+            ),
+            asOperator: true,
+            clear: false,
+            "test"
+        );
+        var services = WebUtility.HtmlDecode(await visitor.PageAsync("/preferences/sis"));
+        Assert.Contains("All patrons stay. The first sync with OneRoster finds them by email", services, StringComparison.Ordinal);
+        Assert.DoesNotContain("finds them by these", services, StringComparison.Ordinal);
+        Assert.Contains("ClassLink is off. Turn it on to sync. ", await visitor.PageAsync("/"), StringComparison.Ordinal);
+
         // Who, and which fields.
         Assert.Contains(
             "Tick at least one",

@@ -403,16 +403,18 @@ internal sealed class ServiceModel(
 
     /// <summary>Searches both lists. What is chosen in them goes along.</summary>
     public IActionResult OnPostFind(string service, string? q, string? site, string? org, string? all) =>
-        Choose(service, "sites")
-            ? LocalRedirect(
-                Addresses.Of(
-                    $"{Base}/sites",
-                    ("q", all == "yes" || Text.Clean(q) is not { } asked ? null : Text.Cut(asked, 100)),
-                    ("site", Text.Clean(site)),
-                    ("org", Text.Clean(org))
-                )
-            )
-            : NotFound();
+        Choose(service, "sites") ? LocalRedirect(SitesWith(all == "yes" ? null : q, site, org)) : NotFound();
+
+    private static string One(string? org) => Text.Clean(org) ?? throw new RollcallException("Choose one organization of the list.");
+
+    /// <summary>Site Mapping with what is searched for and chosen in it.</summary>
+    private string SitesWith(string? q, string? site, string? org) =>
+        Addresses.Of(
+            $"{Base}/sites",
+            ("q", Text.Clean(q) is { } asked ? Text.Cut(asked, 100) : null),
+            ("site", Text.Clean(site)),
+            ("org", Text.Clean(org))
+        );
 
     public Task<IActionResult> OnPostSuggestedAsync(string service) =>
         DoAsync(
@@ -475,27 +477,29 @@ internal sealed class ServiceModel(
         );
 
     /// <summary>The library does not serve an organization: what is left out on purpose is no warning.</summary>
-    public Task<IActionResult> OnPostNotServedAsync(string service, string leave) =>
-        DoAsync(
-            service,
-            "sites",
-            async () =>
-            {
-                await integrations.SetServedAsync(Here.District, Kind, leave, served: false, Here.Actor.Name, Gone);
-                return "Marked as not served. Syncs warn of its people no more.";
-            }
-        );
+    public async Task<IActionResult> OnPostNotServedAsync(string service, string? leave, string? q, string? site, string? org) =>
+        Choose(service, "sites")
+            ? await ActAsync(
+                SitesWith(q, site, org == leave ? null : org),
+                async () =>
+                {
+                    await integrations.SetServedAsync(Here.District, Kind, One(leave), served: false, Here.Actor.Name, Gone);
+                    return "Marked as not served. Syncs warn of its people no more.";
+                }
+            )
+            : NotFound();
 
-    public Task<IActionResult> OnPostServeAsync(string service, string org) =>
-        DoAsync(
-            service,
-            "sites",
-            async () =>
-            {
-                await integrations.SetServedAsync(Here.District, Kind, org, served: true, Here.Actor.Name, Gone);
-                return "The organization is served again: match it to a site.";
-            }
-        );
+    public async Task<IActionResult> OnPostServeAsync(string service, string? take, string? q, string? site, string? org) =>
+        Choose(service, "sites")
+            ? await ActAsync(
+                SitesWith(q, site, org),
+                async () =>
+                {
+                    await integrations.SetServedAsync(Here.District, Kind, One(take), served: true, Here.Actor.Name, Gone);
+                    return "The organization is served again: match it to a site.";
+                }
+            )
+            : NotFound();
 
     /// <summary>Who is synced. Groups that this window did not touch are another's to change, here and in the forms below.</summary>
     public Task<IActionResult> OnPostRolesAsync(string service, RoleGroup[] roles, RoleGroup[] was, string? opened) =>

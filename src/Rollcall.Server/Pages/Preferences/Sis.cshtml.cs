@@ -29,6 +29,9 @@ internal sealed class SisModel(Here here, IntegrationService integrations) : Rol
 
     public IReadOnlyList<Service> Services { get; private set; } = [];
 
+    /// <summary>Patrons are linked to a roster.</summary>
+    public bool AnyLinks { get; private set; }
+
     /// <summary>The other services that are connected, by name.</summary>
     public string Others(Service service) =>
         string.Join(" and ", Services.Where(s => s.Kind != service.Kind && s.Connected).Select(s => Words.Service(s.Kind)));
@@ -66,6 +69,7 @@ internal sealed class SisModel(Here here, IntegrationService integrations) : Rol
         }
 
         Services = services;
+        AnyLinks = await integrations.AnyLinksAsync(DistrictId, Gone);
     }
 
     public Task<IActionResult> OnPostOnAsync(IntegrationKind kind, string? clear, string? agreed) =>
