@@ -49,7 +49,7 @@ internal sealed class IndexModel(
     private readonly Dictionary<long, long> _spared = [];
 
     /// <summary>How many of the visitor's people wait for others' approval, and in which operation; null where none does.</summary>
-    public (long Operation, int People)? HeldHere { get; private set; }
+    public (IReadOnlyList<long> Operations, long People)? HeldHere { get; private set; }
 
     /// <summary>What waits for a decision, the newest first.</summary>
     public IReadOnlyList<Operation> Waiting { get; private set; } = [];
@@ -182,7 +182,7 @@ internal sealed class IndexModel(
             Waiting = [.. open.Where(o => o.Status is OperationStatus.NeedsApproval or OperationStatus.Preview)];
             foreach (var hold in Waiting.Where(o => o.Status == OperationStatus.NeedsApproval))
             {
-                _spared[hold.Id] = await reading.SparedAsync(DistrictId, hold.Id, Gone);
+                _spared[hold.Id] = await reading.SparedAsync(DistrictId, hold.Id, null, Gone);
             }
 
             Syncs = [.. last.Where(o => o is { FinishedAt: not null, StartedAt: not null }).Take(SyncsShown)];
@@ -208,21 +208,20 @@ internal sealed class IndexModel(
     }
 
     /// <summary>A hold is one of a whole district; whoever sees some of its sites is told of their own people, and that others decide.</summary>
-    private async Task<(long Operation, int People)?> HeldHereAsync()
+    private async Task<(IReadOnlyList<long> Operations, long People)?> HeldHereAsync()
     {
+        var (operations, all) = (new List<long>(), 0L);
         var open = await reading.OperationsAsync(DistrictId, [.. Here.Queue.Where(o => !o.IsLive).Select(o => o.Id).Take(50)], Gone);
         foreach (var hold in open.Where(o => o.Status == OperationStatus.NeedsApproval))
         {
-            var people = (await reading.LogCountsAsync(hold, Gone))
-                .Where(c => c.Held && !c.Dropped && Here.Sees(c.SiteId))
-                .Sum(c => c.Lines);
-            if (people > 0)
+            if (await reading.HeldAsync(hold, Here, Gone) is var people && people > 0)
             {
-                return (hold.Id, people);
+                operations.Add(hold.Id);
+                all += people;
             }
         }
 
-        return null;
+        return all == 0 ? null : (operations, all);
     }
 
     private async Task<string?> FailedAsync()
@@ -320,7 +319,7 @@ internal sealed class IndexModel(
     }
 
     /// <summary>The service that is connected and merely off; of several the one that was synced last. Null where none is connected.</summary>
-    private async Task<IntegrationKind?> OffAsync()
+    private async Task<Integration?> OffAsync()
     {
         var off = new List<Integration>();
         foreach (var kind in Enum.GetValues<IntegrationKind>())
@@ -331,7 +330,7 @@ internal sealed class IndexModel(
             }
         }
 
-        return off.MaxBy(r => IntegrationService.StateOf(r).LastFullAt ?? DateTimeOffset.MinValue)?.Kind;
+        return off.MaxBy(r => IntegrationService.StateOf(r).LastFullAt ?? DateTimeOffset.MinValue);
     }
 
     private async Task<(string Words, string Link, string Label, string Short)?> HindranceAsync(int siteCount) =>
@@ -351,10 +350,10 @@ internal sealed class IndexModel(
             )
         : Service is null && await OffAsync() is { } off
             ? (
-                $"{Words.Service(off)} is off. Turn it on to sync again.",
+                $"{Words.Service(off.Kind)} is off. Turn it on to sync{(IntegrationService.StateOf(off) is { WasWritten: true } or { ChangesSince: not null } ? " again" : "")}.",
                 "/preferences/sis",
                 "SIS Integrations",
-                $"Greyed: {Words.Service(off)} is off."
+                $"Greyed: {Words.Service(off.Kind)} is off."
             )
         : Service is null
             ? (

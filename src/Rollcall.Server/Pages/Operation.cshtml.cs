@@ -132,6 +132,9 @@ internal sealed class OperationModel(
     /// <summary>Leavers of what waits who are marked "do not transfer" since: an approval leaves them out.</summary>
     public long Spared { get; private set; }
 
+    /// <summary>How many of the visitor's people wait for somebody else's approval.</summary>
+    public long HeldHere { get; private set; }
+
     /// <summary>How many lines an approval would apply. Who is skipped stays so.</summary>
     public long Waiting =>
         OperationQueue.CountsOf(Operation) is var counts && Operation.Status != OperationStatus.Preview
@@ -198,7 +201,11 @@ internal sealed class OperationModel(
             && await integrations.FindAsync(DistrictId, kind, Gone) is not { Enabled: true }
                 ? IntegrationWords.Name(kind)
                 : null;
-        Spared = Decidable && Operation.Status == OperationStatus.NeedsApproval ? await reading.SparedAsync(DistrictId, id, Gone) : 0;
+        Spared = Decidable && Operation.Status == OperationStatus.NeedsApproval ? await reading.SparedAsync(DistrictId, id, null, Gone) : 0;
+        HeldHere =
+            Operation.Status == OperationStatus.NeedsApproval && !Here.Can("/Operation PostApprove")
+                ? await reading.HeldAsync(Operation, Here, Gone)
+                : 0;
         if (Operation.Planned)
         {
             var counts = await reading.LogCountsAsync(Operation, Gone);

@@ -413,10 +413,17 @@ public sealed partial class DashboardTests(SyncedLibrary library) : IClassFixtur
         using var visitor = new Visitor(library.Url);
         var before = await LeaversAsync();
         var gone = library.Sandbox.Overrides.RemoveShare(library.Sandbox.District.Schools.First().SourcedId, 0.5);
+        await using var context = library.Service<RollcallDatabase>().CreateContext();
+        var spared = context.Patrons.Where(p => p.DistrictId == library.District.Id && p.Guid == gone[0]);
+        var at = (await spared.SingleAsync()).SiteId;
+        var sites = await library.Service<Rollcall.Districts.SiteService>().ListAsync(library.District.Id);
+        var other = sites.First(s => s.Id != at);
+        var stays = await context.Patrons.FirstAsync(p => p.DistrictId == library.District.Id && p.SiteId == other.Id && p.Guid != null);
         try
         {
-            for (var night = 0; night < 2; night++)
+            foreach (var name in (string[])["First", "Second"])
             {
+                library.Sandbox.Overrides.Change("users", stays.Guid!, r => r["givenName"] = name);
                 Assert.Equal(OperationStatus.NeedsApproval, (await library.SyncAsync()).Status);
                 Assert.Equal(before, await LeaversAsync());
             }
@@ -431,9 +438,28 @@ public sealed partial class DashboardTests(SyncedLibrary library) : IClassFixtur
             {
                 Assert.Equal(HttpStatusCode.OK, (await librarian.GetAsync(link.Groups[1].Value)).Status);
             }
+
+            // Whoever is marked "do not transfer" since waits no more: a librarian is told of the others, as administrators are.
+            using var own = new Visitor(library.Url, await library.SignInAsync(SecurityGroup.Librarian, sites.First(s => s.Id == at).Code));
+            Assert.Contains($"{gone.Count} of your people wait", await own.PageAsync("/"), StringComparison.Ordinal);
+            await spared.ExecuteUpdateAsync(s => s.SetProperty(p => p.DoNotTransfer, true));
+            Assert.Contains($"{gone.Count - 1} changes wait", await visitor.PageAsync("/"), StringComparison.Ordinal);
+            Assert.Contains($"{gone.Count - 1} of your people wait", await own.PageAsync("/"), StringComparison.Ordinal);
+
+            // That the operation is held concerns those alone who have somebody in what is held.
+            var holds = await context
+                .Operations.Where(o => o.DistrictId == library.District.Id && o.Status == OperationStatus.NeedsApproval)
+                .Select(o => o.Id)
+                .ToListAsync();
+            var hold = $"/operations/{Assert.Single(holds)}";
+            Assert.Contains("What is held waits for approval", await own.PageAsync(hold), StringComparison.Ordinal);
+            using var others = new Visitor(library.Url, await library.SignInAsync(SecurityGroup.Librarian, other.Code));
+            Assert.DoesNotContain("What is held waits for approval", await others.PageAsync(hold), StringComparison.Ordinal);
+            Assert.DoesNotContain("of your people wait", await others.PageAsync("/"), StringComparison.Ordinal);
         }
         finally
         {
+            await spared.ExecuteUpdateAsync(s => s.SetProperty(p => p.DoNotTransfer, false));
             library.Sandbox.Overrides.Clear();
             await library.SyncAsync();
         }

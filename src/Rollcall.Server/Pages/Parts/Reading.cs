@@ -564,12 +564,26 @@ internal sealed class Reading(
     }
 
     /// <summary>Leavers of an operation's hold who are marked "do not transfer" by now.</summary>
-    public async Task<long> SparedAsync(int districtId, long operationId, CancellationToken cancellationToken)
+    /// <param name="districtId">The district.</param>
+    /// <param name="operationId">The operation.</param>
+    /// <param name="sites">Of these alone; null for all.</param>
+    /// <param name="cancellationToken">Gives up.</param>
+    public async Task<long> SparedAsync(
+        int districtId,
+        long operationId,
+        IReadOnlyCollection<int>? sites,
+        CancellationToken cancellationToken
+    )
     {
         await using var context = database.CreateContext();
-        return await context
-            .Changes.Where(c => c.DistrictId == districtId && c.OperationId == operationId && c.Held && !c.Stale)
-            .Where(c => c.Outcome == Outcome.Transferred || c.Outcome == Outcome.Absent)
+        var held = context.Changes.Where(c => c.DistrictId == districtId && c.OperationId == operationId && c.Held && !c.Stale);
+        if (sites is not null)
+        {
+            int?[] own = [.. sites];
+            held = held.Where(c => own.Contains(c.SiteId));
+        }
+
+        return await held.Where(c => c.Outcome == Outcome.Transferred || c.Outcome == Outcome.Absent)
             .Join(
                 context.Patrons.Where(p => p.DistrictId == districtId && p.DoNotTransfer),
                 c => c.PatronId,
@@ -577,6 +591,15 @@ internal sealed class Reading(
                 (c, _) => c.Number
             )
             .LongCountAsync(cancellationToken);
+    }
+
+    /// <summary>How many of the people whom the visitor sees wait for an approval; whoever is marked "do not transfer" since does not.</summary>
+    public async Task<long> HeldAsync(Operation operation, Here here, CancellationToken cancellationToken)
+    {
+        var held = (await LogCountsAsync(operation, cancellationToken))
+            .Where(c => c.Held && !c.Dropped && here.Sees(c.SiteId))
+            .Sum(c => (long)c.Lines);
+        return held == 0 ? 0 : Math.Max(0, held - await SparedAsync(operation.DistrictId, operation.Id, here.Sites, cancellationToken));
     }
 
     /// <summary>What syncs did from <paramref name="from"/> on, and when: what a hold keeps back is not done, what somebody approved was done then,
