@@ -40,6 +40,9 @@ internal sealed class AccountsModel(Here here, Accounts accounts, AccountDesk de
     /// <summary>The account that is changed; null where one is added.</summary>
     public AccountRow? Editing { get; private set; }
 
+    /// <summary>What <see cref="Editing"/> could do when the form was opened, where that is not what it can do now.</summary>
+    public (SecurityGroup Group, string? Sites)? Was { get; private set; }
+
     public string? Problem { get; private set; }
     public string Email { get; private set; } = "";
     public SecurityGroup Group { get; private set; } = SecurityGroup.Librarian;
@@ -87,9 +90,23 @@ internal sealed class AccountsModel(Here here, Accounts accounts, AccountDesk de
 
     private static string[] Codes(string? codes) => codes?.Split(',') ?? [];
 
-    public Task<IActionResult> OnPostAddAsync(string? email, SecurityGroup group, string[] site, long? edit)
+    /// <param name="email">Whose account.</param>
+    /// <param name="group">The group it is to have.</param>
+    /// <param name="site">The sites it is to have.</param>
+    /// <param name="edit">The account that is changed; null where one is added.</param>
+    /// <param name="wasGroup">The group that it had when the form was opened.</param>
+    /// <param name="wasSites">The sites that it had then.</param>
+    public Task<IActionResult> OnPostAddAsync(
+        string? email,
+        SecurityGroup group,
+        string[] site,
+        long? edit,
+        SecurityGroup? wasGroup,
+        string? wasSites
+    )
     {
         (Email, Group, Chosen) = (email ?? "", group, [.. site]);
+        Was = wasGroup is { } had ? (had, wasSites) : null;
         return ShowAsync(
             edit,
             async () =>
@@ -110,6 +127,7 @@ internal sealed class AccountsModel(Here here, Accounts accounts, AccountDesk de
                     group,
                     group >= SecurityGroup.LibraryAdministrator || site.Length == 0 ? null : string.Join(',', site),
                     Here.Who!,
+                    edit is { } id ? new ShownPlace(id, Was) : null,
                     Gone
                 );
                 Renewed = added.Renewed;
@@ -195,6 +213,11 @@ internal sealed class AccountsModel(Here here, Accounts accounts, AccountDesk de
 
             Link = (name, $"{(reach.PublicUrl?.ToString() ?? $"{Request.Scheme}://{Request.Host}").TrimEnd('/')}/link?code={code}");
         }
+        catch (PlaceChangedException e)
+        {
+            // What it has by now is said: saved once more, that is what is changed.
+            (Problem, Was) = (e.Message, null);
+        }
         catch (RollcallException e)
         {
             Problem = e.Message;
@@ -207,6 +230,7 @@ internal sealed class AccountsModel(Here here, Accounts accounts, AccountDesk de
     private async Task LoadAsync(long? edit)
     {
         var all = await accounts.ListAsync(DistrictId, Gone);
+        Sites = await sites.ListAsync(DistrictId, Gone);
         Editing = edit is null ? null : all.FirstOrDefault(a => a.Id == edit && !IsOwn(a) && a.Memberships.Count > 0);
         Sessions = await desk.SessionsAsync(DistrictId, Gone);
         var query = Request.Query;
@@ -214,7 +238,7 @@ internal sealed class AccountsModel(Here here, Accounts accounts, AccountDesk de
         (Sort, Down) = (query["sort"].ToString() is "group" or "signed-in" ? query["sort"].ToString() : "email", query["order"] == "down");
         List<AccountRow> found =
         [
-            .. all.Where(a => Words.Fits(Search, [a.Email, .. a.Memberships.Select(m => $"{PatronFields.GroupWord(m.Group)} {m.Sites}")]))
+            .. all.Where(a => Words.Fits(Search, [a.Email, .. a.Memberships.Select(m => $"{PlaceOf(m.Group, m.Sites)} {m.Sites}")]))
                 .OrderBy(a =>
                     Sort switch
                     {
@@ -232,6 +256,5 @@ internal sealed class AccountsModel(Here here, Accounts accounts, AccountDesk de
         (All, Total) = (all.Count, found.Count);
         Number = PageWithin(int.TryParse(query["page"], CultureInfo.InvariantCulture, out var page) ? page : null, Size, Total);
         List = [.. found.Skip((Number - 1) * Size).Take(Size)];
-        Sites = await sites.ListAsync(DistrictId, Gone);
     }
 }

@@ -17,12 +17,26 @@ public sealed class AccountDesk(RollcallDatabase database, Accounts accounts, Ti
     /// <exception cref="RollcallException">
     /// Not an address, a group that has no account, sites that are missing or unknown, oneself, or an account that is of another district too.
     /// </exception>
-    public async Task<AddedAccount> AddAsync(
+    public Task<AddedAccount> AddAsync(
         District district,
         string? email,
         SecurityGroup group,
         string? sites,
         Who by,
+        CancellationToken cancellationToken = default
+    ) => AddAsync(district, email, group, sites, by, null, cancellationToken);
+
+    /// <summary>The same of an account that somebody looked at: what became of it meanwhile is not overwritten.</summary>
+    /// <returns>The account, and what opens it.</returns>
+    /// <exception cref="RollcallException">The same.</exception>
+    /// <exception cref="PlaceChangedException">It is not what <paramref name="shown"/> says.</exception>
+    internal async Task<AddedAccount> AddAsync(
+        District district,
+        string? email,
+        SecurityGroup group,
+        string? sites,
+        Who by,
+        ShownPlace? shown,
         CancellationToken cancellationToken = default
     )
     {
@@ -45,7 +59,9 @@ public sealed class AccountDesk(RollcallDatabase database, Accounts accounts, Ti
             isOperator: false,
             by.Name,
             byOperator: by.IsOperator,
-            cancellationToken: cancellationToken
+            keep: false,
+            shown,
+            cancellationToken
         );
     }
 

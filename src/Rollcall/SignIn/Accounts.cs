@@ -35,6 +35,14 @@ public sealed record AddedAccount(Account Account, string? Code, bool Renewed)
     public void Deconstruct(out Account account, out string? code) => (account, code) = (Account, Code);
 }
 
+/// <summary>What somebody saw who changes what an account may do in a district.</summary>
+/// <param name="AccountId">The account.</param>
+/// <param name="Place">Its place there; null where any will do, as long as it has one.</param>
+internal sealed record ShownPlace(long AccountId, (SecurityGroup Group, string? Sites)? Place);
+
+/// <summary>What an account may do is not what was looked at any more.</summary>
+internal sealed class PlaceChangedException(string message) : RollcallException(message);
+
 /// <summary>An account as lists show it.</summary>
 public sealed record AccountRow(
     long Id,
@@ -107,7 +115,7 @@ public sealed class Accounts(RollcallDatabase database, IServiceScopeFactory sco
     /// <param name="keep">The operator knows that nobody but its owner has a way in: an account that exists keeps them.</param>
     /// <param name="cancellationToken">Gives up.</param>
     /// <exception cref="RollcallException">Not an address, sites are missing or unknown, or the account is the operator's to give a place.</exception>
-    public async Task<AddedAccount> AddAsync(
+    public Task<AddedAccount> AddAsync(
         string email,
         District? district,
         SecurityGroup group,
@@ -117,6 +125,21 @@ public sealed class Accounts(RollcallDatabase database, IServiceScopeFactory sco
         bool byOperator = true,
         bool keep = false,
         CancellationToken cancellationToken = default
+    ) => AddAsync(email, district, group, siteAccess, isOperator, actor, byOperator, keep, null, cancellationToken);
+
+    /// <summary>The same, of an account that somebody looked at.</summary>
+    /// <exception cref="PlaceChangedException">It is not what <paramref name="shown"/> says.</exception>
+    internal async Task<AddedAccount> AddAsync(
+        string email,
+        District? district,
+        SecurityGroup group,
+        string? siteAccess,
+        bool isOperator,
+        string actor,
+        bool byOperator,
+        bool keep,
+        ShownPlace? shown,
+        CancellationToken cancellationToken
     )
     {
         var address = CheckEmail(email);
@@ -137,6 +160,11 @@ public sealed class Accounts(RollcallDatabase database, IServiceScopeFactory sco
         var renewed = false;
         var isLinked = true;
         Membership? before = null;
+        if (shown is not null)
+        {
+            await EnsureShownAsync(context, account, district!, shown, cancellationToken);
+        }
+
         if (account is null)
         {
             account = New(address, isOperator);
@@ -206,6 +234,42 @@ public sealed class Accounts(RollcallDatabase database, IServiceScopeFactory sco
                 : null;
         await transaction.CommitAsync(cancellationToken);
         return new(account, code, renewed) { Before = before is null ? null : (before.Group, before.SiteAccess) };
+    }
+
+    /// <summary>A form may have been open for hours: nobody gets a place by it again that was taken away meanwhile, nor loses one that was given.</summary>
+    private static async Task EnsureShownAsync(
+        RollcallContext context,
+        Account? account,
+        District district,
+        ShownPlace shown,
+        CancellationToken cancellationToken
+    )
+    {
+        var now =
+            account?.Id == shown.AccountId
+                ? await context
+                    .Memberships.AsNoTracking()
+                    .SingleOrDefaultAsync(m => m.DistrictId == district.Id && m.AccountId == shown.AccountId, cancellationToken)
+                : null;
+        if (now is null)
+        {
+            throw new PlaceChangedException(
+                "The account was taken out of the district meanwhile, and nothing was saved. Add it anew if it is to have a place here again."
+            );
+        }
+
+        if (shown.Place is var (group, sites) && (now.Group != group || now.SiteAccess != sites))
+        {
+            var codes = now.SiteAccess?.Split(',') ?? [];
+            var names = await context
+                .Sites.Where(s => s.DistrictId == district.Id && codes.Contains(s.Code))
+                .OrderBy(s => s.Code)
+                .Select(s => s.Name)
+                .ToListAsync(cancellationToken);
+            throw new PlaceChangedException(
+                $"What the account may do was changed meanwhile, and nothing was saved: it is {PatronFields.GroupWord(now.Group)}{(names.Count == 0 ? "" : $" at {string.Join(", ", names)}")} now. Look at what is chosen below, then save again."
+            );
+        }
     }
 
     /// <summary>Whoever gives an account more, or a link to it, waits here for the other one: neither goes by what is no longer so.</summary>

@@ -460,6 +460,43 @@ public abstract class RulesPages(SyncedLibrary library)
             await visitor.RefusedAsync("/accounts", add, ("email", email), librarian, ("site", "S02"), ("site", "S03")),
             StringComparison.Ordinal
         );
+
+        // Rows are found by what they show: the names of sites.
+        Assert.Contains(email, await visitor.PageAsync($"/accounts?q={Uri.EscapeDataString(names["S03"])}"), StringComparison.Ordinal);
+        Assert.DoesNotContain(
+            email,
+            await visitor.PageAsync($"/accounts?q={Uri.EscapeDataString(names["S01"])}"),
+            StringComparison.Ordinal
+        );
+
+        // A form that was opened before somebody else changed the account overwrites nothing, until it is saved knowing that.
+        (string, string)[] typed = [("edit", $"{id}"), ("email", email), librarian, ("site", "S01")];
+        (string, string)[] old = [("wasGroup", "Librarian"), ("wasSites", "S01,S02")];
+        var stale = await visitor.RefusedAsync("/accounts", add, [.. typed, .. old]);
+        Assert.Contains($"it is Librarian at {names["S02"]}, {names["S03"]} now", stale, StringComparison.Ordinal);
+        Assert.Contains("name=\"site\" value=\"S01\" checked", stale, StringComparison.Ordinal);
+        Assert.Contains("name=\"wasSites\" value=\"S02,S03\"", stale, StringComparison.Ordinal);
+        Assert.Equal("S02,S03", (await PlacesAsync()).Single());
+
+        // Refused for another reason it is the same form still.
+        var untouched = await visitor.RefusedAsync("/accounts", add, [typed[0], typed[1], librarian, .. old]);
+        Assert.Contains("name=\"wasSites\" value=\"S01,S02\"", untouched, StringComparison.Ordinal);
+        await visitor.RefusedAsync("/accounts", add, [.. typed, ("wasGroup", "Librarian"), ("wasSites", "S02,S03")]);
+        Assert.Equal("S01", (await PlacesAsync()).Single());
+
+        // Taken out meanwhile, it is not brought back by the way.
+        await visitor.SubmitAsync("/accounts", "/accounts?handler=Remove", ("id", $"{id}"));
+        var gone = await visitor.RefusedAsync("/accounts", add, [.. typed, ("wasGroup", "Librarian"), ("wasSites", "S01")]);
+        Assert.Contains("taken out of the district meanwhile", gone, StringComparison.Ordinal);
+        Assert.Contains("Add an account", gone, StringComparison.Ordinal);
+        Assert.Empty(await PlacesAsync());
+        async Task<IReadOnlyList<string?>> PlacesAsync() =>
+            [
+                .. (await library.Service<Rollcall.SignIn.Accounts>().ListAsync(library.District.Id))
+                    .Where(a => a.Id == id)
+                    .SelectMany(a => a.Memberships)
+                    .Select(m => m.Sites),
+            ];
     }
 
     [Fact]
