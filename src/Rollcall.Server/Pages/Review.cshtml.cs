@@ -37,6 +37,7 @@ internal sealed class ReviewModel(
 
     private IReadOnlyDictionary<string, string> _names = new Dictionary<string, string>(StringComparer.Ordinal);
     private IReadOnlyDictionary<string, string> _byCode = new Dictionary<string, string>(StringComparer.Ordinal);
+    private IReadOnlySet<(int Review, long Patron)> _returning = new HashSet<(int, long)>();
     private IReadOnlyDictionary<(int Review, long Patron), string> _newBarcodes = new Dictionary<(int, long), string>();
     private IReadOnlyDictionary<string, Patron> _people = new Dictionary<string, Patron>(StringComparer.Ordinal);
     private IReadOnlySet<long> _following = new HashSet<long>();
@@ -129,6 +130,7 @@ internal sealed class ReviewModel(
         );
         var candidates = List.SelectMany(r => r.Candidates).ToHashSet(StringComparer.Ordinal);
         _following = await decisions.FollowingAsync(DistrictId, [.. _people.Values.Where(p => candidates.Contains(p.Barcode))], Gone);
+        _returning = await decisions.ReturningAsync(DistrictId, [.. List.Select(r => r.Id)], Gone);
         _newBarcodes = await decisions.NewBarcodesAsync(DistrictId, [.. List.Select(r => r.Id)], Gone);
         var known = await sites.ListAsync(DistrictId, Gone);
         _names = known.ToDictionary(s => s.Id.ToString(CultureInfo.InvariantCulture), s => s.Name, StringComparer.Ordinal);
@@ -245,6 +247,9 @@ internal sealed class ReviewModel(
 
     /// <summary>The patron follows somebody who is in the roster: whoever waits can be another record of that one, and nobody else.</summary>
     public bool Follows(Patron candidate) => _following.Contains(candidate.Id);
+
+    /// <summary>The patron follows somebody, but has left all schools: as another record of that one whoever waits brings them back.</summary>
+    public bool Returns(ReviewRow row, Patron candidate) => _returning.Contains((row.Id, candidate.Id));
 
     /// <summary>What rarely differs where it is one person does: brothers and sisters share the rest.</summary>
     /// <param name="fields">The roster person beside the patrons in question.</param>

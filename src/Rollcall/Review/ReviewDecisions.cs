@@ -119,6 +119,52 @@ public sealed class ReviewDecisions(RollcallDatabase database, UndoService undo,
         return following;
     }
 
+    /// <summary>Patrons in question who follow somebody in the roster but have left all schools of the library, and come back by the record of whoever
+    /// waits: by who waits and the patron's id.</summary>
+    /// <param name="districtId">The district.</param>
+    /// <param name="ids">Who waits.</param>
+    /// <param name="cancellationToken">Gives up.</param>
+    public async Task<IReadOnlySet<(int Review, long Patron)>> ReturningAsync(
+        int districtId,
+        IReadOnlyCollection<int> ids,
+        CancellationToken cancellationToken = default
+    )
+    {
+        var returning = new HashSet<(int, long)>();
+        await using var context = database.CreateContext();
+        var items = await context
+            .ReviewItems.AsNoTracking()
+            .Where(r => r.DistrictId == districtId && r.Status == ReviewStatus.Open && ids.Contains(r.Id))
+            .ToListAsync(cancellationToken);
+        var asked = items.ToDictionary(i => i, i => JsonSerializer.Deserialize<long[]>(i.Candidates) ?? []);
+        var left = new Dictionary<long, (Patron Patron, PatronLink Link)>();
+        foreach (var some in asked.Values.SelectMany(c => c).Distinct().Chunk(500))
+        {
+            var found = await context
+                .Patrons.AsNoTracking()
+                .Where(p => p.DistrictId == districtId && some.Contains(p.Id) && p.Status == PatronStatus.Transferred)
+                .Join(
+                    context.PatronLinks.AsNoTracking().Where(l => l.DistrictId == districtId && l.LeftSchools),
+                    p => p.Id,
+                    l => l.PatronId,
+                    (p, l) => new { Patron = p, Link = l }
+                )
+                .ToListAsync(cancellationToken);
+            found.ForEach(f => left[f.Patron.Id] = (f.Patron, f.Link));
+        }
+
+        foreach (var (item, candidates) in asked)
+        {
+            returning.UnionWith(
+                candidates
+                    .Where(c => left.TryGetValue(c, out var f) && IsLive(f.Patron, f.Link) && TakesValues(item, f.Patron, f.Link))
+                    .Select(c => (item.Id, c))
+            );
+        }
+
+        return returning;
+    }
+
     /// <summary>The card numbers that links would give to patrons in question, where these have others: by who waits and the patron's id.</summary>
     /// <param name="districtId">The district.</param>
     /// <param name="ids">Who waits.</param>

@@ -514,6 +514,12 @@ public abstract class DecisionPages(SyncedLibrary library)
             ids.Add((await patrons.GetAsync(library.District.Id, barcode)).Patron.Id);
         }
 
+        // Who has left all schools follows their former record still: another one brings them back.
+        var left = (
+            await patrons.PageAsync(library.District.Id, new PatronFilter { Linked = true }, PatronSort.Barcode, false, 2, 1)
+        ).Patrons[0];
+        ids.Add(left.Id);
+        await LeaveAsync(PatronStatus.Transferred, true);
         await using (var context = database.CreateContext())
         {
             foreach (var (id, reason) in ((int, string)[])[(6200, "test"), (6201, ReviewItem.OpenedAgain)])
@@ -553,6 +559,12 @@ public abstract class DecisionPages(SyncedLibrary library)
         Assert.Contains("type=\"submit\" disabled=\"disabled\">Link to FREE1", again, StringComparison.Ordinal);
         Assert.Contains("comes with the next full sync", again, StringComparison.Ordinal);
         Assert.Contains("Yes, they are one person", again, StringComparison.Ordinal);
+        const string stays = "nothing is read from that record while the other one is there.";
+        const string comesBack = "By this record they are back at a school and have what it says.";
+        Assert.Equal((2, 2), (open.Split(stays).Length, open.Split(comesBack).Length));
+        Assert.Contains($"<span dir=\"auto\">{left.DisplayName}</span>: no card of their own. {comesBack}", open, StringComparison.Ordinal);
+        Assert.DoesNotContain(comesBack, again, StringComparison.Ordinal);
+        await LeaveAsync(left.Status, false);
 
         // What was decided says of whom, and when.
         await visitor.SubmitAsync(
@@ -586,6 +598,19 @@ public abstract class DecisionPages(SyncedLibrary library)
         await Microsoft.EntityFrameworkCore.EntityFrameworkQueryableExtensions.ExecuteDeleteAsync(
             end.ReviewItems.Where(r => r.Id >= 6200 && r.Id < 6210)
         );
+
+        async Task LeaveAsync(PatronStatus status, bool schools)
+        {
+            await using var context = database.CreateContext();
+            await Microsoft.EntityFrameworkCore.EntityFrameworkQueryableExtensions.ExecuteUpdateAsync(
+                context.Patrons.Where(p => p.DistrictId == library.District.Id && p.Id == left.Id),
+                s => s.SetProperty(p => p.Status, status)
+            );
+            await Microsoft.EntityFrameworkCore.EntityFrameworkQueryableExtensions.ExecuteUpdateAsync(
+                context.PatronLinks.Where(l => l.DistrictId == library.District.Id && l.PatronId == left.Id),
+                s => s.SetProperty(l => l.LeftSchools, schools)
+            );
+        }
     }
 
     [Fact]
