@@ -263,6 +263,29 @@ public sealed partial class DeskTests(Browser browser, SyncedLibrary library) : 
         ILocator Card(string name) => page.Locator(".reviews > li", new PageLocatorOptions { HasText = name });
     }
 
+    /// <summary>Beside each organization stands a button that marks it: Enter presses none of these.</summary>
+    [Fact]
+    public async Task Enter_matches_the_chosen_pair_and_marks_no_organization()
+    {
+        await using var visit = await browser.OpenAsync(library.Url);
+        var page = visit.Page;
+        await visit.GoAsync("/preferences/sis/classlink/sites");
+        await page.GetByLabel("Undo the match of").First.ClickAsync();
+        await visit.SeesAsync("1 site is not matched yet");
+        await page.Locator("input[name=site]").First.CheckAsync();
+        var org = page.Locator(".pick", new PageLocatorOptions { HasText = "suggested" }).Locator("input");
+        await org.CheckAsync();
+        await org.PressAsync("Enter");
+        await visit.SeesAsync("Every site is matched");
+        await Assertions.Expect(page.Locator("#not-served")).ToHaveCountAsync(0);
+
+        // In the list that stays on the screen an empty box to tick on paper is none to see.
+        await page.SetViewportSizeAsync(390, 844);
+        await visit.GoAsync("/lists/arrivals?site=S01&card=all&since=2000-01-01");
+        Assert.NotEqual(0, await page.Locator("td.on-paper").CountAsync());
+        await Assertions.Expect(page.Locator("td.on-paper").First).ToBeHiddenAsync();
+    }
+
     [Fact]
     public async Task Without_scripts_a_roster_is_connected_matched_set_up_previewed_and_approved()
     {

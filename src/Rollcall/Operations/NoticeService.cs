@@ -191,7 +191,7 @@ public sealed class NoticeService(RollcallDatabase database, Secrets secrets, Ro
             (NoticeEvents.Failed, "failed syncs"),
             (NoticeEvents.Held, "held changes"),
             (NoticeEvents.Warnings, "warnings"),
-            (NoticeEvents.Completed, "nights without any"),
+            (NoticeEvents.Completed, "nights without warnings"),
         ];
         return events == NoticeEvents.None ? "nothing" : string.Join(", ", all.Where(e => events.HasFlag(e.Event)).Select(e => e.Words));
     }
