@@ -154,8 +154,11 @@ internal static class DatabaseCommands
                 );
                 if (!result.GetValue(yes))
                 {
+                    var what = lost.Count == 0 ? "nothing" : string.Join("; ", lost);
                     throw new RollcallException(
-                        $"These cannot be read with the master key in {ring.KeyFile} and have to be set up again: {(lost.Count == 0 ? "nothing" : string.Join("; ", lost))}. Nothing was changed; --yes goes on with that key."
+                        ring.IsMissing
+                            ? $"The master key {ring.KeyFile} is missing. These cannot be read without it and have to be set up again: {what}. Nothing was changed; --yes makes another one there."
+                            : $"These cannot be read with the master key in {ring.KeyFile} and have to be set up again: {what}. Nothing was changed; --yes goes on with that key."
                     );
                 }
 

@@ -10,6 +10,7 @@ internal static class DatabaseErrors
 {
     private const int SqliteConstraintUnique = 2067;
     private const int SqliteConstraintPrimaryKey = 1555;
+    private const int SqliteError = 1;
     private const int SqliteBusy = 5;
     private const int SqliteLocked = 6;
     private const int SqliteReadOnly = 8;
@@ -121,6 +122,14 @@ internal static class DatabaseErrors
 
         return false;
     }
+
+    /// <summary>The database answers, and nobody has made that table in it yet.</summary>
+    public static bool IsNoSuchTable(Exception e) =>
+        e is PostgresException { SqlState: PostgresErrorCodes.UndefinedTable }
+        || (
+            e is SqliteException { SqliteErrorCode: SqliteError } sqlite
+            && sqlite.Message.Contains("no such table", StringComparison.Ordinal)
+        );
 
     /// <summary>Somebody else has the value already.</summary>
     public static bool IsUniqueViolation(Exception e) =>

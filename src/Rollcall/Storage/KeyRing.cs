@@ -21,6 +21,9 @@ internal sealed class KeyRing(RollcallDatabase database, MasterKey master, bool 
     /// <summary>Where the master key is.</summary>
     public string KeyFile => master.Path;
 
+    /// <summary>There is no such file, and the database holds what was encrypted with it.</summary>
+    public bool IsMissing => master.IsMissing;
+
     public IReadOnlyCollection<XElement> GetAllElements()
     {
         using var context = database.CreateContextAsOwner();
@@ -90,7 +93,8 @@ internal sealed class KeyRing(RollcallDatabase database, MasterKey master, bool 
         return true;
     }
 
-    /// <summary>Something was encrypted with a master key that still counts. Where the database cannot be asked, nobody knows of any.</summary>
+    /// <summary>Something was encrypted with a master key that still counts.</summary>
+    /// <exception cref="RollcallException">The database cannot be asked. A key that is made meanwhile would pass for the one that is missing.</exception>
     public static bool NeedsMasterKey(RollcallDatabase database)
     {
         if (database.FilePath is { } file && !File.Exists(file))
@@ -103,9 +107,13 @@ internal sealed class KeyRing(RollcallDatabase database, MasterKey master, bool 
             using var context = database.CreateContextAsOwner();
             return context.DataProtectionKeys.AsEnumerable().Any(k => !IsSetAside(k) && Secret(XElement.Parse(k.Xml!)) is not null);
         }
-        catch (Exception e) when (DatabaseErrors.IsFault(e))
+        catch (Exception e) when (DatabaseErrors.IsNoSuchTable(e))
         {
             return false;
+        }
+        catch (Exception e) when (DatabaseErrors.IsFault(e))
+        {
+            throw database.OutOfReach(e);
         }
     }
 

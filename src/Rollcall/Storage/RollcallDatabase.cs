@@ -358,6 +358,19 @@ public sealed partial class RollcallDatabase : IAsyncDisposable, IDisposable
             _ => "Check the file and its rights, or restore a backup.",
         };
 
+    /// <summary>A fault of the database in words that say what to do.</summary>
+    internal RollcallException OutOfReach(Exception e)
+    {
+        // EF has a wrapper for what it might have tried again.
+        var fault = e is InvalidOperationException { InnerException: DbException inner } ? inner : e;
+        return new(
+            IsPostgres
+                ? InWords(fault)
+                : $"The database {FilePath} cannot be opened: {fault.Message} {AdviceFor((fault as SqliteException)?.SqliteErrorCode ?? 0)}",
+            e
+        );
+    }
+
     /// <summary>Makes sure that the database can be used: SQLite is migrated, PostgreSQL is checked.</summary>
     /// <exception cref="RollcallException">The database cannot be reached or its schema is not this version's.</exception>
     public async Task EnsureReadyAsync(CancellationToken cancellationToken = default)
@@ -370,7 +383,7 @@ public sealed partial class RollcallDatabase : IAsyncDisposable, IDisposable
             }
             catch (SqliteException e)
             {
-                throw new RollcallException($"The database {FilePath} cannot be opened: {e.Message} {AdviceFor(e.SqliteErrorCode)}", e);
+                throw OutOfReach(e);
             }
 
             return;
@@ -392,7 +405,7 @@ public sealed partial class RollcallDatabase : IAsyncDisposable, IDisposable
         }
         catch (Exception e) when (e is NpgsqlException or System.Net.Sockets.SocketException)
         {
-            throw new RollcallException(InWords(e), e);
+            throw OutOfReach(e);
         }
     }
 

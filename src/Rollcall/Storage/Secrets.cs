@@ -81,7 +81,8 @@ internal sealed class MasterKey
         return plain;
     }
 
-    /// <summary>Reads the key file, or makes the data folder's own at the first start.</summary>
+    /// <summary>Reads the key file, or makes the data folder's own at the first start. One that ROLLCALL_KEY_FILE names is made by whoever runs the
+    /// installation, or by <see cref="Keep"/>.</summary>
     /// <param name="folder">Where it is, unless ROLLCALL_KEY_FILE names it.</param>
     /// <param name="mayMake">It may be made here.</param>
     /// <param name="isNeeded">The database holds what was encrypted with one: another one that is made opens none of it, and would pass for the one that
@@ -98,16 +99,16 @@ internal sealed class MasterKey
                 return new MasterKey(key, path);
             }
 
+            if ((!isChosen && !mayMake) || isNeeded())
+            {
+                return new MasterKey(RandomNumberGenerator.GetBytes(Size), path) { IsMissing = true };
+            }
+
             if (isChosen)
             {
                 throw new RollcallException(
-                    $"The key file {path} (ROLLCALL_KEY_FILE) does not exist. {(isNeeded() ? "This database has one already: put the original there." : "Make one with 'openssl rand -base64 32' and keep it safe.")}"
+                    $"The key file {path} (ROLLCALL_KEY_FILE) does not exist. Make one with 'openssl rand -base64 32' and keep it safe."
                 );
-            }
-
-            if (!mayMake || isNeeded())
-            {
-                return new MasterKey(RandomNumberGenerator.GetBytes(Size), path) { IsMissing = true };
             }
 
             Create(path, RandomNumberGenerator.GetBytes(Size));
@@ -146,13 +147,28 @@ internal sealed class MasterKey
     public bool IsMissing { get; private set; }
 
     /// <summary>Writes the one that was made up: it is to count from now on.</summary>
+    /// <exception cref="RollcallException">It cannot be written there, or another one is there by now.</exception>
     public void Keep()
     {
-        if (IsMissing)
+        if (!IsMissing)
+        {
+            return;
+        }
+
+        try
         {
             Create(Path, _key);
-            IsMissing = false;
+            if (Read(Path)?.SequenceEqual(_key) != true)
+            {
+                throw new RollcallException($"A key file {Path} has appeared meanwhile. Nothing was changed: try again, with that one.");
+            }
         }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException or FormatException)
+        {
+            throw new RollcallException($"The key file {Path} cannot be made: {e.Message} Nothing was changed.", e);
+        }
+
+        IsMissing = false;
     }
 
     private static void Create(string path, byte[] key)

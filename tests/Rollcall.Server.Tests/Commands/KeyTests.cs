@@ -132,7 +132,7 @@ public sealed class KeyTests(PostgresCluster cluster)
 
         // Where something was encrypted with it, no other one does.
         cli.Variables["ROLLCALL_KEY_FILE"] = named;
-        await SaysAsync(named, "does not exist. This database has one already: put the original there.");
+        await SaysAsync(named, "is missing");
 
         // A folder is as good as a file that somebody else's folder keeps from us: it is there.
         cli.Variables["ROLLCALL_KEY_FILE"] = cli.Data;
@@ -153,6 +153,28 @@ public sealed class KeyTests(PostgresCluster cluster)
             Assert.Contains($"can read the master key in {file}", (await ServesAsync(cli)).Error, StringComparison.Ordinal);
         }
 
+        // So it is where the file has another name.
+        await cli.OkAsync("operator", "partner-key", "--file", cli.File("partner", "planted-partner-key"));
+        cli.Variables["ROLLCALL_KEY_FILE"] = named;
+        using (var told = Start(cli, "db", "adopt-key"))
+        {
+            var ran = await EndAsync(told);
+            Assert.Equal(1, ran.Code);
+            foreach (var word in (string[])[named, "is missing", "classlink.partner-key", "--yes makes another one there"])
+            {
+                Assert.Contains(word, ran.Error, StringComparison.Ordinal);
+            }
+        }
+
+        Assert.False(File.Exists(named));
+        using (var adopted = Start(cli, "db", "adopt-key", "--yes"))
+        {
+            Assert.Equal(0, (await EndAsync(adopted)).Code);
+        }
+
+        Assert.True(File.Exists(named));
+        await ServesAsync(cli);
+
         async Task SaysAsync(string path, string what)
         {
             using var process = Start(cli, "serve", "--urls", "http://127.0.0.1:0");
@@ -162,6 +184,28 @@ public sealed class KeyTests(PostgresCluster cluster)
             Assert.Contains(path, line, StringComparison.Ordinal);
             Assert.Contains(what, line, StringComparison.Ordinal);
         }
+    }
+
+    [Fact]
+    public async Task No_key_is_made_and_none_advised_while_the_database_cannot_be_asked_whether_it_has_one()
+    {
+        await using var cli = await Cli.OpenAsync();
+        cli.Variables["ROLLCALL_DATABASE"] = "Host=127.0.0.1;Port=1;Database=rollcall;Username=rollcall";
+        var named = Path.Combine(cli.Data, "named.key");
+        foreach (var isNamed in (bool[])[false, true])
+        {
+            if (isNamed)
+            {
+                cli.Variables["ROLLCALL_KEY_FILE"] = named;
+            }
+
+            using var process = Start(cli, "serve", "--urls", "http://127.0.0.1:0");
+            var ran = await EndAsync(process);
+            Assert.Equal(1, ran.Code);
+            Assert.Contains("PostgreSQL cannot be reached", Assert.Single(ran.Error.TrimEnd('\n').Split('\n')), StringComparison.Ordinal);
+        }
+
+        Assert.Empty(Directory.GetFiles(cli.Data, "*.key*"));
     }
 
     /// <summary>A server starts, answers with a form, ends, and has had nothing to complain of.</summary>
