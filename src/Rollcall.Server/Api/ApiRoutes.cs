@@ -447,7 +447,13 @@ internal static class ApiRoutes
         var (district, actor) = Caller.Of(http);
         var kind = Kind(service);
         var site = body.ThresholdsOfSite is { } code ? await SiteAsync(sites, district, code, http) : null;
-        var changes = ApiSettings.ChangesOf(body, site?.Id, time.GetUtcNow(), Operations.DailySchedule.Proposed(district.Id));
+        var changes = ApiSettings.ChangesOf(
+            body,
+            site?.Id,
+            time.GetUtcNow(),
+            DistrictService.Today(district, time),
+            Operations.DailySchedule.Proposed(district.Id)
+        );
         await integrations.ConfigureAsync(
             district.Id,
             kind,

@@ -13,6 +13,7 @@ internal static class ApiSettings
         SettingsPatch patch,
         int? thresholdsOf,
         DateTimeOffset now,
+        DateOnly today,
         TimeOnly proposed
     )
     {
@@ -82,7 +83,10 @@ internal static class ApiSettings
                 changes.Add(
                     (
                         $"{(schedule.Unpause == true ? "no " : "")}pause {schedule.PauseFrom} to {schedule.PauseTo}",
-                        s => schedule.Unpause == true ? SettingsChange.Unpause(s, first, last, now) : SettingsChange.Pause(s, first, last)
+                        s =>
+                            schedule.Unpause == true
+                                ? SettingsChange.Unpause(s, first, last, now)
+                                : SettingsChange.Pause(s, first, last, today)
                     )
                 );
             }

@@ -828,7 +828,7 @@ internal static class IntegrationCommands
             async (result, cancellationToken) =>
             {
                 var dates = result.GetValue(pause) ?? [];
-                var proposed = DailySchedule.Proposed(1);
+                var (proposed, today) = (DailySchedule.Proposed(1), DateOnly.MinValue);
                 if (result.GetValue(mode) is not null && result.GetValue(daily) is null)
                 {
                     throw new UsageException("--mode belongs to --daily HH:MM.");
@@ -840,7 +840,7 @@ internal static class IntegrationCommands
                     settings = result.GetValue(daily) is { } at
                         ? SettingsChange.Daily(settings, at, result.GetValue(mode), TimeProvider.System.GetUtcNow(), proposed)
                         : settings;
-                    return dates.Length == 2 ? SettingsChange.Pause(settings, dates[0], dates[1]) : settings;
+                    return dates.Length == 2 ? SettingsChange.Pause(settings, dates[0], dates[1], today) : settings;
                 }
 
                 if (result.GetValue(daily) is null && dates.Length == 0 && !result.GetValue(resume))
@@ -856,7 +856,10 @@ internal static class IntegrationCommands
                     kind,
                     (session, district) =>
                     {
-                        proposed = DailySchedule.Proposed(district.Id);
+                        (proposed, today) = (
+                            DailySchedule.Proposed(district.Id),
+                            DistrictService.Today(district, session.Get<TimeProvider>())
+                        );
                         return session
                             .Get<IntegrationService>()
                             .ConfigureAsync(district.Id, kind, session.Actor.Name, "schedule", Change, cancellationToken);

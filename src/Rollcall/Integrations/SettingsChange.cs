@@ -235,32 +235,21 @@ public static class SettingsChange
         };
     }
 
-    /// <summary>Nothing runs by itself on these days, both included.</summary>
-    /// <exception cref="RollcallException">A date is not one or lies in no year that a school plans for, or they are the wrong way
-    /// round.</exception>
-    public static IntegrationSettings Pause(IntegrationSettings settings, string from, string to)
-    {
-        var pause = Dates(from, to);
-        return pause.From.Year < 2000 || pause.To.Year > 2200
-            ? throw new RollcallException(
-                "A pause lies between 2000 and 2200. To have nothing run by itself at all, turn the daily sync off."
-            )
-            : settings with
-            {
-                Daily = settings.Daily with
-                {
-                    Pauses = [.. settings.Daily.Pauses.Append(pause).Distinct().OrderBy(p => p.From).ThenBy(p => p.To)],
-                },
-            };
-    }
+    /// <summary>No Daily Operations from one day to another, both included. Those that meet become one.</summary>
+    /// <param name="settings">As they are.</param>
+    /// <param name="from">The first day.</param>
+    /// <param name="to">The last day.</param>
+    /// <param name="today">Where the district is.</param>
+    /// <exception cref="RollcallException">No dates, the wrong way round, or over already.</exception>
+    public static IntegrationSettings Pause(IntegrationSettings settings, string from, string to, DateOnly today) =>
+        Pause(settings, from, to, today, out _);
 
-    /// <summary>The same for somebody who looks at a calendar: a pause that is over is none, and those that meet become one.</summary>
+    /// <inheritdoc cref="Pause(IntegrationSettings, string, string, DateOnly)"/>
     /// <param name="settings">As they are.</param>
     /// <param name="from">The first day.</param>
     /// <param name="to">The last day.</param>
     /// <param name="today">Where the district is.</param>
     /// <param name="pause">The pause that there is now, and whether others went into it.</param>
-    /// <exception cref="RollcallException">No dates, the wrong way round, or over already.</exception>
     public static IntegrationSettings Pause(
         IntegrationSettings settings,
         string from,
@@ -270,12 +259,18 @@ public static class SettingsChange
     )
     {
         var asked = Dates(from, to);
+        if (asked.From.Year < 2000 || asked.To.Year > 2200)
+        {
+            throw new RollcallException(
+                "A pause lies between 2000 and 2200. To have nothing run by itself at all, turn the daily sync off."
+            );
+        }
+
         if (asked.To < today)
         {
             throw new RollcallException("These days are over: there is nothing left to pause. Choose a last day that is still to come.");
         }
 
-        var added = Pause(settings, from, to);
         var (first, last) = (asked.From, asked.To);
         List<PauseDates> rest = [.. settings.Daily.Pauses];
         while (rest.Find(p => p.From.DayNumber <= last.DayNumber + 1 && first.DayNumber <= p.To.DayNumber + 1) is { } met)
@@ -285,7 +280,10 @@ public static class SettingsChange
         }
 
         pause = (new PauseDates(first, last), rest.Count < settings.Daily.Pauses.Count);
-        return added with { Daily = added.Daily with { Pauses = [.. rest.Append(pause.Dates).OrderBy(p => p.From).ThenBy(p => p.To)] } };
+        return settings with
+        {
+            Daily = settings.Daily with { Pauses = [.. rest.Append(pause.Dates).OrderBy(p => p.From).ThenBy(p => p.To)] },
+        };
     }
 
     private static PauseDates Dates(string from, string to)

@@ -256,7 +256,15 @@ public abstract class ApiAdministrationTests(Library library)
             HttpStatusCode.UnprocessableEntity,
             "thresholdsOfSite"
         );
-        await PatchAsync(http, "integrations/classlink", new { schedule = new { pauseFrom = "2026-12-20", pauseTo = "2027-01-03" } });
+        await RefusedAsync(
+            await http.PatchAsJsonAsync(
+                $"{Root}/integrations/classlink",
+                new { schedule = new { pauseFrom = "2020-12-20", pauseTo = "2021-01-03" } }
+            ),
+            HttpStatusCode.UnprocessableEntity,
+            "These days are over"
+        );
+        await PatchAsync(http, "integrations/classlink", new { schedule = new { pauseFrom = "2126-12-20", pauseTo = "2127-01-03" } });
         var rest = await PatchAsync(
             http,
             "integrations/classlink",
@@ -264,8 +272,8 @@ public abstract class ApiAdministrationTests(Library library)
             {
                 schedule = new
                 {
-                    pauseFrom = "2026-12-20",
-                    pauseTo = "2027-01-03",
+                    pauseFrom = "2126-12-20",
+                    pauseTo = "2127-01-03",
                     unpause = true,
                 },
             }

@@ -40,11 +40,12 @@ public sealed class EngineStoryTests
         await cli.RefusedAsync(1, "same patron", "patron", "merge", patrons[0], patrons[0]);
         await cli.RefusedAsync(1, "nobody in Review", "review", "ignore", "77");
 
-        await cli.OkAsync("classlink", "schedule", "--daily", "04:00", "--mode", "changes", "--pause", "2026-12-20", "2027-01-06");
+        await cli.OkAsync("classlink", "schedule", "--daily", "04:00", "--mode", "changes", "--pause", "2126-12-20", "2127-01-06");
         Assert.Contains("04:00", (await cli.OkAsync("classlink", "schedule")).Out, StringComparison.Ordinal);
         Assert.DoesNotContain("Paused", (await cli.OkAsync("classlink", "schedule", "--resume")).Out, StringComparison.Ordinal);
         await cli.RefusedAsync(2, "no time of day", "classlink", "schedule", "--daily", "25:00");
-        await cli.RefusedAsync(2, "before it begins", "classlink", "schedule", "--pause", "2027-01-06", "2026-12-20");
+        await cli.RefusedAsync(1, "These days are over", "classlink", "schedule", "--pause", "2020-12-20", "2021-01-06");
+        await cli.RefusedAsync(2, "before it begins", "classlink", "schedule", "--pause", "2127-01-06", "2126-12-20");
         var site = (await cli.OkAsync("site", "list", "--json")).Json[0].GetProperty("code").GetString()!;
         Assert.Contains(
             $"transfers at {site} are held from 10 people and above 5 %",

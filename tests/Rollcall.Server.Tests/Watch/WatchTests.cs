@@ -664,7 +664,7 @@ public sealed class WatchTests(PostgresCluster postgres)
         }
 
         // Days that are paused are not missing; those before them are, until somebody syncs.
-        await system.ConfigureAsync(s => SettingsChange.Pause(s, "2026-03-04", "2026-03-20"));
+        await system.ConfigureAsync(s => SettingsChange.Pause(s, "2026-03-04", "2026-03-20", default));
         clock.MoveTo(start.AddDays(9));
         Assert.Equal(191, await MissingAsync());
         system.Sandbox.Faults.Set("");

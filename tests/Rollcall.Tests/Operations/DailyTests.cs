@@ -240,7 +240,7 @@ public sealed class DailyTests(PostgresCluster cluster)
 
         var now = clock.GetUtcNow();
         var (from, to) = ($"{now:yyyy-MM-dd}", $"{now.AddDays(9):yyyy-MM-dd}");
-        await system.ConfigureAsync(s => SettingsChange.Pause(s, from, to));
+        await system.ConfigureAsync(s => SettingsChange.Pause(s, from, to, default));
         clock.MoveTo(now.AddDays(2));
         Assert.Empty(await schedule.EnqueueDueAsync());
         await system.ConfigureAsync(s => SettingsChange.Unpause(s, "2026-01-01", "2026-01-02", clock.GetUtcNow()));
@@ -263,7 +263,7 @@ public sealed class DailyTests(PostgresCluster cluster)
         await using var system = await Installation.StartAsync(cluster, db, time: clock);
         var district = system.District.Id;
         await system.ConfigureAsync(s =>
-            SettingsChange.Pause(SettingsChange.Daily(s, "03:15", "changes", s_before), "2026-12-20", "2027-01-03")
+            SettingsChange.Pause(SettingsChange.Daily(s, "03:15", "changes", s_before), "2026-12-20", "2027-01-03", default)
         );
         await using (var context = system.Database.CreateContext())
         {

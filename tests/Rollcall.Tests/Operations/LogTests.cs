@@ -171,8 +171,8 @@ public sealed class LogTests(PostgresCluster cluster)
     [Fact]
     public void Pauses_and_the_numbers_of_a_site_are_taken_away_one_by_one()
     {
-        var settings = SettingsChange.Pause(new IntegrationSettings(), "2026-12-20", "2027-01-06");
-        settings = SettingsChange.Pause(settings, "2026-06-20", "2026-08-20");
+        var settings = SettingsChange.Pause(new IntegrationSettings(), "2026-12-20", "2027-01-06", default);
+        settings = SettingsChange.Pause(settings, "2026-06-20", "2026-08-20", default);
         Assert.Equal(
             new DateOnly(2026, 12, 20),
             Assert.Single(SettingsChange.Unpause(settings, "2026-06-20", "2026-08-20", DateTimeOffset.UnixEpoch).Daily.Pauses).From

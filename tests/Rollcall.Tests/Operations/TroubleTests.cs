@@ -294,7 +294,7 @@ public sealed class TroubleTests(PostgresCluster cluster)
         var (system, clock) = await NightAsync(db);
         await using var _ = system;
         var day = 0;
-        await EndsAsync("paused", () => system.ConfigureAsync(s => SettingsChange.Pause(s, "2026-03-02", "2026-03-02")));
+        await EndsAsync("paused", () => system.ConfigureAsync(s => SettingsChange.Pause(s, "2026-03-02", "2026-03-02", default)));
         await EndsAsync("switched off", () => system.ConfigureAsync(s => SettingsChange.Daily(s, "off", null, clock.GetUtcNow())));
         await system.ConfigureAsync(s => SettingsChange.Daily(s, "04:00", null, s_start.AddDays(-1)));
         await EndsAsync(
@@ -312,7 +312,7 @@ public sealed class TroubleTests(PostgresCluster cluster)
         // What somebody asks for runs, though the night had asked first.
         clock.MoveTo(s_start.AddDays(day));
         var night = Assert.Single(await system.Get<DailySchedule>().EnqueueDueAsync(cancellationToken: Stop));
-        await system.ConfigureAsync(s => SettingsChange.Pause(s, "2026-03-01", "2026-03-30"));
+        await system.ConfigureAsync(s => SettingsChange.Pause(s, "2026-03-01", "2026-03-30", default));
         var asked = await system.SyncAsync();
         Assert.Equal((night, "test", null), (asked.Id, asked.RequestedBy, asked.Error));
 

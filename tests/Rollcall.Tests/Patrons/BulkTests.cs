@@ -210,9 +210,14 @@ public sealed class BulkTests(PostgresCluster cluster)
         Assert.Equal(new Threshold(0, 10), settings.Thresholds.At(3, Risk.Creates));
         settings = SettingsChange.Daily(settings, "4:30", "changes", DateTimeOffset.UnixEpoch);
         Assert.Equal((new TimeOnly(4, 30), true), (settings.Daily.At, settings.Daily.ChangesOnly));
-        settings = SettingsChange.Pause(settings, "2026-12-20", "2027-01-06");
+        settings = SettingsChange.Pause(settings, "2026-12-20", "2027-01-06", default);
         Assert.Single(settings.Daily.Pauses);
         Assert.Empty(SettingsChange.Resume(settings, DateTimeOffset.UnixEpoch).Daily.Pauses);
+
+        // Those that meet are one, and what is over is none.
+        var met = SettingsChange.Pause(settings, "2027-01-07", "2027-01-09", new DateOnly(2027, 1, 9));
+        Assert.Equal(new PauseDates(new DateOnly(2026, 12, 20), new DateOnly(2027, 1, 9)), Assert.Single(met.Daily.Pauses));
+        Assert.Throws<RollcallException>(() => SettingsChange.Pause(settings, "2027-01-07", "2027-01-09", new DateOnly(2027, 1, 10)));
 
         // A pause that was set to the end of all days before it was refused can be taken away.
         var endless = settings with
@@ -232,9 +237,9 @@ public sealed class BulkTests(PostgresCluster cluster)
                     () => SettingsChange.Threshold(settings, "creates", 101, null, null),
                     () => SettingsChange.Threshold(settings, "creates", null, 0, null),
                     () => SettingsChange.Daily(settings, "25:00", null, DateTimeOffset.UnixEpoch),
-                    () => SettingsChange.Pause(settings, "2027-01-06", "2026-12-20"),
-                    () => SettingsChange.Pause(settings, "2026-12-20", "9999-12-31"),
-                    () => SettingsChange.Pause(settings, "0001-01-01", "2026-12-20"),
+                    () => SettingsChange.Pause(settings, "2027-01-06", "2026-12-20", default),
+                    () => SettingsChange.Pause(settings, "2026-12-20", "9999-12-31", default),
+                    () => SettingsChange.Pause(settings, "0001-01-01", "2026-12-20", default),
                 ]
         )
         {
