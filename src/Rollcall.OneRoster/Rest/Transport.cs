@@ -505,20 +505,15 @@ internal sealed class Transport : IDisposable
     /// <summary>What the server said, fit for a message: one line, short, without tags, secrets and addresses of persons.</summary>
     private string Quote(string text)
     {
-        text = Sentence(text);
+        // A secret may look like a tag, or have what looks like a letter written out: so it is looked for in the text as it came, too.
+        text = WithoutSecrets(Sentence(text));
         if (Heading(text) is { } heading)
         {
             text = heading;
         }
 
         // Written out first, so that no secret hides behind a different spelling of its letters.
-        text = WebUtility.HtmlDecode(Untagged(text));
-        foreach (var secret in signer.Secrets)
-        {
-            text = text.Replace(secret, "…", StringComparison.OrdinalIgnoreCase)
-                .Replace(Uri.EscapeDataString(secret), "…", StringComparison.OrdinalIgnoreCase);
-        }
-
+        text = WithoutSecrets(WebUtility.HtmlDecode(Untagged(text)));
         var kept = new StringBuilder();
         foreach (var c in text)
         {
@@ -546,6 +541,17 @@ internal sealed class Transport : IDisposable
             .Select(w => w.Contains('@', StringComparison.Ordinal) ? "…" : w);
         var line = string.Join(' ', words);
         return line.Length == 0 ? "" : $" It says: {(line.Length > MostServerText ? line[..MostServerText] + "…" : line)}";
+    }
+
+    private string WithoutSecrets(string text)
+    {
+        foreach (var secret in signer.Secrets)
+        {
+            text = text.Replace(secret, "…", StringComparison.OrdinalIgnoreCase)
+                .Replace(Uri.EscapeDataString(secret), "…", StringComparison.OrdinalIgnoreCase);
+        }
+
+        return text;
     }
 
     /// <summary>What a web page calls itself: its title, or else its first heading. The rest is menus and ways home. Null for anything else.</summary>

@@ -352,6 +352,30 @@ public class TransportTests
         Assert.DoesNotContain(e.Message, char.IsControl);
     }
 
+    [Theory]
+    [InlineData("se<cr>et")]
+    [InlineData("cut<short")]
+    [InlineData("left&amp;right")]
+    [InlineData("this&that<")]
+    public async Task A_secret_that_looks_like_a_tag_or_a_letter_written_out_is_not_quoted(string secret)
+    {
+        foreach (var said in (string[])[secret, System.Net.WebUtility.HtmlEncode(secret)])
+        {
+            foreach (
+                var page in (string[])[$"No, {said} is wrong", $"<html><head><title>No, {said} is wrong</title></head><body></body></html>"]
+            )
+            {
+                await using var server = await ScriptedServer.StartAsync((http, _, _) => http.Text(403, page, "text/html"));
+                using var source = new RestRosterSource(
+                    new RosterEndpoint(server.Url, new OAuth1Credentials("key-1234", secret)),
+                    Reading.Options(time)
+                );
+                var e = await source.Users().FaultAsync(RosterFault.AccessDisabled);
+                Assert.EndsWith("It says: No, … is wrong", e.Message, StringComparison.Ordinal);
+            }
+        }
+    }
+
     [Fact]
     public async Task A_web_page_is_quoted_by_its_title_as_people_read_it()
     {
