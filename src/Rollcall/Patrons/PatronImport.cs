@@ -34,31 +34,46 @@ public sealed partial class ImportRefusedException(string message, IReadOnlyList
     /// <summary>One line that names the first problems and what to do.</summary>
     internal static ImportRefusedException Of(string lead, IReadOnlyList<string> problems, string advice)
     {
-        // Some are found as the file is read, and others when it is compared.
-        problems = Grouped([.. problems.OrderBy(RowOf)]);
-        var more = problems.Count > Named ? $" … and {problems.Count - Named} more." : "";
-        return new($"{lead}: {string.Join(' ', problems.Take(Named))}{more} {advice}", problems)
+        var (said, kinds, isAll) = Grouped(problems);
+        var count = string.Create(CultureInfo.InvariantCulture, $"{(isAll ? "" : "at least ")}{kinds:N0}");
+        var rest = string.Create(CultureInfo.InvariantCulture, $"{(isAll ? "" : "at least ")}{kinds - Named:N0}");
+        var more =
+            kinds > Named ? $" … and {rest} more."
+            : said.Count > kinds ? $" {Unread}"
+            : "";
+        var listed = isAll && kinds <= Listed ? "each listed" : $"{Math.Min(kinds, Listed)} of them listed";
+        return new($"{lead}: {string.Join(' ', said.Take(Math.Min(kinds, Named)))}{more} {advice}", said)
         {
-            BesideProblems = problems.Count > Named ? $"{lead}: {problems.Count} problems, each listed. {advice}" : null,
+            BesideProblems = said.Count > Named ? $"{lead}: {count} problems, {listed}. {advice}" : null,
         };
     }
 
+    /// <summary>The refusal of a file that cannot be read to its end.</summary>
+    internal static ImportRefusedException Of(string message, IReadOnlyList<string> problems) => new(message, Grouped(problems).Said);
+
+    /// <summary>Said once more problems than anybody reads have been found: the rest of the file is left.</summary>
+    internal const string Unread = "… and perhaps more.";
+
     /// <summary>What many rows have in common is said once.</summary>
-    private static List<string> Grouped(IReadOnlyList<string> problems)
+    /// <returns>The lines, how many kinds of problem there are, and whether the whole file was looked through.</returns>
+    private static (List<string> Said, int Kinds, bool IsAll) Grouped(IReadOnlyList<string> found)
     {
+        // Some are found as the file is read, and others when it is compared.
+        List<string> problems = [.. found.Where(p => p != Unread).OrderBy(RowOf)];
+        var isAll = problems.Count == found.Count;
         var groups = new List<(string What, List<int> Rows)>();
         var places = new Dictionary<string, int>(StringComparer.Ordinal);
         foreach (var problem in problems)
         {
             var row = RowOf(problem);
-            var what = row is 0 or int.MaxValue ? problem : AtRow().Replace(problem, "", 1);
+            var what = row == 0 ? problem : AtRow().Replace(problem, "", 1);
             if (!places.TryGetValue(what, out var place))
             {
                 places[what] = place = groups.Count;
                 groups.Add((what, []));
             }
 
-            if (row is not (0 or int.MaxValue))
+            if (row > 0)
             {
                 groups[place].Rows.Add(row);
             }
@@ -67,10 +82,14 @@ public sealed partial class ImportRefusedException(string message, IReadOnlyList
         var said = groups.Take(Listed).Select(g => $"{RowsInWords(g.Rows)}{g.What}").ToList();
         if (groups.Count > Listed)
         {
-            said.Add(groups[^1].Rows.Count == 0 ? groups[^1].What : $"… and {groups.Count - Listed} more.");
+            said.Add(string.Create(CultureInfo.InvariantCulture, $"… and {(isAll ? "" : "at least ")}{groups.Count - Listed:N0} more."));
+        }
+        else if (!isAll)
+        {
+            said.Add(Unread);
         }
 
-        return said;
+        return (said, groups.Count, isAll);
     }
 
     private static string RowsInWords(List<int> rows)
@@ -84,9 +103,7 @@ public sealed partial class ImportRefusedException(string message, IReadOnlyList
     }
 
     private static int RowOf(string problem) =>
-        AtRow().Match(problem) is { Success: true } at ? int.Parse(at.Groups["row"].Value, CultureInfo.InvariantCulture)
-        : problem.StartsWith('…') ? int.MaxValue
-        : 0;
+        AtRow().Match(problem) is { Success: true } at ? int.Parse(at.Groups["row"].Value, CultureInfo.InvariantCulture) : 0;
 
     [GeneratedRegex("^Row (?<row>[0-9]{1,9})\\b", RegexOptions.ExplicitCapture, 1000)]
     private static partial Regex AtRow();
@@ -244,7 +261,10 @@ public sealed class PatronImport(RollcallDatabase database, TimeProvider time)
         new("The file is empty. It needs a header line with field names and a line for each patron.", []);
 
     private static ImportRefusedException NoCsv(CsvFormatException e, IReadOnlyList<string> problems) =>
-        new($"Nothing was imported, the file is not readable as CSV at row {e.RowNumber}. Check its quotation marks.", problems);
+        ImportRefusedException.Of(
+            $"Nothing was imported, the file is not readable as CSV at row {e.RowNumber}. Check its quotation marks.",
+            problems
+        );
 
     private static async Task<string> TextAsync(Stream content, CancellationToken cancellationToken)
     {
@@ -354,6 +374,7 @@ public sealed class PatronImport(RollcallDatabase database, TimeProvider time)
                     problems.Add($"Row {line}: {csv.RowFieldCount} columns where the header has {width}.");
                     if (problems.Count >= MaxProblems)
                     {
+                        problems.Add(ImportRefusedException.Unread);
                         break;
                     }
 
@@ -424,7 +445,7 @@ public sealed class PatronImport(RollcallDatabase database, TimeProvider time)
         {
             if (problems.Count >= MaxProblems)
             {
-                problems.Add("… and perhaps more.");
+                problems.Add(ImportRefusedException.Unread);
                 break;
             }
 

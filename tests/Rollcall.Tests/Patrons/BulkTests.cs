@@ -82,6 +82,40 @@ public sealed class BulkTests(PostgresCluster cluster)
         Assert.StartsWith("Row 5: Birthdate is a whole date", refused.Problems[1], StringComparison.Ordinal);
         refused = await Assert.ThrowsAsync<ImportRefusedException>(() => system.ImportAsync("barcode,lastName\nA1,B,C\nD1,E,F\n"));
         Assert.Equal("Rows 2 and 3: 3 columns where the header has 2.", Assert.Single(refused.Problems));
+
+        // So it is where the file cannot be read to its end.
+        refused = await Assert.ThrowsAsync<ImportRefusedException>(() =>
+            system.ImportAsync("barcode,lastName\nA1,B,C\nD1,E,F\nG1,\"open\n")
+        );
+        Assert.Contains("not readable as CSV", refused.Message, StringComparison.Ordinal);
+        Assert.Equal("Rows 2 and 3: 3 columns where the header has 2.", Assert.Single(refused.Problems));
+    }
+
+    [Theory]
+    [InlineData(60, 60, "60 problems, 50 of them listed.", "… and 10 more.", "… and 57 more.")]
+    [InlineData(5, 60, "5 problems, each listed.", null, "… and 2 more.")]
+    [InlineData(60, 2100, "at least 60 problems, 50 of them listed.", "… and at least 10 more.", "… and at least 57 more.")]
+    [InlineData(5, 2100, "at least 5 problems, 5 of them listed.", "… and perhaps more.", "… and at least 2 more.")]
+    public async Task How_many_problems_a_file_has_is_counted_before_the_list_is_cut(
+        int kinds,
+        int rows,
+        string beside,
+        string? end,
+        string more
+    )
+    {
+        await using var system = await Installation.StartAsync(cluster, Db.Sqlite);
+        var file = new System.Text.StringBuilder("barcode,lastName,site\n");
+        for (var i = 0; i < rows; i++)
+        {
+            file.Append(System.Globalization.CultureInfo.InvariantCulture, $"M{10000 + i},Many,NOWHERE{i % kinds}\n");
+        }
+
+        var refused = await Assert.ThrowsAsync<ImportRefusedException>(() => system.ImportAsync(file.ToString()));
+        Assert.Contains(beside, refused.BesideProblems, StringComparison.Ordinal);
+        Assert.Contains(more, refused.Message, StringComparison.Ordinal);
+        Assert.Equal(Math.Min(kinds, 50) + (end is null ? 0 : 1), refused.Problems.Count);
+        Assert.Equal(end ?? refused.Problems[4], refused.Problems[^1]);
     }
 
     [Theory]
