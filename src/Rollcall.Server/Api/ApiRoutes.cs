@@ -1256,7 +1256,7 @@ internal static class ApiRoutes
                 .. lines.Select(h => new HistoryItem(
                     h.Operation.Id,
                     OperationQueue.Title(h.Operation),
-                    h.Operation.FinishedAt ?? h.Operation.StartedAt ?? h.Operation.CreatedAt,
+                    h.Operation.WrittenAt(h.Row.Held),
                     h.Operation.RequestedBy,
                     h.Row.Kind,
                     h.Row.Changes,

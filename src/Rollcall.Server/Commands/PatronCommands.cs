@@ -327,7 +327,7 @@ internal static class PatronCommands
             history.Select(h =>
                 (string?[])
                     [
-                        OperationText.When(h.Operation.FinishedAt ?? h.Operation.StartedAt ?? h.Operation.CreatedAt, district),
+                        OperationText.When(h.Operation.WrittenAt(h.Row.Held), district),
                         h.Operation.Kind == OperationKind.Edit ? h.Operation.RequestedBy : OperationQueue.Numbered(h.Operation),
                         $"{h.Row.Kind}{(h.Row.Kind is "create" || h.Row.Changes.Count == 0 ? "" : ": " + string.Join("; ", h.Row.Changes.Select(c => $"{c.Label} {c.Old ?? "(empty)"} → {c.New ?? "(empty)"}")))}",
                     ]

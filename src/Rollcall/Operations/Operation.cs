@@ -145,6 +145,12 @@ public sealed class Operation
         : (ApprovedAt is { } approved && approved <= end ? approved : StartedAt) is { } start && end >= start ? end - start
         : null;
 
+    /// <summary>When a row was written. What was not held went in before somebody approved the rest, or in a preview after that. An operation may have
+    /// waited long for its turn, or for an approval.</summary>
+    /// <param name="held">The row had to wait for the approval.</param>
+    public DateTimeOffset WrittenAt(bool held) =>
+        (ApprovedAt is not null && !held && !PreviewOnly ? StartedAt : FinishedAt ?? StartedAt) ?? CreatedAt;
+
     /// <summary>Somebody asked to stop it.</summary>
     public bool CancelRequested { get; set; }
 

@@ -481,6 +481,42 @@ public sealed class ApprovalTests(PostgresCluster cluster)
     }
 
     [Theory]
+    [InlineData(Db.Sqlite)]
+    [InlineData(Db.Postgres)]
+    public async Task What_was_written_before_an_approval_has_the_time_of_its_own_writing(Db db)
+    {
+        await using var system = await StartAsync(db);
+        Put(system, 1, 20, phone: "1");
+        await SyncAsync(system);
+        Put(system, 1, 1, phone: "2");
+        system.Sandbox.Overrides.Remove("users", Enumerable.Range(7, 14).Select(Id));
+        var held = await SyncAsync(system);
+        await system.ApproveAsync(held.Id);
+        var (began, ended) = (
+            new DateTimeOffset(2026, 1, 5, 12, 0, 0, TimeSpan.Zero),
+            new DateTimeOffset(2026, 1, 8, 12, 0, 0, TimeSpan.Zero)
+        );
+        await using (var context = system.Database.CreateContext())
+        {
+            await context
+                .Operations.Where(o => o.Id == held.Id)
+                .ExecuteUpdateAsync(s => s.SetProperty(o => o.StartedAt, began).SetProperty(o => o.FinishedAt, ended));
+        }
+
+        var patrons = await system.PatronsByGuidAsync();
+        foreach (
+            var (patron, field, when) in (IEnumerable<(Patron, int, DateTimeOffset)>)
+                [(patrons[Id(1)], PatronFields.Phone, began), (patrons[Id(8)], PatronFields.Status, ended)]
+        )
+        {
+            var told = await system.Get<PatronExplain>().ExplainAsync(system.District, patron.Barcode, askRoster: false);
+            Assert.Contains($"{when:yyyy-MM-dd}", Assert.Single(told.Fields, f => f.Number == field).Origin, StringComparison.Ordinal);
+            var history = await system.Get<OperationLog>().HistoryAsync(system.District.Id, patron.Id);
+            Assert.Equal(when, history.Where(h => h.Operation.Id == held.Id).Select(h => h.Operation.WrittenAt(h.Row.Held)).Single());
+        }
+    }
+
+    [Theory]
     [InlineData(Db.Sqlite, OperationKind.ChangesSync)]
     [InlineData(Db.Postgres, OperationKind.ChangesSync)]
     [InlineData(Db.Sqlite, OperationKind.PersonSync)]

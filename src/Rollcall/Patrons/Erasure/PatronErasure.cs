@@ -78,7 +78,7 @@ public sealed class PatronErasure(RollcallDatabase database, TimeProvider time)
                 {
                     operation = r.OperationId,
                     what = operation is null ? null : OperationQueue.Title(operation),
-                    at = operation is null ? (DateTimeOffset?)null : operation.FinishedAt ?? operation.CreatedAt,
+                    at = operation?.WrittenAt(r.Held),
                     by = operation?.RequestedBy,
                     kind = r.Kind.ToString().ToLowerInvariant(),
                     outcome = OperationLog.OutcomeWord(r.Outcome),

@@ -479,8 +479,7 @@ public sealed class PatronExplain(
         var origins = new Dictionary<int, Origin>();
         foreach (var row in rows)
         {
-            // As the history has it: an operation may have waited long for its turn, or for an approval.
-            var written = row.Operation.FinishedAt ?? row.Operation.CreatedAt;
+            var written = row.Operation.WrittenAt(row.Change.Held);
             var at = TimeZoneInfo.ConvertTime(written, zone).ToString("yyyy-MM-dd HH:mm", CultureInfo.InvariantCulture);
             var (name, by) = (OperationQueue.Numbered(row.Operation), row.Operation.RequestedBy);
             foreach (var (field, _, value) in ChangeValues.Parse(row.Change.Values).Items)
