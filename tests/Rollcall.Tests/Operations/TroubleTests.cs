@@ -103,8 +103,21 @@ public sealed class TroubleTests(PostgresCluster cluster)
         Assert.Equal(OperationStatus.Failed, asked.Status);
         Says(asked.Id, "Warning", "(full) failed: ", "denies access (status 403)");
 
-        // Why it failed says whom it was about.
+        // The barcode that nothing follows may be somebody's.
         system.Sandbox.Faults.Set("");
+        await using (var context = system.Database.CreateContext())
+        {
+            var site = await context.Sites.AsNoTracking().OrderBy(s => s.Id).FirstAsync(Stop);
+            await context.Sites.ExecuteUpdateAsync(s => s.SetProperty(x => x.NextBarcode, "ENDS-HERE"), Stop);
+            var stuck = await system.SyncAsync();
+            Assert.Contains("No barcode follows ENDS-HERE", stuck.Error, StringComparison.Ordinal);
+            var line = Left(stuck.Id);
+            Assert.Contains($"(full) failed: 'rollcall operation show {stuck.Id}'", line, StringComparison.Ordinal);
+            Assert.DoesNotContain("ENDS-HERE", line, StringComparison.Ordinal);
+            await context.Sites.ExecuteUpdateAsync(s => s.SetProperty(x => x.NextBarcode, site.NextBarcode), Stop);
+        }
+
+        // Why it failed says whom it was about.
         var unknown = await Sync.PersonTests.RunAsync(system, "nobody-4711", fails: true);
         Assert.Contains("nobody-4711", unknown.Error, StringComparison.Ordinal);
         Says(unknown.Id, "Warning", "(person) failed: ", $"rollcall operation show {unknown.Id}");

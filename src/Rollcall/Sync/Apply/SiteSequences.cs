@@ -95,7 +95,7 @@ internal sealed class SiteSequences(int districtId, RollcallContext context)
     /// <param name="cancellationToken">Gives up.</param>
     public async Task<string> NextFreeAsync(int? siteId, RoleGroup group, Func<string, bool> taken, CancellationToken cancellationToken)
     {
-        var sequence = Find(siteId, group) ?? throw RollcallException.OfPerson("A new patron has no site, so no barcode can be given.");
+        var sequence = Find(siteId, group) ?? throw new RollcallException("A new patron has no site, so no barcode can be given.");
         var candidate = sequence.Next;
         while (true)
         {
@@ -111,7 +111,7 @@ internal sealed class SiteSequences(int districtId, RollcallContext context)
 
             candidate =
                 Barcodes.Next(candidate)
-                ?? throw new RollcallException(
+                ?? throw RollcallException.OfPerson(
                     $"No barcode follows {candidate}. Give the site {sequence.SiteCode} another Next Barcode that ends in a digit."
                 );
         }

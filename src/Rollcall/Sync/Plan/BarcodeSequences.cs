@@ -60,7 +60,9 @@ internal sealed class BarcodeSequences
         _sequences.Where(s => s.Value.Used).Select(s => (s.Key.Site, s.Key.Group, s.Value.Next));
 
     private RollcallException Exhausted(int siteId, string barcode) =>
-        new($"No barcode follows {barcode}. Give the site {_codes[siteId]} another Next Barcode that ends in a digit.");
+        RollcallException.OfPerson(
+            $"No barcode follows {barcode}. Give the site {_codes[siteId]} another Next Barcode that ends in a digit."
+        );
 
     private sealed class Sequence
     {
