@@ -90,7 +90,7 @@ public sealed record TenantCheck(
             ? new(TenantState.Valid, $"{chosen.TenantName ?? "District " + chosen.TenantId} shares its roster.", chosen, [chosen])
             : new(
                 TenantState.ChoiceGone,
-                $"The application that was chosen for district {Candidates[0].TenantId} shares its roster no more. Connect again and choose another one, or ask the district to enable it in Roster Server.",
+                $"The application that was chosen for district {Candidates[0].TenantId} shares its roster no more. Connect again and choose another one, or have an administrator of the district enable it in Roster Server.",
                 null,
                 Candidates
             );

@@ -31,7 +31,7 @@ internal sealed class CsvChangesPull(
         {
             throw new RosterException(
                 RosterFault.Incomplete,
-                $"The package deletes organization {gone}, which is matched to a site. Unmatch it, or ask the district to share it again; nothing was changed."
+                $"The package deletes organization {gone}, which is matched to a site. Unmatch it, or have it shared again; nothing was changed."
             );
         }
 

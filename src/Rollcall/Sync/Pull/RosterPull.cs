@@ -87,7 +87,7 @@ internal sealed class RosterPull(
             {
                 throw new RosterException(
                     RosterFault.Incomplete,
-                    $"The organization '{matched}', matched to site {SiteCode(setup.OrgSites[matched])}, is no longer in the roster. Unmatch it, or ask the district to share it again; nothing was changed."
+                    $"The organization '{matched}', matched to site {SiteCode(setup.OrgSites[matched])}, is no longer in the roster. Unmatch it, or have it shared again; nothing was changed."
                 );
             }
         }
@@ -165,8 +165,8 @@ internal sealed class RosterPull(
                 "demographics-not-shared",
                 "Demographics are not shared: birthdate and sex stay as they are",
                 setup.Kind == IntegrationKind.ClassLink
-                    ? "If the library wants them, ask the district to switch Demographics on for this application in ClassLink."
-                    : $"If the library wants them, ask the district to share demographics with this application {IntegrationWords.Where(setup.Kind)}."
+                    ? "If the library wants them, an administrator of the district switches Demographics on for this application in ClassLink."
+                    : $"If the library wants them, an administrator of the district shares demographics with this application {IntegrationWords.Where(setup.Kind)}."
             );
             return null;
         }
@@ -227,7 +227,7 @@ internal sealed class RosterPull(
                     name == "Academic sessions"
                         ? "Academic sessions are not shared: every homeroom class counts as current"
                         : $"{name} are not shared: homerooms stay as they are",
-                    "If the library wants homerooms, ask the district to share classes and enrollments with this application."
+                    $"If the library wants homerooms, an administrator of the district shares classes and enrollments with this application {IntegrationWords.Where(setup.Kind)}."
                 );
             }
         }
@@ -531,10 +531,10 @@ internal sealed class UserIntake(SyncSetup setup, Spool people, Spool guardians,
                     group == RoleGroup.Admin
                         ? (
                             setup.Kind == IntegrationKind.ClassLink
-                                ? "Administrators are often not enrolled in a class: ask the district to switch 'Unenrolled Users' on for this application in ClassLink."
-                                : $"Administrators are often not enrolled in a class: ask the district whether it shares them {IntegrationWords.Where(setup.Kind)}."
+                                ? "Administrators are often not enrolled in a class: an administrator of the district switches 'Unenrolled Users' on for this application in ClassLink."
+                                : $"Administrators are often not enrolled in a class: see whether they are shared {IntegrationWords.Where(setup.Kind)}."
                         )
-                        : $"Check {IntegrationWords.Where(setup.Kind)} which people the district shares with this application.",
+                        : $"Check {IntegrationWords.Where(setup.Kind)} which people are shared with this application.",
                     1,
                     group.ToString()
                 );
