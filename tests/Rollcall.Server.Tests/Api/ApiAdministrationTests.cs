@@ -66,7 +66,7 @@ public abstract class ApiAdministrationTests(Library library)
         await RefusedAsync(
             await http.PostAsJsonAsync($"{Root}/patrons/removal", new { patrons = new { barcodes = (string[])["BULK-1", "NOBODY"] } }),
             HttpStatusCode.UnprocessableEntity,
-            "nobody"
+            "NOBODY"
         );
 
         var change = await StartedAsync(

@@ -176,7 +176,7 @@ public sealed class BulkTests(PostgresCluster cluster)
         var refused = await Assert.ThrowsAsync<RollcallException>(() =>
             bulk.PlanRemovalAsync(system.District.Id, [barcode, "NOBODY"], false, "lib")
         );
-        Assert.Contains("nobody", refused.Message, StringComparison.Ordinal);
+        Assert.Contains("NOBODY", refused.Message, StringComparison.Ordinal);
 
         // Marked Transferred by hand, and in the roster all the same.
         await system.Patrons.EditAsync(system.District.Id, barcode, [new("status", "Transferred")], "lib");

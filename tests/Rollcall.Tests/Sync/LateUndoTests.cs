@@ -932,7 +932,7 @@ public sealed class LateUndoTests(PostgresCluster cluster)
         var created = await decisions.CreateAsync(system.District.Id, item.Id, "librarian");
         await system.Patrons.EditAsync(system.District.Id, created.Barcode!, [new("notes", "has books")], "librarian");
         var back = await decisions.ReopenAsync(system.District.Id, item.Id, "librarian");
-        Assert.Contains("unless the patron has to stay", back.Message, StringComparison.Ordinal);
+        Assert.Contains("A patron who was changed since stays as they are", back.Message, StringComparison.Ordinal);
         await RunAsync(system, back.OperationId);
         Assert.Equal(0, await review.OpenCountAsync(system.District.Id));
         var again = await decisions.ReopenAsync(system.District.Id, item.Id, "librarian");
