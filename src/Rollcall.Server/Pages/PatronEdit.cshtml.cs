@@ -42,20 +42,7 @@ internal sealed class PatronEditModel(Here here, PatronService patrons, SiteServ
     {
         var opened = SeenPatron.Parse(seen);
         var form = await Request.ReadFormAsync(Gone);
-        if (!string.IsNullOrWhiteSpace(barcode) && opened is { } looked)
-        {
-            if (await patrons.FindAsync(DistrictId, looked.Id, Gone) is not { } person)
-            {
-                return Missing("The patron was removed, or merged into another record, while the form was open. Nothing was saved.");
-            }
-
-            if (person.BarcodeKey != Text.BarcodeKey(barcode.Trim()))
-            {
-                return await AnotherBarcodeAsync(person.Barcode, looked, form);
-            }
-        }
-
-        if (await LoadAsync(barcode) is { } missing)
+        if ((await AnotherAsync(barcode, opened, form) ?? await LoadAsync(barcode)) is { } missing)
         {
             return missing;
         }
@@ -84,31 +71,47 @@ internal sealed class PatronEditModel(Here here, PatronService patrons, SiteServ
                 return LocalRedirect(Words.PatronUrl(added.Barcode));
             }
 
-            sent = await SinceAsync(sent, form, opened?.Version);
-            if (sent.Meanwhile.Count > 0)
+            for (var attempt = 1; ; attempt++)
             {
-                Problem =
-                    "Somebody changed this patron since you opened the page. Look at the fields that say so, then save once more: what is typed there stays.";
-                return await ShowAsync(sent);
-            }
+                sent = await AnewAsync();
+                if (sent.Meanwhile.Count > 0)
+                {
+                    Problem =
+                        "Somebody changed this patron since you opened the page. Look at the fields that say so, then save once more: what is typed there stays.";
+                    return await ShowAsync(sent);
+                }
 
-            var changes = Changes(sent.Typed);
-            if (!await FitAsync(changes))
-            {
-                return await ShowAsync(sent);
-            }
+                var changes = Changes(sent.Typed);
+                if (!await FitAsync(changes))
+                {
+                    return await ShowAsync(sent);
+                }
 
-            if (Service is not null)
-            {
-                changes.Add(new("keptFields", string.Join(',', sent.Kept!.Order().Select(n => n.ToString(CultureInfo.InvariantCulture)))));
-            }
+                if (Service is not null)
+                {
+                    changes.Add(
+                        new("keptFields", string.Join(',', sent.Kept!.Order().Select(n => n.ToString(CultureInfo.InvariantCulture))))
+                    );
+                }
 
-            var saved = await patrons.EditAsync(DistrictId, Patron.Barcode, changes, Here.Actor, SeenPatron.Of(Patron), Gone);
-            TempData["Said"] =
-                saved.Version == Patron.Version
-                    ? "Everything is as it was: nothing was changed."
-                    : $"Saved.{await DoubtAsync(saved, Patron)}";
-            return LocalRedirect(Words.PatronUrl(saved.Barcode));
+                try
+                {
+                    var saved = await patrons.EditAsync(DistrictId, Patron!.Barcode, changes, Here.Actor, SeenPatron.Of(Patron), Gone);
+                    TempData["Said"] =
+                        saved.Version == Patron.Version
+                            ? "Everything is as it was: nothing was changed."
+                            : $"Saved.{await DoubtAsync(saved, Patron)}";
+                    return LocalRedirect(Words.PatronUrl(saved.Barcode));
+                }
+                catch (PatronChangedException) when (attempt < 5)
+                {
+                    // A save waits for the part of a sync that is being written. What that changed is mostly another field.
+                    if ((await AnotherAsync(barcode, opened, form) ?? await LoadAsync(barcode)) is { } otherwise)
+                    {
+                        return otherwise;
+                    }
+                }
+            }
         }
         catch (RollcallException e)
         {
@@ -136,6 +139,22 @@ internal sealed class PatronEditModel(Here here, PatronService patrons, SiteServ
     /// <summary>What to look at after what was saved, behind a blank.</summary>
     private async Task<string?> DoubtAsync(Patron now, Patron? before) =>
         await patrons.DoubtAsync(now, before, Gone) is { } doubt ? $" {doubt}" : null;
+
+    /// <summary>What is answered where the barcode is not, or not any more, that of the patron for whom the form was opened; null where it is.</summary>
+    private async Task<IActionResult?> AnotherAsync(string? barcode, SeenPatron? opened, IFormCollection form)
+    {
+        if (string.IsNullOrWhiteSpace(barcode) || opened is not { } looked)
+        {
+            return null;
+        }
+
+        if (await patrons.FindAsync(DistrictId, looked.Id, Gone) is not { } person)
+        {
+            return Missing("The patron was removed, or merged into another record, while the form was open. Nothing was saved.");
+        }
+
+        return person.BarcodeKey == Text.BarcodeKey(barcode.Trim()) ? null : await AnotherBarcodeAsync(person.Barcode, looked, form);
+    }
 
     /// <summary>The patron has another barcode than when the form was opened, and the former one may be another person's. The form comes back for the
     /// one it was opened for, under the barcode that they have.</summary>

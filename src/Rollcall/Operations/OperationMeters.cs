@@ -105,6 +105,8 @@ public static class OperationMeters
         /// <summary>The operation as it stands after the work.</summary>
         public void Left(Operation operation)
         {
+            // Whoever sees that it ended sees how long each part of it took.
+            EndStage();
             if (operation.Status is not OperationStatus.Waiting && (operation.Node, operation.Fence) != _claim)
             {
                 // Whoever took it over counts its end.

@@ -10,6 +10,10 @@ using Rollcall.Sync;
 
 namespace Rollcall.Patrons;
 
+/// <summary>A patron is not as whoever saves has seen it. Nothing was saved.</summary>
+public sealed class PatronChangedException()
+    : RollcallException("Somebody changed this patron since you opened the page. Look at the values again, then save once more.");
+
 /// <summary>What to list; null leaves a filter open.</summary>
 /// <param name="Search">Part of a name, barcode, Student # or e-mail.</param>
 /// <param name="Site">A site's id.</param>
@@ -529,9 +533,7 @@ public sealed class PatronService(RollcallDatabase database, TimeProvider time)
 
         if (seen is { } state && state.Version != patron.Version)
         {
-            throw new RollcallException(
-                "Somebody changed this patron since you opened the page. Look at the values again, then save once more."
-            );
+            throw new PatronChangedException();
         }
 
         var values = new ChangeValues();

@@ -58,7 +58,10 @@ public abstract class AtOncePages(Library library)
                     // Whoever is asked again sees what was written meanwhile.
                     var again = WebUtility.HtmlDecode(await answer.Content.ReadAsStringAsync());
                     Assert.Contains("Somebody changed this patron since you opened the page.", again, StringComparison.Ordinal);
-                    Assert.Contains($"Meanwhile somebody wrote “Roster{round}”.", again, StringComparison.Ordinal);
+                    Assert.True(
+                        again.Contains($"Meanwhile somebody wrote “Roster{round}”.", StringComparison.Ordinal),
+                        $"Round {round}, opened with {string.Join(", ", Visitor.FieldsOf(page))}, answered {again[again.IndexOf("<main", StringComparison.Ordinal)..]}"
+                    );
                 }
             } while (!syncing.IsCompleted);
 
