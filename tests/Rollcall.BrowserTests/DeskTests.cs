@@ -532,7 +532,7 @@ public sealed partial class DeskTests(Browser browser, SyncedLibrary library) : 
     [GeneratedRegex("^Yes, discard", RegexOptions.None, 1000)]
     private static partial Regex Discard();
 
-    [GeneratedRegex("^(Yes, apply|Remove .* for good)", RegexOptions.ExplicitCapture, 1000)]
+    [GeneratedRegex("^(?:Yes, apply|Remove .* for good)", RegexOptions.None, 1000)]
     private static partial Regex ApplySure();
 
     [GeneratedRegex("^Yes, undo", RegexOptions.None, 1000)]
