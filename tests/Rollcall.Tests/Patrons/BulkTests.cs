@@ -320,7 +320,7 @@ public sealed class BulkTests(PostgresCluster cluster)
         // A save from a page that is out of date is refused, whole.
         var (dunn, _) = await system.Patrons.GetAsync(system.District.Id, "C1002");
         await system.Patrons.EditAsync(system.District.Id, "C1002", [new("notes", "first")], "one", SeenPatron.Of(dunn));
-        await Assert.ThrowsAsync<RollcallException>(() =>
+        await Assert.ThrowsAsync<PatronChangedException>(() =>
             system.Patrons.EditAsync(system.District.Id, "C1002", [new("notes", "second")], "two", SeenPatron.Of(dunn))
         );
         var (now, _) = await system.Patrons.GetAsync(system.District.Id, "C1002");
